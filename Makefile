@@ -1,0 +1,22 @@
+# The names that people and CI call. uv makes the environment and builds the extension.
+.PHONY: setup build lint test bench
+
+setup:
+	uv sync
+
+build: setup
+
+lint: setup
+	cargo fmt --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	uv run ruff format --check
+	uv run ruff check
+	uv run pyright
+	uv run python -m mypy.stubtest catprune._core
+
+test: setup
+	cargo test --release --workspace
+	uv run pytest
+
+bench: setup
+	cargo bench --package catprune-core

@@ -1,0 +1,198 @@
+"""Native checkpoints: a folder of model.safetensors, config.json and tokenizer.json, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune._core import digest_file
+from catprune.errors import CatpruneError
+from catprune.folder import read_json, to_json, write_whole
+from catprune.tokens import Tokenizer, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from catprune.model import Size, Transformer
+
+ARCHITECTURE = "catprune-transformer"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint's config.json says.
+
+    Attributes:
+        path: its folder.
+        vocab_size: types.
+        size: the model's shape, by the names of `model.Size`.
+        tokenizer: digest, vocabulary size and special ids of the tokens it was trained on.
+        step: updates made.
+        epoch: passes over the training rows.
+        target_tokens: target tokens trained on, repeats counted.
+        flops: floating-point operations of the training up to here.
+        seen: how often rows had been trained on: `times` each of `rows` ("all" that carry tokens, or those of the
+            "selection"), and once more those in the half-open ranges `once_more`; `tokens` is the digest of the
+            manifest of the tokens folder whose rows these are.
+    """
+
+    path: Path
+    size: dict[str, int]
+    tokenizer: Tokenizer
+    step: int
+    epoch: float
+    target_tokens: int
+    flops: float
+    seen: dict[str, Any]
+
+    @property
+    def weights(self) -> Path:
+        """The file of the weights."""
+        return self.path / "model.safetensors"
+
+
+def read_checkpoint(folder: str | Path) -> Checkpoint:
+    """Read a checkpoint's config.json; the weights stay where they are.
+
+    Raises:
+        CatpruneError: it is not a native checkpoint's folder.
+    """
+    path = Path(folder)
+    if not (path / "config.json").is_file() or not (path / "model.safetensors").is_file():
+        raise CatpruneError(f"{path} is not a checkpoint: give a folder that `catprune train` wrote (run/epoch-1)")
+    config = read_json(path / "config.json")
+    if config.get("architecture") != ARCHITECTURE or config.get("format") != FORMAT:
+        raise CatpruneError(
+            f"{path / 'config.json'} describes {config.get('architecture')} (format {config.get('format')}), "
+            f"this catprune reads {ARCHITECTURE} (format {FORMAT})"
+        )
+    names = ("size", "step", "epoch", "target_tokens", "flops", "seen")
+    try:
+        return Checkpoint(path, tokenizer=Tokenizer(**config["tokenizer"]), **{name: config[name] for name in names})
+    except (KeyError, TypeError) as error:
+        raise CatpruneError(f"{path / 'config.json'} is not complete ({error}): train again") from None
+
+
+def require_tokenizer(checkpoint: Checkpoint, tokens: Tokens) -> None:
+    """Refuse a checkpoint that was trained on other tokens.
+
+    Raises:
+        CatpruneError: the tokenizers' digests differ.
+    """
+    if checkpoint.tokenizer != tokens.tokenizer:
+        raise CatpruneError(
+            f"{checkpoint.path} was trained with tokenizer {checkpoint.tokenizer.digest}, "
+            f"{tokens.path} was made with {tokens.tokenizer.digest}: tokenize with --tokenizer "
+            f"{checkpoint.path / 'tokenizer.json'}, or give another checkpoint"
+        )
+
+
+def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> Transformer:
+    """The model of a checkpoint in eval mode, float32.
+
+    Raises:
+        CatpruneError: the weights' file is damaged, or its tensors are not those that config.json describes.
+    """
+    from catprune.model import Size, Transformer
+
+    model = Transformer(Size(**checkpoint.size), vocab_size=checkpoint.tokenizer.vocab_size)
+    tensors = load_tensors(checkpoint.weights)[0]
+    fit(model, tensors, name=checkpoint.weights)
+    return model.to(device).eval()
+
+
+def fit(model: Transformer, tensors: dict[str, Tensor], *, name: Path) -> None:
+    """Copy `tensors` into the model; an error names the first that is missing, foreign or of another shape."""
+    wanted = model.state_dict()
+    for key in sorted({*wanted, *tensors}):
+        found = list(tensors[key].shape) if key in tensors else "nothing"
+        expected = list(wanted[key].shape) if key in wanted else "nothing"
+        if found != expected:
+            raise CatpruneError(f"{name}: tensor {key} has shape {found}, config.json needs {expected}: train again")
+    model.load_state_dict(tensors)
+
+
+def write_checkpoint(folder: Path, model: Transformer, tokens: Tokens, *, size: Size, training: dict[str, Any]) -> None:
+    """Write a checkpoint under a temporary name and rename its folder; one of the same name is replaced.
+
+    Args:
+        folder: its final name.
+        model: the weights, written as float32.
+        tokens: whose tokenizer it carries.
+        size: the model's shape.
+        training: step, epoch, target_tokens, flops and seen, as in `Checkpoint`.
+    """
+    described = {"size": asdict(size), "tokenizer": asdict(tokens.tokenizer), **training}
+    config = {"architecture": ARCHITECTURE, "format": FORMAT, **described}
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        save_tensors(temporary / "model.safetensors", model.state_dict())
+        write_whole(temporary / "config.json", to_json(config))
+        write_whole(temporary / "tokenizer.json", tokens.tokenizer_file.read_bytes())
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync(folder.parent)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], *, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all; beside the tensors, memory holds its bytes once.
+
+    Raises:
+        OSError: the disk is full, or refuses otherwise.
+    """
+    from safetensors.torch import save
+
+    # Not save_file: its errors are no OSError, and it leaves half a file behind.
+    write_whole(path, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file.
+
+    Raises:
+        CatpruneError: the file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CatpruneError(f"{path} is damaged ({error}): remove it and train again") from None
+
+
+def digest_weights(checkpoint: Checkpoint) -> str:
+    """xxh3-128 of the weights' file."""
+    return digest_file(str(checkpoint.weights))
+
+
+def verify_weights(checkpoint: Checkpoint) -> str:
+    """The digest of the weights' file, compared with the training's manifest where the checkpoint lies beside one.
+
+    Raises:
+        CatpruneError: the file is not the one that the training wrote.
+    """
+    digest, path = digest_weights(checkpoint), checkpoint.path.resolve()
+    manifest = path.parent / "manifest.json"
+    training = read_json(manifest) if manifest.is_file() else {}
+    listed = training.get("checkpoints", []) if training.get("step") == "train" else []
+    if any(entry["name"] == path.name and entry["digest"] != digest for entry in listed):
+        raise CatpruneError(f"{checkpoint.weights} was changed since training: run `catprune train` again with --force")
+    return digest
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

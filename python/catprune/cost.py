@@ -1,0 +1,106 @@
+"""What pruning cost, honestly: warm-up to the last scored checkpoint, scoring, training on what was kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune._core import digest_file
+from catprune.folder import read_manifest
+from catprune.methods import find_method
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The three parts, in FLOPs or in seconds; the first two are 0 where no checkpoint was needed."""
+
+    warmup: float
+    scoring: float
+    training: float
+
+    @property
+    def total(self) -> float:
+        """The sum of the parts."""
+        return self.warmup + self.scoring + self.training
+
+
+def _score_folders(selection: Path | None) -> Iterator[Path]:
+    """The scores that a selection was made from; none if its method could do without a model."""
+    if selection is None:
+        return
+    manifest = read_manifest(selection, step="select")
+    method = find_method(manifest["options"]["method"])
+    if method is None or method.needs:
+        for entry in manifest["reads"].get("scores", ()):
+            yield selection / entry["path"]
+
+
+def _checkpoint_of(scores: Path) -> tuple[Path, dict[str, Any]]:
+    """Folder of the training whose checkpoint was scored, and what is known of the checkpoint."""
+    read = read_manifest(scores, step="score")
+    checkpoint = Path(os.path.normpath(scores.absolute() / read["reads"]["checkpoint"]["path"]))
+    return checkpoint.parent, read["checkpoint"]
+
+
+def flops_of(selection: Path | None, *, training: Path) -> Cost:
+    """Floating-point operations, from shapes, of choosing `selection` and of the training in `training`.
+
+    Warm-up runs count once each, up to their last scored checkpoint, however many checkpoints were scored.
+    """
+    warmup: dict[Path, float] = {}
+    scoring = 0.0
+    for scores in _score_folders(selection):
+        scoring += float(read_manifest(scores, step="score")["flops"])
+        folder, checkpoint = _checkpoint_of(scores)
+        warmup[folder] = max(warmup.get(folder, 0.0), float(checkpoint["flops"]))
+    return Cost(sum(warmup.values()), scoring, float(read_manifest(training, step="train")["flops"]))
+
+
+def _speed(folder: Path) -> float | None:
+    """Target tokens a second, as the step's log has it for the longest run of its plan; None if the log is gone.
+
+    The log outlives what --force replaced; events name the plan that they belong to.
+    """
+    log = folder / "log" / "events.jsonl"
+    if not log.is_file():
+        return None
+    plan = digest_file(str(folder / "plan.json"))
+    measured = [event for event in _events(log) if event.get("tokens_per_second") and event.get("plan", plan) == plan]
+    longest = max(measured, key=lambda event: event["seconds"], default=None)
+    return None if longest is None else float(longest["tokens_per_second"])
+
+
+def _events(log: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a log, without those that a full disk cut off."""
+    for line in log.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def seconds_of(selection: Path | None, *, training: Path) -> Cost | None:
+    """The same in seconds: tokens by the measured speed, so that an interrupted run counts in full.
+
+    None where a log is missing. Loading of models is left out; seconds of different machines do not compare.
+    """
+    speed = _speed(training)
+    if speed is None:
+        return None
+    trained = read_manifest(training, step="train")["target_tokens"] / speed
+    warmup: dict[Path, float] = {}
+    scoring = 0.0
+    for scores in _score_folders(selection):
+        folder, checkpoint = _checkpoint_of(scores)
+        speeds = _speed(scores), _speed(folder)
+        if speeds[0] is None or speeds[1] is None:
+            return None
+        scoring += read_manifest(scores, step="score")["counts"]["target_tokens"] / speeds[0]
+        warmup[folder] = max(warmup.get(folder, 0.0), checkpoint["target_tokens"] / speeds[1])
+    return Cost(sum(warmup.values()), scoring, trained)

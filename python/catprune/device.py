@@ -1,0 +1,86 @@
+"""Where torch computes and in which precision: decided once, before a plan is written."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from catprune.errors import UsageError, require
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import torch
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def require_torch() -> None:
+    """Raise `MissingExtra` where torch or safetensors is not installed."""
+    require("torch", "torch", "safetensors")
+
+
+def processor_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself: elsewhere torch does so at a hundredth of the speed."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The device (`cpu` or `cuda`) and the precision of matrix products (`float32` or `bfloat16`)."""
+
+    name: str
+    precision: str
+
+    @classmethod
+    def choose(cls, precision: str) -> Device:
+        """CUDA where there is one; `auto` becomes bfloat16 where the hardware has it, else float32.
+
+        Raises:
+            UsageError: an unknown precision.
+        """
+        import torch
+
+        if precision not in PRECISIONS:
+            raise UsageError(f"unknown precision {precision}: give one of {', '.join(PRECISIONS)}")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if precision == "auto":
+            has = torch.cuda.is_bf16_supported() if name == "cuda" else processor_has_bfloat16()
+            precision = "bfloat16" if has else "float32"
+        return cls(name, precision)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of matrix products."""
+        import torch
+
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The context in which models run."""
+        import torch
+
+        return torch.autocast(self.name, dtype=self.dtype, enabled=self.precision == "bfloat16")
+
+
+@contextlib.contextmanager
+def own_state(threads: int | None) -> Generator[None]:
+    """Run with `threads` threads (None: as torch has it), and leave torch's threads and random state as they were."""
+    import torch
+
+    if threads is not None and threads < 1:
+        raise UsageError(f"{threads} threads: give at least 1")
+    before = torch.get_num_threads()
+    with torch.random.fork_rng():
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

@@ -1,0 +1,31 @@
+"""The errors that catprune raises on purpose; each message names the file, the line and the remedy."""
+
+from importlib import import_module
+
+
+class CatpruneError(Exception):
+    """Something in the input, the options or a folder that the user can mend. The command line exits with 1."""
+
+
+class UsageError(CatpruneError):
+    """An option or argument that cannot be meant. The command line exits with 2."""
+
+
+class MissingExtra(CatpruneError):
+    """A package of an optional extra is not installed."""
+
+    def __init__(self, extra: str, package: str) -> None:
+        super().__init__(f"this step needs the package {package}: pip install 'catprune[{extra}]'")
+
+
+def require(extra: str, *packages: str) -> None:
+    """Import the packages of an optional extra.
+
+    Raises:
+        MissingExtra: the first that is not installed.
+    """
+    for package in packages:
+        try:
+            import_module(package)
+        except ModuleNotFoundError:
+            raise MissingExtra(extra, package) from None

@@ -1,0 +1,337 @@
+"""A step's folder: its plan (what will be done), its manifest (what was done), its lock and its log.
+
+`plan.json` is written before the work starts and `manifest.json` after it ended, both whole or not at all.
+An equal plan with a manifest is finished work; an equal plan without one is picked up; another plan is an error.
+Paths in both are relative to the folder, so that equal work gives equal bytes wherever it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
+
+from catprune._core import __version__, digest_bytes, digest_file
+from catprune.errors import CatpruneError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+FORMAT = 1
+#: Where a training keeps what it needs to go on; never part of a result.
+STATE = "state.safetensors"
+#: Names of what steps make in their folders; `--force` removes nothing else.
+OWN = (
+    "manifest.json",
+    "part-*",
+    "duplicates",
+    "tokenizer.json",
+    "unigrams.safetensors",
+    "metrics.jsonl",
+    STATE,
+    "epoch-*",
+    "step-*",
+    "results.json",
+    "translations",
+    "*.tmp",
+)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` to `<path>.tmp`, sync it, rename it to `path`, and sync the folder; writers of one file take turns.
+
+    Raises:
+        OSError: with the name of the file; nothing is left behind.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    with _open_alone(temporary, error_name=str(path)) as stream:
+        try:
+            stream.truncate(0)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+            temporary.rename(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            error.filename = str(path)
+            raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _open_alone(temporary: Path, *, error_name: str) -> IO[bytes]:
+    """Open and lock the file of this name: what a killed process left is taken over, what a living one writes is not.
+
+    The name is looked at again under the lock, because the writer before us has renamed the file that we waited for.
+    """
+    while True:
+        try:
+            stream = temporary.open("ab")
+        except OSError as error:
+            error.filename = error_name
+            raise
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(stream.fileno()), temporary.stat()):
+                return stream
+        stream.close()
+
+
+def to_json(value: Mapping[str, Any]) -> bytes:
+    """One way to write JSON: sorted keys, two spaces, a final newline; NaN is refused."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object that catprune wrote."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CatpruneError(f"{path} is not JSON ({error}): remove it and run the step again") from None
+    return value
+
+
+def read_manifest(folder: Path, *, step: str) -> dict[str, Any]:
+    """The manifest of a finished step; an error says which command is missing.
+
+    Raises:
+        CatpruneError: the folder does not exist, is unfinished, or belongs to another step.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        known = "is unfinished" if (folder / "plan.json").is_file() else "does not exist or is not a step's folder"
+        raise CatpruneError(f"{folder} {known}: run `catprune {step}` into it first")
+    manifest = read_json(path)
+    if manifest.get("step") != step:
+        raise CatpruneError(f"{folder} holds the result of `{manifest.get('step')}`, not of `{step}`")
+    if manifest.get("format") != FORMAT:
+        raise CatpruneError(f"{folder} has format {manifest.get('format')}, this catprune reads {FORMAT}: make it anew")
+    return manifest
+
+
+def describe_folder(folder: Path, *, relative_to: Path) -> dict[str, str]:
+    """How a plan names a folder that it reads: relative path, and the digest of its manifest."""
+    return {
+        "path": os.path.relpath(folder.absolute(), relative_to.absolute()),
+        "manifest": digest_manifest(folder),
+    }
+
+
+def digest_manifest(folder: Path) -> str:
+    """xxh3-128 of a folder's manifest: what the folder holds, in 32 digits."""
+    return digest_file(str(folder / "manifest.json"))
+
+
+def trace(folder: Path, manifest: Mapping[str, Any], step: str) -> Path | None:
+    """The folder of an earlier `step` that this one was made from, through the steps between; None if there is none.
+
+    Raises:
+        CatpruneError: a folder on the way is gone, or holds other work than it did: rows would not mean the same.
+    """
+    for name, read in manifest["reads"].items():
+        for one in read if isinstance(read, list) else [read]:  # pyright: ignore[reportUnknownVariableType]
+            if not (isinstance(one, dict) and "manifest" in one):
+                continue
+            origin = Path(os.path.normpath(folder.absolute() / str(one["path"])))  # pyright: ignore[reportUnknownArgumentType]
+            if not (origin / "manifest.json").is_file():
+                raise CatpruneError(f"{folder} was made from {origin}, which is gone: bring it back, or redo {folder}")
+            if digest_manifest(origin) != one["manifest"]:
+                raise CatpruneError(f"{folder} was made from {origin} as it no longer is: redo {folder}")
+            found = origin if name == step else trace(origin, read_json(origin / "manifest.json"), step)
+            if found is not None:
+                return found
+    return None
+
+
+def verify_shards(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Compare every file that a manifest lists with its digest; columns read as fast as the disk gives them.
+
+    Raises:
+        CatpruneError: a file is missing or holds other bytes.
+    """
+    listed = [*manifest.get("shards", []), *manifest.get("duplicates", [])]
+    digests = {shard["file"]: shard["digest"] for shard in listed} | manifest.get("files", {})
+    for name, digest in digests.items():
+        path = folder / name
+        if not path.is_file() or digest_file(str(path)) != digest:
+            state = "was changed since it was made" if path.is_file() else "is gone"
+            raise CatpruneError(f"{path} {state}: run `catprune {manifest['step']}` again with --force")
+
+
+def _differences(old: object, new: object, name: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted({*old, *new})  # pyright: ignore[reportUnknownVariableType]
+        found: list[str] = []
+        for key in keys:  # pyright: ignore[reportUnknownVariableType]
+            found += _differences(old.get(key), new.get(key), f"{name}.{key}" if name else f"{key}")  # pyright: ignore
+        return found
+    return [] if old == new else [f"{name} was {json.dumps(old)}, is {json.dumps(new)}"]
+
+
+class StepFolder:
+    """A locked step folder; use it as a context manager. `clear` leaves the entries named in `keeps`.
+
+    Args:
+        path: the folder; it is made if it does not exist.
+        step: the name of the command that owns it.
+        reads: what is read, digests included (see `describe_folder`).
+        options: every option that changes the result, and none that does not (threads, memory).
+        force: empty a folder that holds other work instead of refusing it; equal work stays.
+
+    Attributes:
+        plan: the dictionary that stands in `plan.json`.
+        digest: xxh3-128 of the plan; shards carry it in their metadata.
+        manifest: of finished equal work, else None.
+
+    Raises:
+        CatpruneError: the folder holds work with another plan, or another process is at work in it.
+    """
+
+    keeps: ClassVar[frozenset[str]] = frozenset({"log", "plan.json"})
+
+    def __init__(
+        self, path: Path, *, step: str, reads: dict[str, Any], options: dict[str, Any], force: bool = False
+    ) -> None:
+        self.path = path
+        self.plan: dict[str, Any] = {
+            "format": FORMAT,
+            "step": step,
+            "version": __version__,
+            "reads": reads,
+            "options": options,
+        }
+        self.plan = json.loads(to_json(self.plan))
+        self.digest = digest_bytes(to_json(self.plan))
+        self.manifest: dict[str, Any] | None = None
+        self._force = force
+        self._lock: IO[bytes] | None = None
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.path.exists() and not self.path.is_dir():
+            raise CatpruneError(f"{self.path} is a file: give a folder")
+        plan_path = self.path / "plan.json"
+        if self.path.is_dir() and not plan_path.is_file() and self._holds_files():
+            raise CatpruneError(f"{self.path} holds files that are not catprune's: give an empty or new folder")
+        (self.path / "log").mkdir(parents=True, exist_ok=True)
+        self._lock = (self.path / "log" / "lock").open("wb")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise CatpruneError(f"another process is at work in {self.path}: wait for it or end it") from None
+        try:
+            self._adopt(plan_path)
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def _entries(self) -> list[Path]:
+        """What stands in the folder besides what `clear` keeps."""
+        return sorted(entry for entry in self.path.iterdir() if entry.name not in self.keeps)
+
+    def _holds_files(self) -> bool:
+        """Whether there is anything but the plan, the log and what an interrupted run did not finish."""
+        return any(
+            path.is_file() and path.suffix != ".tmp" for entry in self._entries() for path in [entry, *entry.rglob("*")]
+        )
+
+    def _adopt(self, plan_path: Path) -> None:
+        """Compare the plan with the one in the folder; write it where there is none."""
+        if plan_path.is_file():
+            old = read_json(plan_path)
+            if old.get("step") != self.plan["step"]:
+                held = f"the work of `{old['step']}`" if "step" in old else "a plan.json that is not catprune's"
+                raise CatpruneError(f"{self.path} holds {held}: give another folder")
+            if old != self.plan:
+                # A plan that nothing came of yet (a mistake in its first seconds) is nobody's work.
+                if not self._force and self._holds_files():
+                    changed = "; ".join(_differences(old, self.plan)[:3])
+                    raise CatpruneError(
+                        f"{self.path} holds work with another plan ({changed}): "
+                        "give another folder, or --force to replace it"
+                    )
+                self.clear()
+        if not plan_path.is_file():
+            write_whole(plan_path, to_json(self.plan))
+        if (self.path / "manifest.json").is_file():
+            self.manifest = read_json(self.path / "manifest.json")
+            if self._force:
+                self._redo_damaged(self.manifest)
+
+    def _redo_damaged(self, manifest: dict[str, Any]) -> None:
+        """Equal work stays under `force`, unless its files are not as they were left."""
+        try:
+            verify_shards(self.path, manifest)
+        except CatpruneError:
+            self.start_over()
+
+    def clear(self) -> None:
+        """Remove what the step made, the manifest first: what is left is never taken as finished.
+
+        Raises:
+            CatpruneError: something in the folder is not the step's own; nothing is removed then.
+        """
+        for entry in self._entries():
+            if not any(entry.match(pattern) for pattern in OWN) or (entry / "plan.json").exists():
+                raise CatpruneError(f"{entry} is not what `{self.plan['step']}` makes: move it away first")
+        (self.path / "manifest.json").unlink(missing_ok=True)
+        for entry in self._entries():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        (self.path / "plan.json").unlink(missing_ok=True)
+
+    def start_over(self) -> None:
+        """Empty the folder and write the plan again: what it holds was made from something that changed."""
+        self.clear()
+        write_whole(self.path / "plan.json", to_json(self.plan))
+        self.manifest = None
+
+    def publish(self, **results: Any) -> dict[str, Any]:
+        """Write `manifest.json` (the plan and `results`), after removing what interrupted runs left behind."""
+        manifest = json.loads(to_json({**self.plan, **results}))
+        listed = {shard["file"] for key in ("shards", "duplicates") for shard in manifest.get(key, [])}
+        shards = [*self.path.glob("part-*"), *self.path.glob("duplicates/part-*")]
+        strays = [shard for shard in shards if str(shard.relative_to(self.path)) not in listed]
+        for stray in [*strays, *self.path.rglob("*.tmp")]:
+            if stray.is_file():
+                stray.unlink(missing_ok=True)
+        others = [
+            path
+            for entry in self._entries()
+            for path in [entry, *sorted(entry.rglob("*"))]
+            if path.is_file() and path.name not in {"manifest.json", STATE}
+        ]
+        names = [str(path.relative_to(self.path)) for path in others]
+        manifest["files"] = {name: digest_file(str(self.path / name)) for name in names if name not in listed}
+        write_whole(self.path / "manifest.json", to_json(manifest))
+        self.manifest = manifest
+        self.log("finished", seconds=round(time.monotonic() - self._started, 3))
+        return manifest
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append one line to `log/events.jsonl`: times and speeds, which the manifest never holds."""
+        line = {"time": round(time.time(), 3), "event": event, "plan": self.digest, **values}
+        with (self.path / "log" / "events.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+
+def finish_once(folder: StepFolder, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The manifest of `folder`: as it stands if the work is done, else `work()`'s results, published."""
+    return folder.manifest if folder.manifest is not None else folder.publish(**work())

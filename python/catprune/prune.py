@@ -1,0 +1,193 @@
+"""Prune: two files and a share in, two files out; everything between by good defaults, written to a run file."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune.clean import clean
+from catprune.doctor import EXTRAS
+from catprune.errors import CatpruneError, UsageError
+from catprune.folder import read_manifest, write_whole
+from catprune.inputs import input_paths, parse_inputs
+from catprune.keep import parse_keep
+from catprune.methods import METHODS, find_method
+from catprune.run import Ran, run
+from catprune.write import describe_output, refuse_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+#: Seconds of one processor, as docs/architecture.md has them measured: cleaning for each byte of (compressed) text,
+#: tokenising for each pair, selecting and writing for each pair. They only serve to say what to expect.
+_CLEAN, _TOKENIZE, _WRITE = 1.2e-7, 4e-5, 2e-6
+#: Share of a training step's work that scoring the same tokens takes: a forward pass of three.
+_FORWARD_SHARE = 1 / 3
+
+
+def prune(
+    inputs: Sequence[str | Path],
+    outputs: Sequence[str | Path],
+    *,
+    keep: str | int | float = "50%",
+    out: str | Path = "run",
+    source_lang: str | None = None,
+    target_lang: str | None = None,
+    method: str = "progress",
+    on: str = "nll",
+    seed: int = 1,
+    threads: int | None = None,
+    memory: int | None = None,
+    force: bool = False,
+    quiet: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Ran:
+    """Prune a corpus by what a small model's early training says about each pair.
+
+    Args:
+        inputs: two files of equal line count, or whatever `clean` takes.
+        outputs: two files, or one that ends in `.tsv`.
+        keep: what to keep of the pairs that cleaning kept: "50%", 0.5, or a number of pairs.
+        out: the run's folder; its `run.toml` repeats the run with `catprune run`.
+        source_lang, target_lang: language codes, for the defaults of the length rules.
+        method: see `select`; `progress` kept the most quality in docs/results.
+        on: "nll" or "ppl", for the methods that have the choice.
+        seed: of everything random.
+        threads: the machine's by default.
+        memory: bytes for fingerprints; see `clean`.
+        force: redo what other options change.
+        quiet: show no progress bars.
+        say: called with each line of what was decided and done.
+
+    Raises:
+        UsageError, CatpruneError: as the steps do.
+    """
+    say = say or (lambda _: None)
+    folder = Path(out)
+    parsed = parse_inputs(inputs)
+    for path in [path for one in parsed for path in input_paths(one)]:
+        Path(path).stat()
+    parse_keep(keep)
+    if find_method(method) is None:
+        raise UsageError(f"there is no method {method}: the methods are {', '.join(one.name for one in METHODS)}")
+    paths = [Path(path) for path in outputs]
+    describe_output(paths)
+    refuse_inputs(paths, [Path(path) for one in parsed for path in input_paths(one)])
+    size = sum(Path(path).stat().st_size for one in parsed for path in input_paths(one))
+    workers = threads or os.cpu_count() or 1
+    say(f"clean     {size / 1e6:,.1f} MB, about {_minutes(size * _CLEAN / workers)}")
+    options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}
+    cleaned = clean(
+        inputs, out=folder / "clean", source_lang=source_lang, target_lang=target_lang, memory=memory, **options
+    )
+    say(f"          {cleaned.rows:,} pairs read, {cleaned.kept:,} kept")
+    if cleaned.kept < 100:
+        raise CatpruneError(
+            f"cleaning kept {cleaned.kept} of {cleaned.rows} pairs, too few to train a model on (100 are needed): "
+            f"{folder / 'clean' / 'manifest.json'} says what dropped the others"
+        )
+    decided = decide(cleaned.kept)
+    settings = {
+        "inputs": [_relative(name, folder) for name in inputs],
+        "outputs": [_relative(name, folder) for name in outputs],
+        "languages": {"source_lang": source_lang, "target_lang": target_lang},
+        "select": {"name": "pruned", "method": method, "on": on, "keep": keep},
+        "seed": seed,
+        "report": "report.html" if _can_report() else "",
+        **decided,
+    }
+    file = folder / "run.toml"
+    text = to_toml(settings).encode()
+    if file.is_file() and file.read_bytes() != text and not force:
+        raise CatpruneError(
+            f"{file} has other options: give another --out, or --force to redo the steps that they change"
+        )
+    write_whole(file, text)
+    say(f"decided   {', '.join(f'{name} {value}' for name, value in decided.items())}; see {file}")
+    say(f"tokenize  {cleaned.kept:,} pairs, about {_minutes(cleaned.kept * _TOKENIZE / workers)}")
+    run(file, until="tokenize", memory=memory, **options)
+    estimate(folder, decided, seed=seed, threads=threads, say=say)
+    return run(file, memory=memory, **options, say=say)
+
+
+def _can_report() -> bool:
+    """Whether the report's packages are there: pruning itself does not need them."""
+    return all(importlib.util.find_spec(package) is not None for package in EXTRAS["report"])
+
+
+def decide(pairs: int) -> dict[str, Any]:
+    """Size of the vocabulary and of the warm-up model for a corpus of so many kept pairs.
+
+    The model stays small: it only has to tell pairs apart, and its cost is part of the cost of pruning.
+    """
+    vocab_size = 1_000 if pairs < 5_000 else 4_000 if pairs < 50_000 else 8_000 if pairs < 1_000_000 else 16_000
+    return {
+        "vocab_size": vocab_size,
+        "preset": "tiny" if pairs < 5_000_000 else "small",
+        "epochs": 5,
+        "checkpoints": "1,5",
+    }
+
+
+def estimate(
+    folder: Path, decided: dict[str, Any], *, seed: int, threads: int | None, say: Callable[[str], None]
+) -> None:
+    """Say how long training and scoring will take; nothing if they are done."""
+    if (folder / "scores").is_dir():
+        return
+    counts = read_manifest(folder / "tokens", step="tokenize")["counts"]
+    speed = measure_speed(folder / "tokens", preset=decided["preset"], seed=seed, threads=threads)
+    passes = len(decided["checkpoints"].split(","))
+    training = counts["target_tokens"] * decided["epochs"] / speed
+    scoring = counts["target_tokens"] * passes * _FORWARD_SHARE / speed
+    say(
+        f"expected  train {_minutes(training)}, score {_minutes(scoring)}, select and write "
+        f"{_minutes(counts['rows'] * _WRITE)} (training does {speed:,.0f} target tokens/s here)"
+    )
+
+
+def measure_speed(tokens: Path, *, preset: str, seed: int, threads: int | None) -> float:
+    """Target tokens a second of training: a few updates of the very model on the very tokens, thrown away."""
+    from catprune.train import train
+
+    with tempfile.TemporaryDirectory(prefix="catprune-") as temporary:
+        train(tokens, out=Path(temporary) / "speed", preset=preset, steps=10, seed=seed, threads=threads, quiet=True)
+        events = (Path(temporary) / "speed" / "log" / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    trained = next(event for event in map(json.loads, events) if event["event"] == "trained")
+    return float(trained["tokens_per_second"])
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
+
+
+def _relative(name: str | Path, folder: Path) -> str:
+    return os.path.relpath(Path(name).absolute(), folder.absolute())
+
+
+def to_toml(settings: dict[str, Any]) -> str:
+    """The run file of a pruning. JSON strings are TOML strings."""
+
+    def text(value: object) -> str:
+        return json.dumps(value, ensure_ascii=False)
+
+    languages = "".join(
+        f"{name} = {text(value)}\n" for name, value in settings["languages"].items() if value is not None
+    )
+    select = "".join(f"{name} = {text(value)}\n" for name, value in settings["select"].items())
+    return (
+        "# Made by `catprune prune`; `catprune run` with this file repeats it.\n"
+        f'out = "."\nseed = {settings["seed"]}\nreport = "{settings["report"]}"\n\n'
+        f"[clean]\ninputs = {text(settings['inputs'])}\n{languages}\n"
+        f"[tokenize]\nvocab_size = {settings['vocab_size']}\n\n"
+        f"[train]\npreset = {text(settings['preset'])}\nepochs = {settings['epochs']}\n"
+        f"checkpoints = {text(settings['checkpoints'])}\n\n"
+        f"[[select]]\n{select}\n"
+        f'[write]\nselection = "pruned"\noutputs = {text(settings["outputs"])}\n'
+    )

@@ -1,0 +1,229 @@
+"""Run: every step of a run file, in order; what is done is skipped, what was interrupted is picked up."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune.config import RunFile, read_run_file
+from catprune.errors import CatpruneError, UsageError
+from catprune.folder import read_manifest
+from catprune.inputs import input_paths, parse_inputs
+from catprune.write import refuse_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: The steps of a run, in order.
+STEPS = ("clean", "tokenize", "train", "score", "select", "write", "evaluate", "report")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A finished run.
+
+    Attributes:
+        folder: the run's folder.
+        selections: name → selection folder.
+        outputs: the pruned text, if the run file asks for it.
+        report: the HTML file, if the run file asks for it.
+    """
+
+    folder: Path
+    selections: dict[str, Path]
+    outputs: tuple[Path, ...]
+    report: Path | None
+
+
+def run(
+    file: str | Path,
+    *,
+    until: str = "report",
+    threads: int | None = None,
+    memory: int | None = None,
+    force: bool = False,
+    quiet: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Ran:
+    """Do every step of a run file that is not done yet.
+
+    Args:
+        file: a TOML file; see `catprune.config.RunFile`.
+        until: the last step to do.
+        threads, memory: in the place of the file's.
+        force: replace steps whose plan changed, instead of refusing.
+        quiet: show no progress bars.
+        say: called with one line after each step.
+
+    Raises:
+        UsageError: the file has a mistake.
+        CatpruneError: a step failed; running again goes on from there.
+    """
+    if until not in STEPS:
+        raise UsageError(f"{until} is not a step; the steps are {', '.join(STEPS)}")
+    settings = read_run_file(file)
+    _check_files(settings, until=until)
+    running = _Running(
+        settings,
+        threads=threads or settings.threads,
+        memory=memory or settings.memory,
+        force=force,
+        quiet=quiet,
+        say=say or (lambda _: None),
+    )
+    for step in STEPS[: STEPS.index(until) + 1]:
+        running.do(step)
+    return running.result()
+
+
+def _check_files(settings: RunFile, *, until: str) -> None:
+    """Mistakes that would only show after hours of training: outputs that are inputs, test sets that are not there."""
+    if settings.write:
+        parsed = parse_inputs(settings.clean.inputs, columns=settings.clean.columns or (1, 2))
+        inputs = [Path(path) for one in parsed for path in input_paths(one)]
+        refuse_inputs([Path(path) for path in settings.write.outputs], inputs)
+    if settings.evaluate and until in ("evaluate", "report"):
+        for test in settings.evaluate.tests:
+            for path in (test.source, test.target):
+                Path(path).stat()
+
+
+class _Running:
+    """A run under way: where each step's folder is, and what each step said."""
+
+    def __init__(
+        self,
+        settings: RunFile,
+        *,
+        threads: int | None,
+        memory: int | None,
+        force: bool,
+        quiet: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        self.settings = settings
+        self.folder = Path(settings.out)
+        self.clean, self.tokens = self.folder / "clean", self.folder / "tokens"
+        self.warmup, self.scores = self.folder / "warmup", self.folder / "scores"
+        self.selections = {section.name: self.folder / "selection" / section.name for section in settings.select}
+        self.memory = memory
+        self.say = say
+        self.options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}
+
+    def result(self) -> Ran:
+        outputs = tuple(Path(path) for path in self.settings.write.outputs) if self.settings.write else ()
+        report = self.folder / self.settings.report if self.settings.report else None
+        return Ran(self.folder, self.selections, outputs, report)
+
+    def do(self, step: str) -> None:
+        """Do one step and say what came out and how long it took."""
+        started = time.monotonic()
+        said = getattr(self, f"_{step}")()
+        if said:
+            self.say(f"{step:9} {said} ({time.monotonic() - started:.1f} s)")
+
+    def _clean(self) -> str:
+        from catprune.clean import clean
+
+        section = self.settings.clean
+        done = clean(section.inputs, out=self.clean, memory=self.memory, **section.given("inputs"), **self.options)
+        return f"{done.rows:,} pairs read, {done.kept:,} kept"
+
+    def _tokenize(self) -> str:
+        from catprune.tokenize import tokenize
+
+        given = {"seed": self.settings.seed, **self.settings.tokenize.given()}
+        done = tokenize(self.clean, out=self.tokens, **given, **self.options)
+        return f"{done.pairs:,} pairs, {done.target_tokens:,} target tokens of {done.vocab_size:,} types"
+
+    def _train(self) -> str:
+        from catprune.train import train
+
+        if self.settings.train is None:
+            return ""
+        given = {"seed": self.settings.seed, **self.settings.train.given()}
+        done = train(self.tokens, out=self.warmup, **given, **self.options)
+        names = ", ".join(path.name for path in done.checkpoints)
+        return f"{done.steps:,} updates in {done.precision}, checkpoints {names}"
+
+    def _score(self) -> str:
+        from catprune.score import score
+
+        if self.settings.train is None:
+            return ""
+        paths = [self.warmup / name for name in self._checkpoints()]
+        score(self.tokens, checkpoints=paths, out=self.scores, **self.settings.score.given(), **self.options)
+        return f"{len(paths)} checkpoints over every pair"
+
+    def _checkpoints(self) -> list[str]:
+        return [one["name"] for one in read_manifest(self.warmup, step="train")["checkpoints"]]
+
+    def _select(self) -> str:
+        from catprune.select import select
+
+        kept: list[str] = []
+        for section in self.settings.select:
+            given = {"seed": self.settings.seed, **section.given("name", "tokens_of")}
+            if section.tokens_of is not None:
+                tokens = read_manifest(self.selections[section.tokens_of], step="select")["counts"]["tokens_kept"]
+                given["keep"] = f"{tokens}tokens"
+            source = self.clean if self.settings.train is None else self.scores
+            if self.settings.train is not None:
+                # Other score sets may stand beside those of this run.
+                given.setdefault("checkpoints", self._checkpoints())
+            done = select(source, out=self.selections[section.name], **given, **self.options)
+            kept.append(f"{section.name} {done.kept:,}")
+        return f"pairs kept: {', '.join(kept)}" if kept else ""
+
+    def _write(self) -> str:
+        from catprune.write import write
+
+        section = self.settings.write
+        if section is None:
+            return ""
+        selection = self.selections[section.selection] if section.selection else None
+        done = write(self.clean, section.outputs, selection=selection, **self.options)
+        return f"{done.pairs:,} pairs to {' and '.join(str(path) for path in done.paths)}"
+
+    def _evaluate(self) -> str:
+        from catprune.evaluate import TRAINING, TestSet, evaluate
+
+        section = self.settings.evaluate
+        if section is None:
+            return ""
+        names = section.subsets if section.subsets is not None else ["full", *self.selections]
+        tests = [TestSet(test.name, Path(test.source), Path(test.target)) for test in section.tests]
+        recipe = section.given("tests", "subsets")
+        recipe.setdefault("against", [name for name in ("full", "random") if name in names])
+        training = {key: recipe.pop(key) for key in list(recipe) if key in TRAINING}
+        evaluate(
+            self.tokens,
+            subsets={name: self.selections.get(name) for name in names},
+            tests=tests,
+            out=self.folder / "evaluate",
+            training=training,
+            **{"seed": self.settings.seed, **recipe},
+            **self.options,
+        )
+        return f"{len(names)} models on {len(tests)} test sets"
+
+    def _report(self) -> str:
+        from catprune.report import report
+
+        if not self.settings.report:
+            return ""
+        path = report(self.folder, out=self.folder / self.settings.report, force=self.options["force"])
+        return str(path)
+
+
+def evaluate_file(file: str | Path, **options: Any) -> Ran:
+    """The steps of a run file up to its evaluation.
+
+    Raises:
+        CatpruneError: the file has no [evaluate] section, or a step failed.
+    """
+    if read_run_file(file).evaluate is None:
+        raise CatpruneError(f"{file} has no [evaluate] section: say which test sets to use")
+    return run(file, until="evaluate", **options)

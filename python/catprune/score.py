@@ -1,0 +1,309 @@
+"""The step `score`: the raw training-dynamics statistics of every pair under one or more checkpoints."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune._core import digest_file, write_columns
+from catprune.device import Device, own_state, require_torch
+from catprune.errors import CatpruneError, UsageError
+from catprune.folder import StepFolder, describe_folder, finish_once
+from catprune.progress import Progress
+from catprune.tokens import Block, BlockEntry, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from catprune.batches import Batch, Pairs
+    from catprune.checkpoints import Checkpoint
+    from catprune.model import Transformer
+
+COLUMNS = ("tokens", "nll_sum", "correct", "el2n_sum", "grad_norm_sum", "ign_sum")
+_COUNTS = ("tokens", "correct")
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Finished scores.
+
+    Attributes:
+        path: the folder that holds one folder for each checkpoint.
+        folders: the folder of each checkpoint, by name, in the order given.
+        pairs: pairs scored under each checkpoint; `too_long` more have null records.
+        too_long: pairs that carry no tokens.
+        flops: floating-point operations of all the forward passes, counted from shapes.
+        manifests: as written, by name.
+    """
+
+    path: Path
+    folders: dict[str, Path]
+    pairs: int
+    too_long: int
+    flops: float
+    manifests: dict[str, dict[str, Any]]
+
+
+def score(
+    tokens: str | Path,
+    *,
+    checkpoints: str | Path | Sequence[str | Path],
+    out: str | Path,
+    precision: str = "auto",
+    batch_tokens: int = 8192,
+    threads: int | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> Scored:
+    """Score all pairs of a tokens folder under each checkpoint; finished checkpoints and blocks are not done again.
+
+    One forward pass in eval mode, with the reference as the decoder's input, gives per pair `tokens`, `nll_sum`
+    (nats), `correct` (tokens that are the most probable ones), `el2n_sum` and `grad_norm_sum` (Paul et al. 2021,
+    arXiv 2107.07075, per token, the latter of the output matrix) and `ign_sum` (the gradient norms weighted by the
+    tokens' self-information under the corpus' unigrams, scaled to mean 1). The output layer and everything after it is
+    float32 in either precision.
+
+    Args:
+        tokens: a folder that `tokenize` finished.
+        checkpoints: folders of native checkpoints, or one, each as `path` or `name=path`; the name defaults to the
+            folder's.
+        out: the folder in which each checkpoint gets a folder of its name.
+        precision: of the model up to the output layer: auto, float32 or bfloat16.
+        batch_tokens: most tokens of a batch on either side, padding counted: what bounds the memory.
+        threads: of the processor (None: as torch has it).
+        force: replace folders that hold other work.
+        quiet: no progress bar.
+
+    Raises:
+        UsageError: options that cannot be meant.
+        CatpruneError: a folder or a checkpoint that cannot be read or was changed, or one of another tokenizer.
+        MissingExtra: torch or safetensors is not installed.
+    """
+    require_torch()
+    from catprune.checkpoints import read_checkpoint, require_tokenizer
+
+    if batch_tokens < 1:
+        raise UsageError(f"batch-tokens is {batch_tokens}: give at least 1")
+    opened, device = Tokens.open(tokens), Device.choose(precision)
+    named = {name: read_checkpoint(path) for name, path in _names(checkpoints).items()}
+    for checkpoint in named.values():
+        require_tokenizer(checkpoint, opened)
+    manifests: dict[str, dict[str, Any]] = {}
+    with own_state(threads):
+        for name, checkpoint in named.items():
+            folder = _plan(Path(out) / name, opened, checkpoint, device, batch_tokens=batch_tokens, force=force)
+            with folder:
+                scoring = _Scoring(folder, opened, checkpoint, device, batch_tokens=batch_tokens)
+                manifests[name] = finish_once(folder, lambda: scoring.run(name, quiet=quiet))  # noqa: B023
+    counts = [manifest["counts"] for manifest in manifests.values()]
+    flops = sum(manifest["flops"] for manifest in manifests.values())
+    folders = {name: Path(out) / name for name in named}
+    return Scored(Path(out), folders, counts[0]["pairs"], counts[0]["too_long"], flops, manifests)
+
+
+def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
+    """The checkpoints by name; a path with "=" in it must be given as `name=path`."""
+    named: dict[str, Path] = {}
+    for given in [checkpoints] if isinstance(checkpoints, str | Path) else checkpoints:
+        name, separator, path = str(given).partition("=")
+        if not separator:
+            name, path = Path(given).resolve().name, str(given)
+        if not name or "/" in name or name.startswith("."):
+            raise UsageError(f"checkpoint {given} has no usable name: give name=path, the name without '/'")
+        if name in named:
+            raise UsageError(f"two checkpoints are named {name}: give them as name=path")
+        named[name] = Path(path)
+    if not named:
+        raise UsageError("no checkpoint is given: give at least one")
+    return named
+
+
+def _plan(
+    path: Path, tokens: Tokens, checkpoint: Checkpoint, device: Device, *, batch_tokens: int, force: bool
+) -> StepFolder:
+    from catprune.checkpoints import verify_weights
+
+    reads = {
+        "tokens": describe_folder(tokens.path, relative_to=path),
+        "checkpoint": {
+            "path": os.path.relpath(checkpoint.path.absolute(), path.absolute()),
+            "weights": verify_weights(checkpoint),
+            "config": digest_file(str(checkpoint.path / "config.json")),
+        },
+    }
+    options = {"precision": device.precision, "batch_tokens": batch_tokens, "batches": "equal source lengths"}
+    return StepFolder(path, step="score", reads=reads, options=options, force=force)
+
+
+class _Scoring:
+    """The passes over the blocks under one checkpoint."""
+
+    def __init__(
+        self, folder: StepFolder, tokens: Tokens, checkpoint: Checkpoint, device: Device, *, batch_tokens: int
+    ) -> None:
+        self.folder, self.tokens, self.checkpoint, self.device = folder, tokens, checkpoint, device
+        self.batch_tokens = batch_tokens
+
+    def run(self, name: str, *, quiet: bool) -> dict[str, Any]:
+        """Score the blocks that have no shard yet, and describe the result for the manifest."""
+        import torch
+
+        from catprune.checkpoints import load_model
+
+        started, worked = time.monotonic(), 0
+        model = load_model(self.checkpoint, device=self.device.name)
+        weights = importance_weights(self.tokens.unigrams()[1])
+        shards: list[dict[str, Any]] = []
+        counts = self.tokens.manifest["counts"]
+        flops, done = 0.0, 0
+        with Progress(f"score {name}", total=counts["target_tokens"], unit="tok", quiet=quiet) as bar:
+            for entry in self.tokens.blocks:
+                block = self.tokens.read(entry)
+                path = self.folder.path / f"part-{entry.first:012d}-{entry.end:012d}.parquet"
+                flops += self._flops(block, model)
+                digest = self._finished(path)
+                if digest is None:
+                    columns, valid = self._score_block(block, model, weights, bar, done)
+                    metadata = {"plan": self.folder.digest}
+                    digest = write_columns(str(path), columns, valid=valid, metadata=metadata)
+                    worked += entry.target_tokens
+                done += entry.target_tokens
+                bar.to(done)
+                shards.append(_describe(entry, path, digest))
+        seconds = max(time.monotonic() - started, 1e-9)
+        self.folder.log("scored", seconds=round(seconds, 3), tokens_per_second=round(worked / seconds, 1))
+        checkpoint = self.checkpoint
+        return {
+            "checkpoint": {
+                "step": checkpoint.step,
+                "epoch": checkpoint.epoch,
+                "target_tokens": checkpoint.target_tokens,
+                "flops": checkpoint.flops,
+                "seen": self._seen(),
+            },
+            "tokenizer": asdict(self.tokens.tokenizer),
+            "counts": {key: counts[key] for key in ("pairs", "too_long", "target_tokens")},
+            "flops": flops,
+            "shards": shards,
+            "torch": torch.__version__,
+        }
+
+    def _seen(self) -> dict[str, Any] | None:
+        """How often the rows had been trained on; None if the checkpoint was trained on other rows than these."""
+        seen = self.checkpoint.seen
+        return seen if seen["tokens"] == digest_file(str(self.tokens.path / "manifest.json")) else None
+
+    def _finished(self, path: Path) -> str | None:
+        """The digest of a shard that an earlier run of this plan wrote."""
+        if not path.is_file():
+            return None
+        import pyarrow.parquet as parquet
+
+        try:
+            metadata: dict[bytes, bytes] = parquet.read_metadata(path).metadata or {}
+        except (OSError, ValueError):
+            return None
+        return digest_file(str(path)) if metadata.get(b"plan") == self.folder.digest.encode() else None
+
+    def _flops(self, block: Block, model: Transformer) -> float:
+        from catprune.batches import pairs_of, plan_scoring
+        from catprune.model import forward_flops
+
+        pairs = pairs_of(block)
+        return sum(
+            forward_flops(
+                model.size,
+                vocab_size=model.vocab_size,
+                pairs=len(chosen),
+                source=int(pairs.source.lengths[chosen[0]]),
+                target=int(pairs.target.lengths[chosen].max()),
+                outputs=int(pairs.target.lengths[chosen].sum()),
+            )
+            for chosen in plan_scoring(pairs, batch_tokens=self.batch_tokens)
+        )
+
+    def _score_block(
+        self, block: Block, model: Transformer, weights: NDArray[np.float64], bar: Progress, done: int
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
+        """The columns of a block, in row order: its pairs, and as nulls those that are too long."""
+        import numpy as np
+
+        from catprune.batches import pairs_of, plan_scoring
+
+        pairs = pairs_of(block)
+        sums = np.zeros((len(COLUMNS), len(pairs.rows)))
+        for chosen in plan_scoring(pairs, batch_tokens=self.batch_tokens):
+            sums[:, chosen] = self._score_batch(pairs, chosen, model, weights)
+            done += int(pairs.target.lengths[chosen].sum())
+            bar.to(done)
+        if not np.isfinite(sums).all():
+            row = int(pairs.rows[~np.isfinite(sums).all(axis=0)][0])
+            raise CatpruneError(f"{self.checkpoint.path} gives row {row} a loss that is not a number: train again")
+        rows = np.concatenate([block.rows, block.too_long])
+        order = np.argsort(rows, kind="stable")
+        columns: dict[str, NDArray[Any]] = {"row": rows[order]}
+        nothing = np.zeros(len(block.too_long))
+        for name, values in zip(COLUMNS, sums, strict=True):
+            kind = np.uint32 if name in _COUNTS else np.float32
+            columns[name] = np.concatenate([values, nothing])[order].astype(kind)
+        return columns, order < len(pairs.rows)
+
+    def _score_batch(
+        self, pairs: Pairs, chosen: NDArray[np.int64], model: Transformer, weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The columns of a batch, float64 [columns, pairs]."""
+        import numpy as np
+
+        batch = pairs.batch(chosen, self.tokens.tokenizer)
+        nll, correct, el2n, grad_norm = self._statistics(batch, model)
+        columns = np.arange(batch.targets.shape[1])
+        ids = batch.targets[columns < batch.target_lengths[:, None]]
+        starts = np.cumsum(batch.target_lengths) - batch.target_lengths
+        per_token = np.stack([nll, correct, el2n, grad_norm, grad_norm * weights[ids]])
+        sums = np.add.reduceat(per_token, starts, axis=1)
+        return np.concatenate([batch.target_lengths[None].astype(np.float64), sums])
+
+    def _statistics(self, batch: Batch, model: Transformer) -> NDArray[np.float64]:
+        """The statistics of the batch's target tokens, float64 [4, tokens]."""
+        import torch
+
+        from catprune.output import token_statistics
+        from catprune.trainer import token_places
+
+        device = self.device.name
+        with torch.inference_mode():
+            source, inputs, targets = (
+                torch.from_numpy(part).to(device) for part in (batch.source, batch.inputs, batch.targets)
+            )
+            with self.device.autocast():
+                hidden = model(source, inputs)
+            places = torch.from_numpy(token_places(batch)).to(device)
+            found = token_statistics(
+                hidden.flatten(0, 1)[places].float(), model.embedding.weight, targets.flatten()[places]
+            )
+            return torch.stack(found).double().cpu().numpy()
+
+
+def importance_weights(counts: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Each type's self-information under the unigram distribution, scaled to mean 1 over the corpus' tokens.
+
+    Args:
+        counts: how often each id occurs, uint64 [vocabulary]; ids that never occur weigh 0.
+    """
+    import numpy as np
+
+    shares = counts / max(int(counts.sum()), 1)
+    information = -np.log(shares, out=np.zeros(len(counts)), where=counts > 0)
+    mean = float((shares * information).sum())
+    return information / mean if mean > 0 else np.ones(len(counts))
+
+
+def _describe(entry: BlockEntry, path: Path, digest: str) -> dict[str, Any]:
+    listed = {"file": path.name, "first": entry.first, "end": entry.end, "digest": digest}
+    return {**listed, "pairs": entry.pairs, "too_long": entry.too_long}

@@ -1,0 +1,303 @@
+"""The step `train`: a translation model on token blocks, with checkpoints at given epochs or steps."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune._core import digest_file
+from catprune.device import Device, own_state, require_torch
+from catprune.errors import CatpruneError, UsageError
+from catprune.folder import (
+    STATE,
+    StepFolder,
+    describe_folder,
+    digest_manifest,
+    finish_once,
+    read_manifest,
+    trace,
+    verify_shards,
+)
+from catprune.progress import Progress
+from catprune.tokens import Tokens
+
+if TYPE_CHECKING:
+    from catprune.batches import Order
+    from catprune.trainer import Mark, Training
+
+_MOST = 10**12  # of what is counted: more is a slip of the hand
+# Options that take whole numbers: the least, and what is too much.
+_WHOLE = dict.fromkeys(("steps", "warmup_steps", "batch_tokens", "save_every"), (1, _MOST)) | {"seed": (0, 2**64)}
+_SHARES = ("label_smoothing", "dropout")
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished training.
+
+    Attributes:
+        path: its folder.
+        checkpoints: the checkpoints' folders in the order of training.
+        steps: updates made.
+        epochs: passes over the training rows.
+        target_tokens: target tokens trained on, repeats counted.
+        flops: floating-point operations, counted from shapes; a backward pass counts twice a forward pass.
+        parameters: trained numbers.
+        precision: of matrix products, `float32` or `bfloat16`.
+        manifest: as written.
+    """
+
+    path: Path
+    checkpoints: tuple[Path, ...]
+    steps: int
+    epochs: float
+    target_tokens: int
+    flops: float
+    parameters: int
+    precision: str
+    manifest: dict[str, Any]
+
+
+def train(
+    tokens: str | Path,
+    *,
+    out: str | Path,
+    preset: str = "tiny",
+    epochs: float | None = None,
+    steps: int | None = None,
+    checkpoints: str | None = None,
+    selection: str | Path | None = None,
+    seed: int = 1,
+    batch_tokens: int = 2048,
+    learning_rate: float | None = None,
+    warmup_steps: int = 200,
+    label_smoothing: float = 0.1,
+    dropout: float = 0.1,
+    precision: str = "auto",
+    threads: int | None = None,
+    save_every: int = 500,
+    force: bool = False,
+    quiet: bool = False,
+) -> Trained:
+    """Train a model on a tokens folder; a killed run goes on from its last state and ends with the same bytes.
+
+    The loss is cross-entropy with label smoothing (Szegedy et al. 2016, arXiv 1512.00567), a mean over the batch's
+    target tokens; updates are AdamW with clipping at norm 1 and an inverse square-root schedule (Vaswani et al. 2017).
+
+    Args:
+        tokens: a folder that `tokenize` finished.
+        out: the folder for checkpoints, `metrics.jsonl` and the manifest.
+        preset: tiny, small, base or big.
+        epochs: passes over the training rows; fractions are legal (default 5, or the last checkpoint's epoch).
+        steps: updates, instead of epochs.
+        checkpoints: where to write checkpoints besides the end, e.g. "1,3,0.5" (epochs) or "500steps".
+        selection: train only on the rows that this selection folder keeps.
+        seed: fixes the initial weights, the order of pairs and what dropout drops.
+        batch_tokens: most tokens of a batch on either side, padding counted.
+        learning_rate: the highest, reached after `warmup_steps` (None: 0.64 / d_model, 0.005 for tiny).
+        warmup_steps: updates of linear warm-up.
+        label_smoothing: share of the target that is spread over the vocabulary.
+        dropout: after the embeddings and after every sub-layer.
+        precision: auto, float32 or bfloat16.
+        threads: of the processor (None: as torch has it).
+        save_every: updates between two saved states.
+        force: replace a folder that holds other work.
+        quiet: no progress bar.
+
+    Raises:
+        UsageError: options that cannot be meant.
+        CatpruneError: a folder that cannot be read or holds other work, a selection of other rows than the tokens',
+            no pairs to train on, a loss that is no number.
+        MissingExtra: torch or safetensors is not installed.
+    """
+    require_torch()
+    from catprune.batches import Order, Selection
+    from catprune.model import PRESETS
+    from catprune.trainer import Recipe, Training
+
+    if preset not in PRESETS:
+        raise UsageError(f"unknown preset {preset}: give one of {', '.join(PRESETS)}")
+    check_numbers(epochs=epochs, steps=steps, seed=seed, learning_rate=learning_rate, dropout=dropout)
+    check_numbers(label_smoothing=label_smoothing, warmup_steps=warmup_steps)
+    check_numbers(batch_tokens=batch_tokens, save_every=save_every)
+    marks = _plan_marks(epochs, steps, checkpoints)
+    out_path, opened, device = Path(out), Tokens.open(tokens), Device.choose(precision)
+    if learning_rate is None:
+        learning_rate = 0.64 / PRESETS[preset].d_model  # measured for tiny; wider models bear less
+    recipe = Recipe(seed, learning_rate, warmup_steps, label_smoothing, dropout)
+    reads: dict[str, Any] = {"tokens": describe_folder(opened.path, relative_to=out_path)}
+    if selection is not None:
+        require_origin(Path(selection), opened.path)
+        reads["selection"] = describe_folder(Path(selection), relative_to=out_path)
+    options = {
+        "preset": preset,
+        "end": marks[-1].name,
+        "checkpoints": [mark.name for mark in marks],
+        "seed": seed,
+        "batch_tokens": batch_tokens,
+        "learning_rate": learning_rate,
+        "warmup_steps": warmup_steps,
+        "label_smoothing": label_smoothing,
+        "dropout": dropout,
+        "precision": device.precision,
+    }
+    chosen = None if selection is None else Selection(Path(selection))
+    order = Order(opened, chosen, seed=seed, batch_tokens=batch_tokens)
+    folder = StepFolder(out_path, step="train", reads=reads, options=options, force=force)
+    with folder, own_state(threads):
+
+        def work() -> dict[str, Any]:
+            if chosen is not None:
+                verify_shards(chosen.path, chosen.manifest)
+            _check_order(order, marks)
+            training = Training(
+                folder, order, recipe, size=PRESETS[preset], marks=marks, device=device, save_every=save_every
+            )
+            return _run(training, marks, quiet=quiet)
+
+        manifest = finish_once(folder, work)
+        (out_path / STATE).unlink(missing_ok=True)  # only now: whatever ends the process before goes on from it
+        return _trained(out_path, manifest)
+
+
+def require_origin(selection: Path, tokens: Path) -> None:
+    """Refuse a selection of other rows than the tokens'; one of a foreign file does not say whose rows it means.
+
+    Raises:
+        CatpruneError: the clean folder behind the selection is not the one behind the tokens, or one of them is gone.
+    """
+    chosen = trace(selection, read_manifest(selection, step="select"), "clean")
+    tokenized = trace(tokens, read_manifest(tokens, step="tokenize"), "clean")
+    if chosen is None or tokenized is None:
+        return
+    if digest_manifest(chosen) != digest_manifest(tokenized):
+        raise CatpruneError(
+            f"{selection} was made from {chosen}, {tokens} from {tokenized}: rows do not mean the same pairs; "
+            "give a selection and tokens of one clean folder"
+        )
+
+
+def _run(training: Training, marks: list[Mark], *, quiet: bool) -> dict[str, Any]:
+    """Train, and describe what came out for the manifest."""
+    import torch
+
+    from catprune.checkpoints import digest_weights, read_checkpoint
+    from catprune.model import count_parameters
+
+    in_epochs = marks[-1].unit == "epoch"
+    total = marks[-1].amount * (training.order.counts[1] if in_epochs else 1)
+    with Progress("train", total=total, unit="tok" if in_epochs else "upd", quiet=quiet) as bar:
+        training.run(bar)
+    read = [(mark.name, read_checkpoint(training.folder.path / mark.name)) for mark in marks]
+    read.sort(key=lambda item: item[1].step)
+    last = read[-1][1]
+    listed = [
+        {
+            "name": name,
+            "step": checkpoint.step,
+            "epoch": checkpoint.epoch,
+            "target_tokens": checkpoint.target_tokens,
+            "flops": checkpoint.flops,
+            "seen": checkpoint.seen,
+            "digest": digest_weights(checkpoint),
+        }
+        for name, checkpoint in read
+    ]
+    pairs, tokens = training.order.counts
+    return {
+        "checkpoints": listed,
+        "counts": {"pairs": pairs, "target_tokens": tokens},
+        "steps": last.step,
+        "epochs": last.epoch,
+        "target_tokens": last.target_tokens,
+        "flops": last.flops,
+        "parameters": count_parameters(training.model),
+        "precision": training.device.precision,
+        "metrics": digest_file(str(training.folder.path / "metrics.jsonl")),
+        "torch": torch.__version__,
+    }
+
+
+def _trained(path: Path, manifest: dict[str, Any]) -> Trained:
+    names = ("steps", "epochs", "target_tokens", "flops", "parameters", "precision")
+    listed = tuple(path / entry["name"] for entry in manifest["checkpoints"])
+    return Trained(path, listed, **{name: manifest[name] for name in names}, manifest=manifest)
+
+
+def _plan_marks(epochs: float | None, steps: int | None, checkpoints: object) -> list[Mark]:
+    """Where checkpoints are written; the last one is the end of the training."""
+    from catprune.trainer import Mark
+
+    if epochs is not None and steps is not None:
+        raise UsageError("both epochs and steps are given: give one of them")
+    if not isinstance(checkpoints, str | None):
+        raise UsageError(f"checkpoints is {checkpoints!r}: give a string like '1,3,5'")
+    asked: set[Mark] = set()
+    for item in checkpoints.split(",") if checkpoints is not None else ():
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(steps?)?", item.strip())
+        if match is None or not 0 < float(match[1]) < _MOST or (match[2] and "." in match[1]):
+            raise UsageError(f"checkpoint {item.strip()!r} is not understood: give epochs (1,0.5) or 500steps")
+        asked.add(Mark("step" if match[2] else "epoch", float(match[1])))
+    latest = max(asked, key=lambda mark: mark.amount, default=Mark("epoch", 5))
+    if epochs is None and steps is None:
+        if len({mark.unit for mark in asked}) > 1:
+            raise UsageError("checkpoints are given in epochs and in steps: say where to end (epochs or steps)")
+        end = latest
+    else:
+        end = Mark("epoch", float(epochs)) if epochs is not None else Mark("step", float(steps or 0))
+    for mark in asked:
+        if mark.unit == end.unit and mark.amount > end.amount:
+            raise UsageError(f"checkpoint {mark.name} lies behind the end of the training ({end.name})")
+    marks = [*sorted(asked - {end}, key=lambda mark: (mark.unit, mark.amount)), end]
+    for mark, following in itertools.pairwise(sorted(marks, key=lambda mark: mark.name)):
+        if mark.name == following.name:
+            raise UsageError(f"two checkpoints would be named {mark.name}: give them with fewer digits")
+    return marks
+
+
+def check_numbers(**given: Any) -> None:
+    """Refuse numbers that cannot be meant, each given by its option's name; None stands for its default.
+
+    Raises:
+        UsageError: infinite, not a number, a fraction where whole ones count, or out of range.
+    """
+    for name, number in given.items():
+        is_number = isinstance(number, int | float)
+        if name in _WHOLE:
+            least, most = _WHOLE[name]
+            fits = isinstance(number, int) and least <= number < most
+            wanted = f"a whole number, at least {least} and below {most:g}"
+        elif name in _SHARES:
+            fits, wanted = is_number and 0 <= number < 1, "0 to below 1"
+        else:
+            most = _MOST if name == "epochs" else math.inf
+            fits = is_number and 0 < number < most
+            wanted = "more than 0" + (f", below {most:g}" if name == "epochs" else ", a finite number")
+        if number is not None and not fits:
+            raise UsageError(f"{name.replace('_', '-')} is {number}: give {wanted}")
+
+
+def _check_order(order: Order, marks: list[Mark]) -> None:
+    """Refuse an empty corpus, and checkpoints that would never be reached: known before, not after the training."""
+    pairs, _ = order.counts
+    if not pairs:
+        what = order.tokens.path if order.selection is None else order.selection.path
+        raise CatpruneError(f"{what} has no pairs to train on: keep more rows")
+    if len({mark.unit for mark in marks}) == 1:
+        return
+    end, step, epoch = marks[-1], 0, 0
+    done = 0
+    while not end.reached(step=step, pairs=done, per_epoch=pairs):
+        for window, entries in enumerate(order.windows(epoch)):
+            for batch in order.batches(epoch, window, entries)[1]:
+                if end.reached(step=step, pairs=done, per_epoch=pairs):
+                    break
+                step, done = step + 1, done + len(batch)
+        epoch += 1
+    for mark in marks:
+        if not mark.reached(step=step, pairs=done, per_epoch=pairs):
+            raise UsageError(f"checkpoint {mark.name} lies behind the end ({step} steps, {done / pairs:g} epochs)")

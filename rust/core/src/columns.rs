@@ -1,0 +1,138 @@
+//! Column sets: Parquet shards of contiguous row ranges, written in one encoding and read as a stream of batches.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Field, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::{Compression, Encoding};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use crate::draft::Draft;
+use crate::{Error, Result};
+
+/// Rows of a batch that a reader hands out.
+pub const BATCH_ROWS: usize = 65_536;
+
+/// A published shard, as manifests list it.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize, PartialEq, Eq)]
+pub struct Shard {
+    /// Relative to the step's folder.
+    pub file: String,
+    pub first: u64,
+    pub end: u64,
+    pub digest: String,
+    /// How many records it holds.
+    pub rows: u64,
+}
+
+/// The file name of a shard that covers rows `first..end`.
+pub fn shard_name(first: u64, end: u64) -> String {
+    format!("part-{first:012}-{end:012}.parquet")
+}
+
+/// Writes one shard: the named columns in order, the first being `row`. Integers are delta-packed, floats plain,
+/// nothing is compressed (a scan is then about as fast as reading). Returns the digest of the file.
+pub fn write_shard(
+    path: &Path,
+    columns: Vec<(String, ArrayRef)>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<String> {
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, array)| Field::new(name, array.data_type().clone(), name != "row"))
+        .collect();
+    let schema = Arc::new(Schema::new(fields));
+    let arrays = columns.into_iter().map(|(_, array)| array).collect();
+    let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
+        .map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+    let mut draft = Draft::create(path)?;
+    let mut writer =
+        ArrowWriter::try_new(&mut draft, Arc::clone(&schema), Some(properties(&schema, metadata)))
+            .map_err(|error| Error::parquet(path, error))?;
+    writer.write(&batch).map_err(|error| Error::parquet(path, error))?;
+    writer.close().map_err(|error| Error::parquet(path, error))?;
+    draft.publish()
+}
+
+fn properties(schema: &Schema, metadata: &BTreeMap<String, String>) -> WriterProperties {
+    let pairs = metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::UNCOMPRESSED)
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_max_row_group_row_count(Some(1 << 20))
+        .set_key_value_metadata(Some(pairs));
+    for field in schema.fields() {
+        let column = ColumnPath::from(field.name().as_str());
+        properties = match field.data_type() {
+            DataType::Int64 | DataType::UInt32 => {
+                properties.set_column_encoding(column, Encoding::DELTA_BINARY_PACKED)
+            }
+            DataType::Dictionary(..) => properties.set_column_dictionary_enabled(column, true),
+            _ => properties,
+        };
+    }
+    properties.build()
+}
+
+/// Batches of the named columns of one Parquet file, in the order of `names`.
+pub struct ShardReader {
+    path: PathBuf,
+    order: Vec<usize>,
+    batches: ParquetRecordBatchReader,
+}
+
+impl ShardReader {
+    pub fn open(path: &Path, names: &[&str]) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        let builder =
+            ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| Error::parquet(path, error))?;
+        let mut wanted = Vec::with_capacity(names.len());
+        for &name in names {
+            let index = builder.schema().index_of(name).map_err(|_| {
+                let present: Vec<&str> =
+                    builder.schema().fields().iter().map(|f| f.name().as_str()).collect();
+                Error::input(format!(
+                    "{} has no column {name}; it has {}",
+                    path.display(),
+                    present.join(", ")
+                ))
+            })?;
+            wanted.push(index);
+        }
+        let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
+        let mut sorted = wanted.clone();
+        sorted.sort_unstable();
+        // The reader hands out the columns in file order; `order` brings them back into the order asked for.
+        let order = wanted.iter().map(|index| sorted.partition_point(|other| other < index)).collect();
+        let batches = builder
+            .with_projection(mask)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|error| Error::parquet(path, error))?;
+        Ok(Self { path: path.to_owned(), order, batches })
+    }
+}
+
+impl Iterator for ShardReader {
+    type Item = Result<Vec<ArrayRef>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = match self.batches.next()? {
+            Ok(batch) => batch,
+            Err(error) => {
+                let path = self.path.display();
+                return Some(Err(Error::input(format!("{path} is damaged ({error}): make it again"))));
+            }
+        };
+        Some(Ok(self.order.iter().map(|&index| Arc::clone(batch.column(index))).collect()))
+    }
+}

@@ -1,0 +1,364 @@
+//! A corpus: inputs of one or two files, read in chunks of records with global row numbers.
+
+use std::path::{Path, PathBuf};
+use std::thread::{self, ScopedJoinHandle};
+
+use crossbeam_channel::{Receiver, bounded};
+use memchr::memchr_iter;
+use serde::{Deserialize, Serialize};
+
+use crate::kept::Kept;
+use crate::lines::{FileRead, LineReader, Lines};
+use crate::{Error, Result, Watch};
+
+/// Lines over this many bytes are a verdict and never held whole, unless the caller says otherwise.
+pub const MAX_LINE_BYTES: usize = 16_384;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "format", rename_all = "lowercase")]
+pub enum Input {
+    /// Two files of equal line count.
+    Moses { source: PathBuf, target: PathBuf },
+    /// One file of tab-separated columns, numbered from 1.
+    Tsv { path: PathBuf, source_column: usize, target_column: usize },
+}
+
+/// Which records a pass reads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Corpus {
+    pub inputs: Vec<Input>,
+    /// One line a record over all inputs.
+    #[serde(default)]
+    pub tags: Option<PathBuf>,
+    #[serde(default = "max_line_bytes")]
+    pub max_line_bytes: usize,
+}
+
+fn max_line_bytes() -> usize {
+    MAX_LINE_BYTES
+}
+
+/// What was read of one input.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct InputRead {
+    pub first: u64,
+    pub end: u64,
+    pub files: Vec<FileRead>,
+}
+
+/// What was read of a corpus.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct CorpusRead {
+    pub inputs: Vec<InputRead>,
+    pub tags: Option<FileRead>,
+}
+
+impl CorpusRead {
+    /// Fails if a file's bytes are not those of an earlier reading.
+    pub fn compare(&self, earlier: &[FileRead]) -> Result<()> {
+        let now = self.inputs.iter().flat_map(|input| &input.files);
+        if now.clone().count() != earlier.len() {
+            return Err(Error::input(
+                "the corpus has other files than were cleaned: clean again with --force",
+            ));
+        }
+        for (now, earlier) in now.zip(earlier) {
+            if now.digest != earlier.digest {
+                return Err(Error::input(format!(
+                    "{} changed since it was cleaned ({} bytes then, {} now): restore it, or clean again with --force",
+                    now.path.display(),
+                    earlier.bytes,
+                    now.bytes
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Text {
+    Moses { source: Lines, target: Lines },
+    Tsv { records: Lines, source_column: usize, target_column: usize },
+}
+
+/// Up to `CHUNK_LINES` consecutive records of one input. Chunks restart at every input.
+pub struct Chunk {
+    /// Which input.
+    pub input: usize,
+    /// The first row of that input.
+    pub input_first: u64,
+    /// The row of its first record.
+    pub first: u64,
+    /// Whether the pass wants each record; empty where it wants all.
+    pub kept: Vec<bool>,
+    pub tags: Option<Lines>,
+    text: Text,
+}
+
+/// A record's two sides, or why it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record<'a> {
+    Pair {
+        source: &'a [u8],
+        target: &'a [u8],
+    },
+    /// A line over the limit.
+    TooLong,
+    /// Too few columns.
+    Malformed,
+}
+
+impl Chunk {
+    pub fn len(&self) -> usize {
+        match &self.text {
+            Text::Moses { source, .. } => source.len(),
+            Text::Tsv { records, .. } => records.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn end(&self) -> u64 {
+        self.first + self.len() as u64
+    }
+
+    pub fn record(&self, index: usize) -> Record<'_> {
+        match &self.text {
+            Text::Moses { source, target } => {
+                if source.is_too_long(index) || target.is_too_long(index) {
+                    return Record::TooLong;
+                }
+                Record::Pair { source: source.line(index), target: target.line(index) }
+            }
+            Text::Tsv { records, source_column, target_column } => {
+                if records.is_too_long(index) {
+                    return Record::TooLong;
+                }
+                let line = records.line(index);
+                match (column(line, *source_column), column(line, *target_column)) {
+                    (Some(source), Some(target)) => Record::Pair { source, target },
+                    _ => Record::Malformed,
+                }
+            }
+        }
+    }
+
+    /// The whole record as it stood in its file, where the format keeps both sides in one line.
+    pub fn whole(&self, index: usize) -> Option<&[u8]> {
+        match &self.text {
+            Text::Moses { .. } => None,
+            Text::Tsv { records, .. } => Some(records.line(index)),
+        }
+    }
+
+    /// Bytes of text.
+    pub fn bytes(&self) -> usize {
+        match &self.text {
+            Text::Moses { source, target } => source.bytes() + target.bytes(),
+            Text::Tsv { records, .. } => records.bytes(),
+        }
+    }
+
+    /// The indices of the records that the pass wants.
+    pub fn wanted(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.len()).filter(|&index| self.kept.is_empty() || self.kept[index])
+    }
+}
+
+/// The column with a number counted from 1.
+fn column(line: &[u8], number: usize) -> Option<&[u8]> {
+    let mut start = 0;
+    let mut seen = 1;
+    for tab in memchr_iter(b'\t', line) {
+        if seen == number {
+            return Some(&line[start..tab]);
+        }
+        start = tab + 1;
+        seen += 1;
+    }
+    (seen == number).then(|| &line[start..])
+}
+
+/// Reads the whole corpus in order and hands every chunk to `emit`, which says false to stop early.
+pub fn read(
+    corpus: &Corpus,
+    kept: &mut Kept,
+    watch: &Watch,
+    mut emit: impl FnMut(Chunk) -> bool,
+) -> Result<CorpusRead> {
+    let mut tags = match &corpus.tags {
+        Some(path) => Some(LineReader::open(path, corpus.max_line_bytes, watch)?),
+        None => None,
+    };
+    let mut row = 0;
+    let mut inputs = Vec::with_capacity(corpus.inputs.len());
+    for (number, input) in corpus.inputs.iter().enumerate() {
+        let first = row;
+        let files = read_input(corpus, input, watch, |text| {
+            let mut chunk =
+                Chunk { input: number, input_first: first, first: row, kept: Vec::new(), tags: None, text };
+            if let Some(tags) = &mut tags {
+                chunk.tags = Some(take_tags(tags, &chunk)?);
+            }
+            chunk.kept = kept.take(row, chunk.len())?;
+            row = chunk.end();
+            Ok(emit(chunk))
+        })?;
+        let Some(files) = files else {
+            return Ok(CorpusRead { inputs, tags: None });
+        };
+        inputs.push(InputRead { first, end: row, files });
+    }
+    let tags = tags.map(|reader| finish_tags(reader, row)).transpose()?;
+    Ok(CorpusRead { inputs, tags })
+}
+
+/// None if `emit` stopped the reading.
+fn read_input(
+    corpus: &Corpus,
+    input: &Input,
+    watch: &Watch,
+    mut emit: impl FnMut(Text) -> Result<bool>,
+) -> Result<Option<Vec<FileRead>>> {
+    thread::scope(|scope| match input {
+        Input::Moses { source, target } => {
+            let (sources, source_reader) = spawn(scope, source, corpus.max_line_bytes, watch);
+            let (targets, target_reader) = spawn(scope, target, corpus.max_line_bytes, watch);
+            let mut lines = 0;
+            loop {
+                let (source_lines, target_lines) = (sources.recv(), targets.recv());
+                let (Ok(source_lines), Ok(target_lines)) = (source_lines, target_lines) else {
+                    // A reader that failed has hung up; its error is told by `join`.
+                    drop((sources, targets));
+                    let (source, target) = (join(source_reader), join(target_reader));
+                    return Err(first_error(source, target));
+                };
+                if source_lines.len() != target_lines.len() {
+                    let ends = (lines + source_lines.len() as u64, lines + target_lines.len() as u64);
+                    let counts = (ends.0 + count_rest(&sources), ends.1 + count_rest(&targets));
+                    join(source_reader)?;
+                    join(target_reader)?;
+                    return Err(unequal(source, target, counts));
+                }
+                lines += source_lines.len() as u64;
+                if source_lines.is_empty() {
+                    return Ok(Some(vec![join(source_reader)?, join(target_reader)?]));
+                }
+                if !emit(Text::Moses { source: source_lines, target: target_lines })? {
+                    return Ok(None);
+                }
+            }
+        }
+        Input::Tsv { path, source_column, target_column } => {
+            let (chunks, reader) = spawn(scope, path, corpus.max_line_bytes, watch);
+            loop {
+                match chunks.recv() {
+                    Ok(records) if records.is_empty() => return Ok(Some(vec![join(reader)?])),
+                    Ok(records) => {
+                        let text = Text::Tsv {
+                            records,
+                            source_column: *source_column,
+                            target_column: *target_column,
+                        };
+                        if !emit(text)? {
+                            return Ok(None);
+                        }
+                    }
+                    Err(_) => {
+                        return Err(join(reader)
+                            .err()
+                            .unwrap_or_else(|| Error::input("a reader ended early")));
+                    }
+                }
+            }
+        }
+    })
+}
+
+type Reader<'scope> = ScopedJoinHandle<'scope, Result<FileRead>>;
+
+/// Reads a file on a thread of its own, so that two sides decompress side by side. An empty chunk is the end.
+fn spawn<'scope, 'env>(
+    scope: &'scope thread::Scope<'scope, 'env>,
+    path: &'env Path,
+    max_line_bytes: usize,
+    watch: &'env Watch,
+) -> (Receiver<Lines>, Reader<'scope>) {
+    let (send, receive) = bounded(1);
+    let reader = scope.spawn(move || {
+        let mut reader = LineReader::open(path, max_line_bytes, watch)?;
+        loop {
+            let chunk = reader.chunk()?;
+            let ended = chunk.is_empty();
+            if ended && reader.lines == 0 {
+                return Err(Error::input(format!("{} is empty", path.display())));
+            }
+            if send.send(chunk).is_err() {
+                return Err(Error::Interrupted);
+            }
+            if ended {
+                return reader.finish();
+            }
+        }
+    });
+    (receive, reader)
+}
+
+fn join(reader: Reader<'_>) -> Result<FileRead> {
+    reader.join().unwrap_or_else(|_| Err(Error::input("a reader panicked: this is a bug of catprune")))
+}
+
+fn first_error(source: Result<FileRead>, target: Result<FileRead>) -> Error {
+    match (source, target) {
+        // The side that was merely hung up on says `Interrupted`; the other one says why.
+        (Err(Error::Interrupted) | Ok(_), Err(error)) | (Err(error), _) => error,
+        (Ok(_), Ok(_)) => Error::input("a reader ended early"),
+    }
+}
+
+fn count_rest(chunks: &Receiver<Lines>) -> u64 {
+    chunks.iter().map(|chunk| chunk.len() as u64).sum()
+}
+
+fn unequal(source: &Path, target: &Path, (source_lines, target_lines): (u64, u64)) -> Error {
+    let (short, long, ends, goes_on) = if source_lines < target_lines {
+        (source, target, source_lines, target_lines)
+    } else {
+        (target, source, target_lines, source_lines)
+    };
+    Error::input(format!(
+        "{} ends after line {ends}, {} goes on to line {goes_on}: the two sides must have equal line counts",
+        short.display(),
+        long.display()
+    ))
+}
+
+fn take_tags(tags: &mut LineReader<'_>, chunk: &Chunk) -> Result<Lines> {
+    tags.take(chunk.len()).and_then(|lines| {
+        if let Some(index) = (0..lines.len()).find(|&index| lines.is_too_long(index)) {
+            let (path, line) = (tags.path().display(), chunk.first + index as u64 + 1);
+            return Err(Error::input(format!(
+                "{path}, line {line}: the tag is over the longest line allowed"
+            )));
+        }
+        if lines.len() == chunk.len() {
+            return Ok(lines);
+        }
+        let (path, ends) = (tags.path().display(), tags.lines);
+        Err(Error::input(format!(
+            "{path} ends after line {ends}, the corpus goes on: one tag a record is needed"
+        )))
+    })
+}
+
+fn finish_tags(mut tags: LineReader<'_>, rows: u64) -> Result<FileRead> {
+    if tags.take(1)?.is_empty() {
+        return tags.finish();
+    }
+    let path = tags.path().display();
+    Err(Error::input(format!(
+        "{path} goes on after line {rows}, where the corpus ends: one tag a record is needed"
+    )))
+}

@@ -1,0 +1,208 @@
+//! Exact order statistics of streamed keys in bounded memory: searches that descend, digit by digit, through
+//! histograms of the keys. Nothing is sorted and no column is held.
+
+use crate::methods::row_hash;
+use crate::records::{Batch, Feed};
+use crate::{Result, Watch};
+
+/// Counters that one pass may hold: 16 bytes each, once a thread.
+const COUNTERS: usize = 1 << 22;
+
+/// Maps floats to integers of the same order; -0.0 and 0.0 share one. NaN has no place in it.
+pub fn order(value: f32) -> u32 {
+    let bits = (value + 0.0).to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+}
+
+/// The float with this place in the order.
+pub fn from_order(key: u32) -> f32 {
+    f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
+}
+
+/// Rows or tokens that are still to be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    Rows(u64),
+    Tokens(u64),
+}
+
+/// A search in one class of rows for the key at which, smallest key first, `left` is used up: the key of the
+/// `left`th row (counted from 1), or the key among whose rows the first one does not fit into `left` tokens.
+/// In the end `left` is what goes to the rows with exactly this key, in row order.
+#[derive(Debug, Clone)]
+pub struct Search {
+    pub class: usize,
+    pub left: Left,
+    key: u128,
+    digits: u32,
+    done: bool,
+}
+
+impl Search {
+    pub fn new(class: usize, left: Left) -> Self {
+        Self { class, left, key: 0, digits: 0, done: false }
+    }
+
+    /// The 32-bit key that was found.
+    pub fn key(&self) -> u32 {
+        (self.key >> 64) as u32
+    }
+
+    /// The hash that decides between rows with this key; None where no hash was needed.
+    pub fn hash(&self) -> Option<u64> {
+        (self.digits > 32).then_some(self.key as u64)
+    }
+
+    /// Steps down into the digit where `left` is used up.
+    fn step(&mut self, sums: &[Sums], level: Level) {
+        for (digit, sum) in sums.iter().enumerate() {
+            let Sums { rows, tokens } = *sum;
+            let inside = match &mut self.left {
+                Left::Rows(left) if *left <= rows => true,
+                Left::Tokens(left) if *left < tokens => true,
+                Left::Rows(left) => take(left, rows),
+                Left::Tokens(left) => take(left, tokens),
+            };
+            if inside {
+                self.key |= (digit as u128) << level.shift;
+                self.digits += level.bits;
+                // All rows with this key get in: which of them comes first decides nothing.
+                self.done = level.shift == 64 && self.left == Left::Rows(rows);
+                return;
+            }
+        }
+    }
+}
+
+fn take(left: &mut u64, amount: u64) -> bool {
+    *left -= amount;
+    false
+}
+
+/// Rows and tokens that fell on one digit.
+#[derive(Debug, Default, Clone, Copy)]
+struct Sums {
+    rows: u64,
+    tokens: u64,
+}
+
+/// One digit of the 96-bit key: 32 bits of the score, then 64 of the hash.
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    shift: u32,
+    bits: u32,
+}
+
+impl Level {
+    fn prefix(self, key: u128) -> u128 {
+        key >> self.shift >> self.bits
+    }
+
+    fn digit(self, key: u128) -> usize {
+        (key >> self.shift) as usize & ((1 << self.bits) - 1)
+    }
+}
+
+/// Runs all searches to their end, one pass over the records for each digit. `item` gives a record's class and key, or
+/// None for a record that takes no part; `seed` lets the higher hash of (seed, row) decide between equal keys.
+pub fn descend(
+    feed: &Feed<'_>,
+    searches: &mut [Search],
+    seed: Option<u64>,
+    item: impl Fn(&Batch, usize) -> Option<(usize, u32)> + Sync,
+    watch: &Watch,
+) -> Result<()> {
+    let bits = digit_bits(searches.len());
+    let classes = searches.iter().map(|search| search.class + 1).max().unwrap_or(0);
+    let bottom = if seed.is_some() { 0 } else { 64 };
+    let mut shift = 96;
+    while shift > bottom && searches.iter().any(|search| !search.done) {
+        shift -= bits;
+        let level = Level { shift, bits };
+        let hashed = if shift < 64 { seed } else { None };
+        let (tables, count) = tables(searches, classes, level);
+        let start = || vec![Sums::default(); count << bits];
+        let parts = feed.fold(watch, start, |sums, batch| {
+            for index in 0..batch.rows.len() {
+                let Some((class, key)) = item(batch, index) else { continue };
+                let hash = hashed.map_or(0, |seed| !row_hash(batch.rows[index], seed));
+                let key = u128::from(key) << 64 | u128::from(hash);
+                let Some(tables) = tables.get(class) else { continue };
+                if let Ok(found) = tables.binary_search_by_key(&level.prefix(key), |&(prefix, _)| prefix) {
+                    let sum = &mut sums[tables[found].1 << bits | level.digit(key)];
+                    sum.rows += 1;
+                    sum.tokens += u64::from(batch.tokens[index]);
+                }
+            }
+            Ok(())
+        })?;
+        let sums = total(parts);
+        for search in searches.iter_mut().filter(|search| !search.done) {
+            let at =
+                tables[search.class].binary_search_by_key(&level.prefix(search.key), |&(prefix, _)| prefix);
+            if let Ok(found) = at {
+                let start = tables[search.class][found].1 << bits;
+                search.step(&sums[start..start + (1 << bits)], level);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds up what the threads counted.
+fn total(parts: Vec<Vec<Sums>>) -> Vec<Sums> {
+    let mut parts = parts.into_iter();
+    let mut total = parts.next().unwrap_or_default();
+    for part in parts {
+        for (sum, more) in total.iter_mut().zip(part) {
+            sum.rows += more.rows;
+            sum.tokens += more.tokens;
+        }
+    }
+    total
+}
+
+/// The widest digit whose histograms fit: 16 bits for up to 64 searches, narrower digits (and more passes) beyond.
+fn digit_bits(searches: usize) -> u32 {
+    [16, 8, 4, 2].into_iter().find(|&bits| searches << bits <= COUNTERS).unwrap_or(1)
+}
+
+/// For each class the prefixes that its searches have reached, ascending, each with the number of its histogram.
+fn tables(searches: &[Search], classes: usize, level: Level) -> (Vec<Vec<(u128, usize)>>, usize) {
+    let mut tables: Vec<Vec<(u128, usize)>> = vec![Vec::new(); classes];
+    for search in searches.iter().filter(|search| !search.done) {
+        tables[search.class].push((level.prefix(search.key), 0));
+    }
+    let mut count = 0;
+    for prefixes in &mut tables {
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        for (_, number) in prefixes {
+            *number = count;
+            count += 1;
+        }
+    }
+    (tables, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_that_of_floats_and_can_be_undone() {
+        let values = [f32::MIN, -1.5, -f32::MIN_POSITIVE, 0.0, f32::MIN_POSITIVE, 1.0, f32::MAX];
+        for pair in values.windows(2) {
+            assert!(order(pair[0]) < order(pair[1]));
+        }
+        for value in values {
+            assert_eq!(from_order(order(value)).to_bits(), value.to_bits());
+        }
+        assert_eq!(order(-0.0), order(0.0));
+    }
+
+    #[test]
+    fn digits_narrow_as_searches_grow() {
+        assert_eq!([1, 64, 65, 16_385, 1 << 23].map(digit_bits), [16, 16, 8, 4, 1]);
+    }
+}

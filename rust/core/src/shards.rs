@@ -1,0 +1,89 @@
+//! Shards that a selection reads: their rows and types, and whether those of several checkpoints fit together.
+
+use std::path::{Path, PathBuf};
+
+use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// One file of a column set: the rows `first..end`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Shard {
+    pub path: PathBuf,
+    pub first: u64,
+    pub end: u64,
+}
+
+/// The rows of a shard's batch: ascending, from `next` on, inside the shard's range.
+pub fn rows(array: &ArrayRef, shard: &Shard, next: &mut u64) -> Result<Vec<u64>> {
+    let rows = typed::<Int64Type>(array, "row", shard)?;
+    let mut found = Vec::with_capacity(rows.len());
+    for &row in rows.values() {
+        let row = row as u64;
+        if row < *next || row >= shard.end {
+            let (path, first, end) = (shard.path.display(), shard.first, shard.end);
+            return Err(Error::input(format!(
+                "{path}: row {row} is out of order or outside {first}..{end}: make the file again"
+            )));
+        }
+        found.push(row);
+        *next = row + 1;
+    }
+    Ok(found)
+}
+
+pub fn typed<'a, T: arrow_array::types::ArrowPrimitiveType>(
+    array: &'a ArrayRef,
+    name: &str,
+    shard: &Shard,
+) -> Result<&'a arrow_array::PrimitiveArray<T>> {
+    array
+        .as_primitive_opt::<T>()
+        .ok_or_else(|| wrong_type(&shard.path, name, array, &T::DATA_TYPE.to_string()))
+}
+
+pub fn wrong_type(path: &Path, name: &str, array: &ArrayRef, wanted: &str) -> Error {
+    Error::input(format!("{}: column {name} is {}, not {wanted}", path.display(), array.data_type()))
+}
+
+/// Checkpoints must have been scored over the same shards.
+pub fn check_ranges(sets: &[Vec<Shard>]) -> Result<()> {
+    for set in &sets[1.min(sets.len())..] {
+        for (a, b) in sets[0].iter().zip(set) {
+            if (a.first, a.end) != (b.first, b.end) {
+                return Err(differ(a, b, "ranges"));
+            }
+        }
+        if set.len() != sets[0].len() {
+            let count = |set: &[Shard]| {
+                set.last().map_or("no shards".to_owned(), |last| last.path.display().to_string())
+            };
+            let (a, b) = (count(&sets[0]), count(set));
+            return Err(Error::input(format!(
+                "one checkpoint's scores end with {a}, another's with {b}: score both over the same tokens"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Checkpoints must have scored the same rows, of the same tokens.
+pub fn check_equal(shards: &[&Shard], sets: &[Option<Vec<ArrayRef>>]) -> Result<()> {
+    for (set, shard) in sets.iter().zip(shards).skip(1) {
+        match (&sets[0], set) {
+            (None, None) => {}
+            (Some(a), Some(b)) if *a[0] == *b[0] && *a[1] == *b[1] => {}
+            (Some(a), Some(b)) if *a[0] == *b[0] => return Err(differ(shards[0], shard, "tokens")),
+            _ => return Err(differ(shards[0], shard, "rows")),
+        }
+    }
+    Ok(())
+}
+
+fn differ(a: &Shard, b: &Shard, what: &str) -> Error {
+    let (a, b) = (a.path.display(), b.path.display());
+    Error::input(format!("{a} and {b} have different {what}: score both checkpoints over the same tokens"))
+}

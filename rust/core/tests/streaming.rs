@@ -1,0 +1,181 @@
+//! What the Python tests cannot reach: buffer edges, the fingerprint table's growth, and pipelines that end early.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use catprune_core::corpus::{Corpus, Input, Record};
+use catprune_core::draft::{Draft, digest_bytes, digest_file};
+use catprune_core::duplicates::FirstRows;
+use catprune_core::kept::KeptIn;
+use catprune_core::lines::{CHUNK_LINES, LineReader};
+use catprune_core::stream::stream;
+use catprune_core::{Error, Watch};
+
+/// A folder of one test's own.
+fn folder(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("catprune-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+fn read_lines(path: &Path, max_line_bytes: usize) -> Vec<Option<Vec<u8>>> {
+    let watch = Watch::default();
+    let mut reader = LineReader::open(path, max_line_bytes, &watch).unwrap();
+    let mut lines = Vec::new();
+    loop {
+        let chunk = reader.chunk().unwrap();
+        if chunk.is_empty() {
+            assert_eq!(reader.finish().unwrap().digest, digest_bytes(&fs::read(path).unwrap()));
+            return lines;
+        }
+        for index in 0..chunk.len() {
+            lines.push((!chunk.is_too_long(index)).then(|| chunk.line(index).to_vec()));
+        }
+    }
+}
+
+#[test]
+fn lines_cross_the_edges_of_the_buffer() {
+    let path = folder("edges").join("text");
+    // Lines whose ends, and whose `\r\n`, fall before, on and after the 1 MiB edge.
+    for shift in 0..4 {
+        let first = vec![b'a'; (1 << 20) - 2 + shift];
+        let mut text = first.clone();
+        text.extend_from_slice(b"\r\nnext\n\nlast");
+        fs::write(&path, &text).unwrap();
+        let lines = read_lines(&path, usize::MAX >> 1);
+        let expected = vec![Some(first), Some(b"next".to_vec()), Some(Vec::new()), Some(b"last".to_vec())];
+        assert_eq!(lines, expected);
+    }
+}
+
+#[test]
+fn long_lines_are_dropped_and_the_next_ones_are_not() {
+    let path = folder("long").join("text");
+    let mut text = vec![b'x'; 3 << 20];
+    text.extend_from_slice(b"\nok\r\n");
+    text.extend_from_slice(&[b'y'; 10]);
+    text.extend_from_slice(b"\r\n");
+    text.extend_from_slice(&[b'z'; 11]);
+    fs::write(&path, &text).unwrap();
+    assert_eq!(read_lines(&path, 10), vec![None, Some(b"ok".to_vec()), Some(vec![b'y'; 10]), None]);
+}
+
+#[test]
+fn the_first_row_stays_while_the_table_grows() {
+    let mut rows = FirstRows::new(1 << 24);
+    // Few bits of the place, so that many fingerprints share a run of slots.
+    let fingerprint = |key: u64| (u128::from(key) << 100) | (u128::from(key % 7) << 40);
+    for key in 1..20_000 {
+        assert_eq!(rows.insert(fingerprint(key), key).unwrap(), None);
+    }
+    for key in 1..20_000 {
+        assert_eq!(rows.insert(fingerprint(key), 99_999).unwrap(), Some(key));
+    }
+    let mut small = FirstRows::new(1 << 17);
+    let full = (1..10_000).find_map(|key| small.insert(fingerprint(key), key).err());
+    assert!(matches!(full, Some(Error::Input(message)) if message.contains("--memory")));
+}
+
+fn numbered(before: &str, lines: usize) -> String {
+    let lines: Vec<String> = (0..lines).map(|line| format!("{before}{line}\n")).collect();
+    lines.concat()
+}
+
+fn corpus(name: &str, lines: usize) -> Corpus {
+    let folder = folder(name);
+    let (source, target) = (folder.join("source"), folder.join("target"));
+    fs::write(&source, numbered("", lines)).unwrap();
+    fs::write(&target, numbered("-", lines)).unwrap();
+    Corpus { inputs: vec![Input::Moses { source, target }], tags: None, max_line_bytes: 100 }
+}
+
+#[test]
+fn chunks_come_back_in_order_from_any_number_of_threads() {
+    let lines = 20 * CHUNK_LINES + 5;
+    let corpus = corpus("order", lines);
+    for threads in [1, 3, 16] {
+        let mut next = 0;
+        let read = stream(
+            &corpus,
+            &KeptIn::Rows((0..lines as u64).filter(|row| row % 3 == 0).collect()),
+            threads,
+            &Watch::default(),
+            |chunk| {
+                for index in chunk.wanted() {
+                    let row = chunk.first as usize + index;
+                    assert_eq!(row % 3, 0);
+                    let (source, target) = (format!("{row}"), format!("-{row}"));
+                    assert_eq!(
+                        chunk.record(index),
+                        Record::Pair { source: source.as_bytes(), target: target.as_bytes() }
+                    );
+                }
+                Ok((chunk.first, chunk.end()))
+            },
+            |(first, end)| {
+                assert_eq!(first, next);
+                next = end;
+                Ok(true)
+            },
+        )
+        .unwrap();
+        assert_eq!((next, read.inputs[0].end), (lines as u64, lines as u64));
+    }
+}
+
+#[test]
+fn a_pipeline_ends_on_errors_panics_stops_and_early_exits() {
+    let corpus = corpus("ends", 50 * CHUNK_LINES);
+    let run = |watch: &Watch, fail_at: u64, panic_at: u64, stop_at: u64, leave_at: u64| {
+        let seen = AtomicU64::new(0);
+        stream(
+            &corpus,
+            &KeptIn::All,
+            3,
+            watch,
+            |chunk| {
+                assert!(chunk.first < panic_at, "as it should");
+                if chunk.first >= fail_at { Err(Error::input("failed")) } else { Ok(chunk.first) }
+            },
+            |first| {
+                if first >= stop_at {
+                    watch.stop();
+                }
+                seen.fetch_add(1, Ordering::Relaxed);
+                Ok(first < leave_at)
+            },
+        )
+        .map(|_| seen.load(Ordering::Relaxed))
+    };
+    let never = u64::MAX;
+    let later = 10 * CHUNK_LINES as u64;
+    assert!(matches!(run(&Watch::default(), later, never, never, never), Err(Error::Input(_))));
+    assert!(
+        matches!(run(&Watch::default(), never, later, never, never), Err(Error::Input(m)) if m.contains("panicked"))
+    );
+    assert!(matches!(run(&Watch::default(), never, never, later, never), Err(Error::Interrupted)));
+    assert_eq!(run(&Watch::default(), never, never, never, later).unwrap(), 11);
+    assert_eq!(run(&Watch::default(), never, never, never, never).unwrap(), 50);
+}
+
+#[test]
+fn a_draft_appears_whole_or_not_at_all() {
+    use std::io::Write;
+    let folder = folder("draft");
+    let path = folder.join("file");
+    let mut draft = Draft::create(&path).unwrap();
+    draft.write_all(b"half").unwrap();
+    drop(draft);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    let mut draft = Draft::create(&path).unwrap();
+    draft.write_all(b"whole").unwrap();
+    assert!(!path.exists());
+    let digest = draft.publish().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"whole");
+    assert_eq!(digest, digest_file(&path, &Watch::default()).unwrap());
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+}

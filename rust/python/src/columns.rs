@@ -1,0 +1,79 @@
+//! Digests, and columns that come from Python.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray, Float32Array, Int64Array, UInt32Array};
+use arrow_buffer::NullBuffer;
+use catprune_core::{columns, draft};
+use numpy::PyReadonlyArray1;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::doorway;
+
+/// xxh3-128 of some bytes.
+#[pyfunction]
+pub fn digest_bytes(data: &[u8]) -> String {
+    draft::digest_bytes(data)
+}
+
+/// xxh3-128 of a file's bytes.
+#[pyfunction]
+#[pyo3(signature = (path, progress=None))]
+pub fn digest_file(py: Python<'_>, path: PathBuf, progress: Option<&Bound<'_, PyAny>>) -> PyResult<String> {
+    doorway::run(py, progress, |watch| draft::digest_file(&path, watch))
+}
+
+/// Writes one Parquet shard from arrays of equal length; `valid` makes all columns but `row` null where False.
+#[pyfunction]
+#[pyo3(signature = (path, columns, *, valid=None, metadata))]
+pub fn write_columns(
+    py: Python<'_>,
+    path: PathBuf,
+    columns: &Bound<'_, PyDict>,
+    valid: Option<PyReadonlyArray1<'_, bool>>,
+    metadata: BTreeMap<String, String>,
+) -> PyResult<String> {
+    let nulls = match valid {
+        Some(valid) => Some(NullBuffer::from(valid.as_slice()?.to_vec())),
+        None => None,
+    };
+    let mut arrays = Vec::with_capacity(columns.len());
+    for (name, values) in columns {
+        let name: String = name.extract()?;
+        let nulls = if name == "row" { None } else { nulls.clone() };
+        let array = to_arrow(&name, &values, nulls)?;
+        arrays.push((name, array));
+    }
+    let lengths: Vec<usize> = arrays.iter().map(|(_, array)| array.len()).collect();
+    if arrays.first().is_none_or(|(name, _)| name != "row")
+        || lengths.iter().any(|&length| length != lengths[0])
+    {
+        return Err(PyValueError::new_err("the first column must be `row`, and all columns of one length"));
+    }
+    doorway::run(py, None, |_| columns::write_shard(&path, arrays, &metadata))
+}
+
+fn to_arrow(name: &str, values: &Bound<'_, PyAny>, nulls: Option<NullBuffer>) -> PyResult<ArrayRef> {
+    if nulls.as_ref().is_some_and(|nulls| values.len().is_ok_and(|length| length != nulls.len())) {
+        return Err(PyValueError::new_err(format!("column {name} and `valid` differ in length")));
+    }
+    if let Ok(values) = values.extract::<PyReadonlyArray1<'_, i64>>() {
+        return Ok(Arc::new(Int64Array::new(values.as_slice()?.to_vec().into(), nulls)));
+    }
+    if let Ok(values) = values.extract::<PyReadonlyArray1<'_, u32>>() {
+        return Ok(Arc::new(UInt32Array::new(values.as_slice()?.to_vec().into(), nulls)));
+    }
+    if let Ok(values) = values.extract::<PyReadonlyArray1<'_, f32>>() {
+        return Ok(Arc::new(Float32Array::new(values.as_slice()?.to_vec().into(), nulls)));
+    }
+    if let Ok(values) = values.extract::<PyReadonlyArray1<'_, bool>>() {
+        return Ok(Arc::new(BooleanArray::new(values.as_slice()?.to_vec().into(), nulls)));
+    }
+    Err(PyTypeError::new_err(format!(
+        "column {name} must be a one-dimensional int64, uint32, float32 or bool array"
+    )))
+}

@@ -1,0 +1,89 @@
+//! The one way from Python into a pass: it releases the interpreter, lets Ctrl-C through, carries progress to
+//! the caller, and turns errors into exceptions.
+
+use std::thread;
+use std::time::Duration;
+
+use catprune_core::{Error, Result, Watch};
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+
+/// How often signals are looked at and progress is reported.
+const PULSE: Duration = Duration::from_millis(100);
+
+/// Runs `pass` on a thread of its own while the calling thread, which alone may run Python's signal handlers,
+/// waits for it. `progress` is called as `progress(bytes, rows)`.
+pub fn run<T: Send>(
+    py: Python<'_>,
+    progress: Option<&Bound<'_, PyAny>>,
+    pass: impl FnOnce(&Watch) -> Result<T> + Send,
+) -> PyResult<T> {
+    let watch = &Watch::default();
+    thread::scope(|scope| {
+        let (done, finished) = bounded(1);
+        let worker = scope.spawn(move || {
+            let result = pass(watch);
+            let _ = done.send(());
+            result
+        });
+        let mut outcome = Ok(());
+        loop {
+            let waited = py.detach(|| finished.recv_timeout(PULSE));
+            if !matches!(waited, Err(RecvTimeoutError::Timeout)) || worker.is_finished() {
+                break;
+            }
+            if outcome.is_ok() {
+                outcome = pulse(py, progress, watch);
+                if outcome.is_err() {
+                    watch.stop();
+                }
+            }
+        }
+        let result = py.detach(|| worker.join());
+        outcome?;
+        let result =
+            result.map_err(|_| PyRuntimeError::new_err("a pass panicked: this is a bug of catprune"))?;
+        if let (Ok(_), Some(progress)) = (&result, progress) {
+            progress.call1(watch.done())?;
+        }
+        result.map_err(|error| to_exception(py, error))
+    })
+}
+
+fn pulse(py: Python<'_>, progress: Option<&Bound<'_, PyAny>>, watch: &Watch) -> PyResult<()> {
+    py.check_signals()?;
+    if let Some(progress) = progress {
+        progress.call1(watch.done())?;
+    }
+    Ok(())
+}
+
+/// I/O errors become the `OSError` subclass of their number, with the path; the rest `CatpruneError`.
+pub fn to_exception(py: Python<'_>, error: Error) -> PyErr {
+    match error {
+        Error::Io { path, source } => match source.raw_os_error() {
+            Some(number) => {
+                let text = os_error_text(py, number).unwrap_or_else(|| source.to_string());
+                PyOSError::new_err((number, text, path))
+            }
+            None => catprune_error(py, format!("{}: {source}", path.display())),
+        },
+        Error::Input(message) => catprune_error(py, message),
+        Error::Interrupted => PyKeyboardInterrupt::new_err(()),
+    }
+}
+
+fn os_error_text(py: Python<'_>, number: i32) -> Option<String> {
+    py.import("os").ok()?.call_method1("strerror", (number,)).ok()?.extract().ok()
+}
+
+fn catprune_error(py: Python<'_>, message: String) -> PyErr {
+    match py.import("catprune.errors").and_then(|module| module.getattr("CatpruneError")) {
+        Ok(class) => match class.call1((message,)) {
+            Ok(value) => PyErr::from_value(value),
+            Err(error) => error,
+        },
+        Err(error) => error,
+    }
+}

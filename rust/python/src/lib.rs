@@ -1,0 +1,26 @@
+//! The extension module `catprune._core`: one function per pass, one doorway, one error map.
+
+// Python hands over owned values: paths, dictionaries, arrays.
+#![allow(clippy::needless_pass_by_value)]
+
+mod columns;
+mod doorway;
+mod select;
+mod text;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::columns::{digest_bytes, digest_file, write_columns};
+    #[pymodule_export]
+    use super::text::{clean, read_pairs, sample, tokenize, write};
+
+    #[pymodule_export]
+    use super::select::select;
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,75 @@
+//! The passes over text; requests and results are dictionaries of the core's own structures.
+
+use catprune_core::clean::CleanRequest;
+use catprune_core::tokenize::{SampleRequest, TokenizeRequest};
+use catprune_core::write::{ReadPairsRequest, WriteRequest};
+use catprune_core::{Result, Watch};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pythonize::{depythonize, pythonize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::doorway;
+
+/// Runs a pass between a request dictionary and a result.
+pub fn run_request<'py, R, T>(
+    request: &Bound<'py, PyAny>,
+    progress: Option<&Bound<'py, PyAny>>,
+    pass: impl FnOnce(&R, &Watch) -> Result<T> + Send,
+) -> PyResult<Bound<'py, PyAny>>
+where
+    R: DeserializeOwned + Send + Sync,
+    T: Serialize + Send,
+{
+    let py = request.py();
+    let request: R = depythonize(request).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let result = doorway::run(py, progress, |watch| pass(&request, watch))?;
+    pythonize(py, &result).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Judges every pair, finds duplicates, writes `clean/`.
+#[pyfunction]
+#[pyo3(signature = (request, progress=None))]
+pub fn clean<'py>(
+    request: &Bound<'py, PyAny>,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    run_request::<CleanRequest, _>(request, progress, catprune_core::clean::clean)
+}
+
+/// Writes a seeded sample of the kept pairs as text.
+#[pyfunction]
+#[pyo3(signature = (request, progress=None))]
+pub fn sample<'py>(
+    request: &Bound<'py, PyAny>,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    run_request::<SampleRequest, _>(request, progress, catprune_core::tokenize::sample)
+}
+
+/// Writes `tokens/`.
+#[pyfunction]
+#[pyo3(signature = (request, progress=None))]
+pub fn tokenize<'py>(
+    request: &Bound<'py, PyAny>,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    run_request::<TokenizeRequest, _>(request, progress, catprune_core::tokenize::tokenize)
+}
+
+/// Writes the kept pairs as text.
+#[pyfunction]
+#[pyo3(signature = (request, progress=None))]
+pub fn write<'py>(
+    request: &Bound<'py, PyAny>,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    run_request::<WriteRequest, _>(request, progress, catprune_core::write::write)
+}
+
+/// The text of a few rows.
+#[pyfunction]
+pub fn read_pairs<'py>(request: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    run_request::<ReadPairsRequest, _>(request, None, catprune_core::write::read_pairs)
+}

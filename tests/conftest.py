@@ -1,0 +1,32 @@
+"""Fixtures of all tests: small text files, and a hypothesis profile that is the same at every run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "catprune",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("catprune")
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Any:
+    """Writes the two sides of a corpus and gives their paths."""
+
+    def write(source: bytes, target: bytes, name: str = "text") -> tuple[Path, Path]:
+        paths = tmp_path / f"{name}.en", tmp_path / f"{name}.de"
+        for path, data in zip(paths, (source, target), strict=True):
+            path.write_bytes(data)
+        return paths
+
+    return write

@@ -1,0 +1,281 @@
+"""Cleaning: verdicts equal the oracle's on hostile bytes, whatever the threads; bad files are told, not skipped."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import catprune
+import oracles
+import pyarrow.parquet as parquet
+import pytest
+from catprune import CatpruneError, UsageError, _core
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+SPICE = [
+    "\r",
+    "\u2028",
+    "\u0085",
+    "\x00",
+    "\u00a0",
+    "ﬁ",
+    "İ",
+    "ß",
+    "…",
+    "$",
+    "¿",
+    "ำ",
+    "한",
+    "\t",
+    "\u200b",
+    *"१क्ष",
+]
+SIDE = st.one_of(
+    st.lists(st.sampled_from(["a", "A", "b.", "ein", "Haus", "1", "12", "--", "!", *SPICE]), max_size=8).map(" ".join),
+    st.text(st.sampled_from(["a", "B", " ", "1", ".", *SPICE]), max_size=12),
+    st.text(max_size=10),
+).map(lambda text: text.replace("\n", "").encode())
+BYTES = st.one_of(SIDE, st.binary(max_size=12).map(lambda data: data.replace(b"\n", b"")))
+PAIRS = st.lists(st.tuples(BYTES, BYTES), min_size=1, max_size=30)
+
+
+def read(folder: Path) -> dict[str, list[Any]]:
+    """All columns of a column set."""
+    tables = [parquet.read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
+    return {name: [value for table in tables for value in table[name].to_pylist()] for name in tables[0].column_names}
+
+
+def reasons(folder: Path) -> list[set[str]]:
+    metadata = parquet.read_metadata(next(folder.glob("part-*.parquet"))).metadata
+    names = metadata[b"reasons"].decode().split(",")
+    return [{name for bit, name in enumerate(names) if mask >> bit & 1} for mask in read(folder)["reasons"]]
+
+
+def stripped(data: bytes) -> bytes:
+    """A side as it comes back from a line: one carriage return before the line end belongs to the line end."""
+    return data.removesuffix(b"\r")
+
+
+@given(
+    pairs=PAIRS, key=st.sampled_from(["pair", "source", "target", "none"]), form=st.sampled_from(["raw", "normalised"])
+)
+@example(
+    pairs=[(b"Ein Haus.", b"A house"), (b"ein  HAUS", b"a house!"), (b"...", b"..")], key="pair", form="normalised"
+)
+@example(
+    pairs=[("ﬁn".encode(), b"a b"), (b"fin", b"a b"), ("İ".encode(), b"x"), ("i̇".encode(), b"x")],
+    key="source",
+    form="normalised",
+)
+def test_verdicts_are_the_oracles(
+    tmp_path: Path, pair: Any, pairs: list[tuple[bytes, bytes]], key: str, form: str
+) -> None:
+    paths = pair(*(b"".join(side[place] + b"\n" for side in pairs) for place in (0, 1)))
+    shutil.rmtree(tmp_path / "clean", ignore_errors=True)
+    done = catprune.clean(paths, out=tmp_path / "clean", duplicates=key, duplicates_form=form, threads=2)
+    expected = oracles.clean([(stripped(source), stripped(target)) for source, target in pairs], key=key, form=form)
+    assert reasons(tmp_path / "clean") == expected.reasons
+    assert done.kept == sum(not found for found in expected.reasons)
+    counted = Counter(name for found in expected.reasons for name in found)
+    assert {name: count for name, count in done.reasons.items() if count} == counted
+    duplicates = tmp_path / "clean" / "duplicates"
+    if expected.duplicate_of:
+        columns = read(duplicates)
+        assert dict(zip(columns["row"], columns["duplicate_of"], strict=True)) == expected.duplicate_of
+    else:
+        assert not list(duplicates.glob("*")) if duplicates.is_dir() else True
+
+
+@given(sides=st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=10))
+def test_measures_are_the_oracles(tmp_path: Path, pair: Any, sides: list[tuple[bytes, bytes]]) -> None:
+    paths = pair(*(b"".join(side[place] + b"\n" for side in sides) for place in (0, 1)))
+    shutil.rmtree(tmp_path / "clean", ignore_errors=True)
+    catprune.clean(paths, out=tmp_path / "clean")
+    columns = read(tmp_path / "clean")
+    for place, name in enumerate(("source", "target")):
+        found = zip(
+            *(
+                columns[f"{name}_{measure}"]
+                for measure in ("characters", "words", "letters", "visible", "words_with_letter", "longest_word")
+            ),
+            strict=True,
+        )
+        assert list(found) == [oracles.measures(stripped(side[place]).decode()) for side in sides]
+
+
+@given(
+    data=st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\r\n", b"\n\n", "\u2028".encode()]), min_size=1).map(b"".join)
+)
+def test_line_ends(tmp_path: Path, pair: Any, data: bytes) -> None:
+    expected = oracles.lines(data)
+    paths = pair(data, b"x\n" * len(expected))
+    shutil.rmtree(tmp_path / "clean", ignore_errors=True)
+    assert catprune.clean(paths, out=tmp_path / "clean").rows == len(expected)
+    assert read(tmp_path / "clean")["source_characters"] == [len(line.decode()) for line in expected]
+
+
+def many(count: int) -> tuple[bytes, bytes]:
+    """A corpus over several chunks with duplicates in all of them."""
+    source = b"".join(b"line %d of many\n" % (number * number % 7001) for number in range(count))
+    target = b"".join(b"Zeile %d von vielen\n" % (number * number % 7001) for number in range(count))
+    return source, target
+
+
+def test_threads_compression_and_inputs_do_not_change_a_byte(tmp_path: Path, pair: Any) -> None:
+    source, target = many(20_000)
+    plain = pair(source, target)
+    catprune.clean(plain, out=tmp_path / "one", threads=1)
+    catprune.clean(plain, out=tmp_path / "many", threads=5)
+    packed = tmp_path / "packed.en.gz", tmp_path / "packed.de.zst"
+    half = len(source) // 3
+    packed[0].write_bytes(gzip.compress(source[:half]) + gzip.compress(source[half:]))
+    zstd(packed[1], target[:half], target[half:])
+    catprune.clean(packed, out=tmp_path / "packed", threads=2)
+    for name in ("one", "many", "packed"):
+        assert len(read(tmp_path / name)["row"]) == 20_000
+    files = [path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.parquet")]
+    assert len(files) == 2
+    for file in files:
+        first = (tmp_path / "one" / file).read_bytes()
+        assert first == (tmp_path / "many" / file).read_bytes()
+        assert len(first) == len((tmp_path / "packed" / file).read_bytes())
+    assert (tmp_path / "one" / "manifest.json").read_bytes() == (tmp_path / "many" / "manifest.json").read_bytes()
+    assert read(tmp_path / "packed") == read(tmp_path / "one")
+
+
+def zstd(path: Path, *frames: bytes) -> None:
+    import pyarrow
+
+    path.write_bytes(b"".join(pyarrow.compress(frame, codec="zstd", asbytes=True) for frame in frames))
+
+
+def test_tsv_and_several_inputs(tmp_path: Path, pair: Any) -> None:
+    table = tmp_path / "a.tsv"
+    table.write_bytes(b"id1\tein Haus\ta house\nid2\tnur eins\nid3\tein Hund\ta dog\textra\n")
+    pair(b"ein Haus\n", b"a house\n", name="b")
+    done = catprune.clean([table, tmp_path / "b.{en,de}"], out=tmp_path / "clean", columns=(2, 3))
+    assert reasons(tmp_path / "clean") == [set(), {"malformed_record"}, set(), {"duplicate"}]
+    assert [(one["first"], one["end"]) for one in done.manifest["inputs"]] == [(0, 3), (3, 4)]
+    assert sorted(path.name for path in (tmp_path / "clean").glob("part-*")) == [
+        "part-000000000000-000000000003.parquet",
+        "part-000000000003-000000000004.parquet",
+    ]
+
+
+def test_tags(tmp_path: Path, pair: Any) -> None:
+    paths = pair(b"a b\nc d\na b\n", b"x y\nz w\nx y\n")
+    tags = tmp_path / "tags"
+    tags.write_text("news\nweb\nweb\n")
+    done = catprune.clean(paths, out=tmp_path / "clean", tags=tags)
+    assert read(tmp_path / "clean")["tag"] == ["news", "web", "web"]
+    assert done.manifest["counts"]["tags"] == {"news": {"rows": 1, "kept": 1}, "web": {"rows": 2, "kept": 1}}
+    for text, told in (("news\n", "ends after line 1"), ("a\nb\nc\nd\n", "goes on after line 3")):
+        tags.write_text(text)
+        with pytest.raises(CatpruneError, match=told):
+            catprune.clean(paths, out=tmp_path / "wrong", tags=tags)
+
+
+def test_long_lines_are_a_verdict(tmp_path: Path, pair: Any) -> None:
+    paths = pair(b"x" * 101 + b"\n" + b"y" * 100 + b"\r\n", b"a\nb\n")
+    catprune.clean(paths, out=tmp_path / "clean", max_line_bytes=100)
+    found = reasons(tmp_path / "clean")
+    assert found[0] == {"line_too_long"}
+    assert "line_too_long" not in found[1]
+
+
+def test_unequal_sides_name_both_files_and_publish_nothing(tmp_path: Path, pair: Any) -> None:
+    paths = pair(b"a\n" * 9000, b"b\n" * 41)
+    with pytest.raises(CatpruneError, match=r"text\.de ends after line 41, .*text\.en goes on to line 9000"):
+        catprune.clean(paths, out=tmp_path / "clean")
+    assert not list((tmp_path / "clean").rglob("*.parquet"))
+    assert not (tmp_path / "clean" / "manifest.json").exists()
+    with pytest.raises(CatpruneError, match=r"text\.en ends after line 3, .*text\.de goes on to line 41"):
+        catprune.clean(pair(b"a\n" * 3, b"b\n" * 41), out=tmp_path / "other")
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_truncated_streams(tmp_path: Path, suffix: str) -> None:
+    source, target = many(20_000)
+    paths = tmp_path / f"a.{suffix}", tmp_path / "b"
+    paths[1].write_bytes(target)
+    if suffix == "gz":
+        paths[0].write_bytes(gzip.compress(source))
+    else:
+        zstd(paths[0], source)
+    whole = paths[0].read_bytes()
+    paths[0].write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CatpruneError, match=rf"a\.{suffix} is truncated or damaged after line \d+"):
+        catprune.clean(paths, out=tmp_path / "clean")
+    paths[0].write_bytes(b"no such magic")
+    with pytest.raises(CatpruneError, match="first bytes"):
+        catprune.clean(paths, out=tmp_path / "clean")
+
+
+def test_missing_and_empty_files(tmp_path: Path, pair: Any) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        catprune.clean([tmp_path / "nowhere.en", tmp_path / "nowhere.de"], out=tmp_path / "clean")
+    assert not (tmp_path / "clean").exists()
+    for sides in ((b"", b"a\n"), (b"a\n", b""), (b"", b"")):
+        with pytest.raises(CatpruneError, match="is empty"):
+            catprune.clean(pair(*sides), out=tmp_path / "clean")
+    packed = tmp_path / "none.gz"
+    packed.write_bytes(gzip.compress(b""))
+    with pytest.raises(CatpruneError, match=r"none\.gz is empty"):
+        catprune.clean([packed, pair(b"a\n", b"b\n")[0]], out=tmp_path / "clean")
+    with pytest.raises(CatpruneError, match="is a folder"):
+        catprune.clean([tmp_path, pair(b"a\n", b"b\n")[0]], out=tmp_path / "clean")
+
+
+def test_usage() -> None:
+    with pytest.raises(UsageError, match="named twice"):
+        catprune.clean(["a.en", "a.en"], out="x")
+    with pytest.raises(UsageError, match="templates"):
+        catprune.clean(["a", "b", "c"], out="x")
+    with pytest.raises(UsageError, match="ratio is at least 1"):
+        catprune.clean(["a", "b"], out="x", rules={"max_word_ratio": 0.5})
+    with pytest.raises(UsageError, match="is not a rule"):
+        catprune.clean(["a", "b"], out="x", rules={"max_wrods": 1})
+    with pytest.raises(UsageError, match="two different numbers"):
+        catprune.clean(["a.tsv"], out="x", columns=(1, 1))
+
+
+def test_same_work_is_not_done_again_and_other_work_is_refused(tmp_path: Path, pair: Any) -> None:
+    paths = pair(b"a b\nc d\n", b"x y\nz w\n")
+    catprune.clean(paths, out=tmp_path / "clean")
+    shard = next((tmp_path / "clean").glob("*.parquet"))
+    before = shard.stat().st_mtime_ns
+    catprune.clean(paths, out=tmp_path / "clean")
+    assert shard.stat().st_mtime_ns == before
+    with pytest.raises(CatpruneError, match=r"options\.rules\.min_words was 1, is 2"):
+        catprune.clean(paths, out=tmp_path / "clean", rules={"min_words": 2})
+    catprune.clean(paths, out=tmp_path / "clean", rules={"min_words": 2}, force=True)
+    paths[0].write_bytes(b"a b\nc e\n")
+    with pytest.raises(CatpruneError, match=r"text\.en changed since it was cleaned"):
+        catprune.clean(paths, out=tmp_path / "clean", rules={"min_words": 2})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(CatpruneError, match="not catprune's"):
+        catprune.clean(paths, out=tmp_path / "mine", force=True)
+
+
+def test_fingerprints_stay_within_memory(tmp_path: Path, pair: Any) -> None:
+    paths = pair(*many(20_000))
+    with pytest.raises(CatpruneError, match="more than --memory gives"):
+        catprune.clean(paths, out=tmp_path / "clean", memory=100_000)
+    assert catprune.clean(paths, out=tmp_path / "clean").rows == 20_000
+
+
+def test_read_pairs(pair: Any) -> None:
+    source, target = many(9000)
+    paths = pair(source, target)
+    corpus = {"inputs": [{"format": "moses", "source": str(paths[0]), "target": str(paths[1])}]}
+    rows = [0, 4095, 4096, 8999]
+    found = _core.read_pairs({"corpus": corpus, "rows": rows})
+    sides = source.decode().split("\n"), target.decode().split("\n")
+    assert found == [(sides[0][row], sides[1][row]) for row in rows]
+    with pytest.raises(CatpruneError, match="past the end"):
+        _core.read_pairs({"corpus": corpus, "rows": [9000]})

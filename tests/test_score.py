@@ -1,0 +1,224 @@
+"""Scores against a plain softmax in float64, nulls and row order, batch plans, resuming, and refusals."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+import torch
+from catprune.batches import pairs_of, plan_scoring
+from catprune.checkpoints import load_model, read_checkpoint
+from catprune.errors import CatpruneError, UsageError
+from catprune.score import COLUMNS, importance_weights, score
+from catprune.tokens import Tokens
+from catprune.train import train
+from synthetic import BOS, read_ids, write_tokens
+
+TOO_LONG, DROPPED = (3, 130, 255), (0, 7, 131)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small matrices are slower on several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A tokens folder of three blocks and two checkpoints."""
+    folder = tmp_path_factory.mktemp("score")
+    tokens = write_tokens(folder / "tokens", too_long=TOO_LONG, dropped=DROPPED)
+    options = {"steps": 30, "checkpoints": "5steps", "warmup_steps": 10, "batch_tokens": 512}
+    train(tokens, out=folder / "warmup", threads=1, precision="float32", quiet=True, **options)
+    return folder
+
+
+def read_scores(folder):
+    return {
+        row["row"]: row
+        for shard in json.loads((folder / "manifest.json").read_bytes())["shards"]
+        for row in parquet.read_table(folder / shard["file"]).to_pylist()
+    }
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "log" not in path.parts
+    }
+
+
+@torch.no_grad()
+def plain_scores(tokens, checkpoint):
+    """Every statistic, one pair at a time, from the whole softmax in float64."""
+    model = load_model(read_checkpoint(checkpoint)).double()
+    matrix = model.embedding.weight
+    pairs = list(read_ids(tokens))
+    counts = np.bincount([i for _, _, target in pairs for i in target], minlength=len(matrix))
+    shares = counts / counts.sum()
+    weights = [-np.log(share) if share else 0.0 for share in shares]
+    mean = sum(share * weight for share, weight in zip(shares, weights, strict=True))
+    for row, source, target in pairs[::6]:
+        hidden = model(torch.tensor([source]), torch.tensor([[BOS, *target[:-1]]]))[0]
+        found = dict.fromkeys(COLUMNS, 0.0) | {"tokens": len(target)}
+        for h, y in zip(hidden, target, strict=True):
+            p = (matrix @ h).softmax(0)
+            error = (p - torch.nn.functional.one_hot(torch.tensor(y), len(matrix))).norm()
+            found["nll_sum"] -= float(p[y].log())
+            found["correct"] += int(p.argmax() == y)
+            found["el2n_sum"] += float(error)
+            found["grad_norm_sum"] += float(error * h.norm())
+            found["ign_sum"] += float(error * h.norm()) * weights[y] / mean
+        yield row, found
+
+
+def test_scores_are_those_of_a_plain_softmax(trained, tmp_path):
+    scored = score(
+        trained / "tokens",
+        checkpoints=[trained / "warmup/step-5", f"end={trained / 'warmup/step-30'}"],
+        out=tmp_path,
+        precision="float32",
+        threads=1,
+        quiet=True,
+    )
+    assert list(scored.folders) == ["step-5", "end"]
+    assert (scored.pairs, scored.too_long) == (294, 3)
+    for name, checkpoint in (("step-5", "step-5"), ("end", "step-30")):
+        rows = read_scores(tmp_path / name)
+        assert list(rows) == [row for row in range(300) if row not in DROPPED]
+        for row in TOO_LONG:
+            assert all(rows[row][column] is None for column in COLUMNS)
+        for row, plain in plain_scores(trained / "tokens", trained / "warmup" / checkpoint):
+            assert {column: rows[row][column] for column in COLUMNS} == pytest.approx(plain, rel=2e-4)
+
+
+def test_another_batch_plan_gives_equal_scores(trained, tmp_path):
+    rows = []
+    for batch_tokens in (9, 100, 8192):
+        options = {"batch_tokens": batch_tokens, "precision": "float32", "threads": 1, "quiet": True}
+        score(trained / "tokens", checkpoints=[trained / "warmup/step-30"], out=tmp_path / str(batch_tokens), **options)
+        rows.append(read_scores(tmp_path / str(batch_tokens) / "step-30"))
+    for other in rows[1:]:
+        assert other.keys() == rows[0].keys()
+        for row in other.keys() - set(TOO_LONG):
+            assert other[row] == pytest.approx(rows[0][row], rel=1e-5)
+
+
+def test_batches_have_equal_sources_and_keep_the_limit(trained):
+    tokens = Tokens.open(trained / "tokens")
+    pairs = pairs_of(tokens.read(tokens.blocks[0]))
+    batches = plan_scoring(pairs, batch_tokens=50)
+    assert sorted(np.concatenate(batches)) == list(range(len(pairs.rows)))
+    for batch in batches:
+        assert len(set(pairs.source.lengths[batch])) == 1
+        width = max(pairs.source.lengths[batch].max(), pairs.target.lengths[batch].max())
+        assert len(batch) * width <= 50
+
+
+def test_importance_weights_have_mean_one():
+    counts = np.array([0, 6, 3, 1], np.uint64)
+    weights = importance_weights(counts)
+    assert float((counts * weights).sum() / counts.sum()) == pytest.approx(1)
+    assert weights[0] == 0 and weights[3] > weights[2] > weights[1]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_and_run_again_gives_the_same_bytes(trained, tmp_path, how):
+    whole, broken = tmp_path / "a/scores", tmp_path / "b/scores"
+    for folder in (whole, broken):
+        shutil.copytree(trained, folder.parent)
+    child = f"""
+        import importlib, os, signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a foreground process
+        step = importlib.import_module("catprune.score")
+        write, written = step.write_columns, []
+        def write_or_die(*arguments, **options):
+            if written:
+                os.kill(os.getpid(), {int(how)})
+            written.append(1)
+            return write(*arguments, **options)
+        step.write_columns = write_or_die
+        run = {str(broken.parent)!r}
+        step.score(run + "/tokens", checkpoints=[run + "/warmup/step-5", run + "/warmup/step-30"],
+                   out=run + "/scores", threads=1, precision="float32", quiet=True)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(child)]
+    done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+    if how == signal.SIGKILL:
+        assert done.returncode == -how
+    else:
+        assert done.returncode and done.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert len(list((broken / "step-5").glob("part-*"))) == 1
+    for folder in (broken, whole):
+        run = folder.parent
+        checkpoints = [run / "warmup/step-5", run / "warmup/step-30"]
+        score(run / "tokens", checkpoints=checkpoints, out=folder, threads=1, precision="float32", quiet=True)
+    assert contents(broken) == contents(whole)
+    before = contents(whole)
+    score(whole.parent / "tokens", checkpoints=checkpoints[:1], out=whole, threads=1, precision="float32", quiet=True)
+    assert contents(whole) == before
+
+
+def test_what_cannot_be_scored_is_refused(trained, tmp_path):
+    checkpoint, tokens = trained / "warmup/step-5", trained / "tokens"
+    with pytest.raises(CatpruneError, match="is not a checkpoint"):
+        score(tokens, checkpoints=[tmp_path], out=tmp_path / "s")
+    with pytest.raises(UsageError, match="two checkpoints are named step-5"):
+        score(tokens, checkpoints=[checkpoint, checkpoint], out=tmp_path / "s")
+    with pytest.raises(UsageError, match="no usable name"):
+        score(tokens, checkpoints=[f"a/b={checkpoint}"], out=tmp_path / "s")
+    other = Path(shutil.copytree(tokens, tmp_path / "tokens"))
+    (other / "tokenizer.json").write_text("{}")
+    with pytest.raises(CatpruneError, match=r"tokenizer\.json has digest"):
+        score(other, checkpoints=[checkpoint], out=tmp_path / "s")
+    config = json.loads((checkpoint / "config.json").read_bytes())
+    foreign = Path(shutil.copytree(checkpoint, tmp_path / "foreign"))
+    config["tokenizer"]["digest"] = "0" * 32
+    (foreign / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CatpruneError, match="was trained with tokenizer 0000"):
+        score(tokens, checkpoints=[foreign], out=tmp_path / "s")
+
+
+def test_weights_that_training_did_not_write_are_refused(trained, tmp_path):
+    warmup, tokens = Path(shutil.copytree(trained / "warmup", tmp_path / "warmup")), trained / "tokens"
+    weights = warmup / "step-5/model.safetensors"
+    shutil.copy(warmup / "step-30/model.safetensors", weights)
+    options = {"threads": 1, "precision": "float32", "quiet": True}
+    with pytest.raises(CatpruneError, match=rf"{weights} was changed since training: run `catprune train`"):
+        score(tokens, checkpoints=[weights.parent], out=tmp_path / "s", **options)
+    one = score(tokens, checkpoints=str(warmup / "step-30"), out=tmp_path / "s", **options)
+    assert one.folders == {"step-30": tmp_path / "s/step-30"}, "a string is one checkpoint, not one a letter"
+
+
+def test_damaged_weights_and_blocks_are_named(trained, tmp_path):
+    checkpoint, tokens = trained / "warmup/step-5", trained / "tokens"
+    short = Path(shutil.copytree(checkpoint, tmp_path / "short"))
+    (short / "model.safetensors").write_bytes((checkpoint / "model.safetensors").read_bytes()[:-100])
+    with pytest.raises(CatpruneError, match=r"model\.safetensors is damaged"):
+        score(tokens, checkpoints=[short], out=tmp_path / "s", quiet=True)
+    narrow = Path(shutil.copytree(checkpoint, tmp_path / "narrow"))
+    config = json.loads((checkpoint / "config.json").read_bytes())
+    config["size"]["ffn"] = 256
+    (narrow / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CatpruneError, match="needs"):
+        score(tokens, checkpoints=[narrow], out=tmp_path / "s", quiet=True)
+    changed = Path(shutil.copytree(tokens, tmp_path / "tokens"))
+    part = sorted(changed.glob("part-*"))[1]
+    data = bytearray(part.read_bytes())
+    data[-1] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(CatpruneError, match=f"{part.name} was changed"):
+        score(changed, checkpoints=[checkpoint], out=tmp_path / "t", quiet=True)
+    part.write_bytes(data[:-50])
+    with pytest.raises(CatpruneError, match="not a whole safetensors file"):
+        score(changed, checkpoints=[checkpoint], out=tmp_path / "t", quiet=True)
