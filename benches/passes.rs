@@ -56,7 +56,7 @@ fn passes(criterion: &mut Criterion) {
         max_word_ratio: 2.0,
         max_character_ratio: 2.0,
         min_letter_word_share: 0.4,
-        min_letter_share: 0.1,
+        min_letter_share: 0.5,
         max_word_characters: 40,
         keep_identical: false,
         keep_control_characters: false,

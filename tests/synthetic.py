@@ -79,6 +79,7 @@ def write_tokens(folder: Path, *, pairs=300, block=128, seed=0, too_long=(), dro
     special = {"bos_id": BOS, "eos_id": EOS, "pad_id": PAD, "vocab_size": tokenizer.get_vocab_size()}
     described = {"digest": digest_file(str(folder / "tokenizer.json")), **special}
     manifest = {**plan, "tokenizer": described, "counts": counts, "shards": shards}
+    manifest["unigrams"] = digest_file(str(folder / "unigrams.safetensors"))
     (folder / "manifest.json").write_bytes(to_json(manifest))
     return folder
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -195,6 +198,51 @@ def test_unequal_sides_name_both_files_and_publish_nothing(tmp_path: Path, pair:
     assert not (tmp_path / "clean" / "manifest.json").exists()
     with pytest.raises(CatpruneError, match=r"text\.en ends after line 3, .*text\.de goes on to line 41"):
         catprune.clean(pair(b"a\n" * 3, b"b\n" * 41), out=tmp_path / "other")
+
+
+LARGE = {"duplicates": "none", "threads": 2}
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of more than two shards that was cleaned, and a part of it that was tokenised, undisturbed."""
+    folder = tmp_path_factory.mktemp("large")
+    for name, pairs in (("text", 2_200_000), ("part", 300_000)):
+        (folder / f"{name}.en").write_bytes(b"ein Haus\n" * pairs)
+        (folder / f"{name}.de").write_bytes(b"a house\n" * pairs)
+    catprune.clean([folder / "text.en", folder / "text.de"], out=folder / "clean", **LARGE)
+    catprune.clean([folder / "part.en", folder / "part.de"], out=folder / "part", **LARGE)
+    catprune.tokenize(folder / "part", out=folder / "tokens", vocab_size=300, sample=1000)
+    return folder
+
+
+@pytest.mark.parametrize("step", ["clean", "tokens"])
+def test_killed_inside_a_pass_it_ends_with_the_same_bytes(large: Path, step: str) -> None:
+    again = large / f"{step}-again"
+    files = {"clean": [str(large / "text.en"), str(large / "text.de")], "tokens": str(large / "part")}
+    call = {
+        "clean": f"clean({files['clean']!r}, out={str(again)!r}, **{LARGE!r})",
+        "tokens": f"tokenize({files['tokens']!r}, out={str(again)!r}, vocab_size=300, sample=1000)",
+    }
+    process = subprocess.Popen([sys.executable, "-c", f"import catprune; catprune.{call[step]}"])
+    while not list(again.glob("part-*")):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    assert not (again / "manifest.json").exists()
+    subprocess.run([sys.executable, "-c", f"import catprune; catprune.{call[step]}"], check=True)
+    whole = {path.name: path for path in (large / step).iterdir() if path.is_file()}
+    assert sorted(path.name for path in again.iterdir() if path.is_file()) == sorted(whole)
+    for name, path in whole.items():
+        assert (again / name).read_bytes() == path.read_bytes(), name
+
+
+def test_sides_that_part_after_a_shard_publish_nothing(large: Path) -> None:
+    (large / "short.de").write_bytes(b"a house\n" * 1_500_000)
+    with pytest.raises(CatpruneError, match=r"short\.de ends after line 1500000"):
+        catprune.clean([large / "text.en", large / "short.de"], out=large / "unequal", **LARGE)
+    assert not list((large / "unequal").rglob("part-*"))
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])

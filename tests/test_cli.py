@@ -12,6 +12,7 @@ from typing import Any
 
 import catprune
 import pytest
+import typer
 from catprune import CatpruneError, _core
 
 CATPRUNE = [sys.executable, "-c", "from catprune.cli import main; main()"]
@@ -109,11 +110,71 @@ def test_json_is_the_result(tmp_path: Path, pair: Any) -> None:
     assert json.loads(run.stdout)["reasons"]["duplicate"] == 1
 
 
+RUN_FILE = """
+out = "again"
+[clean]
+inputs = ["train.en", "train.de"]
+[[select]]
+name = "random"
+method = "random"
+[evaluate]
+steps = 2
+batch_tokens = 256
+resamples = 20
+[[evaluate.tests]]
+name = "test"
+source = "test.en"
+target = "test.de"
+"""
+
+
+def test_every_command_works_from_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One run of each, then once more: `--json` gives an object, `--quiet` nothing."""
+    from catprune.cli import app
+    from catprune.demo_bitext import write_demo_bitext
+
+    monkeypatch.chdir(tmp_path)
+    write_demo_bitext(tmp_path, pairs=250, test_pairs=3, seed=1)
+    (tmp_path / "run.toml").write_text(RUN_FILE)
+    commands = {
+        "clean train.en train.de -o run/clean --tags train.kind --threads 1 --memory 1G": "kept",
+        "tokenize run/clean -o run/tokens --vocab-size 300": "pairs",
+        "train run/tokens -o run/warmup --steps 2 --checkpoints 1steps --batch-tokens 256 --precision float32": "flops",
+        "score run/tokens -o run/scores --checkpoint run/warmup/step-1 --checkpoint b=run/warmup/step-2": "folders",
+        "select run/scores -o run/selection --method cat-diff --on nll --keep 50%tokens --within tag": "tokens_kept",
+        "write run/clean p.en.gz p.de.gz --selection run/selection": "pairs",
+        "report run --seed 2": "path",
+        "run run.toml --threads 1": "selections",
+        "evaluate run.toml --threads 1": "subsets",
+        "prune train.en train.de pruned.tsv --keep 30 -o pruned": None,
+        "prune train.en train.de q.en q.de --keep 30 -o pruned --threads 1": "outputs",
+        "demo -o demo --pairs 200 --steps 2 --threads 1": "chrf",
+        "doctor": "machine",
+    }
+    for command, key in commands.items():
+        code = app([*command.split(), "--json"], standalone_mode=False)
+        told = capsys.readouterr()
+        if key is None:
+            assert code == 2 and "two files in and two out" in told.err
+            continue
+        assert code in (0, None), told.err
+        assert key in json.loads(told.out)
+        if command != "doctor":
+            app([*command.split(), "--quiet"], standalone_mode=False)
+            assert capsys.readouterr().out == "", command
+    app(["methods", "--json"], standalone_mode=False)
+    assert {method["name"] for method in json.loads(capsys.readouterr().out)} > {"cat-diff", "random"}
+
+
 def test_ctrl_c_ends_a_pass_and_the_same_command_goes_on(tmp_path: Path) -> None:
     text = tmp_path / "text.en"
     text.write_bytes(b"a\n" * 30_000_000)
     (tmp_path / "text.de").hardlink_to(text)
-    command = [*CATPRUNE, "clean", str(text), str(tmp_path / "text.de"), "-o", str(tmp_path / "clean")]
+    # A runner may have the signal ignored, which children inherit.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + CATPRUNE[-1]
+    command = [sys.executable, "-c", listening, "clean", text, tmp_path / "text.de", "-o", tmp_path / "clean"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "clean" / "plan.json").exists():
         time.sleep(0.01)
@@ -137,6 +198,9 @@ def test_a_full_disk_is_told_and_nothing_is_published(tmp_path: Path, pair: Any)
     assert f"{name}: No space left on device: free room" in run.stderr
     assert not (clean / name).exists()
     assert call("clean", source, target, "-o", clean).returncode == 0
+    assert call("write", clean, tmp_path / "p.en", tmp_path / "p.de").returncode == 0
+    for side in ("en", "de"):
+        (tmp_path / f"p.{side}").unlink()
     (tmp_path / "p.de.tmp").symlink_to("/dev/full")
     run = call("write", clean, tmp_path / "p.en", tmp_path / "p.de")
     assert run.returncode == 1
@@ -144,6 +208,32 @@ def test_a_full_disk_is_told_and_nothing_is_published(tmp_path: Path, pair: Any)
     assert not (tmp_path / "p.en").exists()
     assert not (tmp_path / "p.de").exists()
     assert call("write", clean, tmp_path / "p.en", tmp_path / "p.de").returncode == 0
+
+
+def test_a_log_that_cannot_grow_is_named(tmp_path: Path, pair: Any) -> None:
+    source, target = pair(b"ein Haus\n", b"a house\n")
+    (tmp_path / "clean" / "log").mkdir(parents=True)
+    (tmp_path / "clean" / "log" / "events.jsonl").symlink_to("/dev/full")
+    run = call("clean", source, target, "-o", tmp_path / "clean")
+    assert run.returncode == 1
+    assert "events.jsonl: No space left on device" in run.stderr
+
+
+def test_out_of_memory_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    from catprune import cli
+
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")):
+
+        @cli._guarded
+        def command(error: Exception = error) -> None:
+            raise error
+
+        with pytest.raises(typer.Exit) as ended:
+            command()
+        assert ended.value.exit_code == 1
+        assert "out of memory: give a lower --batch-tokens" in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match="something else"):
+        command(RuntimeError("something else"))
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path: Path, pair: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,41 @@ def test_a_second_call_shows_the_same_and_other_options_are_refused(done: catpru
     with pytest.raises(CatpruneError, match="a demo with other options"):
         catprune.demo(out=done.folder, pairs=700, steps=30, threads=1, quiet=True)
     assert (done.folder / "bitext" / "train.en").read_bytes() == text
+
+
+def test_a_demo_killed_in_its_first_moment_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_module("catprune.demo")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "run.toml.tmp").write_text("half")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module("catprune.demo_bitext"), "write_demo_bitext", killed)
+        with pytest.raises(KeyboardInterrupt):
+            module.demo(out=tmp_path / "here", pairs=200, steps=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module("catprune.run"), "run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            module.demo(out=tmp_path / "here", pairs=200, steps=2)
+    assert (tmp_path / "here/bitext/train.en").exists()
+
+
+def test_prune_by_a_method_that_needs_no_model_trains_none(tmp_path: Path) -> None:
+    write_demo_bitext(tmp_path, pairs=250, seed=5)
+    said: list[str] = []
+    outputs = [tmp_path / "p.en", tmp_path / "p.de"]
+    options: dict[str, Any] = {"out": tmp_path / "run", "method": "random", "quiet": True}
+    catprune.prune([tmp_path / "train.en", tmp_path / "train.de"], outputs, keep=20, say=said.append, **options)
+    assert outputs[0].read_text().count("\n") == 20
+    assert any("random needs no model" in line for line in said)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "clean",
+        "report.html",
+        "run.toml",
+        "selection",
+    ]
 
 
 def test_prune_from_two_files_to_two_files(tmp_path: Path) -> None:

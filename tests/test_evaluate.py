@@ -248,6 +248,23 @@ def test_interrupted_work_is_not_done_twice_and_ends_alike(run: Path, calls: lis
     assert expected == {name: digest_file(str(run / "evaluate" / name)) for name in expected}
 
 
+def test_translations_of_a_model_that_was_trained_anew_are_made_anew(run: Path, calls: list[str]) -> None:
+    evaluate_run(run)
+    (run / "evaluate/manifest.json").unlink()
+    manifest = run / "evaluate/models/cat-diff/manifest.json"
+    manifest.write_bytes(to_json({**json.loads(manifest.read_bytes()), "torch": "another"}))
+    calls.clear()
+    evaluate_run(run)
+    assert calls == ["translate cat-diff step-100 beam 4"]
+
+
+def test_the_precision_of_this_machine_stands_in_the_plan(run: Path, calls: list[str]) -> None:
+    evaluate_run(run)
+    plan = json.loads((run / "evaluate/plan.json").read_bytes())
+    assert plan["options"]["training"]["precision"] in ("float32", "bfloat16")
+    assert calls
+
+
 def test_another_plan_needs_force_and_keeps_models_that_fit(run: Path, calls: list[str]) -> None:
     evaluate_run(run)
     with pytest.raises(CatpruneError, match="another plan"):

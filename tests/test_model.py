@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from catprune import output
-from catprune.model import PRESETS, Size, Transformer, attend, count_parameters, forward_flops
+from catprune.model import Transformer, attend, count_parameters, forward_flops
+from catprune.recipe import PRESETS, Recipe, Size
 from torch.utils.flop_counter import FlopCounterMode
 
 SMALL = Size(d_model=16, heads=2, ffn=32, encoder_layers=2, decoder_layers=2)
@@ -91,6 +92,24 @@ def test_smoothed_loss_and_its_gradients_are_torchs(monkeypatch, smoothing):
     torch.testing.assert_close(nll.float(), F.cross_entropy(logits, targets, reduction="sum"))
     for ours, theirs in zip(gradients, torch.autograd.grad(plain, (hidden, matrix)), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_bfloat16_products_stay_close(monkeypatch):
+    monkeypatch.setitem(output._CHUNK, "cpu", 50 * 4)
+    torch.manual_seed(1)
+    hidden, matrix = torch.randn(64, 16, requires_grad=True), torch.randn(50, 16, requires_grad=True)
+    targets, found = torch.randint(50, (64,)), {}
+    for dtype in (torch.float32, torch.bfloat16):
+        loss, nll = output.smoothed_loss(hidden, matrix, targets, smoothing=0.1, dtype=dtype)
+        found[dtype] = (loss.detach(), nll, *torch.autograd.grad(loss, (hidden, matrix)))
+    for fine, coarse in zip(*found.values(), strict=True):
+        assert coarse.dtype == fine.dtype, "sums and gradients are never bfloat16"
+        assert 0 < (coarse - fine).norm() < 0.02 * fine.norm()
+
+
+def test_the_learning_rate_warms_up_and_falls_with_the_root():
+    recipe = Recipe(seed=1, learning_rate=0.004, warmup_steps=100, label_smoothing=0.1, dropout=0.1)
+    assert [recipe.rate(step) for step in (1, 50, 100, 400, 10_000)] == pytest.approx([4e-5, 2e-3, 4e-3, 2e-3, 4e-4])
 
 
 def test_norms_are_autograds_on_an_untied_matrix(monkeypatch):

@@ -19,7 +19,7 @@ from catprune.evaluate import compare
 from catprune.figures import label, visible
 from catprune.folder import StepFolder, read_manifest, to_json, write_whole
 from catprune.report import report
-from catprune.survey import draw_sample, hash_rows, take_survey
+from catprune.survey import Examples, _best, draw_sample, hash_rows, take_survey
 from catprune.windows import Reader, find_steps
 
 ROWS = 600
@@ -295,6 +295,17 @@ def test_changed_text_is_not_shown(run: Path, tmp_path: Path) -> None:
     finally:
         source.write_bytes(before)
     assert "The text cannot be shown" in text and "changed since it was cleaned" in text
+    text = Page(report(run, out=tmp_path / "report.html").read_text()).text
+    assert "The text cannot be shown" not in text, "it is there again"
+
+
+def test_equal_scores_are_shown_in_row_order() -> None:
+    rows = np.arange(5000, dtype=np.int64)
+    equal = Examples(rows, np.zeros(5000), np.zeros(5000))
+    best = None
+    for part in np.array_split(rows, 3):
+        best = _best(best, Examples(rows[part], equal.score[part], equal.key[part]), 5)
+    assert best is not None and best.rows.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_bad_folders_and_files(run: Path, tmp_path: Path) -> None:

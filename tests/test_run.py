@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import catprune
@@ -57,6 +56,7 @@ outputs = ["pruned.en", "pruned.de"]
 steps = 4
 precision = "float32"
 batch_tokens = 512
+save_every = 3
 subsets = ["full", "cat"]
 against = ["full"]
 resamples = 20
@@ -67,23 +67,49 @@ source = "bitext/test.en"
 target = "bitext/test.de"
 """
 
-#: A file whose appearance says that the step is at work, and not done.
+#: The run is killed in the middle of writing this file, at the time given: in every step, once or more.
 MOMENTS = (
-    "run/clean/plan.json",
-    "run/tokens/plan.json",
-    "run/tokens/tokenizer.json",
-    "run/warmup/plan.json",
-    "run/warmup/step-4",
-    "run/scores/step-4/plan.json",
-    "run/scores/step-12/plan.json",
-    "run/selection/cat/plan.json",
-    "pruned.en.catprune.json",
-    "pruned.en",
-    "run/evaluate/models/full/plan.json",
-    "run/evaluate/models/cat/step-4",
-    "run/evaluate/translations",
-    "run/evaluate/results.json",
+    ("run/clean/manifest.json", 1),
+    ("run/tokens/tokenizer.json", 1),
+    ("run/tokens/manifest.json", 1),
+    ("run/warmup/state.safetensors", 2),
+    ("run/warmup/step-12.tmp/config.json", 1),
+    ("run/warmup/manifest.json", 1),
+    ("run/scores/step-4/manifest.json", 1),
+    ("run/scores/step-12/manifest.json", 1),
+    ("run/selection/cat/manifest.json", 1),
+    ("pruned.en.catprune.json", 1),
+    ("pruned.en.catprune.json", 2),  # the text is there, the record does not say so
+    ("run/evaluate/models/full/state.safetensors", 1),
+    ("run/evaluate/models/cat/manifest.json", 1),
+    ("run/evaluate/translations/cat.test.txt", 1),
+    ("run/evaluate/results.json", 1),
+    ("run/evaluate/manifest.json", 1),
+    ("run/report.html", 1),
 )
+
+#: Runs a file, and dies as by a power cut in the middle of writing a path for the nth time.
+DYING = """
+import os, signal, sys
+from catprune import folder
+
+write, left = folder.write_whole, int(sys.argv[3])
+
+
+def write_or_die(path, data):
+    global left
+    left -= str(path) == sys.argv[2]
+    if not left:
+        path.with_name(path.name + ".tmp").write_bytes(data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, data)
+
+
+folder.write_whole = write_or_die
+import catprune
+
+catprune.run(sys.argv[1], quiet=True)
+"""
 
 
 def prepare(folder: Path) -> Path:
@@ -110,16 +136,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_killed_in_every_step_a_run_ends_with_the_same_bytes(undisturbed: Path, tmp_path: Path) -> None:
     file = prepare(tmp_path)
-    command = [sys.executable, "-c", f"import catprune; catprune.run({str(file)!r}, quiet=True)"]
-    for moment in MOMENTS:
-        process = subprocess.Popen(command)
-        while not (tmp_path / moment).exists():
-            assert process.poll() is None, f"the run ended before {moment}"
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not (tmp_path / "run/report.html").exists()
-    subprocess.run(command, check=True)
+    for name, time in MOMENTS:
+        done = subprocess.run([sys.executable, "-c", DYING, file, tmp_path / name, str(time)], check=False)
+        assert done.returncode == -signal.SIGKILL, f"the run never wrote {name}"
+        assert (tmp_path / f"{name}.tmp").exists()
+    catprune.run(file, quiet=True)
     assert (tmp_path / "run/report.html").exists()
     found, expected = files(tmp_path), files(undisturbed)
     assert found.keys() == expected.keys()
@@ -131,7 +152,10 @@ def test_a_finished_run_does_nothing_again(undisturbed: Path) -> None:
     said: list[str] = []
     catprune.run(undisturbed / "run.toml", quiet=True, say=said.append)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(said) == 8
+    steps = [line.split()[0] for line in said if not line.startswith(" ")]
+    assert steps == ["clean", "tokenize", "train", "score", *["select"] * 3, "write", "evaluate", "report"]
+    assert any("of 2,0" in line or "target tokens kept" in line for line in said)
+    assert any(line.split()[:1] == ["duplicate"] for line in said), "the reasons are always shown"
 
 
 def test_random_is_matched_on_tokens(undisturbed: Path) -> None:
@@ -161,6 +185,17 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
         ('subsets = ["full", "cat"]', 'subsets = ["dog"]', "evaluate: dog is neither"),
         ('name = "cat"', 'name = "random"', "random twice"),
         ("seed = 3", "seed = ", "is not TOML"),
+        ('on = "nll"', 'on = "loss"', "on = loss"),
+        ('on = "nll"', "bins = 0", "bins = 0"),
+        ('on = "nll"', 'keep = "120%"', "keep = '120%'"),
+        ('on = "nll"', 'checkpoints = ["step-4"]', "cat-diff needs 2 checkpoints, there will be 1"),
+        ('checkpoints = "4steps,12steps"', "steps = 4", "needs 2 checkpoints, there will be 1"),
+        ('tags = "bitext/train.kind"', "", "within = tag needs the tags"),
+        ("steps = 4", "", "needs steps .* or epochs"),
+        ("steps = 4", 'steps = 4\npreset = "huge"', "unknown preset huge"),
+        ('precision = "float32"', 'precision = "float16"', "unknown precision float16"),
+        ('name = "cat"', 'name = "cat.v2"', r"select\.1\.name: String should match"),
+        ('name = "test"', 'name = "te st"', r"evaluate\.tests\.0\.name: String should match"),
     ],
 )
 def test_mistakes_in_the_file_are_told_by_their_place(tmp_path: Path, old: str, new: str, told: str) -> None:
@@ -168,6 +203,19 @@ def test_mistakes_in_the_file_are_told_by_their_place(tmp_path: Path, old: str, 
     file.write_text(RUN_FILE.replace(old, new, 1))
     with pytest.raises((UsageError, CatpruneError), match=told):
         read_run_file(file)
+
+
+def test_what_can_be_known_before_training_is_told_before_it(tmp_path: Path) -> None:
+    file = prepare(tmp_path)
+    (tmp_path / "pruned.de").write_text("mine")
+    with pytest.raises(CatpruneError, match=r"pruned\.de exists"):
+        catprune.run(file, quiet=True)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "pruned.de").unlink()
+    file.write_text(RUN_FILE.replace('on = "nll"', "keep = 1000"))
+    with pytest.raises(CatpruneError, match=r"cat: cannot keep 1000 pairs, cleaning kept \d+"):
+        catprune.run(file, quiet=True)
+    assert not (tmp_path / "run/tokens").exists()
 
 
 def test_evaluate_needs_its_section(tmp_path: Path) -> None:

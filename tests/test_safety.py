@@ -30,6 +30,24 @@ def test_an_output_is_never_an_input_by_whatever_name(tmp_path: Path, cleaned: P
     assert (tmp_path / "text.en").read_bytes() == text
 
 
+def test_drafts_and_records_take_nothing_of_anybody(tmp_path: Path, pair: Any) -> None:
+    paths = pair(b"ein Haus\nein Hund\n", b"a house\na dog\n", name="q")
+    inputs = [path.rename(path.with_name(f"{path.name}.tmp")) for path in paths]
+    catprune.clean(inputs, out=tmp_path / "clean")
+    outputs = [tmp_path / "q.en", tmp_path / "q.de"]
+    for force in (False, True):
+        with pytest.raises(UsageError, match=r"q\.en\.tmp is an input"):
+            catprune.write(tmp_path / "clean", outputs, force=force)
+    assert inputs[0].read_bytes() == b"ein Haus\nein Hund\n"
+    (tmp_path / "p.de.tmp").write_text("mine")
+    with pytest.raises(CatpruneError, match=r"p\.de\.tmp exists"):
+        catprune.write(tmp_path / "clean", [tmp_path / "p.en", tmp_path / "p.de"])
+    assert (tmp_path / "p.de.tmp").read_text() == "mine"
+    (tmp_path / "r.en.catprune.json").symlink_to(inputs[0])
+    with pytest.raises(UsageError, match="is a link"):
+        catprune.write(tmp_path / "clean", [tmp_path / "r.en", tmp_path / "r.de"])
+
+
 def test_a_selection_of_a_corpus_that_was_cleaned_again_is_refused(tmp_path: Path, cleaned: Path, pair: Any) -> None:
     paths = pair(b"neu\nein Haus\nein Hund\neine Maus\n", b"new\na house\na dog\na mouse\n")
     catprune.clean(paths, out=cleaned, force=True)

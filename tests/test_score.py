@@ -219,6 +219,12 @@ def test_damaged_weights_and_blocks_are_named(trained, tmp_path):
     part.write_bytes(data)
     with pytest.raises(CatpruneError, match=f"{part.name} was changed"):
         score(changed, checkpoints=[checkpoint], out=tmp_path / "t", quiet=True)
+    counts = changed / "unigrams.safetensors"
+    held = counts.read_bytes()
+    counts.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
+    with pytest.raises(CatpruneError, match=r"unigrams\.safetensors was changed"):
+        score(changed, checkpoints=[checkpoint], out=tmp_path / "u", quiet=True)
+    counts.write_bytes(held)
     part.write_bytes(data[:-50])
     with pytest.raises(CatpruneError, match="not a whole safetensors file"):
         score(changed, checkpoints=[checkpoint], out=tmp_path / "t", quiet=True)

@@ -16,7 +16,7 @@ from catprune._core import digest_file
 from catprune.errors import CatpruneError, UsageError
 from catprune.keep import parse_keep
 from catprune.methods import METHODS
-from catprune.select import select
+from catprune.select import select, summary
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracles_select import kept_rows, progress, random_score, row_hash
@@ -69,6 +69,7 @@ def put_scores(
     tokens: list[int],
     nll: list[float | None],
     bounds: list[int],
+    seen: dict[str, Any] | None = None,
 ) -> None:
     """Scores whose nll per token is just `nll`, null where it is None."""
     sums = [None if value is None else value * n for value, n in zip(nll, tokens, strict=True)]
@@ -83,7 +84,7 @@ def put_scores(
     folder = run / "scores" / name
     shards = put_shards(folder, table, bounds)
     reads = {"tokens": {"path": "../../tokens", "manifest": digest_file(str(run / "tokens" / "manifest.json"))}}
-    put(folder, {"step": "score", "shards": shards, "reads": reads, "checkpoint": {"step": step}})
+    put(folder, {"step": "score", "shards": shards, "reads": reads, "checkpoint": {"step": step, "seen": seen}})
 
 
 def read(folder: Path) -> pa.Table:
@@ -371,6 +372,25 @@ def test_checkpoints_by_name_and_in_training_order(run: Path) -> None:
         select(run / "scores", out=run / "c", checkpoints=["middle"], **options)
     with pytest.raises(CatpruneError, match="none"):
         select(run / "scores", out=run / "c", checkpoints=["none"], **options)
+
+
+@pytest.mark.parametrize(
+    ("seen", "partly"),
+    [
+        ({"rows": "all", "times": 1, "once_more": []}, False),
+        ({"rows": "all", "times": 0, "once_more": [[0, 64]]}, True),
+        ({"rows": "selection", "times": 1, "once_more": []}, True),
+        (None, False),
+    ],
+)
+def test_rows_that_were_trained_on_more_often_are_told(run: Path, seen: dict[str, Any] | None, partly: bool) -> None:
+    manifest = run / "scores" / "a-late" / "manifest.json"
+    held = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**held, "checkpoint": {**held["checkpoint"], "seen": seen}}))
+    found = select(run / "scores", out=run / "s", quiet=True)
+    assert found.partly_seen == (("a-late",) if partly else ())
+    assert any("more often than on others" in line for line in summary(found)) == partly
+    assert select(run / "scores", out=run / "r", method="random", quiet=True).partly_seen == ()
 
 
 def test_scores_that_do_not_fit_together(run: Path) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import textwrap
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -192,6 +196,32 @@ def test_a_given_tokenizer(tmp_path: Path, cleaned: Path) -> None:
     (tmp_path / "no.json").write_text("{}")
     with pytest.raises(CatpruneError, match=r"not a tokenizer\.json"):
         catprune.tokenize(cleaned, out=tmp_path / "fourth", tokenizer=tmp_path / "no.json")
+
+
+def test_a_killed_step_takes_its_child_along(tmp_path: Path, pair: Any) -> None:
+    """The tokenizer is trained in a process of its own, which must not go on alone: here for an hour."""
+    catprune.clean(pair(*corpus(10)), out=tmp_path / "clean")
+    code = f"""
+        import catprune
+        from importlib import import_module
+        step = import_module("catprune.tokenize")
+        step._TRAIN = step._TRAIN.split("vocab_size, ")[0] + "import time; time.sleep(3600)"
+        catprune.tokenize({str(tmp_path / "clean")!r}, out={str(tmp_path / "tokens")!r})
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
+    children: list[int] = []
+    while not children:
+        assert process.poll() is None
+        children = [
+            int(child) for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        ]
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{children[0]}").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{children[0]}").exists()
 
 
 def test_a_tokenizer_without_end_of_sentence_is_refused(tmp_path: Path, cleaned: Path) -> None:

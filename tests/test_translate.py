@@ -1,10 +1,15 @@
 """CTranslate2 with our weights against our own model: scores and greedy decoding."""
 
+import json
+import shutil
+from pathlib import Path
+
 import ctranslate2
 import pytest
 import torch
 from catprune.checkpoints import load_model, read_checkpoint
 from catprune.errors import CatpruneError, UsageError
+from catprune.tokenize import describe_tokenizer
 from catprune.train import train
 from catprune.translate import export, translate
 from synthetic import BOS, EOS, make_tokenizer, read_ids, sentences, write_tokens
@@ -52,6 +57,22 @@ def test_greedy_translation_is_our_models(trained):
     outputs = [greedy(model, tokenizer.encode(line).ids, 12) for line in lines]
     assert found == [tokenizer.decode(output).strip() for output in outputs]
     assert len(set(found)) > 5
+
+
+def test_a_line_is_translated_whole_whatever_the_tokenizer_file_says(trained, tmp_path):
+    """Truncation and padding in a user's file are for training elsewhere; and not every id need have a token."""
+    checkpoint = trained / "warmup/step-60"
+    lines = ["abcdefgh", "d", ""]
+    expected = translate(checkpoint, lines, beam=1, longest=12, threads=1)
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    tokenizer = make_tokenizer()
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=20, pad_token="<pad>")
+    held = json.loads(tokenizer.to_str())
+    del held["model"]["vocab"]["\u0120"]  # the space, which these lines do without
+    (copy / "tokenizer.json").write_text(json.dumps(held))
+    assert translate(copy, lines, beam=1, longest=12, threads=1) == expected
+    assert describe_tokenizer(copy / "tokenizer.json")["eos_id"] == EOS
 
 
 def test_beam_search_translates_every_line(trained):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,25 @@ def test_a_finished_write_is_not_done_again_and_strange_files_are_safe(tmp_path:
     with pytest.raises(CatpruneError, match=r"o\.en exists"):
         catprune.write(cleaned, other)
     assert other[0].read_bytes() == b"mine\n"
+
+
+@pytest.mark.parametrize("state", ["drafts", "one renamed", "both renamed"])
+def test_killed_while_it_writes_it_goes_on(tmp_path: Path, cleaned: Path, state: str) -> None:
+    """What a kill leaves, made by hand: the old record without files, drafts, and none, one or both of the files."""
+    paths = [tmp_path / "p.en", tmp_path / "p.de"]
+    record = tmp_path / "p.en.catprune.json"
+    catprune.write(cleaned, paths)
+    whole = {path: path.read_bytes() for path in [*paths, record]}
+    begun = json.loads(whole[record])
+    record.write_text(json.dumps({key: begun[key] for key in begun if key not in ("files", "counts")}))
+    for number, path in enumerate(paths):
+        if state == "drafts" or (state == "one renamed" and number):
+            path.rename(path.with_name(path.name + ".tmp")).write_bytes(
+                whole[path][: 1000 if state == "drafts" else None]
+            )
+    catprune.write(cleaned, paths)
+    assert {path: path.read_bytes() for path in [*paths, record]} == whole
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_outputs_that_cannot_be_meant(tmp_path: Path, cleaned: Path) -> None:

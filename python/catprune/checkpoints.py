@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file
 from catprune.errors import CatpruneError
-from catprune.folder import read_json, to_json, write_whole
+from catprune.folder import read_json, sync_folder, to_json, write_whole
 from catprune.tokens import Tokenizer, Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from catprune.model import Size, Transformer
+    from catprune.model import Transformer
+    from catprune.recipe import Size
 
 ARCHITECTURE = "catprune-transformer"
 FORMAT = 1
@@ -28,8 +28,7 @@ class Checkpoint:
 
     Attributes:
         path: its folder.
-        vocab_size: types.
-        size: the model's shape, by the names of `model.Size`.
+        size: the model's shape, by the names of `recipe.Size`.
         tokenizer: digest, vocabulary size and special ids of the tokens it was trained on.
         step: updates made.
         epoch: passes over the training rows.
@@ -97,7 +96,8 @@ def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> Transformer:
     Raises:
         CatpruneError: the weights' file is damaged, or its tensors are not those that config.json describes.
     """
-    from catprune.model import Size, Transformer
+    from catprune.model import Transformer
+    from catprune.recipe import Size
 
     model = Transformer(Size(**checkpoint.size), vocab_size=checkpoint.tokenizer.vocab_size)
     tensors = load_tensors(checkpoint.weights)[0]
@@ -140,7 +140,7 @@ def write_checkpoint(folder: Path, model: Transformer, tokens: Tokens, *, size: 
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _sync(folder.parent)
+    sync_folder(folder.parent)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], *, metadata: dict[str, str] | None = None) -> None:
@@ -188,11 +188,3 @@ def verify_weights(checkpoint: Checkpoint) -> str:
     if any(entry["name"] == path.name and entry["digest"] != digest for entry in listed):
         raise CatpruneError(f"{checkpoint.weights} was changed since training: run `catprune train` again with --force")
     return digest
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

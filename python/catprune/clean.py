@@ -11,6 +11,7 @@ from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import StepFolder, finish_once
 from catprune.inputs import check_unchanged, cleaned_files, input_paths, parse_inputs, relative_input
+from catprune.keep import share_text
 from catprune.progress import Progress, bytes_progress
 
 if TYPE_CHECKING:
@@ -191,6 +192,25 @@ def clean(
         manifest = finish_once(step, work)
     counts = manifest["counts"]
     return Cleaned(folder, counts["rows"], counts["kept"], counts["reasons"], manifest)
+
+
+def summary(done: Cleaned, *, examples: int) -> list[str]:
+    """What was dropped and why, in lines for a reader: the commonest reason first, each with a few examples."""
+    lines = [f"{done.rows:,} pairs read, {share_text(done.kept, done.rows)} kept"]
+    if done.kept < done.rows:
+        lines.append("dropped for (several are possible):")
+    for reason, count in sorted(done.reasons.items(), key=lambda item: (-item[1], item[0])):
+        if not count:
+            continue
+        lines.append(f"  {reason:24} {share_text(count, done.rows):>20}")
+        shown = done.manifest["examples"][reason][:examples]
+        lines += [f"    row {one['row']}: {_shorten(one['source'])} ||| {_shorten(one['target'])}" for one in shown]
+    return lines
+
+
+def _shorten(text: str) -> str:
+    printable = "".join(character if character.isprintable() else "�" for character in text)
+    return printable if len(printable) <= 50 else printable[:49] + "…"
 
 
 def _to_results(found: Any, parsed: list[dict[str, Any]], folder: Path) -> dict[str, Any]:

@@ -51,8 +51,19 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             _fail(_explain(error), 1)
         except KeyboardInterrupt:
             _fail("interrupted; the same command goes on from here", 130)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            _fail("out of memory: give a lower --batch-tokens or a smaller --preset, or free memory", 1)
 
     return guarded
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine or the GPU ran out: torch tells it by a class of its own, or only in words."""
+    return (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+    )
 
 
 def _fail(message: str, code: int) -> None:
@@ -75,13 +86,15 @@ def _show(result: Any, lines: list[str], *, as_json: bool, quiet: bool) -> None:
     if as_json:
         import dataclasses
 
-        values = {
-            field.name: getattr(result, field.name) for field in dataclasses.fields(result) if field.name != "manifest"
-        }
-        typer.echo(json.dumps(values, default=_plain, sort_keys=True))
+        names = [field.name for field in dataclasses.fields(result) if not field.name.startswith("manifest")]
+        _print_json({name: getattr(result, name) for name in names})
     elif not quiet:
         for line in lines:
             typer.echo(line)
+
+
+def _print_json(values: Any) -> None:
+    typer.echo(json.dumps(values, default=_plain, sort_keys=True))
 
 
 def _plain(value: Any) -> Any:
@@ -92,10 +105,6 @@ def _plain(value: Any) -> Any:
 
         return dataclasses.asdict(value)
     return dict(value)
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
 
 
 def _memory(text: str | None) -> int | None:
@@ -141,6 +150,7 @@ def clean(
 ) -> None:
     """Judge every pair by rules, find exact duplicates, and write verdicts as columns."""
     from catprune.clean import clean as step
+    from catprune.clean import summary
 
     rules = {
         "min_words": min_words,
@@ -174,26 +184,7 @@ def clean(
         force=force,
         quiet=quiet,
     )
-    _show(done, _reasons(done), as_json=as_json, quiet=quiet)
-
-
-def _reasons(done: Any) -> list[str]:
-    """A line for each reason that some record has, most first, with one example."""
-    lines = [f"{done.rows:,} records read, {_share(done.kept, done.rows)} kept"]
-    if done.kept < done.rows:
-        lines.append("dropped for (several are possible):")
-    for reason, count in sorted(done.reasons.items(), key=lambda item: (-item[1], item[0])):
-        if not count:
-            continue
-        first = done.manifest["examples"][reason][0]
-        example = f"row {first['row']}: {_shorten(first['source'])} ||| {_shorten(first['target'])}"
-        lines.append(f"  {reason:24} {_share(count, done.rows):>20}   {example}")
-    return lines
-
-
-def _shorten(text: str) -> str:
-    printable = "".join(character if character.isprintable() else "�" for character in text)
-    return printable if len(printable) <= 40 else printable[:39] + "…"
+    _show(done, summary(done, examples=3), as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -293,7 +284,7 @@ def score(
     tokens: Annotated[Path, typer.Argument(help="A tokens folder.")],
     out: Out,
     checkpoint: Annotated[list[str], typer.Option(help="A checkpoint folder, or name=folder; repeat it.")],
-    batch_tokens: Annotated[int, typer.Option(help="Most target tokens of a batch.")] = 8192,
+    batch_tokens: Annotated[int, typer.Option(help="Most tokens of a batch on either side, padding counted.")] = 8192,
     precision: Precision = "auto",
     threads: Threads = None,
     force: Force = False,
@@ -340,6 +331,7 @@ def select(
 ) -> None:
     """Keep the best pairs by a method, exactly."""
     from catprune.select import select as step
+    from catprune.select import summary
 
     done = step(
         source,
@@ -360,17 +352,7 @@ def select(
         force=force,
         quiet=quiet,
     )
-    lines = [f"{_share(done.kept, done.scored)} of {done.scored:,} scored pairs kept; {done.unscored:,} have no score"]
-    if done.tokens is not None and done.tokens_kept is not None:
-        lines.append(f"{_share(done.tokens_kept, done.tokens)} of {done.tokens:,} target tokens kept")
-    if done.decided_by_ties:
-        lines.append(f"{done.decided_by_ties:,} pairs have the score at the cut: ties decided which of them")
-    if done.partly_seen:
-        lines.append(
-            f"{', '.join(done.partly_seen)}: taken inside an epoch, so pairs seen once more rank by that too; "
-            "checkpoints after whole epochs compare better"
-        )
-    _show(done, lines, as_json=as_json, quiet=quiet)
+    _show(done, summary(done), as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -420,14 +402,18 @@ def evaluate(
 def report(
     folder: Annotated[Path, typer.Argument(help="A run's folder.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The HTML file.  [report.html in the folder]")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the pairs that are shown.")] = 1,
     force: Force = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Show a run in one HTML file that opens offline."""
     from catprune.report import report as step
 
-    path = step(folder, out=out or folder / "report.html", force=force)
-    if not quiet:
+    path = step(folder, out=out or folder / "report.html", seed=seed, force=force)
+    if as_json:
+        _print_json({"path": path})
+    elif not quiet:
         typer.echo(path)
 
 
@@ -501,10 +487,13 @@ def prune(
 
 @app.command()
 @_guarded
-def methods() -> None:
+def methods(as_json: Json = False) -> None:
     """List the methods of `select`, with their sources."""
     from catprune.methods import METHODS
 
+    if as_json:
+        _print_json(METHODS)
+        return
     for method in METHODS:
         typer.echo(f"{method.name:12} {method.formula}\n{'':12} {method.source}")
 
@@ -540,12 +529,16 @@ def demo(
 
 @app.command()
 @_guarded
-def doctor() -> None:
+def doctor(as_json: Json = False) -> None:
     """Say what this installation can do, and what is missing for the rest."""
     from catprune.doctor import examine
 
-    for line in examine():
-        typer.echo(line)
+    found = examine()
+    if as_json:
+        _print_json(found)
+        return
+    for name, text in found.items():
+        typer.echo(f"{name:10} {text}")
 
 
 def _saying(silent: bool) -> Callable[[str], None]:

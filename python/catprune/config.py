@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tomllib
 from pathlib import Path
@@ -9,9 +10,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
+from catprune.evaluate import NAME, TRAINING, check_evaluation
+from catprune.keep import parse_keep
+from catprune.methods import find_method
+from catprune.recipe import check_numbers, find_size, plan_marks
+from catprune.select import check_options, select
+from catprune.write import describe_output
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
 class _Section(BaseModel):
@@ -115,6 +123,10 @@ class EvaluateSection(Recipe):
     beam: int | None = None
     resamples: int | None = None
 
+    def training(self) -> dict[str, Any]:
+        """The given options that go on to every training."""
+        return {key: value for key, value in self.given().items() if key in TRAINING}
+
 
 class RunFile(_Section):
     """A whole run. Paths are relative to the file, `report` to `out`; an empty `report` asks for none."""
@@ -133,32 +145,63 @@ class RunFile(_Section):
     report: str = "report.html"
 
     @model_validator(mode="after")
-    def _check_names(self) -> RunFile:
-        from catprune.keep import parse_keep
-        from catprune.methods import METHODS, find_method
-        from catprune.write import describe_output
-
-        for section in self.select:
-            if section.keep is not None:
-                parse_keep(section.keep)
-            if section.method is not None and find_method(section.method) is None:
-                raise UsageError(f"there is no method {section.method}: {', '.join(one.name for one in METHODS)}")
-        if self.write:
-            describe_output([Path(path) for path in self.write.outputs])
+    def _check(self) -> RunFile:
+        """Whatever a step would refuse later on, as far as it can be known before the first."""
         names = [section.name for section in self.select]
-        for name in names:
-            if names.count(name) > 1 or name == "full":
-                raise ValueError(f"a selection is named {name} twice, or like the full corpus")
         for section in self.select:
+            if names.count(section.name) > 1 or section.name == "full":
+                raise ValueError(f"a selection is named {section.name} twice, or like the full corpus")
             if section.tokens_of is not None and section.tokens_of not in names[: names.index(section.name)]:
                 raise ValueError(f"{section.name}: tokens_of = {section.tokens_of} is not a selection above it")
-        if self.write and self.write.selection is not None and self.write.selection not in names:
-            raise ValueError(f"write: selection = {self.write.selection} is not among {', '.join(names)}")
+            self._check_selection(section)
+        if self.write:
+            describe_output([Path(path) for path in self.write.outputs])
+            if self.write.selection is not None and self.write.selection not in names:
+                raise ValueError(f"write: selection = {self.write.selection} is not among {', '.join(names)}")
+        for recipe in filter(None, (self.train, self.evaluate)):
+            find_size(recipe.preset or "tiny")
+        for precision in filter(None, (one.precision for one in (self.train, self.score, self.evaluate) if one)):
+            check_precision(precision)
         if self.evaluate:
-            for name in [*(self.evaluate.subsets or []), *(self.evaluate.against or [])]:
-                if name != "full" and name not in names:
-                    raise ValueError(f"evaluate: {name} is neither a selection nor full")
+            self._check_evaluation(self.evaluate, names)
         return self
+
+    def checkpoints(self) -> int:
+        """How many checkpoints the warm-up model will leave; 0 without one.
+
+        Raises:
+            UsageError: options of the training that cannot be meant.
+        """
+        if self.train is None:
+            return 0
+        given = self.train.given("preset", "precision", "checkpoints")
+        check_numbers(**given)
+        return len(plan_marks(self.train.epochs, self.train.steps, self.train.checkpoints))
+
+    def _check_selection(self, section: SelectSection) -> None:
+        parameters = inspect.signature(select).parameters.values()
+        options = {one.name: one.default for one in parameters} | section.given("name", "tokens_of")
+        method = find_method(options["method"])
+        check_options(method, parse_keep(options["keep"]), options)
+        there = self.checkpoints() if section.checkpoints is None else len(section.checkpoints)
+        if there < method.needs:
+            raise ValueError(f"{section.name}: {method.name} needs {method.needs} checkpoints, there will be {there}")
+        if section.within == "tag" and self.clean.tags is None:
+            raise ValueError(f"{section.name}: within = tag needs the tags of [clean]")
+
+    def _check_evaluation(self, section: EvaluateSection, selections: list[str]) -> None:
+        for name in [*(section.subsets or []), *(section.against or [])]:
+            if name != "full" and name not in selections:
+                raise ValueError(f"evaluate: {name} is neither a selection nor full")
+        subsets = section.subsets if section.subsets is not None else ["full", *selections]
+        check_evaluation(
+            subsets,
+            [test.name for test in section.tests],
+            section.against or [],
+            section.training(),
+            steps=section.steps,
+            epochs=section.epochs,
+        )
 
 
 def read_run_file(path: str | Path) -> RunFile:
@@ -174,6 +217,8 @@ def read_run_file(path: str | Path) -> RunFile:
         raise CatpruneError(f"{path} is not TOML: {error}") from None
     try:
         return RunFile.model_validate(_resolve(values, path.absolute().parent))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"

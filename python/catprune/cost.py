@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file
 from catprune.folder import read_manifest
-from catprune.methods import find_method
+from catprune.methods import COLUMN, find_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +35,8 @@ def _score_folders(selection: Path | None) -> Iterator[Path]:
     if selection is None:
         return
     manifest = read_manifest(selection, step="select")
-    method = find_method(manifest["options"]["method"])
-    if method is None or method.needs:
+    method = manifest["options"]["method"]
+    if method == COLUMN or find_method(method).needs:
         for entry in manifest["reads"].get("scores", ()):
             yield selection / entry["path"]
 
@@ -88,7 +88,7 @@ def _events(log: Path) -> Iterator[dict[str, Any]]:
 def seconds_of(selection: Path | None, *, training: Path) -> Cost | None:
     """The same in seconds: tokens by the measured speed, so that an interrupted run counts in full.
 
-    None where a log is missing. Loading of models is left out; seconds of different machines do not compare.
+    None where a log is missing. Seconds of different machines do not compare.
     """
     speed = _speed(training)
     if speed is None:

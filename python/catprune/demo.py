@@ -134,12 +134,14 @@ def demo(
     folder = Path(out)
     file = folder / "run.toml"
     text = _run_file(pairs=pairs, steps=steps, seed=seed).encode()
-    if not force and folder.exists() and any(folder.iterdir()) and not (file.is_file() and file.read_bytes() == text):
+    folder.mkdir(parents=True, exist_ok=True)
+    others = [path for path in folder.iterdir() if path.name != f"{file.name}.tmp"]
+    if not force and others and not (file.is_file() and file.read_bytes() == text):
         raise CatpruneError(
             f"{folder} holds something else, or a demo with other options: give another --out, or --force to replace it"
         )
-    (folder / "bitext").mkdir(parents=True, exist_ok=True)
-    write_whole(file, text)
+    write_whole(file, text)  # first, for it is what says that the rest is a demo's
+    (folder / "bitext").mkdir(exist_ok=True)
     bitext = write_demo_bitext(folder / "bitext", pairs=pairs, seed=seed)
     done = run(file, threads=threads, force=force, quiet=quiet, say=say)
     found = open_evaluation(folder / "evaluate")
@@ -201,10 +203,11 @@ def _count_kept(folder: Path, selections: list[str]) -> dict[str, dict[str, int]
 
 def to_text(done: Demonstrated) -> str:
     """The table that ends the demo."""
+    from catprune.evaluation import align
+
     kinds = [kind for kind in done.planted if done.planted[kind]]
     names = [name for name in NAMES if name in done.kept]
-    header = ["", "planted", "cleaning", *(NAMES[name] for name in names)]
-    rows = [header]
+    rows = [["", "planted", "cleaning", *(NAMES[name] for name in names)]]
     for kind in kinds:
         survived = done.kept["cleaning"].get(kind, 0)
         cells = [f"{done.kept[name].get(kind, 0) / survived:.0%}" if survived else "-" for name in names]
@@ -213,16 +216,10 @@ def to_text(done: Demonstrated) -> str:
     rows[-1] += [f"{sum(done.kept[name].values()):,}" for name in names]
     for metric, scores in (("chrF", done.chrf), ("BLEU", done.bleu)):
         rows.append([metric, "", f"{scores['full']:.1f}", *(f"{scores[name]:.1f}" for name in names)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = [
-        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(cells))
-        for cells in (zip(row, widths, strict=True) for row in rows)
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(
         [
             "",
-            *lines,
+            *align(rows),
             "",
             "planted: pairs of each kind in the corpus. cleaning: how many of them the rules let through.",
             "Right of it: the share of those that each selection kept; a good one keeps clean pairs, not the rest.",

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
+def check_precision(precision: str) -> None:
+    """Refuse an unknown precision.
+
+    Raises:
+        UsageError: it is not one of `PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision}: give one of {', '.join(PRECISIONS)}")
+
+
 def require_torch() -> None:
     """Raise `MissingExtra` where torch or safetensors is not installed."""
     require("torch", "torch", "safetensors")
@@ -47,8 +57,7 @@ class Device:
         """
         import torch
 
-        if precision not in PRECISIONS:
-            raise UsageError(f"unknown precision {precision}: give one of {', '.join(PRECISIONS)}")
+        check_precision(precision)
         name = "cuda" if torch.cuda.is_available() else "cpu"
         if precision == "auto":
             has = torch.cuda.is_bf16_supported() if name == "cuda" else processor_has_bfloat16()

@@ -16,25 +16,24 @@ EXTRAS = {
 }
 
 
-def examine() -> list[str]:
-    """One line for each thing that matters to a run."""
+def examine() -> dict[str, str]:
+    """What matters to a run, by its name: catprune, machine, the extras, precision."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     free = shutil.disk_usage(".").free / 2**30
-    lines = [
-        f"catprune   {importlib.metadata.version('catprune')}, Python {platform.python_version()}, "
+    found = {
+        "catprune": f"{importlib.metadata.version('catprune')}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}",
-        f"machine    {os.cpu_count()} processors, {memory:.1f} GiB memory, {free:.1f} GiB free in this folder",
-    ]
+        "machine": f"{os.cpu_count()} processors, {memory:.1f} GiB memory, {free:.1f} GiB free in this folder",
+    }
     for extra, packages in EXTRAS.items():
         missing = [name for name in packages if importlib.util.find_spec(name) is None]
         if missing:
-            lines.append(f"{extra:10} missing {', '.join(missing)}: pip install 'catprune[{extra}]'")
+            found[extra] = f"missing {', '.join(missing)}: pip install 'catprune[{extra}]'"
         else:
-            found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-            lines.append(f"{extra:10} {found}")
+            found[extra] = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     if importlib.util.find_spec("torch") is not None:
         from catprune.device import Device
 
         chosen = Device.choose("auto")
-        lines.append(f"precision  {chosen.precision} on {chosen.name}")
-    return lines
+        found["precision"] = f"{chosen.precision} on {chosen.name}"
+    return found

@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_bytes, digest_file
 from catprune.cost import flops_of, seconds_of
-from catprune.device import require_torch
+from catprune.device import Device, require_torch
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.evaluation import Evaluated, Score, TestSet, open_evaluation
-from catprune.folder import StepFolder, describe_folder, read_manifest, to_json, verify_shards, write_whole
-from catprune.train import check_numbers, require_origin
+from catprune.folder import (
+    StepFolder,
+    describe_folder,
+    digest_manifest,
+    read_manifest,
+    to_json,
+    verify_shards,
+    write_whole,
+)
+from catprune.recipe import check_numbers, find_size
+from catprune.train import require_origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +34,8 @@ __all__ = ["Evaluated", "TestSet", "compare", "evaluate"]
 TRAINING = frozenset(
     {"batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout", "precision", "save_every"}
 )
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+# What may name a selection, a subset or a test set: it names files, too.
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
 
 class _EvaluationFolder(StepFolder):
@@ -65,24 +75,29 @@ def _read_test(test: TestSet) -> tuple[list[str], list[str]]:
     return source, target
 
 
-def _check(
-    subsets: Mapping[str, Path | None],
-    tests: Sequence[TestSet],
+def check_evaluation(
+    subsets: Sequence[str],
+    tests: Sequence[str],
     against: Sequence[str],
     training: Mapping[str, Any],
     *,
     steps: int | None,
     epochs: float | None,
 ) -> None:
+    """Refuse names and options of an evaluation that cannot be meant.
+
+    Raises:
+        UsageError: the first of them.
+    """
     if (steps is None) == (epochs is None):
-        raise UsageError("give --steps (equal updates) or --epochs (equal epochs), one of them")
-    names = [*subsets, *(test.name for test in tests)]
+        raise UsageError("an evaluation needs steps (equal updates) or epochs (equal epochs): give one of them")
+    names = [*subsets, *tests]
     if not subsets or not tests:
         raise UsageError("an evaluation needs a subset and a test set")
     for name in names:
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(NAME, name):
             raise UsageError(f"{name!r} cannot name a subset or a test set: use letters, digits, - and _")
-    if len({test.name for test in tests}) != len(tests):
+    if len(set(tests)) != len(tests):
         raise UsageError("two test sets have the same name: give each its own")
     if missing := [name for name in against if name not in subsets]:
         raise UsageError(f"{missing[0]} is to be compared against, but no subset has that name")
@@ -98,6 +113,16 @@ def _train(tokens: Path, out: Path, selection: Path | None, options: Mapping[str
     return train(tokens, out=out, selection=selection, force=force, **options).checkpoints[-1]
 
 
+def _own_translations(folder: Path, subset: str, checkpoint: Path) -> None:
+    """Drop a subset's translations unless the very model that stands there now made them."""
+    stamp, model = folder / f"{subset}.model", digest_manifest(checkpoint.parent).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not stamp.is_file() or stamp.read_bytes() != model:
+        for path in folder.glob(f"{subset}.*.txt"):
+            path.unlink()
+        write_whole(stamp, model)
+
+
 def _translations(path: Path, source: Sequence[str], checkpoint: Path, *, beam: int, threads: int | None) -> list[str]:
     """The hypotheses in `path`, translated first if it is not there; one line for each line of `source`."""
     from catprune.translate import translate
@@ -105,7 +130,6 @@ def _translations(path: Path, source: Sequence[str], checkpoint: Path, *, beam: 
     if not path.is_file():
         found = translate(checkpoint, source, beam=beam, threads=threads)
         text = "".join(line.replace("\n", " ") + "\n" for line in found)
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text.encode())
     return _lines(path)
 
@@ -217,8 +241,10 @@ def evaluate(
     """
     tokens, out, options = Path(tokens), Path(out), dict(training or {})
     subsets = {name: None if path is None else Path(path) for name, path in subsets.items()}
-    _check(subsets, tests, against, options, steps=steps, epochs=epochs)
+    check_evaluation(list(subsets), [test.name for test in tests], against, options, steps=steps, epochs=epochs)
+    find_size(preset)
     require_torch()
+    options["precision"] = Device.choose(str(options.get("precision", "auto"))).precision
     require("evaluate", "sacrebleu", "ctranslate2")
     texts = {test.name: _read_test(test) for test in tests}
     plan: dict[str, Any] = {"preset": preset, "steps": steps, "epochs": epochs, "seed": seed}
@@ -234,6 +260,7 @@ def evaluate(
             hypotheses: dict[str, dict[str, list[str]]] = {test.name: {} for test in tests}
             for name, selection in subsets.items():
                 checkpoint = _train(tokens, out / "models" / name, selection, model, force=force)
+                _own_translations(out / "translations", name, checkpoint)
                 for test in tests:
                     path = out / "translations" / f"{name}.{test.name}.txt"
                     hypotheses[test.name][name] = _translations(

@@ -177,7 +177,8 @@ def cost_table(found: Evaluated) -> list[list[str]]:
     return rows
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def align(rows: list[list[str]]) -> list[str]:
+    """Lines of a table: the first row is its header, the first column its names."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     cells = [
         [cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(pairs)]
@@ -191,8 +192,8 @@ def render(found: Evaluated) -> str:
     """The results as plain tables, and below them what the numbers mean and how they were made."""
     lines: list[str] = []
     for test, count in found.tests.items():
-        lines += [f"{test} ({count:,} lines)", *_aligned(_quality(found, test)), ""]
-    lines += ["cost", *_aligned(cost_table(found)), "", *notes(found)]
+        lines += [f"{test} ({count:,} lines)", *align(_quality(found, test)), ""]
+    lines += ["cost", *align(cost_table(found)), "", *notes(found)]
     return "\n".join(lines) + "\n"
 
 

@@ -60,11 +60,30 @@ def write_whole(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
             error.filename = str(path)
             raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
+
+
+def append_line(path: Path, values: Mapping[str, Any]) -> None:
+    """Append a line of JSON to a log.
+
+    Raises:
+        OSError: with the name of the file.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(values) + "\n")
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _open_alone(temporary: Path, *, error_name: str) -> IO[bytes]:
@@ -328,8 +347,7 @@ class StepFolder:
     def log(self, event: str, **values: Any) -> None:
         """Append one line to `log/events.jsonl`: times and speeds, which the manifest never holds."""
         line = {"time": round(time.time(), 3), "event": event, "plan": self.digest, **values}
-        with (self.path / "log" / "events.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        append_line(self.path / "log" / "events.jsonl", line)
 
 
 def finish_once(folder: StepFolder, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

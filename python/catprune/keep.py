@@ -1,4 +1,4 @@
-"""How much to keep: what `--keep` can say, read exactly."""
+"""How much is kept: what `--keep` can say, read exactly, and how a part of a whole is shown."""
 
 from __future__ import annotations
 
@@ -39,3 +39,8 @@ def parse_keep(keep: str | float) -> dict[str, Any]:
     if not 0 < value <= 1 or value.denominator >= _LARGEST:
         raise UsageError(f"keep = {keep!r}: a fraction is above 0 and at most 1, like 50% or 0.5")
     return {"token_fraction" if tokens else "fraction": [value.numerator, value.denominator]}
+
+
+def share_text(part: int, whole: int) -> str:
+    """A part of a whole for a reader: "1,234 (12.3%)"."""
+    return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from catprune.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -29,6 +31,8 @@ class Method:
 
 
 _ON = ("on", "ppl")
+#: Stands in the place of a method where the score was made elsewhere.
+COLUMN = "column"
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -97,6 +101,13 @@ METHODS: tuple[Method, ...] = (
 )
 
 
-def find_method(name: str) -> Method | None:
-    """The method of this name, None if there is none."""
-    return next((method for method in METHODS if method.name == name), None)
+def find_method(name: str) -> Method:
+    """The method of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for method in METHODS:
+        if method.name == name:
+            return method
+    raise UsageError(f"there is no method {name}: the methods are {', '.join(one.name for one in METHODS)}")

@@ -7,30 +7,12 @@ Pre-norm layers without biases, ReLU, sinusoidal absolute positions, one embeddi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """The shape of a transformer: width, heads, width of the feed-forward layers, layers a side."""
-
-    d_model: int
-    heads: int
-    ffn: int
-    encoder_layers: int
-    decoder_layers: int
-
-
-PRESETS = {
-    "tiny": Size(128, 4, 512, 2, 2),
-    "small": Size(256, 4, 1024, 3, 3),
-    "base": Size(512, 8, 2048, 6, 6),
-    "big": Size(1024, 16, 4096, 6, 6),
-}
+from catprune.recipe import Size
 
 
 def sinusoids(length: int, width: int) -> Tensor:

@@ -9,15 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catprune.clean import clean
+from catprune.clean import clean, summary
 from catprune.doctor import EXTRAS
-from catprune.errors import CatpruneError, UsageError
+from catprune.errors import CatpruneError
 from catprune.folder import read_manifest, write_whole
 from catprune.inputs import input_paths, parse_inputs
 from catprune.keep import parse_keep
-from catprune.methods import METHODS, find_method
+from catprune.methods import find_method
 from catprune.run import Ran, run
-from catprune.write import describe_output, refuse_inputs
+from catprune.write import describe_output, refuse_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,12 +71,10 @@ def prune(
     parsed = parse_inputs(inputs)
     for path in [path for one in parsed for path in input_paths(one)]:
         Path(path).stat()
-    parse_keep(keep)
-    if find_method(method) is None:
-        raise UsageError(f"there is no method {method}: the methods are {', '.join(one.name for one in METHODS)}")
+    needs_model = bool(find_method(method).needs or {"tokens", "token_fraction"} & set(parse_keep(keep)))
     paths = [Path(path) for path in outputs]
     describe_output(paths)
-    refuse_inputs(paths, [Path(path) for one in parsed for path in input_paths(one)])
+    refuse_outputs(paths, [Path(path) for one in parsed for path in input_paths(one)], force=force)
     size = sum(Path(path).stat().st_size for one in parsed for path in input_paths(one))
     workers = threads or os.cpu_count() or 1
     say(f"clean     {size / 1e6:,.1f} MB, about {_minutes(size * _CLEAN / workers)}")
@@ -84,13 +82,13 @@ def prune(
     cleaned = clean(
         inputs, out=folder / "clean", source_lang=source_lang, target_lang=target_lang, memory=memory, **options
     )
-    say(f"          {cleaned.rows:,} pairs read, {cleaned.kept:,} kept")
-    if cleaned.kept < 100:
+    say(f"          {summary(cleaned, examples=0)[0]}")  # the reasons follow when the run goes over what is done
+    if needs_model and cleaned.kept < 100:
         raise CatpruneError(
             f"cleaning kept {cleaned.kept} of {cleaned.rows} pairs, too few to train a model on (100 are needed): "
             f"{folder / 'clean' / 'manifest.json'} says what dropped the others"
         )
-    decided = decide(cleaned.kept)
+    decided = decide(cleaned.kept) if needs_model else {}
     settings = {
         "inputs": [_relative(name, folder) for name in inputs],
         "outputs": [_relative(name, folder) for name in outputs],
@@ -107,10 +105,12 @@ def prune(
             f"{file} has other options: give another --out, or --force to redo the steps that they change"
         )
     write_whole(file, text)
-    say(f"decided   {', '.join(f'{name} {value}' for name, value in decided.items())}; see {file}")
-    say(f"tokenize  {cleaned.kept:,} pairs, about {_minutes(cleaned.kept * _TOKENIZE / workers)}")
-    run(file, until="tokenize", memory=memory, **options)
-    estimate(folder, decided, seed=seed, threads=threads, say=say)
+    model = ", ".join(f"{name} {value}" for name, value in decided.items())
+    say(f"decided   {model or f'{method} needs no model'}; see {file}")
+    if needs_model:
+        say(f"tokenize  {cleaned.kept:,} pairs, about {_minutes(cleaned.kept * _TOKENIZE / workers)}")
+        run(file, until="tokenize", memory=memory, **options)
+        estimate(folder, decided, seed=seed, threads=threads, say=say)
     return run(file, memory=memory, **options, say=say)
 
 
@@ -154,7 +154,8 @@ def measure_speed(tokens: Path, *, preset: str, seed: int, threads: int | None) 
     """Target tokens a second of training: a few updates of the very model on the very tokens, thrown away."""
     from catprune.train import train
 
-    with tempfile.TemporaryDirectory(prefix="catprune-") as temporary:
+    # Beside the tokens: a temporary folder elsewhere may be too small for a model.
+    with tempfile.TemporaryDirectory(prefix="speed-", dir=tokens / "log") as temporary:
         train(tokens, out=Path(temporary) / "speed", preset=preset, steps=10, seed=seed, threads=threads, quiet=True)
         events = (Path(temporary) / "speed" / "log" / "events.jsonl").read_text(encoding="utf-8").splitlines()
     trained = next(event for event in map(json.loads, events) if event["event"] == "trained")
@@ -181,13 +182,17 @@ def to_toml(settings: dict[str, Any]) -> str:
         f"{name} = {text(value)}\n" for name, value in settings["languages"].items() if value is not None
     )
     select = "".join(f"{name} = {text(value)}\n" for name, value in settings["select"].items())
+    model = ""
+    if "preset" in settings:
+        model = (
+            f"[tokenize]\nvocab_size = {settings['vocab_size']}\n\n"
+            f"[train]\npreset = {text(settings['preset'])}\nepochs = {settings['epochs']}\n"
+            f"checkpoints = {text(settings['checkpoints'])}\n\n"
+        )
     return (
         "# Made by `catprune prune`; `catprune run` with this file repeats it.\n"
         f'out = "."\nseed = {settings["seed"]}\nreport = "{settings["report"]}"\n\n'
         f"[clean]\ninputs = {text(settings['inputs'])}\n{languages}\n"
-        f"[tokenize]\nvocab_size = {settings['vocab_size']}\n\n"
-        f"[train]\npreset = {text(settings['preset'])}\nepochs = {settings['epochs']}\n"
-        f"checkpoints = {text(settings['checkpoints'])}\n\n"
-        f"[[select]]\n{select}\n"
+        f"{model}[[select]]\n{select}\n"
         f'[write]\nselection = "pruned"\noutputs = {text(settings["outputs"])}\n'
     )

@@ -46,7 +46,7 @@ def report(run: str | Path, *, out: str | Path, seed: int = 1, force: bool = Fal
             named in the page.
         out: the file.
         seed: of the sampled pairs.
-        force: replace a file that is no report.
+        force: make the page anew, also in the place of a file that is no report.
 
     Returns:
         The file; one that was made from just this stays as it is.
@@ -65,7 +65,7 @@ def report(run: str | Path, *, out: str | Path, seed: int = 1, force: bool = Fal
     if not steps.named():
         raise CatpruneError(f"{run} holds no finished step: give the folder that holds clean/, scores/ and so on")
     made_from = _made_from(run, steps, seed=seed)
-    if out.exists() and _is_report(out, made_from=made_from):
+    if out.exists() and not force and _is_report(out, made_from=made_from):
         return out
     page = _render(_context(run, steps, seed=seed, made_from=made_from))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +132,8 @@ def _context(run: Path, steps: Steps, *, seed: int, made_from: str) -> dict[str,
     page |= sections.quality(steps, figures)
     page |= sections.cleaning(steps, figures)
     page |= sections.columns(steps, figures, notes, seed=seed)
+    if "pairs" in notes:
+        page["made_from"] = ""  # the text may come back: the next call makes the page anew
     page["figures"] = {name: _draw(figure) for name, figure in figures.items()}
     return page
 

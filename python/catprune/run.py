@@ -11,7 +11,8 @@ from catprune.config import RunFile, read_run_file
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import read_manifest
 from catprune.inputs import input_paths, parse_inputs
-from catprune.write import refuse_inputs
+from catprune.keep import parse_keep
+from catprune.write import refuse_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +65,7 @@ def run(
     if until not in STEPS:
         raise UsageError(f"{until} is not a step; the steps are {', '.join(STEPS)}")
     settings = read_run_file(file)
-    _check_files(settings, until=until)
+    _check_files(settings, until=until, force=force)
     running = _Running(
         settings,
         threads=threads or settings.threads,
@@ -78,12 +79,12 @@ def run(
     return running.result()
 
 
-def _check_files(settings: RunFile, *, until: str) -> None:
-    """Mistakes that would only show after hours of training: outputs that are inputs, test sets that are not there."""
+def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
+    """Mistakes that would only show after hours of training: outputs that are in use, test sets that are not there."""
     if settings.write:
         parsed = parse_inputs(settings.clean.inputs, columns=settings.clean.columns or (1, 2))
         inputs = [Path(path) for one in parsed for path in input_paths(one)]
-        refuse_inputs([Path(path) for path in settings.write.outputs], inputs)
+        refuse_outputs([Path(path) for path in settings.write.outputs], inputs, force=force)
     if settings.evaluate and until in ("evaluate", "report"):
         for test in settings.evaluate.tests:
             for path in (test.source, test.target):
@@ -124,16 +125,28 @@ class _Running:
         if said:
             self.say(f"{step:9} {said} ({time.monotonic() - started:.1f} s)")
 
+    def _more(self, lines: list[str]) -> None:
+        for line in lines:
+            self.say(f"{'':9} {line}")
+
     def _clean(self) -> str:
-        from catprune.clean import clean
+        from catprune.clean import clean, summary
 
         section = self.settings.clean
         done = clean(section.inputs, out=self.clean, memory=self.memory, **section.given("inputs"), **self.options)
-        return f"{done.rows:,} pairs read, {done.kept:,} kept"
+        for selection in self.settings.select:
+            wanted = parse_keep(selection.keep or "50%").get("rows", 0)
+            if wanted > done.kept:
+                raise CatpruneError(f"{selection.name}: cannot keep {wanted} pairs, cleaning kept {done.kept}")
+        first, *more = summary(done, examples=1)
+        self._more(more)
+        return first
 
     def _tokenize(self) -> str:
         from catprune.tokenize import tokenize
 
+        if self.settings.train is None and self.settings.evaluate is None:
+            return ""  # nothing reads tokens
         given = {"seed": self.settings.seed, **self.settings.tokenize.given()}
         done = tokenize(self.clean, out=self.tokens, **given, **self.options)
         return f"{done.pairs:,} pairs, {done.target_tokens:,} target tokens of {done.vocab_size:,} types"
@@ -161,9 +174,8 @@ class _Running:
         return [one["name"] for one in read_manifest(self.warmup, step="train")["checkpoints"]]
 
     def _select(self) -> str:
-        from catprune.select import select
+        from catprune.select import select, summary
 
-        kept: list[str] = []
         for section in self.settings.select:
             given = {"seed": self.settings.seed, **section.given("name", "tokens_of")}
             if section.tokens_of is not None:
@@ -174,8 +186,10 @@ class _Running:
                 # Other score sets may stand beside those of this run.
                 given.setdefault("checkpoints", self._checkpoints())
             done = select(source, out=self.selections[section.name], **given, **self.options)
-            kept.append(f"{section.name} {done.kept:,}")
-        return f"pairs kept: {', '.join(kept)}" if kept else ""
+            first, *more = summary(done)
+            self.say(f"{'select':9} {section.name}: {first}")
+            self._more(more)
+        return ""
 
     def _write(self) -> str:
         from catprune.write import write
@@ -188,16 +202,16 @@ class _Running:
         return f"{done.pairs:,} pairs to {' and '.join(str(path) for path in done.paths)}"
 
     def _evaluate(self) -> str:
-        from catprune.evaluate import TRAINING, TestSet, evaluate
+        from catprune.evaluate import TestSet, evaluate
 
         section = self.settings.evaluate
         if section is None:
             return ""
         names = section.subsets if section.subsets is not None else ["full", *self.selections]
         tests = [TestSet(test.name, Path(test.source), Path(test.target)) for test in section.tests]
-        recipe = section.given("tests", "subsets")
+        training = section.training()
+        recipe = section.given("tests", "subsets", *training)
         recipe.setdefault("against", [name for name in ("full", "random") if name in names])
-        training = {key: recipe.pop(key) for key in list(recipe) if key in TRAINING}
         evaluate(
             self.tokens,
             subsets={name: self.selections.get(name) for name in names},

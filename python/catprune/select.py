@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import StepFolder, finish_once, read_json, verify_shards
-from catprune.keep import parse_keep
-from catprune.methods import METHODS, Method, find_method
+from catprune.keep import parse_keep, share_text
+from catprune.methods import COLUMN, Method, find_method
 from catprune.progress import Progress
 from catprune.sources import Source, describe_groups, open_source
 
@@ -25,7 +25,7 @@ class Selected:
 
     Attributes:
         folder: the selection.
-        method: the method, or "column" for a score made elsewhere.
+        method: the method, or `methods.COLUMN` for a score made elsewhere.
         scored: records with a score.
         unscored: records without one (pairs too long to be scored); they are never kept.
         kept: records kept.
@@ -33,8 +33,9 @@ class Selected:
         tokens_kept: target tokens of what is kept, likewise.
         decided_by_ties: records that have the score at the cut, where only a part of them could be kept.
         groups: the same counts of every input or tag, where they were ranked apart.
-        partly_seen: checkpoints taken inside an epoch: rows that had been trained on once more have fallen further,
-            and the ranking favours or punishes them for it.
+        partly_seen: checkpoints that had been trained on some of the rows more often than on others (taken inside an
+            epoch, or trained on a selection): those rows have fallen further, and the ranking favours or punishes
+            them for it.
         manifest: everything that the folder's `manifest.json` says.
     """
 
@@ -110,7 +111,7 @@ def select(
     share = parse_keep(keep)
     given = {"on": on, "sign": sign, "direction": direction, "within": within, "ties": ties}
     given |= {"bins": bins, "seed": seed, "threads": threads, "column": column}
-    options = _options(chosen, share, given)
+    options = check_options(chosen, share, given)
     behind = Path(clean) if clean else None
     found = open_source(source, out, chosen, checkpoints=checkpoints, column=column, clean=behind)
     _check_tokens(share, found, direction)
@@ -125,6 +126,7 @@ def select(
         "bins": bins,
         "seed": seed,
         "keep": share,
+        "out": str(out),
         "threads": threads or os.cpu_count() or 1,
     }
 
@@ -137,7 +139,7 @@ def select(
             def show(_: int, rows: int) -> None:
                 bar.to(rows)
 
-            counts: dict[str, Any] = _core.select(request, str(out), step.digest, show)
+            counts: dict[str, Any] = _core.select({**request, "plan": step.digest}, show)
         if not counts["kept"]:
             step.start_over()  # so that the next try may have another plan
             raise CatpruneError(_nothing_kept(keep, counts))
@@ -169,15 +171,16 @@ def _selected(folder: Path, manifest: Mapping[str, Any]) -> Selected:
 
 def _method(name: str, source: Path, column: str | None) -> Method:
     if column is not None:
-        return Method("column", f"the column {column}", str(source), needs=0, reads="last")
-    found = find_method(name)
-    if found is None:
-        raise UsageError(f"there is no method {name}: the methods are {', '.join(one.name for one in METHODS)}")
-    return found
+        return Method(COLUMN, f"the column {column}", str(source), needs=0, reads="last")
+    return find_method(name)
 
 
-def _options(method: Method, share: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that matter to the method, checked: only these stand in the plan."""
+def check_options(method: Method, share: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that matter to the method, checked: only these stand in the plan.
+
+    Raises:
+        UsageError: an option that cannot be meant.
+    """
     choices = {
         "on": ("ppl", "nll"),
         "sign": ("signed", "abs"),
@@ -188,7 +191,7 @@ def _options(method: Method, share: dict[str, Any], given: Mapping[str, Any]) ->
     for name, values in choices.items():
         if given[name] not in values:
             raise UsageError(f"{name} = {given[name]}: give one of {', '.join(filter(None, values))}")
-    if not 1 <= given["bins"] <= 1000:
+    if not isinstance(given["bins"], int) or not 1 <= given["bins"] <= 1000:
         raise UsageError(f"bins = {given['bins']}: give 1 to 1000")
     if not 0 <= given["seed"] < 2**64:
         raise UsageError(f"seed = {given['seed']}: give 0 to 2^64 - 1")
@@ -207,6 +210,23 @@ def _options(method: Method, share: dict[str, Any], given: Mapping[str, Any]) ->
     if given["column"] is not None:
         options["column"] = given["column"]
     return options
+
+
+def summary(done: Selected) -> list[str]:
+    """What was kept, in lines for a reader: pairs, tokens, ties, and what to beware of."""
+    lines = [
+        f"{share_text(done.kept, done.scored)} of {done.scored:,} scored pairs kept; {done.unscored:,} have no score"
+    ]
+    if done.tokens is not None and done.tokens_kept is not None:
+        lines.append(f"{share_text(done.tokens_kept, done.tokens)} of {done.tokens:,} target tokens kept")
+    if done.decided_by_ties:
+        lines.append(f"{done.decided_by_ties:,} pairs have the score at the cut: ties decided which of them")
+    if done.partly_seen:
+        lines.append(
+            f"{', '.join(done.partly_seen)}: trained on some pairs more often than on others, which ranks them by that "
+            "too; checkpoints after whole epochs compare better"
+        )
+    return lines
 
 
 def _check_tokens(share: dict[str, Any], source: Source, direction: str) -> None:

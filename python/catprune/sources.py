@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Source:
     """What is read: `reads` for the plan, `request` for the pass, and the cleaned corpus behind it.
 
-    `folders` are those whose shards are ranked. `partly_seen` names the checkpoints that were taken inside an epoch:
-    some rows had been seen once more than others.
+    `folders` are those whose shards are ranked. `partly_seen` names the checkpoints that had been trained on some of
+    the rows more often than on others.
     """
 
     reads: dict[str, Any]
@@ -123,8 +123,9 @@ def _scores(source: Path, out: Path, method: Method, checkpoints: Sequence[str] 
 
 
 def _is_partly_seen(folder: Path) -> bool:
-    seen = read_manifest(folder, step="score")["checkpoint"].get("seen")
-    return bool(seen and seen["once_more"])
+    """Whether some rows had been trained on more often than others; of other rows than these nothing is known."""
+    seen = read_manifest(folder, step="score")["checkpoint"]["seen"]
+    return seen is not None and (bool(seen["once_more"]) or seen["rows"] != "all")
 
 
 def find_scores(source: Path, checkpoints: Sequence[str] | None) -> list[Path]:

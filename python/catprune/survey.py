@@ -188,7 +188,7 @@ def _best(old: Examples | None, new: Examples, shown: int) -> Examples:
     import numpy as np
 
     if len(new.key) > shown:
-        few = np.sort(np.argpartition(new.key, shown)[: shown + 1])
+        few = np.flatnonzero(new.key <= np.partition(new.key, shown - 1)[shown - 1])  # all that share the last key
         new = Examples(new.rows[few], new.score[few], new.key[few])
     if old is not None:
         rows = np.concatenate([old.rows, new.rows])

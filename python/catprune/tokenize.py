@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 BEGIN, END, PAD = "<s>", "</s>", "<pad>"
 
-# Runs in a process of its own: a training run of the library cannot be cancelled from inside.
+# Runs in a process of its own: a training run of the library cannot be cancelled from inside. Its standard input ends
+# when this process does, however that ends: then the child ends, too.
 _TRAIN = """
-import json, sys
+import json, os, sys, threading
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-vocab_size, sample, out, special = json.loads(sys.argv[1])
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+vocab_size, sample, special = json.loads(sys.argv[1])
 tokenizer = Tokenizer(models.BPE())
 tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
 tokenizer.decoder = decoders.ByteLevel()
@@ -42,7 +44,9 @@ end = special[2]
 tokenizer.post_processor = processors.TemplateProcessing(
     single=f"$A {end}", special_tokens=[(end, tokenizer.token_to_id(end))]
 )
-tokenizer.save(out)
+sys.stdout.buffer.write(tokenizer.to_str(pretty=True).encode())
+sys.stdout.flush()
+os._exit(0)
 """
 
 
@@ -174,24 +178,27 @@ def _train_tokenizer(
     text = path.with_name("sample.txt.tmp")
     with Progress("sample", total=None, unit="B", quiet=quiet) as bar:
         _core.sample({**request, "fraction": fraction, "seed": seed, "out": str(text)}, bytes_progress(bar))
-    draft = path.with_name("tokenizer.json.trained.tmp")
-    arguments = json.dumps([vocab_size, str(text), str(draft), [PAD, BEGIN, END]])
-    child = subprocess.Popen([sys.executable, "-c", _TRAIN, arguments], stderr=subprocess.PIPE)
+    arguments = json.dumps([vocab_size, str(text), [PAD, BEGIN, END]])
+    life, held = os.pipe()  # nothing is ever written: the child only notices when our end closes
+    child = subprocess.Popen(
+        [sys.executable, "-c", _TRAIN, arguments], stdin=life, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    os.close(life)
     try:
-        _, complaint = child.communicate()
+        trained, complaint = child.communicate()
     except BaseException:
         child.kill()
         child.wait()
         raise
     finally:
+        os.close(held)
         text.unlink(missing_ok=True)
     if child.returncode == -signal.SIGINT:
         raise KeyboardInterrupt
     if child.returncode:
         last = complaint.decode(errors="replace").strip().splitlines()[-1:] or [f"exit {child.returncode}"]
         raise CatpruneError(f"training the tokenizer failed: {last[0]}")
-    write_whole(path, draft.read_bytes())
-    draft.unlink()
+    write_whole(path, trained)
 
 
 def describe_tokenizer(path: Path) -> dict[str, Any]:
@@ -206,6 +213,8 @@ def describe_tokenizer(path: Path) -> dict[str, Any]:
         tokenizer: Any = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exceptions
         raise CatpruneError(f"{path} is not a tokenizer.json that can be read: {error}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     ids = {name: tokenizer.token_to_id(token) for name, token in _special_tokens(tokenizer).items()}
     missing = [name for name, value in ids.items() if value is None]
     if missing:

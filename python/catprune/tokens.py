@@ -125,6 +125,8 @@ class Tokens:
     def unigrams(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """How often each id occurs in the source and in the target: two uint64 [vocabulary]."""
         path = self.path / "unigrams.safetensors"
+        if digest_file(str(path)) != self.manifest["unigrams"]:
+            raise CatpruneError(f"{path} was changed after tokenizing: run `catprune tokenize --force` again")
         tensors, _ = map_safetensors(path)
         size = (self.tokenizer.vocab_size,)
         if any(side not in tensors or tensors[side].shape != size for side in ("source", "target")):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +20,13 @@ from catprune.folder import (
     verify_shards,
 )
 from catprune.progress import Progress
+from catprune.recipe import Recipe, check_numbers, find_size, plan_marks
 from catprune.tokens import Tokens
 
 if TYPE_CHECKING:
     from catprune.batches import Order
-    from catprune.trainer import Mark, Training
-
-_MOST = 10**12  # of what is counted: more is a slip of the hand
-# Options that take whole numbers: the least, and what is too much.
-_WHOLE = dict.fromkeys(("steps", "warmup_steps", "batch_tokens", "save_every"), (1, _MOST)) | {"seed": (0, 2**64)}
-_SHARES = ("label_smoothing", "dropout")
+    from catprune.recipe import Mark
+    from catprune.trainer import Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +110,16 @@ def train(
     """
     require_torch()
     from catprune.batches import Order, Selection
-    from catprune.model import PRESETS
-    from catprune.trainer import Recipe, Training
+    from catprune.trainer import Training
 
-    if preset not in PRESETS:
-        raise UsageError(f"unknown preset {preset}: give one of {', '.join(PRESETS)}")
+    size = find_size(preset)
     check_numbers(epochs=epochs, steps=steps, seed=seed, learning_rate=learning_rate, dropout=dropout)
     check_numbers(label_smoothing=label_smoothing, warmup_steps=warmup_steps)
     check_numbers(batch_tokens=batch_tokens, save_every=save_every)
-    marks = _plan_marks(epochs, steps, checkpoints)
+    marks = plan_marks(epochs, steps, checkpoints)
     out_path, opened, device = Path(out), Tokens.open(tokens), Device.choose(precision)
     if learning_rate is None:
-        learning_rate = 0.64 / PRESETS[preset].d_model  # measured for tiny; wider models bear less
+        learning_rate = 0.64 / size.d_model  # measured for tiny; wider models bear less
     recipe = Recipe(seed, learning_rate, warmup_steps, label_smoothing, dropout)
     reads: dict[str, Any] = {"tokens": describe_folder(opened.path, relative_to=out_path)}
     if selection is not None:
@@ -154,9 +146,7 @@ def train(
             if chosen is not None:
                 verify_shards(chosen.path, chosen.manifest)
             _check_order(order, marks)
-            training = Training(
-                folder, order, recipe, size=PRESETS[preset], marks=marks, device=device, save_every=save_every
-            )
+            training = Training(folder, order, recipe, size=size, marks=marks, device=device, save_every=save_every)
             return _run(training, marks, quiet=quiet)
 
         manifest = finish_once(folder, work)
@@ -226,59 +216,6 @@ def _trained(path: Path, manifest: dict[str, Any]) -> Trained:
     names = ("steps", "epochs", "target_tokens", "flops", "parameters", "precision")
     listed = tuple(path / entry["name"] for entry in manifest["checkpoints"])
     return Trained(path, listed, **{name: manifest[name] for name in names}, manifest=manifest)
-
-
-def _plan_marks(epochs: float | None, steps: int | None, checkpoints: object) -> list[Mark]:
-    """Where checkpoints are written; the last one is the end of the training."""
-    from catprune.trainer import Mark
-
-    if epochs is not None and steps is not None:
-        raise UsageError("both epochs and steps are given: give one of them")
-    if not isinstance(checkpoints, str | None):
-        raise UsageError(f"checkpoints is {checkpoints!r}: give a string like '1,3,5'")
-    asked: set[Mark] = set()
-    for item in checkpoints.split(",") if checkpoints is not None else ():
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(steps?)?", item.strip())
-        if match is None or not 0 < float(match[1]) < _MOST or (match[2] and "." in match[1]):
-            raise UsageError(f"checkpoint {item.strip()!r} is not understood: give epochs (1,0.5) or 500steps")
-        asked.add(Mark("step" if match[2] else "epoch", float(match[1])))
-    latest = max(asked, key=lambda mark: mark.amount, default=Mark("epoch", 5))
-    if epochs is None and steps is None:
-        if len({mark.unit for mark in asked}) > 1:
-            raise UsageError("checkpoints are given in epochs and in steps: say where to end (epochs or steps)")
-        end = latest
-    else:
-        end = Mark("epoch", float(epochs)) if epochs is not None else Mark("step", float(steps or 0))
-    for mark in asked:
-        if mark.unit == end.unit and mark.amount > end.amount:
-            raise UsageError(f"checkpoint {mark.name} lies behind the end of the training ({end.name})")
-    marks = [*sorted(asked - {end}, key=lambda mark: (mark.unit, mark.amount)), end]
-    for mark, following in itertools.pairwise(sorted(marks, key=lambda mark: mark.name)):
-        if mark.name == following.name:
-            raise UsageError(f"two checkpoints would be named {mark.name}: give them with fewer digits")
-    return marks
-
-
-def check_numbers(**given: Any) -> None:
-    """Refuse numbers that cannot be meant, each given by its option's name; None stands for its default.
-
-    Raises:
-        UsageError: infinite, not a number, a fraction where whole ones count, or out of range.
-    """
-    for name, number in given.items():
-        is_number = isinstance(number, int | float)
-        if name in _WHOLE:
-            least, most = _WHOLE[name]
-            fits = isinstance(number, int) and least <= number < most
-            wanted = f"a whole number, at least {least} and below {most:g}"
-        elif name in _SHARES:
-            fits, wanted = is_number and 0 <= number < 1, "0 to below 1"
-        else:
-            most = _MOST if name == "epochs" else math.inf
-            fits = is_number and 0 < number < most
-            wanted = "more than 0" + (f", below {most:g}" if name == "epochs" else ", a finite number")
-        if number is not None and not fits:
-            raise UsageError(f"{name.replace('_', '-')} is {number}: give {wanted}")
 
 
 def _check_order(order: Order, marks: list[Mark]) -> None:

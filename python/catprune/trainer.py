@@ -17,8 +17,8 @@ from catprune._core import digest_file
 from catprune.batches import Batch, Order, Pairs, row_ranges
 from catprune.checkpoints import fit, load_tensors, save_tensors, write_checkpoint
 from catprune.errors import CatpruneError
-from catprune.folder import STATE, write_whole
-from catprune.model import Size, Transformer, forward_flops
+from catprune.folder import STATE, append_line, write_whole
+from catprune.model import Transformer, forward_flops
 from catprune.output import smoothed_loss
 
 if TYPE_CHECKING:
@@ -29,42 +29,11 @@ if TYPE_CHECKING:
     from catprune.device import Device
     from catprune.folder import StepFolder
     from catprune.progress import Progress
+    from catprune.recipe import Mark, Recipe, Size
     from catprune.tokens import BlockEntry
 
 METRICS_EVERY = 25
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A point of the training at which a checkpoint is written: after so many epochs, or after so many steps."""
-
-    unit: str
-    amount: float
-
-    @property
-    def name(self) -> str:
-        """The checkpoint's folder: `epoch-1`, `epoch-0.5`, `step-2000`."""
-        return f"{self.unit}-{self.amount:g}" if self.amount != int(self.amount) else f"{self.unit}-{self.amount:.0f}"
-
-    def reached(self, *, step: int, pairs: int, per_epoch: int) -> bool:
-        """Whether it has been reached after `step` updates on `pairs` pairs, all epochs together."""
-        return step >= self.amount if self.unit == "step" else pairs >= self.amount * per_epoch - 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """The options of an update; see `train`."""
-
-    seed: int
-    learning_rate: float
-    warmup_steps: int
-    label_smoothing: float
-    dropout: float
-
-    def rate(self, step: int) -> float:
-        """The learning rate of update `step` (from 1): linear warm-up, then the inverse square root."""
-        return self.learning_rate * min(step / self.warmup_steps, math.sqrt(self.warmup_steps / step))
 
 
 @dataclass(slots=True)
@@ -148,6 +117,7 @@ class Training:
         if self._state_file.is_file():
             self._load_state()
         self._cut_metrics()
+        self._started, self._before = time.monotonic(), self.at.target_tokens
         self.marks, self.end = [mark for mark in marks if not self._reached(mark)], marks[-1]
 
     @property
@@ -165,7 +135,7 @@ class Training:
             KeyboardInterrupt: Ctrl-C was pressed; the update at hand was finished and the state saved.
         """
         self._show(bar)
-        started, before, at = time.monotonic(), self.at.target_tokens, self.at
+        started, before, at = self._started, self._before, self.at
         with self._interrupts:
             while self.marks:
                 windows = self.order.windows(at.epoch)
@@ -267,15 +237,15 @@ class Training:
             "nll": nll / at.tokens,
             "learning_rate": self.recipe.rate(at.step),
         }
-        with (self.folder.path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        append_line(self.folder.path / "metrics.jsonl", line)
         self._show(bar, loss=f"{line['loss']:.3f}")
         at.tokens = 0
 
     def _show(self, bar: Progress, **shown: str) -> None:
         at = self.at
         if self.end.unit == "step":
-            bar.to(at.step, epoch=f"{self._epoch():.2f}", **shown)
+            speed = (at.target_tokens - self._before) / max(time.monotonic() - self._started, 1e-9)
+            bar.to(at.step, epoch=f"{self._epoch():.2f}", tokens=f"{speed:,.0f}/s", **shown)
         else:
             bar.to(at.target_tokens, step=at.step, **shown)
 

@@ -57,6 +57,8 @@ def translate(
 
     read = read_checkpoint(checkpoint)
     tokenizer = Tokenizer.from_file(str(read.path / "tokenizer.json"))
+    tokenizer.no_truncation()  # as in tokenizing: a line is translated whole
+    tokenizer.no_padding()
     ids = tokenizer.get_vocab()
     translations: list[str] = []
     with tempfile.TemporaryDirectory(prefix="catprune-") as temporary:
@@ -135,7 +137,8 @@ def _make_spec(checkpoint: Checkpoint) -> Any:
     _fill(spec, _numpy_tensors(checkpoint), size)
     tokenizer = Tokenizer.from_file(str(checkpoint.path / "tokenizer.json"))
     names = {i: name for name, i in tokenizer.get_vocab().items()}
-    vocabulary = [names[i] for i in range(special.vocab_size)]
+    # Ids may have gaps; every place of the table needs a name of its own.
+    vocabulary = [names.get(i, f"<unused {i}>") for i in range(special.vocab_size)]
     spec.register_source_vocabulary(vocabulary)
     spec.register_target_vocabulary(vocabulary)
     spec.config.bos_token = spec.config.decoder_start_token = vocabulary[special.bos_id]

@@ -77,10 +77,10 @@ def write(
     paths = tuple(Path(path) for path in outputs)
     output = describe_output(paths)
     cleaned = read_manifest(clean, step="clean")
-    record = paths[0].with_name(paths[0].name + ".catprune.json")
+    record = record_of(paths)
     base = paths[0].parent
     files = cleaned_files(clean, cleaned)
-    refuse_inputs(paths, [Path(file["path"]) for file in files])
+    refuse_outputs(paths, [Path(file["path"]) for file in files], force=force)
     plan = to_json(
         {
             "format": FORMAT,
@@ -125,18 +125,31 @@ def _lock(folder: Path) -> Generator[None]:
         os.close(handle)
 
 
-def refuse_inputs(paths: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Fails where an output is an input, by whatever name or link, or is something other than a plain file.
+def refuse_outputs(paths: Sequence[Path], inputs: Sequence[Path], *, force: bool) -> None:
+    """Fails where a file that would be made, or its draft, is an input or belongs to somebody else.
 
     Raises:
-        UsageError: the first such output.
+        UsageError: an output, its draft or the record is an input, by whatever name or link, or is something other
+            than a plain file.
+        CatpruneError: a file is there and no record says that it is ours; `force` replaces it.
     """
-    for path in paths:
+    record = record_of(paths)
+    for path in [*paths, record]:
+        draft = path.with_name(path.name + ".tmp")
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise UsageError(f"{path} is a link, a folder or a device: give the name of a plain file")
-        for one in inputs:
-            if path.exists() and one.exists() and path.samefile(one):
-                raise UsageError(f"{path} is an input: give another name")
+        for name, one in [(name, one) for name in (path, draft) for one in inputs]:
+            if name.exists() and one.exists() and name.samefile(one):
+                raise UsageError(f"{name} is an input, and would be written: give other names to the outputs")
+    for path in paths if not (force or record.exists()) else ():
+        for name in (path, path.with_name(path.name + ".tmp")):
+            if name.exists():
+                raise CatpruneError(f"{name} exists: give another name, or --force to replace it")
+
+
+def record_of(paths: Sequence[Path]) -> Path:
+    """The record of what was written, beside the first file."""
+    return paths[0].with_name(paths[0].name + ".catprune.json")
 
 
 def describe_output(paths: Sequence[Path]) -> dict[str, str]:
@@ -185,8 +198,10 @@ def _finished(record: Path, plan: bytes, paths: tuple[Path, ...], *, force: bool
             return old
     for path in paths:
         if path.exists() and not force:
-            known = "holds another selection, or was changed since it was written" if old else "exists"
-            raise CatpruneError(f"{path} {known}: give another name, or --force to replace it")
+            raise CatpruneError(
+                f"{path} holds another selection, or was changed since it was written: give another name, "
+                "or --force to replace it"
+            )
     return None
 
 

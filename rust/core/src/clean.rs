@@ -92,8 +92,16 @@ pub fn clean(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
             ledger.add(verdicts)?;
             Ok(true)
         },
-    )?;
-    ledger.finish(read)
+    );
+    match read {
+        Ok(read) => ledger.finish(read),
+        // What was read is not a corpus: nothing of it stays.
+        Err(error @ Error::Input(_)) => {
+            ledger.discard()?;
+            Err(error)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn judge(request: &CleanRequest, chunk: Chunk) -> Verdicts {
@@ -237,6 +245,15 @@ impl<'a> Ledger<'a> {
         metadata.insert("reasons".to_owned(), REASONS.join(","));
         let digest = write_shard(&self.request.out.join(&file), columns, &metadata)?;
         self.cleaned.shards.push(Shard { file, first, end, digest, rows });
+        Ok(())
+    }
+
+    /// Removes the shards.
+    fn discard(&self) -> Result<()> {
+        for shard in self.cleaned.shards.iter().chain(&self.cleaned.duplicates) {
+            let path = self.request.out.join(&shard.file);
+            std::fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
         Ok(())
     }
 

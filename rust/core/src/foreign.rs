@@ -15,9 +15,11 @@ use arrow_schema::DataType;
 
 use crate::columns::ShardReader;
 use crate::methods::saturate;
-use crate::records::Batch;
 use crate::shards::{Shard, rows, wrong_type};
 use crate::{Error, Result};
+
+/// Rows and their scores.
+type Scores = (Vec<u64>, Vec<f32>);
 
 /// A Parquet file with `row`, ascending and unique, and a numeric column.
 pub struct Foreign {
@@ -25,8 +27,8 @@ pub struct Foreign {
     column: String,
     reader: ShardReader,
     next: u64,
-    /// The batch that a join stands in, and where.
-    held: Batch,
+    /// The rows and scores that a join stands in, and where.
+    held: Scores,
     at: usize,
 }
 
@@ -34,11 +36,11 @@ impl Foreign {
     pub fn open(path: &Path, column: &str) -> Result<Self> {
         let reader = ShardReader::open(path, &["row", column])?;
         let (path, column) = (path.to_owned(), column.to_owned());
-        Ok(Self { path, column, reader, next: 0, held: Batch::default(), at: 0 })
+        Ok(Self { path, column, reader, next: 0, held: Scores::default(), at: 0 })
     }
 
-    /// The next records, None at the end.
-    pub fn batch(&mut self) -> Result<Option<Batch>> {
+    /// The next records, None at the end; a score of NaN means that there is none.
+    pub fn batch(&mut self) -> Result<Option<Scores>> {
         let Some(columns) = self.reader.next().transpose()? else { return Ok(None) };
         let rows = self.rows(&columns[0])?;
         let values = numbers(&columns[1])
@@ -53,7 +55,7 @@ impl Foreign {
             }
             scores.push(value.map_or(f32::NAN, saturate));
         }
-        Ok(Some(Batch { tokens: vec![0; rows.len()], rows, scores, ..Batch::default() }))
+        Ok(Some((rows, scores)))
     }
 
     fn rows(&mut self, array: &ArrayRef) -> Result<Vec<u64>> {
@@ -99,9 +101,9 @@ impl Foreign {
     /// The first record at or after `row`.
     fn peek(&mut self, row: u64) -> Result<Option<(u64, f32)>> {
         loop {
-            while let Some(&found) = self.held.rows.get(self.at) {
+            while let Some(&found) = self.held.0.get(self.at) {
                 if found >= row {
-                    return Ok(Some((found, self.held.scores[self.at])));
+                    return Ok(Some((found, self.held.1[self.at])));
                 }
                 self.at += 1;
             }

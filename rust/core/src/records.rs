@@ -164,8 +164,8 @@ impl<'a> Feed<'a> {
             }
             (Source::File { path, column }, None) => {
                 let mut foreign = Foreign::open(path, column)?;
-                while let Some(batch) = foreign.batch()? {
-                    visit(batch)?;
+                while let Some((rows, scores)) = foreign.batch()? {
+                    visit(Batch { tokens: vec![0; rows.len()], rows, scores, ..Batch::default() })?;
                 }
                 Ok(())
             }

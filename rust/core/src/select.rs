@@ -1,6 +1,6 @@
 //! Selection: which rows are kept, exactly, in bounded memory, by a few passes over the records and one that writes.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,13 +33,16 @@ pub enum Ties {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Request {
+pub struct SelectRequest {
     #[serde(flatten)]
     pub measure: Measure,
     pub direction: Direction,
     pub ties: Ties,
     pub bins: usize,
     pub keep: Keep,
+    pub out: PathBuf,
+    /// The digest of the plan, for the metadata of the shards.
+    pub plan: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,8 +60,8 @@ pub struct Selection {
     pub shards: Vec<ShardWritten>,
 }
 
-/// Selects and writes the shards into the folder `out`; `plan` stands in the metadata of each.
-pub fn select(request: &Request, out: &Path, plan: &str, watch: &Watch) -> Result<Selection> {
+/// Selects and writes the selection's shards.
+pub fn select(request: &SelectRequest, watch: &Watch) -> Result<Selection> {
     check(request)?;
     let feed = Feed::new(&request.measure)?;
     let stocks = census(&feed, watch)?;
@@ -75,7 +78,7 @@ pub fn select(request: &Request, out: &Path, plan: &str, watch: &Watch) -> Resul
     }
     let ranking = Ranking::of(&feed, request, &stocks, watch)?;
     let mut cuts = ranking.cuts(&stocks, &left, watch)?;
-    let shards = write(&ranking, &mut cuts, out, plan, watch)?;
+    let shards = write(&ranking, &mut cuts, request, watch)?;
     let counts: Vec<Counts> =
         cuts.into_iter().zip(&stocks).map(|(cut, stock)| cut.counts(stock, feed.has_tokens())).collect();
     let mut all = Counts {
@@ -133,7 +136,7 @@ struct Ranking<'a> {
 }
 
 impl<'a> Ranking<'a> {
-    fn of(feed: &'a Feed<'a>, request: &Request, stocks: &[Stock], watch: &Watch) -> Result<Self> {
+    fn of(feed: &'a Feed<'a>, request: &SelectRequest, stocks: &[Stock], watch: &Watch) -> Result<Self> {
         let seed = (request.ties == Ties::Random).then_some(request.measure.seed);
         let expectation = if request.measure.method == Method::Progress {
             let scored: Vec<u64> = stocks.iter().map(|stock| stock.scored).collect();
@@ -203,12 +206,11 @@ impl<'a> Ranking<'a> {
 fn write(
     ranking: &Ranking<'_>,
     cuts: &mut [Cut],
-    out: &Path,
-    plan: &str,
+    request: &SelectRequest,
     watch: &Watch,
 ) -> Result<Vec<ShardWritten>> {
     let feed = ranking.feed;
-    let mut writer = Writer::new(out, plan, feed.shards());
+    let mut writer = Writer::new(&request.out, &request.plan, feed.shards());
     let all = 0..feed.shards().map_or(1, <[_]>::len);
     feed.stream(all, watch, &mut |batch| {
         for (index, &row) in batch.rows.iter().enumerate() {
@@ -231,7 +233,7 @@ fn write(
 }
 
 /// Whether this request can be meant; `catprune select` has checked it before with better words.
-fn check(request: &Request) -> Result<()> {
+fn check(request: &SelectRequest) -> Result<()> {
     let budget = matches!(request.keep, Keep::Tokens(_) | Keep::TokenFraction(..));
     let scores = matches!(request.measure.source, Source::Scores { .. });
     if budget && (!scores || request.direction == Direction::Middle) {

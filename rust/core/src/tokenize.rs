@@ -177,7 +177,7 @@ impl<'a> Blocks<'a> {
     fn open(request: &'a TokenizeRequest, types: usize) -> Result<Self> {
         Ok(Self {
             request,
-            wide: types > 1 << 16,
+            wide: types > usize::from(u16::MAX),
             unigrams: [vec![0; types], vec![0; types]],
             done: finished_blocks(request)?,
             first: 0,

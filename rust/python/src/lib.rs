@@ -5,8 +5,7 @@
 
 mod columns;
 mod doorway;
-mod select;
-mod text;
+mod passes;
 
 use pyo3::prelude::*;
 
@@ -15,10 +14,7 @@ mod _core {
     #[pymodule_export]
     use super::columns::{digest_bytes, digest_file, write_columns};
     #[pymodule_export]
-    use super::text::{clean, read_pairs, sample, tokenize, write};
-
-    #[pymodule_export]
-    use super::select::select;
+    use super::passes::{clean, read_pairs, sample, select, tokenize, write};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

@@ -1,6 +1,7 @@
-//! The passes over text; requests and results are dictionaries of the core's own structures.
+//! The passes; requests and results are dictionaries of the core's own structures.
 
 use catprune_core::clean::CleanRequest;
+use catprune_core::select::SelectRequest;
 use catprune_core::tokenize::{SampleRequest, TokenizeRequest};
 use catprune_core::write::{ReadPairsRequest, WriteRequest};
 use catprune_core::{Result, Watch};
@@ -13,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::doorway;
 
 /// Runs a pass between a request dictionary and a result.
-pub fn run_request<'py, R, T>(
+fn run_request<'py, R, T>(
     request: &Bound<'py, PyAny>,
     progress: Option<&Bound<'py, PyAny>>,
     pass: impl FnOnce(&R, &Watch) -> Result<T> + Send,
@@ -56,6 +57,16 @@ pub fn tokenize<'py>(
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     run_request::<TokenizeRequest, _>(request, progress, catprune_core::tokenize::tokenize)
+}
+
+/// Ranks the records and writes `selection/`.
+#[pyfunction]
+#[pyo3(signature = (request, progress=None))]
+pub fn select<'py>(
+    request: &Bound<'py, PyAny>,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    run_request::<SelectRequest, _>(request, progress, catprune_core::select::select)
 }
 
 /// Writes the kept pairs as text.

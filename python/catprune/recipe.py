@@ -1,0 +1,133 @@
+"""How a model is trained: sizes, rates and checkpoints as options name them, checked without torch."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from catprune.errors import UsageError
+
+_MOST = 10**12  # of what is counted: more is a slip of the hand
+# Options that take whole numbers: the least, and what is too much.
+_WHOLE = dict.fromkeys(("steps", "warmup_steps", "batch_tokens", "save_every"), (1, _MOST)) | {"seed": (0, 2**64)}
+_SHARES = ("label_smoothing", "dropout")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The shape of a transformer: width, heads, width of the feed-forward layers, layers a side."""
+
+    d_model: int
+    heads: int
+    ffn: int
+    encoder_layers: int
+    decoder_layers: int
+
+
+PRESETS = {
+    "tiny": Size(128, 4, 512, 2, 2),
+    "small": Size(256, 4, 1024, 3, 3),
+    "base": Size(512, 8, 2048, 6, 6),
+    "big": Size(1024, 16, 4096, 6, 6),
+}
+
+
+def find_size(preset: str) -> Size:
+    """The size of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"unknown preset {preset}: give one of {', '.join(PRESETS)}")
+    return PRESETS[preset]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The options of an update; see `train`."""
+
+    seed: int
+    learning_rate: float
+    warmup_steps: int
+    label_smoothing: float
+    dropout: float
+
+    def rate(self, step: int) -> float:
+        """The learning rate of update `step` (from 1): linear warm-up, then the inverse square root."""
+        return self.learning_rate * min(step / self.warmup_steps, math.sqrt(self.warmup_steps / step))
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point of the training at which a checkpoint is written: after so many epochs, or after so many steps."""
+
+    unit: str
+    amount: float
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's folder: `epoch-1`, `epoch-0.5`, `step-2000`."""
+        return f"{self.unit}-{self.amount:g}" if self.amount != int(self.amount) else f"{self.unit}-{self.amount:.0f}"
+
+    def reached(self, *, step: int, pairs: int, per_epoch: int) -> bool:
+        """Whether it has been reached after `step` updates on `pairs` pairs, all epochs together."""
+        return step >= self.amount if self.unit == "step" else pairs >= self.amount * per_epoch - 1e-6
+
+
+def plan_marks(epochs: float | None, steps: int | None, checkpoints: object) -> list[Mark]:
+    """Where checkpoints are written; the last one is the end of the training.
+
+    Raises:
+        UsageError: what cannot be meant.
+    """
+    if epochs is not None and steps is not None:
+        raise UsageError("both epochs and steps are given: give one of them")
+    if not isinstance(checkpoints, str | None):
+        raise UsageError(f"checkpoints is {checkpoints!r}: give a string like '1,3,5'")
+    asked: set[Mark] = set()
+    for item in checkpoints.split(",") if checkpoints is not None else ():
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(steps?)?", item.strip())
+        if match is None or not 0 < float(match[1]) < _MOST or (match[2] and "." in match[1]):
+            raise UsageError(f"checkpoint {item.strip()!r} is not understood: give epochs (1,0.5) or 500steps")
+        asked.add(Mark("step" if match[2] else "epoch", float(match[1])))
+    latest = max(asked, key=lambda mark: mark.amount, default=Mark("epoch", 5))
+    if epochs is None and steps is None:
+        if len({mark.unit for mark in asked}) > 1:
+            raise UsageError("checkpoints are given in epochs and in steps: say where to end (epochs or steps)")
+        end = latest
+    else:
+        end = Mark("epoch", float(epochs)) if epochs is not None else Mark("step", float(steps or 0))
+    for mark in asked:
+        if mark.unit == end.unit and mark.amount > end.amount:
+            raise UsageError(f"checkpoint {mark.name} lies behind the end of the training ({end.name})")
+    marks = [*sorted(asked - {end}, key=lambda mark: (mark.unit, mark.amount)), end]
+    for mark, following in itertools.pairwise(sorted(marks, key=lambda mark: mark.name)):
+        if mark.name == following.name:
+            raise UsageError(f"two checkpoints would be named {mark.name}: give them with fewer digits")
+    return marks
+
+
+def check_numbers(**given: Any) -> None:
+    """Refuse numbers that cannot be meant, each given by its option's name; None stands for its default.
+
+    Raises:
+        UsageError: infinite, not a number, a fraction where whole ones count, or out of range.
+    """
+    for name, number in given.items():
+        is_number = isinstance(number, int | float)
+        if name in _WHOLE:
+            least, most = _WHOLE[name]
+            fits = isinstance(number, int) and least <= number < most
+            wanted = f"a whole number, at least {least} and below {most:g}"
+        elif name in _SHARES:
+            fits, wanted = is_number and 0 <= number < 1, "0 to below 1"
+        else:
+            most = _MOST if name == "epochs" else math.inf
+            fits = is_number and 0 < number < most
+            wanted = "more than 0" + (f", below {most:g}" if name == "epochs" else ", a finite number")
+        if number is not None and not fits:
+            raise UsageError(f"{name.replace('_', '-')} is {number}: give {wanted}")
