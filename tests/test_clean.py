@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import subprocess
 import sys
@@ -308,6 +309,18 @@ def test_same_work_is_not_done_again_and_other_work_is_refused(tmp_path: Path, p
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     with pytest.raises(CatpruneError, match="not catprune's"):
         catprune.clean(paths, out=tmp_path / "mine", force=True)
+
+
+def test_inputs_are_hashed_again_on_request(tmp_path: Path, pair: Any) -> None:
+    paths = pair(b"ein Haus\n", b"a house\n")
+    catprune.clean(paths, out=tmp_path / "clean")
+    catprune.clean(paths, out=tmp_path / "clean")  # the first look
+    before = paths[0].stat()
+    paths[0].write_bytes(b"ein Hund\n")
+    os.utime(paths[0], ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert catprune.clean(paths, out=tmp_path / "clean").kept == 1
+    with pytest.raises(CatpruneError, match=r"text\.en changed since it was cleaned"):
+        catprune.clean(paths, out=tmp_path / "clean", verify_inputs=True)
 
 
 def test_fingerprints_stay_within_memory(tmp_path: Path, pair: Any) -> None:

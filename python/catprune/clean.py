@@ -103,6 +103,7 @@ def clean(
     max_line_bytes: int = 16_384,
     memory: int | None = None,
     threads: int | None = None,
+    verify_inputs: bool = False,
     force: bool = False,
     quiet: bool = False,
 ) -> Cleaned:
@@ -121,6 +122,7 @@ def clean(
         memory: bytes for fingerprints, 16 a slot, at most three quarters of the slots used; half of the machine's
             by default.
         threads: worker threads; the machine's by default. The result does not depend on it.
+        verify_inputs: hash the files of finished work again, also where size, time and inode are as they were.
         force: replace other work in `out`, also work on files that changed since.
         quiet: show no progress bar.
 
@@ -163,7 +165,7 @@ def clean(
             if tags and step.manifest["tags"]:
                 read.append({**step.manifest["tags"], "path": str(Path(tags).absolute())})
             try:
-                check_unchanged(read, cache=folder / "log" / "digests.json")
+                check_unchanged(read, cache=folder / "log" / "digests.json", verify=verify_inputs)
             except CatpruneError:
                 if not force:
                     raise

@@ -28,6 +28,7 @@ app = typer.Typer(
 Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads; the machine's by default.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+VerifyInputs = Annotated[bool, typer.Option("--verify-inputs", help="Hash inputs again, even if they look unchanged.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace other work that is there; equal work stays.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
 Json = Annotated[bool, typer.Option("--json", help="A machine-readable summary on standard output.")]
@@ -144,6 +145,7 @@ def clean(
     max_line_bytes: Annotated[int, typer.Option(help="Longer lines are dropped unread.")] = 16_384,
     memory: Annotated[str | None, typer.Option(help="For fingerprints, like 4G.  [half of the machine's]")] = None,
     threads: Threads = None,
+    verify_inputs: VerifyInputs = False,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -181,6 +183,7 @@ def clean(
         max_line_bytes=max_line_bytes,
         memory=_memory(memory),
         threads=threads,
+        verify_inputs=verify_inputs,
         force=force,
         quiet=quiet,
     )
@@ -424,6 +427,7 @@ def run(
     until: Annotated[str, typer.Option(help="The last step to do.")] = "report",
     threads: Threads = None,
     memory: Annotated[str | None, typer.Option(help="For fingerprints, like 4G.")] = None,
+    verify_inputs: VerifyInputs = False,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -436,6 +440,7 @@ def run(
         until=until,
         threads=threads,
         memory=_memory(memory),
+        verify_inputs=verify_inputs,
         force=force,
         quiet=quiet,
         say=_saying(quiet or as_json),

@@ -129,6 +129,19 @@ def _subset(entry: Mapping[str, Any], seconds: Mapping[str, float] | None) -> Su
     )
 
 
+#: Below this p a difference is called one.
+SIGNIFICANT = 0.05
+
+
+def against(score: Score, other: Score | None, baseline: str) -> str:
+    """How a score compares with a baseline's: better, worse, same; nothing where there is no test."""
+    if other is None or baseline not in score.p:
+        return ""
+    if score.p[baseline] >= SIGNIFICANT:
+        return "same"
+    return "better" if score.score > other.score else "worse"
+
+
 def p_text(p: float, resamples: int) -> str:
     """A p-value; the smallest that so many resamples can give is shown as a bound."""
     least = 1 / (resamples + 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
+from catprune.evaluation import against
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -235,9 +237,13 @@ def quality(found: Evaluated, test: str, metric: str) -> Any:
     first = found.against[0] if found.against else None
     base = next((subset for subset in found.subsets if subset.name == first), None)
     traces: list[Any] = []
-    kinds = {"worse": "#D55E00", "no significant difference": "#444444", "better": "#009E73"}
-    for kind, colour in kinds.items():
-        chosen = [s for s in found.subsets if _kind(s.scores[test][metric], base, first, test, metric) == kind]
+    baseline = None if base is None else base.scores[test][metric]
+    kinds = {"worse": ("worse than", "#D55E00"), "same": ("no significant difference to", "#444444")}
+    kinds |= {"better": ("better than", "#009E73")}
+    # A baseline, which no test compares with itself, stands among those without a difference.
+    found_kinds = [against(subset.scores[test][metric], baseline, first or "") or "same" for subset in found.subsets]
+    for kind, (words, colour) in kinds.items():
+        chosen = [subset for subset, of in zip(found.subsets, found_kinds, strict=True) if of == kind]
         if chosen:
             values = [subset.scores[test][metric] for subset in chosen]
             traces.append(
@@ -247,7 +253,7 @@ def quality(found: Evaluated, test: str, metric: str) -> Any:
                     error_x={"array": [round(value.interval, 3) for value in values], "thickness": 1.5},
                     mode="markers",
                     marker={"size": 10, "color": colour},
-                    name=f"{kind} {'to' if kind.startswith('no') else 'than'} {first}",
+                    name=f"{words} {first}",
                     hovertemplate="%{y}: %{x:.2f} ± %{error_x.array:.2f}<extra></extra>",
                 )
             )
@@ -257,12 +263,6 @@ def quality(found: Evaluated, test: str, metric: str) -> Any:
     if base is not None:
         figure.add_vline(x=base.scores[test][metric].score, line={"color": "#9AA1AB", "width": 1, "dash": "dot"})
     return figure
-
-
-def _kind(score: Any, base: Any, first: str | None, test: str, metric: str) -> str:
-    if base is None or first not in score.p or score.p[first] >= 0.05:
-        return "no significant difference"
-    return "better" if score.score > base.scores[test][metric].score else "worse"
 
 
 def cost(found: Evaluated) -> Any:

@@ -44,6 +44,7 @@ def run(
     until: str = "report",
     threads: int | None = None,
     memory: int | None = None,
+    verify_inputs: bool = False,
     force: bool = False,
     quiet: bool = False,
     say: Callable[[str], None] | None = None,
@@ -54,6 +55,7 @@ def run(
         file: a TOML file; see `catprune.config.RunFile`.
         until: the last step to do.
         threads, memory: in the place of the file's.
+        verify_inputs: see `clean`.
         force: replace steps whose plan changed, instead of refusing.
         quiet: show no progress bars.
         say: called with one line after each step.
@@ -70,6 +72,7 @@ def run(
         settings,
         threads=threads or settings.threads,
         memory=memory or settings.memory,
+        verify_inputs=verify_inputs,
         force=force,
         quiet=quiet,
         say=say or (lambda _: None),
@@ -100,6 +103,7 @@ class _Running:
         *,
         threads: int | None,
         memory: int | None,
+        verify_inputs: bool,
         force: bool,
         quiet: bool,
         say: Callable[[str], None],
@@ -109,7 +113,7 @@ class _Running:
         self.clean, self.tokens = self.folder / "clean", self.folder / "tokens"
         self.warmup, self.scores = self.folder / "warmup", self.folder / "scores"
         self.selections = {section.name: self.folder / "selection" / section.name for section in settings.select}
-        self.memory = memory
+        self.cleaning: dict[str, Any] = {"memory": memory, "verify_inputs": verify_inputs}
         self.say = say
         self.options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}
 
@@ -133,7 +137,7 @@ class _Running:
         from catprune.clean import clean, summary
 
         section = self.settings.clean
-        done = clean(section.inputs, out=self.clean, memory=self.memory, **section.given("inputs"), **self.options)
+        done = clean(section.inputs, out=self.clean, **self.cleaning, **section.given("inputs"), **self.options)
         for selection in self.settings.select:
             wanted = parse_keep(selection.keep or "50%").get("rows", 0)
             if wanted > done.kept:

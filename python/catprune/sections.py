@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from catprune import _core
 from catprune.errors import CatpruneError
+from catprune.evaluation import SIGNIFICANT, against
 from catprune.figures import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from catprune.evaluation import Evaluated, Score
+    from catprune.evaluation import Evaluated
     from catprune.survey import Sample, Survey
     from catprune.windows import Part, Reader, Steps
 
-_SIGNIFICANT = 0.05
 _LONGEST = 400  # characters of a side that the page shows
 _MOST_GROUPS = 25
 
@@ -76,15 +76,6 @@ def _difference(value: float) -> str:
     return f"{value:+.1f}" if abs(value) >= 0.05 else "0.0"
 
 
-def _against(score: Score, other: Score | None, name: str) -> str:
-    """How a score compares: better, worse, same, or nothing where there is no test."""
-    if other is None or name not in score.p:
-        return ""
-    if score.p[name] >= _SIGNIFICANT:
-        return "same"
-    return "better" if score.score > other.score else "worse"
-
-
 def verdict(found: Evaluated) -> dict[str, Any] | None:
     """A table of what every subset won and lost against each baseline, over all test sets and metrics."""
     by_name = {subset.name: subset for subset in found.subsets}
@@ -97,7 +88,7 @@ def verdict(found: Evaluated) -> dict[str, Any] | None:
         for baseline in found.against:
             other = by_name[baseline].scores
             kinds = [
-                _against(score, other[test][metric], baseline)
+                against(score, other[test][metric], baseline)
                 for test, metrics in subset.scores.items()
                 for metric, score in metrics.items()
             ]
@@ -112,7 +103,7 @@ def verdict(found: Evaluated) -> dict[str, Any] | None:
         "rows": rows,
         "caution": _caution(found),
         "note": f"{len(found.tests) * len(found.signatures)} scores: {which}; every model trained for the same "
-        f"{held}; paired bootstrap, sacrebleu's p < {_SIGNIFICANT}, one training seed. Numbers below.",
+        f"{held}; paired bootstrap, sacrebleu's p < {SIGNIFICANT}, one training seed. Numbers below.",
     }
 
 
@@ -170,7 +161,7 @@ def _quality_table(found: Evaluated, test: str) -> dict[str, Any]:
             row.append({"text": f"{score.score:.1f} ± {score.interval:.1f}", "kind": ""})
             for baseline in found.against:
                 other = by_name[baseline].scores[test][metric]
-                kind = _against(score, other, baseline)
+                kind = against(score, other, baseline)
                 text = "–"
                 if kind:
                     p = p_text(score.p[baseline], found.resamples)
