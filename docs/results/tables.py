@@ -1,0 +1,70 @@
+"""Prints the tables of these pages in Markdown, from a run's folder: python docs/results/tables.py data/run."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from catprune.evaluation import number_text, open_evaluation
+from catprune.survey import draw_sample, take_survey
+from catprune.windows import Reader, find_steps
+
+MOST = 12  # tags shown, the largest ones
+
+
+def table(rows: list[list[str]]) -> None:
+    """Print rows, the first as the header."""
+    for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]]:
+        print("|", " | ".join(row), "|")
+    print()
+
+
+def quality(folder: Path) -> None:
+    """BLEU and chrF of every subset, ± half a 95% interval; bold where p < 0.05 against the full corpus."""
+    found = open_evaluation(folder)
+    metrics = [(test, metric) for test in found.tests for metric in found.signatures]
+    rows = [["subset", "pairs", "target tokens", *(f"{test} {metric}" for test, metric in metrics)]]
+    for subset in found.subsets:
+        row = [subset.name, f"{subset.pairs:,}", f"{subset.target_tokens:,}"]
+        for test, metric in metrics:
+            score = subset.scores[test][metric]
+            text = f"{score.score:.1f} ±{score.interval:.1f}"
+            row.append(f"**{text}**" if score.p.get("full", 1) < 0.05 else text)
+        rows.append(row)
+    table(rows)
+    costs = [["subset", "updates", "epochs", "warm-up", "scoring", "training", "of full"]]
+    full = next(subset for subset in found.subsets if subset.name == "full").flops.total
+    for one in found.subsets:
+        parts = [
+            number_text(part) if part else "–" for part in (one.flops.warmup, one.flops.scoring, one.flops.training)
+        ]
+        costs.append([one.name, f"{one.steps:,}", f"{one.epochs:.2f}", *parts, f"{one.flops.total / full:.0%}"])
+    table(costs)
+    print(*found.signatures.values(), found.signature, sep="\n")
+
+
+def kept(run: Path) -> None:
+    """What cleaning dropped, and which share of each tag every selection keeps."""
+    steps = find_steps(run)
+    assert steps.clean is not None
+    counts = steps.clean.manifest["counts"]
+    reasons = sorted(counts["reasons"].items(), key=lambda item: -item[1])
+    table([["reason", "pairs"], *([name, f"{count:,}"] for name, count in reasons if count)])
+    reader = Reader(steps, steps.clean)
+    survey = take_survey(reader, draw_sample(reader, seed=1), seed=1)
+    rows = [["tag", "clean pairs", *steps.selections]]
+    for code in np.argsort(-survey.group_survived, kind="stable")[:MOST]:
+        survived = int(survey.group_survived[code])
+        shares = [f"{part[code] / survived:.1%}" for part in survey.group_kept]
+        rows.append([reader.groups[code], f"{survived:,}", *shares])
+    total = int(survey.group_survived.sum())
+    rows.append(["all", f"{total:,}", *(f"{part.sum() / total:.1%}" for part in survey.group_kept)])
+    words = np.arange(len(survey.lengths["input"]))
+    lengths = [survey.lengths[name] for name in ("cleaned", *steps.selections)]
+    rows.append(["mean target words", *(f"{(words * one).sum() / one.sum():.1f}" for one in lengths)])
+    table(rows)
+
+
+if __name__ == "__main__":
+    if (Path(sys.argv[1]) / "evaluate/manifest.json").is_file():
+        quality(Path(sys.argv[1]) / "evaluate")
+    kept(Path(sys.argv[1]))
