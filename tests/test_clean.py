@@ -17,6 +17,7 @@ import oracles
 import pyarrow.parquet as parquet
 import pytest
 from catprune import CatpruneError, UsageError, _core
+from catprune.clean import summary
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -170,6 +171,20 @@ def test_tsv_and_several_inputs(tmp_path: Path, pair: Any) -> None:
     ]
 
 
+def test_a_malformed_record_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_bytes(b"only one side\nein Haus\ta house\n")
+    done = catprune.clean([tmp_path / "a.tsv"], out=tmp_path / "clean")
+    assert done.manifest["examples"]["malformed_record"] == [{"row": 0, "source": "only one side", "target": ""}]
+    assert any("row 0: only one side" in line for line in summary(done, examples=1))
+
+
+def test_names_that_are_not_utf8_are_told(tmp_path: Path) -> None:
+    for name in (b"d\xe4.en", b"d\xe4.de"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"a b\n")
+    with pytest.raises(CatpruneError, match="a name is not UTF-8"):
+        catprune.clean([tmp_path / os.fsdecode(b"d\xe4.{en,de}")], out=tmp_path / "clean")
+
+
 def test_tags(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"a b\nc d\na b\n", b"x y\nz w\nx y\n")
     tags = tmp_path / "tags"
@@ -280,11 +295,17 @@ def test_missing_and_empty_files(tmp_path: Path, pair: Any) -> None:
 
 
 def test_usage() -> None:
+    with pytest.raises(UsageError, match=r"give the two sides in one way, not as \{a,bb\} and \{en,de\}"):
+        catprune.clean(["{a,bb}.{en,de}"], out="x")
+    with pytest.raises(UsageError, match="max_word_ratio = inf"):
+        catprune.clean(["a.en", "a.de"], out="x", rules={"max_word_ratio": float("inf")})
+    with pytest.raises(UsageError, match="language english"):
+        catprune.clean(["a.en", "a.de"], out="x", source_lang="english")
     with pytest.raises(UsageError, match="named twice"):
         catprune.clean(["a.en", "a.en"], out="x")
     with pytest.raises(UsageError, match="templates"):
         catprune.clean(["a", "b", "c"], out="x")
-    with pytest.raises(UsageError, match="ratio is at least 1"):
+    with pytest.raises(UsageError, match="ratio is a finite number"):
         catprune.clean(["a", "b"], out="x", rules={"max_word_ratio": 0.5})
     with pytest.raises(UsageError, match="is not a rule"):
         catprune.clean(["a", "b"], out="x", rules={"max_wrods": 1})

@@ -15,7 +15,7 @@ import pytest
 import typer
 from catprune import CatpruneError, _core
 
-CATPRUNE = [sys.executable, "-c", "from catprune.cli import main; main()"]
+CATPRUNE = [sys.executable, "-m", "catprune"]
 
 
 def call(*arguments: Any, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -67,7 +67,7 @@ def test_corpus_commands_work_without_torch(tmp_path: Path, pair: Any) -> None:
     source, target = pair(b"ein Haus\nein Hund\n", b"a house\na dog\n")
     names = "('torch', 'safetensors', 'ctranslate2', 'sacrebleu', 'plotly')"
     blocked = f"import sys\nfor name in {names}: sys.modules[name] = None\n"
-    code = blocked + "from catprune.cli import main; main()"
+    code = blocked + "from catprune.__main__ import main; main()"
     commands = [
         ["clean", source, target, "-o", tmp_path / "clean"],
         ["tokenize", tmp_path / "clean", "-o", tmp_path / "tokens", "--vocab-size", "300"],
@@ -85,7 +85,7 @@ def test_corpus_commands_work_without_torch(tmp_path: Path, pair: Any) -> None:
     train = [sys.executable, "-c", code, "train", str(tmp_path / "tokens"), "-o", str(tmp_path / "warmup")]
     run = subprocess.run(train, capture_output=True, text=True, check=False)
     assert run.returncode == 1
-    assert "pip install 'catprune[torch]'" in run.stderr
+    assert "install catprune with its extra torch" in run.stderr
 
 
 def test_exit_codes_and_one_line_errors(tmp_path: Path, pair: Any) -> None:
@@ -173,7 +173,8 @@ def test_ctrl_c_ends_a_pass_and_the_same_command_goes_on(tmp_path: Path) -> None
     text.write_bytes(b"a\n" * 30_000_000)
     (tmp_path / "text.de").hardlink_to(text)
     # A runner may have the signal ignored, which children inherit.
-    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + CATPRUNE[-1]
+    listening = "import signal, runpy; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    listening += "; runpy.run_module('catprune', run_name='__main__')"
     command = [sys.executable, "-c", listening, "clean", text, tmp_path / "text.de", "-o", tmp_path / "clean"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "clean" / "plan.json").exists():

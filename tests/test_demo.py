@@ -8,7 +8,7 @@ from typing import Any
 
 import catprune
 import pytest
-from catprune import CatpruneError
+from catprune import CatpruneError, UsageError
 from catprune.demo import to_text
 from catprune.demo_bitext import write_demo_bitext
 from catprune.prune import decide
@@ -74,8 +74,8 @@ def test_prune_by_a_method_that_needs_no_model_trains_none(tmp_path: Path) -> No
     options: dict[str, Any] = {"out": tmp_path / "run", "method": "random", "quiet": True}
     catprune.prune([tmp_path / "train.en", tmp_path / "train.de"], outputs, keep=20, say=said.append, **options)
     assert outputs[0].read_text().count("\n") == 20
-    assert any("random needs no model" in line for line in said)
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+    assert any("keep 20 pairs by random; no model is needed" in line for line in said)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.name != "log") == [
         "clean",
         "report.html",
         "run.toml",
@@ -107,6 +107,17 @@ def test_prune_from_two_files_to_two_files(tmp_path: Path) -> None:
     assert outputs[0].read_text().count("\n") == 30
     assert checkpoint.stat().st_mtime_ns == trained
     assert catprune.run(tmp_path / "run" / "run.toml", quiet=True).outputs == tuple(outputs)
+
+
+def test_prune_refuses_before_it_does_anything(tmp_path: Path, pair: Any) -> None:
+    paths, outputs = pair(b"ein Haus\n", b"a house\n"), [tmp_path / "p.en", tmp_path / "p.de"]
+    for wrong in ({"keep": "150%"}, {"keep": "50x"}, {"on": "foo"}, {"method": "best"}):
+        with pytest.raises(UsageError):
+            catprune.prune(paths, outputs, out=tmp_path / "run", quiet=True, **wrong)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(CatpruneError, match=r"too few .5 are to be kept"):
+        catprune.prune(paths, outputs, out=tmp_path / "run", method="random", keep=5, quiet=True)
+    assert not (tmp_path / "run" / "run.toml").exists(), "the next try may have other options"
 
 
 def test_prune_of_too_little(tmp_path: Path, pair: Any) -> None:

@@ -179,7 +179,7 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
     ("old", "new", "told"),
     [
         ('out = "run"', "", "out: Field required"),
-        ("vocab_size", "vocab_sise", r"tokenize\.vocab_sise: Extra inputs"),
+        ("vocab_size", "vocab_sise", r"tokenize\.vocab_sise: there is no such key"),
         ('tokens_of = "cat"', 'tokens_of = "dog"', "dog is not a selection above it"),
         ('selection = "cat"', 'selection = "dog"', "write: selection = dog"),
         ('subsets = ["full", "cat"]', 'subsets = ["dog"]', "evaluate: dog is neither"),
@@ -194,6 +194,10 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
         ("steps = 4", "", "needs steps .* or epochs"),
         ("steps = 4", 'steps = 4\npreset = "huge"', "unknown preset huge"),
         ('precision = "float32"', 'precision = "float16"', "unknown precision float16"),
+        ("[evaluate]", "[evaluate]\nbeam = 0", "beam is 0"),
+        ("[clean]", "[claen]", "claen: there is no such key; clean: Field required"),
+        ("seed = 3", "seed = -1", "seed: Input should be greater"),
+        ('on = "nll"', "keep = true", "keep"),
         ('name = "cat"', 'name = "cat.v2"', r"select\.1\.name: String should match"),
         ('name = "test"', 'name = "te st"', r"evaluate\.tests\.0\.name: String should match"),
     ],
@@ -212,10 +216,37 @@ def test_what_can_be_known_before_training_is_told_before_it(tmp_path: Path) -> 
         catprune.run(file, quiet=True)
     assert not (tmp_path / "run").exists()
     (tmp_path / "pruned.de").unlink()
+    (tmp_path / "pruned.en.catprune.json").write_text('{"reads": {"clean": {"path": "elsewhere/clean"}}}')
+    with pytest.raises(CatpruneError, match=r"pruned\.en was written from elsewhere/clean"):
+        catprune.run(file, quiet=True)
+    (tmp_path / "pruned.en.catprune.json").unlink()
+    test_set = (tmp_path / "bitext/test.de").read_bytes()
+    (tmp_path / "bitext/test.de").write_bytes(test_set + b"mehr\n")
+    with pytest.raises(CatpruneError, match=r"test\.en has 4 lines, .*test\.de has 5"):
+        catprune.run(file, quiet=True)
+    (tmp_path / "bitext/test.de").write_bytes(test_set)
+    assert not (tmp_path / "run").exists()
     file.write_text(RUN_FILE.replace('on = "nll"', "keep = 1000"))
     with pytest.raises(CatpruneError, match=r"cat: cannot keep 1000 pairs, cleaning kept \d+"):
         catprune.run(file, quiet=True)
     assert not (tmp_path / "run/tokens").exists()
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    from catprune.folder import lock_folder
+
+    file = prepare(tmp_path)
+    with lock_folder(tmp_path / "run"), pytest.raises(CatpruneError, match=r"another process is at work in .*/run:"):
+        catprune.run(file, quiet=True)
+    inputs, outputs = (
+        [tmp_path / "bitext/train.en", tmp_path / "bitext/train.de"],
+        [tmp_path / "q.en", tmp_path / "q.de"],
+    )
+    with (
+        lock_folder(tmp_path / "prune"),
+        pytest.raises(CatpruneError, match=r"another process is at work in .*/prune:"),
+    ):
+        catprune.prune(inputs, outputs, out=tmp_path / "prune", quiet=True)
 
 
 def test_evaluate_needs_its_section(tmp_path: Path) -> None:

@@ -115,7 +115,26 @@ def test_killed_while_it_writes_it_goes_on(tmp_path: Path, cleaned: Path, state:
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_a_write_that_failed_before_its_files_owns_nothing(tmp_path: Path, cleaned: Path) -> None:
+    paths = [tmp_path / "p.en", tmp_path / "p.de"]
+    paths[1].with_name("p.de.tmp").mkdir()  # where the draft would stand
+    with pytest.raises(OSError, match=r"p\.de"):
+        catprune.write(cleaned, paths, force=True)
+    paths[1].with_name("p.de.tmp").rmdir()
+    for path in paths:
+        path.write_bytes(b"mine\n")
+    with pytest.raises(CatpruneError, match=r"p\.en exists"):
+        catprune.write(cleaned, paths)
+    assert [path.read_bytes() for path in paths] == [b"mine\n"] * 2
+
+
 def test_outputs_that_cannot_be_meant(tmp_path: Path, cleaned: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder"):
+        catprune.write(cleaned, [".", tmp_path / "p.de"])
+    with pytest.raises(UsageError, match="holds both sides"):
+        catprune.write(cleaned, [tmp_path / "a.tsv", tmp_path / "b.tsv"])
+    with pytest.raises(CatpruneError, match="nowhere is not the folder of a finished step"):
+        catprune.write(cleaned, [tmp_path / "p.en", tmp_path / "p.de"], selection=tmp_path / "nowhere")
     with pytest.raises(UsageError, match="is an input"):
         catprune.write(cleaned, [tmp_path / "text.en", tmp_path / "p.de"])
     with pytest.raises(UsageError, match="two different output files"):

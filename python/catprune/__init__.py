@@ -79,6 +79,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'catprune' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class _Package(ModuleType):
     """Steps and their modules share names: `catprune.clean` stays the function also after its module was imported."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +67,9 @@ def choose_rules(
         UsageError: a threshold has no meaning.
     """
     rules = dict(RULES)
+    for code in filter(None, (source_lang, target_lang)):
+        if not re.fullmatch(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", code):
+            raise UsageError(f"language {code}: give a code, like en, sw or zh-Hans")
     if wide := WIDE_RATIO.get(frozenset({source_lang or "", target_lang or ""})):
         rules |= {"max_word_ratio": wide, "max_character_ratio": wide}
     for name, value in given.items():
@@ -73,8 +78,8 @@ def choose_rules(
         if value is not None:
             rules[name] = value
     for name in ("max_word_ratio", "max_character_ratio"):
-        if not rules[name] >= 1:
-            raise UsageError(f"{name} = {rules[name]}: a ratio is at least 1")
+        if not 1 <= rules[name] < math.inf:
+            raise UsageError(f"{name} = {rules[name]}: a ratio is a finite number from 1 on (1000 lets all through)")
     for name in ("min_letter_word_share", "min_letter_share"):
         if not 0 <= rules[name] <= 1:
             raise UsageError(f"{name} = {rules[name]}: a share lies between 0 and 1")

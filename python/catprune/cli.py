@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -413,7 +412,7 @@ def report(
     """Show a run in one HTML file that opens offline."""
     from catprune.report import report as step
 
-    path = step(folder, out=out or folder / "report.html", seed=seed, force=force)
+    path = step(folder, out=out, seed=seed, force=force)
     if as_json:
         _print_json({"path": path})
     elif not quiet:
@@ -559,11 +558,3 @@ def _version(
 
         typer.echo(installed("catprune"))
         raise typer.Exit
-
-
-def main() -> None:
-    """The console script `catprune`."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)

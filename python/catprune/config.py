@@ -8,7 +8,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
 
 from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
@@ -87,7 +96,7 @@ class SelectSection(_Section):
 
     name: Name
     method: str | None = None
-    keep: str | int | float | None = None
+    keep: StrictStr | StrictInt | StrictFloat | None = None
     tokens_of: str | None = None
     on: str | None = None
     direction: str | None = None
@@ -132,9 +141,9 @@ class RunFile(_Section):
     """A whole run. Paths are relative to the file, `report` to `out`; an empty `report` asks for none."""
 
     out: str
-    seed: int = 1
-    threads: int | None = None
-    memory: int | None = None
+    seed: int = Field(default=1, ge=0, lt=2**64)
+    threads: int | None = Field(default=None, ge=1)
+    memory: int | None = Field(default=None, ge=1)
     clean: CleanSection
     tokenize: TokenizeSection = TokenizeSection()
     train: TrainSection | None = None
@@ -201,6 +210,8 @@ class RunFile(_Section):
             section.training(),
             steps=section.steps,
             epochs=section.epochs,
+            beam=section.beam,
+            resamples=section.resamples,
         )
 
 
@@ -212,7 +223,7 @@ def read_run_file(path: str | Path) -> RunFile:
     """
     path = Path(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CatpruneError(f"{path} is not TOML: {error}") from None
     try:
@@ -220,9 +231,16 @@ def read_run_file(path: str | Path) -> RunFile:
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UsageError(f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}") from None
+        # A misspelt key first: what it was meant to be is missing, too.
+        found = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        raise UsageError(f"{path}: {'; '.join(dict.fromkeys(_describe(one) for one in found[:3]))}") from None
+
+
+def _describe(error: Any) -> str:
+    """A mistake by its place in the file."""
+    place = ".".join(str(part) for part in error["loc"])
+    told = "there is no such key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    return f"{place}: {told}" if place else told
 
 
 def _resolve(values: dict[str, Any], base: Path) -> dict[str, Any]:

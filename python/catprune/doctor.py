@@ -8,6 +8,8 @@ import os
 import platform
 import shutil
 
+from catprune.errors import EXTRA
+
 #: Extra → the packages that it brings.
 EXTRAS = {
     "torch": ("torch", "safetensors"),
@@ -28,7 +30,7 @@ def examine() -> dict[str, str]:
     for extra, packages in EXTRAS.items():
         missing = [name for name in packages if importlib.util.find_spec(name) is None]
         if missing:
-            found[extra] = f"missing {', '.join(missing)}: pip install 'catprune[{extra}]'"
+            found[extra] = f"missing {', '.join(missing)}: install {EXTRA.format(extra)}"
         else:
             found[extra] = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     if importlib.util.find_spec("torch") is not None:

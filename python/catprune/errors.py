@@ -2,6 +2,9 @@
 
 from importlib import import_module
 
+#: How an extra is installed.
+EXTRA = "catprune with its extra {0} (in a clone: uv sync --extra {0})"
+
 
 class CatpruneError(Exception):
     """Something in the input, the options or a folder that the user can mend. The command line exits with 1."""
@@ -15,7 +18,7 @@ class MissingExtra(CatpruneError):
     """A package of an optional extra is not installed."""
 
     def __init__(self, extra: str, package: str) -> None:
-        super().__init__(f"this step needs the package {package}: pip install 'catprune[{extra}]'")
+        super().__init__(f"this step needs the package {package}: install {EXTRA.format(extra)}")
 
 
 def require(extra: str, *packages: str) -> None:

@@ -64,7 +64,12 @@ def _lines(path: Path) -> list[str]:
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
 
 
-def _read_test(test: TestSet) -> tuple[list[str], list[str]]:
+def read_test(test: TestSet) -> tuple[list[str], list[str]]:
+    """Both sides of a test set.
+
+    Raises:
+        CatpruneError: a file that is missing, empty or not UTF-8, or sides of unequal length.
+    """
     source, target = _lines(test.source), _lines(test.target)
     if len(source) != len(target):
         raise CatpruneError(
@@ -83,6 +88,8 @@ def check_evaluation(
     *,
     steps: int | None,
     epochs: float | None,
+    beam: int | None,
+    resamples: int | None,
 ) -> None:
     """Refuse names and options of an evaluation that cannot be meant.
 
@@ -103,6 +110,7 @@ def check_evaluation(
         raise UsageError(f"{missing[0]} is to be compared against, but no subset has that name")
     if unknown := sorted(set(training) - TRAINING):
         raise UsageError(f"{unknown[0]} is not an option of training that evaluate passes on")
+    check_numbers(beam=beam, resamples=resamples)
     check_numbers(steps=steps, epochs=epochs, **{name: training[name] for name in training if name != "precision"})
 
 
@@ -241,12 +249,14 @@ def evaluate(
     """
     tokens, out, options = Path(tokens), Path(out), dict(training or {})
     subsets = {name: None if path is None else Path(path) for name, path in subsets.items()}
-    check_evaluation(list(subsets), [test.name for test in tests], against, options, steps=steps, epochs=epochs)
+    names = [test.name for test in tests]
+    numbers: dict[str, Any] = {"steps": steps, "epochs": epochs, "beam": beam, "resamples": resamples}
+    check_evaluation(list(subsets), names, against, options, **numbers)
     find_size(preset)
     require_torch()
     options["precision"] = Device.choose(str(options.get("precision", "auto"))).precision
     require("evaluate", "sacrebleu", "ctranslate2")
-    texts = {test.name: _read_test(test) for test in tests}
+    texts = {test.name: read_test(test) for test in tests}
     plan: dict[str, Any] = {"preset": preset, "steps": steps, "epochs": epochs, "seed": seed}
     model = {**plan, **options, "threads": threads, "quiet": quiet}
     plan |= {"training": options, "beam": beam, "against": list(against), "order": list(subsets)}

@@ -107,16 +107,22 @@ def _open_alone(temporary: Path, *, error_name: str) -> IO[bytes]:
 def to_json(value: Mapping[str, Any]) -> bytes:
     """One way to write JSON: sorted keys, two spaces, a final newline; NaN is refused."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return text.encode() + b"\n"
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError as error:
+        name = text[max(0, error.start - 20) : error.end + 20].encode(errors="replace").decode()
+        raise CatpruneError(f"a name is not UTF-8 (…{name}…): rename it") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object that catprune wrote."""
     try:
-        value: dict[str, Any] = json.loads(path.read_bytes())
+        value: Any = json.loads(path.read_bytes())
     except ValueError as error:
         raise CatpruneError(f"{path} is not JSON ({error}): remove it and run the step again") from None
-    return value
+    if not isinstance(value, dict):
+        raise CatpruneError(f"{path} holds no JSON object: remove it and run the step again")
+    return value  # pyright: ignore[reportUnknownVariableType]
 
 
 def read_manifest(folder: Path, *, step: str) -> dict[str, Any]:
@@ -147,7 +153,10 @@ def describe_folder(folder: Path, *, relative_to: Path) -> dict[str, str]:
 
 def digest_manifest(folder: Path) -> str:
     """xxh3-128 of a folder's manifest: what the folder holds, in 32 digits."""
-    return digest_file(str(folder / "manifest.json"))
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise CatpruneError(f"{folder} is not the folder of a finished step: name one, or finish it first")
+    return digest_file(str(path))
 
 
 def trace(folder: Path, manifest: Mapping[str, Any], step: str) -> Path | None:
@@ -241,13 +250,7 @@ class StepFolder:
         plan_path = self.path / "plan.json"
         if self.path.is_dir() and not plan_path.is_file() and self._holds_files():
             raise CatpruneError(f"{self.path} holds files that are not catprune's: give an empty or new folder")
-        (self.path / "log").mkdir(parents=True, exist_ok=True)
-        self._lock = (self.path / "log" / "lock").open("wb")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise CatpruneError(f"another process is at work in {self.path}: wait for it or end it") from None
+        self._lock = lock_folder(self.path)
         try:
             self._adopt(plan_path)
         except BaseException:
@@ -348,6 +351,22 @@ class StepFolder:
         """Append one line to `log/events.jsonl`: times and speeds, which the manifest never holds."""
         line = {"time": round(time.time(), 3), "event": event, "plan": self.digest, **values}
         append_line(self.path / "log" / "events.jsonl", line)
+
+
+def lock_folder(path: Path) -> IO[bytes]:
+    """Make a folder this process's own, until the stream that comes back is closed.
+
+    Raises:
+        CatpruneError: another process has it.
+    """
+    (path / "log").mkdir(parents=True, exist_ok=True)
+    lock = (path / "log" / "lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise CatpruneError(f"another process is at work in {path}: wait for it or end it") from None
+    return lock
 
 
 def finish_once(folder: StepFolder, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -55,12 +55,11 @@ def _moses(source: str, target: str) -> dict[str, Any]:
 
 
 def _parse_one(text: str, columns: tuple[int, int]) -> dict[str, Any]:
-    if templates := list(_TEMPLATE.finditer(text)):
-        source, target = text, text
-        for found in templates:
-            source = source.replace(found[0], found[1])
-            target = target.replace(found[0], found[2])
-        return _moses(source, target)
+    if templates := {found[0]: found for found in _TEMPLATE.finditer(text)}:
+        if len(templates) > 1:
+            raise UsageError(f"{text}: give the two sides in one way, not as {' and '.join(templates)}")
+        for whole, found in templates.items():
+            return _moses(text.replace(whole, found[1]), text.replace(whole, found[2]))
     if _is_one_file(text):
         source_column, target_column = columns
         if min(columns) < 1 or source_column == target_column:
@@ -71,7 +70,7 @@ def _parse_one(text: str, columns: tuple[int, int]) -> dict[str, Any]:
             "source_column": source_column,
             "target_column": target_column,
         }
-    raise UsageError(f"{text}: give two files, or names that end in .tsv, or templates like 'wmt.{{en,de}}'")
+    raise UsageError(f"{text}: give two files, or names that end in .tsv, or templates in quotes like 'wmt.{{en,de}}'")
 
 
 def input_paths(one: dict[str, Any]) -> list[str]:

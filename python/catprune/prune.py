@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import os
 import tempfile
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune.clean import clean, summary
+from catprune.device import require_torch
 from catprune.doctor import EXTRAS
 from catprune.errors import CatpruneError
-from catprune.folder import read_manifest, write_whole
+from catprune.folder import lock_folder, read_manifest, write_whole
 from catprune.inputs import input_paths, parse_inputs
 from catprune.keep import parse_keep
 from catprune.methods import find_method
 from catprune.run import Ran, run
+from catprune.select import check_options, select
 from catprune.write import describe_output, refuse_outputs
 
 if TYPE_CHECKING:
@@ -71,7 +74,12 @@ def prune(
     parsed = parse_inputs(inputs)
     for path in [path for one in parsed for path in input_paths(one)]:
         Path(path).stat()
-    needs_model = bool(find_method(method).needs or {"tokens", "token_fraction"} & set(parse_keep(keep)))
+    share, chosen = parse_keep(keep), find_method(method)
+    defaults = {one.name: one.default for one in inspect.signature(select).parameters.values()}
+    check_options(chosen, share, {**defaults, "on": on, "seed": seed})
+    needs_model = bool(chosen.needs or {"tokens", "token_fraction"} & set(share))
+    if needs_model:
+        require_torch()
     paths = [Path(path) for path in outputs]
     describe_output(paths)
     refuse_outputs(paths, [Path(path) for one in parsed for path in input_paths(one)], force=force)
@@ -79,34 +87,36 @@ def prune(
     workers = threads or os.cpu_count() or 1
     say(f"clean     {size / 1e6:,.1f} MB, about {_minutes(size * _CLEAN / workers)}")
     options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}
-    cleaned = clean(
-        inputs, out=folder / "clean", source_lang=source_lang, target_lang=target_lang, memory=memory, **options
-    )
-    say(f"          {summary(cleaned, examples=0)[0]}")  # the reasons follow when the run goes over what is done
-    if needs_model and cleaned.kept < 100:
-        raise CatpruneError(
-            f"cleaning kept {cleaned.kept} of {cleaned.rows} pairs, too few to train a model on (100 are needed): "
-            f"{folder / 'clean' / 'manifest.json'} says what dropped the others"
-        )
-    decided = decide(cleaned.kept) if needs_model else {}
-    settings = {
-        "inputs": [_relative(name, folder) for name in inputs],
-        "outputs": [_relative(name, folder) for name in outputs],
-        "languages": {"source_lang": source_lang, "target_lang": target_lang},
-        "select": {"name": "pruned", "method": method, "on": on, "keep": keep},
-        "seed": seed,
-        "report": "report.html" if _can_report() else "",
-        **decided,
-    }
     file = folder / "run.toml"
-    text = to_toml(settings).encode()
-    if file.is_file() and file.read_bytes() != text and not force:
-        raise CatpruneError(
-            f"{file} has other options: give another --out, or --force to redo the steps that they change"
-        )
-    write_whole(file, text)
+    with lock_folder(folder):
+        languages = {"source_lang": source_lang, "target_lang": target_lang}
+        cleaned = clean(inputs, out=folder / "clean", **languages, memory=memory, **options)
+        say(f"          {summary(cleaned, examples=0)[0]}")  # the reasons follow when the run goes over what is done
+        if cleaned.kept < max(100 if needs_model else 1, share.get("rows", 0)):
+            wanted = f"{keep} are to be kept" if "rows" in share else "100 are needed to train a model"
+            raise CatpruneError(
+                f"cleaning kept {cleaned.kept} of {cleaned.rows} pairs, too few ({wanted}): "
+                f"{folder / 'clean' / 'manifest.json'} says what dropped the others"
+            )
+        decided = decide(cleaned.kept) if needs_model else {}
+        settings = {
+            "inputs": [_relative(name, folder) for name in inputs],
+            "outputs": [_relative(name, folder) for name in outputs],
+            "languages": languages,
+            "select": {"name": "pruned", "method": method, "on": on, "keep": keep},
+            "seed": seed,
+            "report": "report.html" if _can_report() else "",
+            **decided,
+        }
+        text = to_toml(settings).encode()
+        if file.is_file() and file.read_bytes() != text and not force:
+            raise CatpruneError(
+                f"{file} has other options: give another --out, or --force to redo the steps that they change"
+            )
+        write_whole(file, text)
     model = ", ".join(f"{name} {value}" for name, value in decided.items())
-    say(f"decided   {model or f'{method} needs no model'}; see {file}")
+    pairs = "" if not share.keys() <= {"rows"} else " pairs"
+    say(f"decided   keep {keep}{pairs} by {method}; {model or 'no model is needed'}; see {file}")
     if needs_model:
         say(f"tokenize  {cleaned.kept:,} pairs, about {_minutes(cleaned.kept * _TOKENIZE / workers)}")
         run(file, until="tokenize", memory=memory, **options)

@@ -38,13 +38,13 @@ class Drawn:
     height: int
 
 
-def report(run: str | Path, *, out: str | Path, seed: int = 1, force: bool = False) -> Path:
+def report(run: str | Path, *, out: str | Path | None = None, seed: int = 1, force: bool = False) -> Path:
     """Write the evidence of a run into one HTML file; equal runs give equal bytes.
 
     Args:
         run: the folder that holds clean, tokens, warmup, scores/*, selection/*, evaluate: what is missing is
             named in the page.
-        out: the file.
+        out: the file; `report.html` in the run's folder by default.
         seed: of the sampled pairs.
         force: make the page anew, also in the place of a file that is no report.
 
@@ -55,7 +55,8 @@ def report(run: str | Path, *, out: str | Path, seed: int = 1, force: bool = Fal
         CatpruneError: the run has no finished step, or `out` is some other file.
         MissingExtra: jinja2 or plotly is not installed.
     """
-    run, out = Path(run), Path(out)
+    run = Path(run)
+    out = run / "report.html" if out is None else Path(out)
     require("report", "jinja2", "plotly")
     if out.is_dir() or (out.exists() and not force and not _is_report(out)):
         raise CatpruneError(f"{out} is there and is not a report: give another name, or --force to replace a file")
@@ -141,7 +142,11 @@ def _context(run: Path, steps: Steps, *, seed: int, made_from: str) -> dict[str,
 def _notes(steps: Steps) -> dict[str, str]:
     """Section → what it lacks, and what brings it."""
     clean, scores = steps.clean is not None, bool(steps.scores)
-    evaluated = None if steps.evaluate else "Nothing was evaluated yet: run catprune evaluate."
+    evaluated = (
+        None
+        if steps.evaluate
+        else "Nothing was evaluated yet: give the run file an [evaluate] section, and run it again."
+    )
     found = {
         "missing": None if clean else "This folder holds no clean/: the sections on the corpus are empty.",
         "quality": evaluated,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catprune.config import RunFile, read_run_file
-from catprune.errors import CatpruneError, UsageError
-from catprune.folder import read_manifest
+from catprune.config import RunFile, WriteSection, read_run_file
+from catprune.device import require_torch
+from catprune.errors import CatpruneError, UsageError, require
+from catprune.folder import lock_folder, read_json, read_manifest
 from catprune.inputs import input_paths, parse_inputs
 from catprune.keep import parse_keep
-from catprune.write import refuse_outputs
+from catprune.write import record_of, refuse_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,21 +79,48 @@ def run(
         quiet=quiet,
         say=say or (lambda _: None),
     )
-    for step in STEPS[: STEPS.index(until) + 1]:
-        running.do(step)
+    with lock_folder(running.folder):
+        for step in STEPS[: STEPS.index(until) + 1]:
+            running.do(step)
     return running.result()
 
 
 def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
     """Mistakes that would only show after hours of training: outputs that are in use, test sets that are not there."""
+    done = STEPS[: STEPS.index(until) + 1]
+    if (settings.train and "train" in done) or (settings.evaluate and "evaluate" in done):
+        require_torch()
+    if settings.report and "report" in done:
+        require("report", "jinja2", "plotly")
     if settings.write:
+        if not force:
+            _refuse_other_records(settings.write, Path(settings.out))
         parsed = parse_inputs(settings.clean.inputs, columns=settings.clean.columns or (1, 2))
         inputs = [Path(path) for one in parsed for path in input_paths(one)]
         refuse_outputs([Path(path) for path in settings.write.outputs], inputs, force=force)
-    if settings.evaluate and until in ("evaluate", "report"):
+    if settings.evaluate and "evaluate" in done:
+        from catprune.evaluate import TestSet, read_test
+
+        require("evaluate", "sacrebleu", "ctranslate2")
         for test in settings.evaluate.tests:
-            for path in (test.source, test.target):
-                Path(path).stat()
+            read_test(TestSet(test.name, Path(test.source), Path(test.target)))
+
+
+def _refuse_other_records(write: WriteSection, folder: Path) -> None:
+    """Fails where the outputs were written from another run's folders.
+
+    Raises:
+        CatpruneError: they were.
+    """
+    record = record_of([Path(path) for path in write.outputs])
+    reads = read_json(record).get("reads", {}) if record.is_file() else {}
+    wanted = {"clean": folder / "clean", "selection": folder / "selection" / (write.selection or "")}
+    for name, path in wanted.items():
+        read = reads.get(name)
+        if read is not None and os.path.normpath(record.parent.absolute() / read["path"]) != str(path.absolute()):
+            raise CatpruneError(
+                f"{write.outputs[0]} was written from {read['path']}: give another name, or --force to replace it"
+            )
 
 
 class _Running:

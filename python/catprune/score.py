@@ -34,7 +34,7 @@ class Scored:
     """Finished scores.
 
     Attributes:
-        path: the folder that holds one folder for each checkpoint.
+        folder: it holds one folder for each checkpoint.
         folders: the folder of each checkpoint, by name, in the order given.
         pairs: pairs scored under each checkpoint; `too_long` more have null records.
         too_long: pairs that carry no tokens.
@@ -42,7 +42,7 @@ class Scored:
         manifests: as written, by name.
     """
 
-    path: Path
+    folder: Path
     folders: dict[str, Path]
     pairs: int
     too_long: int

@@ -82,6 +82,8 @@ def _refuse_other_steps(source: Path) -> None:
 
 
 def _file(source: Path, out: Path, column: str, clean: Path | None) -> Source:
+    if not source.exists():
+        raise CatpruneError(f"{source} does not exist: give a Parquet file with row and {column}")
     if not source.is_file():
         raise UsageError(f"{source} is not a file: --column goes with a Parquet file")
     path = os.path.relpath(source.absolute(), out.absolute())

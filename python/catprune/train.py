@@ -34,7 +34,7 @@ class Trained:
     """A finished training.
 
     Attributes:
-        path: its folder.
+        folder: what it made.
         checkpoints: the checkpoints' folders in the order of training.
         steps: updates made.
         epochs: passes over the training rows.
@@ -45,7 +45,7 @@ class Trained:
         manifest: as written.
     """
 
-    path: Path
+    folder: Path
     checkpoints: tuple[Path, ...]
     steps: int
     epochs: float

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
 
+_TSV = (".tsv", ".tsv.gz", ".tsv.zst")
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """What was written.
@@ -108,8 +111,13 @@ def write(
             "threads": threads or os.cpu_count() or 1,
         }
         write_whole(record, plan)  # a record without files: what stands there is ours, and unfinished
-        with Progress("write", total=sum(file["bytes"] for file in files), unit="B", quiet=quiet) as bar:
-            found: dict[str, Any] = _core.write(request, bytes_progress(bar))
+        try:
+            with Progress("write", total=sum(file["bytes"] for file in files), unit="B", quiet=quiet) as bar:
+                found: dict[str, Any] = _core.write(request, bytes_progress(bar))
+        except BaseException:
+            if not any(path.exists() for path in paths):
+                record.unlink(missing_ok=True)  # nothing came of it: whatever gets these names is not ours
+            raise
         manifest = _publish_record(record, plan, found)
     return Written(paths, found["pairs"], found["unwritable"], manifest)
 
@@ -159,11 +167,15 @@ def describe_output(paths: Sequence[Path]) -> dict[str, str]:
         UsageError: not two files, nor one TSV; or a compression that is not written.
     """
     for path in paths:
+        if not path.name:
+            raise UsageError(f"{path} is a folder: give the name of a file")
         if path.suffix in (".bz2", ".xz", ".zip", ".lz4"):
             raise UsageError(f"{path}: {path.suffix} is not written: give .gz, .zst or none of them")
+    if len(paths) == 2 and all(path.name.endswith(_TSV) for path in paths):
+        raise UsageError("a .tsv file holds both sides: give one, or two files of other names")
     if len(paths) == 2 and os.path.realpath(paths[0]) != os.path.realpath(paths[1]):
         return {"format": "moses", "source": str(paths[0]), "target": str(paths[1])}
-    if len(paths) == 1 and paths[0].name.endswith((".tsv", ".tsv.gz", ".tsv.zst")):
+    if len(paths) == 1 and paths[0].name.endswith(_TSV):
         return {"format": "tsv", "path": str(paths[0])}
     raise UsageError("give two different output files, or one whose name ends in .tsv, .tsv.gz or .tsv.zst")
 

@@ -215,7 +215,7 @@ impl<'a> Ledger<'a> {
                 }
             }
             if reasons != 0 {
-                count_reasons(cleaned, reasons, row, || chunk.record(index));
+                count_reasons(cleaned, reasons, row, || example(chunk, index));
             }
         }
         Ok(())
@@ -300,20 +300,21 @@ fn tag<'t>(request: &CleanRequest, line: &'t [u8], row: u64) -> Result<&'t str> 
 
 /// Counts the reasons of a dropped row, and keeps it as an example where its hash is among the lowest: the
 /// examples come from all over the corpus and are the same at every run.
-fn count_reasons<'r>(cleaned: &mut Cleaned, reasons: u32, row: u64, record: impl Fn() -> Record<'r>) {
+fn count_reasons(cleaned: &mut Cleaned, reasons: u32, row: u64, example: impl Fn() -> Example) {
     let order = |row: u64| xxhash_rust::xxh3::xxh3_64(&row.to_le_bytes());
     for (_, reason) in REASONS.into_iter().enumerate().filter(|(bit, _)| reasons >> bit & 1 == 1) {
         *cleaned.reasons.entry(reason).or_default() += 1;
         let examples = cleaned.examples.entry(reason).or_default();
         let place = examples.partition_point(|example| order(example.row) < order(row));
         if place < EXAMPLES {
-            examples.insert(place, example(row, record()));
+            examples.insert(place, example());
             examples.truncate(EXAMPLES);
         }
     }
 }
 
-fn example(row: u64, record: Record<'_>) -> Example {
+/// A record without two sides is shown as it stands, as far as it was held.
+fn example(chunk: &Chunk, index: usize) -> Example {
     let shown = |side: &[u8]| {
         let text = String::from_utf8_lossy(side);
         let mut shown: String = text.chars().take(EXAMPLE_CHARACTERS).collect();
@@ -322,9 +323,10 @@ fn example(row: u64, record: Record<'_>) -> Example {
         }
         shown
     };
-    let (source, target) = match record {
+    let (source, target) = match chunk.record(index) {
         Record::Pair { source, target } => (shown(source), shown(target)),
-        Record::TooLong | Record::Malformed => (String::new(), String::new()),
+        Record::Malformed => (shown(chunk.whole(index).unwrap_or_default()), String::new()),
+        Record::TooLong => (String::new(), String::new()),
     };
-    Example { row, source, target }
+    Example { row: chunk.first + index as u64, source, target }
 }

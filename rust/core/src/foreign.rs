@@ -43,8 +43,9 @@ impl Foreign {
     pub fn batch(&mut self) -> Result<Option<Scores>> {
         let Some(columns) = self.reader.next().transpose()? else { return Ok(None) };
         let rows = self.rows(&columns[0])?;
-        let values = numbers(&columns[1])
-            .ok_or_else(|| wrong_type(&self.path, &self.column, &columns[1], "a float or an integer"))?;
+        let values = numbers(&columns[1]).ok_or_else(|| {
+            wrong_type(&self.path, &self.column, &columns[1], "float32, float64 or an integer")
+        })?;
         let mut scores = Vec::with_capacity(rows.len());
         for (&row, value) in rows.iter().zip(values) {
             if value.is_some_and(f64::is_nan) {
