@@ -22,9 +22,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> catprune.Demonstrated:
 def test_the_small_demo_runs_every_step(done: catprune.Demonstrated) -> None:
     assert sum(done.planted.values()) == 600
     assert done.kept["cleaning"]["duplicate"] == 0 < done.planted["duplicate"]
-    for name in ("random", "cat-diff", "cat-diff-nll"):
+    for name in ("random", "cat-diff", "cat-diff-nll", "progress"):
         assert sum(done.kept[name].values()) == sum(done.kept["cleaning"].values()) // 2
-    assert done.chrf.keys() == done.bleu.keys() == {"full", "random", "cat-diff", "cat-diff-nll"}
+    assert done.chrf.keys() == done.bleu.keys() == {"full", "random", "cat-diff", "cat-diff-nll", "progress"}
     sides = [(done.folder / f"pruned.{side}").read_text().count("\n") for side in ("en", "de")]
     assert sides == [sum(done.kept["cat-diff-nll"].values())] * 2
     assert done.report.stat().st_size > 100_000

@@ -21,6 +21,7 @@ NAMES = {
     "random": "random half",
     "cat-diff": "CAT, perplexity",
     "cat-diff-nll": "CAT, log-likelihood",
+    "progress": "progress",
 }
 
 _RUN_FILE = """\
@@ -60,6 +61,10 @@ on = "ppl"
 name = "cat-diff-nll"
 method = "cat-diff"
 on = "nll"
+
+[[select]]
+name = "progress"
+method = "progress"
 
 [write]
 selection = "cat-diff-nll"
@@ -225,9 +230,11 @@ def to_text(done: Demonstrated) -> str:
             "Right of it: the share of those that each selection kept; a good one keeps clean pairs, not the rest.",
             "chrF, BLEU: of a model trained on what was kept (under `cleaning`: on everything cleaning kept),",
             "all with equal updates, on held-out pairs. One seed and a toy language: see docs/results for real text.",
+            "progress, the default of `catprune prune`, compares pairs that began equally hard.",
             "",
             f"report   {os.path.relpath(done.report)}",
-            f"pruned   {os.path.relpath(done.folder / 'pruned.en')} and {os.path.relpath(done.folder / 'pruned.de')}",
+            f"pruned   {os.path.relpath(done.folder / 'pruned.en')} and {os.path.relpath(done.folder / 'pruned.de')}: "
+            "what CAT on log-likelihood kept",
             f"repeat   catprune run {json.dumps(os.path.relpath(done.folder / 'run.toml'))[1:-1]}",
         ]
     )
