@@ -153,7 +153,7 @@ def test_a_finished_run_does_nothing_again(undisturbed: Path) -> None:
     catprune.run(undisturbed / "run.toml", quiet=True, say=said.append)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     steps = [line.split()[0] for line in said if not line.startswith(" ")]
-    assert steps == ["clean", "tokenize", "train", "score", *["select"] * 3, "write", "evaluate", "report"]
+    assert steps == ["clean", "tokenize", "train", "score", "select", "write", "evaluate", "report"]
     assert any("of 2,0" in line or "target tokens kept" in line for line in said)
     assert any(line.split()[:1] == ["duplicate"] for line in said), "the reasons are always shown"
 

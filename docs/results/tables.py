@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from catprune.evaluation import number_text, open_evaluation
+from catprune.evaluation import against, number_text, open_evaluation
 from catprune.survey import draw_sample, take_survey
 from catprune.windows import Reader, find_steps
 
@@ -19,8 +19,9 @@ def table(rows: list[list[str]]) -> None:
 
 
 def quality(folder: Path) -> None:
-    """BLEU and chrF of every subset, ± half a 95% interval; bold where p < 0.05 against the full corpus."""
+    """Scores of every subset, ± half a 95% interval; bold above the full corpus (p < 0.05), italic below; and costs."""
     found = open_evaluation(folder)
+    full = next(subset for subset in found.subsets if subset.name == "full")
     metrics = [(test, metric) for test in found.tests for metric in found.signatures]
     rows = [["subset", "pairs", "target tokens", *(f"{test} {metric}" for test, metric in metrics)]]
     for subset in found.subsets:
@@ -28,16 +29,21 @@ def quality(folder: Path) -> None:
         for test, metric in metrics:
             score = subset.scores[test][metric]
             text = f"{score.score:.1f} ±{score.interval:.1f}"
-            row.append(f"**{text}**" if score.p.get("full", 1) < 0.05 else text)
+            row.append(
+                {"better": f"**{text}**", "worse": f"*{text}*"}.get(
+                    against(score, full.scores[test][metric], "full"), text
+                )
+            )
         rows.append(row)
     table(rows)
     costs = [["subset", "updates", "epochs", "warm-up", "scoring", "training", "of full"]]
-    full = next(subset for subset in found.subsets if subset.name == "full").flops.total
     for one in found.subsets:
         parts = [
             number_text(part) if part else "–" for part in (one.flops.warmup, one.flops.scoring, one.flops.training)
         ]
-        costs.append([one.name, f"{one.steps:,}", f"{one.epochs:.2f}", *parts, f"{one.flops.total / full:.0%}"])
+        costs.append(
+            [one.name, f"{one.steps:,}", f"{one.epochs:.2f}", *parts, f"{one.flops.total / full.flops.total:.0%}"]
+        )
     table(costs)
     print(*found.signatures.values(), found.signature, sep="\n")
 

@@ -154,15 +154,13 @@ class _Running:
     def do(self, step: str) -> None:
         """Do one step and say what came out and how long it took."""
         started = time.monotonic()
-        said = getattr(self, f"_{step}")()
-        if said:
-            self.say(f"{step:9} {said} ({time.monotonic() - started:.1f} s)")
-
-    def _more(self, lines: list[str]) -> None:
-        for line in lines:
+        first, *more = getattr(self, f"_{step}")() or [""]
+        if first:
+            self.say(f"{step:9} {first} ({time.monotonic() - started:.1f} s)")
+        for line in dict.fromkeys(more):  # what holds of several selections is said once
             self.say(f"{'':9} {line}")
 
-    def _clean(self) -> str:
+    def _clean(self) -> list[str]:
         from catprune.clean import clean, summary
 
         section = self.settings.clean
@@ -171,44 +169,43 @@ class _Running:
             wanted = parse_keep(selection.keep or "50%").get("rows", 0)
             if wanted > done.kept:
                 raise CatpruneError(f"{selection.name}: cannot keep {wanted} pairs, cleaning kept {done.kept}")
-        first, *more = summary(done, examples=1)
-        self._more(more)
-        return first
+        return summary(done, examples=1)
 
-    def _tokenize(self) -> str:
+    def _tokenize(self) -> list[str]:
         from catprune.tokenize import tokenize
 
         if self.settings.train is None and self.settings.evaluate is None:
-            return ""  # nothing reads tokens
+            return []  # nothing reads tokens
         given = {"seed": self.settings.seed, **self.settings.tokenize.given()}
         done = tokenize(self.clean, out=self.tokens, **given, **self.options)
-        return f"{done.pairs:,} pairs, {done.target_tokens:,} target tokens of {done.vocab_size:,} types"
+        return [f"{done.pairs:,} pairs, {done.target_tokens:,} target tokens of {done.vocab_size:,} types"]
 
-    def _train(self) -> str:
+    def _train(self) -> list[str]:
         from catprune.train import train
 
         if self.settings.train is None:
-            return ""
+            return []
         given = {"seed": self.settings.seed, **self.settings.train.given()}
         done = train(self.tokens, out=self.warmup, **given, **self.options)
         names = ", ".join(path.name for path in done.checkpoints)
-        return f"{done.steps:,} updates in {done.precision}, checkpoints {names}"
+        return [f"{done.steps:,} updates in {done.precision}, checkpoints {names}"]
 
-    def _score(self) -> str:
+    def _score(self) -> list[str]:
         from catprune.score import score
 
         if self.settings.train is None:
-            return ""
+            return []
         paths = [self.warmup / name for name in self._checkpoints()]
         score(self.tokens, checkpoints=paths, out=self.scores, **self.settings.score.given(), **self.options)
-        return f"{len(paths)} checkpoints over every pair"
+        return [f"{len(paths)} checkpoints over every pair"]
 
     def _checkpoints(self) -> list[str]:
         return [one["name"] for one in read_manifest(self.warmup, step="train")["checkpoints"]]
 
-    def _select(self) -> str:
+    def _select(self) -> list[str]:
         from catprune.select import select, summary
 
+        said: list[str] = []
         for section in self.settings.select:
             given = {"seed": self.settings.seed, **section.given("name", "tokens_of")}
             if section.tokens_of is not None:
@@ -220,26 +217,25 @@ class _Running:
                 given.setdefault("checkpoints", self._checkpoints())
             done = select(source, out=self.selections[section.name], **given, **self.options)
             first, *more = summary(done)
-            self.say(f"{'select':9} {section.name}: {first}")
-            self._more(more)
-        return ""
+            said += [f"{section.name}: {first}", *more]
+        return [f"{len(self.selections)} selections", *said] if said else []
 
-    def _write(self) -> str:
+    def _write(self) -> list[str]:
         from catprune.write import write
 
         section = self.settings.write
         if section is None:
-            return ""
+            return []
         selection = self.selections[section.selection] if section.selection else None
         done = write(self.clean, section.outputs, selection=selection, **self.options)
-        return f"{done.pairs:,} pairs to {' and '.join(str(path) for path in done.paths)}"
+        return [f"{done.pairs:,} pairs to {' and '.join(str(path) for path in done.paths)}"]
 
-    def _evaluate(self) -> str:
+    def _evaluate(self) -> list[str]:
         from catprune.evaluate import TestSet, evaluate
 
         section = self.settings.evaluate
         if section is None:
-            return ""
+            return []
         names = section.subsets if section.subsets is not None else ["full", *self.selections]
         tests = [TestSet(test.name, Path(test.source), Path(test.target)) for test in section.tests]
         training = section.training()
@@ -254,15 +250,15 @@ class _Running:
             **{"seed": self.settings.seed, **recipe},
             **self.options,
         )
-        return f"{len(names)} models on {len(tests)} test sets"
+        return [f"{len(names)} models, test sets {', '.join(test.name for test in tests)}"]
 
-    def _report(self) -> str:
+    def _report(self) -> list[str]:
         from catprune.report import report
 
         if not self.settings.report:
-            return ""
+            return []
         path = report(self.folder, out=self.folder / self.settings.report, force=self.options["force"])
-        return str(path)
+        return [str(path)]
 
 
 def evaluate_file(file: str | Path, **options: Any) -> Ran:
