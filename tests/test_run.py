@@ -154,7 +154,7 @@ def test_a_finished_run_does_nothing_again(undisturbed: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
     steps = [line.split()[0] for line in said if not line.startswith(" ")]
     assert steps == ["clean", "tokenize", "train", "score", "select", "write", "evaluate", "report"]
-    assert any("of 2,0" in line or "target tokens kept" in line for line in said)
+    assert any("target tokens kept" in line for line in said)
     assert any(line.split()[:1] == ["duplicate"] for line in said), "the reasons are always shown"
 
 
@@ -189,6 +189,12 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
         ('on = "nll"', "bins = 0", "bins = 0"),
         ('on = "nll"', 'keep = "120%"', "keep = '120%'"),
         ('on = "nll"', 'checkpoints = ["step-4"]', "cat-diff needs 2 checkpoints, there will be 1"),
+        ('on = "nll"', 'checkpoints = ["step-4", "step-5"]', "checkpoint step-5 is not one of step-4, step-12"),
+        ('checkpoints = "4steps,12steps"', 'checkpoints = "x"', "checkpoint 'x' is not understood"),
+        ('checkpoints = "4steps,12steps"', "learning_rate = -1", "learning-rate is -1"),
+        ("vocab_size = 400", "vocab_size = 1", "vocab_size = 1"),
+        ("[score]", "[score]\nbatch_tokens = 0", "batch-tokens is 0"),
+        ("[tokenize]", "[clean.rules]\nmin_wrds = 3\n[tokenize]", "min_wrds is not a rule"),
         ('checkpoints = "4steps,12steps"', "steps = 4", "needs 2 checkpoints, there will be 1"),
         ('tags = "bitext/train.kind"', "", "within = tag needs the tags"),
         ("steps = 4", "", "needs steps .* or epochs"),
@@ -216,10 +222,12 @@ def test_what_can_be_known_before_training_is_told_before_it(tmp_path: Path) -> 
         catprune.run(file, quiet=True)
     assert not (tmp_path / "run").exists()
     (tmp_path / "pruned.de").unlink()
+    (tmp_path / "pruned.en").write_text("another run's")
     (tmp_path / "pruned.en.catprune.json").write_text('{"reads": {"clean": {"path": "elsewhere/clean"}}}')
     with pytest.raises(CatpruneError, match=r"pruned\.en was written from elsewhere/clean"):
         catprune.run(file, quiet=True)
     (tmp_path / "pruned.en.catprune.json").unlink()
+    (tmp_path / "pruned.en").unlink()
     test_set = (tmp_path / "bitext/test.de").read_bytes()
     (tmp_path / "bitext/test.de").write_bytes(test_set + b"mehr\n")
     with pytest.raises(CatpruneError, match=r"test\.en has 4 lines, .*test\.de has 5"):

@@ -43,9 +43,22 @@ def test_drafts_and_records_take_nothing_of_anybody(tmp_path: Path, pair: Any) -
     with pytest.raises(CatpruneError, match=r"p\.de\.tmp exists"):
         catprune.write(tmp_path / "clean", [tmp_path / "p.en", tmp_path / "p.de"])
     assert (tmp_path / "p.de.tmp").read_text() == "mine"
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "s.en.tmp").symlink_to(tmp_path / "victim")
+    for names in (["s.en", "s.de"], ["z.en", "z.en.catprune.json"], ["z.en", "z.en.tmp"]):
+        with pytest.raises(UsageError, match=r"is a link|written twice"):
+            catprune.write(tmp_path / "clean", [tmp_path / name for name in names], force=True)
+    assert (tmp_path / "victim").read_text() == "mine"
     (tmp_path / "r.en.catprune.json").symlink_to(inputs[0])
     with pytest.raises(UsageError, match="is a link"):
         catprune.write(tmp_path / "clean", [tmp_path / "r.en", tmp_path / "r.de"])
+
+
+def test_tags_are_an_input_too(tmp_path: Path, pair: Any) -> None:
+    (tmp_path / "tags").write_text("a\nb\n")
+    catprune.clean(pair(b"ein Haus\nein Hund\n", b"a house\na dog\n"), out=tmp_path / "clean", tags=tmp_path / "tags")
+    with pytest.raises(UsageError, match="tags is an input"):
+        catprune.write(tmp_path / "clean", [tmp_path / "tags", tmp_path / "p.de"], force=True)
 
 
 def test_a_selection_of_a_corpus_that_was_cleaned_again_is_refused(tmp_path: Path, cleaned: Path, pair: Any) -> None:

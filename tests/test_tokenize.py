@@ -218,10 +218,17 @@ def test_a_killed_step_takes_its_child_along(tmp_path: Path, pair: Any) -> None:
         time.sleep(0.001)
     process.kill()
     process.wait()
+
+    def runs() -> bool:
+        try:
+            return Path(f"/proc/{children[0]}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
     deadline = time.monotonic() + 60
-    while Path(f"/proc/{children[0]}").exists() and time.monotonic() < deadline:
+    while runs() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not Path(f"/proc/{children[0]}").exists()
+    assert not runs()
 
 
 def test_a_tokenizer_without_end_of_sentence_is_refused(tmp_path: Path, cleaned: Path) -> None:

@@ -115,12 +115,18 @@ def test_killed_while_it_writes_it_goes_on(tmp_path: Path, cleaned: Path, state:
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_a_write_that_failed_before_its_files_owns_nothing(tmp_path: Path, cleaned: Path) -> None:
+def test_a_write_that_failed_before_its_files_owns_nothing(
+    tmp_path: Path, cleaned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = [tmp_path / "p.en", tmp_path / "p.de"]
-    paths[1].with_name("p.de.tmp").mkdir()  # where the draft would stand
-    with pytest.raises(OSError, match=r"p\.de"):
-        catprune.write(cleaned, paths, force=True)
-    paths[1].with_name("p.de.tmp").rmdir()
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(paths[1]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_core, "write", fail)
+        with pytest.raises(OSError, match=r"p\.de"):
+            catprune.write(cleaned, paths)
     for path in paths:
         path.write_bytes(b"mine\n")
     with pytest.raises(CatpruneError, match=r"p\.en exists"):

@@ -54,7 +54,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            _fail("out of memory: give a lower --batch-tokens or a smaller --preset, or free memory", 1)
+            _fail("out of memory: give smaller batches (batch tokens), a smaller preset or less --memory", 1)
 
     return guarded
 

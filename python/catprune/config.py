@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from catprune.clean import choose_rules
 from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import NAME, TRAINING, check_evaluation
@@ -26,6 +27,7 @@ from catprune.keep import parse_keep
 from catprune.methods import find_method
 from catprune.recipe import check_numbers, find_size, plan_marks
 from catprune.select import check_options, select
+from catprune.tokenize import check_tokenizing
 from catprune.write import describe_output
 
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
@@ -156,13 +158,16 @@ class RunFile(_Section):
     @model_validator(mode="after")
     def _check(self) -> RunFile:
         """Whatever a step would refuse later on, as far as it can be known before the first."""
-        names = [section.name for section in self.select]
+        names, checkpoints = [section.name for section in self.select], self._checkpoints()
+        choose_rules(self.clean.rules or {}, source_lang=self.clean.source_lang, target_lang=self.clean.target_lang)
+        check_tokenizing(**self.tokenize.given("tokenizer"))
+        check_numbers(batch_tokens=self.score.batch_tokens)
         for section in self.select:
             if names.count(section.name) > 1 or section.name == "full":
                 raise ValueError(f"a selection is named {section.name} twice, or like the full corpus")
             if section.tokens_of is not None and section.tokens_of not in names[: names.index(section.name)]:
                 raise ValueError(f"{section.name}: tokens_of = {section.tokens_of} is not a selection above it")
-            self._check_selection(section)
+            self._check_selection(section, checkpoints)
         if self.write:
             describe_output([Path(path) for path in self.write.outputs])
             if self.write.selection is not None and self.write.selection not in names:
@@ -175,26 +180,27 @@ class RunFile(_Section):
             self._check_evaluation(self.evaluate, names)
         return self
 
-    def checkpoints(self) -> int:
-        """How many checkpoints the warm-up model will leave; 0 without one.
-
-        Raises:
-            UsageError: options of the training that cannot be meant.
-        """
+    def _checkpoints(self) -> list[str]:
+        """The names of the checkpoints that the warm-up model will leave."""
         if self.train is None:
-            return 0
-        given = self.train.given("preset", "precision", "checkpoints")
-        check_numbers(**given)
-        return len(plan_marks(self.train.epochs, self.train.steps, self.train.checkpoints))
+            return []
+        check_numbers(**self.train.given("preset", "precision", "checkpoints"))
+        return [mark.name for mark in plan_marks(self.train.epochs, self.train.steps, self.train.checkpoints)]
 
-    def _check_selection(self, section: SelectSection) -> None:
+    def _check_selection(self, section: SelectSection, checkpoints: list[str]) -> None:
         parameters = inspect.signature(select).parameters.values()
         options = {one.name: one.default for one in parameters} | section.given("name", "tokens_of")
-        method = find_method(options["method"])
-        check_options(method, parse_keep(options["keep"]), options)
-        there = self.checkpoints() if section.checkpoints is None else len(section.checkpoints)
-        if there < method.needs:
-            raise ValueError(f"{section.name}: {method.name} needs {method.needs} checkpoints, there will be {there}")
+        method, share = find_method(options["method"]), parse_keep(options["keep"])
+        check_options(method, share, options)
+        named = checkpoints if section.checkpoints is None else section.checkpoints
+        if unknown := [name for name in named if name not in checkpoints or named.count(name) > 1]:
+            raise ValueError(f"{section.name}: checkpoint {unknown[0]} is not one of {', '.join(checkpoints)}, once")
+        if len(named) < method.needs:
+            raise ValueError(
+                f"{section.name}: {method.name} needs {method.needs} checkpoints, there will be {len(named)}"
+            )
+        if self.train is None and (section.tokens_of or {"tokens", "token_fraction"} & set(share)):
+            raise ValueError(f"{section.name}: a token budget needs the scores of [train]")
         if section.within == "tag" and self.clean.tags is None:
             raise ValueError(f"{section.name}: within = tag needs the tags of [clean]")
 

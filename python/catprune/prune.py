@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import json
 import os
-import tempfile
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,8 @@ def prune(
         cleaned = clean(inputs, out=folder / "clean", **languages, memory=memory, **options)
         say(f"          {summary(cleaned, examples=0)[0]}")  # the reasons follow when the run goes over what is done
         if cleaned.kept < max(100 if needs_model else 1, share.get("rows", 0)):
-            wanted = f"{keep} are to be kept" if "rows" in share else "100 are needed to train a model"
+            many = share.get("rows", 0) > cleaned.kept
+            wanted = f"{keep} are to be kept" if many else f"{100 if needs_model else 1} are needed"
             raise CatpruneError(
                 f"cleaning kept {cleaned.kept} of {cleaned.rows} pairs, too few ({wanted}): "
                 f"{folder / 'clean' / 'manifest.json'} says what dropped the others"
@@ -165,9 +166,13 @@ def measure_speed(tokens: Path, *, preset: str, seed: int, threads: int | None) 
     from catprune.train import train
 
     # Beside the tokens: a temporary folder elsewhere may be too small for a model.
-    with tempfile.TemporaryDirectory(prefix="speed-", dir=tokens / "log") as temporary:
-        train(tokens, out=Path(temporary) / "speed", preset=preset, steps=10, seed=seed, threads=threads, quiet=True)
-        events = (Path(temporary) / "speed" / "log" / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    folder = tokens / "log" / "speed"
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed one left
+    try:
+        train(tokens, out=folder, preset=preset, steps=10, seed=seed, threads=threads, quiet=True)
+        events = (folder / "log" / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     trained = next(event for event in map(json.loads, events) if event["event"] == "trained")
     return float(trained["tokens_per_second"])
 

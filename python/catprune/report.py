@@ -132,8 +132,9 @@ def _context(run: Path, steps: Steps, *, seed: int, made_from: str) -> dict[str,
     page |= sections.summary(steps)
     page |= sections.quality(steps, figures)
     page |= sections.cleaning(steps, figures)
+    shown = "pairs" not in notes
     page |= sections.columns(steps, figures, notes, seed=seed)
-    if "pairs" in notes:
+    if shown and "pairs" in notes:
         page["made_from"] = ""  # the text may come back: the next call makes the page anew
     page["figures"] = {name: _draw(figure) for name, figure in figures.items()}
     return page

@@ -92,18 +92,28 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
         require_torch()
     if settings.report and "report" in done:
         require("report", "jinja2", "plotly")
-    if settings.write:
-        if not force:
+    if settings.write and "write" in done:
+        outputs = [Path(path) for path in settings.write.outputs]
+        if not force and any(path.exists() for path in outputs):
             _refuse_other_records(settings.write, Path(settings.out))
-        parsed = parse_inputs(settings.clean.inputs, columns=settings.clean.columns or (1, 2))
-        inputs = [Path(path) for one in parsed for path in input_paths(one)]
-        refuse_outputs([Path(path) for path in settings.write.outputs], inputs, force=force)
+        refuse_outputs(outputs, [Path(path) for path in _files_read(settings)], force=force)
     if settings.evaluate and "evaluate" in done:
         from catprune.evaluate import TestSet, read_test
 
         require("evaluate", "sacrebleu", "ctranslate2")
         for test in settings.evaluate.tests:
             read_test(TestSet(test.name, Path(test.source), Path(test.target)))
+
+
+def _files_read(settings: RunFile) -> list[str]:
+    """Every file that the run reads and did not make."""
+    parsed = parse_inputs(settings.clean.inputs, columns=settings.clean.columns or (1, 2))
+    tests = settings.evaluate.tests if settings.evaluate else []
+    return [
+        *(path for one in parsed for path in input_paths(one)),
+        *filter(None, (settings.clean.tags, settings.tokenize.tokenizer)),
+        *(path for test in tests for path in (test.source, test.target)),
+    ]
 
 
 def _refuse_other_records(write: WriteSection, folder: Path) -> None:

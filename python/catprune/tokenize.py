@@ -103,10 +103,7 @@ def tokenize(
         UsageError: an option that cannot be meant.
         CatpruneError: an input changed since it was cleaned, or the tokenizer cannot be used.
     """
-    if tokenizer is None and not 300 <= vocab_size <= 2**20:
-        raise UsageError(f"vocab_size = {vocab_size}: give 300 (256 bytes and the special tokens) to {2**20}")
-    if max_tokens < 2 or sample < 1:
-        raise UsageError("max_tokens is at least 2, sample at least 1")
+    check_tokenizing(vocab_size=300 if tokenizer else vocab_size, sample=sample, max_tokens=max_tokens)
     if not 0 <= seed < 2**64:
         raise UsageError(f"seed = {seed}: give 0 to 2^64 - 1")
     if tokenizer is not None:
@@ -163,6 +160,20 @@ def tokenize(
         manifest["tokenizer"]["vocab_size"],
         manifest,
     )
+
+
+def check_tokenizing(
+    *, vocab_size: int | None = None, sample: int | None = None, max_tokens: int | None = None
+) -> None:
+    """Refuse numbers that cannot be meant; None stands for the default.
+
+    Raises:
+        UsageError: the first of them.
+    """
+    if vocab_size is not None and not 300 <= vocab_size <= 2**20:
+        raise UsageError(f"vocab_size = {vocab_size}: give 300 (256 bytes and the special tokens) to {2**20}")
+    if (max_tokens is not None and max_tokens < 2) or (sample is not None and sample < 1):
+        raise UsageError("max_tokens is at least 2, sample at least 1")
 
 
 def _counts(cleaned: dict[str, Any], shards: list[dict[str, Any]]) -> dict[str, int]:

@@ -83,7 +83,9 @@ def write(
     record = record_of(paths)
     base = paths[0].parent
     files = cleaned_files(clean, cleaned)
-    refuse_outputs(paths, [Path(file["path"]) for file in files], force=force)
+    inputs = [Path(file["path"]) for file in files]
+    if cleaned["tags"]:
+        inputs.append(clean / cleaned["tags"]["path"])
     plan = to_json(
         {
             "format": FORMAT,
@@ -98,6 +100,7 @@ def write(
     )
     base.mkdir(parents=True, exist_ok=True)
     with _lock(base):
+        refuse_outputs(paths, inputs, force=force)
         if (done := _finished(record, plan, paths, force=force)) is not None:
             return Written(paths, done["counts"]["pairs"], done["counts"]["unwritable"], done)
         check_unchanged(files, cache=clean / "log" / "digests.json")
@@ -142,13 +145,14 @@ def refuse_outputs(paths: Sequence[Path], inputs: Sequence[Path], *, force: bool
         CatpruneError: a file is there and no record says that it is ours; `force` replaces it.
     """
     record = record_of(paths)
-    for path in [*paths, record]:
-        draft = path.with_name(path.name + ".tmp")
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise UsageError(f"{path} is a link, a folder or a device: give the name of a plain file")
-        for name, one in [(name, one) for name in (path, draft) for one in inputs]:
-            if name.exists() and one.exists() and name.samefile(one):
-                raise UsageError(f"{name} is an input, and would be written: give other names to the outputs")
+    names = [name for path in (*paths, record) for name in (path, path.with_name(path.name + ".tmp"))]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{name} would be written twice, as an output and beside one: give other names")
+        if name.is_symlink() or (name.exists() and not name.is_file()):
+            raise UsageError(f"{name} is a link, a folder or a device: give the names of plain files")
+        if any(name.exists() and one.exists() and name.samefile(one) for one in inputs):
+            raise UsageError(f"{name} is an input, and would be written: give other names to the outputs")
     for path in paths if not (force or record.exists()) else ():
         for name in (path, path.with_name(path.name + ".tmp")):
             if name.exists():
