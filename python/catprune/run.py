@@ -228,7 +228,7 @@ class _Running:
             done = select(source, out=self.selections[section.name], **given, **self.options)
             first, *more = summary(done)
             said += [f"{section.name}: {first}", *more]
-        return [f"{len(self.selections)} selections", *said] if said else []
+        return ["what each selection keeps", *said] if said else []
 
     def _write(self) -> list[str]:
         from catprune.write import write
