@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import tomllib
 from pathlib import Path
@@ -23,10 +22,10 @@ from catprune.clean import choose_rules
 from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import NAME, TRAINING, check_evaluation
-from catprune.keep import parse_keep
+from catprune.keep import is_token_budget, parse_keep
 from catprune.methods import find_method
 from catprune.recipe import check_numbers, find_size, plan_marks
-from catprune.select import check_options, select
+from catprune.select import DEFAULTS, check_options
 from catprune.tokenize import check_tokenizing
 from catprune.write import describe_output
 
@@ -172,8 +171,8 @@ class RunFile(_Section):
             describe_output([Path(path) for path in self.write.outputs])
             if self.write.selection is not None and self.write.selection not in names:
                 raise ValueError(f"write: selection = {self.write.selection} is not among {', '.join(names)}")
-        for recipe in filter(None, (self.train, self.evaluate)):
-            find_size(recipe.preset or "tiny")
+        for preset in filter(None, (one.preset for one in (self.train, self.evaluate) if one)):
+            find_size(preset)
         for precision in filter(None, (one.precision for one in (self.train, self.score, self.evaluate) if one)):
             check_precision(precision)
         if self.evaluate:
@@ -188,8 +187,7 @@ class RunFile(_Section):
         return [mark.name for mark in plan_marks(self.train.epochs, self.train.steps, self.train.checkpoints)]
 
     def _check_selection(self, section: SelectSection, checkpoints: list[str]) -> None:
-        parameters = inspect.signature(select).parameters.values()
-        options = {one.name: one.default for one in parameters} | section.given("name", "tokens_of")
+        options = DEFAULTS | section.given("name", "tokens_of")
         method, share = find_method(options["method"]), parse_keep(options["keep"])
         check_options(method, share, options)
         named = checkpoints if section.checkpoints is None else section.checkpoints
@@ -199,7 +197,7 @@ class RunFile(_Section):
             raise ValueError(
                 f"{section.name}: {method.name} needs {method.needs} checkpoints, there will be {len(named)}"
             )
-        if self.train is None and (section.tokens_of or {"tokens", "token_fraction"} & set(share)):
+        if self.train is None and (section.tokens_of or is_token_budget(share)):
             raise ValueError(f"{section.name}: a token budget needs the scores of [train]")
         if section.within == "tag" and self.clean.tags is None:
             raise ValueError(f"{section.name}: within = tag needs the tags of [clean]")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CASES = ("nominative", "accusative", "dative")
 # Endings by case, one a gender: masculine, feminine, neuter, plural ("-" is none).
 _GENDERS = "mfnp"
 _ARTICLE = {"nominative": "der die das die", "accusative": "den die das die", "dative": "dem der dem den"}

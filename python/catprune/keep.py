@@ -41,6 +41,11 @@ def parse_keep(keep: str | float) -> dict[str, Any]:
     return {"token_fraction" if tokens else "fraction": [value.numerator, value.denominator]}
 
 
+def is_token_budget(share: dict[str, Any]) -> bool:
+    """Whether what `parse_keep` read counts target tokens and not pairs."""
+    return not {"tokens", "token_fraction"}.isdisjoint(share)
+
+
 def share_text(part: int, whole: int) -> str:
     """A part of a whole for a reader: "1,234 (12.3%)"."""
     return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"

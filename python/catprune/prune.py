@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import json
 import os
 import shutil
@@ -16,10 +15,10 @@ from catprune.doctor import EXTRAS
 from catprune.errors import CatpruneError
 from catprune.folder import lock_folder, read_manifest, write_whole
 from catprune.inputs import input_paths, parse_inputs
-from catprune.keep import parse_keep
+from catprune.keep import is_token_budget, parse_keep
 from catprune.methods import find_method
 from catprune.run import Ran, run
-from catprune.select import check_options, select
+from catprune.select import DEFAULTS, check_options
 from catprune.write import describe_output, refuse_outputs
 
 if TYPE_CHECKING:
@@ -75,9 +74,8 @@ def prune(
     for path in [path for one in parsed for path in input_paths(one)]:
         Path(path).stat()
     share, chosen = parse_keep(keep), find_method(method)
-    defaults = {one.name: one.default for one in inspect.signature(select).parameters.values()}
-    check_options(chosen, share, {**defaults, "on": on, "seed": seed})
-    needs_model = bool(chosen.needs or {"tokens", "token_fraction"} & set(share))
+    check_options(chosen, share, {**DEFAULTS, "on": on, "seed": seed})
+    needs_model = bool(chosen.needs) or is_token_budget(share)
     if needs_model:
         require_torch()
     paths = [Path(path) for path in outputs]

@@ -167,7 +167,7 @@ class _Running:
         first, *more = getattr(self, f"_{step}")() or [""]
         if first:
             self.say(f"{step:9} {first} ({time.monotonic() - started:.1f} s)")
-        for line in dict.fromkeys(more):  # what holds of several selections is said once
+        for line in more:
             self.say(f"{'':9} {line}")
 
     def _clean(self) -> list[str]:
@@ -176,7 +176,7 @@ class _Running:
         section = self.settings.clean
         done = clean(section.inputs, out=self.clean, **self.cleaning, **section.given("inputs"), **self.options)
         for selection in self.settings.select:
-            wanted = parse_keep(selection.keep or "50%").get("rows", 0)
+            wanted = 0 if selection.keep is None else parse_keep(selection.keep).get("rows", 0)
             if wanted > done.kept:
                 raise CatpruneError(f"{selection.name}: cannot keep {wanted} pairs, cleaning kept {done.kept}")
         return summary(done, examples=1)
@@ -216,6 +216,7 @@ class _Running:
         from catprune.select import select, summary
 
         said: list[str] = []
+        cautions: dict[str, None] = {}  # what holds of several selections is said once
         for section in self.settings.select:
             given = {"seed": self.settings.seed, **section.given("name", "tokens_of")}
             if section.tokens_of is not None:
@@ -227,8 +228,10 @@ class _Running:
                 given.setdefault("checkpoints", self._checkpoints())
             done = select(source, out=self.selections[section.name], **given, **self.options)
             first, *more = summary(done)
+            if done.partly_seen:
+                cautions[more.pop()] = None
             said += [f"{section.name}: {first}", *more]
-        return ["what each selection keeps", *said] if said else []
+        return ["what each selection keeps", *said, *cautions] if said else []
 
     def _write(self) -> list[str]:
         from catprune.write import write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import StepFolder, finish_once, read_json, verify_shards
-from catprune.keep import parse_keep, share_text
+from catprune.keep import is_token_budget, parse_keep, share_text
 from catprune.methods import COLUMN, Method, find_method
 from catprune.progress import Progress
 from catprune.sources import Source, describe_groups, open_source
@@ -212,8 +213,12 @@ def check_options(method: Method, share: dict[str, Any], given: Mapping[str, Any
     return options
 
 
+#: What an option of `select` is where nobody gives it.
+DEFAULTS: dict[str, Any] = {one.name: one.default for one in inspect.signature(select).parameters.values()}
+
+
 def summary(done: Selected) -> list[str]:
-    """What was kept, in lines for a reader: pairs, tokens, ties, and what to beware of."""
+    """What was kept, in lines for a reader: pairs, tokens, ties; the last line is the caution of `partly_seen`, if any."""
     lines = [
         f"{share_text(done.kept, done.scored)} of {done.scored:,} scored pairs kept; {done.unscored:,} have no score"
     ]
@@ -230,7 +235,7 @@ def summary(done: Selected) -> list[str]:
 
 
 def _check_tokens(share: dict[str, Any], source: Source, direction: str) -> None:
-    if not {"tokens", "token_fraction"} & set(share):
+    if not is_token_budget(share):
         return
     if source.request["source"]["kind"] != "scores":
         raise UsageError("a token budget needs a folder of scores: nothing else counts target tokens")
