@@ -218,7 +218,7 @@ DEFAULTS: dict[str, Any] = {one.name: one.default for one in inspect.signature(s
 
 
 def summary(done: Selected) -> list[str]:
-    """What was kept, in lines for a reader: pairs, tokens, ties; the last line is the caution of `partly_seen`, if any."""
+    """What was kept, in lines for a reader: pairs, tokens, ties, and last the caution of `partly_seen`, if any."""
     lines = [
         f"{share_text(done.kept, done.scored)} of {done.scored:,} scored pairs kept; {done.unscored:,} have no score"
     ]
