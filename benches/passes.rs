@@ -6,12 +6,13 @@ use std::hint::black_box;
 use std::path::PathBuf;
 
 use catprune_core::Watch;
-use catprune_core::clean::{CleanRequest, clean};
+use catprune_core::clean::{CleanRequest, Prefer, clean};
 use catprune_core::corpus::{Corpus, Input, MAX_LINE_BYTES};
 use catprune_core::draft::digest_file;
-use catprune_core::duplicates::{Form, Key};
+use catprune_core::fingerprints::Key;
 use catprune_core::kept::KeptIn;
 use catprune_core::lines::FileRead;
+use catprune_core::normal::Form;
 use catprune_core::rules::Rules;
 use catprune_core::write::{Output, WriteRequest, write};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -63,12 +64,16 @@ fn passes(criterion: &mut Criterion) {
     };
     let mut group = criterion.benchmark_group("pairs");
     group.throughput(Throughput::Elements(PAIRS)).sample_size(10);
-    for (name, duplicates_form) in [("clean, raw duplicates", Form::Raw), ("clean", Form::Normalised)] {
+    for (name, duplicates_form) in [("clean, raw duplicates", Form::default()), ("clean", Form::NORMALISED)] {
         let request = CleanRequest {
             corpus: corpus.clone(),
-            rules: rules.clone(),
+            rules: Some(rules.clone()),
             duplicates: Key::Pair,
             duplicates_form,
+            verify: false,
+            prefer: Prefer::First,
+            against: Vec::new(),
+            tmp: folder.join("tmp"),
             out: folder.join("clean"),
             plan: String::new(),
             threads: 1,

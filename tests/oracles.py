@@ -75,35 +75,67 @@ def reasons(source: bytes, target: bytes, *, max_line_bytes: int = 16_384) -> se
     return found
 
 
-def normalise(side: str) -> str:
-    """NFKC, lower case, no punctuation, single spaces; a side of nothing but punctuation keeps it."""
-    folded = "".join(character.lower() for character in unicodedata.normalize("NFKC", side))
-    bare = "".join(character for character in folded if not unicodedata.category(character).startswith("P"))
-    words = [word for word in _SPACE.split(bare) if word] or [word for word in _SPACE.split(folded) if word]
-    return " ".join(words)
+def normalise(side: str, form: str = "nfkc,case,white_space,punctuation") -> str:
+    """The form of a side: what `form` names is made equal; a side of nothing but punctuation keeps it."""
+    names = form.split(",")
+    folded = unicodedata.normalize("NFKC", side) if "nfkc" in names else side
+    folded = "".join(character.lower() for character in folded) if "case" in names else folded
+    bare = "".join(c for c in folded if not ("punctuation" in names and unicodedata.category(c).startswith("P")))
+    if "white_space" in names:
+        bare, folded = (" ".join(word for word in _SPACE.split(text) if word) for text in (bare, folded))
+    kept = bare or folded
+    return regex.sub(r"\p{Nd}", "0", kept) if "digits" in names else kept
 
 
 @dataclass
 class Cleaned:
     reasons: list[set[str]] = field(default_factory=list)
-    duplicate_of: dict[int, int] = field(default_factory=dict)
+    duplicate_of: dict[int, int | None] = field(default_factory=dict)
 
 
-def clean(pairs: list[tuple[bytes, bytes]], *, key: str = "pair", form: str = "normalised", **options: int) -> Cleaned:
-    """Every pair's reasons; a duplicate is a survivor whose key an earlier survivor had."""
-    cleaned, first = Cleaned(), {}
+def keys(source: str, target: str, key: str) -> list[tuple[str, ...]]:
+    """What a pair is known by; either side alone is enough to be a duplicate."""
+    pair, sides = (source, target), [("source", source), ("target", target)]
+    return {"pair": [pair], "source": sides[:1], "target": sides[1:], "either": sides, "none": []}[key]
+
+
+def clean(
+    pairs: list[tuple[bytes, bytes]],
+    *,
+    key: str = "pair",
+    form: str = "normalised",
+    judge: bool = True,
+    priority: list[float] | None = None,
+    against: list[tuple[str, str]] = (),  # type: ignore[assignment]
+    **options: int,
+) -> Cleaned:
+    """Every pair's reasons. Of the survivors that share a key the one of lowest priority stays, then the lower row."""
+    cleaned = Cleaned([reasons(*pair, **options) if judge else structure(*pair, **options) for pair in pairs])
+    forms = {"raw": lambda side: side, "normalised": normalise}.get(form, lambda side: normalise(side, form))
+    groups: dict[tuple[str, ...], list[int | None]] = {}
+    for source, target in against:
+        for mine in keys(forms(source), forms(target), key):
+            groups.setdefault(mine, [None])
     for row, (source, target) in enumerate(pairs):
-        found = reasons(source, target, **options)
-        if not found and key != "none":
-            sides = [source.decode(), target.decode()]
-            sides = sides if form == "raw" else [normalise(side) for side in sides]
-            mine = {"pair": tuple(sides), "source": sides[0], "target": sides[1]}[key]
-            if mine in first:
-                found = {"duplicate"}
-                cleaned.duplicate_of[row] = first[mine]
-            first.setdefault(mine, row)
-        cleaned.reasons.append(found)
+        if not cleaned.reasons[row]:
+            for mine in keys(forms(source.decode()), forms(target.decode()), key):
+                groups.setdefault(mine, []).append(row)
+    dropped: dict[int, list[int | None]] = {}
+    for rows in groups.values():
+        here = sorted((row for row in rows if row is not None), key=lambda row: (priority[row] if priority else 0, row))
+        best = None if None in rows else here[0]
+        for row in here if best is None else here[1:]:
+            dropped.setdefault(row, []).append(best)
+    for row, others in dropped.items():
+        known = [other for other in others if other is not None]
+        cleaned.duplicate_of[row] = min(known) if known else None
+        cleaned.reasons[row] = {"duplicate" if known else "duplicate_elsewhere"}
     return cleaned
+
+
+def structure(source: bytes, target: bytes, *, max_line_bytes: int = 16_384) -> set[str]:
+    """The reasons that hold without rules."""
+    return reasons(source, target, max_line_bytes=max_line_bytes) & {"line_too_long", "invalid_utf8"}
 
 
 def sampled(row: int, *, seed: int, fraction: float) -> bool:

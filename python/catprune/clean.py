@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
-from catprune.folder import StepFolder, finish_once
-from catprune.inputs import check_unchanged, cleaned_files, input_paths, parse_inputs, relative_input
+from catprune.folder import StepFolder, digest_manifest, finish_once, read_manifest, verify_shards
+from catprune.inputs import check_unchanged, cleaned_files, input_paths, look, parse_inputs, relative_input, remember
 from catprune.keep import share_text
 from catprune.progress import Progress, bytes_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DUPLICATES = ("pair", "source", "target", "none")
-FORMS = ("normalised", "raw")
+DUPLICATES = ("pair", "source", "target", "either", "none")
+#: What can be made equal before texts are compared, and what is by default.
+FORM = ("nfkc", "case", "white_space", "punctuation", "digits")
+NORMALISED = ("nfkc", "case", "white_space", "punctuation")
+#: The least that the pass can be held to.
+LEAST_MEMORY = 128 * 2**20
 
 #: The thresholds of the rules; a pair on a threshold is kept.
 RULES: dict[str, float | int | bool] = {
@@ -89,6 +93,90 @@ def choose_rules(
     return rules
 
 
+def parse_form(text: str) -> dict[str, bool]:
+    """Read "normalised", "raw" or a list like "nfkc,case" as the pass wants it.
+
+    Raises:
+        UsageError: anything else.
+    """
+    named = {"normalised": ",".join(NORMALISED), "raw": ""}.get(text, text)
+    chosen = [name.strip().replace("-", "_") for name in named.split(",") if name.strip()]
+    if unknown := [name for name in chosen if name not in FORM]:
+        raise UsageError(f"duplicates_form {text}: {unknown[0]} is none of normalised, raw, {', '.join(FORM)}")
+    return {name: name in chosen for name in FORM}
+
+
+def parse_prefer(prefer: Sequence[str], names: Sequence[str]) -> dict[str, Any] | str:
+    """Read inputs as they were named, or one `FILE.parquet:COLUMN`, as the pass wants them; "first" if there are none.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if isinstance(prefer, str):
+        raise UsageError(f"prefer = {prefer!r} is one name: give a list")
+    if not prefer:
+        return "first"
+    path, _, column = prefer[0].rpartition(":")
+    if len(prefer) == 1 and path.endswith(".parquet") and prefer[0] not in names:
+        return {"column": {"path": str(Path(path).absolute()), "column": column}}
+    for name in prefer:
+        if name not in names or list(prefer).count(name) > 1:
+            raise UsageError(
+                f"prefer {name}: give inputs as they are named ({', '.join(names)}), each once, "
+                "or one FILE.parquet:COLUMN"
+            )
+    return {"inputs": [list(names).index(name) for name in prefer]}
+
+
+def choose_duplicates(
+    inputs: Sequence[str],
+    duplicates: str = "pair",
+    duplicates_form: str = "normalised",
+    *,
+    prefer: Sequence[str] = (),
+    against: Sequence[str | Path] = (),
+    verify: bool = False,
+) -> tuple[dict[str, bool], dict[str, Any] | str]:
+    """The form and the preference of these options of `clean`, as the pass wants them.
+
+    Raises:
+        UsageError: options that cannot be meant, alone or together.
+    """
+    if duplicates not in DUPLICATES:
+        raise UsageError(f"duplicates = {duplicates}: give one of {', '.join(DUPLICATES)}")
+    chosen = parse_form(duplicates_form), parse_prefer(prefer, inputs)
+    if duplicates == "none" and (prefer or against or verify):
+        raise UsageError("prefer, against and verify say how duplicates are found: duplicates = none finds none")
+    if verify and against:
+        raise UsageError("verify compares the bytes of this corpus, against has fingerprints only: give one of them")
+    return chosen
+
+
+def read_against(against: Sequence[str | Path], *, key: str, form: Mapping[str, bool]) -> list[dict[str, Any]]:
+    """The folder, digest and fingerprint shards of each corpus that this one is compared with.
+
+    Raises:
+        CatpruneError: a folder that was not cleaned, or whose fingerprints are of something else.
+    """
+    found: list[dict[str, Any]] = []
+    for folder in map(Path, against):
+        manifest = read_manifest(folder, step="clean")
+        theirs = manifest["options"]["duplicates"], manifest["options"]["duplicates_form"]
+        if theirs != (key, form):
+            raise CatpruneError(
+                f"{folder} has fingerprints of another kind ({theirs[0]}, {_form_text(theirs[1])}): clean both corpora "
+                f"with the same --duplicates and --duplicates-form (here {key}, {_form_text(form)})"
+            )
+        verify_shards(folder, {**manifest, "shards": [], "duplicates": [], "files": {}})
+        shards = [str((folder / shard["file"]).absolute()) for shard in manifest["fingerprints"]]
+        found.append({"folder": folder, "digest": digest_manifest(folder), "shards": shards})
+    return found
+
+
+def _form_text(form: Mapping[str, bool]) -> str:
+    return ",".join(name for name in FORM if form[name]) or "raw"
+
+
 def default_memory() -> int:
     """Half of the machine's memory, in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
@@ -104,9 +192,14 @@ def clean(
     columns: tuple[int, int] = (1, 2),
     duplicates: str = "pair",
     duplicates_form: str = "normalised",
+    prefer: Sequence[str] = (),
+    against: Sequence[str | Path] = (),
+    verify: bool = False,
     rules: Mapping[str, float | int | bool | None] | None = None,
+    judge: bool = True,
     max_line_bytes: int = 16_384,
     memory: int | None = None,
+    tmp_dir: str | Path | None = None,
     threads: int | None = None,
     verify_inputs: bool = False,
     force: bool = False,
@@ -120,12 +213,20 @@ def clean(
         source_lang, target_lang: language codes, for the defaults of the ratio rules.
         tags: a file with a tag for every record, for example the component it comes from.
         columns: source and target column of TSV inputs, from 1.
-        duplicates: what two records share to be duplicates: "pair", "source", "target", or "none" to keep them.
-        duplicates_form: "normalised" (NFKC, lower case, white space, without punctuation) or "raw".
+        duplicates: what two records share to be duplicates: "pair", "source", "target", "either" (the source or the
+            target: also with a record that is dropped itself), or "none" to keep them.
+        duplicates_form: what is made equal first: a list of "nfkc", "case", "white_space", "punctuation" (dropped) and
+            "digits" (every digit as 0); "normalised" for all but the digits, "raw" for none.
+        prefer: of duplicates the first is kept, unless this says otherwise: inputs as they are named in `inputs`, the
+            most wished-for first; or one "FILE.parquet:COLUMN" with `row` and a number, the highest being kept.
+        against: clean folders; what they keep is dropped here (reason `duplicate_elsewhere`).
+        verify: compare what duplicates share byte for byte, not by 88 bits of its hash.
         rules: thresholds by name, in the place of those of `RULES`.
+        judge: False for no rules: nothing is measured, and dropped is only what is no pair of text, or duplicate.
         max_line_bytes: longer lines are dropped and never held whole.
-        memory: bytes for fingerprints, 16 a slot, at most three quarters of the slots used; half of the machine's
-            by default.
+        memory: bytes that the pass may use, 128 MiB at least; half of the machine's by default. Fingerprints
+            that do not fit go through partitions on disk.
+        tmp_dir: where those stand; `out` by default.
         threads: worker threads; the machine's by default. The result does not depend on it.
         verify_inputs: hash the files of finished work again, also where size, time and inode are as they were.
         force: replace other work in `out`, also work on files that changed since.
@@ -139,8 +240,13 @@ def clean(
         CatpruneError: sides of unequal length, an empty or damaged file, a folder with other work.
         OSError: a file cannot be read or written.
     """
-    if duplicates not in DUPLICATES or duplicates_form not in FORMS:
-        raise UsageError(f"duplicates are {', '.join(DUPLICATES)}; their forms {', '.join(FORMS)}")
+    form, preferred = choose_duplicates(
+        [str(name) for name in inputs], duplicates, duplicates_form, prefer=prefer, against=against, verify=verify
+    )
+    if memory is not None and memory < LEAST_MEMORY:
+        raise UsageError(f"memory = {memory}: give at least {LEAST_MEMORY} bytes (128M)")
+    if rules and not judge:
+        raise UsageError("rules and judge = False: give one of them")
     if isinstance(inputs, str | Path):
         raise UsageError(f"{inputs} is one name: give a list of inputs")
     if threads is not None and threads < 1:
@@ -149,18 +255,26 @@ def clean(
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
     folder = Path(out)
     parsed = parse_inputs(inputs, columns=columns)
-    chosen = choose_rules(rules or {}, source_lang=source_lang, target_lang=target_lang)
+    chosen = choose_rules(rules or {}, source_lang=source_lang, target_lang=target_lang) if judge else None
     for path in [path for one in parsed for path in input_paths(one)] + ([str(tags)] if tags else []):
         Path(path).stat()  # a missing file is told before a folder is made
+    others = read_against(against, key=duplicates, form=form)
+    best = preferred["column"] if isinstance(preferred, dict) and "column" in preferred else None
     reads = {
         "inputs": [relative_input(one, folder) for one in parsed],
         "tags": os.path.relpath(tags, folder) if tags else None,
+        "against": [{"folder": os.path.relpath(one["folder"], folder), "digest": one["digest"]} for one in others],
+        "prefer": {"path": os.path.relpath(best["path"], folder), "digest": _core.digest_file(best["path"])}
+        if best
+        else None,
     }
     options = {
         "source_lang": source_lang,
         "target_lang": target_lang,
         "duplicates": duplicates,
-        "duplicates_form": duplicates_form,
+        "duplicates_form": form,
+        "prefer": best["column"] if best else preferred["inputs"] if isinstance(preferred, dict) else None,
+        "verify": verify,
         "rules": chosen,
         "max_line_bytes": max_line_bytes,
     }
@@ -185,16 +299,25 @@ def clean(
                 },
                 "rules": chosen,
                 "duplicates": duplicates,
-                "duplicates_form": duplicates_form,
+                "duplicates_form": form,
+                "verify": verify,
+                "prefer": preferred,
+                "against": [shard for one in others for shard in one["shards"]],
                 "out": str(folder),
+                "tmp": str(Path(tmp_dir or folder).absolute() / "tmp" / f"clean-{step.digest}"),
                 "plan": step.digest,
                 "threads": threads or os.cpu_count() or 1,
                 "memory": memory or default_memory(),
             }
-            total = sum(Path(path).stat().st_size for one in parsed for path in input_paths(one))
+            paths = [path for one in parsed for path in input_paths(one)]
+            total = sum(Path(path).stat().st_size for path in paths)
+            before = [look(path) for path in paths]
             with Progress("clean", total=total, unit="B", quiet=quiet) as bar:
                 found = _core.clean(request, bytes_progress(bar))
-            return _to_results(found, parsed, folder)
+            results = _to_results(found, parsed, folder)
+            read = cleaned_files(folder, results)
+            remember(read, before, cache=folder / "log" / "digests.json")
+            return results
 
         manifest = finish_once(step, work)
     counts = manifest["counts"]
@@ -242,5 +365,6 @@ def _to_results(found: Any, parsed: list[dict[str, Any]], folder: Path) -> dict[
         "counts": {**found["total"], "reasons": found["reasons"], "tags": found["tags"]},
         "examples": found["examples"],
         "shards": found["shards"],
+        "fingerprints": found["fingerprints"],
         "duplicates": found["duplicates"],
     }

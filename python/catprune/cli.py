@@ -127,8 +127,18 @@ def clean(
     target_lang: Annotated[str | None, typer.Option(help="Language code of the target side.")] = None,
     tags: Annotated[Path | None, typer.Option(help="A file with one tag a record.")] = None,
     columns: Annotated[str, typer.Option(help="Source and target column of TSV, from 1.")] = "1,2",
-    duplicates: Annotated[str, typer.Option(help="What duplicates share: pair, source, target; or none.")] = "pair",
-    duplicates_form: Annotated[str, typer.Option(help="normalised or raw.")] = "normalised",
+    duplicates: Annotated[
+        str, typer.Option(help="What duplicates share: pair, source, target, either; or none.")
+    ] = "pair",
+    duplicates_form: Annotated[
+        str, typer.Option(help="normalised, raw, or some of nfkc,case,white-space,punctuation,digits.")
+    ] = "normalised",
+    prefer: Annotated[
+        list[str] | None, typer.Option(help="Keep duplicates of this input, not the first; or FILE.parquet:COLUMN.")
+    ] = None,
+    against: Annotated[list[Path] | None, typer.Option(help="Drop what this clean folder keeps; repeat it.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare duplicates byte for byte.")] = False,
+    no_rules: Annotated[bool, typer.Option("--no-rules", help="Only duplicates; nothing is measured.")] = False,
     min_words: Annotated[int | None, typer.Option(help="Fewest words of a side.  [1]")] = None,
     max_words: Annotated[int | None, typer.Option(help="Most words of a side.  [150]")] = None,
     max_characters: Annotated[int | None, typer.Option(help="Most characters of a side.  [1024]")] = None,
@@ -142,7 +152,8 @@ def clean(
         bool, typer.Option("--keep-control-characters", help="Keep sides with control characters.")
     ] = False,
     max_line_bytes: Annotated[int, typer.Option(help="Longer lines are dropped unread.")] = 16_384,
-    memory: Annotated[str | None, typer.Option(help="For fingerprints, like 4G.  [half of the machine's]")] = None,
+    memory: Annotated[str | None, typer.Option(help="Of the pass, like 4G.  [half of the machine's]")] = None,
+    tmp_dir: Annotated[Path | None, typer.Option(help="For what does not fit into memory.  [--out]")] = None,
     threads: Threads = None,
     verify_inputs: VerifyInputs = False,
     force: Force = False,
@@ -178,9 +189,14 @@ def clean(
         columns=(source_column, target_column),
         duplicates=duplicates,
         duplicates_form=duplicates_form,
-        rules=rules,
+        prefer=prefer or (),
+        against=against or (),
+        verify=verify,
+        rules={name: value for name, value in rules.items() if value is not None},
+        judge=not no_rules,
         max_line_bytes=max_line_bytes,
         memory=_memory(memory),
+        tmp_dir=tmp_dir,
         threads=threads,
         verify_inputs=verify_inputs,
         force=force,

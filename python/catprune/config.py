@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from catprune.clean import choose_rules
+from catprune.clean import LEAST_MEMORY, choose_duplicates, choose_rules
 from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import NAME, TRAINING, check_evaluation
@@ -51,6 +51,10 @@ class CleanSection(_Section):
     columns: tuple[int, int] | None = None
     duplicates: str | None = None
     duplicates_form: str | None = None
+    prefer: list[str] | None = None
+    against: list[str] | None = None
+    verify: bool | None = None
+    judge: bool | None = None
     rules: dict[str, float | int | bool] | None = None
     max_line_bytes: int | None = None
 
@@ -144,7 +148,7 @@ class RunFile(_Section):
     out: str
     seed: int = Field(default=1, ge=0, lt=2**64)
     threads: int | None = Field(default=None, ge=1)
-    memory: int | None = Field(default=None, ge=1)
+    memory: int | None = Field(default=None, ge=LEAST_MEMORY)
     clean: CleanSection
     tokenize: TokenizeSection = TokenizeSection()
     train: TrainSection | None = None
@@ -159,6 +163,9 @@ class RunFile(_Section):
         """Whatever a step would refuse later on, as far as it can be known before the first."""
         names, checkpoints = [section.name for section in self.select], self._checkpoints()
         choose_rules(self.clean.rules or {}, source_lang=self.clean.source_lang, target_lang=self.clean.target_lang)
+        duplicates = {"duplicates", "duplicates_form", "prefer", "against", "verify"}
+        given = {key: value for key, value in self.clean.given().items() if key in duplicates}
+        choose_duplicates(self.clean.inputs, **given)
         check_tokenizing(**self.tokenize.given("tokenizer"))
         check_numbers(batch_tokens=self.score.batch_tokens)
         for section in self.select:
@@ -257,7 +264,7 @@ def _resolve(values: dict[str, Any], base: Path) -> dict[str, Any]:
     if "out" in values:
         resolved["out"] = join(values["out"])
     for section, keys in {
-        "clean": ["inputs", "tags"],
+        "clean": ["inputs", "tags", "prefer", "against"],
         "tokenize": ["tokenizer"],
         "write": ["outputs"],
     }.items():

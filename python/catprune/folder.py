@@ -26,10 +26,14 @@ FORMAT = 1
 #: Where a training keeps what it needs to go on; never part of a result.
 STATE = "state.safetensors"
 #: Names of what steps make in their folders; `--force` removes nothing else.
+#: The lists of shards in a manifest; all but the first stand in folders of their names.
+COLUMN_SETS = ("shards", "duplicates", "fingerprints")
 OWN = (
     "manifest.json",
     "part-*",
     "duplicates",
+    "fingerprints",
+    "tmp",
     "tokenizer.json",
     "unigrams.safetensors",
     "metrics.jsonl",
@@ -180,14 +184,18 @@ def trace(folder: Path, manifest: Mapping[str, Any], step: str) -> Path | None:
     return None
 
 
+def _listed(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The shards that a manifest lists, of all the column sets of its folder."""
+    return [shard for key in COLUMN_SETS for shard in manifest.get(key, [])]
+
+
 def verify_shards(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Compare every file that a manifest lists with its digest; columns read as fast as the disk gives them.
 
     Raises:
         CatpruneError: a file is missing or holds other bytes.
     """
-    listed = [*manifest.get("shards", []), *manifest.get("duplicates", [])]
-    digests = {shard["file"]: shard["digest"] for shard in listed} | manifest.get("files", {})
+    digests = {shard["file"]: shard["digest"] for shard in _listed(manifest)} | manifest.get("files", {})
     for name, digest in digests.items():
         path = folder / name
         if not path.is_file() or digest_file(str(path)) != digest:
@@ -328,8 +336,9 @@ class StepFolder:
     def publish(self, **results: Any) -> dict[str, Any]:
         """Write `manifest.json` (the plan and `results`), after removing what interrupted runs left behind."""
         manifest = json.loads(to_json({**self.plan, **results}))
-        listed = {shard["file"] for key in ("shards", "duplicates") for shard in manifest.get(key, [])}
-        shards = [*self.path.glob("part-*"), *self.path.glob("duplicates/part-*")]
+        listed = {shard["file"] for shard in _listed(manifest)}
+        patterns = ["part-*", *(f"{name}/part-*" for name in COLUMN_SETS[1:])]
+        shards = [shard for pattern in patterns for shard in self.path.glob(pattern)]
         strays = [shard for shard in shards if str(shard.relative_to(self.path)) not in listed]
         for stray in [*strays, *self.path.rglob("*.tmp")]:
             if stray.is_file():

@@ -106,6 +106,22 @@ def cleaned_files(clean: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]
     return [{**file, "path": os.path.normpath(base / file["path"])} for file in files]
 
 
+def look(path: str) -> list[int]:
+    """What tells without reading that a file is as it was: size, modification time and inode."""
+    stat = Path(path).stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+def remember(files: Sequence[dict[str, Any]], before: Sequence[list[int]], *, cache: Path) -> None:
+    """Note how the files looked that a pass has just read; one that has changed meanwhile is not noted."""
+    looks = {
+        str(file["path"]): [*first, file["digest"]]
+        for file, first in zip(files, before, strict=True)
+        if look(str(file["path"])) == first
+    }
+    write_whole(cache, to_json(looks))
+
+
 def check_unchanged(files: Sequence[dict[str, Any]], *, cache: Path, verify: bool = False) -> None:
     """Fails if a file is not the one that was cleaned.
 
@@ -124,17 +140,16 @@ def check_unchanged(files: Sequence[dict[str, Any]], *, cache: Path, verify: boo
     for file in files:
         path = str(file["path"])
         try:
-            stat = Path(path).stat()
+            now = [*look(path), file["digest"]]
         except FileNotFoundError:
             raise CatpruneError(
                 f"{path} is gone since it was cleaned: restore it, or clean again with --force"
             ) from None
-        look = [stat.st_size, stat.st_mtime_ns, stat.st_ino, file["digest"]]
-        if known.get(path) != look and digest_file(path) != file["digest"]:
+        if known.get(path) != now and digest_file(path) != file["digest"]:
             raise CatpruneError(
-                f"{path} changed since it was cleaned ({file['bytes']} bytes then, {stat.st_size} now): "
+                f"{path} changed since it was cleaned ({file['bytes']} bytes then, {now[0]} now): "
                 "restore it, or clean again with --force"
             )
-        looks[path] = look
+        looks[path] = now
     if looks != known:
         write_whole(cache, to_json(looks))

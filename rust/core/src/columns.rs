@@ -15,11 +15,14 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use crate::draft::Draft;
+use crate::draft::{Draft, Temporary};
 use crate::{Error, Result};
 
 /// Rows of a batch that a reader hands out.
 pub const BATCH_ROWS: usize = 65_536;
+
+/// Rows whose encoded columns a writer holds in memory.
+const ROW_GROUP_ROWS: usize = 1 << 18;
 
 /// A published shard, as manifests list it.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize, PartialEq, Eq)]
@@ -38,28 +41,60 @@ pub fn shard_name(first: u64, end: u64) -> String {
     format!("part-{first:012}-{end:012}.parquet")
 }
 
-/// Writes one shard: the named columns in order, the first being `row`. Integers are delta-packed, floats plain,
-/// nothing is compressed (a scan is then about as fast as reading). Returns the digest of the file.
+/// Writes one shard: the named columns in order, the first being `row`. Returns the digest of the file.
 pub fn write_shard(
     path: &Path,
     columns: Vec<(String, ArrayRef)>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<String> {
-    let fields: Vec<Field> = columns
-        .iter()
-        .map(|(name, array)| Field::new(name, array.data_type().clone(), name != "row"))
-        .collect();
-    let schema = Arc::new(Schema::new(fields));
-    let arrays = columns.into_iter().map(|(_, array)| array).collect();
-    let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
-        .map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
-    let mut draft = Draft::create(path)?;
-    let mut writer =
-        ArrowWriter::try_new(&mut draft, Arc::clone(&schema), Some(properties(&schema, metadata)))
+    let fields = columns.iter().map(|(name, array)| field(name, array.data_type().clone())).collect();
+    let mut writer = ShardWriter::create(path, fields, metadata)?;
+    writer.write(columns.into_iter().map(|(_, array)| array).collect())?;
+    writer.publish_as(path)
+}
+
+/// A column of a shard; all but `row` may be null.
+pub fn field(name: &str, data_type: DataType) -> Field {
+    Field::new(name, data_type, name != "row")
+}
+
+/// A shard that is written batch by batch. Integers are delta-packed, floats plain, nothing is compressed (a scan is then
+/// about as fast as reading). Equal batches give equal bytes.
+pub struct ShardWriter {
+    path: PathBuf,
+    schema: Arc<Schema>,
+    writer: ArrowWriter<Draft>,
+}
+
+impl ShardWriter {
+    /// Begins a draft of this name.
+    pub fn create(path: &Path, fields: Vec<Field>, metadata: &BTreeMap<String, String>) -> Result<Self> {
+        let schema = Arc::new(Schema::new(fields));
+        let draft = Draft::create(path)?;
+        let writer = ArrowWriter::try_new(draft, Arc::clone(&schema), Some(properties(&schema, metadata)))
             .map_err(|error| Error::parquet(path, error))?;
-    writer.write(&batch).map_err(|error| Error::parquet(path, error))?;
-    writer.close().map_err(|error| Error::parquet(path, error))?;
-    draft.publish()
+        Ok(Self { path: path.to_owned(), schema, writer })
+    }
+
+    pub fn write(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)
+            .map_err(|error| Error::input(format!("{}: {error}", self.path.display())))?;
+        self.writer.write(&batch).map_err(|error| Error::parquet(&self.path, error))
+    }
+
+    /// Ends the file and publishes it as `path`; returns its digest.
+    pub fn publish_as(self, path: &Path) -> Result<String> {
+        self.into_draft()?.publish_as(path)
+    }
+
+    /// Ends the file for this pass to read.
+    pub fn keep(self) -> Result<Temporary> {
+        self.into_draft()?.keep()
+    }
+
+    fn into_draft(self) -> Result<Draft> {
+        self.writer.into_inner().map_err(|error| Error::parquet(&self.path, error))
+    }
 }
 
 fn properties(schema: &Schema, metadata: &BTreeMap<String, String>) -> WriterProperties {
@@ -68,7 +103,7 @@ fn properties(schema: &Schema, metadata: &BTreeMap<String, String>) -> WriterPro
         .set_compression(Compression::UNCOMPRESSED)
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_max_row_group_row_count(Some(1 << 20))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_key_value_metadata(Some(pairs));
     for field in schema.fields() {
         let column = ColumnPath::from(field.name().as_str());

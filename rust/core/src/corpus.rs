@@ -23,6 +23,17 @@ pub enum Input {
     Tsv { path: PathBuf, source_column: usize, target_column: usize },
 }
 
+impl Input {
+    /// Its files, the source's first.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let (one, other) = match self {
+            Self::Moses { source, target } => (source, Some(target)),
+            Self::Tsv { path, .. } => (path, None),
+        };
+        std::iter::once(one.as_path()).chain(other.map(PathBuf::as_path))
+    }
+}
+
 /// Which records a pass reads.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Corpus {

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
+use crossbeam_channel::{Sender, bounded};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{Error, Result};
@@ -14,7 +16,19 @@ pub struct Draft {
     path: PathBuf,
     temporary: PathBuf,
     stream: Option<BufWriter<Hashed<File>>>,
+    along: Option<Along>,
 }
+
+/// A thread that syncs a file while it is written, so that its end need not wait for all of it.
+struct Along {
+    ask: Sender<()>,
+    thread: JoinHandle<io::Result<()>>,
+    /// Bytes written since the last request.
+    unsynced: usize,
+}
+
+/// Bytes between two requests.
+const SYNC_BYTES: usize = 32 << 20;
 
 /// A finished draft that still has its temporary name, so that several files can appear together.
 pub struct Sealed {
@@ -22,6 +36,17 @@ pub struct Sealed {
     temporary: PathBuf,
     renamed: bool,
     pub digest: String,
+}
+
+/// A file of a pass's own, removed when it is dropped.
+pub struct Temporary {
+    pub path: PathBuf,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// Passes bytes on and hashes them on the way.
@@ -69,7 +94,18 @@ impl Draft {
         let temporary = temporary_name(path);
         let file = File::create(&temporary).map_err(Error::io(&temporary))?;
         let stream = Some(BufWriter::with_capacity(1 << 20, Hashed::new(file)));
-        Ok(Self { path: path.to_owned(), temporary, stream })
+        Ok(Self { path: path.to_owned(), temporary, stream, along: None })
+    }
+
+    /// Syncs from now on while it is written: for large files.
+    pub fn sync_along(&mut self) -> Result<()> {
+        let Some(stream) = &self.stream else { return Ok(()) };
+        let file = stream.get_ref().inner.try_clone().map_err(Error::io(&self.path))?;
+        let (ask, asked) = bounded(1);
+        // An error is told to one call of sync only, so this one must not be lost.
+        let thread = thread::spawn(move || asked.iter().try_for_each(|()| file.sync_data()));
+        self.along = Some(Along { ask, thread, unsynced: 0 });
+        Ok(())
     }
 
     /// Flushes and syncs the bytes; the file keeps its temporary name until `Sealed::publish`.
@@ -80,6 +116,10 @@ impl Draft {
             return Err(failed(io::Error::other("already sealed")));
         };
         let hashed = stream.into_inner().map_err(|error| failed(error.into_error()))?;
+        if let Some(Along { ask, thread, .. }) = self.along.take() {
+            drop(ask);
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))).map_err(failed)?;
+        }
         hashed.inner.sync_all().map_err(failed)?;
         let digest = hashed.digest();
         let temporary = std::mem::take(&mut self.temporary);
@@ -90,14 +130,37 @@ impl Draft {
     pub fn publish(self) -> Result<String> {
         self.seal()?.publish()
     }
+
+    /// Publishes under another name in the same folder, for files whose names tell how much they hold.
+    pub fn publish_as(mut self, path: &Path) -> Result<String> {
+        path.clone_into(&mut self.path);
+        self.publish()
+    }
+
+    /// Ends the file as it is, under a second temporary name: for what the same pass reads again.
+    pub fn keep(mut self) -> Result<Temporary> {
+        if let Some(stream) = &mut self.stream {
+            stream.flush().map_err(Error::io(&self.path))?;
+        }
+        let kept = Temporary { path: with_suffix(&self.path, ".waiting.tmp") };
+        fs::rename(&self.temporary, &kept.path).map_err(Error::io(&kept.path))?;
+        self.temporary = PathBuf::new();
+        Ok(kept)
+    }
 }
 
 impl Write for Draft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.stream {
-            Some(stream) => stream.write(bytes),
-            None => Err(io::Error::other("already sealed")),
+        let Some(stream) = &mut self.stream else { return Err(io::Error::other("already sealed")) };
+        let written = stream.write(bytes)?;
+        if let Some(along) = &mut self.along {
+            along.unsynced += written;
+            // A request that still waits covers these bytes too.
+            if along.unsynced >= SYNC_BYTES && along.ask.try_send(()).is_ok() {
+                along.unsynced = 0;
+            }
         }
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -132,8 +195,12 @@ impl Drop for Sealed {
 }
 
 fn temporary_name(path: &Path) -> PathBuf {
+    with_suffix(path, ".tmp")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
-    name.push(".tmp");
+    name.push(suffix);
     name.into()
 }
 

@@ -1,164 +1,147 @@
-//! Exact duplicates: fingerprints of a pair's key, and one table of 16-byte slots that keeps the first row of each.
+//! Exact duplicates in bounded memory: one table of fingerprints while it fits, partitions on disk beyond it, with the
+//! same verdicts.
 
-use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization;
-use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
-use xxhash_rust::xxh3::Xxh3;
+use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use crate::first_rows::{ELSEWHERE, FirstRows, slot};
+use crate::found::Merged;
+use crate::partitions::{Candidate, Layout, Partitions};
+use crate::{Result, Watch};
 
-/// What two records must share to be duplicates.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Key {
-    None,
-    Pair,
-    Source,
-    Target,
+/// The rows of a chunk that the rules let through, ascending, and what tells them apart.
+#[derive(Debug, Default)]
+pub struct Survivors {
+    pub rows: Vec<u64>,
+    /// For every part of the key.
+    pub keys: Vec<Keyed>,
 }
 
-/// Whether they must share it byte for byte.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Form {
-    Raw,
-    /// Unicode NFKC, lower case, no punctuation, runs of white space as one space and none at the ends; a side
-    /// that is nothing but punctuation keeps it.
-    Normalised,
+#[derive(Debug, Default, Clone)]
+pub struct Keyed {
+    pub fingerprints: Vec<u128>,
+    /// What the fingerprints are of, and where each ends; empty unless bytes are compared.
+    pub texts: Vec<u8>,
+    pub ends: Vec<usize>,
 }
 
-/// Makes fingerprints; keeps its buffer from one to the next.
-pub struct Fingerprints {
-    key: Key,
-    form: Form,
-    buffer: String,
+impl Keyed {
+    fn text(&self, index: usize) -> &[u8] {
+        let Some(&end) = self.ends.get(index) else { return &[] };
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.texts[start..end]
+    }
 }
 
-impl Fingerprints {
-    pub fn new(key: Key, form: Form) -> Self {
-        Self { key, form, buffer: String::new() }
+/// Finds duplicates by one key, or by each of two.
+pub struct Duplicates {
+    parts: Vec<Part>,
+    layout: Layout,
+    memory: usize,
+    /// For partitions; made when they are needed.
+    folder: PathBuf,
+}
+
+enum Part {
+    Table(FirstRows),
+    Files(Partitions),
+}
+
+impl Duplicates {
+    /// `keys` tables share `memory` bytes. Where not always the first row is kept, or bytes are compared, verdicts wait
+    /// for the end of the corpus.
+    pub fn new(keys: usize, layout: Layout, memory: usize, folder: &Path) -> Result<Self> {
+        let table = || Part::Table(FirstRows::new(memory / keys.max(1), 0));
+        let parts = (0..keys).map(|_| table()).collect();
+        let mut duplicates = Self { parts, layout, memory, folder: folder.to_owned() };
+        if !layout.is_plain() && keys > 0 {
+            duplicates.spill()?;
+        }
+        Ok(duplicates)
     }
 
-    /// xxh3-128 over the key's sides, each after its length in bytes (u64, little-endian).
-    pub fn of(&mut self, source: &str, target: &str) -> u128 {
-        let mut hash = Xxh3::new();
-        if self.key != Key::Target {
-            self.add(&mut hash, source);
-        }
-        if self.key != Key::Source {
-            self.add(&mut hash, target);
-        }
-        hash.digest128()
+    /// Whether verdicts wait for `resolve`.
+    pub fn are_deferred(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Files(_)))
     }
 
-    fn add(&mut self, hash: &mut Xxh3, side: &str) {
-        let text = match self.form {
-            Form::Raw => side,
-            Form::Normalised => {
-                normalise(side, &mut self.buffer);
-                &self.buffer
-            }
+    /// Adds the fingerprints of rows that another corpus keeps, one list for each part of the key.
+    pub fn add_elsewhere(&mut self, fingerprints: &[Vec<u128>]) -> Result<()> {
+        let keyed =
+            |fingerprints: &Vec<u128>| Keyed { fingerprints: fingerprints.clone(), ..Keyed::default() };
+        let survivors = Survivors {
+            rows: vec![ELSEWHERE; fingerprints.first().map_or(0, Vec::len)],
+            keys: fingerprints.iter().map(keyed).collect(),
         };
-        hash.update(&(text.len() as u64).to_le_bytes());
-        hash.update(text.as_bytes());
+        self.add(&survivors, |_| 0, |_, _| {})
     }
-}
 
-/// Writes the normalised form of `side` to `normal`.
-pub fn normalise(side: &str, normal: &mut String) {
-    collapse(side, normal, true);
-    if normal.is_empty() {
-        collapse(side, normal, false);
-    }
-}
-
-fn collapse(side: &str, normal: &mut String, drop_punctuation: bool) {
-    normal.clear();
-    let mut space = false;
-    let mut push = |character: char| {
-        if character.is_whitespace() {
-            space = true;
-        } else if !(drop_punctuation && is_punctuation(character)) {
-            if space && !normal.is_empty() {
-                normal.push(' ');
+    /// Adds the rows of a chunk. While the tables hold, `earlier` is told of each duplicate (its place among the
+    /// survivors, the row that is kept); later they wait for `resolve`. `priority` is lowest for the most wished-for row.
+    pub fn add(
+        &mut self,
+        survivors: &Survivors,
+        priority: impl Fn(usize) -> u32,
+        mut earlier: impl FnMut(usize, u64),
+    ) -> Result<()> {
+        let count = survivors.rows.len();
+        let has_room = |part: &mut Part| match part {
+            Part::Table(table) => table.reserve(count),
+            Part::Files(_) => true,
+        };
+        if !self.parts.iter_mut().all(has_room) {
+            self.spill()?;
+        }
+        let mut of = vec![None; if self.are_deferred() { 0 } else { count }];
+        for (part, key) in self.parts.iter_mut().zip(&survivors.keys) {
+            let rows = key.fingerprints.iter().zip(&survivors.rows);
+            match part {
+                Part::Table(table) => {
+                    let slots: Vec<_> = rows.map(|(&fingerprint, &row)| slot(fingerprint, row)).collect();
+                    table.insert(&slots, |index, held| {
+                        of[index] = of[index].into_iter().chain(held).min();
+                    });
+                }
+                Part::Files(files) => {
+                    for (index, (&fingerprint, &row)) in rows.enumerate() {
+                        let slot = slot(fingerprint, row);
+                        files.add(Candidate { slot, priority: priority(index), text: key.text(index) })?;
+                    }
+                }
             }
-            space = false;
-            normal.push(character);
         }
-    };
-    if side.is_ascii() {
-        side.chars().for_each(|character| push(character.to_ascii_lowercase()));
-    } else {
-        side.nfkc().flat_map(char::to_lowercase).for_each(push);
-    }
-}
-
-fn is_punctuation(character: char) -> bool {
-    // ASCII symbols ($+<=>^`|~) are not punctuation to Unicode.
-    if character.is_ascii() {
-        return character.is_ascii_punctuation() && !b"$+<=>^`|~".contains(&(character as u8));
-    }
-    character.general_category_group() == GeneralCategoryGroup::Punctuation
-}
-
-const ROW_BITS: u32 = 40;
-const ROW_MASK: u128 = (1 << ROW_BITS) - 1;
-
-/// Fingerprint to first row. A slot holds the upper 88 bits of a fingerprint and row + 1 in the lower 40; zero is
-/// free. Two different keys share 88 bits with odds of about n² / 2^89: 2e-7 at ten billion rows.
-pub struct FirstRows {
-    slots: Vec<u128>,
-    used: usize,
-    max_bytes: usize,
-}
-
-impl FirstRows {
-    /// `max_bytes` bounds the table, the old one included while it grows.
-    pub fn new(max_bytes: usize) -> Self {
-        Self { slots: vec![0; 1 << 12], used: 0, max_bytes }
-    }
-
-    /// The row that has this fingerprint already, or None after noting that `row` has it.
-    pub fn insert(&mut self, fingerprint: u128, row: u64) -> Result<Option<u64>> {
-        if self.used * 4 >= self.slots.len() * 3 {
-            self.grow()?;
-        }
-        let slot = find(&self.slots, fingerprint);
-        let held = self.slots[slot];
-        if held != 0 {
-            return Ok(Some((held & ROW_MASK) as u64 - 1));
-        }
-        self.slots[slot] = (fingerprint & !ROW_MASK) | (u128::from(row) + 1);
-        self.used += 1;
-        Ok(None)
-    }
-
-    fn grow(&mut self) -> Result<()> {
-        let wanted = self.slots.len() * 2;
-        let bytes = (wanted + self.slots.len()) * size_of::<u128>();
-        if bytes > self.max_bytes {
-            return Err(Error::input(format!(
-                "the fingerprints of {} distinct pairs need {} MiB, more than --memory gives: \
-                 raise it, or give --duplicates none",
-                self.used,
-                bytes >> 20
-            )));
-        }
-        let old = std::mem::replace(&mut self.slots, vec![0; wanted]);
-        for held in old.into_iter().filter(|&held| held != 0) {
-            let slot = find(&self.slots, held);
-            self.slots[slot] = held;
+        for (index, of) in of.into_iter().enumerate() {
+            if let Some(of) = of {
+                earlier(index, of);
+            }
         }
         Ok(())
     }
-}
 
-/// The slot that holds the fingerprint's upper bits, or the free one where they belong.
-fn find(slots: &[u128], fingerprint: u128) -> usize {
-    let mask = slots.len() - 1;
-    let mut slot = (fingerprint >> ROW_BITS) as usize & mask;
-    while slots[slot] != 0 && (slots[slot] ^ fingerprint) & !ROW_MASK != 0 {
-        slot = (slot + 1) & mask;
+    /// Moves the tables to partitions: what is duplicate from here on is told by `resolve`.
+    fn spill(&mut self) -> Result<()> {
+        let buffers = self.memory / 4 / self.parts.len().max(1);
+        for (number, part) in self.parts.iter_mut().enumerate() {
+            let Part::Table(table) = part else { continue };
+            let folder = self.folder.join(number.to_string());
+            // The table goes before the buffers come.
+            let table = std::mem::replace(table, FirstRows::new(0, 0));
+            let mut files = Partitions::create(&folder, self.layout, buffers)?;
+            for slot in table.held() {
+                files.add(Candidate { slot, ..Candidate::default() })?;
+            }
+            *part = Part::Files(files);
+        }
+        Ok(())
     }
-    slot
+
+    /// The duplicates whose verdicts waited.
+    pub fn resolve(self, watch: &Watch) -> Result<Merged> {
+        let mut found = Vec::new();
+        for part in self.parts {
+            if let Part::Files(files) = part {
+                found.extend(files.resolve(self.memory, watch)?);
+            }
+        }
+        Merged::of(found)
+    }
 }

@@ -1,17 +1,28 @@
 //! The streaming passes of catprune, without Python: every pass reads files, writes files, holds a bounded
 //! amount of the corpus in memory, and gives the same bytes whatever the number of threads.
 
+pub mod best_rows;
 pub mod clean;
+pub mod clean_shards;
 pub mod columns;
 pub mod corpus;
 pub mod cut;
+pub mod disk;
 pub mod draft;
 pub mod duplicates;
 pub mod error;
+pub mod examples;
+pub mod fingerprints;
+pub mod first_rows;
 pub mod foreign;
+pub mod found;
 pub mod kept;
+pub mod ledger;
 pub mod lines;
 pub mod methods;
+pub mod normal;
+pub mod outputs;
+pub mod partitions;
 pub mod progress;
 pub mod quota;
 pub mod radix;

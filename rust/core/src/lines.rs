@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use flate2::read::MultiGzDecoder;
-use memchr::memchr;
+use memchr::memchr_iter;
 
 use crate::draft::Hashed;
 use crate::{Error, Result, Watch};
@@ -13,37 +15,81 @@ use crate::{Error, Result, Watch};
 /// Lines of a chunk; a chunk is the unit that workers get, so outputs must not depend on its place.
 pub const CHUNK_LINES: usize = 4096;
 const BUFFER_BYTES: usize = 1 << 20;
+/// How much is asked of the file at once. What is read past the end of a chunk is copied to the next, so less is better
+/// than the buffers of decoders.
+const READ_BYTES: usize = 1 << 18;
+/// Buffers that wait to be filled again; more are let go.
+const SPARE_BUFFERS: usize = 64;
+const SPARE_BYTES: usize = 8 << 20;
 
-/// Consecutive lines without their ends (`\n`, and one `\r` before it).
+/// Consecutive lines as they stand in their file, ends included. Its buffers go back to the reader when it is dropped:
+/// touching fresh memory for every chunk would cost as much as reading.
 #[derive(Debug, Default)]
 pub struct Lines {
+    held: Held,
+    home: Option<Sender<Held>>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Initialised throughout; the text is `bytes[..filled]`.
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    filled: usize,
+    /// Where each line stops, its end included.
+    stops: Vec<usize>,
     too_long: Vec<usize>,
+    carriage_returns: bool,
 }
 
 impl Lines {
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.held.stops.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.held.stops.is_empty()
     }
 
-    /// Bytes of all lines.
+    /// Bytes of all lines, ends included.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.held.filled
     }
 
+    /// The line without its end (`\n`, and one `\r` before it); of a line over the limit nothing that means anything.
     pub fn line(&self, index: usize) -> &[u8] {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.bytes[start..self.ends[index]]
+        without_end(&self.held.bytes[self.start(index)..self.held.stops[index]])
+    }
+
+    /// The lines as one text, if each stands in it as `line` has it, `\n` after every one (but perhaps the last).
+    pub fn run(&self, lines: Range<usize>) -> Option<&[u8]> {
+        let whole = !self.held.carriage_returns && !lines.is_empty();
+        whole.then(|| &self.held.bytes[self.start(lines.start)..self.held.stops[lines.end - 1]])
+    }
+
+    fn start(&self, index: usize) -> usize {
+        if index == 0 { 0 } else { self.held.stops[index - 1] }
     }
 
     /// Whether the line was over the limit; its text was not kept.
     pub fn is_too_long(&self, index: usize) -> bool {
-        self.too_long.binary_search(&index).is_ok()
+        self.held.too_long.binary_search(&index).is_ok()
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        // One that long lines have swollen is let go.
+        if let Some(home) = self.home.take().filter(|_| self.held.bytes.len() <= SPARE_BYTES) {
+            // A reader that has ended, or has buffers enough, needs no more.
+            let _ = home.try_send(std::mem::take(&mut self.held));
+        }
+    }
+}
+
+fn without_end(line: &[u8]) -> &[u8] {
+    match line.strip_suffix(b"\n") {
+        Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
+        None => line,
     }
 }
 
@@ -108,9 +154,11 @@ pub struct LineReader<'w> {
     path: PathBuf,
     decoder: Decoder<'w>,
     max_line_bytes: usize,
-    buffer: Vec<u8>,
-    position: usize,
-    filled: usize,
+    /// What was read past the end of the last chunk.
+    next: Held,
+    /// Whether the front of the next line was over the limit and let go.
+    long: bool,
+    returned: (Sender<Held>, Receiver<Held>),
     /// Lines handed out so far.
     pub lines: u64,
 }
@@ -143,8 +191,15 @@ impl<'w> LineReader<'w> {
                 Decoder::Plain(Box::new(raw))
             }
         };
-        let buffer = vec![0; BUFFER_BYTES];
-        Ok(Self { path: path.to_owned(), decoder, max_line_bytes, buffer, position: 0, filled: 0, lines: 0 })
+        Ok(Self {
+            path: path.to_owned(),
+            decoder,
+            max_line_bytes,
+            next: Held::default(),
+            long: false,
+            returned: bounded(SPARE_BUFFERS),
+            lines: 0,
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -158,67 +213,102 @@ impl<'w> LineReader<'w> {
 
     /// The next `count` lines; fewer at the end, none after it.
     pub fn take(&mut self, count: usize) -> Result<Lines> {
-        let mut chunk = Lines::default();
-        while chunk.len() < count && self.line(&mut chunk)? {}
-        self.lines += chunk.len() as u64;
-        Ok(chunk)
+        let mut held = std::mem::take(&mut self.next);
+        let (mut start, mut scanned) = (0, 0);
+        while held.stops.len() < count {
+            start = self.scan(&mut held, start, scanned, count);
+            if held.stops.len() == count {
+                break;
+            }
+            // One more byte than the limit may come: the `\r` of the line's end.
+            if held.filled - start > self.max_line_bytes + 1 {
+                self.long = true;
+                held.filled = start;
+            }
+            scanned = held.filled;
+            if !self.fill(&mut held)? {
+                start = self.end_last(&mut held, start);
+                break;
+            }
+        }
+        self.keep_rest(&mut held, start);
+        self.lines += held.stops.len() as u64;
+        Ok(Lines { held, home: Some(self.returned.0.clone()) })
     }
 
-    /// Appends one line; false at the end of the file.
-    fn line(&mut self, chunk: &mut Lines) -> Result<bool> {
-        let start = chunk.bytes.len();
-        let (mut any, mut long) = (false, false);
+    /// Notes the lines that end after `scanned`, up to `count`; returns where the next one starts.
+    fn scan(&mut self, held: &mut Held, mut start: usize, scanned: usize, count: usize) -> usize {
+        let limit = self.max_line_bytes;
+        let Held { bytes, filled, stops, too_long, carriage_returns } = held;
+        for at in memchr_iter(b'\n', &bytes[scanned..*filled]) {
+            let stop = scanned + at + 1;
+            let text = without_end(&bytes[start..stop]).len();
+            *carriage_returns |= start + text + 1 < stop;
+            if std::mem::take(&mut self.long) || text > limit {
+                too_long.push(stops.len());
+            }
+            stops.push(stop);
+            start = stop;
+            if stops.len() == count {
+                break;
+            }
+        }
+        start
+    }
+
+    /// A last line without its `\n` counts.
+    fn end_last(&mut self, held: &mut Held, start: usize) -> usize {
+        let stop = held.filled;
+        let long = std::mem::take(&mut self.long) || stop - start > self.max_line_bytes;
+        if long {
+            held.too_long.push(held.stops.len());
+        }
+        if long || stop > start {
+            held.stops.push(stop);
+        }
+        stop
+    }
+
+    /// Reads once; false at the end of the file.
+    fn fill(&mut self, held: &mut Held) -> Result<bool> {
+        if held.bytes.len() < held.filled + READ_BYTES {
+            held.bytes.resize((held.filled + READ_BYTES).max(2 * held.bytes.len()), 0);
+        }
         loop {
-            if self.position == self.filled && !self.fill(chunk)? {
-                if any {
-                    long |= chunk.bytes.len() - start > self.max_line_bytes;
-                    finish_line(chunk, start, long);
+            match self.decoder.read(&mut held.bytes[held.filled..held.filled + READ_BYTES]) {
+                Ok(read) => {
+                    held.filled += read;
+                    return Ok(read > 0);
                 }
-                return Ok(any);
-            }
-            any = true;
-            let rest = &self.buffer[self.position..self.filled];
-            let end = memchr(b'\n', rest);
-            let piece = &rest[..end.unwrap_or(rest.len())];
-            // One more byte than the limit may come: the `\r` of the line's end.
-            long |= chunk.bytes.len() - start + piece.len() > self.max_line_bytes + 1;
-            if long {
-                chunk.bytes.truncate(start);
-            } else {
-                chunk.bytes.extend_from_slice(piece);
-            }
-            self.position += piece.len() + usize::from(end.is_some());
-            if end.is_some() {
-                if chunk.bytes.len() > start && chunk.bytes.ends_with(b"\r") {
-                    chunk.bytes.pop();
-                }
-                long |= chunk.bytes.len() - start > self.max_line_bytes;
-                finish_line(chunk, start, long);
-                return Ok(true);
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.explain(error, held.stops.len())),
             }
         }
     }
 
-    fn fill(&mut self, chunk: &Lines) -> Result<bool> {
-        self.position = 0;
-        self.filled = loop {
-            match self.decoder.read(&mut self.buffer) {
-                Ok(filled) => break filled,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.explain(error, chunk)),
-            }
-        };
-        Ok(self.filled > 0)
+    /// Moves what was read past `end` to the buffer of the next chunk.
+    fn keep_rest(&mut self, held: &mut Held, end: usize) {
+        let mut next = self.returned.1.try_recv().unwrap_or_default();
+        next.stops.clear();
+        next.too_long.clear();
+        next.carriage_returns = false;
+        next.filled = held.filled - end;
+        if next.bytes.len() < next.filled {
+            next.bytes.resize(next.filled, 0);
+        }
+        next.bytes[..next.filled].copy_from_slice(&held.bytes[end..held.filled]);
+        held.filled = end;
+        self.next = next;
     }
 
-    fn explain(&self, error: io::Error, chunk: &Lines) -> Error {
+    fn explain(&self, error: io::Error, lines: usize) -> Error {
         if matches!(error.get_ref(), Some(inner) if inner.is::<Stopped>()) {
             return Error::Interrupted;
         }
         if error.raw_os_error().is_some() || matches!(self.decoder, Decoder::Plain(_)) {
             return Error::Io { path: self.path.clone(), source: error };
         }
-        let (path, line) = (self.path.display(), self.lines + chunk.len() as u64);
+        let (path, line) = (self.path.display(), self.lines + lines as u64);
         Error::input(format!("{path} is truncated or damaged after line {line} ({error}): fetch it again"))
     }
 
@@ -227,17 +317,9 @@ impl<'w> LineReader<'w> {
         let raw = self.decoder.raw();
         let copied = io::copy(raw, &mut io::sink());
         let (bytes, digest) = (raw.bytes, raw.digest());
-        copied.map_err(|error| self.explain(error, &Lines::default()))?;
+        copied.map_err(|error| self.explain(error, 0))?;
         Ok(FileRead { path: self.path, bytes, digest })
     }
-}
-
-fn finish_line(chunk: &mut Lines, start: usize, long: bool) {
-    if long {
-        chunk.bytes.truncate(start);
-        chunk.too_long.push(chunk.ends.len());
-    }
-    chunk.ends.push(chunk.bytes.len());
 }
 
 fn first_bytes(file: &mut File) -> io::Result<Vec<u8>> {

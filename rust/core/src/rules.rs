@@ -1,11 +1,12 @@
 //! The rules of cleaning: what is measured of a pair, and for which reasons it is dropped.
 
 use serde::{Deserialize, Serialize};
+use simdutf8::basic::from_utf8;
 
 use crate::corpus::Record;
 
 /// Names of the reason bits, bit 0 first. Their order is part of the format: new ones go to the end.
-pub const REASONS: [&str; 15] = [
+pub const REASONS: [&str; 19] = [
     "malformed_record",
     "line_too_long",
     "invalid_utf8",
@@ -21,6 +22,10 @@ pub const REASONS: [&str; 15] = [
     "few_letters",
     "long_word",
     "duplicate",
+    "near_duplicate",
+    "excluded",
+    "duplicate_elsewhere",
+    "missing_side",
 ];
 
 const MALFORMED_RECORD: u32 = 1 << 0;
@@ -38,6 +43,7 @@ const FEW_WORDS_WITH_LETTERS: u32 = 1 << 11;
 const FEW_LETTERS: u32 = 1 << 12;
 const LONG_WORD: u32 = 1 << 13;
 pub const DUPLICATE: u32 = 1 << 14;
+pub const DUPLICATE_ELSEWHERE: u32 = 1 << 17;
 
 /// The thresholds; a pair on a threshold is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -123,20 +129,24 @@ pub struct Judged<'a> {
     pub text: Option<(&'a str, &'a str)>,
 }
 
+/// Why a record is no pair of text, or its two sides.
+pub fn judge_structure(record: Record<'_>) -> (u32, Option<(&str, &str)>) {
+    match record {
+        Record::Pair { source, target } => match (from_utf8(source), from_utf8(target)) {
+            (Ok(source), Ok(target)) => (0, Some((source, target))),
+            _ => (INVALID_UTF8, None),
+        },
+        Record::TooLong => (LINE_TOO_LONG, None),
+        Record::Malformed => (MALFORMED_RECORD, None),
+    }
+}
+
 impl Rules {
     pub fn judge<'a>(&self, record: Record<'a>) -> Judged<'a> {
-        let nothing = |reasons| Judged {
-            reasons,
-            source: Measures::default(),
-            target: Measures::default(),
-            text: None,
+        let (reasons, text) = judge_structure(record);
+        let Some((source, target)) = text else {
+            return Judged { reasons, source: Measures::default(), target: Measures::default(), text };
         };
-        let (source, target) = match record {
-            Record::Pair { source, target } => (std::str::from_utf8(source), std::str::from_utf8(target)),
-            Record::TooLong => return nothing(LINE_TOO_LONG),
-            Record::Malformed => return nothing(MALFORMED_RECORD),
-        };
-        let (Ok(source), Ok(target)) = (source, target) else { return nothing(INVALID_UTF8) };
         let (source_measures, source_control) = measure(source);
         let (target_measures, target_control) = measure(target);
         let mut reasons = 0;

@@ -13,12 +13,13 @@ use crate::corpus::{Chunk, Corpus, CorpusRead, read};
 use crate::kept::{Kept, KeptIn};
 use crate::{Error, Result, Watch};
 
-/// Text under way at most, unless a single chunk is larger; long lines must not add up.
+/// Text under way at most, where the caller does not say, unless a single chunk is larger; long lines must not add up.
 const BYTES_UNDER_WAY: usize = 256 << 20;
 
 /// How much is under way: read, and not handed on yet.
 struct Room {
     most: usize,
+    most_bytes: usize,
     inside: Mutex<Inside>,
     left: Condvar,
 }
@@ -31,14 +32,14 @@ struct Inside {
 }
 
 impl Room {
-    fn new(most: usize) -> Self {
-        Self { most, inside: Mutex::default(), left: Condvar::new() }
+    fn new(most: usize, most_bytes: usize) -> Self {
+        Self { most, most_bytes, inside: Mutex::default(), left: Condvar::new() }
     }
 
     /// Waits until a chunk may come in; false if nothing will be handed on any more.
     fn enter(&self, bytes: usize) -> bool {
         let full = |inside: &mut Inside| {
-            let crowded = inside.chunks >= self.most || inside.bytes + bytes > BYTES_UNDER_WAY;
+            let crowded = inside.chunks >= self.most || inside.bytes + bytes > self.most_bytes;
             !inside.closed && inside.chunks > 0 && crowded
         };
         let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,6 +75,19 @@ pub fn stream<T: Send>(
     threads: usize,
     watch: &Watch,
     work: impl Fn(Chunk) -> Result<T> + Sync,
+    sink: impl FnMut(T) -> Result<bool>,
+) -> Result<CorpusRead> {
+    stream_within(BYTES_UNDER_WAY, corpus, kept_in, threads, watch, work, sink)
+}
+
+/// The same with at most `bytes_under_way` of text.
+pub fn stream_within<T: Send>(
+    bytes_under_way: usize,
+    corpus: &Corpus,
+    kept_in: &KeptIn,
+    threads: usize,
+    watch: &Watch,
+    work: impl Fn(Chunk) -> Result<T> + Sync,
     mut sink: impl FnMut(T) -> Result<bool>,
 ) -> Result<CorpusRead> {
     let threads = threads.max(1);
@@ -81,7 +95,7 @@ pub fn stream<T: Send>(
     thread::scope(|scope| {
         let (chunk_in, chunk_out) = bounded::<(u64, Chunk)>(under_way);
         let (done_in, done_out) = bounded::<(u64, usize, Result<T>)>(under_way);
-        let room = Arc::new(Room::new(under_way));
+        let room = Arc::new(Room::new(under_way, bytes_under_way));
         let leaving = Leaving(Arc::clone(&room));
         let entrance = Arc::clone(&room);
         let reader = scope.spawn(move || {

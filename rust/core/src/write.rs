@@ -1,6 +1,5 @@
 //! Writing: the kept pairs as text, in corpus order, both sides or none.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,9 +8,9 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
 use crate::corpus::{Chunk, Corpus, Input, Record};
-use crate::draft::{Draft, Sealed};
 use crate::kept::KeptIn;
 use crate::lines::FileRead;
+use crate::outputs::Outputs;
 use crate::stream::stream;
 use crate::{Error, Result, Watch};
 
@@ -59,7 +58,7 @@ pub fn write(request: &WriteRequest, watch: &Watch) -> Result<Written> {
         Output::Moses { source, target } => vec![source, target],
         Output::Tsv { path } => vec![path],
     };
-    let mut drafts = paths.iter().map(|path| Draft::create(path)).collect::<Result<Vec<_>>>()?;
+    let mut outputs = Outputs::create(&paths)?;
     let mut written = Written::default();
     // Whole records only where all of them have one order of columns.
     let whole = request.corpus.inputs.iter().all(|input| matches!(input, Input::Tsv { .. }));
@@ -75,9 +74,7 @@ pub fn write(request: &WriteRequest, watch: &Watch) -> Result<Written> {
             written.unwritable += formatted.unwritable.len() as u64;
             let room = 10 - written.unwritable_rows.len();
             written.unwritable_rows.extend(formatted.unwritable.into_iter().take(room));
-            for ((draft, bytes), path) in drafts.iter_mut().zip(formatted.bytes).zip(&paths) {
-                draft.write_all(&bytes).map_err(Error::io(path))?;
-            }
+            outputs.write(formatted.bytes)?;
             Ok(true)
         },
     )?;
@@ -89,27 +86,8 @@ pub fn write(request: &WriteRequest, watch: &Watch) -> Result<Written> {
             request.expected
         )));
     }
-    written.files = publish(drafts, &paths)?;
+    written.files = outputs.publish()?;
     Ok(written)
-}
-
-/// Gives all files their names. Old files of these names go first: whenever this ends, what is there is whole
-/// and of one run, or missing.
-fn publish(drafts: Vec<Draft>, paths: &[&Path]) -> Result<Vec<FileRead>> {
-    let sealed = drafts.into_iter().map(Draft::seal).collect::<Result<Vec<Sealed>>>()?;
-    for path in paths {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(path)(error)),
-            _ => {}
-        }
-    }
-    let mut files = Vec::with_capacity(paths.len());
-    for (sealed, path) in sealed.into_iter().zip(paths) {
-        let digest = sealed.publish()?;
-        let bytes = fs::metadata(path).map_err(Error::io(path))?.len();
-        files.push(FileRead { path: (*path).to_owned(), bytes, digest });
-    }
-    Ok(files)
 }
 
 fn format(chunk: &Chunk, output: &Output, whole: bool) -> Result<Formatted> {

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use catprune_core::corpus::{Corpus, Input, Record};
 use catprune_core::draft::{Draft, digest_bytes, digest_file};
-use catprune_core::duplicates::FirstRows;
+use catprune_core::first_rows::{FirstRows, slot};
+use catprune_core::found::Merged;
 use catprune_core::kept::KeptIn;
 use catprune_core::lines::{CHUNK_LINES, LineReader};
+use catprune_core::partitions::{Candidate, Layout, Partitions};
 use catprune_core::stream::stream;
 use catprune_core::{Error, Watch};
 
@@ -40,7 +42,7 @@ fn read_lines(path: &Path, max_line_bytes: usize) -> Vec<Option<Vec<u8>>> {
 #[test]
 fn lines_cross_the_edges_of_the_buffer() {
     let path = folder("edges").join("text");
-    // Lines whose ends, and whose `\r\n`, fall before, on and after the 1 MiB edge.
+    // Lines whose ends, and whose `\r\n`, fall before, on and after the edges of reads (1 MiB).
     for shift in 0..4 {
         let first = vec![b'a'; (1 << 20) - 2 + shift];
         let mut text = first.clone();
@@ -64,20 +66,72 @@ fn long_lines_are_dropped_and_the_next_ones_are_not() {
     assert_eq!(read_lines(&path, 10), vec![None, Some(b"ok".to_vec()), Some(vec![b'y'; 10]), None]);
 }
 
+/// A fingerprint whose leading bits tell little, so that many share a run of slots, and a file of partitions.
+fn crowded(key: u64) -> u128 {
+    (u128::from(key % 7) << 100) | (u128::from(key) << 44)
+}
+
 #[test]
 fn the_first_row_stays_while_the_table_grows() {
-    let mut rows = FirstRows::new(1 << 24);
-    // Few bits of the place, so that many fingerprints share a run of slots.
-    let fingerprint = |key: u64| (u128::from(key) << 100) | (u128::from(key % 7) << 40);
-    for key in 1..20_000 {
-        assert_eq!(rows.insert(fingerprint(key), key).unwrap(), None);
+    let mut rows = FirstRows::new(1 << 24, 0);
+    for (again, last) in [(false, 20_000), (true, 20_000)] {
+        let slots: Vec<_> =
+            (1..last).map(|key| slot(crowded(key), if again { 99_999 } else { key })).collect();
+        assert!(rows.reserve(slots.len()));
+        rows.insert(&slots, |index, held| assert_eq!(held, again.then_some(index as u64 + 1)));
     }
-    for key in 1..20_000 {
-        assert_eq!(rows.insert(fingerprint(key), 99_999).unwrap(), Some(key));
+    assert_eq!(rows.held().count(), 19_999);
+    let mut small = FirstRows::new(1 << 18, 0);
+    assert!(small.reserve(6000));
+    assert!(!small.reserve(7000));
+}
+
+#[test]
+fn partitions_that_are_too_large_are_parted_again() {
+    let keys: Vec<u64> = (0..30_000).map(|row| row * row % 9001).collect();
+    let mut first = std::collections::HashMap::new();
+    let mut expected = Vec::new();
+    for (row, &key) in keys.iter().enumerate() {
+        let row = row as u64;
+        let of = *first.entry(key).or_insert(row);
+        expected.extend((of != row).then_some((row, of)));
     }
-    let mut small = FirstRows::new(1 << 17);
-    let full = (1..10_000).find_map(|key| small.insert(fingerprint(key), key).err());
-    assert!(matches!(full, Some(Error::Input(message)) if message.contains("--memory")));
+    for (memory, layout) in [
+        (0, Layout::default()),
+        (1 << 24, Layout::default()),
+        (200_000, Layout { priority: true, text: false }),
+        (300_000, Layout { priority: false, text: true }),
+    ] {
+        let folder = folder("partitions");
+        let mut partitions = Partitions::create(&folder, layout, 0).unwrap();
+        for (row, &key) in keys.iter().enumerate() {
+            let slot = slot(crowded(key), row as u64);
+            partitions.add(Candidate { slot, priority: 1, text: &key.to_le_bytes() }).unwrap();
+        }
+        let mut merged = Merged::of(partitions.resolve(memory, &Watch::default()).unwrap()).unwrap();
+        let mut found = Vec::new();
+        while let Some(duplicate) = merged.next_below(u64::MAX).unwrap() {
+            found.push(duplicate);
+        }
+        assert_eq!(found, expected);
+        drop(merged);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn keys_with_one_fingerprint_are_told_apart_by_their_bytes() {
+    let folder = folder("collisions");
+    let layout = Layout { priority: false, text: true };
+    let mut partitions = Partitions::create(&folder, layout, 0).unwrap();
+    for (row, text) in ["a", "b", "a", "c", "b"].into_iter().enumerate() {
+        let slot = slot(1 << 60, row as u64);
+        partitions.add(Candidate { slot, priority: 0, text: text.as_bytes() }).unwrap();
+    }
+    let mut merged = Merged::of(partitions.resolve(1 << 20, &Watch::default()).unwrap()).unwrap();
+    assert_eq!(merged.next_below(9).unwrap(), Some((2, 0)));
+    assert_eq!(merged.next_below(9).unwrap(), Some((4, 1)));
+    assert_eq!(merged.next_below(9).unwrap(), None);
 }
 
 fn numbered(before: &str, lines: usize) -> String {

@@ -1,0 +1,368 @@
+//! The shards of `clean/`: verdicts and measures, the fingerprints of what was kept, the duplicates; and how verdicts
+//! that had to wait come into shards that were written without them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::builder::{FixedSizeBinaryBuilder, StringDictionaryBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type, UInt32Type};
+use arrow_array::{ArrayRef, FixedSizeBinaryArray, Int64Array, UInt32Array};
+use arrow_schema::{DataType, Field};
+
+use crate::columns::{BATCH_ROWS, Shard, ShardReader, ShardWriter, field, shard_name, write_shard};
+use crate::draft::Temporary;
+use crate::fingerprints::Key;
+use crate::first_rows::ELSEWHERE;
+use crate::rules::{DUPLICATE, DUPLICATE_ELSEWHERE, MEASURES, Measures, REASONS};
+use crate::{Error, Result};
+
+/// Rows of a shard; shards restart at every input.
+pub const SHARD_ROWS: u64 = 1 << 20;
+
+/// What all shards of a corpus have in common.
+pub struct Kind {
+    pub out: PathBuf,
+    pub plan: String,
+    pub measured: bool,
+    pub tagged: bool,
+    pub key: Key,
+}
+
+impl Kind {
+    fn metadata(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("plan".to_owned(), self.plan.clone())])
+    }
+
+    fn columns(&self) -> Vec<Field> {
+        let mut fields = vec![field("row", DataType::Int64), field("reasons", DataType::UInt32)];
+        for side in ["source", "target"].into_iter().filter(|_| self.measured) {
+            fields.extend(MEASURES.map(|name| field(&format!("{side}_{name}"), DataType::UInt32)));
+        }
+        if self.tagged {
+            let strings = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+            fields.push(field("tag", strings));
+        }
+        fields
+    }
+
+    fn fingerprint_columns(&self) -> Vec<Field> {
+        let parts = self.key.parts().iter();
+        let mut fields = vec![field("row", DataType::Int64)];
+        fields.extend(parts.map(|part| field(part.name(), DataType::FixedSizeBinary(16))));
+        fields
+    }
+
+    fn verdicts(&self, first: u64) -> Result<ShardWriter> {
+        let mut metadata = self.metadata();
+        metadata.insert("reasons".to_owned(), REASONS.join(","));
+        ShardWriter::create(&self.out.join(format!("part-{first:012}")), self.columns(), &metadata)
+    }
+
+    fn fingerprints(&self, first: u64) -> Result<Option<FingerprintWriter>> {
+        if self.key == Key::None {
+            return Ok(None);
+        }
+        let path = self.out.join("fingerprints").join(format!("part-{first:012}"));
+        let writer = ShardWriter::create(&path, self.fingerprint_columns(), &self.metadata())?;
+        let parts = vec![Vec::new(); self.key.parts().len()];
+        Ok(Some(FingerprintWriter { writer, rows: Vec::new(), parts, written: 0 }))
+    }
+}
+
+/// The shards that were published.
+#[derive(Default)]
+pub struct Published {
+    pub verdicts: Vec<Shard>,
+    pub fingerprints: Vec<Shard>,
+    pub duplicates: Vec<Shard>,
+}
+
+impl Published {
+    /// Removes them.
+    pub fn discard(&self, out: &Path) -> Result<()> {
+        for shard in self.verdicts.iter().chain(&self.fingerprints).chain(&self.duplicates) {
+            let path = out.join(&shard.file);
+            std::fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
+        Ok(())
+    }
+}
+
+/// A row's verdict and measures.
+pub struct Verdict<'a> {
+    pub reasons: u32,
+    pub measures: [Measures; 2],
+    pub tag: Option<&'a str>,
+}
+
+/// A shard that is being filled.
+pub struct OpenShard<'k> {
+    kind: &'k Kind,
+    first: u64,
+    rows: u64,
+    verdicts: ShardWriter,
+    batch: Batch,
+    fingerprints: Option<FingerprintWriter>,
+    duplicates: Vec<(u64, u64)>,
+}
+
+/// Rows that are not encoded yet.
+#[derive(Default)]
+struct Batch {
+    reasons: Vec<u32>,
+    measures: [[Vec<u32>; MEASURES.len()]; 2],
+    tags: StringDictionaryBuilder<Int32Type>,
+}
+
+impl<'k> OpenShard<'k> {
+    pub fn open(kind: &'k Kind, first: u64) -> Result<Self> {
+        Ok(Self {
+            kind,
+            first,
+            rows: 0,
+            verdicts: kind.verdicts(first)?,
+            batch: Batch::default(),
+            fingerprints: kind.fingerprints(first)?,
+            duplicates: Vec::new(),
+        })
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.rows >= SHARD_ROWS
+    }
+
+    pub fn add(&mut self, verdict: &Verdict<'_>) -> Result<()> {
+        self.batch.reasons.push(verdict.reasons);
+        if self.kind.measured {
+            for (columns, measures) in self.batch.measures.iter_mut().zip(&verdict.measures) {
+                for (column, value) in columns.iter_mut().zip(measures.values()) {
+                    column.push(value);
+                }
+            }
+        }
+        if let Some(tag) = verdict.tag {
+            self.batch.tags.append_value(tag);
+        }
+        self.rows += 1;
+        if self.batch.reasons.len() == BATCH_ROWS { self.write_verdicts() } else { Ok(()) }
+    }
+
+    /// Adds the fingerprints of a row that is not known to be a duplicate, one for each part of the key.
+    pub fn add_fingerprints(&mut self, row: u64, parts: impl Iterator<Item = u128>) -> Result<()> {
+        match &mut self.fingerprints {
+            Some(writer) => writer.add(row as i64, parts.map(u128::to_be_bytes)),
+            None => Ok(()),
+        }
+    }
+
+    pub fn add_duplicate(&mut self, row: u64, of: u64) {
+        self.duplicates.push((row, of));
+    }
+
+    fn write_verdicts(&mut self) -> Result<()> {
+        let end = self.first + self.rows;
+        let reasons = std::mem::take(&mut self.batch.reasons);
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        let rows = (end - reasons.len() as u64) as i64..end as i64;
+        let mut columns: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from_iter_values(rows)), Arc::new(UInt32Array::from(reasons))];
+        if self.kind.measured {
+            let measures = self.batch.measures.iter_mut().flatten();
+            columns.extend(measures.map(|column| Arc::new(UInt32Array::from(std::mem::take(column))) as _));
+        }
+        if self.kind.tagged {
+            columns.push(Arc::new(self.batch.tags.finish()));
+        }
+        self.verdicts.write(columns)
+    }
+
+    /// Publishes the shard.
+    pub fn publish(mut self, published: &mut Published) -> Result<()> {
+        self.write_verdicts()?;
+        let (first, end) = (self.first, self.first + self.rows);
+        let shard = Ready { kind: self.kind, first, end };
+        shard.publish(self.verdicts, self.fingerprints, &self.duplicates, published)
+    }
+
+    /// Sets the shard aside until it is known which of its rows are duplicates.
+    pub fn wait(mut self) -> Result<Waiting> {
+        self.write_verdicts()?;
+        Ok(Waiting {
+            first: self.first,
+            end: self.first + self.rows,
+            verdicts: self.verdicts.keep()?,
+            fingerprints: self.fingerprints.map(FingerprintWriter::keep).transpose()?,
+            duplicates: self.duplicates,
+        })
+    }
+}
+
+/// Writes fingerprints in batches of one size, so that their bytes do not depend on how they come.
+struct FingerprintWriter {
+    writer: ShardWriter,
+    rows: Vec<i64>,
+    parts: Vec<Vec<[u8; 16]>>,
+    written: u64,
+}
+
+impl FingerprintWriter {
+    fn add(&mut self, row: i64, parts: impl Iterator<Item = [u8; 16]>) -> Result<()> {
+        self.rows.push(row);
+        for (column, fingerprint) in self.parts.iter_mut().zip(parts) {
+            column.push(fingerprint);
+        }
+        if self.rows.len() == BATCH_ROWS { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let rows = std::mem::take(&mut self.rows);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.written += rows.len() as u64;
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(rows))];
+        for part in &mut self.parts {
+            let mut builder = FixedSizeBinaryBuilder::with_capacity(part.len(), 16);
+            for value in part.drain(..) {
+                builder.append_value(value).map_err(|error| Error::input(error.to_string()))?;
+            }
+            columns.push(Arc::new(builder.finish()));
+        }
+        self.writer.write(columns)
+    }
+
+    /// The file's digest and the number of rows in it.
+    fn publish_as(mut self, path: &Path) -> Result<(String, u64)> {
+        self.flush()?;
+        Ok((self.writer.publish_as(path)?, self.written))
+    }
+
+    fn keep(mut self) -> Result<Temporary> {
+        self.flush()?;
+        self.writer.keep()
+    }
+}
+
+/// A shard that is complete.
+struct Ready<'k> {
+    kind: &'k Kind,
+    first: u64,
+    end: u64,
+}
+
+impl Ready<'_> {
+    fn publish(
+        &self,
+        verdicts: ShardWriter,
+        fingerprints: Option<FingerprintWriter>,
+        duplicates: &[(u64, u64)],
+        published: &mut Published,
+    ) -> Result<()> {
+        let Self { kind, first, end } = *self;
+        let file = shard_name(first, end);
+        let shard = |file, digest, rows| Shard { file, first, end, digest, rows };
+        if let Some(writer) = fingerprints {
+            let name = format!("fingerprints/{file}");
+            let (digest, rows) = writer.publish_as(&kind.out.join(&name))?;
+            published.fingerprints.push(shard(name, digest, rows));
+        }
+        if !duplicates.is_empty() {
+            let name = format!("duplicates/{file}");
+            let rows = duplicates.iter().map(|&(row, _)| row as i64);
+            // The other corpus has rows of its own.
+            let of = duplicates.iter().map(|&(_, of)| (of != ELSEWHERE).then_some(of as i64));
+            let columns: Vec<(String, ArrayRef)> = vec![
+                ("row".to_owned(), Arc::new(Int64Array::from_iter_values(rows))),
+                ("duplicate_of".to_owned(), Arc::new(of.collect::<Int64Array>())),
+            ];
+            let digest = write_shard(&kind.out.join(&name), columns, &kind.metadata())?;
+            published.duplicates.push(shard(name, digest, duplicates.len() as u64));
+        }
+        let digest = verdicts.publish_as(&kind.out.join(&file))?;
+        published.verdicts.push(shard(file, digest, end - first));
+        Ok(())
+    }
+}
+
+/// A shard whose duplicates are not known yet.
+pub struct Waiting {
+    pub first: u64,
+    pub end: u64,
+    verdicts: Temporary,
+    fingerprints: Option<Temporary>,
+    /// Those that were known while it was filled.
+    duplicates: Vec<(u64, u64)>,
+}
+
+/// The reason of a row that is dropped in favour of another.
+pub fn reason(of: u64) -> u32 {
+    if of == ELSEWHERE { DUPLICATE_ELSEWHERE } else { DUPLICATE }
+}
+
+impl Waiting {
+    /// Publishes the shard with the duplicates that were found among its rows; `tagged` is told their tags.
+    pub fn publish(
+        self,
+        kind: &Kind,
+        found: &[(u64, u64)],
+        published: &mut Published,
+        mut tagged: impl FnMut(&str),
+    ) -> Result<()> {
+        let mut writer = kind.verdicts(self.first)?;
+        let fields = kind.columns();
+        let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+        let (mut first, mut left) = (self.first, found);
+        for columns in ShardReader::open(&self.verdicts.path, &names)? {
+            let mut columns = columns?;
+            let mut reasons = columns[1].as_primitive::<UInt32Type>().values().to_vec();
+            let end = first + reasons.len() as u64;
+            let here = left.partition_point(|&(row, _)| row < end);
+            for &(row, of) in &left[..here] {
+                reasons[(row - first) as usize] |= reason(of);
+            }
+            if let Some(tags) =
+                columns.last().filter(|_| kind.tagged).map(|column| column.as_any_dictionary())
+            {
+                let (keys, names) = (tags.normalized_keys(), tags.values().as_string::<i32>());
+                left[..here].iter().for_each(|&(row, _)| tagged(names.value(keys[(row - first) as usize])));
+            }
+            columns[1] = Arc::new(UInt32Array::from(reasons));
+            writer.write(columns)?;
+            (first, left) = (end, &left[here..]);
+        }
+        let fingerprints = self.kept_fingerprints(kind, found)?;
+        let duplicates = [&self.duplicates, found].concat();
+        let ready = Ready { kind, first: self.first, end: self.end };
+        ready.publish(writer, fingerprints, &duplicates, published)
+    }
+
+    /// The fingerprints of the rows that are no duplicates after all.
+    fn kept_fingerprints(&self, kind: &Kind, found: &[(u64, u64)]) -> Result<Option<FingerprintWriter>> {
+        let (Some(waiting), Some(mut writer)) = (&self.fingerprints, kind.fingerprints(self.first)?) else {
+            return Ok(None);
+        };
+        let fields = kind.fingerprint_columns();
+        let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+        let mut left = found.iter().map(|&(row, _)| row as i64).peekable();
+        for columns in ShardReader::open(&waiting.path, &names)? {
+            let columns = columns?;
+            let rows = columns[0].as_primitive::<Int64Type>().values();
+            let parts: Vec<_> = columns[1..].iter().map(|column| column.as_fixed_size_binary()).collect();
+            for (index, &row) in rows.iter().enumerate() {
+                if left.next_if_eq(&row).is_none() {
+                    let bytes = |part: &&FixedSizeBinaryArray| {
+                        let mut bytes = [0; 16];
+                        bytes.copy_from_slice(part.value(index));
+                        bytes
+                    };
+                    writer.add(row, parts.iter().map(bytes))?;
+                }
+            }
+        }
+        Ok(Some(writer))
+    }
+}

@@ -1,0 +1,119 @@
+//! Examples of dropped pairs: of each reason the few rows whose hashes are lowest, so that they come from all over the
+//! corpus and are the same at every run.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::corpus::{Chunk, Record};
+use crate::rules::REASONS;
+
+/// Examples kept of each reason, and how much of a side they show.
+const EXAMPLES: usize = 3;
+const EXAMPLE_CHARACTERS: usize = 200;
+/// Survivors whose text is held in case that they turn out to be duplicates: enough unless fewer than about one in
+/// fifty does.
+const CANDIDATES: usize = 256;
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Example {
+    pub row: u64,
+    pub source: String,
+    pub target: String,
+}
+
+#[derive(Default)]
+pub struct Examples {
+    reasons: BTreeMap<&'static str, Vec<Example>>,
+    /// Survivors by hash.
+    candidates: BTreeMap<u64, Example>,
+}
+
+impl Examples {
+    /// Offers a dropped row; `example` is made only if it is among the lowest.
+    pub fn offer(&mut self, reasons: u32, row: u64, example: impl Fn() -> Example) {
+        for reason in names(reasons) {
+            let held = self.reasons.entry(reason).or_default();
+            let place = held.partition_point(|example| order(example.row) < order(row));
+            if place < EXAMPLES {
+                held.insert(place, example());
+                held.truncate(EXAMPLES);
+            }
+        }
+    }
+
+    /// Offers a row that may turn out to be a duplicate.
+    pub fn offer_candidate(&mut self, row: u64, example: impl Fn() -> Example) {
+        let order = order(row);
+        if self.candidates.len() == CANDIDATES
+            && self.candidates.last_key_value().is_some_and(|(&highest, _)| highest < order)
+        {
+            return;
+        }
+        self.candidates.insert(order, example());
+        if self.candidates.len() > CANDIDATES {
+            self.candidates.pop_last();
+        }
+    }
+
+    /// Offers a row that has turned out to be one; its text may be wanting.
+    pub fn offer_found(&mut self, reasons: u32, row: u64) {
+        let wanting = || Example { row, source: String::new(), target: String::new() };
+        let text = self.candidates.get(&order(row)).cloned();
+        self.offer(reasons, row, || text.clone().unwrap_or_else(wanting));
+    }
+
+    /// The rows, ascending, of examples whose text was not held.
+    pub fn wanting(&self, reason: &str) -> Vec<u64> {
+        let held = self.reasons.get(reason).map_or(&[][..], Vec::as_slice);
+        let wanting = held.iter().filter(|example| !self.candidates.contains_key(&order(example.row)));
+        let mut rows: Vec<u64> = wanting.map(|example| example.row).collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    /// Gives an example its text.
+    pub fn complete(&mut self, reason: &str, row: u64, source: &str, target: &str) {
+        for example in self.reasons.get_mut(reason).into_iter().flatten() {
+            if example.row == row {
+                *example = shorten(row, source.as_bytes(), target.as_bytes());
+            }
+        }
+    }
+
+    pub fn into_reasons(self) -> BTreeMap<&'static str, Vec<Example>> {
+        self.reasons
+    }
+}
+
+/// The names of the reasons in a mask.
+pub fn names(reasons: u32) -> impl Iterator<Item = &'static str> {
+    REASONS.into_iter().enumerate().filter(move |(bit, _)| reasons >> bit & 1 == 1).map(|(_, name)| name)
+}
+
+fn order(row: u64) -> u64 {
+    xxh3_64(&row.to_le_bytes())
+}
+
+/// A record without two sides is shown as it stands, as far as it was held.
+pub fn example(chunk: &Chunk, index: usize) -> Example {
+    let row = chunk.first + index as u64;
+    match chunk.record(index) {
+        Record::Pair { source, target } => shorten(row, source, target),
+        Record::Malformed => shorten(row, chunk.whole(index).unwrap_or_default(), b""),
+        Record::TooLong => shorten(row, b"", b""),
+    }
+}
+
+fn shorten(row: u64, source: &[u8], target: &[u8]) -> Example {
+    let shown = |side: &[u8]| {
+        let text = String::from_utf8_lossy(side);
+        let mut shown: String = text.chars().take(EXAMPLE_CHARACTERS).collect();
+        if shown.len() < text.len() {
+            shown.push('…');
+        }
+        shown
+    };
+    Example { row, source: shown(source), target: shown(target) }
+}

@@ -1,0 +1,99 @@
+//! One table of 16-byte slots that keeps the first row of each fingerprint.
+
+/// A fingerprint's upper 88 bits and, below them, row + 1: 0 is nobody's. Two different keys share 88 bits with odds of
+/// about n² / 2^89: 2e-7 at ten billion rows.
+pub type Slot = u128;
+
+const ROW_BITS: u32 = 40;
+const ROW_MASK: u128 = (1 << ROW_BITS) - 1;
+/// The row of a fingerprint that another corpus brought; no corpus has so many.
+pub const ELSEWHERE: u64 = (1 << ROW_BITS) - 2;
+const SMALLEST_BITS: u32 = 12;
+/// How many slots are fetched before the first of them is used: a probe then seldom waits for memory.
+const AHEAD: usize = 16;
+
+pub fn slot(fingerprint: u128, row: u64) -> Slot {
+    (fingerprint & !ROW_MASK) | (u128::from(row) + 1)
+}
+
+pub fn row(slot: Slot) -> u64 {
+    (slot & ROW_MASK) as u64 - 1
+}
+
+/// Whether two slots are of one fingerprint.
+pub fn same(one: Slot, other: Slot) -> bool {
+    (one ^ other) & !ROW_MASK == 0
+}
+
+pub struct FirstRows {
+    slots: Vec<Slot>,
+    bits: u32,
+    /// Leading bits that all fingerprints here share.
+    shared: u32,
+    used: usize,
+    max_bytes: usize,
+}
+
+impl FirstRows {
+    /// `max_bytes` bounds the table, the old one included while it grows; `shared` leading bits tell nothing apart.
+    pub fn new(max_bytes: usize, shared: u32) -> Self {
+        Self { slots: vec![0; 1 << SMALLEST_BITS], bits: SMALLEST_BITS, shared, used: 0, max_bytes }
+    }
+
+    /// Makes room for `more` fingerprints; false if that is more than the bound.
+    pub fn reserve(&mut self, more: usize) -> bool {
+        while (self.used + more) * 4 > self.slots.len() * 3 {
+            if 3 * self.slots.len() * size_of::<Slot>() > self.max_bytes {
+                return false;
+            }
+            self.grow();
+        }
+        true
+    }
+
+    /// Adds slots, for which there is room, and tells of each the row that had its fingerprint before.
+    pub fn insert(&mut self, new: &[Slot], mut earlier: impl FnMut(usize, Option<u64>)) {
+        for (window, slots) in new.chunks(AHEAD).enumerate() {
+            let fetched = slots.iter().fold(0, |all, &slot| all ^ self.slots[self.place(slot)]);
+            std::hint::black_box(fetched);
+            for (index, &slot) in slots.iter().enumerate() {
+                let at = self.find(slot);
+                let held = self.slots[at];
+                if held == 0 {
+                    self.slots[at] = slot;
+                    self.used += 1;
+                }
+                earlier(window * AHEAD + index, (held != 0).then(|| row(held)));
+            }
+        }
+    }
+
+    /// All slots in use, those of fingerprints with equal leading bits beside each other.
+    pub fn held(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.slots.iter().copied().filter(|&slot| slot != 0)
+    }
+
+    fn grow(&mut self) {
+        self.bits += 1;
+        let old = std::mem::replace(&mut self.slots, vec![0; 1 << self.bits]);
+        // Slots stand in the order of their leading bits, so this writes from front to back.
+        for slot in old.into_iter().filter(|&slot| slot != 0) {
+            let at = self.find(slot);
+            self.slots[at] = slot;
+        }
+    }
+
+    fn place(&self, slot: Slot) -> usize {
+        ((slot << self.shared) >> (u128::BITS - self.bits)) as usize
+    }
+
+    /// Where the fingerprint stands, or the free slot where it belongs.
+    fn find(&self, slot: Slot) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut at = self.place(slot);
+        while self.slots[at] != 0 && !same(self.slots[at], slot) {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+}

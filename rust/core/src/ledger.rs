@@ -1,0 +1,335 @@
+//! What cleaning keeps from chunk to chunk: the fingerprints, the shard that is being filled, those whose duplicates
+//! are not known yet, the counts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+
+use crate::clean::{CleanRequest, Cleaned, Prefer, Tally, Verdicts};
+use crate::clean_shards::{Kind, OpenShard, Published, Verdict, Waiting, reason};
+use crate::columns::ShardReader;
+use crate::corpus::{CorpusRead, Input};
+use crate::disk;
+use crate::duplicates::Duplicates;
+use crate::examples::{Examples, example, names};
+use crate::fingerprints::Key;
+use crate::foreign::Foreign;
+use crate::partitions::Layout;
+use crate::radix::order;
+use crate::rules::{DUPLICATE, Measures, REASONS};
+use crate::write::{ReadPairsRequest, read_pairs};
+use crate::{Error, Result, Watch};
+
+/// The disk that is needed is estimated from the corpus's first rows.
+const ESTIMATE_ROWS: u64 = 1 << 18;
+/// What the pass needs beside the table of fingerprints: buffers of the shards that are written.
+const FIXED_BYTES: usize = 40 << 20;
+
+pub struct Ledger<'a> {
+    request: &'a CleanRequest,
+    kind: &'a Kind,
+    watch: &'a Watch,
+    /// None once resolved.
+    duplicates: Option<Duplicates>,
+    best: Option<Foreign>,
+    shard: Option<OpenShard<'a>>,
+    input: usize,
+    waiting: Vec<(usize, Waiting)>,
+    published: Published,
+    estimated: bool,
+    examples: Examples,
+    cleaned: Cleaned,
+}
+
+impl<'a> Ledger<'a> {
+    /// What the shards that a request asks for have in common.
+    pub fn kind(request: &CleanRequest) -> Kind {
+        Kind {
+            out: request.out.clone(),
+            plan: request.plan.clone(),
+            measured: request.rules.is_some(),
+            tagged: request.corpus.tags.is_some(),
+            key: request.duplicates,
+        }
+    }
+
+    pub fn new(request: &'a CleanRequest, kind: &'a Kind, watch: &'a Watch) -> Result<Self> {
+        let cleaned = Cleaned {
+            read: CorpusRead::default(),
+            total: Tally::default(),
+            inputs: vec![Tally::default(); request.corpus.inputs.len()],
+            tags: BTreeMap::new(),
+            reasons: REASONS.into_iter().map(|reason| (reason, 0)).collect(),
+            examples: BTreeMap::new(),
+            shards: Vec::new(),
+            fingerprints: Vec::new(),
+            duplicates: Vec::new(),
+        };
+        let layout = Layout { priority: !matches!(request.prefer, Prefer::First), text: request.verify };
+        let keys = request.duplicates.parts().len();
+        let memory = (request.memory - request.memory / 8).saturating_sub(FIXED_BYTES);
+        let mut duplicates = Duplicates::new(keys, layout, memory, &request.tmp)?;
+        for path in &request.against {
+            add_elsewhere(&mut duplicates, path, request.duplicates, watch)?;
+        }
+        let best = match &request.prefer {
+            Prefer::Column { path, column } => Some(Foreign::open(path, column)?),
+            Prefer::First | Prefer::Inputs(_) => None,
+        };
+        Ok(Self {
+            request,
+            kind,
+            watch,
+            duplicates: Some(duplicates),
+            best,
+            shard: None,
+            input: 0,
+            waiting: Vec::new(),
+            published: Published::default(),
+            estimated: false,
+            examples: Examples::default(),
+            cleaned,
+        })
+    }
+
+    pub fn add(&mut self, mut verdicts: Verdicts) -> Result<()> {
+        self.estimate(verdicts.chunk.first)?;
+        let input = verdicts.chunk.input;
+        if input != self.input || self.shard.as_ref().is_some_and(OpenShard::is_full) {
+            self.close_shard()?;
+            self.input = input;
+        }
+        let mut shard = match self.shard.take() {
+            Some(shard) => shard,
+            None => OpenShard::open(self.kind, verdicts.chunk.first)?,
+        };
+        self.drop_duplicates(&mut verdicts, &mut shard)?;
+        self.count(&verdicts, &mut shard)?;
+        self.shard = Some(shard);
+        Ok(())
+    }
+
+    fn drop_duplicates(&mut self, verdicts: &mut Verdicts, shard: &mut OpenShard<'_>) -> Result<()> {
+        let Verdicts { chunk, reasons, survivors, .. } = verdicts;
+        let priorities = self.priorities(chunk.input, &survivors.rows)?;
+        let Some(duplicates) = &mut self.duplicates else { return Ok(()) };
+        let priority = |index: usize| priorities.get(index).copied().unwrap_or(0);
+        duplicates.add(survivors, priority, |index, of| {
+            let row = survivors.rows[index];
+            reasons[(row - chunk.first) as usize] = reason(of);
+            shard.add_duplicate(row, of);
+        })?;
+        let deferred = duplicates.are_deferred();
+        for (index, &row) in survivors.rows.iter().enumerate() {
+            let place = (row - chunk.first) as usize;
+            if reasons[place] == 0 {
+                shard.add_fingerprints(row, survivors.keys.iter().map(|key| key.fingerprints[index]))?;
+                if deferred {
+                    self.examples.offer_candidate(row, || example(chunk, place));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How much each of these rows is wished for, the most being 1 (0 is another corpus's); empty where the first is kept.
+    fn priorities(&mut self, input: usize, rows: &[u64]) -> Result<Vec<u32>> {
+        if let Some(best) = &mut self.best {
+            let worst_first = |value: f32| if value.is_nan() { u32::MAX } else { (!order(value)).max(1) };
+            return Ok(best.join(rows)?.into_iter().map(worst_first).collect());
+        }
+        Ok(match &self.request.prefer {
+            Prefer::Inputs(inputs) => {
+                let place = inputs.iter().position(|&one| one == input).unwrap_or(inputs.len());
+                vec![place as u32 + 1; rows.len()]
+            }
+            Prefer::First | Prefer::Column { .. } => Vec::new(),
+        })
+    }
+
+    fn count(&mut self, verdicts: &Verdicts, shard: &mut OpenShard<'_>) -> Result<()> {
+        let chunk = &verdicts.chunk;
+        let cleaned = &mut self.cleaned;
+        for (index, &reasons) in verdicts.reasons.iter().enumerate() {
+            let row = chunk.first + index as u64;
+            let kept = u64::from(reasons == 0);
+            for tally in [&mut cleaned.total, &mut cleaned.inputs[chunk.input]] {
+                tally.rows += 1;
+                tally.kept += kept;
+            }
+            let tag = match &chunk.tags {
+                Some(tags) => Some(tag(self.request, tags.line(index), row)?),
+                None => None,
+            };
+            if let Some(tag) = tag {
+                if !cleaned.tags.contains_key(tag) {
+                    cleaned.tags.insert(tag.to_owned(), Tally::default());
+                }
+                if let Some(tally) = cleaned.tags.get_mut(tag) {
+                    tally.rows += 1;
+                    tally.kept += kept;
+                }
+            }
+            let measures = verdicts.measures.get(index).copied().unwrap_or([Measures::default(); 2]);
+            shard.add(&Verdict { reasons, measures, tag })?;
+            if reasons != 0 {
+                names(reasons).for_each(|reason| *cleaned.reasons.entry(reason).or_default() += 1);
+                self.examples.offer(reasons, row, || example(chunk, index));
+            }
+        }
+        Ok(())
+    }
+
+    fn close_shard(&mut self) -> Result<()> {
+        let Some(shard) = self.shard.take() else { return Ok(()) };
+        if self.duplicates.as_ref().is_some_and(Duplicates::are_deferred) {
+            self.waiting.push((self.input, shard.wait()?));
+            return Ok(());
+        }
+        shard.publish(&mut self.published)
+    }
+
+    /// Refuses, before much is written, a corpus whose columns and fingerprints the disk has no room for.
+    fn estimate(&mut self, rows: u64) -> Result<()> {
+        if self.estimated || rows < ESTIMATE_ROWS {
+            return Ok(());
+        }
+        self.estimated = true;
+        let total = total_bytes(self.request)?;
+        let read = self.watch.done().0.clamp(1, total.max(1));
+        let all = (u128::from(rows) * u128::from(total) / u128::from(read)) as u64;
+        let need = Need::of(self.request, all, total);
+        disk::require(&self.request.out, need.columns, "the columns of this corpus")?;
+        if need.partitions > 0 {
+            let parent = self.request.tmp.parent().unwrap_or(Path::new("."));
+            disk::require(parent, need.partitions, "the fingerprints of this corpus")?;
+        }
+        Ok(())
+    }
+
+    /// Publishes what is left, after the verdicts that had to wait.
+    pub fn finish(&mut self, read: CorpusRead) -> Result<()> {
+        self.close_shard()?;
+        if let Some(best) = &mut self.best {
+            best.finish(self.cleaned.total.rows)?;
+        }
+        self.cleaned.read = read;
+        let Some(duplicates) = self.duplicates.take().filter(|_| !self.waiting.is_empty()) else {
+            return Ok(());
+        };
+        let mut merged = duplicates.resolve(self.watch)?;
+        for (input, waiting) in std::mem::take(&mut self.waiting) {
+            self.watch.check()?;
+            let mut found = Vec::new();
+            while let Some(duplicate) = merged.next_below(waiting.end)? {
+                found.push(duplicate);
+            }
+            self.uncount(input, &found);
+            let tags = &mut self.cleaned.tags;
+            let uncount_tag = |tag: &str| {
+                if let Some(tally) = tags.get_mut(tag) {
+                    tally.kept -= 1;
+                }
+            };
+            waiting.publish(self.kind, &found, &mut self.published, uncount_tag)?;
+        }
+        self.complete_examples()
+    }
+
+    /// Rows that were counted as kept are duplicates.
+    fn uncount(&mut self, input: usize, found: &[(u64, u64)]) {
+        let cleaned = &mut self.cleaned;
+        cleaned.total.kept -= found.len() as u64;
+        cleaned.inputs[input].kept -= found.len() as u64;
+        for &(row, of) in found {
+            names(reason(of)).for_each(|reason| *cleaned.reasons.entry(reason).or_default() += 1);
+            self.examples.offer_found(reason(of), row);
+        }
+    }
+
+    /// Reads the text of the examples that were not held while it passed.
+    fn complete_examples(&mut self) -> Result<()> {
+        for reason in names(DUPLICATE | reason(crate::first_rows::ELSEWHERE)) {
+            let rows = self.examples.wanting(reason);
+            let request = ReadPairsRequest { corpus: self.request.corpus.clone(), rows };
+            let pairs = read_pairs(&request, self.watch)?;
+            for (&row, (source, target)) in request.rows.iter().zip(&pairs) {
+                self.examples.complete(reason, row, source, target);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the shards.
+    pub fn discard(&self) -> Result<()> {
+        self.published.discard(&self.request.out)
+    }
+
+    pub fn into_cleaned(self) -> Cleaned {
+        Cleaned {
+            examples: self.examples.into_reasons(),
+            shards: self.published.verdicts,
+            fingerprints: self.published.fingerprints,
+            duplicates: self.published.duplicates,
+            ..self.cleaned
+        }
+    }
+}
+
+/// Bytes of disk that a corpus needs.
+struct Need {
+    columns: u64,
+    partitions: u64,
+}
+
+impl Need {
+    /// Bytes a row as they are measured (docs/architecture.md), rounded up.
+    fn of(request: &CleanRequest, rows: u64, text: u64) -> Self {
+        let keys = request.duplicates.parts().len() as u64;
+        let columns = if request.rules.is_some() { 20 } else { 2 } + 20 * keys;
+        let always = request.verify || !matches!(request.prefer, Prefer::First);
+        let waits = keys > 0 && (always || rows * 16 * keys * 2 > request.memory as u64);
+        // What waits is written twice; a partition's record is a slot, and a duplicate's is as long.
+        let partitions = rows * keys * 36 + if request.verify { text } else { 0 };
+        Self {
+            columns: rows * columns * if waits { 2 } else { 1 },
+            partitions: if waits { partitions } else { 0 },
+        }
+    }
+}
+
+/// Bytes of all files of the corpus, as they are on disk.
+fn total_bytes(request: &CleanRequest) -> Result<u64> {
+    let mut total = 0;
+    for path in request.corpus.inputs.iter().flat_map(Input::paths).chain(request.corpus.tags.as_deref()) {
+        total += std::fs::metadata(path).map_err(Error::io(path))?.len();
+    }
+    Ok(total)
+}
+
+/// Reads the fingerprints that another corpus keeps.
+fn add_elsewhere(duplicates: &mut Duplicates, path: &Path, key: Key, watch: &Watch) -> Result<()> {
+    let names: Vec<&str> = key.parts().iter().map(|part| part.name()).collect();
+    let wrong = || Error::input(format!("{}: not a shard of fingerprints", path.display()));
+    for columns in ShardReader::open(path, &names)? {
+        watch.check()?;
+        let mut parts = Vec::with_capacity(names.len());
+        for column in columns? {
+            let column = column.as_fixed_size_binary_opt().filter(|column| column.null_count() == 0);
+            let values = column.ok_or_else(wrong)?.iter().flatten();
+            let numbers = values.map(|value| value.try_into().map(u128::from_be_bytes));
+            parts.push(numbers.collect::<std::result::Result<Vec<_>, _>>().map_err(|_| wrong())?);
+        }
+        duplicates.add_elsewhere(&parts)?;
+    }
+    Ok(())
+}
+
+fn tag<'t>(request: &CleanRequest, line: &'t [u8], row: u64) -> Result<&'t str> {
+    std::str::from_utf8(line).map_err(|_| {
+        let path = request.corpus.tags.as_deref().unwrap_or(Path::new("tags")).display();
+        Error::input(format!("{path}, line {}: the tag is not valid UTF-8", row + 1))
+    })
+}
