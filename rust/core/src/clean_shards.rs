@@ -325,7 +325,7 @@ impl Waiting {
                 reasons[(row - first) as usize] |= reason(of);
             }
             if let Some(tags) =
-                columns.last().filter(|_| kind.tagged).map(|column| column.as_any_dictionary())
+                columns.last().filter(|_| kind.tagged).map(AsArray::as_any_dictionary)
             {
                 let (keys, names) = (tags.normalized_keys(), tags.values().as_string::<i32>());
                 left[..here].iter().for_each(|&(row, _)| tagged(names.value(keys[(row - first) as usize])));
@@ -351,7 +351,7 @@ impl Waiting {
         for columns in ShardReader::open(&waiting.path, &names)? {
             let columns = columns?;
             let rows = columns[0].as_primitive::<Int64Type>().values();
-            let parts: Vec<_> = columns[1..].iter().map(|column| column.as_fixed_size_binary()).collect();
+            let parts: Vec<_> = columns[1..].iter().map(AsArray::as_fixed_size_binary).collect();
             for (index, &row) in rows.iter().enumerate() {
                 if left.next_if_eq(&row).is_none() {
                     let bytes = |part: &&FixedSizeBinaryArray| {

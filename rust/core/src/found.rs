@@ -74,7 +74,7 @@ impl Found {
     pub fn merge(parts: Vec<Self>, path: &Path, watch: &Watch) -> Result<Option<Self>> {
         let mut writer = FoundWriter::create(path)?;
         let mut merged = Merged::of(parts)?;
-        while let Some((row, of)) = merged.next()? {
+        while let Some((row, of)) = merged.next_below(u64::MAX)? {
             if writer.count.is_multiple_of(1 << 16) {
                 watch.check()?;
             }
@@ -111,10 +111,6 @@ impl Merged {
             self.heap.push(Reverse((row, of, number)));
         }
         Ok(())
-    }
-
-    pub fn next(&mut self) -> Result<Option<(u64, u64)>> {
-        self.next_below(u64::MAX)
     }
 
     /// The next duplicate, if its row lies below `end`.
