@@ -22,12 +22,13 @@ from catprune.clean import choose_rules
 from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import NAME, TRAINING, check_evaluation
+from catprune.inputs import FORMATS, check_fields
 from catprune.keep import is_token_budget, parse_keep
 from catprune.methods import find_method
 from catprune.recipe import check_numbers, find_size, plan_marks
 from catprune.select import DEFAULTS, check_options
 from catprune.tokenize import check_tokenizing
-from catprune.write import describe_output
+from catprune.write import describe_output, output_paths
 
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
@@ -49,10 +50,16 @@ class CleanSection(_Section):
     target_lang: str | None = None
     tags: str | None = None
     columns: tuple[int, int] | None = None
+    fields: tuple[str, str] | None = None
+    format: str | None = None
     duplicates: str | None = None
     duplicates_form: str | None = None
     rules: dict[str, float | int | bool] | None = None
     max_line_bytes: int | None = None
+
+    def reading(self) -> dict[str, Any]:
+        """How the inputs are read: what `parse_inputs` takes besides the languages."""
+        return {"columns": self.columns, "fields": self.fields, "format": self.format}
 
 
 class TokenizeSection(_Section):
@@ -114,6 +121,9 @@ class WriteSection(_Section):
 
     outputs: list[str]
     selection: str | None = None
+    fields: tuple[str, str] | None = None
+    tags: str | None = None
+    dropped: list[str] | None = None
 
 
 class TestSection(_Section):
@@ -158,6 +168,10 @@ class RunFile(_Section):
     def _check(self) -> RunFile:
         """Whatever a step would refuse later on, as far as it can be known before the first."""
         names, checkpoints = [section.name for section in self.select], self._checkpoints()
+        if self.clean.fields:
+            check_fields(self.clean.fields)
+        if self.clean.format not in (None, *FORMATS):
+            raise ValueError(f"clean.format = {self.clean.format}: give {', '.join(FORMATS)}")
         choose_rules(self.clean.rules or {}, source_lang=self.clean.source_lang, target_lang=self.clean.target_lang)
         check_tokenizing(**self.tokenize.given("tokenizer"))
         check_numbers(batch_tokens=self.score.batch_tokens)
@@ -168,7 +182,7 @@ class RunFile(_Section):
                 raise ValueError(f"{section.name}: tokens_of = {section.tokens_of} is not a selection above it")
             self._check_selection(section, checkpoints)
         if self.write:
-            describe_output([Path(path) for path in self.write.outputs])
+            self._check_outputs(self.write)
             if self.write.selection is not None and self.write.selection not in names:
                 raise ValueError(f"write: selection = {self.write.selection} is not among {', '.join(names)}")
         for preset in filter(None, (one.preset for one in (self.train, self.evaluate) if one)):
@@ -178,6 +192,13 @@ class RunFile(_Section):
         if self.evaluate:
             self._check_evaluation(self.evaluate, names)
         return self
+
+    def _check_outputs(self, section: WriteSection) -> None:
+        for outputs in filter(None, (section.outputs, section.dropped)):
+            describe_output([Path(path) for path in outputs], section.fields or ("source", "target"))
+        output_paths(section.outputs, **section.given("outputs", "selection", "fields"))
+        if section.tags is not None and self.clean.tags is None:
+            raise ValueError("write: tags need the tags of [clean]")
 
     def _checkpoints(self) -> list[str]:
         """The names of the checkpoints that the warm-up model will leave."""
@@ -259,7 +280,7 @@ def _resolve(values: dict[str, Any], base: Path) -> dict[str, Any]:
     for section, keys in {
         "clean": ["inputs", "tags"],
         "tokenize": ["tokenizer"],
-        "write": ["outputs"],
+        "write": ["outputs", "tags", "dropped"],
     }.items():
         if isinstance(given := values.get(section), dict):
             joined: dict[str, Any] = {**given}

@@ -326,7 +326,7 @@ fn example(chunk: &Chunk, index: usize) -> Example {
     let (source, target) = match chunk.record(index) {
         Record::Pair { source, target } => (shown(source), shown(target)),
         Record::Malformed => (shown(chunk.whole(index).unwrap_or_default()), String::new()),
-        Record::TooLong => (String::new(), String::new()),
+        Record::TooLong | Record::MissingSide => (String::new(), String::new()),
     };
     Example { row: chunk.first + index as u64, source, target }
 }

@@ -2,16 +2,22 @@
 //! amount of the corpus in memory, and gives the same bytes whatever the number of threads.
 
 pub mod clean;
+pub mod codec;
 pub mod columns;
 pub mod corpus;
 pub mod cut;
 pub mod draft;
 pub mod duplicates;
+pub mod encoding;
 pub mod error;
+pub mod fields;
 pub mod foreign;
+pub mod format;
+pub mod json;
 pub mod kept;
 pub mod lines;
 pub mod methods;
+pub mod pairs;
 pub mod progress;
 pub mod quota;
 pub mod radix;
@@ -21,6 +27,8 @@ pub mod select;
 pub mod selection;
 pub mod shards;
 pub mod stream;
+pub mod table;
+pub mod tmx;
 pub mod tokenize;
 pub mod watch;
 pub mod write;

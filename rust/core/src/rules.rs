@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::corpus::Record;
 
 /// Names of the reason bits, bit 0 first. Their order is part of the format: new ones go to the end.
-pub const REASONS: [&str; 15] = [
+pub const REASONS: [&str; 19] = [
     "malformed_record",
     "line_too_long",
     "invalid_utf8",
@@ -21,6 +21,10 @@ pub const REASONS: [&str; 15] = [
     "few_letters",
     "long_word",
     "duplicate",
+    "near_duplicate",
+    "excluded",
+    "duplicate_elsewhere",
+    "missing_side",
 ];
 
 const MALFORMED_RECORD: u32 = 1 << 0;
@@ -38,6 +42,7 @@ const FEW_WORDS_WITH_LETTERS: u32 = 1 << 11;
 const FEW_LETTERS: u32 = 1 << 12;
 const LONG_WORD: u32 = 1 << 13;
 pub const DUPLICATE: u32 = 1 << 14;
+const MISSING_SIDE: u32 = 1 << 18;
 
 /// The thresholds; a pair on a threshold is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -135,6 +140,7 @@ impl Rules {
             Record::Pair { source, target } => (std::str::from_utf8(source), std::str::from_utf8(target)),
             Record::TooLong => return nothing(LINE_TOO_LONG),
             Record::Malformed => return nothing(MALFORMED_RECORD),
+            Record::MissingSide => return nothing(MISSING_SIDE),
         };
         let (Ok(source), Ok(target)) = (source, target) else { return nothing(INVALID_UTF8) };
         let (source_measures, source_control) = measure(source);
