@@ -9,7 +9,7 @@ use std::thread;
 use bzip2::bufread::MultiBzDecoder;
 use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
-use liblzma::stream::{Action, Check, MtStreamBuilder, Status, Stream};
+use liblzma::stream::{Action, Check, Filters, LzmaOptions, MtStreamBuilder, Status, Stream};
 
 use crate::draft::Hashed;
 use crate::{Error, Result, Watch};
@@ -67,7 +67,10 @@ impl<'w> Decoder<'w> {
             [0x1f, 0x8b, ..] => Self::Gzip(Box::new(MultiGzDecoder::new(buffered(raw)))),
             // The second is a skippable frame, which parallel compressors write first.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-                Self::Zstd(Box::new(zstd::Decoder::with_buffer(buffered(raw)).map_err(Error::io(path))?))
+                let mut decoder = zstd::Decoder::with_buffer(buffered(raw)).map_err(Error::io(path))?;
+                // What `zstd --long=31` wrote is read, too; the memory is only taken where a frame asks for it.
+                decoder.window_log_max(31).map_err(Error::io(path))?;
+                Self::Zstd(Box::new(decoder))
             }
             [0xfd, b'7', b'z', b'X', b'Z', 0] => Self::Xz(Box::new(XzDecoder::new(buffered(raw)))),
             [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72] => {
@@ -139,7 +142,7 @@ impl<R: BufRead> XzDecoder<R> {
             let (ended, more) = (input.is_empty(), zeros < input.len());
             self.input.consume(zeros);
             self.padding += zeros;
-            if (ended || more) && self.padding % 4 != 0 {
+            if (ended || more) && !self.padding.is_multiple_of(4) {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "padding of a wrong size"));
             }
             if ended {
@@ -248,9 +251,16 @@ pub fn compress(bytes: Vec<u8>, path: &Path) -> io::Result<Vec<u8>> {
             encoder.write_all(&bytes)?;
             encoder.finish()
         }
-        Some("zstd") => zstd::bulk::compress(&bytes, 3),
+        Some("zstd") => {
+            let mut compressor = zstd::bulk::Compressor::new(3)?;
+            compressor.include_checksum(true)?;
+            compressor.compress(&bytes)
+        }
         Some("xz") => {
-            let stream = Stream::new_easy_encoder(XZ_PRESET, Check::Crc64)?;
+            let mut options = LzmaOptions::new_preset(XZ_PRESET)?;
+            // A window beyond the piece would only cost its memory.
+            options.dict_size(bytes.len().next_power_of_two().clamp(1 << 16, 8 << 20) as u32);
+            let stream = Stream::new_stream_encoder(Filters::new().lzma2(&options), Check::Crc64)?;
             let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
             encoder.write_all(&bytes)?;
             encoder.finish()

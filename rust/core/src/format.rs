@@ -58,11 +58,13 @@ impl Output {
 
     /// Whether all inputs are of this format, and for Parquet have the same columns: their records are copied whole.
     pub fn is_whole(&self, corpus: &Corpus) -> Result<bool> {
-        let same = corpus.inputs.iter().all(|input| match (self, input) {
-            (Self::Tsv { .. }, Input::Tsv { .. })
-            | (Self::Jsonl { .. }, Input::Jsonl { .. })
-            | (Self::Parquet { .. }, Input::Parquet { .. }) => true,
-            _ => false,
+        let same = corpus.inputs.iter().all(|input| {
+            matches!(
+                (self, input),
+                (Self::Tsv { .. }, Input::Tsv { .. })
+                    | (Self::Jsonl { .. }, Input::Jsonl { .. })
+                    | (Self::Parquet { .. }, Input::Parquet { .. })
+            )
         });
         if !same || !matches!(self, Self::Parquet { .. }) {
             return Ok(same);
@@ -145,17 +147,14 @@ impl<'a> Format<'a> {
                 formatted.unwritable.push(chunk.first + index as u64);
             }
         }
-        formatted.pieces =
-            match &self.schema {
-                Some(schema) => vec![Piece::Rows(self.rows(chunk, &formatted.written, schema)?)],
-                None => {
-                    let packed =
-                        self.output.paths().into_iter().zip(text).map(|(path, text)| {
-                            compress(text, path).map(Piece::Bytes).map_err(Error::io(path))
-                        });
-                    packed.collect::<Result<_>>()?
-                }
-            };
+        formatted.pieces = if let Some(schema) = &self.schema {
+            vec![Piece::Rows(self.rows(chunk, &formatted.written, schema)?)]
+        } else {
+            let packed = self.output.paths().into_iter().zip(text);
+            let packed =
+                packed.map(|(path, text)| compress(text, path).map(Piece::Bytes).map_err(Error::io(path)));
+            packed.collect::<Result<_>>()?
+        };
         Ok(formatted)
     }
 
@@ -187,7 +186,9 @@ impl<'a> Format<'a> {
         let lost = |error: arrow_schema::ArrowError| Error::input(format!("rows cannot be copied: {error}"));
         if let Some(batch) = chunk.batch().filter(|_| self.whole) {
             let mut mask = vec![false; chunk.len()];
-            written.iter().for_each(|&index| mask[index] = true);
+            for &index in written {
+                mask[index] = true;
+            }
             let kept = filter_record_batch(batch, &BooleanArray::from(mask)).map_err(lost)?;
             return RecordBatch::try_new(Arc::clone(schema), kept.columns().to_vec()).map_err(lost);
         }
@@ -244,7 +245,7 @@ fn columns(fields: &Fields, source: StringArray, target: StringArray) -> Result<
 
 /// A file that pieces are appended to.
 pub enum Sink {
-    Text { path: PathBuf, draft: Draft },
+    Text { path: PathBuf, draft: Box<Draft> },
     Table { path: PathBuf, writer: Box<ArrowWriter<Draft>> },
 }
 
@@ -252,7 +253,7 @@ impl Sink {
     pub fn create(path: &Path, schema: Option<&SchemaRef>) -> Result<Self> {
         let draft = Draft::create(path)?;
         let path = path.to_owned();
-        let Some(schema) = schema else { return Ok(Self::Text { path, draft }) };
+        let Some(schema) = schema else { return Ok(Self::Text { path, draft: Box::new(draft) }) };
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(GROUP_ROWS))

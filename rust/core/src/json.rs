@@ -68,7 +68,9 @@ pub fn decode(records: &Lines, tree: &Tree) -> Pairs {
         let mut json = Deserializer::from_slice(line);
         let read = Seed { tree, found: &mut found }.deserialize(&mut json).and_then(|()| json.end());
         pairs.push(match (read, found.found) {
-            (Ok(()), [true, true]) if is_strict(line) => Record::Pair { source: &found.text[0], target: &found.text[1] },
+            (Ok(()), [true, true]) if is_strict(line) => {
+                Record::Pair { source: &found.text[0], target: &found.text[1] }
+            }
             _ => Record::Malformed,
         });
     }
@@ -168,9 +170,9 @@ impl Template {
         };
         let [source, target] = &paths;
         let close = |path: &[&str]| "}".repeat(path.len() - shared - 1);
-        let way: String = source[..shared].iter().map(|name| format!("{{{}:", quoted(name))).collect();
+        let way: Vec<String> = source[..shared].iter().map(|name| format!("{{{}:", quoted(name))).collect();
         Ok(Self {
-            before: format!("{way}{{{}", open(&source[shared..])),
+            before: format!("{}{{{}", way.concat(), open(&source[shared..])),
             between: format!("{},{}", close(source), open(&target[shared..])),
             after: format!("{}{}", close(target), "}".repeat(shared + 1)),
         })

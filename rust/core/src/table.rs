@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{AnyDictionaryArray, Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Fields as Columns, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -161,8 +161,7 @@ fn is_text(found: &DataType) -> bool {
     match found {
         DataType::Dictionary(_, values) => is_text(values),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => true,
-        _ => false,
+        _ => matches!(found, DataType::Binary | DataType::LargeBinary | DataType::BinaryView),
     }
 }
 
@@ -203,7 +202,7 @@ impl<'a> Column<'a> {
             array = array.as_struct_opt().and_then(|inner| inner.column_by_name(name)).ok_or_else(lost)?;
         }
         let dictionary = array.as_any_dictionary_opt().filter(|one| !one.values().is_empty());
-        let keys = dictionary.map(|dictionary| dictionary.normalized_keys());
+        let keys = dictionary.map(AnyDictionaryArray::normalized_keys);
         let values = dictionary.map_or(array, |dictionary| dictionary.values());
         Ok(Self { around, array, keys, values })
     }

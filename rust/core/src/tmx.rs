@@ -57,8 +57,7 @@ impl<'w> TmxReader<'w> {
     /// Opens a file. A variant is of a language if its code is that of the language or goes on after it with a hyphen,
     /// upper or lower case: `en` takes `EN-US`.
     pub fn open(path: &Path, languages: [&str; 2], max_line_bytes: usize, watch: &'w Watch) -> Result<Self> {
-        let decoder = Decoder::open(path, watch)?;
-        let mut decoded = Decoded::new(decoder, MARKUP_BYTES);
+        let mut decoded = Decoded::new(Decoder::open(path, watch)?, MARKUP_BYTES);
         if let Err(error) = decoded.sniff() {
             return Err(decoded.inner.explain(error, path, "line 0"));
         }
