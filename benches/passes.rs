@@ -97,6 +97,8 @@ fn passes(criterion: &mut Criterion) {
             source: folder.join("written.source"),
             target: folder.join("written.target"),
         },
+        dropped: None,
+        tags: None,
         threads: 1,
     };
     group.bench_function("write", |bencher| {

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import StepFolder, digest_manifest, finish_once, read_manifest, verify_shards
-from catprune.inputs import check_unchanged, cleaned_files, input_paths, look, parse_inputs, relative_input, remember
+from catprune.inputs import (
+    check_unchanged,
+    cleaned_files,
+    input_paths,
+    look,
+    parse_inputs,
+    relative_input,
+    remember,
+    spool_inputs,
+)
 from catprune.keep import share_text
 from catprune.progress import Progress, bytes_progress
 
@@ -189,7 +198,10 @@ def clean(
     source_lang: str | None = None,
     target_lang: str | None = None,
     tags: str | Path | None = None,
-    columns: tuple[int, int] = (1, 2),
+    columns: tuple[int, int] | None = None,
+    fields: tuple[str, str] | None = None,
+    format: str | None = None,
+    spool: str | Path | None = None,
     duplicates: str = "pair",
     duplicates_form: str = "normalised",
     prefer: Sequence[str] = (),
@@ -208,11 +220,17 @@ def clean(
     """Judge every pair of a corpus; the text stays where it is.
 
     Args:
-        inputs: two files of equal line count, or `.tsv` files, or templates like `wmt.{en,de}`; plain, gzip or zstd.
+        inputs: two files of equal line count, or files that hold both sides (`.tsv`, `.jsonl`, `.parquet`, `.tmx`),
+            or templates like `wmt.{en,de}`; plain, gzip, zstd, xz or bzip2. See `parse_inputs`. "-" alone is standard
+            input, with `spool`.
         out: the folder to write; equal work that is finished there is not done again.
-        source_lang, target_lang: language codes, for the defaults of the ratio rules.
+        source_lang, target_lang: language codes, for the defaults of the ratio rules and for TMX.
         tags: a file with a tag for every record, for example the component it comes from.
-        columns: source and target column of TSV inputs, from 1.
+        columns: source and target column of TSV inputs, from 1; the first two by default.
+        fields: source and target field of JSONL and Parquet inputs; the language codes by default.
+        format: what inputs hold whose names do not say it: "tsv", "jsonl", "parquet" or "tmx".
+        spool: the file that standard input is copied to, because later steps read it again. If it is there, standard
+            input is not read; `force` reads it again.
         duplicates: what two records share to be duplicates: "pair", "source", "target", "either" (the source or the
             target: also with a record that is dropped itself), or "none" to keep them.
         duplicates_form: what is made equal first: a list of "nfkc", "case", "white_space", "punctuation" (dropped) and
@@ -254,8 +272,9 @@ def clean(
     if not 1 <= max_line_bytes < 2**20:
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
     folder = Path(out)
-    parsed = parse_inputs(inputs, columns=columns)
     chosen = choose_rules(rules or {}, source_lang=source_lang, target_lang=target_lang) if judge else None
+    inputs = spool_inputs(inputs, spool, format=format, force=force)
+    parsed = parse_inputs(inputs, columns=columns, fields=fields, languages=(source_lang, target_lang), format=format)
     for path in [path for one in parsed for path in input_paths(one)] + ([str(tags)] if tags else []):
         Path(path).stat()  # a missing file is told before a folder is made
     others = read_against(against, key=duplicates, form=form)

@@ -118,15 +118,53 @@ def _memory(text: str | None) -> int | None:
     return int(number) * units.get(unit, 1)
 
 
+def _two(option: str, text: str | None) -> tuple[str, str] | None:
+    """The two names of `en,de`."""
+    if text is None:
+        return None
+    names = text.split(",")
+    if len(names) != 2:
+        raise UsageError(f"{option} {text}: give two, like {'1,2' if option == '--columns' else 'en,de'}")
+    return names[0], names[1]
+
+
+def _columns(text: str | None) -> tuple[int, int] | None:
+    if (names := _two("--columns", text)) is None:
+        return None
+    if not all(name.isascii() and name.isdigit() for name in names):
+        raise UsageError(f"--columns {text}: give two numbers, like 1,2")
+    return int(names[0]), int(names[1])
+
+
+Columns = Annotated[str | None, typer.Option(help="Source and target column of TSV, from 1.  [1,2]")]
+FieldNames = Annotated[
+    str | None,
+    typer.Option(help="Source and target field of JSONL and Parquet, like translation.en,translation.de.  [languages]"),
+]
+
+
 @app.command()
 @_guarded
 def clean(
-    inputs: Annotated[list[str], typer.Argument(help="Two files, or .tsv files, or templates like 'wmt.{en,de}'.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Two files, or .tsv, .jsonl, .parquet, .tmx files, or templates like 'part-*.{en,de}.zst'; or -"
+        ),
+    ],
     out: Out,
     source_lang: Annotated[str | None, typer.Option(help="Language code of the source side.")] = None,
     target_lang: Annotated[str | None, typer.Option(help="Language code of the target side.")] = None,
     tags: Annotated[Path | None, typer.Option(help="A file with one tag a record.")] = None,
-    columns: Annotated[str, typer.Option(help="Source and target column of TSV, from 1.")] = "1,2",
+    columns: Columns = None,
+    fields: FieldNames = None,
+    format: Annotated[str | None, typer.Option(help="What other names hold: tsv, jsonl, parquet or tmx.")] = None,
+    spool: Annotated[
+        Path | None,
+        typer.Option(
+            help="Copy standard input (-) to this file, which is the input then; if it is there, it is taken."
+        ),
+    ] = None,
     duplicates: Annotated[
         str, typer.Option(help="What duplicates share: pair, source, target, either; or none.")
     ] = "pair",
@@ -176,17 +214,18 @@ def clean(
         "keep_identical": keep_identical or None,
         "keep_control_characters": keep_control_characters or None,
     }
-    try:
-        source_column, target_column = (int(number) for number in columns.split(","))
-    except ValueError:
-        raise UsageError(f"--columns {columns}: give two numbers, like 1,2") from None
+    if spool is not None and spool.exists() and not (force or quiet):
+        typer.echo(f"{spool} is there: standard input is not read", err=True)
     done = step(
         inputs,
         out=out,
         source_lang=source_lang,
         target_lang=target_lang,
         tags=tags,
-        columns=(source_column, target_column),
+        columns=_columns(columns),
+        fields=_two("--fields", fields),
+        format=format,
+        spool=spool,
         duplicates=duplicates,
         duplicates_form=duplicates_form,
         prefer=prefer or (),
@@ -377,21 +416,40 @@ def select(
 @_guarded
 def write(
     clean: Annotated[Path, typer.Argument(help="The clean folder of the corpus.")],
-    outputs: Annotated[list[Path], typer.Argument(help="Two files, or one .tsv; .gz and .zst are compressed.")],
+    outputs: Annotated[
+        list[Path],
+        typer.Argument(help="Two files, or one .tsv, .jsonl or .parquet; .gz, .zst, .xz and .bz2 are compressed."),
+    ],
     selection: Annotated[Path | None, typer.Option(help="A selection; all that cleaning kept by default.")] = None,
+    fields: Annotated[
+        str | None, typer.Option(help="Names of the two fields in JSONL and Parquet.  [languages]")
+    ] = None,
+    tags: Annotated[Path | None, typer.Option(help="Write the tag of each written pair here, one a line.")] = None,
+    dropped: Annotated[
+        list[Path] | None,
+        typer.Option(help="Write the pairs that were not kept here; twice for two files."),
+    ] = None,
     threads: Threads = None,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Write the kept pairs as text, in corpus order."""
+    from catprune.write import summary
     from catprune.write import write as step
 
-    done = step(clean, outputs, selection=selection, threads=threads, force=force, quiet=quiet)
-    lines = [f"{done.pairs:,} pairs to {' and '.join(str(path) for path in done.paths)}"]
-    if done.unwritable:
-        lines.append(f"{done.unwritable:,} kept pairs hold a tab and cannot stand in a TSV: see the record beside it")
-    _show(done, lines, as_json=as_json, quiet=quiet)
+    done = step(
+        clean,
+        outputs,
+        selection=selection,
+        fields=_two("--fields", fields),
+        tags=tags,
+        dropped=dropped,
+        threads=threads,
+        force=force,
+        quiet=quiet,
+    )
+    _show(done, summary(done), as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -466,11 +524,16 @@ def run(
 @app.command()
 @_guarded
 def prune(
-    files: Annotated[list[Path], typer.Argument(help="Two files in and two out: a.en a.de pruned.en pruned.de.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Inputs as of clean, then two files out: a.en a.de pruned.en pruned.de; or one .jsonl, …"),
+    ],
     keep: Annotated[str, typer.Option(help="50% or 0.5 of the clean pairs, a number of pairs, or 50%tokens.")] = "50%",
     out: Annotated[Path, typer.Option("--out", "-o", help="The run's folder.")] = Path("run"),
     source_lang: Annotated[str | None, typer.Option(help="Language code of the source side.")] = None,
     target_lang: Annotated[str | None, typer.Option(help="Language code of the target side.")] = None,
+    columns: Columns = None,
+    fields: FieldNames = None,
     method: Annotated[str, typer.Option(help="See `catprune methods`.")] = "progress",
     on: Annotated[str, typer.Option(help="ppl or nll, for the methods that have the choice.")] = "nll",
     seed: Seed = 1,
@@ -480,19 +543,22 @@ def prune(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Prune two files: clean, tokenize, train, score, select and write, by good defaults."""
+    """Prune a corpus: clean, tokenize, train, score, select and write, by good defaults."""
+    from catprune.inputs import format_of
     from catprune.prune import prune as step
 
-    half = len(files) // 2
-    if len(files) != 4 and not (len(files) == 2 and ".tsv" in files[0].name and ".tsv" in files[1].name):
-        raise UsageError("give two files in and two out, or one .tsv in and one out")
+    outputs = 1 if format_of(files[-1]) else 2
+    if len(files) <= outputs:
+        raise UsageError("give the inputs and then the outputs: two files in the place of one that holds both sides")
     done = step(
-        files[:half],
-        files[half:],
+        files[:-outputs],
+        files[-outputs:],
         keep=keep,
         out=out,
         source_lang=source_lang,
         target_lang=target_lang,
+        columns=_columns(columns),
+        fields=_two("--fields", fields),
         method=method,
         on=on,
         seed=seed,

@@ -22,12 +22,13 @@ from catprune.clean import LEAST_MEMORY, choose_duplicates, choose_rules
 from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import NAME, TRAINING, check_evaluation
+from catprune.inputs import FORMATS, check_fields
 from catprune.keep import is_token_budget, parse_keep
 from catprune.methods import find_method
 from catprune.recipe import check_numbers, find_size, plan_marks
 from catprune.select import DEFAULTS, check_options
 from catprune.tokenize import check_tokenizing
-from catprune.write import describe_output
+from catprune.write import describe_output, output_paths
 
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
@@ -49,6 +50,8 @@ class CleanSection(_Section):
     target_lang: str | None = None
     tags: str | None = None
     columns: tuple[int, int] | None = None
+    fields: tuple[str, str] | None = None
+    format: str | None = None
     duplicates: str | None = None
     duplicates_form: str | None = None
     prefer: list[str] | None = None
@@ -57,6 +60,10 @@ class CleanSection(_Section):
     judge: bool | None = None
     rules: dict[str, float | int | bool] | None = None
     max_line_bytes: int | None = None
+
+    def reading(self) -> dict[str, Any]:
+        """How the inputs are read: what `parse_inputs` takes besides the languages."""
+        return {"columns": self.columns, "fields": self.fields, "format": self.format}
 
 
 class TokenizeSection(_Section):
@@ -118,6 +125,9 @@ class WriteSection(_Section):
 
     outputs: list[str]
     selection: str | None = None
+    fields: tuple[str, str] | None = None
+    tags: str | None = None
+    dropped: list[str] | None = None
 
 
 class TestSection(_Section):
@@ -162,6 +172,10 @@ class RunFile(_Section):
     def _check(self) -> RunFile:
         """Whatever a step would refuse later on, as far as it can be known before the first."""
         names, checkpoints = [section.name for section in self.select], self._checkpoints()
+        if self.clean.fields:
+            check_fields(self.clean.fields)
+        if self.clean.format not in (None, *FORMATS):
+            raise ValueError(f"clean.format = {self.clean.format}: give {', '.join(FORMATS)}")
         choose_rules(self.clean.rules or {}, source_lang=self.clean.source_lang, target_lang=self.clean.target_lang)
         duplicates = {"duplicates", "duplicates_form", "prefer", "against", "verify"}
         given = {key: value for key, value in self.clean.given().items() if key in duplicates}
@@ -175,7 +189,7 @@ class RunFile(_Section):
                 raise ValueError(f"{section.name}: tokens_of = {section.tokens_of} is not a selection above it")
             self._check_selection(section, checkpoints)
         if self.write:
-            describe_output([Path(path) for path in self.write.outputs])
+            self._check_outputs(self.write)
             if self.write.selection is not None and self.write.selection not in names:
                 raise ValueError(f"write: selection = {self.write.selection} is not among {', '.join(names)}")
         for preset in filter(None, (one.preset for one in (self.train, self.evaluate) if one)):
@@ -185,6 +199,13 @@ class RunFile(_Section):
         if self.evaluate:
             self._check_evaluation(self.evaluate, names)
         return self
+
+    def _check_outputs(self, section: WriteSection) -> None:
+        for outputs in filter(None, (section.outputs, section.dropped)):
+            describe_output([Path(path) for path in outputs], section.fields or ("source", "target"))
+        output_paths(section.outputs, **section.given("outputs", "selection", "fields"))
+        if section.tags is not None and self.clean.tags is None:
+            raise ValueError("write: tags need the tags of [clean]")
 
     def _checkpoints(self) -> list[str]:
         """The names of the checkpoints that the warm-up model will leave."""
@@ -266,7 +287,7 @@ def _resolve(values: dict[str, Any], base: Path) -> dict[str, Any]:
     for section, keys in {
         "clean": ["inputs", "tags", "prefer", "against"],
         "tokenize": ["tokenizer"],
-        "write": ["outputs"],
+        "write": ["outputs", "tags", "dropped"],
     }.items():
         if isinstance(given := values.get(section), dict):
             joined: dict[str, Any] = {**given}

@@ -2,75 +2,204 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import shutil
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file
 from catprune.errors import CatpruneError, UsageError
-from catprune.folder import read_json, to_json, write_whole
+from catprune.folder import read_json, sync_folder, to_json, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _TEMPLATE = re.compile(r"\{([^{},]+),([^{},]+)\}")
-_ONE_FILE = (".tsv", ".tsv.gz", ".tsv.zst")
+_COMPRESSED = (".gz", ".zst", ".xz", ".bz2")
+#: What a file's name says about its format; any but Parquet may be compressed.
+SUFFIXES = {".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".tmx": "tmx"}
+FORMATS = ("tsv", "jsonl", "parquet", "tmx")
+#: What a pass reads of an input besides its format.
+_KEYS = {
+    "moses": ("source", "target"),
+    "tsv": ("path", "source_column", "target_column"),
+    "jsonl": ("path", "source_field", "target_field"),
+    "parquet": ("path", "source_field", "target_field"),
+    "tmx": ("path", "source_language", "target_language"),
+}
+_WILDCARD = re.compile(r"\*|\?|\[[^\]]+\]")
 
 
-def parse_inputs(names: Sequence[str | Path], *, columns: tuple[int, int] = (1, 2)) -> list[dict[str, Any]]:
-    """Two plain files are a Moses pair; otherwise each name is a `.tsv` file or a template like `wmt.{en,de}`.
+def parse_inputs(
+    names: Sequence[str | Path],
+    *,
+    columns: tuple[int, int] | None = None,
+    fields: tuple[str, str] | None = None,
+    languages: tuple[str | None, str | None] = (None, None),
+    format: str | None = None,
+) -> list[dict[str, Any]]:
+    """Two plain files are a Moses pair; otherwise each name is a file that holds both sides, or a template.
 
     Args:
-        names: as given on the command line.
-        columns: numbers of the source and target column of TSV files, from 1.
+        names: as given on the command line. In templates (`wmt.{en,de}`) and names of one file, `*`, `?` and `[…]`
+            stand for what the file system has, sorted by name.
+        columns: numbers of the source and target column of TSV files, from 1; the first two by default.
+        fields: names of the source and target field of JSONL and Parquet files, a dot leading into an object or
+            struct; the language codes by default.
+        languages: codes of the two languages, which TMX files need.
+        format: "tsv", "jsonl", "parquet" or "tmx": what files of both sides hold whose names do not say it.
 
     Returns:
-        For each input `{"format": "moses", "source", "target"}` or
-        `{"format": "tsv", "path", "source_column", "target_column"}`, paths absolute.
+        For each input `{"format": …}` and the keys that a pass reads of it, paths absolute.
 
     Raises:
-        UsageError: the names cannot be meant, or a file is named twice.
+        UsageError: the names cannot be meant, a file is named twice, or the sides of a template do not match.
     """
     texts = [str(name) for name in names]
     if not texts:
-        raise UsageError("no input: give two files, or TSV files, or templates like 'wmt.{en,de}'")
-    if len(texts) == 2 and not any(_is_one_file(text) or _TEMPLATE.search(text) for text in texts):
+        raise UsageError("no input: give two files, or files that hold both sides, or templates like 'wmt.{en,de}'")
+    if format is not None and format not in FORMATS:
+        raise UsageError(f"format {format}: give {', '.join(FORMATS)}")
+    if len(texts) == 2 and not (format or any(_is_more(text) for text in texts)):
         inputs = [_moses(*texts)]
     else:
-        inputs = [_parse_one(text, columns) for text in texts]
-    paths = [path for one in inputs for path in input_paths(one)]
-    for path in paths:
-        if paths.count(path) > 1:
+        found = [one for text in texts for one in _parse_one(text, format)]
+        inputs = [_complete(one, columns=columns, fields=fields, languages=languages) for one in found]
+    counts = Counter(path for one in inputs for path in input_paths(one))
+    for path, count in counts.items():
+        if count > 1:
             raise UsageError(f"{path} is named twice")
     return inputs
 
 
-def _is_one_file(text: str) -> bool:
-    return text.endswith(_ONE_FILE)
+def format_of(name: str | Path) -> str | None:
+    """The format of a file that holds both sides, by its name; None if the name does not say one."""
+    path = Path(name)
+    suffix = path.suffix
+    if suffix in _COMPRESSED:
+        inner = SUFFIXES.get(path.with_suffix("").suffix)
+        return None if inner == "parquet" else inner
+    return SUFFIXES.get(suffix)
+
+
+def _is_more(text: str) -> bool:
+    """Whether a name is more than one side: a file of both, a template, or a name with wildcards."""
+    return bool(format_of(text) or _TEMPLATE.search(text) or (_WILDCARD.search(text) and not Path(text).exists()))
 
 
 def _moses(source: str, target: str) -> dict[str, Any]:
     return {"format": "moses", "source": str(Path(source).absolute()), "target": str(Path(target).absolute())}
 
 
-def _parse_one(text: str, columns: tuple[int, int]) -> dict[str, Any]:
+def _parse_one(text: str, format: str | None) -> list[dict[str, Any]]:
     if templates := {found[0]: found for found in _TEMPLATE.finditer(text)}:
         if len(templates) > 1:
             raise UsageError(f"{text}: give the two sides in one way, not as {' and '.join(templates)}")
         for whole, found in templates.items():
-            return _moses(text.replace(whole, found[1]), text.replace(whole, found[2]))
-    if _is_one_file(text):
-        source_column, target_column = columns
-        if min(columns) < 1 or source_column == target_column:
-            raise UsageError(f"columns {source_column},{target_column}: give two different numbers from 1")
-        return {
-            "format": "tsv",
-            "path": str(Path(text).absolute()),
-            "source_column": source_column,
-            "target_column": target_column,
-        }
-    raise UsageError(f"{text}: give two files, or names that end in .tsv, or templates in quotes like 'wmt.{{en,de}}'")
+            return [
+                _moses(*pair) for pair in _expand_pairs(text, [text.replace(whole, found[side]) for side in (1, 2)])
+            ]
+    names = _expand(text)
+    for name in names:
+        if not (format_of(name) or format):
+            raise UsageError(
+                f"{name}: give two files, or names that end in {', '.join(SUFFIXES)}, or templates in quotes like "
+                "'wmt.{en,de}'; --format says what a file of another name holds"
+            )
+    return [{"format": format_of(name) or format, "path": str(Path(name).absolute())} for name in names]
+
+
+def _expand(text: str) -> list[str]:
+    """The files that a name with wildcards stands for, sorted; a file of that very name goes first."""
+    if Path(text).exists() or not _WILDCARD.search(text):
+        return [text]
+    if found := sorted(glob.glob(text)):  # noqa: PTH207
+        return found
+    raise UsageError(f"{text}: there is no such file")
+
+
+def _expand_pairs(template: str, sides: list[str]) -> list[tuple[str, str]]:
+    """The pairs of files that the two sides of a template stand for, sorted by the name of the source."""
+    if not _WILDCARD.search(template) or all(Path(side).exists() for side in sides):
+        return [(sides[0], sides[1])]
+    found = [{_filled(side, name): name for name in sorted(glob.glob(side))} for side in sides]  # noqa: PTH207
+    for side, mine, other in ((sides[1], found[0], found[1]), (sides[0], found[1], found[0])):
+        if lonely := [name for filled, name in mine.items() if filled not in other]:
+            raise UsageError(f"{template}: {lonely[0]} has no other side among {side}")
+    if not found[0]:
+        raise UsageError(f"{template}: there is no such file")
+    return sorted((name, found[1][filled]) for filled, name in found[0].items())
+
+
+def _filled(pattern: str, name: str) -> tuple[str, ...]:
+    """What stands in a name where its pattern has wildcards."""
+    pieces = _WILDCARD.split(pattern)
+    wildcards = [
+        {"*": "([^/]*)", "?": "([^/])"}.get(one, f"({one.replace('[!', '[^')})") for one in _WILDCARD.findall(pattern)
+    ]
+    expression = "".join(re.escape(piece) + wild for piece, wild in zip(pieces, [*wildcards, ""], strict=True))
+    matched = re.fullmatch(expression, name, re.DOTALL)
+    return matched.groups() if matched else (name,)
+
+
+def _complete(
+    one: dict[str, Any],
+    *,
+    columns: tuple[int, int] | None,
+    fields: tuple[str, str] | None,
+    languages: tuple[str | None, str | None],
+) -> dict[str, Any]:
+    """The input with where its two sides stand."""
+    if one["format"] == "moses":
+        return one
+    if one["format"] == "tsv":
+        source, target = columns or (1, 2)
+        if min(source, target) < 1 or source == target:
+            raise UsageError(f"columns {source},{target}: give two different numbers from 1")
+        return {**one, "source_column": source, "target_column": target}
+    if one["format"] == "tmx":
+        first, second = check_languages(one["path"], languages)
+        return {**one, "source_language": first, "target_language": second}
+    if fields is None and not all(languages):
+        raise UsageError(
+            f"{one['path']}: give the fields of the two sides, like --fields en,de or translation.en,translation.de"
+        )
+    source_field, target_field = check_fields(fields or (str(languages[0]), str(languages[1])))
+    return {**one, "source_field": source_field, "target_field": target_field}
+
+
+def check_languages(path: str, languages: tuple[str | None, str | None]) -> tuple[str, str]:
+    """The languages of a TMX file.
+
+    Raises:
+        UsageError: one is missing, or a variant could be of both.
+    """
+    source, target = languages
+    if not source or not target:
+        raise UsageError(f"{path}: a TMX file needs --source-lang and --target-lang")
+    codes = [code.lower().replace("_", "-") + "-" for code in (source, target)]
+    if codes[0].startswith(codes[1]) or codes[1].startswith(codes[0]):
+        raise UsageError(f"{path}: {source} and {target} would be the same variants: give two languages")
+    return source, target
+
+
+def check_fields(fields: tuple[str, str]) -> tuple[str, str]:
+    """Two names of fields, a dot leading into an object or struct.
+
+    Raises:
+        UsageError: a name is empty, or one field would be inside the other.
+    """
+    source, target = fields
+    paths = [f"{name}." for name in fields]
+    if ".." in "".join(paths) or "." in (source[:1], target[:1]) or not source or not target:
+        raise UsageError(f"fields {source},{target}: a name is empty")
+    if paths[0].startswith(paths[1]) or paths[1].startswith(paths[0]):
+        raise UsageError(f"fields {source},{target}: give two fields, neither inside the other")
+    return source, target
 
 
 def input_paths(one: dict[str, Any]) -> list[str]:
@@ -80,9 +209,8 @@ def input_paths(one: dict[str, Any]) -> list[str]:
 
 def with_paths(one: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
     """The input with other paths, and only the keys that a pass reads."""
-    if one["format"] == "moses":
-        return {"format": "moses", "source": paths[0], "target": paths[1]}
-    return {**{key: one[key] for key in ("format", "source_column", "target_column")}, "path": paths[0]}
+    named = {"source": paths[0], "target": paths[1]} if one["format"] == "moses" else {"path": paths[0]}
+    return {**{key: one[key] for key in ("format", *_KEYS[one["format"]])}, **named}
 
 
 def relative_input(one: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -153,3 +281,47 @@ def check_unchanged(files: Sequence[dict[str, Any]], *, cache: Path, verify: boo
         looks[path] = now
     if looks != known:
         write_whole(cache, to_json(looks))
+
+
+def spool_inputs(
+    names: Sequence[str | Path], spool: str | Path | None, *, format: str | None, force: bool
+) -> Sequence[str | Path]:
+    """The inputs with standard input, named "-", copied to a file and named by it.
+
+    The copy gets its name when it is whole; if it is there, standard input is not read unless `force` says so.
+
+    Raises:
+        UsageError: standard input without `spool` or beside other inputs, or a format that nothing says.
+        CatpruneError: standard input is empty.
+        OSError: the file cannot be written.
+    """
+    if "-" not in map(str, names):
+        if spool is not None:
+            raise UsageError("--spool is for standard input: give - as the one input")
+        return names
+    if spool is None or len(names) > 1:
+        raise UsageError(
+            "- is standard input: give it alone, with --spool FILE to copy it to: later steps read it again"
+        )
+    path = Path(spool)
+    if not (format or format_of(path)):
+        raise UsageError(f"{path}: give --format, or a name that ends in {', '.join(SUFFIXES)}")
+    if force or not path.exists():
+        _copy_standard_input(path)
+    return [path]
+
+
+def _copy_standard_input(path: Path) -> None:
+    draft = path.with_name(f"{path.name}.tmp")
+    try:
+        with draft.open("wb") as stream:
+            shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if draft.stat().st_size == 0:
+            raise CatpruneError(f"standard input is empty: nothing to copy to {path}")
+        draft.rename(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)

@@ -39,6 +39,8 @@ def prune(
     out: str | Path = "run",
     source_lang: str | None = None,
     target_lang: str | None = None,
+    columns: tuple[int, int] | None = None,
+    fields: tuple[str, str] | None = None,
     method: str = "progress",
     on: str = "nll",
     seed: int = 1,
@@ -52,10 +54,11 @@ def prune(
 
     Args:
         inputs: two files of equal line count, or whatever `clean` takes.
-        outputs: two files, or one that ends in `.tsv`.
+        outputs: two files, or one that holds both sides; see `write`.
         keep: what to keep of the pairs that cleaning kept: "50%", 0.5, or a number of pairs.
         out: the run's folder; its `run.toml` repeats the run with `catprune run`.
-        source_lang, target_lang: language codes, for the defaults of the length rules.
+        source_lang, target_lang: language codes, for the defaults of the length rules and for TMX.
+        columns, fields: where the sides stand in TSV, and in JSONL and Parquet; see `clean`.
         method: see `select`; `progress` kept the most quality in docs/results.
         on: "nll" or "ppl", for the methods that have the choice.
         seed: of everything random.
@@ -70,7 +73,8 @@ def prune(
     """
     say = say or (lambda _: None)
     folder = Path(out)
-    parsed = parse_inputs(inputs)
+    sides = {name: value for name, value in (("columns", columns), ("fields", fields)) if value is not None}
+    parsed = parse_inputs(inputs, columns=columns, fields=fields, languages=(source_lang, target_lang))
     for path in [path for one in parsed for path in input_paths(one)]:
         Path(path).stat()
     share, chosen = parse_keep(keep), find_method(method)
@@ -88,7 +92,9 @@ def prune(
     file = folder / "run.toml"
     with lock_folder(folder):
         languages = {"source_lang": source_lang, "target_lang": target_lang}
-        cleaned = clean(inputs, out=folder / "clean", **languages, memory=memory, **options)
+        cleaned = clean(
+            inputs, out=folder / "clean", **languages, columns=columns, fields=fields, memory=memory, **options
+        )
         say(f"          {summary(cleaned, examples=0)[0]}")  # the reasons follow when the run goes over what is done
         if cleaned.kept < max(100 if needs_model else 1, share.get("rows", 0)):
             many = share.get("rows", 0) > cleaned.kept
@@ -102,6 +108,7 @@ def prune(
             "inputs": [_relative(name, folder) for name in inputs],
             "outputs": [_relative(name, folder) for name in outputs],
             "languages": languages,
+            "sides": sides,
             "select": {"name": "pruned", "method": method, "on": on, "keep": keep},
             "seed": seed,
             "report": "report.html" if _can_report() else "",
@@ -194,6 +201,7 @@ def to_toml(settings: dict[str, Any]) -> str:
     languages = "".join(
         f"{name} = {text(value)}\n" for name, value in settings["languages"].items() if value is not None
     )
+    sides = "".join(f"{name} = {text(list(value))}\n" for name, value in settings["sides"].items())
     select = "".join(f"{name} = {text(value)}\n" for name, value in settings["select"].items())
     model = ""
     if "preset" in settings:
@@ -205,7 +213,7 @@ def to_toml(settings: dict[str, Any]) -> str:
     return (
         "# Made by `catprune prune`; `catprune run` with this file repeats it.\n"
         f'out = "."\nseed = {settings["seed"]}\nreport = "{settings["report"]}"\n\n'
-        f"[clean]\ninputs = {text(settings['inputs'])}\n{languages}\n"
+        f"[clean]\ninputs = {text(settings['inputs'])}\n{languages}{sides}\n"
         f"{model}[[select]]\n{select}\n"
         f'[write]\nselection = "pruned"\noutputs = {text(settings["outputs"])}\n'
     )

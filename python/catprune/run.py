@@ -14,7 +14,7 @@ from catprune.errors import CatpruneError, UsageError, require
 from catprune.folder import lock_folder, read_json, read_manifest
 from catprune.inputs import input_paths, parse_inputs
 from catprune.keep import parse_keep
-from catprune.write import record_of, refuse_outputs
+from catprune.write import output_paths, record_of, refuse_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,8 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
     if settings.report and "report" in done:
         require("report", "jinja2", "plotly")
     if settings.write and "write" in done:
-        outputs = [Path(path) for path in settings.write.outputs]
+        write = settings.write
+        outputs = output_paths(write.outputs, dropped=write.dropped, tags=write.tags)
         if not force and any(path.exists() for path in outputs):
             _refuse_other_records(settings.write, Path(settings.out))
         refuse_outputs(outputs, [Path(path) for path in _files_read(settings)], force=force)
@@ -107,7 +108,9 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
 
 def _files_read(settings: RunFile) -> list[str]:
     """Every file that the run reads and did not make."""
-    parsed = parse_inputs(settings.clean.inputs, columns=settings.clean.columns or (1, 2))
+    section = settings.clean
+    languages = section.source_lang, section.target_lang
+    parsed = parse_inputs(section.inputs, languages=languages, **section.reading())
     tests = settings.evaluate.tests if settings.evaluate else []
     return [
         *(path for one in parsed for path in input_paths(one)),
@@ -234,14 +237,15 @@ class _Running:
         return ["what each selection keeps", *said, *cautions] if said else []
 
     def _write(self) -> list[str]:
-        from catprune.write import write
+        from catprune.write import summary, write
 
         section = self.settings.write
         if section is None:
             return []
         selection = self.selections[section.selection] if section.selection else None
-        done = write(self.clean, section.outputs, selection=selection, **self.options)
-        return [f"{done.pairs:,} pairs to {' and '.join(str(path) for path in done.paths)}"]
+        given = section.given("outputs", "selection")
+        done = write(self.clean, section.outputs, selection=selection, **given, **self.options)
+        return summary(done)
 
     def _evaluate(self) -> list[str]:
         from catprune.evaluate import TestSet, evaluate

@@ -23,14 +23,11 @@ from catprune.folder import (
     verify_shards,
     write_whole,
 )
-from catprune.inputs import check_unchanged, cleaned_files, resolve
+from catprune.inputs import check_fields, check_unchanged, cleaned_files, format_of, resolve
 from catprune.progress import Progress, bytes_progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
-
-
-_TSV = (".tsv", ".tsv.gz", ".tsv.zst")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +35,22 @@ class Written:
     """What was written.
 
     Attributes:
-        paths: the files.
+        paths: the files of the kept pairs.
         pairs: pairs in them.
-        unwritable: kept pairs that the format cannot hold (a tab inside a side, written as TSV).
+        unwritable: kept pairs that the format cannot hold (a line break, a tab where columns end at tabs, bytes that
+            are not UTF-8 where text must be).
+        whole: whether records were copied with all their fields.
+        dropped: pairs that were not kept and were written as such.
+        dropped_unwritable: records that were not kept and cannot be written: without two sides, or as above.
         manifest: everything that the record beside the first file says.
     """
 
     paths: tuple[Path, ...]
     pairs: int
     unwritable: int
+    whole: bool
+    dropped: int
+    dropped_unwritable: int
     manifest: Mapping[str, Any]
 
 
@@ -55,6 +59,9 @@ def write(
     outputs: Sequence[str | Path],
     *,
     selection: str | Path | None = None,
+    fields: tuple[str, str] | None = None,
+    tags: str | Path | None = None,
+    dropped: Sequence[str | Path] | None = None,
     threads: int | None = None,
     force: bool = False,
     quiet: bool = False,
@@ -63,8 +70,14 @@ def write(
 
     Args:
         clean: the clean folder of the corpus.
-        outputs: two files, or one that ends in `.tsv`; names ending in `.gz` or `.zst` are compressed.
+        outputs: two files, or one that ends in `.tsv`, `.jsonl` or `.parquet`; lines of names that end in `.gz`,
+            `.zst`, `.xz` or `.bz2` are compressed. Where all inputs are of the output's format (and Parquet files have
+            the same columns), whole records are copied, otherwise the two sides alone are written.
         selection: a selection folder; None writes what cleaning kept.
+        fields: names of the two sides in JSONL and Parquet that are not copied whole, a dot leading into an object or
+            struct; the language codes by default, or "source" and "target".
+        tags: a file for the tags of the written pairs, one a line.
+        dropped: files, as `outputs`, for the pairs that were not kept.
         threads: worker threads; the result does not depend on it.
         force: replace files that are there.
         quiet: show no progress bar.
@@ -77,15 +90,28 @@ def write(
         CatpruneError: an input changed, a file is in the way, or the selection is of another corpus.
     """
     clean = Path(clean)
-    paths = tuple(Path(path) for path in outputs)
-    output = describe_output(paths)
+    kept_paths = tuple(Path(path) for path in outputs)
+    paths = output_paths(outputs, dropped=dropped, tags=tags)
+    describe_output(kept_paths)
     cleaned = read_manifest(clean, step="clean")
+    if tags and not cleaned["tags"]:
+        raise UsageError(f"{clean} was cleaned without tags: there are none to write")
+    names = check_fields(fields) if fields else _language_fields(cleaned)
+    request: dict[str, Any] = {
+        "output": describe_output(kept_paths, names),
+        "dropped": describe_output([Path(path) for path in dropped], names) if dropped else None,
+        "tags": str(tags) if tags else None,
+        "threads": threads or os.cpu_count() or 1,
+    }
     record = record_of(paths)
     base = paths[0].parent
     files = cleaned_files(clean, cleaned)
-    inputs = [Path(file["path"]) for file in files]
-    if cleaned["tags"]:
-        inputs.append(clean / cleaned["tags"]["path"])
+    tag_files = (
+        [{**cleaned["tags"], "path": os.path.normpath(clean.absolute() / cleaned["tags"]["path"])}]
+        if cleaned["tags"]
+        else []
+    )
+    inputs = [Path(file["path"]) for file in [*files, *tag_files]]
     plan = to_json(
         {
             "format": FORMAT,
@@ -95,24 +121,24 @@ def write(
                 "clean": describe_folder(clean, relative_to=base),
                 "selection": describe_folder(Path(selection), relative_to=base) if selection else None,
             },
-            "outputs": [os.path.relpath(path, base) for path in paths],
+            "outputs": [os.path.relpath(path, base) for path in kept_paths],
+            "dropped": [os.path.relpath(path, base) for path in dropped or ()],
+            "tags": os.path.relpath(tags, base) if tags else None,
+            "fields": names if fields_matter(request) else None,
         }
     )
     base.mkdir(parents=True, exist_ok=True)
     with _lock(base):
         refuse_outputs(paths, inputs, force=force)
         if (done := _finished(record, plan, paths, force=force)) is not None:
-            return Written(paths, done["counts"]["pairs"], done["counts"]["unwritable"], done)
+            return _written(kept_paths, done)
         check_unchanged(files, cache=clean / "log" / "digests.json")
+        corpus = resolve(clean, cleaned)
+        if tags:
+            files += tag_files
+            corpus["tags"] = tag_files[0]["path"]
         kept, expected = _kept(clean, cleaned, Path(selection) if selection else None)
-        request = {
-            "corpus": resolve(clean, cleaned),
-            "files": files,
-            "kept": kept,
-            "expected": expected,
-            "output": output,
-            "threads": threads or os.cpu_count() or 1,
-        }
+        request |= {"corpus": corpus, "files": files, "kept": kept, "expected": expected}
         write_whole(record, plan)  # a record without files: what stands there is ours, and unfinished
         try:
             with Progress("write", total=sum(file["bytes"] for file in files), unit="B", quiet=quiet) as bar:
@@ -122,7 +148,63 @@ def write(
                 record.unlink(missing_ok=True)  # nothing came of it: whatever gets these names is not ours
             raise
         manifest = _publish_record(record, plan, found)
-    return Written(paths, found["pairs"], found["unwritable"], manifest)
+    return _written(kept_paths, manifest)
+
+
+def _written(paths: tuple[Path, ...], manifest: dict[str, Any]) -> Written:
+    counts = {
+        name: manifest["counts"][name] for name in ("pairs", "unwritable", "whole", "dropped", "dropped_unwritable")
+    }
+    return Written(paths, **counts, manifest=manifest)
+
+
+def summary(done: Written) -> list[str]:
+    """What was written, in lines for a reader."""
+    whole = ", whole records" if done.whole else ""
+    lines = [f"{done.pairs:,} pairs to {' and '.join(str(path) for path in done.paths)}{whole}"]
+    if done.unwritable:
+        lines.append(
+            f"{done.unwritable:,} kept pairs hold what the format cannot (a line break or tab, or no UTF-8): "
+            "see the record beside it"
+        )
+    if done.manifest["dropped"]:
+        lines.append(f"{done.dropped:,} pairs that were not kept to {' and '.join(done.manifest['dropped'])}")
+    if done.dropped_unwritable:
+        lines.append(
+            f"{done.dropped_unwritable:,} records that were not kept have no two sides, or the format cannot hold them"
+        )
+    return lines
+
+
+def output_paths(
+    outputs: Sequence[str | Path],
+    *,
+    dropped: Sequence[str | Path] | None = None,
+    tags: str | Path | None = None,
+) -> tuple[Path, ...]:
+    """All files that a write makes, but for its record: the kept pairs, the dropped ones, the tags.
+
+    Raises:
+        UsageError: two of them are one file.
+    """
+    paths = tuple(Path(path) for path in (*outputs, *(dropped or ()), *([tags] if tags else ())))
+    real = [os.path.realpath(path) for path in paths]
+    if len({*real}) < len(real):
+        raise UsageError(
+            "give two different output files, or one that holds both sides; and others for dropped and tags"
+        )
+    return paths
+
+
+def _language_fields(cleaned: dict[str, Any]) -> tuple[str, str]:
+    """The names of the two sides where none are given: the language codes, if both are known."""
+    codes = cleaned["options"]["source_lang"], cleaned["options"]["target_lang"]
+    return codes if all(codes) and codes[0] != codes[1] else ("source", "target")
+
+
+def fields_matter(request: dict[str, Any]) -> bool:
+    """Whether an output names the two sides."""
+    return any(one and "source_field" in one for one in (request["output"], request["dropped"]))
 
 
 @contextmanager
@@ -164,24 +246,30 @@ def record_of(paths: Sequence[Path]) -> Path:
     return paths[0].with_name(paths[0].name + ".catprune.json")
 
 
-def describe_output(paths: Sequence[Path]) -> dict[str, str]:
-    """The outputs as the pass takes them.
+def describe_output(paths: Sequence[Path], fields: tuple[str, str] = ("source", "target")) -> dict[str, str]:
+    """The outputs as the pass takes them; `fields` names the two sides in JSONL and Parquet.
 
     Raises:
-        UsageError: not two files, nor one TSV; or a compression that is not written.
+        UsageError: not two files, nor one that holds both sides; or a format or compression that is not written.
     """
     for path in paths:
         if not path.name:
             raise UsageError(f"{path} is a folder: give the name of a file")
-        if path.suffix in (".bz2", ".xz", ".zip", ".lz4"):
-            raise UsageError(f"{path}: {path.suffix} is not written: give .gz, .zst or none of them")
-    if len(paths) == 2 and all(path.name.endswith(_TSV) for path in paths):
-        raise UsageError("a .tsv file holds both sides: give one, or two files of other names")
+        if path.suffix in (".zip", ".lz4", ".7z"):
+            raise UsageError(f"{path}: {path.suffix} is not written: give .gz, .zst, .xz, .bz2 or none of them")
+        if ".parquet." in path.name:
+            raise UsageError(f"{path}: Parquet compresses by itself: give a name that ends in .parquet")
+        if format_of(path) == "tmx":
+            raise UsageError(f"{path}: TMX is not written: give .jsonl, .parquet, .tsv or two files")
+    formats = [format_of(path) for path in paths]
+    if len(paths) == 2 and all(formats):
+        raise UsageError(f"a {paths[0].suffix} file holds both sides: give one, or two files of other names")
     if len(paths) == 2 and os.path.realpath(paths[0]) != os.path.realpath(paths[1]):
         return {"format": "moses", "source": str(paths[0]), "target": str(paths[1])}
-    if len(paths) == 1 and paths[0].name.endswith(_TSV):
-        return {"format": "tsv", "path": str(paths[0])}
-    raise UsageError("give two different output files, or one whose name ends in .tsv, .tsv.gz or .tsv.zst")
+    if len(paths) != 1 or formats[0] is None:
+        raise UsageError("give two different output files, or one whose name ends in .tsv, .jsonl or .parquet")
+    output = {"format": formats[0], "path": str(paths[0])}
+    return output if formats[0] == "tsv" else {**output, "source_field": fields[0], "target_field": fields[1]}
 
 
 def _kept(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> tuple[dict[str, Any], int]:
@@ -224,7 +312,7 @@ def _finished(record: Path, plan: bytes, paths: tuple[Path, ...], *, force: bool
 def _publish_record(record: Path, plan: bytes, found: dict[str, Any]) -> dict[str, Any]:
     """Write the record beside the files; it names their digests, so it comes last."""
     files = [{**file, "path": os.path.relpath(file["path"], record.parent)} for file in found["files"]]
-    counts = {name: found[name] for name in ("pairs", "unwritable", "unwritable_rows")}
+    counts = {name: value for name, value in found.items() if name != "files"}
     manifest: dict[str, Any] = {**json.loads(plan), "counts": counts, "files": files}
     write_whole(record, to_json(manifest))
     return manifest

@@ -324,9 +324,7 @@ impl Waiting {
             for &(row, of) in &left[..here] {
                 reasons[(row - first) as usize] |= reason(of);
             }
-            if let Some(tags) =
-                columns.last().filter(|_| kind.tagged).map(AsArray::as_any_dictionary)
-            {
+            if let Some(tags) = columns.last().filter(|_| kind.tagged).map(AsArray::as_any_dictionary) {
                 let (keys, names) = (tags.normalized_keys(), tags.values().as_string::<i32>());
                 left[..here].iter().for_each(|&(row, _)| tagged(names.value(keys[(row - first) as usize])));
             }

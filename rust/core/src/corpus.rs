@@ -1,14 +1,22 @@
 //! A corpus: inputs of one or two files, read in chunks of records with global row numbers.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
 
+use arrow_array::RecordBatch;
 use crossbeam_channel::{Receiver, bounded};
 use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 
+use crate::fields::Fields;
+use crate::json::{self, Tree};
 use crate::kept::Kept;
 use crate::lines::{FileRead, LineReader, Lines};
+use crate::pairs::Pairs;
+use crate::table::{self, TableReader};
+use crate::tmx::TmxReader;
 use crate::{Error, Result, Watch};
 
 /// Lines over this many bytes are a verdict and never held whole, unless the caller says otherwise.
@@ -21,6 +29,22 @@ pub enum Input {
     Moses { source: PathBuf, target: PathBuf },
     /// One file of tab-separated columns, numbered from 1.
     Tsv { path: PathBuf, source_column: usize, target_column: usize },
+    /// One file of JSON objects, one a line.
+    Jsonl {
+        path: PathBuf,
+        #[serde(flatten)]
+        fields: Fields,
+    },
+    /// One Parquet file; its rows come with all their columns, or with the two alone.
+    Parquet {
+        path: PathBuf,
+        #[serde(flatten)]
+        fields: Fields,
+        #[serde(default)]
+        whole: bool,
+    },
+    /// One TMX file; a unit is as many records as it has pairs of variants in the two languages.
+    Tmx { path: PathBuf, source_language: String, target_language: String },
 }
 
 impl Input {
@@ -28,7 +52,10 @@ impl Input {
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         let (one, other) = match self {
             Self::Moses { source, target } => (source, Some(target)),
-            Self::Tsv { path, .. } => (path, None),
+            Self::Tsv { path, .. }
+            | Self::Jsonl { path, .. }
+            | Self::Parquet { path, .. }
+            | Self::Tmx { path, .. } => (path, None),
         };
         std::iter::once(one.as_path()).chain(other.map(PathBuf::as_path))
     }
@@ -65,9 +92,9 @@ pub struct CorpusRead {
 }
 
 impl CorpusRead {
-    /// Fails if a file's bytes are not those of an earlier reading.
+    /// Fails if a file's bytes are not those of an earlier reading, the tags last where they were read.
     pub fn compare(&self, earlier: &[FileRead]) -> Result<()> {
-        let now = self.inputs.iter().flat_map(|input| &input.files);
+        let now = self.inputs.iter().flat_map(|input| &input.files).chain(&self.tags);
         if now.clone().count() != earlier.len() {
             return Err(Error::input(
                 "the corpus has other files than were cleaned: clean again with --force",
@@ -90,6 +117,9 @@ impl CorpusRead {
 enum Text {
     Moses { source: Lines, target: Lines },
     Tsv { records: Lines, source_column: usize, target_column: usize },
+    Jsonl { records: Lines, tree: Arc<Tree> },
+    Parquet { batch: RecordBatch, fields: Arc<Fields> },
+    Tmx(Pairs),
 }
 
 /// Up to `CHUNK_LINES` consecutive records of one input. Chunks restart at every input.
@@ -104,6 +134,9 @@ pub struct Chunk {
     pub kept: Vec<bool>,
     pub tags: Option<Lines>,
     text: Text,
+    /// The pairs of a format that has to be decoded, once they are.
+    pairs: Pairs,
+    max_line_bytes: usize,
 }
 
 /// A record's two sides, or why it has none.
@@ -115,16 +148,33 @@ pub enum Record<'a> {
     },
     /// A line over the limit.
     TooLong,
-    /// Too few columns.
+    /// Too few columns, no JSON, a field that is missing or no text.
     Malformed,
+    /// A translation unit without one of the languages.
+    MissingSide,
 }
 
 impl Chunk {
     pub fn len(&self) -> usize {
         match &self.text {
             Text::Moses { source, .. } => source.len(),
-            Text::Tsv { records, .. } => records.len(),
+            Text::Tsv { records, .. } | Text::Jsonl { records, .. } => records.len(),
+            Text::Parquet { batch, .. } => batch.num_rows(),
+            Text::Tmx(pairs) => pairs.len(),
         }
+    }
+
+    /// Makes the pairs of a format that cannot be cut out of its bytes; `record` wants it done before. This is the
+    /// workers' part of reading.
+    pub fn decode(&mut self) -> Result<()> {
+        match &self.text {
+            Text::Moses { .. } | Text::Tsv { .. } | Text::Tmx(_) => {}
+            Text::Jsonl { records, tree } => self.pairs = json::decode(records, tree),
+            Text::Parquet { batch, fields } => {
+                self.pairs = table::decode(batch, fields, self.max_line_bytes)?;
+            }
+        }
+        Ok(())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -153,14 +203,32 @@ impl Chunk {
                     _ => Record::Malformed,
                 }
             }
+            Text::Jsonl { .. } | Text::Parquet { .. } => self.pairs.record(index),
+            Text::Tmx(pairs) => pairs.record(index),
         }
     }
 
-    /// The whole record as it stood in its file, where the format keeps both sides in one line.
+    /// The whole record as it stood in its file, where it is one line.
     pub fn whole(&self, index: usize) -> Option<&[u8]> {
         match &self.text {
-            Text::Moses { .. } => None,
-            Text::Tsv { records, .. } => Some(records.line(index)),
+            Text::Tsv { records, .. } | Text::Jsonl { records, .. } => Some(records.line(index)),
+            Text::Moses { .. } | Text::Parquet { .. } | Text::Tmx(_) => None,
+        }
+    }
+
+    /// The two sides of consecutive records as lines, if they stand so in their files.
+    pub fn run(&self, records: Range<usize>) -> Option<[&[u8]; 2]> {
+        match &self.text {
+            Text::Moses { source, target } => Some([source.run(records.clone())?, target.run(records)?]),
+            _ => None,
+        }
+    }
+
+    /// The rows of a Parquet file; with all their columns if the input says so.
+    pub fn batch(&self) -> Option<&RecordBatch> {
+        match &self.text {
+            Text::Parquet { batch, .. } => Some(batch),
+            _ => None,
         }
     }
 
@@ -169,12 +237,21 @@ impl Chunk {
         match &self.text {
             Text::Moses { source, target } => source.bytes() + target.bytes(),
             Text::Tsv { records, .. } => records.bytes(),
+            // The raw and the decoded text.
+            Text::Jsonl { records, .. } => 2 * records.bytes(),
+            Text::Parquet { batch, .. } => 2 * batch.get_array_memory_size(),
+            Text::Tmx(pairs) => pairs.bytes(),
         }
     }
 
     /// The indices of the records that the pass wants.
     pub fn wanted(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.len()).filter(|&index| self.kept.is_empty() || self.kept[index])
+    }
+
+    /// The indices of the others.
+    pub fn unwanted(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.kept.len()).filter(|&index| !self.kept[index])
     }
 }
 
@@ -208,8 +285,16 @@ pub fn read(
     for (number, input) in corpus.inputs.iter().enumerate() {
         let first = row;
         let files = read_input(corpus, input, watch, |text| {
-            let mut chunk =
-                Chunk { input: number, input_first: first, first: row, kept: Vec::new(), tags: None, text };
+            let mut chunk = Chunk {
+                input: number,
+                input_first: first,
+                first: row,
+                kept: Vec::new(),
+                tags: None,
+                text,
+                pairs: Pairs::default(),
+                max_line_bytes: corpus.max_line_bytes,
+            };
             if let Some(tags) = &mut tags {
                 chunk.tags = Some(take_tags(tags, &chunk)?);
             }
@@ -263,29 +348,112 @@ fn read_input(
             }
         }
         Input::Tsv { path, source_column, target_column } => {
-            let (chunks, reader) = spawn(scope, path, corpus.max_line_bytes, watch);
-            loop {
-                match chunks.recv() {
-                    Ok(records) if records.is_empty() => return Ok(Some(vec![join(reader)?])),
-                    Ok(records) => {
-                        let text = Text::Tsv {
-                            records,
-                            source_column: *source_column,
-                            target_column: *target_column,
-                        };
-                        if !emit(text)? {
-                            return Ok(None);
-                        }
-                    }
-                    Err(_) => {
-                        return Err(join(reader)
-                            .err()
-                            .unwrap_or_else(|| Error::input("a reader ended early")));
-                    }
-                }
-            }
+            let (source_column, target_column) = (*source_column, *target_column);
+            let open = move || LineReader::open(path, corpus.max_line_bytes, watch);
+            let text = |records| Text::Tsv { records, source_column, target_column };
+            read_one(spawn_one(scope, open), |records| emit(text(records)))
+        }
+        Input::Jsonl { path, fields } => {
+            let tree = Arc::new(Tree::new(fields)?);
+            let open = move || LineReader::open(path, corpus.max_line_bytes, watch);
+            let text = |records| Text::Jsonl { records, tree: Arc::clone(&tree) };
+            read_one(spawn_one(scope, open), |records| emit(text(records)))
+        }
+        Input::Parquet { path, fields, whole } => {
+            let shared = Arc::new(fields.clone());
+            let open = move || TableReader::open(path, fields, *whole, watch);
+            let text = |batch| Text::Parquet { batch, fields: Arc::clone(&shared) };
+            read_one(spawn_one(scope, open), |batch| emit(text(batch)))
+        }
+        Input::Tmx { path, source_language, target_language } => {
+            let languages = [source_language.as_str(), target_language.as_str()];
+            let open = move || TmxReader::open(path, languages, corpus.max_line_bytes, watch);
+            read_one(spawn_one(scope, open), |pairs| emit(Text::Tmx(pairs)))
         }
     })
+}
+
+/// What one file is read by: chunks until there are no more, then its digest.
+trait Chunks {
+    type Chunk: Send;
+
+    fn next(&mut self) -> Result<Option<Self::Chunk>>;
+
+    fn finish(self) -> Result<FileRead>;
+}
+
+impl Chunks for LineReader<'_> {
+    type Chunk = Lines;
+
+    fn next(&mut self) -> Result<Option<Lines>> {
+        let chunk = self.chunk()?;
+        if self.lines == 0 {
+            return Err(Error::input(format!("{} is empty", self.path().display())));
+        }
+        Ok(Some(chunk).filter(|chunk| !chunk.is_empty()))
+    }
+
+    fn finish(self) -> Result<FileRead> {
+        LineReader::finish(self)
+    }
+}
+
+impl Chunks for TableReader<'_> {
+    type Chunk = RecordBatch;
+
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.chunk()
+    }
+
+    fn finish(self) -> Result<FileRead> {
+        TableReader::finish(self)
+    }
+}
+
+impl Chunks for TmxReader<'_> {
+    type Chunk = Pairs;
+
+    fn next(&mut self) -> Result<Option<Pairs>> {
+        Ok(Some(self.chunk()?).filter(|pairs| !pairs.is_empty()))
+    }
+
+    fn finish(self) -> Result<FileRead> {
+        TmxReader::finish(self)
+    }
+}
+
+/// Reads one file on a thread of its own; the channel closes at its end or where it fails.
+fn spawn_one<'scope, 'env, R: Chunks>(
+    scope: &'scope thread::Scope<'scope, 'env>,
+    open: impl FnOnce() -> Result<R> + Send + 'scope,
+) -> (Receiver<R::Chunk>, Reader<'scope>)
+where
+    R::Chunk: 'scope,
+{
+    let (send, receive) = bounded(1);
+    let reader = scope.spawn(move || {
+        let mut reader = open()?;
+        while let Some(chunk) = reader.next()? {
+            if send.send(chunk).is_err() {
+                return Err(Error::Interrupted);
+            }
+        }
+        reader.finish()
+    });
+    (receive, reader)
+}
+
+/// None if `emit` stopped the reading.
+fn read_one<C>(
+    (chunks, reader): (Receiver<C>, Reader<'_>),
+    mut emit: impl FnMut(C) -> Result<bool>,
+) -> Result<Option<Vec<FileRead>>> {
+    for chunk in &chunks {
+        if !emit(chunk)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(vec![join(reader)?]))
 }
 
 type Reader<'scope> = ScopedJoinHandle<'scope, Result<FileRead>>;

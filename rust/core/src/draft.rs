@@ -219,6 +219,11 @@ pub fn digest_bytes(bytes: &[u8]) -> String {
 
 /// xxh3-128 of a file's bytes.
 pub fn digest_file(path: &Path, watch: &crate::Watch) -> Result<String> {
+    digest_watched(path, watch, |read| watch.add(read, 0))
+}
+
+/// xxh3-128 of a file's bytes; `count` is told how many were read.
+pub fn digest_watched(path: &Path, watch: &crate::Watch, count: impl Fn(u64)) -> Result<String> {
     let mut file = Hashed::new(File::open(path).map_err(Error::io(path))?);
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -227,6 +232,6 @@ pub fn digest_file(path: &Path, watch: &crate::Watch) -> Result<String> {
         if read == 0 {
             return Ok(file.digest());
         }
-        watch.add(read as u64, 0);
+        count(read as u64);
     }
 }

@@ -102,7 +102,7 @@ pub fn example(chunk: &Chunk, index: usize) -> Example {
     match chunk.record(index) {
         Record::Pair { source, target } => shorten(row, source, target),
         Record::Malformed => shorten(row, chunk.whole(index).unwrap_or_default(), b""),
-        Record::TooLong => shorten(row, b"", b""),
+        Record::TooLong | Record::MissingSide => shorten(row, b"", b""),
     }
 }
 

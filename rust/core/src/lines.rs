@@ -1,20 +1,17 @@
-//! Lines of one file, plain, gzip or zstd, in chunks of a fixed number of lines; its raw bytes are hashed on the way.
+//! Lines of one file in chunks of a fixed number of lines; its raw bytes are hashed on the way.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use flate2::read::MultiGzDecoder;
 use memchr::memchr_iter;
 
-use crate::draft::Hashed;
+use crate::codec::Decoder;
 use crate::{Error, Result, Watch};
 
 /// Lines of a chunk; a chunk is the unit that workers get, so outputs must not depend on its place.
 pub const CHUNK_LINES: usize = 4096;
-const BUFFER_BYTES: usize = 1 << 20;
 /// How much is asked of the file at once. What is read past the end of a chunk is copied to the next, so less is better
 /// than the buffers of decoders.
 const READ_BYTES: usize = 1 << 18;
@@ -62,7 +59,7 @@ impl Lines {
 
     /// The lines as one text, if each stands in it as `line` has it, `\n` after every one (but perhaps the last).
     pub fn run(&self, lines: Range<usize>) -> Option<&[u8]> {
-        let whole = !self.held.carriage_returns && !lines.is_empty();
+        let whole = !self.held.carriage_returns && self.held.too_long.is_empty() && !lines.is_empty();
         whole.then(|| &self.held.bytes[self.start(lines.start)..self.held.stops[lines.end - 1]])
     }
 
@@ -102,54 +99,6 @@ pub struct FileRead {
     pub digest: String,
 }
 
-type Raw<'w> = Hashed<Counted<'w>>;
-
-struct Counted<'w> {
-    file: File,
-    watch: &'w Watch,
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.watch.is_stopped() {
-            return Err(io::Error::other(Stopped));
-        }
-        let read = self.file.read(buffer)?;
-        self.watch.add(read as u64, 0);
-        Ok(read)
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("stopped")]
-struct Stopped;
-
-enum Decoder<'w> {
-    Plain(Box<Raw<'w>>),
-    Gzip(Box<MultiGzDecoder<BufReader<Raw<'w>>>>),
-    Zstd(Box<zstd::Decoder<'static, BufReader<Raw<'w>>>>),
-}
-
-impl<'w> Decoder<'w> {
-    fn raw(&mut self) -> &mut Raw<'w> {
-        match self {
-            Self::Plain(raw) => raw,
-            Self::Gzip(decoder) => decoder.get_mut().get_mut(),
-            Self::Zstd(decoder) => decoder.get_mut().get_mut(),
-        }
-    }
-}
-
-impl Read for Decoder<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(decoder) => decoder.read(buffer),
-            Self::Gzip(decoder) => decoder.read(buffer),
-            Self::Zstd(decoder) => decoder.read(buffer),
-        }
-    }
-}
-
 pub struct LineReader<'w> {
     path: PathBuf,
     decoder: Decoder<'w>,
@@ -166,31 +115,7 @@ pub struct LineReader<'w> {
 impl<'w> LineReader<'w> {
     /// Opens a file; compression is told by the first bytes, not by the name.
     pub fn open(path: &Path, max_line_bytes: usize, watch: &'w Watch) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::io(path))?;
-        let kind = file.metadata().map_err(Error::io(path))?.file_type();
-        if !kind.is_file() {
-            let kind = if kind.is_dir() { "a folder" } else { "no plain file, and later steps read again" };
-            return Err(Error::input(format!("{} is {kind}: give a file", path.display())));
-        }
-        let magic = first_bytes(&mut file).map_err(Error::io(path))?;
-        if magic.is_empty() {
-            return Err(Error::input(format!("{} is empty", path.display())));
-        }
-        let raw = Hashed::new(Counted { file, watch });
-        let decoder = match magic[..] {
-            [0x1f, 0x8b, ..] => {
-                Decoder::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, raw))))
-            }
-            // The second is a skippable frame, which parallel compressors write first.
-            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
-                let buffered = BufReader::with_capacity(BUFFER_BYTES, raw);
-                Decoder::Zstd(Box::new(zstd::Decoder::with_buffer(buffered).map_err(Error::io(path))?))
-            }
-            _ => {
-                check_plain(path)?;
-                Decoder::Plain(Box::new(raw))
-            }
-        };
+        let decoder = Decoder::open(path, watch)?;
         Ok(Self {
             path: path.to_owned(),
             decoder,
@@ -302,14 +227,7 @@ impl<'w> LineReader<'w> {
     }
 
     fn explain(&self, error: io::Error, lines: usize) -> Error {
-        if matches!(error.get_ref(), Some(inner) if inner.is::<Stopped>()) {
-            return Error::Interrupted;
-        }
-        if error.raw_os_error().is_some() || matches!(self.decoder, Decoder::Plain(_)) {
-            return Error::Io { path: self.path.clone(), source: error };
-        }
-        let (path, line) = (self.path.display(), self.lines + lines as u64);
-        Error::input(format!("{path} is truncated or damaged after line {line} ({error}): fetch it again"))
+        self.decoder.explain(error, &self.path, &format!("line {}", self.lines + lines as u64))
     }
 
     /// Reads what is left and gives the file's digest.
@@ -320,33 +238,4 @@ impl<'w> LineReader<'w> {
         copied.map_err(|error| self.explain(error, 0))?;
         Ok(FileRead { path: self.path, bytes, digest })
     }
-}
-
-fn first_bytes(file: &mut File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(4);
-    Read::by_ref(file).take(4).read_to_end(&mut bytes)?;
-    io::Seek::rewind(file)?;
-    Ok(bytes)
-}
-
-/// A name that promises compression over bytes that have none is a mistake better told than read as text.
-fn check_plain(path: &Path) -> Result<()> {
-    let promised = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("gz") => "gzip",
-        Some("zst") => "zstd",
-        Some("xz") => return Err(unsupported(path, "xz")),
-        Some("bz2") => return Err(unsupported(path, "bzip2")),
-        _ => return Ok(()),
-    };
-    Err(Error::input(format!(
-        "{} is not {promised}: its first bytes are not those of {promised}",
-        path.display()
-    )))
-}
-
-fn unsupported(path: &Path, name: &str) -> Error {
-    Error::input(format!(
-        "{} is {name}, which is not read yet: decompress it, or give gzip or zstd",
-        path.display()
-    ))
 }

@@ -1,20 +1,21 @@
 //! Files that are written side by side, each by a thread of its own, and appear together.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, bounded};
 
-use crate::draft::{Draft, Sealed};
+use crate::draft::Sealed;
+use crate::format::{Piece, Sink};
 use crate::lines::FileRead;
 use crate::{Error, Result};
 
-/// Blocks that may wait for a file's thread.
+/// Pieces that may wait for a file's thread.
 const WAITING: usize = 4;
 
-/// Drafts of files, the threads that fill them, and where blocks are handed to those.
+/// The threads that fill the files, and where pieces are handed to them.
 pub struct Outputs {
     lanes: Vec<Lane>,
 }
@@ -22,20 +23,19 @@ pub struct Outputs {
 struct Lane {
     path: PathBuf,
     /// None once all was handed over, or a write failed.
-    blocks: Option<Sender<Vec<u8>>>,
-    writer: Option<JoinHandle<Result<Draft>>>,
+    pieces: Option<Sender<Piece>>,
+    writer: Option<JoinHandle<Result<Sink>>>,
 }
 
 impl Outputs {
-    pub fn create(paths: &[&Path]) -> Result<Self> {
-        let lanes = paths.iter().map(|path| Lane::create(path)).collect::<Result<_>>()?;
-        Ok(Self { lanes })
+    pub fn new(sinks: Vec<Sink>, paths: &[&Path]) -> Self {
+        Self { lanes: sinks.into_iter().zip(paths).map(|(sink, path)| Lane::new(sink, path)).collect() }
     }
 
-    /// Hands over the next block of every file.
-    pub fn write(&mut self, blocks: impl IntoIterator<Item = Vec<u8>>) -> Result<()> {
-        for (lane, block) in self.lanes.iter_mut().zip(blocks) {
-            let sent = lane.blocks.as_ref().is_some_and(|blocks| blocks.send(block).is_ok());
+    /// Hands over the next piece of every file.
+    pub fn write(&mut self, pieces: impl IntoIterator<Item = Piece>) -> Result<()> {
+        for (lane, piece) in self.lanes.iter_mut().zip(pieces) {
+            let sent = lane.pieces.as_ref().is_some_and(|pieces| pieces.send(piece).is_ok());
             if !sent {
                 lane.finish()?;
             }
@@ -67,23 +67,18 @@ fn name(path: PathBuf, sealed: Sealed) -> Result<FileRead> {
 }
 
 impl Lane {
-    fn create(path: &Path) -> Result<Self> {
-        let mut draft = Draft::create(path)?;
-        draft.sync_along()?;
-        let (blocks, incoming) = bounded::<Vec<u8>>(WAITING);
-        let owned = path.to_owned();
+    fn new(mut sink: Sink, path: &Path) -> Self {
+        let (pieces, incoming) = bounded::<Piece>(WAITING);
         let writer = thread::spawn(move || {
-            for block in incoming {
-                draft.write_all(&block).map_err(Error::io(&owned))?;
-            }
-            Ok(draft)
+            incoming.iter().try_for_each(|piece| sink.write(&piece))?;
+            Ok(sink)
         });
-        Ok(Self { path: path.to_owned(), blocks: Some(blocks), writer: Some(writer) })
+        Self { path: path.to_owned(), pieces: Some(pieces), writer: Some(writer) }
     }
 
     /// Waits until everything was written.
-    fn finish(&mut self) -> Result<Draft> {
-        self.blocks = None;
+    fn finish(&mut self) -> Result<Sink> {
+        self.pieces = None;
         let failed =
             || Error::input(format!("{}: a writer panicked: this is a bug of catprune", self.path.display()));
         self.writer.take().and_then(|writer| writer.join().ok()).unwrap_or_else(|| Err(failed()))

@@ -44,6 +44,7 @@ const FEW_LETTERS: u32 = 1 << 12;
 const LONG_WORD: u32 = 1 << 13;
 pub const DUPLICATE: u32 = 1 << 14;
 pub const DUPLICATE_ELSEWHERE: u32 = 1 << 17;
+const MISSING_SIDE: u32 = 1 << 18;
 
 /// The thresholds; a pair on a threshold is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -138,6 +139,7 @@ pub fn judge_structure(record: Record<'_>) -> (u32, Option<(&str, &str)>) {
         },
         Record::TooLong => (LINE_TOO_LONG, None),
         Record::Malformed => (MALFORMED_RECORD, None),
+        Record::MissingSide => (MISSING_SIDE, None),
     }
 }
 

@@ -109,12 +109,14 @@ pub fn stream_within<T: Send>(
         for _ in 0..threads {
             let (chunk_out, done_in, work) = (chunk_out.clone(), done_in.clone(), &work);
             scope.spawn(move || {
-                for (number, chunk) in chunk_out {
+                for (number, mut chunk) in chunk_out {
                     let bytes = chunk.bytes();
                     // A panic must not leave the others waiting for this chunk for ever.
-                    let result = catch_unwind(AssertUnwindSafe(|| work(chunk))).unwrap_or_else(|_| {
-                        Err(Error::input("a worker panicked: this is a bug of catprune"))
-                    });
+                    let result = catch_unwind(AssertUnwindSafe(|| {
+                        chunk.decode()?;
+                        work(chunk)
+                    }))
+                    .unwrap_or_else(|_| Err(Error::input("a worker panicked: this is a bug of catprune")));
                     if done_in.send((number, bytes, result)).is_err() {
                         return;
                     }

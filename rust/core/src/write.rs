@@ -1,80 +1,77 @@
 //! Writing: the kept pairs as text, in corpus order, both sides or none.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::compress;
 use crate::corpus::{Chunk, Corpus, Input, Record};
+pub use crate::format::Output;
+use crate::format::{Format, Formatted, Piece, Sink};
 use crate::kept::KeptIn;
 use crate::lines::FileRead;
 use crate::outputs::Outputs;
 use crate::stream::stream;
 use crate::{Error, Result, Watch};
 
-/// Where the text goes; names that end in `.gz` or `.zst` are compressed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "format", rename_all = "lowercase")]
-pub enum Output {
-    Moses { source: PathBuf, target: PathBuf },
-    Tsv { path: PathBuf },
-}
-
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WriteRequest {
     pub corpus: Corpus,
-    /// What cleaning read, to notice a changed file.
+    /// What cleaning read, to notice a changed file; the tags last, if they are written.
     pub files: Vec<FileRead>,
     pub kept: KeptIn,
     /// How many rows are kept; another number is an error.
     pub expected: u64,
     pub output: Output,
+    /// Where the pairs go that are not kept.
+    #[serde(default)]
+    pub dropped: Option<Output>,
+    /// Where the tags of the written pairs go, one a line.
+    #[serde(default)]
+    pub tags: Option<PathBuf>,
     pub threads: usize,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Written {
     pub pairs: u64,
-    /// Kept pairs that the output's format cannot hold: a tab inside a side, where columns end at tabs.
+    /// Kept pairs that the output's format cannot hold: a line break, a tab where columns end at tabs, bytes that are
+    /// not UTF-8 where text must be.
     pub unwritable: u64,
     /// The first of their rows.
     pub unwritable_rows: Vec<u64>,
+    /// Whether records were copied whole.
+    pub whole: bool,
+    /// Pairs that were not kept and were written as such, and records that could not be.
+    pub dropped: u64,
+    pub dropped_unwritable: u64,
     pub files: Vec<FileRead>,
 }
 
-/// What a worker made of a chunk: the bytes for each output file.
-struct Formatted {
+/// What a worker made of a chunk.
+struct Done {
     rows: u64,
-    pairs: u64,
-    unwritable: Vec<u64>,
-    bytes: [Vec<u8>; 2],
+    kept: Formatted,
+    dropped: Formatted,
+    tags: Option<Piece>,
 }
 
 pub fn write(request: &WriteRequest, watch: &Watch) -> Result<Written> {
-    let paths: Vec<&Path> = match &request.output {
-        Output::Moses { source, target } => vec![source, target],
-        Output::Tsv { path } => vec![path],
-    };
-    let mut outputs = Outputs::create(&paths)?;
-    let mut written = Written::default();
-    // Whole records only where all of them have one order of columns.
-    let whole = request.corpus.inputs.iter().all(|input| matches!(input, Input::Tsv { .. }));
+    let writing = Writing::new(request)?;
+    let paths = request.paths();
+    let mut outputs = Outputs::new(writing.create()?, &paths);
+    let mut written = Written { whole: writing.kept.whole, ..Written::default() };
     let read = stream(
-        &request.corpus,
+        &writing.corpus,
         &request.kept,
         request.threads,
         watch,
-        |chunk| format(&chunk, &request.output, whole),
-        |formatted| {
-            watch.add(0, formatted.rows);
-            written.pairs += formatted.pairs;
-            written.unwritable += formatted.unwritable.len() as u64;
-            let room = 10 - written.unwritable_rows.len();
-            written.unwritable_rows.extend(formatted.unwritable.into_iter().take(room));
-            outputs.write(formatted.bytes)?;
+        |chunk| writing.format(&chunk),
+        |done| {
+            watch.add(0, done.rows);
+            written.add(&done);
+            outputs.write(done.kept.pieces.into_iter().chain(done.dropped.pieces).chain(done.tags))?;
             Ok(true)
         },
     )?;
@@ -90,63 +87,88 @@ pub fn write(request: &WriteRequest, watch: &Watch) -> Result<Written> {
     Ok(written)
 }
 
-fn format(chunk: &Chunk, output: &Output, whole: bool) -> Result<Formatted> {
-    let mut formatted =
-        Formatted { rows: chunk.len() as u64, pairs: 0, unwritable: Vec::new(), bytes: Default::default() };
-    let [first, second] = &mut formatted.bytes;
-    for index in chunk.wanted() {
-        let row = chunk.first + index as u64;
-        let Record::Pair { source, target } = chunk.record(index) else {
-            return Err(Error::input(format!("row {row} is kept but has no two sides: an input changed")));
+impl WriteRequest {
+    /// All files, in the order of the pieces.
+    fn paths(&self) -> Vec<&Path> {
+        let outputs = std::iter::once(&self.output).chain(&self.dropped).flat_map(Output::paths);
+        outputs.chain(self.tags.as_deref()).collect()
+    }
+}
+
+impl Written {
+    fn add(&mut self, done: &Done) {
+        self.pairs += done.kept.written.len() as u64;
+        self.unwritable += done.kept.unwritable.len() as u64;
+        let room = 10 - self.unwritable_rows.len();
+        self.unwritable_rows.extend(done.kept.unwritable.iter().take(room));
+        self.dropped += done.dropped.written.len() as u64;
+        self.dropped_unwritable += done.dropped.unwritable.len() as u64;
+    }
+}
+
+/// The formats of what is written, and the corpus as they read it.
+struct Writing<'a> {
+    corpus: Corpus,
+    kept: Format<'a>,
+    dropped: Option<Format<'a>>,
+    tags: Option<&'a Path>,
+}
+
+impl<'a> Writing<'a> {
+    fn new(request: &'a WriteRequest) -> Result<Self> {
+        let mut corpus = request.corpus.clone();
+        let kept = Format::new(&request.output, &corpus)?;
+        let dropped = request.dropped.as_ref().map(|output| Format::new(output, &corpus)).transpose()?;
+        let all = kept.whole || dropped.as_ref().is_some_and(|dropped| dropped.whole);
+        for input in &mut corpus.inputs {
+            if let Input::Parquet { whole, .. } = input {
+                *whole = all;
+            }
+        }
+        Ok(Self { corpus, kept, dropped, tags: request.tags.as_deref() })
+    }
+
+    fn create(&self) -> Result<Vec<Sink>> {
+        let mut sinks = self.kept.create()?;
+        if let Some(dropped) = &self.dropped {
+            sinks.extend(dropped.create()?);
+        }
+        if let Some(path) = self.tags {
+            sinks.push(Sink::create(path, None)?);
+        }
+        Ok(sinks)
+    }
+
+    fn format(&self, chunk: &Chunk) -> Result<Done> {
+        for index in chunk.wanted() {
+            if !matches!(chunk.record(index), Record::Pair { .. }) {
+                let row = chunk.first + index as u64;
+                return Err(Error::input(format!(
+                    "row {row} is kept but has no two sides: an input changed"
+                )));
+            }
+        }
+        let kept = self.kept.format(chunk, chunk.wanted())?;
+        let dropped = match &self.dropped {
+            Some(format) => format.format(chunk, chunk.unwanted())?,
+            None => Formatted::default(),
         };
-        match (output, chunk.whole(index).filter(|_| whole)) {
-            (Output::Moses { .. }, _) => {
-                push_line(first, &[source]);
-                push_line(second, &[target]);
-            }
-            (Output::Tsv { .. }, Some(record)) => push_line(first, &[record]),
-            (Output::Tsv { .. }, None) if source.contains(&b'\t') || target.contains(&b'\t') => {
-                formatted.unwritable.push(row);
-                continue;
-            }
-            (Output::Tsv { .. }, None) => push_line(first, &[source, b"\t", target]),
-        }
-        formatted.pairs += 1;
+        let tags = self.tags.map(|path| tags_of(chunk, &kept.written, path)).transpose()?;
+        Ok(Done { rows: chunk.len() as u64, kept, dropped, tags })
     }
-    let paths: [Option<&Path>; 2] = match output {
-        Output::Moses { source, target } => [Some(source), Some(target)],
-        Output::Tsv { path } => [Some(path), None],
+}
+
+/// The tags of the pairs that were written, one a line.
+fn tags_of(chunk: &Chunk, written: &[usize], path: &Path) -> Result<Piece> {
+    let Some(tags) = &chunk.tags else {
+        return Err(Error::input("the corpus was cleaned without tags: there are none to write"));
     };
-    for (bytes, path) in formatted.bytes.iter_mut().zip(paths) {
-        if let Some(path) = path {
-            *bytes = compress(std::mem::take(bytes), path).map_err(Error::io(path))?;
-        }
+    let mut text = Vec::new();
+    for &index in written {
+        text.extend_from_slice(tags.line(index));
+        text.push(b'\n');
     }
-    Ok(formatted)
-}
-
-fn push_line(text: &mut Vec<u8>, pieces: &[&[u8]]) {
-    for piece in pieces {
-        text.extend_from_slice(piece);
-    }
-    text.push(b'\n');
-}
-
-/// One gzip member or zstd frame a chunk, so that compression runs on all threads and gives the same bytes on any
-/// number of them.
-fn compress(bytes: Vec<u8>, path: &Path) -> io::Result<Vec<u8>> {
-    if bytes.is_empty() {
-        return Ok(bytes);
-    }
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("gz") => {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-            encoder.write_all(&bytes)?;
-            encoder.finish()
-        }
-        Some("zst") => zstd::bulk::compress(&bytes, 3),
-        _ => Ok(bytes),
-    }
+    compress(text, path).map(Piece::Bytes).map_err(Error::io(path))
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -171,7 +193,7 @@ pub fn read_pairs(request: &ReadPairsRequest, watch: &Watch) -> Result<Vec<(Stri
         |chunk| {
             let read = chunk.wanted().map(|index| match chunk.record(index) {
                 Record::Pair { source, target } => (text(source), text(target)),
-                Record::TooLong | Record::Malformed => (String::new(), String::new()),
+                Record::TooLong | Record::Malformed | Record::MissingSide => (String::new(), String::new()),
             });
             Ok((chunk.end(), read.collect::<Vec<_>>()))
         },

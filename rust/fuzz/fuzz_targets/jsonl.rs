@@ -1,0 +1,27 @@
+//! JSON lines: where a parser of whole values finds two strings, so does the reader.
+#![no_main]
+
+use catprune_core::corpus::Input;
+use catprune_core::fields::Fields;
+use catprune_fuzz::{MAX_LINE_BYTES, file, read};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+fuzz_target!(|bytes: &[u8]| {
+    let bytes = &[b"{}\n", bytes].concat()[..];
+    let fields = Fields { source_field: "a.b".to_owned(), target_field: "c".to_owned() };
+    let found = read(Input::Jsonl { path: file("jsonl", bytes), fields }).unwrap();
+    for (line, found) in bytes.split(|&byte| byte == b'\n').zip(found) {
+        let Ok(value) = serde_json::from_slice::<Value>(line) else { continue };
+        if line.len() > MAX_LINE_BYTES {
+            continue;
+        }
+        let side = |value: &Value| value.as_str().map(|text| text.as_bytes().to_vec());
+        if let (Some(source), Some(target)) = (side(&value["a"]["b"]), side(&value["c"])) {
+            // Of two members of one name the last counts for both, but the reader wants the first well-formed, too.
+            assert!(found == Ok((source, target)) || found == Err("malformed"));
+        } else {
+            assert_eq!(found, Err("malformed"));
+        }
+    }
+});

@@ -1,0 +1,6 @@
+//! Members of zstd: whole ones read as they were, damaged ones are told.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| catprune_fuzz::codec("zst", &[0x28, 0xb5, 0x2f, 0xfd], bytes));
