@@ -56,8 +56,8 @@ class Tables:
     Attributes:
         lengths: words of a source, int64 [STEPS], by quantile: log-normal.
         ratios: words of the target to those of the source in 1/1024, int64 [STEPS]: log-normal.
-        likely, other: the alias table of Zipf's law (Walker 1977): the rank `r` is drawn as itself if 32 hashed bits are
-            below likely[r], else as other[r].
+        likely, other: the alias table of Zipf's law (Walker 1977), uint32 [TYPES]: a rank stays if 32 hashed bits are
+            below likely[rank], else it is other[rank].
         words: per side uint8 [2 TYPES, WIDTH], zero-padded; the second half ends in a line end.
     """
 
