@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -71,8 +72,8 @@ def _disk(folder: Path) -> int:
     return total
 
 
-def run(entry: Entry, out: Path, interpreter: Path | str, *, sample: bool) -> Result:
-    """One run in a process of its own, from a clean folder and synced disks."""
+def run(entry: Entry, out: Path, interpreter: Path | str, *, sample: bool, limit: float) -> Result:
+    """One run in a process of its own, from a clean folder and synced disks; it is stopped after `limit` seconds."""
     if isinstance(interpreter, str):
         return {"skipped": interpreter}
     shutil.rmtree(out, ignore_errors=True)
@@ -83,9 +84,16 @@ def run(entry: Entry, out: Path, interpreter: Path | str, *, sample: bool) -> Re
     command = [interpreter, CONTENDERS, entry.function, json.dumps(job)]
     with (out / "stderr").open("w+") as complaints:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=complaints, text=True, env={**os.environ, **one}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            env={**os.environ, **one},
+            start_new_session=True,
         )
         assert process.stdout is not None
+        alarm = threading.Timer(limit, os.killpg, (process.pid, signal.SIGKILL))
+        alarm.start()
         ready, sampler, last = 0, None, ""
         for line in process.stdout:
             if line.startswith("ready "):
@@ -97,9 +105,13 @@ def run(entry: Entry, out: Path, interpreter: Path | str, *, sample: bool) -> Re
                 last = line
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+        late = not alarm.is_alive()
+        alarm.cancel()
         if sampler is not None:
             sampler.running = False
             sampler.join()
+        if late:
+            return {"failed": f"stopped after {limit:g} s"}
         if process.returncode or not last.startswith("{"):
             complaints.seek(0)
             said = [line for line in complaints.read().splitlines() if "Error" in line or "Exception" in line]
@@ -149,18 +161,18 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def measure(row: Row, rounds: int, scratch: Path, homes: dict[str, Path | str]) -> dict[str, Any]:
+def measure(row: Row, options: argparse.Namespace, scratch: Path, homes: dict[str, Path | str]) -> dict[str, Any]:
     """All rounds of a row: what every entry took, and whether outputs agree."""
     found: dict[str, Result] = {entry.label: {"rounds": []} for entry in row.entries}
     known: dict[str, dict[str, Any]] = {}
-    for number in range(rounds + 1):
+    for number in range(options.rounds + 1):
         for entry in row.entries:
             summary = found[entry.label]
             if {"skipped", "failed"} & summary.keys() or (number and entry.once):
                 continue
             name = entry.label.split(",")[0] if entry.keep else "any"
             out = scratch / "out" / f"{row.name}-{name}"
-            result = run(entry, out, homes[entry.home], sample=number == 0)
+            result = run(entry, out, homes[entry.home], sample=number == 0, limit=options.limit)
             text = result.get("skipped") or result.get("failed") or f"{result['seconds']:.2f} s"
             print(f"{row.name} round {number}: {entry.label}: {text}", file=sys.stderr, flush=True)
             if "seconds" not in result:
@@ -220,6 +232,7 @@ def main() -> int:
     parser.add_argument("--scores", type=int, help="scores to select from; 100M for 8M pairs, and in proportion")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", default=",".join(name for name in ROWS if name != "disk"), help=", ".join(ROWS))
+    parser.add_argument("--limit", type=float, default=1800, help="seconds after which a contender is stopped")
     parser.add_argument("--scratch", type=Path, default=Path("/var/tmp/catprune-benches"))
     parser.add_argument("--out", type=Path, default=ROOT / "benches" / "runs")
     options = parser.parse_args()
@@ -237,17 +250,18 @@ def main() -> int:
         "machine": describe(scratch, homes),
         "rows": [],
     }
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = options.out / f"{started:%Y-%m-%d-%H%M}-{setup.pairs}"
     for name in names:
         try:
             row = ROWS[name](setup)
         except (RuntimeError, OSError) as error:
             record["rows"].append({"name": name, "skipped": str(error)})
-            continue
-        record["rows"].append(measure(row, options.rounds, scratch, homes))
-    options.out.mkdir(parents=True, exist_ok=True)
-    stem = options.out / f"{started:%Y-%m-%d-%H%M}-{setup.pairs}"
-    stem.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(markdown(record))
+        else:
+            record["rows"].append(measure(row, options, scratch, homes))
+        # After every row: an hour's work is not lost with the last.
+        stem.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+        stem.with_suffix(".md").write_text(markdown(record))
     print(markdown(record))
     return 1 if any(row.get("outputs", {}).get("differing") for row in record["rows"]) else 0
 

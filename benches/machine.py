@@ -40,7 +40,7 @@ def describe(scratch: Path, homes: Mapping[str, Path | str]) -> dict[str, Any]:
             "rustc": first_line("rustc", "--version"),
             "catprune": metadata.version("catprune"),
             "coreutils": first_line("cp", "--version"),
-            "awk": first_line("awk", "-W", "version") or first_line("awk", "--version"),
+            "awk": first_line("gawk", "--version") or first_line("awk", "-W", "version"),
             **_packages([home for home in homes.values() if isinstance(home, Path)]),
         },
     }
