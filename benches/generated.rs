@@ -285,9 +285,9 @@ fn columns(set: u64, rows: std::ops::Range<u64>) -> Vec<(String, ArrayRef)> {
         ("row".to_owned(), Arc::new(Int64Array::from_iter_values(rows.clone().map(|row| row as i64)))),
         (
             "tokens".to_owned(),
-            Arc::new(UInt32Array::from_iter(rows.clone().map(|row| Some(tokens(row) as u32)))),
+            Arc::new(UInt32Array::from_iter_values(rows.clone().map(|row| tokens(row) as u32))),
         ),
-        ("nll_sum".to_owned(), Arc::new(Float32Array::from_iter(rows.map(|row| Some(nll(row)))))),
+        ("nll_sum".to_owned(), Arc::new(Float32Array::from_iter_values(rows.map(nll)))),
     ]
 }
 
