@@ -1,5 +1,5 @@
 # The names that people and CI call. uv makes the environment and builds the extension.
-.PHONY: setup build lint test bench
+.PHONY: setup build lint test bench bench-check bench-baseline
 
 setup:
 	uv sync
@@ -20,3 +20,10 @@ test: setup
 
 bench: setup
 	cargo bench --package catprune-core
+
+# Instructions of every pass under valgrind, against benches/instructions.json.
+bench-check:
+	python3 benches/instructions.py check
+
+bench-baseline:
+	python3 benches/instructions.py baseline

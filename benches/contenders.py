@@ -1,0 +1,41 @@
+"""Runs one contender in a process of its own.
+
+    INTERPRETER benches/contenders.py NAME JSON
+
+A contender is a function of own.py or peers.py that prepares (imports, mostly) and returns what is timed. The process
+says `ready` and its private memory when the clock starts, and ends with a line of JSON: seconds, processor seconds
+(children's, too), and what the contender reports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from time import perf_counter
+from typing import Any
+
+import own
+import peers
+from job import Skipped, Timed, private_bytes
+
+
+def main() -> None:
+    """Prepare, say so, run, report."""
+    name, job = sys.argv[1], json.loads(sys.argv[2])
+    result: dict[str, Any]
+    try:
+        timed: Timed = getattr(own if hasattr(own, name) else peers, name)(job)
+    except (Skipped, ImportError) as reason:
+        print(json.dumps({"skipped": str(reason)}))
+        return
+    print("ready", private_bytes(os.getpid()), flush=True)
+    before, start = os.times(), perf_counter()
+    result = timed()
+    seconds, after = perf_counter() - start, os.times()
+    processor = sum(after[:4]) - sum(before[:4])
+    print(json.dumps({"seconds": seconds, "processor_seconds": processor, **result}))
+
+
+if __name__ == "__main__":
+    main()
