@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
+from catprune.exclude import check_test_sets, digest_test_sets, parse_test_sets
 from catprune.folder import StepFolder, finish_once
 from catprune.inputs import check_unchanged, cleaned_files, input_paths, parse_inputs, relative_input
 from catprune.keep import share_text
+from catprune.near_duplicates import choose_near
 from catprune.progress import Progress, bytes_progress
 
 if TYPE_CHECKING:
@@ -104,6 +106,9 @@ def clean(
     columns: tuple[int, int] = (1, 2),
     duplicates: str = "pair",
     duplicates_form: str = "normalised",
+    near_duplicates: str = "none",
+    near: Mapping[str, float | int | str | None] | None = None,
+    exclude: Sequence[str | Path] = (),
     rules: Mapping[str, float | int | bool | None] | None = None,
     max_line_bytes: int = 16_384,
     memory: int | None = None,
@@ -122,10 +127,16 @@ def clean(
         columns: source and target column of TSV inputs, from 1.
         duplicates: what two records share to be duplicates: "pair", "source", "target", or "none" to keep them.
         duplicates_form: "normalised" (NFKC, lower case, white space, without punctuation) or "raw".
+        near_duplicates: what is compared to find near duplicates among the pairs that are left: "pair", "source",
+            "target", or "none" to keep them; MinHash over shingles of the normalised text (docs/near-duplicates.md).
+        near: options of near duplicates by name, in the place of those of `catprune.near_duplicates.NEAR`.
+        exclude: test sets whose segments must not be trained on: text files of one segment a line, or templates like
+            `newstest.{en,de}`. A pair is dropped if a side stands in one (in either side of a lone file), normalised
+            as duplicates are; segments of fewer than 10 characters are left out.
         rules: thresholds by name, in the place of those of `RULES`.
         max_line_bytes: longer lines are dropped and never held whole.
-        memory: bytes for fingerprints, 16 a slot, at most three quarters of the slots used; half of the machine's
-            by default.
+        memory: bytes for fingerprints, 16 a slot, at most three quarters of the slots used, and for the tables of near
+            duplicates, which go to disk beyond it; half of the machine's by default.
         threads: worker threads; the machine's by default. The result does not depend on it.
         verify_inputs: hash the files of finished work again, also where size, time and inode are as they were.
         force: replace other work in `out`, also work on files that changed since.
@@ -147,20 +158,24 @@ def clean(
         raise UsageError(f"threads = {threads}: give at least 1")
     if not 1 <= max_line_bytes < 2**20:
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
+    compared = choose_near(near_duplicates, near or {})
     folder = Path(out)
     parsed = parse_inputs(inputs, columns=columns)
+    tests = parse_test_sets(exclude)
     chosen = choose_rules(rules or {}, source_lang=source_lang, target_lang=target_lang)
     for path in [path for one in parsed for path in input_paths(one)] + ([str(tags)] if tags else []):
         Path(path).stat()  # a missing file is told before a folder is made
     reads = {
         "inputs": [relative_input(one, folder) for one in parsed],
         "tags": os.path.relpath(tags, folder) if tags else None,
+        "exclude": digest_test_sets(tests, folder),
     }
     options = {
         "source_lang": source_lang,
         "target_lang": target_lang,
         "duplicates": duplicates,
         "duplicates_form": duplicates_form,
+        "near_duplicates": compared,
         "rules": chosen,
         "max_line_bytes": max_line_bytes,
     }
@@ -177,6 +192,7 @@ def clean(
                 step.start_over()
 
         def work() -> dict[str, Any]:
+            total = sum(Path(path).stat().st_size for one in parsed for path in input_paths(one))
             request = {
                 "corpus": {
                     "inputs": parsed,
@@ -186,14 +202,17 @@ def clean(
                 "rules": chosen,
                 "duplicates": duplicates,
                 "duplicates_form": duplicates_form,
+                "near_duplicates": compared,
+                "exclude": tests,
+                "input_bytes": total,
                 "out": str(folder),
                 "plan": step.digest,
                 "threads": threads or os.cpu_count() or 1,
                 "memory": memory or default_memory(),
             }
-            total = sum(Path(path).stat().st_size for one in parsed for path in input_paths(one))
             with Progress("clean", total=total, unit="B", quiet=quiet) as bar:
                 found = _core.clean(request, bytes_progress(bar))
+            check_test_sets(found["excluded"], reads["exclude"])
             return _to_results(found, parsed, folder)
 
         manifest = finish_once(step, work)
@@ -212,6 +231,10 @@ def summary(done: Cleaned, *, examples: int) -> list[str]:
         lines.append(f"  {reason:24} {share_text(count, done.rows):>20}")
         shown = done.manifest["examples"][reason][:examples]
         lines += [f"    row {one['row']}: {_shorten(one['source'])} ||| {_shorten(one['target'])}" for one in shown]
+    for one in done.manifest["excluded"]:
+        names = " and ".join(file["path"] for file in one["files"])
+        short = f", {one['too_short']:,} of them too short to exclude a pair" if one["too_short"] else ""
+        lines.append(f"{one['pairs']:,} pairs stand in {names} ({one['lines']:,} lines{short})")
     return lines
 
 
@@ -241,6 +264,7 @@ def _to_results(found: Any, parsed: list[dict[str, Any]], folder: Path) -> dict[
         "tags": relative(found["read"]["tags"]) if found["read"]["tags"] else None,
         "counts": {**found["total"], "reasons": found["reasons"], "tags": found["tags"]},
         "examples": found["examples"],
+        "excluded": [{**one, "files": [relative(file) for file in one["files"]]} for one in found["excluded"]],
         "shards": found["shards"],
         "duplicates": found["duplicates"],
     }

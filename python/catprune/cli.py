@@ -129,6 +129,20 @@ def clean(
     columns: Annotated[str, typer.Option(help="Source and target column of TSV, from 1.")] = "1,2",
     duplicates: Annotated[str, typer.Option(help="What duplicates share: pair, source, target; or none.")] = "pair",
     duplicates_form: Annotated[str, typer.Option(help="normalised or raw.")] = "normalised",
+    near_duplicates: Annotated[
+        str, typer.Option(help="Drop near duplicates too: those of a pair, source or target.")
+    ] = "none",
+    near_threshold: Annotated[float | None, typer.Option(help="Their Jaccard similarity.  [0.8]")] = None,
+    near_permutations: Annotated[int | None, typer.Option(help="Values of a MinHash signature.  [128]")] = None,
+    near_bands: Annotated[int | None, typer.Option(help="Bands of a signature.  [by the threshold]")] = None,
+    near_shingles: Annotated[str | None, typer.Option(help="characters or words.  [characters]")] = None,
+    near_shingle_size: Annotated[
+        int | None, typer.Option(help="How many a shingle has.  [5 characters, 2 words]")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="A test set, like 'newstest.{en,de}' or a text file; its segments are dropped. Repeatable."),
+    ] = None,
     min_words: Annotated[int | None, typer.Option(help="Fewest words of a side.  [1]")] = None,
     max_words: Annotated[int | None, typer.Option(help="Most words of a side.  [150]")] = None,
     max_characters: Annotated[int | None, typer.Option(help="Most characters of a side.  [1024]")] = None,
@@ -149,7 +163,7 @@ def clean(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Judge every pair by rules, find exact duplicates, and write verdicts as columns."""
+    """Judge every pair by rules, find duplicates and segments of test sets, and write verdicts as columns."""
     from catprune.clean import clean as step
     from catprune.clean import summary
 
@@ -165,6 +179,13 @@ def clean(
         "keep_identical": keep_identical or None,
         "keep_control_characters": keep_control_characters or None,
     }
+    near = {
+        "threshold": near_threshold,
+        "permutations": near_permutations,
+        "bands": near_bands,
+        "shingles": near_shingles,
+        "shingle_size": near_shingle_size,
+    }
     try:
         source_column, target_column = (int(number) for number in columns.split(","))
     except ValueError:
@@ -178,6 +199,9 @@ def clean(
         columns=(source_column, target_column),
         duplicates=duplicates,
         duplicates_form=duplicates_form,
+        near_duplicates=near_duplicates,
+        near=near,
+        exclude=exclude or (),
         rules=rules,
         max_line_bytes=max_line_bytes,
         memory=_memory(memory),

@@ -24,6 +24,7 @@ from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import NAME, TRAINING, check_evaluation
 from catprune.keep import is_token_budget, parse_keep
 from catprune.methods import find_method
+from catprune.near_duplicates import choose_near
 from catprune.recipe import check_numbers, find_size, plan_marks
 from catprune.select import DEFAULTS, check_options
 from catprune.tokenize import check_tokenizing
@@ -51,6 +52,9 @@ class CleanSection(_Section):
     columns: tuple[int, int] | None = None
     duplicates: str | None = None
     duplicates_form: str | None = None
+    near_duplicates: str | None = None
+    near: dict[str, float | int | str] | None = None
+    exclude: list[str] | None = None
     rules: dict[str, float | int | bool] | None = None
     max_line_bytes: int | None = None
 
@@ -159,6 +163,7 @@ class RunFile(_Section):
         """Whatever a step would refuse later on, as far as it can be known before the first."""
         names, checkpoints = [section.name for section in self.select], self._checkpoints()
         choose_rules(self.clean.rules or {}, source_lang=self.clean.source_lang, target_lang=self.clean.target_lang)
+        choose_near(self.clean.near_duplicates or "none", self.clean.near or {})
         check_tokenizing(**self.tokenize.given("tokenizer"))
         check_numbers(batch_tokens=self.score.batch_tokens)
         for section in self.select:
@@ -257,7 +262,7 @@ def _resolve(values: dict[str, Any], base: Path) -> dict[str, Any]:
     if "out" in values:
         resolved["out"] = join(values["out"])
     for section, keys in {
-        "clean": ["inputs", "tags"],
+        "clean": ["inputs", "tags", "exclude"],
         "tokenize": ["tokenizer"],
         "write": ["outputs"],
     }.items():

@@ -54,12 +54,23 @@ def _moses(source: str, target: str) -> dict[str, Any]:
     return {"format": "moses", "source": str(Path(source).absolute()), "target": str(Path(target).absolute())}
 
 
+def find_sides(text: str) -> tuple[str, str] | None:
+    """The two names that a template like `wmt.{en,de}` stands for; None if it is no template.
+
+    Raises:
+        UsageError: two different templates in one name.
+    """
+    templates = {found[0]: found for found in _TEMPLATE.finditer(text)}
+    if len(templates) > 1:
+        raise UsageError(f"{text}: give the two sides in one way, not as {' and '.join(templates)}")
+    for whole, found in templates.items():
+        return text.replace(whole, found[1]), text.replace(whole, found[2])
+    return None
+
+
 def _parse_one(text: str, columns: tuple[int, int]) -> dict[str, Any]:
-    if templates := {found[0]: found for found in _TEMPLATE.finditer(text)}:
-        if len(templates) > 1:
-            raise UsageError(f"{text}: give the two sides in one way, not as {' and '.join(templates)}")
-        for whole, found in templates.items():
-            return _moses(text.replace(whole, found[1]), text.replace(whole, found[2]))
+    if sides := find_sides(text):
+        return _moses(*sides)
     if _is_one_file(text):
         source_column, target_column = columns
         if min(columns) < 1 or source_column == target_column:

@@ -13,9 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::columns::{Shard, shard_name, write_shard};
 use crate::corpus::{Chunk, Corpus, CorpusRead, Record};
 use crate::duplicates::{Fingerprints, FirstRows, Form, Key};
+use crate::exclude::{Excluded, Exclusion, TestSet};
 use crate::kept::KeptIn;
-use crate::rules::{DUPLICATE, MEASURES, Measures, REASONS, Rules};
+use crate::near::{NearOptions, Signatures};
+use crate::near_duplicates::NearDuplicates;
+use crate::patch::drop_late;
+use crate::rules::{DUPLICATE, EXCLUDED, MEASURES, Measures, NEAR_DUPLICATE, REASONS, Rules};
 use crate::stream::stream;
+use crate::write::{ReadPairsRequest, read_pairs};
 use crate::{Error, Result, Watch};
 
 /// Rows of a shard; shards restart at every input.
@@ -31,6 +36,14 @@ pub struct CleanRequest {
     pub rules: Rules,
     pub duplicates: Key,
     pub duplicates_form: Form,
+    /// Looked for among what the rules and exact duplicates leave.
+    #[serde(default)]
+    pub near_duplicates: Option<NearOptions>,
+    #[serde(default)]
+    pub exclude: Vec<TestSet>,
+    /// Of the inputs as they are on disk, to estimate what temporary files will need.
+    #[serde(default)]
+    pub input_bytes: u64,
     pub out: PathBuf,
     /// The digest of the plan, for the metadata of the shards.
     pub plan: String,
@@ -61,6 +74,8 @@ pub struct Cleaned {
     /// Rows that have each reason; a row may have several.
     pub reasons: BTreeMap<&'static str, u64>,
     pub examples: BTreeMap<&'static str, Vec<Example>>,
+    /// Of each test set, in the order given.
+    pub excluded: Vec<Excluded>,
     pub shards: Vec<Shard>,
     pub duplicates: Vec<Shard>,
 }
@@ -73,6 +88,11 @@ struct Verdicts {
     target: Vec<Measures>,
     /// Of the rows without a reason, in order.
     fingerprints: Vec<u128>,
+    /// Of the same rows: the bands of all, and a sketch of each that has them.
+    bands: Vec<u64>,
+    sketches: Vec<Option<u128>>,
+    /// Pairs that stand in each test set.
+    excluded: Vec<u64>,
 }
 
 pub fn clean(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
@@ -80,13 +100,14 @@ pub fn clean(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
     if request.duplicates != Key::None {
         std::fs::create_dir_all(&duplicates_folder).map_err(Error::io(&duplicates_folder))?;
     }
-    let mut ledger = Ledger::new(request);
+    let exclusion = Exclusion::read(&request.exclude, request.corpus.max_line_bytes, request.memory, watch)?;
+    let mut ledger = Ledger::new(request, exclusion.sets.clone(), watch)?;
     let read = stream(
         &request.corpus,
         &KeptIn::All,
         request.threads,
         watch,
-        |chunk| Ok(judge(request, chunk)),
+        |chunk| Ok(judge(request, &exclusion, chunk)),
         |verdicts| {
             watch.add(0, verdicts.chunk.len() as u64);
             ledger.add(verdicts)?;
@@ -94,7 +115,7 @@ pub fn clean(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
         },
     );
     match read {
-        Ok(read) => ledger.finish(read),
+        Ok(read) => ledger.finish(read, watch),
         // What was read is not a corpus: nothing of it stays.
         Err(error @ Error::Input(_)) => {
             ledger.discard()?;
@@ -104,32 +125,49 @@ pub fn clean(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
     }
 }
 
-fn judge(request: &CleanRequest, chunk: Chunk) -> Verdicts {
+fn judge(request: &CleanRequest, exclusion: &Exclusion, chunk: Chunk) -> Verdicts {
     let mut fingerprinter = Fingerprints::new(request.duplicates, request.duplicates_form);
+    let mut signatures = request.near_duplicates.as_ref().map(Signatures::new);
+    let mut normal = String::new();
     let count = chunk.len();
-    let mut reasons = Vec::with_capacity(count);
-    let mut source = Vec::with_capacity(count);
-    let mut target = Vec::with_capacity(count);
-    let mut fingerprints = Vec::new();
+    let mut verdicts = Verdicts {
+        reasons: Vec::with_capacity(count),
+        source: Vec::with_capacity(count),
+        target: Vec::with_capacity(count),
+        fingerprints: Vec::new(),
+        bands: Vec::new(),
+        sketches: Vec::new(),
+        excluded: vec![0; exclusion.sets.len()],
+        chunk,
+    };
     for index in 0..count {
-        let judged = request.rules.judge(chunk.record(index));
-        reasons.push(judged.reasons);
-        source.push(judged.source);
-        target.push(judged.target);
-        if judged.reasons == 0
-            && request.duplicates != Key::None
-            && let Some((source, target)) = judged.text
-        {
-            fingerprints.push(fingerprinter.of(source, target));
+        let judged = request.rules.judge(verdicts.chunk.record(index));
+        let mut reasons = judged.reasons;
+        if let Some((source, target)) = judged.text {
+            for set in exclusion.find([source, target], &mut normal) {
+                verdicts.excluded[set as usize] += 1;
+                reasons |= EXCLUDED;
+            }
+            if reasons == 0 && request.duplicates != Key::None {
+                verdicts.fingerprints.push(fingerprinter.of(source, target));
+            }
+            if reasons == 0 && let Some(signatures) = &mut signatures {
+                verdicts.sketches.push(signatures.of(source, target, &mut verdicts.bands));
+            }
         }
+        verdicts.reasons.push(reasons);
+        verdicts.source.push(judged.source);
+        verdicts.target.push(judged.target);
     }
-    Verdicts { chunk, reasons, source, target, fingerprints }
+    verdicts
 }
 
 /// What the pass keeps from chunk to chunk: the fingerprints, the shard being filled, the counts.
 struct Ledger<'a> {
     request: &'a CleanRequest,
     first_rows: FirstRows,
+    near: Option<NearDuplicates>,
+    watch: &'a Watch,
     shard: Filling,
     input: usize,
     cleaned: Cleaned,
@@ -147,7 +185,7 @@ struct Filling {
 }
 
 impl<'a> Ledger<'a> {
-    fn new(request: &'a CleanRequest) -> Self {
+    fn new(request: &'a CleanRequest, excluded: Vec<Excluded>, watch: &'a Watch) -> Result<Self> {
         let cleaned = Cleaned {
             read: CorpusRead::default(),
             total: Tally::default(),
@@ -155,11 +193,14 @@ impl<'a> Ledger<'a> {
             tags: BTreeMap::new(),
             reasons: REASONS.into_iter().map(|reason| (reason, 0)).collect(),
             examples: BTreeMap::new(),
+            excluded,
             shards: Vec::new(),
             duplicates: Vec::new(),
         };
         let first_rows = FirstRows::new(request.memory);
-        Self { request, first_rows, shard: Filling::default(), input: 0, cleaned }
+        let near = request.near_duplicates.as_ref();
+        let near = near.map(|near| NearDuplicates::new(near, &request.out, request.memory)).transpose()?;
+        Ok(Self { request, first_rows, near, watch, shard: Filling::default(), input: 0, cleaned })
     }
 
     fn add(&mut self, mut verdicts: Verdicts) -> Result<()> {
@@ -181,13 +222,23 @@ impl<'a> Ledger<'a> {
 
     fn drop_duplicates(&mut self, verdicts: &mut Verdicts) -> Result<()> {
         let first = verdicts.chunk.first;
+        let mut fingerprints = verdicts.fingerprints.iter();
+        let mut sketches = verdicts.sketches.iter();
+        let of_a_pair = self.request.near_duplicates.as_ref().map_or(1, |near| near.bands);
+        let mut bands = verdicts.bands.chunks_exact(of_a_pair);
+        let done = self.watch.done().0 as f64 / self.request.input_bytes.max(1) as f64;
         let survivors = verdicts.reasons.iter_mut().enumerate().filter(|(_, reasons)| **reasons == 0);
-        for ((index, reasons), &fingerprint) in survivors.zip(&verdicts.fingerprints) {
+        for (index, reasons) in survivors {
             let row = first + index as u64;
-            if let Some(of) = self.first_rows.insert(fingerprint, row)? {
+            let signature = sketches.next().copied().flatten().and_then(|sketch| Some((bands.next()?, sketch)));
+            if let Some(&fingerprint) = fingerprints.next()
+                && let Some(of) = self.first_rows.insert(fingerprint, row)?
+            {
                 *reasons = DUPLICATE;
                 self.shard.duplicates.push(row as i64);
                 self.shard.duplicate_of.push(of as i64);
+            } else if let (Some(near), Some((bands, sketch))) = (&mut self.near, signature) {
+                near.add(row, bands, sketch, done)?;
             }
         }
         Ok(())
@@ -196,6 +247,9 @@ impl<'a> Ledger<'a> {
     fn count(&mut self, verdicts: &Verdicts) -> Result<()> {
         let chunk = &verdicts.chunk;
         let cleaned = &mut self.cleaned;
+        for (set, pairs) in cleaned.excluded.iter_mut().zip(&verdicts.excluded) {
+            set.pairs += pairs;
+        }
         for (index, &reasons) in verdicts.reasons.iter().enumerate() {
             let row = chunk.first + index as u64;
             let kept = u64::from(reasons == 0);
@@ -257,9 +311,14 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
-    fn finish(mut self, read: CorpusRead) -> Result<Cleaned> {
+    fn finish(mut self, read: CorpusRead, watch: &Watch) -> Result<Cleaned> {
         self.publish_shard()?;
         self.cleaned.read = read;
+        if let Some(near) = self.near {
+            let (request, late) = (self.request, near.resolve(watch)?);
+            drop_late(&mut self.cleaned, (&request.out, &request.plan), NEAR_DUPLICATE, late, watch)?;
+            show_late(&mut self.cleaned, &request.corpus, NEAR_DUPLICATE, watch)?;
+        }
         Ok(self.cleaned)
     }
 }
@@ -300,7 +359,7 @@ fn tag<'t>(request: &CleanRequest, line: &'t [u8], row: u64) -> Result<&'t str> 
 
 /// Counts the reasons of a dropped row, and keeps it as an example where its hash is among the lowest: the
 /// examples come from all over the corpus and are the same at every run.
-fn count_reasons(cleaned: &mut Cleaned, reasons: u32, row: u64, example: impl Fn() -> Example) {
+pub fn count_reasons(cleaned: &mut Cleaned, reasons: u32, row: u64, example: impl Fn() -> Example) {
     let order = |row: u64| xxhash_rust::xxh3::xxh3_64(&row.to_le_bytes());
     for (_, reason) in REASONS.into_iter().enumerate().filter(|(bit, _)| reasons >> bit & 1 == 1) {
         *cleaned.reasons.entry(reason).or_default() += 1;
@@ -313,20 +372,38 @@ fn count_reasons(cleaned: &mut Cleaned, reasons: u32, row: u64, example: impl Fn
     }
 }
 
+/// Reads the text of the examples of a reason that was found when the text had gone by.
+fn show_late(cleaned: &mut Cleaned, corpus: &Corpus, reason: u32, watch: &Watch) -> Result<()> {
+    let Some(examples) = cleaned.examples.get_mut(REASONS[reason.trailing_zeros() as usize]) else {
+        return Ok(());
+    };
+    let mut rows: Vec<u64> = examples.iter().map(|example| example.row).collect();
+    rows.sort_unstable();
+    let request = ReadPairsRequest { corpus: corpus.clone(), rows };
+    let pairs = read_pairs(&request, watch)?;
+    for (row, (source, target)) in request.rows.into_iter().zip(pairs) {
+        for example in examples.iter_mut().filter(|example| example.row == row) {
+            (example.source, example.target) = (shown(source.as_bytes()), shown(target.as_bytes()));
+        }
+    }
+    Ok(())
+}
+
 /// A record without two sides is shown as it stands, as far as it was held.
 fn example(chunk: &Chunk, index: usize) -> Example {
-    let shown = |side: &[u8]| {
-        let text = String::from_utf8_lossy(side);
-        let mut shown: String = text.chars().take(EXAMPLE_CHARACTERS).collect();
-        if shown.len() < text.len() {
-            shown.push('…');
-        }
-        shown
-    };
     let (source, target) = match chunk.record(index) {
         Record::Pair { source, target } => (shown(source), shown(target)),
         Record::Malformed => (shown(chunk.whole(index).unwrap_or_default()), String::new()),
         Record::TooLong => (String::new(), String::new()),
     };
     Example { row: chunk.first + index as u64, source, target }
+}
+
+fn shown(side: &[u8]) -> String {
+    let text = String::from_utf8_lossy(side);
+    let mut shown: String = text.chars().take(EXAMPLE_CHARACTERS).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
 }

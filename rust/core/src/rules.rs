@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::corpus::Record;
 
 /// Names of the reason bits, bit 0 first. Their order is part of the format: new ones go to the end.
-pub const REASONS: [&str; 15] = [
+pub const REASONS: [&str; 19] = [
     "malformed_record",
     "line_too_long",
     "invalid_utf8",
@@ -21,6 +21,10 @@ pub const REASONS: [&str; 15] = [
     "few_letters",
     "long_word",
     "duplicate",
+    "near_duplicate",
+    "excluded",
+    "duplicate_elsewhere",
+    "missing_side",
 ];
 
 const MALFORMED_RECORD: u32 = 1 << 0;
@@ -38,6 +42,8 @@ const FEW_WORDS_WITH_LETTERS: u32 = 1 << 11;
 const FEW_LETTERS: u32 = 1 << 12;
 const LONG_WORD: u32 = 1 << 13;
 pub const DUPLICATE: u32 = 1 << 14;
+pub const NEAR_DUPLICATE: u32 = 1 << 15;
+pub const EXCLUDED: u32 = 1 << 16;
 
 /// The thresholds; a pair on a threshold is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
