@@ -26,9 +26,7 @@ def long_enough(line: str) -> str | None:
 
 
 @given(pairs=PAIRS, two=PAIRS, one=st.lists(SIDE, min_size=1, max_size=8), threads=st.sampled_from([1, 3]))
-def test_pairs_are_the_oracles(
-    tmp_path: Path, pair: Any, pairs: Any, two: Any, one: list[str], threads: int
-) -> None:
+def test_pairs_are_the_oracles(tmp_path: Path, pair: Any, pairs: Any, two: Any, one: list[str], threads: int) -> None:
     paths = pair(*("".join(found[side] + "\n" for found in pairs).encode() for side in (0, 1)))
     pair(*("".join(found[side] + "\n" for found in two).encode() for side in (0, 1)), name="test")
     (tmp_path / "lone.txt").write_bytes("".join(line + "\n" for line in one).encode())
@@ -40,7 +38,10 @@ def test_pairs_are_the_oracles(
     expected, counts = [], [0, 0]
     for found in pairs:
         sides = [long_enough(side) for side in found]
-        stands = [any(side in of for side, of in zip(sides, segments, strict=True)), any(side in either for side in sides)]
+        stands = [
+            any(side in of for side, of in zip(sides, segments, strict=True)),
+            any(side in either for side in sides),
+        ]
         expected.append(any(stands))
         counts = [count + stand for count, stand in zip(counts, stands, strict=True)]
     assert ["excluded" in names for names in reasons(tmp_path / "clean")] == expected
@@ -57,7 +58,7 @@ def test_a_side_counts_for_its_own_side_and_is_told(tmp_path: Path, pair: Any) -
         b"a villa by a lake\na man\nein Haus am See\na dog in a garden\n",
     )
     pair(b"Ein Haus am See.\nein Mann\n", b"A house by the lake.\na man\n", name="test")
-    (tmp_path / "lone.gz").write_bytes(gzip.compress("A  Dog in a garden".encode()))
+    (tmp_path / "lone.gz").write_bytes(gzip.compress(b"A  Dog in a garden"))
     done = catprune.clean(paths, out=tmp_path / "clean", exclude=[str(tmp_path / "test.{en,de}"), tmp_path / "lone.gz"])
     assert reasons(tmp_path / "clean") == [{"excluded"}, set(), set(), {"excluded"}]
     told = summary(done, examples=0)

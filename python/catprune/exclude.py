@@ -1,4 +1,4 @@
-"""Test sets that a corpus must not hold: how they are named, what a plan says of them, and whether they stayed the same."""
+"""Test sets that a corpus must not hold: how they are named, and what a plan says of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def digest_test_sets(sets: Sequence[dict[str, str | None]], folder: Path) -> lis
         OSError: a file cannot be read.
     """
     return [
-        [{"path": os.path.relpath(path, folder.absolute()), "digest": digest_file(path)} for path in test_set_paths(one)]
+        [
+            {"path": os.path.relpath(path, folder.absolute()), "digest": digest_file(path)}
+            for path in test_set_paths(one)
+        ]
         for one in sets
     ]
 

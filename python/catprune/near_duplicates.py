@@ -13,7 +13,7 @@ KEYS = ("pair", "source", "target", "none")
 #: How many units make a shingle, unless the caller says otherwise.
 SHINGLE_SIZES = {"characters": 5, "words": 2}
 #: The defaults; None is chosen by the others. Meanings: docs/near-duplicates.md.
-NEAR: dict[str, float | int | str | None] = {
+NEAR: dict[str, Any] = {
     "threshold": 0.8,
     "permutations": 128,
     "bands": None,
