@@ -165,10 +165,11 @@ def clean(
     chosen = choose_rules(rules or {}, source_lang=source_lang, target_lang=target_lang)
     for path in [path for one in parsed for path in input_paths(one)] + ([str(tags)] if tags else []):
         Path(path).stat()  # a missing file is told before a folder is made
+    excluded = digest_test_sets(tests, folder)
     reads = {
         "inputs": [relative_input(one, folder) for one in parsed],
         "tags": os.path.relpath(tags, folder) if tags else None,
-        "exclude": digest_test_sets(tests, folder),
+        "exclude": excluded,
     }
     options = {
         "source_lang": source_lang,
@@ -212,7 +213,7 @@ def clean(
             }
             with Progress("clean", total=total, unit="B", quiet=quiet) as bar:
                 found = _core.clean(request, bytes_progress(bar))
-            check_test_sets(found["excluded"], reads["exclude"])
+            check_test_sets(found["excluded"], excluded)
             return _to_results(found, parsed, folder)
 
         manifest = finish_once(step, work)

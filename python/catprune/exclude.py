@@ -27,8 +27,8 @@ def parse_test_sets(names: Sequence[str | Path]) -> list[dict[str, str | None]]:
         raise UsageError(f"exclude = {names} is one name: give a list of test sets")
     sets: list[dict[str, str | None]] = []
     for name in map(str, names):
-        sides = find_sides(name) or (name, None)
-        one = dict(zip(("source", "target"), (side and str(Path(side).absolute()) for side in sides), strict=True))
+        source, target = find_sides(name) or (name, None)
+        one = {"source": str(Path(source).absolute()), "target": target and str(Path(target).absolute())}
         if one in sets:
             raise UsageError(f"{name} is excluded twice")
         sets.append(one)

@@ -97,7 +97,7 @@ struct Verdicts {
 
 pub fn clean(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
     let duplicates_folder = request.out.join("duplicates");
-    if request.duplicates != Key::None {
+    if request.duplicates != Key::None || request.near_duplicates.is_some() {
         std::fs::create_dir_all(&duplicates_folder).map_err(Error::io(&duplicates_folder))?;
     }
     let exclusion = Exclusion::read(&request.exclude, request.corpus.max_line_bytes, request.memory, watch)?;
@@ -151,7 +151,9 @@ fn judge(request: &CleanRequest, exclusion: &Exclusion, chunk: Chunk) -> Verdict
             if reasons == 0 && request.duplicates != Key::None {
                 verdicts.fingerprints.push(fingerprinter.of(source, target));
             }
-            if reasons == 0 && let Some(signatures) = &mut signatures {
+            if reasons == 0
+                && let Some(signatures) = &mut signatures
+            {
                 verdicts.sketches.push(signatures.of(source, target, &mut verdicts.bands));
             }
         }
@@ -230,7 +232,8 @@ impl<'a> Ledger<'a> {
         let survivors = verdicts.reasons.iter_mut().enumerate().filter(|(_, reasons)| **reasons == 0);
         for (index, reasons) in survivors {
             let row = first + index as u64;
-            let signature = sketches.next().copied().flatten().and_then(|sketch| Some((bands.next()?, sketch)));
+            let signature =
+                sketches.next().copied().flatten().and_then(|sketch| Some((bands.next()?, sketch)));
             if let Some(&fingerprint) = fingerprints.next()
                 && let Some(of) = self.first_rows.insert(fingerprint, row)?
             {

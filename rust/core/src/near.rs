@@ -67,7 +67,8 @@ impl<'a> Signatures<'a> {
     pub fn new(options: &'a NearOptions) -> Self {
         let blocks = options.permutations.div_ceil(LANES);
         let lanes = |place: u64, odd: u32| {
-            let lane = |index: usize| (mix((2 * index as u64 + place).wrapping_mul(GOLDEN)) >> 32) as u32 | odd;
+            let lane =
+                |index: usize| (mix((2 * index as u64 + place).wrapping_mul(GOLDEN)) >> 32) as u32 | odd;
             (0..blocks).map(|block| std::array::from_fn(|index| lane(block * LANES + index))).collect()
         };
         Self {

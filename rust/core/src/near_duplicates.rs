@@ -81,7 +81,9 @@ impl NearDuplicates {
     /// Adds a pair; rows ascend. `done` is the share of the corpus that was read, to estimate what disk is needed.
     pub fn add(&mut self, row: u64, bands: &[u64], sketch: u128, done: f64) -> Result<()> {
         if row >= MAX_ROW {
-            return Err(Error::input(format!("row {row}: near duplicates are found among the first {MAX_ROW} rows")));
+            return Err(Error::input(format!(
+                "row {row}: near duplicates are found among the first {MAX_ROW} rows"
+            )));
         }
         let mut record = [0; RECORD];
         record[7..12].copy_from_slice(&row.to_le_bytes()[..5]);
@@ -164,7 +166,12 @@ impl NearDuplicates {
     }
 
     /// Puts a row into its bucket and links it with the rows that it is compared with there.
-    fn meet(&self, bucket: Entry<'_, u64, Bucket>, new: (u64, u128), clusters: &mut Components) -> Result<()> {
+    fn meet(
+        &self,
+        bucket: Entry<'_, u64, Bucket>,
+        new: (u64, u128),
+        clusters: &mut Components,
+    ) -> Result<()> {
         let bucket = match bucket {
             Entry::Vacant(vacant) => {
                 vacant.insert(Bucket { first: new, latest: new });

@@ -63,7 +63,8 @@ fn patch(
     let place = find(&columns, "reasons").ok_or_else(wrong)?;
     let reasons = columns[place].1.as_primitive_opt::<UInt32Type>().ok_or_else(wrong)?;
     let mut reasons = reasons.values().to_vec();
-    let tags = find(&columns, "tag").map(|place| Tags::of(&columns[place].1).ok_or_else(wrong)).transpose()?;
+    let tags =
+        find(&columns, "tag").map(|place| Tags::of(&columns[place].1).ok_or_else(wrong)).transpose()?;
     let input = cleaned.read.inputs.iter().position(|input| shard.first < input.end).ok_or_else(wrong)?;
     let mut patched = Vec::new();
     for &(row, of) in late {

@@ -25,7 +25,14 @@ impl<const N: usize> Spool<N> {
         let file = tempfile::tempfile_in(folder).map_err(Error::io(folder))?;
         let block = (memory / partitions.max(1)).clamp(N, 1 << 16) / N * N;
         let buffers = vec![Vec::new(); partitions];
-        Ok(Self { folder: folder.to_owned(), file, end: 0, block, buffers, blocks: vec![Vec::new(); partitions] })
+        Ok(Self {
+            folder: folder.to_owned(),
+            file,
+            end: 0,
+            block,
+            buffers,
+            blocks: vec![Vec::new(); partitions],
+        })
     }
 
     pub fn push(&mut self, partition: usize, record: [u8; N]) -> Result<()> {

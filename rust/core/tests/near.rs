@@ -57,10 +57,12 @@ fn components_are_those_of_a_plain_search() {
         let mut labels: Vec<u64> = (0..rows).collect();
         for &(one, other) in &links {
             let (one, other) = (labels[one as usize], labels[other as usize]);
-            labels.iter_mut().filter(|label| **label == one.max(other)).for_each(|label| *label = one.min(other));
+            labels
+                .iter_mut()
+                .filter(|label| **label == one.max(other))
+                .for_each(|label| *label = one.min(other));
         }
-        let expected: Vec<(u64, u64)> =
-            (0..rows).zip(labels).filter(|(row, label)| row != label).collect();
+        let expected: Vec<(u64, u64)> = (0..rows).zip(labels).filter(|(row, label)| row != label).collect();
         // Ranges of 1, 5 and all rows.
         for memory in [1, 60, 1 << 20] {
             let mut components = Components::new(rows, &folder, memory).unwrap();
@@ -75,7 +77,8 @@ fn components_are_those_of_a_plain_search() {
 #[test]
 fn rows_that_are_left_out_join_nothing() {
     let pair = options(Key::Pair, 128, 16, Unit::Characters, 5);
-    let texts = ["a house by the lake, in the woods", "a house by the lake in the woods", "another text altogether"];
+    let texts =
+        ["a house by the lake, in the woods", "a house by the lake in the woods", "another text altogether"];
     let find = |left_out: &[u64]| {
         let mut near = NearDuplicates::new(&pair, &std::env::temp_dir(), 1 << 20).unwrap();
         let mut signatures = Signatures::new(&pair);
