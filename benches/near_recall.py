@@ -52,8 +52,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     near = {"threshold": given.threshold, "permutations": given.permutations}
-    options = choose_near("pair", near)
-    assert options is not None
+    chosen = choose_near("pair", near)
+    assert chosen is not None
     draw = random.Random(given.seed)
     couples = [couple(draw) for _ in range(given.couples)]
     with tempfile.TemporaryDirectory() as name:
@@ -61,24 +61,26 @@ def main() -> None:
         for side, path in enumerate(paths):
             path.write_text("".join(" ".join(one[side]) + "\n" for both in couples for one in both))
         out = Path(name) / "clean"
-        catprune.clean(paths, out=out, near_duplicates="pair", near=near, duplicates="none", quiet=True)
+        rules = {"max_word_ratio": 1000.0, "max_character_ratio": 1000.0}
+        options = {"duplicates": "none", "near_duplicates": "pair", "near": near, "rules": rules, "quiet": True}
+        catprune.clean(paths, out=out, **options)
         found: set[tuple[int, int]] = set()
         for path in (out / "duplicates").glob("*.parquet"):
             columns = (column.to_pylist() for column in parquet.read_table(path))
             found.update(zip(*columns, strict=True))
     steps: dict[int, list[bool]] = {}
     for number, both in enumerate(couples):
-        one, other = (shingles(pair, options["shingle_size"]) for pair in both)
+        one, other = (shingles(pair, chosen["shingle_size"]) for pair in both)
         step = int(len(one & other) / len(one | other) * 40 + 1e-9)
         steps.setdefault(step, []).append((2 * number + 1, 2 * number) in found)
-    rows, bits = given.permutations // options["bands"], min(128, given.permutations)
+    rows, bits = given.permutations // chosen["bands"], min(128, given.permutations)
     most = int(bits * (1 - given.threshold) / 2 + 1e-9)
-    print(f"threshold {given.threshold}, {options['bands']} bands of {rows}, seed {given.seed}\n")
+    print(f"threshold {given.threshold}, {chosen['bands']} bands of {rows}, seed {given.seed}\n")
     print("| similarity | couples | compared (theory) | found (theory) | found (measured) |")
     print("|---|---|---|---|---|")
     for step, hits in sorted(steps.items()):
         middle = (step + 0.5) / 40 if step < 40 else 1.0
-        curve = compared(middle, bands=options["bands"], rows=rows)
+        curve = compared(middle, bands=chosen["bands"], rows=rows)
         theory = curve * passes(middle, bits=bits, most=most)
         span = f"{step / 40:.3f}–{(step + 1) / 40:.3f}" if step < 40 else "1"
         print(f"| {span} | {len(hits):,} | {curve:.3f} | {theory:.3f} | {sum(hits) / len(hits):.3f} |")
