@@ -1,4 +1,4 @@
-//! The MinHash of a pair: its shingles, the least value of each under many permutations, the hashes of its bands, and a
+//! The signature of a pair: the least values of its shingles under many permutations, the hashes of its bands, and a
 //! sketch that estimates how similar two pairs are.
 
 use pulp::Arch;

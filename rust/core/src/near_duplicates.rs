@@ -36,7 +36,9 @@ impl Hasher for Spread {
         self.0
     }
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
     }
     fn write_u64(&mut self, number: u64) {
         self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -156,7 +158,7 @@ impl NearDuplicates {
                 watch.check()?;
                 for record in self.bands.read(block, &mut buffer)? {
                     let (hash, row, sketch) = parse(record);
-                    if u128::from(hash) * passes >> 56 == pass && !self.is_left_out(row) {
+                    if (u128::from(hash) * passes) >> 56 == pass && !self.is_left_out(row) {
                         self.meet(buckets.entry(hash), (row, sketch), clusters)?;
                     }
                 }

@@ -66,7 +66,9 @@ fn components_are_those_of_a_plain_search() {
         // Ranges of 1, 5 and all rows.
         for memory in [1, 60, 1 << 20] {
             let mut components = Components::new(rows, &folder, memory).unwrap();
-            links.iter().for_each(|&(row, earlier)| components.link(row, earlier).unwrap());
+            for &(row, earlier) in &links {
+                components.link(row, earlier).unwrap();
+            }
             let found: Vec<_> =
                 components.finish(&Watch::default()).unwrap().map(|label| label.unwrap()).collect();
             assert_eq!(found, expected, "seed {seed}, memory {memory}");
@@ -87,7 +89,9 @@ fn rows_that_are_left_out_join_nothing() {
             let sketch = signatures.of(text, "a target", &mut bands).unwrap();
             near.add(10 * row as u64, &bands, sketch, 0.5).unwrap();
         }
-        left_out.iter().for_each(|&row| near.leave_out(row));
+        for &row in left_out {
+            near.leave_out(row);
+        }
         near.resolve(&Watch::default()).unwrap().collect::<Result<BTreeMap<_, _>, _>>().unwrap()
     };
     assert_eq!(find(&[]), BTreeMap::from([(10, 0), (30, 0), (40, 0), (60, 0), (50, 20)]));
