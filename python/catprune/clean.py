@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
+from catprune.exclude import check_test_sets, digest_test_sets, parse_test_sets
 from catprune.folder import StepFolder, digest_manifest, finish_once, read_manifest, verify_shards
 from catprune.inputs import (
     check_unchanged,
@@ -23,6 +24,7 @@ from catprune.inputs import (
     spool_inputs,
 )
 from catprune.keep import share_text
+from catprune.near_duplicates import choose_near
 from catprune.progress import Progress, bytes_progress
 
 if TYPE_CHECKING:
@@ -207,6 +209,9 @@ def clean(
     prefer: Sequence[str] = (),
     against: Sequence[str | Path] = (),
     verify: bool = False,
+    near_duplicates: str = "none",
+    near: Mapping[str, float | int | str | None] | None = None,
+    exclude: Sequence[str | Path] = (),
     rules: Mapping[str, float | int | bool | None] | None = None,
     judge: bool = True,
     max_line_bytes: int = 16_384,
@@ -239,6 +244,12 @@ def clean(
             most wished-for first; or one "FILE.parquet:COLUMN" with `row` and a number, the highest being kept.
         against: clean folders; what they keep is dropped here (reason `duplicate_elsewhere`).
         verify: compare what duplicates share byte for byte, not by 88 bits of its hash.
+        near_duplicates: what is compared to find near duplicates among the pairs that are left: "pair", "source",
+            "target", or "none" to keep them; MinHash over shingles of the normalised text (docs/near-duplicates.md).
+        near: options of near duplicates by name, in the place of those of `catprune.near_duplicates.NEAR`.
+        exclude: test sets whose segments must not be trained on: text files of one segment a line, or templates like
+            `newstest.{en,de}`. A pair is dropped if a side stands in one (in either side of a lone file), normalised
+            as duplicates are; segments of fewer than 10 characters are left out.
         rules: thresholds by name, in the place of those of `RULES`.
         judge: False for no rules: nothing is measured, and dropped is only what is no pair of text, or duplicate.
         max_line_bytes: longer lines are dropped and never held whole.
@@ -271,12 +282,15 @@ def clean(
         raise UsageError(f"threads = {threads}: give at least 1")
     if not 1 <= max_line_bytes < 2**20:
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
+    compared = choose_near(near_duplicates, near or {})
     folder = Path(out)
     chosen = choose_rules(rules or {}, source_lang=source_lang, target_lang=target_lang) if judge else None
     inputs = spool_inputs(inputs, spool, format=format, force=force)
     parsed = parse_inputs(inputs, columns=columns, fields=fields, languages=(source_lang, target_lang), format=format)
     for path in [path for one in parsed for path in input_paths(one)] + ([str(tags)] if tags else []):
         Path(path).stat()  # a missing file is told before a folder is made
+    tests = parse_test_sets(exclude)
+    excluded = digest_test_sets(tests, folder)
     others = read_against(against, key=duplicates, form=form)
     best = preferred["column"] if isinstance(preferred, dict) and "column" in preferred else None
     reads = {
@@ -286,6 +300,7 @@ def clean(
         "prefer": {"path": os.path.relpath(best["path"], folder), "digest": _core.digest_file(best["path"])}
         if best
         else None,
+        "exclude": excluded,
     }
     options = {
         "source_lang": source_lang,
@@ -294,6 +309,7 @@ def clean(
         "duplicates_form": form,
         "prefer": best["column"] if best else preferred["inputs"] if isinstance(preferred, dict) else None,
         "verify": verify,
+        "near_duplicates": compared,
         "rules": chosen,
         "max_line_bytes": max_line_bytes,
     }
@@ -322,6 +338,8 @@ def clean(
                 "verify": verify,
                 "prefer": preferred,
                 "against": [shard for one in others for shard in one["shards"]],
+                "near_duplicates": compared,
+                "exclude": tests,
                 "out": str(folder),
                 "tmp": str(Path(tmp_dir or folder).absolute() / "tmp" / f"clean-{step.digest}"),
                 "plan": step.digest,
@@ -333,6 +351,7 @@ def clean(
             before = [look(path) for path in paths]
             with Progress("clean", total=total, unit="B", quiet=quiet) as bar:
                 found = _core.clean(request, bytes_progress(bar))
+            check_test_sets(found["excluded"], excluded)
             results = _to_results(found, parsed, folder)
             read = cleaned_files(folder, results)
             remember(read, before, cache=folder / "log" / "digests.json")
@@ -354,6 +373,10 @@ def summary(done: Cleaned, *, examples: int) -> list[str]:
         lines.append(f"  {reason:24} {share_text(count, done.rows):>20}")
         shown = done.manifest["examples"][reason][:examples]
         lines += [f"    row {one['row']}: {_shorten(one['source'])} ||| {_shorten(one['target'])}" for one in shown]
+    for one in done.manifest["excluded"]:
+        names = " and ".join(file["path"] for file in one["files"])
+        short = f", {one['too_short']:,} of them too short to exclude a pair" if one["too_short"] else ""
+        lines.append(f"{one['pairs']:,} pairs stand in {names} ({one['lines']:,} lines{short})")
     return lines
 
 
@@ -383,6 +406,7 @@ def _to_results(found: Any, parsed: list[dict[str, Any]], folder: Path) -> dict[
         "tags": relative(found["read"]["tags"]) if found["read"]["tags"] else None,
         "counts": {**found["total"], "reasons": found["reasons"], "tags": found["tags"]},
         "examples": found["examples"],
+        "excluded": [{**one, "files": [relative(file) for file in one["files"]]} for one in found["excluded"]],
         "shards": found["shards"],
         "fingerprints": found["fingerprints"],
         "duplicates": found["duplicates"],

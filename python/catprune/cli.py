@@ -177,6 +177,20 @@ def clean(
     against: Annotated[list[Path] | None, typer.Option(help="Drop what this clean folder keeps; repeat it.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Compare duplicates byte for byte.")] = False,
     no_rules: Annotated[bool, typer.Option("--no-rules", help="Only duplicates; nothing is measured.")] = False,
+    near_duplicates: Annotated[
+        str, typer.Option(help="Drop near duplicates too: those of a pair, source or target.")
+    ] = "none",
+    near_threshold: Annotated[float | None, typer.Option(help="Their Jaccard similarity.  [0.8]")] = None,
+    near_permutations: Annotated[int | None, typer.Option(help="Values of a MinHash signature.  [128]")] = None,
+    near_bands: Annotated[int | None, typer.Option(help="Bands of a signature.  [by the threshold]")] = None,
+    near_shingles: Annotated[str | None, typer.Option(help="characters or words.  [characters]")] = None,
+    near_shingle_size: Annotated[
+        int | None, typer.Option(help="How many a shingle has.  [5 characters, 2 words]")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="A test set, like 'newstest.{en,de}' or a text file; its segments are dropped. Repeatable."),
+    ] = None,
     min_words: Annotated[int | None, typer.Option(help="Fewest words of a side.  [1]")] = None,
     max_words: Annotated[int | None, typer.Option(help="Most words of a side.  [150]")] = None,
     max_characters: Annotated[int | None, typer.Option(help="Most characters of a side.  [1024]")] = None,
@@ -198,7 +212,7 @@ def clean(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Judge every pair by rules, find exact duplicates, and write verdicts as columns."""
+    """Judge every pair by rules, find duplicates and segments of test sets, and write verdicts as columns."""
     from catprune.clean import clean as step
     from catprune.clean import summary
 
@@ -214,6 +228,13 @@ def clean(
         "keep_identical": keep_identical or None,
         "keep_control_characters": keep_control_characters or None,
     }
+    near = {
+        "threshold": near_threshold,
+        "permutations": near_permutations,
+        "bands": near_bands,
+        "shingles": near_shingles,
+        "shingle_size": near_shingle_size,
+    }
     if spool is not None and spool.exists() and not (force or quiet):
         typer.echo(f"{spool} is there: standard input is not read", err=True)
     done = step(
@@ -228,6 +249,9 @@ def clean(
         spool=spool,
         duplicates=duplicates,
         duplicates_form=duplicates_form,
+        near_duplicates=near_duplicates,
+        near=near,
+        exclude=exclude or (),
         prefer=prefer or (),
         against=against or (),
         verify=verify,

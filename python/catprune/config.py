@@ -25,6 +25,7 @@ from catprune.evaluate import NAME, TRAINING, check_evaluation
 from catprune.inputs import FORMATS, check_fields
 from catprune.keep import is_token_budget, parse_keep
 from catprune.methods import find_method
+from catprune.near_duplicates import choose_near
 from catprune.recipe import check_numbers, find_size, plan_marks
 from catprune.select import DEFAULTS, check_options
 from catprune.tokenize import check_tokenizing
@@ -58,6 +59,9 @@ class CleanSection(_Section):
     against: list[str] | None = None
     verify: bool | None = None
     judge: bool | None = None
+    near_duplicates: str | None = None
+    near: dict[str, float | int | str] | None = None
+    exclude: list[str] | None = None
     rules: dict[str, float | int | bool] | None = None
     max_line_bytes: int | None = None
 
@@ -180,6 +184,7 @@ class RunFile(_Section):
         duplicates = {"duplicates", "duplicates_form", "prefer", "against", "verify"}
         given = {key: value for key, value in self.clean.given().items() if key in duplicates}
         choose_duplicates(self.clean.inputs, **given)
+        choose_near(self.clean.near_duplicates or "none", self.clean.near or {})
         check_tokenizing(**self.tokenize.given("tokenizer"))
         check_numbers(batch_tokens=self.score.batch_tokens)
         for section in self.select:
@@ -285,7 +290,7 @@ def _resolve(values: dict[str, Any], base: Path) -> dict[str, Any]:
     if "out" in values:
         resolved["out"] = join(values["out"])
     for section, keys in {
-        "clean": ["inputs", "tags", "prefer", "against"],
+        "clean": ["inputs", "tags", "prefer", "against", "exclude"],
         "tokenize": ["tokenizer"],
         "write": ["outputs", "tags", "dropped"],
     }.items():

@@ -95,14 +95,23 @@ def _moses(source: str, target: str) -> dict[str, Any]:
     return {"format": "moses", "source": str(Path(source).absolute()), "target": str(Path(target).absolute())}
 
 
+def find_sides(text: str) -> tuple[str, str] | None:
+    """The two names that a template like `wmt.{en,de}` stands for; None if it is no template.
+
+    Raises:
+        UsageError: two different templates in one name.
+    """
+    templates = {found[0]: found for found in _TEMPLATE.finditer(text)}
+    if len(templates) > 1:
+        raise UsageError(f"{text}: give the two sides in one way, not as {' and '.join(templates)}")
+    for whole, found in templates.items():
+        return text.replace(whole, found[1]), text.replace(whole, found[2])
+    return None
+
+
 def _parse_one(text: str, format: str | None) -> list[dict[str, Any]]:
-    if templates := {found[0]: found for found in _TEMPLATE.finditer(text)}:
-        if len(templates) > 1:
-            raise UsageError(f"{text}: give the two sides in one way, not as {' and '.join(templates)}")
-        for whole, found in templates.items():
-            return [
-                _moses(*pair) for pair in _expand_pairs(text, [text.replace(whole, found[side]) for side in (1, 2)])
-            ]
+    if sides := find_sides(text):
+        return [_moses(*pair) for pair in _expand_pairs(text, list(sides))]
     names = _expand(text)
     for name in names:
         if not (format_of(name) or format):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from catprune.config import RunFile, WriteSection, read_run_file
 from catprune.device import require_torch
 from catprune.errors import CatpruneError, UsageError, require
+from catprune.exclude import parse_test_sets, test_set_paths
 from catprune.folder import lock_folder, read_json, read_manifest
 from catprune.inputs import input_paths, parse_inputs
 from catprune.keep import parse_keep
@@ -115,6 +116,7 @@ def _files_read(settings: RunFile) -> list[str]:
     return [
         *(path for one in parsed for path in input_paths(one)),
         *filter(None, (settings.clean.tags, settings.tokenize.tokenizer)),
+        *(path for one in parse_test_sets(settings.clean.exclude or []) for path in test_set_paths(one)),
         *(path for test in tests for path in (test.source, test.target)),
     ]
 

@@ -11,11 +11,13 @@ use crate::columns::Shard;
 use crate::corpus::{Chunk, Corpus, CorpusRead};
 use crate::duplicates::{Keyed, Survivors};
 use crate::examples::Example;
+use crate::exclude::{Excluded, Exclusion, TestSet};
 use crate::fingerprints::{Fingerprints, Key};
 use crate::kept::KeptIn;
 use crate::ledger::Ledger;
+use crate::near::{NearOptions, Signatures};
 use crate::normal::{Form, Normaliser};
-use crate::rules::{Measures, Rules, judge_structure};
+use crate::rules::{EXCLUDED, Measures, Rules, judge_structure};
 use crate::stream::stream_within;
 use crate::{Error, Result, Watch};
 
@@ -27,6 +29,11 @@ pub struct CleanRequest {
     pub rules: Option<Rules>,
     pub duplicates: Key,
     pub duplicates_form: Form,
+    /// Looked for among what the rules and exact duplicates leave.
+    #[serde(default)]
+    pub near_duplicates: Option<NearOptions>,
+    #[serde(default)]
+    pub exclude: Vec<TestSet>,
     /// Whether keys are compared byte for byte and not by their fingerprints alone.
     pub verify: bool,
     pub prefer: Prefer,
@@ -72,6 +79,8 @@ pub struct Cleaned {
     /// Rows that have each reason; a row may have several.
     pub reasons: BTreeMap<&'static str, u64>,
     pub examples: BTreeMap<&'static str, Vec<Example>>,
+    /// Of each test set, in the order given.
+    pub excluded: Vec<Excluded>,
     pub shards: Vec<Shard>,
     pub fingerprints: Vec<Shard>,
     pub duplicates: Vec<Shard>,
@@ -85,17 +94,22 @@ pub struct Verdicts {
     pub measures: Vec<[Measures; 2]>,
     /// The rows without a reason.
     pub survivors: Survivors,
+    /// Of the survivors: a sketch of each that has shingles, and the bands of those.
+    pub sketches: Vec<Option<u128>>,
+    pub bands: Vec<u64>,
+    /// Pairs that stand in each test set.
+    pub excluded: Vec<u64>,
 }
 
 /// Text under way may take this share of the memory.
 const TEXT_SHARE: usize = 8;
 
 pub fn clean(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
-    if request.duplicates != Key::None {
-        for name in ["duplicates", "fingerprints"] {
-            let folder = request.out.join(name);
-            fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-        }
+    let exact = request.duplicates != Key::None;
+    let folders = [("duplicates", exact || request.near_duplicates.is_some()), ("fingerprints", exact)];
+    for (name, _) in folders.iter().filter(|(_, wanted)| *wanted) {
+        let folder = request.out.join(name);
+        fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
     }
     clear(&request.tmp)?;
     let outcome = clean_into(request, watch);
@@ -112,16 +126,22 @@ fn clear(tmp: &PathBuf) -> Result<()> {
 }
 
 fn clean_into(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
-    let normaliser = Normaliser::new(request.duplicates_form);
+    let exclusion = Exclusion::read(&request.exclude, request.corpus.max_line_bytes, request.memory, watch)?;
+    let judge = Judge {
+        request,
+        exclusion: &exclusion,
+        exact: Normaliser::new(request.duplicates_form),
+        near: Normaliser::new(Form::NORMALISED),
+    };
     let kind = Ledger::kind(request);
-    let mut ledger = Ledger::new(request, &kind, watch)?;
+    let mut ledger = Ledger::new(request, &kind, exclusion.sets.clone(), watch)?;
     let read = stream_within(
         request.memory / TEXT_SHARE,
         &request.corpus,
         &KeptIn::All,
         request.threads,
         watch,
-        |chunk| Ok(judge(request, &normaliser, chunk)),
+        |chunk| Ok(judge.judge(chunk)),
         |verdicts| {
             watch.add(0, verdicts.chunk.len() as u64);
             ledger.add(verdicts)?;
@@ -139,34 +159,69 @@ fn clean_into(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
     }
 }
 
-fn judge(request: &CleanRequest, normaliser: &Normaliser, chunk: Chunk) -> Verdicts {
-    let mut fingerprints = Fingerprints::new(normaliser, request.duplicates_form);
-    let parts = request.duplicates.parts();
-    let count = chunk.len();
-    let mut reasons = Vec::with_capacity(count);
-    let mut measures = Vec::with_capacity(if request.rules.is_some() { count } else { 0 });
-    let mut survivors =
-        Survivors { rows: Vec::with_capacity(count), keys: vec![Keyed::default(); parts.len()] };
-    for index in 0..count {
-        let record = chunk.record(index);
-        let (row_reasons, text) = match &request.rules {
-            Some(rules) => {
-                let judged = rules.judge(record);
-                measures.push([judged.source, judged.target]);
-                (judged.reasons, judged.text)
+/// What the workers judge by.
+struct Judge<'a> {
+    request: &'a CleanRequest,
+    exclusion: &'a Exclusion,
+    exact: Normaliser,
+    near: Normaliser,
+}
+
+impl Judge<'_> {
+    fn judge(&self, chunk: Chunk) -> Verdicts {
+        let request = self.request;
+        let parts = request.duplicates.parts();
+        let mut fingerprints = Fingerprints::new(&self.exact, request.duplicates_form);
+        let mut signatures = request.near_duplicates.as_ref().map(|near| Signatures::new(near, &self.near));
+        let mut normal = String::new();
+        let mut verdicts = Verdicts::new(chunk, parts.len(), self.exclusion.sets.len());
+        for index in 0..verdicts.chunk.len() {
+            let record = verdicts.chunk.record(index);
+            let (mut reasons, text) = match &request.rules {
+                Some(rules) => {
+                    let judged = rules.judge(record);
+                    verdicts.measures.push([judged.source, judged.target]);
+                    (judged.reasons, judged.text)
+                }
+                None => judge_structure(record),
+            };
+            for set in text
+                .into_iter()
+                .flat_map(|(source, target)| self.exclusion.find([source, target], &mut normal))
+            {
+                verdicts.excluded[set as usize] += 1;
+                reasons |= EXCLUDED;
             }
-            None => judge_structure(record),
-        };
-        reasons.push(row_reasons);
-        let Some((source, target)) = text.filter(|_| row_reasons == 0) else { continue };
-        survivors.rows.push(chunk.first + index as u64);
-        for (&part, keyed) in parts.iter().zip(&mut survivors.keys) {
-            keyed.fingerprints.push(fingerprints.of(part, source, target));
-            if request.verify {
-                fingerprints.append_text(part, source, target, &mut keyed.texts);
-                keyed.ends.push(keyed.texts.len());
+            verdicts.reasons.push(reasons);
+            let Some((source, target)) = text.filter(|_| reasons == 0) else { continue };
+            verdicts.survivors.rows.push(verdicts.chunk.first + index as u64);
+            for (&part, keyed) in parts.iter().zip(&mut verdicts.survivors.keys) {
+                keyed.fingerprints.push(fingerprints.of(part, source, target));
+                if request.verify {
+                    fingerprints.append_text(part, source, target, &mut keyed.texts);
+                    keyed.ends.push(keyed.texts.len());
+                }
+            }
+            if let Some(signatures) = &mut signatures {
+                verdicts.sketches.push(signatures.of(source, target, &mut verdicts.bands));
             }
         }
+        verdicts
     }
-    Verdicts { chunk, reasons, measures, survivors }
+}
+
+impl Verdicts {
+    fn new(chunk: Chunk, parts: usize, sets: usize) -> Self {
+        let count = chunk.len();
+        let keys = vec![Keyed::default(); parts];
+        Self {
+            chunk,
+            reasons: Vec::with_capacity(count),
+            measures: Vec::new(),
+            survivors: Survivors { rows: Vec::with_capacity(count), keys },
+            sketches: Vec::new(),
+            bands: Vec::new(),
+            excluded: vec![0; sets],
+        }
+    }
 }

@@ -298,7 +298,15 @@ pub struct Waiting {
     duplicates: Vec<(u64, u64)>,
 }
 
-/// The reason of a row that is dropped in favour of another.
+/// A row that turned out, when the text had passed, to be dropped in favour of another.
+#[derive(Debug, Clone, Copy)]
+pub struct Late {
+    pub row: u64,
+    pub of: u64,
+    pub reason: u32,
+}
+
+/// The reason of a row whose key another row has.
 pub fn reason(of: u64) -> u32 {
     if of == ELSEWHERE { DUPLICATE_ELSEWHERE } else { DUPLICATE }
 }
@@ -308,7 +316,7 @@ impl Waiting {
     pub fn publish(
         self,
         kind: &Kind,
-        found: &[(u64, u64)],
+        found: &[Late],
         published: &mut Published,
         mut tagged: impl FnMut(&str),
     ) -> Result<()> {
@@ -320,32 +328,34 @@ impl Waiting {
             let mut columns = columns?;
             let mut reasons = columns[1].as_primitive::<UInt32Type>().values().to_vec();
             let end = first + reasons.len() as u64;
-            let here = left.partition_point(|&(row, _)| row < end);
-            for &(row, of) in &left[..here] {
-                reasons[(row - first) as usize] |= reason(of);
+            let here = left.partition_point(|late| late.row < end);
+            for late in &left[..here] {
+                reasons[(late.row - first) as usize] |= late.reason;
             }
             if let Some(tags) = columns.last().filter(|_| kind.tagged).map(AsArray::as_any_dictionary) {
                 let (keys, names) = (tags.normalized_keys(), tags.values().as_string::<i32>());
-                left[..here].iter().for_each(|&(row, _)| tagged(names.value(keys[(row - first) as usize])));
+                left[..here].iter().for_each(|late| tagged(names.value(keys[(late.row - first) as usize])));
             }
             columns[1] = Arc::new(UInt32Array::from(reasons));
             writer.write(columns)?;
             (first, left) = (end, &left[here..]);
         }
         let fingerprints = self.kept_fingerprints(kind, found)?;
-        let duplicates = [&self.duplicates, found].concat();
+        let mut duplicates = self.duplicates;
+        duplicates.extend(found.iter().map(|late| (late.row, late.of)));
+        duplicates.sort_unstable();
         let ready = Ready { kind, first: self.first, end: self.end };
         ready.publish(writer, fingerprints, &duplicates, published)
     }
 
     /// The fingerprints of the rows that are no duplicates after all.
-    fn kept_fingerprints(&self, kind: &Kind, found: &[(u64, u64)]) -> Result<Option<FingerprintWriter>> {
+    fn kept_fingerprints(&self, kind: &Kind, found: &[Late]) -> Result<Option<FingerprintWriter>> {
         let (Some(waiting), Some(mut writer)) = (&self.fingerprints, kind.fingerprints(self.first)?) else {
             return Ok(None);
         };
         let fields = kind.fingerprint_columns();
         let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
-        let mut left = found.iter().map(|&(row, _)| row as i64).peekable();
+        let mut left = found.iter().map(|late| late.row as i64).peekable();
         for columns in ShardReader::open(&waiting.path, &names)? {
             let columns = columns?;
             let rows = columns[0].as_primitive::<Int64Type>().values();

@@ -171,3 +171,22 @@ impl Iterator for ShardReader {
         Some(Ok(self.order.iter().map(|&index| Arc::clone(batch.column(index))).collect()))
     }
 }
+
+/// A whole shard, as `write_shard` takes it.
+pub fn read_shard(path: &Path) -> Result<Vec<(String, ArrayRef)>> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| Error::parquet(path, error))?;
+    let rows = builder.metadata().file_metadata().num_rows() as usize;
+    let mut batches =
+        builder.with_batch_size(rows.max(1)).build().map_err(|error| Error::parquet(path, error))?;
+    let damaged = |why: &dyn std::fmt::Display| {
+        Error::input(format!("{} is damaged ({why}): make it again", path.display()))
+    };
+    let batch = batches.next().ok_or_else(|| damaged(&"no rows"))?.map_err(|error| damaged(&error))?;
+    if batch.num_rows() != rows {
+        return Err(damaged(&"its rows come in parts"));
+    }
+    let names = batch.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+    Ok(names.into_iter().zip(batch.columns().iter().cloned()).collect())
+}

@@ -69,19 +69,6 @@ impl Found {
         };
         read(self).map(Some).map_err(Error::io(&self.path))
     }
-
-    /// Makes one file of several.
-    pub fn merge(parts: Vec<Self>, path: &Path, watch: &Watch) -> Result<Option<Self>> {
-        let mut writer = FoundWriter::create(path)?;
-        let mut merged = Merged::of(parts)?;
-        while let Some((row, of)) = merged.next_below(u64::MAX)? {
-            if writer.count.is_multiple_of(1 << 16) {
-                watch.check()?;
-            }
-            writer.add(row, of)?;
-        }
-        writer.finish()
-    }
 }
 
 impl Drop for Found {
@@ -111,6 +98,24 @@ impl Merged {
             self.heap.push(Reverse((row, of, number)));
         }
         Ok(())
+    }
+
+    /// Tells every row and begins anew, from one file.
+    pub fn revisit(mut self, path: &Path, watch: &Watch, mut see: impl FnMut(u64)) -> Result<Self> {
+        let mut writer = FoundWriter::create(path)?;
+        while let Some((row, of)) = self.next_below(u64::MAX)? {
+            if writer.count.is_multiple_of(1 << 16) {
+                watch.check()?;
+            }
+            see(row);
+            writer.add(row, of)?;
+        }
+        Self::of(writer.finish()?.into_iter().collect())
+    }
+
+    /// The file of these duplicates, if they stand in one.
+    pub fn into_file(mut self) -> Option<Found> {
+        self.parts.pop()
     }
 
     /// The next duplicate, if its row lies below `end`.

@@ -2,23 +2,26 @@
 //! are not known yet, the counts.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 
 use crate::clean::{CleanRequest, Cleaned, Prefer, Tally, Verdicts};
-use crate::clean_shards::{Kind, OpenShard, Published, Verdict, Waiting, reason};
+use crate::clean_shards::{Kind, Late, OpenShard, Published, Verdict, Waiting, reason};
 use crate::columns::ShardReader;
 use crate::corpus::{CorpusRead, Input};
 use crate::disk;
 use crate::duplicates::Duplicates;
 use crate::examples::{Examples, example, names};
+use crate::exclude::Excluded;
 use crate::fingerprints::Key;
 use crate::foreign::Foreign;
+use crate::near_duplicates::NearDuplicates;
 use crate::partitions::Layout;
 use crate::radix::order;
-use crate::rules::{DUPLICATE, Measures, REASONS};
+use crate::rules::{DUPLICATE, DUPLICATE_ELSEWHERE, Measures, NEAR_DUPLICATE, REASONS};
 use crate::write::{ReadPairsRequest, read_pairs};
 use crate::{Error, Result, Watch};
 
@@ -33,12 +36,16 @@ pub struct Ledger<'a> {
     watch: &'a Watch,
     /// None once resolved.
     duplicates: Option<Duplicates>,
+    near: Option<NearDuplicates>,
     best: Option<Foreign>,
     shard: Option<OpenShard<'a>>,
     input: usize,
     waiting: Vec<(usize, Waiting)>,
     published: Published,
     estimated: bool,
+    /// Of all files as they are on disk, and how much of them was read.
+    total_bytes: u64,
+    share_read: f64,
     examples: Examples,
     cleaned: Cleaned,
 }
@@ -55,7 +62,12 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    pub fn new(request: &'a CleanRequest, kind: &'a Kind, watch: &'a Watch) -> Result<Self> {
+    pub fn new(
+        request: &'a CleanRequest,
+        kind: &'a Kind,
+        excluded: Vec<Excluded>,
+        watch: &'a Watch,
+    ) -> Result<Self> {
         let cleaned = Cleaned {
             read: CorpusRead::default(),
             total: Tally::default(),
@@ -63,6 +75,7 @@ impl<'a> Ledger<'a> {
             tags: BTreeMap::new(),
             reasons: REASONS.into_iter().map(|reason| (reason, 0)).collect(),
             examples: BTreeMap::new(),
+            excluded,
             shards: Vec::new(),
             fingerprints: Vec::new(),
             duplicates: Vec::new(),
@@ -70,6 +83,14 @@ impl<'a> Ledger<'a> {
         let layout = Layout { priority: !matches!(request.prefer, Prefer::First), text: request.verify };
         let keys = request.duplicates.parts().len();
         let memory = (request.memory - request.memory / 8).saturating_sub(FIXED_BYTES);
+        let memory = if request.near_duplicates.is_some() { memory / 2 } else { memory };
+        let near = match &request.near_duplicates {
+            Some(near) => {
+                fs::create_dir_all(&request.tmp).map_err(Error::io(&request.tmp))?;
+                Some(NearDuplicates::new(near, &request.tmp, memory)?)
+            }
+            None => None,
+        };
         let mut duplicates = Duplicates::new(keys, layout, memory, &request.tmp)?;
         for path in &request.against {
             add_elsewhere(&mut duplicates, path, request.duplicates, watch)?;
@@ -83,12 +104,15 @@ impl<'a> Ledger<'a> {
             kind,
             watch,
             duplicates: Some(duplicates),
+            near,
             best,
             shard: None,
             input: 0,
             waiting: Vec::new(),
             published: Published::default(),
             estimated: false,
+            total_bytes: total_bytes(request)?.max(1),
+            share_read: 0.0,
             examples: Examples::default(),
             cleaned,
         })
@@ -112,7 +136,7 @@ impl<'a> Ledger<'a> {
     }
 
     fn drop_duplicates(&mut self, verdicts: &mut Verdicts, shard: &mut OpenShard<'_>) -> Result<()> {
-        let Verdicts { chunk, reasons, survivors, .. } = verdicts;
+        let Verdicts { chunk, reasons, survivors, sketches, bands, .. } = verdicts;
         let priorities = self.priorities(chunk.input, &survivors.rows)?;
         let Some(duplicates) = &mut self.duplicates else { return Ok(()) };
         let priority = |index: usize| priorities.get(index).copied().unwrap_or(0);
@@ -121,10 +145,17 @@ impl<'a> Ledger<'a> {
             reasons[(row - chunk.first) as usize] = reason(of);
             shard.add_duplicate(row, of);
         })?;
-        let deferred = duplicates.are_deferred();
+        let deferred = duplicates.are_deferred() || self.near.is_some();
+        let of_a_pair = self.request.near_duplicates.as_ref().map_or(1, |near| near.bands);
+        let mut bands = bands.chunks_exact(of_a_pair);
         for (index, &row) in survivors.rows.iter().enumerate() {
             let place = (row - chunk.first) as usize;
+            let signature =
+                sketches.get(index).copied().flatten().and_then(|sketch| Some((bands.next()?, sketch)));
             if reasons[place] == 0 {
+                if let (Some(near), Some((bands, sketch))) = (&mut self.near, signature) {
+                    near.add(row, bands, sketch, self.share_read)?;
+                }
                 shard.add_fingerprints(row, survivors.keys.iter().map(|key| key.fingerprints[index]))?;
                 if deferred {
                     self.examples.offer_candidate(row, || example(chunk, place));
@@ -152,6 +183,9 @@ impl<'a> Ledger<'a> {
     fn count(&mut self, verdicts: &Verdicts, shard: &mut OpenShard<'_>) -> Result<()> {
         let chunk = &verdicts.chunk;
         let cleaned = &mut self.cleaned;
+        for (set, pairs) in cleaned.excluded.iter_mut().zip(&verdicts.excluded) {
+            set.pairs += pairs;
+        }
         for (index, &reasons) in verdicts.reasons.iter().enumerate() {
             let row = chunk.first + index as u64;
             let kept = u64::from(reasons == 0);
@@ -184,7 +218,7 @@ impl<'a> Ledger<'a> {
 
     fn close_shard(&mut self) -> Result<()> {
         let Some(shard) = self.shard.take() else { return Ok(()) };
-        if self.duplicates.as_ref().is_some_and(Duplicates::are_deferred) {
+        if self.near.is_some() || self.duplicates.as_ref().is_some_and(Duplicates::are_deferred) {
             self.waiting.push((self.input, shard.wait()?));
             return Ok(());
         }
@@ -193,14 +227,12 @@ impl<'a> Ledger<'a> {
 
     /// Refuses, before much is written, a corpus whose columns and fingerprints the disk has no room for.
     fn estimate(&mut self, rows: u64) -> Result<()> {
+        self.share_read = self.watch.done().0 as f64 / self.total_bytes as f64;
         if self.estimated || rows < ESTIMATE_ROWS {
             return Ok(());
         }
         self.estimated = true;
-        let total = total_bytes(self.request)?;
-        let read = self.watch.done().0.clamp(1, total.max(1));
-        let all = (u128::from(rows) * u128::from(total) / u128::from(read)) as u64;
-        let need = Need::of(self.request, all, total);
+        let need = Need::of(self.request, (rows as f64 / self.share_read.min(1.0)) as u64, self.total_bytes);
         disk::require(&self.request.out, need.columns, "the columns of this corpus")?;
         if need.partitions > 0 {
             let parent = self.request.tmp.parent().unwrap_or(Path::new("."));
@@ -219,13 +251,28 @@ impl<'a> Ledger<'a> {
         let Some(duplicates) = self.duplicates.take().filter(|_| !self.waiting.is_empty()) else {
             return Ok(());
         };
-        let mut merged = duplicates.resolve(self.watch)?;
+        let mut exact = duplicates.resolve(self.watch)?;
+        let mut near = match self.near.take() {
+            Some(mut near) => {
+                let path = self.request.tmp.join("exact.found");
+                exact = exact.revisit(&path, self.watch, |row| near.leave_out(row))?;
+                Some(near.resolve(self.watch)?.peekable())
+            }
+            None => None,
+        };
         for (input, waiting) in std::mem::take(&mut self.waiting) {
             self.watch.check()?;
             let mut found = Vec::new();
-            while let Some(duplicate) = merged.next_below(waiting.end)? {
-                found.push(duplicate);
+            while let Some((row, of)) = exact.next_below(waiting.end)? {
+                found.push(Late { row, of, reason: reason(of) });
             }
+            while let Some(next) = near.as_mut().and_then(|near| {
+                near.next_if(|next| next.as_ref().map_or(true, |&(row, _)| row < waiting.end))
+            }) {
+                let (row, of) = next?;
+                found.push(Late { row, of, reason: NEAR_DUPLICATE });
+            }
+            found.sort_unstable_by_key(|late| late.row);
             self.uncount(input, &found);
             let tags = &mut self.cleaned.tags;
             let uncount_tag = |tag: &str| {
@@ -239,19 +286,19 @@ impl<'a> Ledger<'a> {
     }
 
     /// Rows that were counted as kept are duplicates.
-    fn uncount(&mut self, input: usize, found: &[(u64, u64)]) {
+    fn uncount(&mut self, input: usize, found: &[Late]) {
         let cleaned = &mut self.cleaned;
         cleaned.total.kept -= found.len() as u64;
         cleaned.inputs[input].kept -= found.len() as u64;
-        for &(row, of) in found {
-            names(reason(of)).for_each(|reason| *cleaned.reasons.entry(reason).or_default() += 1);
-            self.examples.offer_found(reason(of), row);
+        for late in found {
+            names(late.reason).for_each(|reason| *cleaned.reasons.entry(reason).or_default() += 1);
+            self.examples.offer_found(late.reason, late.row);
         }
     }
 
     /// Reads the text of the examples that were not held while it passed.
     fn complete_examples(&mut self) -> Result<()> {
-        for reason in names(DUPLICATE | reason(crate::first_rows::ELSEWHERE)) {
+        for reason in names(DUPLICATE | DUPLICATE_ELSEWHERE | NEAR_DUPLICATE) {
             let rows = self.examples.wanting(reason);
             let request = ReadPairsRequest { corpus: self.request.corpus.clone(), rows };
             let pairs = read_pairs(&request, self.watch)?;

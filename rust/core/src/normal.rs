@@ -62,6 +62,13 @@ impl Normaliser {
         }
     }
 
+    /// The same where characters are wanted.
+    pub fn normalise_text(&self, text: &str, normal: &mut String) {
+        let mut bytes = std::mem::take(normal).into_bytes();
+        self.normalise(text, &mut bytes);
+        *normal = String::from_utf8(bytes).unwrap_or_default();
+    }
+
     fn append(&self, text: &str, normal: &mut Vec<u8>, drop_punctuation: bool) {
         normal.reserve(text.len());
         let mut writing = Writing { normal, drop_punctuation, space: false };

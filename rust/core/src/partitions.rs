@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::best_rows::BestRows;
 use crate::first_rows::{FirstRows, Slot, row};
-use crate::found::{Found, FoundWriter};
+use crate::found::{Found, FoundWriter, Merged};
 use crate::{Error, Result, Watch};
 
 /// Leading bits that tell the files of one level apart; a file that is too large is parted again by the next bits.
@@ -171,9 +171,10 @@ impl Partitions {
         while let Some(record) = records.next()? {
             parts.add(record)?;
         }
-        let merged = Found::merge(parts.resolve(memory, watch)?, &path.with_extension("found"), watch)?;
+        let merged = Merged::of(parts.resolve(memory, watch)?)?;
+        let whole = merged.revisit(&path.with_extension("found"), watch, |_| {})?;
         fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
-        Ok(merged)
+        Ok(whole.into_file())
     }
 }
 

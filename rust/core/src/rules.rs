@@ -43,6 +43,8 @@ const FEW_WORDS_WITH_LETTERS: u32 = 1 << 11;
 const FEW_LETTERS: u32 = 1 << 12;
 const LONG_WORD: u32 = 1 << 13;
 pub const DUPLICATE: u32 = 1 << 14;
+pub const NEAR_DUPLICATE: u32 = 1 << 15;
+pub const EXCLUDED: u32 = 1 << 16;
 pub const DUPLICATE_ELSEWHERE: u32 = 1 << 17;
 const MISSING_SIDE: u32 = 1 << 18;
 

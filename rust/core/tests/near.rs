@@ -1,0 +1,99 @@
+//! Near duplicates piece by piece: signatures that the Python oracle gives too, components against a plain search, rows
+//! that are left out.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use catprune_core::Watch;
+use catprune_core::duplicates::Key;
+use catprune_core::near::{NearOptions, Signatures, Unit};
+use catprune_core::near_clusters::Components;
+use catprune_core::near_duplicates::NearDuplicates;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+fn options(key: Key, permutations: usize, bands: usize, shingles: Unit, shingle_size: usize) -> NearOptions {
+    NearOptions { key, threshold: 0.8, permutations, bands, shingles, shingle_size }
+}
+
+#[test]
+fn signatures_are_as_written_down() {
+    let mut bands = Vec::new();
+    let pair = options(Key::Pair, 40, 3, Unit::Characters, 5);
+    let sketch = Signatures::new(&pair).of("Ein Haus am See.", "a House", &mut bands);
+    assert_eq!(bands, [0xe580_44b6_2f70_adbb, 0xabea_150d_25d2_f55e, 0xf65a_144d_4014_8bab]);
+    assert_eq!(sketch, Some(0x9c_6434_5f39));
+    bands.clear();
+    let source = options(Key::Source, 200, 2, Unit::Words, 2);
+    let sketch = Signatures::new(&source).of("Ein Haus am See.", "a House", &mut bands);
+    assert_eq!(bands, [0x7f49_1943_5a85_5063, 0xa159_dd77_33e0_1ecd]);
+    assert_eq!(sketch, Some(0x6494_a747_ff18_7c7c_ef43_46c5_d06e_1aad));
+    assert_eq!(Signatures::new(&source).of(" ", "a House", &mut bands), None);
+}
+
+#[test]
+fn a_threshold_on_a_bit_is_met() {
+    let with = |threshold, permutations| {
+        NearOptions { threshold, permutations, ..options(Key::Pair, 0, 1, Unit::Words, 1) }.most_differing()
+    };
+    assert_eq!([with(0.8, 20), with(0.8, 128), with(0.5, 4096), with(0.999, 128)], [2, 12, 32, 0]);
+}
+
+/// A number of the seeded stream.
+fn draw(index: u64, seed: u64, below: u64) -> u64 {
+    xxh3_64_with_seed(&index.to_le_bytes(), seed) % below
+}
+
+#[test]
+fn components_are_those_of_a_plain_search() {
+    let folder = std::env::temp_dir();
+    for seed in 0..60 {
+        let rows = 1 + draw(0, seed, 120);
+        let count = draw(1, seed, 2 * rows);
+        let links: Vec<(u64, u64)> = (0..count)
+            .map(|link| (draw(2 + link, seed, rows), draw(1000 + link, seed, rows)))
+            .filter(|(one, other)| one != other)
+            .map(|(one, other)| (one.max(other), one.min(other)))
+            .collect();
+        let mut labels: Vec<u64> = (0..rows).collect();
+        for &(one, other) in &links {
+            let (one, other) = (labels[one as usize], labels[other as usize]);
+            labels
+                .iter_mut()
+                .filter(|label| **label == one.max(other))
+                .for_each(|label| *label = one.min(other));
+        }
+        let expected: Vec<(u64, u64)> = (0..rows).zip(labels).filter(|(row, label)| row != label).collect();
+        // Ranges of 1, 5 and all rows.
+        for memory in [1, 60, 1 << 20] {
+            let mut components = Components::new(rows, &folder, memory).unwrap();
+            for &(row, earlier) in &links {
+                components.link(row, earlier).unwrap();
+            }
+            let found: Vec<_> =
+                components.finish(&Watch::default()).unwrap().map(|label| label.unwrap()).collect();
+            assert_eq!(found, expected, "seed {seed}, memory {memory}");
+        }
+    }
+}
+
+#[test]
+fn rows_that_are_left_out_join_nothing() {
+    let pair = options(Key::Pair, 128, 16, Unit::Characters, 5);
+    let texts =
+        ["a house by the lake, in the woods", "a house by the lake in the woods", "another text altogether"];
+    let find = |left_out: &[u64]| {
+        let mut near = NearDuplicates::new(&pair, &std::env::temp_dir(), 1 << 20).unwrap();
+        let mut signatures = Signatures::new(&pair);
+        for (row, text) in texts.iter().cycle().take(7).enumerate() {
+            let mut bands = Vec::new();
+            let sketch = signatures.of(text, "a target", &mut bands).unwrap();
+            near.add(10 * row as u64, &bands, sketch, 0.5).unwrap();
+        }
+        for &row in left_out {
+            near.leave_out(row);
+        }
+        near.resolve(&Watch::default()).unwrap().collect::<Result<BTreeMap<_, _>, _>>().unwrap()
+    };
+    assert_eq!(find(&[]), BTreeMap::from([(10, 0), (30, 0), (40, 0), (60, 0), (50, 20)]));
+    assert_eq!(find(&[0, 20, 40]), BTreeMap::from([(30, 10), (60, 10)]));
+}
