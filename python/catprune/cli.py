@@ -118,6 +118,14 @@ def _memory(text: str | None) -> int | None:
     return int(number) * units.get(unit, 1)
 
 
+def _columns(text: str) -> tuple[int, int]:
+    try:
+        source, target = (int(number) for number in text.split(","))
+    except ValueError:
+        raise UsageError(f"--columns {text}: give two numbers, like 1,2") from None
+    return source, target
+
+
 @app.command()
 @_guarded
 def clean(
@@ -165,17 +173,13 @@ def clean(
         "keep_identical": keep_identical or None,
         "keep_control_characters": keep_control_characters or None,
     }
-    try:
-        source_column, target_column = (int(number) for number in columns.split(","))
-    except ValueError:
-        raise UsageError(f"--columns {columns}: give two numbers, like 1,2") from None
     done = step(
         inputs,
         out=out,
         source_lang=source_lang,
         target_lang=target_lang,
         tags=tags,
-        columns=(source_column, target_column),
+        columns=_columns(columns),
         duplicates=duplicates,
         duplicates_form=duplicates_form,
         rules=rules,
@@ -487,6 +491,39 @@ def prune(
         say=_saying(quiet or as_json),
     )
     _show(done, [], as_json=as_json, quiet=quiet)
+
+
+@app.command()
+@_guarded
+def stats(
+    inputs: Annotated[list[str], typer.Argument(help="Inputs as `clean` takes them, or one clean folder.")],
+    tags: Annotated[Path | None, typer.Option(help="A file with one tag a record.")] = None,
+    columns: Annotated[str, typer.Option(help="Source and target column of TSV, from 1.")] = "1,2",
+    duplicates_form: Annotated[str, typer.Option(help="normalised or raw.")] = "normalised",
+    max_line_bytes: Annotated[int, typer.Option(help="Longer lines are counted unread.")] = 16_384,
+    memory: Annotated[str | None, typer.Option(help="For duplicates, like 4G.  [half of the machine's]")] = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Count what a corpus is made of: lengths, ratios, words, duplicates, scripts, how far it compresses.
+
+    Of a clean folder, what cleaning kept stands beside all. Nothing is written.
+    """
+    from catprune.stats import stats as step
+    from catprune.stats import summary
+
+    found = step(
+        inputs,
+        tags=tags,
+        columns=_columns(columns),
+        duplicates_form=duplicates_form,
+        max_line_bytes=max_line_bytes,
+        memory=_memory(memory),
+        threads=threads,
+        quiet=quiet,
+    )
+    _show(found, [] if as_json else summary(found), as_json=as_json, quiet=False)
 
 
 @app.command()

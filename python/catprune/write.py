@@ -104,7 +104,7 @@ def write(
         if (done := _finished(record, plan, paths, force=force)) is not None:
             return Written(paths, done["counts"]["pairs"], done["counts"]["unwritable"], done)
         check_unchanged(files, cache=clean / "log" / "digests.json")
-        kept, expected = _kept(clean, cleaned, Path(selection) if selection else None)
+        kept, expected = kept_rows(clean, cleaned, Path(selection) if selection else None)
         request = {
             "corpus": resolve(clean, cleaned),
             "files": files,
@@ -184,7 +184,7 @@ def describe_output(paths: Sequence[Path]) -> dict[str, str]:
     raise UsageError("give two different output files, or one whose name ends in .tsv, .tsv.gz or .tsv.zst")
 
 
-def _kept(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> tuple[dict[str, Any], int]:
+def kept_rows(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> tuple[dict[str, Any], int]:
     """Which rows are written, as the pass takes it, and how many they are; checked to be what was made."""
     verify_shards(clean, cleaned)
     if selection is None:
