@@ -16,8 +16,6 @@ from catprune.write import kept_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import pyarrow
-
 
 @dataclass(frozen=True, slots=True)
 class OpenCorpus:
@@ -40,8 +38,8 @@ class OpenCorpus:
         del requested_schema
         return _core.open_corpus(self._request)
 
-    def __iter__(self) -> Iterator[pyarrow.RecordBatch]:
-        """The batches in row order.
+    def __iter__(self) -> Iterator[Any]:
+        """The batches in row order, each a `pyarrow.RecordBatch`.
 
         Raises:
             CatpruneError: the text is not what was cleaned, sides of unequal length, a damaged file. What was read up

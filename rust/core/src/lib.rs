@@ -12,6 +12,7 @@ pub mod duplicates;
 pub mod error;
 pub mod foreign;
 pub mod histogram;
+pub mod ids;
 pub mod kept;
 pub mod lines;
 pub mod methods;
