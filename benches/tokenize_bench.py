@@ -34,7 +34,7 @@ def child(way: str, folder: Path, threads: int) -> None:
                 "files": json.loads((folder / "files.json").read_text()),
                 "kept": "all",
                 "tokenizer": str(folder / "tokenizer.json"),
-                "max_tokens": 512,
+                "max_tokens": 10**6,
                 "out": out,
                 "plan": "0",
                 "threads": threads,
