@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from catprune.demo import Demonstrated, demo
     from catprune.errors import CatpruneError, MissingExtra, UsageError
     from catprune.evaluate import Evaluated, TestSet, evaluate
+    from catprune.open_corpus import OpenCorpus, open_corpus
     from catprune.prune import prune
     from catprune.report import report
     from catprune.run import Ran, run
     from catprune.score import Scored, score
     from catprune.select import Selected, select
+    from catprune.stats import Stats, stats
     from catprune.tokenize import Tokenized, tokenize
     from catprune.train import Trained, train
     from catprune.write import Written, write
@@ -31,11 +33,13 @@ _HOMES = {
     "demo": ("Demonstrated", "demo"),
     "errors": ("CatpruneError", "MissingExtra", "UsageError"),
     "evaluate": ("Evaluated", "TestSet", "evaluate"),
+    "open_corpus": ("OpenCorpus", "open_corpus"),
     "prune": ("prune",),
     "report": ("report",),
     "run": ("Ran", "run"),
     "score": ("Scored", "score"),
     "select": ("Selected", "select"),
+    "stats": ("Stats", "stats"),
     "tokenize": ("Tokenized", "tokenize"),
     "train": ("Trained", "train"),
     "write": ("Written", "write"),
@@ -47,9 +51,11 @@ __all__ = [
     "Demonstrated",
     "Evaluated",
     "MissingExtra",
+    "OpenCorpus",
     "Ran",
     "Scored",
     "Selected",
+    "Stats",
     "TestSet",
     "Tokenized",
     "Trained",
@@ -59,11 +65,13 @@ __all__ = [
     "clean",
     "demo",
     "evaluate",
+    "open_corpus",
     "prune",
     "report",
     "run",
     "score",
     "select",
+    "stats",
     "tokenize",
     "train",
     "write",

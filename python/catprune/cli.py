@@ -597,6 +597,49 @@ def prune(
 
 @app.command()
 @_guarded
+def stats(
+    inputs: Annotated[list[str], typer.Argument(help="Inputs as `clean` takes them, or one clean folder.")],
+    tags: Annotated[Path | None, typer.Option(help="A file with one tag a record.")] = None,
+    columns: Columns = None,
+    fields: FieldNames = None,
+    format: Annotated[str | None, typer.Option(help="What other names hold: tsv, jsonl, parquet or tmx.")] = None,
+    source_lang: Annotated[str | None, typer.Option(help="Language code of the source side.")] = None,
+    target_lang: Annotated[str | None, typer.Option(help="Language code of the target side.")] = None,
+    duplicates_form: Annotated[
+        str, typer.Option(help="normalised, raw, or some of nfkc,case,white-space,punctuation,digits.")
+    ] = "normalised",
+    max_line_bytes: Annotated[int, typer.Option(help="Longer lines are counted unread.")] = 16_384,
+    memory: Annotated[str | None, typer.Option(help="For duplicates, like 4G.  [half of the machine's]")] = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Count what a corpus is made of: lengths, ratios, words, duplicates, scripts, how far it compresses.
+
+    Of a clean folder, what cleaning kept stands beside all. Nothing is written.
+    """
+    from catprune.stats import stats as step
+    from catprune.stats import summary
+
+    found = step(
+        inputs,
+        tags=tags,
+        columns=_columns(columns),
+        fields=_two("--fields", fields),
+        format=format,
+        source_lang=source_lang,
+        target_lang=target_lang,
+        duplicates_form=duplicates_form,
+        max_line_bytes=max_line_bytes,
+        memory=_memory(memory),
+        threads=threads,
+        quiet=quiet,
+    )
+    _show(found, [] if as_json else summary(found), as_json=as_json, quiet=False)
+
+
+@app.command()
+@_guarded
 def methods(as_json: Json = False) -> None:
     """List the methods of `select`, with their sources."""
     from catprune.methods import METHODS

@@ -15,6 +15,7 @@ from catprune.keep import is_token_budget, parse_keep, share_text
 from catprune.methods import COLUMN, Method, find_method
 from catprune.progress import Progress
 from catprune.sources import Source, describe_groups, open_source
+from catprune.streams import takes_streams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +54,7 @@ class Selected:
     manifest: Mapping[str, Any]
 
 
+@takes_streams
 def select(
     source: str | Path,
     *,
@@ -80,7 +82,8 @@ def select(
 
     Args:
         source: a folder of scores (checkpoints in training order: by step, then by name); or a clean folder,
-            for `random` and for `length` in characters; or a Parquet file with `row` and a numeric `column`.
+            for `random` and for `length` in characters; or a Parquet file with `row` and a numeric `column`, or a
+            table or reader with both that gives an Arrow stream (Polars, DuckDB, PyArrow, …), sorted by row.
         out: the folder to write; equal work that is finished there is not done again.
         method: a name of `METHODS`; without meaning where `column` is given. `cat-diff` and `progress` use
             the first and the last checkpoint, `ppl`, `length` and `random` the last, the others all.

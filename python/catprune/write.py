@@ -137,7 +137,7 @@ def write(
         if tags:
             files += tag_files
             corpus["tags"] = tag_files[0]["path"]
-        kept, expected = _kept(clean, cleaned, Path(selection) if selection else None)
+        kept, expected = kept_rows(clean, cleaned, Path(selection) if selection else None)
         request |= {"corpus": corpus, "files": files, "kept": kept, "expected": expected}
         write_whole(record, plan)  # a record without files: what stands there is ours, and unfinished
         try:
@@ -272,7 +272,7 @@ def describe_output(paths: Sequence[Path], fields: tuple[str, str] = ("source", 
     return output if formats[0] == "tsv" else {**output, "source_field": fields[0], "target_field": fields[1]}
 
 
-def _kept(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> tuple[dict[str, Any], int]:
+def kept_rows(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> tuple[dict[str, Any], int]:
     """Which rows are written, as the pass takes it, and how many they are; checked to be what was made."""
     verify_shards(clean, cleaned)
     if selection is None:

@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::corpus::{Chunk, Corpus, Record};
 use crate::draft::{Draft, digest_bytes};
+use crate::ids::Ids;
 use crate::kept::KeptIn;
 use crate::lines::FileRead;
 use crate::stream::stream;
@@ -72,9 +73,10 @@ struct Sequences {
 }
 
 pub fn tokenize(request: &TokenizeRequest, watch: &Watch) -> Result<Tokenized> {
-    let tokenizer = load_tokenizer(&request.tokenizer)?;
+    let (tokenizer, json) = load_tokenizer(&request.tokenizer)?;
     // Ids may have gaps, so the count of types is not enough.
     let types = tokenizer.get_vocab(true).into_values().max().map_or(0, |highest| highest as usize + 1);
+    let ids = Ids::new(tokenizer, &json);
     let mut blocks = Blocks::open(request, types)?;
     let done: Vec<u64> = blocks.done.keys().copied().collect();
     let read = stream(
@@ -87,7 +89,7 @@ pub fn tokenize(request: &TokenizeRequest, watch: &Watch) -> Result<Tokenized> {
             let encoded = if done.binary_search(&block).is_ok() {
                 Encoded::default()
             } else {
-                encode(&tokenizer, request.max_tokens, &chunk)?
+                encode(&ids, request.max_tokens, &chunk)?
             };
             Ok((block, chunk.end(), chunk.len(), encoded))
         },
@@ -117,41 +119,42 @@ fn block_first(chunk: &Chunk) -> u64 {
 }
 
 /// Reads a tokenizer.json and switches its truncation and padding off: a pair is scored whole or not at all.
-fn load_tokenizer(path: &Path) -> Result<Tokenizer> {
+fn load_tokenizer(path: &Path) -> Result<(Tokenizer, Vec<u8>)> {
     let failed = |error: tokenizers::Error| {
         Error::input(format!("{} is not a tokenizer.json that can be read: {error}", path.display()))
     };
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(failed)?;
+    let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(failed)?;
     tokenizer.with_padding(None);
     tokenizer.with_truncation(None).map_err(failed)?;
-    Ok(tokenizer)
+    Ok((tokenizer, bytes))
 }
 
-fn encode(tokenizer: &Tokenizer, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
+fn encode(tokenizer: &Ids, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
     let mut encoded = Encoded::default();
-    for index in chunk.wanted() {
-        let row = chunk.first as i64 + index as i64;
-        let Record::Pair { source, target } = chunk.record(index) else { return Err(not_text(row)) };
-        let mut sides = [Vec::new(), Vec::new()];
-        for (side, ids) in [source, target].into_iter().zip(&mut sides) {
-            let text = std::str::from_utf8(side).map_err(|_| not_text(row))?;
-            let encoding = tokenizer
-                .encode_fast(text, true)
-                .map_err(|error| Error::input(format!("row {row} cannot be tokenised: {error}")))?;
-            ids.extend_from_slice(encoding.get_ids());
+    let mut sides = [Vec::new(), Vec::new()];
+    tokenizer.with(|encode| {
+        for index in chunk.wanted() {
+            let row = chunk.first as i64 + index as i64;
+            let Record::Pair { source, target } = chunk.record(index) else { return Err(not_text(row)) };
+            for (side, ids) in [source, target].into_iter().zip(&mut sides) {
+                let text = std::str::from_utf8(side).map_err(|_| not_text(row))?;
+                ids.clear();
+                encode(text, ids)
+                    .map_err(|error| Error::input(format!("row {row} cannot be tokenised: {error}")))?;
+            }
+            if sides.iter().any(|ids| ids.len() > max_tokens) {
+                encoded.too_long.push(row);
+                continue;
+            }
+            encoded.rows.push(row);
+            for (ids, sequences) in sides.iter().zip(&mut encoded.sides) {
+                sequences.ids.extend_from_slice(ids);
+                sequences.lengths.push(ids.len());
+            }
         }
-        if sides.iter().any(|ids| ids.len() > max_tokens) {
-            encoded.too_long.push(row);
-            continue;
-        }
-        encoded.rows.push(row);
-        for (ids, sequences) in sides.iter().zip(&mut encoded.sides) {
-            sequences.ids.extend_from_slice(ids);
-            sequences.lengths.push(ids.len());
-        }
-    }
-    Ok(encoded)
+        Ok(encoded)
+    })
 }
 
 fn not_text(row: i64) -> Error {

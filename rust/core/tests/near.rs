@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use catprune_core::Watch;
-use catprune_core::duplicates::Key;
+use catprune_core::fingerprints::Key;
 use catprune_core::near::{NearOptions, Signatures, Unit};
 use catprune_core::near_clusters::Components;
 use catprune_core::near_duplicates::NearDuplicates;
+use catprune_core::normal::{Form, Normaliser};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 fn options(key: Key, permutations: usize, bands: usize, shingles: Unit, shingle_size: usize) -> NearOptions {
@@ -18,16 +19,17 @@ fn options(key: Key, permutations: usize, bands: usize, shingles: Unit, shingle_
 #[test]
 fn signatures_are_as_written_down() {
     let mut bands = Vec::new();
+    let normaliser = Normaliser::new(Form::NORMALISED);
     let pair = options(Key::Pair, 40, 3, Unit::Characters, 5);
-    let sketch = Signatures::new(&pair).of("Ein Haus am See.", "a House", &mut bands);
+    let sketch = Signatures::new(&pair, &normaliser).of("Ein Haus am See.", "a House", &mut bands);
     assert_eq!(bands, [0xe580_44b6_2f70_adbb, 0xabea_150d_25d2_f55e, 0xf65a_144d_4014_8bab]);
     assert_eq!(sketch, Some(0x9c_6434_5f39));
     bands.clear();
     let source = options(Key::Source, 200, 2, Unit::Words, 2);
-    let sketch = Signatures::new(&source).of("Ein Haus am See.", "a House", &mut bands);
+    let sketch = Signatures::new(&source, &normaliser).of("Ein Haus am See.", "a House", &mut bands);
     assert_eq!(bands, [0x7f49_1943_5a85_5063, 0xa159_dd77_33e0_1ecd]);
     assert_eq!(sketch, Some(0x6494_a747_ff18_7c7c_ef43_46c5_d06e_1aad));
-    assert_eq!(Signatures::new(&source).of(" ", "a House", &mut bands), None);
+    assert_eq!(Signatures::new(&source, &normaliser).of(" ", "a House", &mut bands), None);
 }
 
 #[test]
@@ -83,7 +85,7 @@ fn rows_that_are_left_out_join_nothing() {
         ["a house by the lake, in the woods", "a house by the lake in the woods", "another text altogether"];
     let find = |left_out: &[u64]| {
         let mut near = NearDuplicates::new(&pair, &std::env::temp_dir(), 1 << 20).unwrap();
-        let mut signatures = Signatures::new(&pair);
+        let mut signatures = Signatures::new(&pair, &normaliser);
         for (row, text) in texts.iter().cycle().take(7).enumerate() {
             let mut bands = Vec::new();
             let sketch = signatures.of(text, "a target", &mut bands).unwrap();

@@ -148,7 +148,6 @@ fn corpus(name: &str, lines: usize) -> Corpus {
         inputs: vec![Input::Moses { source, target }],
         tags: None,
         max_line_bytes: 100,
-        whole_rows: false,
     }
 }
 

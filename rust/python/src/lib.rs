@@ -5,6 +5,7 @@
 
 mod columns;
 mod doorway;
+mod open_corpus;
 mod passes;
 
 use pyo3::prelude::*;
@@ -14,7 +15,9 @@ mod _core {
     #[pymodule_export]
     use super::columns::{digest_bytes, digest_file, write_columns};
     #[pymodule_export]
-    use super::passes::{clean, read_pairs, sample, select, tokenize, write};
+    use super::open_corpus::open_corpus;
+    #[pymodule_export]
+    use super::passes::{clean, read_pairs, sample, select, stats, tokenize, write};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

@@ -2,6 +2,7 @@
 
 use catprune_core::clean::CleanRequest;
 use catprune_core::select::SelectRequest;
+use catprune_core::stats::StatsRequest;
 use catprune_core::tokenize::{SampleRequest, TokenizeRequest};
 use catprune_core::write::{ReadPairsRequest, WriteRequest};
 use catprune_core::{Result, Watch};
@@ -77,6 +78,16 @@ pub fn write<'py>(
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     run_request::<WriteRequest, _>(request, progress, catprune_core::write::write)
+}
+
+/// Counts what a corpus is made of.
+#[pyfunction]
+#[pyo3(signature = (request, progress=None))]
+pub fn stats<'py>(
+    request: &Bound<'py, PyAny>,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    run_request::<StatsRequest, _>(request, progress, catprune_core::stats::stats)
 }
 
 /// The text of a few rows.

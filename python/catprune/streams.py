@@ -1,0 +1,89 @@
+"""A score column that comes as an Arrow stream: written to a file first, then selected from like any other file."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
+
+from catprune import _core
+from catprune.errors import CatpruneError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+#: Rows of a row group; the bytes of the file follow from the values alone, not from how they were cut into batches.
+_GROUP = 1 << 20
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class ArrowStream(Protocol):
+    """What Polars, DuckDB, PyArrow and others give: a table or reader by the Arrow PyCapsule interface."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+def takes_streams(
+    step: Callable[Concatenate[str | Path, P], R],
+) -> Callable[Concatenate[str | Path | ArrowStream, P], R]:
+    """A step whose first argument may be an `ArrowStream` where it takes a file; `out` and `column` are its options."""
+
+    @functools.wraps(step)
+    def taking(source: str | Path | ArrowStream, *args: P.args, **options: P.kwargs) -> R:
+        if isinstance(source, str | Path):
+            return step(source, *args, **options)
+        column, out = options.get("column"), options.get("out")
+        if not hasattr(source, "__arrow_c_stream__"):
+            raise UsageError(f"{type(source).__name__} is no path, and no table that gives an Arrow stream")
+        if not isinstance(column, str) or not isinstance(out, str | Path):
+            raise UsageError("a table needs `column`, the name of its score column, and `out`")
+        with _spilled(source, column, Path(out) / "log") as path:
+            return step(path, *args, **options)
+
+    return taking
+
+
+@contextlib.contextmanager
+def _spilled(source: ArrowStream, column: str, folder: Path) -> Generator[Path]:
+    """The stream's `row` and `column` as a Parquet file, named by its digest, for as long as the context lasts."""
+    made = [path for path in (folder, folder.parent) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f"column-{os.getpid()}.tmp"
+    path = draft
+    try:
+        _write(source, column, draft)
+        path = folder / f"column-{_core.digest_file(str(draft))}.parquet"
+        draft.rename(path)
+        yield path
+    finally:
+        draft.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        for empty in made:
+            with contextlib.suppress(OSError):
+                empty.rmdir()
+
+
+def _write(source: ArrowStream, column: str, path: Path) -> None:
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    with arrow.RecordBatchReader.from_stream(source) as reader:
+        for name in ("row", column):
+            if name not in reader.schema.names:
+                raise CatpruneError(f"the table has no column {name}; it has {', '.join(reader.schema.names)}")
+        schema = arrow.schema([reader.schema.field(name).with_metadata({}) for name in ("row", column)])
+        held = arrow.Table.from_batches([], schema=schema)
+        with parquet.ParquetWriter(
+            path, schema, use_dictionary=False, compression="none", store_schema=False
+        ) as writer:
+            for batch in reader:
+                part = arrow.Table.from_batches([batch]).select(["row", column]).cast(schema)
+                held = arrow.concat_tables([held, part])
+                while held.num_rows >= _GROUP:
+                    writer.write_table(held.slice(0, _GROUP).combine_chunks(), row_group_size=_GROUP)
+                    held = held.slice(_GROUP)
+            writer.write_table(held.combine_chunks(), row_group_size=_GROUP)

@@ -1,0 +1,160 @@
+"""Statistics equal the oracle's on hostile bytes, whatever the threads and memory; estimates say that they are."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import catprune
+import oracles_stats as oracles
+import pytest
+import xxhash
+from catprune import CatpruneError, UsageError
+from catprune.stats import summary
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+SIDE = st.one_of(
+    st.lists(
+        st.sampled_from(["a", "A.", "ein", "Haus", "\r", "\u2028", "\x00", "ß", "…", "한국", "дом", "\u00a0"]),
+        max_size=8,
+    )
+    .map(" ".join)
+    .map(str.encode),
+    st.text(max_size=12).map(str.encode),
+    st.binary(max_size=12),
+    st.just(b"x" * 41),
+).map(lambda data: data.replace(b"\n", b""))
+PAIRS = st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=30)
+
+
+def text(pairs: list[tuple[bytes, bytes]], side: int) -> bytes:
+    return b"".join(pair[side] + b"\n" for pair in pairs)
+
+
+def check(found: Any, expected: dict[str, Any]) -> None:
+    """Compares what the oracle knows; the letters of the scripts add up."""
+    for name in ("rows", "malformed_record", "line_too_long", "invalid_utf8", "empty", "character_ratio", "word_ratio"):
+        assert found[name] == expected[name], name
+    for side in ("source", "target"):
+        mine, other = found[side], expected[side]
+        assert all(mine[name] == other[name] for name in ("characters", "words", "bytes", "tokens")), side
+        assert abs(mine["types"]["count"] - other["types"]) <= 0.03 * other["types"]
+        assert sum(mine["scripts"].values()) == other["letters"]
+    assert {name: one["count"] for name, one in found["duplicates"].items()} == expected["duplicates"]
+    assert all(one["exact"] for one in found["duplicates"].values())
+
+
+@given(pairs=PAIRS, form=st.sampled_from(["raw", "normalised"]), cut=st.integers(0, 30))
+@example(pairs=[(b"A b.", b"a  b"), (b"a b", b"A B!"), (b"", b"")], form="normalised", cut=1)
+def test_figures_are_the_oracles(
+    tmp_path: Path, pair: Any, pairs: list[tuple[bytes, bytes]], form: str, cut: int
+) -> None:
+    parts = [part for part in (pairs[:cut], pairs[cut:]) if part]
+    names = [pair(text(part, 0), text(part, 1), name=f"part{number}") for number, part in enumerate(parts)]
+    tags = tmp_path / "tags"
+    tags.write_text("".join(f"t{row % 3}\n" for row in range(len(pairs))))
+    lines = [(one.removesuffix(b"\r"), other.removesuffix(b"\r")) for one, other in pairs]
+    templates = [str(tmp_path / f"part{number}.{{en,de}}") for number in range(len(names))]
+    found = [
+        catprune.stats(templates, tags=tags, duplicates_form=form, max_line_bytes=40, threads=threads)
+        for threads in (1, 4)
+    ]
+    assert asdict(found[0]) == asdict(found[1])
+    expected = oracles.figures(lines, form=form, max_line_bytes=40)
+    check(found[0].total["all"], expected)
+    assert found[0].total["kept"] is None
+    assert sum(one["all"]["rows"] for one in found[0].inputs) == len(pairs)
+    for key, count in expected["duplicates"].items():
+        assert sum(one["all"]["duplicates"][key]["count"] for one in found[0].inputs) == count
+        assert sum(one["all"]["duplicates"][key]["count"] for one in found[0].tags.values()) == count
+    for number, tag in enumerate(sorted(found[0].tags)):
+        mine = oracles.figures(lines[number::3], form=form, max_line_bytes=40)
+        theirs = found[0].tags[tag]["all"]
+        assert (theirs["rows"], theirs["source"]["words"]) == (mine["rows"], mine["source"]["words"])
+    assert summary(found[0])
+
+
+def words(count: int, *, seed: int) -> bytes:
+    chosen = random.Random(seed)
+    return b"".join(
+        " ".join(f"wort{int(chosen.paretovariate(0.15)) % 50_000}" for _ in range(chosen.randint(1, 30))).encode()
+        + b"\n"
+        for _ in range(count)
+    )
+
+
+def test_a_clean_folder_shows_what_was_kept_beside_all(tmp_path: Path, pair: Any) -> None:
+    source = words(9_000, seed=1)
+    paths = pair(source + source, words(9_000, seed=2) * 2)
+    tags = tmp_path / "tags"
+    tags.write_text("a\nb\n" * 9_000)
+    catprune.clean(paths, out=tmp_path / "clean", tags=tags)
+    found = [catprune.stats(tmp_path / "clean", threads=threads) for threads in (1, 3)]
+    assert asdict(found[0]) == asdict(found[1])
+    raw = catprune.stats(paths, tags=tags)
+    assert raw.total["all"] == found[0].total["all"] and set(found[0].tags) == {"a", "b"}
+    catprune.write(tmp_path / "clean", [tmp_path / "kept.en", tmp_path / "kept.de"])
+    kept = catprune.stats([tmp_path / "kept.en", tmp_path / "kept.de"]).total["all"]
+    shown = found[0].total["kept"]
+    assert shown["duplicates"]["pair"] == {"count": 0, "exact": True} and 0 < shown["rows"] < 18_000
+    lines = "\n".join(summary(found[0]))
+    assert "kept" in lines and "tag" in lines
+    for side in ("source", "target"):  # the same lines in other chunks compress a little differently
+        mine, other = shown[side].pop("zstd"), kept[side].pop("zstd")
+        assert mine["bytes"] == other["bytes"] and mine["compressed"] == pytest.approx(other["compressed"], rel=0.02)
+    assert shown == kept
+
+
+def test_the_sketch_is_the_oracles_and_beyond_memory_duplicates_are_estimated(pair: Any) -> None:
+    paths = pair(words(6_000, seed=3), words(6_000, seed=4))
+    exact, estimated = (catprune.stats(paths, memory=memory).total["all"] for memory in (10**9, 1))
+    types = {word for line in words(6_000, seed=3).split(b"\n") for word in line.split()}
+    hashes = [xxhash.xxh3_64_intdigest(word) for word in types]
+    assert exact["source"]["types"] == {"count": oracles.sketch(hashes), "exact": False}
+    assert len(types) > 10_000 and oracles.sketch(hashes) == pytest.approx(len(types), rel=0.03)
+    for key in ("pair", "source", "target"):
+        assert exact["duplicates"][key]["exact"] and not estimated["duplicates"][key]["exact"]
+        assert abs(exact["duplicates"][key]["count"] - estimated["duplicates"][key]["count"]) < 0.03 * 6_000
+    assert "≈" in "\n".join(summary(catprune.stats(paths, memory=1)))
+
+
+def test_scripts_and_compression(pair: Any) -> None:
+    import pyarrow
+
+    source = ("Haus дом 家 خانه ひらがな ア ß 12\n" * 5_000).encode()
+    found = catprune.stats(pair(source, b"a b\n" * 5_000)).total["all"]["source"]
+    letters = {"Latin": 5, "Cyrillic": 3, "Han": 1, "Arabic": 4, "Hiragana": 4, "Katakana": 1}
+    assert found["scripts"] == {script: 5_000 * count for script, count in letters.items()}
+    line = len(source) // 5_000
+    codec = pyarrow.Codec("zstd", compression_level=3)
+    expected = sum(codec.compress(source[: line * rows]).size for rows in (4096, 904))
+    assert found["zstd"]["bytes"] == len(source) and found["zstd"]["compressed"] == pytest.approx(expected, rel=0.05)
+
+
+def test_the_command(pair: Any) -> None:
+    paths = [str(path) for path in pair(b"a b\n\xff\n", b"c\nd\n")]
+    run = [sys.executable, "-m", "catprune", "stats", *paths]
+    shown = subprocess.run(run, capture_output=True, check=True, text=True).stdout
+    assert "invalid_utf8" in shown and "signature" not in shown
+    values = json.loads(subprocess.run([*run, "--json"], capture_output=True, check=True, text=True).stdout)
+    assert values["total"]["all"]["rows"] == 2 and values["total"]["all"]["target"]["tokens"] == 1
+
+
+def test_what_goes_wrong(tmp_path: Path, pair: Any) -> None:
+    paths = pair(b"a\nb\n", b"c\n")
+    with pytest.raises(CatpruneError, match="ends after line 1"):
+        catprune.stats(paths)
+    with pytest.raises(UsageError, match="duplicates_form"):
+        catprune.stats(paths, duplicates_form="near")
+    with pytest.raises(FileNotFoundError):
+        catprune.stats([tmp_path / "no.en", tmp_path / "no.de"])
+    many = pair(b"a\n" * 1001, b"c\n" * 1001, name="many")
+    (tmp_path / "tags").write_text("".join(f"{row}\n" for row in range(1001)))
+    with pytest.raises(CatpruneError, match="more than 1000 different tags"):
+        catprune.stats(many, tags=tmp_path / "tags")
