@@ -49,27 +49,16 @@ fn corpus() -> (PathBuf, Corpus) {
 
 fn passes(criterion: &mut Criterion) {
     let (folder, corpus) = corpus();
-    let rules = Rules {
-        min_words: 1,
-        max_words: 150,
-        max_characters: 1024,
-        max_word_ratio: 2.0,
-        max_character_ratio: 2.0,
-        min_letter_word_share: 0.4,
-        min_letter_share: 0.5,
-        max_word_characters: 40,
-        keep_identical: false,
-        keep_control_characters: false,
-    };
     let mut group = criterion.benchmark_group("pairs");
     group.throughput(Throughput::Elements(PAIRS)).sample_size(10);
     for (name, duplicates_form) in [("clean, raw duplicates", Form::Raw), ("clean", Form::Normalised)] {
         let request = CleanRequest {
             corpus: corpus.clone(),
-            rules: rules.clone(),
+            rules: vec![Rules::default()],
             duplicates: Key::Pair,
             duplicates_form,
             out: folder.join("clean"),
+            dry_run: false,
             plan: String::new(),
             threads: 1,
             memory: 1 << 30,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -18,16 +18,20 @@ from pydantic import (
     model_validator,
 )
 
-from catprune.clean import choose_rules
+from catprune.clean import choose_input_rules, choose_rules
 from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import NAME, TRAINING, check_evaluation
+from catprune.inputs import parse_inputs
 from catprune.keep import is_token_budget, parse_keep
 from catprune.methods import find_method
 from catprune.recipe import check_numbers, find_size, plan_marks
 from catprune.select import DEFAULTS, check_options
 from catprune.tokenize import check_tokenizing
 from catprune.write import describe_output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
@@ -51,7 +55,9 @@ class CleanSection(_Section):
     columns: tuple[int, int] | None = None
     duplicates: str | None = None
     duplicates_form: str | None = None
+    identify_language: bool | None = None
     rules: dict[str, float | int | bool] | None = None
+    input_rules: list[dict[str, str | float | int | bool]] | None = None
     max_line_bytes: int | None = None
 
 
@@ -158,7 +164,7 @@ class RunFile(_Section):
     def _check(self) -> RunFile:
         """Whatever a step would refuse later on, as far as it can be known before the first."""
         names, checkpoints = [section.name for section in self.select], self._checkpoints()
-        choose_rules(self.clean.rules or {}, source_lang=self.clean.source_lang, target_lang=self.clean.target_lang)
+        self._check_rules(self.clean)
         check_tokenizing(**self.tokenize.given("tokenizer"))
         check_numbers(batch_tokens=self.score.batch_tokens)
         for section in self.select:
@@ -178,6 +184,13 @@ class RunFile(_Section):
         if self.evaluate:
             self._check_evaluation(self.evaluate, names)
         return self
+
+    def _check_rules(self, section: CleanSection) -> None:
+        inputs = parse_inputs(section.inputs, columns=section.columns or (1, 2))
+        others = choose_input_rules(section.input_rules or [], section.inputs, inputs=inputs)
+        for one in ({}, *others.values()):
+            rules = {**(section.rules or {}), **one}
+            choose_rules(rules, source_lang=section.source_lang, target_lang=section.target_lang)
 
     def _checkpoints(self) -> list[str]:
         """The names of the checkpoints that the warm-up model will leave."""
@@ -268,13 +281,15 @@ def _resolve(values: dict[str, Any], base: Path) -> dict[str, Any]:
                 if value is not None:
                     joined[key] = [join(one) for one in value] if isinstance(value, list) else join(value)  # pyright: ignore[reportUnknownVariableType]
             resolved[section] = joined
-    if isinstance(given := values.get("evaluate"), dict) and isinstance(given.get("tests"), list):  # pyright: ignore[reportUnknownMemberType]
-        tests: list[Any] = given["tests"]
-        joined_tests = [
-            {**test, **{side: join(test[side]) for side in ("source", "target") if side in test}}
-            if isinstance(test, dict)
-            else test
-            for test in tests
-        ]
-        resolved["evaluate"] = {**given, "tests": joined_tests}
+    for section, key, names in (("clean", "input_rules", ["input"]), ("evaluate", "tests", ["source", "target"])):
+        given: Any = resolved.get(section)
+        if isinstance(given, dict) and isinstance(tables := given.get(key), list):
+            resolved[section] = {**given, key: [_join_table(table, names, join) for table in tables]}
     return resolved
+
+
+def _join_table(table: Any, names: list[str], join: Callable[[Any], Any]) -> Any:
+    if not isinstance(table, dict):
+        return table
+    given: dict[str, Any] = table
+    return {key: join(value) if key in names else value for key, value in given.items()}

@@ -14,7 +14,7 @@ use crate::columns::{Shard, shard_name, write_shard};
 use crate::corpus::{Chunk, Corpus, CorpusRead, Record};
 use crate::duplicates::{Fingerprints, FirstRows, Form, Key};
 use crate::kept::KeptIn;
-use crate::rules::{DUPLICATE, MEASURES, Measures, REASONS, Rules};
+use crate::rules::{DUPLICATE, Judge, MEASURES, Measures, REASONS, Rules};
 use crate::stream::stream;
 use crate::{Error, Result, Watch};
 
@@ -28,10 +28,13 @@ const EXAMPLE_CHARACTERS: usize = 200;
 #[serde(deny_unknown_fields)]
 pub struct CleanRequest {
     pub corpus: Corpus,
-    pub rules: Rules,
+    /// Of each input.
+    pub rules: Vec<Rules>,
     pub duplicates: Key,
     pub duplicates_form: Form,
     pub out: PathBuf,
+    /// Only count, and write nothing.
+    pub dry_run: bool,
     /// The digest of the plan, for the metadata of the shards.
     pub plan: String,
     pub threads: usize,
@@ -60,6 +63,8 @@ pub struct Cleaned {
     pub tags: BTreeMap<String, Tally>,
     /// Rows that have each reason; a row may have several.
     pub reasons: BTreeMap<&'static str, u64>,
+    /// Of these the rows that have no other.
+    pub only: BTreeMap<&'static str, u64>,
     pub examples: BTreeMap<&'static str, Vec<Example>>,
     pub shards: Vec<Shard>,
     pub duplicates: Vec<Shard>,
@@ -77,7 +82,7 @@ struct Verdicts {
 
 pub fn clean(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
     let duplicates_folder = request.out.join("duplicates");
-    if request.duplicates != Key::None {
+    if request.duplicates != Key::None && !request.dry_run {
         std::fs::create_dir_all(&duplicates_folder).map_err(Error::io(&duplicates_folder))?;
     }
     let mut ledger = Ledger::new(request);
@@ -86,7 +91,7 @@ pub fn clean(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
         &KeptIn::All,
         request.threads,
         watch,
-        |chunk| Ok(judge(request, chunk)),
+        |chunk| judge(request, chunk),
         |verdicts| {
             watch.add(0, verdicts.chunk.len() as u64);
             ledger.add(verdicts)?;
@@ -104,7 +109,9 @@ pub fn clean(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
     }
 }
 
-fn judge(request: &CleanRequest, chunk: Chunk) -> Verdicts {
+fn judge(request: &CleanRequest, chunk: Chunk) -> Result<Verdicts> {
+    let rules = request.rules.get(chunk.input).ok_or_else(|| Error::input("an input has no rules"))?;
+    let mut judge = Judge::new(rules)?;
     let mut fingerprinter = Fingerprints::new(request.duplicates, request.duplicates_form);
     let count = chunk.len();
     let mut reasons = Vec::with_capacity(count);
@@ -112,7 +119,7 @@ fn judge(request: &CleanRequest, chunk: Chunk) -> Verdicts {
     let mut target = Vec::with_capacity(count);
     let mut fingerprints = Vec::new();
     for index in 0..count {
-        let judged = request.rules.judge(chunk.record(index));
+        let judged = judge.judge(chunk.record(index));
         reasons.push(judged.reasons);
         source.push(judged.source);
         target.push(judged.target);
@@ -123,7 +130,7 @@ fn judge(request: &CleanRequest, chunk: Chunk) -> Verdicts {
             fingerprints.push(fingerprinter.of(source, target));
         }
     }
-    Verdicts { chunk, reasons, source, target, fingerprints }
+    Ok(Verdicts { chunk, reasons, source, target, fingerprints })
 }
 
 /// What the pass keeps from chunk to chunk: the fingerprints, the shard being filled, the counts.
@@ -140,7 +147,7 @@ struct Ledger<'a> {
 struct Filling {
     first: u64,
     reasons: Vec<u32>,
-    measures: [[Vec<u32>; 6]; 2],
+    measures: [[Vec<u32>; MEASURES.len()]; 2],
     tags: StringDictionaryBuilder<Int32Type>,
     duplicates: Vec<i64>,
     duplicate_of: Vec<i64>,
@@ -154,6 +161,7 @@ impl<'a> Ledger<'a> {
             inputs: vec![Tally::default(); request.corpus.inputs.len()],
             tags: BTreeMap::new(),
             reasons: REASONS.into_iter().map(|reason| (reason, 0)).collect(),
+            only: REASONS.into_iter().map(|reason| (reason, 0)).collect(),
             examples: BTreeMap::new(),
             shards: Vec::new(),
             duplicates: Vec::new(),
@@ -224,7 +232,7 @@ impl<'a> Ledger<'a> {
     fn publish_shard(&mut self) -> Result<()> {
         let shard = std::mem::take(&mut self.shard);
         let rows = shard.reasons.len() as u64;
-        if rows == 0 {
+        if rows == 0 || self.request.dry_run {
             return Ok(());
         }
         let (first, end) = (shard.first, shard.first + rows);
@@ -304,6 +312,7 @@ fn count_reasons(cleaned: &mut Cleaned, reasons: u32, row: u64, example: impl Fn
     let order = |row: u64| xxhash_rust::xxh3::xxh3_64(&row.to_le_bytes());
     for (_, reason) in REASONS.into_iter().enumerate().filter(|(bit, _)| reasons >> bit & 1 == 1) {
         *cleaned.reasons.entry(reason).or_default() += 1;
+        *cleaned.only.entry(reason).or_default() += u64::from(reasons.is_power_of_two());
         let examples = cleaned.examples.entry(reason).or_default();
         let place = examples.partition_point(|example| order(example.row) < order(row));
         if place < EXAMPLES {

@@ -1,6 +1,7 @@
 //! The streaming passes of catprune, without Python: every pass reads files, writes files, holds a bounded
 //! amount of the corpus in memory, and gives the same bytes whatever the number of threads.
 
+pub mod characters;
 pub mod clean;
 pub mod columns;
 pub mod corpus;
@@ -12,6 +13,7 @@ pub mod foreign;
 pub mod kept;
 pub mod lines;
 pub mod methods;
+pub mod mismatch;
 pub mod progress;
 pub mod quota;
 pub mod radix;
@@ -20,6 +22,7 @@ pub mod rules;
 pub mod select;
 pub mod selection;
 pub mod shards;
+pub mod side;
 pub mod stream;
 pub mod tokenize;
 pub mod watch;

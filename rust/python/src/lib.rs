@@ -14,7 +14,7 @@ mod _core {
     #[pymodule_export]
     use super::columns::{digest_bytes, digest_file, write_columns};
     #[pymodule_export]
-    use super::passes::{clean, read_pairs, sample, select, tokenize, write};
+    use super::passes::{clean, default_rules, read_pairs, sample, select, tokenize, write};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
