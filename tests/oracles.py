@@ -30,7 +30,7 @@ RULES = {
 _SPACE = regex.compile(r"\p{White_Space}+")
 _LETTER = regex.compile(r"\p{Alphabetic}")
 _HAN_KANA = r"[\p{Han}\p{Hiragana}\p{Katakana}ーｰ]"
-_UNSPACED = regex.compile(rf"{_HAN_KANA}|\p{{Line_Break=Complex_Context}}")
+_UNSPACED = regex.compile(rf"{_HAN_KANA}|(?=[\p{{Alphabetic}}\p{{M}}])[\p{{Thai}}\p{{Lao}}\p{{Khmer}}\p{{Myanmar}}]")
 _MARKUP = regex.compile(
     r"<(?:!--|[/!?]?[A-Za-z])[^<>]*>"
     r"|&(?:\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
@@ -127,7 +127,7 @@ def resembles(source: str, target: str, most: float) -> bool:
 
 def ends_sentence(side: str) -> bool:
     bare = regex.sub(r"""[\p{White_Space}\p{Pe}\p{Pf}"']+$""", "", side)
-    return bool(regex.search(r"[\p{Sentence_Terminal}…;\u037e]$", bare))
+    return bool(regex.search(r"[.!?…;\u037e‼⁇⁈⁉‽。．！？｡؟۔।॥։።፧၊။។៕]$", bare))
 
 
 def reasons(

@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use icu_properties::props::{GeneralCategory, LineBreak, Script, SentenceTerminal};
-use icu_properties::{CodePointMapData, CodePointSetData, PropertyParser};
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+use unicode_script::{Script, UnicodeScript};
 
 pub const WHITE_SPACE: u16 = 1 << 0;
 pub const ALPHABETIC: u16 = 1 << 1;
@@ -13,9 +13,9 @@ pub const CONTROL: u16 = 1 << 2;
 pub const DIGIT: u16 = 1 << 3;
 /// Script Han, Hiragana or Katakana, and the length marks that katakana words hold: no space between words.
 pub const HAN_KANA: u16 = 1 << 4;
-/// Line break class SA: Thai, Lao, Khmer, Burmese and their kin, without space between words.
+/// Letters and marks of the scripts Thai, Lao, Khmer and Myanmar: no space between words.
 pub const SOUTH_EAST_ASIAN: u16 = 1 << 5;
-/// Ends a sentence: the property `Sentence_Terminal`, the ellipsis and the Greek question mark.
+/// Ends a sentence; see `TERMINALS`.
 pub const TERMINAL: u16 = 1 << 6;
 /// Closes what was opened before: category Pe or Pf, and the straight quotation marks.
 pub const CLOSING: u16 = 1 << 7;
@@ -30,10 +30,16 @@ static TABLE: LazyLock<Vec<u16>> =
 
 /// The first digit of every run of decimal digits.
 static ZEROS: LazyLock<Vec<u32>> = LazyLock::new(|| {
-    let runs =
-        CodePointMapData::<GeneralCategory>::new().iter_ranges_for_value(GeneralCategory::DecimalNumber);
-    runs.map(|run| *run.start()).collect()
+    let is_digit = |code| char::from_u32(code).is_some_and(is_decimal);
+    (1..=u32::from(char::MAX)).filter(|&code| is_digit(code) && !is_digit(code - 1)).collect()
 });
+
+/// What ends a sentence in the scripts that are in use; `;` is the question mark of Greek.
+const TERMINALS: &str = ".!?…;\u{37e}‼⁇⁈⁉‽。．！？｡؟۔।॥։።፧၊။។៕";
+
+fn is_decimal(character: char) -> bool {
+    character.general_category() == GeneralCategory::DecimalNumber
+}
 
 /// The properties of characters; a copy of it is a reference to the table.
 #[derive(Clone, Copy)]
@@ -64,19 +70,14 @@ impl Default for Characters {
     }
 }
 
-/// The number of a script; there are fewer than 256.
-#[allow(deprecated)] // until the crate settles on another name for it
-fn number(script: Script) -> u16 {
-    script.to_icu4c_value()
-}
-
 fn look_up(character: char) -> u16 {
-    let script = CodePointMapData::<Script>::new().get(character);
-    let break_class = CodePointMapData::<LineBreak>::new().get(character);
-    let category = CodePointMapData::<GeneralCategory>::new().get(character);
+    let script = character.script();
+    let category = character.general_category();
     let closing = [GeneralCategory::ClosePunctuation, GeneralCategory::FinalPunctuation].contains(&category);
-    let terminal = CodePointSetData::new::<SentenceTerminal>().contains(character);
-    let mut class = number(script) << SCRIPT;
+    let spelling =
+        character.is_alphabetic() || character.general_category_group() == GeneralCategoryGroup::Mark;
+    let south_east_asian = [Script::Thai, Script::Lao, Script::Khmer, Script::Myanmar].contains(&script);
+    let mut class = (script as u16) << SCRIPT;
     for (holds, bit) in [
         (character.is_whitespace(), WHITE_SPACE),
         (character.is_alphabetic(), ALPHABETIC),
@@ -84,8 +85,8 @@ fn look_up(character: char) -> u16 {
         (category == GeneralCategory::DecimalNumber, DIGIT),
         ([Script::Han, Script::Hiragana, Script::Katakana].contains(&script), HAN_KANA),
         ("ーｰ".contains(character), HAN_KANA),
-        (break_class == LineBreak::ComplexContext, SOUTH_EAST_ASIAN),
-        (terminal || "…;\u{37e}".contains(character), TERMINAL),
+        (south_east_asian && spelling, SOUTH_EAST_ASIAN),
+        (TERMINALS.contains(character), TERMINAL),
         (closing || "\"'".contains(character), CLOSING),
     ] {
         class |= if holds { bit } else { 0 };
@@ -102,11 +103,10 @@ impl Scripts {
     pub fn new(codes: &[String]) -> Option<Self> {
         let mut scripts = [codes.is_empty(); 256];
         for script in [Script::Common, Script::Inherited] {
-            scripts[usize::from(number(script))] = true;
+            scripts[script as usize] = true;
         }
         for code in codes {
-            let script = PropertyParser::<Script>::new().get_strict(code)?;
-            *scripts.get_mut(usize::from(number(script)))? = true;
+            scripts[Script::from_short_name(code)? as usize] = true;
         }
         Some(Self(scripts))
     }
@@ -116,6 +116,6 @@ impl Scripts {
     }
 
     pub fn holds_latin(&self) -> bool {
-        self.0[usize::from(number(Script::Latin))]
+        self.0[Script::Latin as usize]
     }
 }

@@ -24,7 +24,7 @@ static MARKUP: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// From the scheme, or `www.`, to white space, a quotation mark, an angle bracket or anything beyond ASCII.
 static URL: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"(?i-u:(?:https?|ftp)://|www\.)[!#-;=?-~]+"#).ok());
+    LazyLock::new(|| Regex::new(r"(?i-u:(?:https?|ftp)://|www\.)[!#-;=?-~]+").ok());
 
 /// Visible characters of the tags, entities and placeholders of a side.
 pub fn markup(text: &str, characters: Characters) -> u32 {
@@ -84,10 +84,8 @@ fn is_separator(character: char) -> bool {
 
 /// Whether a side ends a sentence, whatever it closes after that.
 pub fn ends_sentence(text: &str, characters: Characters) -> bool {
-    let last = text.chars().rev().map(|character| characters.class(character));
-    last.skip_while(|class| class & (WHITE_SPACE | CLOSING) != 0)
-        .next()
-        .is_some_and(|class| class & TERMINAL != 0)
+    let mut classes = text.chars().rev().map(|character| characters.class(character));
+    classes.find(|class| class & (WHITE_SPACE | CLOSING) == 0).is_some_and(|class| class & TERMINAL != 0)
 }
 
 /// Whether a text is taken for another language than the one with this code of ISO 639-3: as a whole, and each half.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::characters::{Characters, Scripts};
+use crate::characters::{CONTROL, Characters, DIGIT, Scripts};
 use crate::corpus::Record;
 use crate::mismatch::{ends_sentence, is_other_language, markup, numbers, urls};
 pub use crate::side::{MEASURES, Measures};
@@ -183,7 +183,7 @@ impl<'r> Judge<'r> {
         self.source.measure(source);
         self.target.measure(target);
         let mut reasons = 0;
-        if !rules.keep_control_characters && (self.source.control || self.target.control) {
+        if !rules.keep_control_characters && (self.source.classes | self.target.classes) & CONTROL != 0 {
             reasons |= CONTROL_CHARACTERS;
         }
         if !rules.keep_identical && source.trim() == target.trim() {
@@ -209,7 +209,7 @@ impl<'r> Judge<'r> {
 
     fn match_numbers(&mut self, source: &str, target: &str) {
         let [one, other] = &mut self.shared;
-        if !self.source.digits && !self.target.digits {
+        if (self.source.classes | self.target.classes) & DIGIT == 0 {
             return;
         }
         numbers(source, self.characters, one);

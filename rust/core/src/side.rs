@@ -81,8 +81,8 @@ pub struct Side {
     lower: Vec<u8>,
     blocks: Vec<Block>,
     pub measures: Measures,
-    pub control: bool,
-    pub digits: bool,
+    /// What is said of any character of the text: `CONTROL`, `DIGIT` and others.
+    pub classes: u16,
     /// Whether a character stands here that markup begins with.
     pub markup: bool,
     pub units: Units,
@@ -97,8 +97,7 @@ impl Side {
             lower: Vec::new(),
             blocks: Vec::new(),
             measures: Measures::default(),
-            control: false,
-            digits: false,
+            classes: 0,
             markup: false,
             units: Units::default(),
         }
@@ -110,8 +109,7 @@ impl Side {
         let count = |bits: u64| bits.count_ones();
         let of_ascii: u32 = self.blocks.iter().map(|block| count(block.letter)).sum();
         let (classes, others) = if beyond { self.mask_beyond_ascii(text) } else { (0, 0) };
-        self.control |= classes & CONTROL != 0;
-        self.digits |= classes & DIGIT != 0;
+        self.classes |= classes;
         let mut measures = Measures {
             script_letters: others + if self.scripts.holds_latin() { of_ascii } else { 0 },
             ..Measures::default()
@@ -162,8 +160,7 @@ impl Side {
             }
             self.blocks.push(block);
         }
-        self.control = control.any();
-        self.digits = digit.any();
+        self.classes = if control.any() { CONTROL } else { 0 } | if digit.any() { DIGIT } else { 0 };
         self.markup = markup.any();
         self.blocks.iter().any(|block| block.beyond != 0)
     }
