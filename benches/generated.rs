@@ -161,12 +161,7 @@ impl Bench {
         let cleaned = clean(
             &request(json!({
                 "corpus": self.corpus(folder, "plain"),
-                "rules": {
-                    "min_words": 1, "max_words": 150, "max_characters": 1024,
-                    "max_word_ratio": 2.0, "max_character_ratio": 2.0,
-                    "min_letter_word_share": 0.4, "min_letter_share": 0.5, "max_word_characters": 40,
-                    "keep_identical": false, "keep_control_characters": false,
-                },
+                "rules": [catprune_core::rules::Rules::default()],
                 "duplicates": "pair",
                 "duplicates_form": {
                     "nfkc": normalised, "case": normalised, "white_space": normalised, "punctuation": normalised,

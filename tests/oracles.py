@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass, field
 
 import regex
@@ -18,9 +19,27 @@ RULES = {
     "min_letter_word_share": 0.4,
     "min_letter_share": 0.5,
     "max_word_characters": 40,
+    "max_repeated_share": 0.5,
+    "max_number_mismatch": 1.0,
+    "max_url_mismatch": 1.0,
+    "max_markup_share": 1.0,
+    "min_script_share": 0.3,
+    "max_common_word_share": 0.9,
+    "same_terminal_punctuation": False,
 }
 _SPACE = regex.compile(r"\p{White_Space}+")
 _LETTER = regex.compile(r"\p{Alphabetic}")
+_HAN_KANA = r"[\p{Han}\p{Hiragana}\p{Katakana}ーｰ]"
+_UNSPACED = regex.compile(rf"{_HAN_KANA}|(?=[\p{{Alphabetic}}\p{{M}}])[\p{{Thai}}\p{{Lao}}\p{{Khmer}}\p{{Myanmar}}]")
+_MARKUP = regex.compile(
+    r"<(?:!--|[/!?]?[A-Za-z])[^<>]*>"
+    r"|&(?:\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+    r"|%(?:[0-9]+\$)?[-+\#0]*[0-9]*(?:\.[0-9]+)?(?:hh|h|ll|l|q|z|t|j)?[diouxXeEfgGcsp@%]"
+    r"|%\([A-Za-z0-9_]+\)[a-z]|%[0-9]{1,2}"
+    r"|[$%\#]?\{{1,2}[A-Za-z0-9_.,:-]*\}{1,2}"
+    r"|\\[nrt\"\\]"
+)
+_NUMBER = regex.compile(r"\p{Nd}+(?:[.,'’\u066b\u066c\u00a0\u2009\u202f]\p{Nd}+)*")
 
 
 def lines(data: bytes) -> list[bytes]:
@@ -30,16 +49,97 @@ def lines(data: bytes) -> list[bytes]:
     return [piece.removesuffix(b"\r") for piece in pieces] + list(last)
 
 
+def split_word(word: str) -> tuple[list[str], list[str], int, int]:
+    """Units of what stands between white space, its words of scripts with spaces, and characters of those without."""
+    if not _UNSPACED.search(word):
+        return [word], [word], 0, 0
+    pieces = [piece for piece in regex.split(rf"({_UNSPACED.pattern})", word) if piece]
+    units = [piece for piece in pieces if _UNSPACED.match(piece) or regex.search(r"[\p{Alphabetic}\p{Nd}]", piece)]
+    han_kana = sum(bool(regex.match(_HAN_KANA, piece)) for piece in units)
+    unspaced = sum(bool(_UNSPACED.match(piece)) for piece in units)
+    return units, [unit for unit in units if not _UNSPACED.match(unit)], han_kana, unspaced - han_kana
+
+
 def measures(side: str) -> tuple[int, ...]:
-    words = [word for word in _SPACE.split(side) if word]
+    """Characters, words, letters, visible characters, words with a letter, the longest word."""
+    spaced = [word for word in _SPACE.split(side) if word]
     letters = sum(bool(_LETTER.match(character)) for character in side)
-    with_letter = sum(any(_LETTER.match(character) for character in word) for word in words)
-    longest = max(map(len, words), default=0)
-    return (len(side), len(words), letters, sum(map(len, words)), with_letter, longest)
+    words, with_letter, longest = 0, 0, 0
+    for word in spaced:
+        _, others, han_kana, asian = split_word(word)
+        count = -(-han_kana // 2) - (-asian // 4)
+        words += count + len(others)
+        with_letter += count + sum(any(_LETTER.match(character) for character in other) for other in others)
+        pieces = [piece for piece in _UNSPACED.split(word) if piece] if count else others
+        longest = max(longest, min(han_kana, 2), min(asian, 4), *map(len, pieces), 0)
+    return (len(side), words, letters, sum(map(len, spaced)), with_letter, longest)
 
 
-def reasons(source: bytes, target: bytes, *, max_line_bytes: int = 16_384) -> set[str]:
-    """The rules' reasons with their defaults, duplicates aside."""
+def script_letters(side: str, scripts: list[str]) -> int:
+    shared = ["Common", "Inherited", *scripts]
+    of_scripts = regex.compile("[" + "".join(rf"\p{{Script={name}}}" for name in shared) + "]")
+    return sum(bool(not scripts or of_scripts.match(letter)) for letter in _LETTER.findall(side))
+
+
+def markup(side: str) -> int:
+    return sum(len(_SPACE.sub("", found)) for found in _MARKUP.findall(side))
+
+
+def numbers(side: str) -> Counter[str]:
+    def digits(number: str) -> str:
+        return "".join(str(unicodedata.decimal(digit)) for digit in number if unicodedata.category(digit) == "Nd")
+
+    return Counter(digits(number).lstrip("0") for number in _NUMBER.findall(side))
+
+
+def urls(side: str) -> Counter[str]:
+    found = regex.findall(r"(?:(?:[Hh][Tt][Tt][Pp][Ss]?|[Ff][Tt][Pp])://|[Ww]{3}\.)[!\#-;=?-~]+", side)
+    return Counter(url.rstrip(".,;:!?')]}") for url in found)
+
+
+def differ(one: Counter[str], other: Counter[str], most: float) -> bool:
+    """Whether the share of the longer one that has no equal is above `most`."""
+    longer = max(one.total(), other.total())
+    return longer - (one & other).total() > most * longer
+
+
+def units(side: str) -> list[str]:
+    """Words in lower case without ASCII punctuation at their ends; of scripts without spaces characters."""
+    lower = "".join(character.lower() if character.isascii() else character for character in side)
+    found = [unit for word in _SPACE.split(lower) if word for unit in split_word(word)[0]]
+    return [
+        regex.sub(r"^[\x00-\x2f\x3a-\x60\x7b-\x7f]+|[\x00-\x2f\x3a-\x60\x7b-\x7f]+$", "", unit) or unit
+        for unit in found
+    ]
+
+
+def repeats(side: str, most: float) -> bool:
+    words = units(side)
+    ngrams = [tuple(words[place : place + 3]) for place in range(len(words) - 2)]
+    return len(ngrams) - len(set(ngrams)) > most * len(ngrams)
+
+
+def resembles(source: str, target: str, most: float) -> bool:
+    one, other = Counter(units(source)), Counter(units(target))
+    alike = 2 * (one & other).total() > most * (one.total() + other.total())
+    return alike and min(one.total(), other.total()) >= 4
+
+
+def ends_sentence(side: str) -> bool:
+    bare = regex.sub(r"""[\p{White_Space}\p{Pe}\p{Pf}"']+$""", "", side)
+    return bool(regex.search(r"[.!?…;\u037e‼⁇⁈⁉‽。．！？｡؟۔।॥։።፧၊။។៕]$", bare))
+
+
+def reasons(
+    source: bytes,
+    target: bytes,
+    *,
+    max_line_bytes: int = 16_384,
+    scripts: tuple[list[str], list[str]] = ([], []),
+    **given: float,
+) -> set[str]:
+    """The rules' reasons, with their defaults where none is given, duplicates aside."""
+    rules = RULES | given
     if max(len(source), len(target)) > max_line_bytes:
         return {"line_too_long"}
     try:
@@ -55,24 +155,32 @@ def reasons(source: bytes, target: bytes, *, max_line_bytes: int = 16_384) -> se
     one, other = map(measures, sides)
     if not one[1] or not other[1]:
         return found | {"empty"}
-    for characters, words, letters, visible, with_letter, longest in (one, other):
-        if words < RULES["min_words"]:
-            found.add("too_few_words")
-        if words > RULES["max_words"]:
-            found.add("too_many_words")
-        if characters > RULES["max_characters"]:
-            found.add("too_many_characters")
-        if with_letter / words < RULES["min_letter_word_share"]:
-            found.add("few_words_with_letters")
-        if letters / visible < RULES["min_letter_share"]:
-            found.add("few_letters")
-        if longest > RULES["max_word_characters"]:
-            found.add("long_word")
+    for side, (characters, words, letters, visible, with_letter, longest), written in zip(
+        sides, (one, other), scripts, strict=True
+    ):
+        broken = {
+            "too_few_words": words < rules["min_words"],
+            "too_many_words": words > rules["max_words"],
+            "too_many_characters": characters > rules["max_characters"],
+            "few_words_with_letters": with_letter / words < rules["min_letter_word_share"],
+            "few_letters": letters / visible < rules["min_letter_share"],
+            "long_word": longest > rules["max_word_characters"],
+            "repeated_ngrams": repeats(side, rules["max_repeated_share"]),
+            "markup": markup(side) / visible > rules["max_markup_share"],
+            "wrong_script": script_letters(side, written) < rules["min_script_share"] * letters,
+        }
+        found |= {name for name, is_broken in broken.items() if is_broken}
     for place, name in ((1, "word_ratio"), (0, "character_ratio")):
         short, long = sorted((one[place], other[place]))
-        if long / short > RULES[f"max_{name}"]:
+        if long / short > rules[f"max_{name}"]:
             found.add(name)
-    return found
+    of_both = {
+        "number_mismatch": differ(*map(numbers, sides), rules["max_number_mismatch"]),
+        "url_mismatch": differ(*map(urls, sides), rules["max_url_mismatch"]),
+        "near_copy": resembles(*sides, rules["max_common_word_share"]),
+        "terminal_punctuation": rules["same_terminal_punctuation"] and len(set(map(ends_sentence, sides))) == 2,
+    }
+    return found | {name for name, is_broken in of_both.items() if is_broken}
 
 
 def normalise(side: str, form: str = "nfkc,case,white_space,punctuation") -> str:
@@ -107,7 +215,7 @@ def clean(
     judge: bool = True,
     priority: list[float] | None = None,
     against: list[tuple[str, str]] = (),  # type: ignore[assignment]
-    **options: int,
+    **options: float,
 ) -> Cleaned:
     """Every pair's reasons. Of the survivors that share a key the one of lowest priority stays, then the lower row."""
     cleaned = Cleaned([reasons(*pair, **options) if judge else structure(*pair, **options) for pair in pairs])

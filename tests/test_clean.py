@@ -17,7 +17,7 @@ import oracles
 import pyarrow.parquet as parquet
 import pytest
 from catprune import CatpruneError, UsageError, _core
-from catprune.clean import summary
+from catprune.clean import RULES, summary
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -42,7 +42,8 @@ SPICE = [
 SIDE = st.one_of(
     st.lists(st.sampled_from(["a", "A", "b.", "ein", "Haus", "1", "12", "--", "!", *SPICE]), max_size=8).map(" ".join),
     st.text(st.sampled_from(["a", "B", " ", "1", ".", *SPICE]), max_size=12),
-    st.text(max_size=10),
+    # Characters that the two sides' versions of Unicode both know.
+    st.text(st.characters(exclude_categories=("Cs", "Cn")), max_size=10),
 ).map(lambda text: text.replace("\n", "").encode())
 BYTES = st.one_of(SIDE, st.binary(max_size=12).map(lambda data: data.replace(b"\n", b"")))
 PAIRS = st.lists(st.tuples(BYTES, BYTES), min_size=1, max_size=30)
@@ -114,7 +115,57 @@ def duplicates_of(folder: Path) -> dict[int, int | None]:
     return dict(zip(columns["row"], columns["duplicate_of"], strict=True))
 
 
-@given(sides=st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=10))
+#: What the rules look for, in pieces that put together make it, or nearly.
+PIECES = """
+a Haus haus! (a) B Ж ζ 中 文字 カ ー ﾞ ไ ท่ ລາວ 한 é . 。 ؟ … ” " ) 1 12 1,000 1.000 007 ١٢ ٬ 𝟗 ’ http://a.b/c HTTPS://A.b
+www.x.org). <b> </b < > &nbsp; &#160; & ; %s %1$s %-05.2f % %(n)s %1 {0} ${a.b} {{ } \\n \\
+"""
+TEXT = st.lists(
+    st.one_of(st.sampled_from(PIECES.split()), st.sampled_from([" ", "\u00a0", "\u2003", "<!-- a"])), max_size=40
+).map("".join)
+SHARE = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+SHARED = [name for name in RULES if "share" in name or "mismatch" in name]
+SHARES = st.fixed_dictionaries(dict.fromkeys(SHARED, SHARE) | {"same_terminal_punctuation": st.booleans()})
+
+
+@given(
+    sides=st.lists(st.tuples(TEXT, TEXT), min_size=10, max_size=30),
+    shares=SHARES,
+    languages=st.sampled_from([("en", "ru", ["Latn"], ["Cyrl"]), ("qqq", "ja", [], ["Han", "Hiragana", "Katakana"])]),
+)
+@example(
+    sides=[
+        ("a b c a b c a b c", "x y z"),
+        ("Ein Haus am See!", "ein haus am see"),
+        ("Haus 1,000 und 2", "a 1.000 2"),
+        ("看 http://a.b/c。", "see <b>www.x.org</b>"),
+        ("x" * 70 + " " + "é" * 63 + " a b", "x" * 62 + " é" * 4),
+    ],
+    shares=dict.fromkeys(SHARED, 0.3),
+    languages=("en", "th", ["Latn"], ["Thai"]),
+)
+def test_the_rules_are_the_oracles(
+    tmp_path: Path, pair: Any, sides: list[tuple[str, str]], shares: dict[str, float], languages: Any
+) -> None:
+    source_lang, target_lang, *scripts = languages
+    pairs = [(source.encode(), target.encode()) for source, target in sides]
+    paths = pair(*(b"".join(side[place] + b"\n" for side in pairs) for place in (0, 1)))
+    shutil.rmtree(tmp_path / "clean", ignore_errors=True)
+    options = {"source_lang": source_lang, "target_lang": target_lang, "rules": shares, "duplicates": "none"}
+    catprune.clean(paths, out=tmp_path / "clean", **options)
+    expected = [oracles.reasons(*one, scripts=scripts, **shares) for one in pairs]
+    assert reasons(tmp_path / "clean") == expected
+    columns = read(tmp_path / "clean")
+    for place, name in enumerate(("source", "target")):
+        own, other = ([side[which] for side in sides] for which in (place, 1 - place))
+        assert columns[f"{name}_script_letters"] == [oracles.script_letters(side, scripts[place]) for side in own]
+        assert columns[f"{name}_markup"] == [oracles.markup(side) for side in own]
+        found = [(oracles.numbers(side), oracles.numbers(against)) for side, against in zip(own, other, strict=True)]
+        assert columns[f"{name}_numbers"] == [mine.total() for mine, _ in found]
+        assert columns[f"{name}_unmatched_numbers"] == [(mine - others).total() for mine, others in found]
+
+
+@given(sides=st.lists(st.tuples(st.one_of(SIDE, TEXT.map(str.encode)), SIDE), min_size=1, max_size=10))
 def test_measures_are_the_oracles(tmp_path: Path, pair: Any, sides: list[tuple[bytes, bytes]]) -> None:
     paths = pair(*(b"".join(side[place] + b"\n" for side in sides) for place in (0, 1)))
     shutil.rmtree(tmp_path / "clean", ignore_errors=True)
@@ -140,6 +191,81 @@ def test_line_ends(tmp_path: Path, pair: Any, data: bytes) -> None:
     shutil.rmtree(tmp_path / "clean", ignore_errors=True)
     assert catprune.clean(paths, out=tmp_path / "clean").rows == len(expected)
     assert read(tmp_path / "clean")["source_characters"] == [len(line.decode()) for line in expected]
+
+
+def test_words_of_scripts_without_spaces_are_counted() -> None:
+    counted = {
+        "人人生而自由，在尊严和权利上一律平等。": 8,  # all human beings are born free and equal in dignity and rights
+        "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。": 18,
+        "มนุษย์ทั้งหลายเกิดมามีอิสระและเสมอภาคกันในเกียรติศักดิ์และสิทธิ": 16,
+        "iPhone 15を使う": 4,
+        "한국어는 띄어 쓴다": 3,
+    }
+    assert {side: oracles.measures(side)[1] for side in counted} == counted
+
+
+def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, pair: Any) -> None:
+    paths = pair(b"a b\na b\n1\nsame\na b c d e f g\n", b"x y\nx y\n2\nsame\nx\n")
+    dry = catprune.clean(paths, dry_run=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.de", "text.en"]
+    done = catprune.clean(paths, out=tmp_path / "clean")
+    assert dry.folder is None and done.folder == tmp_path / "clean"
+    assert (dry.rows, dry.kept, dry.reasons, dry.only) == (done.rows, done.kept, done.reasons, done.only)
+    assert {name: count for name, count in dry.reasons.items() if count} == {
+        "duplicate": 1,
+        "few_words_with_letters": 1,
+        "few_letters": 1,
+        "identical_sides": 1,
+        "word_ratio": 1,
+        "character_ratio": 1,
+    }
+    assert {name for name, count in dry.only.items() if count} == {"duplicate", "identical_sides"}
+    said = summary(dry, examples=1)
+    assert said[0] == "5 pairs read, 1 (20.0%) would be kept"
+    assert any("same ||| same" in line for line in said)
+    with pytest.raises(UsageError, match="give a folder"):
+        catprune.clean(paths)
+
+
+def test_languages_are_identified_on_request(tmp_path: Path, pair: Any) -> None:
+    english = "When you start the program from the menu, the following window is displayed."
+    german = "Wenn Sie das Programm aus dem Menü starten, wird das folgende Fenster angezeigt."
+    swahili = "Unapoanzisha programu kutoka kwenye menyu, dirisha lifuatalo linaonyeshwa hapa."
+    pairs = [(english, german), (english, english + " Please."), ("Ja, das ist so", german), (german, swahili)]
+    paths = pair(*("".join(one[place] + "\n" for one in pairs).encode() for place in (0, 1)))
+    options = {
+        "duplicates": "none",
+        "rules": {"max_common_word_share": 1.0, "max_word_ratio": 9, "max_character_ratio": 9},
+    }
+    languages = {"source_lang": "en", "target_lang": "de", "identify_language": True}
+    catprune.clean(paths, out=tmp_path / "clean", **options, **languages)
+    assert reasons(tmp_path / "clean") == [set(), {"wrong_language"}, set(), {"wrong_language"}]
+    done = catprune.clean(paths, dry_run=True, **options, **(languages | {"target_lang": "sw"}))
+    assert {name for name, count in done.reasons.items() if count} == {"wrong_language"}
+    assert "sw cannot be identified: wrong_language is off for the target side" in summary(done, examples=0)
+    done = catprune.clean(paths, dry_run=True, target_lang="qqq", **options)
+    assert "the scripts of qqq are not known: wrong_script is off for the target side" in summary(done, examples=0)
+    with pytest.raises(UsageError, match="identify_language knows"):
+        catprune.clean(paths, dry_run=True, source_lang="sw", identify_language=True)
+
+
+def test_an_input_may_have_its_own_rules(tmp_path: Path, pair: Any) -> None:
+    sides = b"a b c\n", b"x y z\n"
+    pair(*sides, name="one")
+    pair(*sides, name="two")
+    names = [str(tmp_path / f"{name}.{{en,de}}") for name in ("one", "two")]
+    own = [{"input": names[1], "max_words": 2}]
+    done = catprune.clean(names, out=tmp_path / "clean", duplicates="none", input_rules=own)
+    assert reasons(tmp_path / "clean") == [set(), {"too_many_words"}]
+    assert done.manifest["options"]["input_rules"] == {"1": {"max_words": 2}}
+    for wrong, told in {
+        "is not one of the inputs": [{"input": "three"}],
+        "say which `input`": [{"max_words": 2}],
+        "twice": own * 2,
+        "is not a rule": [{"input": names[0], "max_wrods": 1}],
+    }.items():
+        with pytest.raises(UsageError, match=wrong):
+            catprune.clean(names, out=tmp_path / "wrong", input_rules=told)
 
 
 def many(count: int) -> tuple[bytes, bytes]:

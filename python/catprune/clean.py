@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 import re
+import tempfile
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
@@ -24,6 +26,7 @@ from catprune.inputs import (
     spool_inputs,
 )
 from catprune.keep import share_text
+from catprune.languages import IDENTIFIED, scripts_of
 from catprune.near_duplicates import choose_near
 from catprune.progress import Progress, bytes_progress
 
@@ -37,19 +40,12 @@ NORMALISED = ("nfkc", "case", "white_space", "punctuation")
 #: The least that the pass can be held to.
 LEAST_MEMORY = 128 * 2**20
 
-#: The thresholds of the rules; a pair on a threshold is kept.
+#: The rules and their thresholds; a pair on a threshold is kept. docs/architecture.md says what each means.
 RULES: dict[str, float | int | bool] = {
-    "min_words": 1,
-    "max_words": 150,
-    "max_characters": 1024,
-    "max_word_ratio": 2.0,
-    "max_character_ratio": 2.0,
-    "min_letter_word_share": 0.4,
-    "min_letter_share": 0.5,
-    "max_word_characters": 40,
-    "keep_identical": False,
-    "keep_control_characters": False,
+    name: value for name, value in _core.default_rules().items() if isinstance(value, bool | int | float)
 }
+_RATIOS = ("max_word_ratio", "max_character_ratio")
+_COUNTS = ("min_words", "max_words", "max_characters", "max_word_characters")
 #: Language pairs whose lengths differ more than twofold in honest translations.
 WIDE_RATIO = {frozenset({"en", "sw"}): 3.0}
 
@@ -59,17 +55,19 @@ class Cleaned:
     """What cleaning found.
 
     Attributes:
-        folder: the column set.
+        folder: the column set; None after a dry run.
         rows: records read.
         kept: records without a reason.
         reasons: how many records have each reason; one record may have several.
+        only: how many records have this reason and no other.
         manifest: everything that the folder's `manifest.json` says.
     """
 
-    folder: Path
+    folder: Path | None
     rows: int
     kept: int
     reasons: Mapping[str, int]
+    only: Mapping[str, int]
     manifest: Mapping[str, Any]
 
 
@@ -92,16 +90,70 @@ def choose_rules(
             raise UsageError(f"{name} is not a rule; the rules are {', '.join(rules)}")
         if value is not None:
             rules[name] = value
-    for name in ("max_word_ratio", "max_character_ratio"):
-        if not 1 <= rules[name] < math.inf:
-            raise UsageError(f"{name} = {rules[name]}: a ratio is a finite number from 1 on (1000 lets all through)")
-    for name in ("min_letter_word_share", "min_letter_share"):
-        if not 0 <= rules[name] <= 1:
-            raise UsageError(f"{name} = {rules[name]}: a share lies between 0 and 1")
-    for name in ("min_words", "max_words", "max_characters", "max_word_characters"):
-        if not (isinstance(rules[name], int) and 0 <= rules[name] < 2**32):
-            raise UsageError(f"{name} = {rules[name]}: give a whole number from 0")
+    for name, value in rules.items():
+        if isinstance(RULES[name], bool):
+            if not isinstance(value, bool):
+                raise UsageError(f"{name} = {value}: give true or false")
+        elif name in _RATIOS:
+            if not 1 <= value < math.inf:
+                raise UsageError(f"{name} = {value}: a ratio is a finite number from 1 on (1000 lets all through)")
+        elif name in _COUNTS:
+            if not (isinstance(value, int) and 0 <= value < 2**32):
+                raise UsageError(f"{name} = {value}: give a whole number from 0")
+        elif not 0 <= value <= 1:
+            raise UsageError(f"{name} = {value}: a share lies between 0 and 1")
     return rules
+
+
+def choose_input_rules(
+    given: Sequence[Mapping[str, Any]], names: Sequence[str], *, inputs: Sequence[Mapping[str, Any]]
+) -> dict[int, dict[str, Any]]:
+    """The thresholds that are other for one input than for the others, by the input's number.
+
+    Args:
+        given: for each such input `input`, its name as it was given (of two plain files either one), and thresholds.
+        names: the inputs as they were given.
+        inputs: the inputs as they were understood.
+
+    Raises:
+        UsageError: an input that is not there, or is named twice, or a threshold that has no meaning.
+    """
+    chosen: dict[int, dict[str, Any]] = {}
+    for one in given:
+        name = one.get("input")
+        if not isinstance(name, str):
+            raise UsageError("input rules: say which `input` each is for, as it is named among the inputs")
+        path = str(Path(name).absolute())
+        templates = [str(Path(text).absolute()) for text in names] if len(names) == len(inputs) else []
+        found = [
+            number
+            for number, parsed in enumerate(inputs)
+            if path in input_paths(dict(parsed)) or templates[number : number + 1] == [path]
+        ]
+        if not found:
+            raise UsageError(f"input rules: {name} is not one of the inputs: {', '.join(map(str, names))}")
+        if found[0] in chosen:
+            raise UsageError(f"input rules: {name} has its rules twice")
+        chosen[found[0]] = {key: value for key, value in one.items() if key != "input"}
+    return chosen
+
+
+def read_input_rules(path: str | Path) -> list[dict[str, Any]]:
+    """The tables `[[input_rules]]` of a TOML file.
+
+    Raises:
+        UsageError: it is not such a file.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
+    tables: Any = values.get("input_rules")
+    if not isinstance(tables, list) or values.keys() != {"input_rules"}:
+        raise UsageError(
+            f"{path}: give tables [[input_rules]], each with an input and its thresholds, and nothing else"
+        )
+    return cast("list[dict[str, Any]]", tables)
 
 
 def parse_form(text: str) -> dict[str, bool]:
@@ -196,7 +248,7 @@ def default_memory() -> int:
 def clean(
     inputs: Sequence[str | Path],
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     source_lang: str | None = None,
     target_lang: str | None = None,
     tags: str | Path | None = None,
@@ -212,13 +264,16 @@ def clean(
     near_duplicates: str = "none",
     near: Mapping[str, float | int | str | None] | None = None,
     exclude: Sequence[str | Path] = (),
+    identify_language: bool = False,
     rules: Mapping[str, float | int | bool | None] | None = None,
+    input_rules: Sequence[Mapping[str, Any]] = (),
     judge: bool = True,
     max_line_bytes: int = 16_384,
     memory: int | None = None,
     tmp_dir: str | Path | None = None,
     threads: int | None = None,
     verify_inputs: bool = False,
+    dry_run: bool = False,
     force: bool = False,
     quiet: bool = False,
 ) -> Cleaned:
@@ -229,7 +284,8 @@ def clean(
             or templates like `wmt.{en,de}`; plain, gzip, zstd, xz or bzip2. See `parse_inputs`. "-" alone is standard
             input, with `spool`.
         out: the folder to write; equal work that is finished there is not done again.
-        source_lang, target_lang: language codes, for the defaults of the ratio rules and for TMX.
+        source_lang, target_lang: language codes, for the defaults of the ratio rules, the scripts of the
+            letters, and TMX.
         tags: a file with a tag for every record, for example the component it comes from.
         columns: source and target column of TSV inputs, from 1; the first two by default.
         fields: source and target field of JSONL and Parquet inputs; the language codes by default.
@@ -250,7 +306,10 @@ def clean(
         exclude: test sets whose segments must not be trained on: text files of one segment a line, or templates like
             `newstest.{en,de}`. A pair is dropped if a side stands in one (in either side of a lone file), normalised
             as duplicates are; segments of fewer than 10 characters are left out.
+        identify_language: drop sides of at least 40 letters that are taken for another language than the one named,
+            as a whole and each half of them; for the languages of `IDENTIFIED`.
         rules: thresholds by name, in the place of those of `RULES`.
+        input_rules: for an `input`, named as among the inputs, the thresholds that are other than `rules`.
         judge: False for no rules: nothing is measured, and dropped is only what is no pair of text, or duplicate.
         max_line_bytes: longer lines are dropped and never held whole.
         memory: bytes that the pass may use, 128 MiB at least; half of the machine's by default. Fingerprints
@@ -258,6 +317,7 @@ def clean(
         tmp_dir: where those stand; `out` by default.
         threads: worker threads; the machine's by default. The result does not depend on it.
         verify_inputs: hash the files of finished work again, also where size, time and inode are as they were.
+        dry_run: count what each rule would drop, and leave nothing behind; `out` is not needed.
         force: replace other work in `out`, also work on files that changed since.
         quiet: show no progress bar.
 
@@ -274,8 +334,10 @@ def clean(
     )
     if memory is not None and memory < LEAST_MEMORY:
         raise UsageError(f"memory = {memory}: give at least {LEAST_MEMORY} bytes (128M)")
-    if rules and not judge:
-        raise UsageError("rules and judge = False: give one of them")
+    if (rules or input_rules or identify_language) and not judge:
+        raise UsageError("judge = False is for no rules at all: give none")
+    if out is None and not dry_run:
+        raise UsageError("give a folder to write, or ask for a dry run")
     if isinstance(inputs, str | Path):
         raise UsageError(f"{inputs} is one name: give a list of inputs")
     if threads is not None and threads < 1:
@@ -283,16 +345,53 @@ def clean(
     if not 1 <= max_line_bytes < 2**20:
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
     compared = choose_near(near_duplicates, near or {})
-    folder = Path(out)
-    chosen = choose_rules(rules or {}, source_lang=source_lang, target_lang=target_lang) if judge else None
+    folder = Path(out or ".")
     inputs = spool_inputs(inputs, spool, format=format, force=force)
     parsed = parse_inputs(inputs, columns=columns, fields=fields, languages=(source_lang, target_lang), format=format)
+    chosen = choose_rules(rules or {}, source_lang=source_lang, target_lang=target_lang)
+    by_input = choose_input_rules(input_rules, [str(name) for name in inputs], inputs=parsed)
+    of_languages, notes = _language_rules(source_lang, target_lang, identify=identify_language)
+    of_inputs = [
+        choose_rules({**(rules or {}), **by_input.get(number, {})}, source_lang=source_lang, target_lang=target_lang)
+        for number in range(len(parsed))
+    ]
     for path in [path for one in parsed for path in input_paths(one)] + ([str(tags)] if tags else []):
         Path(path).stat()  # a missing file is told before a folder is made
     tests = parse_test_sets(exclude)
     excluded = digest_test_sets(tests, folder)
     others = read_against(against, key=duplicates, form=form)
     best = preferred["column"] if isinstance(preferred, dict) and "column" in preferred else None
+    def run(into: Path, plan: str) -> dict[str, Any]:
+        request = {
+            "corpus": {
+                "inputs": parsed,
+                "tags": str(Path(tags).absolute()) if tags else None,
+                "max_line_bytes": max_line_bytes,
+            },
+            "rules": [one | of_languages for one in of_inputs] if judge else [],
+            "duplicates": duplicates,
+            "duplicates_form": form,
+            "verify": verify,
+            "prefer": preferred,
+            "against": [shard for one in others for shard in one["shards"]],
+            "near_duplicates": compared,
+            "exclude": tests,
+            "out": str(into),
+            "tmp": str(Path(tmp_dir or into).absolute() / "tmp" / f"clean-{plan}"),
+            "plan": plan,
+            "threads": threads or os.cpu_count() or 1,
+            "memory": memory or default_memory(),
+        }
+        total = sum(Path(path).stat().st_size for one in parsed for path in input_paths(one))
+        with Progress("clean", total=total, unit="B", quiet=quiet) as bar:
+            found: dict[str, Any] = _core.clean(request, bytes_progress(bar))
+        check_test_sets(found["excluded"], excluded)
+        return _to_results(found, parsed, folder, notes)
+
+    if dry_run:
+        # Verdicts that wait for the end of the corpus need the columns for a while.
+        with tempfile.TemporaryDirectory(prefix="catprune-", dir=tmp_dir) as scratch:
+            return _cleaned(None, run(Path(scratch), f"dry-{os.getpid()}"))
     reads = {
         "inputs": [relative_input(one, folder) for one in parsed],
         "tags": os.path.relpath(tags, folder) if tags else None,
@@ -310,7 +409,9 @@ def clean(
         "prefer": best["column"] if best else preferred["inputs"] if isinstance(preferred, dict) else None,
         "verify": verify,
         "near_duplicates": compared,
-        "rules": chosen,
+        "identify_language": identify_language,
+        "rules": chosen if judge else None,
+        "input_rules": {str(number): one for number, one in sorted(by_input.items())},
         "max_line_bytes": max_line_bytes,
     }
     with StepFolder(folder, step="clean", reads=reads, options=options, force=force) as step:
@@ -326,51 +427,54 @@ def clean(
                 step.start_over()
 
         def work() -> dict[str, Any]:
-            request = {
-                "corpus": {
-                    "inputs": parsed,
-                    "tags": str(Path(tags).absolute()) if tags else None,
-                    "max_line_bytes": max_line_bytes,
-                },
-                "rules": chosen,
-                "duplicates": duplicates,
-                "duplicates_form": form,
-                "verify": verify,
-                "prefer": preferred,
-                "against": [shard for one in others for shard in one["shards"]],
-                "near_duplicates": compared,
-                "exclude": tests,
-                "out": str(folder),
-                "tmp": str(Path(tmp_dir or folder).absolute() / "tmp" / f"clean-{step.digest}"),
-                "plan": step.digest,
-                "threads": threads or os.cpu_count() or 1,
-                "memory": memory or default_memory(),
-            }
-            paths = [path for one in parsed for path in input_paths(one)]
-            total = sum(Path(path).stat().st_size for path in paths)
-            before = [look(path) for path in paths]
-            with Progress("clean", total=total, unit="B", quiet=quiet) as bar:
-                found = _core.clean(request, bytes_progress(bar))
-            check_test_sets(found["excluded"], excluded)
-            results = _to_results(found, parsed, folder)
-            read = cleaned_files(folder, results)
-            remember(read, before, cache=folder / "log" / "digests.json")
+            before = [look(path) for one in parsed for path in input_paths(one)]
+            results = run(folder, step.digest)
+            remember(cleaned_files(folder, results), before, cache=folder / "log" / "digests.json")
             return results
 
         manifest = finish_once(step, work)
+    return _cleaned(folder, manifest)
+
+
+def _language_rules(
+    source_lang: str | None, target_lang: str | None, *, identify: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """What the rules need of the languages, and notes on those that it is not known of.
+
+    Raises:
+        UsageError: languages are to be identified, and neither can be.
+    """
+    rules: dict[str, Any] = {}
+    notes: list[str] = []
+    for side, code in (("source", source_lang), ("target", target_lang)):
+        scripts = scripts_of(code)
+        language = IDENTIFIED.get(re.split("[-_]", code)[0]) if code and identify else None
+        rules |= {f"{side}_scripts": scripts, f"{side}_language": language}
+        if code and not scripts:
+            notes.append(f"the scripts of {code} are not known: wrong_script is off for the {side} side")
+        if identify and not language:
+            notes.append(f"{code or 'no language'} cannot be identified: wrong_language is off for the {side} side")
+    if identify and not (rules["source_language"] or rules["target_language"]):
+        raise UsageError(f"identify_language knows {', '.join(IDENTIFIED)}: name one of them as a side's language")
+    return rules, notes
+
+
+def _cleaned(folder: Path | None, manifest: Mapping[str, Any]) -> Cleaned:
     counts = manifest["counts"]
-    return Cleaned(folder, counts["rows"], counts["kept"], counts["reasons"], manifest)
+    return Cleaned(folder, counts["rows"], counts["kept"], counts["reasons"], counts["only"], manifest)
 
 
 def summary(done: Cleaned, *, examples: int) -> list[str]:
     """What was dropped and why, in lines for a reader: the commonest reason first, each with a few examples."""
-    lines = [f"{done.rows:,} pairs read, {share_text(done.kept, done.rows)} kept"]
+    would = "would be " if done.folder is None else ""
+    lines = [f"{done.rows:,} pairs read, {share_text(done.kept, done.rows)} {would}kept"]
+    lines += done.manifest["notes"]
     if done.kept < done.rows:
-        lines.append("dropped for (several are possible):")
+        lines.append("dropped for (several are possible; in brackets those that nothing else drops):")
     for reason, count in sorted(done.reasons.items(), key=lambda item: (-item[1], item[0])):
         if not count:
             continue
-        lines.append(f"  {reason:24} {share_text(count, done.rows):>20}")
+        lines.append(f"  {reason:24} {share_text(count, done.rows):>20} ({done.only[reason]:,})")
         shown = done.manifest["examples"][reason][:examples]
         lines += [f"    row {one['row']}: {_shorten(one['source'])} ||| {_shorten(one['target'])}" for one in shown]
     for one in done.manifest["excluded"]:
@@ -385,7 +489,7 @@ def _shorten(text: str) -> str:
     return printable if len(printable) <= 50 else printable[:49] + "…"
 
 
-def _to_results(found: Any, parsed: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+def _to_results(found: Any, parsed: list[dict[str, Any]], folder: Path, notes: list[str]) -> dict[str, Any]:
     """The manifest's view of what the pass returned: paths relative to the folder."""
 
     def relative(file: dict[str, Any]) -> dict[str, Any]:
@@ -404,8 +508,9 @@ def _to_results(found: Any, parsed: list[dict[str, Any]], folder: Path) -> dict[
     return {
         "inputs": inputs,
         "tags": relative(found["read"]["tags"]) if found["read"]["tags"] else None,
-        "counts": {**found["total"], "reasons": found["reasons"], "tags": found["tags"]},
+        "counts": {**found["total"], "reasons": found["reasons"], "only": found["only"], "tags": found["tags"]},
         "examples": found["examples"],
+        "notes": notes,
         "excluded": [{**one, "files": [relative(file) for file in one["files"]]} for one in found["excluded"]],
         "shards": found["shards"],
         "fingerprints": found["fingerprints"],

@@ -152,7 +152,7 @@ def clean(
             help="Two files, or .tsv, .jsonl, .parquet, .tmx files, or templates like 'part-*.{en,de}.zst'; or -"
         ),
     ],
-    out: Out,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder to write.")] = None,
     source_lang: Annotated[str | None, typer.Option(help="Language code of the source side.")] = None,
     target_lang: Annotated[str | None, typer.Option(help="Language code of the target side.")] = None,
     tags: Annotated[Path | None, typer.Option(help="A file with one tag a record.")] = None,
@@ -199,6 +199,21 @@ def clean(
     min_letter_word_share: Annotated[float | None, typer.Option(help="Share of words with a letter.  [0.4]")] = None,
     min_letter_share: Annotated[float | None, typer.Option(help="Letters among visible characters.  [0.5]")] = None,
     max_word_characters: Annotated[int | None, typer.Option(help="Longest word.  [40]")] = None,
+    max_repeated_share: Annotated[float | None, typer.Option(help="Repeated word 3-grams of a side.  [0.5]")] = None,
+    max_common_word_share: Annotated[float | None, typer.Option(help="Words that both sides have.  [0.9]")] = None,
+    min_script_share: Annotated[float | None, typer.Option(help="Letters of the language's scripts.  [0.3]")] = None,
+    max_markup_share: Annotated[float | None, typer.Option(help="Tags, entities, placeholders.  [1: off]")] = None,
+    max_number_mismatch: Annotated[float | None, typer.Option(help="Numbers without an equal.  [1: off]")] = None,
+    max_url_mismatch: Annotated[float | None, typer.Option(help="URLs without an equal.  [1: off]")] = None,
+    identify_language: Annotated[
+        bool, typer.Option("--identify-language", help="Drop sides that are in another language than the one named.")
+    ] = False,
+    same_terminal_punctuation: Annotated[
+        bool, typer.Option("--same-terminal-punctuation", help="Drop a pair of which one side ends a sentence.")
+    ] = False,
+    input_rules: Annotated[
+        Path | None, typer.Option(help="A TOML file with [[input_rules]]: an input and its own thresholds.")
+    ] = None,
     keep_identical: Annotated[bool, typer.Option("--keep-identical", help="Keep equal sides.")] = False,
     keep_control_characters: Annotated[
         bool, typer.Option("--keep-control-characters", help="Keep sides with control characters.")
@@ -208,13 +223,14 @@ def clean(
     tmp_dir: Annotated[Path | None, typer.Option(help="For what does not fit into memory.  [--out]")] = None,
     threads: Threads = None,
     verify_inputs: VerifyInputs = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what each rule would drop; write nothing.")] = False,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Judge every pair by rules, find duplicates and segments of test sets, and write verdicts as columns."""
     from catprune.clean import clean as step
-    from catprune.clean import summary
+    from catprune.clean import read_input_rules, summary
 
     rules = {
         "min_words": min_words,
@@ -225,6 +241,13 @@ def clean(
         "min_letter_word_share": min_letter_word_share,
         "min_letter_share": min_letter_share,
         "max_word_characters": max_word_characters,
+        "max_repeated_share": max_repeated_share,
+        "max_common_word_share": max_common_word_share,
+        "min_script_share": min_script_share,
+        "max_markup_share": max_markup_share,
+        "max_number_mismatch": max_number_mismatch,
+        "max_url_mismatch": max_url_mismatch,
+        "same_terminal_punctuation": same_terminal_punctuation or None,
         "keep_identical": keep_identical or None,
         "keep_control_characters": keep_control_characters or None,
     }
@@ -249,6 +272,8 @@ def clean(
         spool=spool,
         duplicates=duplicates,
         duplicates_form=duplicates_form,
+        identify_language=identify_language,
+        input_rules=read_input_rules(input_rules) if input_rules else (),
         near_duplicates=near_duplicates,
         near=near,
         exclude=exclude or (),
@@ -262,6 +287,7 @@ def clean(
         tmp_dir=tmp_dir,
         threads=threads,
         verify_inputs=verify_inputs,
+        dry_run=dry_run,
         force=force,
         quiet=quiet,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -18,11 +18,11 @@ from pydantic import (
     model_validator,
 )
 
-from catprune.clean import LEAST_MEMORY, choose_duplicates, choose_rules
+from catprune.clean import LEAST_MEMORY, choose_duplicates, choose_input_rules, choose_rules
 from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import NAME, TRAINING, check_evaluation
-from catprune.inputs import FORMATS, check_fields
+from catprune.inputs import FORMATS, check_fields, parse_inputs
 from catprune.keep import is_token_budget, parse_keep
 from catprune.methods import find_method
 from catprune.near_duplicates import choose_near
@@ -30,6 +30,9 @@ from catprune.recipe import check_numbers, find_size, plan_marks
 from catprune.select import DEFAULTS, check_options
 from catprune.tokenize import check_tokenizing
 from catprune.write import describe_output, output_paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
@@ -62,7 +65,9 @@ class CleanSection(_Section):
     near_duplicates: str | None = None
     near: dict[str, float | int | str] | None = None
     exclude: list[str] | None = None
+    identify_language: bool | None = None
     rules: dict[str, float | int | bool] | None = None
+    input_rules: list[dict[str, str | float | int | bool]] | None = None
     max_line_bytes: int | None = None
 
     def reading(self) -> dict[str, Any]:
@@ -180,7 +185,7 @@ class RunFile(_Section):
             check_fields(self.clean.fields)
         if self.clean.format not in (None, *FORMATS):
             raise ValueError(f"clean.format = {self.clean.format}: give {', '.join(FORMATS)}")
-        choose_rules(self.clean.rules or {}, source_lang=self.clean.source_lang, target_lang=self.clean.target_lang)
+        self._check_rules(self.clean)
         duplicates = {"duplicates", "duplicates_form", "prefer", "against", "verify"}
         given = {key: value for key, value in self.clean.given().items() if key in duplicates}
         choose_duplicates(self.clean.inputs, **given)
@@ -211,6 +216,19 @@ class RunFile(_Section):
         output_paths(section.outputs, **section.given("outputs", "selection", "fields"))
         if section.tags is not None and self.clean.tags is None:
             raise ValueError("write: tags need the tags of [clean]")
+
+    def _check_rules(self, section: CleanSection) -> None:
+        inputs = parse_inputs(
+            section.inputs,
+            columns=section.columns,
+            fields=section.fields,
+            languages=(section.source_lang, section.target_lang),
+            format=section.format,
+        )
+        others = choose_input_rules(section.input_rules or [], section.inputs, inputs=inputs)
+        for one in ({}, *others.values()):
+            rules = {**(section.rules or {}), **one}
+            choose_rules(rules, source_lang=section.source_lang, target_lang=section.target_lang)
 
     def _checkpoints(self) -> list[str]:
         """The names of the checkpoints that the warm-up model will leave."""
@@ -301,13 +319,15 @@ def _resolve(values: dict[str, Any], base: Path) -> dict[str, Any]:
                 if value is not None:
                     joined[key] = [join(one) for one in value] if isinstance(value, list) else join(value)  # pyright: ignore[reportUnknownVariableType]
             resolved[section] = joined
-    if isinstance(given := values.get("evaluate"), dict) and isinstance(given.get("tests"), list):  # pyright: ignore[reportUnknownMemberType]
-        tests: list[Any] = given["tests"]
-        joined_tests = [
-            {**test, **{side: join(test[side]) for side in ("source", "target") if side in test}}
-            if isinstance(test, dict)
-            else test
-            for test in tests
-        ]
-        resolved["evaluate"] = {**given, "tests": joined_tests}
+    for section, key, names in (("clean", "input_rules", ["input"]), ("evaluate", "tests", ["source", "target"])):
+        given: Any = resolved.get(section)
+        if isinstance(given, dict) and isinstance(tables := given.get(key), list):
+            resolved[section] = {**given, key: [_join_table(table, names, join) for table in tables]}
     return resolved
+
+
+def _join_table(table: Any, names: list[str], join: Callable[[Any], Any]) -> Any:
+    if not isinstance(table, dict):
+        return table
+    given: dict[str, Any] = table
+    return {key: join(value) if key in names else value for key, value in given.items()}

@@ -17,7 +17,7 @@ use crate::kept::KeptIn;
 use crate::ledger::Ledger;
 use crate::near::{NearOptions, Signatures};
 use crate::normal::{Form, Normaliser};
-use crate::rules::{EXCLUDED, Measures, Rules, judge_structure};
+use crate::rules::{EXCLUDED, Judge, Measures, Rules, judge_structure};
 use crate::stream::stream_within;
 use crate::{Error, Result, Watch};
 
@@ -25,8 +25,8 @@ use crate::{Error, Result, Watch};
 #[serde(deny_unknown_fields)]
 pub struct CleanRequest {
     pub corpus: Corpus,
-    /// None: only what is no pair of text is dropped, and nothing is measured.
-    pub rules: Option<Rules>,
+    /// Of each input; none at all: only what is no pair of text is dropped, and nothing is measured.
+    pub rules: Vec<Rules>,
     pub duplicates: Key,
     pub duplicates_form: Form,
     /// Looked for among what the rules and exact duplicates leave.
@@ -78,6 +78,8 @@ pub struct Cleaned {
     pub tags: BTreeMap<String, Tally>,
     /// Rows that have each reason; a row may have several.
     pub reasons: BTreeMap<&'static str, u64>,
+    /// Of these the rows that have no other.
+    pub only: BTreeMap<&'static str, u64>,
     pub examples: BTreeMap<&'static str, Vec<Example>>,
     /// Of each test set, in the order given.
     pub excluded: Vec<Excluded>,
@@ -127,7 +129,7 @@ fn clear(tmp: &PathBuf) -> Result<()> {
 
 fn clean_into(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
     let exclusion = Exclusion::read(&request.exclude, request.corpus.max_line_bytes, request.memory, watch)?;
-    let judge = Judge {
+    let judges = Judges {
         request,
         exclusion: &exclusion,
         exact: Normaliser::new(request.duplicates_form),
@@ -141,7 +143,7 @@ fn clean_into(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
         &KeptIn::All,
         request.threads,
         watch,
-        |chunk| Ok(judge.judge(chunk)),
+        |chunk| judges.judge(chunk),
         |verdicts| {
             watch.add(0, verdicts.chunk.len() as u64);
             ledger.add(verdicts)?;
@@ -160,26 +162,27 @@ fn clean_into(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
 }
 
 /// What the workers judge by.
-struct Judge<'a> {
+struct Judges<'a> {
     request: &'a CleanRequest,
     exclusion: &'a Exclusion,
     exact: Normaliser,
     near: Normaliser,
 }
 
-impl Judge<'_> {
-    fn judge(&self, chunk: Chunk) -> Verdicts {
+impl Judges<'_> {
+    fn judge(&self, chunk: Chunk) -> Result<Verdicts> {
         let request = self.request;
         let parts = request.duplicates.parts();
         let mut fingerprints = Fingerprints::new(&self.exact, request.duplicates_form);
         let mut signatures = request.near_duplicates.as_ref().map(|near| Signatures::new(near, &self.near));
+        let mut judge = request.rules.get(chunk.input).map(Judge::new).transpose()?;
         let mut normal = String::new();
         let mut verdicts = Verdicts::new(chunk, parts.len(), self.exclusion.sets.len());
         for index in 0..verdicts.chunk.len() {
             let record = verdicts.chunk.record(index);
-            let (mut reasons, text) = match &request.rules {
-                Some(rules) => {
-                    let judged = rules.judge(record);
+            let (mut reasons, text) = match &mut judge {
+                Some(judge) => {
+                    let judged = judge.judge(record);
                     verdicts.measures.push([judged.source, judged.target]);
                     (judged.reasons, judged.text)
                 }
@@ -206,7 +209,7 @@ impl Judge<'_> {
                 verdicts.sketches.push(signatures.of(source, target, &mut verdicts.bands));
             }
         }
-        verdicts
+        Ok(verdicts)
     }
 }
 

@@ -56,7 +56,7 @@ impl<'a> Ledger<'a> {
         Kind {
             out: request.out.clone(),
             plan: request.plan.clone(),
-            measured: request.rules.is_some(),
+            measured: !request.rules.is_empty(),
             tagged: request.corpus.tags.is_some(),
             key: request.duplicates,
         }
@@ -74,6 +74,7 @@ impl<'a> Ledger<'a> {
             inputs: vec![Tally::default(); request.corpus.inputs.len()],
             tags: BTreeMap::new(),
             reasons: REASONS.into_iter().map(|reason| (reason, 0)).collect(),
+            only: REASONS.into_iter().map(|reason| (reason, 0)).collect(),
             examples: BTreeMap::new(),
             excluded,
             shards: Vec::new(),
@@ -209,7 +210,7 @@ impl<'a> Ledger<'a> {
             let measures = verdicts.measures.get(index).copied().unwrap_or([Measures::default(); 2]);
             shard.add(&Verdict { reasons, measures, tag })?;
             if reasons != 0 {
-                names(reasons).for_each(|reason| *cleaned.reasons.entry(reason).or_default() += 1);
+                cleaned.add_reasons(reasons);
                 self.examples.offer(reasons, row, || example(chunk, index));
             }
         }
@@ -291,7 +292,7 @@ impl<'a> Ledger<'a> {
         cleaned.total.kept -= found.len() as u64;
         cleaned.inputs[input].kept -= found.len() as u64;
         for late in found {
-            names(late.reason).for_each(|reason| *cleaned.reasons.entry(reason).or_default() += 1);
+            cleaned.add_reasons(late.reason);
             self.examples.offer_found(late.reason, late.row);
         }
     }
@@ -325,6 +326,15 @@ impl<'a> Ledger<'a> {
     }
 }
 
+impl Cleaned {
+    fn add_reasons(&mut self, reasons: u32) {
+        for reason in names(reasons) {
+            *self.reasons.entry(reason).or_default() += 1;
+            *self.only.entry(reason).or_default() += u64::from(reasons.is_power_of_two());
+        }
+    }
+}
+
 /// Bytes of disk that a corpus needs.
 struct Need {
     columns: u64,
@@ -335,7 +345,7 @@ impl Need {
     /// Bytes a row as they are measured (docs/architecture.md), rounded up.
     fn of(request: &CleanRequest, rows: u64, text: u64) -> Self {
         let keys = request.duplicates.parts().len() as u64;
-        let columns = if request.rules.is_some() { 20 } else { 2 } + 20 * keys;
+        let columns = if request.rules.is_empty() { 2 } else { 26 } + 20 * keys;
         let always = request.verify || !matches!(request.prefer, Prefer::First);
         let waits = keys > 0 && (always || rows * 16 * keys * 2 > request.memory as u64);
         // What waits is written twice; a partition's record is a slot, and a duplicate's is as long.

@@ -2,6 +2,7 @@
 //! amount of the corpus in memory, and gives the same bytes whatever the number of threads.
 
 pub mod best_rows;
+pub mod characters;
 pub mod clean;
 pub mod clean_shards;
 pub mod codec;
@@ -29,6 +30,7 @@ pub mod kept;
 pub mod ledger;
 pub mod lines;
 pub mod methods;
+pub mod mismatch;
 pub mod near;
 pub mod near_clusters;
 pub mod near_duplicates;
@@ -45,6 +47,7 @@ pub mod rules;
 pub mod select;
 pub mod selection;
 pub mod shards;
+pub mod side;
 pub mod spool;
 pub mod stats;
 pub mod stream;

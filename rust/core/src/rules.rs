@@ -3,10 +3,15 @@
 use serde::{Deserialize, Serialize};
 use simdutf8::basic::from_utf8;
 
+use crate::characters::{CONTROL, Characters, DIGIT, Scripts};
 use crate::corpus::Record;
+use crate::mismatch::{ends_sentence, is_other_language, markup, numbers, urls};
+pub use crate::side::{MEASURES, Measures};
+use crate::side::{Side, common, repeats, resembles};
+use crate::{Error, Result};
 
 /// Names of the reason bits, bit 0 first. Their order is part of the format: new ones go to the end.
-pub const REASONS: [&str; 19] = [
+pub const REASONS: [&str; 27] = [
     "malformed_record",
     "line_too_long",
     "invalid_utf8",
@@ -26,6 +31,14 @@ pub const REASONS: [&str; 19] = [
     "excluded",
     "duplicate_elsewhere",
     "missing_side",
+    "repeated_ngrams",
+    "number_mismatch",
+    "url_mismatch",
+    "markup",
+    "wrong_script",
+    "terminal_punctuation",
+    "near_copy",
+    "wrong_language",
 ];
 
 const MALFORMED_RECORD: u32 = 1 << 0;
@@ -47,6 +60,14 @@ pub const NEAR_DUPLICATE: u32 = 1 << 15;
 pub const EXCLUDED: u32 = 1 << 16;
 pub const DUPLICATE_ELSEWHERE: u32 = 1 << 17;
 const MISSING_SIDE: u32 = 1 << 18;
+const REPEATED_NGRAMS: u32 = 1 << 19;
+const NUMBER_MISMATCH: u32 = 1 << 20;
+const URL_MISMATCH: u32 = 1 << 21;
+const MARKUP: u32 = 1 << 22;
+const WRONG_SCRIPT: u32 = 1 << 23;
+const TERMINAL_PUNCTUATION: u32 = 1 << 24;
+const NEAR_COPY: u32 = 1 << 25;
+const WRONG_LANGUAGE: u32 = 1 << 26;
 
 /// The thresholds; a pair on a threshold is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -64,64 +85,59 @@ pub struct Rules {
     pub min_letter_share: f64,
     /// Characters of the longest word.
     pub max_word_characters: u32,
+    /// Share of word 3-grams that stood before in the same side. 1 is off, here and in what follows.
+    pub max_repeated_share: f64,
+    /// Share of the numbers of the side with more of them that have no equal on the other.
+    pub max_number_mismatch: f64,
+    pub max_url_mismatch: f64,
+    /// Share of visible characters that belong to tags, entities and placeholders.
+    pub max_markup_share: f64,
+    /// Share of letters of the side's scripts among all letters; 0 is off.
+    pub min_script_share: f64,
+    /// 2 |A ∩ B| / (|A| + |B|) over the words of the two sides.
+    pub max_common_word_share: f64,
+    /// Drop a pair of which only one side ends a sentence.
+    pub same_terminal_punctuation: bool,
     pub keep_identical: bool,
     pub keep_control_characters: bool,
+    /// Scripts that each side is written in, by ISO 15924; empty where that is not known.
+    pub source_scripts: Vec<String>,
+    pub target_scripts: Vec<String>,
+    /// The languages that the sides are identified as, by the codes of ISO 639-3; None is off.
+    pub source_language: Option<String>,
+    pub target_language: Option<String>,
 }
 
-/// What is measured of one side. A character is a Unicode scalar value, a word what stands between white space,
-/// a letter a character with the Unicode property Alphabetic, a visible character one that is not white space.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Measures {
-    pub characters: u32,
-    pub words: u32,
-    pub letters: u32,
-    pub visible: u32,
-    pub words_with_letter: u32,
-    pub longest_word: u32,
-}
-
-/// Names of the measures as columns, in the order of `Measures::values`.
-pub const MEASURES: [&str; 6] =
-    ["characters", "words", "letters", "visible", "words_with_letter", "longest_word"];
-
-impl Measures {
-    pub fn values(&self) -> [u32; 6] {
-        [self.characters, self.words, self.letters, self.visible, self.words_with_letter, self.longest_word]
-    }
-}
-
-/// Measures a side, and says whether it holds control characters (category Cc but for the tab).
-pub fn measure(text: &str) -> (Measures, bool) {
-    let mut measures = Measures::default();
-    let mut control = false;
-    let (mut word, mut word_has_letter) = (0_u32, false);
-    for character in text.chars() {
-        measures.characters += 1;
-        control |= character.is_control() && character != '\t';
-        if character.is_whitespace() {
-            end_word(&mut measures, &mut word, &mut word_has_letter);
-            continue;
-        }
-        word += 1;
-        if character.is_alphabetic() {
-            measures.letters += 1;
-            word_has_letter = true;
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            min_words: 1,
+            max_words: 150,
+            max_characters: 1024,
+            max_word_ratio: 2.0,
+            max_character_ratio: 2.0,
+            min_letter_word_share: 0.4,
+            min_letter_share: 0.5,
+            max_word_characters: 40,
+            max_repeated_share: 0.5,
+            max_number_mismatch: 1.0,
+            max_url_mismatch: 1.0,
+            max_markup_share: 1.0,
+            min_script_share: 0.3,
+            max_common_word_share: 0.9,
+            same_terminal_punctuation: false,
+            keep_identical: false,
+            keep_control_characters: false,
+            source_scripts: Vec::new(),
+            target_scripts: Vec::new(),
+            source_language: None,
+            target_language: None,
         }
     }
-    end_word(&mut measures, &mut word, &mut word_has_letter);
-    (measures, control)
 }
 
-fn end_word(measures: &mut Measures, word: &mut u32, has_letter: &mut bool) {
-    if *word > 0 {
-        measures.words += 1;
-        measures.visible += *word;
-        measures.longest_word = measures.longest_word.max(*word);
-        measures.words_with_letter += u32::from(*has_letter);
-    }
-    *word = 0;
-    *has_letter = false;
-}
+/// Letters that a side needs for its language to be identified.
+const IDENTIFIED_LETTERS: u32 = 40;
 
 /// A pair judged by the rules; `reasons` has a bit for every rule that it breaks.
 pub struct Judged<'a> {
@@ -145,25 +161,116 @@ pub fn judge_structure(record: Record<'_>) -> (u32, Option<(&str, &str)>) {
     }
 }
 
-impl Rules {
-    pub fn judge<'a>(&self, record: Record<'a>) -> Judged<'a> {
+/// Judges pairs by rules, with buffers that it uses again.
+pub struct Judge<'r> {
+    rules: &'r Rules,
+    characters: Characters,
+    source: Side,
+    target: Side,
+    /// Numbers, or URLs, of the two sides.
+    shared: [Vec<u64>; 2],
+}
+
+impl<'r> Judge<'r> {
+    pub fn new(rules: &'r Rules) -> Result<Self> {
+        let hashing = rules.max_repeated_share < 1.0 || rules.max_common_word_share < 1.0;
+        let side = |codes: &[String]| {
+            let scripts = Scripts::new(codes).ok_or_else(|| {
+                Error::input(format!("scripts {}: give codes of ISO 15924, like Latn", codes.join(", ")))
+            })?;
+            Ok::<_, Error>(Side::new(scripts, hashing))
+        };
+        let (source, target) = (side(&rules.source_scripts)?, side(&rules.target_scripts)?);
+        Ok(Self { rules, characters: Characters::new(), source, target, shared: [Vec::new(), Vec::new()] })
+    }
+
+    pub fn judge<'a>(&mut self, record: Record<'a>) -> Judged<'a> {
         let (reasons, text) = judge_structure(record);
         let Some((source, target)) = text else {
             return Judged { reasons, source: Measures::default(), target: Measures::default(), text };
         };
-        let (source_measures, source_control) = measure(source);
-        let (target_measures, target_control) = measure(target);
+        let rules = self.rules;
+        self.source.measure(source);
+        self.target.measure(target);
         let mut reasons = 0;
-        if !self.keep_control_characters && (source_control || target_control) {
+        if !rules.keep_control_characters && (self.source.classes | self.target.classes) & CONTROL != 0 {
             reasons |= CONTROL_CHARACTERS;
         }
-        if !self.keep_identical && source.trim() == target.trim() {
+        if !rules.keep_identical && source.trim() == target.trim() {
             reasons |= IDENTICAL_SIDES;
         }
-        reasons |= self.judge_measures(&source_measures, &target_measures);
-        Judged { reasons, source: source_measures, target: target_measures, text: Some((source, target)) }
+        for (side, text) in [(&mut self.source, source), (&mut self.target, target)] {
+            if side.markup {
+                side.measures.markup = markup(text, self.characters);
+            }
+        }
+        self.match_numbers(source, target);
+        reasons |= rules.judge_measures(&self.source.measures, &self.target.measures);
+        if reasons & EMPTY == 0 {
+            reasons |= self.compare(source, target);
+        }
+        Judged {
+            reasons,
+            source: self.source.measures,
+            target: self.target.measures,
+            text: Some((source, target)),
+        }
     }
 
+    fn match_numbers(&mut self, source: &str, target: &str) {
+        let [one, other] = &mut self.shared;
+        if (self.source.classes | self.target.classes) & DIGIT == 0 {
+            return;
+        }
+        numbers(source, self.characters, one);
+        numbers(target, self.characters, other);
+        let common = common(one, other);
+        for (side, numbers) in [(&mut self.source, one), (&mut self.target, other)] {
+            side.measures.numbers = numbers.len() as u32;
+            side.measures.unmatched_numbers = (numbers.len() - common) as u32;
+        }
+    }
+
+    /// The reasons that neither the measures nor equality tell.
+    fn compare(&mut self, source: &str, target: &str) -> u32 {
+        let rules = self.rules;
+        let mut reasons = 0;
+        let (one, other) = (&mut self.source, &mut self.target);
+        let most = rules.max_repeated_share;
+        if most < 1.0 && (repeats(one, most) || repeats(other, most)) {
+            reasons |= REPEATED_NGRAMS;
+        }
+        if rules.max_common_word_share < 1.0 && resembles(one, other, rules.max_common_word_share) {
+            reasons |= NEAR_COPY;
+        }
+        if rules.max_url_mismatch < 1.0 {
+            let [one, other] = &mut self.shared;
+            urls(source, one);
+            urls(target, other);
+            let (common, most) = (common(one, other), one.len().max(other.len()));
+            if (most - common) as f64 > rules.max_url_mismatch * most as f64 {
+                reasons |= URL_MISMATCH;
+            }
+        }
+        for (side, text, language) in
+            [(&self.source, source, &rules.source_language), (&self.target, target, &rules.target_language)]
+        {
+            if let Some(language) = language
+                && side.measures.letters >= IDENTIFIED_LETTERS
+                && is_other_language(text, language)
+            {
+                reasons |= WRONG_LANGUAGE;
+            }
+        }
+        let ends = |text| ends_sentence(text, self.characters);
+        if rules.same_terminal_punctuation && ends(source) != ends(target) {
+            reasons |= TERMINAL_PUNCTUATION;
+        }
+        reasons
+    }
+}
+
+impl Rules {
     /// The reasons that follow from the measures alone. Ratios and shares of an empty side are not taken.
     fn judge_measures(&self, source: &Measures, target: &Measures) -> u32 {
         if source.words == 0 || target.words == 0 {
@@ -183,7 +290,17 @@ impl Rules {
                 FEW_WORDS_WITH_LETTERS,
             )
             | any(&|side| share(side.letters, side.visible) < self.min_letter_share, FEW_LETTERS)
-            | any(&|side| side.longest_word > self.max_word_characters, LONG_WORD);
+            | any(&|side| side.longest_word > self.max_word_characters, LONG_WORD)
+            | any(&|side| share(side.markup, side.visible) > self.max_markup_share, MARKUP)
+            | any(
+                &|side| f64::from(side.script_letters) < self.min_script_share * f64::from(side.letters),
+                WRONG_SCRIPT,
+            );
+        let numbers = source.numbers.max(target.numbers);
+        let unmatched = source.unmatched_numbers.max(target.unmatched_numbers);
+        if f64::from(unmatched) > self.max_number_mismatch * f64::from(numbers) {
+            reasons |= NUMBER_MISMATCH;
+        }
         if ratio(source.words, target.words) > self.max_word_ratio {
             reasons |= WORD_RATIO;
         }

@@ -85,6 +85,7 @@ fn rows_that_are_left_out_join_nothing() {
         ["a house by the lake, in the woods", "a house by the lake in the woods", "another text altogether"];
     let find = |left_out: &[u64]| {
         let mut near = NearDuplicates::new(&pair, &std::env::temp_dir(), 1 << 20).unwrap();
+        let normaliser = Normaliser::new(Form::NORMALISED);
         let mut signatures = Signatures::new(&pair, &normaliser);
         for (row, text) in texts.iter().cycle().take(7).enumerate() {
             let mut bands = Vec::new();

@@ -1,6 +1,7 @@
 //! The passes; requests and results are dictionaries of the core's own structures.
 
 use catprune_core::clean::CleanRequest;
+use catprune_core::rules::Rules;
 use catprune_core::select::SelectRequest;
 use catprune_core::stats::StatsRequest;
 use catprune_core::tokenize::{SampleRequest, TokenizeRequest};
@@ -38,6 +39,12 @@ pub fn clean<'py>(
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     run_request::<CleanRequest, _>(request, progress, catprune_core::clean::clean)
+}
+
+/// The rules and their thresholds where none is given.
+#[pyfunction]
+pub fn default_rules(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    pythonize(py, &Rules::default()).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// Writes a seeded sample of the kept pairs as text.

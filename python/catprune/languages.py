@@ -1,0 +1,89 @@
+"""What the rules know of languages: the scripts that they are written in, and which can be identified."""
+
+from __future__ import annotations
+
+#: Languages (ISO 639) by the scripts (ISO 15924) that they are written in.
+_WRITTEN: dict[tuple[str, ...], str] = {
+    ("Latn",): (
+        "af ast br ca ceb co cs cy da de en eo es et eu fi fil fo fr fy ga gd gl gn ha haw hr ht hu id ig ilo is it "
+        "jv kea lb lg ln lt luo lv mg mi ms mt nb nl nn no nso ny om pap pl pt qu rn ro rw sc sk sl sm sn so sq ss st "
+        "su sv sw tl tn to tr ts ve vi war wo xh yo zu"
+    ),
+    ("Cyrl",): "ba be bg ce cv mk os ru tt uk",
+    ("Latn", "Cyrl"): "az bs sh sr tk uz",
+    ("Cyrl", "Arab", "Latn"): "kk ky tg",
+    ("Cyrl", "Mong"): "mn",
+    ("Arab",): "ar arz ckb fa prs ps ug ur",
+    ("Latn", "Arab"): "ku",
+    ("Arab", "Deva"): "ks sd",
+    ("Deva",): "bho hi mai mr ne sa",
+    ("Guru", "Arab"): "pa",
+    ("Beng",): "as bn",
+    ("Beng", "Mtei"): "mni",
+    ("Gujr",): "gu",
+    ("Orya",): "or",
+    ("Taml",): "ta",
+    ("Telu",): "te",
+    ("Knda",): "kn",
+    ("Mlym",): "ml",
+    ("Sinh",): "si",
+    ("Thaa",): "dv",
+    ("Thai",): "th",
+    ("Laoo",): "lo",
+    ("Khmr",): "km",
+    ("Mymr",): "my shn",
+    ("Tibt",): "bo dz",
+    ("Ethi",): "am ti",
+    ("Grek",): "el",
+    ("Hebr",): "he yi",
+    ("Armn",): "hy",
+    ("Geor",): "ka",
+    ("Hang", "Hani"): "ko",
+    ("Hani", "Hira", "Kana"): "ja",
+    ("Hani", "Bopo"): "zh yue wuu lzh",
+}
+_SCRIPTS = {code: scripts for scripts, codes in _WRITTEN.items() for code in codes.split()}
+#: Scripts of language codes that are several to Unicode.
+_SEVERAL = {
+    "Hans": ("Hani", "Bopo"),
+    "Hant": ("Hani", "Bopo"),
+    "Jpan": ("Hani", "Hira", "Kana"),
+    "Kore": ("Hang", "Hani"),
+}
+#: Languages that can be identified, and the codes of ISO 639-3 that the core has for them.
+IDENTIFIED = {
+    "ar": "ara",
+    "de": "deu",
+    "en": "eng",
+    "es": "spa",
+    "fr": "fra",
+    "hi": "hin",
+    "it": "ita",
+    "ja": "jpn",
+    "ko": "kor",
+    "nl": "nld",
+    "pt": "por",
+    "ru": "rus",
+    "sv": "swe",
+    "tr": "tur",
+    "vi": "vie",
+    "zh": "cmn",
+}
+
+
+def scripts_of(language: str | None) -> tuple[str, ...]:
+    """The scripts of a language.
+
+    Args:
+        language: a code like `sw`, `pt-BR` or `sr-Cyrl`; a script that it names is the answer.
+
+    Returns:
+        Codes of ISO 15924; none where the language is not known.
+    """
+    if language is None:
+        return ()
+    base, *rest = language.replace("_", "-").split("-")
+    for part in rest:
+        if len(part) == 4 and part.isalpha():
+            return _SEVERAL.get(part.title(), (part.title(),))
+    return _SCRIPTS.get(base, ())
