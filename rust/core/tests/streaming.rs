@@ -90,12 +90,7 @@ fn corpus(name: &str, lines: usize) -> Corpus {
     let (source, target) = (folder.join("source"), folder.join("target"));
     fs::write(&source, numbered("", lines)).unwrap();
     fs::write(&target, numbered("-", lines)).unwrap();
-    Corpus {
-        inputs: vec![Input::Moses { source, target }],
-        tags: None,
-        max_line_bytes: 100,
-        whole_rows: false,
-    }
+    Corpus { inputs: vec![Input::Moses { source, target }], tags: None, max_line_bytes: 100 }
 }
 
 #[test]
