@@ -523,6 +523,28 @@ def test_tags_and_dropped_pairs_stand_beside_the_text(tmp_path: Path, pair: Any)
         catprune.write(tmp_path / "bare", [tmp_path / "r.tsv"], tags=tmp_path / "r.tags")
 
 
+def test_a_run_and_a_pruning_pass_the_options_on(tmp_path: Path) -> None:
+    lines = [
+        json.dumps({"id": row, "translation": {"en": f"line number {row}", "de": f"Zeile {row}"}}) for row in range(9)
+    ]
+    (tmp_path / "a.txt").write_text("".join(line + "\n" for line in lines))
+    (tmp_path / "tags").write_text("".join(f"tag-{row}\n" for row in range(9)))
+    (tmp_path / "run.toml").write_text(
+        'out = "run"\nreport = ""\n[clean]\ninputs = ["a.txt"]\nformat = "jsonl"\ntags = "tags"\n'
+        'fields = ["translation.en", "translation.de"]\n[[select]]\nname = "some"\nmethod = "random"\nkeep = 4\n'
+        '[write]\nselection = "some"\noutputs = ["p.jsonl"]\ndropped = ["d.jsonl.xz"]\ntags = "p.tags"\n'
+    )
+    catprune.run(tmp_path / "run.toml", quiet=True)
+    kept = (tmp_path / "p.jsonl").read_text().splitlines()
+    dropped = lzma.decompress((tmp_path / "d.jsonl.xz").read_bytes()).decode().splitlines()
+    assert len(kept) == 4 and sorted([*kept, *dropped]) == sorted(lines)
+    assert (tmp_path / "p.tags").read_text().splitlines() == [f"tag-{json.loads(line)['id']}" for line in kept]
+    (tmp_path / "a.txt").rename(tmp_path / "a.jsonl")
+    options: dict[str, Any] = {"fields": FIELDS, "method": "random", "keep": 4, "quiet": True}
+    catprune.prune([tmp_path / "a.jsonl"], [tmp_path / "q.jsonl"], out=tmp_path / "pruned", **options)
+    assert len((tmp_path / "q.jsonl").read_text().splitlines()) == 4
+
+
 def test_outputs_that_cannot_be_meant(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("a b\tc d\n")
     catprune.clean([tmp_path / "a.tsv"], out=tmp_path / "clean")

@@ -121,14 +121,9 @@ pub fn schema(path: &Path) -> Result<SchemaRef> {
 
 /// The library panics on some damaged files.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
-    let damaged = |why: &str| Error::input(format!("{} is damaged ({why}): fetch it again", path.display()));
     match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(Ok(read)) => Ok(read),
-        Ok(Err(error)) => match Error::parquet(path, error) {
-            Error::Input(why) => Err(damaged(&why)),
-            other => Err(other),
-        },
-        Err(_) => Err(damaged("its pages do not fit together")),
+        Ok(read) => read.map_err(|error| Error::parquet(path, error)),
+        Err(_) => Err(Error::input(format!("{} is damaged: fetch it again", path.display()))),
     }
 }
 
