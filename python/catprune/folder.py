@@ -37,6 +37,8 @@ OWN = (
     "epoch-*",
     "step-*",
     "results.json",
+    "rows.npy",
+    "tmp",
     "translations",
     "*.tmp",
 )

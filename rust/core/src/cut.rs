@@ -10,7 +10,11 @@ use crate::radix::{Left, from_order, order};
 pub struct Counts {
     pub scored: u64,
     pub unscored: u64,
+    /// Records that a guard has dropped; they count neither as scored nor as unscored.
+    pub guarded: u64,
     pub kept: u64,
+    /// Of those kept, the ones of trusted inputs and tags: kept without being ranked, with a score or not.
+    pub trusted: u64,
     /// Target tokens of the scored records; None where the source has none.
     pub tokens: Option<u64>,
     pub tokens_kept: Option<u64>,
@@ -25,6 +29,8 @@ impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.scored += other.scored;
         self.unscored += other.unscored;
+        self.guarded += other.guarded;
+        self.trusted += other.trusted;
         self.kept += other.kept;
         self.tokens = self.tokens.zip(other.tokens).map(|(a, b)| a + b);
         self.tokens_kept = self.tokens_kept.zip(other.tokens_kept).map(|(a, b)| a + b);
@@ -90,6 +96,8 @@ fn room(left: &mut Left, tokens: u64) -> bool {
 #[derive(Debug, Default, Clone)]
 pub struct Cut {
     pub edges: [Edge; 2],
+    /// Whether all records are kept, whatever their scores.
+    pub trusted: bool,
     kept: u64,
     tokens_kept: u64,
     lowest: Option<u32>,
@@ -99,8 +107,18 @@ pub struct Cut {
 }
 
 impl Cut {
+    /// Whether a row without a score is kept: if it is trusted.
+    pub fn decide_unscored(&mut self) -> bool {
+        self.kept += u64::from(self.trusted);
+        self.trusted
+    }
+
     /// Whether a row is kept; rows must come in row order.
     pub fn decide(&mut self, key: u32, hash: u64, tokens: u32, score: f32) -> bool {
+        if self.trusted {
+            self.tokens_kept += u64::from(tokens);
+            return self.decide_unscored();
+        }
         let [skipped, before] = self.edges.each_mut().map(|edge| edge.admits(key, hash, tokens));
         let kept = before && !skipped;
         for (edge, (tied, tied_kept)) in self.edges.iter().zip(&mut self.tied) {
@@ -126,6 +144,8 @@ impl Cut {
         Counts {
             scored: stock.scored,
             unscored: stock.unscored,
+            guarded: stock.guarded,
+            trusted: if self.trusted { self.kept } else { 0 },
             kept: self.kept,
             tokens: counted.then_some(stock.tokens),
             tokens_kept: counted.then_some(self.tokens_kept),

@@ -1,8 +1,9 @@
 //! Exact order statistics of streamed keys in bounded memory: searches that descend, digit by digit, through
 //! histograms of the keys. Nothing is sorted and no column is held.
 
+use crate::feed::Feed;
 use crate::methods::row_hash;
-use crate::records::{Batch, Feed};
+use crate::records::Batch;
 use crate::{Result, Watch};
 
 /// Counters that one pass may hold: 16 bytes each, once a thread.
@@ -121,17 +122,31 @@ pub fn descend(
         let level = Level { shift, bits };
         let hashed = if shift < 64 { seed } else { None };
         let (tables, count) = tables(searches, classes, level);
+        // One histogram of keys alone, which is what most selections come to: its prefix is compared and not looked up.
+        let (lone_class, lone) = match tables.iter().position(|prefixes| !prefixes.is_empty()) {
+            Some(class) if count == 1 && shift >= 64 => (class, Some((tables[class][0].0) as u64)),
+            _ => (0, None),
+        };
         let start = || vec![Sums::default(); count << bits];
         let parts = feed.fold(watch, start, |sums, batch| {
             for index in 0..batch.rows.len() {
                 let Some((class, key)) = item(batch, index) else { continue };
+                if let Some(prefix) = lone {
+                    let key = u64::from(key);
+                    if class == lone_class && key >> (shift - 64) >> bits == prefix {
+                        let sum = &mut sums[(key >> (shift - 64)) as usize & ((1 << bits) - 1)];
+                        sum.rows += 1;
+                        sum.tokens += u64::from(batch.token(index));
+                    }
+                    continue;
+                }
                 let hash = hashed.map_or(0, |seed| !row_hash(batch.rows[index], seed));
                 let key = u128::from(key) << 64 | u128::from(hash);
                 let Some(tables) = tables.get(class) else { continue };
                 if let Ok(found) = tables.binary_search_by_key(&level.prefix(key), |&(prefix, _)| prefix) {
                     let sum = &mut sums[tables[found].1 << bits | level.digit(key)];
                     sum.rows += 1;
-                    sum.tokens += u64::from(batch.tokens[index]);
+                    sum.tokens += u64::from(batch.token(index));
                 }
             }
             Ok(())
