@@ -1,9 +1,10 @@
-"""Exact top half of many float32 scores, beside NumPy: `python benches/select_bench.py [--rows N] [--repeat R] [--folder DIR]`.
+"""Exact top half of many float32 scores, beside NumPy: `select_bench.py [--rows N] [--repeat R] [--folder DIR]`.
 
-The two take turns, R times; printed are medians and ratios. `numpy` is a whole script: load, partition, fill the ties from
-the lower rows, write uint32 row numbers. `command` is the whole `catprune select`, `pass` what its Rust pass takes of
-it. Every way's rows are compared with NumPy's. The page cache is warm; catprune syncs what it writes, so NumPy's script is
-also timed with a sync. Private memory of the pass is its peak above that of the process before it.
+The ways take turns, R times; printed are medians and ratios. `numpy` is a whole script: load, partition, fill the ties
+from the lower rows, write uint32 row numbers. `whole` is a Python process that calls `catprune.select`, `pass` what its
+Rust pass takes of it. Every way's rows are compared with NumPy's. The page cache is warm; catprune syncs what it writes,
+so NumPy's script is also timed with a sync. Processor seconds (of all threads) stand beside the others: they tell more
+on a busy machine. Private memory of the pass is its peak above that of the process before it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -56,8 +58,9 @@ def timed(request, progress):
             peak[0] = max(peak[0], private())
     watcher = threading.Thread(target=watch)
     watcher.start()
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     result = inner(request, progress)
+    found["busy"] = time.process_time() - used
     found["pass"] = time.perf_counter() - started
     done.set()
     watcher.join()
@@ -83,13 +86,18 @@ def put_parquet(scores: np.ndarray, folder: Path) -> None:
         _core.write_columns(str(folder / f"part-{first:012}-{end:012}.parquet"), columns, metadata={})
 
 
-def timed(command: list[str], **environment: str) -> tuple[float, str]:
+def timed(command: list[str]) -> tuple[float, float, str]:
+    """Run a command; its seconds, its processor seconds and what it printed."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | environment)
-    return time.perf_counter() - started, done.stdout
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime, done.stdout
 
 
 def main() -> None:
+    """Read the options, and clean up behind the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000_000)
     parser.add_argument("--repeat", type=int, default=5)
@@ -104,6 +112,7 @@ def main() -> None:
 
 
 def compare(folder: Path, options: argparse.Namespace) -> None:
+    """Make the scores, run every way in turn, and print the medians."""
     draw = np.random.default_rng(1)
     scores = draw.standard_normal(options.rows, dtype=np.float32)
     np.save(folder / "scores.npy", scores)
@@ -117,16 +126,21 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         "parquet to selection/": column,
     }
     times: dict[str, list[float]] = {}
+    processor: dict[str, list[float]] = {}
     memory: dict[str, float] = {}
     for _ in range(options.repeat):
         for name, more in (("numpy", []), ("numpy, synced", ["sync"])):
             script = [sys.executable, "-c", NUMPY, array, str(folder / "numpy.npy"), *more]
-            times.setdefault(name, []).append(timed(script)[0])
+            whole, busy, _ = timed(script)
+            times.setdefault(name, []).append(whole)
+            processor.setdefault(name, []).append(busy)
         for name, given in ways.items():
             out = folder / "out"
             given = {**given, "keep": 0.5, "out": str(out), "threads": options.threads}
-            whole, printed = timed([sys.executable, "-c", OURS, json.dumps(given)])
+            whole, busy, printed = timed([sys.executable, "-c", OURS, json.dumps(given)])
             found = json.loads(printed)
+            processor.setdefault(f"{name}, whole", []).append(busy)
+            processor.setdefault(f"{name}, pass", []).append(found["busy"])
             times.setdefault(f"{name}, whole", []).append(whole)
             times.setdefault(f"{name}, pass", []).append(found["pass"])
             memory[name] = max(memory.get(name, 0), found["memory"])
@@ -136,14 +150,13 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
             shutil.rmtree(out)
     print(f"{options.rows:,} rows, {options.threads} threads, median of {options.repeat}")
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}")
-    base = statistics.median(times["numpy"])
+    print(f"{'':30} {'seconds':>9}  {'x numpy':>7}  {'processor':>9}  {'x numpy':>7}")
     for name, seconds in times.items():
-        median = statistics.median(seconds)
-        print(
-            f"{name:30} {median:7.3f} s  {median / base:5.2f} x numpy   ({', '.join(f'{one:.3f}' for one in seconds)})"
-        )
+        wall, busy = statistics.median(seconds), statistics.median(processor[name])
+        ratios = [statistics.median(found[name]) / statistics.median(found["numpy"]) for found in (times, processor)]
+        print(f"{name:30} {wall:9.3f}  {ratios[0]:7.2f}  {busy:9.3f}  {ratios[1]:7.2f}")
     for name, peak in memory.items():
-        print(f"{name:30} {peak:7.1f} MiB private memory of the pass")
+        print(f"{name:30} {peak:9.1f} MiB private memory of the pass")
 
 
 if __name__ == "__main__":

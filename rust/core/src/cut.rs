@@ -137,6 +137,57 @@ impl Cut {
         kept
     }
 
+    /// Decides a batch of one group, where no hash decides: `flip` turns an order into a key.
+    pub fn decide_all(&mut self, scores: &[f32], tokens: &[u32], flip: u32, kept: &mut Vec<bool>) {
+        let (from, until) = (self.edges[0].key(), self.edges[1].key());
+        // Keys in this range are kept, but for those at its ends, which are decided one by one.
+        let first = match self.edges[0] {
+            Edge::At { key, .. } => u64::from(key) + 1,
+            Edge::Everything => u64::MAX,
+            Edge::Nothing | Edge::Search(_) => 0,
+        };
+        let end = match self.edges[1] {
+            Edge::At { key, .. } => u64::from(key),
+            Edge::Everything => u64::MAX,
+            Edge::Nothing | Edge::Search(_) => 0,
+        };
+        let (mut least, mut most, mut count) = (u32::MAX, 0, 0);
+        kept.resize(scores.len(), false);
+        for (index, (&score, kept)) in scores.iter().zip(kept.iter_mut()).enumerate() {
+            let key = order(score) ^ flip;
+            if from == Some(key) || until == Some(key) {
+                let tokens = tokens.get(index).copied().unwrap_or(0);
+                *kept = !score.is_nan() && self.decide(key, 0, tokens, score);
+                continue;
+            }
+            let inside = first <= u64::from(key) && u64::from(key) < end && !score.is_nan();
+            least = least.min(if inside { key } else { u32::MAX });
+            most = most.max(if inside { key } else { 0 });
+            count += u64::from(inside);
+            *kept = inside;
+        }
+        if count > 0 {
+            self.kept += count;
+            for place in [least ^ flip, most ^ flip] {
+                self.lowest = Some(self.lowest.map_or(place, |lowest| lowest.min(place)));
+                self.highest = Some(self.highest.map_or(place, |highest| highest.max(place)));
+            }
+            if !tokens.is_empty() {
+                // Those at the edges have been added one by one.
+                let key = |score: f32| Some(order(score) ^ flip);
+                let inner = kept.iter().zip(scores).zip(tokens);
+                let inner = inner
+                    .filter(|((kept, score), _)| **kept && key(**score) != from && key(**score) != until);
+                self.tokens_kept += inner.map(|(_, &tokens)| u64::from(tokens)).sum::<u64>();
+            }
+        }
+    }
+
+    /// Whether a hash decides at one of the edges.
+    pub fn is_hashed(&self) -> bool {
+        self.edges.iter().any(|edge| matches!(edge, Edge::At { hash: Some(_), .. }))
+    }
+
     /// What came out of a group of this stock; `counted` says whether its tokens were.
     pub fn counts(self, stock: &Stock, counted: bool) -> Counts {
         let decided = self.tied.map(|(tied, kept)| if 0 < kept && kept < tied { tied } else { 0 });

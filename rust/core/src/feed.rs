@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::thread;
 
+use crossbeam_channel::bounded;
+
 use crate::foreign::{Column, Reading};
 use crate::groups::{Groups, Tags};
 use crate::merge::{By, Merged, Moments};
@@ -12,6 +14,9 @@ use crate::ranks::Ranks;
 use crate::records::{Batch, Measure, Records, Source};
 use crate::shards::Shard;
 use crate::{Error, Result, Watch};
+
+/// Batches that a thread may be ahead of the one that takes them.
+const AHEAD: usize = 4;
 
 /// The records of a measure, to be streamed as often as it takes.
 pub struct Feed<'a> {
@@ -70,28 +75,32 @@ impl<'a> Feed<'a> {
         self.records.shards()
     }
 
+    /// All rows are below this.
+    pub fn end(&self) -> u64 {
+        self.records.end()
+    }
+
     /// The column that `progress` is computed in.
     pub fn progress(&self) -> Option<usize> {
         self.measure.computed.iter().position(|column| column.method == Method::Progress)
     }
 
     /// Streams the records through `visit`, each thread over a contiguous part with its own state; returns the states
-    /// in the order of the records.
+    /// in the order of the records. With `rowless`, batches may come without row numbers.
     pub fn fold<A: Send>(
         &self,
+        rowless: bool,
         watch: &Watch,
         start: impl Fn() -> A + Sync,
         visit: impl Fn(&mut A, &Batch) -> Result<()> + Sync,
     ) -> Result<Vec<A>> {
         let work = |span: Range<usize>| {
             let mut state = start();
-            self.stream(span, watch, &mut |batch| visit(&mut state, batch))?;
+            self.stream(span, rowless, watch, &mut |batch| visit(&mut state, batch))?;
             Ok(state)
         };
         let count = self.records.len();
-        // Merged ranks are read in the order in which they were written.
-        let single = matches!(self.merged, Some(Merged::Ranks(_)));
-        let threads = if single { 1 } else { self.measure.threads.clamp(1, count.max(1)) };
+        let threads = self.threads();
         let work = &work;
         thread::scope(|scope| {
             let span = |part: usize| part * count / threads..(part + 1) * count / threads;
@@ -103,16 +112,86 @@ impl<'a> Feed<'a> {
         })
     }
 
-    /// Streams all records through `visit`, in row order.
+    /// Streams all records through `visit`, in row order; other threads read ahead, each every so many parts.
     pub fn all(&self, watch: &Watch, visit: &mut dyn FnMut(&Batch) -> Result<()>) -> Result<()> {
-        self.stream(0..self.records.len(), watch, visit)
+        let count = self.records.len();
+        let threads = self.threads();
+        if threads == 1 {
+            return self.stream(0..count, false, watch, &mut |batch| visit(batch));
+        }
+        thread::scope(|scope| {
+            let mut lanes = Vec::with_capacity(threads);
+            for first in 0..threads {
+                let (send, receive) = bounded::<Option<Batch>>(AHEAD);
+                let (give_back, spare) = bounded::<Batch>(AHEAD + 2);
+                let worker = scope.spawn(move || -> Result<()> {
+                    for part in (first..count).step_by(threads) {
+                        self.stream(part..part + 1, false, watch, &mut |batch| {
+                            // The batch goes out whole; one that came back is filled next.
+                            let columns = batch.columns.len();
+                            let mut next = spare.try_recv().unwrap_or_default();
+                            next.columns.resize_with(columns, Vec::new);
+                            send.send(Some(std::mem::replace(batch, next))).map_err(|_| Error::Interrupted)
+                        })?;
+                        send.send(None).map_err(|_| Error::Interrupted)?;
+                    }
+                    Ok(())
+                });
+                lanes.push((receive, give_back, worker));
+            }
+            let mut outcome = Ok(());
+            'parts: for part in 0..count {
+                let (receive, give_back, _) = &lanes[part % threads];
+                loop {
+                    match receive.recv() {
+                        Ok(Some(batch)) => {
+                            outcome = visit(&batch);
+                            if outcome.is_err() {
+                                break 'parts;
+                            }
+                            let _ = give_back.try_send(batch);
+                        }
+                        Ok(None) => break,
+                        // Its worker has failed, and says why below.
+                        Err(_) => break 'parts,
+                    }
+                }
+            }
+            let workers: Vec<_> = lanes.into_iter().map(|(_, _, worker)| worker).collect();
+            for worker in workers {
+                let ended = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                // A worker that nobody listens to any more is no failure of its own.
+                if outcome.is_ok() && !(matches!(ended, Err(Error::Interrupted)) && !watch.is_stopped()) {
+                    outcome = ended;
+                }
+            }
+            outcome
+        })
+    }
+
+    fn threads(&self) -> usize {
+        // Merged ranks are read in the order in which they were written.
+        let single = matches!(self.merged, Some(Merged::Ranks(_)));
+        if single { 1 } else { self.measure.threads.clamp(1, self.records.len().max(1)) }
+    }
+
+    /// Whether the passes that only count can do without row numbers.
+    fn is_rowless(&self) -> bool {
+        self.groups.is_one() && self.joined.is_empty() && !self.measure.sample
+    }
+
+    /// The number of records, where the source says that all of them are scored and nothing is dropped.
+    pub fn count(&self) -> Option<u64> {
+        let plain = self.is_rowless() && self.measure.guards.is_empty() && self.measure.merge.is_none();
+        self.records.count().filter(|_| plain)
     }
 
     fn stream(
         &self,
         span: Range<usize>,
+        rowless: bool,
         watch: &Watch,
-        visit: &mut dyn FnMut(&Batch) -> Result<()>,
+        visit: &mut dyn FnMut(&mut Batch) -> Result<()>,
     ) -> Result<()> {
         let mut state = State {
             tagger: self.groups.tagger(),
@@ -121,9 +200,9 @@ impl<'a> Feed<'a> {
         };
         let columns = self.measure.columns();
         let mut batch = Batch { columns: vec![Vec::new(); columns], ..Batch::default() };
-        self.records.stream(self.measure, span, &mut batch, &mut |batch| {
+        self.records.stream(self.measure, span, rowless && self.is_rowless(), &mut batch, &mut |batch| {
             watch.check()?;
-            watch.add(0, batch.rows.len() as u64);
+            watch.add(0, batch.columns.first().map_or(0, Vec::len) as u64);
             let own = columns - state.readings.len();
             for (reading, column) in state.readings.iter_mut().zip(&mut batch.columns[own..]) {
                 reading.join(&batch.rows, column)?;
@@ -135,14 +214,18 @@ impl<'a> Feed<'a> {
         })
     }
 
-    /// Makes the scores of a batch, as far as it is known how; until then they only say which records have one.
+    /// Makes the scores of a batch (which may have come without rows), as far as it is known how; until then they only say which records have one.
     fn score(&self, batch: &mut Batch, ordinal: u64) -> Result<()> {
         let Measure { merge, guards, .. } = self.measure;
+        if merge.is_none() && guards.is_empty() && self.progress().is_none() {
+            std::mem::swap(&mut batch.scores, &mut batch.columns[0]);
+            return if self.measure.sample { self.draw(batch) } else { Ok(()) };
+        }
         batch.scores.clear();
         match merge {
             None => batch.scores.extend_from_slice(&batch.columns[0]),
             Some(merge) => {
-                batch.scores.resize(batch.rows.len(), 0.0);
+                batch.scores.resize(batch.columns[0].len(), 0.0);
                 for &(column, _) in &merge.terms {
                     for (score, value) in batch.scores.iter_mut().zip(&batch.columns[column]) {
                         if value.is_nan() {
@@ -154,7 +237,7 @@ impl<'a> Feed<'a> {
         }
         batch.guarded.clear();
         if !guards.is_empty() {
-            for index in 0..batch.rows.len() {
+            for index in 0..batch.scores.len() {
                 let passes = guards.iter().all(|guard| guard.admits(batch.columns[guard.column][index]));
                 let guarded = !passes && !self.groups.is_trusted(batch.group(index));
                 batch.guarded.push(guarded);
@@ -164,7 +247,7 @@ impl<'a> Feed<'a> {
             }
         }
         if let (Some(expectation), Some(column)) = (&self.expectation, self.progress()) {
-            for index in 0..batch.rows.len() {
+            for index in 0..batch.scores.len() {
                 if batch.scores[index].is_nan() {
                     continue;
                 }

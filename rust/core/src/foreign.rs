@@ -74,6 +74,11 @@ impl Column {
         self.pieces.is_empty()
     }
 
+    /// All rows are below this.
+    pub fn end(&self) -> u64 {
+        self.pieces.last().map_or(0, |piece| piece.last + 1)
+    }
+
     /// Fails if there are rows from `end` on.
     pub fn check_end(&self, end: u64) -> Result<()> {
         match self.pieces.last() {
@@ -88,15 +93,7 @@ impl Column {
 
     /// Reads some of the parts, in row order.
     pub fn read(&self, span: Range<usize>) -> Reading<'_> {
-        Reading {
-            name: &self.name,
-            pieces: &self.pieces[span],
-            reader: None,
-            next: 0,
-            rows: Vec::new(),
-            scores: Vec::new(),
-            at: 0,
-        }
+        Reading::of(&self.name, &self.pieces[span])
     }
 }
 
@@ -138,7 +135,7 @@ fn ascend(path: &Path, array: &ArrayRef, next: &mut u64, rows: &mut Vec<u64>) ->
     if array.null_count() > 0 {
         return Err(wrong("null or negative".to_owned(), *next));
     }
-    let mut add = |row: i64| {
+    let add = |row: i64, next: &mut u64, rows: &mut Vec<u64>| {
         if row < *next as i64 {
             let shown = if row < 0 { "null or negative".to_owned() } else { row.to_string() };
             return Err(wrong(shown, *next));
@@ -148,17 +145,35 @@ fn ascend(path: &Path, array: &ArrayRef, next: &mut u64, rows: &mut Vec<u64>) ->
         Ok(())
     };
     match array.data_type() {
-        DataType::Int64 => array.as_primitive::<Int64Type>().values().iter().try_for_each(|&row| add(row)),
-        DataType::Int32 => {
-            array.as_primitive::<Int32Type>().values().iter().try_for_each(|&row| add(i64::from(row)))
+        DataType::Int64 => {
+            let values = array.as_primitive::<Int64Type>().values();
+            // Told without a branch a row; where it is not so, the first row that is wrong is looked for.
+            let ascends = values.windows(2).fold(true, |all, pair| all & (pair[0] < pair[1]));
+            match (values.first(), values.last()) {
+                (Some(&first), Some(&last)) if ascends && first >= *next as i64 => {
+                    rows.extend(values.iter().map(|&row| row as u64));
+                    *next = last as u64 + 1;
+                    Ok(())
+                }
+                _ => values.iter().try_for_each(|&row| add(row, next, rows)),
+            }
         }
-        DataType::UInt32 => {
-            array.as_primitive::<UInt32Type>().values().iter().try_for_each(|&row| add(i64::from(row)))
-        }
+        DataType::Int32 => array
+            .as_primitive::<Int32Type>()
+            .values()
+            .iter()
+            .try_for_each(|&row| add(i64::from(row), next, rows)),
+        DataType::UInt32 => array
+            .as_primitive::<UInt32Type>()
+            .values()
+            .iter()
+            .try_for_each(|&row| add(i64::from(row), next, rows)),
         // Beyond 2^63 it is negative, and refused.
-        DataType::UInt64 => {
-            array.as_primitive::<UInt64Type>().values().iter().try_for_each(|&row| add(row as i64))
-        }
+        DataType::UInt64 => array
+            .as_primitive::<UInt64Type>()
+            .values()
+            .iter()
+            .try_for_each(|&row| add(row as i64, next, rows)),
         _ => Err(wrong_type(path, "row", array, "an integer")),
     }
 }
@@ -166,6 +181,8 @@ fn ascend(path: &Path, array: &ArrayRef, next: &mut u64, rows: &mut Vec<u64>) ->
 /// A place in a column; what was read last is held.
 pub struct Reading<'a> {
     name: &'a str,
+    /// Whether `rows` stays empty: the scores alone are read, about twice as fast.
+    pub rowless: bool,
     pieces: &'a [Piece],
     reader: Option<(ShardReader, &'a Piece)>,
     next: u64,
@@ -175,31 +192,39 @@ pub struct Reading<'a> {
     at: usize,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn of(name: &'a str, pieces: &'a [Piece]) -> Self {
+        let (rows, scores) = (Vec::new(), Vec::new());
+        Self { name, rowless: false, pieces, reader: None, next: 0, rows, scores, at: 0 }
+    }
+
     /// Reads the next records into `rows` and `scores`; false at the end.
     pub fn batch(&mut self) -> Result<bool> {
         loop {
             if let Some((reader, piece)) = &mut self.reader {
                 if let Some(columns) = reader.next().transpose()? {
-                    ascend(&piece.path, &columns[0], &mut self.next, &mut self.rows)?;
-                    if self.next > piece.last + 1 {
-                        return Err(Error::input(format!(
-                            "{}: row {} is beyond what its statistics say: write it again",
-                            piece.path.display(),
-                            self.next - 1
-                        )));
-                    }
                     self.at = 0;
-                    fill(&piece.path, self.name, &columns[1], &self.rows, &mut self.scores)?;
-                    return Ok(true);
+                    if !self.rowless {
+                        ascend(&piece.path, &columns[1], &mut self.next, &mut self.rows)?;
+                        check_statistics(piece, self.next)?;
+                    }
+                    let filled = fill(&columns[0], &mut self.scores);
+                    let nan = filled.ok_or_else(|| {
+                        wrong_type(&piece.path, self.name, &columns[0], "float32, float64 or an integer")
+                    })?;
+                    match nan {
+                        None => return Ok(true),
+                        Some(index) => return Err(is_nan(piece, self.name, self.rows.get(index))),
+                    }
                 }
                 self.reader = None;
             }
             let Some((piece, rest)) = self.pieces.split_first() else { return Ok(false) };
             self.pieces = rest;
             self.next = piece.first;
-            let reader =
-                ShardReader::open_group(&piece.path, &piece.footer, piece.group, &["row", self.name])?;
+            let names = [self.name, "row"];
+            let names = &names[..if self.rowless { 1 } else { 2 }];
+            let reader = ShardReader::open_group(&piece.path, &piece.footer, piece.group, names)?;
             self.reader = Some((reader, piece));
         }
     }
@@ -234,8 +259,39 @@ impl Reading<'_> {
     }
 }
 
-/// Reads numbers as float32; what is beyond its range counts as the largest. A NaN is an error, null is NaN.
-fn fill(path: &Path, name: &str, array: &ArrayRef, rows: &[u64], scores: &mut Vec<f32>) -> Result<()> {
+fn check_statistics(piece: &Piece, next: u64) -> Result<()> {
+    if next <= piece.last + 1 {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "{}: row {} is beyond what its statistics say: write it again",
+        piece.path.display(),
+        next - 1
+    )))
+}
+
+/// A NaN in this row, which has to be looked for where rows are not read.
+fn is_nan(piece: &Piece, name: &str, row: Option<&u64>) -> Error {
+    let Some(row) = row else {
+        let pieces = std::slice::from_ref(piece);
+        let mut reading = Reading::of(name, pieces);
+        return loop {
+            match reading.batch() {
+                Ok(true) => {}
+                Ok(false) => {
+                    break Error::input("what is read has changed while it was read: run the step again");
+                }
+                Err(error) => break error,
+            }
+        };
+    };
+    let path = piece.path.display();
+    Error::input(format!("{path}: {name} of row {row} is NaN: write null where there is no score"))
+}
+
+/// Reads numbers as float32; what is beyond its range counts as the largest, null is NaN. Returns the place of the first
+/// NaN that is none of these; None if the type is not a number.
+fn fill(array: &ArrayRef, scores: &mut Vec<f32>) -> Option<Option<usize>> {
     fn all<T: ArrowPrimitiveType>(array: &ArrayRef, scores: &mut Vec<f32>, to: impl Fn(T::Native) -> f32) {
         let array = array.as_primitive::<T>();
         scores.clear();
@@ -259,15 +315,10 @@ fn fill(path: &Path, name: &str, array: &ArrayRef, rows: &[u64], scores: &mut Ve
         DataType::UInt16 => all::<UInt16Type>(array, scores, f32::from),
         DataType::UInt32 => all::<UInt32Type>(array, scores, |value| value as f32),
         DataType::UInt64 => all::<UInt64Type>(array, scores, |value| value as f32),
-        _ => return Err(wrong_type(path, name, array, "float32, float64 or an integer")),
+        _ => return None,
     }
-    let nan = |index: &usize| scores[*index].is_nan() && array.is_valid(*index);
-    match (0..scores.len()).find(nan) {
-        None => Ok(()),
-        Some(index) => Err(Error::input(format!(
-            "{}: {name} of row {} is NaN: write null where there is no score",
-            path.display(),
-            rows[index]
-        ))),
+    if scores.iter().fold(true, |all, score| all & !score.is_nan()) {
+        return Some(None);
     }
+    Some((0..scores.len()).find(|&index| scores[index].is_nan() && array.is_valid(index)))
 }

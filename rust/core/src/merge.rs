@@ -80,7 +80,7 @@ impl Moments {
     /// Mean and deviation of every term, over the records that have all of them.
     pub fn of(feed: &Feed<'_>, merge: &Merge, watch: &Watch) -> Result<Vec<(f64, f64)>> {
         let start = || merge.terms.iter().map(|_| Self::default()).collect::<Vec<_>>();
-        let parts = feed.fold(watch, start, |moments, batch| {
+        let parts = feed.fold(true, watch, start, |moments, batch| {
             for (moments, &(column, _)) in moments.iter_mut().zip(&merge.terms) {
                 for (&value, score) in batch.columns[column].iter().zip(&batch.scores) {
                     if !score.is_nan() {

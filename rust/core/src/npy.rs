@@ -16,7 +16,7 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 const HEADER: usize = 128;
 /// Values of a part, and of a batch.
 const PART: u64 = 1 << 20;
-const BATCH: u64 = 1 << 16;
+const BATCH: u64 = 1 << 14;
 
 /// A float32 or float64 array of one dimension.
 pub struct Npy {
@@ -73,6 +73,11 @@ impl Npy {
 
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// How many values there are.
+    pub fn count(&self) -> u64 {
+        self.count
     }
 
     pub fn stream(
@@ -147,14 +152,26 @@ impl RowsWriter {
         Ok(Self { path: path.to_owned(), draft, wide, bytes: Vec::new() })
     }
 
-    pub fn add(&mut self, rows: &[u64]) -> Result<()> {
-        self.bytes.clear();
+    /// Adds those of the rows that are kept.
+    pub fn add(&mut self, rows: &[u64], kept: &[bool]) -> Result<()> {
+        // Every row is put down, and overwritten by the next one if it is not kept: that costs no branch.
+        let width = if self.wide { 8 } else { 4 };
+        self.bytes.resize((rows.len() + 1) * width, 0);
+        let mut count = 0;
         if self.wide {
-            self.bytes.extend(rows.iter().flat_map(|row| row.to_le_bytes()));
+            let places = self.bytes.as_chunks_mut::<8>().0;
+            for (&row, &kept) in rows.iter().zip(kept) {
+                places[count] = row.to_le_bytes();
+                count += usize::from(kept);
+            }
         } else {
-            self.bytes.extend(rows.iter().flat_map(|&row| (row as u32).to_le_bytes()));
+            let places = self.bytes.as_chunks_mut::<4>().0;
+            for (&row, &kept) in rows.iter().zip(kept) {
+                places[count] = (row as u32).to_le_bytes();
+                count += usize::from(kept);
+            }
         }
-        self.draft.write_all(&self.bytes).map_err(Error::io(&self.path))
+        self.draft.write_all(&self.bytes[..count * width]).map_err(Error::io(&self.path))
     }
 
     /// Publishes the file; returns its digest.

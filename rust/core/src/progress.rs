@@ -31,7 +31,7 @@ impl Expectation {
             (!batch.scores[index].is_nan())
                 .then(|| (expectation.class(batch.group(index), start), order(last)))
         };
-        descend(feed, &mut searches, None, item, watch)?;
+        descend(feed, &mut searches, None, None, item, watch)?;
         for search in searches {
             expectation.medians[search.class] = from_order(search.key());
         }
@@ -51,7 +51,7 @@ impl Expectation {
     /// Rows in every bin of every group.
     fn count(&self, feed: &Feed<'_>, watch: &Watch) -> Result<Vec<u64>> {
         let start = || vec![0u64; self.medians.len()];
-        let parts = feed.fold(watch, start, |counts, batch| {
+        let parts = feed.fold(true, watch, start, |counts, batch| {
             for (index, &start) in batch.starts.iter().enumerate() {
                 if !batch.scores[index].is_nan() {
                     counts[self.class(batch.group(index), start)] += 1;
@@ -75,7 +75,7 @@ fn bounds(feed: &Feed<'_>, bins: usize, scored: &[u64], watch: &Watch) -> Result
         let start = batch.starts[index];
         (!batch.scores[index].is_nan()).then(|| (batch.group(index), order(start)))
     };
-    descend(feed, &mut searches, None, item, watch)?;
+    descend(feed, &mut searches, None, None, item, watch)?;
     let mut bounds = vec![Vec::new(); scored.len()];
     for search in searches {
         bounds[search.class].push(from_order(search.key()));

@@ -106,10 +106,12 @@ impl Level {
 
 /// Runs all searches to their end, one pass over the records for each digit. `item` gives a record's class and key, or
 /// None for a record that takes no part; `seed` lets the higher hash of (seed, row) decide between equal keys.
+/// `flip` promises that in a batch of one group the key is the order of the score with these bits turned round.
 pub fn descend(
     feed: &Feed<'_>,
     searches: &mut [Search],
     seed: Option<u64>,
+    flip: Option<u32>,
     item: impl Fn(&Batch, usize) -> Option<(usize, u32)> + Sync,
     watch: &Watch,
 ) -> Result<()> {
@@ -123,23 +125,16 @@ pub fn descend(
         let hashed = if shift < 64 { seed } else { None };
         let (tables, count) = tables(searches, classes, level);
         // One histogram of keys alone, which is what most selections come to: its prefix is compared and not looked up.
-        let (lone_class, lone) = match tables.iter().position(|prefixes| !prefixes.is_empty()) {
-            Some(class) if count == 1 && shift >= 64 => (class, Some((tables[class][0].0) as u64)),
-            _ => (0, None),
-        };
+        let lone = tables.iter().flatten().next().filter(|_| count == 1 && shift >= 64);
+        let lone = lone.map(|&(prefix, _)| prefix as u64);
         let start = || vec![Sums::default(); count << bits];
-        let parts = feed.fold(watch, start, |sums, batch| {
-            for index in 0..batch.rows.len() {
+        let parts = feed.fold(hashed.is_none(), watch, start, |sums, batch| {
+            if let (Some(flip), Some(prefix), true) = (flip, lone, batch.groups.is_empty()) {
+                count_plain(sums, batch, flip, prefix, level);
+                return Ok(());
+            }
+            for index in 0..batch.scores.len() {
                 let Some((class, key)) = item(batch, index) else { continue };
-                if let Some(prefix) = lone {
-                    let key = u64::from(key);
-                    if class == lone_class && key >> (shift - 64) >> bits == prefix {
-                        let sum = &mut sums[(key >> (shift - 64)) as usize & ((1 << bits) - 1)];
-                        sum.rows += 1;
-                        sum.tokens += u64::from(batch.token(index));
-                    }
-                    continue;
-                }
                 let hash = hashed.map_or(0, |seed| !row_hash(batch.rows[index], seed));
                 let key = u128::from(key) << 64 | u128::from(hash);
                 let Some(tables) = tables.get(class) else { continue };
@@ -162,6 +157,19 @@ pub fn descend(
         }
     }
     Ok(())
+}
+
+/// Counts the scores of a batch whose keys have this prefix.
+fn count_plain(sums: &mut [Sums], batch: &Batch, flip: u32, prefix: u64, level: Level) {
+    let (shift, mask) = (level.shift - 64, (1 << level.bits) - 1);
+    for (index, &score) in batch.scores.iter().enumerate() {
+        let key = u64::from(order(score) ^ flip);
+        if key >> shift >> level.bits == prefix && !score.is_nan() {
+            let sum = &mut sums[(key >> shift) as usize & mask];
+            sum.rows += 1;
+            sum.tokens += u64::from(batch.token(index));
+        }
+    }
 }
 
 /// Adds up what the threads counted.

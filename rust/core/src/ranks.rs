@@ -204,6 +204,7 @@ impl Spills {
 /// How many scored values have each leading digit.
 fn count(feed: &Feed<'_>, column: usize, watch: &Watch) -> Result<Vec<u64>> {
     let parts = feed.fold(
+        true,
         watch,
         || vec![0u64; 1 << 16],
         |counts, batch| {

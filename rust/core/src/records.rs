@@ -180,11 +180,28 @@ impl Records {
         }
     }
 
-    /// Streams some parts: rows, tokens, and the columns that stand in the source or are computed from it.
+    /// All rows are below this.
+    pub fn end(&self) -> u64 {
+        match self {
+            Self::File(column) => column.end(),
+            Self::Npy(array) => array.count(),
+            Self::Scores(_) | Self::Clean(_) => {
+                self.shards().and_then(<[_]>::last).map_or(0, |shard| shard.end)
+            }
+        }
+    }
+
+    /// How many records there are, none of them without a value, where the source says so.
+    pub fn count(&self) -> Option<u64> {
+        if let Self::Npy(array) = self { Some(array.count()) } else { None }
+    }
+
+    /// Streams some parts: rows (unless `rowless`, which only files heed), tokens, and the columns that stand in the source or are computed from it.
     pub fn stream(
         &self,
         measure: &Measure,
         span: Range<usize>,
+        rowless: bool,
         batch: &mut Batch,
         visit: Visit<'_>,
     ) -> Result<()> {
@@ -201,6 +218,7 @@ impl Records {
             }
             Self::File(column) => {
                 let mut reading = column.read(span);
+                reading.rowless = rowless;
                 while reading.batch()? {
                     std::mem::swap(&mut batch.rows, &mut reading.rows);
                     std::mem::swap(&mut batch.columns[0], &mut reading.scores);

@@ -68,7 +68,7 @@ pub struct Selection {
 pub fn select(request: &SelectRequest, watch: &Watch) -> Result<Selection> {
     check(request)?;
     let mut feed = Feed::new(&request.measure)?;
-    let (stocks, end) = census(&feed, watch)?;
+    let stocks = census(&feed, watch)?;
     let names = feed.groups.names();
     let sorted = in_order(request, &names);
     let left = share_out(request, &stocks, &sorted)?;
@@ -78,7 +78,8 @@ pub fn select(request: &SelectRequest, watch: &Watch) -> Result<Selection> {
     let ranking = Ranking { feed: &feed, direction: request.direction, seed };
     let mut cuts = ranking.cuts(&stocks, &left, watch)?;
     let shards = if request.rows {
-        write_rows(&ranking, &mut cuts, request, end, watch)?;
+        let count = kept_in_all(&stocks, &left, &cuts);
+        write_rows(&ranking, &mut cuts, request, count, watch)?;
         Vec::new()
     } else {
         write_shards(&ranking, &mut cuts, request, watch)?
@@ -135,10 +136,31 @@ fn share_out(request: &SelectRequest, stocks: &[Stock], sorted: &[usize]) -> Res
     Ok(left)
 }
 
-/// Counts the records of every group; also where the rows end.
-fn census(feed: &Feed<'_>, watch: &Watch) -> Result<(Vec<Stock>, u64)> {
-    let start = || (Vec::<Stock>::new(), 0);
-    let parts = feed.fold(watch, start, |(stocks, end), batch| {
+/// How many rows will be kept; None where that is a matter of tokens.
+fn kept_in_all(stocks: &[Stock], left: &[Left], cuts: &[Cut]) -> Option<u64> {
+    let groups = stocks.iter().zip(left).zip(cuts);
+    let kept = groups.map(|((stock, left), cut)| match left {
+        _ if cut.trusted => Some(stock.records()),
+        Left::Rows(rows) => Some(*rows),
+        Left::Tokens(_) => None,
+    });
+    kept.sum()
+}
+
+/// Counts the records of every group.
+fn census(feed: &Feed<'_>, watch: &Watch) -> Result<Vec<Stock>> {
+    if let Some(count) = feed.count() {
+        return Ok(vec![Stock { scored: count, ..Stock::default() }]);
+    }
+    let parts = feed.fold(true, watch, Vec::<Stock>::new, |stocks, batch| {
+        if batch.groups.is_empty() && batch.guarded.is_empty() {
+            stocks.resize(1, Stock::default());
+            let scored = batch.scores.iter().map(|score| u64::from(!score.is_nan())).sum::<u64>();
+            stocks[0].scored += scored;
+            stocks[0].unscored += batch.scores.len() as u64 - scored;
+            stocks[0].tokens += batch.tokens.iter().map(|&tokens| u64::from(tokens)).sum::<u64>();
+            return Ok(());
+        }
         for (index, score) in batch.scores.iter().enumerate() {
             let group = batch.group(index);
             if group >= stocks.len() {
@@ -154,18 +176,15 @@ fn census(feed: &Feed<'_>, watch: &Watch) -> Result<(Vec<Stock>, u64)> {
                 stock.unscored += 1;
             }
         }
-        *end = batch.rows.last().map_or(*end, |&row| row + 1);
         Ok(())
     })?;
     let mut stocks = vec![Stock::default(); feed.groups.names().len()];
-    let mut end = 0;
-    for (part, last) in parts {
-        end = end.max(last);
+    for part in parts {
         for (stock, more) in stocks.iter_mut().zip(&part) {
             stock.add(more);
         }
     }
-    Ok((stocks, end))
+    Ok(stocks)
 }
 
 /// The order of the rows: smaller keys are better, then higher hashes (where ties are decided so), then lower rows.
@@ -176,8 +195,13 @@ struct Ranking<'a> {
 }
 
 impl Ranking<'_> {
+    /// The bits that make a key of the order of a score.
+    fn flip(&self) -> u32 {
+        if self.direction == Direction::Bottom { 0 } else { u32::MAX }
+    }
+
     fn key(&self, score: f32) -> u32 {
-        if self.direction == Direction::Bottom { order(score) } else { !order(score) }
+        order(score) ^ self.flip()
     }
 
     fn hash(&self, row: u64) -> u64 {
@@ -210,7 +234,7 @@ impl Ranking<'_> {
             let score = batch.scores[index];
             (!score.is_nan()).then(|| (batch.group(index), self.key(score)))
         };
-        descend(self.feed, &mut searches, self.seed, item, watch)?;
+        descend(self.feed, &mut searches, self.seed, Some(self.flip()), item, watch)?;
         for edge in cuts.iter_mut().flat_map(|cut| &mut cut.edges) {
             if let Edge::Search(number) = *edge {
                 let search = &searches[number];
@@ -230,6 +254,12 @@ impl Ranking<'_> {
         let mut kept = Vec::new();
         self.feed.all(watch, &mut |batch| {
             kept.clear();
+            if let ([cut], true) = (&mut *cuts, batch.groups.is_empty()) {
+                if !cut.is_hashed() {
+                    cut.decide_all(&batch.scores, &batch.tokens, self.flip(), &mut kept);
+                    return take(batch, &kept);
+                }
+            }
             for (index, &score) in batch.scores.iter().enumerate() {
                 let Some(cut) = cuts.get_mut(batch.group(index)) else {
                     return Err(Error::input(
@@ -259,26 +289,28 @@ fn write_shards(
     writer.finish()
 }
 
-/// The last pass, where only row numbers are wanted; one before it counts them, for the head of the file.
+/// The last pass, where only row numbers are wanted. Their count stands in the head of the file; where it is a matter of
+/// tokens, a pass before it counts.
 fn write_rows(
     ranking: &Ranking<'_>,
     cuts: &mut [Cut],
     request: &SelectRequest,
-    end: u64,
+    count: Option<u64>,
     watch: &Watch,
 ) -> Result<()> {
-    let mut count = 0;
-    ranking.decide(&mut cuts.to_vec(), watch, &mut |_, kept| {
-        count += kept.iter().filter(|&&kept| kept).count() as u64;
-        Ok(())
-    })?;
-    let mut writer = RowsWriter::create(&request.out.join("rows.npy"), count, end)?;
-    let mut rows = Vec::new();
-    ranking.decide(cuts, watch, &mut |batch, kept| {
-        rows.clear();
-        rows.extend(batch.rows.iter().zip(kept).filter(|&(_, &kept)| kept).map(|(&row, _)| row));
-        writer.add(&rows)
-    })?;
+    let count = match count {
+        Some(count) => count,
+        None => {
+            let mut count = 0;
+            ranking.decide(&mut cuts.to_vec(), watch, &mut |_, kept| {
+                count += kept.iter().filter(|&&kept| kept).count() as u64;
+                Ok(())
+            })?;
+            count
+        }
+    };
+    let mut writer = RowsWriter::create(&request.out.join("rows.npy"), count, ranking.feed.end())?;
+    ranking.decide(cuts, watch, &mut |batch, kept| writer.add(&batch.rows, kept))?;
     writer.finish()?;
     Ok(())
 }
