@@ -33,7 +33,7 @@ def put_column(path: Path, rows: list[int], values: list[float | None], name: st
     return path
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rows=st.sets(st.integers(0, 60), min_size=1, max_size=40).map(sorted),
     data=st.data(),
@@ -115,7 +115,7 @@ def corpora(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     corpus=corpora(),
     own=st.lists(
@@ -250,7 +250,7 @@ def test_samples_are_the_highest_draws(tmp_path: Path) -> None:
         select(tmp_path / "n.parquet", keep=1, out=tmp_path / "n", **options)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     values=st.lists(FEW | st.sampled_from([float("inf"), float("-inf")]), min_size=1, max_size=60),
     kind=st.sampled_from(["<f4", "<f8"]),

@@ -131,13 +131,14 @@ def read_ranking(given: Mapping[str, Any], *, column: str | None = None) -> Rank
         raise UsageError(
             f"{asked[0]} = {given[asked[0]]} and {asked[1]} = {given[asked[1]]}: give one of them, it is what ranks"
         )
-    merge_by = None
+    merge_by: str | None = None
+    terms: tuple[tuple[float, str], ...]
     if given["merge"] is not None:
         kind, terms, merge_by = MERGE, parse_merge(given["merge"]), given["merge_by"]
-    elif given["column"] is not None or column is not None:
+    elif column := given["column"] or column:
         if given["method"] is not None:
             raise UsageError(f"method = {given['method']}: the source holds one column, which is what ranks")
-        kind, terms = COLUMN, ((1.0, given["column"] or column),)
+        kind, terms = COLUMN, ((1.0, column),)
     else:
         kind = find_method(given["method"] or USUAL).name
         terms = ((1.0, kind),)

@@ -192,7 +192,7 @@ def _to_request(
     return {**found.request, **groups, **plain, "computed": found.computed, "joined": found.joined}
 
 
-def _nothing_kept(keep: str | float, counts: Mapping[str, Any]) -> str:
+def _nothing_kept(keep: str | float | Sequence[str | float], counts: Mapping[str, Any]) -> str:
     scored, tokens = counts["scored"], counts["tokens"]
     of = f"{scored} scored pairs" if tokens is None else f"{scored} scored pairs with {tokens} target tokens"
     return f"keep = {keep} keeps none of {of}" + (": keep more" if scored else "")

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::quota::Stock;
-use crate::radix::{Left, from_order, order};
+use crate::radix::{FIRST, LAST, Left, from_order, order};
 
 /// What came out, in all or in one group.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -139,53 +139,50 @@ impl Cut {
 
     /// Decides a batch of one group, where no hash decides: `flip` turns an order into a key.
     pub fn decide_all(&mut self, scores: &[f32], tokens: &[u32], flip: u32, kept: &mut Vec<bool>) {
-        let (from, until) = (self.edges[0].key(), self.edges[1].key());
-        // Keys in this range are kept, but for those at its ends, which are decided one by one.
+        // Keys from `first` on and below `end` are kept; those at the edges are decided one by one, and a NaN is outside.
         let first = match self.edges[0] {
-            Edge::At { key, .. } => u64::from(key) + 1,
-            Edge::Everything => u64::MAX,
-            Edge::Nothing | Edge::Search(_) => 0,
+            Edge::At { key, .. } => key + 1,
+            Edge::Everything => u32::MAX,
+            Edge::Nothing | Edge::Search(_) => FIRST,
         };
         let end = match self.edges[1] {
-            Edge::At { key, .. } => u64::from(key),
-            Edge::Everything => u64::MAX,
+            Edge::At { key, .. } => key,
+            Edge::Everything => LAST + 1,
             Edge::Nothing | Edge::Search(_) => 0,
         };
-        let (mut least, mut most, mut count) = (u32::MAX, 0, 0);
+        let [from, until] = self.edges.each_ref().map(|edge| edge.key().unwrap_or(u32::MAX));
+        let (mut least, mut most, mut count, mut tied) = (u32::MAX, 0, 0_u32, false);
         kept.resize(scores.len(), false);
-        for (index, (&score, kept)) in scores.iter().zip(kept.iter_mut()).enumerate() {
+        for (&score, kept) in scores.iter().zip(kept.iter_mut()) {
             let key = order(score) ^ flip;
-            if from == Some(key) || until == Some(key) {
-                let tokens = tokens.get(index).copied().unwrap_or(0);
-                *kept = !score.is_nan() && self.decide(key, 0, tokens, score);
-                continue;
-            }
-            let inside = first <= u64::from(key) && u64::from(key) < end && !score.is_nan();
+            let inside = first <= key && key < end;
             least = least.min(if inside { key } else { u32::MAX });
             most = most.max(if inside { key } else { 0 });
-            count += u64::from(inside);
+            count += u32::from(inside);
+            tied |= key == from || key == until;
             *kept = inside;
         }
         if count > 0 {
-            self.kept += count;
-            for place in [least ^ flip, most ^ flip] {
-                self.lowest = Some(self.lowest.map_or(place, |lowest| lowest.min(place)));
-                self.highest = Some(self.highest.map_or(place, |highest| highest.max(place)));
-            }
-            if !tokens.is_empty() {
-                // Those at the edges have been added one by one.
-                let key = |score: f32| Some(order(score) ^ flip);
-                let inner = kept.iter().zip(scores).zip(tokens);
-                let inner = inner
-                    .filter(|((kept, score), _)| **kept && key(**score) != from && key(**score) != until);
-                self.tokens_kept += inner.map(|(_, &tokens)| u64::from(tokens)).sum::<u64>();
+            let (a, b) = ((least ^ flip).min(most ^ flip), (least ^ flip).max(most ^ flip));
+            self.lowest = Some(self.lowest.map_or(a, |lowest| lowest.min(a)));
+            self.highest = Some(self.highest.map_or(b, |highest| highest.max(b)));
+            self.kept += u64::from(count);
+            let inner = kept.iter().zip(tokens).filter(|&(&kept, _)| kept);
+            self.tokens_kept += inner.map(|(_, &tokens)| u64::from(tokens)).sum::<u64>();
+        }
+        if tied {
+            for (index, &score) in scores.iter().enumerate() {
+                let key = order(score) ^ flip;
+                if (key == from || key == until) && !score.is_nan() {
+                    kept[index] = self.decide(key, 0, tokens.get(index).copied().unwrap_or(0), score);
+                }
             }
         }
     }
 
-    /// Whether a hash decides at one of the edges.
-    pub fn is_hashed(&self) -> bool {
-        self.edges.iter().any(|edge| matches!(edge, Edge::At { hash: Some(_), .. }))
+    /// Whether `decide_all` may decide: no hash does, and rows are ranked.
+    pub fn is_plain(&self) -> bool {
+        !self.trusted && !self.edges.iter().any(|edge| matches!(edge, Edge::At { hash: Some(_), .. }))
     }
 
     /// What came out of a group of this stock; `counted` says whether its tokens were.

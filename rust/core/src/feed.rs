@@ -161,7 +161,8 @@ impl<'a> Feed<'a> {
             for worker in workers {
                 let ended = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 // A worker that nobody listens to any more is no failure of its own.
-                if outcome.is_ok() && !(matches!(ended, Err(Error::Interrupted)) && !watch.is_stopped()) {
+                let unheard = matches!(ended, Err(Error::Interrupted)) && !watch.is_stopped();
+                if outcome.is_ok() && !unheard {
                     outcome = ended;
                 }
             }

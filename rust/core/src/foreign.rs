@@ -148,7 +148,7 @@ fn ascend(path: &Path, array: &ArrayRef, next: &mut u64, rows: &mut Vec<u64>) ->
         DataType::Int64 => {
             let values = array.as_primitive::<Int64Type>().values();
             // Told without a branch a row; where it is not so, the first row that is wrong is looked for.
-            let ascends = values.windows(2).fold(true, |all, pair| all & (pair[0] < pair[1]));
+            let ascends = values.windows(2).filter(|pair| pair[0] >= pair[1]).count() == 0;
             match (values.first(), values.last()) {
                 (Some(&first), Some(&last)) if ascends && first >= *next as i64 => {
                     rows.extend(values.iter().map(|&row| row as u64));
@@ -208,10 +208,7 @@ impl<'a> Reading<'a> {
                         ascend(&piece.path, &columns[1], &mut self.next, &mut self.rows)?;
                         check_statistics(piece, self.next)?;
                     }
-                    let filled = fill(&columns[0], &mut self.scores);
-                    let nan = filled.ok_or_else(|| {
-                        wrong_type(&piece.path, self.name, &columns[0], "float32, float64 or an integer")
-                    })?;
+                    let nan = fill(&piece.path, self.name, &columns[0], &mut self.scores)?;
                     match nan {
                         None => return Ok(true),
                         Some(index) => return Err(is_nan(piece, self.name, self.rows.get(index))),
@@ -290,8 +287,8 @@ fn is_nan(piece: &Piece, name: &str, row: Option<&u64>) -> Error {
 }
 
 /// Reads numbers as float32; what is beyond its range counts as the largest, null is NaN. Returns the place of the first
-/// NaN that is none of these; None if the type is not a number.
-fn fill(array: &ArrayRef, scores: &mut Vec<f32>) -> Option<Option<usize>> {
+/// NaN that is none of these.
+fn fill(path: &Path, name: &str, array: &ArrayRef, scores: &mut Vec<f32>) -> Result<Option<usize>> {
     fn all<T: ArrowPrimitiveType>(array: &ArrayRef, scores: &mut Vec<f32>, to: impl Fn(T::Native) -> f32) {
         let array = array.as_primitive::<T>();
         scores.clear();
@@ -315,10 +312,11 @@ fn fill(array: &ArrayRef, scores: &mut Vec<f32>) -> Option<Option<usize>> {
         DataType::UInt16 => all::<UInt16Type>(array, scores, f32::from),
         DataType::UInt32 => all::<UInt32Type>(array, scores, |value| value as f32),
         DataType::UInt64 => all::<UInt64Type>(array, scores, |value| value as f32),
-        _ => return None,
+        _ => return Err(wrong_type(path, name, array, "float32, float64 or an integer")),
     }
-    if scores.iter().fold(true, |all, score| all & !score.is_nan()) {
-        return Some(None);
+    // Told without a branch a value.
+    if scores.iter().filter(|score| score.is_nan()).count() == 0 {
+        return Ok(None);
     }
-    Some((0..scores.len()).find(|&index| scores[index].is_nan() && array.is_valid(index)))
+    Ok((0..scores.len()).find(|&index| scores[index].is_nan() && array.is_valid(index)))
 }

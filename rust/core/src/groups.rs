@@ -127,14 +127,15 @@ impl<'a> Groups<'a> {
         match self.measure.within {
             None => names.push(String::new()),
             Some(Within::Input) => {
-                names.extend((0..self.measure.inputs.len()).map(|number| number.to_string()))
+                names.extend((0..self.measure.inputs.len()).map(|number| number.to_string()));
             }
             Some(Within::Length) => names.extend((0..BUCKETS).map(bucket_name)),
             Some(Within::Tag) => {
                 let tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut named: Vec<_> = tags.iter().map(|(name, &number)| (number, name.clone())).collect();
-                named.sort_unstable();
-                names.extend(named.into_iter().map(|(_, name)| name));
+                let mut numbered: Vec<_> =
+                    tags.iter().map(|(name, &number)| (number, name.clone())).collect();
+                numbered.sort_unstable();
+                names.extend(numbered.into_iter().map(|(_, name)| name));
             }
         }
         names

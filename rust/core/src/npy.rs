@@ -1,4 +1,4 @@
-//! NumPy's .npy files: one-dimensional float arrays that are read in pieces, and the row numbers that are kept.
+//! `NumPy`'s .npy files: one-dimensional float arrays that are read in pieces, and the row numbers that are kept.
 
 use std::fs::File;
 use std::io::Write;
@@ -116,13 +116,16 @@ impl Npy {
     }
 }
 
-/// The place of the first NaN; told by a sum without a branch a value, which is NaN if one of them is.
+/// The place of the first NaN; that there is none is told without a branch a value.
 fn nan(values: &[f32]) -> Option<usize> {
-    let any = values.iter().fold(false, |any, value| any | value.is_nan());
-    if any { values.iter().position(|value| value.is_nan()) } else { None }
+    if values.iter().filter(|value| value.is_nan()).count() > 0 {
+        values.iter().position(|value| value.is_nan())
+    } else {
+        None
+    }
 }
 
-/// The value of a key in a header, which is a Python dictionary as NumPy writes it.
+/// The value of a key in a header, which is a Python dictionary as `NumPy` writes it.
 fn field<'a>(header: &'a str, key: &str) -> Option<&'a str> {
     let rest = header.split_once(&format!("'{key}':"))?.1.trim_start();
     let end = if rest.starts_with('(') { rest.find(')')? + 1 } else { rest.find([',', '}'])? };

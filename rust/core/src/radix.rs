@@ -12,8 +12,12 @@ const COUNTERS: usize = 1 << 22;
 /// Maps floats to integers of the same order; -0.0 and 0.0 share one. NaN has no place in it.
 pub fn order(value: f32) -> u32 {
     let bits = (value + 0.0).to_bits();
-    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+    bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31)
 }
+
+/// The places of the lowest and the highest finite float; turned round they are each other's.
+pub const FIRST: u32 = 0x0080_0000;
+pub const LAST: u32 = 0xff7f_ffff;
 
 /// The float with this place in the order.
 pub fn from_order(key: u32) -> f32 {
@@ -159,9 +163,25 @@ pub fn descend(
     Ok(())
 }
 
-/// Counts the scores of a batch whose keys have this prefix.
+/// Counts the scores of a batch whose keys have this prefix; without a branch a score where all of them do.
 fn count_plain(sums: &mut [Sums], batch: &Batch, flip: u32, prefix: u64, level: Level) {
-    let (shift, mask) = (level.shift - 64, (1 << level.bits) - 1);
+    let shift = level.shift - 64;
+    if level.bits == 16 && shift == 16 {
+        let Some(sums) = sums.first_chunk_mut::<{ 1 << 16 }>() else { return };
+        if batch.tokens.is_empty() {
+            batch.scores.iter().for_each(|&score| sums[((order(score) ^ flip) >> 16) as usize].rows += 1);
+        }
+        for (&score, &tokens) in batch.scores.iter().zip(&batch.tokens) {
+            let sum = &mut sums[((order(score) ^ flip) >> 16) as usize];
+            sum.rows += 1;
+            sum.tokens += u64::from(tokens);
+        }
+        // Digits that only a NaN has: its score is none.
+        sums[..(FIRST >> 16) as usize].fill(Sums::default());
+        sums[(LAST >> 16) as usize + 1..].fill(Sums::default());
+        return;
+    }
+    let mask = (1 << level.bits) - 1;
     for (index, &score) in batch.scores.iter().enumerate() {
         let key = u64::from(order(score) ^ flip);
         if key >> shift >> level.bits == prefix && !score.is_nan() {
@@ -222,6 +242,8 @@ mod tests {
             assert_eq!(from_order(order(value)).to_bits(), value.to_bits());
         }
         assert_eq!(order(-0.0), order(0.0));
+        assert_eq!([order(f32::MIN), order(f32::MAX), !order(f32::MIN)], [FIRST, LAST, LAST]);
+        assert!(order(f32::NAN) > LAST && order(-f32::NAN) < FIRST);
     }
 
     #[test]

@@ -254,11 +254,11 @@ impl Ranking<'_> {
         let mut kept = Vec::new();
         self.feed.all(watch, &mut |batch| {
             kept.clear();
-            if let ([cut], true) = (&mut *cuts, batch.groups.is_empty()) {
-                if !cut.is_hashed() {
-                    cut.decide_all(&batch.scores, &batch.tokens, self.flip(), &mut kept);
-                    return take(batch, &kept);
-                }
+            if let ([cut], true) = (&mut *cuts, batch.groups.is_empty())
+                && cut.is_plain()
+            {
+                cut.decide_all(&batch.scores, &batch.tokens, self.flip(), &mut kept);
+                return take(batch, &kept);
             }
             for (index, &score) in batch.scores.iter().enumerate() {
                 let Some(cut) = cuts.get_mut(batch.group(index)) else {
@@ -298,18 +298,14 @@ fn write_rows(
     count: Option<u64>,
     watch: &Watch,
 ) -> Result<()> {
-    let count = match count {
-        Some(count) => count,
-        None => {
-            let mut count = 0;
-            ranking.decide(&mut cuts.to_vec(), watch, &mut |_, kept| {
-                count += kept.iter().filter(|&&kept| kept).count() as u64;
-                Ok(())
-            })?;
-            count
-        }
-    };
-    let mut writer = RowsWriter::create(&request.out.join("rows.npy"), count, ranking.feed.end())?;
+    let mut rows = count.unwrap_or(0);
+    if count.is_none() {
+        ranking.decide(&mut cuts.to_vec(), watch, &mut |_, kept| {
+            rows += kept.iter().filter(|&&kept| kept).count() as u64;
+            Ok(())
+        })?;
+    }
+    let mut writer = RowsWriter::create(&request.out.join("rows.npy"), rows, ranking.feed.end())?;
     ranking.decide(cuts, watch, &mut |batch, kept| writer.add(&batch.rows, kept))?;
     writer.finish()?;
     Ok(())
