@@ -2,8 +2,8 @@
 
 The ways take turns, R times; printed are medians and ratios. `numpy` is a whole script: load, partition, fill the ties
 from the lower rows, write uint32 row numbers. `whole` is a Python process that calls `catprune.select`, `pass` what its
-Rust pass takes of it. Every way's rows are compared with NumPy's. The page cache is warm; catprune syncs what it writes,
-so NumPy's script is also timed with a sync. Processor seconds (of all threads) stand beside the others: they tell more
+Rust pass takes of it. Every way's rows are compared with NumPy's. The page cache is warm; catprune syncs what it
+writes, so NumPy's script is also timed with a sync. Processor seconds (of all threads) stand beside the others: they tell more
 on a busy machine. Private memory of the pass is its peak above that of the process before it.
 """
 
