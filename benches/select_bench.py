@@ -3,8 +3,8 @@
 The ways take turns, R times; printed are medians and ratios. `numpy` is a whole script: load, partition, fill the ties
 from the lower rows, write uint32 row numbers. `whole` is a Python process that calls `catprune.select`, `pass` what its
 Rust pass takes of it. Every way's rows are compared with NumPy's. The page cache is warm; catprune syncs what it
-writes, so NumPy's script is also timed with a sync. Processor seconds (of all threads) stand beside the others: they tell more
-on a busy machine. Private memory of the pass is its peak above that of the process before it.
+writes, so NumPy's script is also timed with a sync. Processor seconds (of all threads) stand beside the others: they
+tell more on a busy machine. Private memory of the pass is its peak above that of the process before it.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--rows-only", action="store_true", help="leave out what writes selection/")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     try:
@@ -125,6 +126,8 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         "npy to selection/": {"source": array},
         "parquet to selection/": column,
     }
+    if options.rows_only:
+        ways = {name: given for name, given in ways.items() if given.get("rows")}
     times: dict[str, list[float]] = {}
     processor: dict[str, list[float]] = {}
     memory: dict[str, float] = {}
