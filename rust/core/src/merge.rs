@@ -185,7 +185,9 @@ mod tests {
     fn a_small_spread_on_a_large_mean_keeps_its_digits() {
         let mut moments = Moments::default();
         for _ in 0..1000 {
-            [16_777_214.0, 16_777_215.0, 16_777_216.0].into_iter().for_each(|value| moments.add(value));
+            for value in [16_777_214.0, 16_777_215.0, 16_777_216.0] {
+                moments.add(value);
+            }
         }
         let (mean, deviation) = moments.standard();
         assert!((mean - 16_777_215.0).abs() < 1e-9);
@@ -195,7 +197,9 @@ mod tests {
     #[test]
     fn extremes_stay_finite() {
         let mut moments = Moments::default();
-        [f32::MAX, f32::MIN, f32::from_bits(1), 0.0].into_iter().for_each(|value| moments.add(value));
+        for value in [f32::MAX, f32::MIN, f32::from_bits(1), 0.0] {
+            moments.add(value);
+        }
         let (mean, deviation) = moments.standard();
         assert!(mean.abs() < 1e-30 && deviation.is_finite());
     }
