@@ -82,3 +82,43 @@ def kept_rows(
             chosen = ranked[: int(fits.sum())]
         kept |= {rows[i] for i in chosen}
     return kept
+
+
+def merged(
+    columns: list[list[float | None]], weights: list[float], by: str, passed: list[bool] | None = None
+) -> list[float | None]:
+    """Weighted means of ranks as fractions, or of standard scores, over the records that have all columns; float32."""
+    count = len(columns[0])
+    whole = [
+        i for i in range(count) if all(column[i] is not None for column in columns) and (passed or [True] * count)[i]
+    ]
+    sums = dict.fromkeys(whole, 0.0)
+    for column, weight in zip(columns, weights, strict=True):
+        values = [column[i] for i in whole]
+        if by == "z":
+            exact = [Fraction(value) for value in values]
+            mean = sum(exact, Fraction()) / max(len(exact), 1)
+            variance = sum(((value - mean) ** 2 for value in exact), Fraction()) / max(len(exact), 1)
+            deviation = np.sqrt(float(variance))
+            part = [(value - float(mean)) / deviation if deviation else 0.0 for value in values]
+        else:
+            lower = [sum(other < value for other in values) for value in values]
+            equal = [sum(other == value for other in values) for value in values]
+            part = [(2 * b + c) / (2 * len(whole)) for b, c in zip(lower, equal, strict=True)]
+        for i, value in zip(whole, part, strict=True):
+            sums[i] += weight * value
+    total = sum(abs(weight) for weight in weights)
+    return [float(np.float32(sums[i] / total)) if i in sums else None for i in range(count)]
+
+
+def bucket(length: int) -> int:
+    """⌊2·log₂ n⌋, and -1 of nothing."""
+    return (length * length).bit_length() - 1
+
+
+def draw(weight: float, row: int, seed: int) -> float:
+    """log(weight) + Gumbel noise."""
+    if not weight:
+        return float(np.finfo(np.float32).min)
+    uniform = ((row_hash(row, seed) >> 11) + 0.5) / 2**53
+    return float(np.float32(np.log(weight) - np.log(-np.log(uniform))))

@@ -377,7 +377,7 @@ def clean(
             "near_duplicates": compared,
             "exclude": tests,
             "out": str(into),
-            "tmp": str(Path(tmp_dir or into).absolute() / "tmp" / f"clean-{plan}"),
+            "tmp": str(Path(tmp_dir).absolute() / f"catprune-clean-{plan[:16]}" if tmp_dir else into / "tmp"),
             "plan": plan,
             "threads": threads or os.cpu_count() or 1,
             "memory": memory or default_memory(),

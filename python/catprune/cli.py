@@ -417,19 +417,40 @@ def score(
 @app.command()
 @_guarded
 def select(
-    source: Annotated[Path, typer.Argument(help="A scores folder, a clean folder, or a .parquet file.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Folders of scores, a clean folder, Parquet files or folders of them, or a .npy array.",
+        ),
+    ],
     out: Out,
-    method: Annotated[str, typer.Option(help="See `catprune methods`.")] = "cat-diff",
-    keep: Annotated[str, typer.Option(help="50% or 0.5 of the pairs, a number of pairs, or 50%tokens.")] = "50%",
+    method: Annotated[
+        str | None, typer.Option(help="See `catprune methods`.  [cat-diff, where nothing else ranks]")
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="50% or 0.5 of the pairs, a number of pairs, or 50%tokens; and tag=NAME:80%.  [50%]"),
+    ] = None,
     on: Annotated[str, typer.Option(help="ppl or nll.")] = "ppl",
     direction: Annotated[str, typer.Option(help="top, middle or bottom.")] = "top",
     sign: Annotated[str, typer.Option(help="signed or abs, for cat-diff.")] = "signed",
-    within: Annotated[str | None, typer.Option(help="input or tag: each gives its own share.")] = None,
+    within: Annotated[str | None, typer.Option(help="input, tag or length: each gives its own share.")] = None,
     ties: Annotated[str | None, typer.Option(help="row or random.")] = None,
     bins: Annotated[int, typer.Option(help="Quantile bins, for progress.")] = 50,
     checkpoint: Annotated[list[str] | None, typer.Option(help="Use only these scores; repeat it.")] = None,
-    column: Annotated[str | None, typer.Option(help="The score column of a .parquet file.")] = None,
-    clean: Annotated[Path | None, typer.Option(help="The clean folder of a .parquet file's rows.")] = None,
+    column: Annotated[str | None, typer.Option(help="The score column of Parquet files.")] = None,
+    merge: Annotated[str | None, typer.Option(help="Several columns as one: '0.7*cat-var + 0.3*labse'.")] = None,
+    merge_by: Annotated[str, typer.Option(help="rank or z (standard scores).")] = "rank",
+    where: Annotated[list[str] | None, typer.Option(help="Rank only pairs with COLUMN>VALUE; repeat it.")] = None,
+    always_keep: Annotated[
+        list[str] | None, typer.Option(help="input=NAME or tag=VALUE is kept whole, on top of --keep; repeat it.")
+    ] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Draw at random, with scores as weights.")] = False,
+    join: Annotated[list[Path] | None, typer.Option(help="Parquet files with row and more columns; repeat it.")] = None,
+    clean: Annotated[Path | None, typer.Option(help="The clean folder of the rows of Parquet files.")] = None,
+    rows: Annotated[bool, typer.Option("--rows", help="Write only rows.npy, the numbers of the kept rows.")] = False,
+    tmp_dir: Annotated[Path | None, typer.Option(help="For temporary files; the output folder by default.")] = None,
     seed: Seed = 1,
     threads: Threads = None,
     force: Force = False,
@@ -441,10 +462,10 @@ def select(
     from catprune.select import summary
 
     done = step(
-        source,
+        sources,
         out=out,
         method=method,
-        keep=keep,
+        keep=keep or "50%",
         on=on,
         direction=direction,
         sign=sign,
@@ -453,7 +474,15 @@ def select(
         bins=bins,
         checkpoints=checkpoint,
         column=column,
+        merge=merge,
+        merge_by=merge_by,
+        where=where,
+        always_keep=always_keep,
+        sample=sample,
+        join=join or (),
         clean=clean,
+        rows=rows,
+        tmp_dir=tmp_dir,
         seed=seed,
         threads=threads,
         force=force,

@@ -23,11 +23,10 @@ from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import NAME, TRAINING, check_evaluation
 from catprune.inputs import FORMATS, check_fields, parse_inputs
-from catprune.keep import is_token_budget, parse_keep
-from catprune.methods import find_method
 from catprune.near_duplicates import choose_near
+from catprune.ranking import check_options
 from catprune.recipe import check_numbers, find_size, plan_marks
-from catprune.select import DEFAULTS, check_options
+from catprune.select import DEFAULTS
 from catprune.tokenize import check_tokenizing
 from catprune.write import describe_output, output_paths
 
@@ -117,7 +116,7 @@ class SelectSection(_Section):
 
     name: Name
     method: str | None = None
-    keep: StrictStr | StrictInt | StrictFloat | None = None
+    keep: StrictStr | StrictInt | StrictFloat | list[StrictStr | StrictInt | StrictFloat] | None = None
     tokens_of: str | None = None
     on: str | None = None
     direction: str | None = None
@@ -127,6 +126,12 @@ class SelectSection(_Section):
     bins: int | None = None
     checkpoints: list[str] | None = None
     seed: int | None = None
+    merge: str | None = None
+    merge_by: str | None = None
+    where: str | list[str] | None = None
+    always_keep: str | list[str] | None = None
+    sample: bool | None = None
+    join: list[str] | None = None
 
 
 class WriteSection(_Section):
@@ -239,19 +244,20 @@ class RunFile(_Section):
 
     def _check_selection(self, section: SelectSection, checkpoints: list[str]) -> None:
         options = DEFAULTS | section.given("name", "tokens_of")
-        method, share = find_method(options["method"]), parse_keep(options["keep"])
-        check_options(method, share, options)
+        ranking, _ = check_options(options)
         named = checkpoints if section.checkpoints is None else section.checkpoints
         if unknown := [name for name in named if name not in checkpoints or named.count(name) > 1]:
             raise ValueError(f"{section.name}: checkpoint {unknown[0]} is not one of {', '.join(checkpoints)}, once")
-        if len(named) < method.needs:
-            raise ValueError(
-                f"{section.name}: {method.name} needs {method.needs} checkpoints, there will be {len(named)}"
-            )
-        if self.train is None and (section.tokens_of or is_token_budget(share)):
+        for method in ranking.methods:
+            if len(named) < method.needs:
+                raise ValueError(
+                    f"{section.name}: {method.name} needs {method.needs} checkpoints, there will be {len(named)}"
+                )
+        if self.train is None and (section.tokens_of or ranking.counts_tokens):
             raise ValueError(f"{section.name}: a token budget needs the scores of [train]")
-        if section.within == "tag" and self.clean.tags is None:
-            raise ValueError(f"{section.name}: within = tag needs the tags of [clean]")
+        if self.clean.tags is None and (section.within == "tag" or any(own.of == "tag" for own in ranking.own)):
+            asked = "within = tag" if section.within == "tag" else ranking.own[0].label
+            raise ValueError(f"{section.name}: {asked} needs the tags of [clean]")
 
     def _check_evaluation(self, section: EvaluateSection, selections: list[str]) -> None:
         for name in [*(section.subsets or []), *(section.against or [])]:
@@ -319,6 +325,13 @@ def _resolve(values: dict[str, Any], base: Path) -> dict[str, Any]:
                 if value is not None:
                     joined[key] = [join(one) for one in value] if isinstance(value, list) else join(value)  # pyright: ignore[reportUnknownVariableType]
             resolved[section] = joined
+    if isinstance(given := values.get("select"), list):
+        resolved["select"] = [
+            {**one, "join": [join(path) for path in one["join"]]}  # pyright: ignore
+            if isinstance(one, dict) and isinstance(one.get("join"), list)  # pyright: ignore
+            else one
+            for one in given  # pyright: ignore
+        ]
     for section, key, names in (("clean", "input_rules", ["input"]), ("evaluate", "tests", ["source", "target"])):
         given: Any = resolved.get(section)
         if isinstance(given, dict) and isinstance(tables := given.get(key), list):

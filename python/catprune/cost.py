@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file
 from catprune.folder import read_manifest
-from catprune.methods import COLUMN, find_method
+from catprune.methods import COLUMN, MERGE, find_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ def _score_folders(selection: Path | None) -> Iterator[Path]:
         return
     manifest = read_manifest(selection, step="select")
     method = manifest["options"]["method"]
-    if method == COLUMN or find_method(method).needs:
+    if method in (COLUMN, MERGE) or find_method(method).needs:
         for entry in manifest["reads"].get("scores", ()):
             yield selection / entry["path"]
 

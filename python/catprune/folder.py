@@ -41,6 +41,8 @@ OWN = (
     "epoch-*",
     "step-*",
     "results.json",
+    "rows.npy",
+    "tmp",
     "translations",
     "*.tmp",
 )

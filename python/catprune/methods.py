@@ -33,6 +33,8 @@ class Method:
 _ON = ("on", "ppl")
 #: Stands in the place of a method where the score was made elsewhere.
 COLUMN = "column"
+#: Stands in the place of a method where several columns are ranked as one.
+MERGE = "merge"
 
 METHODS: tuple[Method, ...] = (
     Method(

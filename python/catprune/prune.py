@@ -15,10 +15,9 @@ from catprune.doctor import EXTRAS
 from catprune.errors import CatpruneError
 from catprune.folder import lock_folder, read_manifest, write_whole
 from catprune.inputs import input_paths, parse_inputs
-from catprune.keep import is_token_budget, parse_keep
-from catprune.methods import find_method
+from catprune.ranking import check_options
 from catprune.run import Ran, run
-from catprune.select import DEFAULTS, check_options
+from catprune.select import DEFAULTS
 from catprune.write import describe_output, refuse_outputs
 
 if TYPE_CHECKING:
@@ -77,9 +76,9 @@ def prune(
     parsed = parse_inputs(inputs, columns=columns, fields=fields, languages=(source_lang, target_lang))
     for path in [path for one in parsed for path in input_paths(one)]:
         Path(path).stat()
-    share, chosen = parse_keep(keep), find_method(method)
-    check_options(chosen, share, {**DEFAULTS, "on": on, "seed": seed})
-    needs_model = bool(chosen.needs) or is_token_budget(share)
+    ranking, _ = check_options({**DEFAULTS, "method": method, "keep": keep, "on": on, "seed": seed})
+    share = ranking.share
+    needs_model = any(chosen.needs for chosen in ranking.methods) or ranking.counts_tokens
     if needs_model:
         require_torch()
     paths = [Path(path) for path in outputs]

@@ -14,7 +14,7 @@ from catprune.errors import CatpruneError, UsageError, require
 from catprune.exclude import parse_test_sets, test_set_paths
 from catprune.folder import lock_folder, read_json, read_manifest
 from catprune.inputs import input_paths, parse_inputs
-from catprune.keep import parse_keep
+from catprune.keep import parse_keeps
 from catprune.write import output_paths, record_of, refuse_outputs
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class _Running:
         section = self.settings.clean
         done = clean(section.inputs, out=self.clean, **self.cleaning, **section.given("inputs"), **self.options)
         for selection in self.settings.select:
-            wanted = 0 if selection.keep is None else parse_keep(selection.keep).get("rows", 0)
+            wanted = 0 if selection.keep is None else parse_keeps(selection.keep)[0].get("rows", 0)
             if wanted > done.kept:
                 raise CatpruneError(f"{selection.name}: cannot keep {wanted} pairs, cleaning kept {done.kept}")
         return summary(done, examples=1)

@@ -327,12 +327,14 @@ def _examples(
         for heading, some in survey.examples[name].items():
             columns = zip(some.rows.tolist(), some.score.tolist(), strict=True)
             pairs = [_example(row, score, texts) for row, score in columns]
-            several = options.get("direction") == "middle" or options.get("within")  # cuts, so none is the cut
+            several = (
+                options.get("direction") == "middle" or options.get("within") or part.manifest["groups"]
+            )  # cuts, so none is the cut
             edge = heading.startswith("just") and several
             by_chance = options.get("method") == "random" and "random" not in heading
             if pairs and not edge and not by_chance:
                 tables.append({"heading": heading, "pairs": pairs})
-        told = ", ".join(f"{key} {options[key]}" for key in ("method", "on", "within") if options.get(key))
+        told = ", ".join(f"{key} {options[key]}" for key in ("method", "merge", "on", "within") if options.get(key))
         told += f", {options['direction']}"
         shown.append({"name": name, "options": told, "tables": tables, "first": not shown})
     return shown

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import StepFolder, finish_once, read_json, verify_shards
-from catprune.keep import is_token_budget, parse_keep, share_text
-from catprune.methods import COLUMN, Method, find_method
+from catprune.keep import share_text
 from catprune.progress import Progress
-from catprune.sources import Source, describe_groups, open_source
+from catprune.ranking import Ranking, check_options
+from catprune.sources import Source, describe_groups, open_source, sole_column
 from catprune.streams import takes_streams
 
 if TYPE_CHECKING:
@@ -27,10 +27,12 @@ class Selected:
 
     Attributes:
         folder: the selection.
-        method: the method, or `methods.COLUMN` for a score made elsewhere.
+        method: the method, `methods.COLUMN` for a score made elsewhere, or `methods.MERGE` for several columns.
         scored: records with a score.
         unscored: records without one (pairs too long to be scored); they are never kept.
-        kept: records kept.
+        guarded: records that a guard dropped before the ranking; they count neither as scored nor as unscored.
+        kept: records kept, `trusted` included.
+        trusted: records kept without being ranked, because their input or tag is kept always.
         tokens: target tokens of the scored records; None where the source does not count them.
         tokens_kept: target tokens of what is kept, likewise.
         decided_by_ties: records that have the score at the cut, where only a part of them could be kept.
@@ -45,7 +47,9 @@ class Selected:
     method: str
     scored: int
     unscored: int
+    guarded: int
     kept: int
+    trusted: int
     tokens: int | None
     tokens_kept: int | None
     decided_by_ties: int
@@ -56,11 +60,11 @@ class Selected:
 
 @takes_streams
 def select(
-    source: str | Path,
+    source: str | Path | Sequence[str | Path],
     *,
     out: str | Path,
-    method: str = "cat-diff",
-    keep: str | float = "50%",
+    method: str | None = None,
+    keep: str | float | Sequence[str | float] = "50%",
     on: str = "ppl",
     direction: str = "top",
     sign: str = "signed",
@@ -70,36 +74,64 @@ def select(
     checkpoints: Sequence[str] | None = None,
     seed: int = 1,
     column: str | None = None,
+    merge: str | None = None,
+    merge_by: str = "rank",
+    where: str | Sequence[str] | None = None,
+    always_keep: str | Sequence[str] | None = None,
+    sample: bool = False,
+    join: Sequence[str | Path] = (),
     clean: str | Path | None = None,
+    rows: bool = False,
+    tmp_dir: str | Path | None = None,
     threads: int | None = None,
     force: bool = False,
     quiet: bool = False,
 ) -> Selected:
-    """Select the best-ranked pairs; memory does not grow with the corpus, and nothing is sorted.
+    """Select the best-ranked pairs; memory does not grow with the corpus, and no column is sorted.
 
     Formulas and sources of the methods stand in `catprune.methods.METHODS`. Perplexities and scores beyond
     the range of float32 count as the largest float32; -0.0 equals 0.0.
 
     Args:
-        source: a folder of scores (checkpoints in training order: by step, then by name); or a clean folder,
-            for `random` and for `length` in characters; or a Parquet file with `row` and a numeric `column`, or a
-            table or reader with both that gives an Arrow stream (Polars, DuckDB, PyArrow, …), sorted by row.
+        source: a folder of scores (checkpoints in training order: by step, then by name), or several, where workers
+            scored into folders of their own; or a clean folder, for `random` and for `length` in characters; or
+            Parquet files with `row`, or folders of them, in any order; or a one-dimensional .npy array of float32
+            or float64, whose index is the row; or a table or reader that gives an Arrow stream (Polars, DuckDB, PyArrow,
+            …) with `row`, ascending, and `column`. Rows that come twice, or are missing between shards, are an error.
         out: the folder to write; equal work that is finished there is not done again.
-        method: a name of `METHODS`; without meaning where `column` is given. `cat-diff` and `progress` use
+        method: a name of `METHODS`; None: cat-diff where nothing else ranks. `cat-diff` and `progress` use
             the first and the last checkpoint, `ppl`, `length` and `random` the last, the others all.
         keep: "50%" or "0.5" of the records (rounded down), 1000 of them, or the best-ranked ones whose target
-            tokens fit into "50%tokens" of the scored tokens or into "123456tokens".
+            tokens fit into "50%tokens" of the scored tokens or into "123456tokens". A list may hold shares of single
+            inputs and tags besides ("tag=news:80%", "input=wmt.en:1000"): each is ranked apart and keeps its share of
+            its own records; the others together keep the general one of theirs.
         on: rank by "ppl" or "nll".
         direction: "top", "bottom", or "middle": of n ranks (best first) the k from ⌊(n-k)/2⌋ on.
         sign: of cat-diff, "signed" or "abs".
-        within: rank each "input" or each "tag" apart; each keeps its share (by largest remainder).
+        within: rank each "input", each "tag" or each bucket of "length" (⌊2·log₂ n⌋ of n target tokens, or characters
+            where the source has no tokens) apart; each keeps its share (by largest remainder).
         ties: which of equal scores at the cut are kept: "row", the lower rows, or "random", by a hash of
             (seed, row); None: as the method has it.
         bins: of progress, per group.
         checkpoints: names of the checkpoints to use; None: all that the folder has.
-        seed: of the method random and of random ties.
-        column: the score column of a Parquet file; a null has no score.
-        clean: the clean folder behind a Parquet file; its rows without a reason are then the records.
+        seed: of the method random, of random ties and of a sample.
+        column: the score column of Parquet files; a null has no score.
+        merge: several columns as one, "0.7*cat-var + 0.3*labse": their weighted mean, a record that lacks one of them
+            having no score. A name is a method; or a folder beside the checkpoints with one column (FOLDER.COLUMN
+            for one of several); or a column of the source's files, of those to `join`, or of the clean folder.
+        merge_by: "rank": by the ranks of the values as fractions of 1, tied ones sharing their mean rank; "z": by
+            standard scores (population deviation; 0 where all values are equal).
+        where: guards like "labse>0.6" (>, >=, <, <=, ==, !=; names as in `merge`), applied before anything is ranked
+            or counted as a share; values are compared as float32, a record without one does not pass.
+        always_keep: "input=NAME" or "tag=VALUE": all its records are kept, unranked and unguarded, scored or not, and
+            on top of `keep`, which counts the others only.
+        sample: draw without replacement, each record with the chances of its score as a weight (0 or more; a weight
+            of 0 is drawn only when there is nothing else left). The score is then log(weight) + Gumbel noise.
+        join: Parquet files or folders of them with `row` and further columns.
+        clean: the clean folder behind Parquet files; its rows without a reason are then the records.
+        rows: write `rows.npy` in place of shards: the kept rows ascending, uint32, or uint64 where there are rows from
+            2^32 on. `write` takes shards.
+        tmp_dir: where temporary files go (merging by rank: 12 bytes a record); None: into `out`.
         threads: None: as the machine has them. The result does not depend on them.
         force: replace other work in `out`.
         quiet: show no progress bar.
@@ -107,35 +139,25 @@ def select(
     Raises:
         UsageError: an option that cannot be meant.
         CatpruneError: unfinished folders, files that were changed, checkpoints that cannot be compared, fewer
-            scored rows than asked, or nothing kept.
+            scored rows than asked, a NaN, a negative weight, too little disk, or nothing kept.
         OSError: a file cannot be read or written.
     """
-    source, out = Path(source), Path(out)
-    chosen = _method(method, source, column)
-    share = parse_keep(keep)
-    given = {"on": on, "sign": sign, "direction": direction, "within": within, "ties": ties}
-    given |= {"bins": bins, "seed": seed, "threads": threads, "column": column}
-    options = check_options(chosen, share, given)
+    sources = [Path(source)] if isinstance(source, str | Path) else [Path(one) for one in source]
+    if not sources:
+        raise UsageError("no source: give a folder of scores, a clean folder, or files of scores")
+    out = Path(out)
+    given = {"method": method, "column": column, "merge": merge, "merge_by": merge_by, "where": where}
+    given |= {"keep": keep, "always_keep": always_keep, "sample": sample, "rows": rows, "on": on, "sign": sign}
+    given |= {"direction": direction, "within": within, "ties": ties, "bins": bins, "seed": seed, "threads": threads}
+    ranking, options = check_options(given, column=sole_column(sources))
     behind = Path(clean) if clean else None
-    found = open_source(source, out, chosen, checkpoints=checkpoints, column=column, clean=behind)
-    _check_tokens(share, found, direction)
-    request = {
-        **found.request,
-        **describe_groups(within, found.clean),
-        "method": chosen.name,
-        "on": on,
-        "sign": sign,
-        "direction": direction,
-        "ties": options["ties"],
-        "bins": bins,
-        "seed": seed,
-        "keep": share,
-        "out": str(out),
-        "threads": threads or os.cpu_count() or 1,
-    }
+    join = [Path(join)] if isinstance(join, str | Path) else [Path(one) for one in join]
+    found = open_source(sources, out, ranking, checkpoints=checkpoints, clean=behind, join=join)
+    request = _to_request(ranking, options, found, given)
+    request |= {"out": str(out), "rows": rows, "threads": threads or os.cpu_count() or 1}
 
     def work() -> dict[str, Any]:
-        behind = [found.clean] if found.clean and "clean" in request else []
+        behind = [found.clean] if found.clean and (request["clean"] or found.joined) else []
         for folder in dict.fromkeys([*found.folders, *behind]):
             verify_shards(folder, read_json(folder / "manifest.json"))
         with Progress("select", total=None, unit="rows", quiet=quiet) as bar:
@@ -143,7 +165,8 @@ def select(
             def show(_: int, rows: int) -> None:
                 bar.to(rows)
 
-            counts: dict[str, Any] = _core.select({**request, "plan": step.digest}, show)
+            here = Path(tmp_dir) / f"catprune-select-{step.digest[:16]}" if tmp_dir else out / "tmp"
+            counts: dict[str, Any] = _core.select({**request, "tmp": str(here), "plan": step.digest}, show)
         if not counts["kept"]:
             step.start_over()  # so that the next try may have another plan
             raise CatpruneError(_nothing_kept(keep, counts))
@@ -155,14 +178,31 @@ def select(
     return _selected(out, manifest)
 
 
-def _nothing_kept(keep: str | float, counts: Mapping[str, Any]) -> str:
+def _to_request(
+    ranking: Ranking, options: Mapping[str, Any], found: Source, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The request of the pass, but for what does not change the result."""
+    if ranking.counts_tokens and found.request["source"]["kind"] != "scores":
+        raise UsageError("a token budget needs a folder of scores: nothing else counts target tokens")
+    groups = describe_groups(given["within"], ranking, found)
+    merge = None
+    if ranking.merge_by:
+        terms = [[found.columns[name], weight] for weight, name in ranking.terms]
+        merge = {"by": ranking.merge_by, "terms": terms}
+    guards = [{"column": found.columns[one.name], "op": one.op, "value": one.value} for one in ranking.guards]
+    plain = {name: given[name] for name in ("on", "sign", "direction", "bins", "seed", "sample")}
+    plain |= {"ties": options["ties"], "keep": ranking.share, "merge": merge, "guards": guards}
+    return {**found.request, **groups, **plain, "computed": found.computed, "joined": found.joined}
+
+
+def _nothing_kept(keep: str | float | Sequence[str | float], counts: Mapping[str, Any]) -> str:
     scored, tokens = counts["scored"], counts["tokens"]
     of = f"{scored} scored pairs" if tokens is None else f"{scored} scored pairs with {tokens} target tokens"
     return f"keep = {keep} keeps none of {of}" + (": keep more" if scored else "")
 
 
 def _selected(folder: Path, manifest: Mapping[str, Any]) -> Selected:
-    fields = ("scored", "unscored", "kept", "tokens", "tokens_kept", "decided_by_ties")
+    fields = ("scored", "unscored", "guarded", "kept", "trusted", "tokens", "tokens_kept", "decided_by_ties")
     return Selected(
         folder=folder,
         method=manifest["options"]["method"],
@@ -171,49 +211,6 @@ def _selected(folder: Path, manifest: Mapping[str, Any]) -> Selected:
         manifest=manifest,
         **{name: manifest["counts"][name] for name in fields},
     )
-
-
-def _method(name: str, source: Path, column: str | None) -> Method:
-    if column is not None:
-        return Method(COLUMN, f"the column {column}", str(source), needs=0, reads="last")
-    return find_method(name)
-
-
-def check_options(method: Method, share: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that matter to the method, checked: only these stand in the plan.
-
-    Raises:
-        UsageError: an option that cannot be meant.
-    """
-    choices = {
-        "on": ("ppl", "nll"),
-        "sign": ("signed", "abs"),
-        "direction": ("top", "bottom", "middle"),
-        "within": (None, "input", "tag"),
-        "ties": (None, "row", "random"),
-    }
-    for name, values in choices.items():
-        if given[name] not in values:
-            raise UsageError(f"{name} = {given[name]}: give one of {', '.join(filter(None, values))}")
-    if not isinstance(given["bins"], int) or not 1 <= given["bins"] <= 1000:
-        raise UsageError(f"bins = {given['bins']}: give 1 to 1000")
-    if not 0 <= given["seed"] < 2**64:
-        raise UsageError(f"seed = {given['seed']}: give 0 to 2^64 - 1")
-    if given["threads"] is not None and given["threads"] < 1:
-        raise UsageError(f"threads = {given['threads']}: give at least 1")
-    options = {name: given[name] for name, _ in method.options}
-    options |= {
-        "method": method.name,
-        "direction": given["direction"],
-        "keep": share,
-        "within": given["within"],
-    }
-    options["ties"] = given["ties"] or method.ties
-    if options["ties"] == "random":
-        options["seed"] = given["seed"]
-    if given["column"] is not None:
-        options["column"] = given["column"]
-    return options
 
 
 #: What an option of `select` is where nobody gives it.
@@ -225,6 +222,10 @@ def summary(done: Selected) -> list[str]:
     lines = [
         f"{share_text(done.kept, done.scored)} of {done.scored:,} scored pairs kept; {done.unscored:,} have no score"
     ]
+    if done.guarded:
+        lines.append(f"{done.guarded:,} more pairs were dropped before by a guard")
+    if done.trusted:
+        lines.append(f"{done.trusted:,} of those kept were trusted and not ranked")
     if done.tokens is not None and done.tokens_kept is not None:
         lines.append(f"{share_text(done.tokens_kept, done.tokens)} of {done.tokens:,} target tokens kept")
     if done.decided_by_ties:
@@ -235,12 +236,3 @@ def summary(done: Selected) -> list[str]:
             "too; checkpoints after whole epochs compare better"
         )
     return lines
-
-
-def _check_tokens(share: dict[str, Any], source: Source, direction: str) -> None:
-    if not is_token_budget(share):
-        return
-    if source.request["source"]["kind"] != "scores":
-        raise UsageError("a token budget needs a folder of scores: nothing else counts target tokens")
-    if direction == "middle":
-        raise UsageError("a token budget has no middle: give a fraction or a count of rows")

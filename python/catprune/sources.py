@@ -1,28 +1,33 @@
-"""What a selection reads: score sets of checkpoints, a clean folder, or a column in a Parquet file."""
+"""What a selection reads: score sets of checkpoints, a clean folder, columns in Parquet files, or a .npy array."""
 
 from __future__ import annotations
 
+import itertools
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import describe_folder, digest_manifest, read_json, read_manifest, trace
+from catprune.methods import COLUMN, METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from catprune.methods import Method
+    from catprune.ranking import Ranking
+
+_PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Source:
     """What is read: `reads` for the plan, `request` for the pass, and the cleaned corpus behind it.
 
     `folders` are those whose shards are ranked. `partly_seen` names the checkpoints that had been trained on some of
-    the rows more often than on others.
+    the rows more often than on others. `columns` gives names their numbers; `joined` are those joined by row.
     """
 
     reads: dict[str, Any]
@@ -30,40 +35,76 @@ class Source:
     clean: Path | None
     folders: tuple[Path, ...] = ()
     partly_seen: tuple[str, ...] = ()
+    computed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    columns: dict[str, int] = field(default_factory=dict[str, int])
+    joined: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def join(self, name: str, files: Sequence[Path], column: str) -> int:
+        """The number of a column that is joined by row."""
+        if name not in self.columns:
+            self.columns[name] = len(self.columns)
+            self.joined.append({"paths": [str(file) for file in files], "column": column})
+        return self.columns[name]
+
+
+def sole_column(sources: Sequence[Path]) -> str | None:
+    """The name of the column of a .npy array, None if the source is something else."""
+    if not any(source.suffix == ".npy" for source in sources):
+        return None
+    if len(sources) > 1:
+        raise UsageError(f"{', '.join(map(str, sources))}: give one .npy array, or Parquet files with row")
+    return sources[0].stem
 
 
 def open_source(
-    source: Path,
+    sources: Sequence[Path],
     out: Path,
-    method: Method,
+    ranking: Ranking,
     *,
     checkpoints: Sequence[str] | None,
-    column: str | None,
     clean: Path | None,
+    join: Sequence[Path],
 ) -> Source:
-    """Find out what `source` is, and what the pass and the plan must know of it.
+    """Find out what `sources` are, and what the pass and the plan must know of them.
 
     Raises:
-        UsageError: a source and options that do not go together.
+        UsageError: sources and options that do not go together, or a name that is nowhere.
         CatpruneError: unfinished folders, or checkpoints that cannot be compared.
     """
-    if column is not None:
-        return _file(source, out, column, clean)
-    if source.is_file():
-        raise UsageError(f"{source} is a file: name its score column with --column")
-    if (source / "manifest.json").is_file() and read_json(source / "manifest.json").get("step") == "clean":
-        if method.needs:
-            raise UsageError(
-                f"{method.name} needs scores of checkpoints, {source} holds verdicts: give a scores folder"
-            )
-        return Source(
+    names = list(dict.fromkeys([*(name for _, name in ranking.terms), *(guard.name for guard in ranking.guards)]))
+    source = sources[0]
+    if source.suffix == ".npy":
+        found = _array(source, out, clean)
+    elif len(sources) == 1 and (source / "manifest.json").is_file() and _step_of(source) == "clean":
+        if needing := [method.name for method in ranking.methods if method.needs]:
+            raise UsageError(f"{needing[0]} needs scores of checkpoints, {source} holds verdicts: give a scores folder")
+        found = Source(
             {"clean": describe_folder(source, relative_to=out)},
             {"source": {"kind": "clean", "shards": _shards(source)}},
             source,
             (source,),
         )
-    _refuse_other_steps(source)
-    return _scores(source, out, method, checkpoints, clean)
+        _compute(found, [name for name in names if name in ("random", "length")], {})
+    elif ranking.kind == COLUMN or any(one.is_file() for one in sources) or _are_columns(sources):
+        found = _files(sources, out, ranking, clean)
+    else:
+        for one in sources:
+            _refuse_other_steps(one)
+        found = _scores(sources, out, ranking, checkpoints, clean)
+    _join_names(found, sources, names, join, out)
+    return found
+
+
+def _step_of(folder: Path) -> Any:
+    return read_json(folder / "manifest.json").get("step")
+
+
+def _are_columns(sources: Sequence[Path]) -> bool:
+    """Whether these are folders of Parquet files, and no folders of catprune's."""
+    return all(
+        source.is_dir() and not (source / "manifest.json").exists() and any(source.glob("*.parquet"))
+        for source in sources
+    )
 
 
 def _refuse_other_steps(source: Path) -> None:
@@ -81,47 +122,202 @@ def _refuse_other_steps(source: Path) -> None:
         raise UsageError(f"{source} is a folder of `{step}`: give the folder that `catprune score` wrote into")
 
 
-def _file(source: Path, out: Path, column: str, clean: Path | None) -> Source:
-    if not source.exists():
-        raise CatpruneError(f"{source} does not exist: give a Parquet file with row and {column}")
+def _array(source: Path, out: Path, clean: Path | None) -> Source:
+    if clean is not None:
+        raise UsageError(f"{source} counts its values as rows: --clean goes with a Parquet file that has row")
     if not source.is_file():
-        raise UsageError(f"{source} is not a file: --column goes with a Parquet file")
-    path = os.path.relpath(source.absolute(), out.absolute())
-    reads: dict[str, Any] = {"file": {"path": path, "digest": _core.digest_file(str(source))}}
-    if clean is not None:
-        read_manifest(clean, step="clean")
-        reads["clean"] = describe_folder(clean, relative_to=out)
-    request: dict[str, Any] = {"source": {"kind": "file", "path": str(source), "column": column}}
-    if clean is not None:
-        request["clean"] = _shards(clean)
-    return Source(reads, request, clean)
+        raise CatpruneError(f"{source} does not exist: give a .npy file")
+    reads = {"files": _describe_files([source], out)}
+    return Source(reads, {"source": {"kind": "npy", "path": str(source)}}, None, columns={source.stem: 0})
 
 
-def _scores(source: Path, out: Path, method: Method, checkpoints: Sequence[str] | None, clean: Path | None) -> Source:
-    folders = find_scores(source, checkpoints)
-    if len(folders) < method.needs:
-        names = ", ".join(folder.name for folder in folders) or "none"
-        raise CatpruneError(
-            f"{method.name} needs scores of {method.needs} checkpoints, "
-            f"{source} has {len(folders)} ({names}): run `catprune score` for more"
+def _describe_files(files: Sequence[Path], out: Path) -> list[dict[str, str]]:
+    """How a plan names files: in the order of their names, because the order given means nothing."""
+    found = [
+        {"path": os.path.relpath(file.absolute(), out.absolute()), "digest": _core.digest_file(str(file))}
+        for file in files
+    ]
+    return sorted(found, key=lambda one: one["path"])
+
+
+def _parquet_files(source: Path) -> list[Path]:
+    """A file, or the Parquet files of a folder; those of a finished step by its manifest."""
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise CatpruneError(f"{source} does not exist: give a Parquet file with row, or a folder of them")
+    if (source / "manifest.json").is_file():
+        return [Path(shard["path"]) for shard in _shards(source)]
+    if not (files := sorted(source.glob("*.parquet"))):
+        raise UsageError(f"{source} holds no Parquet file: give a file with row, or a folder of them")
+    return files
+
+
+def _column_names(file: Path) -> list[str]:
+    from pyarrow import ArrowInvalid, parquet
+
+    try:
+        return parquet.read_schema(file).names
+    except ArrowInvalid as error:
+        raise CatpruneError(f"{file} cannot be read as Parquet ({error})") from None
+
+
+def _check_parts(files: Sequence[Path]) -> None:
+    """Fails if files that are named after their rows leave rows out, or have some twice."""
+    matches = [_PART.fullmatch(file.name) for file in files]
+    ranges = sorted((int(match[1]), int(match[2]), file) for match, file in zip(matches, files, strict=True) if match)
+    if len(ranges) < len(files):
+        return
+    for (_, end, before), (first, _, file) in itertools.pairwise(ranges):
+        if first > end:
+            raise CatpruneError(f"rows {end}..{first} are missing between {before} and {file}: give all shards")
+        if first < end:
+            raise CatpruneError(f"{before} and {file} both have rows {first}..{end}: give each row once")
+
+
+def _files(sources: Sequence[Path], out: Path, ranking: Ranking, clean: Path | None) -> Source:
+    files = [file for source in sources for file in _parquet_files(source)]
+    _check_parts(files)
+    column = ranking.terms[0][1]
+    if ranking.kind != COLUMN and column not in (names := _column_names(files[0])):
+        raise UsageError(
+            f"{files[0]} is a file without a column {column}: name its score column with --column, or its columns "
+            f"({', '.join(name for name in names if name != 'row')}) in --merge"
         )
-    if not folders:
-        raise CatpruneError(f"{source} holds no finished scores: run `catprune score` into it first")
-    if method.reads == "ends":
-        folders = [folders[0], folders[-1]]
-    elif method.reads == "last":
-        folders = folders[-1:]
+    reads: dict[str, Any] = {"files": _describe_files(files, out)}
+    if clean is None:
+        request = {"source": {"kind": "file", "paths": [str(file) for file in files], "column": column}}
+        return Source(reads, request, None, columns={column: 0})
+    read_manifest(clean, step="clean")
+    reads["clean"] = describe_folder(clean, relative_to=out)
+    found = Source(reads, {"source": {"kind": "clean", "shards": _shards(clean)}}, clean, (clean,))
+    found.join(column, files, column)
+    return found
+
+
+def _scores(
+    sources: Sequence[Path], out: Path, ranking: Ranking, checkpoints: Sequence[str] | None, clean: Path | None
+) -> Source:
+    sets = _gather(sources, checkpoints)
+    shown = ", ".join(sets) or "none"
+    where = " and ".join(map(str, sources))
+    needed: dict[str, list[str]] = {}
+    for method in ranking.methods:
+        if len(sets) < method.needs:
+            raise CatpruneError(
+                f"{method.name} needs scores of {method.needs} checkpoints, "
+                f"{where} has {len(sets)} ({shown}): run `catprune score` for more"
+            )
+        names = list(sets)
+        needed[method.name] = {"ends": [*names[:1], *names[-1:]], "last": names[-1:]}.get(method.reads, names)
+    if not sets:
+        raise CatpruneError(f"{where} holds no finished scores: run `catprune score` into it first")
+    read = {name for names in needed.values() for name in names} or {next(reversed(sets))}
+    sets = {name: folders for name, folders in sets.items() if name in read}
+    folders = [folder for one in sets.values() for folder in one]
     _check_common_tokens(folders)
     behind = trace(folders[0], read_manifest(folders[0], step="score"), "clean")
     if clean is not None and (behind is None or digest_manifest(clean) != digest_manifest(behind)):
         raise CatpruneError(f"{folders[0]} was made from {behind}, not from {clean}: leave --clean out")
-    return Source(
+    shards = [[shard for folder in one for shard in _shards(folder)] for one in sets.values()]
+    _check_end(shards, behind)
+    compared = {name for method in ranking.methods if method.needs for name in needed[method.name]}
+    found = Source(
         {"scores": [describe_folder(folder, relative_to=out) for folder in folders]},
-        {"source": {"kind": "scores", "sets": [_shards(folder) for folder in folders]}},
+        {"source": {"kind": "scores", "sets": shards}},
         behind,
         tuple(folders),
-        tuple(folder.name for folder in folders if method.needs and _is_partly_seen(folder)),
+        tuple(
+            name for name, one in sets.items() if name in compared and any(_is_partly_seen(folder) for folder in one)
+        ),
     )
+    order = list(sets)
+    _compute(found, needed, {name: [order.index(one) for one in names] for name, names in needed.items()})
+    return found
+
+
+def _compute(found: Source, names: Sequence[str] | dict[str, Any], sets: dict[str, list[int]]) -> None:
+    """Let the pass compute these methods."""
+    for name in names:
+        found.columns[name] = len(found.columns)
+        found.computed.append({"method": name, "sets": sets.get(name, [])})
+
+
+def _check_end(sets: Sequence[Sequence[dict[str, Any]]], clean: Path | None) -> None:
+    """Fails if the shards of a checkpoint do not reach to the end of the cleaned corpus."""
+    if clean is None:
+        return
+    end = max((shard["end"] for shard in _shards(clean)), default=0)
+    for shards in sets:
+        last = max((shard["end"] for shard in shards), default=0)
+        if last < end:
+            raise CatpruneError(
+                f"rows {last}..{end} are missing in {shards[-1]['path']} and the other shards: score them"
+            )
+
+
+def _gather(sources: Sequence[Path], checkpoints: Sequence[str] | None) -> dict[str, list[Path]]:
+    """The folders of every checkpoint, in training order; workers may have scored one into several."""
+    steps: dict[str, Any] = {}
+    sets: dict[str, list[Path]] = {}
+    for source in sources:
+        for folder in find_scores(source, checkpoints):
+            step = read_manifest(folder, step="score")["checkpoint"]["step"]
+            if steps.setdefault(folder.name, step) != step:
+                raise CatpruneError(f"{sets[folder.name][0]} and {folder} are scores of different checkpoints")
+            sets.setdefault(folder.name, []).append(folder)
+    return {name: sets[name] for name in sorted(sets, key=lambda name: (steps[name], name))}
+
+
+def _join_names(found: Source, sources: Sequence[Path], names: Sequence[str], join: Sequence[Path], out: Path) -> None:
+    """Find the columns that no method computes: a scorer's, of another set of scores, of files, or of cleaning."""
+    read: dict[str, list[Path]] = {}
+    for name in names:
+        if name in found.columns:
+            continue
+        places = [(files, column) for files, column in _places(found, sources, name, join) if files]
+        if not places:
+            raise UsageError(
+                f"there is no column {name}: name a method ({', '.join(method.name for method in METHODS)}), a folder "
+                "of scores with one column or FOLDER.COLUMN, a column of a --join file, or one of the clean folder"
+            )
+        if len(places) > 1:
+            raise UsageError(
+                f"{name} is a column of {' and of '.join(str(files[0]) for files, _ in places)}: rename one"
+            )
+        files, column = places[0]
+        found.join(name, files, column)
+        read |= {str(file): [file] for file in files}
+    known = {one["path"] for one in found.reads.get("files", [])}
+    joined = [
+        one for one in _describe_files([file for one in read.values() for file in one], out) if one["path"] not in known
+    ]
+    if joined:
+        found.reads["joined"] = joined
+
+
+def _places(found: Source, sources: Sequence[Path], name: str, join: Sequence[Path]) -> list[tuple[list[Path], str]]:
+    """Where a name is a column of; the first kind of place that has it."""
+    folder, _, column = name.partition(".")
+    if found.request["source"]["kind"] == "scores":
+        sets = [source / folder for source in sources if (source / folder).is_dir()]
+        files = [file for one in sets for file in _parquet_files(one)]
+        if files:
+            own = [one for one in _column_names(files[0]) if one != "row"]
+            if column in own or (not column and len(own) == 1):
+                return [(files, column or own[0])]
+    groups = [_parquet_files(path) for path in join]
+    if found.request["source"]["kind"] == "file":
+        groups.append([Path(path) for path in found.request["source"]["paths"]])
+    elif "files" in found.reads and found.joined:
+        groups.append([Path(path) for path in found.joined[0]["paths"]])
+    if places := [(files, name) for files in groups if name in _column_names(files[0])]:
+        return places
+    if found.clean is not None:
+        files = [Path(shard["path"]) for shard in _shards(found.clean)]
+        if files and name in _column_names(files[0]):
+            return [(files, name)]
+    return []
 
 
 def _is_partly_seen(folder: Path) -> bool:
@@ -164,15 +360,43 @@ def _shards(folder: Path) -> list[dict[str, Any]]:
     return [{"path": str(folder / shard["file"]), "first": shard["first"], "end": shard["end"]} for shard in shards]
 
 
-def describe_groups(within: str | None, clean: Path | None) -> dict[str, Any]:
-    """What the pass must know to rank groups apart."""
-    if within is None:
-        return {"within": None, "inputs": []}
-    if clean is None:
-        raise UsageError(f"within {within} needs the clean folder: name it with --clean")
-    manifest = read_manifest(clean, step="clean")
-    if within == "input":
-        return {"within": within, "inputs": [[one["first"], one["end"]] for one in manifest["inputs"]]}
-    if not manifest["reads"].get("tags"):
-        raise UsageError(f"{clean} has no tags: clean with --tags, or rank within input")
-    return {"within": within, "inputs": [], "clean": _shards(clean)}
+def describe_groups(within: str | None, ranking: Ranking, found: Source) -> dict[str, Any]:
+    """What the pass must know to rank groups apart; the length of a pair may have to be joined."""
+    request: dict[str, Any] = {"within": within, "inputs": [], "own": [], "length": None, "clean": None}
+    if within == "length" and found.request["source"]["kind"] != "scores":
+        if found.clean is None:
+            raise UsageError("within length needs the clean folder: name it with --clean")
+        files = [Path(shard["path"]) for shard in _shards(found.clean)]
+        request["length"] = found.join("target_characters", files, "target_characters")
+    kinds = {within, *(own.of for own in ranking.own)} & {"input", "tag"}
+    if not kinds:
+        return request
+    if found.clean is None:
+        asked = f"within {within}" if within else ranking.own[0].label
+        raise UsageError(f"{asked} needs the clean folder: name it with --clean")
+    manifest = read_manifest(found.clean, step="clean")
+    if "tag" in kinds:
+        if not manifest["reads"].get("tags"):
+            raise UsageError(f"{found.clean} has no tags: clean with --tags, or name inputs")
+        request["clean"] = _shards(found.clean)
+    if "input" in kinds:
+        request["inputs"] = [[one["first"], one["end"]] for one in manifest["inputs"]]
+    for own in ranking.own:
+        of = {"tag": own.name} if own.of == "tag" else {"input": _find_input(own.name, manifest["inputs"])}
+        request["own"].append({"of": of, "label": own.label, "keep": own.keep})
+    return request
+
+
+def _find_input(name: str, inputs: Sequence[dict[str, Any]]) -> int:
+    """The number of the input that has a file of this name or path, or this number."""
+    names = [
+        {str(number), *(text for path in one_paths for text in (path, Path(path).name))}
+        for number, one in enumerate(inputs)
+        for one_paths in [[str(value) for key, value in one.items() if key in ("source", "target", "path")]]
+    ]
+    found = [number for number, known in enumerate(names) if name in known]
+    if len(found) != 1:
+        known = ", ".join(sorted({text for one in names for text in one if "/" not in text}))
+        told = "is the name of several inputs" if found else "is no input"
+        raise UsageError(f"{name} {told}: the inputs are {known}")
+    return found[0]

@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::columns::Shard;
 use crate::corpus::{Chunk, Corpus, CorpusRead};
+use crate::disk::Scratch;
 use crate::duplicates::{Keyed, Survivors};
 use crate::examples::Example;
 use crate::exclude::{Excluded, Exclusion, TestSet};
 use crate::fingerprints::{Fingerprints, Key};
+use crate::foreign::Column;
 use crate::kept::KeptIn;
 use crate::ledger::Ledger;
 use crate::near::{NearOptions, Signatures};
@@ -113,21 +115,7 @@ pub fn clean(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
         let folder = request.out.join(name);
         fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
     }
-    clear(&request.tmp)?;
-    let outcome = clean_into(request, watch);
-    clear(&request.tmp)?;
-    outcome
-}
-
-/// Removes what an interrupted pass left of its partitions.
-fn clear(tmp: &PathBuf) -> Result<()> {
-    match fs::remove_dir_all(tmp) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(tmp)(error)),
-        _ => Ok(()),
-    }
-}
-
-fn clean_into(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
+    let _scratch = Scratch::create(&request.tmp)?;
     let exclusion = Exclusion::read(&request.exclude, request.corpus.max_line_bytes, request.memory, watch)?;
     let judges = Judges {
         request,
@@ -136,7 +124,11 @@ fn clean_into(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
         near: Normaliser::new(Form::NORMALISED),
     };
     let kind = Ledger::kind(request);
-    let mut ledger = Ledger::new(request, &kind, exclusion.sets.clone(), watch)?;
+    let best = match &request.prefer {
+        Prefer::Column { path, column } => Some(Column::open(std::slice::from_ref(path), column)?),
+        Prefer::First | Prefer::Inputs(_) => None,
+    };
+    let mut ledger = Ledger::new(request, &kind, exclusion.sets.clone(), best.as_ref(), watch)?;
     let read = stream_within(
         request.memory / TEXT_SHARE,
         &request.corpus,

@@ -9,7 +9,9 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::basic::{Compression, Encoding};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -130,6 +132,22 @@ impl ShardReader {
         let file = File::open(path).map_err(Error::io(path))?;
         let builder =
             ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| Error::parquet(path, error))?;
+        Self::build(path, builder, names)
+    }
+
+    /// Reads one row group of a file whose footer was read before.
+    pub fn open_group(
+        path: &Path,
+        footer: &ArrowReaderMetadata,
+        group: usize,
+        names: &[&str],
+    ) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer.clone());
+        Self::build(path, builder.with_row_groups(vec![group]), names)
+    }
+
+    fn build(path: &Path, builder: ParquetRecordBatchReaderBuilder<File>, names: &[&str]) -> Result<Self> {
         let mut wanted = Vec::with_capacity(names.len());
         for &name in names {
             let index = builder.schema().index_of(name).map_err(|_| {

@@ -3,14 +3,18 @@
 use serde::Serialize;
 
 use crate::quota::Stock;
-use crate::radix::{Left, from_order, order};
+use crate::radix::{FIRST, LAST, Left, from_order, order};
 
 /// What came out, in all or in one group.
 #[derive(Debug, Default, Clone, Serialize)]
 pub struct Counts {
     pub scored: u64,
     pub unscored: u64,
+    /// Records that a guard has dropped; they count neither as scored nor as unscored.
+    pub guarded: u64,
     pub kept: u64,
+    /// Of those kept, the ones of trusted inputs and tags: kept without being ranked, with a score or not.
+    pub trusted: u64,
     /// Target tokens of the scored records; None where the source has none.
     pub tokens: Option<u64>,
     pub tokens_kept: Option<u64>,
@@ -25,6 +29,8 @@ impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.scored += other.scored;
         self.unscored += other.unscored;
+        self.guarded += other.guarded;
+        self.trusted += other.trusted;
         self.kept += other.kept;
         self.tokens = self.tokens.zip(other.tokens).map(|(a, b)| a + b);
         self.tokens_kept = self.tokens_kept.zip(other.tokens_kept).map(|(a, b)| a + b);
@@ -90,6 +96,8 @@ fn room(left: &mut Left, tokens: u64) -> bool {
 #[derive(Debug, Default, Clone)]
 pub struct Cut {
     pub edges: [Edge; 2],
+    /// Whether all records are kept, whatever their scores.
+    pub trusted: bool,
     kept: u64,
     tokens_kept: u64,
     lowest: Option<u32>,
@@ -99,8 +107,18 @@ pub struct Cut {
 }
 
 impl Cut {
+    /// Whether a row without a score is kept: if it is trusted.
+    pub fn decide_unscored(&mut self) -> bool {
+        self.kept += u64::from(self.trusted);
+        self.trusted
+    }
+
     /// Whether a row is kept; rows must come in row order.
     pub fn decide(&mut self, key: u32, hash: u64, tokens: u32, score: f32) -> bool {
+        if self.trusted {
+            self.tokens_kept += u64::from(tokens);
+            return self.decide_unscored();
+        }
         let [skipped, before] = self.edges.each_mut().map(|edge| edge.admits(key, hash, tokens));
         let kept = before && !skipped;
         for (edge, (tied, tied_kept)) in self.edges.iter().zip(&mut self.tied) {
@@ -119,6 +137,54 @@ impl Cut {
         kept
     }
 
+    /// Decides a batch of one group, where no hash decides: `flip` turns an order into a key.
+    pub fn decide_all(&mut self, scores: &[f32], tokens: &[u32], flip: u32, kept: &mut Vec<bool>) {
+        // Keys from `first` on and below `end` are kept; those at the edges are decided one by one, and a NaN is outside.
+        let first = match self.edges[0] {
+            Edge::At { key, .. } => key + 1,
+            Edge::Everything => u32::MAX,
+            Edge::Nothing | Edge::Search(_) => FIRST,
+        };
+        let end = match self.edges[1] {
+            Edge::At { key, .. } => key,
+            Edge::Everything => LAST + 1,
+            Edge::Nothing | Edge::Search(_) => 0,
+        };
+        let [from, until] = self.edges.each_ref().map(|edge| edge.key().unwrap_or(u32::MAX));
+        let (mut least, mut most, mut count, mut tied) = (u32::MAX, 0, 0_u32, false);
+        kept.resize(scores.len(), false);
+        for (&score, kept) in scores.iter().zip(kept.iter_mut()) {
+            let key = order(score) ^ flip;
+            let inside = first <= key && key < end;
+            least = least.min(if inside { key } else { u32::MAX });
+            most = most.max(if inside { key } else { 0 });
+            count += u32::from(inside);
+            tied |= key == from || key == until;
+            *kept = inside;
+        }
+        if count > 0 {
+            let (a, b) = ((least ^ flip).min(most ^ flip), (least ^ flip).max(most ^ flip));
+            self.lowest = Some(self.lowest.map_or(a, |lowest| lowest.min(a)));
+            self.highest = Some(self.highest.map_or(b, |highest| highest.max(b)));
+            self.kept += u64::from(count);
+            let inner = kept.iter().zip(tokens).filter(|&(&kept, _)| kept);
+            self.tokens_kept += inner.map(|(_, &tokens)| u64::from(tokens)).sum::<u64>();
+        }
+        if tied {
+            for (index, &score) in scores.iter().enumerate() {
+                let key = order(score) ^ flip;
+                if (key == from || key == until) && !score.is_nan() {
+                    kept[index] = self.decide(key, 0, tokens.get(index).copied().unwrap_or(0), score);
+                }
+            }
+        }
+    }
+
+    /// Whether `decide_all` may decide: no hash does, and rows are ranked.
+    pub fn is_plain(&self) -> bool {
+        !self.trusted && !self.edges.iter().any(|edge| matches!(edge, Edge::At { hash: Some(_), .. }))
+    }
+
     /// What came out of a group of this stock; `counted` says whether its tokens were.
     pub fn counts(self, stock: &Stock, counted: bool) -> Counts {
         let decided = self.tied.map(|(tied, kept)| if 0 < kept && kept < tied { tied } else { 0 });
@@ -126,6 +192,8 @@ impl Cut {
         Counts {
             scored: stock.scored,
             unscored: stock.unscored,
+            guarded: stock.guarded,
+            trusted: if self.trusted { self.kept } else { 0 },
             kept: self.kept,
             tokens: counted.then_some(stock.tokens),
             tokens_kept: counted.then_some(self.tokens_kept),

@@ -1,13 +1,14 @@
-//! Whether a disk has room for what a pass is going to write, told before it is full.
+//! Temporary folders, and whether a disk has room for what a pass is going to write, told before it is full.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
 /// Fails if the disk of `folder` has fewer free bytes than `needed`; `what` says for what.
 pub fn require(folder: &Path, needed: u64, what: &str) -> Result<()> {
     let disk = rustix::fs::statvfs(folder).map_err(|error| Error::io(folder)(error.into()))?;
-    let free = disk.f_bavail * disk.f_frsize;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if needed <= free {
         return Ok(());
     }
@@ -18,4 +19,27 @@ pub fn require(folder: &Path, needed: u64, what: &str) -> Result<()> {
         mebibytes(needed),
         mebibytes(free)
     )))
+}
+
+/// A folder of temporary files: what a killed run left in it goes first, and it goes with the pass.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn create(path: &Path) -> Result<Self> {
+        if path.exists() {
+            fs::remove_dir_all(path).map_err(Error::io(path))?;
+        }
+        fs::create_dir_all(path).map_err(Error::io(path))?;
+        Ok(Self(path.to_owned()))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

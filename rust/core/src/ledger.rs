@@ -2,7 +2,6 @@
 //! are not known yet, the counts.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use arrow_array::Array;
@@ -17,7 +16,7 @@ use crate::duplicates::Duplicates;
 use crate::examples::{Examples, example, names};
 use crate::exclude::Excluded;
 use crate::fingerprints::Key;
-use crate::foreign::Foreign;
+use crate::foreign::{Column, Reading};
 use crate::near_duplicates::NearDuplicates;
 use crate::partitions::Layout;
 use crate::radix::order;
@@ -37,7 +36,8 @@ pub struct Ledger<'a> {
     /// None once resolved.
     duplicates: Option<Duplicates>,
     near: Option<NearDuplicates>,
-    best: Option<Foreign>,
+    /// The column by which the best of duplicates is known, and where it is read.
+    best: Option<(&'a Column, Reading<'a>)>,
     shard: Option<OpenShard<'a>>,
     input: usize,
     waiting: Vec<(usize, Waiting)>,
@@ -66,6 +66,7 @@ impl<'a> Ledger<'a> {
         request: &'a CleanRequest,
         kind: &'a Kind,
         excluded: Vec<Excluded>,
+        best: Option<&'a Column>,
         watch: &'a Watch,
     ) -> Result<Self> {
         let cleaned = Cleaned {
@@ -86,20 +87,14 @@ impl<'a> Ledger<'a> {
         let memory = (request.memory - request.memory / 8).saturating_sub(FIXED_BYTES);
         let memory = if request.near_duplicates.is_some() { memory / 2 } else { memory };
         let near = match &request.near_duplicates {
-            Some(near) => {
-                fs::create_dir_all(&request.tmp).map_err(Error::io(&request.tmp))?;
-                Some(NearDuplicates::new(near, &request.tmp, memory)?)
-            }
+            Some(near) => Some(NearDuplicates::new(near, &request.tmp, memory)?),
             None => None,
         };
         let mut duplicates = Duplicates::new(keys, layout, memory, &request.tmp)?;
         for path in &request.against {
             add_elsewhere(&mut duplicates, path, request.duplicates, watch)?;
         }
-        let best = match &request.prefer {
-            Prefer::Column { path, column } => Some(Foreign::open(path, column)?),
-            Prefer::First | Prefer::Inputs(_) => None,
-        };
+        let best = best.map(|column| (column, column.read(0..column.len())));
         Ok(Self {
             request,
             kind,
@@ -168,9 +163,11 @@ impl<'a> Ledger<'a> {
 
     /// How much each of these rows is wished for, the most being 1 (0 is another corpus's); empty where the first is kept.
     fn priorities(&mut self, input: usize, rows: &[u64]) -> Result<Vec<u32>> {
-        if let Some(best) = &mut self.best {
-            let worst_first = |value: f32| if value.is_nan() { u32::MAX } else { (!order(value)).max(1) };
-            return Ok(best.join(rows)?.into_iter().map(worst_first).collect());
+        if let Some((_, reading)) = &mut self.best {
+            let mut values = Vec::with_capacity(rows.len());
+            reading.join(rows, &mut values)?;
+            let best_first = |value: f32| if value.is_nan() { u32::MAX } else { (!order(value)).max(1) };
+            return Ok(values.into_iter().map(best_first).collect());
         }
         Ok(match &self.request.prefer {
             Prefer::Inputs(inputs) => {
@@ -236,8 +233,7 @@ impl<'a> Ledger<'a> {
         let need = Need::of(self.request, (rows as f64 / self.share_read.min(1.0)) as u64, self.total_bytes);
         disk::require(&self.request.out, need.columns, "the columns of this corpus")?;
         if need.partitions > 0 {
-            let parent = self.request.tmp.parent().unwrap_or(Path::new("."));
-            disk::require(parent, need.partitions, "the fingerprints of this corpus")?;
+            disk::require(&self.request.tmp, need.partitions, "the fingerprints of this corpus")?;
         }
         Ok(())
     }
@@ -245,8 +241,8 @@ impl<'a> Ledger<'a> {
     /// Publishes what is left, after the verdicts that had to wait.
     pub fn finish(&mut self, read: CorpusRead) -> Result<()> {
         self.close_shard()?;
-        if let Some(best) = &mut self.best {
-            best.finish(self.cleaned.total.rows)?;
+        if let Some((column, _)) = &self.best {
+            column.check_end(self.cleaned.total.rows)?;
         }
         self.cleaned.read = read;
         let Some(duplicates) = self.duplicates.take().filter(|_| !self.waiting.is_empty()) else {

@@ -17,8 +17,6 @@ pub enum Method {
     Confidence,
     Length,
     Random,
-    /// A column that was computed elsewhere.
-    Column,
 }
 
 /// The quantity whose course is looked at.
@@ -40,7 +38,7 @@ pub enum Sign {
 impl Method {
     /// Whether the statistic `nll_sum` is read.
     pub fn reads_nll(self) -> bool {
-        !matches!(self, Self::Length | Self::Random | Self::Column)
+        !matches!(self, Self::Length | Self::Random)
     }
 }
 
@@ -58,7 +56,7 @@ pub fn score(method: Method, on: On, sign: Sign, nll: &[f64]) -> f32 {
         Method::Progress => last,
         Method::Variability => variance(nll.iter().map(|&nll| libm::exp(-nll))).sqrt(),
         Method::Confidence => mean(nll.iter().map(|&nll| libm::exp(-nll))),
-        Method::Length | Method::Random | Method::Column => 0.0,
+        Method::Length | Method::Random => 0.0,
     })
 }
 
@@ -94,6 +92,16 @@ pub fn row_hash(row: u64, seed: u64) -> u64 {
 /// The score of `random`: the upper 24 bits of the hash, uniform in [0, 1).
 pub fn random(row: u64, seed: u64) -> f32 {
     (row_hash(row, seed) >> 40) as f32 / (1 << 24) as f32
+}
+
+/// The draw of a row with this weight: log(weight) plus Gumbel noise from the hash of (seed, row). The k highest draws
+/// are a weighted sample of k rows without replacement. A weight of 0 comes after all others.
+pub fn draw(weight: f32, row: u64, seed: u64) -> f32 {
+    if weight <= 0.0 {
+        return f32::MIN;
+    }
+    let uniform = ((row_hash(row, seed) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    saturate(libm::log(f64::from(weight)) - libm::log(-libm::log(uniform)))
 }
 
 #[cfg(test)]

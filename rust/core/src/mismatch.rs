@@ -91,7 +91,7 @@ pub fn ends_sentence(text: &str, characters: Characters) -> bool {
 /// Whether a text is taken for another language than the one with this code of ISO 639-3: as a whole, and each half.
 pub fn is_other_language(text: &str, language: &str) -> bool {
     let is_other = |text: &str| detect_language(text).three_letter_code() != language;
-    let middle = text.ceil_char_boundary(text.len() / 2);
+    let middle = (text.len() / 2..text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
     let middle = text[middle..].find(char::is_whitespace).map_or(middle, |space| middle + space);
     is_other(text) && is_other(&text[..middle]) && is_other(&text[middle..])
 }

@@ -1,7 +1,8 @@
 //! What a row's last nll was to be expected to be, given its first: the median within quantile bins.
 
+use crate::feed::Feed;
 use crate::radix::{Left, Search, descend, from_order, order};
-use crate::records::{Batch, Feed};
+use crate::records::Batch;
 use crate::{Result, Watch};
 
 /// For every group the bounds of its bins and the medians in them.
@@ -18,6 +19,7 @@ pub struct Expectation {
 impl Expectation {
     /// Reads the records a few times; `scored` is the number of scored rows of every group.
     pub fn of(feed: &Feed<'_>, bins: usize, scored: &[u64], watch: &Watch) -> Result<Self> {
+        let column = feed.progress().unwrap_or(0);
         let bounds = bounds(feed, bins, scored, watch)?;
         let mut expectation = Self { bins, bounds, medians: vec![0.0; bins * scored.len()] };
         let counts = expectation.count(feed, watch)?;
@@ -25,10 +27,11 @@ impl Expectation {
         let mut searches: Vec<Search> =
             occupied.map(|(class, &count)| Search::new(class, Left::Rows(count.div_ceil(2)))).collect();
         let item = |batch: &Batch, index: usize| {
-            let (start, last) = (batch.starts[index], batch.scores[index]);
-            (!start.is_nan()).then(|| (expectation.class(batch.groups[index], start), order(last)))
+            let (start, last) = (batch.starts[index], batch.columns[column][index]);
+            (!batch.scores[index].is_nan())
+                .then(|| (expectation.class(batch.group(index), start), order(last)))
         };
-        descend(feed, &mut searches, None, item, watch)?;
+        descend(feed, &mut searches, None, None, item, watch)?;
         for search in searches {
             expectation.medians[search.class] = from_order(search.key());
         }
@@ -36,22 +39,22 @@ impl Expectation {
     }
 
     /// What a row of this group with this first nll is expected to come to.
-    pub fn at(&self, group: u32, start: f32) -> f32 {
+    pub fn at(&self, group: usize, start: f32) -> f32 {
         self.medians[self.class(group, start)]
     }
 
-    fn class(&self, group: u32, start: f32) -> usize {
-        let bounds = &self.bounds[group as usize];
-        group as usize * self.bins + bounds.partition_point(|&bound| bound <= start)
+    fn class(&self, group: usize, start: f32) -> usize {
+        let bounds = &self.bounds[group];
+        group * self.bins + bounds.partition_point(|&bound| bound <= start)
     }
 
     /// Rows in every bin of every group.
     fn count(&self, feed: &Feed<'_>, watch: &Watch) -> Result<Vec<u64>> {
         let start = || vec![0u64; self.medians.len()];
-        let parts = feed.fold(watch, start, |counts, batch| {
-            for (&group, &start) in batch.groups.iter().zip(&batch.starts) {
-                if !start.is_nan() {
-                    counts[self.class(group, start)] += 1;
+        let parts = feed.fold(true, watch, start, |counts, batch| {
+            for (index, &start) in batch.starts.iter().enumerate() {
+                if !batch.scores[index].is_nan() {
+                    counts[self.class(batch.group(index), start)] += 1;
                 }
             }
             Ok(())
@@ -70,9 +73,9 @@ fn bounds(feed: &Feed<'_>, bins: usize, scored: &[u64], watch: &Watch) -> Result
     }
     let item = |batch: &Batch, index: usize| {
         let start = batch.starts[index];
-        (!start.is_nan()).then(|| (batch.groups[index] as usize, order(start)))
+        (!batch.scores[index].is_nan()).then(|| (batch.group(index), order(start)))
     };
-    descend(feed, &mut searches, None, item, watch)?;
+    descend(feed, &mut searches, None, None, item, watch)?;
     let mut bounds = vec![Vec::new(); scored.len()];
     for search in searches {
         bounds[search.class].push(from_order(search.key()));

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {
-    /// Of the records, scored or not.
+    /// Of the records that guards let through, scored or not.
     Fraction(u64, u64),
     Rows(u64),
     /// Of the target tokens of the scored records.
@@ -22,7 +22,29 @@ pub enum Keep {
 pub struct Stock {
     pub scored: u64,
     pub unscored: u64,
+    /// What guards have dropped; neither scored nor unscored.
+    pub guarded: u64,
     pub tokens: u64,
+}
+
+impl Stock {
+    pub fn records(&self) -> u64 {
+        self.scored + self.unscored + self.guarded
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.scored += other.scored;
+        self.unscored += other.unscored;
+        self.guarded += other.guarded;
+        self.tokens += other.tokens;
+    }
+}
+
+impl Keep {
+    /// Whether target tokens are counted and not rows.
+    pub fn counts_tokens(&self) -> bool {
+        matches!(self, Self::Tokens(_) | Self::TokenFraction(..))
+    }
 }
 
 /// The quota of every group: rows go to the groups in proportion to their scored records, tokens in proportion to their

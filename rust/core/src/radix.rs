@@ -1,8 +1,9 @@
 //! Exact order statistics of streamed keys in bounded memory: searches that descend, digit by digit, through
 //! histograms of the keys. Nothing is sorted and no column is held.
 
+use crate::feed::Feed;
 use crate::methods::row_hash;
-use crate::records::{Batch, Feed};
+use crate::records::Batch;
 use crate::{Result, Watch};
 
 /// Counters that one pass may hold: 16 bytes each, once a thread.
@@ -11,8 +12,12 @@ const COUNTERS: usize = 1 << 22;
 /// Maps floats to integers of the same order; -0.0 and 0.0 share one. NaN has no place in it.
 pub fn order(value: f32) -> u32 {
     let bits = (value + 0.0).to_bits();
-    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+    bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31)
 }
+
+/// The places of the lowest and the highest finite float; turned round they are each other's.
+pub const FIRST: u32 = 0x0080_0000;
+pub const LAST: u32 = 0xff7f_ffff;
 
 /// The float with this place in the order.
 pub fn from_order(key: u32) -> f32 {
@@ -105,10 +110,12 @@ impl Level {
 
 /// Runs all searches to their end, one pass over the records for each digit. `item` gives a record's class and key, or
 /// None for a record that takes no part; `seed` lets the higher hash of (seed, row) decide between equal keys.
+/// `flip` promises that in a batch of one group the key is the order of the score with these bits turned round.
 pub fn descend(
     feed: &Feed<'_>,
     searches: &mut [Search],
     seed: Option<u64>,
+    flip: Option<u32>,
     item: impl Fn(&Batch, usize) -> Option<(usize, u32)> + Sync,
     watch: &Watch,
 ) -> Result<()> {
@@ -121,9 +128,16 @@ pub fn descend(
         let level = Level { shift, bits };
         let hashed = if shift < 64 { seed } else { None };
         let (tables, count) = tables(searches, classes, level);
+        // One histogram of keys alone, which is what most selections come to: its prefix is compared and not looked up.
+        let lone = tables.iter().flatten().next().filter(|_| count == 1 && shift >= 64);
+        let lone = lone.map(|&(prefix, _)| prefix as u64);
         let start = || vec![Sums::default(); count << bits];
-        let parts = feed.fold(watch, start, |sums, batch| {
-            for index in 0..batch.rows.len() {
+        let parts = feed.fold(hashed.is_none(), watch, start, |sums, batch| {
+            if let (Some(flip), Some(prefix), true) = (flip, lone, batch.groups.is_empty()) {
+                count_plain(sums, batch, flip, prefix, level);
+                return Ok(());
+            }
+            for index in 0..batch.scores.len() {
                 let Some((class, key)) = item(batch, index) else { continue };
                 let hash = hashed.map_or(0, |seed| !row_hash(batch.rows[index], seed));
                 let key = u128::from(key) << 64 | u128::from(hash);
@@ -131,7 +145,7 @@ pub fn descend(
                 if let Ok(found) = tables.binary_search_by_key(&level.prefix(key), |&(prefix, _)| prefix) {
                     let sum = &mut sums[tables[found].1 << bits | level.digit(key)];
                     sum.rows += 1;
-                    sum.tokens += u64::from(batch.tokens[index]);
+                    sum.tokens += u64::from(batch.token(index));
                 }
             }
             Ok(())
@@ -147,6 +161,35 @@ pub fn descend(
         }
     }
     Ok(())
+}
+
+/// Counts the scores of a batch whose keys have this prefix; without a branch a score where all of them do.
+fn count_plain(sums: &mut [Sums], batch: &Batch, flip: u32, prefix: u64, level: Level) {
+    let shift = level.shift - 64;
+    if level.bits == 16 && shift == 16 {
+        let Some(sums) = sums.first_chunk_mut::<{ 1 << 16 }>() else { return };
+        if batch.tokens.is_empty() {
+            batch.scores.iter().for_each(|&score| sums[((order(score) ^ flip) >> 16) as usize].rows += 1);
+        }
+        for (&score, &tokens) in batch.scores.iter().zip(&batch.tokens) {
+            let sum = &mut sums[((order(score) ^ flip) >> 16) as usize];
+            sum.rows += 1;
+            sum.tokens += u64::from(tokens);
+        }
+        // Digits that only a NaN has: its score is none.
+        sums[..(FIRST >> 16) as usize].fill(Sums::default());
+        sums[(LAST >> 16) as usize + 1..].fill(Sums::default());
+        return;
+    }
+    let mask = (1 << level.bits) - 1;
+    for (index, &score) in batch.scores.iter().enumerate() {
+        let key = u64::from(order(score) ^ flip);
+        if key >> shift >> level.bits == prefix && !score.is_nan() {
+            let sum = &mut sums[(key >> shift) as usize & mask];
+            sum.rows += 1;
+            sum.tokens += u64::from(batch.token(index));
+        }
+    }
 }
 
 /// Adds up what the threads counted.
@@ -199,6 +242,8 @@ mod tests {
             assert_eq!(from_order(order(value)).to_bits(), value.to_bits());
         }
         assert_eq!(order(-0.0), order(0.0));
+        assert_eq!([order(f32::MIN), order(f32::MAX), !order(f32::MIN)], [FIRST, LAST, LAST]);
+        assert!(order(f32::NAN) > LAST && order(-f32::NAN) < FIRST);
     }
 
     #[test]

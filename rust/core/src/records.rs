@@ -1,21 +1,21 @@
-//! The records that a selection ranks, streamed from Parquet shards: score sets of several checkpoints side by side,
-//! what cleaning kept, or a column that was computed elsewhere.
+//! The records that a selection ranks and the columns computed from what they hold: score sets of several checkpoints side
+//! by side, what cleaning kept, a column in Parquet files, or a .npy array.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use arrow_array::types::{Float32Type, UInt32Type};
 use arrow_array::{Array, ArrayRef};
 use serde::Deserialize;
 
 use crate::columns::ShardReader;
-use crate::foreign::{Foreign, Tags};
+use crate::foreign::Column;
+use crate::groups::{Own, Within};
+use crate::merge::Merge;
 use crate::methods::{self, Method, On, Sign};
-use crate::shards::{Shard, check_equal, check_ranges, rows, typed};
-use crate::{Error, Result, Watch};
+use crate::npy::Npy;
+use crate::shards::{Shard, align, check_equal, check_ranges, rows, typed};
+use crate::{Error, Result};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -24,265 +24,330 @@ pub enum Source {
     Scores { sets: Vec<Vec<Shard>> },
     /// The verdicts of cleaning; records are the rows without a reason.
     Clean { shards: Vec<Shard> },
-    /// One file with `row` and a numeric column.
-    File { path: PathBuf, column: String },
+    /// Files with `row` and a numeric column.
+    File { paths: Vec<PathBuf>, column: String },
+    /// A one-dimensional float array; the row is the index.
+    Npy { path: PathBuf },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Within {
-    Input,
-    Tag,
+/// A column that a method computes from the source.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Computed {
+    pub method: Method,
+    /// Which of the sets of scores it reads, in training order.
+    pub sets: Vec<usize>,
 }
 
-/// What is read and how it is scored.
+/// A column that is joined by row.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Joined {
+    pub paths: Vec<PathBuf>,
+    pub column: String,
+}
+
+/// A condition on a column; a record that has no value there fails it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Guard {
+    pub column: usize,
+    pub op: Op,
+    pub value: f64,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub enum Op {
+    #[serde(rename = ">")]
+    Above,
+    #[serde(rename = ">=")]
+    AtLeast,
+    #[serde(rename = "<")]
+    Below,
+    #[serde(rename = "<=")]
+    AtMost,
+    #[serde(rename = "==")]
+    Equal,
+    #[serde(rename = "!=")]
+    Unequal,
+}
+
+/// What is read and how it is scored. Columns are numbered: the source's own or those computed from it, then those joined.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Measure {
     pub source: Source,
-    pub method: Method,
+    pub computed: Vec<Computed>,
+    pub joined: Vec<Joined>,
     pub on: On,
     pub sign: Sign,
+    pub bins: usize,
     pub seed: u64,
-    /// The shards of the cleaned corpus: the tags, and for a file the rows that cleaning kept.
+    /// None: the first column is the score.
+    pub merge: Option<Merge>,
+    pub guards: Vec<Guard>,
+    /// Whether the score is a weight, by which is drawn.
+    pub sample: bool,
+    /// The shards of the cleaned corpus, for the tags.
     pub clean: Option<Vec<Shard>>,
     pub within: Option<Within>,
+    /// The column of lengths; None: target tokens.
+    pub length: Option<usize>,
+    pub own: Vec<Own>,
     /// The row range `[first, end)` of every input.
     pub inputs: Vec<(u64, u64)>,
     pub threads: usize,
+    /// Where temporary files may be made and removed.
+    pub tmp: PathBuf,
 }
 
 /// Records in row order. A score of NaN means that there is none.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub rows: Vec<u64>,
+    /// Empty where everything is one group.
     pub groups: Vec<u32>,
-    /// Target tokens; all 0 where the source has none.
+    /// Target tokens; empty where the source has none.
     pub tokens: Vec<u32>,
+    pub columns: Vec<Vec<f32>>,
     pub scores: Vec<f32>,
     /// For `progress` the nll of the first checkpoint, else empty.
     pub starts: Vec<f32>,
+    /// Which records a guard has dropped; empty where there are no guards.
+    pub guarded: Vec<bool>,
 }
 
-/// The records of a measure, to be streamed as often as it takes.
-pub struct Feed<'a> {
-    pub measure: &'a Measure,
-    tags: Mutex<BTreeMap<String, u32>>,
-}
-
-impl<'a> Feed<'a> {
-    pub fn new(measure: &'a Measure) -> Result<Self> {
-        if let Source::Scores { sets } = &measure.source {
-            check_ranges(sets)?;
-        }
-        Ok(Self { measure, tags: Mutex::default() })
-    }
-
-    /// Whether records carry target tokens.
-    pub fn has_tokens(&self) -> bool {
-        matches!(self.measure.source, Source::Scores { .. })
-    }
-
-    /// The shards whose ranges the selection's shards repeat; None for a file without a cleaned corpus.
-    pub fn shards(&self) -> Option<&[Shard]> {
-        match &self.measure.source {
-            Source::Scores { sets } => sets.first().map(Vec::as_slice),
-            Source::Clean { shards } => Some(shards),
-            Source::File { .. } => self.measure.clean.as_deref(),
-        }
-    }
-
-    /// The names of the groups seen so far, by number: tags, or the numbers of the inputs.
-    pub fn groups(&self) -> Vec<String> {
-        match self.measure.within {
-            None => vec![String::new()],
-            Some(Within::Input) => (0..self.measure.inputs.len()).map(|number| number.to_string()).collect(),
-            Some(Within::Tag) => {
-                let tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut named: Vec<_> = tags.iter().map(|(name, &number)| (number, name.clone())).collect();
-                named.sort_unstable();
-                named.into_iter().map(|(_, name)| name).collect()
-            }
-        }
-    }
-
-    /// Streams the records through `visit`, each thread over a contiguous part with its own state; returns the states.
-    pub fn fold<A: Send>(
-        &self,
-        watch: &Watch,
-        start: impl Fn() -> A + Sync,
-        visit: impl Fn(&mut A, &Batch) -> Result<()> + Sync,
-    ) -> Result<Vec<A>> {
-        let work = |span: Range<usize>| {
-            let mut state = start();
-            self.stream(span, watch, &mut |batch| visit(&mut state, batch))?;
-            Ok(state)
+impl Measure {
+    /// How many columns there are.
+    pub fn columns(&self) -> usize {
+        let own = match self.source {
+            Source::Scores { .. } | Source::Clean { .. } => self.computed.len(),
+            Source::File { .. } | Source::Npy { .. } => 1,
         };
-        let count = self.shards().map_or(1, <[Shard]>::len);
-        let single = matches!(self.measure.source, Source::File { .. });
-        let threads = if single { 1 } else { self.measure.threads.clamp(1, count.max(1)) };
-        let work = &work;
-        thread::scope(|scope| {
-            let span = |part: usize| part * count / threads..(part + 1) * count / threads;
-            let workers: Vec<_> = (0..threads).map(|part| scope.spawn(move || work(span(part)))).collect();
-            workers
-                .into_iter()
-                .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
+        own + self.joined.len()
+    }
+}
+
+impl Batch {
+    pub fn group(&self, index: usize) -> usize {
+        self.groups.get(index).map_or(0, |&group| group as usize)
+    }
+
+    pub fn token(&self, index: usize) -> u32 {
+        self.tokens.get(index).copied().unwrap_or(0)
+    }
+}
+
+/// An opened source.
+pub enum Records {
+    Scores(Vec<Vec<Shard>>),
+    Clean(Vec<Shard>),
+    File(Column),
+    Npy(Npy),
+}
+
+type Visit<'a> = &'a mut dyn FnMut(&mut Batch) -> Result<()>;
+
+impl Records {
+    pub fn open(source: &Source) -> Result<Self> {
+        Ok(match source {
+            Source::Scores { sets } => {
+                let sets = sets.iter().map(|set| align(set)).collect::<Result<Vec<_>>>()?;
+                check_ranges(&sets)?;
+                Self::Scores(sets)
+            }
+            Source::Clean { shards } => Self::Clean(align(shards)?),
+            Source::File { paths, column } => Self::File(Column::open(paths, column)?),
+            Source::Npy { path } => Self::Npy(Npy::open(path)?),
         })
     }
 
-    /// Streams the records of some shards through `visit`, in row order.
+    /// How many parts can be streamed on their own.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::File(column) => column.len(),
+            Self::Npy(array) => array.len(),
+            Self::Scores(_) | Self::Clean(_) => self.shards().map_or(0, <[_]>::len),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shards whose ranges the selection's shards repeat; None where the rows alone say.
+    pub fn shards(&self) -> Option<&[Shard]> {
+        match self {
+            Self::Scores(sets) => sets.first().map(Vec::as_slice),
+            Self::Clean(shards) => Some(shards),
+            Self::File(_) | Self::Npy(_) => None,
+        }
+    }
+
+    /// All rows are below this.
+    pub fn end(&self) -> u64 {
+        match self {
+            Self::File(column) => column.end(),
+            Self::Npy(array) => array.count(),
+            Self::Scores(_) | Self::Clean(_) => {
+                self.shards().and_then(<[_]>::last).map_or(0, |shard| shard.end)
+            }
+        }
+    }
+
+    /// How many records there are, none of them without a value, where the source says so.
+    pub fn count(&self) -> Option<u64> {
+        if let Self::Npy(array) = self { Some(array.count()) } else { None }
+    }
+
+    /// Streams some parts: rows (unless `rowless`, which only files heed), tokens, and the columns that stand in the source or are computed from it.
     pub fn stream(
         &self,
+        measure: &Measure,
         span: Range<usize>,
-        watch: &Watch,
-        visit: &mut dyn FnMut(&Batch) -> Result<()>,
+        rowless: bool,
+        batch: &mut Batch,
+        visit: Visit<'_>,
     ) -> Result<()> {
-        let mut tagger = match (self.measure.within, &self.measure.clean) {
-            (Some(Within::Tag), Some(clean)) => Some(Tags::new(clean, &self.tags)),
-            _ => None,
-        };
-        let mut visit = |mut batch: Batch| -> Result<()> {
-            watch.check()?;
-            watch.add(0, batch.rows.len() as u64);
-            batch.groups = match &mut tagger {
-                Some(tagger) => tagger.of(&batch.rows)?,
-                None => batch.rows.iter().map(|&row| self.input_of(row)).collect(),
-            };
-            visit(&batch)
-        };
-        match (&self.measure.source, &self.measure.clean) {
-            (Source::Scores { sets }, _) => {
+        match self {
+            Self::Scores(sets) => {
                 for index in span {
                     let shards: Vec<&Shard> = sets.iter().map(|set| &set[index]).collect();
-                    self.scores(&shards, &mut visit)?;
+                    scores(measure, &shards, batch, visit)?;
                 }
                 Ok(())
             }
-            (Source::Clean { shards }, _) => {
-                shards[span].iter().try_for_each(|shard| self.survivors(shard, &mut visit))
+            Self::Clean(shards) => {
+                shards[span].iter().try_for_each(|shard| survivors(measure, shard, batch, visit))
             }
-            (Source::File { path, column }, None) => {
-                let mut foreign = Foreign::open(path, column)?;
-                while let Some((rows, scores)) = foreign.batch()? {
-                    visit(Batch { tokens: vec![0; rows.len()], rows, scores, ..Batch::default() })?;
+            Self::File(column) => {
+                let mut reading = column.read(span);
+                reading.rowless = rowless;
+                while reading.batch()? {
+                    std::mem::swap(&mut batch.rows, &mut reading.rows);
+                    std::mem::swap(&mut batch.columns[0], &mut reading.scores);
+                    visit(batch)?;
                 }
                 Ok(())
             }
-            (Source::File { path, column }, Some(clean)) => {
-                let mut foreign = Foreign::open(path, column)?;
-                for shard in clean {
-                    self.survivors(shard, &mut |mut batch: Batch| {
-                        batch.scores = foreign.join(&batch.rows)?;
-                        visit(batch)
-                    })?;
+            Self::Npy(array) => array.stream(span, batch, visit),
+        }
+    }
+}
+
+/// The records of one shard of every checkpoint.
+fn scores(measure: &Measure, shards: &[&Shard], batch: &mut Batch, visit: Visit<'_>) -> Result<()> {
+    let names: &[&str] = if measure.computed.iter().any(|column| column.method.reads_nll()) {
+        &["row", "tokens", "nll_sum"]
+    } else {
+        &["row", "tokens"]
+    };
+    let mut readers = Vec::with_capacity(shards.len());
+    for shard in shards {
+        readers.push(ShardReader::open(&shard.path, names)?);
+    }
+    let mut next = shards[0].first;
+    loop {
+        let mut sets = Vec::with_capacity(readers.len());
+        for reader in &mut readers {
+            sets.push(reader.next().transpose()?);
+        }
+        check_equal(shards, &sets)?;
+        let sets: Vec<Vec<ArrayRef>> = sets.into_iter().flatten().collect();
+        let Some(lead) = sets.first() else { return Ok(()) };
+        batch.rows = rows(&lead[0], shards[0], &mut next)?;
+        compute(measure, batch, &sets, shards)?;
+        visit(batch)?;
+    }
+}
+
+/// Computes the columns of a batch from the statistics of all sets.
+fn compute(measure: &Measure, batch: &mut Batch, sets: &[Vec<ArrayRef>], shards: &[&Shard]) -> Result<()> {
+    let tokens = typed::<UInt32Type>(&sets[0][1], "tokens", shards[0])?;
+    let mut sums = Vec::with_capacity(sets.len());
+    for (set, shard) in sets.iter().zip(shards).filter(|(set, _)| set.len() > 2) {
+        sums.push(typed::<Float32Type>(&set[2], "nll_sum", shard)?);
+    }
+    let count = batch.rows.len();
+    batch.tokens.clear();
+    batch.tokens.resize(count, 0);
+    for column in &mut batch.columns {
+        column.clear();
+        column.resize(count, f32::NAN);
+    }
+    let progress = measure.computed.iter().find(|column| column.method == Method::Progress);
+    batch.starts.clear();
+    batch.starts.resize(if progress.is_some() { count } else { 0 }, f32::NAN);
+    let (mut nll, mut chosen) = (vec![0.0; sums.len()], Vec::new());
+    for (index, &row) in batch.rows.iter().enumerate().filter(|&(index, _)| tokens.is_valid(index)) {
+        let length = tokens.value(index);
+        for ((nll, sum), shard) in nll.iter_mut().zip(&sums).zip(shards) {
+            *nll = f64::from(sum.value(index)) / f64::from(length);
+            if sum.is_null(index) || !nll.is_finite() {
+                let path = shard.path.display();
+                return Err(Error::input(format!(
+                    "{path}: nll_sum of row {row} is no number: score it again"
+                )));
+            }
+        }
+        batch.tokens[index] = length;
+        for (Computed { method, sets }, column) in measure.computed.iter().zip(&mut batch.columns) {
+            column[index] = match method {
+                Method::Length => length as f32,
+                Method::Random => methods::random(row, measure.seed),
+                _ => {
+                    chosen.clear();
+                    chosen.extend(sets.iter().map(|&set| nll[set]));
+                    methods::score(*method, measure.on, measure.sign, &chosen)
                 }
-                foreign.finish(clean.last().map_or(0, |shard| shard.end))
-            }
-        }
-    }
-
-    fn input_of(&self, row: u64) -> u32 {
-        match self.measure.within {
-            Some(Within::Input) => {
-                let inputs = &self.measure.inputs;
-                inputs.partition_point(|&(_, end)| end <= row).min(inputs.len().saturating_sub(1)) as u32
-            }
-            _ => 0,
-        }
-    }
-
-    /// The records of one shard of every checkpoint.
-    fn scores(&self, shards: &[&Shard], visit: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
-        let names: &[&str] =
-            if self.measure.method.reads_nll() { &["row", "tokens", "nll_sum"] } else { &["row", "tokens"] };
-        let mut readers = Vec::with_capacity(shards.len());
-        for shard in shards {
-            readers.push(ShardReader::open(&shard.path, names)?);
-        }
-        let mut next = shards[0].first;
-        loop {
-            let mut sets = Vec::with_capacity(readers.len());
-            for reader in &mut readers {
-                sets.push(reader.next().transpose()?);
-            }
-            check_equal(shards, &sets)?;
-            let sets: Vec<Vec<ArrayRef>> = sets.into_iter().flatten().collect();
-            let Some(lead) = sets.first() else { return Ok(()) };
-            let rows = rows(&lead[0], shards[0], &mut next)?;
-            visit(self.measure_batch(rows, &sets, shards)?)?;
-        }
-    }
-
-    fn measure_batch(&self, rows: Vec<u64>, sets: &[Vec<ArrayRef>], shards: &[&Shard]) -> Result<Batch> {
-        let Measure { method, on, sign, .. } = *self.measure;
-        let tokens = typed::<UInt32Type>(&sets[0][1], "tokens", shards[0])?;
-        let mut sums = Vec::with_capacity(sets.len());
-        if method.reads_nll() {
-            for (set, shard) in sets.iter().zip(shards) {
-                sums.push(typed::<Float32Type>(&set[2], "nll_sum", shard)?);
-            }
-        }
-        let mut batch =
-            Batch { tokens: vec![0; rows.len()], scores: vec![f32::NAN; rows.len()], ..Batch::default() };
-        if method == Method::Progress {
-            batch.starts = vec![f32::NAN; rows.len()];
-        }
-        let mut nll = vec![0.0; sums.len()];
-        for (index, &row) in rows.iter().enumerate() {
-            if tokens.is_null(index) {
-                continue;
-            }
-            let count = tokens.value(index);
-            for ((nll, sum), shard) in nll.iter_mut().zip(&sums).zip(shards) {
-                *nll = f64::from(sum.value(index)) / f64::from(count);
-                if sum.is_null(index) || !nll.is_finite() {
-                    let path = shard.path.display();
-                    return Err(Error::input(format!(
-                        "{path}: nll_sum of row {row} is no number: score it again"
-                    )));
-                }
-            }
-            batch.tokens[index] = count;
-            batch.scores[index] = match method {
-                Method::Length => count as f32,
-                Method::Random => methods::random(row, self.measure.seed),
-                _ => methods::score(method, on, sign, &nll),
             };
-            if method == Method::Progress {
-                batch.starts[index] = methods::saturate(nll[0]);
-            }
         }
-        batch.rows = rows;
-        Ok(batch)
+        if let Some(progress) = progress {
+            batch.starts[index] = methods::saturate(nll[progress.sets[0]]);
+        }
     }
+    Ok(())
+}
 
-    /// The rows of one shard that cleaning kept.
-    fn survivors(&self, shard: &Shard, visit: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
-        let by_length = self.measure.method == Method::Length;
-        let names: &[&str] =
-            if by_length { &["row", "reasons", "target_characters"] } else { &["row", "reasons"] };
-        let mut next = shard.first;
-        for columns in ShardReader::open(&shard.path, names)? {
-            let columns = columns?;
-            let rows = rows(&columns[0], shard, &mut next)?;
-            let reasons = typed::<UInt32Type>(&columns[1], "reasons", shard)?;
-            let lengths = if by_length {
-                Some(typed::<UInt32Type>(&columns[2], "target_characters", shard)?)
+/// The rows of one shard that cleaning kept, with their length in characters or a random number.
+fn survivors(measure: &Measure, shard: &Shard, batch: &mut Batch, visit: Visit<'_>) -> Result<()> {
+    let by_length = measure.computed.iter().any(|column| column.method == Method::Length);
+    let names: &[&str] =
+        if by_length { &["row", "reasons", "target_characters"] } else { &["row", "reasons"] };
+    let mut next = shard.first;
+    for arrays in ShardReader::open(&shard.path, names)? {
+        let arrays = arrays?;
+        let reasons = typed::<UInt32Type>(&arrays[1], "reasons", shard)?.values();
+        let all = rows(&arrays[0], shard, &mut next)?;
+        let kept =
+            || reasons.iter().enumerate().filter(|&(_, &reasons)| reasons == 0).map(|(index, _)| index);
+        batch.rows.clear();
+        batch.rows.extend(kept().map(|index| all[index]));
+        for (Computed { method, .. }, column) in measure.computed.iter().zip(&mut batch.columns) {
+            column.clear();
+            if *method == Method::Length {
+                let lengths = typed::<UInt32Type>(&arrays[2], "target_characters", shard)?.values();
+                column.extend(kept().map(|index| lengths[index] as f32));
             } else {
-                None
-            };
-            let mut batch = Batch::default();
-            for (index, row) in rows.into_iter().enumerate().filter(|&(index, _)| reasons.value(index) == 0) {
-                batch.rows.push(row);
-                batch.scores.push(match lengths {
-                    Some(lengths) => lengths.value(index) as f32,
-                    None => methods::random(row, self.measure.seed),
-                });
+                column.extend(batch.rows.iter().map(|&row| methods::random(row, measure.seed)));
             }
-            batch.tokens = vec![0; batch.rows.len()];
-            visit(batch)?;
         }
-        Ok(())
+        visit(batch)?;
+    }
+    Ok(())
+}
+
+impl Guard {
+    /// Whether a value, compared as float32, passes.
+    pub fn admits(&self, value: f32) -> bool {
+        let limit = methods::saturate(self.value);
+        !value.is_nan()
+            && match self.op {
+                Op::Above => value > limit,
+                Op::AtLeast => value >= limit,
+                Op::Below => value < limit,
+                Op::AtMost => value <= limit,
+                // Both are stored numbers: equality is what is meant.
+                #[allow(clippy::float_cmp)]
+                Op::Equal => value == limit,
+                #[allow(clippy::float_cmp)]
+                Op::Unequal => value != limit,
+            }
     }
 }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cut::{Counts, Cut, Edge};
-use crate::methods::{Method, row_hash};
-use crate::progress::Expectation;
+use crate::feed::Feed;
+use crate::groups::Within;
+use crate::methods::row_hash;
+use crate::npy::RowsWriter;
 use crate::quota::{Keep, Stock, quotas};
 use crate::radix::{Left, Search, descend, order};
-use crate::records::{Batch, Feed, Measure, Source, Within};
+use crate::records::{Batch, Measure, Source};
 use crate::selection::{ShardWritten, Writer};
 use crate::{Error, Result, Watch};
 
@@ -38,9 +40,11 @@ pub struct SelectRequest {
     pub measure: Measure,
     pub direction: Direction,
     pub ties: Ties,
-    pub bins: usize,
+    /// Of the records that have no share of their own.
     pub keep: Keep,
     pub out: PathBuf,
+    /// Whether only the numbers of the kept rows are written, to `rows.npy`, and no shards.
+    pub rows: bool,
     /// The digest of the plan, for the metadata of the shards.
     pub plan: String,
 }
@@ -60,25 +64,26 @@ pub struct Selection {
     pub shards: Vec<ShardWritten>,
 }
 
-/// Selects and writes the selection's shards.
+/// Selects and writes the selection's shards, or the rows alone.
 pub fn select(request: &SelectRequest, watch: &Watch) -> Result<Selection> {
     check(request)?;
-    let feed = Feed::new(&request.measure)?;
+    let mut feed = Feed::new(&request.measure)?;
     let stocks = census(&feed, watch)?;
-    let names = feed.groups();
-    // Groups are numbered as they are met, which threads may change; their order is that of their names' bytes, or of the inputs.
-    let mut sorted: Vec<usize> = (0..names.len()).collect();
-    if request.measure.within == Some(Within::Tag) {
-        sorted.sort_by_key(|&group| &names[group]);
-    }
-    let ordered: Vec<Stock> = sorted.iter().map(|&group| stocks[group]).collect();
-    let mut left = vec![Left::Rows(0); names.len()];
-    for (&group, quota) in sorted.iter().zip(quotas(request.keep, &ordered)?) {
-        left[group] = quota;
-    }
-    let ranking = Ranking::of(&feed, request, &stocks, watch)?;
+    let names = feed.groups.names();
+    let sorted = in_order(request, &names);
+    let left = share_out(request, &stocks, &sorted)?;
+    let scored: Vec<u64> = stocks.iter().map(|stock| stock.scored).collect();
+    feed.learn(stocks.iter().map(Stock::records).sum(), &scored, watch)?;
+    let seed = (request.ties == Ties::Random).then_some(request.measure.seed);
+    let ranking = Ranking { feed: &feed, direction: request.direction, seed };
     let mut cuts = ranking.cuts(&stocks, &left, watch)?;
-    let shards = write(&ranking, &mut cuts, request, watch)?;
+    let shards = if request.rows {
+        let count = kept_in_all(&stocks, &left, &cuts);
+        write_rows(&ranking, &mut cuts, request, count, watch)?;
+        Vec::new()
+    } else {
+        write_shards(&ranking, &mut cuts, request, watch)?
+    };
     let counts: Vec<Counts> =
         cuts.into_iter().zip(&stocks).map(|(cut, stock)| cut.counts(stock, feed.has_tokens())).collect();
     let mut all = Counts {
@@ -89,39 +94,94 @@ pub fn select(request: &SelectRequest, watch: &Watch) -> Result<Selection> {
     for group in &counts {
         all.add(group);
     }
-    let groups = match request.measure.within {
-        None => Vec::new(),
-        // A group is met by name before its rows are known to be passed over; without records it is none.
-        Some(_) => sorted
-            .iter()
-            .filter(|&&group| stocks[group].scored + stocks[group].unscored > 0)
-            .map(|&group| Group { name: names[group].clone(), counts: counts[group].clone() })
-            .collect(),
-    };
+    // A group is met by name before its rows are known to be passed over; without records it is none.
+    let met = sorted.iter().filter(|&&group| !feed.groups.is_one() && stocks[group].records() > 0);
+    let groups =
+        met.map(|&group| Group { name: names[group].clone(), counts: counts[group].clone() }).collect();
     Ok(Selection { counts: all, groups, shards })
+}
+
+/// The order of the groups: those of their own as given, the others by their names' bytes, or as the inputs and lengths.
+/// Tags are numbered as they are met, which threads may change.
+fn in_order(request: &SelectRequest, names: &[String]) -> Vec<usize> {
+    let mut sorted: Vec<usize> = (0..names.len()).collect();
+    if request.measure.within == Some(Within::Tag) {
+        sorted[request.measure.own.len()..].sort_by_key(|&group| &names[group]);
+    }
+    sorted
+}
+
+/// What every group may keep: those of their own their share, the others together the general one.
+fn share_out(request: &SelectRequest, stocks: &[Stock], sorted: &[usize]) -> Result<Vec<Left>> {
+    let own = &request.measure.own;
+    let mut left = vec![Left::Rows(0); stocks.len()];
+    for (group, own) in own.iter().enumerate() {
+        if stocks[group].records() == 0 {
+            return Err(Error::input(format!(
+                "{}: no record is of it (or another option takes it first)",
+                own.label
+            )));
+        }
+        if let Some(keep) = own.keep {
+            let quota = quotas(keep, &stocks[group..=group])
+                .map_err(|error| Error::input(format!("{}: {error}", own.label)))?;
+            left[group] = quota[0];
+        }
+    }
+    let others = &sorted[own.len()..];
+    let ordered: Vec<Stock> = others.iter().map(|&group| stocks[group]).collect();
+    for (&group, quota) in others.iter().zip(quotas(request.keep, &ordered)?) {
+        left[group] = quota;
+    }
+    Ok(left)
+}
+
+/// How many rows will be kept; None where that is a matter of tokens.
+fn kept_in_all(stocks: &[Stock], left: &[Left], cuts: &[Cut]) -> Option<u64> {
+    let groups = stocks.iter().zip(left).zip(cuts);
+    let kept = groups.map(|((stock, left), cut)| match left {
+        _ if cut.trusted => Some(stock.records()),
+        Left::Rows(rows) => Some(*rows),
+        Left::Tokens(_) => None,
+    });
+    kept.sum()
 }
 
 /// Counts the records of every group.
 fn census(feed: &Feed<'_>, watch: &Watch) -> Result<Vec<Stock>> {
-    let parts = feed.fold(watch, Vec::<Stock>::new, |stocks, batch| {
-        for index in 0..batch.rows.len() {
-            let group = batch.groups[index] as usize;
+    if let Some(count) = feed.count() {
+        return Ok(vec![Stock { scored: count, ..Stock::default() }]);
+    }
+    let parts = feed.fold(true, watch, Vec::<Stock>::new, |stocks, batch| {
+        if batch.groups.is_empty() && batch.guarded.is_empty() {
+            stocks.resize(1, Stock::default());
+            let scored = batch.scores.iter().map(|score| u64::from(!score.is_nan())).sum::<u64>();
+            stocks[0].scored += scored;
+            stocks[0].unscored += batch.scores.len() as u64 - scored;
+            stocks[0].tokens += batch.tokens.iter().map(|&tokens| u64::from(tokens)).sum::<u64>();
+            return Ok(());
+        }
+        for (index, score) in batch.scores.iter().enumerate() {
+            let group = batch.group(index);
             if group >= stocks.len() {
                 stocks.resize(group + 1, Stock::default());
             }
-            let scored = u64::from(!batch.scores[index].is_nan());
-            stocks[group].scored += scored;
-            stocks[group].unscored += 1 - scored;
-            stocks[group].tokens += u64::from(batch.tokens[index]);
+            let stock = &mut stocks[group];
+            if !score.is_nan() {
+                stock.scored += 1;
+                stock.tokens += u64::from(batch.token(index));
+            } else if batch.guarded.get(index) == Some(&true) {
+                stock.guarded += 1;
+            } else {
+                stock.unscored += 1;
+            }
         }
         Ok(())
     })?;
-    let mut stocks = vec![Stock::default(); feed.groups().len()];
+    let mut stocks = vec![Stock::default(); feed.groups.names().len()];
     for part in parts {
-        for (stock, more) in stocks.iter_mut().zip(part) {
-            stock.scored += more.scored;
-            stock.unscored += more.unscored;
-            stock.tokens += more.tokens;
+        for (stock, more) in stocks.iter_mut().zip(&part) {
+            stock.add(more);
         }
     }
     Ok(stocks)
@@ -132,34 +192,16 @@ struct Ranking<'a> {
     feed: &'a Feed<'a>,
     direction: Direction,
     seed: Option<u64>,
-    expectation: Option<Expectation>,
 }
 
-impl<'a> Ranking<'a> {
-    fn of(feed: &'a Feed<'a>, request: &SelectRequest, stocks: &[Stock], watch: &Watch) -> Result<Self> {
-        let seed = (request.ties == Ties::Random).then_some(request.measure.seed);
-        let expectation = if request.measure.method == Method::Progress {
-            let scored: Vec<u64> = stocks.iter().map(|stock| stock.scored).collect();
-            Some(Expectation::of(feed, request.bins, &scored, watch)?)
-        } else {
-            None
-        };
-        Ok(Self { feed, direction: request.direction, seed, expectation })
-    }
-
-    /// The score of a record, NaN if it has none.
-    fn score(&self, batch: &Batch, index: usize) -> f32 {
-        let score = batch.scores[index];
-        match &self.expectation {
-            Some(expectation) if !score.is_nan() => {
-                expectation.at(batch.groups[index], batch.starts[index]) - score
-            }
-            _ => score,
-        }
+impl Ranking<'_> {
+    /// The bits that make a key of the order of a score.
+    fn flip(&self) -> u32 {
+        if self.direction == Direction::Bottom { 0 } else { u32::MAX }
     }
 
     fn key(&self, score: f32) -> u32 {
-        if self.direction == Direction::Bottom { order(score) } else { !order(score) }
+        order(score) ^ self.flip()
     }
 
     fn hash(&self, row: u64) -> u64 {
@@ -180,6 +222,7 @@ impl<'a> Ranking<'a> {
             }
         };
         for (group, (cut, &left)) in cuts.iter_mut().zip(left).enumerate() {
+            cut.trusted = self.feed.groups.is_trusted(group);
             let skipped = match (self.direction, left) {
                 (Direction::Middle, Left::Rows(rows)) => (stocks[group].scored - rows) / 2,
                 _ => 0,
@@ -188,10 +231,10 @@ impl<'a> Ranking<'a> {
             cut.edges = [find(group, Left::Rows(skipped)), find(group, left)];
         }
         let item = |batch: &Batch, index: usize| {
-            let score = self.score(batch, index);
-            (!score.is_nan()).then(|| (batch.groups[index] as usize, self.key(score)))
+            let score = batch.scores[index];
+            (!score.is_nan()).then(|| (batch.group(index), self.key(score)))
         };
-        descend(self.feed, &mut searches, self.seed, item, watch)?;
+        descend(self.feed, &mut searches, self.seed, Some(self.flip()), item, watch)?;
         for edge in cuts.iter_mut().flat_map(|cut| &mut cut.edges) {
             if let Edge::Search(number) = *edge {
                 let search = &searches[number];
@@ -200,44 +243,84 @@ impl<'a> Ranking<'a> {
         }
         Ok(cuts)
     }
+
+    /// Decides batch by batch, in row order, and hands on which records are kept.
+    fn decide(
+        &self,
+        cuts: &mut [Cut],
+        watch: &Watch,
+        take: &mut dyn FnMut(&Batch, &[bool]) -> Result<()>,
+    ) -> Result<()> {
+        let mut kept = Vec::new();
+        self.feed.all(watch, &mut |batch| {
+            kept.clear();
+            if let ([cut], true) = (&mut *cuts, batch.groups.is_empty())
+                && cut.is_plain()
+            {
+                cut.decide_all(&batch.scores, &batch.tokens, self.flip(), &mut kept);
+                return take(batch, &kept);
+            }
+            for (index, &score) in batch.scores.iter().enumerate() {
+                let Some(cut) = cuts.get_mut(batch.group(index)) else {
+                    return Err(Error::input(
+                        "what is read has changed while it was read: run the step again",
+                    ));
+                };
+                kept.push(if score.is_nan() {
+                    cut.decide_unscored()
+                } else {
+                    cut.decide(self.key(score), self.hash(batch.rows[index]), batch.token(index), score)
+                });
+            }
+            take(batch, &kept)
+        })
+    }
 }
 
-/// The last pass: decides row by row and writes the shards.
-fn write(
+/// The last pass: writes the shards.
+fn write_shards(
     ranking: &Ranking<'_>,
     cuts: &mut [Cut],
     request: &SelectRequest,
     watch: &Watch,
 ) -> Result<Vec<ShardWritten>> {
-    let feed = ranking.feed;
-    let mut writer = Writer::new(&request.out, &request.plan, feed.shards());
-    let all = 0..feed.shards().map_or(1, <[_]>::len);
-    feed.stream(all, watch, &mut |batch| {
-        for (index, &row) in batch.rows.iter().enumerate() {
-            let score = ranking.score(batch, index);
-            let kept = if score.is_nan() {
-                false
-            } else {
-                let Some(cut) = cuts.get_mut(batch.groups[index] as usize) else {
-                    return Err(Error::input(
-                        "what is read has changed while it was read: run the step again",
-                    ));
-                };
-                cut.decide(ranking.key(score), ranking.hash(row), batch.tokens[index], score)
-            };
-            writer.add(row, kept, score)?;
-        }
-        Ok(())
-    })?;
+    let mut writer = Writer::new(&request.out, &request.plan, ranking.feed.shards());
+    ranking.decide(cuts, watch, &mut |batch, kept| writer.add(&batch.rows, kept, &batch.scores))?;
     writer.finish()
+}
+
+/// The last pass, where only row numbers are wanted. Their count stands in the head of the file; where it is a matter of
+/// tokens, a pass before it counts.
+fn write_rows(
+    ranking: &Ranking<'_>,
+    cuts: &mut [Cut],
+    request: &SelectRequest,
+    count: Option<u64>,
+    watch: &Watch,
+) -> Result<()> {
+    let mut rows = count.unwrap_or(0);
+    if count.is_none() {
+        ranking.decide(&mut cuts.to_vec(), watch, &mut |_, kept| {
+            rows += kept.iter().filter(|&&kept| kept).count() as u64;
+            Ok(())
+        })?;
+    }
+    let mut writer = RowsWriter::create(&request.out.join("rows.npy"), rows, ranking.feed.end())?;
+    ranking.decide(cuts, watch, &mut |batch, kept| writer.add(&batch.rows, kept))?;
+    writer.finish()?;
+    Ok(())
 }
 
 /// Whether this request can be meant; `catprune select` has checked it before with better words.
 fn check(request: &SelectRequest) -> Result<()> {
-    let budget = matches!(request.keep, Keep::Tokens(_) | Keep::TokenFraction(..));
+    let own = request.measure.own.iter().filter_map(|own| own.keep);
+    let budget = own.chain([request.keep]).any(|keep| keep.counts_tokens());
     let scores = matches!(request.measure.source, Source::Scores { .. });
     if budget && (!scores || request.direction == Direction::Middle) {
         return Err(Error::input("a token budget needs scores of checkpoints, and top or bottom"));
+    }
+    if request.measure.sample && request.direction != Direction::Top {
+        return Err(Error::input("a sample has no bottom and no middle"));
     }
     Ok(())
 }

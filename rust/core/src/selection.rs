@@ -54,15 +54,21 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Adds a record; a score of NaN is written as null.
-    pub fn add(&mut self, row: u64, kept: bool, score: f32) -> Result<()> {
-        while self.current.is_none_or(|(_, end)| row >= end) {
-            self.flush()?;
-            self.current = self.next_range(row);
+    /// Adds records; a score of NaN is written as null.
+    pub fn add(&mut self, rows: &[u64], kept: &[bool], scores: &[f32]) -> Result<()> {
+        let mut at = 0;
+        while let Some(&row) = rows.get(at) {
+            while self.current.is_none_or(|(_, end)| row >= end) {
+                self.flush()?;
+                self.current = self.next_range(row);
+            }
+            let end = self.current.map_or(row, |(_, end)| end);
+            let until = at + rows[at..].partition_point(|&row| row < end);
+            self.rows.extend(rows[at..until].iter().map(|&row| row as i64));
+            self.kept.extend_from_slice(&kept[at..until]);
+            self.scores.extend_from_slice(&scores[at..until]);
+            at = until;
         }
-        self.rows.push(row as i64);
-        self.kept.push(kept);
-        self.scores.push(score);
         Ok(())
     }
 

@@ -17,6 +17,29 @@ pub struct Shard {
     pub end: u64,
 }
 
+/// Shards in row order, wherever they come from: they must cover the rows from 0 on, each once.
+pub fn align(shards: &[Shard]) -> Result<Vec<Shard>> {
+    let mut aligned = shards.to_vec();
+    aligned.sort_by_key(|shard| (shard.first, shard.end));
+    let mut next = 0;
+    for shard in &aligned {
+        let path = shard.path.display();
+        if shard.first > next {
+            return Err(Error::input(format!(
+                "rows {next}..{} are missing before {path}: give the shards of all workers",
+                shard.first
+            )));
+        }
+        if shard.first < next {
+            return Err(Error::input(format!(
+                "{path} has rows before row {next}, which another shard has: give each row once"
+            )));
+        }
+        next = shard.end;
+    }
+    Ok(aligned)
+}
+
 /// The rows of a shard's batch: ascending, from `next` on, inside the shard's range.
 pub fn rows(array: &ArrayRef, shard: &Shard, next: &mut u64) -> Result<Vec<u64>> {
     let rows = typed::<Int64Type>(array, "row", shard)?;

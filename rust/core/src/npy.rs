@@ -1,0 +1,184 @@
+//! `NumPy`'s .npy files: one-dimensional float arrays that are read in pieces, and the row numbers that are kept.
+
+use std::fs::File;
+use std::io::Write;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::draft::Draft;
+use crate::methods::saturate;
+use crate::records::Batch;
+use crate::{Error, Result};
+
+const MAGIC: &[u8] = b"\x93NUMPY";
+/// Bytes of the header that is written.
+const HEADER: usize = 128;
+/// Values of a part, and of a batch.
+const PART: u64 = 1 << 20;
+const BATCH: u64 = 1 << 14;
+
+/// A float32 or float64 array of one dimension.
+pub struct Npy {
+    path: PathBuf,
+    file: File,
+    start: u64,
+    width: u64,
+    count: u64,
+}
+
+impl Npy {
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        let size = file.metadata().map_err(Error::io(path))?.len();
+        let refuse = |why: &str| {
+            Error::input(format!(
+                "{}: {why}: give a one-dimensional float32 or float64 array, as numpy.save writes it",
+                path.display()
+            ))
+        };
+        let mut head = [0; 12];
+        file.read_exact_at(&mut head, 0).map_err(|_| refuse("not a .npy file"))?;
+        let (length, start) = match (&head[..6], head[6]) {
+            (MAGIC, 1) => (u64::from(u16::from_le_bytes([head[8], head[9]])), 10),
+            (MAGIC, 2 | 3) => (u64::from(u32::from_le_bytes([head[8], head[9], head[10], head[11]])), 12),
+            _ => return Err(refuse("not a .npy file")),
+        };
+        if start + length > size {
+            return Err(refuse("it ends within its header"));
+        }
+        let mut header = vec![0; length as usize];
+        file.read_exact_at(&mut header, start).map_err(Error::io(path))?;
+        let header = String::from_utf8_lossy(&header);
+        let width = match field(&header, "descr") {
+            Some("'<f4'") => 4,
+            Some("'<f8'") => 8,
+            other => return Err(refuse(&format!("its type is {}", other.unwrap_or("unknown")))),
+        };
+        let shape = field(&header, "shape").unwrap_or("unknown");
+        let count = shape.strip_prefix('(').and_then(|shape| shape.strip_suffix(",)"));
+        let count = count.and_then(|count| count.trim().parse::<u64>().ok());
+        let count = count.ok_or_else(|| refuse(&format!("its shape is {shape}")))?;
+        let start = start + length;
+        if count.checked_mul(width).is_none_or(|bytes| start + bytes != size) {
+            return Err(refuse(&format!("it has {size} bytes, which is not {count} values")));
+        }
+        Ok(Self { path: path.to_owned(), file, start, width, count })
+    }
+
+    /// How many parts can be streamed on their own.
+    pub fn len(&self) -> usize {
+        self.count.div_ceil(PART) as usize
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// How many values there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub fn stream(
+        &self,
+        span: Range<usize>,
+        batch: &mut Batch,
+        visit: &mut dyn FnMut(&mut Batch) -> Result<()>,
+    ) -> Result<()> {
+        let mut bytes = vec![0; (BATCH * self.width) as usize];
+        let (mut row, end) = (span.start as u64 * PART, (span.end as u64 * PART).min(self.count));
+        while row < end {
+            let count = BATCH.min(end - row);
+            let bytes = &mut bytes[..(count * self.width) as usize];
+            self.file.read_exact_at(bytes, self.start + row * self.width).map_err(Error::io(&self.path))?;
+            let scores = &mut batch.columns[0];
+            scores.clear();
+            if self.width == 4 {
+                let values = bytes.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value));
+                scores.extend(values.map(|value| value.clamp(f32::MIN, f32::MAX)));
+            } else {
+                scores.extend(bytes.as_chunks().0.iter().map(|&value| saturate(f64::from_le_bytes(value))));
+            }
+            if let Some(index) = nan(scores) {
+                return Err(Error::input(format!(
+                    "{}: value {} is NaN: an array has no null, leave such rows out of a Parquet file",
+                    self.path.display(),
+                    row + index as u64
+                )));
+            }
+            batch.rows.clear();
+            batch.rows.extend(row..row + count);
+            visit(batch)?;
+            row += count;
+        }
+        Ok(())
+    }
+}
+
+/// The place of the first NaN; that there is none is told without a branch a value.
+fn nan(values: &[f32]) -> Option<usize> {
+    if values.iter().filter(|value| value.is_nan()).count() > 0 {
+        values.iter().position(|value| value.is_nan())
+    } else {
+        None
+    }
+}
+
+/// The value of a key in a header, which is a Python dictionary as `NumPy` writes it.
+fn field<'a>(header: &'a str, key: &str) -> Option<&'a str> {
+    let rest = header.split_once(&format!("'{key}':"))?.1.trim_start();
+    let end = if rest.starts_with('(') { rest.find(')')? + 1 } else { rest.find([',', '}'])? };
+    Some(rest[..end].trim_end())
+}
+
+/// Writes ascending row numbers: uint32, or uint64 where one of them is 2^32 or more.
+pub struct RowsWriter {
+    path: PathBuf,
+    draft: Draft,
+    wide: bool,
+    bytes: Vec<u8>,
+}
+
+impl RowsWriter {
+    /// `count` rows, all below `end`, will be added.
+    pub fn create(path: &Path, count: u64, end: u64) -> Result<Self> {
+        let wide = end > 1 << 32;
+        let kind = if wide { "<u8" } else { "<u4" };
+        let mut header =
+            format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({count},), }}").into_bytes();
+        header.resize(HEADER - 11, b' ');
+        header.push(b'\n');
+        let mut draft = Draft::create(path)?;
+        let parts: [&[u8]; 4] = [MAGIC, &[1, 0], &((HEADER - 10) as u16).to_le_bytes(), &header];
+        draft.write_all(&parts.concat()).map_err(Error::io(path))?;
+        Ok(Self { path: path.to_owned(), draft, wide, bytes: Vec::new() })
+    }
+
+    /// Adds those of the rows that are kept.
+    pub fn add(&mut self, rows: &[u64], kept: &[bool]) -> Result<()> {
+        // Every row is put down, and overwritten by the next one if it is not kept: that costs no branch.
+        let width = if self.wide { 8 } else { 4 };
+        self.bytes.resize((rows.len() + 1) * width, 0);
+        let mut count = 0;
+        if self.wide {
+            let places = self.bytes.as_chunks_mut::<8>().0;
+            for (&row, &kept) in rows.iter().zip(kept) {
+                places[count] = row.to_le_bytes();
+                count += usize::from(kept);
+            }
+        } else {
+            let places = self.bytes.as_chunks_mut::<4>().0;
+            for (&row, &kept) in rows.iter().zip(kept) {
+                places[count] = (row as u32).to_le_bytes();
+                count += usize::from(kept);
+            }
+        }
+        self.draft.write_all(&self.bytes[..count * width]).map_err(Error::io(&self.path))
+    }
+
+    /// Publishes the file; returns its digest.
+    pub fn finish(self) -> Result<String> {
+        self.draft.publish()
+    }
+}
