@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import subprocess
 import sys
@@ -10,32 +9,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from job import Job, Skipped, Timed, outputs, sync
-
-
-def open_rules() -> dict[str, Any]:
-    """Thresholds that let everything through, whatever rules there are."""
-    from catprune.clean import RULES
-
-    rules: dict[str, Any] = {}
-    for name, default in RULES.items():
-        if name.startswith("keep_"):
-            rules[name] = True
-        elif name.startswith("min_"):
-            rules[name] = type(default)(0)
-        elif name.startswith("max_"):
-            share = isinstance(default, float) and default <= 1
-            rules[name] = type(default)(1 if share else 1e6)
-        elif default not in (None, False):
-            raise Skipped(f"how is the rule {name} opened? say it in benches/contenders.py")
-    return rules
+from job import Job, Timed, outputs, sync
 
 
 def clean_options(job: Job) -> dict[str, Any]:
-    """What `clean` is told, by the row's mode: "open" rules with the raw key, or all "default"."""
+    """What `clean` is told, by the row's mode: "open", no rules and the raw key, or all "default"."""
     options: dict[str, Any] = {"threads": job.get("threads"), "memory": job.get("memory")}
     if job["mode"] == "open":
-        options |= {"rules": open_rules(), "duplicates_form": "raw"}
+        options |= {"judge": False, "duplicates_form": "raw"}
     return options
 
 
@@ -66,10 +47,7 @@ def ours_commands(job: Job) -> Timed:
     catprune, folder = [sys.executable, "-m", "catprune"], f"{job['out']}/clean"
     arguments = ["--quiet"]
     if job["mode"] == "open":
-        arguments += ["--duplicates-form", "raw"]
-        for name, value in open_rules().items():
-            option = "--" + name.replace("_", "-")
-            arguments += [option] if value is True else [option, str(value)]
+        arguments += ["--duplicates-form", "raw", "--no-rules"]
 
     def run() -> dict[str, Any]:
         for command in (
@@ -91,8 +69,6 @@ def ours_select(job: Job) -> Timed:
     options: dict[str, Any] = {} if job["read"] == "npy" else {"column": "score"}
     if job["rows"]:
         options["rows"] = True
-    if (job["read"] == "npy" or job["rows"]) and "rows" not in inspect.signature(catprune.select).parameters:
-        raise Skipped("catprune.select reads no .npy and writes no rows.npy yet")
     out = Path(job["out"]) / "selection"
 
     def run() -> dict[str, Any]:
@@ -102,19 +78,17 @@ def ours_select(job: Job) -> Timed:
 
 
 def near(job: Job) -> Timed:
-    """Near duplicates of the sources alone, all other rules open; on one core."""
+    """Near duplicates of the sources alone, no rules; on one core."""
     import catprune
 
-    if "near_duplicates" not in inspect.signature(catprune.clean).parameters:
-        raise Skipped("catprune.clean finds no near duplicates yet")
-    options = {"rules": open_rules(), "duplicates": "none", "near_duplicates": "source", "threads": 1}
-    options["near"] = {
+    near = {
         "threshold": job["threshold"],
         "permutations": job["bands"] * job["band_size"],
         "bands": job["bands"],
         "shingles": "words",
         "shingle_size": 2,
     }
+    options = {"judge": False, "duplicates": "none", "near_duplicates": "source", "near": near, "threads": 1}
     folder = Path(job["out"]) / "clean"
 
     def run() -> dict[str, Any]:

@@ -95,7 +95,7 @@ def dedup(setup: Setup) -> Row:
         Entry("GNU sort -u", "gnu_sort", job),
         Entry("OpusFilter", "opusfilter", job, home="opusfilter", once=True),
     ]
-    title = "exact pair dedup, raw key, rules open"
+    title = "exact pair dedup, raw key, no rules"
     goals = [("catprune", "floor", 1.5)]
     return Row("dedup", title, "floor", entries, "files", goals, unordered=("GNU sort -u",))
 

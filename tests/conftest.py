@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +32,11 @@ def pair(tmp_path: Path) -> Any:
         return paths
 
     return write
+
+
+@pytest.fixture(scope="module")
+def any_memory() -> Iterator[None]:
+    """Lets `clean` be asked for less memory than its buffers take, so that little text is much for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("catprune.clean"), "LEAST_MEMORY", 1)
+        yield

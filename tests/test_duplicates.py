@@ -27,7 +27,7 @@ def cleaned(paths: Any, out: Path, **options: Any) -> dict[str, Any]:
     out.mkdir()
     request = {
         "corpus": {"inputs": [{"format": "moses", "source": str(paths[0]), "target": str(paths[1])}]},
-        "rules": None,
+        "rules": [],
         "duplicates": "pair",
         "duplicates_form": FORM,
         "verify": False,
@@ -161,7 +161,7 @@ def test_usage(tmp_path: Path, pair: Any) -> None:
         ({"prefer": [str(paths[0])], "duplicates": "none"}, "duplicates = none finds none"),
         ({"verify": True, "against": [tmp_path / "old"]}, "give one of them"),
         ({"memory": 2**20}, "128M"),
-        ({"judge": False, "rules": {"min_words": 2}}, "give one of them"),
+        ({"judge": False, "rules": {"min_words": 2}}, "no rules at all: give none"),
     ):
         with pytest.raises(UsageError, match=told):
             catprune.clean(paths, out=tmp_path / "x", **options)

@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_clean import SPICE, reasons
 
+pytestmark = pytest.mark.usefixtures("any_memory")
+
 SIDE = st.lists(st.sampled_from(["ein", "Haus", "a house,", "steht", "42", *SPICE]), max_size=4).map(" ".join)
 PAIRS = st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=20)
 

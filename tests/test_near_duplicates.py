@@ -21,6 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_clean import SPICE, read, reasons
 
+pytestmark = pytest.mark.usefixtures("any_memory")
+
 WORDS = ["das", "Haus", "ist", "rot", "grün", "alt", "und", "42", "家", "ประเทศไทย", *SPICE]
 #: Sentences that share most of their words, so that many of them are near duplicates.
 SENTENCE = st.tuples(
@@ -68,7 +70,7 @@ def test_clusters_are_the_oracles(
     common: dict[str, Any] = {"duplicates": duplicates, "near_duplicates": key, "near": near, "rules": LOOSE}
     shutil.rmtree(tmp_path / "clean", ignore_errors=True)
     # So little memory that the rows fall into ranges of eight and the buckets into parts.
-    done = catprune.clean(paths, out=tmp_path / "clean", memory=300, threads=2, **common)
+    done = catprune.clean(paths, out=tmp_path / "clean", memory=47_936_000, threads=2, **common)
     expected = oracles_near.clusters(survivors(tmp_path / "clean", paths), options)
     assert near_of(tmp_path / "clean") == expected
     assert done.reasons["near_duplicate"] == len(expected)
@@ -104,7 +106,7 @@ def test_threads_and_memory_do_not_show(tmp_path: Path) -> None:
     tags = tmp_path / "tags"
     tags.write_text("".join(f"{row % 3}\n" for row in range(9000)))
     near = {"threshold": 0.6}
-    for name, threads, memory in (("one", 1, 2**30), ("two", 2, 2**30), ("tight", 3, 100_000)):
+    for name, threads, memory in (("one", 1, 2**30), ("two", 2, 2**30), ("tight", 3, 48_200_000)):
         out = tmp_path / name
         options = {"tags": tags, "near_duplicates": "pair", "near": near, "duplicates": "none"}
         done = catprune.clean(paths, out=out, threads=threads, memory=memory, **options)

@@ -204,7 +204,7 @@ def figure(page: Page, name: str) -> dict[str, Any]:
 
 def test_figures_hold_the_counts(page: Page, run: Path) -> None:
     bars = figure(page, "figure-reasons")["data"][0]
-    assert dict(zip(bars["y"], bars["x"], strict=True)) == {"identical sides": 1}
+    assert dict(zip(bars["y"], bars["x"], strict=True)) == {"identical sides": 1, "near copy": 1}
     heat = figure(page, "figure-overlap")["data"][0]["z"]
     assert heat[0][0] == heat[1][1] == 1 and 0.2 < heat[0][1] == heat[1][0] < 0.5
     drawn = figure(page, "figure-score-0")["data"]

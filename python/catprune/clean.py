@@ -361,6 +361,7 @@ def clean(
     excluded = digest_test_sets(tests, folder)
     others = read_against(against, key=duplicates, form=form)
     best = preferred["column"] if isinstance(preferred, dict) and "column" in preferred else None
+
     def run(into: Path, plan: str) -> dict[str, Any]:
         request = {
             "corpus": {

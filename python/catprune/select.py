@@ -96,8 +96,9 @@ def select(
         source: a folder of scores (checkpoints in training order: by step, then by name), or several, where workers
             scored into folders of their own; or a clean folder, for `random` and for `length` in characters; or
             Parquet files with `row`, or folders of them, in any order; or a one-dimensional .npy array of float32
-            or float64, whose index is the row; or a table or reader that gives an Arrow stream (Polars, DuckDB, PyArrow,
-            …) with `row`, ascending, and `column`. Rows that come twice, or are missing between shards, are an error.
+            or float64, whose index is the row; or a table or reader that gives an Arrow stream (Polars, DuckDB,
+            PyArrow, …) with `row`, ascending, and `column`. Rows that come twice, or are missing between shards, are
+            an error.
         out: the folder to write; equal work that is finished there is not done again.
         method: a name of `METHODS`; None: cat-diff where nothing else ranks. `cat-diff` and `progress` use
             the first and the last checkpoint, `ppl`, `length` and `random` the last, the others all.

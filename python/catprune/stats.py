@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from catprune import _core
 from catprune.clean import default_memory, parse_form
-from catprune.errors import UsageError
 from catprune.inputs import input_paths
 from catprune.keep import share_text
 from catprune.open_corpus import read_corpus

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
@@ -27,14 +28,17 @@ class ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
+Files: TypeAlias = "str | Path | Sequence[str | Path]"
+
+
 def takes_streams(
-    step: Callable[Concatenate[str | Path, P], R],
-) -> Callable[Concatenate[str | Path | ArrowStream, P], R]:
+    step: Callable[Concatenate[Files, P], R],
+) -> Callable[Concatenate[Files | ArrowStream, P], R]:
     """A step whose first argument may be an `ArrowStream` where it takes a file; `out` and `column` are its options."""
 
     @functools.wraps(step)
-    def taking(source: str | Path | ArrowStream, *args: P.args, **options: P.kwargs) -> R:
-        if isinstance(source, str | Path):
+    def taking(source: Files | ArrowStream, *args: P.args, **options: P.kwargs) -> R:
+        if isinstance(source, str | Path | Sequence):
             return step(source, *args, **options)
         column, out = options.get("column"), options.get("out")
         if not hasattr(source, "__arrow_c_stream__"):

@@ -100,8 +100,13 @@ impl Merged {
         Ok(())
     }
 
-    /// Tells every row and begins anew, from one file.
-    pub fn revisit(mut self, path: &Path, watch: &Watch, mut see: impl FnMut(u64)) -> Result<Self> {
+    /// Makes one file of what is left; `see` is told every row.
+    pub fn into_file(
+        mut self,
+        path: &Path,
+        watch: &Watch,
+        mut see: impl FnMut(u64),
+    ) -> Result<Option<Found>> {
         let mut writer = FoundWriter::create(path)?;
         while let Some((row, of)) = self.next_below(u64::MAX)? {
             if writer.count.is_multiple_of(1 << 16) {
@@ -110,12 +115,7 @@ impl Merged {
             see(row);
             writer.add(row, of)?;
         }
-        Self::of(writer.finish()?.into_iter().collect())
-    }
-
-    /// The file of these duplicates, if they stand in one.
-    pub fn into_file(mut self) -> Option<Found> {
-        self.parts.pop()
+        writer.finish()
     }
 
     /// The next duplicate, if its row lies below `end`.

@@ -172,9 +172,9 @@ impl Partitions {
             parts.add(record)?;
         }
         let merged = Merged::of(parts.resolve(memory, watch)?)?;
-        let whole = merged.revisit(&path.with_extension("found"), watch, |_| {})?;
+        let whole = merged.into_file(&path.with_extension("found"), watch, |_| {})?;
         fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
-        Ok(whole.into_file())
+        Ok(whole)
     }
 }
 
