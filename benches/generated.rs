@@ -12,6 +12,7 @@ use catprune_core::columns::write_shard;
 use catprune_core::corpus::Corpus;
 use catprune_core::kept::KeptIn;
 use catprune_core::select::select;
+use catprune_core::stats::stats;
 use catprune_core::stream::stream;
 use catprune_core::tokenize::tokenize;
 use catprune_core::write::write;
@@ -24,12 +25,16 @@ use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWra
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The passes by name; each is measured per record of its own input.
-pub const PASSES: [&str; 10] = [
+pub const PASSES: [&str; 14] = [
     "read_plain",
     "read_gzip",
     "read_zstd",
+    "read_xz",
+    "read_bzip2",
     "clean_raw",
     "clean_normalised",
+    "near_duplicates",
+    "stats",
     "write_plain",
     "write_zstd",
     "tokenize",
@@ -42,7 +47,7 @@ const TOKENIZE_SHARE: u64 = 10;
 const SELECT_TIMES: u64 = 20;
 const SELECT_SHARDS: u64 = 4;
 const NAMES: [&str; 2] = ["source", "target"];
-const CODECS: [&str; 3] = ["plain", "gzip", "zstd"];
+const CODECS: [&str; 5] = ["plain", "gzip", "zstd", "xz", "bzip2"];
 
 /// Letters from common to rare; the target has some outside ASCII.
 const LETTERS: [&str; 2] = ["etaoinshrdlucmfwypvbgkjqxz", "enisratdhulcgmobwfkzpväüöß"];
@@ -91,7 +96,16 @@ impl Bench {
 
     /// Writes what the passes read: the text plain and compressed, verdicts, a tokenizer, scores.
     pub fn prepare(&self) {
-        for folder in ["clean", "few", "selection", "scores"] {
+        for folder in [
+            "clean",
+            "few",
+            "few/clean",
+            "few/near_duplicates",
+            "clean_raw",
+            "clean_normalised",
+            "selection",
+            "scores",
+        ] {
             fs::create_dir_all(self.folder.join(folder)).unwrap();
         }
         for (side, name) in NAMES.into_iter().enumerate() {
@@ -106,7 +120,7 @@ impl Bench {
         self.train_tokenizer();
         self.write_scores();
         for folder in ["", "few"] {
-            let cleaned = self.clean(folder, "normalised");
+            let cleaned = self.clean(folder, "normalised", "clean");
             fs::write(self.folder.join(folder).join("cleaned.json"), cleaned.to_string()).unwrap();
         }
     }
@@ -114,7 +128,7 @@ impl Bench {
     /// Records that a pass goes through.
     pub fn records(&self, pass: &str) -> u64 {
         match pass {
-            "tokenize" => self.pairs / TOKENIZE_SHARE,
+            "tokenize" | "near_duplicates" => self.pairs / TOKENIZE_SHARE,
             "select" | "write_shard" => self.pairs * SELECT_TIMES,
             _ => self.pairs,
         }
@@ -122,8 +136,11 @@ impl Bench {
 
     pub fn run(&self, pass: &str) {
         match pass {
-            "clean_raw" => drop(black_box(self.clean("", "raw"))),
-            "clean_normalised" => drop(black_box(self.clean("", "normalised"))),
+            // Into folders of their own: several passes may run at once.
+            "clean_raw" => drop(black_box(self.clean("", "raw", pass))),
+            "clean_normalised" => drop(black_box(self.clean("", "normalised", pass))),
+            "near_duplicates" => drop(black_box(self.clean("few", "normalised", pass))),
+            "stats" => self.stats(),
             "write_plain" => self.write(""),
             "write_zstd" => self.write(".zst"),
             "tokenize" => self.tokenize(),
@@ -156,8 +173,14 @@ impl Bench {
     }
 
     /// What the pass returns.
-    fn clean(&self, folder: &str, form: &str) -> Value {
+    fn clean(&self, folder: &str, form: &str, out: &str) -> Value {
         let normalised = form == "normalised";
+        let near = (out == "near_duplicates").then(|| {
+            json!({
+                "key": "pair", "threshold": 0.8, "permutations": 128, "bands": 16,
+                "shingles": "characters", "shingle_size": 5,
+            })
+        });
         let cleaned = clean(
             &request(json!({
                 "corpus": self.corpus(folder, "plain"),
@@ -168,10 +191,11 @@ impl Bench {
                     "digits": false,
                 },
                 "verify": false,
+                "near_duplicates": near,
                 "prefer": "first",
                 "against": [],
-                "tmp": self.folder.join(folder).join("tmp"),
-                "out": self.folder.join(folder).join("clean"),
+                "tmp": self.folder.join(folder).join(out).join("tmp"),
+                "out": self.folder.join(folder).join(out),
                 "plan": "",
                 "threads": 1,
                 "memory": 1_u64 << 30,
@@ -179,6 +203,17 @@ impl Bench {
             &Watch::default(),
         );
         serde_json::to_value(cleaned.unwrap()).unwrap()
+    }
+
+    fn stats(&self) {
+        let form = json!({
+            "nfkc": true, "case": true, "white_space": true, "punctuation": true, "digits": false,
+        });
+        let value = json!({
+            "corpus": self.corpus("", "plain"), "files": null, "kept": "all", "duplicates_form": form,
+            "memory": 1_u64 << 30, "threads": 1,
+        });
+        black_box(stats(&request(value), &Watch::default()).unwrap());
     }
 
     /// What the passes after cleaning are told of it, and how many pairs were kept.
@@ -229,10 +264,11 @@ impl Bench {
         };
         let value = json!({
             "source": {"kind": "scores", "sets": [set(0), set(1)]},
-            "method": "cat-diff", "on": "nll", "sign": "signed", "seed": 1,
-            "clean": null, "within": null, "inputs": [], "threads": 1,
-            "direction": "top", "ties": "row", "bins": 50, "keep": {"fraction": [1, 2]},
-            "out": self.folder.join("selection"), "plan": "",
+            "computed": [{"method": "cat-diff", "sets": [0, 1]}], "joined": [],
+            "on": "nll", "sign": "signed", "seed": 1, "merge": null, "guards": [], "sample": false,
+            "clean": null, "within": null, "length": null, "own": [], "inputs": [], "threads": 1,
+            "direction": "top", "ties": "row", "bins": 50, "keep": {"fraction": [1, 2]}, "rows": false,
+            "out": self.folder.join("selection"), "tmp": self.folder.join("selection-tmp"), "plan": "",
         });
         black_box(select(&request(value), &Watch::default()).unwrap());
     }
@@ -302,6 +338,12 @@ fn compress(text: &[u8], codec: &str) -> Vec<u8> {
             encoder.finish().unwrap()
         }
         "zstd" => zstd::bulk::compress(text, 3).unwrap(),
+        "xz" => liblzma::encode_all(text, 1).unwrap(),
+        "bzip2" => {
+            let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        }
         _ => text.to_vec(),
     }
 }

@@ -243,7 +243,13 @@ def clean(
 
 def structure(source: bytes, target: bytes, *, max_line_bytes: int = 16_384) -> set[str]:
     """The reasons that hold without rules."""
-    return reasons(source, target, max_line_bytes=max_line_bytes) & {"line_too_long", "invalid_utf8"}
+    if max(len(source), len(target)) > max_line_bytes:
+        return {"line_too_long"}
+    try:
+        source.decode(), target.decode()
+    except UnicodeDecodeError:
+        return {"invalid_utf8"}
+    return set()
 
 
 def sampled(row: int, *, seed: int, fraction: float) -> bool:

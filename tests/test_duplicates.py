@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 from catprune import CatpruneError, UsageError, _core
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_clean import KEYS, duplicates_of, reasons
 
@@ -80,6 +80,7 @@ def test_bytes_are_compared_on_request(numbers: Any, tmp_path: Path) -> None:
     assert files(tmp_path / "verified") == files(tmp_path / "trusted")
 
 
+@settings(max_examples=25)
 @given(
     pairs=st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=12),
     key=st.sampled_from(KEYS[:4]),
