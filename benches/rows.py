@@ -91,8 +91,8 @@ def dedup(setup: Setup) -> Row:
         Entry("Python set of xxh3-128", "python_set", job, home="peers"),
         Entry("Polars", "polars", job, home="peers"),
         Entry("DuckDB", "duckdb", job, home="peers"),
-        Entry("awk", "awk", job),
-        Entry("GNU sort -u", "gnu_sort", job),
+        Entry("awk", "awk", job, once=True),
+        Entry("GNU sort -u", "gnu_sort", job, once=True),
         Entry("OpusFilter", "opusfilter", job, home="opusfilter", once=True),
     ]
     title = "exact pair dedup, raw key, no rules"

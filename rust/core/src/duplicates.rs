@@ -37,7 +37,7 @@ pub struct Duplicates {
     parts: Vec<Part>,
     layout: Layout,
     memory: usize,
-    /// For partitions; made when they are needed.
+    /// For what is spilled.
     folder: PathBuf,
 }
 
@@ -120,12 +120,11 @@ impl Duplicates {
     /// Moves the tables to partitions: what is duplicate from here on is told by `resolve`.
     fn spill(&mut self) -> Result<()> {
         let buffers = self.memory / 4 / self.parts.len().max(1);
-        for (number, part) in self.parts.iter_mut().enumerate() {
+        for part in &mut self.parts {
             let Part::Table(table) = part else { continue };
-            let folder = self.folder.join(number.to_string());
             // The table goes before the buffers come.
             let table = std::mem::replace(table, FirstRows::new(0, 0));
-            let mut files = Partitions::create(&folder, self.layout, buffers)?;
+            let mut files = Partitions::create(&self.folder, self.layout, buffers)?;
             for slot in table.held() {
                 files.add(Candidate { slot, ..Candidate::default() })?;
             }

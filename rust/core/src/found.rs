@@ -1,83 +1,58 @@
-//! Duplicates that were found after the text had passed: temporary files of rows and of the rows that are kept in their
-//! place, ascending, and their merging.
+//! Duplicates that were found after the text had passed: rows and the rows that are kept in their place, ascending, in
+//! temporary files; and their merging.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::rc::Rc;
+use std::vec;
 
-use crate::{Error, Result, Watch};
+use crate::spool::{Block, Spool};
+use crate::{Result, Watch};
 
-const RECORD_BYTES: u64 = 16;
+const RECORD: usize = 16;
 const BUFFER_BYTES: usize = 1 << 16;
 
-/// Writes duplicates in the order of their rows.
-pub struct FoundWriter {
-    path: PathBuf,
-    file: BufWriter<File>,
-    count: u64,
+/// Adds a duplicate to a partition.
+pub fn push(spool: &mut Spool, partition: usize, row: u64, of: u64) -> Result<()> {
+    let mut record = [0; RECORD];
+    record[..8].copy_from_slice(&row.to_le_bytes());
+    record[8..].copy_from_slice(&of.to_le_bytes());
+    spool.push(partition, &record)
 }
 
-impl FoundWriter {
-    pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).map_err(Error::io(path))?;
-        Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(BUFFER_BYTES, file), count: 0 })
-    }
-
-    pub fn add(&mut self, row: u64, of: u64) -> Result<()> {
-        self.count += 1;
-        let mut record = [0; RECORD_BYTES as usize];
-        record[..8].copy_from_slice(&row.to_le_bytes());
-        record[8..].copy_from_slice(&of.to_le_bytes());
-        self.file.write_all(&record).map_err(Error::io(&self.path))
-    }
-
-    /// None, and no file, if there were none.
-    pub fn finish(mut self) -> Result<Option<Found>> {
-        self.file.flush().map_err(Error::io(&self.path))?;
-        if self.count == 0 {
-            fs::remove_file(&self.path).map_err(Error::io(&self.path))?;
-            return Ok(None);
-        }
-        Ok(Some(Found { path: self.path, left: self.count, file: None }))
-    }
-}
-
-/// A file of duplicates; it is opened when it is first read, and removed when it is dropped.
+/// The duplicates of one partition.
 pub struct Found {
-    path: PathBuf,
-    left: u64,
-    file: Option<BufReader<File>>,
+    spool: Rc<Spool>,
+    blocks: vec::IntoIter<Block>,
+    buffer: Vec<u8>,
+    at: usize,
 }
 
 impl Found {
+    /// Those of all partitions that have any.
+    pub fn all(mut spool: Spool, partitions: usize) -> Result<Vec<Self>> {
+        let blocks = (0..partitions).map(|number| spool.blocks(number)).collect::<Result<Vec<_>>>()?;
+        let spool = Rc::new(spool);
+        let with_any = blocks.into_iter().filter(|blocks| !blocks.is_empty()).map(Vec::into_iter);
+        let found = |blocks| Self { spool: Rc::clone(&spool), blocks, buffer: Vec::new(), at: 0 };
+        Ok(with_any.map(found).collect())
+    }
+
     fn next(&mut self) -> Result<Option<(u64, u64)>> {
-        if self.left == 0 {
-            return Ok(None);
+        if self.at == self.buffer.len() {
+            let Some(block) = self.blocks.next() else { return Ok(None) };
+            self.spool.read(block, &mut self.buffer)?;
+            self.at = 0;
         }
-        self.left -= 1;
-        let read = |found: &mut Self| -> io::Result<(u64, u64)> {
-            let file = match &mut found.file {
-                Some(file) => file,
-                empty => empty.insert(BufReader::with_capacity(BUFFER_BYTES, File::open(&found.path)?)),
-            };
-            let (mut row, mut of) = ([0; 8], [0; 8]);
-            file.read_exact(&mut row)?;
-            file.read_exact(&mut of)?;
-            Ok((u64::from_le_bytes(row), u64::from_le_bytes(of)))
-        };
-        read(self).map(Some).map_err(Error::io(&self.path))
+        let Some(record) = self.buffer[self.at..].first_chunk::<RECORD>() else { return Ok(None) };
+        self.at += RECORD;
+        let both = u128::from_le_bytes(*record);
+        Ok(Some((both as u64, (both >> 64) as u64)))
     }
 }
 
-impl Drop for Found {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Several files as one: ascending rows, each once, with the lowest of the rows that are kept in its place.
+/// Those of several partitions: ascending rows, each once, with the lowest of the rows that are kept in its place.
 pub struct Merged {
     parts: Vec<Found>,
     heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
@@ -100,22 +75,27 @@ impl Merged {
         Ok(())
     }
 
-    /// Makes one file of what is left; `see` is told every row.
-    pub fn into_file(
-        mut self,
-        path: &Path,
-        watch: &Watch,
-        mut see: impl FnMut(u64),
-    ) -> Result<Option<Found>> {
-        let mut writer = FoundWriter::create(path)?;
+    /// Tells `see` every row, and gives the same once more.
+    pub fn revisit(mut self, folder: &Path, watch: &Watch, mut see: impl FnMut(u64)) -> Result<Self> {
+        let mut spool = Spool::new(folder, 1, BUFFER_BYTES)?;
+        self.drain(watch, |row, of| {
+            see(row);
+            push(&mut spool, 0, row, of)
+        })?;
+        Self::of(Found::all(spool, 1)?)
+    }
+
+    /// Hands over all that is left.
+    pub fn drain(&mut self, watch: &Watch, mut take: impl FnMut(u64, u64) -> Result<()>) -> Result<()> {
+        let mut count = 0_usize;
         while let Some((row, of)) = self.next_below(u64::MAX)? {
-            if writer.count.is_multiple_of(1 << 16) {
+            count += 1;
+            if count.is_multiple_of(1 << 16) {
                 watch.check()?;
             }
-            see(row);
-            writer.add(row, of)?;
+            take(row, of)?;
         }
-        writer.finish()
+        Ok(())
     }
 
     /// The next duplicate, if its row lies below `end`.

@@ -17,7 +17,6 @@ use crate::examples::{Examples, example, names};
 use crate::exclude::Excluded;
 use crate::fingerprints::Key;
 use crate::foreign::{Column, Reading};
-use crate::found::Merged;
 use crate::near_duplicates::NearDuplicates;
 use crate::partitions::Layout;
 use crate::radix::order;
@@ -252,9 +251,7 @@ impl<'a> Ledger<'a> {
         let mut exact = duplicates.resolve(self.watch)?;
         let mut near = match self.near.take() {
             Some(mut near) => {
-                let path = self.request.tmp.join("exact.found");
-                let file = exact.into_file(&path, self.watch, |row| near.leave_out(row))?;
-                exact = Merged::of(file.into_iter().collect())?;
+                exact = exact.revisit(&self.request.tmp, self.watch, |row| near.leave_out(row))?;
                 Some(near.resolve(self.watch)?.peekable())
             }
             None => None,

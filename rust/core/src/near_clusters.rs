@@ -86,7 +86,7 @@ pub struct Components {
     range_rows: u64,
     /// The range at hand: the last one until `finish`.
     range: Range,
-    links: Spool<16>,
+    links: Spool,
     buffer_memory: usize,
     folder: std::path::PathBuf,
 }
@@ -115,7 +115,7 @@ impl Components {
         }
         let Some((row, earlier)) = link else { return Ok(()) };
         // What follows from a link lies below the range at hand.
-        self.links.push((row / self.range_rows) as usize, two(row, earlier))
+        self.links.push((row / self.range_rows) as usize, &two(row, earlier))
     }
 
     /// Joins all ranges from the last to the first.
@@ -132,7 +132,7 @@ impl Components {
             }
             for block in self.links.blocks(number)? {
                 watch.check()?;
-                for &record in self.links.read(block, &mut buffer)? {
+                for &record in self.links.read(block, &mut buffer)?.as_chunks().0 {
                     let (row, earlier) = untwo(record);
                     self.link(row, earlier)?;
                 }
@@ -151,16 +151,16 @@ impl Components {
     }
 
     /// Writes the range at hand, and asks the ranges below for the labels that it needs.
-    fn put_away(&self, ranges: &mut Spool<ROW_BYTES>, asked: &mut Spool<16>) -> Result<()> {
+    fn put_away(&self, ranges: &mut Spool, asked: &mut Spool) -> Result<()> {
         let number = (self.range.first / self.range_rows) as usize;
         for (offset, (parent, &outside)) in self.range.parents.iter().zip(&self.range.outside).enumerate() {
             let mut record = [0; ROW_BYTES];
             record[..4].copy_from_slice(&parent.to_le_bytes());
             record[4..].copy_from_slice(&outside.to_le_bytes());
-            ranges.push(number, record)?;
+            ranges.push(number, &record)?;
             if *parent as usize == offset && outside != NONE {
                 let row = self.range.first + offset as u64;
-                asked.push((outside / self.range_rows) as usize, two(outside, row))?;
+                asked.push((outside / self.range_rows) as usize, &two(outside, row))?;
             }
         }
         Ok(())
@@ -173,9 +173,9 @@ pub struct Labels {
     range_rows: u64,
     range: Range,
     next: u64,
-    ranges: Spool<ROW_BYTES>,
-    asked: Spool<16>,
-    answers: Spool<16>,
+    ranges: Spool,
+    asked: Spool,
+    answers: Spool,
 }
 
 impl Labels {
@@ -184,17 +184,17 @@ impl Labels {
         let number = (self.range.first / self.range_rows) as usize;
         let mut buffer = Vec::new();
         for block in self.asked.blocks(number)? {
-            for &record in self.asked.read(block, &mut buffer)? {
+            for &record in self.asked.read(block, &mut buffer)?.as_chunks().0 {
                 let (row, asker) = untwo(record);
                 let label = self.range.label(row);
-                self.answers.push((asker / self.range_rows) as usize, two(asker, label))?;
+                self.answers.push((asker / self.range_rows) as usize, &two(asker, label))?;
             }
         }
         self.range.first += self.range_rows;
         self.range.parents.clear();
         self.range.outside.clear();
         for block in self.ranges.blocks(number + 1)? {
-            for record in self.ranges.read(block, &mut buffer)? {
+            for record in self.ranges.read(block, &mut buffer)?.as_chunks::<ROW_BYTES>().0 {
                 let [parent @ .., _, _, _, _, _, _, _, _] = *record;
                 let [_, _, _, _, outside @ ..] = *record;
                 self.range.parents.push(u32::from_le_bytes(parent));
@@ -202,7 +202,7 @@ impl Labels {
             }
         }
         for block in self.answers.blocks(number + 1)? {
-            for &record in self.answers.read(block, &mut buffer)? {
+            for &record in self.answers.read(block, &mut buffer)?.as_chunks().0 {
                 let (row, label) = untwo(record);
                 self.range.outside[(row - self.range.first) as usize] = label;
             }

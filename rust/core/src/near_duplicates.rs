@@ -55,7 +55,7 @@ type Buckets = HashMap<u64, Bucket, BuildHasherDefault<Spread>>;
 /// connected component of all links. A bucket depends on the rows that are in it and on their order alone, so clusters
 /// do not depend on partitions, memory or threads.
 pub struct NearDuplicates {
-    bands: Spool<RECORD>,
+    bands: Spool,
     bands_of_a_pair: u64,
     most_differing: u32,
     pairs: u64,
@@ -93,7 +93,7 @@ impl NearDuplicates {
         record[12..].copy_from_slice(&sketch.to_le_bytes());
         for hash in bands {
             record[..7].copy_from_slice(&hash.to_le_bytes()[..7]);
-            self.bands.push((hash >> 56) as usize, record)?;
+            self.bands.push((hash >> 56) as usize, &record)?;
         }
         self.rows = row + 1;
         self.pairs += 1;
@@ -141,7 +141,7 @@ impl NearDuplicates {
         clusters: &mut Components,
         watch: &Watch,
     ) -> Result<()> {
-        let records = self.bands.len(partition);
+        let records = self.bands.bytes(partition) / RECORD;
         let passes = (records * BUCKET_BYTES).div_ceil((self.memory / 3).max(1)).max(1) as u128;
         let blocks = self.bands.blocks(partition)?;
         let mut buffer = Vec::new();
@@ -149,7 +149,7 @@ impl NearDuplicates {
             buckets.clear();
             for &block in &blocks {
                 watch.check()?;
-                for record in self.bands.read(block, &mut buffer)? {
+                for record in self.bands.read(block, &mut buffer)?.as_chunks().0 {
                     let (hash, row, sketch) = parse(record);
                     if (u128::from(hash) * passes) >> 56 == pass && !self.is_left_out(row) {
                         self.meet(buckets.entry(hash), (row, sketch), clusters)?;

@@ -7,38 +7,41 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// Records of `N` bytes.
-pub struct Spool<const N: usize> {
+/// Offset and length of a block, the unit that is written and read.
+pub type Block = (u64, usize);
+
+pub struct Spool {
     folder: PathBuf,
     file: File,
     end: u64,
-    /// Bytes of a block, the unit that is written.
-    block: usize,
+    /// A buffer of this many bytes is written.
+    full: usize,
     buffers: Vec<Vec<u8>>,
-    /// Offset and length of the blocks of each partition.
-    blocks: Vec<Vec<(u64, usize)>>,
+    blocks: Vec<Vec<Block>>,
 }
 
-impl<const N: usize> Spool<N> {
+impl Spool {
     /// `memory` bounds the buffers, of which each partition has one; a buffer holds at least one record.
     pub fn new(folder: &Path, partitions: usize, memory: usize) -> Result<Self> {
         let file = tempfile::tempfile_in(folder).map_err(Error::io(folder))?;
-        let block = (memory / partitions.max(1)).clamp(N, 1 << 16) / N * N;
-        let buffers = vec![Vec::new(); partitions];
         Ok(Self {
             folder: folder.to_owned(),
             file,
             end: 0,
-            block,
-            buffers,
+            full: (memory / partitions.max(1)).clamp(1, 1 << 16),
+            buffers: vec![Vec::new(); partitions],
             blocks: vec![Vec::new(); partitions],
         })
     }
 
-    pub fn push(&mut self, partition: usize, record: [u8; N]) -> Result<()> {
+    /// Adds a record, of any length. A block never ends inside one.
+    pub fn push(&mut self, partition: usize, record: &[u8]) -> Result<()> {
         let buffer = &mut self.buffers[partition];
-        buffer.extend_from_slice(&record);
-        if buffer.len() == self.block { self.flush(partition) } else { Ok(()) }
+        if !buffer.is_empty() && buffer.len() + record.len() > self.full {
+            self.flush(partition)?;
+        }
+        self.buffers[partition].extend_from_slice(record);
+        Ok(())
     }
 
     fn flush(&mut self, partition: usize) -> Result<()> {
@@ -50,24 +53,30 @@ impl<const N: usize> Spool<N> {
         Ok(())
     }
 
-    /// Records that a partition holds.
-    pub fn len(&self, partition: usize) -> usize {
+    /// Bytes that a partition holds.
+    pub fn bytes(&self, partition: usize) -> usize {
         let written: usize = self.blocks[partition].iter().map(|(_, length)| length).sum();
-        (written + self.buffers[partition].len()) / N
+        written + self.buffers[partition].len()
     }
 
     /// The blocks of a partition, to be read in this order; records pushed later are not among them.
-    pub fn blocks(&mut self, partition: usize) -> Result<Vec<(u64, usize)>> {
+    pub fn blocks(&mut self, partition: usize) -> Result<Vec<Block>> {
         if !self.buffers[partition].is_empty() {
             self.flush(partition)?;
         }
         Ok(self.blocks[partition].clone())
     }
 
-    /// Reads a block into `buffer` and gives its records.
-    pub fn read<'b>(&self, block: (u64, usize), buffer: &'b mut Vec<u8>) -> Result<&'b [[u8; N]]> {
+    /// Lets go of what a partition holds.
+    pub fn forget(&mut self, partition: usize) {
+        self.buffers[partition].clear();
+        self.blocks[partition].clear();
+    }
+
+    /// Reads a block into `buffer` and gives its bytes.
+    pub fn read<'b>(&self, block: Block, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
         buffer.resize(block.1, 0);
         self.file.read_exact_at(buffer, block.0).map_err(Error::io(&self.folder))?;
-        Ok(buffer.as_chunks().0)
+        Ok(buffer)
     }
 }
