@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+use wide::{CmpEq, CmpGt, CmpLt, i8x16};
 
 /// What is made equal before texts are compared.
 // Five independent choices of the user.
@@ -71,22 +72,57 @@ impl Normaliser {
 
     fn append(&self, text: &str, normal: &mut Vec<u8>, drop_punctuation: bool) {
         normal.reserve(text.len());
-        let mut writing = Writing { normal, drop_punctuation, space: false };
-        let mut rest = text;
-        while let Some(first) = rest.bytes().next() {
-            if first.is_ascii() {
-                writing.push(self.classes[usize::from(first)]);
-                rest = &rest[1..];
-                continue;
-            }
-            let Some(character) = rest.chars().next() else { break };
+        let mut writing = Writing { normal, drop_punctuation, after_space: true };
+        let mut at = 0;
+        loop {
+            at += self.copy_plain(&text.as_bytes()[at..], &mut writing);
+            let Some(character) = text[at..].chars().next() else { break };
             let class = self.class(character);
             if class & SLOW != 0 {
                 writing.restart();
-                return self.append_slowly(text, &mut writing);
+                self.append_slowly(text, &mut writing);
+                break;
             }
             writing.push(class);
-            rest = &rest[character.len_utf8()..];
+            at += character.len_utf8();
+        }
+        if self.form.white_space {
+            writing.trim();
+        }
+    }
+
+    /// Writes ASCII letters, digits and single spaces, as far as they reach, sixteen bytes at a time: most text is nothing
+    /// else most of the time. Gives how many bytes they were.
+    fn copy_plain(&self, bytes: &[u8], writing: &mut Writing<'_>) -> usize {
+        let is = |byte: u8| i8x16::splat(byte as i8);
+        let between = |text: i8x16, low: u8, high: u8| text.cmp_gt(is(low - 1)) & text.cmp_lt(is(high + 1));
+        let mut done = 0;
+        loop {
+            let rest = &bytes[done..];
+            let mut padded = [0; 16];
+            let chunk = rest.first_chunk().unwrap_or_else(|| {
+                padded[..rest.len()].copy_from_slice(rest);
+                &padded
+            });
+            let text = i8x16::new(chunk.map(|byte| byte as i8));
+            let lower = text | (between(text, b'A', b'Z') & is(b' '));
+            let space = text.cmp_eq(is(b' '));
+            let mut plain = between(lower, b'a', b'z') | space;
+            if !self.form.digits {
+                plain |= between(text, b'0', b'9');
+            }
+            let mut stops = !plain.move_mask() as u32;
+            if self.form.white_space {
+                let spaces = space.move_mask() as u32;
+                stops |= spaces & (spaces << 1 | u32::from(writing.after_space));
+            }
+            let count = (stops | 1 << 16).trailing_zeros() as usize;
+            let kept = if self.form.case { lower } else { text };
+            writing.extend(&kept.to_array().map(|byte| byte as u8)[..count]);
+            done += count;
+            if count < 16 {
+                return done;
+            }
         }
     }
 
@@ -153,28 +189,23 @@ fn is_punctuation(character: char) -> bool {
 struct Writing<'a> {
     normal: &'a mut Vec<u8>,
     drop_punctuation: bool,
-    /// White space has passed since the last character.
-    space: bool,
+    /// Whether another space would be too much: at the beginning, and after a space.
+    after_space: bool,
 }
 
 impl Writing<'_> {
-    #[inline]
     fn push(&mut self, class: Class) {
-        if class >= SPACE {
-            if class & SPACE != 0 {
-                self.space = true;
-                return;
-            }
-            if self.drop_punctuation {
-                return;
-            }
-        }
-        if self.space {
-            self.space = false;
-            if !self.normal.is_empty() {
+        if class & SPACE != 0 {
+            if !self.after_space {
                 self.normal.push(b' ');
+                self.after_space = true;
             }
+            return;
         }
+        if class & PUNCTUATION != 0 && self.drop_punctuation {
+            return;
+        }
+        self.after_space = false;
         let code = class & CHARACTER;
         if code < 0x80 {
             self.normal.push(code as u8);
@@ -183,8 +214,23 @@ impl Writing<'_> {
         }
     }
 
+    /// Adds plain text with single spaces.
+    fn extend(&mut self, text: &[u8]) {
+        self.normal.extend_from_slice(text);
+        if let Some(&last) = text.last() {
+            self.after_space = last == b' ';
+        }
+    }
+
+    /// Takes a space at the end away.
+    fn trim(&mut self) {
+        if self.after_space && !self.normal.is_empty() {
+            self.normal.pop();
+        }
+    }
+
     fn restart(&mut self) {
         self.normal.clear();
-        self.space = false;
+        self.after_space = true;
     }
 }
