@@ -58,7 +58,7 @@ class Sampler(threading.Thread):
         """Until `running` is set to false."""
         while self.running:
             self.private = max(self.private, sum(map(private_bytes, tree(self.process))))
-            self.disk = max(self.disk, _disk(self.out))
+            self.disk = max(self.disk, _disk(self.out) + sum(map(_unnamed, tree(self.process))))
             sleep(0.1)
 
 
@@ -69,6 +69,18 @@ def _disk(folder: Path) -> int:
             total += path.stat().st_blocks * 512
         except OSError:
             continue
+    return total
+
+
+def _unnamed(process: int) -> int:
+    """Bytes of the files that a process has open and that have no name."""
+    total = 0
+    for file in Path(f"/proc/{process}/fd").glob("*"):
+        try:
+            found = file.stat()
+        except OSError:
+            continue
+        total += found.st_blocks * 512 if not found.st_nlink else 0
     return total
 
 

@@ -194,7 +194,7 @@ impl Bench {
                 "near_duplicates": near,
                 "prefer": "first",
                 "against": [],
-                "tmp": self.folder.join(folder).join(out).join("tmp"),
+                "tmp": self.folder.join(folder).join(out),
                 "out": self.folder.join(folder).join(out),
                 "plan": "",
                 "threads": 1,

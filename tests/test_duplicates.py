@@ -34,7 +34,7 @@ def cleaned(paths: Any, out: Path, **options: Any) -> dict[str, Any]:
         "prefer": "first",
         "against": [],
         "out": str(out),
-        "tmp": str(out / "tmp"),
+        "tmp": str(out),
         "plan": "",
         "threads": 2,
         "memory": 2**30,
@@ -158,7 +158,7 @@ def test_usage(tmp_path: Path, pair: Any) -> None:
     for options, told in (
         ({"duplicates": "both"}, "duplicates = both"),
         ({"duplicates_form": "nfkc,space"}, "space is none of normalised, raw, nfkc"),
-        ({"prefer": ["no.such"]}, "prefer no.such: give inputs as they are named"),
+        ({"prefer": ["no.such"]}, "no.such is not one of the inputs"),
         ({"prefer": [str(paths[0])], "duplicates": "none"}, "duplicates = none finds none"),
         ({"verify": True, "against": [tmp_path / "old"]}, "give one of them"),
         ({"memory": 2**20}, "128M"),

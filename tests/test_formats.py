@@ -432,6 +432,8 @@ def test_written_pairs_are_the_kept_ones_in_every_format(tmp_path: Path, rows: l
             (dropped, rest, done.dropped, done.dropped_unwritable),
         ):
             good = [pair for pair in pairs if not any(one in side for side in pair for one in bad)]
+            if suffix == "tsv":  # read back, it would be a part of the line's end
+                good = [pair for pair in good if not pair[1].endswith("\r")]
             assert (count, lost) == (len(good), len(pairs) - len(good))
             if suffix == "tsv":
                 assert name.read_bytes() == "".join(f"{source}\t{target}\n" for source, target in good).encode()

@@ -18,6 +18,7 @@ from catprune.folder import StepFolder, digest_manifest, finish_once, read_manif
 from catprune.inputs import (
     check_unchanged,
     cleaned_files,
+    find_inputs,
     input_paths,
     look,
     parse_inputs,
@@ -91,9 +92,12 @@ def choose_rules(
         if value is not None:
             rules[name] = value
     for name, value in rules.items():
-        if isinstance(RULES[name], bool):
-            if not isinstance(value, bool):
-                raise UsageError(f"{name} = {value}: give true or false")
+        if isinstance(RULES[name], bool) or isinstance(value, bool):
+            if not isinstance(value, bool) or not isinstance(RULES[name], bool):
+                wanted = "true or false" if isinstance(RULES[name], bool) else "a number"
+                raise UsageError(f"{name} = {value}: give {wanted}")
+        elif not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"{name} = {value!r}: give a number")
         elif name in _RATIOS:
             if not 1 <= value < math.inf:
                 raise UsageError(f"{name} = {value}: a ratio is a finite number from 1 on (1000 lets all through)")
@@ -106,13 +110,12 @@ def choose_rules(
 
 
 def choose_input_rules(
-    given: Sequence[Mapping[str, Any]], names: Sequence[str], *, inputs: Sequence[Mapping[str, Any]]
+    given: Sequence[Mapping[str, Any]], *, inputs: Sequence[Mapping[str, Any]]
 ) -> dict[int, dict[str, Any]]:
     """The thresholds that are other for one input than for the others, by the input's number.
 
     Args:
         given: for each such input `input`, its name as it was given (of two plain files either one), and thresholds.
-        names: the inputs as they were given.
         inputs: the inputs as they were understood.
 
     Raises:
@@ -123,18 +126,10 @@ def choose_input_rules(
         name = one.get("input")
         if not isinstance(name, str):
             raise UsageError("input rules: say which `input` each is for, as it is named among the inputs")
-        path = str(Path(name).absolute())
-        templates = [str(Path(text).absolute()) for text in names] if len(names) == len(inputs) else []
-        found = [
-            number
-            for number, parsed in enumerate(inputs)
-            if path in input_paths(dict(parsed)) or templates[number : number + 1] == [path]
-        ]
-        if not found:
-            raise UsageError(f"input rules: {name} is not one of the inputs: {', '.join(map(str, names))}")
-        if found[0] in chosen:
-            raise UsageError(f"input rules: {name} has its rules twice")
-        chosen[found[0]] = {key: value for key, value in one.items() if key != "input"}
+        for number in find_inputs(name, inputs):
+            if number in chosen:
+                raise UsageError(f"input rules: {name} has its rules twice")
+            chosen[number] = {key: value for key, value in one.items() if key != "input"}
     return chosen
 
 
@@ -169,7 +164,7 @@ def parse_form(text: str) -> dict[str, bool]:
     return {name: name in chosen for name in FORM}
 
 
-def parse_prefer(prefer: Sequence[str], names: Sequence[str]) -> dict[str, Any] | str:
+def parse_prefer(prefer: Sequence[str], parsed: Sequence[Mapping[str, Any]]) -> dict[str, Any] | str:
     """Read inputs as they were named, or one `FILE.parquet:COLUMN`, as the pass wants them; "first" if there are none.
 
     Raises:
@@ -180,39 +175,34 @@ def parse_prefer(prefer: Sequence[str], names: Sequence[str]) -> dict[str, Any] 
     if not prefer:
         return "first"
     path, _, column = prefer[0].rpartition(":")
-    if len(prefer) == 1 and path.endswith(".parquet") and prefer[0] not in names:
+    if len(prefer) == 1 and path.endswith(".parquet"):
         return {"column": {"path": str(Path(path).absolute()), "column": column}}
-    for name in prefer:
-        if name not in names or list(prefer).count(name) > 1:
-            raise UsageError(
-                f"prefer {name}: give inputs as they are named ({', '.join(names)}), each once, "
-                "or one FILE.parquet:COLUMN"
-            )
-    return {"inputs": [list(names).index(name) for name in prefer]}
+    numbers = [number for name in prefer for number in find_inputs(name, parsed)]
+    if len(set(numbers)) < len(numbers):
+        raise UsageError(f"prefer {', '.join(prefer)}: an input is named twice")
+    return {"inputs": numbers}
 
 
 def choose_duplicates(
-    inputs: Sequence[str],
     duplicates: str = "pair",
     duplicates_form: str = "normalised",
     *,
     prefer: Sequence[str] = (),
     against: Sequence[str | Path] = (),
     verify: bool = False,
-) -> tuple[dict[str, bool], dict[str, Any] | str]:
-    """The form and the preference of these options of `clean`, as the pass wants them.
+) -> dict[str, bool]:
+    """The form that these options of `clean` ask for, as the pass wants it.
 
     Raises:
         UsageError: options that cannot be meant, alone or together.
     """
     if duplicates not in DUPLICATES:
         raise UsageError(f"duplicates = {duplicates}: give one of {', '.join(DUPLICATES)}")
-    chosen = parse_form(duplicates_form), parse_prefer(prefer, inputs)
     if duplicates == "none" and (prefer or against or verify):
         raise UsageError("prefer, against and verify say how duplicates are found: duplicates = none finds none")
     if verify and against:
         raise UsageError("verify compares the bytes of this corpus, against has fingerprints only: give one of them")
-    return chosen
+    return parse_form(duplicates_form)
 
 
 def read_against(against: Sequence[str | Path], *, key: str, form: Mapping[str, bool]) -> list[dict[str, Any]]:
@@ -297,7 +287,8 @@ def clean(
         duplicates_form: what is made equal first: a list of "nfkc", "case", "white_space", "punctuation" (dropped) and
             "digits" (every digit as 0); "normalised" for all but the digits, "raw" for none.
         prefer: of duplicates the first is kept, unless this says otherwise: inputs as they are named in `inputs`, the
-            most wished-for first; or one "FILE.parquet:COLUMN" with `row` and a number, the highest being kept.
+            most wished-for first; or one "FILE.parquet:COLUMN" with `row` and a number, the highest being kept. Of near
+            duplicates it is always the first.
         against: clean folders; what they keep is dropped here (reason `duplicate_elsewhere`).
         verify: compare what duplicates share byte for byte, not by 88 bits of its hash.
         near_duplicates: what is compared to find near duplicates among the pairs that are left: "pair", "source",
@@ -329,17 +320,15 @@ def clean(
         CatpruneError: sides of unequal length, an empty or damaged file, a folder with other work.
         OSError: a file cannot be read or written.
     """
-    form, preferred = choose_duplicates(
-        [str(name) for name in inputs], duplicates, duplicates_form, prefer=prefer, against=against, verify=verify
-    )
+    if isinstance(inputs, str | Path):
+        raise UsageError(f"{inputs} is one name: give a list of inputs")
+    form = choose_duplicates(duplicates, duplicates_form, prefer=prefer, against=against, verify=verify)
     if memory is not None and memory < LEAST_MEMORY:
         raise UsageError(f"memory = {memory}: give at least {LEAST_MEMORY} bytes (128M)")
     if (rules or input_rules or identify_language) and not judge:
         raise UsageError("judge = False is for no rules at all: give none")
     if out is None and not dry_run:
         raise UsageError("give a folder to write, or ask for a dry run")
-    if isinstance(inputs, str | Path):
-        raise UsageError(f"{inputs} is one name: give a list of inputs")
     if threads is not None and threads < 1:
         raise UsageError(f"threads = {threads}: give at least 1")
     if not 1 <= max_line_bytes < 2**20:
@@ -349,7 +338,8 @@ def clean(
     inputs = spool_inputs(inputs, spool, format=format, force=force)
     parsed = parse_inputs(inputs, columns=columns, fields=fields, languages=(source_lang, target_lang), format=format)
     chosen = choose_rules(rules or {}, source_lang=source_lang, target_lang=target_lang)
-    by_input = choose_input_rules(input_rules, [str(name) for name in inputs], inputs=parsed)
+    preferred = parse_prefer(prefer, parsed)
+    by_input = choose_input_rules(input_rules, inputs=parsed)
     of_languages, notes = _language_rules(source_lang, target_lang, identify=identify_language)
     of_inputs = [
         choose_rules({**(rules or {}), **by_input.get(number, {})}, source_lang=source_lang, target_lang=target_lang)
@@ -359,6 +349,8 @@ def clean(
         Path(path).stat()  # a missing file is told before a folder is made
     tests = parse_test_sets(exclude)
     excluded = digest_test_sets(tests, folder)
+    if any(Path(one).absolute() == folder.absolute() for one in against):
+        raise UsageError(f"against {out}: a corpus is not cleaned against the folder that it is cleaned into")
     others = read_against(against, key=duplicates, form=form)
     best = preferred["column"] if isinstance(preferred, dict) and "column" in preferred else None
 
@@ -378,7 +370,7 @@ def clean(
             "near_duplicates": compared,
             "exclude": tests,
             "out": str(into),
-            "tmp": str(Path(tmp_dir).absolute() / f"catprune-clean-{plan[:16]}" if tmp_dir else into / "tmp"),
+            "tmp": str(Path(tmp_dir or into).absolute()),
             "plan": plan,
             "threads": threads or os.cpu_count() or 1,
             "memory": memory or default_memory(),
@@ -391,7 +383,7 @@ def clean(
 
     if dry_run:
         # Verdicts that wait for the end of the corpus need the columns for a while.
-        with tempfile.TemporaryDirectory(prefix="catprune-", dir=tmp_dir) as scratch:
+        with tempfile.TemporaryDirectory(prefix="catprune-", dir=tmp_dir or Path.cwd()) as scratch:
             return _cleaned(None, run(Path(scratch), f"dry-{os.getpid()}"))
     reads = {
         "inputs": [relative_input(one, folder) for one in parsed],

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from catprune.clean import LEAST_MEMORY, choose_duplicates, choose_input_rules, choose_rules
+from catprune.clean import LEAST_MEMORY, choose_duplicates, choose_input_rules, choose_rules, parse_prefer
 from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import NAME, TRAINING, check_evaluation
@@ -173,6 +173,7 @@ class RunFile(_Section):
     seed: int = Field(default=1, ge=0, lt=2**64)
     threads: int | None = Field(default=None, ge=1)
     memory: int | None = Field(default=None, ge=LEAST_MEMORY)
+    tmp_dir: str | None = None
     clean: CleanSection
     tokenize: TokenizeSection = TokenizeSection()
     train: TrainSection | None = None
@@ -192,8 +193,7 @@ class RunFile(_Section):
             raise ValueError(f"clean.format = {self.clean.format}: give {', '.join(FORMATS)}")
         self._check_rules(self.clean)
         duplicates = {"duplicates", "duplicates_form", "prefer", "against", "verify"}
-        given = {key: value for key, value in self.clean.given().items() if key in duplicates}
-        choose_duplicates(self.clean.inputs, **given)
+        choose_duplicates(**{key: value for key, value in self.clean.given().items() if key in duplicates})
         choose_near(self.clean.near_duplicates or "none", self.clean.near or {})
         check_tokenizing(**self.tokenize.given("tokenizer"))
         check_numbers(batch_tokens=self.score.batch_tokens)
@@ -230,7 +230,8 @@ class RunFile(_Section):
             languages=(section.source_lang, section.target_lang),
             format=section.format,
         )
-        others = choose_input_rules(section.input_rules or [], section.inputs, inputs=inputs)
+        parse_prefer(section.prefer or [], inputs)
+        others = choose_input_rules(section.input_rules or [], inputs=inputs)
         for one in ({}, *others.values()):
             rules = {**(section.rules or {}), **one}
             choose_rules(rules, source_lang=section.source_lang, target_lang=section.target_lang)
@@ -313,6 +314,8 @@ def _resolve(values: dict[str, Any], base: Path) -> dict[str, Any]:
     resolved = {**values}
     if "out" in values:
         resolved["out"] = join(values["out"])
+    if values.get("tmp_dir") is not None:
+        resolved["tmp_dir"] = join(values["tmp_dir"])
     for section, keys in {
         "clean": ["inputs", "tags", "prefer", "against", "exclude"],
         "tokenize": ["tokenizer"],

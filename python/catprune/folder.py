@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 #: Where a training keeps what it needs to go on; never part of a result.
 STATE = "state.safetensors"
-#: Names of what steps make in their folders; `--force` removes nothing else.
 #: The lists of shards in a manifest; all but the first stand in folders of their names.
 COLUMN_SETS = ("shards", "duplicates", "fingerprints")
+#: Names of what steps make in their folders; `--force` removes nothing else.
 OWN = (
     "manifest.json",
     "part-*",
@@ -42,7 +42,6 @@ OWN = (
     "step-*",
     "results.json",
     "rows.npy",
-    "tmp",
     "translations",
     "*.tmp",
 )

@@ -16,7 +16,7 @@ from catprune.errors import CatpruneError, UsageError
 from catprune.folder import read_json, sync_folder, to_json, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _TEMPLATE = re.compile(r"\{([^{},]+),([^{},]+)\}")
 _COMPRESSED = (".gz", ".zst", ".xz", ".bz2")
@@ -107,6 +107,22 @@ def find_sides(text: str) -> tuple[str, str] | None:
     for whole, found in templates.items():
         return text.replace(whole, found[1]), text.replace(whole, found[2])
     return None
+
+
+def find_inputs(name: str, parsed: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The numbers of the inputs that a name stands for, which was given for them: a file, or a template or wildcards.
+
+    Raises:
+        UsageError: it stands for none of them.
+    """
+    paths = {str(Path(name).absolute())}
+    if find_sides(name) or _WILDCARD.search(name):
+        paths |= {path for one in _parse_one(name, "tsv") for path in input_paths(one)}
+    found = [number for number, one in enumerate(parsed) if paths & set(input_paths(dict(one)))]
+    if not found:
+        files = ", ".join(path for one in parsed for path in input_paths(dict(one)))
+        raise UsageError(f"{name} is not one of the inputs: {files}")
+    return found
 
 
 def _parse_one(text: str, format: str | None) -> list[dict[str, Any]]:

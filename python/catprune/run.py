@@ -116,6 +116,8 @@ def _files_read(settings: RunFile) -> list[str]:
     return [
         *(path for one in parsed for path in input_paths(one)),
         *filter(None, (settings.clean.tags, settings.tokenize.tokenizer)),
+        *(name.rpartition(":")[0] for name in settings.clean.prefer or [] if ".parquet:" in name),
+        *(path for section in settings.select for path in section.join or []),
         *(path for one in parse_test_sets(settings.clean.exclude or []) for path in test_set_paths(one)),
         *(path for test in tests for path in (test.source, test.target)),
     ]
@@ -157,7 +159,8 @@ class _Running:
         self.clean, self.tokens = self.folder / "clean", self.folder / "tokens"
         self.warmup, self.scores = self.folder / "warmup", self.folder / "scores"
         self.selections = {section.name: self.folder / "selection" / section.name for section in settings.select}
-        self.cleaning: dict[str, Any] = {"memory": memory, "verify_inputs": verify_inputs}
+        self.spilling: dict[str, Any] = {"tmp_dir": settings.tmp_dir}
+        self.cleaning: dict[str, Any] = {"memory": memory, "verify_inputs": verify_inputs, **self.spilling}
         self.say = say
         self.options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}
 
@@ -231,7 +234,7 @@ class _Running:
             if self.settings.train is not None:
                 # Other score sets may stand beside those of this run.
                 given.setdefault("checkpoints", self._checkpoints())
-            done = select(source, out=self.selections[section.name], **given, **self.options)
+            done = select(source, out=self.selections[section.name], **given, **self.spilling, **self.options)
             first, *more = summary(done)
             if done.partly_seen:
                 cautions[more.pop()] = None

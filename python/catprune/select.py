@@ -166,7 +166,7 @@ def select(
             def show(_: int, rows: int) -> None:
                 bar.to(rows)
 
-            here = Path(tmp_dir) / f"catprune-select-{step.digest[:16]}" if tmp_dir else out / "tmp"
+            here = Path(tmp_dir) / f"catprune-select-{_own(out)}" if tmp_dir else out / "tmp"
             counts: dict[str, Any] = _core.select({**request, "tmp": str(here), "plan": step.digest}, show)
         if not counts["kept"]:
             step.start_over()  # so that the next try may have another plan
@@ -194,6 +194,11 @@ def _to_request(
     plain = {name: given[name] for name in ("on", "sign", "direction", "bins", "seed", "sample")}
     plain |= {"ties": options["ties"], "keep": ranking.share, "merge": merge, "guards": guards}
     return {**found.request, **groups, **plain, "computed": found.computed, "joined": found.joined}
+
+
+def _own(out: Path) -> str:
+    """A name that no other output folder gives."""
+    return _core.digest_bytes(os.fsencode(out.absolute()))[:16]
 
 
 def _nothing_kept(keep: str | float | Sequence[str | float], counts: Mapping[str, Any]) -> str:

@@ -23,9 +23,9 @@ class Stats:
 
     Each of them is `{"all": figures, "kept": figures}`; `kept` is None unless it is a clean folder's. Figures are:
 
-    `rows`, `malformed_record`, `line_too_long`, `invalid_utf8` (of these three nothing more is counted) and `empty`
-    (a side without a word); `source` and `target`, each with the lengths `characters`, `words` and `bytes`, `tokens`
-    (words in all), `types` (different words as they stand, by HyperLogLog, standard error 0.8%), `scripts`
+    `rows`, `malformed_record`, `missing_side`, `line_too_long`, `invalid_utf8` (of these four nothing more is counted)
+    and `empty` (a side without a word); `source` and `target`, each with the lengths `characters`, `words` and `bytes`,
+    `tokens` (words in all), `types` (different words as they stand, by HyperLogLog, standard error 0.8%), `scripts`
     (letters by Unicode script) and `zstd` (`bytes` of the text and `compressed` bytes at level 3, every 4,096 records
     by themselves; None for tags); `character_ratio` and `word_ratio`, each `target_over_source` and
     `longer_over_shorter`, where neither side is 0, in thousandths rounded down, at most 1,000; `duplicates` by `pair`,
@@ -131,7 +131,7 @@ _QUANTILES = ("p1", "p25", "p50", "p75", "p99", "max")
 
 def _block(figures: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [_row("pairs", [f"{one['rows']:,}" for one in figures])]
-    for name in ("malformed_record", "line_too_long", "invalid_utf8", "empty"):
+    for name in ("malformed_record", "missing_side", "line_too_long", "invalid_utf8", "empty"):
         if any(one[name] for one in figures):
             lines += [_row(f"  {name}", [share_text(one[name], one["rows"]) for one in figures])]
     keys = ("pair", "source", "target")

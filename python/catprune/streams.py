@@ -38,8 +38,13 @@ def takes_streams(
 
     @functools.wraps(step)
     def taking(source: Files | ArrowStream, *args: P.args, **options: P.kwargs) -> R:
-        if isinstance(source, str | Path | Sequence):
+        if isinstance(source, str | Path):
             return step(source, *args, **options)
+        if isinstance(source, Sequence):
+            names = [one for one in source if isinstance(one, str | Path)]  # pyright: ignore[reportUnnecessaryIsInstance]
+            if len(names) < len(source):
+                raise UsageError(f"{type(source).__name__} is no path, and no list of paths")
+            return step(names, *args, **options)
         column, out = options.get("column"), options.get("out")
         if not hasattr(source, "__arrow_c_stream__"):
             raise UsageError(f"{type(source).__name__} is no path, and no table that gives an Arrow stream")

@@ -127,7 +127,8 @@ def write(
             "fields": names if fields_matter(request) else None,
         }
     )
-    base.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(base):
         refuse_outputs(paths, inputs, force=force)
         if (done := _finished(record, plan, paths, force=force)) is not None:

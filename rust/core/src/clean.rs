@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::columns::Shard;
 use crate::corpus::{Chunk, Corpus, CorpusRead};
-use crate::disk::Scratch;
 use crate::duplicates::{Keyed, Survivors};
 use crate::examples::Example;
 use crate::exclude::{Excluded, Exclusion, TestSet};
@@ -42,7 +41,7 @@ pub struct CleanRequest {
     /// Shards of fingerprints that another corpus keeps.
     pub against: Vec<PathBuf>,
     pub out: PathBuf,
-    /// Where partitions of fingerprints may stand; made and removed by the pass.
+    /// The folder of temporary files, which have no names.
     pub tmp: PathBuf,
     /// The digest of the plan, for the metadata of the shards.
     pub plan: String,
@@ -115,7 +114,6 @@ pub fn clean(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
         let folder = request.out.join(name);
         fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
     }
-    let _scratch = Scratch::create(&request.tmp)?;
     let exclusion = Exclusion::read(&request.exclude, request.corpus.max_line_bytes, request.memory, watch)?;
     let judges = Judges {
         request,

@@ -242,9 +242,6 @@ fn check_plain(path: &Path) -> Result<()> {
 /// Compresses as the name of the file promises: one gzip member, zstd frame, xz or bzip2 stream, so that pieces
 /// compressed on several threads are the same bytes on any number of them.
 pub fn compress(bytes: Vec<u8>, path: &Path) -> io::Result<Vec<u8>> {
-    if bytes.is_empty() {
-        return Ok(bytes);
-    }
     match promised(path) {
         Some("gzip") => {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Compression::default());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -120,6 +121,14 @@ fn properties(schema: &Schema, metadata: &BTreeMap<String, String>) -> WriterPro
     properties.build()
 }
 
+/// Reads with the library, which panics on some damaged files.
+pub fn guarded<T>(path: &Path, read: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(read) => read.map_err(|error| Error::parquet(path, error)),
+        Err(_) => Err(Error::input(format!("{} is damaged: fetch it, or make it again", path.display()))),
+    }
+}
+
 /// Batches of the named columns of one Parquet file, in the order of `names`.
 pub struct ShardReader {
     path: PathBuf,
@@ -130,8 +139,7 @@ pub struct ShardReader {
 impl ShardReader {
     pub fn open(path: &Path, names: &[&str]) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
-        let builder =
-            ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| Error::parquet(path, error))?;
+        let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?;
         Self::build(path, builder, names)
     }
 
@@ -179,32 +187,16 @@ impl Iterator for ShardReader {
     type Item = Result<Vec<ArrayRef>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = match self.batches.next()? {
-            Ok(batch) => batch,
-            Err(error) => {
-                let path = self.path.display();
+        let path = &self.path;
+        let batch = match guarded(path, || Ok(self.batches.next())) {
+            Ok(None) => return None,
+            Ok(Some(Ok(batch))) => batch,
+            Ok(Some(Err(error))) => {
+                let path = path.display();
                 return Some(Err(Error::input(format!("{path} is damaged ({error}): make it again"))));
             }
+            Err(error) => return Some(Err(error)),
         };
         Some(Ok(self.order.iter().map(|&index| Arc::clone(batch.column(index))).collect()))
     }
-}
-
-/// A whole shard, as `write_shard` takes it.
-pub fn read_shard(path: &Path) -> Result<Vec<(String, ArrayRef)>> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| Error::parquet(path, error))?;
-    let rows = builder.metadata().file_metadata().num_rows() as usize;
-    let mut batches =
-        builder.with_batch_size(rows.max(1)).build().map_err(|error| Error::parquet(path, error))?;
-    let damaged = |why: &dyn std::fmt::Display| {
-        Error::input(format!("{} is damaged ({why}): make it again", path.display()))
-    };
-    let batch = batches.next().ok_or_else(|| damaged(&"no rows"))?.map_err(|error| damaged(&error))?;
-    if batch.num_rows() != rows {
-        return Err(damaged(&"its rows come in parts"));
-    }
-    let names = batch.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
-    Ok(names.into_iter().zip(batch.columns().iter().cloned()).collect())
 }

@@ -1,6 +1,7 @@
 //! Temporary folders, and whether a disk has room for what a pass is going to write, told before it is full.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -19,6 +20,12 @@ pub fn require(folder: &Path, needed: u64, what: &str) -> Result<()> {
         mebibytes(needed),
         mebibytes(free)
     )))
+}
+
+/// Whether two folders are on one disk.
+pub fn are_one(folder: &Path, other: &Path) -> Result<bool> {
+    let device = |path: &Path| Ok(fs::metadata(path).map_err(Error::io(path))?.dev());
+    Ok(device(folder)? == device(other)?)
 }
 
 /// A folder of temporary files: what a killed run left in it goes first, and it goes with the pass.

@@ -1,7 +1,7 @@
 //! Examples of dropped pairs: of each reason the few rows whose hashes are lowest, so that they come from all over the
 //! corpus and are the same at every run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
@@ -28,6 +28,8 @@ pub struct Examples {
     reasons: BTreeMap<&'static str, Vec<Example>>,
     /// Survivors by hash.
     candidates: BTreeMap<u64, Example>,
+    /// Rows whose text was not held.
+    wanting: BTreeSet<u64>,
 }
 
 impl Examples {
@@ -59,26 +61,28 @@ impl Examples {
 
     /// Offers a row that has turned out to be one; its text may be wanting.
     pub fn offer_found(&mut self, reasons: u32, row: u64) {
-        let wanting = || Example { row, source: String::new(), target: String::new() };
         let text = self.candidates.get(&order(row)).cloned();
+        if text.is_none() {
+            self.wanting.insert(row);
+        }
+        let wanting = || Example { row, source: String::new(), target: String::new() };
         self.offer(reasons, row, || text.clone().unwrap_or_else(wanting));
+        // Only what is still an example is read at the end.
+        if self.wanting.len() > 64 * EXAMPLES {
+            self.wanting = self.wanting().into_iter().collect();
+        }
     }
 
     /// The rows, ascending, of examples whose text was not held.
-    pub fn wanting(&self, reason: &str) -> Vec<u64> {
-        let held = self.reasons.get(reason).map_or(&[][..], Vec::as_slice);
-        let wanting = held.iter().filter(|example| !self.candidates.contains_key(&order(example.row)));
-        let mut rows: Vec<u64> = wanting.map(|example| example.row).collect();
-        rows.sort_unstable();
-        rows
+    pub fn wanting(&self) -> Vec<u64> {
+        let shown: BTreeSet<u64> = self.reasons.values().flatten().map(|example| example.row).collect();
+        self.wanting.intersection(&shown).copied().collect()
     }
 
     /// Gives an example its text.
-    pub fn complete(&mut self, reason: &str, row: u64, source: &str, target: &str) {
-        for example in self.reasons.get_mut(reason).into_iter().flatten() {
-            if example.row == row {
-                *example = shorten(row, source.as_bytes(), target.as_bytes());
-            }
+    pub fn complete(&mut self, row: u64, source: &str, target: &str) {
+        for example in self.reasons.values_mut().flatten().filter(|example| example.row == row) {
+            *example = shorten(row, source.as_bytes(), target.as_bytes());
         }
     }
 

@@ -40,6 +40,15 @@ impl FirstRows {
         Self { slots: vec![0; 1 << SMALLEST_BITS], bits: SMALLEST_BITS, shared, used: 0, max_bytes }
     }
 
+    /// How many fingerprints a table of so many bytes takes.
+    pub fn capacity(max_bytes: usize) -> usize {
+        let mut slots = 1 << SMALLEST_BITS;
+        while 3 * slots * size_of::<Slot>() <= max_bytes {
+            slots *= 2;
+        }
+        slots / 4 * 3
+    }
+
     /// Makes room for `more` fingerprints; false if that is more than the bound.
     pub fn reserve(&mut self, more: usize) -> bool {
         while (self.used + more) * 4 > self.slots.len() * 3 {

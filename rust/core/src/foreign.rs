@@ -14,7 +14,7 @@ use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::statistics::Statistics;
 
-use crate::columns::ShardReader;
+use crate::columns::{ShardReader, guarded};
 use crate::methods::saturate;
 use crate::shards::wrong_type;
 use crate::{Error, Result};
@@ -42,8 +42,7 @@ impl Column {
             // Missing columns are an error that lists those that there are.
             ShardReader::open(path, &["row", name])?;
             let file = File::open(path).map_err(Error::io(path))?;
-            let footer = ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())
-                .map_err(|error| Error::parquet(path, error))?;
+            let footer = guarded(path, || ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()))?;
             for group in 0..footer.metadata().num_row_groups() {
                 if let Some((first, last)) = bounds(path, &footer, group)? {
                     pieces.push(Piece { path: path.clone(), footer: footer.clone(), group, first, last });

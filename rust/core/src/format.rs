@@ -163,7 +163,7 @@ impl<'a> Format<'a> {
 
     fn pack(&self, text: [Vec<u8>; 2]) -> Result<Vec<Piece>> {
         let paths = self.output.paths().into_iter().zip(text);
-        paths.map(|(path, text)| compress(text, path).map(Piece::Bytes).map_err(Error::io(path))).collect()
+        paths.map(|(path, text)| pack(text, path)).collect()
     }
 
     /// Appends one pair, or its whole record; false if the format cannot hold it. Rows are only looked at.
@@ -171,15 +171,17 @@ impl<'a> Format<'a> {
         let any =
             |byte| memchr::memchr2(byte, b'\n', source).or(memchr::memchr2(byte, b'\n', target)).is_some();
         let utf8 = || Some((std::str::from_utf8(source).ok()?, std::str::from_utf8(target).ok()?));
+        // Read back, it would be a part of the line's end.
+        let returns = |side: &[u8]| side.ends_with(b"\r");
         let [first, second] = text;
         match (self.output, whole) {
-            (Output::Moses { .. }, _) if any(b'\n') => return false,
+            (Output::Moses { .. }, _) if any(b'\n') || returns(source) || returns(target) => return false,
             (Output::Moses { .. }, _) => {
                 push_line(first, &[source]);
                 push_line(second, &[target]);
             }
             (Output::Tsv { .. } | Output::Jsonl { .. }, Some(record)) => push_line(first, &[record]),
-            (Output::Tsv { .. }, None) if any(b'\t') => return false,
+            (Output::Tsv { .. }, None) if any(b'\t') || returns(target) => return false,
             (Output::Tsv { .. }, None) => push_line(first, &[source, b"\t", target]),
             (Output::Jsonl { .. }, None) => match (utf8(), &self.template) {
                 (Some((source, target)), Some(template)) => template.push(first, source, target),
@@ -212,6 +214,12 @@ impl<'a> Format<'a> {
             _ => Err(Error::input("rows are only written as Parquet: this is a bug of catprune")),
         }
     }
+}
+
+/// Text as a piece of a file; nothing stays nothing.
+pub fn pack(text: Vec<u8>, path: &Path) -> Result<Piece> {
+    let packed = if text.is_empty() { Ok(text) } else { compress(text, path) };
+    packed.map(Piece::Bytes).map_err(Error::io(path))
 }
 
 /// Lines of two files that go to lines of two files: those that follow each other are copied together.
@@ -266,7 +274,7 @@ fn columns(fields: &Fields, source: StringArray, target: StringArray) -> Result<
 
 /// A file that pieces are appended to.
 pub enum Sink {
-    Text { path: PathBuf, draft: Box<Draft> },
+    Text { path: PathBuf, draft: Box<Draft>, empty: bool },
     Table { path: PathBuf, writer: Box<ArrowWriter<Draft>> },
 }
 
@@ -275,7 +283,9 @@ impl Sink {
         let mut draft = Draft::create(path)?;
         draft.sync_along()?;
         let path = path.to_owned();
-        let Some(schema) = schema else { return Ok(Self::Text { path, draft: Box::new(draft) }) };
+        let Some(schema) = schema else {
+            return Ok(Self::Text { path, draft: Box::new(draft), empty: true });
+        };
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(GROUP_ROWS))
@@ -287,7 +297,8 @@ impl Sink {
 
     pub fn write(&mut self, piece: &Piece) -> Result<()> {
         match (self, piece) {
-            (Self::Text { path, draft }, Piece::Bytes(bytes)) => {
+            (Self::Text { path, draft, empty }, Piece::Bytes(bytes)) => {
+                *empty &= bytes.is_empty();
                 draft.write_all(bytes).map_err(Error::io(path))
             }
             (Self::Table { path, writer }, Piece::Rows(rows)) => {
@@ -303,7 +314,14 @@ impl Sink {
 
     pub fn seal(self) -> Result<Sealed> {
         match self {
-            Self::Text { draft, .. } => draft.seal(),
+            Self::Text { path, mut draft, empty } => {
+                // A compressed file of no bytes is damaged to those who read it.
+                if empty {
+                    let nothing = compress(Vec::new(), &path).map_err(Error::io(&path))?;
+                    draft.write_all(&nothing).map_err(Error::io(&path))?;
+                }
+                draft.seal()
+            }
             Self::Table { path, writer } => {
                 writer.into_inner().map_err(|error| Error::parquet(&path, error))?.seal()
             }

@@ -16,11 +16,13 @@ use crate::duplicates::Duplicates;
 use crate::examples::{Examples, example, names};
 use crate::exclude::Excluded;
 use crate::fingerprints::Key;
+use crate::first_rows::FirstRows;
 use crate::foreign::{Column, Reading};
 use crate::near_duplicates::NearDuplicates;
+use crate::open_corpus::tag;
 use crate::partitions::Layout;
 use crate::radix::order;
-use crate::rules::{DUPLICATE, DUPLICATE_ELSEWHERE, Measures, NEAR_DUPLICATE, REASONS};
+use crate::rules::{Measures, NEAR_DUPLICATE, REASONS};
 use crate::write::{ReadPairsRequest, read_pairs};
 use crate::{Error, Result, Watch};
 
@@ -84,8 +86,7 @@ impl<'a> Ledger<'a> {
         };
         let layout = Layout { priority: !matches!(request.prefer, Prefer::First), text: request.verify };
         let keys = request.duplicates.parts().len();
-        let memory = (request.memory - request.memory / 8).saturating_sub(FIXED_BYTES);
-        let memory = if request.near_duplicates.is_some() { memory / 2 } else { memory };
+        let memory = exact_memory(request);
         let near = match &request.near_duplicates {
             Some(near) => Some(NearDuplicates::new(near, &request.tmp, memory)?),
             None => None,
@@ -192,7 +193,7 @@ impl<'a> Ledger<'a> {
                 tally.kept += kept;
             }
             let tag = match &chunk.tags {
-                Some(tags) => Some(tag(self.request, tags.line(index), row)?),
+                Some(_) => Some(tag(&self.request.corpus, chunk, index)?),
                 None => None,
             };
             if let Some(tag) = tag {
@@ -231,11 +232,19 @@ impl<'a> Ledger<'a> {
         }
         self.estimated = true;
         let need = Need::of(self.request, (rows as f64 / self.share_read.min(1.0)) as u64, self.total_bytes);
-        disk::require(&self.request.out, need.columns, "the columns of this corpus")?;
-        if need.partitions > 0 {
-            disk::require(&self.request.tmp, need.partitions, "the fingerprints of this corpus")?;
+        if disk::are_one(&self.request.out, &self.request.tmp)? {
+            return disk::require(
+                &self.request.out,
+                need.columns + need.partitions,
+                "the columns and spilled fingerprints of this corpus (--tmp-dir)",
+            );
         }
-        Ok(())
+        disk::require(&self.request.out, need.columns, "the columns of this corpus")?;
+        disk::require(
+            &self.request.tmp,
+            need.partitions,
+            "the spilled fingerprints of this corpus (--tmp-dir)",
+        )
     }
 
     /// Publishes what is left, after the verdicts that had to wait.
@@ -294,13 +303,10 @@ impl<'a> Ledger<'a> {
 
     /// Reads the text of the examples that were not held while it passed.
     fn complete_examples(&mut self) -> Result<()> {
-        for reason in names(DUPLICATE | DUPLICATE_ELSEWHERE | NEAR_DUPLICATE) {
-            let rows = self.examples.wanting(reason);
-            let request = ReadPairsRequest { corpus: self.request.corpus.clone(), rows };
-            let pairs = read_pairs(&request, self.watch)?;
-            for (&row, (source, target)) in request.rows.iter().zip(&pairs) {
-                self.examples.complete(reason, row, source, target);
-            }
+        let request = ReadPairsRequest { corpus: self.request.corpus.clone(), rows: self.examples.wanting() };
+        let pairs = read_pairs(&request, self.watch)?;
+        for (&row, (source, target)) in request.rows.iter().zip(&pairs) {
+            self.examples.complete(row, source, target);
         }
         Ok(())
     }
@@ -342,14 +348,22 @@ impl Need {
         let keys = request.duplicates.parts().len() as u64;
         let columns = if request.rules.is_empty() { 2 } else { 26 } + 20 * keys;
         let always = request.verify || !matches!(request.prefer, Prefer::First);
-        let waits = keys > 0 && (always || rows * 16 * keys * 2 > request.memory as u64);
+        let full = FirstRows::capacity(exact_memory(request) / keys.max(1) as usize) as u64;
+        let spills = keys > 0 && (always || rows > full);
+        let waits = spills || request.near_duplicates.is_some();
         // What waits is written twice; a partition's record is a slot, and a duplicate's is as long.
         let partitions = rows * keys * 36 + if request.verify { text } else { 0 };
         Self {
             columns: rows * columns * if waits { 2 } else { 1 },
-            partitions: if waits { partitions } else { 0 },
+            partitions: if spills { partitions } else { 0 },
         }
     }
+}
+
+/// Bytes for exact duplicates; near ones get as much.
+fn exact_memory(request: &CleanRequest) -> usize {
+    let memory = (request.memory - request.memory / 8).saturating_sub(FIXED_BYTES);
+    if request.near_duplicates.is_some() { memory / 2 } else { memory }
 }
 
 /// Bytes of all files of the corpus, as they are on disk.
@@ -377,11 +391,4 @@ fn add_elsewhere(duplicates: &mut Duplicates, path: &Path, key: Key, watch: &Wat
         duplicates.add_elsewhere(&parts)?;
     }
     Ok(())
-}
-
-fn tag<'t>(request: &CleanRequest, line: &'t [u8], row: u64) -> Result<&'t str> {
-    std::str::from_utf8(line).map_err(|_| {
-        let path = request.corpus.tags.as_deref().unwrap_or(Path::new("tags")).display();
-        Error::input(format!("{path}, line {}: the tag is not valid UTF-8", row + 1))
-    })
 }

@@ -17,7 +17,7 @@ pub const CHUNK_LINES: usize = 4096;
 const READ_BYTES: usize = 1 << 18;
 /// Buffers that wait to be filled again; more are let go.
 const SPARE_BUFFERS: usize = 64;
-const SPARE_BYTES: usize = 8 << 20;
+const SPARE_BYTES: usize = 2 << 20;
 
 /// Consecutive lines as they stand in their file, ends included. Its buffers go back to the reader when it is dropped:
 /// touching fresh memory for every chunk would cost as much as reading.
@@ -47,9 +47,9 @@ impl Lines {
         self.held.stops.is_empty()
     }
 
-    /// Bytes of all lines, ends included.
+    /// Bytes that they take in memory.
     pub fn bytes(&self) -> usize {
-        self.held.filled
+        self.held.bytes.len()
     }
 
     /// The line without its end (`\n`, and one `\r` before it); of a line over the limit nothing that means anything.
@@ -190,6 +190,8 @@ impl<'w> LineReader<'w> {
         }
         if long || stop > start {
             held.stops.push(stop);
+            // With an end after it, its own would be taken for a part of that.
+            held.carriage_returns |= held.bytes[start..stop].ends_with(b"\r");
         }
         stop
     }

@@ -137,6 +137,9 @@ pub struct RowsWriter {
     path: PathBuf,
     draft: Draft,
     wide: bool,
+    /// How many rows were announced, and how many have come.
+    count: u64,
+    written: u64,
     bytes: Vec<u8>,
 }
 
@@ -152,7 +155,7 @@ impl RowsWriter {
         let mut draft = Draft::create(path)?;
         let parts: [&[u8]; 4] = [MAGIC, &[1, 0], &((HEADER - 10) as u16).to_le_bytes(), &header];
         draft.write_all(&parts.concat()).map_err(Error::io(path))?;
-        Ok(Self { path: path.to_owned(), draft, wide, bytes: Vec::new() })
+        Ok(Self { path: path.to_owned(), draft, wide, count, written: 0, bytes: Vec::new() })
     }
 
     /// Adds those of the rows that are kept.
@@ -174,11 +177,15 @@ impl RowsWriter {
                 count += usize::from(kept);
             }
         }
+        self.written += count as u64;
         self.draft.write_all(&self.bytes[..count * width]).map_err(Error::io(&self.path))
     }
 
     /// Publishes the file; returns its digest.
     pub fn finish(self) -> Result<String> {
+        if self.written != self.count {
+            return Err(Error::input("what is read has changed while it was read: run the step again"));
+        }
         self.draft.publish()
     }
 }

@@ -189,10 +189,11 @@ pub struct OpenCorpus {
     request: Arc<OpenCorpusRequest>,
     watch: Arc<Watch>,
     running: Option<(Receiver<Result<RecordBatch>>, JoinHandle<()>)>,
+    ended: bool,
 }
 
 pub fn open_corpus(request: OpenCorpusRequest) -> OpenCorpus {
-    OpenCorpus { request: Arc::new(request), watch: Arc::default(), running: None }
+    OpenCorpus { request: Arc::new(request), watch: Arc::default(), running: None, ended: false }
 }
 
 impl OpenCorpus {
@@ -212,11 +213,23 @@ impl Iterator for OpenCorpus {
     type Item = std::result::Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.running.is_none() {
+        if self.running.is_none() && !self.ended {
             self.running = Some(self.start());
         }
-        let batch = self.running.as_ref()?.0.recv().ok()?;
-        Some(batch.map_err(|error| ArrowError::ExternalError(Box::new(error))))
+        let outside = |error: Error| Some(Err(ArrowError::ExternalError(Box::new(error))));
+        match self.running.as_ref()?.0.recv() {
+            Ok(Ok(batch)) => Some(Ok(batch)),
+            Ok(Err(error)) => outside(error),
+            Err(_) => {
+                // The end, or a thread that is no more.
+                self.ended = true;
+                let (_, reader) = self.running.take()?;
+                let panicked = reader.join().is_err();
+                panicked
+                    .then(|| Error::input("a reader panicked: this is a bug of catprune"))
+                    .and_then(outside)
+            }
+        }
     }
 }
 

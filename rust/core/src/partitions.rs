@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::best_rows::BestRows;
-use crate::first_rows::{FirstRows, Slot, row};
+use crate::first_rows::{ELSEWHERE, FirstRows, Slot, row};
 use crate::found::{Found, Merged, push};
 use crate::spool::{Block, Spool};
 use crate::{Error, Result, Watch};
@@ -115,8 +115,11 @@ impl Partitions {
                 }
                 let mut outcome = Ok(());
                 table.insert(slots, |index, earlier| {
-                    if let (Some(of), Ok(())) = (earlier, &outcome) {
-                        outcome = found(row(slots[index]), of);
+                    let row = row(slots[index]);
+                    if let (Some(of), Ok(())) = (earlier, &outcome)
+                        && row != ELSEWHERE
+                    {
+                        outcome = found(row, of);
                     }
                 });
                 outcome?;

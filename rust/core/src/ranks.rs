@@ -6,7 +6,7 @@
 //! adds the ranks up reads every spill from its beginning to its end.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -137,8 +137,9 @@ impl Spills {
     ) -> Result<()> {
         let mut readers = Vec::with_capacity(self.spills.len());
         for spill in &self.spills {
-            let file = File::open(&spill.path).map_err(Error::io(&spill.path))?;
-            readers.push(BufReader::with_capacity(BUFFER, file));
+            // One handle a file: there may be half as many as a process may have.
+            (&spill.file).rewind().map_err(Error::io(&spill.path))?;
+            readers.push(BufReader::with_capacity(BUFFER, &spill.file));
         }
         let mut ordinal = 0;
         let mut bytes = Vec::new();

@@ -1,7 +1,6 @@
 //! Rows of a Parquet file, two of whose columns, maybe inside structs, are the pair.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray;
@@ -11,6 +10,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use crate::codec::open_file;
+use crate::columns::guarded;
 use crate::corpus::Record;
 use crate::draft::digest_watched;
 use crate::fields::Fields;
@@ -117,14 +117,6 @@ fn builder(path: &Path) -> Result<Builder> {
 /// The columns of a Parquet file.
 pub fn schema(path: &Path) -> Result<SchemaRef> {
     Ok(builder(path)?.schema().clone())
-}
-
-/// The library panics on some damaged files.
-fn guarded<T>(path: &Path, read: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(read) => read.map_err(|error| Error::parquet(path, error)),
-        Err(_) => Err(Error::input(format!("{} is damaged: fetch it again", path.display()))),
-    }
 }
 
 fn check_column(path: &Path, columns: &Columns, names: &[&str]) -> Result<()> {

@@ -19,6 +19,7 @@ const MOST_RATIO: u64 = 1_000_000;
 pub struct Tally {
     rows: u64,
     malformed: u64,
+    missing_side: u64,
     too_long: u64,
     invalid_utf8: u64,
     empty: u64,
@@ -48,8 +49,12 @@ impl Tally {
                 self.too_long += 1;
                 return None;
             }
-            Record::Malformed | Record::MissingSide => {
+            Record::Malformed => {
                 self.malformed += 1;
+                return None;
+            }
+            Record::MissingSide => {
+                self.missing_side += 1;
                 return None;
             }
             Record::Pair { source, target } => [std::str::from_utf8(source), std::str::from_utf8(target)],
@@ -74,6 +79,7 @@ impl Tally {
     pub fn merge(&mut self, other: &Self) {
         self.rows += other.rows;
         self.malformed += other.malformed;
+        self.missing_side += other.missing_side;
         self.too_long += other.too_long;
         self.invalid_utf8 += other.invalid_utf8;
         self.empty += other.empty;
@@ -145,6 +151,7 @@ pub struct Compressed {
 pub struct Figures {
     pub rows: u64,
     pub malformed_record: u64,
+    pub missing_side: u64,
     pub line_too_long: u64,
     pub invalid_utf8: u64,
     /// Pairs of text with a side without a word.
@@ -185,7 +192,7 @@ pub struct Duplicates {
 impl Tally {
     /// Pairs of text.
     pub fn pairs(&self) -> u64 {
-        self.rows - self.malformed - self.too_long - self.invalid_utf8
+        self.rows - self.malformed - self.missing_side - self.too_long - self.invalid_utf8
     }
 
     pub fn figures(&self, duplicates: Duplicates, zstd: Option<[Compressed; 2]>) -> Figures {
@@ -193,6 +200,7 @@ impl Tally {
         Figures {
             rows: self.rows,
             malformed_record: self.malformed,
+            missing_side: self.missing_side,
             line_too_long: self.too_long,
             invalid_utf8: self.invalid_utf8,
             empty: self.empty,

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::compress;
 use crate::corpus::{Chunk, Corpus, Input, Record};
 pub use crate::format::Output;
-use crate::format::{Format, Formatted, Piece, Sink};
+use crate::format::{Format, Formatted, Piece, Sink, pack};
 use crate::kept::KeptIn;
 use crate::lines::FileRead;
 use crate::outputs::Outputs;
@@ -168,7 +167,7 @@ fn tags_of(chunk: &Chunk, written: &[usize], path: &Path) -> Result<Piece> {
         text.extend_from_slice(tags.line(index));
         text.push(b'\n');
     }
-    compress(text, path).map(Piece::Bytes).map_err(Error::io(path))
+    pack(text, path)
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
