@@ -200,6 +200,8 @@ def choose_duplicates(
         raise UsageError(f"duplicates = {duplicates}: give one of {', '.join(DUPLICATES)}")
     if duplicates == "none" and (prefer or against or verify):
         raise UsageError("prefer, against and verify say how duplicates are found: duplicates = none finds none")
+    if isinstance(against, str | Path):
+        raise UsageError(f"against = {against} is one name: give a list of clean folders")
     if verify and against:
         raise UsageError("verify compares the bytes of this corpus, against has fingerprints only: give one of them")
     return parse_form(duplicates_form)
@@ -470,6 +472,10 @@ def summary(done: Cleaned, *, examples: int) -> list[str]:
         lines.append(f"  {reason:24} {share_text(count, done.rows):>20} ({done.only[reason]:,})")
         shown = done.manifest["examples"][reason][:examples]
         lines += [f"    row {one['row']}: {_shorten(one['source'])} ||| {_shorten(one['target'])}" for one in shown]
+    if done.rows and done.rows == done.reasons["malformed_record"] + done.reasons["missing_side"]:
+        lines.append(
+            "no record is a pair: say with --fields, --columns, --format or the languages where the sides stand"
+        )
     for one in done.manifest["excluded"]:
         names = " and ".join(file["path"] for file in one["files"])
         short = f", {one['too_short']:,} of them too short to exclude a pair" if one["too_short"] else ""

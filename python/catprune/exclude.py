@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file
 from catprune.errors import CatpruneError, UsageError
-from catprune.inputs import find_sides
+from catprune.inputs import find_sides, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,13 +21,17 @@ def parse_test_sets(names: Sequence[str | Path]) -> list[dict[str, str | None]]:
         For each test set `{"source", "target"}`, paths absolute; the target of a lone file is None.
 
     Raises:
-        UsageError: one name instead of a list, or a name twice.
+        UsageError: one name instead of a list, a name twice, or a file that is not one of lines.
     """
     if isinstance(names, str | Path):
         raise UsageError(f"exclude = {names} is one name: give a list of test sets")
     sets: list[dict[str, str | None]] = []
     for name in map(str, names):
         source, target = find_sides(name) or (name, None)
+        if found := format_of(source):
+            raise UsageError(
+                f"{name}: a test set is text, one segment a line, and not {found}: write its sides as text"
+            )
         one = {"source": str(Path(source).absolute()), "target": target and str(Path(target).absolute())}
         if one in sets:
             raise UsageError(f"{name} is excluded twice")

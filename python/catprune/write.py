@@ -232,6 +232,8 @@ def refuse_outputs(paths: Sequence[Path], inputs: Sequence[Path], *, force: bool
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"{name} would be written twice, as an output and beside one: give other names")
+        if any((name.parent / own).is_file() for own in ("plan.json", "manifest.json")):
+            raise UsageError(f"{name} would stand among the files of a step: give another folder")
         if name.is_symlink() or (name.exists() and not name.is_file()):
             raise UsageError(f"{name} is a link, a folder or a device: give the names of plain files")
         if any(name.exists() and one.exists() and name.samefile(one) for one in inputs):
@@ -254,7 +256,7 @@ def describe_output(paths: Sequence[Path], fields: tuple[str, str] = ("source", 
         UsageError: not two files, nor one that holds both sides; or a format or compression that is not written.
     """
     for path in paths:
-        if not path.name:
+        if not path.name or path.is_dir():
             raise UsageError(f"{path} is a folder: give the name of a file")
         if path.suffix in (".zip", ".lz4", ".7z"):
             raise UsageError(f"{path}: {path.suffix} is not written: give .gz, .zst, .xz, .bz2 or none of them")
