@@ -17,7 +17,8 @@ import oracles
 import pyarrow.parquet as parquet
 import pytest
 from catprune import CatpruneError, UsageError, _core
-from catprune.clean import RULES, summary
+from catprune.clean import summary
+from catprune.clean_options import RULES
 from hypothesis import example, given
 from hypothesis import strategies as st
 

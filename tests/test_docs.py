@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from catprune import config
-from catprune.clean import RULES
+from catprune.clean_options import RULES
 from catprune.methods import METHODS
 
 ROOT = Path(__file__).parent.parent

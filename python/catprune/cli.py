@@ -230,7 +230,8 @@ def clean(
 ) -> None:
     """Judge every pair by rules, find duplicates and segments of test sets, and write verdicts as columns."""
     from catprune.clean import clean as step
-    from catprune.clean import read_input_rules, summary
+    from catprune.clean import summary
+    from catprune.clean_options import read_input_rules
 
     rules = {
         "min_words": min_words,

@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from catprune.clean import LEAST_MEMORY, choose_duplicates, choose_input_rules, choose_rules, parse_prefer
+from catprune.clean import LEAST_MEMORY
+from catprune.clean_options import choose_duplicates, choose_input_rules, choose_rules, parse_prefer
 from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import NAME, TRAINING, check_evaluation

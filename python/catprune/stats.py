@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune import _core
-from catprune.clean import default_memory, parse_form
+from catprune.clean import default_memory
+from catprune.clean_options import parse_form
 from catprune.inputs import input_paths
 from catprune.keep import share_text
 from catprune.open_corpus import read_corpus
