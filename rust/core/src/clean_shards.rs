@@ -11,15 +11,14 @@ use arrow_array::types::{Int32Type, Int64Type, UInt32Type};
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, Int64Array, UInt32Array};
 use arrow_schema::{DataType, Field};
 
-use crate::columns::{BATCH_ROWS, Shard, ShardReader, ShardWriter, field, shard_name, write_shard};
+use crate::columns::{
+    BATCH_ROWS, SHARD_ROWS, Shard, ShardReader, ShardWriter, field, shard_name, write_shard,
+};
 use crate::draft::Temporary;
 use crate::fingerprints::Key;
 use crate::first_rows::ELSEWHERE;
 use crate::rules::{DUPLICATE, DUPLICATE_ELSEWHERE, MEASURES, Measures, REASONS};
 use crate::{Error, Result};
-
-/// Rows of a shard; shards restart at every input.
-pub const SHARD_ROWS: u64 = 1 << 20;
 
 /// What all shards of a corpus have in common.
 pub struct Kind {

@@ -24,6 +24,8 @@ use crate::{Error, Result};
 /// Rows of a batch that a reader hands out.
 pub const BATCH_ROWS: usize = 65_536;
 
+/// Rows of a shard, where nothing else cuts it.
+pub const SHARD_ROWS: u64 = 1 << 20;
 /// Rows whose encoded columns a writer holds in memory.
 const ROW_GROUP_ROWS: usize = 1 << 18;
 

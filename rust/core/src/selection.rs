@@ -10,11 +10,8 @@ use arrow_buffer::NullBuffer;
 use serde::Serialize;
 
 use crate::Result;
-use crate::columns::{shard_name, write_shard};
+use crate::columns::{SHARD_ROWS, shard_name, write_shard};
 use crate::shards::Shard;
-
-/// Rows that a shard covers where the source is one file.
-const SHARD_ROWS: u64 = 1 << 20;
 
 #[derive(Debug, Clone, Serialize)]
 pub struct ShardWritten {
