@@ -84,7 +84,6 @@ impl<'n> Fingerprints<'n> {
 
     fn form<'t>(&'t mut self, text: &'t str) -> &'t [u8] {
         let Some(normaliser) = self.normaliser else { return text.as_bytes() };
-        normaliser.normalise(text, &mut self.buffer);
-        &self.buffer
+        normaliser.normalise(text, &mut self.buffer)
     }
 }

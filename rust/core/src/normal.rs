@@ -1,9 +1,13 @@
 //! The normalised form of a text: what two texts must share to be one for duplicates and for decontamination.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
-use wide::{CmpEq, CmpGt, CmpLt, i8x16};
+use wide::{CmpEq, i8x16};
+
+use crate::side::between;
 
 /// What is made equal before texts are compared.
 // Five independent choices of the user.
@@ -44,58 +48,64 @@ const CHARACTER: Class = SPACE - 1;
 /// Writes normal forms; made once and shared by threads.
 pub struct Normaliser {
     form: Form,
-    /// Of the characters of the Basic Multilingual Plane: looking one up is all that most text costs.
-    classes: Vec<Class>,
+    /// Of the characters of the Basic Multilingual Plane, made at the first text: looking one up is all that most cost.
+    classes: OnceLock<Vec<Class>>,
 }
 
 impl Normaliser {
     pub fn new(form: Form) -> Self {
-        let classes = (0..1 << 16).map(|code| char::from_u32(code).map_or(SLOW, |c| classify(form, c)));
-        Self { form, classes: classes.collect() }
+        Self { form, classes: OnceLock::new() }
     }
 
-    /// Puts the normal form of `text` into `normal`, in UTF-8.
-    pub fn normalise(&self, text: &str, normal: &mut Vec<u8>) {
-        normal.clear();
-        self.append(text, normal, self.form.punctuation);
-        if normal.is_empty() && self.form.punctuation {
-            self.append(text, normal, false);
+    /// The normal form of `text`, in UTF-8. It stands in `buffer`, which is used again.
+    pub fn normalise<'b>(&self, text: &str, buffer: &'b mut Vec<u8>) -> &'b [u8] {
+        let mut length = self.write(text, buffer, self.form.punctuation);
+        if length == 0 && self.form.punctuation {
+            length = self.write(text, buffer, false);
         }
+        &buffer[..length]
     }
 
     /// The same where characters are wanted.
     pub fn normalise_text(&self, text: &str, normal: &mut String) {
         let mut bytes = std::mem::take(normal).into_bytes();
-        self.normalise(text, &mut bytes);
+        let length = self.normalise(text, &mut bytes).len();
+        bytes.truncate(length);
         *normal = String::from_utf8(bytes).unwrap_or_default();
     }
 
-    fn append(&self, text: &str, normal: &mut Vec<u8>, drop_punctuation: bool) {
-        normal.reserve(text.len());
-        let mut writing = Writing { normal, drop_punctuation, after_space: true };
+    /// Writes the normal form to the front of `buffer` and gives its length.
+    fn write(&self, text: &str, buffer: &mut Vec<u8>, drop_punctuation: bool) -> usize {
+        let mut writing = Writing { buffer, length: 0, drop_punctuation, after_space: true };
+        let classes = self.classes.get_or_init(|| {
+            (0..1 << 16).map(|code| char::from_u32(code).map_or(SLOW, |c| classify(self.form, c))).collect()
+        });
         let mut at = 0;
         loop {
             at += self.copy_plain(&text.as_bytes()[at..], &mut writing);
             let Some(character) = text[at..].chars().next() else { break };
-            let class = self.class(character);
+            let class = classes.get(character as usize).copied();
+            let class = class.unwrap_or_else(|| classify(self.form, character));
             if class & SLOW != 0 {
-                writing.restart();
+                (writing.length, writing.after_space) = (0, true);
                 self.append_slowly(text, &mut writing);
                 break;
             }
             writing.push(class);
             at += character.len_utf8();
         }
-        if self.form.white_space {
-            writing.trim();
+        // A space at the end.
+        if self.form.white_space && writing.after_space && writing.length > 0 {
+            writing.length -= 1;
         }
+        writing.length
     }
 
     /// Writes ASCII letters, digits and single spaces, as far as they reach, sixteen bytes at a time: most text is nothing
     /// else most of the time. Gives how many bytes they were.
+    #[inline]
     fn copy_plain(&self, bytes: &[u8], writing: &mut Writing<'_>) -> usize {
         let is = |byte: u8| i8x16::splat(byte as i8);
-        let between = |text: i8x16, low: u8, high: u8| text.cmp_gt(is(low - 1)) & text.cmp_lt(is(high + 1));
         let mut done = 0;
         loop {
             let rest = &bytes[done..];
@@ -112,13 +122,15 @@ impl Normaliser {
                 plain |= between(text, b'0', b'9');
             }
             let mut stops = !plain.move_mask() as u32;
+            let spaces = space.move_mask() as u32;
+            let after_spaces = spaces << 1 | u32::from(writing.after_space);
             if self.form.white_space {
-                let spaces = space.move_mask() as u32;
-                stops |= spaces & (spaces << 1 | u32::from(writing.after_space));
+                stops |= spaces & after_spaces;
             }
             let count = (stops | 1 << 16).trailing_zeros() as usize;
             let kept = if self.form.case { lower } else { text };
-            writing.extend(&kept.to_array().map(|byte| byte as u8)[..count]);
+            writing.put(kept.to_array().map(|byte| byte as u8), count);
+            writing.after_space = after_spaces >> count & 1 == 1;
             done += count;
             if count < 16 {
                 return done;
@@ -135,13 +147,6 @@ impl Normaliser {
             }
         };
         if self.form.nfkc { text.nfkc().for_each(&mut push) } else { text.chars().for_each(&mut push) }
-    }
-
-    fn class(&self, character: char) -> Class {
-        match self.classes.get(character as usize) {
-            Some(&class) => class,
-            None => classify(self.form, character),
-        }
     }
 }
 
@@ -187,7 +192,9 @@ fn is_punctuation(character: char) -> bool {
 }
 
 struct Writing<'a> {
-    normal: &'a mut Vec<u8>,
+    /// Written up to `length`; what stands after it means nothing.
+    buffer: &'a mut Vec<u8>,
+    length: usize,
     drop_punctuation: bool,
     /// Whether another space would be too much: at the beginning, and after a space.
     after_space: bool,
@@ -197,7 +204,7 @@ impl Writing<'_> {
     fn push(&mut self, class: Class) {
         if class & SPACE != 0 {
             if !self.after_space {
-                self.normal.push(b' ');
+                self.put([b' '], 1);
                 self.after_space = true;
             }
             return;
@@ -206,31 +213,21 @@ impl Writing<'_> {
             return;
         }
         self.after_space = false;
-        let code = class & CHARACTER;
-        if code < 0x80 {
-            self.normal.push(code as u8);
-        } else if let Some(character) = char::from_u32(code) {
-            self.normal.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        if let Some(character) = char::from_u32(class & CHARACTER) {
+            let mut bytes = [0; 4];
+            let count = character.encode_utf8(&mut bytes).len();
+            self.put(bytes, count);
         }
     }
 
-    /// Adds plain text with single spaces.
-    fn extend(&mut self, text: &[u8]) {
-        self.normal.extend_from_slice(text);
-        if let Some(&last) = text.last() {
-            self.after_space = last == b' ';
+    /// Writes the first `count` of these bytes; all of them, since that is faster.
+    #[inline]
+    fn put<const N: usize>(&mut self, bytes: [u8; N], count: usize) {
+        let end = self.length + N;
+        if end > self.buffer.len() {
+            self.buffer.resize(end.next_power_of_two(), 0);
         }
-    }
-
-    /// Takes a space at the end away.
-    fn trim(&mut self) {
-        if self.after_space && !self.normal.is_empty() {
-            self.normal.pop();
-        }
-    }
-
-    fn restart(&mut self) {
-        self.normal.clear();
-        self.after_space = true;
+        self.buffer[self.length..end].copy_from_slice(&bytes);
+        self.length += count;
     }
 }

@@ -7,7 +7,7 @@ use crate::characters::{CONTROL, Characters, DIGIT, Scripts};
 use crate::corpus::Record;
 use crate::mismatch::{ends_sentence, is_other_language, markup, numbers, urls};
 pub use crate::side::{MEASURES, Measures};
-use crate::side::{Side, common, repeats, resembles};
+use crate::side::{Side, common};
 use crate::{Error, Result};
 
 /// Names of the reason bits, bit 0 first. Their order is part of the format: new ones go to the end.
@@ -173,12 +173,11 @@ pub struct Judge<'r> {
 
 impl<'r> Judge<'r> {
     pub fn new(rules: &'r Rules) -> Result<Self> {
-        let hashing = rules.max_repeated_share < 1.0 || rules.max_common_word_share < 1.0;
         let side = |codes: &[String]| {
             let scripts = Scripts::new(codes).ok_or_else(|| {
                 Error::input(format!("scripts {}: give codes of ISO 15924, like Latn", codes.join(", ")))
             })?;
-            Ok::<_, Error>(Side::new(scripts, hashing))
+            Ok::<_, Error>(Side::new(scripts))
         };
         let (source, target) = (side(&rules.source_scripts)?, side(&rules.target_scripts)?);
         Ok(Self { rules, characters: Characters::new(), source, target, shared: [Vec::new(), Vec::new()] })
@@ -235,12 +234,13 @@ impl<'r> Judge<'r> {
     fn compare(&mut self, source: &str, target: &str) -> u32 {
         let rules = self.rules;
         let mut reasons = 0;
-        let (one, other) = (&mut self.source, &mut self.target);
+        let (one, other) = (&mut self.source.words, &mut self.target.words);
         let most = rules.max_repeated_share;
-        if most < 1.0 && (repeats(one, most) || repeats(other, most)) {
+        if most < 1.0 && (one.repeat(source, most) || other.repeat(target, most)) {
             reasons |= REPEATED_NGRAMS;
         }
-        if rules.max_common_word_share < 1.0 && resembles(one, other, rules.max_common_word_share) {
+        let most = rules.max_common_word_share;
+        if most < 1.0 && one.resemble(source, other, target, most) {
             reasons |= NEAR_COPY;
         }
         if rules.max_url_mismatch < 1.0 {

@@ -1,7 +1,10 @@
 //! One side of a pair: measured in blocks of 64 bytes as bit masks, a bit a byte; only characters beyond ASCII
-//! are looked at one by one. Its words as hashes are what the rules on repetition and on copies compare.
+//! are looked at one by one. Its words are what the rules on repetition and on copies compare.
+// Only what is inlined into it is compiled for the processor that `Arch` finds.
+#![allow(clippy::inline_always)]
 
-use wide::{CmpEq, CmpGt, CmpLt, i8x16};
+use pulp::{Arch, Simd, WithSimd};
+use wide::{CmpEq, CmpGt, i8x16, u8x16};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::characters::{
@@ -73,99 +76,85 @@ struct Block {
 
 /// The buffers of a side, used again for every pair.
 pub struct Side {
+    arch: Arch,
     characters: Characters,
     scripts: Scripts,
-    /// Whether the words are wanted as hashes.
-    hashing: bool,
-    /// The text with ASCII letters in lower case, filled up with spaces to whole blocks.
-    lower: Vec<u8>,
     blocks: Vec<Block>,
     pub measures: Measures,
     /// What is said of any character of the text: `CONTROL`, `DIGIT` and others.
     pub classes: u16,
-    /// Whether a character stands here that markup begins with.
+    /// False if no character stands here that markup begins with.
     pub markup: bool,
-    pub units: Units,
+    pub words: Words,
+    /// The buffer of bounds that `split_words` does not read from.
+    spare: Vec<[u32; 2]>,
 }
 
 impl Side {
-    pub fn new(scripts: Scripts, hashing: bool) -> Self {
+    pub fn new(scripts: Scripts) -> Self {
         Self {
+            arch: Arch::new(),
             characters: Characters::new(),
             scripts,
-            hashing,
-            lower: Vec::new(),
             blocks: Vec::new(),
             measures: Measures::default(),
             classes: 0,
             markup: false,
-            units: Units::default(),
+            words: Words::default(),
+            spare: Vec::new(),
         }
     }
 
     /// Measures a text: all but its markup and its numbers.
     pub fn measure(&mut self, text: &str) {
+        self.arch.dispatch(Measuring { side: self, text });
+    }
+
+    #[inline(always)]
+    fn measure_here(&mut self, text: &str) {
         let beyond = self.mask(text.as_bytes());
-        let count = |bits: u64| bits.count_ones();
-        let of_ascii: u32 = self.blocks.iter().map(|block| count(block.letter)).sum();
+        let mut of_ascii = 0;
+        for block in &self.blocks {
+            of_ascii += block.letter.count_ones();
+        }
         let (classes, others) = if beyond { self.mask_beyond_ascii(text) } else { (0, 0) };
         self.classes |= classes;
-        let mut measures = Measures {
+        self.measures = Measures {
             script_letters: others + if self.scripts.holds_latin() { of_ascii } else { 0 },
             ..Measures::default()
         };
-        for block in &self.blocks {
-            measures.characters += count(block.lead);
-            measures.letters += count(block.letter);
-            measures.visible += count(block.lead & !block.white);
+        self.count();
+        self.measures.characters -= (self.blocks.len() * BLOCK - text.len()) as u32;
+        self.words.clear();
+        self.cut();
+        if classes & UNSPACED != 0 {
+            self.split_words(text);
         }
-        measures.characters -= (self.lower.len() - text.len()) as u32;
-        self.measures = measures;
-        self.units.clear();
-        self.count_words(classes & UNSPACED != 0, beyond, text);
+        self.measures.longest_word = self.measures.longest_word.max(self.longest(beyond));
     }
 
     /// Fills the masks with what ASCII says; true if there is anything beyond it.
+    #[inline(always)]
     fn mask(&mut self, text: &[u8]) -> bool {
-        // A space after the last word, and eight bytes to read its end with.
-        let blocks = (text.len() + 8) / BLOCK + 1;
-        self.lower.clear();
-        self.lower.extend_from_slice(text);
-        self.lower.resize(blocks * BLOCK, b' ');
         self.blocks.clear();
-        let is = |byte: u8| i8x16::splat(byte as i8);
-        let [mut control, mut digit, mut markup] = [i8x16::default(); 3];
-        for bytes in self.lower.as_chunks_mut::<BLOCK>().0 {
-            let mut block = Block::default();
-            for (quarter, bytes) in bytes.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                let text = i8x16::new(bytes.map(|byte| byte as i8));
-                let between =
-                    |text: i8x16, low: u8, high: u8| text.cmp_gt(is(low - 1)) & text.cmp_lt(is(high + 1));
-                let lower = text | (between(text, b'A', b'Z') & is(0x20));
-                let white = between(text, b'\t', b'\r') | text.cmp_eq(is(b' '));
-                let below_space = text.cmp_gt(i8x16::splat(-1)) & text.cmp_lt(is(b' '));
-                control |= (below_space & !text.cmp_eq(is(b'\t'))) | text.cmp_eq(is(0x7f));
-                digit |= between(text, b'0', b'9');
-                markup |= between(text, b'%', b'&')
-                    | text.cmp_eq(is(b'<'))
-                    | text.cmp_eq(is(b'{'))
-                    | text.cmp_eq(is(b'\\'));
-                let bits = |mask: i8x16| u64::from(mask.move_mask() as u32) << (16 * quarter);
-                block.white |= bits(white);
-                block.letter |= bits(between(lower, b'a', b'z'));
-                // Continuation bytes are 0x80 to 0xbf, the lowest of the signed numbers.
-                block.lead |= bits(text.cmp_gt(i8x16::splat(-65)));
-                block.beyond |= bits(text);
-                *bytes = lower.to_array().map(|byte| byte as u8);
-            }
-            self.blocks.push(block);
+        let (chunks, rest) = text.as_chunks::<BLOCK>();
+        let mut seen = Seen::new();
+        for bytes in chunks {
+            self.blocks.push(seen.block(bytes));
         }
-        self.classes = if control.any() { CONTROL } else { 0 } | if digit.any() { DIGIT } else { 0 };
-        self.markup = markup.any();
-        self.blocks.iter().any(|block| block.beyond != 0)
+        // There is a space after the last word.
+        let mut last = [b' '; BLOCK];
+        last[..rest.len()].copy_from_slice(rest);
+        self.blocks.push(seen.block(&last));
+        let control =
+            seen.may_be_control() && text.iter().any(|&byte| byte.is_ascii_control() && byte != b'\t');
+        self.classes = if control { CONTROL } else { 0 } | if seen.digit.any() { DIGIT } else { 0 };
+        self.markup = seen.markup.any();
+        seen.beyond
     }
 
     /// Adds what the characters beyond ASCII say: their classes, all in one, and how many letters of the scripts.
+    #[inline(always)]
     fn mask_beyond_ascii(&mut self, text: &str) -> (u16, u32) {
         let (mut classes, mut script_letters) = (0, 0);
         for place in 0..self.blocks.len() {
@@ -189,60 +178,92 @@ impl Side {
         (classes, script_letters)
     }
 
-    /// Counts the words, from the changes between white space and anything else.
-    fn count_words(&mut self, unspaced: bool, beyond: bool, text: &str) {
-        let (mut start, mut inside, mut before) = (0, false, 1);
-        for place in 0..self.blocks.len() {
-            let white = self.blocks[place].white;
-            let mut edges = white ^ (white << 1 | before);
-            before = white >> 63;
-            while edges != 0 {
-                let at = place * BLOCK + edges.trailing_zeros() as usize;
-                edges &= edges - 1;
-                inside = !inside;
-                if inside {
-                    start = at;
-                } else if !(unspaced && self.split_word(start, &text[start..at])) {
-                    let length =
-                        if beyond { self.count(|block| block.lead, start, at) } else { (at - start) as u32 };
-                    let has_letter = self.lower[start].is_ascii_lowercase()
-                        || self.count(|block| block.letter, start, at) > 0;
-                    self.add_word(start, at, length, has_letter);
-                }
+    /// Counts what the masks tell without looking at words one by one.
+    #[inline(always)]
+    fn count(&mut self) {
+        let measures = &mut self.measures;
+        let (mut before, mut carry) = (1, false);
+        for block in &self.blocks {
+            measures.characters += block.lead.count_ones();
+            measures.letters += block.letter.count_ones();
+            measures.visible += (block.lead & !block.white).count_ones();
+            measures.words += (!block.white & (block.white << 1 | before)).count_ones();
+            before = block.white >> 63;
+            // As numbers: a word plus its first letter carries into the space after it, and no other letter does.
+            let (sum, over) = (!block.white).overflowing_add(block.letter);
+            let (sum, over_by_carry) = sum.overflowing_add(u64::from(carry));
+            carry = over | over_by_carry;
+            measures.words_with_letter += (sum & block.white).count_ones();
+        }
+    }
+
+    /// Notes where words start and end: the changes between white space and anything else.
+    #[inline(always)]
+    fn cut(&mut self) {
+        let bounds = &mut self.words.bounds;
+        bounds.resize(self.measures.words as usize, [0; 2]);
+        let edges = bounds.as_flattened_mut();
+        let (mut count, mut before) = (0, 1);
+        for (place, block) in self.blocks.iter().enumerate() {
+            let mut bits = block.white ^ (block.white << 1 | before);
+            before = block.white >> 63;
+            while bits != 0 {
+                edges[count] = (place * BLOCK) as u32 + bits.trailing_zeros();
+                bits &= bits - 1;
+                count += 1;
             }
         }
     }
 
-    /// How many of the bits from `start` to before `end` are set.
-    fn count(&self, bits: fn(&Block) -> u64, start: usize, end: usize) -> u32 {
+    /// Characters of the longest of the words.
+    #[inline(always)]
+    fn longest(&self, beyond: bool) -> u32 {
+        let mut longest = 0;
+        for &[start, end] in &self.words.bounds {
+            // Only a word of more bytes can have more characters.
+            if end - start > longest {
+                let characters =
+                    if beyond { self.characters(start as usize, end as usize) } else { end - start };
+                longest = longest.max(characters);
+            }
+        }
+        longest
+    }
+
+    /// How many characters begin from `start` to before `end`.
+    fn characters(&self, start: usize, end: usize) -> u32 {
         let (first, last) = (start / BLOCK, end / BLOCK);
         let (from, below) = (u64::MAX << (start % BLOCK), !(u64::MAX << (end % BLOCK)));
+        let lead = |place: usize| self.blocks[place].lead;
         if first == last {
-            return (bits(&self.blocks[first]) & from & below).count_ones();
+            return (lead(first) & from & below).count_ones();
         }
-        let inner: u32 = self.blocks[first + 1..last].iter().map(|block| bits(block).count_ones()).sum();
-        (bits(&self.blocks[first]) & from).count_ones()
-            + inner
-            + (bits(&self.blocks[last]) & below).count_ones()
+        let inner: u32 = (first + 1..last).map(|place| lead(place).count_ones()).sum();
+        (lead(first) & from).count_ones() + inner + (lead(last) & below).count_ones()
     }
 
-    #[inline]
-    fn add_word(&mut self, start: usize, end: usize, length: u32, has_letter: bool) {
-        self.measures.words += 1;
-        self.measures.words_with_letter += u32::from(has_letter);
-        self.measures.longest_word = self.measures.longest_word.max(length);
-        if self.hashing {
-            let (start, end) = trim(&self.lower, start, end);
-            self.units.add(&self.lower, start, end);
+    /// Cuts what stands between white space further where it holds characters of scripts without spaces.
+    fn split_words(&mut self, text: &str) {
+        let whole = std::mem::take(&mut self.words.bounds);
+        self.words.bounds = std::mem::take(&mut self.spare);
+        self.words.bounds.clear();
+        for &[start, end] in &whole {
+            if !self.split_word(start as usize, &text[start as usize..end as usize]) {
+                self.words.push(start as usize, end as usize);
+            }
         }
+        self.spare = whole;
     }
 
-    /// Counts what stands between white space, from the byte `start` on, if characters of scripts without spaces do.
+    /// Cuts one word: false if it holds no such character.
     fn split_word(&mut self, start: usize, text: &str) -> bool {
         let class = |character| self.characters.class(character);
-        if !text.chars().any(|character| class(character) & UNSPACED != 0) {
+        let classes = text.chars().fold(0, |all, character| all | class(character));
+        if classes & UNSPACED == 0 {
             return false;
         }
+        self.measures.words -= 1;
+        self.measures.words_with_letter -= u32::from(classes & ALPHABETIC != 0);
         let (mut han_kana, mut south_east_asian, mut at) = (0_u32, 0_u32, start);
         let (mut run, mut run_length, mut run_classes) = (start, 0, 0);
         let end = start + text.len();
@@ -256,17 +277,16 @@ impl Side {
                 at = next;
                 continue;
             }
+            self.measures.longest_word = self.measures.longest_word.max(run_length);
             if run_classes & (ALPHABETIC | DIGIT) != 0 {
-                self.add_word(run, at, run_length, run_classes & ALPHABETIC != 0);
-            } else {
-                self.measures.longest_word = self.measures.longest_word.max(run_length);
+                self.measures.words += 1;
+                self.measures.words_with_letter += u32::from(run_classes & ALPHABETIC != 0);
+                self.words.push(run, at);
             }
             if at < end {
                 han_kana += u32::from(class & HAN_KANA != 0);
                 south_east_asian += u32::from(class & HAN_KANA == 0 && class & SOUTH_EAST_ASIAN != 0);
-                if self.hashing {
-                    self.units.add(&self.lower, at, next);
-                }
+                self.words.push(at, next);
             }
             (run, run_length, run_classes, at) = (next, 0, 0, next);
         }
@@ -277,6 +297,75 @@ impl Side {
         self.measures.longest_word = self.measures.longest_word.max(longest);
         true
     }
+}
+
+/// Measuring with what the processor has: counting bits is several times as fast as with what all processors have.
+struct Measuring<'a> {
+    side: &'a mut Side,
+    text: &'a str,
+}
+
+impl WithSimd for Measuring<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.side.measure_here(self.text);
+    }
+}
+
+/// What is found in any of the blocks.
+#[derive(Default)]
+struct Seen {
+    least: u8x16,
+    most: i8x16,
+    digit: i8x16,
+    markup: i8x16,
+    beyond: bool,
+}
+
+impl Seen {
+    fn new() -> Self {
+        Self { least: u8x16::splat(u8::MAX), ..Self::default() }
+    }
+
+    /// The masks of a block.
+    #[inline(always)]
+    fn block(&mut self, bytes: &[u8; BLOCK]) -> Block {
+        let mut block = Block::default();
+        for (quarter, bytes) in bytes.as_chunks::<16>().0.iter().enumerate() {
+            let text = i8x16::new(bytes.map(|byte| byte as i8));
+            let lower = text | i8x16::splat(0x20);
+            self.least = self.least.min(u8x16::new(*bytes));
+            self.most = self.most.max(text);
+            self.digit |= between(text, b'0', b'9');
+            // `[` and `|` come in with `{` and the backslash.
+            self.markup |= between(text, b'%', b'&')
+                | between(lower, b'{', b'|')
+                | text.cmp_eq(i8x16::splat(b'<' as i8));
+            let bits = |mask: i8x16| u64::from(mask.move_mask() as u32) << (16 * quarter);
+            block.white |= bits(between(text, b'\t', b'\r') | text.cmp_eq(i8x16::splat(b' ' as i8)));
+            block.letter |= bits(between(lower, b'a', b'z'));
+            // Continuation bytes are 0x80 to 0xbf, the lowest of the signed numbers.
+            block.lead |= bits(text.cmp_gt(i8x16::splat(-65)));
+            block.beyond |= bits(text);
+        }
+        self.beyond |= block.beyond != 0;
+        block
+    }
+
+    /// Whether there may be a control character in ASCII; the tab looks like one.
+    fn may_be_control(&self) -> bool {
+        self.least.to_array().iter().any(|&byte| byte < b' ') || self.most.to_array().contains(&0x7f)
+    }
+}
+
+/// Bytes of ASCII from `low` to `high`.
+#[inline(always)]
+pub fn between(text: i8x16, low: u8, high: u8) -> i8x16 {
+    // Moved so that `high` becomes the highest of the signed numbers, only they are above what is below `low`.
+    let moved = text + i8x16::splat((i8::MAX as u8 - high) as i8);
+    moved.cmp_gt(i8x16::splat((i8::MAX as u8 - high + low - 1) as i8))
 }
 
 /// Characters of a word in scripts without spaces, about as many as a word of the language has.
@@ -295,11 +384,14 @@ static INNER: [bool; 256] = {
 };
 
 /// The bounds of a word without the ASCII punctuation at its ends, unless it is nothing else.
+#[inline(always)]
 fn trim(text: &[u8], start: usize, end: usize) -> (usize, usize) {
     let kept = |byte: u8| INNER[usize::from(byte)];
-    if kept(text[start]) && kept(text[end - 1]) {
-        return (start, end);
-    }
+    if kept(text[start]) & kept(text[end - 1]) { (start, end) } else { trim_punctuation(text, start, end) }
+}
+
+fn trim_punctuation(text: &[u8], start: usize, end: usize) -> (usize, usize) {
+    let kept = |byte: u8| INNER[usize::from(byte)];
     let word = &text[start..end];
     match (word.iter().position(|&byte| kept(byte)), word.iter().rposition(|&byte| kept(byte))) {
         (Some(first), Some(last)) => (start + first, start + last + 1),
@@ -307,14 +399,16 @@ fn trim(text: &[u8], start: usize, end: usize) -> (usize, usize) {
     }
 }
 
-/// The words of a side, by their bounds; of scripts without spaces each character.
+/// The words of a side, by their bounds in bytes; of scripts without spaces each character.
 #[derive(Default)]
-pub struct Units {
-    bounds: Vec<(u32, u32)>,
-    /// A bit for nine bits of a word's first bytes and length, and how often it was set already: no fewer than words
-    /// that stood before.
-    seen: [u64; 8],
-    again: usize,
+pub struct Words {
+    bounds: Vec<[u32; 2]>,
+    /// The places of the first `noted` words, of which `new` were new when they came.
+    places: [u64; 8],
+    noted: usize,
+    new: usize,
+    /// The text in lower case, the hashes of its words, and those of its n-grams: of the few texts that need them.
+    lower: Vec<u8>,
     hashes: Vec<u64>,
     sorted: Vec<u64>,
 }
@@ -326,78 +420,120 @@ const NGRAM: usize = 3;
 const FEWEST_COPIED: usize = 4;
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
-impl Units {
+impl Words {
     fn clear(&mut self) {
         self.bounds.clear();
-        self.seen = [0; 8];
-        self.again = 0;
+        (self.places, self.noted, self.new) = ([0; 8], 0, 0);
     }
 
-    fn add(&mut self, text: &[u8], start: usize, end: usize) {
-        let (bits, bit) = place(text, start, end);
-        self.again += (self.seen[bits] >> bit & 1) as usize;
-        self.seen[bits] |= 1 << bit;
-        self.bounds.push((start as u32, end as u32));
+    fn push(&mut self, start: usize, end: usize) {
+        self.bounds.push([start as u32, end as u32]);
     }
 
-    fn hash(&mut self, text: &[u8]) {
-        self.hashes.clear();
-        self.hashes
-            .extend(self.bounds.iter().map(|&(start, end)| xxh3_64(&text[start as usize..end as usize])));
+    fn len(&self) -> usize {
+        self.bounds.len()
     }
-}
 
-/// Where a word's bit stands among the 512; equal words have equal places.
-fn place(text: &[u8], start: usize, end: usize) -> (usize, u32) {
-    let length = end - start;
-    let first = text[start..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    let kept = if length < 8 { first & ((1 << (8 * length)) - 1) } else { first };
-    let mixed = (kept ^ length as u64).wrapping_mul(MIX);
-    ((mixed >> 61) as usize, (mixed >> 55) as u32 & 63)
-}
-
-/// Whether the share of word n-grams of a side that stood before in it is above `most`.
-pub fn repeats(side: &mut Side, most: f64) -> bool {
-    let units = &mut side.units;
-    let count = (units.bounds.len() + 1).saturating_sub(NGRAM);
-    let above = |repeated: usize| repeated as f64 > most * count as f64;
-    // The last word of an n-gram that stood before stood before: no more of those than of these.
-    if count == 0 || !above(units.again) {
-        return false;
+    /// The bounds of the words without the ASCII punctuation at their ends.
+    fn trimmed(&self, text: &[u8]) -> impl Iterator<Item = (usize, usize)> {
+        self.bounds.iter().map(|&[start, end]| trim(text, start as usize, end as usize))
     }
-    units.hash(&side.lower);
-    units.sorted.clear();
-    units.sorted.extend(
-        units.hashes.windows(NGRAM).map(|words| {
+
+    /// Hashes the words, whatever their case in ASCII.
+    fn hash(&mut self, text: &str) {
+        let mut lower = std::mem::take(&mut self.lower);
+        let mut hashes = std::mem::take(&mut self.hashes);
+        lower.clear();
+        lower.extend_from_slice(text.as_bytes());
+        lower.make_ascii_lowercase();
+        hashes.clear();
+        hashes.extend(self.trimmed(&lower).map(|(start, end)| xxh3_64(&lower[start..end])));
+        (self.lower, self.hashes) = (lower, hashes);
+    }
+
+    /// Whether the share of word n-grams of the text that stood before in it is above `most`.
+    pub fn repeat(&mut self, text: &str, most: f64) -> bool {
+        let count = (self.len() + 1).saturating_sub(NGRAM);
+        let least = least_above(most * count as f64);
+        // The last word of an n-gram that stood before stood before: no more of those than of these.
+        if count < least || self.note(text.as_bytes(), self.len() - least) > self.len() - least {
+            return false;
+        }
+        self.hash(text);
+        self.sorted.clear();
+        self.sorted.extend(self.hashes.windows(NGRAM).map(|words| {
             words.iter().fold(0_u64, |hash, word| (hash ^ word).wrapping_mul(MIX).rotate_left(29))
-        }),
-    );
-    units.sorted.sort_unstable();
-    above(units.sorted.windows(2).filter(|pair| pair[0] == pair[1]).count())
+        }));
+        self.sorted.sort_unstable();
+        self.sorted.windows(2).filter(|pair| pair[0] == pair[1]).count() >= least
+    }
+
+    /// Whether 2 |A ∩ B| / (|A| + |B|) over the two multisets of words is above `most`.
+    pub fn resemble(&mut self, text: &str, other: &mut Self, other_text: &str, most: f64) -> bool {
+        let few = self.len().min(other.len());
+        let least = least_above(most * (self.len() + other.len()) as f64 / 2.0);
+        if few < FEWEST_COPIED || few < least {
+            return false;
+        }
+        self.note(text.as_bytes(), usize::MAX);
+        if self.missing(other, other_text.as_bytes(), other.len() - least) > other.len() - least {
+            return false;
+        }
+        self.hash(text);
+        other.hash(other_text);
+        self.hashes.sort_unstable();
+        other.hashes.sort_unstable();
+        common(&self.hashes, &other.hashes) >= least
+    }
+
+    /// Notes the places of further words; gives how many were not noted before, which is no more than words that did not
+    /// stand before. Stops above `enough` of them.
+    fn note(&mut self, text: &[u8], enough: usize) -> usize {
+        for &[start, end] in self.bounds.iter().skip(self.noted) {
+            if self.new > enough {
+                break;
+            }
+            let (bits, bit) = place(text, start as usize, end as usize);
+            self.new += usize::from(self.places[bits] & bit == 0);
+            self.places[bits] |= bit;
+            self.noted += 1;
+        }
+        self.new
+    }
+
+    /// How many words of another text surely stand nowhere in this one, all of whose words are noted. Stops above `enough`.
+    fn missing(&self, other: &Self, text: &[u8], enough: usize) -> usize {
+        let mut missing = 0;
+        for &[start, end] in &other.bounds {
+            let (bits, bit) = place(text, start as usize, end as usize);
+            missing += usize::from(self.places[bits] & bit == 0);
+            if missing > enough {
+                break;
+            }
+        }
+        missing
+    }
 }
 
-/// Whether 2 |A ∩ B| / (|A| + |B|) over the two multisets of words is above `most`.
-pub fn resembles(one: &mut Side, other: &mut Side, most: f64) -> bool {
-    let (few, both) = {
-        let (one, other) = (one.units.bounds.len(), other.units.bounds.len());
-        (one.min(other), one + other)
+/// Where a word stands among 512 bits, by its length and first bytes: equal words have equal places, whatever their
+/// case, and few others do.
+#[inline(always)]
+fn place(text: &[u8], start: usize, end: usize) -> (usize, u64) {
+    let (start, end) = trim(text, start, end);
+    let rest = &text[start..];
+    let first = match rest.first_chunk() {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => rest.iter().rev().fold(0, |bytes, &byte| bytes << 8 | u64::from(byte)),
     };
-    let above = |common: usize| 2.0 * common as f64 > most * both as f64;
-    if few < FEWEST_COPIED || !above(few) {
-        return false;
-    }
-    let seen = |&&(start, end): &&(u32, u32)| {
-        let (bits, bit) = place(&other.lower, start as usize, end as usize);
-        one.units.seen[bits] >> bit & 1 == 1
-    };
-    if !above(other.units.bounds.iter().filter(seen).count()) {
-        return false;
-    }
-    for side in [&mut *one, &mut *other] {
-        side.units.hash(&side.lower);
-        side.units.hashes.sort_unstable();
-    }
-    above(common(&one.units.hashes, &other.units.hashes))
+    let length = (end - start).max(1);
+    let lower = (first | 0x2020_2020_2020_2020) & (u64::MAX >> (64 - 8 * length.min(8)));
+    let place = (lower ^ length as u64).wrapping_mul(MIX);
+    ((place >> 61) as usize, 1 << (place >> 55 & 63))
+}
+
+/// The least count above a bound.
+fn least_above(bound: f64) -> usize {
+    bound as usize + 1
 }
 
 /// How many elements two sorted lists share, each as often as both have it.
