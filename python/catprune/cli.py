@@ -498,11 +498,13 @@ def write(
     clean: Annotated[Path, typer.Argument(help="The clean folder of the corpus.")],
     outputs: Annotated[
         list[Path],
-        typer.Argument(help="Two files, or one .tsv, .jsonl or .parquet; .gz, .zst, .xz and .bz2 are compressed."),
+        typer.Argument(
+            help="Two files, or one .tsv, .jsonl, .parquet or .tmx; .gz, .zst, .xz and .bz2 are compressed."
+        ),
     ],
     selection: Annotated[Path | None, typer.Option(help="A selection; all that cleaning kept by default.")] = None,
     fields: Annotated[
-        str | None, typer.Option(help="Names of the two fields in JSONL and Parquet.  [languages]")
+        str | None, typer.Option(help="Names of the two fields in JSONL and Parquet, languages of TMX.  [languages]")
     ] = None,
     tags: Annotated[Path | None, typer.Option(help="Write the tag of each written pair here, one a line.")] = None,
     dropped: Annotated[
