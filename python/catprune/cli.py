@@ -666,6 +666,9 @@ def stats(
     duplicates_form: Annotated[
         str, typer.Option(help="normalised, raw, or some of nfkc,case,white-space,punctuation,digits.")
     ] = "normalised",
+    identify_language: Annotated[
+        bool, typer.Option("--identify-language", help="Also count which languages the sides are taken for.")
+    ] = False,
     max_line_bytes: Annotated[int, typer.Option(help="Longer lines are counted unread.")] = 16_384,
     memory: Annotated[str | None, typer.Option(help="For duplicates, like 4G.  [half of the machine's]")] = None,
     threads: Threads = None,
@@ -688,6 +691,7 @@ def stats(
         source_lang=source_lang,
         target_lang=target_lang,
         duplicates_form=duplicates_form,
+        identify_language=identify_language,
         max_line_bytes=max_line_bytes,
         memory=_memory(memory),
         threads=threads,
