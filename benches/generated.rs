@@ -211,7 +211,7 @@ impl Bench {
         });
         let value = json!({
             "corpus": self.corpus("", "plain"), "files": null, "kept": "all", "duplicates_form": form,
-            "memory": 1_u64 << 30, "threads": 1,
+            "identify_language": false, "memory": 1_u64 << 30, "threads": 1,
         });
         black_box(stats(&request(value), &Watch::default()).unwrap());
     }

@@ -69,6 +69,11 @@ def tmx(data: bytes, languages: tuple[str, str], *, limit: int = 16_384) -> list
     return found
 
 
+def is_xml(text: str) -> bool:
+    """Whether XML 1.0 has all characters of a text."""
+    return not re.search("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
+
+
 def clean(found: list[Found]) -> list[set[str]]:
     """The reasons of every record, without duplicates."""
     return [{one} if isinstance(one, str) else oracles.reasons(*one, max_line_bytes=1 << 30) for one in found]

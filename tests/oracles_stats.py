@@ -42,6 +42,16 @@ def side(texts: list[str]) -> dict[str, Any]:
     }
 
 
+def languages(texts: list[str], spoken: dict[str, str]) -> dict[str, Any]:
+    """Of texts of at least 40 letters that are all known: which language has how many."""
+    known = {text: code for code, text in spoken.items()}
+    counts = Counter(known[text] for text in texts if len(_LETTER.findall(text)) >= 40)
+    total = counts.total()
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    identified = [{"language": code, "count": count, "share": count / total} for code, count in ordered]
+    return {"too_short": len(texts) - total, "identified": identified}
+
+
 def decoded(pair: tuple[bytes, bytes]) -> tuple[str, str] | None:
     try:
         return pair[0].decode(), pair[1].decode()

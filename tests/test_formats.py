@@ -376,7 +376,7 @@ def test_inputs_of_every_format_are_one_corpus(tmp_path: Path) -> None:
             strict=True,
         )
     )
-    for name in ("p.tsv", "p.jsonl", "p.parquet"):
+    for name in ("p.tsv", "p.jsonl", "p.parquet", "p.tmx", "p.tmx.bz2"):
         assert not catprune.write(tmp_path / "clean", [tmp_path / name]).whole
         again = parse_inputs([tmp_path / name], languages=("en", "de"))[0]
         assert found(again, 6) == pairs
@@ -402,6 +402,7 @@ def test_options_that_cannot_be_meant() -> None:
         ({"names": ["a.parquet"], "fields": ("a", "")}, "a name is empty"),
         ({"names": ["a.tmx"], "languages": ("en", None)}, "needs --source-lang and --target-lang"),
         ({"names": ["a.tmx"], "languages": ("en", "en-GB")}, "would be the same variants"),
+        ({"names": ["a.tmx"], "languages": ("en", 'd"')}, "is no language code"),
         ({"names": ["a.xyz"], "format": "csv"}, "format csv"),
         ({"names": ["a.parquet.gz"]}, "--format says what"),
     ):
@@ -479,6 +480,128 @@ def test_whole_rows_survive_from_parquet_to_parquet(tmp_path: Path) -> None:
     }
 
 
+TMX_SIDE = st.text(
+    st.sampled_from('ab de1.\t\r\n\u2028\u0085\x00\x1b\x7f\\"<&>]é漢\ufdd0\ufffe\uffff\U0001f600'), max_size=10
+)
+
+
+@given(rows=st.lists(st.tuples(TMX_SIDE, TMX_SIDE), min_size=1, max_size=20))
+@example(rows=[("]]>", "\r\n \r"), ("&lt;", "<!--"), (" a\ufffe", "b"), ("\ufdd0", "")])
+@settings(max_examples=30)
+def test_pairs_come_back_from_generated_tmx(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"en": source, "de": target}) + "\n" for source, target in rows))
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    options: dict[str, Any] = {"rules": {"keep_control_characters": True}, "duplicates": "none"}
+    catprune.clean([path], out=tmp_path / "run/clean", fields=("en", "de"), **options)
+    verdicts = reasons(tmp_path / "run/clean")
+    outputs = [tmp_path / f"run/{name}.tmx" for name in "kd"]
+    done = catprune.write(tmp_path / "run/clean", outputs[:1], dropped=outputs[1:], fields=("en", "de-AT"))
+    counts = ((done.pairs, done.unwritable), (done.dropped, done.dropped_unwritable))
+    for output, dropped, count in zip(outputs, (False, True), counts, strict=True):
+        pairs = [pair for pair, why in zip(rows, verdicts, strict=True) if bool(why) == dropped]
+        good = [pair for pair in pairs if oracles_formats.is_xml("".join(pair))]
+        assert count == (len(good), len(pairs) - len(good))
+        expected = [(source.encode(), target.encode()) for source, target in good]
+        assert oracles_formats.tmx(output.read_bytes(), ("en", "de")) == expected
+        if good:
+            assert found(parse_inputs([output], languages=("en", "de"))[0], len(good)) == good
+
+
+@given(units=UNITS, encoding=st.sampled_from(["utf-8-sig", "utf-16"]))
+@settings(max_examples=30)
+def test_whole_units_survive_from_tmx_to_tmx(
+    tmp_path: Path, units: list[list[tuple[str, str, str]]], encoding: str
+) -> None:
+    units = [*units, [("en", "lang", "one"), ("de", "lang", "eins"), ("fr", "lang", "un")]]
+    (tmp_path / "a.tmx").write_bytes(document(units).encode(encoding))
+    (tmp_path / "b.tmx").write_bytes(document(units[-1:]).encode())
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    options: dict[str, Any] = {"source_lang": "en", "target_lang": "de", "duplicates": "source"}
+    catprune.clean([tmp_path / "a.tmx", tmp_path / "b.tmx"], out=tmp_path / "run/clean", **options)
+    verdicts = reasons(tmp_path / "run/clean")
+    outputs = [tmp_path / f"run/{name}.tmx" for name in "kd"]
+    done = catprune.write(tmp_path / "run/clean", outputs[:1], dropped=outputs[1:])
+    assert done.whole
+    parts = [oracles_formats.tmx(document(part).encode(), ("en", "de")) for part in (units, units[-1:])]
+    records = [record for part in parts for record in part]
+    for output, dropped in zip(outputs, (False, True), strict=True):
+        written = [
+            record
+            for record, why in zip(records, verdicts, strict=True)
+            if bool(why) == dropped and not isinstance(record, str)
+        ]
+        data = output.read_text()
+        assert oracles_formats.tmx(data.encode(), ("en", "de")) == written
+        assert data.startswith('<?xml version="1.0" encoding="UTF-8"?>\n<tmx version="1.4"><header/><body>\n')
+        lines = data.split("<body>\n")[1].replace("\r\n", "\n").replace("\r", "\n")
+        for part in (units, units[-1:]):
+            for unit in part:
+                single = oracles_formats.tmx(document([unit]).encode(), ("en", "de"))
+                whole = document([unit]).split("<body>")[1].removesuffix("</body></tmx>")
+                whole = whole.replace("\r\n", "\n").replace("\r", "\n")
+                if len(single) == 1 and single[0] in written and written.count(single[0]) == records.count(single[0]):
+                    assert whole in lines
+
+
+HOSTILE = {
+    "sound": ("<prop type='x'>&#233;&quot;</prop><!-- a - b --><![CDATA[<]]>", True),
+    "entity": ("<note>&nbsp;</note>", False),
+    "reference": ("<note>&#1;</note>", False),
+    "control": ("<note>\x01</note>", False),
+    "end of cdata": ("<note>]]></note>", False),
+    "comment": ("<!-- a -- b -->", False),
+    "prefix": ("<x:note>n</x:note>", False),
+    "attribute": ("<note a=1>n</note>", False),
+    "attributes": ("<note a='1'b='2'>n</note>", False),
+    "twice": ("<note a='1' a='2'>n</note>", False),
+    "value": ("<note a='&x;'>n</note>", False),
+    "less": ("<note a='<'>n</note>", False),
+    "name": ("<1>n</1>", False),
+    "instruction": ("<?xml version='1.0'?>", False),
+}
+
+
+@pytest.mark.parametrize(("inside", "copied"), HOSTILE.values(), ids=HOSTILE)
+def test_what_other_readers_refuse_is_not_copied(tmp_path: Path, inside: str, copied: bool) -> None:
+    """Our reader looks at the text alone; what stands around it must not spoil the document that is written."""
+    unit = f"<tu>{inside}<tuv lang='en-US'><seg>a <ph/>b</seg></tuv>\r\n<tuv lang='de'><seg>c d</seg></tuv></tu>"
+    for place, text in {
+        "unit": f"<tmx><header/><body>{unit}</body></tmx>",
+        "header": f"<!DOCTYPE tmx [<!ENTITY nbsp ' '>]>\n<tmx><header>{inside}</header><body>{unit}</body></tmx>",
+    }.items():
+        (tmp_path / "a.tmx").write_bytes(text.encode())
+        catprune.clean([tmp_path / "a.tmx"], out=tmp_path / place, source_lang="en", target_lang="de")
+        output = tmp_path / f"{place}.tmx"
+        assert catprune.write(tmp_path / place, [output]).pairs == 1
+        written = output.read_bytes()
+        assert oracles_formats.tmx(written, ("en", "de")) == [(b"a b", b"c d")]
+        assert (unit.encode() in written) == copied
+        assert (b"<tmx><header>" in written) == (copied and place == "header")
+    (tmp_path / "b.tmx").write_bytes(written)
+    for output, options in ((tmp_path / "c.tmx", {}), (tmp_path / "d.tmx", {"fields": ("fr", "it")})):
+        whole = catprune.write(tmp_path / "header", [output], **options).whole
+        assert whole == (not options) and (written == output.read_bytes()) == whole
+
+
+def test_tmx_is_the_same_on_any_threads_and_each_pair_is_there_once(tmp_path: Path) -> None:
+    many = [("en", "lang", f"line {number}") for number in range(80)] + [
+        ("de", "lang", f"Zeile {number}") for number in range(70)
+    ]
+    long = [("en", "lang", "long"), ("fr", "lang", "x" * 3_000_000), ("de", "lang", "lang")]
+    singles = [[("en", "lang", f"row {number}"), ("de", "lang", f"Reihe {number}")] for number in range(6_000)]
+    (tmp_path / "a.tmx.gz").write_bytes(gzip.compress(document([*singles, many, *([long] * 50), *singles]).encode()))
+    options: dict[str, Any] = {"source_lang": "en", "target_lang": "de", "duplicates": "none", "judge": False}
+    done = catprune.clean([tmp_path / "a.tmx.gz"], out=tmp_path / "clean", **options)
+    assert done.rows == done.kept == 12_000 + 80 * 70 + 50
+    outputs = [tmp_path / f"{threads}.tmx.zst" for threads in (1, 4)]
+    for threads, output in zip((1, 4), outputs, strict=True):
+        assert catprune.write(tmp_path / "clean", [output], threads=threads).pairs == done.rows
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    inputs = [parse_inputs([path], languages=("en", "de"))[0] for path in (tmp_path / "a.tmx.gz", outputs[0])]
+    assert found(inputs[0], done.rows) == found(inputs[1], done.rows)
+
+
 @pytest.mark.parametrize("suffix", PACK)
 def test_compressed_outputs_are_the_same_on_any_threads(tmp_path: Path, suffix: str) -> None:
     data = large(10_000)
@@ -551,7 +674,7 @@ def test_outputs_that_cannot_be_meant(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("a b\tc d\n")
     catprune.clean([tmp_path / "a.tsv"], out=tmp_path / "clean")
     for name, told in (
-        ("p.tmx", "TMX is not written"),
+        ("p.tmx", "give --source-lang and --target-lang to clean"),
         ("p.parquet.gz", "compresses by itself"),
         ("p.zip", "is not written"),
     ):

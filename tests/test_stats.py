@@ -15,6 +15,7 @@ import oracles_stats as oracles
 import pytest
 import xxhash
 from catprune import CatpruneError, UsageError
+from catprune.languages import IDENTIFIED
 from catprune.stats import summary
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -137,13 +138,75 @@ def test_scripts_and_compression(pair: Any) -> None:
     assert found["zstd"]["bytes"] == len(source) and found["zstd"]["compressed"] == pytest.approx(expected, rel=0.05)
 
 
+SPOKEN = {
+    "ar": "تقع المدينة القديمة على ضفة النهر ويزورها كثير من الناس في كل صيف",
+    "de": "Die alte Stadt liegt am Ufer des Flusses und wird jeden Sommer von vielen Menschen besucht",
+    "en": "The old town lies on the bank of the river and is visited by many people every summer",
+    "es": "La ciudad antigua se encuentra a la orilla del río y cada verano la visitan muchas personas",
+    "fr": "La vieille ville se trouve au bord de la rivière et beaucoup de gens la visitent chaque été",
+    "hi": "पुराना शहर नदी के किनारे बसा है और हर गर्मियों में बहुत से लोग उसे देखने के लिए यहाँ आते हैं",
+    "it": "La città vecchia si trova sulla riva del fiume e ogni estate viene visitata da molte persone",
+    "ja": "古い町は川の岸辺にあり、毎年の夏にはとても多くの人々がその町を訪れて美しい景色を楽しんでいます",
+    "ko": "오래된 도시는 강가에 자리 잡고 있으며 해마다 여름이면 아주 많은 사람들이 그곳을 찾아옵니다",
+    "nl": "De oude stad ligt aan de oever van de rivier en wordt elke zomer door veel mensen bezocht",
+    "pt": "A cidade velha fica na margem do rio e todos os verões é visitada por muitas pessoas",
+    "ru": "Старый город стоит на берегу реки, и каждое лето туда приезжает очень много людей",
+    "sv": "Den gamla staden ligger vid flodens strand och besöks av många människor varje sommar",
+    "tr": "Eski şehir nehrin kıyısında bulunuyor ve her yaz çok sayıda insan tarafından ziyaret ediliyor",
+    "vi": "Thành phố cổ nằm bên bờ sông và mỗi mùa hè có rất nhiều người đến thăm nơi này",
+    "zh": "这座古老的城市位于河岸边，每年夏天都有许多人从很远的地方来到这里参观，大家都很喜欢这里的风景和可口的食物",
+}
+SHORT = ["", "a b", "Haus " * 9 + "ab1", "дом " * 13]  # with 0, 2, 38 and 39 letters
+
+
+@given(data=st.data(), rows=st.integers(1, 40))
+def test_languages_are_counted(tmp_path: Path, pair: Any, data: st.DataObject, rows: int) -> None:
+    drawn = st.sampled_from([*SPOKEN.values(), *SHORT, "x" * 400])
+    pairs = [(data.draw(drawn), data.draw(drawn)) for _ in range(rows)]
+    paths = pair(*("".join(f"{one[side]}\n" for one in pairs).encode() for side in (0, 1)))
+    tags = tmp_path / "tags"
+    tags.write_text("".join(f"t{row % 3}\n" for row in range(rows)))
+    found = catprune.stats(paths, tags=tags, max_line_bytes=399, identify_language=True)
+    for part, mine in ((found.total, pairs), *((found.tags[tag], pairs[int(tag[1]) :: 3]) for tag in found.tags)):
+        texts = [one for one in mine if "x" * 400 not in one]
+        for side, name in enumerate(("source", "target")):
+            assert part["all"][name]["languages"] == oracles.languages([one[side] for one in texts], SPOKEN)
+    assert catprune.stats(paths).total["all"]["source"]["languages"] is None
+    assert summary(found)
+
+
+def test_languages_add_up_over_threads_inputs_and_what_is_kept(tmp_path: Path, pair: Any) -> None:
+    chosen = random.Random(5)
+    lines = [chosen.choice([*SPOKEN.values(), *SHORT]) for _ in range(9_000)]
+    sides = [[f"{row} {line}\n" for row, line in enumerate(lines)], [f"{line}\n" for line in lines]]
+    for part, rows in enumerate((slice(0, 5_000), slice(5_000, None))):
+        pair(*("".join(side[rows]).encode() for side in sides), name=f"part{part}")
+    templates = [str(tmp_path / "part*.{en,de}")]
+    catprune.clean(templates, out=tmp_path / "clean")
+    found = [catprune.stats(tmp_path / "clean", identify_language=True, threads=threads) for threads in (1, 4)]
+    assert asdict(found[0]) == asdict(found[1])
+    assert found[0].total["all"]["target"]["languages"] == oracles.languages(lines, SPOKEN)
+    assert found[0].inputs[1]["all"]["target"]["languages"] == oracles.languages(lines[5_000:], SPOKEN)
+    catprune.write(tmp_path / "clean", [tmp_path / "kept.tsv"])
+    kept = [line.split("\t")[1] for line in (tmp_path / "kept.tsv").read_text().splitlines()]
+    assert found[0].total["kept"]["target"]["languages"] == oracles.languages(kept, SPOKEN)
+    assert 0 < len(kept) < 9_000
+    shown = "\n".join(summary(found[0]))
+    assert shown.count("taken for another") == 2 and shown.count("taken for ") == 12 and "too short to tell" in shown
+
+
+def test_the_languages_are_those_that_cleaning_knows() -> None:
+    assert set(SPOKEN) == set(IDENTIFIED)
+
+
 def test_the_command(pair: Any) -> None:
     paths = [str(path) for path in pair(b"a b\n\xff\n", b"c\nd\n")]
-    run = [sys.executable, "-m", "catprune", "stats", *paths]
+    run = [sys.executable, "-m", "catprune", "stats", *paths, "--identify-language"]
     shown = subprocess.run(run, capture_output=True, check=True, text=True).stdout
     assert "invalid_utf8" in shown and "signature" not in shown
     values = json.loads(subprocess.run([*run, "--json"], capture_output=True, check=True, text=True).stdout)
     assert values["total"]["all"]["rows"] == 2 and values["total"]["all"]["target"]["tokens"] == 1
+    assert values["total"]["all"]["target"]["languages"] == {"too_short": 1, "identified": []}
 
 
 def test_what_goes_wrong(tmp_path: Path, pair: Any) -> None:

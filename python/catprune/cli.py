@@ -498,11 +498,13 @@ def write(
     clean: Annotated[Path, typer.Argument(help="The clean folder of the corpus.")],
     outputs: Annotated[
         list[Path],
-        typer.Argument(help="Two files, or one .tsv, .jsonl or .parquet; .gz, .zst, .xz and .bz2 are compressed."),
+        typer.Argument(
+            help="Two files, or one .tsv, .jsonl, .parquet or .tmx; .gz, .zst, .xz and .bz2 are compressed."
+        ),
     ],
     selection: Annotated[Path | None, typer.Option(help="A selection; all that cleaning kept by default.")] = None,
     fields: Annotated[
-        str | None, typer.Option(help="Names of the two fields in JSONL and Parquet.  [languages]")
+        str | None, typer.Option(help="Names of the two fields in JSONL and Parquet, languages of TMX.  [languages]")
     ] = None,
     tags: Annotated[Path | None, typer.Option(help="Write the tag of each written pair here, one a line.")] = None,
     dropped: Annotated[
@@ -664,6 +666,9 @@ def stats(
     duplicates_form: Annotated[
         str, typer.Option(help="normalised, raw, or some of nfkc,case,white-space,punctuation,digits.")
     ] = "normalised",
+    identify_language: Annotated[
+        bool, typer.Option("--identify-language", help="Also count which languages the sides are taken for.")
+    ] = False,
     max_line_bytes: Annotated[int, typer.Option(help="Longer lines are counted unread.")] = 16_384,
     memory: Annotated[str | None, typer.Option(help="For duplicates, like 4G.  [half of the machine's]")] = None,
     threads: Threads = None,
@@ -686,6 +691,7 @@ def stats(
         source_lang=source_lang,
         target_lang=target_lang,
         duplicates_form=duplicates_form,
+        identify_language=identify_language,
         max_line_bytes=max_line_bytes,
         memory=_memory(memory),
         threads=threads,

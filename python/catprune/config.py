@@ -29,7 +29,7 @@ from catprune.ranking import check_options
 from catprune.recipe import check_numbers, find_size, plan_marks
 from catprune.select import DEFAULTS
 from catprune.tokenize import check_tokenizing
-from catprune.write import describe_output, output_paths
+from catprune.write import describe_output, name_sides, output_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,7 +218,7 @@ class RunFile(_Section):
 
     def _check_outputs(self, section: WriteSection) -> None:
         for outputs in filter(None, (section.outputs, section.dropped)):
-            describe_output([Path(path) for path in outputs], section.fields or ("source", "target"))
+            describe_output([Path(path) for path in outputs], name_sides(section.fields, self.clean.model_dump()))
         output_paths(section.outputs, **section.given("outputs", "selection", "fields"))
         if section.tags is not None and self.clean.tags is None:
             raise ValueError("write: tags need the tags of [clean]")

@@ -201,11 +201,13 @@ def check_languages(path: str, languages: tuple[str | None, str | None]) -> tupl
     """The languages of a TMX file.
 
     Raises:
-        UsageError: one is missing, or a variant could be of both.
+        UsageError: one is missing or no code, or a variant could be of both.
     """
     source, target = languages
     if not source or not target:
         raise UsageError(f"{path}: a TMX file needs --source-lang and --target-lang")
+    if bad := [code for code in (source, target) if not re.fullmatch(r"[A-Za-z0-9]+([-_][A-Za-z0-9]+)*", code)]:
+        raise UsageError(f"{path}: {bad[0]} is no language code: give one like en or pt-BR")
     codes = [code.lower().replace("_", "-") + "-" for code in (source, target)]
     if codes[0].startswith(codes[1]) or codes[1].startswith(codes[0]):
         raise UsageError(f"{path}: {source} and {target} would be the same variants: give two languages")

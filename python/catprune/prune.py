@@ -18,7 +18,7 @@ from catprune.inputs import input_paths, parse_inputs
 from catprune.ranking import check_options
 from catprune.run import Ran, run
 from catprune.select import DEFAULTS
-from catprune.write import describe_output, refuse_outputs
+from catprune.write import describe_output, name_sides, refuse_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,7 +82,8 @@ def prune(
     if needs_model:
         require_torch()
     paths = [Path(path) for path in outputs]
-    describe_output(paths)
+    languages = {"source_lang": source_lang, "target_lang": target_lang}
+    describe_output(paths, name_sides(None, languages))
     refuse_outputs(paths, [Path(path) for one in parsed for path in input_paths(one)], force=force)
     size = sum(Path(path).stat().st_size for one in parsed for path in input_paths(one))
     workers = threads or os.cpu_count() or 1
@@ -90,7 +91,6 @@ def prune(
     options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}
     file = folder / "run.toml"
     with lock_folder(folder):
-        languages = {"source_lang": source_lang, "target_lang": target_lang}
         cleaned = clean(
             inputs, out=folder / "clean", **languages, columns=columns, fields=fields, memory=memory, **options
         )

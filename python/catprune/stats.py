@@ -27,10 +27,13 @@ class Stats:
     `rows`, `malformed_record`, `missing_side`, `line_too_long`, `invalid_utf8` (of these four nothing more is counted)
     and `empty` (a side without a word); `source` and `target`, each with the lengths `characters`, `words` and `bytes`,
     `tokens` (words in all), `types` (different words as they stand, by HyperLogLog, standard error 0.8%), `scripts`
-    (letters by Unicode script) and `zstd` (`bytes` of the text and `compressed` bytes at level 3, every 4,096 records
-    by themselves; None for tags); `character_ratio` and `word_ratio`, each `target_over_source` and
+    (letters by Unicode script), `languages` and `zstd` (`bytes` of the text and `compressed` bytes at level 3, every
+    4,096 records by themselves; None for tags); `character_ratio` and `word_ratio`, each `target_over_source` and
     `longer_over_shorter`, where neither side is 0, in thousandths rounded down, at most 1,000; `duplicates` by `pair`,
     `source` and `target`: rows whose key an earlier row of the corpus has.
+
+    `languages` is None unless they were to be identified, otherwise `too_short` (sides of fewer than 40 letters) and
+    `identified`, the most frequent language first: `language`, `count` and `share` of those that were long enough.
 
     Lengths and ratios are None or `count`, `mean`, `min`, `p1`, `p5`, `p25`, `p50`, `p75`, `p95`, `p99` and `max`; p50
     is the value at rank ⌈count/2⌉, so quantiles are exact. Duplicates and types are `{"count", "exact"}`; duplicates
@@ -59,6 +62,7 @@ def stats(
     source_lang: str | None = None,
     target_lang: str | None = None,
     duplicates_form: str = "normalised",
+    identify_language: bool = False,
     max_line_bytes: int = 16_384,
     memory: int | None = None,
     threads: int | None = None,
@@ -72,6 +76,8 @@ def stats(
         tags: a file with a tag for every record, at most 1,000 different ones.
         columns, fields, format, source_lang, target_lang: where inputs have their sides, as for `clean`.
         duplicates_form: what is made equal first, as for `clean`.
+        identify_language: also count which of sixteen languages the sides are taken for, those of at least 40 letters;
+            it takes half as much time again.
         max_line_bytes: longer lines are counted and never held whole; a clean folder has its own.
         memory: bytes for telling duplicates, 10 to 27 per different pair, source and target; half of the machine's
             by default. Where they do not suffice the counts are estimates, and say so.
@@ -95,7 +101,7 @@ def stats(
         threads=threads,
     )
     paths = [input_paths(one) for one in request["corpus"]["inputs"]]
-    request |= {"duplicates_form": form, "memory": memory or default_memory()}
+    request |= {"duplicates_form": form, "identify_language": identify_language, "memory": memory or default_memory()}
     total = sum(Path(path).stat().st_size for files in paths for path in files)
     with Progress("stats", total=total, unit="B", quiet=quiet) as bar:
         found: dict[str, Any] = _core.stats(request, bytes_progress(bar))
@@ -106,6 +112,7 @@ def stats(
         signature={
             "version": _core.__version__,
             "duplicates_form": duplicates_form,
+            "identify_language": identify_language,
             "max_line_bytes": request["corpus"]["max_line_bytes"],
         },
     )
@@ -161,7 +168,26 @@ def _side(name: str, sides: Sequence[Mapping[str, Any]]) -> list[str]:
     for script in sorted(scripts, key=lambda script: (-scripts[script], script))[:5]:
         shares = [_share(side["scripts"].get(script, 0), sum(side["scripts"].values())) for side in sides]
         lines.append(_row(f"  {script}", shares))
+    if all(side["languages"] for side in sides):
+        lines += _languages([side["languages"] for side in sides])
     return lines
+
+
+def _languages(sides: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The most frequent languages, what is left of the others, and how many sides could not be told."""
+    counts = [{one["language"]: one["count"] for one in side["identified"]} for side in sides]
+    top = [*counts[0]][:5]
+    rows = {f"taken for {code}": [found.get(code, 0) for found in counts] for code in top}
+    if any(len(found) > len(top) for found in counts):
+        rows["taken for another"] = [sum(found.values()) - sum(found.get(code, 0) for code in top) for found in counts]
+    wholes = [sum(found.values()) for found in counts]
+    lines = [
+        _row(f"  {name}", [share_text(part, whole) if whole else "" for part, whole in zip(parts, wholes, strict=True)])
+        for name, parts in rows.items()
+    ]
+    short = [side["too_short"] for side in sides]
+    shown = [share_text(part, part + whole) if part else "0" for part, whole in zip(short, wholes, strict=True)]
+    return [*lines, _row("  too short to tell", shown)]
 
 
 def _overview(what: str, parts: Mapping[str, Mapping[str, Any]]) -> list[str]:

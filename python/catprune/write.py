@@ -23,7 +23,7 @@ from catprune.folder import (
     verify_shards,
     write_whole,
 )
-from catprune.inputs import check_fields, check_unchanged, cleaned_files, format_of, resolve
+from catprune.inputs import check_fields, check_languages, check_unchanged, cleaned_files, format_of, resolve
 from catprune.progress import Progress, bytes_progress
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class Written:
         paths: the files of the kept pairs.
         pairs: pairs in them.
         unwritable: kept pairs that the format cannot hold (a line break, a tab where columns end at tabs, bytes that
-            are not UTF-8 where text must be).
-        whole: whether records were copied with all their fields.
+            are not UTF-8 where text must be, a character that XML does not have).
+        whole: whether records were copied with all their fields; in TMX units, where they give one pair each.
         dropped: pairs that were not kept and were written as such.
         dropped_unwritable: records that were not kept and cannot be written: without two sides, or as above.
         manifest: everything that the record beside the first file says.
@@ -70,12 +70,12 @@ def write(
 
     Args:
         clean: the clean folder of the corpus.
-        outputs: two files, or one that ends in `.tsv`, `.jsonl` or `.parquet`; lines of names that end in `.gz`,
-            `.zst`, `.xz` or `.bz2` are compressed. Where all inputs are of the output's format (and Parquet files have
+        outputs: two files, or one that ends in `.tsv`, `.jsonl`, `.parquet` or `.tmx`; text of names that end in `.gz`,
+            `.zst`, `.xz` or `.bz2` is compressed. Where all inputs are of the output's format (and Parquet files have
             the same columns), whole records are copied, otherwise the two sides alone are written.
         selection: a selection folder; None writes what cleaning kept.
         fields: names of the two sides in JSONL and Parquet that are not copied whole, a dot leading into an object or
-            struct; the language codes by default, or "source" and "target".
+            struct; the language codes by default, or "source" and "target". In TMX the language codes themselves.
         tags: a file for the tags of the written pairs, one a line.
         dropped: files, as `outputs`, for the pairs that were not kept.
         threads: worker threads; the result does not depend on it.
@@ -92,11 +92,10 @@ def write(
     clean = Path(clean)
     kept_paths = tuple(Path(path) for path in outputs)
     paths = output_paths(outputs, dropped=dropped, tags=tags)
-    describe_output(kept_paths)
     cleaned = read_manifest(clean, step="clean")
     if tags and not cleaned["tags"]:
         raise UsageError(f"{clean} was cleaned without tags: there are none to write")
-    names = check_fields(fields) if fields else _language_fields(cleaned)
+    names = name_sides(fields, cleaned["options"])
     request: dict[str, Any] = {
         "output": describe_output(kept_paths, names),
         "dropped": describe_output([Path(path) for path in dropped], names) if dropped else None,
@@ -165,7 +164,7 @@ def summary(done: Written) -> list[str]:
     lines = [f"{done.pairs:,} pairs to {' and '.join(str(path) for path in done.paths)}{whole}"]
     if done.unwritable:
         lines.append(
-            f"{done.unwritable:,} kept pairs hold what the format cannot (a line break or tab, or no UTF-8): "
+            f"{done.unwritable:,} kept pairs hold what the format cannot (a line break or tab, no UTF-8, no XML): "
             "see the record beside it"
         )
     if done.manifest["dropped"]:
@@ -197,15 +196,17 @@ def output_paths(
     return paths
 
 
-def _language_fields(cleaned: dict[str, Any]) -> tuple[str, str]:
-    """The names of the two sides where none are given: the language codes, if both are known."""
-    codes = cleaned["options"]["source_lang"], cleaned["options"]["target_lang"]
-    return codes if all(codes) and codes[0] != codes[1] else ("source", "target")
+def name_sides(fields: tuple[str, str] | None, options: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The names of the two sides: those given, or the language codes of cleaning; None where they are not known."""
+    if fields:
+        return check_fields(fields)
+    codes = options["source_lang"], options["target_lang"]
+    return codes if all(codes) and codes[0] != codes[1] else None
 
 
 def fields_matter(request: dict[str, Any]) -> bool:
     """Whether an output names the two sides."""
-    return any(one and "source_field" in one for one in (request["output"], request["dropped"]))
+    return any(one and one["format"] not in ("moses", "tsv") for one in (request["output"], request["dropped"]))
 
 
 @contextmanager
@@ -249,11 +250,12 @@ def record_of(paths: Sequence[Path]) -> Path:
     return paths[0].with_name(paths[0].name + ".catprune.json")
 
 
-def describe_output(paths: Sequence[Path], fields: tuple[str, str] = ("source", "target")) -> dict[str, str]:
-    """The outputs as the pass takes them; `fields` names the two sides in JSONL and Parquet.
+def describe_output(paths: Sequence[Path], names: tuple[str, str] | None) -> dict[str, str]:
+    """The outputs as the pass takes them; `names` are those of the two sides in JSONL, Parquet and TMX.
 
     Raises:
-        UsageError: not two files, nor one that holds both sides; or a format or compression that is not written.
+        UsageError: not two files, nor one that holds both sides; a format or compression that is not written; or TMX
+            without languages.
     """
     for path in paths:
         if not path.name or path.is_dir():
@@ -262,17 +264,26 @@ def describe_output(paths: Sequence[Path], fields: tuple[str, str] = ("source", 
             raise UsageError(f"{path}: {path.suffix} is not written: give .gz, .zst, .xz, .bz2 or none of them")
         if ".parquet." in path.name:
             raise UsageError(f"{path}: Parquet compresses by itself: give a name that ends in .parquet")
-        if format_of(path) == "tmx":
-            raise UsageError(f"{path}: TMX is not written: give .jsonl, .parquet, .tsv or two files")
     formats = [format_of(path) for path in paths]
     if len(paths) == 2 and all(formats):
         raise UsageError(f"a {paths[0].suffix} file holds both sides: give one, or two files of other names")
     if len(paths) == 2 and os.path.realpath(paths[0]) != os.path.realpath(paths[1]):
         return {"format": "moses", "source": str(paths[0]), "target": str(paths[1])}
     if len(paths) != 1 or formats[0] is None:
-        raise UsageError("give two different output files, or one whose name ends in .tsv, .jsonl or .parquet")
+        raise UsageError("give two different output files, or one whose name ends in .tsv, .jsonl, .parquet or .tmx")
     output = {"format": formats[0], "path": str(paths[0])}
-    return output if formats[0] == "tsv" else {**output, "source_field": fields[0], "target_field": fields[1]}
+    if formats[0] == "tsv":
+        return output
+    if formats[0] == "tmx":
+        if names is None:
+            raise UsageError(
+                f"{paths[0]}: TMX names the languages: give --source-lang and --target-lang to clean, "
+                "or --fields en,de to write"
+            )
+        source, target = check_languages(str(paths[0]), names)
+        return {**output, "source_language": source, "target_language": target}
+    source, target = names or ("source", "target")
+    return {**output, "source_field": source, "target_field": target}
 
 
 def kept_rows(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> tuple[dict[str, Any], int]:

@@ -16,7 +16,7 @@ use crate::kept::Kept;
 use crate::lines::{FileRead, LineReader, Lines};
 use crate::pairs::Pairs;
 use crate::table::{self, TableReader};
-use crate::tmx::TmxReader;
+use crate::tmx::{self, TmxReader};
 use crate::{Error, Result, Watch};
 
 /// Lines over this many bytes are a verdict and never held whole, unless the caller says otherwise.
@@ -44,7 +44,14 @@ pub enum Input {
         whole: bool,
     },
     /// One TMX file; a unit is as many records as it has pairs of variants in the two languages.
-    Tmx { path: PathBuf, source_language: String, target_language: String },
+    /// Units that are one record come whole if the input says so.
+    Tmx {
+        path: PathBuf,
+        source_language: String,
+        target_language: String,
+        #[serde(default)]
+        whole: bool,
+    },
 }
 
 impl Input {
@@ -119,7 +126,7 @@ enum Text {
     Tsv { records: Lines, source_column: usize, target_column: usize },
     Jsonl { records: Lines, tree: Arc<Tree> },
     Parquet { batch: RecordBatch, fields: Arc<Fields> },
-    Tmx(Pairs),
+    Tmx(tmx::Records),
 }
 
 /// Up to `CHUNK_LINES` consecutive records of one input. Chunks restart at every input.
@@ -160,7 +167,7 @@ impl Chunk {
             Text::Moses { source, .. } => source.len(),
             Text::Tsv { records, .. } | Text::Jsonl { records, .. } => records.len(),
             Text::Parquet { batch, .. } => batch.num_rows(),
-            Text::Tmx(pairs) => pairs.len(),
+            Text::Tmx(records) => records.pairs.len(),
         }
     }
 
@@ -204,15 +211,16 @@ impl Chunk {
                 }
             }
             Text::Jsonl { .. } | Text::Parquet { .. } => self.pairs.record(index),
-            Text::Tmx(pairs) => pairs.record(index),
+            Text::Tmx(records) => records.pairs.record(index),
         }
     }
 
-    /// The whole record as it stood in its file, where it is one line.
+    /// The whole record as it stood in its file, where it is one line, or a unit that was read whole.
     pub fn whole(&self, index: usize) -> Option<&[u8]> {
         match &self.text {
             Text::Tsv { records, .. } | Text::Jsonl { records, .. } => Some(records.line(index)),
-            Text::Moses { .. } | Text::Parquet { .. } | Text::Tmx(_) => None,
+            Text::Tmx(records) => records.whole(index),
+            Text::Moses { .. } | Text::Parquet { .. } => None,
         }
     }
 
@@ -240,7 +248,7 @@ impl Chunk {
             // The raw and the decoded text.
             Text::Jsonl { records, .. } => 2 * records.bytes(),
             Text::Parquet { batch, .. } => 2 * batch.get_array_memory_size(),
-            Text::Tmx(pairs) => pairs.bytes(),
+            Text::Tmx(records) => records.bytes(),
         }
     }
 
@@ -365,10 +373,10 @@ fn read_input(
             let text = |batch| Text::Parquet { batch, fields: Arc::clone(&shared) };
             read_one(spawn_one(scope, open), |batch| emit(text(batch)))
         }
-        Input::Tmx { path, source_language, target_language } => {
+        Input::Tmx { path, source_language, target_language, whole } => {
             let languages = [source_language.as_str(), target_language.as_str()];
-            let open = move || TmxReader::open(path, languages, corpus.max_line_bytes, watch);
-            read_one(spawn_one(scope, open), |pairs| emit(Text::Tmx(pairs)))
+            let open = move || TmxReader::open(path, languages, corpus.max_line_bytes, *whole, watch);
+            read_one(spawn_one(scope, open), |records| emit(Text::Tmx(records)))
         }
     })
 }
@@ -411,10 +419,10 @@ impl Chunks for TableReader<'_> {
 }
 
 impl Chunks for TmxReader<'_> {
-    type Chunk = Pairs;
+    type Chunk = tmx::Records;
 
-    fn next(&mut self) -> Result<Option<Pairs>> {
-        Ok(Some(self.chunk()?).filter(|pairs| !pairs.is_empty()))
+    fn next(&mut self) -> Result<Option<tmx::Records>> {
+        Ok(Some(self.chunk()?).filter(|records| !records.pairs.is_empty()))
     }
 
     fn finish(self) -> Result<FileRead> {

@@ -5,8 +5,8 @@ use std::io::{self, BufRead, Read};
 use encoding_rs::{DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use memchr::memchr_iter;
 
-/// Stands for bytes that are no text in the file's encoding. It is no character, so that text does not hold it.
-pub const UNDECODABLE: char = '\u{FDD0}';
+/// Stands for bytes that are no text in the file's encoding. XML may not hold it, so that text does not either.
+pub const UNDECODABLE: char = '\u{FFFF}';
 const BUFFER_BYTES: usize = 1 << 16;
 /// Where the declaration of an XML document must stand.
 const DECLARATION_BYTES: usize = 1 << 10;
@@ -27,6 +27,8 @@ pub struct Decoded<R> {
     pub lines: u64,
     /// Bytes that may be consumed until the caller gives more; a document without markup must not be held whole.
     pub allowance: usize,
+    /// What is consumed, where the caller wants a copy.
+    pub copy: Option<Vec<u8>>,
 }
 
 impl<R: Read> Decoded<R> {
@@ -45,6 +47,7 @@ impl<R: Read> Decoded<R> {
             text_at: 0,
             lines: 0,
             allowance,
+            copy: None,
         }
     }
 
@@ -133,6 +136,9 @@ impl<R: Read> BufRead for Decoded<R> {
     fn consume(&mut self, amount: usize) {
         let end = (self.text_at + amount).min(self.text.len());
         self.lines += memchr_iter(b'\n', &self.text[self.text_at..end]).count() as u64;
+        if let Some(copy) = &mut self.copy {
+            copy.extend_from_slice(&self.text[self.text_at..end]);
+        }
         self.text_at = end;
         self.allowance = self.allowance.saturating_sub(amount);
     }

@@ -1,5 +1,5 @@
-//! Formats out: pairs as lines of two files, of TSV, of JSON, or as rows of Parquet; whole records where the inputs
-//! are of the same format, so that their other fields survive.
+//! Formats out: pairs as lines of two files, of TSV, of JSON, as rows of Parquet, or as units of TMX; whole records where
+//! the inputs are of the same format, so that their other fields survive.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ use crate::draft::{Draft, Sealed};
 use crate::fields::{Fields, shared};
 use crate::json::Template;
 use crate::table;
+use crate::tmx;
+use crate::units::Units;
 use crate::{Error, Result};
 
 /// A row group of Parquet ends at so many rows, or so many bytes.
@@ -46,25 +48,39 @@ pub enum Output {
         #[serde(flatten)]
         fields: Fields,
     },
+    Tmx {
+        path: PathBuf,
+        source_language: String,
+        target_language: String,
+    },
 }
 
 impl Output {
     pub fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Moses { source, target } => vec![source, target],
-            Self::Tsv { path } | Self::Jsonl { path, .. } | Self::Parquet { path, .. } => vec![path],
+            Self::Tsv { path }
+            | Self::Jsonl { path, .. }
+            | Self::Parquet { path, .. }
+            | Self::Tmx { path, .. } => vec![path],
         }
     }
 
-    /// Whether all inputs are of this format, and for Parquet have the same columns: their records are copied whole.
+    /// Whether all inputs are of this format, and for Parquet have the same columns, for TMX are read by the same codes:
+    /// their records are copied whole.
     pub fn is_whole(&self, corpus: &Corpus) -> Result<bool> {
-        let same = corpus.inputs.iter().all(|input| {
-            matches!(
-                (self, input),
-                (Self::Tsv { .. }, Input::Tsv { .. })
-                    | (Self::Jsonl { .. }, Input::Jsonl { .. })
-                    | (Self::Parquet { .. }, Input::Parquet { .. })
-            )
+        let same = corpus.inputs.iter().all(|input| match (self, input) {
+            (
+                Self::Tmx { source_language, target_language, .. },
+                Input::Tmx { source_language: source, target_language: target, .. },
+            ) => {
+                [source_language, target_language].map(|code| tmx::canonical(code))
+                    == [source, target].map(|code| tmx::canonical(code))
+            }
+            (Self::Tsv { .. }, Input::Tsv { .. })
+            | (Self::Jsonl { .. }, Input::Jsonl { .. })
+            | (Self::Parquet { .. }, Input::Parquet { .. }) => true,
+            _ => false,
         });
         if !same || !matches!(self, Self::Parquet { .. }) {
             return Ok(same);
@@ -88,6 +104,7 @@ pub struct Format<'a> {
     pub whole: bool,
     template: Option<Template>,
     schema: Option<SchemaRef>,
+    units: Option<Units>,
 }
 
 /// What a worker made of a chunk for one file.
@@ -110,7 +127,7 @@ pub struct Formatted {
 impl<'a> Format<'a> {
     pub fn new(output: &'a Output, corpus: &Corpus) -> Result<Self> {
         let whole = output.is_whole(corpus)?;
-        let (mut template, mut schema) = (None, None);
+        let (mut template, mut schema, mut units) = (None, None, None);
         match output {
             Output::Jsonl { fields, .. } => template = Some(Template::new(fields)?),
             Output::Parquet { fields, .. } => {
@@ -121,14 +138,21 @@ impl<'a> Format<'a> {
                         .schema(),
                 });
             }
+            Output::Tmx { source_language, target_language, .. } => {
+                let first = corpus.inputs.first().and_then(|input| input.paths().next());
+                let opening = first.filter(|_| whole).map(tmx::opening).transpose()?.flatten();
+                units = Some(Units::new(source_language, target_language, opening));
+            }
             Output::Moses { .. } | Output::Tsv { .. } => {}
         }
-        Ok(Self { output, whole, template, schema })
+        Ok(Self { output, whole, template, schema, units })
     }
 
     /// The open files, in the order of the pieces.
     pub fn create(&self) -> Result<Vec<Sink>> {
-        self.output.paths().into_iter().map(|path| Sink::create(path, self.schema.as_ref())).collect()
+        let frame = self.units.as_ref().map(|units| &units.frame);
+        let paths = self.output.paths().into_iter();
+        paths.map(|path| Sink::create(path, self.schema.as_ref(), frame)).collect()
     }
 
     /// Formats the records of some indices. One without two sides counts as one that cannot be written.
@@ -187,6 +211,11 @@ impl<'a> Format<'a> {
                 (Some((source, target)), Some(template)) => template.push(first, source, target),
                 _ => return false,
             },
+            (Output::Tmx { .. }, _) => {
+                return utf8()
+                    .zip(self.units.as_ref())
+                    .is_some_and(|((source, target), units)| units.push(first, whole, source, target));
+            }
             (Output::Parquet { .. }, _) => return self.whole || utf8().is_some(),
         }
         true
@@ -274,17 +303,21 @@ fn columns(fields: &Fields, source: StringArray, target: StringArray) -> Result<
 
 /// A file that pieces are appended to.
 pub enum Sink {
-    Text { path: PathBuf, draft: Box<Draft>, empty: bool },
+    Text { path: PathBuf, draft: Box<Draft>, footer: Vec<u8>, empty: bool },
     Table { path: PathBuf, writer: Box<ArrowWriter<Draft>> },
 }
 
 impl Sink {
-    pub fn create(path: &Path, schema: Option<&SchemaRef>) -> Result<Self> {
+    /// `frame` is what text begins and ends with.
+    pub fn create(path: &Path, schema: Option<&SchemaRef>, frame: Option<&[Vec<u8>; 2]>) -> Result<Self> {
         let mut draft = Draft::create(path)?;
         draft.sync_along()?;
         let path = path.to_owned();
         let Some(schema) = schema else {
-            return Ok(Self::Text { path, draft: Box::new(draft), empty: true });
+            let [header, footer] = frame.cloned().unwrap_or_default();
+            let mut sink = Self::Text { path: path.clone(), draft: Box::new(draft), footer, empty: true };
+            sink.write(&pack(header, &path)?)?;
+            return Ok(sink);
         };
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -297,7 +330,7 @@ impl Sink {
 
     pub fn write(&mut self, piece: &Piece) -> Result<()> {
         match (self, piece) {
-            (Self::Text { path, draft, empty }, Piece::Bytes(bytes)) => {
+            (Self::Text { path, draft, empty, .. }, Piece::Bytes(bytes)) => {
                 *empty &= bytes.is_empty();
                 draft.write_all(bytes).map_err(Error::io(path))
             }
@@ -314,11 +347,11 @@ impl Sink {
 
     pub fn seal(self) -> Result<Sealed> {
         match self {
-            Self::Text { path, mut draft, empty } => {
+            Self::Text { path, mut draft, footer, empty } => {
                 // A compressed file of no bytes is damaged to those who read it.
-                if empty {
-                    let nothing = compress(Vec::new(), &path).map_err(Error::io(&path))?;
-                    draft.write_all(&nothing).map_err(Error::io(&path))?;
+                if empty || !footer.is_empty() {
+                    let end = compress(footer, &path).map_err(Error::io(&path))?;
+                    draft.write_all(&end).map_err(Error::io(&path))?;
                 }
                 draft.seal()
             }

@@ -60,6 +60,7 @@ pub mod table;
 pub mod tally;
 pub mod tmx;
 pub mod tokenize;
+pub mod units;
 pub mod watch;
 pub mod write;
 

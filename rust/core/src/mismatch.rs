@@ -88,6 +88,18 @@ pub fn ends_sentence(text: &str, characters: Characters) -> bool {
     classes.find(|class| class & (WHITE_SPACE | CLOSING) == 0).is_some_and(|class| class & TERMINAL != 0)
 }
 
+/// Letters that a side needs for its language to be identified.
+pub const IDENTIFIED_LETTERS: u32 = 40;
+
+/// The languages that are told apart, by their codes of ISO 639-1, in the order of `identify`.
+pub const LANGUAGES: [&str; 16] =
+    ["ar", "zh", "de", "en", "fr", "hi", "it", "ja", "ko", "nl", "pt", "ru", "es", "sv", "tr", "vi"];
+
+/// Which of the languages a text is taken for.
+pub fn identify(text: &str) -> usize {
+    detect_language(text) as usize
+}
+
 /// Whether a text is taken for another language than the one with this code of ISO 639-3: as a whole, and each half.
 pub fn is_other_language(text: &str, language: &str) -> bool {
     let is_other = |text: &str| detect_language(text).three_letter_code() != language;

@@ -5,7 +5,7 @@ use simdutf8::basic::from_utf8;
 
 use crate::characters::{CONTROL, Characters, DIGIT, Scripts};
 use crate::corpus::Record;
-use crate::mismatch::{ends_sentence, is_other_language, markup, numbers, urls};
+use crate::mismatch::{IDENTIFIED_LETTERS, ends_sentence, is_other_language, markup, numbers, urls};
 pub use crate::side::{MEASURES, Measures};
 use crate::side::{Side, common};
 use crate::{Error, Result};
@@ -135,9 +135,6 @@ impl Default for Rules {
         }
     }
 }
-
-/// Letters that a side needs for its language to be identified.
-const IDENTIFIED_LETTERS: u32 = 40;
 
 /// A pair judged by the rules; `reasons` has a bit for every rule that it breaks.
 pub struct Judged<'a> {

@@ -30,6 +30,8 @@ pub struct StatsRequest {
     pub files: Option<Vec<FileRead>>,
     pub kept: KeptIn,
     pub duplicates_form: Form,
+    /// Whether the language of each side is told.
+    pub identify_language: bool,
     /// Bytes for the fingerprints of duplicates.
     pub memory: usize,
     pub threads: usize,
@@ -100,7 +102,8 @@ pub fn stats(request: &StatsRequest, watch: &Watch) -> Result<Stats> {
         counts.merge(&other);
     }
     check_tags(request, &counts)?;
-    Ok(Summary { counts, repeats, cleaned, tagged: request.corpus.tags.is_some() }.stats(&read))
+    let tagged = request.corpus.tags.is_some();
+    Ok(Summary { counts, repeats, cleaned, tagged, identified: request.identify_language }.stats(&read))
 }
 
 fn check_tags(request: &StatsRequest, counts: &Counts) -> Result<()> {
@@ -135,7 +138,8 @@ fn count(
             hashes.tags.push(tag.to_owned());
             hashes.tags.len() as u32 - 1
         });
-        let Some(sides) = counts.tally(chunk.input, tag, kept).add(chunk.record(index)) else { continue };
+        let tally = counts.tally(chunk.input, tag, kept);
+        let Some(sides) = tally.add(chunk.record(index), request.identify_language) else { continue };
         hashes.pairs.push((number, kept, keys(&mut fingerprints, sides)));
         for text in &mut texts[..=usize::from(kept && !chunk.kept.is_empty())] {
             for (text, side) in text.iter_mut().zip(sides) {
@@ -227,6 +231,7 @@ struct Summary {
     repeats: Repeats,
     cleaned: bool,
     tagged: bool,
+    identified: bool,
 }
 
 impl Summary {
@@ -269,7 +274,7 @@ impl Summary {
                     .for_each(|(_, s)| add_sides(&mut sums, s));
                 sums
             });
-            sum.figures(self.duplicates(&sum, kept, whole), zstd)
+            sum.figures(self.duplicates(&sum, kept, whole), zstd, self.identified)
         };
         Part { all: figures(false), kept: self.cleaned.then(|| figures(true)) }
     }

@@ -1,5 +1,6 @@
 //! What is counted of a group of pairs, and the figures that are shown of it. Tallies add up in any order.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -9,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::corpus::Record;
 use crate::distinct::{Count, Sketch};
 use crate::histogram::{Histogram, Quantiles};
+use crate::mismatch::{IDENTIFIED_LETTERS, LANGUAGES, identify};
 
 /// Ratios are counted in thousandths, rounded down; larger ones than this count as this.
 const RATIO_UNIT: f64 = 1000.0;
@@ -38,11 +40,14 @@ struct Side {
     types: Sketch,
     /// Letters by script.
     scripts: BTreeMap<&'static str, u64>,
+    /// Texts by the language that they are taken for, and those that are too short to tell.
+    languages: [u64; LANGUAGES.len()],
+    too_short: u64,
 }
 
 impl Tally {
-    /// Counts a record; its two sides if they are text.
-    pub fn add<'a>(&mut self, record: Record<'a>) -> Option<[&'a str; 2]> {
+    /// Counts a record, also by languages if they are to be identified; its two sides if they are text.
+    pub fn add<'a>(&mut self, record: Record<'a>, identified: bool) -> Option<[&'a str; 2]> {
         self.rows += 1;
         let sides = match record {
             Record::TooLong => {
@@ -64,7 +69,7 @@ impl Tally {
             return None;
         };
         let [source_lengths, target_lengths] =
-            [(0, source), (1, target)].map(|(side, text)| self.sides[side].add(text));
+            [(0, source), (1, target)].map(|(side, text)| self.sides[side].add(text, identified));
         self.empty += u64::from(source_lengths[1] == 0 || target_lengths[1] == 0);
         for (unit, ratios) in self.ratios.iter_mut().enumerate() {
             let (source, target) = (source_lengths[unit], target_lengths[unit]);
@@ -105,13 +110,14 @@ fn ratio(over: u32, under: u32) -> u32 {
 
 impl Side {
     /// Counts a side; its characters and words.
-    fn add(&mut self, text: &str) -> [u32; 2] {
-        let (mut characters, mut latin, mut words) = (0, 0, 0);
+    fn add(&mut self, text: &str, identified: bool) -> [u32; 2] {
+        let (mut characters, mut latin, mut others, mut words) = (0, 0, 0, 0);
         for character in text.chars() {
             characters += 1;
             if character.is_ascii_alphabetic() {
                 latin += 1;
             } else if !character.is_ascii() && character.is_alphabetic() {
+                others += 1;
                 *self.scripts.entry(character.script().full_name()).or_default() += 1;
             }
         }
@@ -120,7 +126,11 @@ impl Side {
             self.types.add(xxh3_64(word.as_bytes()));
         }
         if latin > 0 {
-            *self.scripts.entry(Script::Latin.full_name()).or_default() += latin;
+            *self.scripts.entry(Script::Latin.full_name()).or_default() += u64::from(latin);
+        }
+        if identified {
+            let enough = latin + others >= IDENTIFIED_LETTERS;
+            *(if enough { &mut self.languages[identify(text)] } else { &mut self.too_short }) += 1;
         }
         self.characters.add(characters);
         self.words.add(words);
@@ -136,6 +146,10 @@ impl Side {
         for (script, letters) in &other.scripts {
             *self.scripts.entry(script).or_default() += letters;
         }
+        for (mine, other) in self.languages.iter_mut().zip(&other.languages) {
+            *mine += other;
+        }
+        self.too_short += other.too_short;
     }
 }
 
@@ -171,8 +185,25 @@ pub struct SideFigures {
     pub tokens: u64,
     pub types: Count,
     pub scripts: BTreeMap<&'static str, u64>,
+    /// None if they were not to be identified.
+    pub languages: Option<Languages>,
     /// None for a tag: its lines do not stand together.
     pub zstd: Option<Compressed>,
+}
+
+/// What the texts of a side are taken for, the most frequent language first, then by code.
+#[derive(Debug, Serialize)]
+pub struct Languages {
+    pub too_short: u64,
+    pub identified: Vec<Language>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Language {
+    pub language: &'static str,
+    pub count: u64,
+    /// Of those that were identified.
+    pub share: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -195,7 +226,12 @@ impl Tally {
         self.rows - self.malformed - self.missing_side - self.too_long - self.invalid_utf8
     }
 
-    pub fn figures(&self, duplicates: Duplicates, zstd: Option<[Compressed; 2]>) -> Figures {
+    pub fn figures(
+        &self,
+        duplicates: Duplicates,
+        zstd: Option<[Compressed; 2]>,
+        identified: bool,
+    ) -> Figures {
         let [source, target] = &self.sides;
         Figures {
             rows: self.rows,
@@ -204,8 +240,8 @@ impl Tally {
             line_too_long: self.too_long,
             invalid_utf8: self.invalid_utf8,
             empty: self.empty,
-            source: source.figures(zstd.map(|sides| sides[0])),
-            target: target.figures(zstd.map(|sides| sides[1])),
+            source: source.figures(zstd.map(|sides| sides[0]), identified),
+            target: target.figures(zstd.map(|sides| sides[1]), identified),
             character_ratio: ratios(&self.ratios[0]),
             word_ratio: ratios(&self.ratios[1]),
             duplicates,
@@ -220,7 +256,16 @@ fn ratios([directed, longer]: &[Histogram; 2]) -> Ratios {
 }
 
 impl Side {
-    fn figures(&self, zstd: Option<Compressed>) -> SideFigures {
+    fn languages(&self) -> Languages {
+        let counts = LANGUAGES.into_iter().zip(self.languages).filter(|(_, count)| *count > 0);
+        let all = self.languages.iter().sum::<u64>() as f64;
+        let mut identified: Vec<Language> =
+            counts.map(|(language, count)| Language { language, count, share: count as f64 / all }).collect();
+        identified.sort_unstable_by_key(|one| (Reverse(one.count), one.language));
+        Languages { too_short: self.too_short, identified }
+    }
+
+    fn figures(&self, zstd: Option<Compressed>, identified: bool) -> SideFigures {
         let quantiles = |counted: &Histogram| counted.quantiles(|value| value, 1.0);
         SideFigures {
             characters: quantiles(&self.characters),
@@ -229,6 +274,7 @@ impl Side {
             tokens: self.words.sum(),
             types: Count { count: self.types.estimate(), exact: false },
             scripts: self.scripts.clone(),
+            languages: identified.then(|| self.languages()),
             zstd,
         }
     }

@@ -12,10 +12,13 @@ use crate::corpus::Record;
 use crate::encoding::{Decoded, UNDECODABLE};
 use crate::lines::{CHUNK_LINES, FileRead};
 use crate::pairs::Pairs;
+use crate::units::{DECLARATION, is_legal, is_sound};
 use crate::{Error, Result, Watch};
 
 /// The longest text, tag or comment that is held; one that is longer is no TMX that anybody made on purpose.
 const MARKUP_BYTES: usize = 64 << 20;
+/// Units that are copied whole come in smaller chunks where there is more text than this.
+const CHUNK_BYTES: usize = 64 << 20;
 
 /// The text of one variant.
 enum Segment {
@@ -25,10 +28,20 @@ enum Segment {
     Malformed,
 }
 
+/// Records, and the units that they were, where those are read and were one record each.
+#[derive(Default)]
+pub struct Records {
+    pub pairs: Pairs,
+    units: Vec<Vec<u8>>,
+    unit_bytes: usize,
+}
+
 /// The segments of a unit, source and target, and how many of its records were handed out.
 #[derive(Default)]
 struct Unit {
     segments: [Vec<Segment>; 2],
+    /// The whole unit, if it is read and can be copied.
+    whole: Vec<u8>,
     given: usize,
     ended: bool,
 }
@@ -49,15 +62,25 @@ pub struct TmxReader<'w> {
     side: Option<usize>,
     unit: Unit,
     segment: Option<Segment>,
+    /// Whether what was copied of the document since the last unit can stand in another one.
+    sound: bool,
+    in_body: bool,
     records: u64,
     ended: bool,
 }
 
 impl<'w> TmxReader<'w> {
     /// Opens a file. A variant is of a language if its code is that of the language or goes on after it with a hyphen,
-    /// upper or lower case: `en` takes `EN-US`.
-    pub fn open(path: &Path, languages: [&str; 2], max_line_bytes: usize, watch: &'w Watch) -> Result<Self> {
+    /// upper or lower case: `en` takes `EN-US`. `whole` also reads the units as they stand.
+    pub fn open(
+        path: &Path,
+        languages: [&str; 2],
+        max_line_bytes: usize,
+        whole: bool,
+        watch: &'w Watch,
+    ) -> Result<Self> {
         let mut decoded = Decoded::new(Decoder::open(path, watch)?, MARKUP_BYTES);
+        decoded.copy = whole.then(Vec::new);
         if let Err(error) = decoded.sniff() {
             return Err(decoded.inner.explain(error, path, "line 0"));
         }
@@ -76,30 +99,58 @@ impl<'w> TmxReader<'w> {
             side: None,
             unit: Unit::default(),
             segment: None,
+            sound: true,
+            in_body: false,
             records: 0,
             ended: false,
         })
     }
 
-    /// The next `CHUNK_LINES` records; fewer at the end, none after it. The records of a unit come in the order of its
-    /// source variants, and of its target variants for each of them.
-    pub fn chunk(&mut self) -> Result<Pairs> {
-        let mut pairs = Pairs::default();
+    /// The next `CHUNK_LINES` records; fewer at the end, none after it, and fewer where units are long and read whole.
+    /// The records of a unit come in the order of its source variants, and of its target variants for each of them.
+    pub fn chunk(&mut self) -> Result<Records> {
+        let mut records = Records::default();
+        let room = CHUNK_LINES - self.records as usize % CHUNK_LINES;
         loop {
-            self.unit.hand_out(&mut pairs);
-            if pairs.len() == CHUNK_LINES || self.ended {
+            self.unit.hand_out(&mut records, room);
+            if records.pairs.len() == room || self.ended || records.unit_bytes > CHUNK_BYTES {
                 break;
             }
+            self.trim_copy();
             self.read_event()?;
         }
-        self.records += pairs.len() as u64;
+        self.records += records.pairs.len() as u64;
         if self.records == 0 {
             return Err(Error::input(format!(
                 "{} is empty: it has no translation unit",
                 self.path.display()
             )));
         }
-        Ok(pairs)
+        Ok(records)
+    }
+
+    /// A copy holds one unit, and none that is too long or cannot be copied.
+    fn trim_copy(&mut self) {
+        let outside = self.unit_depth == 0;
+        let Some(copy) = &mut self.xml.get_mut().copy else { return };
+        self.sound = outside || (self.sound && copy.len() <= MARKUP_BYTES);
+        if outside || !self.sound {
+            copy.clear();
+        }
+    }
+
+    /// The document up to its first unit, in UTF-8 and without a document type; None if it cannot be copied.
+    fn opening(&mut self) -> Result<Option<String>> {
+        while !(self.in_body || self.ended || self.unit_depth > 0 || !self.sound) {
+            let copied = self.xml.get_ref().copy.as_ref().map_or(0, Vec::len);
+            self.sound &= copied <= MARKUP_BYTES;
+            self.read_event()?;
+        }
+        let copy = self.xml.get_mut().copy.take().unwrap_or_default();
+        let copy = String::from_utf8(copy).ok().filter(|copy| is_legal(copy) && !copy.ends_with("/>"));
+        Ok(copy
+            .filter(|_| self.sound && self.in_body)
+            .map(|copy| format!("{DECLARATION}{}", copy.trim_ascii_start())))
     }
 
     fn read_event(&mut self) -> Result<()> {
@@ -107,6 +158,11 @@ impl<'w> TmxReader<'w> {
         buffer.clear();
         self.xml.get_mut().allowance = MARKUP_BYTES;
         let event = self.xml.read_event_into(&mut buffer);
+        if self.xml.get_ref().copy.is_some()
+            && let Ok(event) = &event
+        {
+            self.judge(event);
+        }
         let done = match event {
             Ok(Event::Start(start)) => self.start(&start),
             Ok(Event::End(_)) => {
@@ -135,6 +191,15 @@ impl<'w> TmxReader<'w> {
         done
     }
 
+    /// Says whether what is copied can stand in another document.
+    fn judge(&mut self, event: &Event<'_>) {
+        match (event, &mut self.xml.get_mut().copy) {
+            (Event::Decl(_) | Event::DocType(_), Some(copy)) if self.depth == 0 => copy.clear(),
+            (Event::Text(text), _) if self.depth == 0 => self.sound &= text.trim_ascii().is_empty(),
+            (event, _) => self.sound &= is_sound(event),
+        }
+    }
+
     fn start(&mut self, start: &BytesStart<'_>) -> Result<()> {
         self.depth += 1;
         let name = start.local_name();
@@ -142,6 +207,7 @@ impl<'w> TmxReader<'w> {
             return Err(self.wrong(&format!("is no TMX: its first element is <{}>", name.as_ref())));
         }
         match name.as_ref() {
+            "body" if self.depth == 2 => self.in_body = true,
             "tu" if self.unit_depth == 0 => self.unit_depth = self.depth,
             "tuv" if self.unit_depth > 0 && self.variant_depth == 0 => {
                 self.variant_depth = self.depth;
@@ -179,6 +245,9 @@ impl<'w> TmxReader<'w> {
         } else if self.unit_depth == self.depth {
             self.unit_depth = 0;
             self.unit.ended = true;
+            if let Some(copy) = self.xml.get_mut().copy.as_mut().filter(|_| self.sound) {
+                self.unit.whole = std::mem::take(copy);
+            }
         }
         self.depth = self.depth.saturating_sub(1);
     }
@@ -247,19 +316,22 @@ impl<'w> TmxReader<'w> {
 }
 
 impl Unit {
-    /// Appends the records of a unit that has ended, as far as the chunk has room.
-    fn hand_out(&mut self, pairs: &mut Pairs) {
+    /// Appends the records of a unit that has ended, as far as there is room.
+    fn hand_out(&mut self, records: &mut Records, room: usize) {
         if !self.ended {
             return;
         }
         let [sources, targets] = &self.segments;
         let count = (sources.len() * targets.len()).max(1);
-        while self.given < count && pairs.len() < CHUNK_LINES {
+        while self.given < count && records.pairs.len() < room {
+            if count == 1 {
+                records.push_unit(std::mem::take(&mut self.whole));
+            }
             let place = (
                 sources.get(self.given / targets.len().max(1)),
                 targets.get(self.given % targets.len().max(1)),
             );
-            pairs.push(match place {
+            records.pairs.push(match place {
                 (Some(Segment::Text(source)), Some(Segment::Text(target))) => Record::Pair { source, target },
                 (Some(Segment::Malformed), Some(_)) | (Some(_), Some(Segment::Malformed)) => {
                     Record::Malformed
@@ -273,6 +345,31 @@ impl Unit {
             *self = Self::default();
         }
     }
+}
+
+impl Records {
+    /// The unit of the record that comes next.
+    fn push_unit(&mut self, unit: Vec<u8>) {
+        if !unit.is_empty() {
+            self.unit_bytes += unit.len();
+            self.units.resize(self.pairs.len(), Vec::new());
+            self.units.push(unit);
+        }
+    }
+
+    /// The unit that a record was, by itself and as it stood.
+    pub fn whole(&self, index: usize) -> Option<&[u8]> {
+        self.units.get(index).map(Vec::as_slice).filter(|unit| !unit.is_empty())
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.pairs.bytes() + self.unit_bytes
+    }
+}
+
+/// What a file begins with, up to its first unit; None if that cannot stand in another document.
+pub fn opening(path: &Path) -> Result<Option<String>> {
+    TmxReader::open(path, ["", ""], 0, true, &Watch::default())?.opening()
 }
 
 impl Segment {
@@ -294,6 +391,6 @@ impl Segment {
 }
 
 /// A language code in lower case with hyphens.
-fn canonical(code: &str) -> String {
+pub fn canonical(code: &str) -> String {
     code.trim().to_ascii_lowercase().replace('_', "-")
 }

@@ -36,7 +36,7 @@ pub struct WriteRequest {
 pub struct Written {
     pub pairs: u64,
     /// Kept pairs that the output's format cannot hold: a line break, a tab where columns end at tabs, bytes that are
-    /// not UTF-8 where text must be.
+    /// not UTF-8 where text must be, a character that XML does not have.
     pub unwritable: u64,
     /// The first of their rows.
     pub unwritable_rows: Vec<u64>,
@@ -120,7 +120,7 @@ impl<'a> Writing<'a> {
         let dropped = request.dropped.as_ref().map(|output| Format::new(output, &corpus)).transpose()?;
         let all = kept.whole || dropped.as_ref().is_some_and(|dropped| dropped.whole);
         for input in &mut corpus.inputs {
-            if let Input::Parquet { whole, .. } = input {
+            if let Input::Parquet { whole, .. } | Input::Tmx { whole, .. } = input {
                 *whole = all;
             }
         }
@@ -133,7 +133,7 @@ impl<'a> Writing<'a> {
             sinks.extend(dropped.create()?);
         }
         if let Some(path) = self.tags {
-            sinks.push(Sink::create(path, None)?);
+            sinks.push(Sink::create(path, None, None)?);
         }
         Ok(sinks)
     }

@@ -6,9 +6,12 @@ use catprune_fuzz::{file, read};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let input =
-        |path| Input::Tmx { path, source_language: "en".to_owned(), target_language: "de".to_owned() };
-    let _ = read(input(file("tmx", bytes)));
-    let inside = [&b"<tmx><body><tu>"[..], bytes, b"</tu></body></tmx>"].concat();
-    let _ = read(input(file("tmx", &inside)));
+    let input = |path, whole| {
+        let [source_language, target_language] = ["en", "de"].map(str::to_owned);
+        Input::Tmx { path, source_language, target_language, whole }
+    };
+    let _ = read(input(file("tmx", bytes), false));
+    let inside = file("tmx", &[&b"<tmx><body><tu>"[..], bytes, b"</tu></body></tmx>"].concat());
+    let found = read(input(inside.clone(), false));
+    assert_eq!(found.ok(), read(input(inside, true)).ok());
 });
