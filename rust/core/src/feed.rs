@@ -112,12 +112,18 @@ impl<'a> Feed<'a> {
         })
     }
 
-    /// Streams all records through `visit`, in row order; other threads read ahead, each every so many parts.
-    pub fn all(&self, watch: &Watch, visit: &mut dyn FnMut(&Batch) -> Result<()>) -> Result<()> {
+    /// Streams all records through `visit`, in row order; other threads read ahead, each every so many parts. With
+    /// `rowless`, batches may come without row numbers.
+    pub fn all(
+        &self,
+        rowless: bool,
+        watch: &Watch,
+        visit: &mut dyn FnMut(&Batch) -> Result<()>,
+    ) -> Result<()> {
         let count = self.records.len();
         let threads = self.threads();
         if threads == 1 {
-            return self.stream(0..count, false, watch, &mut |batch| visit(batch));
+            return self.stream(0..count, rowless, watch, &mut |batch| visit(batch));
         }
         thread::scope(|scope| {
             let mut lanes = Vec::with_capacity(threads);
@@ -126,7 +132,7 @@ impl<'a> Feed<'a> {
                 let (give_back, spare) = bounded::<Batch>(AHEAD + 2);
                 let worker = scope.spawn(move || -> Result<()> {
                     for part in (first..count).step_by(threads) {
-                        self.stream(part..part + 1, false, watch, &mut |batch| {
+                        self.stream(part..part + 1, rowless, watch, &mut |batch| {
                             // The batch goes out whole; one that came back is filled next.
                             let columns = batch.columns.len();
                             let mut next = spare.try_recv().unwrap_or_default();
@@ -174,6 +180,11 @@ impl<'a> Feed<'a> {
         // Merged ranks are read in the order in which they were written.
         let single = matches!(self.merged, Some(Merged::Ranks(_)));
         if single { 1 } else { self.measure.threads.clamp(1, self.records.len().max(1)) }
+    }
+
+    /// Whether a record's row is its place: there are no gaps.
+    pub fn is_gapless(&self) -> bool {
+        self.records.is_gapless()
     }
 
     /// Whether the passes that only count can do without row numbers.

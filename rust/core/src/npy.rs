@@ -80,27 +80,40 @@ impl Npy {
         self.count
     }
 
+    /// Streams some parts; with `rowless`, without row numbers.
     pub fn stream(
         &self,
         span: Range<usize>,
+        rowless: bool,
         batch: &mut Batch,
         visit: &mut dyn FnMut(&mut Batch) -> Result<()>,
     ) -> Result<()> {
-        let mut bytes = vec![0; (BATCH * self.width) as usize];
+        let mut wide = vec![0.0_f64; if self.width == 8 { BATCH as usize } else { 0 }];
         let (mut row, end) = (span.start as u64 * PART, (span.end as u64 * PART).min(self.count));
         while row < end {
             let count = BATCH.min(end - row);
-            let bytes = &mut bytes[..(count * self.width) as usize];
-            self.file.read_exact_at(bytes, self.start + row * self.width).map_err(Error::io(&self.path))?;
+            let at = self.start + row * self.width;
             let scores = &mut batch.columns[0];
-            scores.clear();
+            scores.resize(count as usize, 0.0);
             if self.width == 4 {
-                let values = bytes.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value));
-                scores.extend(values.map(|value| value.clamp(f32::MIN, f32::MAX)));
+                self.read(bytemuck::cast_slice_mut(scores), at)?;
+                for score in scores.iter_mut() {
+                    *score = f32::from_bits(u32::from_le(score.to_bits()));
+                }
             } else {
-                scores.extend(bytes.as_chunks().0.iter().map(|&value| saturate(f64::from_le_bytes(value))));
+                let wide = &mut wide[..count as usize];
+                self.read(bytemuck::cast_slice_mut(wide), at)?;
+                let values = wide.iter().map(|value| f64::from_bits(u64::from_le(value.to_bits())));
+                scores.iter_mut().zip(values).for_each(|(score, value)| *score = saturate(value));
             }
-            if let Some(index) = nan(scores) {
+            // Told in the end and not at each value: that costs no branch.
+            let mut nan = false;
+            for score in scores.iter_mut() {
+                nan |= score.is_nan();
+                *score = score.clamp(f32::MIN, f32::MAX);
+            }
+            if nan {
+                let index = scores.iter().position(|score| score.is_nan()).unwrap_or(0);
                 return Err(Error::input(format!(
                     "{}: value {} is NaN: an array has no null, leave such rows out of a Parquet file",
                     self.path.display(),
@@ -108,20 +121,17 @@ impl Npy {
                 )));
             }
             batch.rows.clear();
-            batch.rows.extend(row..row + count);
+            if !rowless {
+                batch.rows.extend(row..row + count);
+            }
             visit(batch)?;
             row += count;
         }
         Ok(())
     }
-}
 
-/// The place of the first NaN; that there is none is told without a branch a value.
-fn nan(values: &[f32]) -> Option<usize> {
-    if values.iter().filter(|value| value.is_nan()).count() > 0 {
-        values.iter().position(|value| value.is_nan())
-    } else {
-        None
+    fn read(&self, bytes: &mut [u8], at: u64) -> Result<()> {
+        self.file.read_exact_at(bytes, at).map_err(Error::io(&self.path))
     }
 }
 
@@ -140,6 +150,8 @@ pub struct RowsWriter {
     /// How many rows were announced, and how many have come.
     count: u64,
     written: u64,
+    /// The row after the last one that was decided, where rows come without numbers.
+    next: u64,
     bytes: Vec<u8>,
 }
 
@@ -155,24 +167,30 @@ impl RowsWriter {
         let mut draft = Draft::create(path)?;
         let parts: [&[u8]; 4] = [MAGIC, &[1, 0], &((HEADER - 10) as u16).to_le_bytes(), &header];
         draft.write_all(&parts.concat()).map_err(Error::io(path))?;
-        Ok(Self { path: path.to_owned(), draft, wide, count, written: 0, bytes: Vec::new() })
+        Ok(Self { path: path.to_owned(), draft, wide, count, written: 0, next: 0, bytes: Vec::new() })
     }
 
-    /// Adds those of the rows that are kept.
+    /// Adds those of the rows that are kept; without `rows` they are those after the last ones.
     pub fn add(&mut self, rows: &[u64], kept: &[bool]) -> Result<()> {
+        let first = self.next;
+        self.next = first + kept.len() as u64;
+        if rows.is_empty() { self.put(first..self.next, kept) } else { self.put(rows.iter().copied(), kept) }
+    }
+
+    fn put(&mut self, rows: impl Iterator<Item = u64>, kept: &[bool]) -> Result<()> {
         // Every row is put down, and overwritten by the next one if it is not kept: that costs no branch.
         let width = if self.wide { 8 } else { 4 };
-        self.bytes.resize((rows.len() + 1) * width, 0);
+        self.bytes.resize((kept.len() + 1) * width, 0);
         let mut count = 0;
         if self.wide {
             let places = self.bytes.as_chunks_mut::<8>().0;
-            for (&row, &kept) in rows.iter().zip(kept) {
+            for (row, &kept) in rows.zip(kept) {
                 places[count] = row.to_le_bytes();
                 count += usize::from(kept);
             }
         } else {
             let places = self.bytes.as_chunks_mut::<4>().0;
-            for (&row, &kept) in rows.iter().zip(kept) {
+            for (row, &kept) in rows.zip(kept) {
                 places[count] = (row as u32).to_le_bytes();
                 count += usize::from(kept);
             }

@@ -8,6 +8,8 @@ use crate::{Result, Watch};
 
 /// Counters that one pass may hold: 16 bytes each, once a thread.
 const COUNTERS: usize = 1 << 22;
+/// Scores that are looked at together.
+const RUN: usize = 32;
 
 /// Maps floats to integers of the same order; -0.0 and 0.0 share one. NaN has no place in it.
 pub fn order(value: f32) -> u32 {
@@ -131,10 +133,10 @@ pub fn descend(
         // One histogram of keys alone, which is what most selections come to: its prefix is compared and not looked up.
         let lone = tables.iter().flatten().next().filter(|_| count == 1 && shift >= 64);
         let lone = lone.map(|&(prefix, _)| prefix as u64);
-        let start = || vec![Sums::default(); count << bits];
-        let parts = feed.fold(hashed.is_none(), watch, start, |sums, batch| {
+        let start = || Counting { sums: vec![Sums::default(); count << bits], rows: Vec::new(), pending: 0 };
+        let parts = feed.fold(hashed.is_none(), watch, start, |counting, batch| {
             if let (Some(flip), Some(prefix), true) = (flip, lone, batch.groups.is_empty()) {
-                count_plain(sums, batch, flip, prefix, level);
+                counting.add_plain(batch, flip, prefix, level);
                 return Ok(());
             }
             for index in 0..batch.scores.len() {
@@ -143,7 +145,7 @@ pub fn descend(
                 let key = u128::from(key) << 64 | u128::from(hash);
                 let Some(tables) = tables.get(class) else { continue };
                 if let Ok(found) = tables.binary_search_by_key(&level.prefix(key), |&(prefix, _)| prefix) {
-                    let sum = &mut sums[tables[found].1 << bits | level.digit(key)];
+                    let sum = &mut counting.sums[tables[found].1 << bits | level.digit(key)];
                     sum.rows += 1;
                     sum.tokens += u64::from(batch.token(index));
                 }
@@ -163,38 +165,73 @@ pub fn descend(
     Ok(())
 }
 
-/// Counts the scores of a batch whose keys have this prefix; without a branch a score where all of them do.
-fn count_plain(sums: &mut [Sums], batch: &Batch, flip: u32, prefix: u64, level: Level) {
-    let shift = level.shift - 64;
-    if level.bits == 16 && shift == 16 {
-        let Some(sums) = sums.first_chunk_mut::<{ 1 << 16 }>() else { return };
-        if batch.tokens.is_empty() {
-            batch.scores.iter().for_each(|&score| sums[((order(score) ^ flip) >> 16) as usize].rows += 1);
+/// What a thread counts.
+struct Counting {
+    sums: Vec<Sums>,
+    /// Rows alone, where that is all there is to count: four times as many fit into a cache.
+    rows: Vec<u32>,
+    /// How many were counted in `rows`; moved to the sums before a counter can run over.
+    pending: u64,
+}
+
+impl Counting {
+    /// Counts the scores of a batch whose keys have this prefix; without a branch a score where all of them do.
+    fn add_plain(&mut self, batch: &Batch, flip: u32, prefix: u64, level: Level) {
+        let shift = level.shift - 64;
+        let key = |score: f32| order(score) ^ flip;
+        if level.bits != 16 || !batch.tokens.is_empty() {
+            let mask = (1 << level.bits) - 1;
+            for (index, &score) in batch.scores.iter().enumerate() {
+                let key = u64::from(key(score));
+                if key >> shift >> level.bits == prefix && !score.is_nan() {
+                    let sum = &mut self.sums[(key >> shift) as usize & mask];
+                    sum.rows += 1;
+                    sum.tokens += u64::from(batch.token(index));
+                }
+            }
+            return;
         }
-        for (&score, &tokens) in batch.scores.iter().zip(&batch.tokens) {
-            let sum = &mut sums[((order(score) ^ flip) >> 16) as usize];
-            sum.rows += 1;
-            sum.tokens += u64::from(tokens);
+        self.rows.resize(1 << 16, 0);
+        let Some(rows) = self.rows.first_chunk_mut::<{ 1 << 16 }>() else { return };
+        if shift == 16 {
+            batch.scores.iter().for_each(|&score| rows[(key(score) >> 16) as usize] += 1);
+            // Digits that only a NaN has: its score is none.
+            rows[..(FIRST >> 16) as usize].fill(0);
+            rows[(LAST >> 16) as usize + 1..].fill(0);
+        } else {
+            // Few have the prefix (a NaN never has): most runs are passed over after one look.
+            for run in batch.scores.chunks(RUN) {
+                let mut any = false;
+                for &score in run {
+                    any |= u64::from(key(score) >> 16) == prefix;
+                }
+                if any {
+                    let found =
+                        run.iter().map(|&score| key(score)).filter(|&key| u64::from(key >> 16) == prefix);
+                    found.for_each(|key| rows[(key & 0xffff) as usize] += 1);
+                }
+            }
         }
-        // Digits that only a NaN has: its score is none.
-        sums[..(FIRST >> 16) as usize].fill(Sums::default());
-        sums[(LAST >> 16) as usize + 1..].fill(Sums::default());
-        return;
+        self.pending += batch.scores.len() as u64;
+        if self.pending > u64::from(u32::MAX / 2) {
+            self.settle();
+        }
     }
-    let mask = (1 << level.bits) - 1;
-    for (index, &score) in batch.scores.iter().enumerate() {
-        let key = u64::from(order(score) ^ flip);
-        if key >> shift >> level.bits == prefix && !score.is_nan() {
-            let sum = &mut sums[(key >> shift) as usize & mask];
-            sum.rows += 1;
-            sum.tokens += u64::from(batch.token(index));
+
+    fn settle(&mut self) {
+        for (sum, rows) in self.sums.iter_mut().zip(&mut self.rows) {
+            sum.rows += u64::from(std::mem::take(rows));
         }
+        self.pending = 0;
     }
 }
 
 /// Adds up what the threads counted.
-fn total(parts: Vec<Vec<Sums>>) -> Vec<Sums> {
-    let mut parts = parts.into_iter();
+fn total(parts: Vec<Counting>) -> Vec<Sums> {
+    let mut parts = parts.into_iter().map(|mut part| {
+        part.settle();
+        part.sums
+    });
     let mut total = parts.next().unwrap_or_default();
     for part in parts {
         for (sum, more) in total.iter_mut().zip(part) {

@@ -108,7 +108,7 @@ impl Spills {
     fn spill(&self, feed: &Feed<'_>, column: usize, watch: &Watch) -> Result<()> {
         let mut writers: Vec<_> =
             self.spills.iter().map(|spill| BufWriter::with_capacity(BUFFER, &spill.file)).collect();
-        feed.all(watch, &mut |batch| {
+        feed.all(false, watch, &mut |batch| {
             for (&value, score) in batch.columns[column].iter().zip(&batch.scores) {
                 if !score.is_nan() {
                     let key = order(value);
@@ -143,7 +143,7 @@ impl Spills {
         }
         let mut ordinal = 0;
         let mut bytes = Vec::new();
-        feed.all(watch, &mut |batch| {
+        feed.all(false, watch, &mut |batch| {
             let mut held = if begin {
                 vec![0.0; batch.rows.len()]
             } else {

@@ -196,7 +196,12 @@ impl Records {
         if let Self::Npy(array) = self { Some(array.count()) } else { None }
     }
 
-    /// Streams some parts: rows (unless `rowless`, which only files heed), tokens, and the columns that stand in the source or are computed from it.
+    /// Whether a record's row is its place.
+    pub fn is_gapless(&self) -> bool {
+        matches!(self, Self::Npy(_))
+    }
+
+    /// Streams some parts: rows (unless `rowless`, which only files and arrays heed), tokens, and the columns that stand in the source or are computed from it.
     pub fn stream(
         &self,
         measure: &Measure,
@@ -226,7 +231,7 @@ impl Records {
                 }
                 Ok(())
             }
-            Self::Npy(array) => array.stream(span, batch, visit),
+            Self::Npy(array) => array.stream(span, rowless, batch, visit),
         }
     }
 }

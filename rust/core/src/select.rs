@@ -204,8 +204,8 @@ impl Ranking<'_> {
         order(score) ^ self.flip()
     }
 
-    fn hash(&self, row: u64) -> u64 {
-        self.seed.map_or(0, |seed| !row_hash(row, seed))
+    fn hash(&self, batch: &Batch, index: usize) -> u64 {
+        self.seed.map_or(0, |seed| !row_hash(batch.rows[index], seed))
     }
 
     /// Where every group is cut, `left` being what it may keep.
@@ -244,15 +244,16 @@ impl Ranking<'_> {
         Ok(cuts)
     }
 
-    /// Decides batch by batch, in row order, and hands on which records are kept.
+    /// Decides batch by batch, in row order, and hands on which records are kept; with `rowless`, perhaps without rows.
     fn decide(
         &self,
         cuts: &mut [Cut],
+        rowless: bool,
         watch: &Watch,
         take: &mut dyn FnMut(&Batch, &[bool]) -> Result<()>,
     ) -> Result<()> {
         let mut kept = Vec::new();
-        self.feed.all(watch, &mut |batch| {
+        self.feed.all(rowless && self.seed.is_none(), watch, &mut |batch| {
             kept.clear();
             if let ([cut], true) = (&mut *cuts, batch.groups.is_empty())
                 && cut.is_plain()
@@ -269,7 +270,7 @@ impl Ranking<'_> {
                 kept.push(if score.is_nan() {
                     cut.decide_unscored()
                 } else {
-                    cut.decide(self.key(score), self.hash(batch.rows[index]), batch.token(index), score)
+                    cut.decide(self.key(score), self.hash(batch, index), batch.token(index), score)
                 });
             }
             take(batch, &kept)
@@ -285,7 +286,7 @@ fn write_shards(
     watch: &Watch,
 ) -> Result<Vec<ShardWritten>> {
     let mut writer = Writer::new(&request.out, &request.plan, ranking.feed.shards());
-    ranking.decide(cuts, watch, &mut |batch, kept| writer.add(&batch.rows, kept, &batch.scores))?;
+    ranking.decide(cuts, false, watch, &mut |batch, kept| writer.add(&batch.rows, kept, &batch.scores))?;
     writer.finish()
 }
 
@@ -300,13 +301,14 @@ fn write_rows(
 ) -> Result<()> {
     let mut rows = count.unwrap_or(0);
     if count.is_none() {
-        ranking.decide(&mut cuts.to_vec(), watch, &mut |_, kept| {
+        ranking.decide(&mut cuts.to_vec(), true, watch, &mut |_, kept| {
             rows += kept.iter().filter(|&&kept| kept).count() as u64;
             Ok(())
         })?;
     }
     let mut writer = RowsWriter::create(&request.out.join("rows.npy"), rows, ranking.feed.end())?;
-    ranking.decide(cuts, watch, &mut |batch, kept| writer.add(&batch.rows, kept))?;
+    let gapless = ranking.feed.is_gapless();
+    ranking.decide(cuts, gapless, watch, &mut |batch, kept| writer.add(&batch.rows, kept))?;
     writer.finish()?;
     Ok(())
 }
