@@ -115,7 +115,7 @@ def run(entry: Entry, out: Path, interpreter: Path | str, *, sample: bool, limit
                     sampler.start()
             else:
                 last = line
-        _, status, used = os.wait4(process.pid, 0)
+        _, status = os.waitpid(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         late = not alarm.is_alive()
         alarm.cancel()
@@ -128,7 +128,7 @@ def run(entry: Entry, out: Path, interpreter: Path | str, *, sample: bool, limit
             complaints.seek(0)
             said = [line for line in complaints.read().splitlines() if "Error" in line or "Exception" in line]
             return {"failed": said[-1][:300] if said else f"exit status {process.returncode}"}
-    result: Result = {**json.loads(last), "peak_rss": used.ru_maxrss * 1024}
+    result: Result = json.loads(last)
     if sampler is not None:
         result |= {"private": max(0, sampler.private - ready), "disk": sampler.disk}
     return result
@@ -190,7 +190,7 @@ def measure(row: Row, options: argparse.Namespace, scratch: Path, homes: dict[st
             if "seconds" not in result:
                 summary |= result
             elif number == 0:
-                names = ("private", "disk", "peak_rss", "kept", "tokens")
+                names = ("private", "disk", "kept", "tokens")
                 summary |= {name: result[name] for name in names if name in result}
                 known[entry.label] = outcome(row, entry, result, out)
             if "seconds" in result and (number or entry.once):

@@ -33,7 +33,7 @@ def _row(row: dict[str, Any]) -> list[str]:
     if "skipped" in row:
         return [f"## {row['name']}", "", f"Not run: {row['skipped']}", ""]
     lines = [f"## {row['title']}", ""]
-    heads = ["", "seconds", f"/ {row['versus']}", "cores in use", "private MiB", "peak RSS MiB", "disk MiB", "kept"]
+    heads = ["", "seconds", f"/ {row['versus']}", "cores in use", "private MiB", "disk MiB", "kept"]
     lines += ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
     said = []
     for label, entry in row["entries"].items():
@@ -46,7 +46,7 @@ def _row(row: dict[str, Any]) -> list[str]:
             f"{entry['seconds']:.2f}{once}",
             "" if entry["ratio"] is None else f"{entry['ratio']:.2f}",
             f"{entry['processor_seconds'] / entry['seconds']:.1f}",
-            *(f"{entry[name] / 2**20:,.0f}" if name in entry else "" for name in ("private", "peak_rss", "disk")),
+            *(f"{entry[name] / 2**20:,.0f}" if name in entry else "" for name in ("private", "disk")),
             f"{entry['kept']:,}" if "kept" in entry else "",
         ]
         lines.append("| " + " | ".join(cells) + " |")

@@ -162,12 +162,11 @@ def minhash(setup: Setup) -> Row:
 def tokenize(setup: Setup) -> Row:
     """Text to ids, on one core each."""
     import catprune
-    from own import open_rules
 
     pairs = min(setup.pairs // 40, 100_000)
     folder = setup.scratch / "data" / f"tokenize-{pairs}"
     inputs = setup.text(pairs)
-    options = {"rules": open_rules(), "duplicates": "none", "quiet": True, "force": True}
+    options = {"judge": False, "duplicates": "none", "quiet": True, "force": True}
     catprune.clean(inputs, out=folder / "clean", **options)
     catprune.tokenize(folder / "clean", out=folder / "tokens", vocab_size=16_000, quiet=True, force=True)
     job = {"inputs": inputs, "clean": str(folder / "clean"), "tokenizer": str(folder / "tokens" / "tokenizer.json")}
