@@ -107,17 +107,6 @@ def _plain(value: Any) -> Any:
     return dict(value)
 
 
-def _memory(text: str | None) -> int | None:
-    """Bytes from `512M`, `4G` or a plain number of bytes."""
-    if text is None:
-        return None
-    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in units else (text, "")
-    if not number.isdigit() or int(number) == 0:
-        raise UsageError(f"--memory {text}: give a number with K, M, G or T, like 512M")
-    return int(number) * units.get(unit, 1)
-
-
 def _two(option: str, text: str | None) -> tuple[str, str] | None:
     """The two names of `en,de`."""
     if text is None:
@@ -284,7 +273,7 @@ def clean(
         rules={name: value for name, value in rules.items() if value is not None},
         judge=not no_rules,
         max_line_bytes=max_line_bytes,
-        memory=_memory(memory),
+        memory=memory,
         tmp_dir=tmp_dir,
         threads=threads,
         verify_inputs=verify_inputs,
@@ -546,9 +535,7 @@ def evaluate(
     from catprune.evaluation import open_evaluation, render
     from catprune.run import evaluate_file
 
-    done = evaluate_file(
-        file, threads=threads, memory=_memory(memory), force=force, quiet=quiet, say=_saying(quiet or as_json)
-    )
+    done = evaluate_file(file, threads=threads, memory=memory, force=force, quiet=quiet, say=_saying(quiet or as_json))
     evaluated = open_evaluation(done.folder / "evaluate")
     _show(evaluated, [render(evaluated)], as_json=as_json, quiet=quiet)
 
@@ -592,7 +579,7 @@ def run(
         file,
         until=until,
         threads=threads,
-        memory=_memory(memory),
+        memory=memory,
         verify_inputs=verify_inputs,
         force=force,
         quiet=quiet,
@@ -643,7 +630,7 @@ def prune(
         on=on,
         seed=seed,
         threads=threads,
-        memory=_memory(memory),
+        memory=memory,
         force=force,
         quiet=quiet,
         say=_saying(quiet or as_json),
@@ -687,7 +674,7 @@ def stats(
         target_lang=target_lang,
         duplicates_form=duplicates_form,
         max_line_bytes=max_line_bytes,
-        memory=_memory(memory),
+        memory=memory,
         threads=threads,
         quiet=quiet,
     )

@@ -15,6 +15,7 @@ from catprune.doctor import EXTRAS
 from catprune.errors import CatpruneError
 from catprune.folder import lock_folder, read_manifest, write_whole
 from catprune.inputs import input_paths, parse_inputs
+from catprune.machine import choose_threads
 from catprune.ranking import check_options
 from catprune.run import Ran, run
 from catprune.select import DEFAULTS
@@ -44,7 +45,7 @@ def prune(
     on: str = "nll",
     seed: int = 1,
     threads: int | None = None,
-    memory: int | None = None,
+    memory: int | str | None = None,
     force: bool = False,
     quiet: bool = False,
     say: Callable[[str], None] | None = None,
@@ -85,7 +86,7 @@ def prune(
     describe_output(paths)
     refuse_outputs(paths, [Path(path) for one in parsed for path in input_paths(one)], force=force)
     size = sum(Path(path).stat().st_size for one in parsed for path in input_paths(one))
-    workers = threads or os.cpu_count() or 1
+    workers = choose_threads(threads)
     say(f"clean     {size / 1e6:,.1f} MB, about {_minutes(size * _CLEAN / workers)}")
     options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}
     file = folder / "run.toml"

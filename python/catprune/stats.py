@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune import _core
-from catprune.clean import default_memory
 from catprune.clean_options import parse_form
 from catprune.inputs import input_paths
 from catprune.keep import share_text
+from catprune.machine import choose_memory
 from catprune.open_corpus import read_corpus
 from catprune.progress import Progress, bytes_progress
 
@@ -60,7 +60,7 @@ def stats(
     target_lang: str | None = None,
     duplicates_form: str = "normalised",
     max_line_bytes: int = 16_384,
-    memory: int | None = None,
+    memory: int | str | None = None,
     threads: int | None = None,
     quiet: bool = False,
 ) -> Stats:
@@ -73,8 +73,8 @@ def stats(
         columns, fields, format, source_lang, target_lang: where inputs have their sides, as for `clean`.
         duplicates_form: what is made equal first, as for `clean`.
         max_line_bytes: longer lines are counted and never held whole; a clean folder has its own.
-        memory: bytes for telling duplicates, 10 to 27 per different pair, source and target; half of the machine's
-            by default. Where they do not suffice the counts are estimates, and say so.
+        memory: bytes for telling duplicates, also as text like "4G", 10 to 27 per different pair, source and target;
+            half of the machine's by default. Where they do not suffice the counts are estimates, and say so.
         threads: worker threads; the machine's by default.
         quiet: show no progress bar.
 
@@ -95,7 +95,7 @@ def stats(
         threads=threads,
     )
     paths = [input_paths(one) for one in request["corpus"]["inputs"]]
-    request |= {"duplicates_form": form, "memory": memory or default_memory()}
+    request |= {"duplicates_form": form, "memory": choose_memory(memory)}
     total = sum(Path(path).stat().st_size for files in paths for path in files)
     with Progress("stats", total=total, unit="B", quiet=quiet) as bar:
         found: dict[str, Any] = _core.stats(request, bytes_progress(bar))

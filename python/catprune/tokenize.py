@@ -15,6 +15,7 @@ from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import StepFolder, describe_folder, finish_once, read_manifest, verify_shards, write_whole
 from catprune.inputs import check_unchanged, cleaned_files, resolve
+from catprune.machine import choose_threads
 from catprune.progress import Progress, bytes_progress
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def tokenize(
             request: dict[str, Any] = {
                 "corpus": resolve(clean, cleaned),
                 "kept": {"clean": [str(clean / shard["file"]) for shard in cleaned["shards"]]},
-                "threads": threads or os.cpu_count() or 1,
+                "threads": choose_threads(threads),
             }
             path = folder / "tokenizer.json"
             if tokenizer is not None:
