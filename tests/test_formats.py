@@ -559,7 +559,9 @@ def test_outputs_that_cannot_be_meant(tmp_path: Path) -> None:
             catprune.write(tmp_path / "clean", [tmp_path / name])
 
 
-def test_standard_input_is_spooled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_spooled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     spool = tmp_path / "spool.tsv"
 
     def clean(data: bytes, **options: Any) -> int:
@@ -571,6 +573,7 @@ def test_standard_input_is_spooled_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(tmp_path.glob("spool*"))
     assert clean(b"a b\tc d\n") == 1
     assert clean(b"x\ty\nz\tw\n") == 1  # it is there: standard input is not read
+    assert "spool.tsv is there: standard input is not read" in capsys.readouterr().err
     assert spool.read_bytes() == b"a b\tc d\n"
     assert clean(b"e f\tg h\ni j\tk l\n", force=True) == 2
     assert catprune.write(tmp_path / "clean", [tmp_path / "p.tsv"]).pairs == 2

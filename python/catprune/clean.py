@@ -109,11 +109,11 @@ def clean(
         fields: source and target field of JSONL and Parquet inputs; the language codes by default.
         format: what inputs hold whose names do not say it: "tsv", "jsonl", "parquet" or "tmx".
         spool: the file that standard input is copied to, because later steps read it again. If it is there, standard
-            input is not read; `force` reads it again.
+            input is not read, which is said on standard error; `force` reads it again.
         duplicates: what two records share to be duplicates: "pair", "source", "target", "either" (the source or the
             target: also with a record that is dropped itself), or "none" to keep them.
         duplicates_form: what is made equal first: a list of "nfkc", "case", "white_space", "punctuation" (dropped) and
-            "digits" (every digit as 0); "normalised" for all but the digits, "raw" for none.
+            "digits" (every digit as 0), "normalised" standing for all but the digits; "raw" for none.
         prefer: of duplicates the first is kept, unless this says otherwise: inputs as they are named in `inputs`, the
             most wished-for first; or one "FILE.parquet:COLUMN" with `row` and a number, the highest being kept. Of near
             duplicates it is always the first.
@@ -160,7 +160,7 @@ def clean(
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
     compared = choose_near(near_duplicates, near or {})
     folder = Path(out or ".")
-    inputs = spool_inputs(inputs, spool, format=format, force=force)
+    inputs = spool_inputs(inputs, spool, format=format, force=force, quiet=quiet)
     parsed = parse_inputs(inputs, columns=columns, fields=fields, languages=(source_lang, target_lang), format=format)
     chosen = choose_rules(rules or {}, source_lang=source_lang, target_lang=target_lang)
     preferred = parse_prefer(prefer, parsed)
