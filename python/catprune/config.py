@@ -198,7 +198,7 @@ class RunFile(_Section):
         choose_duplicates(**{key: value for key, value in self.clean.given().items() if key in duplicates})
         choose_memory(self.memory, least=LEAST_MEMORY)
         choose_near(self.clean.near_duplicates or "none", self.clean.near or {})
-        check_tokenizing(**self.tokenize.given("tokenizer"))
+        check_tokenizing(**self.tokenize.given())
         check_numbers(batch_tokens=self.score.batch_tokens)
         for section in self.select:
             if names.count(section.name) > 1 or section.name == "full":
