@@ -154,6 +154,9 @@ def select(
     ranking, options = check_options(given, column=sole_column(sources))
     behind = Path(clean) if clean else None
     join = [Path(join)] if isinstance(join, str | Path) else [Path(one) for one in join]
+    for files in (sources, join):
+        if twice := [one for place, one in enumerate(files) if one in files[:place]]:
+            raise UsageError(f"{twice[0]} is named twice: give it once")
     found = open_source(sources, out, ranking, checkpoints=checkpoints, clean=behind, join=join)
     request = _to_request(ranking, options, found, given)
     request |= {"out": str(out), "rows": rows, "threads": choose_threads(threads)}
