@@ -131,6 +131,9 @@ FieldNames = Annotated[
     typer.Option(help="Source and target field of JSONL and Parquet, like translation.en,translation.de.  [languages]"),
 ]
 
+Format = Annotated[str | None, typer.Option(help="What other names hold: tsv, jsonl, parquet or tmx.")]
+TmpDir = Annotated[Path | None, typer.Option(help="For what does not fit into memory.  [the steps' folders]")]
+
 
 @app.command()
 @_guarded
@@ -147,7 +150,7 @@ def clean(
     tags: Annotated[Path | None, typer.Option(help="A file with one tag a record.")] = None,
     columns: Columns = None,
     fields: FieldNames = None,
-    format: Annotated[str | None, typer.Option(help="What other names hold: tsv, jsonl, parquet or tmx.")] = None,
+    format: Format = None,
     spool: Annotated[
         Path | None,
         typer.Option(
@@ -158,7 +161,7 @@ def clean(
         str, typer.Option(help="What duplicates share: pair, source, target, either; or none.")
     ] = "pair",
     duplicates_form: Annotated[
-        str, typer.Option(help="normalised, raw, or some of nfkc,case,white-space,punctuation,digits.")
+        str, typer.Option(help="raw, or some of nfkc,case,white-space,punctuation,digits; normalised: all but digits.")
     ] = "normalised",
     prefer: Annotated[
         list[str] | None, typer.Option(help="Keep duplicates of this input, not the first; or FILE.parquet:COLUMN.")
@@ -178,7 +181,9 @@ def clean(
     ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(help="A test set, like 'newstest.{en,de}' or a text file; its segments are dropped. Repeatable."),
+        typer.Option(
+            help="Test sets, like 'newstest*.{en,de}' or a text file; their segments are dropped. Repeatable."
+        ),
     ] = None,
     min_words: Annotated[int | None, typer.Option(help="Fewest words of a side.  [1]")] = None,
     max_words: Annotated[int | None, typer.Option(help="Most words of a side.  [150]")] = None,
@@ -248,8 +253,6 @@ def clean(
         "shingles": near_shingles,
         "shingle_size": near_shingle_size,
     }
-    if spool is not None and spool.exists() and not (force or quiet):
-        typer.echo(f"{spool} is there: standard input is not read", err=True)
     done = step(
         inputs,
         out=out,
@@ -289,9 +292,13 @@ def clean(
 def tokenize(
     clean: Annotated[Path, typer.Argument(help="A clean folder.")],
     out: Out,
-    vocab_size: Annotated[int, typer.Option(help="Types of the byte-level BPE that is trained.")] = 16_000,
+    vocab_size: Annotated[
+        int | None, typer.Option(help="Types of the byte-level BPE that is trained.  [16000]")
+    ] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="A tokenizer.json to use instead.")] = None,
-    sample: Annotated[int, typer.Option(help="About how many pairs the tokenizer is trained on.")] = 1_000_000,
+    sample: Annotated[
+        int | None, typer.Option(help="About how many pairs the tokenizer is trained on.  [1000000]")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(help="A longer pair carries no tokens and is counted.")] = 512,
     seed: Seed = 1,
     threads: Threads = None,
@@ -567,6 +574,7 @@ def run(
     until: Annotated[str, typer.Option(help="The last step to do.")] = "report",
     threads: Threads = None,
     memory: Annotated[str | None, typer.Option(help="For fingerprints, like 4G.")] = None,
+    tmp_dir: TmpDir = None,
     verify_inputs: VerifyInputs = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -580,6 +588,7 @@ def run(
         until=until,
         threads=threads,
         memory=memory,
+        tmp_dir=tmp_dir,
         verify_inputs=verify_inputs,
         force=force,
         quiet=quiet,
@@ -601,11 +610,13 @@ def prune(
     target_lang: Annotated[str | None, typer.Option(help="Language code of the target side.")] = None,
     columns: Columns = None,
     fields: FieldNames = None,
+    format: Format = None,
     method: Annotated[str, typer.Option(help="See `catprune methods`.")] = "progress",
     on: Annotated[str, typer.Option(help="ppl or nll, for the methods that have the choice.")] = "nll",
     seed: Seed = 1,
     threads: Threads = None,
     memory: Annotated[str | None, typer.Option(help="For fingerprints, like 4G.")] = None,
+    tmp_dir: TmpDir = None,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -626,11 +637,13 @@ def prune(
         target_lang=target_lang,
         columns=_columns(columns),
         fields=_two("--fields", fields),
+        format=format,
         method=method,
         on=on,
         seed=seed,
         threads=threads,
         memory=memory,
+        tmp_dir=tmp_dir,
         force=force,
         quiet=quiet,
         say=_saying(quiet or as_json),
@@ -645,11 +658,11 @@ def stats(
     tags: Annotated[Path | None, typer.Option(help="A file with one tag a record.")] = None,
     columns: Columns = None,
     fields: FieldNames = None,
-    format: Annotated[str | None, typer.Option(help="What other names hold: tsv, jsonl, parquet or tmx.")] = None,
+    format: Format = None,
     source_lang: Annotated[str | None, typer.Option(help="Language code of the source side.")] = None,
     target_lang: Annotated[str | None, typer.Option(help="Language code of the target side.")] = None,
     duplicates_form: Annotated[
-        str, typer.Option(help="normalised, raw, or some of nfkc,case,white-space,punctuation,digits.")
+        str, typer.Option(help="raw, or some of nfkc,case,white-space,punctuation,digits; normalised: all but digits.")
     ] = "normalised",
     max_line_bytes: Annotated[int, typer.Option(help="Longer lines are counted unread.")] = 16_384,
     memory: Annotated[str | None, typer.Option(help="For duplicates, like 4G.  [half of the machine's]")] = None,
