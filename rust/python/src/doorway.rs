@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use catprune_core::{Error, Result, Watch};
 use crossbeam_channel::{RecvTimeoutError, bounded};
-use pyo3::exceptions::{
-    PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyUnicodeEncodeError, PyValueError,
-};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyUnicodeEncodeError, PyValueError};
 use pyo3::prelude::*;
 use pythonize::depythonize;
 use serde::de::DeserializeOwned;
@@ -25,7 +23,8 @@ pub fn receive<R: DeserializeOwned>(request: &Bound<'_, PyAny>) -> PyResult<R> {
             return PyValueError::new_err(error.to_string());
         }
         // The names of files are the only text of a request that need not be text.
-        let name = error.value(py).getattr("object").and_then(|name| name.repr()).map(|name| name.to_string());
+        let name =
+            error.value(py).getattr("object").and_then(|name| name.repr()).map(|name| name.to_string());
         catprune_error(py, format!("a name is not UTF-8 ({}): rename it", name.unwrap_or_default()))
     })
 }
