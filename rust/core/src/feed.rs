@@ -7,7 +7,7 @@ use crossbeam_channel::bounded;
 
 use crate::foreign::{Column, Reading};
 use crate::groups::{Groups, Tags};
-use crate::merge::{By, Merged, Moments};
+use crate::merge::{Basis, By, Moments};
 use crate::methods::{self, Method};
 use crate::progress::Expectation;
 use crate::ranks::Ranks;
@@ -25,7 +25,7 @@ pub struct Feed<'a> {
     records: Records,
     joined: Vec<Column>,
     expectation: Option<Expectation>,
-    merged: Option<Merged>,
+    basis: Option<Basis>,
 }
 
 /// What one stream of batches goes on with.
@@ -48,7 +48,7 @@ impl<'a> Feed<'a> {
             joined.push(column);
         }
         let groups = Groups::new(measure);
-        Ok(Self { measure, groups, records, joined, expectation: None, merged: None })
+        Ok(Self { measure, groups, records, joined, expectation: None, basis: None })
     }
 
     /// Learns what a score needs to know of all records: the bins of `progress`, and how the columns of a merge compare.
@@ -58,9 +58,9 @@ impl<'a> Feed<'a> {
             self.expectation = Some(Expectation::of(self, self.measure.bins, scored, watch)?);
         }
         let Some(merge) = &self.measure.merge else { return Ok(()) };
-        self.merged = Some(match merge.by {
-            By::Z => Merged::Standard(Moments::of(self, merge, watch)?),
-            By::Rank => Merged::Ranks(Ranks::of(self, merge, records, scored.iter().sum(), watch)?),
+        self.basis = Some(match merge.by {
+            By::Z => Basis::Standard(Moments::of(self, merge, watch)?),
+            By::Rank => Basis::Ranks(Ranks::of(self, merge, records, scored.iter().sum(), watch)?),
         });
         Ok(())
     }
@@ -172,7 +172,7 @@ impl<'a> Feed<'a> {
 
     fn threads(&self) -> usize {
         // Merged ranks are read in the order in which they were written.
-        let single = matches!(self.merged, Some(Merged::Ranks(_)));
+        let single = matches!(self.basis, Some(Basis::Ranks(_)));
         if single { 1 } else { self.measure.threads.clamp(1, self.records.len().max(1)) }
     }
 
@@ -260,10 +260,10 @@ impl<'a> Feed<'a> {
                 }
             }
         }
-        if let (Some(merge), Some(merged)) = (merge, &self.merged) {
-            merged.fill(merge, batch, ordinal)?;
+        if let (Some(merge), Some(basis)) = (merge, &self.basis) {
+            basis.fill(merge, batch, ordinal)?;
         }
-        if self.measure.sample && (merge.is_none() || self.merged.is_some()) {
+        if self.measure.sample && (merge.is_none() || self.basis.is_some()) {
             return self.draw(batch);
         }
         Ok(())
