@@ -96,7 +96,7 @@ impl<'a> Feed<'a> {
     ) -> Result<Vec<A>> {
         let work = |span: Range<usize>| {
             let mut state = start();
-            self.stream(span, rowless, watch, &mut |batch| visit(&mut state, batch))?;
+            self.stream(&mut self.start(), span, rowless, watch, &mut |batch| visit(&mut state, batch))?;
             Ok(state)
         };
         let count = self.records.len();
@@ -117,7 +117,7 @@ impl<'a> Feed<'a> {
         let count = self.records.len();
         let threads = self.threads();
         if threads == 1 {
-            return self.stream(0..count, false, watch, &mut |batch| visit(batch));
+            return self.stream(&mut self.start(), 0..count, false, watch, &mut |batch| visit(batch));
         }
         thread::scope(|scope| {
             let mut lanes = Vec::with_capacity(threads);
@@ -125,8 +125,10 @@ impl<'a> Feed<'a> {
                 let (send, receive) = bounded::<Option<Batch>>(AHEAD);
                 let (give_back, spare) = bounded::<Batch>(AHEAD + 2);
                 let worker = scope.spawn(move || -> Result<()> {
+                    // Goes on from part to part: what is joined may stand in one large row group.
+                    let mut state = self.start();
                     for part in (first..count).step_by(threads) {
-                        self.stream(part..part + 1, false, watch, &mut |batch| {
+                        self.stream(&mut state, part..part + 1, false, watch, &mut |batch| {
                             // The batch goes out whole; one that came back is filled next.
                             let columns = batch.columns.len();
                             let mut next = spare.try_recv().unwrap_or_default();
@@ -187,18 +189,23 @@ impl<'a> Feed<'a> {
         self.records.count().filter(|_| plain)
     }
 
+    fn start(&self) -> State<'_> {
+        State {
+            tagger: self.groups.tagger(),
+            readings: self.joined.iter().map(|column| column.read(0..column.len())).collect(),
+            ordinal: 0,
+        }
+    }
+
+    /// Streams a span of records that comes after those that `state` has seen.
     fn stream(
         &self,
+        state: &mut State<'_>,
         span: Range<usize>,
         rowless: bool,
         watch: &Watch,
         visit: &mut dyn FnMut(&mut Batch) -> Result<()>,
     ) -> Result<()> {
-        let mut state = State {
-            tagger: self.groups.tagger(),
-            readings: self.joined.iter().map(|column| column.read(0..column.len())).collect(),
-            ordinal: 0,
-        };
         let columns = self.measure.columns();
         let mut batch = Batch { columns: vec![Vec::new(); columns], ..Batch::default() };
         self.records.stream(self.measure, span, rowless && self.is_rowless(), &mut batch, &mut |batch| {
