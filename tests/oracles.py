@@ -43,8 +43,11 @@ _NUMBER = regex.compile(r"\p{Nd}+(?:[.,'’\u066b\u066c\u00a0\u2009\u202f]\p{Nd}
 
 
 def lines(data: bytes) -> list[bytes]:
-    """Lines end at a line feed, one carriage return before it is dropped; a last line without one counts."""
-    pieces = data.split(b"\n")
+    """Lines end at a line feed, one carriage return before it is dropped; a last line without one counts.
+
+    A byte order mark at the start of the file is no text.
+    """
+    pieces = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     last = [pieces.pop()] if pieces[-1] else pieces.pop() and []
     return [piece.removesuffix(b"\r") for piece in pieces] + list(last)
 

@@ -329,6 +329,29 @@ def test_names_that_are_not_utf8_are_told(tmp_path: Path) -> None:
         (tmp_path / os.fsdecode(name)).write_bytes(b"a b\n")
     with pytest.raises(CatpruneError, match="a name is not UTF-8"):
         catprune.clean([tmp_path / os.fsdecode(b"d\xe4.{en,de}")], out=tmp_path / "clean")
+    names = [tmp_path / os.fsdecode(b"d\xe4.en"), tmp_path / os.fsdecode(b"d\xe4.de")]
+    with pytest.raises(CatpruneError, match=r"a name is not UTF-8 \('.*d\\udce4.en'\): rename it"):
+        catprune.clean(names, dry_run=True)
+    with pytest.raises(CatpruneError, match="a name is not UTF-8"):
+        catprune.stats(names)
+    with pytest.raises(CatpruneError, match="a name is not UTF-8"):
+        list(catprune.open_corpus(names))
+
+
+def test_memory_and_threads_are_read_alike(tmp_path: Path, pair: Any) -> None:
+    paths = pair(b"a b\n", b"x y\n")
+    assert catprune.clean(paths, out=tmp_path / "clean", memory="128M").kept == 1
+    options: dict[str, Any]
+    for options, told in (
+        ({"memory": "lots"}, "memory = lots: give bytes, or a number with K, M, G or T"),
+        ({"memory": 4e9}, "memory = 4000000000.0"),
+        ({"memory": "1G", "threads": "2"}, "threads = '2': give at least 1, a whole number"),
+        ({"threads": 0}, "threads = 0"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            catprune.clean(paths, dry_run=True, **options)
+        with pytest.raises(UsageError, match=told):
+            catprune.stats(paths, **options)
 
 
 def test_tags(tmp_path: Path, pair: Any) -> None:

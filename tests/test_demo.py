@@ -83,6 +83,14 @@ def test_prune_by_a_method_that_needs_no_model_trains_none(tmp_path: Path) -> No
     ]
 
 
+def test_prune_hands_format_and_folder_of_temporary_files_on(tmp_path: Path) -> None:
+    (tmp_path / "pairs.txt").write_text("".join(f"ein Haus {n}\ta house {n}\n" for n in range(9)))
+    options: dict[str, Any] = {"out": tmp_path / "run", "method": "random", "quiet": True, "keep": 4}
+    catprune.prune([tmp_path / "pairs.txt"], [tmp_path / "p.tsv"], format="tsv", tmp_dir=tmp_path, **options)
+    assert len((tmp_path / "p.tsv").read_text().splitlines()) == 4
+    assert 'format = "tsv"' in (tmp_path / "run" / "run.toml").read_text()
+
+
 def test_prune_from_two_files_to_two_files(tmp_path: Path) -> None:
     write_demo_bitext(tmp_path, pairs=250, seed=5)
     inputs, outputs = [tmp_path / "train.en", tmp_path / "train.de"], [tmp_path / "p.en", tmp_path / "p.de"]

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 from catprune import CatpruneError, UsageError, _core
+from catprune.clean_options import parse_form
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_clean import KEYS, duplicates_of, reasons
@@ -153,11 +154,19 @@ def test_the_table_and_partitions_agree_about_another_corpus(numbers: Any, tmp_p
         assert duplicates_of(tmp_path / "table") == expected.duplicate_of
 
 
+def test_normalised_stands_for_its_parts_in_a_list() -> None:
+    assert parse_form("normalised, digits") == dict.fromkeys(FORM, True)
+    assert parse_form("normalised") == {**dict.fromkeys(FORM, True), "digits": False}
+    assert parse_form("raw") == FORM
+
+
 def test_usage(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"a\n", b"b\n")
     for options, told in (
         ({"duplicates": "both"}, "duplicates = both"),
-        ({"duplicates_form": "nfkc,space"}, "space is none of normalised, raw, nfkc"),
+        ({"duplicates_form": "nfkc,space"}, "'space' is none of normalised, raw, nfkc"),
+        ({"duplicates_form": ""}, "'' is none of .*raw for none"),
+        ({"duplicates_form": "raw,case"}, "raw makes nothing equal"),
         ({"prefer": ["no.such"]}, "no.such is not one of the inputs"),
         ({"prefer": [str(paths[0])], "duplicates": "none"}, "duplicates = none finds none"),
         ({"verify": True, "against": [tmp_path / "old"]}, "give one of them"),

@@ -79,6 +79,19 @@ def test_a_changed_test_set_is_another_plan(tmp_path: Path, pair: Any) -> None:
     assert catprune.clean(paths, out=tmp_path / "clean", exclude=[tmp_path / "test"], force=True).kept == 0
 
 
+def test_wildcards_name_test_sets_as_they_name_inputs(tmp_path: Path, pair: Any) -> None:
+    paths = pair(b"ein Haus am See\nein Baum im Wald\nein Hund im Hof\n", b"a house\na tree\na dog\n")
+    for year, line in (("2013", b"ein Haus am See\n"), ("2014", b"ein Baum im Wald\n")):
+        pair(line, b"another text\n", name=f"test{year}")
+    done = catprune.clean(paths, out=tmp_path / "clean", exclude=[tmp_path / "test*.{en,de}"])
+    assert done.reasons["excluded"] == 2
+    assert [one["pairs"] for one in done.manifest["excluded"]] == [1, 1]
+    lone = catprune.clean(paths, dry_run=True, exclude=[tmp_path / "test20??.en"])
+    assert lone.reasons["excluded"] == 2
+    with pytest.raises(UsageError, match="there is no such file"):
+        catprune.clean(paths, dry_run=True, exclude=[tmp_path / "nowhere*.en"])
+
+
 def test_what_is_no_test_set_is_told(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"ein Haus am See\n", b"a house by a lake\n")
     pair(b"one line\n", b"eine Zeile\nzwei Zeilen\n", name="test")

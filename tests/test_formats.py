@@ -682,7 +682,53 @@ def test_outputs_that_cannot_be_meant(tmp_path: Path) -> None:
             catprune.write(tmp_path / "clean", [tmp_path / name])
 
 
-def test_standard_input_is_spooled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress], ids=["plain", "gz", "xz"])
+def test_a_byte_order_mark_at_the_start_of_a_file_is_no_text(tmp_path: Path, pack: Any) -> None:
+    sides = [b"ein Haus\nein Baum\n", b"a house\na tree\n"]
+    texts = {
+        "a.de": sides[0],
+        "a.en": sides[1],
+        "a.tsv": b"ein Hund\ta dog\n",
+        "a.jsonl": b'{"de": "ein Mond", "en": "a moon", "id": 1}\n',
+        "tags": b"x\nx\nx\nx\nx\n",
+        "test": b"ein Mond am Himmel\n",
+    }
+    for name, text in texts.items():
+        # The second member's mark stands within the file, and is text.
+        tail = pack(MARK + b"ein Tag\ta day\n") if name == "a.tsv" else b""
+        (tmp_path / name).write_bytes(pack(MARK + text) + tail)
+    inputs = [tmp_path / name for name in ("a.{de,en}", "a.tsv", "a.jsonl")]
+    options: dict[str, Any] = {"source_lang": "de", "target_lang": "en", "tags": tmp_path / "tags"}
+    done = catprune.clean(inputs, out=tmp_path / "clean", exclude=[tmp_path / "test"], **options)
+    assert (done.rows, done.kept) == (5, 5), done.reasons
+    assert done.manifest["counts"]["tags"] == {"x": {"rows": 5, "kept": 5}}
+    assert done.manifest["excluded"][0]["too_short"] == 0
+    batches = list(catprune.open_corpus(tmp_path / "clean"))
+    found = [one for batch in batches for one in batch["source"].to_pylist()]
+    assert found == ["ein Haus", "ein Baum", "ein Hund", "\ufeffein Tag", "ein Mond"]
+    for name in ("a.tsv", "a.jsonl"):
+        one = tmp_path / f"one-{name}"
+        catprune.clean([tmp_path / name], out=one, source_lang="de", target_lang="en")
+        assert catprune.write(one, [tmp_path / f"out-{name}"]).whole
+        assert (tmp_path / f"out-{name}").read_bytes().startswith(texts[name])
+
+
+def test_utf16_is_told(tmp_path: Path) -> None:
+    for codec in ("utf-16-le", "utf-16-be"):
+        (tmp_path / "a.tsv").write_bytes("\ufeffein Haus\ta house\n".encode(codec))
+        with pytest.raises(CatpruneError, match=r"a\.tsv is UTF-16 .*: convert it to UTF-8 \(iconv"):
+            catprune.clean([tmp_path / "a.tsv"], out=tmp_path / codec)
+    (tmp_path / "a.tsv").write_bytes(MARK)
+    with pytest.raises(CatpruneError, match=r"a\.tsv is empty"):
+        catprune.clean([tmp_path / "a.tsv"], out=tmp_path / "none")
+
+
+def test_standard_input_is_spooled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     spool = tmp_path / "spool.tsv"
 
     def clean(data: bytes, **options: Any) -> int:
@@ -694,6 +740,7 @@ def test_standard_input_is_spooled_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(tmp_path.glob("spool*"))
     assert clean(b"a b\tc d\n") == 1
     assert clean(b"x\ty\nz\tw\n") == 1  # it is there: standard input is not read
+    assert "spool.tsv is there: standard input is not read" in capsys.readouterr().err
     assert spool.read_bytes() == b"a b\tc d\n"
     assert clean(b"e f\tg h\ni j\tk l\n", force=True) == 2
     assert catprune.write(tmp_path / "clean", [tmp_path / "p.tsv"]).pairs == 2

@@ -454,6 +454,10 @@ def test_sources_of_other_steps(run: Path) -> None:
         select(run / "tokens", out=run / "s")
     with pytest.raises(UsageError, match=r"middle is one checkpoint's scores: give .*scores, and --checkpoint middle"):
         select(run / "scores" / "middle", out=run / "s")
+    with pytest.raises(UsageError, match="scores is named twice: give it once"):
+        select([run / "scores", run / "scores"], out=run / "s")
+    with pytest.raises(UsageError, match="clean is a clean folder: give it alone"):
+        select([run / "scores", run / "clean"], out=run / "s")
     select(run / "scores", out=run / "made", quiet=True)
     with pytest.raises(UsageError, match="made is a folder of `select`"):
         select(run / "made", out=run / "s")

@@ -221,3 +221,16 @@ def test_what_goes_wrong(tmp_path: Path, pair: Any) -> None:
     (tmp_path / "tags").write_text("".join(f"{row}\n" for row in range(1001)))
     with pytest.raises(CatpruneError, match="more than 1000 different tags"):
         catprune.stats(many, tags=tmp_path / "tags")
+
+
+def test_of_many_tags_a_clean_folder_counts_the_most_frequent_apart(pair: Any, tmp_path: Path) -> None:
+    paths = pair(*(b"".join(b"%s %d\n" % (word, row) for row in range(1041)) for word in (b"Haus", b"house")))
+    (tmp_path / "tags").write_text("often\n" * 40 + "".join(f"rare {row:04}\n" for row in range(1001)))
+    catprune.clean(paths, out=tmp_path / "clean", tags=tmp_path / "tags")
+    found = catprune.stats(tmp_path / "clean")
+    assert found.total["all"] == catprune.stats(paths).total["all"]
+    assert set(found.tags) == {"often", *(f"rare {row:04}" for row in range(999))}
+    assert (found.tags["often"]["all"]["rows"], found.tags_left_out) == (40, 2)
+    lines = summary(found)
+    assert sum(line.startswith("rare ") for line in lines) == 19
+    assert "and 982 rarer tags (--json has the first 1,000)" in lines

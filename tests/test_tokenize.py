@@ -246,6 +246,8 @@ def test_a_tokenizer_without_end_of_sentence_is_refused(tmp_path: Path, cleaned:
 def test_usage(tmp_path: Path, cleaned: Path, pair: Any) -> None:
     with pytest.raises(UsageError, match="vocab_size = 10"):
         catprune.tokenize(cleaned, out=tmp_path / "tokens", vocab_size=10)
+    with pytest.raises(UsageError, match="are of a tokenizer that is trained"):
+        catprune.tokenize(cleaned, out=tmp_path / "tokens", vocab_size=400, tokenizer=tmp_path / "own.json")
     with pytest.raises(CatpruneError, match="run `catprune clean` into it first"):
         catprune.tokenize(tmp_path / "nowhere", out=tmp_path / "tokens")
     catprune.clean(pair(b"1\n", b"2\n", name="no"), out=tmp_path / "none")

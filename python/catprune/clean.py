@@ -31,6 +31,7 @@ from catprune.inputs import (
     spool_inputs,
 )
 from catprune.keep import share_text
+from catprune.machine import choose_memory, choose_threads
 from catprune.near_duplicates import choose_near
 from catprune.progress import Progress, bytes_progress
 
@@ -62,11 +63,6 @@ class Cleaned:
     manifest: Mapping[str, Any]
 
 
-def default_memory() -> int:
-    """Half of the machine's memory, in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
 def clean(
     inputs: Sequence[str | Path],
     *,
@@ -91,7 +87,7 @@ def clean(
     input_rules: Sequence[Mapping[str, Any]] = (),
     judge: bool = True,
     max_line_bytes: int = 16_384,
-    memory: int | None = None,
+    memory: int | str | None = None,
     tmp_dir: str | Path | None = None,
     threads: int | None = None,
     verify_inputs: bool = False,
@@ -113,11 +109,11 @@ def clean(
         fields: source and target field of JSONL and Parquet inputs; the language codes by default.
         format: what inputs hold whose names do not say it: "tsv", "jsonl", "parquet" or "tmx".
         spool: the file that standard input is copied to, because later steps read it again. If it is there, standard
-            input is not read; `force` reads it again.
+            input is not read, which is said on standard error; `force` reads it again.
         duplicates: what two records share to be duplicates: "pair", "source", "target", "either" (the source or the
             target: also with a record that is dropped itself), or "none" to keep them.
         duplicates_form: what is made equal first: a list of "nfkc", "case", "white_space", "punctuation" (dropped) and
-            "digits" (every digit as 0); "normalised" for all but the digits, "raw" for none.
+            "digits" (every digit as 0), "normalised" standing for all but the digits; "raw" for none.
         prefer: of duplicates the first is kept, unless this says otherwise: inputs as they are named in `inputs`, the
             most wished-for first; or one "FILE.parquet:COLUMN" with `row` and a number, the highest being kept. Of near
             duplicates it is always the first.
@@ -135,8 +131,8 @@ def clean(
         input_rules: for an `input`, named as among the inputs, the thresholds that are other than `rules`.
         judge: False for no rules: nothing is measured, and dropped is only what is no pair of text, or duplicate.
         max_line_bytes: longer lines are dropped and never held whole.
-        memory: bytes that the pass may use, 128 MiB at least; half of the machine's by default. Fingerprints
-            that do not fit go through partitions on disk.
+        memory: bytes that the pass may use, also as text like "4G", 128 MiB at least; half of the machine's by
+            default. Fingerprints that do not fit go through partitions on disk.
         tmp_dir: where those stand; `out` by default.
         threads: worker threads; the machine's by default. The result does not depend on it.
         verify_inputs: hash the files of finished work again, also where size, time and inode are as they were.
@@ -155,19 +151,16 @@ def clean(
     if isinstance(inputs, str | Path):
         raise UsageError(f"{inputs} is one name: give a list of inputs")
     form = choose_duplicates(duplicates, duplicates_form, prefer=prefer, against=against, verify=verify)
-    if memory is not None and memory < LEAST_MEMORY:
-        raise UsageError(f"memory = {memory}: give at least {LEAST_MEMORY} bytes (128M)")
+    taken = {"threads": choose_threads(threads), "memory": choose_memory(memory, least=LEAST_MEMORY)}
     if (rules or input_rules or identify_language) and not judge:
         raise UsageError("judge = False is for no rules at all: give none")
     if out is None and not dry_run:
         raise UsageError("give a folder to write, or ask for a dry run")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads = {threads}: give at least 1")
     if not 1 <= max_line_bytes < 2**20:
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
     compared = choose_near(near_duplicates, near or {})
     folder = Path(out or ".")
-    inputs = spool_inputs(inputs, spool, format=format, force=force)
+    inputs = spool_inputs(inputs, spool, format=format, force=force, quiet=quiet)
     parsed = parse_inputs(inputs, columns=columns, fields=fields, languages=(source_lang, target_lang), format=format)
     chosen = choose_rules(rules or {}, source_lang=source_lang, target_lang=target_lang)
     preferred = parse_prefer(prefer, parsed)
@@ -204,8 +197,7 @@ def clean(
             "out": str(into),
             "tmp": str(Path(tmp_dir or into).absolute()),
             "plan": plan,
-            "threads": threads or os.cpu_count() or 1,
-            "memory": memory or default_memory(),
+            **taken,
         }
         total = sum(Path(path).stat().st_size for one in parsed for path in input_paths(one))
         with Progress("clean", total=total, unit="B", quiet=quiet) as bar:

@@ -112,16 +112,20 @@ def read_input_rules(path: str | Path) -> list[dict[str, Any]]:
 
 
 def parse_form(text: str) -> dict[str, bool]:
-    """Read "normalised", "raw" or a list like "nfkc,case" as the pass wants it.
+    """Read "raw", or a list like "nfkc,case" or "normalised,digits", as the pass wants it.
 
     Raises:
         UsageError: anything else.
     """
-    named = {"normalised": ",".join(NORMALISED), "raw": ""}.get(text, text)
-    chosen = [name.strip().replace("-", "_") for name in named.split(",") if name.strip()]
-    if unknown := [name for name in chosen if name not in FORM]:
-        raise UsageError(f"duplicates_form {text}: {unknown[0]} is none of normalised, raw, {', '.join(FORM)}")
-    return {name: name in chosen for name in FORM}
+    chosen = [name.strip().replace("-", "_") for name in text.split(",")]
+    if "raw" in chosen and len(chosen) > 1:
+        raise UsageError(f"duplicates_form {text}: raw makes nothing equal: give it alone, or not")
+    if unknown := [name for name in chosen if name not in ("normalised", "raw", *FORM)]:
+        raise UsageError(
+            f"duplicates_form {text!r}: {unknown[0]!r} is none of normalised, raw, {', '.join(FORM)}; raw for none"
+        )
+    equal = {*chosen, *(NORMALISED if "normalised" in chosen else ())}
+    return {name: name in equal for name in FORM}
 
 
 def parse_prefer(prefer: Sequence[str], parsed: Sequence[Mapping[str, Any]]) -> dict[str, Any] | str:

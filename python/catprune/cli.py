@@ -107,17 +107,6 @@ def _plain(value: Any) -> Any:
     return dict(value)
 
 
-def _memory(text: str | None) -> int | None:
-    """Bytes from `512M`, `4G` or a plain number of bytes."""
-    if text is None:
-        return None
-    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in units else (text, "")
-    if not number.isdigit() or int(number) == 0:
-        raise UsageError(f"--memory {text}: give a number with K, M, G or T, like 512M")
-    return int(number) * units.get(unit, 1)
-
-
 def _two(option: str, text: str | None) -> tuple[str, str] | None:
     """The two names of `en,de`."""
     if text is None:
@@ -142,6 +131,9 @@ FieldNames = Annotated[
     typer.Option(help="Source and target field of JSONL and Parquet, like translation.en,translation.de.  [languages]"),
 ]
 
+Format = Annotated[str | None, typer.Option(help="What other names hold: tsv, jsonl, parquet or tmx.")]
+TmpDir = Annotated[Path | None, typer.Option(help="For what does not fit into memory.  [the steps' folders]")]
+
 
 @app.command()
 @_guarded
@@ -158,7 +150,7 @@ def clean(
     tags: Annotated[Path | None, typer.Option(help="A file with one tag a record.")] = None,
     columns: Columns = None,
     fields: FieldNames = None,
-    format: Annotated[str | None, typer.Option(help="What other names hold: tsv, jsonl, parquet or tmx.")] = None,
+    format: Format = None,
     spool: Annotated[
         Path | None,
         typer.Option(
@@ -169,7 +161,7 @@ def clean(
         str, typer.Option(help="What duplicates share: pair, source, target, either; or none.")
     ] = "pair",
     duplicates_form: Annotated[
-        str, typer.Option(help="normalised, raw, or some of nfkc,case,white-space,punctuation,digits.")
+        str, typer.Option(help="raw, or some of nfkc,case,white-space,punctuation,digits; normalised: all but digits.")
     ] = "normalised",
     prefer: Annotated[
         list[str] | None, typer.Option(help="Keep duplicates of this input, not the first; or FILE.parquet:COLUMN.")
@@ -189,7 +181,9 @@ def clean(
     ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(help="A test set, like 'newstest.{en,de}' or a text file; its segments are dropped. Repeatable."),
+        typer.Option(
+            help="Test sets, like 'newstest*.{en,de}' or a text file; their segments are dropped. Repeatable."
+        ),
     ] = None,
     min_words: Annotated[int | None, typer.Option(help="Fewest words of a side.  [1]")] = None,
     max_words: Annotated[int | None, typer.Option(help="Most words of a side.  [150]")] = None,
@@ -259,8 +253,6 @@ def clean(
         "shingles": near_shingles,
         "shingle_size": near_shingle_size,
     }
-    if spool is not None and spool.exists() and not (force or quiet):
-        typer.echo(f"{spool} is there: standard input is not read", err=True)
     done = step(
         inputs,
         out=out,
@@ -284,7 +276,7 @@ def clean(
         rules={name: value for name, value in rules.items() if value is not None},
         judge=not no_rules,
         max_line_bytes=max_line_bytes,
-        memory=_memory(memory),
+        memory=memory,
         tmp_dir=tmp_dir,
         threads=threads,
         verify_inputs=verify_inputs,
@@ -300,9 +292,13 @@ def clean(
 def tokenize(
     clean: Annotated[Path, typer.Argument(help="A clean folder.")],
     out: Out,
-    vocab_size: Annotated[int, typer.Option(help="Types of the byte-level BPE that is trained.")] = 16_000,
+    vocab_size: Annotated[
+        int | None, typer.Option(help="Types of the byte-level BPE that is trained.  [16000]")
+    ] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="A tokenizer.json to use instead.")] = None,
-    sample: Annotated[int, typer.Option(help="About how many pairs the tokenizer is trained on.")] = 1_000_000,
+    sample: Annotated[
+        int | None, typer.Option(help="About how many pairs the tokenizer is trained on.  [1000000]")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(help="A longer pair carries no tokens and is counted.")] = 512,
     seed: Seed = 1,
     threads: Threads = None,
@@ -548,9 +544,7 @@ def evaluate(
     from catprune.evaluation import open_evaluation, render
     from catprune.run import evaluate_file
 
-    done = evaluate_file(
-        file, threads=threads, memory=_memory(memory), force=force, quiet=quiet, say=_saying(quiet or as_json)
-    )
+    done = evaluate_file(file, threads=threads, memory=memory, force=force, quiet=quiet, say=_saying(quiet or as_json))
     evaluated = open_evaluation(done.folder / "evaluate")
     _show(evaluated, [render(evaluated)], as_json=as_json, quiet=quiet)
 
@@ -582,6 +576,7 @@ def run(
     until: Annotated[str, typer.Option(help="The last step to do.")] = "report",
     threads: Threads = None,
     memory: Annotated[str | None, typer.Option(help="For fingerprints, like 4G.")] = None,
+    tmp_dir: TmpDir = None,
     verify_inputs: VerifyInputs = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -594,7 +589,8 @@ def run(
         file,
         until=until,
         threads=threads,
-        memory=_memory(memory),
+        memory=memory,
+        tmp_dir=tmp_dir,
         verify_inputs=verify_inputs,
         force=force,
         quiet=quiet,
@@ -616,11 +612,13 @@ def prune(
     target_lang: Annotated[str | None, typer.Option(help="Language code of the target side.")] = None,
     columns: Columns = None,
     fields: FieldNames = None,
+    format: Format = None,
     method: Annotated[str, typer.Option(help="See `catprune methods`.")] = "progress",
     on: Annotated[str, typer.Option(help="ppl or nll, for the methods that have the choice.")] = "nll",
     seed: Seed = 1,
     threads: Threads = None,
     memory: Annotated[str | None, typer.Option(help="For fingerprints, like 4G.")] = None,
+    tmp_dir: TmpDir = None,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -641,11 +639,13 @@ def prune(
         target_lang=target_lang,
         columns=_columns(columns),
         fields=_two("--fields", fields),
+        format=format,
         method=method,
         on=on,
         seed=seed,
         threads=threads,
-        memory=_memory(memory),
+        memory=memory,
+        tmp_dir=tmp_dir,
         force=force,
         quiet=quiet,
         say=_saying(quiet or as_json),
@@ -660,11 +660,11 @@ def stats(
     tags: Annotated[Path | None, typer.Option(help="A file with one tag a record.")] = None,
     columns: Columns = None,
     fields: FieldNames = None,
-    format: Annotated[str | None, typer.Option(help="What other names hold: tsv, jsonl, parquet or tmx.")] = None,
+    format: Format = None,
     source_lang: Annotated[str | None, typer.Option(help="Language code of the source side.")] = None,
     target_lang: Annotated[str | None, typer.Option(help="Language code of the target side.")] = None,
     duplicates_form: Annotated[
-        str, typer.Option(help="normalised, raw, or some of nfkc,case,white-space,punctuation,digits.")
+        str, typer.Option(help="raw, or some of nfkc,case,white-space,punctuation,digits; normalised: all but digits.")
     ] = "normalised",
     identify_language: Annotated[
         bool, typer.Option("--identify-language", help="Also count which languages the sides are taken for.")
@@ -693,7 +693,7 @@ def stats(
         duplicates_form=duplicates_form,
         identify_language=identify_language,
         max_line_bytes=max_line_bytes,
-        memory=_memory(memory),
+        memory=memory,
         threads=threads,
         quiet=quiet,
     )

@@ -24,6 +24,7 @@ from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import NAME, TRAINING, check_evaluation
 from catprune.inputs import FORMATS, check_fields, parse_inputs
+from catprune.machine import choose_memory
 from catprune.near_duplicates import choose_near
 from catprune.ranking import check_options
 from catprune.recipe import check_numbers, find_size, plan_marks
@@ -173,7 +174,7 @@ class RunFile(_Section):
     out: str
     seed: int = Field(default=1, ge=0, lt=2**64)
     threads: int | None = Field(default=None, ge=1)
-    memory: int | None = Field(default=None, ge=LEAST_MEMORY)
+    memory: int | str | None = None
     tmp_dir: str | None = None
     clean: CleanSection
     tokenize: TokenizeSection = TokenizeSection()
@@ -195,8 +196,9 @@ class RunFile(_Section):
         self._check_rules(self.clean)
         duplicates = {"duplicates", "duplicates_form", "prefer", "against", "verify"}
         choose_duplicates(**{key: value for key, value in self.clean.given().items() if key in duplicates})
+        choose_memory(self.memory, least=LEAST_MEMORY)
         choose_near(self.clean.near_duplicates or "none", self.clean.near or {})
-        check_tokenizing(**self.tokenize.given("tokenizer"))
+        check_tokenizing(**self.tokenize.given())
         check_numbers(batch_tokens=self.score.batch_tokens)
         for section in self.select:
             if names.count(section.name) > 1 or section.name == "full":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catprune.errors import UsageError, require
+from catprune.machine import choose_threads
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -83,8 +84,7 @@ def own_state(threads: int | None) -> Generator[None]:
     """Run with `threads` threads (None: as torch has it), and leave torch's threads and random state as they were."""
     import torch
 
-    if threads is not None and threads < 1:
-        raise UsageError(f"{threads} threads: give at least 1")
+    choose_threads(threads)
     before = torch.get_num_threads()
     with torch.random.fork_rng():
         if threads is not None:

@@ -54,7 +54,7 @@ def _lines(path: Path) -> list[str]:
 
     try:
         with pyarrow.input_stream(str(path), compression="detect") as stream:
-            text = stream.read().decode()
+            text = stream.read().decode("utf-8-sig")
     except FileNotFoundError:
         raise CatpruneError(f"{path} does not exist: give the two files of a test set") from None
     except UnicodeDecodeError as error:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file
 from catprune.errors import CatpruneError, UsageError
-from catprune.inputs import find_sides, format_of
+from catprune.inputs import expand, expand_pairs, find_sides, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 def parse_test_sets(names: Sequence[str | Path]) -> list[dict[str, str | None]]:
-    """Each name is a text file of one segment a line, or a template like `newstest.{en,de}`.
+    """Each name is a text file of one segment a line, or a template like `newstest.{en,de}`; or has wildcards.
 
     Returns:
         For each test set `{"source", "target"}`, paths absolute; the target of a lone file is None.
@@ -27,15 +27,16 @@ def parse_test_sets(names: Sequence[str | Path]) -> list[dict[str, str | None]]:
         raise UsageError(f"exclude = {names} is one name: give a list of test sets")
     sets: list[dict[str, str | None]] = []
     for name in map(str, names):
-        source, target = find_sides(name) or (name, None)
-        if found := format_of(source):
-            raise UsageError(
-                f"{name}: a test set is text, one segment a line, and not {found}: write its sides as text"
-            )
-        one = {"source": str(Path(source).absolute()), "target": target and str(Path(target).absolute())}
-        if one in sets:
-            raise UsageError(f"{name} is excluded twice")
-        sets.append(one)
+        sides = find_sides(name)
+        for source, target in expand_pairs(name, list(sides)) if sides else [(one, None) for one in expand(name)]:
+            if found := format_of(source):
+                raise UsageError(
+                    f"{name}: a test set is text, one segment a line, and not {found}: write its sides as text"
+                )
+            one = {"source": str(Path(source).absolute()), "target": target and str(Path(target).absolute())}
+            if one in sets:
+                raise UsageError(f"{source} is excluded twice")
+            sets.append(one)
     return sets
 
 

@@ -127,8 +127,8 @@ def find_inputs(name: str, parsed: Sequence[Mapping[str, Any]]) -> list[int]:
 
 def _parse_one(text: str, format: str | None) -> list[dict[str, Any]]:
     if sides := find_sides(text):
-        return [_moses(*pair) for pair in _expand_pairs(text, list(sides))]
-    names = _expand(text)
+        return [_moses(*pair) for pair in expand_pairs(text, list(sides))]
+    names = expand(text)
     for name in names:
         if not (format_of(name) or format):
             raise UsageError(
@@ -138,7 +138,7 @@ def _parse_one(text: str, format: str | None) -> list[dict[str, Any]]:
     return [{"format": format_of(name) or format, "path": str(Path(name).absolute())} for name in names]
 
 
-def _expand(text: str) -> list[str]:
+def expand(text: str) -> list[str]:
     """The files that a name with wildcards stands for, sorted; a file of that very name goes first."""
     if Path(text).exists() or not _WILDCARD.search(text):
         return [text]
@@ -147,7 +147,7 @@ def _expand(text: str) -> list[str]:
     raise UsageError(f"{text}: there is no such file")
 
 
-def _expand_pairs(template: str, sides: list[str]) -> list[tuple[str, str]]:
+def expand_pairs(template: str, sides: list[str]) -> list[tuple[str, str]]:
     """The pairs of files that the two sides of a template stand for, sorted by the name of the source."""
     if not _WILDCARD.search(template) or all(Path(side).exists() for side in sides):
         return [(sides[0], sides[1])]
@@ -311,11 +311,12 @@ def check_unchanged(files: Sequence[dict[str, Any]], *, cache: Path, verify: boo
 
 
 def spool_inputs(
-    names: Sequence[str | Path], spool: str | Path | None, *, format: str | None, force: bool
+    names: Sequence[str | Path], spool: str | Path | None, *, format: str | None, force: bool, quiet: bool
 ) -> Sequence[str | Path]:
     """The inputs with standard input, named "-", copied to a file and named by it.
 
-    The copy gets its name when it is whole; if it is there, standard input is not read unless `force` says so.
+    The copy gets its name when it is whole; if it is there, standard input is not read unless `force` says so, which is
+    told on standard error unless `quiet`.
 
     Raises:
         UsageError: standard input without `spool` or beside other inputs, or a format that nothing says.
@@ -335,6 +336,8 @@ def spool_inputs(
         raise UsageError(f"{path}: give --format, or a name that ends in {', '.join(SUFFIXES)}")
     if force or not path.exists():
         _copy_standard_input(path)
+    elif not quiet:
+        sys.stderr.write(f"{path} is there: standard input is not read\n")
     return [path]
 
 

@@ -11,6 +11,7 @@ from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import read_manifest
 from catprune.inputs import check_unchanged, cleaned_files, input_paths, parse_inputs, resolve
+from catprune.machine import choose_threads
 from catprune.write import kept_rows
 
 if TYPE_CHECKING:
@@ -124,11 +125,9 @@ def read_corpus(
 ) -> dict[str, Any]:
     """What a pass over text must know of inputs or of a clean folder, whose files are checked to be what was made."""
     names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads = {threads}: give at least 1")
     if not 1 <= max_line_bytes < 2**20:
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
-    workers = {"threads": threads or os.cpu_count() or 1}
+    workers = {"threads": choose_threads(threads)}
     if len(names) == 1 and Path(names[0]).is_dir():
         if tags is not None:
             raise UsageError(f"{names[0]} is a clean folder and has its own tags: leave `tags` out")

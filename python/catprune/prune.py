@@ -15,6 +15,7 @@ from catprune.doctor import EXTRAS
 from catprune.errors import CatpruneError
 from catprune.folder import lock_folder, read_manifest, write_whole
 from catprune.inputs import input_paths, parse_inputs
+from catprune.machine import choose_threads
 from catprune.ranking import check_options
 from catprune.run import Ran, run
 from catprune.select import DEFAULTS
@@ -40,11 +41,13 @@ def prune(
     target_lang: str | None = None,
     columns: tuple[int, int] | None = None,
     fields: tuple[str, str] | None = None,
+    format: str | None = None,
     method: str = "progress",
     on: str = "nll",
     seed: int = 1,
     threads: int | None = None,
-    memory: int | None = None,
+    memory: int | str | None = None,
+    tmp_dir: str | Path | None = None,
     force: bool = False,
     quiet: bool = False,
     say: Callable[[str], None] | None = None,
@@ -57,12 +60,14 @@ def prune(
         keep: what to keep of the pairs that cleaning kept: "50%", 0.5, or a number of pairs.
         out: the run's folder; its `run.toml` repeats the run with `catprune run`.
         source_lang, target_lang: language codes, for the defaults of the length rules and for TMX.
-        columns, fields: where the sides stand in TSV, and in JSONL and Parquet; see `clean`.
+        columns, fields, format: where the sides stand in TSV, and in JSONL and Parquet; what files of other names
+            hold; see `clean`.
         method: see `select`; `progress` kept the most quality in docs/results.
         on: "nll" or "ppl", for the methods that have the choice.
         seed: of everything random.
         threads: the machine's by default.
         memory: bytes for fingerprints; see `clean`.
+        tmp_dir: for what does not fit into memory; the steps' own folders by default.
         force: redo what other options change.
         quiet: show no progress bars.
         say: called with each line of what was decided and done.
@@ -72,8 +77,8 @@ def prune(
     """
     say = say or (lambda _: None)
     folder = Path(out)
-    sides = {name: value for name, value in (("columns", columns), ("fields", fields)) if value is not None}
-    parsed = parse_inputs(inputs, columns=columns, fields=fields, languages=(source_lang, target_lang))
+    sides: dict[str, Any] = {"columns": columns, "fields": fields, "format": format}
+    parsed = parse_inputs(inputs, **sides, languages=(source_lang, target_lang))
     for path in [path for one in parsed for path in input_paths(one)]:
         Path(path).stat()
     ranking, _ = check_options({**DEFAULTS, "method": method, "keep": keep, "on": on, "seed": seed})
@@ -86,14 +91,13 @@ def prune(
     describe_output(paths, name_sides(None, languages))
     refuse_outputs(paths, [Path(path) for one in parsed for path in input_paths(one)], force=force)
     size = sum(Path(path).stat().st_size for one in parsed for path in input_paths(one))
-    workers = threads or os.cpu_count() or 1
+    workers = choose_threads(threads)
     say(f"clean     {size / 1e6:,.1f} MB, about {_minutes(size * _CLEAN / workers)}")
     options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}
+    spilling: dict[str, Any] = {"memory": memory, "tmp_dir": tmp_dir}
     file = folder / "run.toml"
     with lock_folder(folder):
-        cleaned = clean(
-            inputs, out=folder / "clean", **languages, columns=columns, fields=fields, memory=memory, **options
-        )
+        cleaned = clean(inputs, out=folder / "clean", **languages, **sides, **spilling, **options)
         say(f"          {summary(cleaned, examples=0)[0]}")  # the reasons follow when the run goes over what is done
         if cleaned.kept < max(100 if needs_model else 1, share.get("rows", 0)):
             many = share.get("rows", 0) > cleaned.kept
@@ -124,9 +128,9 @@ def prune(
     say(f"decided   keep {keep}{pairs} by {method}; {model or 'no model is needed'}; see {file}")
     if needs_model:
         say(f"tokenize  {cleaned.kept:,} pairs, about {_minutes(cleaned.kept * _TOKENIZE / workers)}")
-        run(file, until="tokenize", memory=memory, **options)
+        run(file, until="tokenize", **spilling, **options)
         estimate(folder, decided, seed=seed, threads=threads, say=say)
-    return run(file, memory=memory, **options, say=say)
+    return run(file, **spilling, **options, say=say)
 
 
 def _can_report() -> bool:
@@ -200,7 +204,7 @@ def to_toml(settings: dict[str, Any]) -> str:
     languages = "".join(
         f"{name} = {text(value)}\n" for name, value in settings["languages"].items() if value is not None
     )
-    sides = "".join(f"{name} = {text(list(value))}\n" for name, value in settings["sides"].items())
+    sides = "".join(f"{name} = {text(value)}\n" for name, value in settings["sides"].items() if value is not None)
     select = "".join(f"{name} = {text(value)}\n" for name, value in settings["select"].items())
     model = ""
     if "preset" in settings:

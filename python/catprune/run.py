@@ -46,7 +46,8 @@ def run(
     *,
     until: str = "report",
     threads: int | None = None,
-    memory: int | None = None,
+    memory: int | str | None = None,
+    tmp_dir: str | Path | None = None,
     verify_inputs: bool = False,
     force: bool = False,
     quiet: bool = False,
@@ -57,7 +58,7 @@ def run(
     Args:
         file: a TOML file; see `catprune.config.RunFile`.
         until: the last step to do.
-        threads, memory: in the place of the file's.
+        threads, memory, tmp_dir: in the place of the file's.
         verify_inputs: see `clean`.
         force: replace steps whose plan changed, instead of refusing.
         quiet: show no progress bars.
@@ -74,7 +75,8 @@ def run(
     running = _Running(
         settings,
         threads=threads or settings.threads,
-        memory=memory or settings.memory,
+        memory=settings.memory if memory is None else memory,
+        tmp_dir=tmp_dir or settings.tmp_dir,
         verify_inputs=verify_inputs,
         force=force,
         quiet=quiet,
@@ -148,7 +150,8 @@ class _Running:
         settings: RunFile,
         *,
         threads: int | None,
-        memory: int | None,
+        memory: int | str | None,
+        tmp_dir: str | Path | None,
         verify_inputs: bool,
         force: bool,
         quiet: bool,
@@ -159,7 +162,7 @@ class _Running:
         self.clean, self.tokens = self.folder / "clean", self.folder / "tokens"
         self.warmup, self.scores = self.folder / "warmup", self.folder / "scores"
         self.selections = {section.name: self.folder / "selection" / section.name for section in settings.select}
-        self.spilling: dict[str, Any] = {"tmp_dir": settings.tmp_dir}
+        self.spilling: dict[str, Any] = {"tmp_dir": tmp_dir}
         self.cleaning: dict[str, Any] = {"memory": memory, "verify_inputs": verify_inputs, **self.spilling}
         self.say = say
         self.options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}

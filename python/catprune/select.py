@@ -12,6 +12,7 @@ from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import StepFolder, finish_once, read_json, verify_shards
 from catprune.keep import share_text
+from catprune.machine import choose_threads
 from catprune.progress import Progress
 from catprune.ranking import Ranking, check_options
 from catprune.sources import Source, describe_groups, open_source, sole_column
@@ -153,9 +154,12 @@ def select(
     ranking, options = check_options(given, column=sole_column(sources))
     behind = Path(clean) if clean else None
     join = [Path(join)] if isinstance(join, str | Path) else [Path(one) for one in join]
+    for files in (sources, join):
+        if twice := [one for place, one in enumerate(files) if one in files[:place]]:
+            raise UsageError(f"{twice[0]} is named twice: give it once")
     found = open_source(sources, out, ranking, checkpoints=checkpoints, clean=behind, join=join)
     request = _to_request(ranking, options, found, given)
-    request |= {"out": str(out), "rows": rows, "threads": threads or os.cpu_count() or 1}
+    request |= {"out": str(out), "rows": rows, "threads": choose_threads(threads)}
 
     def work() -> dict[str, Any]:
         behind = [found.clean] if found.clean and (request["clean"] or found.joined) else []

@@ -116,6 +116,8 @@ def _refuse_other_steps(source: Path) -> None:
         raise UsageError(
             f"{source} is one checkpoint's scores: give {source.absolute().parent}, and --checkpoint {source.name}"
         )
+    if step == "clean":
+        raise UsageError(f"{source} is a clean folder: give it alone, or beside a file of scores as --clean")
     if step == "tokenize":
         raise UsageError(f"{source} is a tokens folder: score it first (`catprune score`), and give the scores' folder")
     if step is not None:

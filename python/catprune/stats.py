@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune import _core
-from catprune.clean import default_memory
 from catprune.clean_options import parse_form
+from catprune.folder import read_manifest
 from catprune.inputs import input_paths
 from catprune.keep import share_text
+from catprune.machine import choose_memory
 from catprune.open_corpus import read_corpus
 from catprune.progress import Progress, bytes_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+#: Tags that are counted apart, and those that are shown: each has its own counts in memory, and a line.
+MOST_TAGS, SHOWN_TAGS = 1000, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +47,15 @@ class Stats:
     Attributes:
         total: of the whole corpus.
         inputs: of every input, in order, each also with its `files`.
-        tags: by tag.
+        tags: by tag; of a clean folder the 1,000 most frequent.
+        tags_left_out: tags that are counted for their inputs alone.
         signature: version and options.
     """
 
     total: Mapping[str, Any]
     inputs: tuple[Mapping[str, Any], ...]
     tags: Mapping[str, Mapping[str, Any]]
+    tags_left_out: int
     signature: Mapping[str, Any]
 
 
@@ -64,7 +71,7 @@ def stats(
     duplicates_form: str = "normalised",
     identify_language: bool = False,
     max_line_bytes: int = 16_384,
-    memory: int | None = None,
+    memory: int | str | None = None,
     threads: int | None = None,
     quiet: bool = False,
 ) -> Stats:
@@ -73,14 +80,14 @@ def stats(
     Args:
         inputs: as `clean` takes them; or one clean folder, of which both all rows and the kept ones are counted,
             with the tags that it was given.
-        tags: a file with a tag for every record, at most 1,000 different ones.
+        tags: a file with a tag for every record, at most 1,000 different ones (clean first where there are more).
         columns, fields, format, source_lang, target_lang: where inputs have their sides, as for `clean`.
         duplicates_form: what is made equal first, as for `clean`.
         identify_language: also count which of sixteen languages the sides are taken for, those of at least 40 letters;
             it takes half as much time again.
         max_line_bytes: longer lines are counted and never held whole; a clean folder has its own.
-        memory: bytes for telling duplicates, 10 to 27 per different pair, source and target; half of the machine's
-            by default. Where they do not suffice the counts are estimates, and say so.
+        memory: bytes for telling duplicates, also as text like "4G", 10 to 27 per different pair, source and target;
+            half of the machine's by default. Where they do not suffice the counts are estimates, and say so.
         threads: worker threads; the machine's by default.
         quiet: show no progress bar.
 
@@ -101,7 +108,12 @@ def stats(
         threads=threads,
     )
     paths = [input_paths(one) for one in request["corpus"]["inputs"]]
-    request |= {"duplicates_form": form, "identify_language": identify_language, "memory": memory or default_memory()}
+    names = [inputs] if isinstance(inputs, str | Path) else inputs
+    cleaned = request["files"] is not None
+    counts = read_manifest(Path(names[0]), step="clean")["counts"]["tags"] if cleaned else {}
+    shown = _most_frequent({tag: one["rows"] for tag, one in counts.items()}, MOST_TAGS)
+    request["tags"] = shown if cleaned else None
+    request |= {"duplicates_form": form, "identify_language": identify_language, "memory": choose_memory(memory)}
     total = sum(Path(path).stat().st_size for files in paths for path in files)
     with Progress("stats", total=total, unit="B", quiet=quiet) as bar:
         found: dict[str, Any] = _core.stats(request, bytes_progress(bar))
@@ -109,6 +121,7 @@ def stats(
         total=found["total"],
         inputs=tuple({"files": files, **part} for files, part in zip(paths, found["inputs"], strict=True)),
         tags=found["tags"],
+        tags_left_out=len(counts) - len(shown),
         signature={
             "version": _core.__version__,
             "duplicates_form": duplicates_form,
@@ -125,9 +138,17 @@ def summary(found: Stats) -> list[str]:
     if len(found.inputs) > 1:
         lines += ["", *_overview("input", {" ".join(one["files"]): one for one in found.inputs})]
     if found.tags:
-        lines += ["", *_overview("tag", found.tags)]
+        shown = _most_frequent({tag: part["all"]["rows"] for tag, part in found.tags.items()}, SHOWN_TAGS)
+        lines += ["", *_overview("tag", {tag: found.tags[tag] for tag in shown})]
+        if more := len(found.tags) - len(shown) + found.tags_left_out:
+            lines.append(f"and {more:,} rarer tags (--json has the first {len(found.tags):,})")
     signature = ", ".join(f"{name} {value}" for name, value in found.signature.items())
     return [*lines, "", f"≈ estimated; quantiles are exact; {signature}"]
+
+
+def _most_frequent(rows: Mapping[str, int], most: int) -> list[str]:
+    """The tags with the most rows; of equal ones those whose names come first."""
+    return heapq.nsmallest(most, rows, key=lambda tag: (-rows[tag], tag))
 
 
 def _row(name: str, values: Sequence[str]) -> str:

@@ -15,11 +15,13 @@ from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import StepFolder, describe_folder, finish_once, read_manifest, verify_shards, write_whole
 from catprune.inputs import check_unchanged, cleaned_files, resolve
+from catprune.machine import choose_threads
 from catprune.progress import Progress, bytes_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+VOCAB_SIZE, SAMPLE = 16_000, 1_000_000
 BEGIN, END, PAD = "<s>", "</s>", "<pad>"
 
 # Runs in a process of its own: a training run of the library cannot be cancelled from inside. Its standard input ends
@@ -76,9 +78,9 @@ def tokenize(
     clean: str | Path,
     *,
     out: str | Path,
-    vocab_size: int = 16_000,
+    vocab_size: int | None = None,
     tokenizer: str | Path | None = None,
-    sample: int = 1_000_000,
+    sample: int | None = None,
     max_tokens: int = 512,
     seed: int = 1,
     threads: int | None = None,
@@ -90,9 +92,9 @@ def tokenize(
     Args:
         clean: a finished clean folder.
         out: the folder to write.
-        vocab_size: types of the byte-level BPE to train, jointly over both sides.
+        vocab_size: types of the byte-level BPE to train, jointly over both sides; 16,000 by default.
         tokenizer: a `tokenizer.json` to use instead; its post-processor must end every sequence with end-of-sentence.
-        sample: about how many kept pairs the tokenizer is trained on.
+        sample: about how many kept pairs the tokenizer is trained on; a million by default.
         max_tokens: a pair with more on a side, end-of-sentence included, carries no tokens and is counted.
         seed: of the sample.
         threads: worker threads; the result does not depend on it.
@@ -103,11 +105,12 @@ def tokenize(
         UsageError: an option that cannot be meant.
         CatpruneError: an input changed since it was cleaned, or the tokenizer cannot be used.
     """
-    check_tokenizing(vocab_size=300 if tokenizer else vocab_size, sample=sample, max_tokens=max_tokens)
+    check_tokenizing(tokenizer=tokenizer, vocab_size=vocab_size, sample=sample, max_tokens=max_tokens)
     if not 0 <= seed < 2**64:
         raise UsageError(f"seed = {seed}: give 0 to 2^64 - 1")
     if tokenizer is not None:
         describe_tokenizer(Path(tokenizer))
+    vocab_size, sample = vocab_size or VOCAB_SIZE, sample or SAMPLE
     clean, folder = Path(clean), Path(out)
     cleaned = read_manifest(clean, step="clean")
     if not cleaned["counts"]["kept"]:
@@ -128,7 +131,7 @@ def tokenize(
             request: dict[str, Any] = {
                 "corpus": resolve(clean, cleaned),
                 "kept": {"clean": [str(clean / shard["file"]) for shard in cleaned["shards"]]},
-                "threads": threads or os.cpu_count() or 1,
+                "threads": choose_threads(threads),
             }
             path = folder / "tokenizer.json"
             if tokenizer is not None:
@@ -163,13 +166,19 @@ def tokenize(
 
 
 def check_tokenizing(
-    *, vocab_size: int | None = None, sample: int | None = None, max_tokens: int | None = None
+    *,
+    tokenizer: str | Path | None = None,
+    vocab_size: int | None = None,
+    sample: int | None = None,
+    max_tokens: int | None = None,
 ) -> None:
-    """Refuse numbers that cannot be meant; None stands for the default.
+    """Refuse options that cannot be meant, alone or together; None stands for the default.
 
     Raises:
         UsageError: the first of them.
     """
+    if tokenizer is not None and (vocab_size is not None or sample is not None):
+        raise UsageError("vocab_size and sample are of a tokenizer that is trained: leave them out, or the tokenizer")
     if vocab_size is not None and not 300 <= vocab_size <= 2**20:
         raise UsageError(f"vocab_size = {vocab_size}: give 300 (256 bytes and the special tokens) to {2**20}")
     if (max_tokens is not None and max_tokens < 2) or (sample is not None and sample < 1):

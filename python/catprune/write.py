@@ -24,6 +24,7 @@ from catprune.folder import (
     write_whole,
 )
 from catprune.inputs import check_fields, check_languages, check_unchanged, cleaned_files, format_of, resolve
+from catprune.machine import choose_threads
 from catprune.progress import Progress, bytes_progress
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def write(
         "output": describe_output(kept_paths, names),
         "dropped": describe_output([Path(path) for path in dropped], names) if dropped else None,
         "tags": str(tags) if tags else None,
-        "threads": threads or os.cpu_count() or 1,
+        "threads": choose_threads(threads),
     }
     record = record_of(paths)
     base = paths[0].parent

@@ -19,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::near::{NearOptions, Signatures};
 use crate::normal::{Form, Normaliser};
 use crate::rules::{EXCLUDED, Judge, Measures, Rules, judge_structure};
-use crate::stream::stream_within;
+use crate::stream::{UnderWay, stream_within};
 use crate::{Error, Result, Watch};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,6 +50,13 @@ pub struct CleanRequest {
     pub memory: usize,
 }
 
+impl CleanRequest {
+    /// Bytes of a record's signature on its way.
+    fn band_bytes(&self) -> usize {
+        self.near_duplicates.as_ref().map_or(0, |near| 8 * near.bands + size_of::<Option<u128>>())
+    }
+}
+
 /// Which of duplicate rows is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
@@ -66,7 +73,7 @@ pub enum Prefer {
 
 /// How many rows there were and how many were kept.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Tally {
+pub struct Yield {
     pub rows: u64,
     pub kept: u64,
 }
@@ -74,9 +81,9 @@ pub struct Tally {
 #[derive(Debug, Serialize)]
 pub struct Cleaned {
     pub read: CorpusRead,
-    pub total: Tally,
-    pub inputs: Vec<Tally>,
-    pub tags: BTreeMap<String, Tally>,
+    pub total: Yield,
+    pub inputs: Vec<Yield>,
+    pub tags: BTreeMap<String, Yield>,
     /// Rows that have each reason; a row may have several.
     pub reasons: BTreeMap<&'static str, u64>,
     /// Of these the rows that have no other.
@@ -126,9 +133,9 @@ pub fn clean(request: &CleanRequest, watch: &Watch) -> Result<Cleaned> {
         Prefer::Column { path, column } => Some(Column::open(std::slice::from_ref(path), column)?),
         Prefer::First | Prefer::Inputs(_) => None,
     };
-    let mut ledger = Ledger::new(request, &kind, exclusion.sets.clone(), best.as_ref(), watch)?;
+    let mut ledger = Ledger::new(request, &kind, &exclusion, best.as_ref(), watch)?;
     let read = stream_within(
-        request.memory / TEXT_SHARE,
+        UnderWay { bytes: request.memory / TEXT_SHARE, record_bytes: request.band_bytes() },
         &request.corpus,
         &KeptIn::All,
         request.threads,

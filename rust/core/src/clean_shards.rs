@@ -187,15 +187,15 @@ impl<'k> OpenShard<'k> {
         shard.publish(self.verdicts, self.fingerprints, &self.duplicates, published)
     }
 
-    /// Sets the shard aside until it is known which of its rows are duplicates.
-    pub fn wait(mut self) -> Result<Waiting> {
+    /// Sets the shard aside until it is known which of its rows are duplicates; `known` takes those that already are.
+    pub fn wait(mut self, mut known: impl FnMut(u64, u64) -> Result<()>) -> Result<Waiting> {
         self.write_verdicts()?;
+        self.duplicates.iter().try_for_each(|&(row, of)| known(row, of))?;
         Ok(Waiting {
             first: self.first,
             end: self.first + self.rows,
             verdicts: self.verdicts.keep()?,
             fingerprints: self.fingerprints.map(FingerprintWriter::keep).transpose()?,
-            duplicates: self.duplicates,
         })
     }
 }
@@ -293,8 +293,6 @@ pub struct Waiting {
     pub end: u64,
     verdicts: Temporary,
     fingerprints: Option<Temporary>,
-    /// Those that were known while it was filled.
-    duplicates: Vec<(u64, u64)>,
 }
 
 /// A row that turned out, when the text had passed, to be dropped in favour of another.
@@ -311,10 +309,12 @@ pub fn reason(of: u64) -> u32 {
 }
 
 impl Waiting {
-    /// Publishes the shard with the duplicates that were found among its rows; `tagged` is told their tags.
+    /// Publishes the shard with the duplicates that were known when it had to wait, and those that were found among its
+    /// rows since; `tagged` is told the tags of the latter.
     pub fn publish(
         self,
         kind: &Kind,
+        mut duplicates: Vec<(u64, u64)>,
         found: &[Late],
         published: &mut Published,
         mut tagged: impl FnMut(&str),
@@ -340,7 +340,6 @@ impl Waiting {
             (first, left) = (end, &left[here..]);
         }
         let fingerprints = self.kept_fingerprints(kind, found)?;
-        let mut duplicates = self.duplicates;
         duplicates.extend(found.iter().map(|late| (late.row, late.of)));
         duplicates.sort_unstable();
         let ready = Ready { kind, first: self.first, end: self.end };

@@ -116,8 +116,7 @@ impl Exclusion {
                     }
                 }
             }
-            let held = self.segments.iter().map(HashMap::len).sum::<usize>() * SEGMENT_BYTES;
-            if held > memory / 2 {
+            if self.bytes() > memory / 2 {
                 return Err(Error::input(format!(
                     "{}: the test sets need more than half of --memory ({} MiB): raise it, or exclude fewer",
                     path.display(),
@@ -125,6 +124,11 @@ impl Exclusion {
                 )));
             }
         }
+    }
+
+    /// Bytes that are held, at most.
+    pub fn bytes(&self) -> usize {
+        self.segments.iter().map(HashMap::len).sum::<usize>() * SEGMENT_BYTES
     }
 
     /// The numbers of the test sets that one of the sides stands in, ascending. `normal` is a buffer.

@@ -7,7 +7,7 @@ use crossbeam_channel::bounded;
 
 use crate::foreign::{Column, Reading};
 use crate::groups::{Groups, Tags};
-use crate::merge::{By, Merged, Moments};
+use crate::merge::{Basis, By, Moments};
 use crate::methods::{self, Method};
 use crate::progress::Expectation;
 use crate::ranks::Ranks;
@@ -25,7 +25,7 @@ pub struct Feed<'a> {
     records: Records,
     joined: Vec<Column>,
     expectation: Option<Expectation>,
-    merged: Option<Merged>,
+    basis: Option<Basis>,
 }
 
 /// What one stream of batches goes on with.
@@ -48,7 +48,7 @@ impl<'a> Feed<'a> {
             joined.push(column);
         }
         let groups = Groups::new(measure);
-        Ok(Self { measure, groups, records, joined, expectation: None, merged: None })
+        Ok(Self { measure, groups, records, joined, expectation: None, basis: None })
     }
 
     /// Learns what a score needs to know of all records: the bins of `progress`, and how the columns of a merge compare.
@@ -58,9 +58,9 @@ impl<'a> Feed<'a> {
             self.expectation = Some(Expectation::of(self, self.measure.bins, scored, watch)?);
         }
         let Some(merge) = &self.measure.merge else { return Ok(()) };
-        self.merged = Some(match merge.by {
-            By::Z => Merged::Standard(Moments::of(self, merge, watch)?),
-            By::Rank => Merged::Ranks(Ranks::of(self, merge, records, scored.iter().sum(), watch)?),
+        self.basis = Some(match merge.by {
+            By::Z => Basis::Standard(Moments::of(self, merge, watch)?),
+            By::Rank => Basis::Ranks(Ranks::of(self, merge, records, scored.iter().sum(), watch)?),
         });
         Ok(())
     }
@@ -96,7 +96,7 @@ impl<'a> Feed<'a> {
     ) -> Result<Vec<A>> {
         let work = |span: Range<usize>| {
             let mut state = start();
-            self.stream(span, rowless, watch, &mut |batch| visit(&mut state, batch))?;
+            self.stream(&mut self.start(), span, rowless, watch, &mut |batch| visit(&mut state, batch))?;
             Ok(state)
         };
         let count = self.records.len();
@@ -123,7 +123,7 @@ impl<'a> Feed<'a> {
         let count = self.records.len();
         let threads = self.threads();
         if threads == 1 {
-            return self.stream(0..count, rowless, watch, &mut |batch| visit(batch));
+            return self.stream(&mut self.start(), 0..count, rowless, watch, &mut |batch| visit(batch));
         }
         thread::scope(|scope| {
             let mut lanes = Vec::with_capacity(threads);
@@ -131,8 +131,10 @@ impl<'a> Feed<'a> {
                 let (send, receive) = bounded::<Option<Batch>>(AHEAD);
                 let (give_back, spare) = bounded::<Batch>(AHEAD + 2);
                 let worker = scope.spawn(move || -> Result<()> {
+                    // Goes on from part to part: what is joined may stand in one large row group.
+                    let mut state = self.start();
                     for part in (first..count).step_by(threads) {
-                        self.stream(part..part + 1, rowless, watch, &mut |batch| {
+                        self.stream(&mut state, part..part + 1, rowless, watch, &mut |batch| {
                             // The batch goes out whole; one that came back is filled next.
                             let columns = batch.columns.len();
                             let mut next = spare.try_recv().unwrap_or_default();
@@ -178,7 +180,7 @@ impl<'a> Feed<'a> {
 
     fn threads(&self) -> usize {
         // Merged ranks are read in the order in which they were written.
-        let single = matches!(self.merged, Some(Merged::Ranks(_)));
+        let single = matches!(self.basis, Some(Basis::Ranks(_)));
         if single { 1 } else { self.measure.threads.clamp(1, self.records.len().max(1)) }
     }
 
@@ -198,18 +200,23 @@ impl<'a> Feed<'a> {
         self.records.count().filter(|_| plain)
     }
 
+    fn start(&self) -> State<'_> {
+        State {
+            tagger: self.groups.tagger(),
+            readings: self.joined.iter().map(|column| column.read(0..column.len())).collect(),
+            ordinal: 0,
+        }
+    }
+
+    /// Streams a span of records that comes after those that `state` has seen.
     fn stream(
         &self,
+        state: &mut State<'_>,
         span: Range<usize>,
         rowless: bool,
         watch: &Watch,
         visit: &mut dyn FnMut(&mut Batch) -> Result<()>,
     ) -> Result<()> {
-        let mut state = State {
-            tagger: self.groups.tagger(),
-            readings: self.joined.iter().map(|column| column.read(0..column.len())).collect(),
-            ordinal: 0,
-        };
         let columns = self.measure.columns();
         let mut batch = Batch { columns: vec![Vec::new(); columns], ..Batch::default() };
         self.records.stream(self.measure, span, rowless && self.is_rowless(), &mut batch, &mut |batch| {
@@ -271,10 +278,10 @@ impl<'a> Feed<'a> {
                 }
             }
         }
-        if let (Some(merge), Some(merged)) = (merge, &self.merged) {
-            merged.fill(merge, batch, ordinal)?;
+        if let (Some(merge), Some(basis)) = (merge, &self.basis) {
+            basis.fill(merge, batch, ordinal)?;
         }
-        if self.measure.sample && (merge.is_none() || self.merged.is_some()) {
+        if self.measure.sample && (merge.is_none() || self.basis.is_some()) {
             return self.draw(batch);
         }
         Ok(())

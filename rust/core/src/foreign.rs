@@ -244,7 +244,8 @@ impl<'a> Reading<'a> {
                 }
                 self.at += 1;
             }
-            if self.reader.is_none() {
+            if self.reader.as_ref().is_none_or(|(_, piece)| piece.last < row) {
+                self.reader = None;
                 let passed = self.pieces.partition_point(|piece| piece.last < row);
                 self.pieces = &self.pieces[passed..];
             }

@@ -215,7 +215,8 @@ impl<'a> Tags<'a> {
     /// Reads the next batch; shards that end before `row` are not opened.
     fn load(&mut self, row: u64) -> Result<()> {
         loop {
-            if self.reader.is_none() {
+            if self.reader.is_none() || self.shards.get(self.index).is_some_and(|shard| shard.end <= row) {
+                self.reader = None;
                 while self.shards.get(self.index).is_some_and(|shard| shard.end <= row) {
                     self.index += 1;
                 }

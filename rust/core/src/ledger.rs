@@ -7,22 +7,24 @@ use std::path::Path;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 
-use crate::clean::{CleanRequest, Cleaned, Prefer, Tally, Verdicts};
+use crate::clean::{CleanRequest, Cleaned, Prefer, Verdicts, Yield};
 use crate::clean_shards::{Kind, Late, OpenShard, Published, Verdict, Waiting, reason};
 use crate::columns::ShardReader;
 use crate::corpus::{CorpusRead, Input};
 use crate::disk;
 use crate::duplicates::Duplicates;
 use crate::examples::{Examples, example, names};
-use crate::exclude::Excluded;
+use crate::exclude::Exclusion;
 use crate::fingerprints::Key;
 use crate::first_rows::FirstRows;
 use crate::foreign::{Column, Reading};
+use crate::found::{Found, Merged, push};
 use crate::near_duplicates::NearDuplicates;
 use crate::open_corpus::tag;
 use crate::partitions::Layout;
 use crate::radix::order;
 use crate::rules::{Measures, NEAR_DUPLICATE, REASONS};
+use crate::spool::Spool;
 use crate::write::{ReadPairsRequest, read_pairs};
 use crate::{Error, Result, Watch};
 
@@ -30,6 +32,9 @@ use crate::{Error, Result, Watch};
 const ESTIMATE_ROWS: u64 = 1 << 18;
 /// What the pass needs beside the table of fingerprints: buffers of the shards that are written.
 const FIXED_BYTES: usize = 40 << 20;
+
+/// Buffer of what is known of waiting shards.
+const KNOWN_BYTES: usize = 1 << 16;
 
 pub struct Ledger<'a> {
     request: &'a CleanRequest,
@@ -43,11 +48,15 @@ pub struct Ledger<'a> {
     shard: Option<OpenShard<'a>>,
     input: usize,
     waiting: Vec<(usize, Waiting)>,
+    /// The duplicates in waiting shards that were known before these had to wait.
+    known: Option<Spool>,
     published: Published,
     estimated: bool,
     /// Of all files as they are on disk, and how much of them was read.
     total_bytes: u64,
     share_read: f64,
+    /// Bytes for exact duplicates.
+    memory: usize,
     examples: Examples,
     cleaned: Cleaned,
 }
@@ -67,26 +76,26 @@ impl<'a> Ledger<'a> {
     pub fn new(
         request: &'a CleanRequest,
         kind: &'a Kind,
-        excluded: Vec<Excluded>,
+        exclusion: &Exclusion,
         best: Option<&'a Column>,
         watch: &'a Watch,
     ) -> Result<Self> {
         let cleaned = Cleaned {
             read: CorpusRead::default(),
-            total: Tally::default(),
-            inputs: vec![Tally::default(); request.corpus.inputs.len()],
+            total: Yield::default(),
+            inputs: vec![Yield::default(); request.corpus.inputs.len()],
             tags: BTreeMap::new(),
             reasons: REASONS.into_iter().map(|reason| (reason, 0)).collect(),
             only: REASONS.into_iter().map(|reason| (reason, 0)).collect(),
             examples: BTreeMap::new(),
-            excluded,
+            excluded: exclusion.sets.clone(),
             shards: Vec::new(),
             fingerprints: Vec::new(),
             duplicates: Vec::new(),
         };
         let layout = Layout { priority: !matches!(request.prefer, Prefer::First), text: request.verify };
         let keys = request.duplicates.parts().len();
-        let memory = exact_memory(request);
+        let memory = exact_memory(request, exclusion);
         let near = match &request.near_duplicates {
             Some(near) => Some(NearDuplicates::new(near, &request.tmp, memory)?),
             None => None,
@@ -106,10 +115,12 @@ impl<'a> Ledger<'a> {
             shard: None,
             input: 0,
             waiting: Vec::new(),
+            known: None,
             published: Published::default(),
             estimated: false,
             total_bytes: total_bytes(request)?.max(1),
             share_read: 0.0,
+            memory,
             examples: Examples::default(),
             cleaned,
         })
@@ -198,7 +209,7 @@ impl<'a> Ledger<'a> {
             };
             if let Some(tag) = tag {
                 if !cleaned.tags.contains_key(tag) {
-                    cleaned.tags.insert(tag.to_owned(), Tally::default());
+                    cleaned.tags.insert(tag.to_owned(), Yield::default());
                 }
                 if let Some(tally) = cleaned.tags.get_mut(tag) {
                     tally.rows += 1;
@@ -218,7 +229,11 @@ impl<'a> Ledger<'a> {
     fn close_shard(&mut self) -> Result<()> {
         let Some(shard) = self.shard.take() else { return Ok(()) };
         if self.near.is_some() || self.duplicates.as_ref().is_some_and(Duplicates::are_deferred) {
-            self.waiting.push((self.input, shard.wait()?));
+            let known = match &mut self.known {
+                Some(known) => known,
+                none => none.insert(Spool::new(&self.request.tmp, 1, KNOWN_BYTES)?),
+            };
+            self.waiting.push((self.input, shard.wait(|row, of| push(known, 0, row, of))?));
             return Ok(());
         }
         shard.publish(&mut self.published)
@@ -231,7 +246,12 @@ impl<'a> Ledger<'a> {
             return Ok(());
         }
         self.estimated = true;
-        let need = Need::of(self.request, (rows as f64 / self.share_read.min(1.0)) as u64, self.total_bytes);
+        let need = Need::of(
+            self.request,
+            self.memory,
+            (rows as f64 / self.share_read.min(1.0)) as u64,
+            self.total_bytes,
+        );
         if disk::are_one(&self.request.out, &self.request.tmp)? {
             return disk::require(
                 &self.request.out,
@@ -265,6 +285,8 @@ impl<'a> Ledger<'a> {
             }
             None => None,
         };
+        let known = self.known.take().map(|known| Found::all(known, 1)).transpose()?;
+        let mut known = Merged::of(known.unwrap_or_default())?;
         for (input, waiting) in std::mem::take(&mut self.waiting) {
             self.watch.check()?;
             let mut found = Vec::new();
@@ -285,7 +307,11 @@ impl<'a> Ledger<'a> {
                     tally.kept -= 1;
                 }
             };
-            waiting.publish(self.kind, &found, &mut self.published, uncount_tag)?;
+            let mut earlier = Vec::new();
+            while let Some(duplicate) = known.next_below(waiting.end)? {
+                earlier.push(duplicate);
+            }
+            waiting.publish(self.kind, earlier, &found, &mut self.published, uncount_tag)?;
         }
         self.complete_examples()
     }
@@ -344,11 +370,11 @@ struct Need {
 
 impl Need {
     /// Bytes a row as they are measured (docs/architecture.md), rounded up.
-    fn of(request: &CleanRequest, rows: u64, text: u64) -> Self {
+    fn of(request: &CleanRequest, memory: usize, rows: u64, text: u64) -> Self {
         let keys = request.duplicates.parts().len() as u64;
         let columns = if request.rules.is_empty() { 2 } else { 26 } + 20 * keys;
         let always = request.verify || !matches!(request.prefer, Prefer::First);
-        let full = FirstRows::capacity(exact_memory(request) / keys.max(1) as usize) as u64;
+        let full = FirstRows::capacity(memory / keys.max(1) as usize) as u64;
         let spills = keys > 0 && (always || rows > full);
         let waits = spills || request.near_duplicates.is_some();
         // What waits is written twice; a partition's record is a slot, and a duplicate's is as long.
@@ -361,8 +387,8 @@ impl Need {
 }
 
 /// Bytes for exact duplicates; near ones get as much.
-fn exact_memory(request: &CleanRequest) -> usize {
-    let memory = (request.memory - request.memory / 8).saturating_sub(FIXED_BYTES);
+fn exact_memory(request: &CleanRequest, exclusion: &Exclusion) -> usize {
+    let memory = (request.memory - request.memory / 8).saturating_sub(FIXED_BYTES + exclusion.bytes());
     if request.near_duplicates.is_some() { memory / 2 } else { memory }
 }
 

@@ -1,4 +1,4 @@
-//! Lines of one file in chunks of a fixed number of lines; its raw bytes are hashed on the way.
+//! Lines of one file, without its byte order mark, in chunks of a fixed number of lines; its raw bytes are hashed on the way.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -18,6 +18,8 @@ const READ_BYTES: usize = 1 << 18;
 /// Buffers that wait to be filled again; more are let go.
 const SPARE_BUFFERS: usize = 64;
 const SPARE_BYTES: usize = 2 << 20;
+/// The byte order mark of UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Consecutive lines as they stand in their file, ends included. Its buffers go back to the reader when it is dropped:
 /// touching fresh memory for every chunk would cost as much as reading.
@@ -113,10 +115,11 @@ pub struct LineReader<'w> {
 }
 
 impl<'w> LineReader<'w> {
-    /// Opens a file; compression is told by the first bytes, not by the name.
+    /// Opens a file; compression is told by the first bytes, not by the name. One byte order mark of UTF-8 at its start is
+    /// no text; that of another encoding is an error.
     pub fn open(path: &Path, max_line_bytes: usize, watch: &'w Watch) -> Result<Self> {
         let decoder = Decoder::open(path, watch)?;
-        Ok(Self {
+        let mut reader = Self {
             path: path.to_owned(),
             decoder,
             max_line_bytes,
@@ -124,7 +127,27 @@ impl<'w> LineReader<'w> {
             long: false,
             returned: bounded(SPARE_BUFFERS),
             lines: 0,
-        })
+        };
+        reader.pass_mark()?;
+        Ok(reader)
+    }
+
+    fn pass_mark(&mut self) -> Result<()> {
+        let mut held = Held::default();
+        while held.filled < MARK.len() && self.fill(&mut held)? {}
+        let start = &held.bytes[..held.filled];
+        if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
+            return Err(Error::input(format!(
+                "{} is UTF-16 by its byte order mark: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
+                self.path.display()
+            )));
+        }
+        if start.starts_with(MARK) {
+            held.bytes.copy_within(MARK.len()..held.filled, 0);
+            held.filled -= MARK.len();
+        }
+        self.next = held;
+        Ok(())
     }
 
     pub fn path(&self) -> &Path {

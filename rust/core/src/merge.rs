@@ -30,13 +30,13 @@ impl Merge {
 }
 
 /// What is known of all records, so that a record's merged score can be told.
-pub enum Merged {
+pub enum Basis {
     /// Mean and population standard deviation of every term.
     Standard(Vec<(f64, f64)>),
     Ranks(Ranks),
 }
 
-impl Merged {
+impl Basis {
     /// Fills in the scores of a batch that has `ordinal` records before it.
     pub fn fill(&self, merge: &Merge, batch: &mut Batch, ordinal: u64) -> Result<()> {
         let total = merge.total();

@@ -1,7 +1,7 @@
 //! Statistics of a corpus in one pass over the text: of every input, every tag and in all; of a cleaned corpus also of
 //! what cleaning kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -32,6 +32,9 @@ pub struct StatsRequest {
     pub duplicates_form: Form,
     /// Whether the language of each side is told.
     pub identify_language: bool,
+    /// The tags that are counted apart; records of others count for their input alone. None: all that there are.
+    #[serde(default)]
+    pub tags: Option<BTreeSet<String>>,
     /// Bytes for the fingerprints of duplicates.
     pub memory: usize,
     pub threads: usize,
@@ -51,8 +54,8 @@ pub struct Stats {
     pub tags: BTreeMap<String, Part>,
 }
 
-/// Input, tag, whether kept.
-type Place = (usize, String, bool);
+/// Input, tag (None if it is not counted apart), whether kept.
+type Place = (usize, Option<String>, bool);
 
 /// What one thread has counted; several add up to the same whatever each of them got.
 #[derive(Default)]
@@ -67,7 +70,7 @@ struct Hashes {
     input: usize,
     rows: u64,
     /// The tags of the chunk, and for each pair which it has, whether it is kept, and its hashes.
-    tags: Vec<String>,
+    tags: Vec<Option<String>>,
     pairs: Vec<(u32, bool, [u64; 3])>,
 }
 
@@ -107,7 +110,7 @@ pub fn stats(request: &StatsRequest, watch: &Watch) -> Result<Stats> {
 }
 
 fn check_tags(request: &StatsRequest, counts: &Counts) -> Result<()> {
-    let mut tags: Vec<&String> = counts.tallies.keys().map(|(_, tag, _)| tag).collect();
+    let mut tags: Vec<&String> = counts.tallies.keys().filter_map(|(_, tag, _)| tag.as_ref()).collect();
     tags.sort_unstable();
     tags.dedup();
     if tags.len() <= MOST_TAGS {
@@ -128,14 +131,15 @@ fn count(
 ) -> Result<Hashes> {
     let mut hashes =
         Hashes { input: chunk.input, rows: chunk.len() as u64, tags: Vec::new(), pairs: Vec::new() };
-    let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut numbers: BTreeMap<Option<&str>, u32> = BTreeMap::new();
     let mut texts = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
     let mut fingerprints = Fingerprints::new(normaliser, request.duplicates_form);
     for index in 0..chunk.len() {
         let kept = chunk.kept.get(index).copied().unwrap_or(true);
-        let tag = tag(&request.corpus, chunk, index)?;
+        let tag = Some(tag(&request.corpus, chunk, index)?)
+            .filter(|&tag| request.tags.as_ref().is_none_or(|tags| tags.contains(tag)));
         let number = *numbers.entry(tag).or_insert_with(|| {
-            hashes.tags.push(tag.to_owned());
+            hashes.tags.push(tag.map(str::to_owned));
             hashes.tags.len() as u32 - 1
         });
         let tally = counts.tally(chunk.input, tag, kept);
@@ -161,8 +165,8 @@ fn keys(fingerprints: &mut Fingerprints<'_>, [source, target]: [&str; 2]) -> [u6
 }
 
 impl Counts {
-    fn tally(&mut self, input: usize, tag: &str, kept: bool) -> &mut Tally {
-        self.tallies.entry((input, tag.to_owned(), kept)).or_default()
+    fn tally(&mut self, input: usize, tag: Option<&str>, kept: bool) -> &mut Tally {
+        self.tallies.entry((input, tag.map(str::to_owned), kept)).or_default()
     }
 
     /// The sides of a chunk, each in a frame of its own: a measure that does not depend on how many threads there are.
@@ -239,8 +243,8 @@ impl Summary {
         let mut tags = BTreeMap::new();
         if self.tagged {
             for (_, tag, _) in self.counts.tallies.keys() {
-                if !tags.contains_key(tag) {
-                    tags.insert(tag.clone(), self.part(&|(_, other, _)| other == tag, None, false));
+                if let Some(name) = tag.as_ref().filter(|&name| !tags.contains_key(name)) {
+                    tags.insert(name.clone(), self.part(&|(_, other, _)| other == tag, None, false));
                 }
             }
         }

@@ -67,6 +67,19 @@ impl Drop for Leaving {
     }
 }
 
+/// What may be under way: bytes of text, and of what `work` makes of each record besides.
+#[derive(Clone, Copy)]
+pub struct UnderWay {
+    pub bytes: usize,
+    pub record_bytes: usize,
+}
+
+impl UnderWay {
+    fn weight(self, chunk: &Chunk) -> usize {
+        chunk.bytes() + chunk.len() * self.record_bytes
+    }
+}
+
 /// Runs `work` on every chunk, on `threads` threads, and `sink` on the results, in row order, on this thread.
 /// `sink` says false to stop early.
 pub fn stream<T: Send>(
@@ -77,12 +90,20 @@ pub fn stream<T: Send>(
     work: impl Fn(Chunk) -> Result<T> + Sync,
     sink: impl FnMut(T) -> Result<bool>,
 ) -> Result<CorpusRead> {
-    stream_within(BYTES_UNDER_WAY, corpus, kept_in, threads, watch, work, sink)
+    stream_within(
+        UnderWay { bytes: BYTES_UNDER_WAY, record_bytes: 0 },
+        corpus,
+        kept_in,
+        threads,
+        watch,
+        work,
+        sink,
+    )
 }
 
-/// The same with at most `bytes_under_way` of text.
+/// The same with at most so much under way.
 pub fn stream_within<T: Send>(
-    bytes_under_way: usize,
+    most: UnderWay,
     corpus: &Corpus,
     kept_in: &KeptIn,
     threads: usize,
@@ -95,13 +116,13 @@ pub fn stream_within<T: Send>(
     thread::scope(|scope| {
         let (chunk_in, chunk_out) = bounded::<(u64, Chunk)>(under_way);
         let (done_in, done_out) = bounded::<(u64, usize, Result<T>)>(under_way);
-        let room = Arc::new(Room::new(under_way, bytes_under_way));
+        let room = Arc::new(Room::new(under_way, most.bytes));
         let leaving = Leaving(Arc::clone(&room));
         let entrance = Arc::clone(&room);
         let reader = scope.spawn(move || {
             let mut number = 0;
             read(corpus, &mut Kept::open(kept_in), watch, |chunk| {
-                let sent = entrance.enter(chunk.bytes()) && chunk_in.send((number, chunk)).is_ok();
+                let sent = entrance.enter(most.weight(&chunk)) && chunk_in.send((number, chunk)).is_ok();
                 number += 1;
                 sent
             })
@@ -110,7 +131,7 @@ pub fn stream_within<T: Send>(
             let (chunk_out, done_in, work) = (chunk_out.clone(), done_in.clone(), &work);
             scope.spawn(move || {
                 for (number, mut chunk) in chunk_out {
-                    let bytes = chunk.bytes();
+                    let bytes = most.weight(&chunk);
                     // A panic must not leave the others waiting for this chunk for ever.
                     let result = catch_unwind(AssertUnwindSafe(|| {
                         chunk.decode()?;

@@ -155,7 +155,7 @@ fn is_text(found: &DataType) -> bool {
 /// The pairs of some rows. A null, also of a struct around it, makes a row malformed; a side over the limit, too long.
 pub fn decode(batch: &RecordBatch, fields: &Fields, max_line_bytes: usize) -> Result<Pairs> {
     let [source, target] = fields.paths()?;
-    let (sources, targets) = (Column::find(batch, &source)?, Column::find(batch, &target)?);
+    let (sources, targets) = (TextColumn::find(batch, &source)?, TextColumn::find(batch, &target)?);
     let mut pairs = Pairs::default();
     for row in 0..batch.num_rows() {
         pairs.push(match (sources.text(row), targets.text(row)) {
@@ -170,7 +170,7 @@ pub fn decode(batch: &RecordBatch, fields: &Fields, max_line_bytes: usize) -> Re
 }
 
 /// A column of text and the structs around it.
-struct Column<'a> {
+struct TextColumn<'a> {
     around: Vec<&'a ArrayRef>,
     array: &'a ArrayRef,
     /// Where the values stand, if the column is a dictionary.
@@ -178,7 +178,7 @@ struct Column<'a> {
     values: &'a ArrayRef,
 }
 
-impl<'a> Column<'a> {
+impl<'a> TextColumn<'a> {
     fn find(batch: &'a RecordBatch, names: &[&str]) -> Result<Self> {
         let lost = || Error::input(format!("the column {} is gone: an input changed", names.join(".")));
         let (first, rest) = names.split_first().ok_or_else(lost)?;

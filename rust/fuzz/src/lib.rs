@@ -60,8 +60,12 @@ pub fn tsv(path: PathBuf) -> Input {
     Input::Tsv { path, source_column: 1, target_column: 2 }
 }
 
-/// Lines as they must come back: a TSV of two columns, where the limit allows.
-pub fn expected(bytes: &[u8]) -> Vec<Found> {
+/// Lines as they must come back: a TSV of two columns, where the limit allows; None of what is no text of lines.
+pub fn expected(bytes: &[u8]) -> Option<Vec<Found>> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    if bytes.is_empty() || [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(*mark)) {
+        return None;
+    }
     let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
     if lines.last().is_some_and(|line| line.is_empty()) {
         lines.pop();
@@ -76,7 +80,7 @@ pub fn expected(bytes: &[u8]) -> Vec<Found> {
         let columns: Vec<&[u8]> = line.split(|&byte| byte == b'\t').collect();
         if columns.len() < 2 { Err("malformed") } else { Ok((columns[0].to_vec(), columns[1].to_vec())) }
     };
-    lines.into_iter().enumerate().map(found).collect()
+    Some(lines.into_iter().enumerate().map(found).collect())
 }
 
 /// Two members of a codec must read as one text, and anything after a codec's first bytes must end in an answer.
@@ -86,8 +90,5 @@ pub fn codec(suffix: &str, magic: &[u8], bytes: &[u8]) {
     let (one, other) = bytes.split_at(bytes.len() / 2);
     let name = PathBuf::from(format!("a.{suffix}"));
     let packed = [one, other].map(|part| compress(part.to_vec(), &name).unwrap()).concat();
-    if bytes.is_empty() {
-        return;
-    }
-    assert_eq!(read(tsv(file(suffix, &packed))).unwrap(), expected(bytes));
+    assert_eq!(read(tsv(file(suffix, &packed))).ok(), expected(bytes));
 }

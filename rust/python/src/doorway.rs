@@ -6,11 +6,28 @@ use std::time::Duration;
 
 use catprune_core::{Error, Result, Watch};
 use crossbeam_channel::{RecvTimeoutError, bounded};
-use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyUnicodeEncodeError, PyValueError};
 use pyo3::prelude::*;
+use pythonize::depythonize;
+use serde::de::DeserializeOwned;
 
 /// How often signals are looked at and progress is reported.
 const PULSE: Duration = Duration::from_millis(100);
+
+/// A request as the core has it.
+pub fn receive<R: DeserializeOwned>(request: &Bound<'_, PyAny>) -> PyResult<R> {
+    let py = request.py();
+    depythonize(request).map_err(|error| {
+        let error = PyErr::from(error);
+        if !error.is_instance_of::<PyUnicodeEncodeError>(py) {
+            return PyValueError::new_err(error.to_string());
+        }
+        // The names of files are the only text of a request that need not be text.
+        let name =
+            error.value(py).getattr("object").and_then(|name| name.repr()).map(|name| name.to_string());
+        catprune_error(py, format!("a name is not UTF-8 ({}): rename it", name.unwrap_or_default()))
+    })
+}
 
 /// Runs `pass` on a thread of its own while the calling thread, which alone may run Python's signal handlers,
 /// waits for it. `progress` is called as `progress(bytes, rows)`.

@@ -9,7 +9,7 @@ use catprune_core::write::{ReadPairsRequest, WriteRequest};
 use catprune_core::{Result, Watch};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pythonize::{depythonize, pythonize};
+use pythonize::pythonize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -26,7 +26,7 @@ where
     T: Serialize + Send,
 {
     let py = request.py();
-    let request: R = depythonize(request).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let request: R = doorway::receive(request)?;
     let result = doorway::run(py, progress, |watch| pass(&request, watch))?;
     pythonize(py, &result).map_err(|error| PyValueError::new_err(error.to_string()))
 }
