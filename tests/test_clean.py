@@ -345,6 +345,8 @@ def test_memory_and_threads_are_read_alike(tmp_path: Path, pair: Any) -> None:
     for options, told in (
         ({"memory": "lots"}, "memory = lots: give bytes, or a number with K, M, G or T"),
         ({"memory": 4e9}, "memory = 4000000000.0"),
+        ({"memory": "4\N{KELVIN SIGN}"}, "memory = 4"),
+        ({"memory": "99999999T"}, "memory = 99999999T"),
         ({"memory": "1G", "threads": "2"}, "threads = '2': give at least 1, a whole number"),
         ({"threads": 0}, "threads = 0"),
     ):

@@ -31,9 +31,9 @@ def choose_memory(memory: int | str | None, *, least: int = 1) -> int:
     """
     if memory is None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    found = re.fullmatch(r"([0-9]+)([KMGT]?)", str(memory), re.IGNORECASE)
+    found = re.fullmatch(r"([0-9]+)([KMGT]?)", str(memory), re.ASCII | re.IGNORECASE)
     chosen = int(found[1]) * _UNITS[found[2].upper()] if found else 0
-    if chosen < least:
+    if not least <= chosen < 2**63:
         told = f", {least >> 20}M at least" if least >= 2**20 else ""
         raise UsageError(f"memory = {memory}: give bytes, or a number with K, M, G or T, like 4G{told}")
     return chosen

@@ -191,7 +191,7 @@ impl<'a> Feed<'a> {
 
     /// Whether the passes that only count can do without row numbers.
     fn is_rowless(&self) -> bool {
-        self.groups.is_one() && self.joined.is_empty() && !self.measure.sample
+        self.groups.is_one() && self.joined.is_empty() && !self.measure.sample && self.measure.merge.is_none()
     }
 
     /// The number of records, where the source says that all of them are scored and nothing is dropped.
@@ -221,11 +221,11 @@ impl<'a> Feed<'a> {
         let mut batch = Batch { columns: vec![Vec::new(); columns], ..Batch::default() };
         self.records.stream(self.measure, span, rowless && self.is_rowless(), &mut batch, &mut |batch| {
             watch.check()?;
-            watch.add(0, batch.columns.first().map_or(0, Vec::len) as u64);
             let own = columns - state.readings.len();
             for (reading, column) in state.readings.iter_mut().zip(&mut batch.columns[own..]) {
                 reading.join(&batch.rows, column)?;
             }
+            watch.add(0, batch.columns.first().map_or(0, Vec::len) as u64);
             self.groups.assign(batch, &mut state.tagger)?;
             self.score(batch, state.ordinal)?;
             state.ordinal += batch.rows.len() as u64;

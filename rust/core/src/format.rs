@@ -204,6 +204,7 @@ impl<'a> Format<'a> {
                 push_line(first, &[source]);
                 push_line(second, &[target]);
             }
+            (Output::Tsv { .. }, Some(record)) if returns(record) => return false,
             (Output::Tsv { .. } | Output::Jsonl { .. }, Some(record)) => push_line(first, &[record]),
             (Output::Tsv { .. }, None) if any(b'\t') || returns(target) => return false,
             (Output::Tsv { .. }, None) => push_line(first, &[source, b"\t", target]),

@@ -148,8 +148,9 @@ impl Side {
         self.blocks.push(seen.block(&last));
         let control =
             seen.may_be_control() && text.iter().any(|&byte| byte.is_ascii_control() && byte != b'\t');
-        self.classes = if control { CONTROL } else { 0 } | if seen.digit.any() { DIGIT } else { 0 };
-        self.markup = seen.markup.any();
+        self.classes =
+            if control { CONTROL } else { 0 } | if seen.digit.move_mask() != 0 { DIGIT } else { 0 };
+        self.markup = seen.markup.move_mask() != 0;
         seen.beyond
     }
 
