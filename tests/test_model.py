@@ -1,13 +1,17 @@
 """The model's attention, masks and operation counts, and the chunked output layer against torch's plain one."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from catprune import output
-from catprune.model import Transformer, attend, count_parameters, forward_flops
+from catprune import attention, output
+from catprune.attention import Packed, Padded, Spans, attend
+from catprune.model import Transformer, count_parameters, forward_flops
 from catprune.recipe import PRESETS, Recipe, Size
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 SMALL = Size(d_model=16, heads=2, ffn=32, encoder_layers=2, decoder_layers=2)
@@ -43,7 +47,73 @@ def test_padding_changes_nothing(model):
     alone = model(source[1:, :5], inputs[1:, :4])
     source[1, 5:] = inputs[1, 4:] = 0
     mask = torch.arange(9) < torch.tensor([9, 5])[:, None]
-    torch.testing.assert_close(model(source, inputs, mask)[1:, :4], alone, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model(source, inputs, Padded(mask))[1:, :4], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_packing_changes_nothing(model):
+    lengths = [(1, 1), (9, 2), (4, 11), (1, 6), (30, 1), (2, 2)]
+    pairs = [(torch.randint(3, 50, (source,)), torch.randint(3, 50, (target,))) for source, target in lengths]
+    alone = [model(source[None], inputs[None])[0] for source, inputs in pairs]
+    form = Packed(*(Spans.of(np.array(side)) for side in zip(*lengths, strict=True)))
+    packed = model(*(torch.cat(side) for side in zip(*pairs, strict=True)), form)
+    torch.testing.assert_close(packed, torch.cat(alone), atol=1e-5, rtol=1e-4)
+
+
+def test_spans_must_agree():
+    spans = Spans.of(np.array([3, 1, 2]))
+    assert spans.ends == (0, 3, 4, 6)
+    assert spans.places.tolist() == [0, 1, 2, 0, 0, 1]
+    for wrong in ({"longest": 2}, {"ends": (0, 3, 6)}, {"ends": (0, 3, 3, 6)}):
+        with pytest.raises(ValueError, match="spans of lengths"):
+            replace(spans, **wrong)
+
+
+def fake_spans(lengths):
+    """As they are on a GPU."""
+    spans = Spans.of(np.array(lengths))
+    return replace(spans, offsets=spans.offsets.cuda(), places=spans.places.cuda())
+
+
+def flash(*, heads=2, width=16, dtype=torch.bfloat16, sides=((3, 2), (3, 2)), causal=True, tokens=None, change=None):
+    """The adapter's output for numbers that are only shapes, as if on a GPU."""
+    with FakeTensorMode():
+        queries = fake_spans(sides[0])
+        keys = queries if sides[0] == sides[1] else fake_spans(sides[1])
+        if change is not None:
+            queries = change(queries)
+            keys = queries if causal else keys
+        query = torch.empty(tokens or queries.ends[-1], heads, width, dtype=dtype, device="cuda")
+        key, value = (torch.empty(keys.ends[-1], heads, width, dtype=dtype, device="cuda") for _ in range(2))
+        return attention.attend_packed(query, key, value, queries=queries, keys=keys, causal=causal)
+
+
+def test_the_kernels_call_has_its_shapes():
+    for sides, causal in ((((3, 2), (3, 2)), True), (((3, 2), (1, 7)), False)):
+        found = flash(sides=sides, causal=causal)
+        assert (found.shape, found.dtype, found.device.type) == ((5, 2, 16), torch.bfloat16, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"dtype": torch.float32}, "not one of float16 and bfloat16"),
+        ({"width": 12}, "a head has 12 numbers"),
+        ({"width": 264}, "a head has 264 numbers"),
+        ({"tokens": 6}, "offsets do not cover the tokens"),
+        ({"sides": ((3, 2), (5,)), "causal": False}, "2 sequences attend to 1"),
+        ({"sides": ((3, 2), (2, 3))}, "causal attention is between different sequences"),
+        ({"change": lambda spans: replace(spans, offsets=spans.offsets.long())}, "offsets are not int32"),
+        ({"change": lambda spans: replace(spans, offsets=spans.offsets.cpu())}, "on different devices"),
+    ],
+)
+def test_the_kernels_call_is_checked(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        flash(**wrong)
+
+
+def test_processors_and_wide_numbers_take_padded_batches():
+    assert not attention.has_packed("cpu", torch.bfloat16)
+    assert not attention.has_packed("cuda", torch.float32)
 
 
 def test_no_position_sees_later_ones(model):
@@ -65,7 +135,8 @@ def test_flops_are_torchs_count(model):
     source, inputs = torch.randint(3, 50, (3, 9)), torch.randint(3, 50, (3, 6))
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         model(source, inputs) @ model.embedding.weight.T
-    counted = forward_flops(SMALL, vocab_size=50, pairs=3, source=9, target=6)
+    lengths = {"source": np.full(3, 9), "target": np.full(3, 6)}
+    counted = forward_flops(SMALL, vocab_size=50, **lengths, outputs=18)
     assert counted == counter.get_total_flops()
 
 

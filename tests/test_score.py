@@ -1,5 +1,6 @@
 """Scores against a plain softmax in float64, nulls and row order, batch plans, resuming, and refusals."""
 
+import itertools
 import json
 import shutil
 import signal
@@ -12,7 +13,8 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 import torch
-from catprune.batches import pairs_of, plan_scoring
+from catprune import attention
+from catprune.batches import pairs_of, plan_packed, plan_scoring
 from catprune.checkpoints import load_model, read_checkpoint
 from catprune.errors import CatpruneError, UsageError
 from catprune.score import COLUMNS, importance_weights, score
@@ -112,6 +114,37 @@ def test_another_batch_plan_gives_equal_scores(trained, tmp_path):
         assert other.keys() == rows[0].keys()
         for row in other.keys() - set(TOO_LONG):
             assert other[row] == pytest.approx(rows[0][row], rel=1e-5)
+
+
+def test_packed_batches_give_equal_scores(trained, tmp_path, monkeypatch):
+    options = {"checkpoints": trained / "warmup/step-30", "precision": "float32", "threads": 1, "quiet": True}
+    score(trained / "tokens", out=tmp_path / "padded", **options)
+    monkeypatch.setattr(attention, "has_packed", lambda *_: True)
+    packed = {}
+    for batch_tokens in (50, 700):
+        out = tmp_path / str(batch_tokens)
+        scored = score(trained / "tokens", out=out, batch_tokens=batch_tokens, **options)
+        assert scored.manifests["step-30"]["options"]["batches"] == "packed"
+        packed[batch_tokens] = scored.flops, read_scores(out / "step-30")
+    assert packed[50][0] == packed[700][0], "what is not padded does not depend on batch mates"
+    padded = read_scores(tmp_path / "padded/step-30")
+    for _, rows in packed.values():
+        assert rows.keys() == padded.keys()
+        for row in rows.keys() - set(TOO_LONG):
+            assert rows[row] == pytest.approx(padded[row], rel=1e-4)
+
+
+def test_packed_batches_keep_the_limit(trained):
+    tokens = Tokens.open(trained / "tokens")
+    pairs = pairs_of(tokens.read(tokens.blocks[0]))
+    batches = plan_packed(pairs, batch_tokens=50)
+    assert sorted(np.concatenate(batches)) == list(range(len(pairs.rows)))
+    for batch, after in itertools.pairwise(batches):
+        for side in (pairs.source, pairs.target):
+            assert side.lengths[batch].sum() <= 50
+        more = np.append(batch, after[0])
+        assert max(side.lengths[more].sum() for side in (pairs.source, pairs.target)) > 50
+    assert [len(batch) for batch in plan_packed(pairs, batch_tokens=1)] == [1] * len(pairs.rows)
 
 
 def test_batches_have_equal_sources_and_keep_the_limit(trained):

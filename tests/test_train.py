@@ -359,7 +359,7 @@ def test_a_selection_of_other_rows_is_refused(tokens, tmp_path):
         ({"learning_rate": 0.0}, "learning-rate is 0"),
         ({"dropout": 1.0}, "dropout is 1"),
         ({"batch_tokens": 0}, "batch-tokens is 0"),
-        ({"threads": 0}, "0 threads"),
+        ({"threads": 0}, "threads = 0"),
         ({"epochs": float("nan")}, "epochs is nan"),
         ({"epochs": float("inf")}, "epochs is inf"),
         ({"epochs": 1e300}, "epochs is 1e"),

@@ -39,6 +39,16 @@ class Batch(NamedTuple):
     target_lengths: NDArray[np.int64]
 
 
+class PackedBatch(NamedTuple):
+    """The same end to end: source int64 [source tokens], inputs and targets int64 [target tokens], and the lengths."""
+
+    source: NDArray[np.int64]
+    source_lengths: NDArray[np.int64]
+    inputs: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    target_lengths: NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True)
 class Sequences:
     """One side of some pairs: sequence i is `ids[starts[i] : starts[i] + lengths[i]]`."""
@@ -53,6 +63,13 @@ class Sequences:
         columns = np.arange(lengths.max())
         places = np.minimum(self.starts[chosen, None] + columns, len(self.ids) - 1)
         return np.where(columns < lengths[:, None], self.ids[places], pad_id).astype(np.int64)
+
+    def pack(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The chosen sequences end to end, int64 [tokens]."""
+        lengths = self.lengths[chosen]
+        firsts = np.cumsum(lengths) - lengths
+        places = np.arange(lengths.sum()) + np.repeat(self.starts[chosen] - firsts, lengths)
+        return self.ids[places].astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,15 @@ class Pairs:
         inputs = np.empty_like(targets)
         inputs[:, 0], inputs[:, 1:] = tokenizer.bos_id, targets[:, :-1]
         return Batch(source, self.source.lengths[chosen], inputs, targets, self.target.lengths[chosen])
+
+    def pack(self, chosen: NDArray[np.int64], tokenizer: Tokenizer) -> PackedBatch:
+        """Gather the pairs at the indices `chosen` without padding."""
+        lengths = self.target.lengths[chosen]
+        targets = self.target.pack(chosen)
+        inputs = np.empty_like(targets)
+        inputs[1:] = targets[:-1]
+        inputs[np.cumsum(lengths) - lengths] = tokenizer.bos_id
+        return PackedBatch(self.source.pack(chosen), self.source.lengths[chosen], inputs, targets, lengths)
 
 
 def pairs_of(block: Block, kept: NDArray[np.bool_] | None = None) -> Pairs:
@@ -122,6 +148,24 @@ def plan_scoring(pairs: Pairs, *, batch_tokens: int) -> list[NDArray[np.int64]]:
     lengths = pairs.source.lengths[order]
     groups = np.split(order, np.flatnonzero(np.diff(lengths)) + 1) if len(order) else []
     return [batch for group in groups for batch in cut(pairs, group, batch_tokens=batch_tokens)]
+
+
+def plan_packed(pairs: Pairs, *, batch_tokens: int) -> list[NDArray[np.int64]]:
+    """Batches of at most `batch_tokens` tokens a side (one pair always fits), of like length, longest first."""
+    order = np.lexsort((np.arange(len(pairs.rows)), -pairs.target.lengths, -pairs.source.lengths))
+    totals = [np.cumsum(side.lengths[order]) for side in (pairs.source, pairs.target)]
+    batches: list[NDArray[np.int64]] = []
+    first = 0
+    while first < len(order):
+        before = [int(total[first - 1]) if first else 0 for total in totals]
+        ends = [
+            int(np.searchsorted(total, start + batch_tokens, side="right"))
+            for total, start in zip(totals, before, strict=True)
+        ]
+        end = max(first + 1, min(ends))
+        batches.append(order[first:end])
+        first = end
+    return batches
 
 
 class Selection:

@@ -7,12 +7,27 @@ Pre-norm layers without biases, ReLU, sinusoidal absolute positions, one embeddi
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catprune.recipe import Size
+from catprune.attention import Padded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from catprune.attention import Form, Spans
+    from catprune.recipe import Size
+
+    Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+#: Sequences of one length.
+UNMASKED = Padded()
 
 
 def sinusoids(length: int, width: int) -> Tensor:
@@ -21,20 +36,6 @@ def sinusoids(length: int, width: int) -> Tensor:
     rates = torch.exp(torch.arange(half, dtype=torch.float64) * (-math.log(10000.0) / max(half - 1, 1)))
     angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1).float()
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, causal: bool) -> Tensor:
-    """Scaled dot-product attention over [batch, heads, length, width]; `mask` [batch, 1, 1, keys] is True at tokens."""
-    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
-    # torch's fused kernel for processors takes seven times as long as these lines on short bfloat16 sequences.
-    weights = query @ (key * query.shape[-1] ** -0.5).transpose(-1, -2)
-    if causal:
-        future = torch.ones(weights.shape[-2:], dtype=torch.bool, device=query.device).triu(1)
-        weights = weights.masked_fill(future, -math.inf)
-    if mask is not None:
-        weights = weights.masked_fill(~mask, -math.inf)
-    return weights.softmax(-1) @ value
 
 
 class Attention(nn.Module):
@@ -51,18 +52,15 @@ class Attention(nn.Module):
             self.query_key_value = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(
-        self, x: Tensor, memory: Tensor | None = None, *, mask: Tensor | None = None, causal: bool = False
-    ) -> Tensor:
-        """[batch, length, d_model] to the same."""
+    def forward(self, x: Tensor, attend: Attend, memory: Tensor | None = None) -> Tensor:
+        """[..., d_model] to the same."""
         if memory is None:
             query, key, value = self.query_key_value(x).chunk(3, dim=-1)
         else:
             query = self.query(x)
             key, value = self.key_value(memory).chunk(2, dim=-1)
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
-        mixed = attend(query, key, value, mask=mask, causal=causal)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in (query, key, value))
+        return self.out(attend(query, key, value).flatten(-2))
 
 
 class FeedForward(nn.Module):
@@ -74,7 +72,7 @@ class FeedForward(nn.Module):
         self.outer = nn.Linear(size.ffn, size.d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, length, d_model] to the same."""
+        """[..., d_model] to the same."""
         return self.outer(F.relu(self.inner(x)))
 
 
@@ -90,13 +88,12 @@ class Layer(nn.Module):
         self.ffn_norm, self.ffn = nn.LayerNorm(size.d_model), FeedForward(size)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, memory: Tensor | None, mask: Tensor | None) -> Tensor:
-        """[batch, length, d_model] to the same."""
-        if self.cross:  # of the decoder: targets are padded on the right, which causal attention never sees
-            x = x + self.dropout(self.self_attention(self.self_norm(x), causal=True))
-            x = x + self.dropout(self.cross_attention(self.cross_norm(x), memory, mask=mask))
-        else:
-            x = x + self.dropout(self.self_attention(self.self_norm(x), mask=mask))
+    def forward(self, x: Tensor, form: Form, memory: Tensor | None = None) -> Tensor:
+        """[..., d_model] to the same."""
+        attend = form.within_target if self.cross else form.within_source
+        x = x + self.dropout(self.self_attention(self.self_norm(x), attend))
+        if self.cross:
+            x = x + self.dropout(self.cross_attention(self.cross_norm(x), form.across, memory))
         return x + self.dropout(self.ffn(self.ffn_norm(x)))
 
 
@@ -119,37 +116,37 @@ class Transformer(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
 
-    def embed(self, ids: Tensor) -> Tensor:
-        """Ids [batch, length] as vectors with their positions, float32 [batch, length, d_model]."""
-        if ids.shape[1] > len(self.positions):
-            self.positions = sinusoids(2 * ids.shape[1], self.size.d_model).to(ids.device)
-        return self.dropout(self.embedding(ids) * self.size.d_model**0.5 + self.positions[: ids.shape[1]])
+    def embed(self, ids: Tensor, spans: Spans | None = None) -> Tensor:
+        """Ids int64 [...] as vectors with their positions, float32 [..., d_model]; [pairs, length] without `spans`."""
+        longest = ids.shape[-1] if spans is None else spans.longest
+        if longest > len(self.positions):
+            self.positions = sinusoids(2 * longest, self.size.d_model).to(ids.device)
+        positions = self.positions[:longest] if spans is None else self.positions[spans.places]
+        return self.dropout(self.embedding(ids) * self.size.d_model**0.5 + positions)
 
-    def encode(self, source: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The encoder's output, [batch, source, d_model]; `mask` is True at tokens, None where there is no padding."""
-        mask = None if mask is None else mask[:, None, None]
-        x = self.embed(source)
+    def encode(self, source: Tensor, form: Form = UNMASKED) -> Tensor:
+        """The encoder's output, [..., d_model], for ids int64 [...]: [pairs, length], or as `form` has them."""
+        x = self.embed(source, form.source)
         for layer in self.encoder:
-            x = layer(x, None, mask)
+            x = layer(x, form)
         return self.encoder_norm(x)
 
-    def decode(self, memory: Tensor, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The vectors that the output matrix multiplies, [batch, target, d_model].
+    def decode(self, memory: Tensor, inputs: Tensor, form: Form = UNMASKED) -> Tensor:
+        """The vectors that the output matrix multiplies, [..., d_model].
 
         Args:
-            memory: the encoder's output, [batch, source, d_model].
-            inputs: int64 [batch, target]: the start symbol, then the target without its last token.
-            mask: bool [batch, source], as given to `encode`.
+            memory: the encoder's output.
+            inputs: int64 [...]: of each pair the start symbol, then the target without its last token.
+            form: as given to `encode`.
         """
-        mask = None if mask is None else mask[:, None, None]
-        x = self.embed(inputs)
+        x = self.embed(inputs, form.target)
         for layer in self.decoder:
-            x = layer(x, memory, mask)
+            x = layer(x, form, memory)
         return self.decoder_norm(x)
 
-    def forward(self, source: Tensor, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, source: Tensor, inputs: Tensor, form: Form = UNMASKED) -> Tensor:
         """`decode` after `encode`."""
-        return self.decode(self.encode(source, mask), inputs, mask)
+        return self.decode(self.encode(source, form), inputs, form)
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -158,7 +155,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def forward_flops(
-    size: Size, *, vocab_size: int, pairs: int, source: int, target: int, outputs: int | None = None
+    size: Size, *, vocab_size: int, source: NDArray[np.int64], target: NDArray[np.int64], outputs: int
 ) -> float:
     """Floating-point operations of one forward pass, from shapes: matrix products only, a multiply-add being two.
 
@@ -167,13 +164,12 @@ def forward_flops(
     Args:
         size: the model's shape.
         vocab_size: types.
-        pairs: sequences in the batch.
-        source: padded source length.
-        target: padded target length.
-        outputs: target positions at which the output matrix is applied (None: all).
+        source: positions that each pair takes on the source side, padding counted, int64 [pairs].
+        target: the same of the target side.
+        outputs: target positions at which the output matrix is applied.
     """
     d, ffn = size.d_model, size.ffn
     encoder = source * (8 * d * d + 4 * d * ffn) + 4 * source * source * d
     decoder = target * (12 * d * d + 4 * d * ffn) + source * 4 * d * d + 4 * target * (target + source) * d
     layers = size.encoder_layers * encoder + size.decoder_layers * decoder
-    return float(pairs * layers + 2 * d * vocab_size * (pairs * target if outputs is None else outputs))
+    return float(layers.sum() + 2 * d * vocab_size * outputs)

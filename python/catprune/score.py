@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
-    from catprune.batches import Batch, Pairs
+    from catprune.batches import Batch, PackedBatch, Pairs
     from catprune.checkpoints import Checkpoint
     from catprune.model import Transformer
 
 COLUMNS = ("tokens", "nll_sum", "correct", "el2n_sum", "grad_norm_sum", "ign_sum")
 _COUNTS = ("tokens", "correct")
+#: How batches are made where there is a kernel for attention over packed sequences.
+PACKED = "packed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,10 @@ def _plan(
             "config": digest_file(str(checkpoint.path / "config.json")),
         },
     }
-    options = {"precision": device.precision, "batch_tokens": batch_tokens, "batches": "equal source lengths"}
+    from catprune.attention import has_packed
+
+    batches = PACKED if has_packed(device.name, device.dtype) else "equal source lengths"
+    options = {"precision": device.precision, "batch_tokens": batch_tokens, "batches": batches}
     return StepFolder(path, step="score", reads=reads, options=options, force=force)
 
 
@@ -148,7 +154,7 @@ class _Scoring:
         self, folder: StepFolder, tokens: Tokens, checkpoint: Checkpoint, device: Device, *, batch_tokens: int
     ) -> None:
         self.folder, self.tokens, self.checkpoint, self.device = folder, tokens, checkpoint, device
-        self.batch_tokens = batch_tokens
+        self.batch_tokens, self.packed = batch_tokens, folder.plan["options"]["batches"] == PACKED
 
     def run(self, name: str, *, quiet: bool) -> dict[str, Any]:
         """Score the blocks that have no shard yet, and describe the result for the manifest."""
@@ -211,22 +217,26 @@ class _Scoring:
             return None
         return digest_file(str(path)) if metadata.get(b"plan") == self.folder.digest.encode() else None
 
+    def _plan(self, pairs: Pairs) -> list[NDArray[np.int64]]:
+        from catprune.batches import plan_packed, plan_scoring
+
+        return (plan_packed if self.packed else plan_scoring)(pairs, batch_tokens=self.batch_tokens)
+
     def _flops(self, block: Block, model: Transformer) -> float:
-        from catprune.batches import pairs_of, plan_scoring
+        import numpy as np
+
+        from catprune.batches import pairs_of
         from catprune.model import forward_flops
 
-        pairs = pairs_of(block)
-        return sum(
-            forward_flops(
-                model.size,
-                vocab_size=model.vocab_size,
-                pairs=len(chosen),
-                source=int(pairs.source.lengths[chosen[0]]),
-                target=int(pairs.target.lengths[chosen].max()),
-                outputs=int(pairs.target.lengths[chosen].sum()),
-            )
-            for chosen in plan_scoring(pairs, batch_tokens=self.batch_tokens)
-        )
+        pairs, flops = pairs_of(block), 0.0
+        for chosen in self._plan(pairs):
+            source, target = pairs.source.lengths[chosen], pairs.target.lengths[chosen]
+            outputs = int(target.sum())
+            if not self.packed:
+                target = np.full_like(target, target.max())
+            vocab_size = model.vocab_size
+            flops += forward_flops(model.size, vocab_size=vocab_size, source=source, target=target, outputs=outputs)
+        return flops
 
     def _score_block(
         self, block: Block, model: Transformer, weights: NDArray[np.float64], bar: Progress, done: int
@@ -234,11 +244,11 @@ class _Scoring:
         """The columns of a block, in row order: its pairs, and as nulls those that are too long."""
         import numpy as np
 
-        from catprune.batches import pairs_of, plan_scoring
+        from catprune.batches import pairs_of
 
         pairs = pairs_of(block)
         sums = np.zeros((len(COLUMNS), len(pairs.rows)))
-        for chosen in plan_scoring(pairs, batch_tokens=self.batch_tokens):
+        for chosen in self._plan(pairs):
             sums[:, chosen] = self._score_batch(pairs, chosen, model, weights)
             done += int(pairs.target.lengths[chosen].sum())
             bar.to(done)
@@ -260,34 +270,63 @@ class _Scoring:
         """The columns of a batch, float64 [columns, pairs]."""
         import numpy as np
 
-        batch = pairs.batch(chosen, self.tokens.tokenizer)
-        nll, correct, el2n, grad_norm = self._statistics(batch, model)
-        columns = np.arange(batch.targets.shape[1])
-        ids = batch.targets[columns < batch.target_lengths[:, None]]
-        starts = np.cumsum(batch.target_lengths) - batch.target_lengths
+        if self.packed:
+            packed = pairs.pack(chosen, self.tokens.tokenizer)
+            ids, lengths = packed.targets, packed.target_lengths
+            nll, correct, el2n, grad_norm = self._packed_statistics(packed, model)
+        else:
+            batch = pairs.batch(chosen, self.tokens.tokenizer)
+            lengths = batch.target_lengths
+            ids = batch.targets[np.arange(batch.targets.shape[1]) < lengths[:, None]]
+            nll, correct, el2n, grad_norm = self._statistics(batch, model)
         per_token = np.stack([nll, correct, el2n, grad_norm, grad_norm * weights[ids]])
-        sums = np.add.reduceat(per_token, starts, axis=1)
-        return np.concatenate([batch.target_lengths[None].astype(np.float64), sums])
+        sums = np.add.reduceat(per_token, np.cumsum(lengths) - lengths, axis=1)
+        return np.concatenate([lengths[None].astype(np.float64), sums])
 
     def _statistics(self, batch: Batch, model: Transformer) -> NDArray[np.float64]:
         """The statistics of the batch's target tokens, float64 [4, tokens]."""
         import torch
 
-        from catprune.output import token_statistics
         from catprune.trainer import token_places
 
-        device = self.device.name
         with torch.inference_mode():
-            source, inputs, targets = (
-                torch.from_numpy(part).to(device) for part in (batch.source, batch.inputs, batch.targets)
+            source, inputs, targets, places = self._tensors(
+                batch.source, batch.inputs, batch.targets, token_places(batch)
             )
             with self.device.autocast():
                 hidden = model(source, inputs)
-            places = torch.from_numpy(token_places(batch)).to(device)
-            found = token_statistics(
-                hidden.flatten(0, 1)[places].float(), model.embedding.weight, targets.flatten()[places]
+            return _statistics(hidden.flatten(0, 1)[places], model, targets.flatten()[places])
+
+    def _packed_statistics(self, batch: PackedBatch, model: Transformer) -> NDArray[np.float64]:
+        """The same of packed sequences."""
+        import torch
+
+        from catprune.attention import Packed, Spans
+
+        with torch.inference_mode():
+            source, inputs, targets = self._tensors(batch.source, batch.inputs, batch.targets)
+            form = Packed(
+                Spans.of(batch.source_lengths, device=self.device.name),
+                Spans.of(batch.target_lengths, device=self.device.name),
             )
-            return torch.stack(found).double().cpu().numpy()
+            with self.device.autocast():
+                hidden = model(source, inputs, form)
+            return _statistics(hidden, model, targets)
+
+    def _tensors(self, *parts: NDArray[Any]) -> list[Tensor]:
+        import torch
+
+        return [torch.from_numpy(part).to(self.device.name) for part in parts]
+
+
+def _statistics(hidden: Tensor, model: Transformer, targets: Tensor) -> NDArray[np.float64]:
+    """What the output layer says of each token, float64 [4, tokens]; always in float32."""
+    import torch
+
+    from catprune.output import token_statistics
+
+    found = token_statistics(hidden.float(), model.embedding.weight, targets)
+    return torch.stack(found).double().cpu().numpy()
 
 
 def importance_weights(counts: NDArray[np.uint64]) -> NDArray[np.float64]:

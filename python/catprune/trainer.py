@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from catprune._core import digest_file
+from catprune.attention import Padded
 from catprune.batches import Batch, Order, Pairs, row_ranges
 from catprune.checkpoints import fit, load_tensors, save_tensors, write_checkpoint
 from catprune.errors import CatpruneError
 from catprune.folder import STATE, append_line, write_whole
-from catprune.model import Transformer, forward_flops
+from catprune.model import UNMASKED, Transformer, forward_flops
 from catprune.output import smoothed_loss
 
 if TYPE_CHECKING:
@@ -176,11 +177,12 @@ class Training:
         source, inputs, targets = (
             torch.from_numpy(part).to(device) for part in (batch.source, batch.inputs, batch.targets)
         )
-        mask = None
+        form = UNMASKED
         if batch.source_lengths.min() < batch.source.shape[1]:
-            mask = torch.from_numpy(np.arange(batch.source.shape[1]) < batch.source_lengths[:, None]).to(device)
+            mask = torch.from_numpy(np.arange(batch.source.shape[1]) < batch.source_lengths[:, None])
+            form = Padded(mask.to(device))
         with self.device.autocast():
-            hidden = self.model(source, inputs, mask)
+            hidden = self.model(source, inputs, form)
         tokens = int(batch.target_lengths.sum())
         places = torch.from_numpy(token_places(batch)).to(device)
         sums = smoothed_loss(
@@ -208,9 +210,8 @@ class Training:
         forward = forward_flops(
             self.size,
             vocab_size=self.model.vocab_size,
-            pairs=pairs,
-            source=source,
-            target=target,
+            source=np.full(pairs, source),
+            target=np.full(pairs, target),
             outputs=tokens,
         )
         at.flops += 3 * forward

@@ -1,0 +1,215 @@
+"""Attention over a batch in one of two forms: padded matrices, or sequences packed end to end.
+
+The model is the same in both. `Padded` is what processors run, `Packed` what GPUs run: no position is padding there,
+and sequences of any lengths share a batch. On a processor packed sequences meet a plain reference, one after the other,
+so that tests cover all of it but `_flash`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # an older torch: what `has_packed` says
+    varlen_attn = None
+
+
+class Form(Protocol):
+    """How the sequences of a batch stand in its tensors. Queries, keys and values are [..., heads, width]."""
+
+    @property
+    def source(self) -> Spans | None:
+        """Where the sources stand; None where each is a row of a matrix."""
+
+    @property
+    def target(self) -> Spans | None:
+        """The same of the targets."""
+
+    def within_source(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Source tokens attend to all of their sequence."""
+        ...
+
+    def within_target(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Target tokens attend to themselves and those before."""
+        ...
+
+    def across(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Target tokens attend to the source of their pair."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """Tensors [pairs, length, ...], padded on the right.
+
+    Attributes:
+        mask: bool [pairs, source length], True at tokens; None where no source is padded. Targets need none: what is
+            padded on the right is never seen by what stands before it.
+    """
+
+    mask: Tensor | None = None
+    source: None = None
+    target: None = None
+
+    def within_source(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """As `Form` says."""
+        return self._attend(query, key, value, mask=self.mask, causal=False)
+
+    def within_target(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """As `Form` says."""
+        return self._attend(query, key, value, mask=None, causal=True)
+
+    def across(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """As `Form` says."""
+        return self._attend(query, key, value, mask=self.mask, causal=False)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, causal: bool) -> Tensor:
+        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+        mask = None if mask is None else mask[:, None, None]
+        return attend(query, key, value, mask=mask, causal=causal).transpose(1, 2)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, causal: bool) -> Tensor:
+    """Scaled dot-product attention over [batch, heads, length, width]; `mask` [batch, 1, 1, keys] is True at tokens."""
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+    # torch's fused kernel for processors takes seven times as long as these lines on short bfloat16 sequences.
+    weights = query @ (key * query.shape[-1] ** -0.5).transpose(-1, -2)
+    if causal:
+        future = torch.ones(weights.shape[-2:], dtype=torch.bool, device=query.device).triu(1)
+        weights = weights.masked_fill(future, -math.inf)
+    if mask is not None:
+        weights = weights.masked_fill(~mask, -math.inf)
+    return weights.softmax(-1) @ value
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Where packed sequences stand: sequence i is at `offsets[i]` to before `offsets[i + 1]`.
+
+    Attributes:
+        offsets: int32 [sequences + 1], on the batch's device.
+        places: the position of each token in its sequence, int64 [tokens], on the same device.
+        ends: the offsets on the processor, so that nothing has to wait for the device.
+        longest: tokens of the longest sequence.
+    """
+
+    offsets: Tensor
+    places: Tensor
+    ends: tuple[int, ...]
+    longest: int
+
+    def __post_init__(self) -> None:
+        """Refuse what does not agree: the kernel would read beyond its tensors."""
+        lengths = [end - first for first, end in itertools.pairwise(self.ends)]
+        if min(lengths) < 1 or max(lengths) != self.longest or len(self.offsets) != len(self.ends):
+            raise ValueError(
+                f"spans of lengths {min(lengths)} to {max(lengths)} cannot have a longest of {self.longest}"
+            )
+
+    @classmethod
+    def of(cls, lengths: NDArray[np.int64], *, device: str | torch.device = "cpu") -> Spans:
+        """From the sequences' lengths, each at least 1."""
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)
+        offsets = torch.from_numpy(ends.astype(np.int32))
+        return cls(offsets.to(device), torch.from_numpy(places).to(device), tuple(ends.tolist()), int(lengths.max()))
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Tensors [tokens, ...]: the sequences of each side end to end, pairs in one order."""
+
+    source: Spans
+    target: Spans
+
+    def within_source(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """As `Form` says."""
+        return attend_packed(query, key, value, queries=self.source, keys=self.source, causal=False)
+
+    def within_target(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """As `Form` says."""
+        return attend_packed(query, key, value, queries=self.target, keys=self.target, causal=True)
+
+    def across(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """As `Form` says."""
+        return attend_packed(query, key, value, queries=self.target, keys=self.source, causal=False)
+
+
+def attend_packed(query: Tensor, key: Tensor, value: Tensor, *, queries: Spans, keys: Spans, causal: bool) -> Tensor:
+    """Attention of each sequence of `queries` to its counterpart in `keys`, over [tokens, heads, width]."""
+    if query.device.type != "cpu":
+        return _flash(query, key, value, queries=queries, keys=keys, causal=causal)
+    mixed = torch.empty_like(query)
+    bounds = zip(itertools.pairwise(queries.ends), itertools.pairwise(keys.ends), strict=True)
+    for (first, end), (key_first, key_end) in bounds:
+        parts = query[first:end], key[key_first:key_end], value[key_first:key_end]
+        one = attend(*(part.transpose(0, 1)[None] for part in parts), mask=None, causal=causal)
+        mixed[first:end] = one[0].transpose(0, 1)
+    return mixed
+
+
+def has_packed(device: str, dtype: torch.dtype) -> bool:
+    """Whether `_flash` runs there: a GPU of capability 8 or more, 16-bit numbers, a torch that has the kernel."""
+    if device != "cuda" or varlen_attn is None or dtype not in (torch.float16, torch.bfloat16):
+        return False
+    return torch.cuda.get_device_capability()[0] >= 8
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor, *, queries: Spans, keys: Spans, causal: bool) -> Tensor:
+    """`attend_packed` by torch's kernel for GPUs. Not yet run on one.
+
+    What the kernel needs is asked here, since stand-ins that only work out shapes accept every wrong call.
+    """
+    if varlen_attn is None:
+        raise RuntimeError("this torch has no attention over packed sequences")
+    width, device = query.shape[-1], query.device
+    problems = {
+        f"numbers are {query.dtype}, {key.dtype}, {value.dtype}, not one of float16 and bfloat16": not (
+            query.dtype == key.dtype == value.dtype and query.dtype in (torch.float16, torch.bfloat16)
+        ),
+        f"a head has {width} numbers, not a multiple of 8 up to 256": width % 8 != 0 or not 0 < width <= 256,
+        f"shapes are {list(query.shape)}, {list(key.shape)}, {list(value.shape)}": not (
+            query.dim() == key.dim() == 3 and key.shape == value.shape and query.shape[1:] == key.shape[1:]
+        ),
+        "offsets are not int32": not queries.offsets.dtype == keys.offsets.dtype == torch.int32,
+        "offsets and numbers are on different devices": not (
+            queries.offsets.device == keys.offsets.device == key.device == value.device == device
+        ),
+        f"{len(queries.offsets) - 1} sequences attend to {len(keys.offsets) - 1}": (
+            len(queries.offsets) != len(keys.offsets)
+        ),
+        "offsets do not cover the tokens": (queries.ends[-1], keys.ends[-1]) != (len(query), len(key)),
+        "causal attention is between different sequences": causal and queries is not keys,
+    }
+    found = [problem for problem, holds in problems.items() if holds]
+    if found:
+        raise ValueError(f"attention over packed sequences: {'; '.join(found)}")
+    # One split: what comes out for a pair must not depend on the others in its batch.
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        mixed = varlen_attn(
+            query,
+            key,
+            value,
+            queries.offsets,
+            keys.offsets,
+            queries.longest,
+            keys.longest,
+            window_size=(-1, 0) if causal else (-1, -1),
+            num_splits=1,
+        )
+    assert isinstance(mixed, Tensor)  # a pair only where auxiliary results are asked for
+    return mixed
