@@ -1,6 +1,6 @@
 //! One side of a pair: measured in blocks of 64 bytes as bit masks, a bit a byte; only characters beyond ASCII
 //! are looked at one by one. Its words are what the rules on repetition and on copies compare.
-// Only what is inlined into it is compiled for the processor that `Arch` finds.
+// Measuring is compiled for the processor that `Arch` finds; only what is inlined into it comes along.
 #![allow(clippy::inline_always)]
 
 use pulp::{Arch, Simd, WithSimd};
