@@ -62,6 +62,7 @@ pub mod tmx;
 pub mod tokenize;
 pub mod units;
 pub mod watch;
+pub mod words;
 pub mod write;
 
 pub use error::{Error, Result};

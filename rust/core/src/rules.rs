@@ -6,8 +6,9 @@ use simdutf8::basic::from_utf8;
 use crate::characters::{CONTROL, Characters, DIGIT, Scripts};
 use crate::corpus::Record;
 use crate::mismatch::{IDENTIFIED_LETTERS, ends_sentence, is_other_language, markup, numbers, urls};
+use crate::side::Side;
 pub use crate::side::{MEASURES, Measures};
-use crate::side::{Side, common};
+use crate::words::common;
 use crate::{Error, Result};
 
 /// Names of the reason bits, bit 0 first. Their order is part of the format: new ones go to the end.
