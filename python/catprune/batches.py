@@ -27,20 +27,12 @@ WINDOW_PAIRS = 1 << 18
 
 
 class Batch(NamedTuple):
-    """Padded int64 matrices: source [pairs, source], inputs and targets [pairs, target], and the sources' lengths.
+    """Ids of some pairs, int64, and the sequences' lengths, int64 [pairs].
 
-    inputs is the start symbol and the target without its last token.
+    Padded, source is [pairs, longest source], inputs and targets are [pairs, longest target]; packed, they are the
+    sequences end to end, [source tokens] and [target tokens]. inputs is the start symbol and the target without its
+    last token.
     """
-
-    source: NDArray[np.int64]
-    source_lengths: NDArray[np.int64]
-    inputs: NDArray[np.int64]
-    targets: NDArray[np.int64]
-    target_lengths: NDArray[np.int64]
-
-
-class PackedBatch(NamedTuple):
-    """The same end to end: source int64 [source tokens], inputs and targets int64 [target tokens], and the lengths."""
 
     source: NDArray[np.int64]
     source_lengths: NDArray[np.int64]
@@ -81,21 +73,21 @@ class Pairs:
     target: Sequences
 
     def batch(self, chosen: NDArray[np.int64], tokenizer: Tokenizer) -> Batch:
-        """Gather the pairs at the indices `chosen`."""
+        """Gather the pairs at the indices `chosen`, padded."""
         source = self.source.pad(chosen, pad_id=tokenizer.pad_id)
         targets = self.target.pad(chosen, pad_id=tokenizer.pad_id)
         inputs = np.empty_like(targets)
         inputs[:, 0], inputs[:, 1:] = tokenizer.bos_id, targets[:, :-1]
         return Batch(source, self.source.lengths[chosen], inputs, targets, self.target.lengths[chosen])
 
-    def pack(self, chosen: NDArray[np.int64], tokenizer: Tokenizer) -> PackedBatch:
-        """Gather the pairs at the indices `chosen` without padding."""
+    def pack(self, chosen: NDArray[np.int64], tokenizer: Tokenizer) -> Batch:
+        """Gather the pairs at the indices `chosen`, packed."""
         lengths = self.target.lengths[chosen]
         targets = self.target.pack(chosen)
         inputs = np.empty_like(targets)
         inputs[1:] = targets[:-1]
         inputs[np.cumsum(lengths) - lengths] = tokenizer.bos_id
-        return PackedBatch(self.source.pack(chosen), self.source.lengths[chosen], inputs, targets, lengths)
+        return Batch(self.source.pack(chosen), self.source.lengths[chosen], inputs, targets, lengths)
 
 
 def pairs_of(block: Block, kept: NDArray[np.bool_] | None = None) -> Pairs:

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor
 
-    from catprune.batches import Batch, PackedBatch, Pairs
+    from catprune.batches import Batch, Pairs
     from catprune.checkpoints import Checkpoint
     from catprune.model import Transformer
 
@@ -217,7 +216,7 @@ class _Scoring:
             return None
         return digest_file(str(path)) if metadata.get(b"plan") == self.folder.digest.encode() else None
 
-    def _plan(self, pairs: Pairs) -> list[NDArray[np.int64]]:
+    def _batches(self, pairs: Pairs) -> list[NDArray[np.int64]]:
         from catprune.batches import plan_packed, plan_scoring
 
         return (plan_packed if self.packed else plan_scoring)(pairs, batch_tokens=self.batch_tokens)
@@ -229,7 +228,7 @@ class _Scoring:
         from catprune.model import forward_flops
 
         pairs, flops = pairs_of(block), 0.0
-        for chosen in self._plan(pairs):
+        for chosen in self._batches(pairs):
             source, target = pairs.source.lengths[chosen], pairs.target.lengths[chosen]
             outputs = int(target.sum())
             if not self.packed:
@@ -248,7 +247,7 @@ class _Scoring:
 
         pairs = pairs_of(block)
         sums = np.zeros((len(COLUMNS), len(pairs.rows)))
-        for chosen in self._plan(pairs):
+        for chosen in self._batches(pairs):
             sums[:, chosen] = self._score_batch(pairs, chosen, model, weights)
             done += int(pairs.target.lengths[chosen].sum())
             bar.to(done)
@@ -270,63 +269,38 @@ class _Scoring:
         """The columns of a batch, float64 [columns, pairs]."""
         import numpy as np
 
-        if self.packed:
-            packed = pairs.pack(chosen, self.tokens.tokenizer)
-            ids, lengths = packed.targets, packed.target_lengths
-            nll, correct, el2n, grad_norm = self._packed_statistics(packed, model)
-        else:
-            batch = pairs.batch(chosen, self.tokens.tokenizer)
-            lengths = batch.target_lengths
-            ids = batch.targets[np.arange(batch.targets.shape[1]) < lengths[:, None]]
-            nll, correct, el2n, grad_norm = self._statistics(batch, model)
+        batch = (pairs.pack if self.packed else pairs.batch)(chosen, self.tokens.tokenizer)
+        ids, (nll, correct, el2n, grad_norm) = self._statistics(batch, model)
+        lengths = batch.target_lengths
         per_token = np.stack([nll, correct, el2n, grad_norm, grad_norm * weights[ids]])
         sums = np.add.reduceat(per_token, np.cumsum(lengths) - lengths, axis=1)
         return np.concatenate([lengths[None].astype(np.float64), sums])
 
-    def _statistics(self, batch: Batch, model: Transformer) -> NDArray[np.float64]:
-        """The statistics of the batch's target tokens, float64 [4, tokens]."""
-        import torch
-
-        from catprune.trainer import token_places
-
-        with torch.inference_mode():
-            source, inputs, targets, places = self._tensors(
-                batch.source, batch.inputs, batch.targets, token_places(batch)
-            )
-            with self.device.autocast():
-                hidden = model(source, inputs)
-            return _statistics(hidden.flatten(0, 1)[places], model, targets.flatten()[places])
-
-    def _packed_statistics(self, batch: PackedBatch, model: Transformer) -> NDArray[np.float64]:
-        """The same of packed sequences."""
+    def _statistics(self, batch: Batch, model: Transformer) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The batch's target tokens, int64 [tokens], and their statistics, float64 [4, tokens]."""
         import torch
 
         from catprune.attention import Packed, Spans
+        from catprune.model import UNMASKED
+        from catprune.output import token_statistics
+        from catprune.trainer import token_places
 
+        device, form = self.device.name, UNMASKED
         with torch.inference_mode():
-            source, inputs, targets = self._tensors(batch.source, batch.inputs, batch.targets)
-            form = Packed(
-                Spans.of(batch.source_lengths, device=self.device.name),
-                Spans.of(batch.target_lengths, device=self.device.name),
+            source, inputs, targets = (
+                torch.from_numpy(part).to(device) for part in (batch.source, batch.inputs, batch.targets)
             )
+            if self.packed:
+                form = Packed(
+                    Spans.of(batch.source_lengths, device=device), Spans.of(batch.target_lengths, device=device)
+                )
             with self.device.autocast():
                 hidden = model(source, inputs, form)
-            return _statistics(hidden, model, targets)
-
-    def _tensors(self, *parts: NDArray[Any]) -> list[Tensor]:
-        import torch
-
-        return [torch.from_numpy(part).to(self.device.name) for part in parts]
-
-
-def _statistics(hidden: Tensor, model: Transformer, targets: Tensor) -> NDArray[np.float64]:
-    """What the output layer says of each token, float64 [4, tokens]; always in float32."""
-    import torch
-
-    from catprune.output import token_statistics
-
-    found = token_statistics(hidden.float(), model.embedding.weight, targets)
-    return torch.stack(found).double().cpu().numpy()
+            if not self.packed:
+                places = torch.from_numpy(token_places(batch)).to(device)
+                hidden, targets = hidden.flatten(0, 1)[places], targets.flatten()[places]
+            found = token_statistics(hidden.float(), model.embedding.weight, targets)
+            return targets.cpu().numpy(), torch.stack(found).double().cpu().numpy()
 
 
 def importance_weights(counts: NDArray[np.uint64]) -> NDArray[np.float64]:
