@@ -17,7 +17,9 @@ use crate::columns::{
 use crate::draft::Temporary;
 use crate::fingerprints::Key;
 use crate::first_rows::ELSEWHERE;
+use crate::found;
 use crate::rules::{DUPLICATE, DUPLICATE_ELSEWHERE, MEASURES, Measures, REASONS};
+use crate::spool::{Block, Spool};
 use crate::{Error, Result};
 
 /// What all shards of a corpus have in common.
@@ -79,6 +81,12 @@ pub struct Published {
 }
 
 impl Published {
+    pub fn append(&mut self, mut later: Self) {
+        self.verdicts.append(&mut later.verdicts);
+        self.fingerprints.append(&mut later.fingerprints);
+        self.duplicates.append(&mut later.duplicates);
+    }
+
     /// Removes them.
     pub fn discard(&self, out: &Path) -> Result<()> {
         for shard in self.verdicts.iter().chain(&self.fingerprints).chain(&self.duplicates) {
@@ -179,23 +187,23 @@ impl<'k> OpenShard<'k> {
         self.verdicts.write(columns)
     }
 
-    /// Publishes the shard.
-    pub fn publish(mut self, published: &mut Published) -> Result<()> {
+    pub fn publish(mut self) -> Result<Published> {
         self.write_verdicts()?;
         let (first, end) = (self.first, self.first + self.rows);
         let shard = Ready { kind: self.kind, first, end };
-        shard.publish(self.verdicts, self.fingerprints, &self.duplicates, published)
+        shard.publish(self.verdicts, self.fingerprints, &self.duplicates)
     }
 
-    /// Sets the shard aside until it is known which of its rows are duplicates; `known` takes those that already are.
-    pub fn wait(mut self, mut known: impl FnMut(u64, u64) -> Result<()>) -> Result<Waiting> {
+    /// Sets the shard aside until it is known which of its rows are duplicates; those that already are go to `known`.
+    pub fn wait(mut self, known: &mut Spool) -> Result<Waiting> {
         self.write_verdicts()?;
-        self.duplicates.iter().try_for_each(|&(row, of)| known(row, of))?;
+        self.duplicates.iter().try_for_each(|&(row, of)| known.push(0, &found::record(row, of)))?;
         Ok(Waiting {
             first: self.first,
             end: self.first + self.rows,
             verdicts: self.verdicts.keep()?,
             fingerprints: self.fingerprints.map(FingerprintWriter::keep).transpose()?,
+            known: known.take(0)?,
         })
     }
 }
@@ -259,9 +267,9 @@ impl Ready<'_> {
         verdicts: ShardWriter,
         fingerprints: Option<FingerprintWriter>,
         duplicates: &[(u64, u64)],
-        published: &mut Published,
-    ) -> Result<()> {
+    ) -> Result<Published> {
         let Self { kind, first, end } = *self;
+        let mut published = Published::default();
         let file = shard_name(first, end);
         let shard = |file, digest, rows| Shard { file, first, end, digest, rows };
         if let Some(writer) = fingerprints {
@@ -283,16 +291,18 @@ impl Ready<'_> {
         }
         let digest = verdicts.publish_as(&kind.out.join(&file))?;
         published.verdicts.push(shard(file, digest, end - first));
-        Ok(())
+        Ok(published)
     }
 }
 
 /// A shard whose duplicates are not known yet.
 pub struct Waiting {
-    pub first: u64,
+    first: u64,
     pub end: u64,
     verdicts: Temporary,
     fingerprints: Option<Temporary>,
+    /// The duplicates that were known when it had to wait.
+    known: Vec<Block>,
 }
 
 /// A row that turned out, when the text had passed, to be dropped in favour of another.
@@ -309,20 +319,19 @@ pub fn reason(of: u64) -> u32 {
 }
 
 impl Waiting {
-    /// Publishes the shard with the duplicates that were known when it had to wait, and those that were found among its
-    /// rows since; `tagged` is told the tags of the latter.
+    /// Publishes the shard with the duplicates that were `known` when it had to wait, and those that were found among its
+    /// rows since; gives the tags of the latter too.
     pub fn publish(
-        self,
+        &self,
         kind: &Kind,
-        mut duplicates: Vec<(u64, u64)>,
+        known: &Spool,
         found: &[Late],
-        published: &mut Published,
-        mut tagged: impl FnMut(&str),
-    ) -> Result<()> {
+    ) -> Result<(Published, BTreeMap<String, u64>)> {
         let mut writer = kind.verdicts(self.first)?;
         let fields = kind.columns();
         let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
         let (mut first, mut left) = (self.first, found);
+        let mut found_tags = BTreeMap::new();
         for columns in ShardReader::open(&self.verdicts.path, &names)? {
             let mut columns = columns?;
             let mut reasons = columns[1].as_primitive::<UInt32Type>().values().to_vec();
@@ -333,17 +342,22 @@ impl Waiting {
             }
             if let Some(tags) = columns.last().filter(|_| kind.tagged).map(AsArray::as_any_dictionary) {
                 let (keys, names) = (tags.normalized_keys(), tags.values().as_string::<i32>());
-                left[..here].iter().for_each(|late| tagged(names.value(keys[(late.row - first) as usize])));
+                let mut found = vec![0; names.iter().len()];
+                left[..here].iter().for_each(|late| found[keys[(late.row - first) as usize]] += 1);
+                for (name, &found) in names.iter().flatten().zip(&found).filter(|(_, found)| **found > 0) {
+                    *found_tags.entry(name.to_owned()).or_default() += found;
+                }
             }
             columns[1] = Arc::new(UInt32Array::from(reasons));
             writer.write(columns)?;
             (first, left) = (end, &left[here..]);
         }
         let fingerprints = self.kept_fingerprints(kind, found)?;
+        let mut duplicates = found::read(known, &self.known)?;
         duplicates.extend(found.iter().map(|late| (late.row, late.of)));
         duplicates.sort_unstable();
         let ready = Ready { kind, first: self.first, end: self.end };
-        ready.publish(writer, fingerprints, &duplicates, published)
+        Ok((ready.publish(writer, fingerprints, &duplicates)?, found_tags))
     }
 
     /// The fingerprints of the rows that are no duplicates after all.

@@ -2,9 +2,10 @@
 //! same verdicts.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::first_rows::{ELSEWHERE, FirstRows, slot};
-use crate::found::Merged;
+use crate::found::Found;
 use crate::partitions::{Candidate, Layout, Partitions};
 use crate::{Result, Watch};
 
@@ -133,14 +134,14 @@ impl Duplicates {
         Ok(())
     }
 
-    /// The duplicates whose verdicts waited.
-    pub fn resolve(self, watch: &Watch) -> Result<Merged> {
-        let mut found = Vec::new();
+    /// Tells the duplicates whose verdicts waited.
+    pub fn resolve(self, found: Found, threads: usize, watch: &Watch) -> Result<Found> {
+        let found = Mutex::new(found);
         for part in self.parts {
             if let Part::Files(files) = part {
-                found.extend(files.resolve(self.memory, watch)?);
+                files.resolve(&found, threads, self.memory, watch)?;
             }
         }
-        Merged::of(found)
+        Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -25,7 +25,8 @@ pub struct Example {
 
 #[derive(Default)]
 pub struct Examples {
-    reasons: BTreeMap<&'static str, Vec<Example>>,
+    /// Of each reason, by hash.
+    reasons: [Vec<Example>; REASONS.len()],
     /// Survivors by hash.
     candidates: BTreeMap<u64, Example>,
     /// Rows whose text was not held.
@@ -35,14 +36,20 @@ pub struct Examples {
 impl Examples {
     /// Offers a dropped row; `example` is made only if it is among the lowest.
     pub fn offer(&mut self, reasons: u32, row: u64, example: impl Fn() -> Example) {
-        for reason in names(reasons) {
-            let held = self.reasons.entry(reason).or_default();
-            let place = held.partition_point(|example| order(example.row) < order(row));
-            if place < EXAMPLES {
+        for reason in numbers(reasons) {
+            if let Some(place) = self.place(reason, row) {
+                let held = &mut self.reasons[reason];
                 held.insert(place, example());
                 held.truncate(EXAMPLES);
             }
         }
+    }
+
+    /// Where a row stands among the examples of a reason; nearly all stand nowhere.
+    fn place(&self, reason: usize, row: u64) -> Option<usize> {
+        let held = &self.reasons[reason];
+        let place = held.iter().rposition(|example| order(example.row) < order(row)).map_or(0, |at| at + 1);
+        (place < EXAMPLES).then_some(place)
     }
 
     /// Offers a row that may turn out to be a duplicate.
@@ -60,13 +67,16 @@ impl Examples {
     }
 
     /// Offers a row that has turned out to be one; its text may be wanting.
-    pub fn offer_found(&mut self, reasons: u32, row: u64) {
+    pub fn offer_found(&mut self, reason: u32, row: u64) {
+        if numbers(reason).all(|reason| self.place(reason, row).is_none()) {
+            return;
+        }
         let text = self.candidates.get(&order(row)).cloned();
         if text.is_none() {
             self.wanting.insert(row);
         }
         let wanting = || Example { row, source: String::new(), target: String::new() };
-        self.offer(reasons, row, || text.clone().unwrap_or_else(wanting));
+        self.offer(reason, row, || text.clone().unwrap_or_else(wanting));
         // Only what is still an example is read at the end.
         if self.wanting.len() > 64 * EXAMPLES {
             self.wanting = self.wanting().into_iter().collect();
@@ -75,25 +85,29 @@ impl Examples {
 
     /// The rows, ascending, of examples whose text was not held.
     pub fn wanting(&self) -> Vec<u64> {
-        let shown: BTreeSet<u64> = self.reasons.values().flatten().map(|example| example.row).collect();
+        let shown: BTreeSet<u64> = self.reasons.iter().flatten().map(|example| example.row).collect();
         self.wanting.intersection(&shown).copied().collect()
     }
 
     /// Gives an example its text.
     pub fn complete(&mut self, row: u64, source: &str, target: &str) {
-        for example in self.reasons.values_mut().flatten().filter(|example| example.row == row) {
+        for example in self.reasons.iter_mut().flatten().filter(|example| example.row == row) {
             *example = shorten(row, source.as_bytes(), target.as_bytes());
         }
     }
 
     pub fn into_reasons(self) -> BTreeMap<&'static str, Vec<Example>> {
-        self.reasons
+        REASONS.into_iter().zip(self.reasons).filter(|(_, examples)| !examples.is_empty()).collect()
     }
 }
 
-/// The names of the reasons in a mask.
-pub fn names(reasons: u32) -> impl Iterator<Item = &'static str> {
-    REASONS.into_iter().enumerate().filter(move |(bit, _)| reasons >> bit & 1 == 1).map(|(_, name)| name)
+/// The places in `REASONS` of the reasons in a mask.
+pub fn numbers(mut reasons: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = (reasons != 0).then(|| reasons.trailing_zeros() as usize);
+        reasons &= reasons.wrapping_sub(1);
+        lowest
+    })
 }
 
 fn order(row: u64) -> u64 {

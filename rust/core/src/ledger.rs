@@ -13,18 +13,19 @@ use crate::columns::ShardReader;
 use crate::corpus::{CorpusRead, Input};
 use crate::disk;
 use crate::duplicates::Duplicates;
-use crate::examples::{Examples, example, names};
+use crate::examples::{Examples, example, numbers};
 use crate::exclude::Exclusion;
 use crate::fingerprints::Key;
 use crate::first_rows::FirstRows;
 use crate::foreign::{Column, Reading};
-use crate::found::{Found, Merged, push};
+use crate::found::Found;
 use crate::near_duplicates::NearDuplicates;
 use crate::open_corpus::tag;
 use crate::partitions::Layout;
 use crate::radix::order;
 use crate::rules::{Measures, NEAR_DUPLICATE, REASONS};
 use crate::spool::Spool;
+use crate::threads::on_threads;
 use crate::write::{ReadPairsRequest, read_pairs};
 use crate::{Error, Result, Watch};
 
@@ -35,6 +36,8 @@ const FIXED_BYTES: usize = 40 << 20;
 
 /// Buffer of what is known of waiting shards.
 const KNOWN_BYTES: usize = 1 << 16;
+/// What it takes to publish a shard that has waited: its duplicates, and the buffers of what is read and written.
+const PUBLISH_BYTES: usize = 64 << 20;
 
 pub struct Ledger<'a> {
     request: &'a CleanRequest,
@@ -49,7 +52,7 @@ pub struct Ledger<'a> {
     input: usize,
     waiting: Vec<(usize, Waiting)>,
     /// The duplicates in waiting shards that were known before these had to wait.
-    known: Option<Spool>,
+    known: Spool,
     published: Published,
     estimated: bool,
     /// Of all files as they are on disk, and how much of them was read.
@@ -58,6 +61,8 @@ pub struct Ledger<'a> {
     /// Bytes for exact duplicates.
     memory: usize,
     examples: Examples,
+    /// Rows that have each reason, and those that have no other.
+    reasons: [(u64, u64); REASONS.len()],
     cleaned: Cleaned,
 }
 
@@ -85,8 +90,8 @@ impl<'a> Ledger<'a> {
             total: Yield::default(),
             inputs: vec![Yield::default(); request.corpus.inputs.len()],
             tags: BTreeMap::new(),
-            reasons: REASONS.into_iter().map(|reason| (reason, 0)).collect(),
-            only: REASONS.into_iter().map(|reason| (reason, 0)).collect(),
+            reasons: BTreeMap::new(),
+            only: BTreeMap::new(),
             examples: BTreeMap::new(),
             excluded: exclusion.sets.clone(),
             shards: Vec::new(),
@@ -115,13 +120,14 @@ impl<'a> Ledger<'a> {
             shard: None,
             input: 0,
             waiting: Vec::new(),
-            known: None,
+            known: Spool::new(&request.tmp, 1, KNOWN_BYTES)?,
             published: Published::default(),
             estimated: false,
             total_bytes: total_bytes(request)?.max(1),
             share_read: 0.0,
             memory,
             examples: Examples::default(),
+            reasons: [(0, 0); REASONS.len()],
             cleaned,
         })
     }
@@ -219,7 +225,7 @@ impl<'a> Ledger<'a> {
             let measures = verdicts.measures.get(index).copied().unwrap_or([Measures::default(); 2]);
             shard.add(&Verdict { reasons, measures, tag })?;
             if reasons != 0 {
-                cleaned.add_reasons(reasons);
+                add_reasons(&mut self.reasons, reasons);
                 self.examples.offer(reasons, row, || example(chunk, index));
             }
         }
@@ -229,14 +235,11 @@ impl<'a> Ledger<'a> {
     fn close_shard(&mut self) -> Result<()> {
         let Some(shard) = self.shard.take() else { return Ok(()) };
         if self.near.is_some() || self.duplicates.as_ref().is_some_and(Duplicates::are_deferred) {
-            let known = match &mut self.known {
-                Some(known) => known,
-                none => none.insert(Spool::new(&self.request.tmp, 1, KNOWN_BYTES)?),
-            };
-            self.waiting.push((self.input, shard.wait(|row, of| push(known, 0, row, of))?));
-            return Ok(());
+            self.waiting.push((self.input, shard.wait(&mut self.known)?));
+        } else {
+            self.published.append(shard.publish()?);
         }
-        shard.publish(&mut self.published)
+        Ok(())
     }
 
     /// Refuses, before much is written, a corpus whose columns and fingerprints the disk has no room for.
@@ -277,52 +280,68 @@ impl<'a> Ledger<'a> {
         let Some(duplicates) = self.duplicates.take().filter(|_| !self.waiting.is_empty()) else {
             return Ok(());
         };
-        let mut exact = duplicates.resolve(self.watch)?;
+        let ends = self.waiting.iter().map(|(_, waiting)| waiting.end).collect();
+        let found = Found::new(ends, &self.request.tmp, self.memory / 8)?;
+        let mut found = duplicates.resolve(found, self.request.threads, self.watch)?;
         let mut near = match self.near.take() {
             Some(mut near) => {
-                exact = exact.revisit(&self.request.tmp, self.watch, |row| near.leave_out(row))?;
+                found.see(self.watch, |row| near.leave_out(row))?;
                 Some(near.resolve(self.watch)?.peekable())
             }
             None => None,
         };
-        let known = self.known.take().map(|known| Found::all(known, 1)).transpose()?;
-        let mut known = Merged::of(known.unwrap_or_default())?;
-        for (input, waiting) in std::mem::take(&mut self.waiting) {
+        found.flush()?;
+        let threads = self.request.threads.min(self.memory / PUBLISH_BYTES).max(1);
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut shards = waiting.into_iter().enumerate();
+        loop {
             self.watch.check()?;
-            let mut found = Vec::new();
-            while let Some((row, of)) = exact.next_below(waiting.end)? {
-                found.push(Late { row, of, reason: reason(of) });
+            let group: Vec<_> = shards.by_ref().take(threads).collect();
+            if group.is_empty() {
+                return self.complete_examples();
             }
-            while let Some(next) = near.as_mut().and_then(|near| {
-                near.next_if(|next| next.as_ref().map_or(true, |&(row, _)| row < waiting.end))
-            }) {
-                let (row, of) = next?;
-                found.push(Late { row, of, reason: NEAR_DUPLICATE });
-            }
-            found.sort_unstable_by_key(|late| late.row);
-            self.uncount(input, &found);
-            let tags = &mut self.cleaned.tags;
-            let uncount_tag = |tag: &str| {
-                if let Some(tally) = tags.get_mut(tag) {
-                    tally.kept -= 1;
+            let near_of = |(_, (_, waiting)): &(usize, (usize, Waiting))| {
+                let mut of_shard = Vec::new();
+                let here =
+                    |next: &Result<(u64, u64)>| next.as_ref().map_or(true, |&(row, _)| row < waiting.end);
+                while let Some(next) = near.as_mut().and_then(|near| near.next_if(here)) {
+                    let (row, of) = next?;
+                    of_shard.push(Late { row, of, reason: NEAR_DUPLICATE });
                 }
+                Ok(of_shard)
             };
-            let mut earlier = Vec::new();
-            while let Some(duplicate) = known.next_below(waiting.end)? {
-                earlier.push(duplicate);
+            let near_of = group.iter().map(near_of).collect::<Result<Vec<_>>>()?;
+            let published = on_threads(threads, group.len(), |number| {
+                let (shard, (_, waiting)) = &group[number];
+                let mut late = near_of[number].clone();
+                late.extend(found.of_shard(*shard)?.into_iter().map(|(row, of)| Late {
+                    row,
+                    of,
+                    reason: reason(of),
+                }));
+                late.sort_unstable_by_key(|late| late.row);
+                let (published, tags) = waiting.publish(self.kind, &self.known, &late)?;
+                Ok((late, published, tags))
+            })?;
+            for ((_, (input, _)), (late, published, tags)) in group.into_iter().zip(published) {
+                self.uncount(input, &late, tags);
+                self.published.append(published);
             }
-            waiting.publish(self.kind, earlier, &found, &mut self.published, uncount_tag)?;
         }
-        self.complete_examples()
     }
 
     /// Rows that were counted as kept are duplicates.
-    fn uncount(&mut self, input: usize, found: &[Late]) {
+    fn uncount(&mut self, input: usize, late: &[Late], tags: BTreeMap<String, u64>) {
         let cleaned = &mut self.cleaned;
-        cleaned.total.kept -= found.len() as u64;
-        cleaned.inputs[input].kept -= found.len() as u64;
-        for late in found {
-            cleaned.add_reasons(late.reason);
+        cleaned.total.kept -= late.len() as u64;
+        cleaned.inputs[input].kept -= late.len() as u64;
+        for (tag, rows) in tags {
+            if let Some(tally) = cleaned.tags.get_mut(&tag) {
+                tally.kept -= rows;
+            }
+        }
+        for late in late {
+            add_reasons(&mut self.reasons, late.reason);
             self.examples.offer_found(late.reason, late.row);
         }
     }
@@ -343,7 +362,10 @@ impl<'a> Ledger<'a> {
     }
 
     pub fn into_cleaned(self) -> Cleaned {
+        let counts = REASONS.into_iter().zip(self.reasons);
         Cleaned {
+            reasons: counts.clone().map(|(reason, (rows, _))| (reason, rows)).collect(),
+            only: counts.map(|(reason, (_, only))| (reason, only)).collect(),
             examples: self.examples.into_reasons(),
             shards: self.published.verdicts,
             fingerprints: self.published.fingerprints,
@@ -353,12 +375,12 @@ impl<'a> Ledger<'a> {
     }
 }
 
-impl Cleaned {
-    fn add_reasons(&mut self, reasons: u32) {
-        for reason in names(reasons) {
-            *self.reasons.entry(reason).or_default() += 1;
-            *self.only.entry(reason).or_default() += u64::from(reasons.is_power_of_two());
-        }
+/// Counts a row by its reasons.
+fn add_reasons(counts: &mut [(u64, u64); REASONS.len()], reasons: u32) {
+    for reason in numbers(reasons) {
+        let (rows, only) = &mut counts[reason];
+        *rows += 1;
+        *only += u64::from(reasons.is_power_of_two());
     }
 }
 

@@ -58,6 +58,7 @@ pub mod stats;
 pub mod stream;
 pub mod table;
 pub mod tally;
+pub mod threads;
 pub mod tmx;
 pub mod tokenize;
 pub mod units;

@@ -2,11 +2,13 @@
 //! resolved in memory by itself.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::best_rows::BestRows;
 use crate::first_rows::{ELSEWHERE, FirstRows, Slot, row};
-use crate::found::{Found, Merged, push};
+use crate::found::Found;
 use crate::spool::{Block, Spool};
+use crate::threads::on_threads;
 use crate::{Error, Result, Watch};
 
 /// Leading bits that tell the partitions of one level apart; one that is too large is parted again by the next bits.
@@ -14,6 +16,9 @@ const LEVEL_BITS: u32 = 8;
 const PARTS: usize = 1 << LEVEL_BITS;
 /// Records that are looked up together.
 const BATCH: usize = 1024;
+/// A table takes at most so many times the bytes of its partition: while it grows it is there twice, and then a third of
+/// it may be in use.
+const TABLE_SHARE: usize = 6;
 
 /// What stands in a record beside the slot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,23 +81,32 @@ impl Partitions {
         self.spool.push(number, &self.record)
     }
 
-    /// Tells the duplicates of all partitions. `memory` bounds the tables.
-    pub fn resolve(mut self, memory: usize, watch: &Watch) -> Result<Vec<Found>> {
-        let mut found = Spool::new(&self.folder, PARTS, (memory / 8).max(PARTS << 10))?;
-        for number in 0..PARTS {
-            let blocks = self.spool.blocks(number)?;
+    /// Tells the duplicates of all partitions. `memory` bounds the tables of all threads together.
+    pub fn resolve(
+        mut self,
+        found: &Mutex<Found>,
+        threads: usize,
+        memory: usize,
+        watch: &Watch,
+    ) -> Result<()> {
+        let parts = (0..PARTS).map(|number| self.spool.blocks(number)).collect::<Result<Vec<_>>>()?;
+        let largest = (0..PARTS).map(|number| self.spool.bytes(number)).max().unwrap_or(0);
+        // Fewer threads are better than parting a partition that one table would hold.
+        let threads = threads.min(memory / (TABLE_SHARE * largest).max(1)).max(1);
+        let memory = memory / threads;
+        on_threads(threads, PARTS, |number| {
+            let mut duplicates = Batch { found, waiting: Vec::with_capacity(BATCH) };
+            let blocks = &parts[number];
             let whole = if self.layout.is_plain() {
-                self.first_of(&blocks, memory, watch, |row, of| push(&mut found, number, row, of))?
+                self.first_of(blocks, memory, watch, &mut duplicates)?
             } else {
-                self.best_of(&blocks, memory, watch, |row, of| push(&mut found, number, row, of))?
+                self.best_of(blocks, memory, watch, &mut duplicates)?
             };
-            if !whole {
-                found.forget(number);
-                let mut merged = self.split(&blocks, memory, watch)?;
-                merged.drain(watch, |row, of| push(&mut found, number, row, of))?;
-            }
-        }
-        Found::all(found, PARTS)
+            duplicates.hand_over()?;
+            // What was found up to here is right, and will be found again.
+            if whole { Ok(()) } else { self.split(blocks, memory, watch)?.resolve(found, 1, memory, watch) }
+        })
+        .map(drop)
     }
 
     /// Resolves a partition by the first row of each fingerprint; false if there are too many for the memory.
@@ -101,7 +115,7 @@ impl Partitions {
         blocks: &[Block],
         memory: usize,
         watch: &Watch,
-        mut found: impl FnMut(u64, u64) -> Result<()>,
+        duplicates: &mut Batch<'_>,
     ) -> Result<bool> {
         let mut table = FirstRows::new(memory, self.shared + LEVEL_BITS);
         let mut buffer = Vec::new();
@@ -113,16 +127,13 @@ impl Partitions {
                 if !table.reserve(slots.len()) {
                     return Ok(false);
                 }
-                let mut outcome = Ok(());
                 table.insert(slots, |index, earlier| {
                     let row = row(slots[index]);
-                    if let (Some(of), Ok(())) = (earlier, &outcome)
-                        && row != ELSEWHERE
-                    {
-                        outcome = found(row, of);
+                    if let Some(of) = earlier.filter(|_| row != ELSEWHERE) {
+                        duplicates.waiting.push((row, of));
                     }
                 });
-                outcome?;
+                duplicates.hand_over()?;
             }
         }
         Ok(true)
@@ -134,7 +145,7 @@ impl Partitions {
         blocks: &[Block],
         memory: usize,
         watch: &Watch,
-        mut found: impl FnMut(u64, u64) -> Result<()>,
+        duplicates: &mut Batch<'_>,
     ) -> Result<bool> {
         let mut table = BestRows::new(memory, self.shared + LEVEL_BITS);
         let mut buffer = Vec::new();
@@ -150,15 +161,16 @@ impl Partitions {
             watch.check()?;
             for record in self.records(self.spool.read(block, &mut buffer)?) {
                 if let Some(best) = table.best(record).filter(|&best| best != row(record.slot)) {
-                    found(row(record.slot), best)?;
+                    duplicates.waiting.push((row(record.slot), best));
                 }
             }
+            duplicates.hand_over()?;
         }
         Ok(true)
     }
 
     /// Parts a partition by the next bits of its fingerprints.
-    fn split(&self, blocks: &[Block], memory: usize, watch: &Watch) -> Result<Merged> {
+    fn split(&self, blocks: &[Block], memory: usize, watch: &Watch) -> Result<Self> {
         let shared = self.shared + LEVEL_BITS;
         // The slots tell 88 bits apart; keys that share nearly all of them are not parted by more bits.
         if shared + LEVEL_BITS > 64 {
@@ -172,11 +184,24 @@ impl Partitions {
                 parts.add(record)?;
             }
         }
-        Merged::of(parts.resolve(memory, watch)?)
+        Ok(parts)
     }
 
     fn records<'b>(&self, bytes: &'b [u8]) -> Records<'b> {
         Records { bytes, layout: self.layout }
+    }
+}
+
+/// Duplicates on their way from one of the threads.
+struct Batch<'f> {
+    found: &'f Mutex<Found>,
+    waiting: Vec<(u64, u64)>,
+}
+
+impl Batch<'_> {
+    fn hand_over(&mut self) -> Result<()> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.drain(..).try_for_each(|(row, of)| found.push(row, of))
     }
 }
 

@@ -64,13 +64,19 @@ impl Spool {
         if !self.buffers[partition].is_empty() {
             self.flush(partition)?;
         }
+        self.buffers[partition] = Vec::new();
         Ok(self.blocks[partition].clone())
     }
 
-    /// Lets go of what a partition holds.
-    pub fn forget(&mut self, partition: usize) {
-        self.buffers[partition].clear();
-        self.blocks[partition].clear();
+    /// The blocks of a partition that were written.
+    pub fn written(&self, partition: usize) -> &[Block] {
+        &self.blocks[partition]
+    }
+
+    /// Takes the blocks of a partition out of it: what is pushed later stands in blocks of its own.
+    pub fn take(&mut self, partition: usize) -> Result<Vec<Block>> {
+        self.blocks(partition)?;
+        Ok(std::mem::take(&mut self.blocks[partition]))
     }
 
     /// Reads a block into `buffer` and gives its bytes.

@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use catprune_core::corpus::{Corpus, Input, Record};
 use catprune_core::draft::{Draft, digest_bytes, digest_file};
 use catprune_core::first_rows::{FirstRows, slot};
-use catprune_core::found::Merged;
+use catprune_core::found::Found;
 use catprune_core::kept::KeptIn;
 use catprune_core::lines::{CHUNK_LINES, LineReader};
 use catprune_core::partitions::{Candidate, Layout, Partitions};
@@ -86,6 +87,33 @@ fn the_first_row_stays_while_the_table_grows() {
     assert!(!small.reserve(7000));
 }
 
+/// The duplicates of all shards, which end at these rows.
+fn resolve(
+    partitions: Partitions,
+    folder: &Path,
+    ends: &[u64],
+    threads: usize,
+    memory: usize,
+) -> Vec<(u64, u64)> {
+    let found = Mutex::new(Found::new(ends.to_vec(), folder, 0).unwrap());
+    partitions.resolve(&found, threads, memory, &Watch::default()).unwrap();
+    let mut found = found.into_inner().unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    found
+        .see(&Watch::default(), |row| {
+            seen.insert(row);
+        })
+        .unwrap();
+    found.flush().unwrap();
+    let of_shards: Vec<_> = (0..ends.len()).map(|shard| found.of_shard(shard).unwrap()).collect();
+    for (&end, duplicates) in ends.iter().zip(&of_shards) {
+        assert!(duplicates.iter().all(|&(row, _)| row < end));
+    }
+    let all = of_shards.concat();
+    assert!(all.iter().map(|&(row, _)| row).eq(seen));
+    all
+}
+
 #[test]
 fn partitions_that_are_too_large_are_parted_again() {
     let keys: Vec<u64> = (0..30_000).map(|row| row * row % 9001).collect();
@@ -103,17 +131,17 @@ fn partitions_that_are_too_large_are_parted_again() {
         (300_000, Layout { priority: false, text: true }),
     ] {
         let folder = folder("partitions");
-        let mut partitions = Partitions::create(&folder, layout, 0).unwrap();
-        for (row, &key) in keys.iter().enumerate() {
-            let slot = slot(crowded(key), row as u64);
-            partitions.add(Candidate { slot, priority: 1, text: &key.to_le_bytes() }).unwrap();
+        let fill = || {
+            let mut partitions = Partitions::create(&folder, layout, 0).unwrap();
+            for (row, &key) in keys.iter().enumerate() {
+                let slot = slot(crowded(key), row as u64);
+                partitions.add(Candidate { slot, priority: 1, text: &key.to_le_bytes() }).unwrap();
+            }
+            partitions
+        };
+        for threads in [1, 3] {
+            assert_eq!(resolve(fill(), &folder, &[9_000, 9_001, 30_000], threads, memory), expected);
         }
-        let mut merged = Merged::of(partitions.resolve(memory, &Watch::default()).unwrap()).unwrap();
-        let mut found = Vec::new();
-        while let Some(duplicate) = merged.next_below(u64::MAX).unwrap() {
-            found.push(duplicate);
-        }
-        assert_eq!(found, expected);
     }
 }
 
@@ -126,10 +154,7 @@ fn keys_with_one_fingerprint_are_told_apart_by_their_bytes() {
         let slot = slot(1 << 60, row as u64);
         partitions.add(Candidate { slot, priority: 0, text: text.as_bytes() }).unwrap();
     }
-    let mut merged = Merged::of(partitions.resolve(1 << 20, &Watch::default()).unwrap()).unwrap();
-    assert_eq!(merged.next_below(9).unwrap(), Some((2, 0)));
-    assert_eq!(merged.next_below(9).unwrap(), Some((4, 1)));
-    assert_eq!(merged.next_below(9).unwrap(), None);
+    assert_eq!(resolve(partitions, &folder, &[5], 2, 1 << 20), [(2, 0), (4, 1)]);
 }
 
 fn numbered(before: &str, lines: usize) -> String {
