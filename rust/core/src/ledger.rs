@@ -311,18 +311,23 @@ impl<'a> Ledger<'a> {
                 Ok(of_shard)
             };
             let near_of = group.iter().map(near_of).collect::<Result<Vec<_>>>()?;
-            let published = on_threads(threads, group.len(), |number| {
-                let (shard, (_, waiting)) = &group[number];
-                let mut late = near_of[number].clone();
-                late.extend(found.of_shard(*shard)?.into_iter().map(|(row, of)| Late {
-                    row,
-                    of,
-                    reason: reason(of),
-                }));
-                late.sort_unstable_by_key(|late| late.row);
-                let (published, tags) = waiting.publish(self.kind, &self.known, &late)?;
-                Ok((late, published, tags))
-            })?;
+            let published = on_threads(
+                threads,
+                group.len(),
+                || (),
+                |(), number| {
+                    let (shard, (_, waiting)) = &group[number];
+                    let mut late = near_of[number].clone();
+                    late.extend(found.of_shard(*shard)?.into_iter().map(|(row, of)| Late {
+                        row,
+                        of,
+                        reason: reason(of),
+                    }));
+                    late.sort_unstable_by_key(|late| late.row);
+                    let (published, tags) = waiting.publish(self.kind, &self.known, &late)?;
+                    Ok((late, published, tags))
+                },
+            )?;
             for ((_, (input, _)), (late, published, tags)) in group.into_iter().zip(published) {
                 self.uncount(input, &late, tags);
                 self.published.append(published);

@@ -94,13 +94,15 @@ impl Partitions {
         // Fewer threads are better than parting a partition that one table would hold.
         let threads = threads.min(memory / (TABLE_SHARE * largest).max(1)).max(1);
         let memory = memory / threads;
-        on_threads(threads, PARTS, |number| {
+        let shared = self.shared + LEVEL_BITS;
+        let tables = || (FirstRows::new(memory, shared), BestRows::new(memory, shared));
+        on_threads(threads, PARTS, tables, |(first_rows, best_rows), number| {
             let mut duplicates = Batch { found, waiting: Vec::with_capacity(BATCH) };
             let blocks = &parts[number];
             let whole = if self.layout.is_plain() {
-                self.first_of(blocks, memory, watch, &mut duplicates)?
+                self.first_of(blocks, first_rows, watch, &mut duplicates)?
             } else {
-                self.best_of(blocks, memory, watch, &mut duplicates)?
+                self.best_of(blocks, best_rows, watch, &mut duplicates)?
             };
             duplicates.hand_over()?;
             // What was found up to here is right, and will be found again.
@@ -113,11 +115,11 @@ impl Partitions {
     fn first_of(
         &self,
         blocks: &[Block],
-        memory: usize,
+        table: &mut FirstRows,
         watch: &Watch,
         duplicates: &mut Batch<'_>,
     ) -> Result<bool> {
-        let mut table = FirstRows::new(memory, self.shared + LEVEL_BITS);
+        table.clear();
         let mut buffer = Vec::new();
         for &block in blocks {
             watch.check()?;
@@ -143,11 +145,11 @@ impl Partitions {
     fn best_of(
         &self,
         blocks: &[Block],
-        memory: usize,
+        table: &mut BestRows,
         watch: &Watch,
         duplicates: &mut Batch<'_>,
     ) -> Result<bool> {
-        let mut table = BestRows::new(memory, self.shared + LEVEL_BITS);
+        table.clear();
         let mut buffer = Vec::new();
         for &block in blocks {
             watch.check()?;

@@ -7,22 +7,23 @@ use std::thread;
 
 use crate::{Error, Result};
 
-/// Runs `work` on the numbers below `count`, on at most `threads` threads; gives what it returned, in their order.
-/// After an error no more is begun.
-pub fn on_threads<T: Send>(
+/// Runs `work` on the numbers below `count`, on at most `threads` threads, each with a state of its own; gives what it
+/// returned, in the order of the numbers. After an error no more is begun.
+pub fn on_threads<S, T: Send>(
     threads: usize,
     count: usize,
-    work: impl Fn(usize) -> Result<T> + Sync,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     let worker = || {
-        let mut done = Vec::new();
+        let (mut state, mut done) = (state(), Vec::new());
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= count {
                 return done;
             }
-            match work(number) {
+            match work(&mut state, number) {
                 Ok(result) => done.push((number, result)),
                 Err(error) => {
                     next.store(count, Ordering::Relaxed);
