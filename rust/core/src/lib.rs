@@ -29,6 +29,7 @@ pub mod histogram;
 pub mod ids;
 pub mod json;
 pub mod kept;
+pub mod lanes;
 pub mod ledger;
 pub mod lines;
 pub mod merge;

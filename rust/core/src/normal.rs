@@ -1,13 +1,15 @@
 //! The normalised form of a text: what two texts must share to be one for duplicates and for decontamination.
+// Copying is compiled for the processor that `Arch` finds; only what is inlined into it comes along.
+#![allow(clippy::inline_always)]
 
 use std::sync::OnceLock;
 
+use pulp::Arch;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
-use wide::{CmpEq, i8x16};
 
-use crate::side::between;
+use crate::lanes::{Lanes, MOST_LANES, OnLanes, on_lanes};
 
 /// What is made equal before texts are compared.
 // Five independent choices of the user.
@@ -47,6 +49,7 @@ const CHARACTER: Class = SPACE - 1;
 
 /// Writes normal forms; made once and shared by threads.
 pub struct Normaliser {
+    arch: Arch,
     form: Form,
     /// Of the characters of the Basic Multilingual Plane, made at the first text: looking one up is all that most cost.
     classes: OnceLock<Vec<Class>>,
@@ -54,7 +57,7 @@ pub struct Normaliser {
 
 impl Normaliser {
     pub fn new(form: Form) -> Self {
-        Self { form, classes: OnceLock::new() }
+        Self { arch: Arch::new(), form, classes: OnceLock::new() }
     }
 
     /// The normal form of `text`, in UTF-8. It stands in `buffer`, which is used again.
@@ -76,13 +79,18 @@ impl Normaliser {
 
     /// Writes the normal form to the front of `buffer` and gives its length.
     fn write(&self, text: &str, buffer: &mut Vec<u8>, drop_punctuation: bool) -> usize {
-        let mut writing = Writing { buffer, length: 0, drop_punctuation, after_space: true };
+        let writing = Writing { buffer, length: 0, drop_punctuation, after_space: true };
+        on_lanes(self.arch, Normalising { normaliser: self, text, writing })
+    }
+
+    #[inline(always)]
+    fn write_here(&self, text: &str, mut writing: Writing<'_>, lanes: impl Lanes) -> usize {
         let classes = self.classes.get_or_init(|| {
             (0..1 << 16).map(|code| char::from_u32(code).map_or(SLOW, |c| classify(self.form, c))).collect()
         });
         let mut at = 0;
         loop {
-            at += self.copy_plain(&text.as_bytes()[at..], &mut writing);
+            at += self.copy_plain(&text.as_bytes()[at..], &mut writing, lanes);
             let Some(character) = text[at..].chars().next() else { break };
             let class = classes.get(character as usize).copied();
             let class = class.unwrap_or_else(|| classify(self.form, character));
@@ -101,38 +109,38 @@ impl Normaliser {
         writing.length
     }
 
-    /// Writes ASCII letters, digits and single spaces, as far as they reach, sixteen bytes at a time: most text is nothing
-    /// else most of the time. Gives how many bytes they were.
-    #[inline]
-    fn copy_plain(&self, bytes: &[u8], writing: &mut Writing<'_>) -> usize {
-        let is = |byte: u8| i8x16::splat(byte as i8);
+    /// Writes ASCII letters, digits and single spaces, as far as they reach: most text is nothing else most of the time.
+    /// Gives how many bytes they were.
+    #[inline(always)]
+    fn copy_plain<L: Lanes>(&self, bytes: &[u8], writing: &mut Writing<'_>, lanes: L) -> usize {
+        let all_if = |wanted| if wanted { u64::MAX } else { 0 };
+        let single_spaces = all_if(self.form.white_space);
+        let digits = lanes.splat(all_if(!self.form.digits) as u8);
+        let lower_case = lanes.splat(all_if(self.form.case) as u8 & b' ');
         let mut done = 0;
+        // No branch may stand between a comparison and its mask: compilers then make the one from the other bit by bit.
         loop {
             let rest = &bytes[done..];
-            let mut padded = [0; 16];
-            let chunk = rest.first_chunk().unwrap_or_else(|| {
+            let mut padded = [0; MOST_LANES];
+            let chunk = rest.get(..L::COUNT).unwrap_or_else(|| {
                 padded[..rest.len()].copy_from_slice(rest);
                 &padded
             });
-            let text = i8x16::new(chunk.map(|byte| byte as i8));
-            let lower = text | (between(text, b'A', b'Z') & is(b' '));
-            let space = text.cmp_eq(is(b' '));
-            let mut plain = between(lower, b'a', b'z') | space;
-            if !self.form.digits {
-                plain |= between(text, b'0', b'9');
-            }
-            let mut stops = !plain.move_mask() as u32;
-            let spaces = space.move_mask() as u32;
-            let after_spaces = spaces << 1 | u32::from(writing.after_space);
-            if self.form.white_space {
-                stops |= spaces & after_spaces;
-            }
-            let count = (stops | 1 << 16).trailing_zeros() as usize;
-            let kept = if self.form.case { lower } else { text };
-            writing.put(kept.to_array().map(|byte| byte as u8), count);
+            let text = lanes.load(chunk);
+            let upper = lanes.between(text, b'A', b'Z');
+            let letter = lanes.or(upper, lanes.between(text, b'a', b'z'));
+            let digit = lanes.and(digits, lanes.between(text, b'0', b'9'));
+            let space = lanes.equal(text, lanes.splat(b' '));
+            let plain = lanes.mask(lanes.or(lanes.or(letter, digit), space));
+            let spaces = lanes.mask(space);
+            let after_spaces = spaces << 1 | u64::from(writing.after_space);
+            let stops = !plain | (spaces & after_spaces & single_spaces);
+            let count = (stops | 1 << L::COUNT).trailing_zeros() as usize;
+            lanes.store(lanes.or(text, lanes.and(upper, lower_case)), writing.room(L::COUNT));
+            writing.length += count;
             writing.after_space = after_spaces >> count & 1 == 1;
             done += count;
-            if count < 16 {
+            if count < L::COUNT {
                 return done;
             }
         }
@@ -147,6 +155,21 @@ impl Normaliser {
             }
         };
         if self.form.nfkc { text.nfkc().for_each(&mut push) } else { text.chars().for_each(&mut push) }
+    }
+}
+
+struct Normalising<'a> {
+    normaliser: &'a Normaliser,
+    text: &'a str,
+    writing: Writing<'a>,
+}
+
+impl OnLanes for Normalising<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> usize {
+        self.normaliser.write_here(self.text, self.writing, lanes)
     }
 }
 
@@ -204,7 +227,8 @@ impl Writing<'_> {
     fn push(&mut self, class: Class) {
         if class & SPACE != 0 {
             if !self.after_space {
-                self.put([b' '], 1);
+                self.room(1)[0] = b' ';
+                self.length += 1;
                 self.after_space = true;
             }
             return;
@@ -214,20 +238,17 @@ impl Writing<'_> {
         }
         self.after_space = false;
         if let Some(character) = char::from_u32(class & CHARACTER) {
-            let mut bytes = [0; 4];
-            let count = character.encode_utf8(&mut bytes).len();
-            self.put(bytes, count);
+            self.length += character.encode_utf8(self.room(4)).len();
         }
     }
 
-    /// Writes the first `count` of these bytes; all of them, since that is faster.
+    /// Where to write so many bytes next.
     #[inline]
-    fn put<const N: usize>(&mut self, bytes: [u8; N], count: usize) {
-        let end = self.length + N;
+    fn room(&mut self, bytes: usize) -> &mut [u8] {
+        let end = self.length + bytes;
         if end > self.buffer.len() {
             self.buffer.resize(end.next_power_of_two(), 0);
         }
-        self.buffer[self.length..end].copy_from_slice(&bytes);
-        self.length += count;
+        &mut self.buffer[self.length..end]
     }
 }

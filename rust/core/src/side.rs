@@ -3,12 +3,12 @@
 // Measuring is compiled for the processor that `Arch` finds; only what is inlined into it comes along.
 #![allow(clippy::inline_always)]
 
-use pulp::{Arch, Simd, WithSimd};
-use wide::{CmpEq, CmpGt, i8x16, u8x16};
+use pulp::Arch;
 
 use crate::characters::{
     ALPHABETIC, CONTROL, Characters, DIGIT, HAN_KANA, SOUTH_EAST_ASIAN, Scripts, UNSPACED, WHITE_SPACE,
 };
+use crate::lanes::{Lanes, OnLanes, on_lanes};
 use crate::words::Words;
 
 /// What is measured of one side. A character is a Unicode scalar value, a letter a character with the Unicode
@@ -107,12 +107,12 @@ impl Side {
 
     /// Measures a text: all but its markup and its numbers.
     pub fn measure(&mut self, text: &str) {
-        self.arch.dispatch(Measuring { side: self, text });
+        on_lanes(self.arch, Measuring { side: self, text });
     }
 
     #[inline(always)]
-    fn measure_here(&mut self, text: &str) {
-        let beyond = self.mask(text.as_bytes());
+    fn measure_here(&mut self, text: &str, lanes: impl Lanes) {
+        let beyond = self.mask(text.as_bytes(), lanes);
         let mut of_ascii = 0;
         for block in &self.blocks {
             of_ascii += block.letter.count_ones();
@@ -135,22 +135,23 @@ impl Side {
 
     /// Fills the masks with what ASCII says; true if there is anything beyond it.
     #[inline(always)]
-    fn mask(&mut self, text: &[u8]) -> bool {
-        self.blocks.clear();
+    fn mask(&mut self, text: &[u8], lanes: impl Lanes) -> bool {
         let (chunks, rest) = text.as_chunks::<BLOCK>();
-        let mut seen = Seen::new();
-        for bytes in chunks {
-            self.blocks.push(seen.block(bytes));
+        let mut seen = Seen::new(lanes);
+        // No branch may stand between a comparison and its mask: compilers then make the one from the other bit by bit.
+        self.blocks.resize(chunks.len() + 1, Block::default());
+        for (block, bytes) in self.blocks.iter_mut().zip(chunks) {
+            *block = seen.block(bytes);
         }
         // There is a space after the last word.
-        let mut last = [b' '; BLOCK];
-        last[..rest.len()].copy_from_slice(rest);
-        self.blocks.push(seen.block(&last));
+        let mut padded = [b' '; BLOCK];
+        padded[..rest.len()].copy_from_slice(rest);
+        self.blocks[chunks.len()] = seen.block(&padded);
         let control =
             seen.may_be_control() && text.iter().any(|&byte| byte.is_ascii_control() && byte != b'\t');
         self.classes =
-            if control { CONTROL } else { 0 } | if seen.digit.move_mask() != 0 { DIGIT } else { 0 };
-        self.markup = seen.markup.move_mask() != 0;
+            if control { CONTROL } else { 0 } | if lanes.mask(seen.digit) != 0 { DIGIT } else { 0 };
+        self.markup = lanes.mask(seen.markup) != 0;
         seen.beyond
     }
 
@@ -201,19 +202,29 @@ impl Side {
     /// Notes where words start and end: the changes between white space and anything else.
     #[inline(always)]
     fn cut(&mut self) {
+        /// Edges that are written together, whether there are so many or not: seldom is a branch taken unforeseen then.
+        const TOGETHER: usize = 8;
         let bounds = &mut self.words.bounds;
-        bounds.resize(self.measures.words as usize, [0; 2]);
+        let words = self.measures.words as usize;
+        bounds.resize(words + TOGETHER, [0; 2]);
         let edges = bounds.as_flattened_mut();
         let (mut count, mut before) = (0, 1);
         for (place, block) in self.blocks.iter().enumerate() {
             let mut bits = block.white ^ (block.white << 1 | before);
             before = block.white >> 63;
-            while bits != 0 {
-                edges[count] = (place * BLOCK) as u32 + bits.trailing_zeros();
-                bits &= bits - 1;
-                count += 1;
+            let end = count + bits.count_ones() as usize;
+            while count < end {
+                if let Some(edges) = edges[count..].first_chunk_mut::<TOGETHER>() {
+                    for edge in edges {
+                        *edge = (place * BLOCK) as u32 + bits.trailing_zeros();
+                        bits &= bits.wrapping_sub(1);
+                    }
+                }
+                count += TOGETHER;
             }
+            count = end;
         }
+        bounds.truncate(words);
     }
 
     /// Characters of the longest of the words.
@@ -306,67 +317,64 @@ struct Measuring<'a> {
     text: &'a str,
 }
 
-impl WithSimd for Measuring<'_> {
+impl OnLanes for Measuring<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        self.side.measure_here(self.text);
+    fn run<L: Lanes>(self, lanes: L) {
+        self.side.measure_here(self.text, lanes);
     }
 }
 
 /// What is found in any of the blocks.
-#[derive(Default)]
-struct Seen {
-    least: u8x16,
-    most: i8x16,
-    digit: i8x16,
-    markup: i8x16,
+struct Seen<L: Lanes> {
+    lanes: L,
+    least: L::Bytes,
+    delete: L::Bytes,
+    digit: L::Bytes,
+    markup: L::Bytes,
     beyond: bool,
 }
 
-impl Seen {
-    fn new() -> Self {
-        Self { least: u8x16::splat(u8::MAX), ..Self::default() }
+impl<L: Lanes> Seen<L> {
+    #[inline(always)]
+    fn new(lanes: L) -> Self {
+        let [least, none] = [u8::MAX, 0].map(|byte| lanes.splat(byte));
+        Self { lanes, least, delete: none, digit: none, markup: none, beyond: false }
     }
 
     /// The masks of a block.
     #[inline(always)]
     fn block(&mut self, bytes: &[u8; BLOCK]) -> Block {
+        let lanes = self.lanes;
+        let is = |text, byte: u8| lanes.equal(text, lanes.splat(byte));
         let mut block = Block::default();
-        for (quarter, bytes) in bytes.as_chunks::<16>().0.iter().enumerate() {
-            let text = i8x16::new(bytes.map(|byte| byte as i8));
-            let lower = text | i8x16::splat(0x20);
-            self.least = self.least.min(u8x16::new(*bytes));
-            self.most = self.most.max(text);
-            self.digit |= between(text, b'0', b'9');
+        for at in (0..BLOCK).step_by(L::COUNT) {
+            let text = lanes.load(&bytes[at..]);
+            let lower = lanes.or(text, lanes.splat(0x20));
+            self.least = lanes.least(self.least, text);
+            self.delete = lanes.or(self.delete, is(text, 0x7f));
+            self.digit = lanes.or(self.digit, lanes.between(text, b'0', b'9'));
             // `[` and `|` come in with `{` and the backslash.
-            self.markup |= between(text, b'%', b'&')
-                | between(lower, b'{', b'|')
-                | text.cmp_eq(i8x16::splat(b'<' as i8));
-            let bits = |mask: i8x16| u64::from(mask.move_mask() as u32) << (16 * quarter);
-            block.white |= bits(between(text, b'\t', b'\r') | text.cmp_eq(i8x16::splat(b' ' as i8)));
-            block.letter |= bits(between(lower, b'a', b'z'));
+            let markup = lanes.or(lanes.between(text, b'%', b'&'), lanes.between(lower, b'{', b'|'));
+            self.markup = lanes.or(self.markup, lanes.or(markup, is(text, b'<')));
+            block.white |= lanes.mask(lanes.or(lanes.between(text, b'\t', b'\r'), is(text, b' '))) << at;
+            block.letter |= lanes.mask(lanes.between(lower, b'a', b'z')) << at;
             // Continuation bytes are 0x80 to 0xbf, the lowest of the signed numbers.
-            block.lead |= bits(text.cmp_gt(i8x16::splat(-65)));
-            block.beyond |= bits(text);
+            block.lead |= lanes.mask(lanes.above(text, lanes.splat(0xbf))) << at;
+            block.beyond |= lanes.mask(text) << at;
         }
         self.beyond |= block.beyond != 0;
         block
     }
 
     /// Whether there may be a control character in ASCII; the tab looks like one.
+    #[inline(always)]
     fn may_be_control(&self) -> bool {
-        self.least.to_array().iter().any(|&byte| byte < b' ') || self.most.to_array().contains(&0x7f)
+        let lanes = self.lanes;
+        let least = lanes.least(self.least, lanes.splat(b' ' - 1));
+        lanes.mask(lanes.or(lanes.equal(self.least, least), self.delete)) != 0
     }
-}
-
-/// Bytes of ASCII from `low` to `high`.
-#[inline(always)]
-pub fn between(text: i8x16, low: u8, high: u8) -> i8x16 {
-    // Moved so that `high` becomes the highest of the signed numbers, only they are above what is below `low`.
-    let moved = text + i8x16::splat((i8::MAX as u8 - high) as i8);
-    moved.cmp_gt(i8x16::splat((i8::MAX as u8 - high + low - 1) as i8))
 }
 
 /// Characters of a word in scripts without spaces, about as many as a word of the language has.

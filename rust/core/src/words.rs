@@ -148,7 +148,9 @@ impl Words {
 
 /// Where a word stands among 512 bits, by its length and first bytes: equal words have equal places, whatever their
 /// case, and few others do.
-#[inline]
+// A call for every word would cost as much as this does.
+#[allow(clippy::inline_always)]
+#[inline(always)]
 fn place(text: &[u8], start: usize, end: usize) -> (usize, u64) {
     let (start, end) = trim(text, start, end);
     let rest = &text[start..];
