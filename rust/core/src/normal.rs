@@ -1,15 +1,14 @@
 //! The normalised form of a text: what two texts must share to be one for duplicates and for decontamination.
-// Copying is compiled for the processor that `Arch` finds; only what is inlined into it comes along.
+// Copying is compiled for its lanes; only what is inlined into it comes along.
 #![allow(clippy::inline_always)]
 
 use std::sync::OnceLock;
 
-use pulp::Arch;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
-use crate::lanes::{Lanes, MOST_LANES, OnLanes, on_lanes};
+use crate::lanes::{Lanes, MOST_LANES, OnLanes, Width};
 
 /// What is made equal before texts are compared.
 // Five independent choices of the user.
@@ -49,7 +48,7 @@ const CHARACTER: Class = SPACE - 1;
 
 /// Writes normal forms; made once and shared by threads.
 pub struct Normaliser {
-    arch: Arch,
+    lanes: Width,
     form: Form,
     /// Of the characters of the Basic Multilingual Plane, made at the first text: looking one up is all that most cost.
     classes: OnceLock<Vec<Class>>,
@@ -57,7 +56,12 @@ pub struct Normaliser {
 
 impl Normaliser {
     pub fn new(form: Form) -> Self {
-        Self { arch: Arch::new(), form, classes: OnceLock::new() }
+        Self::on(Width::widest(), form)
+    }
+
+    /// Normal forms do not depend on the lanes.
+    pub fn on(lanes: Width, form: Form) -> Self {
+        Self { lanes, form, classes: OnceLock::new() }
     }
 
     /// The normal form of `text`, in UTF-8. It stands in `buffer`, which is used again.
@@ -80,7 +84,7 @@ impl Normaliser {
     /// Writes the normal form to the front of `buffer` and gives its length.
     fn write(&self, text: &str, buffer: &mut Vec<u8>, drop_punctuation: bool) -> usize {
         let writing = Writing { buffer, length: 0, drop_punctuation, after_space: true };
-        on_lanes(self.arch, Normalising { normaliser: self, text, writing })
+        self.lanes.run(Normalising { normaliser: self, text, writing })
     }
 
     #[inline(always)]

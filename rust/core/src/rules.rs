@@ -5,6 +5,7 @@ use simdutf8::basic::from_utf8;
 
 use crate::characters::{CONTROL, Characters, DIGIT, Scripts};
 use crate::corpus::Record;
+use crate::lanes::Width;
 use crate::mismatch::{IDENTIFIED_LETTERS, ends_sentence, is_other_language, markup, numbers, urls};
 use crate::side::Side;
 pub use crate::side::{MEASURES, Measures};
@@ -175,7 +176,7 @@ impl<'r> Judge<'r> {
             let scripts = Scripts::new(codes).ok_or_else(|| {
                 Error::input(format!("scripts {}: give codes of ISO 15924, like Latn", codes.join(", ")))
             })?;
-            Ok::<_, Error>(Side::new(scripts))
+            Ok::<_, Error>(Side::new(scripts, Width::widest()))
         };
         let (source, target) = (side(&rules.source_scripts)?, side(&rules.target_scripts)?);
         Ok(Self { rules, characters: Characters::new(), source, target, shared: [Vec::new(), Vec::new()] })

@@ -1,14 +1,12 @@
 //! One side of a pair: measured in blocks of 64 bytes as bit masks, a bit a byte; only characters beyond ASCII
 //! are looked at one by one.
-// Measuring is compiled for the processor that `Arch` finds; only what is inlined into it comes along.
+// Measuring is compiled for its lanes; only what is inlined into it comes along.
 #![allow(clippy::inline_always)]
-
-use pulp::Arch;
 
 use crate::characters::{
     ALPHABETIC, CONTROL, Characters, DIGIT, HAN_KANA, SOUTH_EAST_ASIAN, Scripts, UNSPACED, WHITE_SPACE,
 };
-use crate::lanes::{Lanes, OnLanes, on_lanes};
+use crate::lanes::{Lanes, OnLanes, Width};
 use crate::words::Words;
 
 /// What is measured of one side. A character is a Unicode scalar value, a letter a character with the Unicode
@@ -76,7 +74,7 @@ struct Block {
 
 /// The buffers of a side, used again for every pair.
 pub struct Side {
-    arch: Arch,
+    lanes: Width,
     characters: Characters,
     scripts: Scripts,
     blocks: Vec<Block>,
@@ -91,9 +89,9 @@ pub struct Side {
 }
 
 impl Side {
-    pub fn new(scripts: Scripts) -> Self {
+    pub fn new(scripts: Scripts, lanes: Width) -> Self {
         Self {
-            arch: Arch::new(),
+            lanes,
             characters: Characters::new(),
             scripts,
             blocks: Vec::new(),
@@ -107,7 +105,7 @@ impl Side {
 
     /// Measures a text: all but its markup and its numbers.
     pub fn measure(&mut self, text: &str) {
-        on_lanes(self.arch, Measuring { side: self, text });
+        self.lanes.run(Measuring { side: self, text });
     }
 
     #[inline(always)]
