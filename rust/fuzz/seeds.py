@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 from pyarrow import parquet
 
@@ -46,6 +48,15 @@ def main() -> None:
         path = CORPUS / "parquet" / compression
         path.parent.mkdir(parents=True, exist_ok=True)
         parquet.write_table(table, path, compression=compression, use_dictionary=compression == "snappy")
+    for dtype in ("<f4", "<f8"):
+        array = io.BytesIO()
+        np.save(array, np.arange(5, dtype=dtype))
+        write("npy", dtype[1:], array.getvalue()[6:])
+    for rows in (pyarrow.int64(), pyarrow.uint32()):
+        table = pyarrow.table({"row": pyarrow.array([0, 3, 5, 6], rows), "score": [0.5, None, 2.0, -1.0]})
+        path = CORPUS / "column" / str(rows)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parquet.write_table(table, path, row_group_size=2)
 
 
 if __name__ == "__main__":

@@ -176,11 +176,8 @@ impl ShardReader {
         sorted.sort_unstable();
         // The reader hands out the columns in file order; `order` brings them back into the order asked for.
         let order = wanted.iter().map(|index| sorted.partition_point(|other| other < index)).collect();
-        let batches = builder
-            .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(|error| Error::parquet(path, error))?;
+        let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
+        let batches = guarded(path, || builder.build())?;
         Ok(Self { path: path.to_owned(), order, batches })
     }
 }

@@ -13,7 +13,7 @@ use crate::{Error, Result, Watch};
 /// A test segment of fewer characters, normalised, is in many a training corpus without having leaked into it.
 pub const LEAST_CHARACTERS: usize = 10;
 /// Bytes that a segment takes in memory at most, while its table doubles.
-const SEGMENT_BYTES: usize = 160;
+const SEGMENT_BYTES: usize = 208;
 
 /// A test set: two files of equal line count, or one whose lines may stand on either side of a pair.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -101,7 +101,9 @@ impl Column {
 fn bounds(path: &Path, footer: &ArrowReaderMetadata, group: usize) -> Result<Option<(u64, u64)>> {
     let columns = footer.metadata().file_metadata().schema_descr().columns();
     let place = columns.iter().position(|column| column.path().parts() == ["row"]);
-    let range = |(min, max): (i64, i64)| u64::try_from(min).ok().zip(u64::try_from(max).ok());
+    let range = |(min, max): (i64, i64)| {
+        u64::try_from(min).ok().zip(u64::try_from(max).ok()).filter(|(first, last)| first <= last)
+    };
     let told = place.and_then(|place| {
         range(match footer.metadata().row_group(group).column(place).statistics()? {
             Statistics::Int64(found) => (*found.min_opt()?, *found.max_opt()?),
@@ -276,7 +278,8 @@ fn is_nan(piece: &Piece, name: &str, row: Option<&u64>) -> Error {
             match reading.batch() {
                 Ok(true) => {}
                 Ok(false) => {
-                    break Error::input("what is read has changed while it was read: run the step again");
+                    let path = piece.path.display();
+                    break Error::input(format!("{path} has changed while it was read: run the step again"));
                 }
                 Err(error) => break error,
             }

@@ -60,7 +60,7 @@ impl Npy {
         let count = count.and_then(|count| count.trim().parse::<u64>().ok());
         let count = count.ok_or_else(|| refuse(&format!("its shape is {shape}")))?;
         let start = start + length;
-        if count.checked_mul(width).is_none_or(|bytes| start + bytes != size) {
+        if count.checked_mul(width).and_then(|bytes| bytes.checked_add(start)) != Some(size) {
             return Err(refuse(&format!("it has {size} bytes, which is not {count} values")));
         }
         Ok(Self { path: path.to_owned(), file, start, width, count })
@@ -180,7 +180,7 @@ impl RowsWriter {
     fn put(&mut self, rows: impl Iterator<Item = u64>, kept: &[bool]) -> Result<()> {
         // Every row is put down, and overwritten by the next one if it is not kept: that costs no branch.
         let width = if self.wide { 8 } else { 4 };
-        self.bytes.resize((kept.len() + 1) * width, 0);
+        self.bytes.resize(kept.len() * width, 0);
         let mut count = 0;
         if self.wide {
             let places = self.bytes.as_chunks_mut::<8>().0;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Once;
 
 use catprune_core::codec::compress;
 use catprune_core::corpus::{Corpus, Input, Record};
@@ -21,6 +22,20 @@ pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder.join(format!("catprune-fuzz-{}-{name}", std::process::id()));
     fs::write(&path, bytes).unwrap();
     path
+}
+
+/// Panics of libraries are caught by the readers; only those of our own end a run.
+pub fn ignore_panics_of_libraries() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let abort = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |told| {
+            let ours = |file: &str| file.contains("rust/core") || file.contains("fuzz");
+            if told.location().is_none_or(|place| ours(place.file())) {
+                abort(told);
+            }
+        }));
+    });
 }
 
 /// All records of an input. An error is an answer, a bug that was caught is none.
