@@ -17,7 +17,9 @@ from catprune import attention
 from catprune.batches import pairs_of, plan_packed, plan_scoring
 from catprune.checkpoints import load_model, read_checkpoint
 from catprune.errors import CatpruneError, UsageError
-from catprune.score import COLUMNS, importance_weights, score
+from catprune.folder import lock_folder
+from catprune.score import COLUMNS, _Scoring, importance_weights, score
+from catprune.sharing import ARRAY, LAUNCHERS, Shard
 from catprune.tokens import Tokens
 from catprune.train import train
 from synthetic import BOS, read_ids, write_tokens
@@ -200,6 +202,126 @@ def test_killed_and_run_again_gives_the_same_bytes(trained, tmp_path, how):
     before = contents(whole)
     score(whole.parent / "tokens", checkpoints=checkpoints[:1], out=whole, threads=1, precision="float32", quiet=True)
     assert contents(whole) == before
+
+
+@pytest.mark.parametrize("order", [("1/2", "2/2"), ("3/3", "1/3", "2/3"), ("5/5", "1/5", None)])
+def test_shards_give_the_bytes_of_one_process(trained, tmp_path, order):
+    whole, shared = tmp_path / "a/scores", tmp_path / "b/scores"
+    for folder in (whole, shared):
+        shutil.copytree(trained, folder.parent)
+    options = {"threads": 1, "precision": "float32", "quiet": True}
+    checkpoint = "warmup/step-5"
+    score(whole.parent / "tokens", checkpoints=whole.parent / checkpoint, out=whole, **options)
+    for shard in order:
+        assert not (shared / "step-5/manifest.json").exists()
+        scored = score(
+            shared.parent / "tokens", checkpoints=shared.parent / checkpoint, out=shared, shard=shard, **options
+        )
+    assert scored.left == {} and list(scored.manifests) == ["step-5"]
+    assert contents(shared) == contents(whole)
+    again = score(shared.parent / "tokens", checkpoints=shared.parent / checkpoint, out=shared, shard="1/2", **options)
+    assert again == scored, "finished work is finished for every shard"
+
+
+def test_a_shard_says_what_is_left_to_others(trained, tmp_path):
+    options = {"checkpoints": trained / "warmup/step-5", "threads": 1, "precision": "float32", "quiet": True}
+    scored = score(trained / "tokens", out=tmp_path, shard="2/3", **options)
+    assert (scored.left, scored.manifests, scored.pairs) == ({"step-5": 2}, {}, 294)
+    assert len(list(tmp_path.glob("step-5/part-*"))) == 1
+
+
+def test_shards_share_a_folder_with_shards_alone(trained, tmp_path):
+    options = {"checkpoints": trained / "warmup/step-5", "threads": 1, "precision": "float32", "quiet": True}
+    score(trained / "tokens", out=tmp_path, shard="1/3", **options)
+    folder = tmp_path / "step-5"
+    with lock_folder(folder, shared=True), lock_folder(folder, name="shard-2-of-3"):
+        for shard in (None, "2/3"):
+            with pytest.raises(CatpruneError, match="another process is at work"):
+                score(trained / "tokens", out=tmp_path, shard=shard, **options)
+        assert score(trained / "tokens", out=tmp_path, shard="3/3", **options).left == {"step-5": 1}
+        with pytest.raises(CatpruneError, match="another plan"):
+            score(trained / "tokens", out=tmp_path, shard="3/3", batch_tokens=100, **options)
+    with lock_folder(folder), pytest.raises(CatpruneError, match="another process is at work"):
+        score(trained / "tokens", out=tmp_path, shard="2/3", **options)
+    with pytest.raises(UsageError, match="--force would remove the work of the other shards"):
+        score(trained / "tokens", out=tmp_path, shard="2/3", force=True, **options)
+
+
+def test_shards_that_end_together_publish_once(trained, tmp_path):
+    run, out = Path(shutil.copytree(trained, tmp_path / "run")), tmp_path / "run/scores"
+    child = """
+        import sys, catprune
+        run, shard = sys.argv[1:]
+        catprune.score(run + "/tokens", checkpoints=run + "/warmup/step-5", out=run + "/scores", shard=shard, threads=1,
+                       precision="float32", quiet=True)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(child), str(run)]
+    children = [subprocess.Popen([*command, f"{number}/4"]) for number in range(1, 5)]
+    assert [child.wait() for child in children] == [0] * 4
+    assert list(read_scores(out / "step-5")) == [row for row in range(300) if row not in DROPPED]
+
+
+@pytest.mark.parametrize("given", ["", "0/2", "3/2", "1/0", "1", "a/b", "1/2/3", "-1/2", "½/2"])
+def test_what_is_no_shard_is_refused(given):
+    with pytest.raises(UsageError, match="give i/n, i from 1 to n, or auto"):
+        Shard.parse(given)
+
+
+def test_launchers_tell_the_shard(monkeypatch):
+    for names in (*LAUNCHERS.values(), ARRAY):
+        for name in names:
+            monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match="neither torchrun nor Slurm"):
+        Shard.parse("auto")
+    array = {
+        "SLURM_ARRAY_TASK_ID": "7",
+        "SLURM_ARRAY_TASK_MIN": "5",
+        "SLURM_ARRAY_TASK_COUNT": "4",
+        "SLURM_PROCID": "0",
+    }
+    torchrun = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
+    srun = {"SLURM_PROCID": "1", "SLURM_NTASKS": "3", "SLURM_LOCALID": "0"}
+    for environment, expected in ((array, Shard(2, 4)), (torchrun, Shard(5, 8, 1)), (srun, Shard(1, 3, 0))):
+        with monkeypatch.context() as patched:
+            for name, value in environment.items():
+                patched.setenv(name, value)
+            assert Shard.parse("auto") == expected
+            name = next(iter(environment))
+            patched.setenv(name, "99")
+            with pytest.raises(UsageError, match="the launcher's variables are not whole"):
+                Shard.parse("auto")
+    assert (Shard.parse("2/4").name, Shard.parse(None).is_whole) == ("2/4", True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        MemoryError(),
+    ],
+)
+def test_batches_that_do_not_fit_are_halved_and_counted(trained, tmp_path, monkeypatch, error):
+    options = {"checkpoints": trained / "warmup/step-30", "threads": 1, "precision": "float32", "quiet": True}
+    whole = score(trained / "tokens", out=tmp_path / "whole", **options).manifests["step-30"]
+    statistics = _Scoring._statistics
+
+    def statistics_of_few(self, batch, model):
+        if len(batch.target_lengths) > 3:
+            raise error
+        return statistics(self, batch, model)
+
+    monkeypatch.setattr(_Scoring, "_statistics", statistics_of_few)
+    halved = score(trained / "tokens", out=tmp_path / "halved", **options).manifests["step-30"]
+    assert [shard["halved"] for shard in whole["shards"]] == [0, 0, 0]
+    assert all(shard["halved"] > 0 for shard in halved["shards"])
+    assert halved["flops"] == whole["flops"]
+    rows = read_scores(tmp_path / "whole/step-30")
+    for row, found in read_scores(tmp_path / "halved/step-30").items():
+        assert row in TOO_LONG or found == pytest.approx(rows[row], rel=1e-5)
+    monkeypatch.setattr(_Scoring, "_statistics", lambda *_: (_ for _ in ()).throw(error))
+    with pytest.raises(CatpruneError, match=r"no memory for row \d+ alone \(\d+ and \d+ tokens\)"):
+        score(trained / "tokens", out=tmp_path / "none", **options)
 
 
 def test_what_cannot_be_scored_is_refused(trained, tmp_path):

@@ -389,6 +389,10 @@ def score(
     out: Out,
     checkpoint: Annotated[list[str], typer.Option(help="A checkpoint folder, or name=folder; repeat it.")],
     batch_tokens: Annotated[int, typer.Option(help="Most tokens of a batch on either side, padding counted.")] = 8192,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Score a part alone: i/n, i from 1 to n, or auto, as torchrun or Slurm tell it."),
+    ] = None,
     precision: Precision = "auto",
     threads: Threads = None,
     force: Force = False,
@@ -403,12 +407,14 @@ def score(
         checkpoints=checkpoint,
         out=out,
         batch_tokens=batch_tokens,
+        shard=shard,
         precision=precision,
         threads=threads,
         force=force,
         quiet=quiet,
     )
-    _show(done, [f"scores in {out}"], as_json=as_json, quiet=quiet)
+    left = [f"{name}: {blocks} blocks are left to other shards" for name, blocks in done.left.items()]
+    _show(done, left or [f"scores in {out}"], as_json=as_json, quiet=quiet)
 
 
 @app.command()

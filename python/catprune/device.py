@@ -50,8 +50,12 @@ class Device:
     precision: str
 
     @classmethod
-    def choose(cls, precision: str) -> Device:
+    def choose(cls, precision: str, *, local: int | None = None) -> Device:
         """CUDA where there is one; `auto` becomes bfloat16 where the hardware has it, else float32.
+
+        Args:
+            precision: one of `PRECISIONS`.
+            local: this process's number among those of the machine: each takes a GPU of its own.
 
         Raises:
             UsageError: an unknown precision.
@@ -60,6 +64,9 @@ class Device:
 
         check_precision(precision)
         name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cuda" and local is not None:
+            # A launcher may show each process all GPUs of the machine, or its own alone.
+            torch.cuda.set_device(local % torch.cuda.device_count())
         if precision == "auto":
             has = torch.cuda.is_bf16_supported() if name == "cuda" else processor_has_bfloat16()
             precision = "bfloat16" if has else "float32"
@@ -77,6 +84,14 @@ class Device:
         import torch
 
         return torch.autocast(self.name, dtype=self.dtype, enabled=self.precision == "bfloat16")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that a device or the processor has no memory left for a tensor."""
+    import torch
+
+    # torch has no type of its own for the processor's.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,8 @@ from catprune.errors import CatpruneError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from catprune.sharing import Shard
+
 FORMAT = 1
 #: Where a training keeps what it needs to go on; never part of a result.
 STATE = "state.safetensors"
@@ -223,6 +225,7 @@ class StepFolder:
         reads: what is read, digests included (see `describe_folder`).
         options: every option that changes the result, and none that does not (threads, memory).
         force: empty a folder that holds other work instead of refusing it; equal work stays.
+        shard: what this process does of the work; the others may be in the folder at the same time.
 
     Attributes:
         plan: the dictionary that stands in `plan.json`.
@@ -236,7 +239,14 @@ class StepFolder:
     keeps: ClassVar[frozenset[str]] = frozenset({"log", "plan.json"})
 
     def __init__(
-        self, path: Path, *, step: str, reads: dict[str, Any], options: dict[str, Any], force: bool = False
+        self,
+        path: Path,
+        *,
+        step: str,
+        reads: dict[str, Any],
+        options: dict[str, Any],
+        force: bool = False,
+        shard: Shard | None = None,
     ) -> None:
         self.path = path
         self.plan: dict[str, Any] = {
@@ -250,7 +260,8 @@ class StepFolder:
         self.digest = digest_bytes(to_json(self.plan))
         self.manifest: dict[str, Any] | None = None
         self._force = force
-        self._lock: IO[bytes] | None = None
+        self._shard = shard if shard is not None and not shard.is_whole else None
+        self._locks: list[IO[bytes]] = []
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -259,17 +270,20 @@ class StepFolder:
         plan_path = self.path / "plan.json"
         if self.path.is_dir() and not plan_path.is_file() and self._holds_files():
             raise CatpruneError(f"{self.path} holds files that are not catprune's: give an empty or new folder")
-        self._lock = lock_folder(self.path)
         try:
+            self._locks.append(lock_folder(self.path, shared=self._shard is not None))
+            if self._shard is not None:
+                name = f"shard-{self._shard.number + 1}-of-{self._shard.count}"
+                self._locks.append(lock_folder(self.path, name=name))
             self._adopt(plan_path)
         except BaseException:
-            self._lock.close()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
+        while self._locks:
+            self._locks.pop().close()
 
     def _entries(self) -> list[Path]:
         """What stands in the folder besides what `clear` keeps."""
@@ -289,8 +303,9 @@ class StepFolder:
                 held = f"the work of `{old['step']}`" if "step" in old else "a plan.json that is not catprune's"
                 raise CatpruneError(f"{self.path} holds {held}: give another folder")
             if old != self.plan:
-                # A plan that nothing came of yet (a mistake in its first seconds) is nobody's work.
-                if not self._force and self._holds_files():
+                # A plan that nothing came of yet (a mistake in its first seconds) is nobody's work, unless others may
+                # have begun by it.
+                if (not self._force and self._holds_files()) or self._shard is not None:
                     changed = "; ".join(_differences(old, self.plan)[:3])
                     raise CatpruneError(
                         f"{self.path} holds work with another plan ({changed}): "
@@ -336,6 +351,14 @@ class StepFolder:
 
     def publish(self, **results: Any) -> dict[str, Any]:
         """Write `manifest.json` (the plan and `results`), after removing what interrupted runs left behind."""
+        if self._shard is not None:
+            # Others may have come to the end, too: the first to have the folder alone does this.
+            fcntl.flock(self._locks[0], fcntl.LOCK_EX)
+            if read_json(self.path / "plan.json") != self.plan:
+                raise CatpruneError(f"{self.path} holds other work by now: give another folder")
+            if (self.path / "manifest.json").is_file():
+                self.manifest = read_json(self.path / "manifest.json")
+                return self.manifest
         manifest = json.loads(to_json({**self.plan, **results}))
         listed = {shard["file"] for shard in _listed(manifest)}
         patterns = ["part-*", *(f"{name}/part-*" for name in COLUMN_SETS[1:])]
@@ -363,16 +386,16 @@ class StepFolder:
         append_line(self.path / "log" / "events.jsonl", line)
 
 
-def lock_folder(path: Path) -> IO[bytes]:
-    """Make a folder this process's own, until the stream that comes back is closed.
+def lock_folder(path: Path, *, shared: bool = False, name: str = "lock") -> IO[bytes]:
+    """Make a folder this process's own, or one that it shares, until the stream that comes back is closed.
 
     Raises:
-        CatpruneError: another process has it.
+        CatpruneError: another process has it, or shares it where this one would have it alone.
     """
     (path / "log").mkdir(parents=True, exist_ok=True)
-    lock = (path / "log" / "lock").open("wb")
+    lock = (path / "log" / name).open("wb")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
         raise CatpruneError(f"another process is at work in {path}: wait for it or end it") from None

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from catprune._core import digest_file, write_columns
 from catprune.device import Device, own_state, require_torch
 from catprune.errors import CatpruneError, UsageError
-from catprune.folder import StepFolder, describe_folder, finish_once
+from catprune.folder import StepFolder, describe_folder
 from catprune.progress import Progress
+from catprune.sharing import Shard
 from catprune.tokens import Block, BlockEntry, Tokens
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Scored:
         pairs: pairs scored under each checkpoint; `too_long` more have null records.
         too_long: pairs that carry no tokens.
         flops: floating-point operations of all the forward passes, counted from shapes.
-        manifests: as written, by name.
+        manifests: as written, by name; none of checkpoints of which other processes still score blocks.
+        left: how many blocks those are, by name.
     """
 
     folder: Path
@@ -50,6 +52,7 @@ class Scored:
     too_long: int
     flops: float
     manifests: dict[str, dict[str, Any]]
+    left: dict[str, int]
 
 
 def score(
@@ -59,6 +62,7 @@ def score(
     out: str | Path,
     precision: str = "auto",
     batch_tokens: int = 8192,
+    shard: str | None = None,
     threads: int | None = None,
     force: bool = False,
     quiet: bool = False,
@@ -77,7 +81,11 @@ def score(
             folder's.
         out: the folder in which each checkpoint gets a folder of its name.
         precision: of the model up to the output layer: auto, float32 or bfloat16.
-        batch_tokens: most tokens of a batch on either side, padding counted: what bounds the memory.
+        batch_tokens: most tokens of a batch on either side, padding counted: what bounds the memory. A batch that is
+            too large all the same is halved, as often as needed; how many were is in the shards and the manifest.
+        shard: `i/n`, i from 1 to n: score each n-th block, from the i-th on. All n processes write into the same
+            folders, at once or one after the other; the one that finds all blocks done writes the manifest, which is
+            that of a single process. `auto`: i and n as torchrun, srun or a Slurm array say, each on its own GPU.
         threads: of the processor (None: as torch has it).
         force: replace folders that hold other work.
         quiet: no progress bar.
@@ -92,21 +100,33 @@ def score(
 
     if batch_tokens < 1:
         raise UsageError(f"batch-tokens is {batch_tokens}: give at least 1")
-    opened, device = Tokens.open(tokens), Device.choose(precision)
+    share = Shard.parse(shard)
+    if force and not share.is_whole:
+        raise UsageError("--force would remove the work of the other shards: remove the folder yourself")
+    opened, device = Tokens.open(tokens), Device.choose(precision, local=share.local)
     named = {name: read_checkpoint(path) for name, path in _names(checkpoints).items()}
     for checkpoint in named.values():
         require_tokenizer(checkpoint, opened)
     manifests: dict[str, dict[str, Any]] = {}
+    left: dict[str, int] = {}
     with own_state(threads):
         for name, checkpoint in named.items():
-            folder = _plan(Path(out) / name, opened, checkpoint, device, batch_tokens=batch_tokens, force=force)
-            with folder:
-                scoring = _Scoring(folder, opened, checkpoint, device, batch_tokens=batch_tokens)
-                manifests[name] = finish_once(folder, lambda: scoring.run(name, quiet=quiet))  # noqa: B023
-    counts = [manifest["counts"] for manifest in manifests.values()]
+            path, limit = Path(out) / name, batch_tokens
+            with _plan(path, opened, checkpoint, device, batch_tokens=limit, force=force, shard=share) as folder:
+                if folder.manifest is None:
+                    scoring = _Scoring(folder, opened, checkpoint, device, batch_tokens=batch_tokens)
+                    scoring.run(name, share, quiet=quiet)
+                    blocks_left = scoring.blocks_left()
+                    if blocks_left:
+                        left[name] = blocks_left
+                        continue
+                    folder.publish(**scoring.describe())
+                assert folder.manifest is not None
+                manifests[name] = folder.manifest
+    counts = opened.manifest["counts"]
     flops = sum(manifest["flops"] for manifest in manifests.values())
     folders = {name: Path(out) / name for name in named}
-    return Scored(Path(out), folders, counts[0]["pairs"], counts[0]["too_long"], flops, manifests)
+    return Scored(Path(out), folders, counts["pairs"], counts["too_long"], flops, manifests, left)
 
 
 def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
@@ -127,7 +147,14 @@ def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
 
 
 def _plan(
-    path: Path, tokens: Tokens, checkpoint: Checkpoint, device: Device, *, batch_tokens: int, force: bool
+    path: Path,
+    tokens: Tokens,
+    checkpoint: Checkpoint,
+    device: Device,
+    *,
+    batch_tokens: int,
+    force: bool,
+    shard: Shard,
 ) -> StepFolder:
     from catprune.checkpoints import verify_weights
 
@@ -143,7 +170,7 @@ def _plan(
 
     batches = PACKED if has_packed(device.name, device.dtype) else "equal source lengths"
     options = {"precision": device.precision, "batch_tokens": batch_tokens, "batches": batches}
-    return StepFolder(path, step="score", reads=reads, options=options, force=force)
+    return StepFolder(path, step="score", reads=reads, options=options, force=force, shard=shard)
 
 
 class _Scoring:
@@ -154,36 +181,43 @@ class _Scoring:
     ) -> None:
         self.folder, self.tokens, self.checkpoint, self.device = folder, tokens, checkpoint, device
         self.batch_tokens, self.packed = batch_tokens, folder.plan["options"]["batches"] == PACKED
+        self.halved = 0
 
-    def run(self, name: str, *, quiet: bool) -> dict[str, Any]:
-        """Score the blocks that have no shard yet, and describe the result for the manifest."""
-        import torch
-
+    def run(self, name: str, share: Shard, *, quiet: bool) -> None:
+        """Score the blocks of this process that have no shard yet."""
         from catprune.checkpoints import load_model
 
-        started, worked = time.monotonic(), 0
+        mine = self.tokens.blocks[share.number :: share.count]
+        todo = [entry for entry in mine if self._finished(entry) is None]
+        if not todo:
+            return
+        started = time.monotonic()
         model = load_model(self.checkpoint, device=self.device.name)
         weights = importance_weights(self.tokens.unigrams()[1])
-        shards: list[dict[str, Any]] = []
-        counts = self.tokens.manifest["counts"]
-        flops, done = 0.0, 0
-        with Progress(f"score {name}", total=counts["target_tokens"], unit="tok", quiet=quiet) as bar:
-            for entry in self.tokens.blocks:
-                block = self.tokens.read(entry)
-                path = self.folder.path / f"part-{entry.first:012d}-{entry.end:012d}.parquet"
-                flops += self._flops(block, model)
-                digest = self._finished(path)
-                if digest is None:
-                    columns, valid = self._score_block(block, model, weights, bar, done)
-                    metadata = {"plan": self.folder.digest}
-                    digest = write_columns(str(path), columns, valid=valid, metadata=metadata)
-                    worked += entry.target_tokens
+        done = sum(entry.target_tokens for entry in mine) - sum(entry.target_tokens for entry in todo)
+        with Progress(f"score {name}", total=sum(one.target_tokens for one in mine), unit="tok", quiet=quiet) as bar:
+            for entry in todo:
+                self.halved = 0
+                columns, valid = self._score_block(self.tokens.read(entry), model, weights, bar, done)
+                metadata = {"plan": self.folder.digest, "halved": str(self.halved)}
+                write_columns(str(self._path(entry)), columns, valid=valid, metadata=metadata)
+                if self.halved:
+                    self.folder.log("halved", shard=self._path(entry).name, batches=self.halved)
                 done += entry.target_tokens
                 bar.to(done)
-                shards.append(_describe(entry, path, digest))
         seconds = max(time.monotonic() - started, 1e-9)
-        self.folder.log("scored", seconds=round(seconds, 3), tokens_per_second=round(worked / seconds, 1))
-        checkpoint = self.checkpoint
+        tokens = sum(entry.target_tokens for entry in todo)
+        self.folder.log("scored", seconds=round(seconds, 3), tokens_per_second=round(tokens / seconds, 1))
+
+    def blocks_left(self) -> int:
+        """Blocks that have no shard yet."""
+        return sum(self._finished(entry) is None for entry in self.tokens.blocks)
+
+    def describe(self) -> dict[str, Any]:
+        """The results of the finished work, for the manifest."""
+        import torch
+
+        checkpoint, counts = self.checkpoint, self.tokens.manifest["counts"]
         return {
             "checkpoint": {
                 "step": checkpoint.step,
@@ -194,8 +228,8 @@ class _Scoring:
             },
             "tokenizer": asdict(self.tokens.tokenizer),
             "counts": {key: counts[key] for key in ("pairs", "too_long", "target_tokens")},
-            "flops": flops,
-            "shards": shards,
+            "flops": sum((self._flops(self.tokens.read(entry)) for entry in self.tokens.blocks), 0.0),
+            "shards": [self._listed(entry) for entry in self.tokens.blocks],
             "torch": torch.__version__,
         }
 
@@ -204,8 +238,12 @@ class _Scoring:
         seen = self.checkpoint.seen
         return seen if seen["tokens"] == digest_file(str(self.tokens.path / "manifest.json")) else None
 
-    def _finished(self, path: Path) -> str | None:
-        """The digest of a shard that an earlier run of this plan wrote."""
+    def _path(self, entry: BlockEntry) -> Path:
+        return self.folder.path / f"part-{entry.first:012d}-{entry.end:012d}.parquet"
+
+    def _finished(self, entry: BlockEntry) -> dict[bytes, bytes] | None:
+        """The metadata of a shard that this or another process wrote by this plan."""
+        path = self._path(entry)
         if not path.is_file():
             return None
         import pyarrow.parquet as parquet
@@ -214,27 +252,34 @@ class _Scoring:
             metadata: dict[bytes, bytes] = parquet.read_metadata(path).metadata or {}
         except (OSError, ValueError):
             return None
-        return digest_file(str(path)) if metadata.get(b"plan") == self.folder.digest.encode() else None
+        return metadata if metadata.get(b"plan") == self.folder.digest.encode() else None
+
+    def _listed(self, entry: BlockEntry) -> dict[str, Any]:
+        path, metadata = self._path(entry), self._finished(entry) or {}
+        listed = {"file": path.name, "first": entry.first, "end": entry.end, "digest": digest_file(str(path))}
+        counts = {"pairs": entry.pairs, "too_long": entry.too_long}
+        return {**listed, **counts, "halved": int(metadata.get(b"halved", 0))}
 
     def _batches(self, pairs: Pairs) -> list[NDArray[np.int64]]:
         from catprune.batches import plan_packed, plan_scoring
 
         return (plan_packed if self.packed else plan_scoring)(pairs, batch_tokens=self.batch_tokens)
 
-    def _flops(self, block: Block, model: Transformer) -> float:
+    def _flops(self, block: Block) -> float:
         import numpy as np
 
         from catprune.batches import pairs_of
         from catprune.model import forward_flops
+        from catprune.recipe import Size
 
+        size, vocab_size = Size(**self.checkpoint.size), self.tokens.tokenizer.vocab_size
         pairs, flops = pairs_of(block), 0.0
         for chosen in self._batches(pairs):
             source, target = pairs.source.lengths[chosen], pairs.target.lengths[chosen]
             outputs = int(target.sum())
             if not self.packed:
                 target = np.full_like(target, target.max())
-            vocab_size = model.vocab_size
-            flops += forward_flops(model.size, vocab_size=vocab_size, source=source, target=target, outputs=outputs)
+            flops += forward_flops(size, vocab_size=vocab_size, source=source, target=target, outputs=outputs)
         return flops
 
     def _score_block(
@@ -248,7 +293,7 @@ class _Scoring:
         pairs = pairs_of(block)
         sums = np.zeros((len(COLUMNS), len(pairs.rows)))
         for chosen in self._batches(pairs):
-            sums[:, chosen] = self._score_batch(pairs, chosen, model, weights)
+            sums[:, chosen] = self._score_in_memory(pairs, chosen, model, weights)
             done += int(pairs.target.lengths[chosen].sum())
             bar.to(done)
         if not np.isfinite(sums).all():
@@ -262,6 +307,31 @@ class _Scoring:
             kind = np.uint32 if name in _COUNTS else np.float32
             columns[name] = np.concatenate([values, nothing])[order].astype(kind)
         return columns, order < len(pairs.rows)
+
+    def _score_in_memory(
+        self, pairs: Pairs, chosen: NDArray[np.int64], model: Transformer, weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """`_score_batch`, in halves where the memory does not hold the whole."""
+        import numpy as np
+
+        from catprune.device import is_out_of_memory
+
+        try:
+            return self._score_batch(pairs, chosen, model, weights)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(chosen) == 1:
+                row, lengths = int(pairs.rows[chosen[0]]), (pairs.source.lengths, pairs.target.lengths)
+                tokens = " and ".join(str(int(side[chosen[0]])) for side in lengths)
+                raise CatpruneError(
+                    f"there is no memory for row {row} alone ({tokens} tokens): tokenize with a lower --max-tokens, "
+                    f"or free some ({error})"
+                ) from None
+        # Not in the handler: what failed holds the batch as long as its error is at hand.
+        self.halved += 1
+        halves = [self._score_in_memory(pairs, half, model, weights) for half in np.array_split(chosen, 2)]
+        return np.concatenate(halves, axis=1)
 
     def _score_batch(
         self, pairs: Pairs, chosen: NDArray[np.int64], model: Transformer, weights: NDArray[np.float64]
@@ -315,8 +385,3 @@ def importance_weights(counts: NDArray[np.uint64]) -> NDArray[np.float64]:
     information = -np.log(shares, out=np.zeros(len(counts)), where=counts > 0)
     mean = float((shares * information).sum())
     return information / mean if mean > 0 else np.ones(len(counts))
-
-
-def _describe(entry: BlockEntry, path: Path, digest: str) -> dict[str, Any]:
-    listed = {"file": path.name, "first": entry.first, "end": entry.end, "digest": digest}
-    return {**listed, "pairs": entry.pairs, "too_long": entry.too_long}
