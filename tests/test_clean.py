@@ -19,6 +19,7 @@ import pytest
 from catprune import CatpruneError, UsageError, _core
 from catprune.clean import summary
 from catprune.clean_options import RULES
+from catprune.inputs import parse_inputs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -327,7 +328,7 @@ def test_a_malformed_record_is_shown(tmp_path: Path) -> None:
 def test_names_that_are_not_utf8_are_told(tmp_path: Path) -> None:
     for name in (b"d\xe4.en", b"d\xe4.de"):
         (tmp_path / os.fsdecode(name)).write_bytes(b"a b\n")
-    with pytest.raises(CatpruneError, match="a name is not UTF-8"):
+    with pytest.raises(CatpruneError, match="d\?\\.en is not UTF-8: rename it"):
         catprune.clean([tmp_path / os.fsdecode(b"d\xe4.{en,de}")], out=tmp_path / "clean")
     names = [tmp_path / os.fsdecode(b"d\xe4.en"), tmp_path / os.fsdecode(b"d\xe4.de")]
     with pytest.raises(CatpruneError, match=r"a name is not UTF-8 \('.*d\\udce4.en'\): rename it"):
@@ -525,3 +526,27 @@ def test_read_pairs(pair: Any) -> None:
     assert found == [(sides[0][row], sides[1][row]) for row in rows]
     with pytest.raises(CatpruneError, match="past the end"):
         _core.read_pairs({"corpus": corpus, "rows": [9000]})
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "a.de").write_text("ein Haus\n")
+    (tmp_path / "plain.en").write_text("a house\n")
+    os.mkfifo(tmp_path / "a.en")
+    told = r"a\.en is no plain file, and later steps read again: give a file"
+    with pytest.raises(CatpruneError, match=told):
+        catprune.clean([tmp_path / "a.en", tmp_path / "a.de"], out=tmp_path / "clean", quiet=True)
+    inputs = [tmp_path / "plain.en", tmp_path / "a.de"]
+    refused: list[dict[str, Any]] = [{"tags": tmp_path / "a.en"}, {"exclude": [tmp_path / "a.en"]}]
+    for options in refused:
+        with pytest.raises(CatpruneError, match=told):
+            catprune.clean(inputs, out=tmp_path / "clean", quiet=True, **options)
+
+
+def test_wildcards_in_brackets(tmp_path: Path) -> None:
+    for name in ("x[1", "x21", "x!1", "x^1"):
+        (tmp_path / f"{name}.en").write_text("a house\n")
+        (tmp_path / f"{name}.de").write_text("ein Haus\n")
+    for pattern, found in (("x[[]1", {"x[1"}), ("x[!!]1", {"x[1", "x21", "x^1"}), ("x[0-9!]1", {"x21", "x!1"})):
+        template = str(tmp_path / f"{pattern}.{{en,de}}")
+        parsed = parse_inputs([template])
+        assert {Path(one["source"]).stem for one in parsed} == found

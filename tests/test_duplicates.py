@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,36 @@ def test_a_preferred_input_keeps_its_rows(tmp_path: Path, pair: Any) -> None:
         (4, "d"),
         (6, "a"),
     }
+
+
+def test_many_shards_that_wait_are_the_same_for_any_threads(tmp_path: Path, pair: Any) -> None:
+    random = np.random.default_rng(5)
+    sentences = [" ".join(random.choice(list("abcdefgh"), 6)).encode() for _ in range(900)]
+    texts = [[sentences[i] for i in random.integers(0, len(sentences), 60)] for _ in range(20)]
+    for number, lines in enumerate(texts):
+        text = b"".join(line + b"\n" for line in lines)
+        pair(text, text[::-1].strip() + b"\n", name=f"in-{number:02}")
+    rows = [(number, line) for number, lines in enumerate(texts) for line in lines]
+    (tmp_path / "tags").write_text("".join(f"{number % 3}\n" for number, _ in rows))
+    inputs = [str(tmp_path / f"in-{number:02}.{{en,de}}") for number in range(20)]
+    options: dict[str, Any] = {"tags": tmp_path / "tags", "prefer": [inputs[7]], "duplicates": "source", "judge": False}
+    best: dict[bytes, int] = {}
+    for row, (_, line) in sorted(enumerate(rows), key=lambda one: (one[1][0] != 7, one[0])):
+        best.setdefault(line, row)
+    expected = {row: best[line] for row, (_, line) in enumerate(rows) if best[line] != row}
+    for near in ("none", "source"):
+        folders: list[dict[str, bytes]] = []
+        for threads in (1, 2, 5):
+            out = tmp_path / f"{near}-{threads}"
+            done = catprune.clean(inputs, out=out, near_duplicates=near, threads=threads, **options)
+            files = [path for path in out.rglob("*") if path.is_file() and "log" not in path.parts]
+            folders.append({str(path.relative_to(out)): path.read_bytes() for path in files})
+        assert folders[0] == folders[1] == folders[2]
+        found = duplicates_of(tmp_path / f"{near}-5")
+        assert found == expected if near == "none" else expected.items() < found.items()
+        kept = Counter(number % 3 for row, (number, _) in enumerate(rows) if row not in found)
+        counted = done.manifest["counts"]["tags"]
+        assert {tag: one["kept"] for tag, one in counted.items()} == {str(tag): count for tag, count in kept.items()}
 
 
 def test_what_another_corpus_keeps_is_dropped(tmp_path: Path, pair: Any) -> None:

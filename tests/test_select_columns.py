@@ -208,7 +208,10 @@ def test_inputs_are_named_by_their_files(tmp_path: Path) -> None:
     options: dict[str, Any] = {"method": "random", "keep": "10%", "quiet": True}
     select(tmp_path / "clean", out=tmp_path / "s", always_keep="input=a.en", **options)
     assert set(range(10)) < kept(tmp_path / "s") and len(kept(tmp_path / "s")) == 12
-    for name, told in (("c.en", "is no input: the inputs are 0, 1, 2, a.0, a.en"), ("b.en", "name of several inputs")):
+    for number, name in enumerate(("in/a.en", "'../in/b.{en,10}'", "in/b.{en,20}")):
+        select(tmp_path / "clean", out=tmp_path / f"s{number}", always_keep=f"input={name.strip(chr(39))}", **options)
+        assert set(range(number * 10, number * 10 + 10)) < kept(tmp_path / f"s{number}")
+    for name, told in (("c.en", r"is no input: give .* 0 \(.*a\.0, .*a\.en\), 1"), ("b.en", "several inputs")):
         with pytest.raises(UsageError, match=told):
             select(tmp_path / "clean", out=tmp_path / "t", always_keep=f"input={name}", **options)
     with pytest.raises(UsageError, match="no tags"):

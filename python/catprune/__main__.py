@@ -1,10 +1,14 @@
 """The console script `catprune`, and `python -m catprune`: Ctrl-C counts from the first import on."""
 
+import io
 import sys
 
 
 def main() -> None:
     """Run the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A character that the terminal has no byte for must not end the command.
+        sys.stdout.reconfigure(errors="replace")
     try:
         from catprune.cli import app
 

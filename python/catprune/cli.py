@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catprune.errors import CatpruneError, UsageError
+from catprune.errors import CatpruneError, UsageError, is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,18 +52,11 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             _fail("interrupted; the same command goes on from here", 130)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             _fail("out of memory: give smaller batches (batch tokens), a smaller preset or less --memory", 1)
 
     return guarded
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether the machine or the GPU ran out: torch tells it by a class of its own, or only in words."""
-    return (
-        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
-    )
 
 
 def _fail(message: str, code: int) -> None:
@@ -77,7 +70,8 @@ def _explain(error: OSError) -> str:
     place = f"{error.filename}: " if error.filename else ""
     text = f"{place}{error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{text}: free room on the disk; the same command goes on from here"
+        place = "the disk" if error.filename else "what standard output goes to"
+        return f"{text}: free room on {place}; the same command goes on from here"
     return text
 
 
@@ -164,7 +158,8 @@ def clean(
         str, typer.Option(help="raw, or some of nfkc,case,white-space,punctuation,digits; normalised: all but digits.")
     ] = "normalised",
     prefer: Annotated[
-        list[str] | None, typer.Option(help="Keep duplicates of this input, not the first; or FILE.parquet:COLUMN.")
+        list[str] | None,
+        typer.Option(help="Of exact duplicates keep this input's, not the first; or FILE.parquet:COLUMN."),
     ] = None,
     against: Annotated[list[Path] | None, typer.Option(help="Drop what this clean folder keeps; repeat it.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Compare duplicates byte for byte.")] = False,

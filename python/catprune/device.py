@@ -86,14 +86,6 @@ class Device:
         return torch.autocast(self.name, dtype=self.dtype, enabled=self.precision == "bfloat16")
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that a device or the processor has no memory left for a tensor."""
-    import torch
-
-    # torch has no type of its own for the processor's.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
-
-
 @contextlib.contextmanager
 def own_state(threads: int | None) -> Generator[None]:
     """Run with `threads` threads (None: as torch has it), and leave torch's threads and random state as they were."""

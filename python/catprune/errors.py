@@ -21,6 +21,15 @@ class MissingExtra(CatpruneError):
         super().__init__(f"this step needs the package {package}: install {EXTRA.format(extra)}")
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine or the GPU ran out: torch tells it by a class of its own, or only in words."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(told in str(error) for told in ("allocate memory", "not enough memory"))
+    )
+
+
 def require(extra: str, *packages: str) -> None:
     """Import the packages of an optional extra.
 

@@ -117,8 +117,9 @@ def to_json(value: Mapping[str, Any]) -> bytes:
     try:
         return text.encode() + b"\n"
     except UnicodeEncodeError as error:
-        name = text[max(0, error.start - 20) : error.end + 20].encode(errors="replace").decode()
-        raise CatpruneError(f"a name is not UTF-8 (…{name}…): rename it") from None
+        # No name holds a quotation mark that JSON has not escaped.
+        name = text[text.rindex('"', 0, error.start) + 1 : text.index('"', error.end)]
+        raise CatpruneError(f"{name.encode(errors='replace').decode()} is not UTF-8: rename it") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -163,12 +163,16 @@ def expand_pairs(template: str, sides: list[str]) -> list[tuple[str, str]]:
 def _filled(pattern: str, name: str) -> tuple[str, ...]:
     """What stands in a name where its pattern has wildcards."""
     pieces = _WILDCARD.split(pattern)
-    wildcards = [
-        {"*": "([^/]*)", "?": "([^/])"}.get(one, f"({one.replace('[!', '[^')})") for one in _WILDCARD.findall(pattern)
-    ]
+    wildcards = [{"*": "([^/]*)", "?": "([^/])"}.get(one, f"([{_inside(one)}])") for one in _WILDCARD.findall(pattern)]
     expression = "".join(re.escape(piece) + wild for piece, wild in zip(pieces, [*wildcards, ""], strict=True))
     matched = re.fullmatch(expression, name, re.DOTALL)
     return matched.groups() if matched else (name,)
+
+
+def _inside(wildcard: str) -> str:
+    """The characters of a wildcard in brackets, as a regular expression has them."""
+    characters = wildcard[1:-1].replace("\\", r"\\").replace("[", r"\[")
+    return f"^{characters[1:]}" if characters.startswith("!") else characters
 
 
 def _complete(

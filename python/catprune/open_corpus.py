@@ -125,6 +125,8 @@ def read_corpus(
 ) -> dict[str, Any]:
     """What a pass over text must know of inputs or of a clean folder, whose files are checked to be what was made."""
     names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    if "-" in map(str, names):
+        raise UsageError("- is standard input, which `clean --spool FILE` alone reads: give files, or a clean folder")
     if not 1 <= max_line_bytes < 2**20:
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
     workers = {"threads": choose_threads(threads)}

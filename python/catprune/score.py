@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file, write_columns
 from catprune.device import Device, own_state, require_torch
-from catprune.errors import CatpruneError, UsageError
+from catprune.errors import CatpruneError, UsageError, is_out_of_memory
 from catprune.folder import StepFolder, describe_folder
 from catprune.progress import Progress
 from catprune.sharing import Shard
@@ -313,8 +313,6 @@ class _Scoring:
     ) -> NDArray[np.float64]:
         """`_score_batch`, in halves where the memory does not hold the whole."""
         import numpy as np
-
-        from catprune.device import is_out_of_memory
 
         try:
             return self._score_batch(pairs, chosen, model, weights)

@@ -227,11 +227,20 @@ def _selected(folder: Path, manifest: Mapping[str, Any]) -> Selected:
 DEFAULTS: dict[str, Any] = {one.name: one.default for one in inspect.signature(select).parameters.values()}
 
 
+#: Groups that the summary tells one by one.
+_GROUPS_SHOWN = 20
+
+
 def summary(done: Selected) -> list[str]:
     """What was kept, in lines for a reader: pairs, tokens, ties, and last the caution of `partly_seen`, if any."""
     lines = [
         f"{share_text(done.kept, done.scored)} of {done.scored:,} scored pairs kept; {done.unscored:,} have no score"
     ]
+    for group in done.groups[:_GROUPS_SHOWN]:
+        counts = f"{share_text(group['kept'], group['scored'])} of {group['scored']:,} kept"
+        lines.append(f"  {group['name']}: {counts}; {group['unscored']:,} have no score")
+    if len(done.groups) > _GROUPS_SHOWN:
+        lines.append(f"  … and {len(done.groups) - _GROUPS_SHOWN} more groups (--json)")
     if done.guarded:
         lines.append(f"{done.guarded:,} more pairs were dropped before by a guard")
     if done.trusted:

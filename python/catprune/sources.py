@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import describe_folder, digest_manifest, read_json, read_manifest, trace
+from catprune.inputs import find_sides
 from catprune.methods import COLUMN, METHODS
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def _refuse_other_steps(source: Path) -> None:
             f"{source} is one checkpoint's scores: give {source.absolute().parent}, and --checkpoint {source.name}"
         )
     if step == "clean":
+        read_manifest(source, step="clean")
         raise UsageError(f"{source} is a clean folder: give it alone, or beside a file of scores as --clean")
     if step == "tokenize":
         raise UsageError(f"{source} is a tokens folder: score it first (`catprune score`), and give the scores' folder")
@@ -390,15 +392,21 @@ def describe_groups(within: str | None, ranking: Ranking, found: Source) -> dict
 
 
 def _find_input(name: str, inputs: Sequence[dict[str, Any]]) -> int:
-    """The number of the input that has a file of this name or path, or this number."""
+    """The number of the input that has a file of this name or path, or this number; or that a template stands for."""
     names = [
         {str(number), *(text for path in one_paths for text in (path, Path(path).name))}
         for number, one in enumerate(inputs)
         for one_paths in [[str(value) for key, value in one.items() if key in ("source", "target", "path")]]
     ]
-    found = [number for number, known in enumerate(names) if name in known]
+    sides = find_sides(name)
+    ends = [f"/{Path(os.path.normpath(side))}" for side in sides or (name,)]
+    found = [
+        number
+        for number, known in enumerate(names)
+        if name in known or all(any(f"/{text}".endswith(end) for text in known) for end in ends)
+    ]
     if len(found) != 1:
-        known = ", ".join(sorted({text for one in names for text in one if "/" not in text}))
+        known = ", ".join(f"{n} ({', '.join(sorted(t for t in one if '/' in t))})" for n, one in enumerate(names))
         told = "is the name of several inputs" if found else "is no input"
-        raise UsageError(f"{name} {told}: the inputs are {known}")
+        raise UsageError(f"{name} {told}: give the number or more of the path of one: {known}")
     return found[0]

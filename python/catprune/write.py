@@ -313,17 +313,25 @@ def _finished(record: Path, plan: bytes, paths: tuple[Path, ...], *, force: bool
     equal = bool(old) and all(old.get(key) == value for key, value in json.loads(plan).items())
     if equal and "files" not in old:
         return None
-    if equal and all(path.is_file() for path in paths):
-        digests = [_core.digest_file(str(path)) for path in paths]
-        if digests == [file["digest"] for file in old["files"]]:
+    if equal:
+        states = [(path, _state(path, file["digest"])) for path, file in zip(paths, old["files"], strict=True)]
+        wrong = next(((path, state) for path, state in states if state), None)
+        if wrong is None:
             return old
+        if not force and any(path.exists() for path in paths):
+            path, state = wrong
+            raise CatpruneError(f"{path} {state}: give other names, or --force to write all of it again")
     for path in paths:
         if path.exists() and not force:
-            raise CatpruneError(
-                f"{path} holds another selection, or was changed since it was written: give another name, "
-                "or --force to replace it"
-            )
+            raise CatpruneError(f"{path} holds something else: give another name, or --force to replace it")
     return None
+
+
+def _state(path: Path, digest: str) -> str | None:
+    """What has happened to a file since it was written; None if it is as it was."""
+    if not path.is_file():
+        return "is gone"
+    return None if _core.digest_file(str(path)) == digest else "was changed since it was written"
 
 
 def _publish_record(record: Path, plan: bytes, found: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::builder::{FixedSizeBinaryBuilder, StringDictionaryBuilder};
 use arrow_array::cast::AsArray;
@@ -72,26 +72,31 @@ impl Kind {
     }
 }
 
-/// The shards that were published.
+/// The shards that were published, by the first row of each: noted as soon as they have their names, from several threads.
 #[derive(Default)]
 pub struct Published {
-    pub verdicts: Vec<Shard>,
-    pub fingerprints: Vec<Shard>,
-    pub duplicates: Vec<Shard>,
+    pub verdicts: Mutex<BTreeMap<u64, Shard>>,
+    pub fingerprints: Mutex<BTreeMap<u64, Shard>>,
+    pub duplicates: Mutex<BTreeMap<u64, Shard>>,
+}
+
+/// The shards of one kind, in row order.
+pub fn in_order(shards: Mutex<BTreeMap<u64, Shard>>) -> Vec<Shard> {
+    shards.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+}
+
+fn note(shards: &Mutex<BTreeMap<u64, Shard>>, shard: Shard) {
+    shards.lock().unwrap_or_else(PoisonError::into_inner).insert(shard.first, shard);
 }
 
 impl Published {
-    pub fn append(&mut self, mut later: Self) {
-        self.verdicts.append(&mut later.verdicts);
-        self.fingerprints.append(&mut later.fingerprints);
-        self.duplicates.append(&mut later.duplicates);
-    }
-
     /// Removes them.
     pub fn discard(&self, out: &Path) -> Result<()> {
-        for shard in self.verdicts.iter().chain(&self.fingerprints).chain(&self.duplicates) {
-            let path = out.join(&shard.file);
-            std::fs::remove_file(&path).map_err(Error::io(&path))?;
+        for shards in [&self.verdicts, &self.fingerprints, &self.duplicates] {
+            for shard in shards.lock().unwrap_or_else(PoisonError::into_inner).values() {
+                let path = out.join(&shard.file);
+                std::fs::remove_file(&path).map_err(Error::io(&path))?;
+            }
         }
         Ok(())
     }
@@ -187,11 +192,11 @@ impl<'k> OpenShard<'k> {
         self.verdicts.write(columns)
     }
 
-    pub fn publish(mut self) -> Result<Published> {
+    pub fn publish(mut self, published: &Published) -> Result<()> {
         self.write_verdicts()?;
         let (first, end) = (self.first, self.first + self.rows);
         let shard = Ready { kind: self.kind, first, end };
-        shard.publish(self.verdicts, self.fingerprints, &self.duplicates)
+        shard.publish(self.verdicts, self.fingerprints, &self.duplicates, published)
     }
 
     /// Sets the shard aside until it is known which of its rows are duplicates; those that already are go to `known`.
@@ -267,15 +272,15 @@ impl Ready<'_> {
         verdicts: ShardWriter,
         fingerprints: Option<FingerprintWriter>,
         duplicates: &[(u64, u64)],
-    ) -> Result<Published> {
+        published: &Published,
+    ) -> Result<()> {
         let Self { kind, first, end } = *self;
-        let mut published = Published::default();
         let file = shard_name(first, end);
         let shard = |file, digest, rows| Shard { file, first, end, digest, rows };
         if let Some(writer) = fingerprints {
             let name = format!("fingerprints/{file}");
             let (digest, rows) = writer.publish_as(&kind.out.join(&name))?;
-            published.fingerprints.push(shard(name, digest, rows));
+            note(&published.fingerprints, shard(name, digest, rows));
         }
         if !duplicates.is_empty() {
             let name = format!("duplicates/{file}");
@@ -287,11 +292,11 @@ impl Ready<'_> {
                 ("duplicate_of".to_owned(), Arc::new(of.collect::<Int64Array>())),
             ];
             let digest = write_shard(&kind.out.join(&name), columns, &kind.metadata())?;
-            published.duplicates.push(shard(name, digest, duplicates.len() as u64));
+            note(&published.duplicates, shard(name, digest, duplicates.len() as u64));
         }
         let digest = verdicts.publish_as(&kind.out.join(&file))?;
-        published.verdicts.push(shard(file, digest, end - first));
-        Ok(published)
+        note(&published.verdicts, shard(file, digest, end - first));
+        Ok(())
     }
 }
 
@@ -324,14 +329,15 @@ impl Waiting {
     pub fn publish(
         &self,
         kind: &Kind,
-        known: &Spool,
+        known: Option<&Spool>,
         found: &[Late],
-    ) -> Result<(Published, BTreeMap<String, u64>)> {
+        published: &Published,
+    ) -> Result<BTreeMap<String, u64>> {
         let mut writer = kind.verdicts(self.first)?;
         let fields = kind.columns();
         let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
         let (mut first, mut left) = (self.first, found);
-        let mut found_tags = BTreeMap::new();
+        let mut tags = BTreeMap::new();
         for columns in ShardReader::open(&self.verdicts.path, &names)? {
             let mut columns = columns?;
             let mut reasons = columns[1].as_primitive::<UInt32Type>().values().to_vec();
@@ -340,12 +346,12 @@ impl Waiting {
             for late in &left[..here] {
                 reasons[(late.row - first) as usize] |= late.reason;
             }
-            if let Some(tags) = columns.last().filter(|_| kind.tagged).map(AsArray::as_any_dictionary) {
-                let (keys, names) = (tags.normalized_keys(), tags.values().as_string::<i32>());
-                let mut found = vec![0; names.iter().len()];
-                left[..here].iter().for_each(|late| found[keys[(late.row - first) as usize]] += 1);
-                for (name, &found) in names.iter().flatten().zip(&found).filter(|(_, found)| **found > 0) {
-                    *found_tags.entry(name.to_owned()).or_default() += found;
+            if let Some(column) = columns.last().filter(|_| kind.tagged).map(AsArray::as_any_dictionary) {
+                let (keys, values) = (column.normalized_keys(), column.values().as_string::<i32>());
+                let mut counts = vec![0; values.iter().len()];
+                left[..here].iter().for_each(|late| counts[keys[(late.row - first) as usize]] += 1);
+                for (tag, &count) in values.iter().flatten().zip(&counts).filter(|(_, count)| **count > 0) {
+                    *tags.entry(tag.to_owned()).or_default() += count;
                 }
             }
             columns[1] = Arc::new(UInt32Array::from(reasons));
@@ -353,11 +359,15 @@ impl Waiting {
             (first, left) = (end, &left[here..]);
         }
         let fingerprints = self.kept_fingerprints(kind, found)?;
-        let mut duplicates = found::read(known, &self.known)?;
+        let mut duplicates = match known {
+            Some(known) => found::read(known, &self.known)?,
+            None => Vec::new(),
+        };
         duplicates.extend(found.iter().map(|late| (late.row, late.of)));
         duplicates.sort_unstable();
         let ready = Ready { kind, first: self.first, end: self.end };
-        Ok((ready.publish(writer, fingerprints, &duplicates)?, found_tags))
+        ready.publish(writer, fingerprints, &duplicates, published)?;
+        Ok(tags)
     }
 
     /// The fingerprints of the rows that are no duplicates after all.

@@ -199,17 +199,22 @@ impl<R: BufRead> Read for XzDecoder<R> {
 
 /// Opens a file that is a plain one and not empty, and gives its first six bytes, too.
 pub fn open_file(path: &Path) -> Result<(File, Vec<u8>)> {
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    let kind = file.metadata().map_err(Error::io(path))?.file_type();
-    if !kind.is_file() {
-        let kind = if kind.is_dir() { "a folder" } else { "no plain file, and later steps read again" };
-        return Err(Error::input(format!("{} is {kind}: give a file", path.display())));
-    }
+    let mut file = open_plain(path)?;
     let magic = first_bytes(&mut file).map_err(Error::io(path))?;
     if magic.is_empty() {
         return Err(Error::input(format!("{} is empty", path.display())));
     }
     Ok((file, magic))
+}
+
+/// Opens what is a file and nothing else. It is asked before: a named pipe does not open until somebody writes to it.
+pub fn open_plain(path: &Path) -> Result<File> {
+    let kind = std::fs::metadata(path).map_err(Error::io(path))?.file_type();
+    if !kind.is_file() {
+        let kind = if kind.is_dir() { "a folder" } else { "no plain file, and later steps read again" };
+        return Err(Error::input(format!("{} is {kind}: give a file", path.display())));
+    }
+    File::open(path).map_err(Error::io(path))
 }
 
 fn first_bytes(file: &mut File) -> io::Result<Vec<u8>> {

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Sender, bounded};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::codec::open_plain;
 use crate::{Error, Result};
 
 /// A file being written as `<path>.tmp`; dropped unpublished, it is removed.
@@ -224,7 +225,7 @@ pub fn digest_file(path: &Path, watch: &crate::Watch) -> Result<String> {
 
 /// xxh3-128 of a file's bytes; `count` is told how many were read.
 pub fn digest_watched(path: &Path, watch: &crate::Watch, count: impl Fn(u64)) -> Result<String> {
-    let mut file = Hashed::new(File::open(path).map_err(Error::io(path))?);
+    let mut file = Hashed::new(open_plain(path)?);
     let mut buffer = vec![0; 1 << 20];
     loop {
         watch.check()?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::first_rows::{ELSEWHERE, FirstRows, slot};
-use crate::found::Found;
+use crate::found::{Finding, Found};
 use crate::partitions::{Candidate, Layout, Partitions};
 use crate::{Result, Watch};
 
@@ -134,14 +134,14 @@ impl Duplicates {
         Ok(())
     }
 
-    /// Tells the duplicates whose verdicts waited.
-    pub fn resolve(self, found: Found, threads: usize, watch: &Watch) -> Result<Found> {
-        let found = Mutex::new(found);
+    /// The duplicates whose verdicts waited, in shards that end at these rows.
+    pub fn resolve(self, ends: Vec<u64>, threads: usize, watch: &Watch) -> Result<Found> {
+        let found = Mutex::new(Finding::new(ends, &self.folder, self.memory / 8)?);
         for part in self.parts {
             if let Part::Files(files) = part {
                 files.resolve(&found, threads, self.memory, watch)?;
             }
         }
-        Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
+        found.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
     }
 }

@@ -137,12 +137,12 @@ fn ascend(path: &Path, array: &ArrayRef, next: &mut u64, rows: &mut Vec<u64>) ->
         return Err(wrong("null or negative".to_owned(), *next));
     }
     let add = |row: i64, next: &mut u64, rows: &mut Vec<u64>| {
-        if row < *next as i64 {
+        let Some(row) = u64::try_from(row).ok().filter(|row| row >= next) else {
             let shown = if row < 0 { "null or negative".to_owned() } else { row.to_string() };
             return Err(wrong(shown, *next));
-        }
-        rows.push(row as u64);
-        *next = row as u64 + 1;
+        };
+        rows.push(row);
+        *next = row + 1;
         Ok(())
     };
     match array.data_type() {
@@ -151,7 +151,9 @@ fn ascend(path: &Path, array: &ArrayRef, next: &mut u64, rows: &mut Vec<u64>) ->
             // Told without a branch a row; where it is not so, the first row that is wrong is looked for.
             let ascends = values.windows(2).filter(|pair| pair[0] >= pair[1]).count() == 0;
             match (values.first(), values.last()) {
-                (Some(&first), Some(&last)) if ascends && first >= *next as i64 => {
+                (Some(&first), Some(&last))
+                    if ascends && u64::try_from(first).is_ok_and(|first| first >= *next) =>
+                {
                     rows.extend(values.iter().map(|&row| row as u64));
                     *next = last as u64 + 1;
                     Ok(())

@@ -29,16 +29,26 @@ pub fn read(spool: &Spool, blocks: &[Block]) -> Result<Vec<(u64, u64)>> {
     Ok(both)
 }
 
-pub struct Found {
+/// Takes duplicates as they are found.
+pub struct Finding {
     /// Where each shard ends.
     ends: Vec<u64>,
     spool: Spool,
 }
 
-impl Found {
-    /// `memory` bounds what waits to be written to a file in `folder`.
+/// All that were found.
+pub struct Found {
+    spool: Spool,
+    shards: usize,
+}
+
+/// Less would be a call to the system, and a block to remember, for every few duplicates of a shard.
+const LEAST_BUFFER: usize = 1 << 10;
+
+impl Finding {
+    /// For shards that end at these rows; `memory` bounds what waits to be written to a file in `folder`.
     pub fn new(ends: Vec<u64>, folder: &Path, memory: usize) -> Result<Self> {
-        let spool = Spool::new(folder, ends.len(), memory)?;
+        let spool = Spool::new(folder, ends.len(), memory.max(ends.len() * LEAST_BUFFER))?;
         Ok(Self { ends, spool })
     }
 
@@ -47,25 +57,26 @@ impl Found {
         self.spool.push(self.ends.partition_point(|&end| end <= row), &record(row, of))
     }
 
+    /// There are no more.
+    pub fn finish(mut self) -> Result<Found> {
+        self.spool.flush()?;
+        Ok(Found { spool: self.spool, shards: self.ends.len() })
+    }
+}
+
+impl Found {
     /// Tells `see` every row, some more than once.
-    pub fn see(&mut self, watch: &Watch, mut see: impl FnMut(u64)) -> Result<()> {
-        for shard in 0..self.ends.len() {
-            for block in self.spool.blocks(shard)? {
-                watch.check()?;
-                read(&self.spool, &[block])?.iter().for_each(|&(row, _)| see(row));
-            }
+    pub fn see(&self, watch: &Watch, mut see: impl FnMut(u64)) -> Result<()> {
+        for block in (0..self.shards).flat_map(|shard| self.spool.blocks(shard)) {
+            watch.check()?;
+            read(&self.spool, &[*block])?.iter().for_each(|&(row, _)| see(row));
         }
         Ok(())
     }
 
-    /// Writes what waits: `of_shard` tells the rest.
-    pub fn flush(&mut self) -> Result<()> {
-        (0..self.ends.len()).try_for_each(|shard| self.spool.blocks(shard).map(drop))
-    }
-
     /// Those of one shard: ascending rows, each once, with the lowest of the rows that are kept in its place.
     pub fn of_shard(&self, shard: usize) -> Result<Vec<(u64, u64)>> {
-        let mut found = read(&self.spool, self.spool.written(shard))?;
+        let mut found = read(&self.spool, self.spool.blocks(shard))?;
         found.sort_unstable();
         found.dedup_by_key(|&mut (row, _)| row);
         Ok(found)

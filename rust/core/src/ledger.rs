@@ -8,7 +8,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 
 use crate::clean::{CleanRequest, Cleaned, Prefer, Verdicts, Yield};
-use crate::clean_shards::{Kind, Late, OpenShard, Published, Verdict, Waiting, reason};
+use crate::clean_shards::{Kind, Late, OpenShard, Published, Verdict, Waiting, in_order, reason};
 use crate::columns::ShardReader;
 use crate::corpus::{CorpusRead, Input};
 use crate::disk;
@@ -19,6 +19,7 @@ use crate::fingerprints::Key;
 use crate::first_rows::FirstRows;
 use crate::foreign::{Column, Reading};
 use crate::found::Found;
+use crate::near_clusters::Labels;
 use crate::near_duplicates::NearDuplicates;
 use crate::open_corpus::tag;
 use crate::partitions::Layout;
@@ -52,7 +53,7 @@ pub struct Ledger<'a> {
     input: usize,
     waiting: Vec<(usize, Waiting)>,
     /// The duplicates in waiting shards that were known before these had to wait.
-    known: Spool,
+    known: Option<Spool>,
     published: Published,
     estimated: bool,
     /// Of all files as they are on disk, and how much of them was read.
@@ -120,7 +121,7 @@ impl<'a> Ledger<'a> {
             shard: None,
             input: 0,
             waiting: Vec::new(),
-            known: Spool::new(&request.tmp, 1, KNOWN_BYTES)?,
+            known: None,
             published: Published::default(),
             estimated: false,
             total_bytes: total_bytes(request)?.max(1),
@@ -235,11 +236,14 @@ impl<'a> Ledger<'a> {
     fn close_shard(&mut self) -> Result<()> {
         let Some(shard) = self.shard.take() else { return Ok(()) };
         if self.near.is_some() || self.duplicates.as_ref().is_some_and(Duplicates::are_deferred) {
-            self.waiting.push((self.input, shard.wait(&mut self.known)?));
-        } else {
-            self.published.append(shard.publish()?);
+            let known = match &mut self.known {
+                Some(known) => known,
+                none => none.insert(Spool::new(&self.request.tmp, 1, KNOWN_BYTES)?),
+            };
+            self.waiting.push((self.input, shard.wait(known)?));
+            return Ok(());
         }
-        Ok(())
+        shard.publish(&self.published)
     }
 
     /// Refuses, before much is written, a corpus whose columns and fingerprints the disk has no room for.
@@ -281,56 +285,52 @@ impl<'a> Ledger<'a> {
             return Ok(());
         };
         let ends = self.waiting.iter().map(|(_, waiting)| waiting.end).collect();
-        let found = Found::new(ends, &self.request.tmp, self.memory / 8)?;
-        let mut found = duplicates.resolve(found, self.request.threads, self.watch)?;
-        let mut near = match self.near.take() {
+        let found = duplicates.resolve(ends, self.request.threads, self.watch)?;
+        let near = match self.near.take() {
             Some(mut near) => {
                 found.see(self.watch, |row| near.leave_out(row))?;
-                Some(near.resolve(self.watch)?.peekable())
+                Some(near.resolve(self.watch)?)
             }
             None => None,
         };
-        found.flush()?;
+        self.publish_waiting(&found, near)?;
+        self.complete_examples()
+    }
+
+    /// Publishes the shards that have waited, several at a time.
+    fn publish_waiting(&mut self, found: &Found, near: Option<Labels>) -> Result<()> {
+        let mut near = near.into_iter().flatten().peekable();
         let threads = self.request.threads.min(self.memory / PUBLISH_BYTES).max(1);
-        let waiting = std::mem::take(&mut self.waiting);
-        let mut shards = waiting.into_iter().enumerate();
+        let mut shards = std::mem::take(&mut self.waiting).into_iter().enumerate();
         loop {
             self.watch.check()?;
             let group: Vec<_> = shards.by_ref().take(threads).collect();
             if group.is_empty() {
-                return self.complete_examples();
+                return Ok(());
             }
-            let near_of = |(_, (_, waiting)): &(usize, (usize, Waiting))| {
+            let mut near_duplicates = Vec::with_capacity(group.len());
+            for (_, (_, waiting)) in &group {
                 let mut of_shard = Vec::new();
-                let here =
+                let is_here =
                     |next: &Result<(u64, u64)>| next.as_ref().map_or(true, |&(row, _)| row < waiting.end);
-                while let Some(next) = near.as_mut().and_then(|near| near.next_if(here)) {
+                while let Some(next) = near.next_if(is_here) {
                     let (row, of) = next?;
                     of_shard.push(Late { row, of, reason: NEAR_DUPLICATE });
                 }
-                Ok(of_shard)
+                near_duplicates.push(of_shard);
+            }
+            let publish = |(): &mut (), number: usize| {
+                let (shard, (_, waiting)) = &group[number];
+                let exact = found.of_shard(*shard)?.into_iter();
+                let exact = exact.map(|(row, of)| Late { row, of, reason: reason(of) });
+                let mut late: Vec<Late> = near_duplicates[number].iter().copied().chain(exact).collect();
+                late.sort_unstable_by_key(|late| late.row);
+                let tags = waiting.publish(self.kind, self.known.as_ref(), &late, &self.published)?;
+                Ok((late, tags))
             };
-            let near_of = group.iter().map(near_of).collect::<Result<Vec<_>>>()?;
-            let published = on_threads(
-                threads,
-                group.len(),
-                || (),
-                |(), number| {
-                    let (shard, (_, waiting)) = &group[number];
-                    let mut late = near_of[number].clone();
-                    late.extend(found.of_shard(*shard)?.into_iter().map(|(row, of)| Late {
-                        row,
-                        of,
-                        reason: reason(of),
-                    }));
-                    late.sort_unstable_by_key(|late| late.row);
-                    let (published, tags) = waiting.publish(self.kind, &self.known, &late)?;
-                    Ok((late, published, tags))
-                },
-            )?;
-            for ((_, (input, _)), (late, published, tags)) in group.into_iter().zip(published) {
+            let published = on_threads(threads, group.len(), || (), publish)?;
+            for ((_, (input, _)), (late, tags)) in group.into_iter().zip(published) {
                 self.uncount(input, &late, tags);
-                self.published.append(published);
             }
         }
     }
@@ -372,9 +372,9 @@ impl<'a> Ledger<'a> {
             reasons: counts.clone().map(|(reason, (rows, _))| (reason, rows)).collect(),
             only: counts.map(|(reason, (_, only))| (reason, only)).collect(),
             examples: self.examples.into_reasons(),
-            shards: self.published.verdicts,
-            fingerprints: self.published.fingerprints,
-            duplicates: self.published.duplicates,
+            shards: in_order(self.published.verdicts),
+            fingerprints: in_order(self.published.fingerprints),
+            duplicates: in_order(self.published.duplicates),
             ..self.cleaned
         }
     }

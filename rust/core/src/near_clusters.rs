@@ -130,7 +130,7 @@ impl Components {
                 self.put_away(&mut ranges, &mut asked)?;
                 self.range = Range::new(number as u64 * self.range_rows, self.range_rows);
             }
-            for block in self.links.blocks(number)? {
+            for block in self.links.take(number)? {
                 watch.check()?;
                 for &record in self.links.read(block, &mut buffer)?.as_chunks().0 {
                     let (row, earlier) = untwo(record);
@@ -183,7 +183,7 @@ impl Labels {
     fn advance(&mut self) -> Result<()> {
         let number = (self.range.first / self.range_rows) as usize;
         let mut buffer = Vec::new();
-        for block in self.asked.blocks(number)? {
+        for block in self.asked.take(number)? {
             for &record in self.asked.read(block, &mut buffer)?.as_chunks().0 {
                 let (row, asker) = untwo(record);
                 let label = self.range.label(row);
@@ -193,7 +193,7 @@ impl Labels {
         self.range.first += self.range_rows;
         self.range.parents.clear();
         self.range.outside.clear();
-        for block in self.ranges.blocks(number + 1)? {
+        for block in self.ranges.take(number + 1)? {
             for record in self.ranges.read(block, &mut buffer)?.as_chunks::<ROW_BYTES>().0 {
                 let [parent @ .., _, _, _, _, _, _, _, _] = *record;
                 let [_, _, _, _, outside @ ..] = *record;
@@ -201,7 +201,7 @@ impl Labels {
                 self.range.outside.push(u64::from_le_bytes(outside));
             }
         }
-        for block in self.answers.blocks(number + 1)? {
+        for block in self.answers.take(number + 1)? {
             for &record in self.answers.read(block, &mut buffer)?.as_chunks().0 {
                 let (row, label) = untwo(record);
                 self.range.outside[(row - self.range.first) as usize] = label;

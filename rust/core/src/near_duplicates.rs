@@ -143,7 +143,7 @@ impl NearDuplicates {
     ) -> Result<()> {
         let records = self.bands.bytes(partition) / RECORD;
         let passes = (records * BUCKET_BYTES).div_ceil((self.memory / 3).max(1)).max(1) as u128;
-        let blocks = self.bands.blocks(partition)?;
+        let blocks = self.bands.take(partition)?;
         let mut buffer = Vec::new();
         for pass in 0..passes {
             buckets.clear();

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::best_rows::BestRows;
 use crate::first_rows::{ELSEWHERE, FirstRows, Slot, row};
-use crate::found::Found;
+use crate::found::Finding;
 use crate::spool::{Block, Spool};
 use crate::threads::on_threads;
 use crate::{Error, Result, Watch};
@@ -16,9 +16,11 @@ const LEVEL_BITS: u32 = 8;
 const PARTS: usize = 1 << LEVEL_BITS;
 /// Records that are looked up together.
 const BATCH: usize = 1024;
-/// A table takes at most so many times the bytes of its partition: while it grows it is there twice, and then a third of
-/// it may be in use.
+/// A table takes at most so many times the bytes of its partition: of first rows four (growing it is there twice, and
+/// half of the larger one's slots may be free), of best rows, which have entries and their places, just under six.
 const TABLE_SHARE: usize = 6;
+/// No table gets less: an empty one takes a part of this already.
+const LEAST_TABLE: usize = 1 << 18;
 
 /// What stands in a record beside the slot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,31 +86,33 @@ impl Partitions {
     /// Tells the duplicates of all partitions. `memory` bounds the tables of all threads together.
     pub fn resolve(
         mut self,
-        found: &Mutex<Found>,
+        found: &Mutex<Finding>,
         threads: usize,
         memory: usize,
         watch: &Watch,
     ) -> Result<()> {
-        let parts = (0..PARTS).map(|number| self.spool.blocks(number)).collect::<Result<Vec<_>>>()?;
+        self.spool.flush()?;
         let largest = (0..PARTS).map(|number| self.spool.bytes(number)).max().unwrap_or(0);
         // Fewer threads are better than parting a partition that one table would hold.
-        let threads = threads.min(memory / (TABLE_SHARE * largest).max(1)).max(1);
-        let memory = memory / threads;
-        let shared = self.shared + LEVEL_BITS;
-        let tables = || (FirstRows::new(memory, shared), BestRows::new(memory, shared));
-        on_threads(threads, PARTS, tables, |(first_rows, best_rows), number| {
-            let mut duplicates = Batch { found, waiting: Vec::with_capacity(BATCH) };
-            let blocks = &parts[number];
+        let workers = threads.min(memory / (TABLE_SHARE * largest).max(LEAST_TABLE)).max(1);
+        let (room, shared) = (memory / workers, self.shared + LEVEL_BITS);
+        let tables = || (FirstRows::new(room, shared), BestRows::new(room, shared));
+        let whole = on_threads(workers, PARTS, tables, |(first_rows, best_rows), number| {
+            let mut duplicates = OnTheirWay { found, waiting: Vec::with_capacity(BATCH) };
+            let blocks = self.spool.blocks(number);
             let whole = if self.layout.is_plain() {
                 self.first_of(blocks, first_rows, watch, &mut duplicates)?
             } else {
                 self.best_of(blocks, best_rows, watch, &mut duplicates)?
             };
             duplicates.hand_over()?;
-            // What was found up to here is right, and will be found again.
-            if whole { Ok(()) } else { self.split(blocks, memory, watch)?.resolve(found, 1, memory, watch) }
-        })
-        .map(drop)
+            Ok(whole)
+        })?;
+        // What was found in a part of these is right, and will be found again.
+        for number in (0..PARTS).filter(|&number| !whole[number]) {
+            self.split(number, memory, watch)?.resolve(found, threads, memory, watch)?;
+        }
+        Ok(())
     }
 
     /// Resolves a partition by the first row of each fingerprint; false if there are too many for the memory.
@@ -117,7 +121,7 @@ impl Partitions {
         blocks: &[Block],
         table: &mut FirstRows,
         watch: &Watch,
-        duplicates: &mut Batch<'_>,
+        duplicates: &mut OnTheirWay<'_>,
     ) -> Result<bool> {
         table.clear();
         let mut buffer = Vec::new();
@@ -147,7 +151,7 @@ impl Partitions {
         blocks: &[Block],
         table: &mut BestRows,
         watch: &Watch,
-        duplicates: &mut Batch<'_>,
+        duplicates: &mut OnTheirWay<'_>,
     ) -> Result<bool> {
         table.clear();
         let mut buffer = Vec::new();
@@ -172,7 +176,7 @@ impl Partitions {
     }
 
     /// Parts a partition by the next bits of its fingerprints.
-    fn split(&self, blocks: &[Block], memory: usize, watch: &Watch) -> Result<Self> {
+    fn split(&self, number: usize, memory: usize, watch: &Watch) -> Result<Self> {
         let shared = self.shared + LEVEL_BITS;
         // The slots tell 88 bits apart; keys that share nearly all of them are not parted by more bits.
         if shared + LEVEL_BITS > 64 {
@@ -180,7 +184,7 @@ impl Partitions {
         }
         let mut parts = Self::at_level(&self.folder, self.layout, shared, memory / 8)?;
         let mut buffer = Vec::new();
-        for &block in blocks {
+        for &block in self.spool.blocks(number) {
             watch.check()?;
             for record in self.records(self.spool.read(block, &mut buffer)?) {
                 parts.add(record)?;
@@ -195,13 +199,16 @@ impl Partitions {
 }
 
 /// Duplicates on their way from one of the threads.
-struct Batch<'f> {
-    found: &'f Mutex<Found>,
+struct OnTheirWay<'f> {
+    found: &'f Mutex<Finding>,
     waiting: Vec<(u64, u64)>,
 }
 
-impl Batch<'_> {
+impl OnTheirWay<'_> {
     fn hand_over(&mut self) -> Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiting.drain(..).try_for_each(|(row, of)| found.push(row, of))
     }

@@ -38,13 +38,13 @@ impl Spool {
     pub fn push(&mut self, partition: usize, record: &[u8]) -> Result<()> {
         let buffer = &mut self.buffers[partition];
         if !buffer.is_empty() && buffer.len() + record.len() > self.full {
-            self.flush(partition)?;
+            self.write(partition)?;
         }
         self.buffers[partition].extend_from_slice(record);
         Ok(())
     }
 
-    fn flush(&mut self, partition: usize) -> Result<()> {
+    fn write(&mut self, partition: usize) -> Result<()> {
         let buffer = &mut self.buffers[partition];
         self.file.write_all_at(buffer, self.end).map_err(Error::io(&self.folder))?;
         self.blocks[partition].push((self.end, buffer.len()));
@@ -59,23 +59,27 @@ impl Spool {
         written + self.buffers[partition].len()
     }
 
-    /// The blocks of a partition, to be read in this order; records pushed later are not among them.
-    pub fn blocks(&mut self, partition: usize) -> Result<Vec<Block>> {
+    fn finish(&mut self, partition: usize) -> Result<()> {
         if !self.buffers[partition].is_empty() {
-            self.flush(partition)?;
+            self.write(partition)?;
         }
         self.buffers[partition] = Vec::new();
-        Ok(self.blocks[partition].clone())
+        Ok(())
     }
 
-    /// The blocks of a partition that were written.
-    pub fn written(&self, partition: usize) -> &[Block] {
+    /// Writes what waits in all partitions, and lets go of the buffers.
+    pub fn flush(&mut self) -> Result<()> {
+        (0..self.buffers.len()).try_for_each(|partition| self.finish(partition))
+    }
+
+    /// The blocks of a partition that were written, to be read in this order.
+    pub fn blocks(&self, partition: usize) -> &[Block] {
         &self.blocks[partition]
     }
 
-    /// Takes the blocks of a partition out of it: what is pushed later stands in blocks of its own.
+    /// Takes all blocks of a partition out of it: what is pushed later stands in blocks of its own.
     pub fn take(&mut self, partition: usize) -> Result<Vec<Block>> {
-        self.blocks(partition)?;
+        self.finish(partition)?;
         Ok(std::mem::take(&mut self.blocks[partition]))
     }
 

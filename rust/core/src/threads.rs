@@ -1,52 +1,48 @@
 //! Independent pieces of work on several threads.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::{Error, Result};
 
 /// Runs `work` on the numbers below `count`, on at most `threads` threads, each with a state of its own; gives what it
-/// returned, in the order of the numbers. After an error no more is begun.
+/// returned, in the order of the numbers. After an error or a panic no more is begun.
 pub fn on_threads<S, T: Send>(
     threads: usize,
     count: usize,
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, usize) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
-    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Ok(Vec::new())));
     let worker = || {
-        let (mut state, mut done) = (state(), Vec::new());
+        let mut state = state();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= count {
-                return done;
+                return;
             }
-            match work(&mut state, number) {
-                Ok(result) => done.push((number, result)),
-                Err(error) => {
+            let result = catch_unwind(AssertUnwindSafe(|| work(&mut state, number)))
+                .unwrap_or_else(|_| Err(Error::input("a worker panicked: this is a bug of catprune")));
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            match (&mut *done, result) {
+                (Ok(done), Ok(result)) => done.push((number, result)),
+                (Ok(_), Err(error)) => {
                     next.store(count, Ordering::Relaxed);
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    return done;
+                    *done = Err(error);
                 }
+                // The first error is the one that is told.
+                (Err(_), _) => return,
             }
         }
     };
-    let panicked = || Error::input("a worker panicked: this is a bug of catprune");
-    let mut done = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.min(count)).map(|_| scope.spawn(worker)).collect();
-        // Every thread is waited for, also after one has panicked.
-        let joined: Vec<_> =
-            workers.into_iter().map(|worker| worker.join().map_err(|_| panicked())).collect();
-        joined
-            .into_iter()
-            .collect::<Result<Vec<_>>>()
-            .map(|done| done.into_iter().flatten().collect::<Vec<_>>())
-    })?;
-    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(error);
-    }
+    thread::scope(|scope| {
+        for _ in 0..threads.min(count) {
+            scope.spawn(worker);
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     done.sort_unstable_by_key(|&(number, _)| number);
     Ok(done.into_iter().map(|(_, result)| result).collect())
 }

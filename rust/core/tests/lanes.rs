@@ -39,6 +39,10 @@ fn sides_are_measured_alike() {
             side.measure(&text);
         }
         assert_eq!(narrow.measures, widest.measures, "{text:?}");
+        let count = |is: fn(&char) -> bool| text.chars().filter(is).count() as u32;
+        let counts = [narrow.measures.characters, narrow.measures.letters, narrow.measures.visible];
+        let counted = [count(|_| true), count(|c| c.is_alphabetic()), count(|c| !c.is_whitespace())];
+        assert_eq!(counts, counted, "{text:?}");
         assert_eq!((narrow.classes, narrow.markup), (widest.classes, widest.markup), "{text:?}");
         assert_eq!(narrow.words.bounds, widest.words.bounds, "{text:?}");
     }

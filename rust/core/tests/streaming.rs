@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use catprune_core::corpus::{Corpus, Input, Record};
 use catprune_core::draft::{Draft, digest_bytes, digest_file};
 use catprune_core::first_rows::{FirstRows, slot};
-use catprune_core::found::Found;
+use catprune_core::found::Finding;
 use catprune_core::kept::KeptIn;
 use catprune_core::lines::{CHUNK_LINES, LineReader};
 use catprune_core::partitions::{Candidate, Layout, Partitions};
 use catprune_core::stream::stream;
+use catprune_core::threads::on_threads;
 use catprune_core::{Error, Watch};
 
 /// A folder of one test's own.
@@ -87,6 +88,10 @@ fn the_first_row_stays_while_the_table_grows() {
     assert!(!small.reserve(7000));
 }
 
+fn spread(key: u64) -> u128 {
+    u128::from(key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+}
+
 /// The duplicates of all shards, which end at these rows.
 fn resolve(
     partitions: Partitions,
@@ -95,16 +100,15 @@ fn resolve(
     threads: usize,
     memory: usize,
 ) -> Vec<(u64, u64)> {
-    let found = Mutex::new(Found::new(ends.to_vec(), folder, 0).unwrap());
+    let found = Mutex::new(Finding::new(ends.to_vec(), folder, 0).unwrap());
     partitions.resolve(&found, threads, memory, &Watch::default()).unwrap();
-    let mut found = found.into_inner().unwrap();
+    let found = found.into_inner().unwrap().finish().unwrap();
     let mut seen = std::collections::BTreeSet::new();
     found
         .see(&Watch::default(), |row| {
             seen.insert(row);
         })
         .unwrap();
-    found.flush().unwrap();
     let of_shards: Vec<_> = (0..ends.len()).map(|shard| found.of_shard(shard).unwrap()).collect();
     for (&end, duplicates) in ends.iter().zip(&of_shards) {
         assert!(duplicates.iter().all(|&(row, _)| row < end));
@@ -131,16 +135,16 @@ fn partitions_that_are_too_large_are_parted_again() {
         (300_000, Layout { priority: false, text: true }),
     ] {
         let folder = folder("partitions");
-        let fill = || {
-            let mut partitions = Partitions::create(&folder, layout, 0).unwrap();
-            for (row, &key) in keys.iter().enumerate() {
-                let slot = slot(crowded(key), row as u64);
-                partitions.add(Candidate { slot, priority: 1, text: &key.to_le_bytes() }).unwrap();
+        // All in one partition, and spread over all of them.
+        for fingerprint in [crowded, spread] {
+            for threads in [1, 3, 16] {
+                let mut partitions = Partitions::create(&folder, layout, 0).unwrap();
+                for (row, &key) in keys.iter().enumerate() {
+                    let slot = slot(fingerprint(key), row as u64);
+                    partitions.add(Candidate { slot, priority: 1, text: &key.to_le_bytes() }).unwrap();
+                }
+                assert_eq!(resolve(partitions, &folder, &[9_000, 9_001, 30_000], threads, memory), expected);
             }
-            partitions
-        };
-        for threads in [1, 3] {
-            assert_eq!(resolve(fill(), &folder, &[9_000, 9_001, 30_000], threads, memory), expected);
         }
     }
 }
@@ -155,6 +159,25 @@ fn keys_with_one_fingerprint_are_told_apart_by_their_bytes() {
         partitions.add(Candidate { slot, priority: 0, text: text.as_bytes() }).unwrap();
     }
     assert_eq!(resolve(partitions, &folder, &[5], 2, 1 << 20), [(2, 0), (4, 1)]);
+}
+
+#[test]
+fn work_on_threads_ends_at_the_first_error() {
+    for threads in [1, 3, 9] {
+        let doubled = on_threads(threads, 5, || 2, |two, number| Ok(number * *two)).unwrap();
+        assert_eq!(doubled, [0, 2, 4, 6, 8]);
+        for panics in [false, true] {
+            let begun = AtomicU64::new(0);
+            let work = |(): &mut (), number: usize| {
+                begun.fetch_add(1, Ordering::Relaxed);
+                assert!(number != 3 || !panics, "on purpose");
+                if number == 3 { Err::<(), _>(Error::input("third")) } else { Ok(()) }
+            };
+            let told = on_threads(threads, 1_000_000, || (), work).unwrap_err().to_string();
+            assert!(told.contains(if panics { "a worker panicked" } else { "third" }), "{told}");
+            assert!(begun.load(Ordering::Relaxed) < 1_000_000);
+        }
+    }
 }
 
 fn numbered(before: &str, lines: usize) -> String {
