@@ -328,7 +328,7 @@ def test_a_malformed_record_is_shown(tmp_path: Path) -> None:
 def test_names_that_are_not_utf8_are_told(tmp_path: Path) -> None:
     for name in (b"d\xe4.en", b"d\xe4.de"):
         (tmp_path / os.fsdecode(name)).write_bytes(b"a b\n")
-    with pytest.raises(CatpruneError, match="d\?\\.en is not UTF-8: rename it"):
+    with pytest.raises(CatpruneError, match=r"d\?\.en is not UTF-8: rename it"):
         catprune.clean([tmp_path / os.fsdecode(b"d\xe4.{en,de}")], out=tmp_path / "clean")
     names = [tmp_path / os.fsdecode(b"d\xe4.en"), tmp_path / os.fsdecode(b"d\xe4.de")]
     with pytest.raises(CatpruneError, match=r"a name is not UTF-8 \('.*d\\udce4.en'\): rename it"):
