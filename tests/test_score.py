@@ -306,10 +306,10 @@ def test_batches_that_do_not_fit_are_halved_and_counted(trained, tmp_path, monke
     whole = score(trained / "tokens", out=tmp_path / "whole", **options).manifests["step-30"]
     statistics = _Scoring._statistics
 
-    def statistics_of_few(self, batch, model):
+    def statistics_of_few(self, batch):
         if len(batch.target_lengths) > 3:
             raise error
-        return statistics(self, batch, model)
+        return statistics(self, batch)
 
     monkeypatch.setattr(_Scoring, "_statistics", statistics_of_few)
     halved = score(trained / "tokens", out=tmp_path / "halved", **options).manifests["step-30"]

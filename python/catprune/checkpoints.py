@@ -15,6 +15,7 @@ from catprune.tokens import Tokenizer, Tokens
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from catprune.foreign_tokens import Foreign
     from catprune.model import Transformer
     from catprune.recipe import Size
 
@@ -53,6 +54,18 @@ class Checkpoint:
         """The file of the weights."""
         return self.path / "model.safetensors"
 
+    def reads(self) -> dict[str, Any]:
+        """Digests of what is read of it."""
+        return {"weights": verify_weights(self), "config": digest_file(str(self.path / "config.json"))}
+
+    def recorded(self) -> dict[str, Any]:
+        """What is known of its training, as the attributes are named."""
+        return {name: getattr(self, name) for name in ("step", "epoch", "target_tokens", "flops", "seen")}
+
+    def load(self, *, device: str) -> Transformer:
+        """The model in eval mode, float32."""
+        return load_model(self, device=device)
+
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
     """Read a checkpoint's config.json; the weights stay where they are.
@@ -76,13 +89,15 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         raise CatpruneError(f"{path / 'config.json'} is not complete ({error}): train again") from None
 
 
-def require_tokenizer(checkpoint: Checkpoint, tokens: Tokens) -> None:
+def require_tokenizer(checkpoint: Checkpoint | Foreign, tokens: Tokens) -> None:
     """Refuse a checkpoint that was trained on other tokens.
 
     Raises:
         CatpruneError: the tokenizers' digests differ.
     """
     if checkpoint.tokenizer != tokens.tokenizer:
+        if not isinstance(checkpoint, Checkpoint):
+            raise CatpruneError(f"{checkpoint.path} has another tokenizer than {tokens.path}: give the clean folder")
         raise CatpruneError(
             f"{checkpoint.path} was trained with tokenizer {checkpoint.tokenizer.digest}, "
             f"{tokens.path} was made with {tokens.tokenizer.digest}: tokenize with --tokenizer "

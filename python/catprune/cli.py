@@ -380,10 +380,15 @@ def train(
 @app.command()
 @_guarded
 def score(
-    tokens: Annotated[Path, typer.Argument(help="A tokens folder.")],
+    tokens: Annotated[Path, typer.Argument(help="A tokens folder; for checkpoints of transformers a clean folder.")],
     out: Out,
     checkpoint: Annotated[list[str], typer.Option(help="A checkpoint folder, or name=folder; repeat it.")],
     batch_tokens: Annotated[int, typer.Option(help="Most tokens of a batch on either side, padding counted.")] = 8192,
+    source_lang: Annotated[
+        str | None, typer.Option(help="Code of the source, as the tokenizer of a checkpoint has it.")
+    ] = None,
+    target_lang: Annotated[str | None, typer.Option(help="Code of the target.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What a decoder-only model reads first, {source} in it.")] = None,
     shard: Annotated[
         str | None,
         typer.Option(help="Score a part alone: i/n, i from 1 to n, or auto, as torchrun or Slurm tell it."),
@@ -402,6 +407,9 @@ def score(
         checkpoints=checkpoint,
         out=out,
         batch_tokens=batch_tokens,
+        source_lang=source_lang,
+        target_lang=target_lang,
+        prompt=prompt,
         shard=shard,
         precision=precision,
         threads=threads,

@@ -58,7 +58,7 @@ def flops_of(selection: Path | None, *, training: Path) -> Cost:
     for scores in _score_folders(selection):
         scoring += float(read_manifest(scores, step="score")["flops"])
         folder, checkpoint = _checkpoint_of(scores)
-        warmup[folder] = max(warmup.get(folder, 0.0), float(checkpoint["flops"]))
+        warmup[folder] = max(warmup.get(folder, 0.0), float(checkpoint["flops"] or 0.0))
     return Cost(sum(warmup.values()), scoring, float(read_manifest(training, step="train")["flops"]))
 
 
@@ -102,5 +102,5 @@ def seconds_of(selection: Path | None, *, training: Path) -> Cost | None:
         if speeds[0] is None or speeds[1] is None:
             return None
         scoring += read_manifest(scores, step="score")["counts"]["target_tokens"] / speeds[0]
-        warmup[folder] = max(warmup.get(folder, 0.0), checkpoint["target_tokens"] / speeds[1])
+        warmup[folder] = max(warmup.get(folder, 0.0), (checkpoint["target_tokens"] or 0) / speeds[1])
     return Cost(sum(warmup.values()), scoring, trained)

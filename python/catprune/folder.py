@@ -227,6 +227,7 @@ class StepFolder:
         options: every option that changes the result, and none that does not (threads, memory).
         force: empty a folder that holds other work instead of refusing it; equal work stays.
         shard: what this process does of the work; the others may be in the folder at the same time.
+        wait: until another process has left the folder, in the place of an error.
 
     Attributes:
         plan: the dictionary that stands in `plan.json`.
@@ -248,6 +249,7 @@ class StepFolder:
         options: dict[str, Any],
         force: bool = False,
         shard: Shard | None = None,
+        wait: bool = False,
     ) -> None:
         self.path = path
         self.plan: dict[str, Any] = {
@@ -262,6 +264,7 @@ class StepFolder:
         self.manifest: dict[str, Any] | None = None
         self._force = force
         self._shard = shard if shard is not None and not shard.is_whole else None
+        self._wait = wait
         self._locks: list[IO[bytes]] = []
         self._started = time.monotonic()
 
@@ -272,7 +275,7 @@ class StepFolder:
         if self.path.is_dir() and not plan_path.is_file() and self._holds_files():
             raise CatpruneError(f"{self.path} holds files that are not catprune's: give an empty or new folder")
         try:
-            self._locks.append(lock_folder(self.path, shared=self._shard is not None))
+            self._locks.append(lock_folder(self.path, shared=self._shard is not None, wait=self._wait))
             if self._shard is not None:
                 name = f"shard-{self._shard.number + 1}-of-{self._shard.count}"
                 self._locks.append(lock_folder(self.path, name=name))
@@ -387,7 +390,7 @@ class StepFolder:
         append_line(self.path / "log" / "events.jsonl", line)
 
 
-def lock_folder(path: Path, *, shared: bool = False, name: str = "lock") -> IO[bytes]:
+def lock_folder(path: Path, *, shared: bool = False, name: str = "lock", wait: bool = False) -> IO[bytes]:
     """Make a folder this process's own, or one that it shares, until the stream that comes back is closed.
 
     Raises:
@@ -396,7 +399,7 @@ def lock_folder(path: Path, *, shared: bool = False, name: str = "lock") -> IO[b
     (path / "log").mkdir(parents=True, exist_ok=True)
     lock = (path / "log" / name).open("wb")
     try:
-        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         lock.close()
         raise CatpruneError(f"another process is at work in {path}: wait for it or end it") from None

@@ -148,6 +148,20 @@ class Transformer(nn.Module):
         """`decode` after `encode`."""
         return self.decode(self.encode(source, form), inputs, form)
 
+    @property
+    def output_matrix(self) -> Tensor:
+        """Float32 [vocabulary, d_model]."""
+        return self.embedding.weight
+
+    @property
+    def output_bias(self) -> None:
+        """There is none."""
+        return
+
+    def flops(self, *, source: NDArray[np.int64], target: NDArray[np.int64], outputs: int) -> float:
+        """As `forward_flops` counts them."""
+        return forward_flops(self.size, vocab_size=self.vocab_size, source=source, target=target, outputs=outputs)
+
 
 def count_parameters(model: nn.Module) -> int:
     """Trained numbers, the shared embedding once."""

@@ -87,7 +87,7 @@ class TokenStatistics(NamedTuple):
     grad_norm: Tensor
 
 
-def token_statistics(hidden: Tensor, matrix: Tensor, targets: Tensor) -> TokenStatistics:
+def token_statistics(hidden: Tensor, matrix: Tensor, targets: Tensor, bias: Tensor | None = None) -> TokenStatistics:
     """The raw statistics of each token, in float32 whatever the precision of the model.
 
     log p_y is -log1p(rest / e_y), with e_v = exp(z_v - max z) and rest their sum without y, and 1 - p_y is
@@ -97,13 +97,14 @@ def token_statistics(hidden: Tensor, matrix: Tensor, targets: Tensor) -> TokenSt
         hidden: float32 [tokens, d_model], the vectors that are multiplied with the output matrix.
         matrix: float32 [vocabulary, d_model].
         targets: int64 [tokens].
+        bias: float32 [vocabulary], added to the products.
     """
     step = _rows(hidden.device, len(matrix))
     parts: list[Tensor] = []
     for first in range(0, len(hidden), step):
         x = hidden[first : first + step]
         gold = targets[first : first + step, None]
-        logits = x @ matrix.T
+        logits = x @ matrix.T if bias is None else torch.addmm(bias, x, matrix.T)
         largest = logits.amax(1, keepdim=True)
         gold_logit = logits.gather(1, gold)
         exponentials = logits.sub_(largest).exp_()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file, write_columns
 from catprune.device import Device, own_state, require_torch
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
-from catprune.folder import StepFolder, describe_folder
+from catprune.folder import StepFolder, describe_folder, read_json
 from catprune.progress import Progress
 from catprune.sharing import Shard
 from catprune.tokens import Block, BlockEntry, Tokens
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 
     from catprune.batches import Batch, Pairs
     from catprune.checkpoints import Checkpoint
+    from catprune.foreign_model import ForeignModel
+    from catprune.hugging_face import HuggingFace
+    from catprune.marian import Marian
+    from catprune.marian_model import MarianModel
     from catprune.model import Transformer
+
+    AnyCheckpoint = Checkpoint | HuggingFace | Marian
 
 COLUMNS = ("tokens", "nll_sum", "correct", "el2n_sum", "grad_norm_sum", "ign_sum")
 _COUNTS = ("tokens", "correct")
@@ -62,12 +69,21 @@ def score(
     out: str | Path,
     precision: str = "auto",
     batch_tokens: int = 8192,
+    source_lang: str | None = None,
+    target_lang: str | None = None,
+    prompt: str | None = None,
     shard: str | None = None,
     threads: int | None = None,
     force: bool = False,
     quiet: bool = False,
 ) -> Scored:
-    """Score all pairs of a tokens folder under each checkpoint; finished checkpoints and blocks are not done again.
+    """Score all pairs under each checkpoint; finished checkpoints and blocks are not done again.
+
+    Checkpoints are native ones, over a tokens folder; or over a clean folder those of others, folders of the
+    transformers library (translation models, or decoder-only ones with a prompt) and model files of Marian-NMT (.npz,
+    with vocabularies of SentencePiece): their tokenizer writes its own token blocks beside `out` first, once for all
+    checkpoints that share it. Its loss is the library's: over all tokens of the target, language
+    codes included; of a decoder-only model over the target and the end of the sentence, the prompt not counted.
 
     One forward pass in eval mode, with the reference as the decoder's input, gives per pair `tokens`, `nll_sum`
     (nats), `correct` (tokens that are the most probable ones), `el2n_sum` and `grad_norm_sum` (Paul et al. 2021,
@@ -76,13 +92,14 @@ def score(
     float32 in either precision.
 
     Args:
-        tokens: a folder that `tokenize` finished.
-        checkpoints: folders of native checkpoints, or one, each as `path` or `name=path`; the name defaults to the
-            folder's.
+        tokens: a folder that `tokenize` finished, or for foreign checkpoints one that `clean` finished.
+        checkpoints: folders of checkpoints, or one, each as `path` or `name=path`; the name defaults to the folder's.
         out: the folder in which each checkpoint gets a folder of its name.
         precision: of the model up to the output layer: auto, float32 or bfloat16.
         batch_tokens: most tokens of a batch on either side, padding counted: what bounds the memory. A batch that is
             too large all the same is halved, as often as needed; how many were is in the shards and the manifest.
+        source_lang, target_lang: codes of tokenizers that have them, like eng_Latn (NLLB) or en_XX (mBART).
+        prompt: what a decoder-only model reads before the target, `{source}` in it once.
         shard: `i/n`, i from 1 to n: score each n-th block, from the i-th on. All n processes write into the same
             folders, at once or one after the other; the one that finds all blocks done writes the manifest, which is
             that of a single process. `auto`: i and n as torchrun, srun or a Slurm array say, each on its own GPU.
@@ -93,25 +110,33 @@ def score(
     Raises:
         UsageError: options that cannot be meant.
         CatpruneError: a folder or a checkpoint that cannot be read or was changed, or one of another tokenizer.
-        MissingExtra: torch or safetensors is not installed.
+        MissingExtra: torch or safetensors is not installed, or transformers or
+            sentencepiece, where they are needed.
     """
     require_torch()
-    from catprune.checkpoints import read_checkpoint, require_tokenizer
+    from catprune.checkpoints import require_tokenizer
 
     if batch_tokens < 1:
         raise UsageError(f"batch-tokens is {batch_tokens}: give at least 1")
     share = Shard.parse(shard)
     if force and not share.is_whole:
         raise UsageError("--force would remove the work of the other shards: remove the folder yourself")
-    opened, device = Tokens.open(tokens), Device.choose(precision, local=share.local)
-    named = {name: read_checkpoint(path) for name, path in _names(checkpoints).items()}
-    for checkpoint in named.values():
-        require_tokenizer(checkpoint, opened)
+    device = Device.choose(precision, local=share.local)
+    named = {
+        name: _open(path, languages=(source_lang, target_lang), prompt=prompt)
+        for name, path in _names(checkpoints).items()
+    }
+    blocks = {
+        name: _tokens_of(Path(tokens), one, out=Path(out), wait=not share.is_whole, quiet=quiet)
+        for name, one in named.items()
+    }
+    for name, checkpoint in named.items():
+        require_tokenizer(checkpoint, blocks[name])
     manifests: dict[str, dict[str, Any]] = {}
     left: dict[str, int] = {}
     with own_state(threads):
         for name, checkpoint in named.items():
-            path, limit = Path(out) / name, batch_tokens
+            path, limit, opened = Path(out) / name, batch_tokens, blocks[name]
             with _plan(path, opened, checkpoint, device, batch_tokens=limit, force=force, shard=share) as folder:
                 if folder.manifest is None:
                     scoring = _Scoring(folder, opened, checkpoint, device, batch_tokens=batch_tokens)
@@ -123,7 +148,7 @@ def score(
                     folder.publish(**scoring.describe())
                 assert folder.manifest is not None
                 manifests[name] = folder.manifest
-    counts = opened.manifest["counts"]
+    counts = next(iter(blocks.values())).manifest["counts"]
     flops = sum(manifest["flops"] for manifest in manifests.values())
     folders = {name: Path(out) / name for name in named}
     return Scored(Path(out), folders, counts["pairs"], counts["too_long"], flops, manifests, left)
@@ -146,29 +171,54 @@ def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
     return named
 
 
+def _open(path: Path, *, languages: tuple[str | None, str | None], prompt: str | None) -> AnyCheckpoint:
+    """A checkpoint of either kind."""
+    from catprune.checkpoints import read_checkpoint
+    from catprune.hugging_face import HuggingFace, is_hugging_face
+    from catprune.marian import Marian, is_marian
+
+    if is_hugging_face(path):
+        return HuggingFace.open(path, languages=languages, prompt=prompt)
+    if any(languages) or prompt is not None:
+        raise UsageError(f"{path}: languages and prompts are for checkpoints of transformers")
+    return Marian.open(path) if is_marian(path) else read_checkpoint(path)
+
+
+def _tokens_of(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool, quiet: bool) -> Tokens:
+    """The token blocks that a checkpoint scores; those of a foreign one are made of a clean folder."""
+    from catprune.checkpoints import Checkpoint
+    from catprune.foreign_tokens import write_foreign_tokens
+
+    manifest = folder / "manifest.json"
+    if not manifest.is_file() or read_json(manifest).get("step") != "clean":
+        return Tokens.open(folder)
+    if isinstance(checkpoint, Checkpoint):
+        raise UsageError(f"{checkpoint.path} is a native checkpoint, {folder} is clean text: give the tokens folder")
+    return Tokens.open(write_foreign_tokens(folder, checkpoint, beside=out, wait=wait, quiet=quiet))
+
+
 def _plan(
     path: Path,
     tokens: Tokens,
-    checkpoint: Checkpoint,
+    checkpoint: AnyCheckpoint,
     device: Device,
     *,
     batch_tokens: int,
     force: bool,
     shard: Shard,
 ) -> StepFolder:
-    from catprune.checkpoints import verify_weights
+    from catprune.attention import has_packed
+    from catprune.checkpoints import Checkpoint
 
     reads = {
         "tokens": describe_folder(tokens.path, relative_to=path),
         "checkpoint": {
             "path": os.path.relpath(checkpoint.path.absolute(), path.absolute()),
-            "weights": verify_weights(checkpoint),
-            "config": digest_file(str(checkpoint.path / "config.json")),
+            **checkpoint.reads(),
         },
     }
-    from catprune.attention import has_packed
-
-    batches = PACKED if has_packed(device.name, device.dtype) else "equal source lengths"
+    is_packed = isinstance(checkpoint, Checkpoint) and has_packed(device.name, device.dtype)
+    batches = PACKED if is_packed else "equal source lengths"
     options = {"precision": device.precision, "batch_tokens": batch_tokens, "batches": batches}
     return StepFolder(path, step="score", reads=reads, options=options, force=force, shard=shard)
 
@@ -177,28 +227,36 @@ class _Scoring:
     """The passes over the blocks under one checkpoint."""
 
     def __init__(
-        self, folder: StepFolder, tokens: Tokens, checkpoint: Checkpoint, device: Device, *, batch_tokens: int
+        self,
+        folder: StepFolder,
+        tokens: Tokens,
+        checkpoint: AnyCheckpoint,
+        device: Device,
+        *,
+        batch_tokens: int,
     ) -> None:
         self.folder, self.tokens, self.checkpoint, self.device = folder, tokens, checkpoint, device
         self.batch_tokens, self.packed = batch_tokens, folder.plan["options"]["batches"] == PACKED
         self.halved = 0
 
+    @cached_property
+    def model(self) -> Transformer | ForeignModel | MarianModel:
+        """In eval mode, on the device."""
+        return self.checkpoint.load(device=self.device.name)
+
     def run(self, name: str, share: Shard, *, quiet: bool) -> None:
         """Score the blocks of this process that have no shard yet."""
-        from catprune.checkpoints import load_model
-
         mine = self.tokens.blocks[share.number :: share.count]
         todo = [entry for entry in mine if self._finished(entry) is None]
         if not todo:
             return
         started = time.monotonic()
-        model = load_model(self.checkpoint, device=self.device.name)
         weights = importance_weights(self.tokens.unigrams()[1])
         done = sum(entry.target_tokens for entry in mine) - sum(entry.target_tokens for entry in todo)
         with Progress(f"score {name}", total=sum(one.target_tokens for one in mine), unit="tok", quiet=quiet) as bar:
             for entry in todo:
                 self.halved = 0
-                columns, valid = self._score_block(self.tokens.read(entry), model, weights, bar, done)
+                columns, valid = self._score_block(self.tokens.read(entry), weights, bar, done)
                 metadata = {"plan": self.folder.digest, "halved": str(self.halved)}
                 write_columns(str(self._path(entry)), columns, valid=valid, metadata=metadata)
                 if self.halved:
@@ -217,15 +275,9 @@ class _Scoring:
         """The results of the finished work, for the manifest."""
         import torch
 
-        checkpoint, counts = self.checkpoint, self.tokens.manifest["counts"]
+        counts = self.tokens.manifest["counts"]
         return {
-            "checkpoint": {
-                "step": checkpoint.step,
-                "epoch": checkpoint.epoch,
-                "target_tokens": checkpoint.target_tokens,
-                "flops": checkpoint.flops,
-                "seen": self._seen(),
-            },
+            "checkpoint": {**self.checkpoint.recorded(), "seen": self._seen()},
             "tokenizer": asdict(self.tokens.tokenizer),
             "counts": {key: counts[key] for key in ("pairs", "too_long", "target_tokens")},
             "flops": sum((self._flops(self.tokens.read(entry)) for entry in self.tokens.blocks), 0.0),
@@ -235,7 +287,9 @@ class _Scoring:
 
     def _seen(self) -> dict[str, Any] | None:
         """How often the rows had been trained on; None if the checkpoint was trained on other rows than these."""
-        seen = self.checkpoint.seen
+        seen: dict[str, Any] | None = self.checkpoint.recorded()["seen"]
+        if seen is None:
+            return None
         return seen if seen["tokens"] == digest_file(str(self.tokens.path / "manifest.json")) else None
 
     def _path(self, entry: BlockEntry) -> Path:
@@ -269,21 +323,18 @@ class _Scoring:
         import numpy as np
 
         from catprune.batches import pairs_of
-        from catprune.model import forward_flops
-        from catprune.recipe import Size
 
-        size, vocab_size = Size(**self.checkpoint.size), self.tokens.tokenizer.vocab_size
         pairs, flops = pairs_of(block), 0.0
         for chosen in self._batches(pairs):
             source, target = pairs.source.lengths[chosen], pairs.target.lengths[chosen]
             outputs = int(target.sum())
             if not self.packed:
                 target = np.full_like(target, target.max())
-            flops += forward_flops(size, vocab_size=vocab_size, source=source, target=target, outputs=outputs)
+            flops += self.model.flops(source=source, target=target, outputs=outputs)
         return flops
 
     def _score_block(
-        self, block: Block, model: Transformer, weights: NDArray[np.float64], bar: Progress, done: int
+        self, block: Block, weights: NDArray[np.float64], bar: Progress, done: int
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
         """The columns of a block, in row order: its pairs, and as nulls those that are too long."""
         import numpy as np
@@ -293,7 +344,7 @@ class _Scoring:
         pairs = pairs_of(block)
         sums = np.zeros((len(COLUMNS), len(pairs.rows)))
         for chosen in self._batches(pairs):
-            sums[:, chosen] = self._score_in_memory(pairs, chosen, model, weights)
+            sums[:, chosen] = self._score_in_memory(pairs, chosen, weights)
             done += int(pairs.target.lengths[chosen].sum())
             bar.to(done)
         if not np.isfinite(sums).all():
@@ -309,13 +360,13 @@ class _Scoring:
         return columns, order < len(pairs.rows)
 
     def _score_in_memory(
-        self, pairs: Pairs, chosen: NDArray[np.int64], model: Transformer, weights: NDArray[np.float64]
+        self, pairs: Pairs, chosen: NDArray[np.int64], weights: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """`_score_batch`, in halves where the memory does not hold the whole."""
         import numpy as np
 
         try:
-            return self._score_batch(pairs, chosen, model, weights)
+            return self._score_batch(pairs, chosen, weights)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -328,23 +379,23 @@ class _Scoring:
                 ) from None
         # Not in the handler: what failed holds the batch as long as its error is at hand.
         self.halved += 1
-        halves = [self._score_in_memory(pairs, half, model, weights) for half in np.array_split(chosen, 2)]
+        halves = [self._score_in_memory(pairs, half, weights) for half in np.array_split(chosen, 2)]
         return np.concatenate(halves, axis=1)
 
     def _score_batch(
-        self, pairs: Pairs, chosen: NDArray[np.int64], model: Transformer, weights: NDArray[np.float64]
+        self, pairs: Pairs, chosen: NDArray[np.int64], weights: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """The columns of a batch, float64 [columns, pairs]."""
         import numpy as np
 
         batch = (pairs.pack if self.packed else pairs.batch)(chosen, self.tokens.tokenizer)
-        ids, (nll, correct, el2n, grad_norm) = self._statistics(batch, model)
+        ids, (nll, correct, el2n, grad_norm) = self._statistics(batch)
         lengths = batch.target_lengths
         per_token = np.stack([nll, correct, el2n, grad_norm, grad_norm * weights[ids]])
         sums = np.add.reduceat(per_token, np.cumsum(lengths) - lengths, axis=1)
         return np.concatenate([lengths[None].astype(np.float64), sums])
 
-    def _statistics(self, batch: Batch, model: Transformer) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def _statistics(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The batch's target tokens, int64 [tokens], and their statistics, float64 [4, tokens]."""
         import torch
 
@@ -363,11 +414,11 @@ class _Scoring:
                     Spans.of(batch.source_lengths, device=device), Spans.of(batch.target_lengths, device=device)
                 )
             with self.device.autocast():
-                hidden = model(source, inputs, form)
+                hidden = self.model(source, inputs, form)
             if not self.packed:
                 places = torch.from_numpy(token_places(batch)).to(device)
                 hidden, targets = hidden.flatten(0, 1)[places], targets.flatten()[places]
-            found = token_statistics(hidden.float(), model.embedding.weight, targets)
+            found = token_statistics(hidden.float(), self.model.output_matrix, targets, self.model.output_bias)
             return targets.cpu().numpy(), torch.stack(found).double().cpu().numpy()
 
 

@@ -270,7 +270,12 @@ def _gather(sources: Sequence[Path], checkpoints: Sequence[str] | None) -> dict[
             if steps.setdefault(folder.name, step) != step:
                 raise CatpruneError(f"{sets[folder.name][0]} and {folder} are scores of different checkpoints")
             sets.setdefault(folder.name, []).append(folder)
-    return {name: sets[name] for name in sorted(sets, key=lambda name: (steps[name], name))}
+    return {name: sets[name] for name in sorted(sets, key=lambda name: _in_training(steps[name], name))}
+
+
+def _in_training(step: int | None, name: str) -> tuple[int, str]:
+    """What checkpoints are sorted by; `find_scores` refuses several of which one does not say its step."""
+    return step or 0, name
 
 
 def _join_names(found: Source, sources: Sequence[Path], names: Sequence[str], join: Sequence[Path], out: Path) -> None:
@@ -346,7 +351,13 @@ def find_scores(source: Path, checkpoints: Sequence[str] | None) -> list[Path]:
             raise UsageError(f"checkpoints {', '.join(checkpoints)}: give each name once")
         folders = [source / name for name in checkpoints]
     steps = {folder: read_manifest(folder, step="score")["checkpoint"]["step"] for folder in folders}
-    return sorted(folders, key=lambda folder: (steps[folder], folder.name))
+    unknown = [folder for folder, step in steps.items() if step is None]
+    if unknown and len(folders) > 1:
+        raise CatpruneError(
+            f"{unknown[0]}: its checkpoint does not say after how many steps it was saved, so it cannot be put in "
+            "order: name its folder checkpoint-STEP and score it again"
+        )
+    return sorted(folders, key=lambda folder: _in_training(steps[folder], folder.name))
 
 
 def _check_common_tokens(folders: Sequence[Path]) -> None:

@@ -1,0 +1,91 @@
+"""Models of the transformers library, run as ours are: vectors out, the output matrix apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from catprune.attention import Padded
+from catprune.errors import CatpruneError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from catprune.attention import Form
+
+#: How far the probabilities may be from those of the whole model, in float32.
+TOLERANCE = 1e-4
+
+
+class ForeignModel(nn.Module):
+    """A model without its last layer, which is taken off so that tokens x vocabulary is never held.
+
+    Attributes:
+        output_matrix: float [vocabulary, d_model].
+        output_bias: float [vocabulary], or None.
+    """
+
+    output_bias: Tensor | None
+
+    def __init__(self, model: Any, *, name: str, is_decoder_only: bool) -> None:
+        super().__init__()
+        self.is_decoder_only = is_decoder_only
+        head: Any = model.get_output_embeddings()
+        if not isinstance(head, nn.Linear):
+            raise CatpruneError(f"{name}: its output layer is {type(head).__name__}, not one matrix")
+        wanted = self._probe(model, len(head.weight))
+        bias: Tensor | None = getattr(head, "bias", None)
+        if isinstance(model_bias := getattr(model, "final_logits_bias", None), Tensor):
+            bias = model_bias.flatten() if bias is None else bias + model_bias.flatten()
+            model.final_logits_bias = torch.zeros(1, 1)
+        self.output_matrix = head.weight
+        self.register_buffer("output_bias", None if bias is None else bias.detach().clone(), persistent=False)
+        model.set_output_embeddings(nn.Identity())
+        self.model = model
+        found = self._probe(model, len(head.weight)) @ self.output_matrix.T
+        if self.output_bias is not None:
+            found = found + self.output_bias
+        if found.shape != wanted.shape or (found.log_softmax(-1) - wanted.log_softmax(-1)).abs().max() > TOLERANCE:
+            raise CatpruneError(f"{name}: its logits are not its last vectors times one matrix; it cannot be scored")
+        layers = {parameter.data_ptr(): parameter.numel() for parameter in model.parameters()}
+        embedded = {model.get_input_embeddings().weight.data_ptr(), head.weight.data_ptr()}
+        encoder = None if is_decoder_only else model.get_encoder()
+        inside = {} if encoder is None else {one.data_ptr(): one.numel() for one in encoder.parameters()}
+        #: Numbers that every source and every target position meets.
+        self.source_numbers = sum(count for place, count in inside.items() if place not in embedded)
+        self.target_numbers = sum(n for place, n in layers.items() if place not in embedded and place not in inside)
+        if is_decoder_only:
+            self.source_numbers = self.target_numbers
+
+    @torch.inference_mode()
+    def _probe(self, model: Any, vocab_size: int) -> Tensor:
+        """What comes out for a few ids: logits, or vectors once the last layer is off."""
+        model.eval()
+        ids = torch.arange(3, min(9, vocab_size))[None]
+        return self._run(model, ids, ids)
+
+    def _run(self, model: Any, source: Tensor, inputs: Tensor) -> Tensor:
+        if self.is_decoder_only:
+            ids = torch.cat([source, inputs[:, 1:]], dim=1)
+            return model(input_ids=ids, use_cache=False).logits[:, source.shape[1] - 1 :]
+        mask = torch.ones_like(source)
+        return model(input_ids=source, attention_mask=mask, decoder_input_ids=inputs, use_cache=False).logits
+
+    def forward(self, source: Tensor, inputs: Tensor, form: Form) -> Tensor:
+        """The vectors that the output matrix multiplies, [pairs, target length, d_model].
+
+        Args:
+            source: ids int64 [pairs, source length], all of one length; the prompts of a decoder-only model.
+            inputs: ids int64 [pairs, target length]: the start symbol, then the target without its last token.
+            form: sequences of one length, as `model.UNMASKED` has them.
+        """
+        assert isinstance(form, Padded) and form.mask is None
+        return self._run(self.model, source, inputs)
+
+    def flops(self, *, source: NDArray[np.int64], target: NDArray[np.int64], outputs: int) -> float:
+        """Floating-point operations of one forward pass, attention aside: two per weight and position."""
+        layers = float(source.sum()) * self.source_numbers + float(target.sum()) * self.target_numbers
+        return 2.0 * (layers + float(self.output_matrix.numel()) * outputs)

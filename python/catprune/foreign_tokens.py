@@ -1,0 +1,188 @@
+"""Token blocks by a checkpoint's own tokenizer: what `tokenize` writes, from cleaned text, for foreign models."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from catprune._core import digest_file
+from catprune.errors import CatpruneError
+from catprune.folder import StepFolder, describe_folder, finish_once, read_manifest, to_json, write_whole
+from catprune.open_corpus import open_corpus
+from catprune.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from catprune.tokens import Tokenizer
+
+
+class Foreign(Protocol):
+    """A checkpoint that brings its own tokenizer, as `hugging_face.HuggingFace` and `marian.Marian` are."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        ...
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What ids follow from."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its types and special ids, and the digest of `described`."""
+        ...
+
+    @property
+    def is_decoder_only(self) -> bool:
+        """Whether source and target are one sequence."""
+        ...
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a sequence may have."""
+        ...
+
+    def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+        """The ids of some pairs, as the model was trained on them."""
+        ...
+
+
+#: Raw rows of a block, which restarts at every input.
+BLOCK_ROWS = 65_536
+#: What stands in the place of a tokenizer.json: the digests of a foreign tokenizer's files, and how it is used.
+DESCRIBED = "tokenizer.json"
+
+
+def write_foreign_tokens(clean: Path, checkpoint: Foreign, *, beside: Path, wait: bool, quiet: bool) -> Path:
+    """The folder of the token blocks that a checkpoint's tokenizer makes of the pairs that cleaning kept.
+
+    It is made once for all checkpoints that share the tokenizer, and named after it. One pass over the text; a block at
+    a time is in memory.
+
+    Args:
+        clean: a finished clean folder.
+        checkpoint: whose tokenizer it is.
+        beside: the folder beside which it stands.
+        wait: until another process that is at work in it has ended.
+        quiet: no progress bar.
+
+    Raises:
+        CatpruneError: the text is not what was cleaned, or another process is at work in the folder.
+    """
+    cleaned = read_manifest(clean, step="clean")
+    if not cleaned["counts"]["kept"]:
+        raise CatpruneError(f"{clean}: cleaning kept no pair; see `reasons` in its manifest.json")
+    folder = beside.absolute().parent / f"tokens-{checkpoint.tokenizer.digest[:12]}"
+    reads = {
+        "clean": describe_folder(clean, relative_to=folder),
+        "tokenizer": checkpoint.described,
+    }
+    options = {"max_tokens": checkpoint.longest}
+    with StepFolder(folder, step="tokenize", reads=reads, options=options, wait=wait) as step:
+        writer = _Writer(step, checkpoint)
+        finish_once(step, lambda: writer.run(clean, cleaned, quiet=quiet))
+    return folder
+
+
+class _Writer:
+    """The pass over the text."""
+
+    def __init__(self, folder: StepFolder, checkpoint: Foreign) -> None:
+        self.folder, self.checkpoint = folder, checkpoint
+        self.tokenizer = checkpoint.tokenizer
+        self.kind = np.uint16 if self.tokenizer.vocab_size <= 1 << 16 else np.uint32
+        self.unigrams = [np.zeros(self.tokenizer.vocab_size, np.uint64) for _ in range(2)]
+
+    def run(self, clean: Path, cleaned: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+        """Write all blocks, and describe them for the manifest."""
+        write_whole(self.folder.path / DESCRIBED, to_json(self.checkpoint.described))
+        ranges = _block_ranges(cleaned)
+        shards: list[dict[str, Any]] = []
+        with Progress("tokenize", total=cleaned["counts"]["kept"], unit="pair", quiet=quiet) as bar:
+            for block in _blocks(clean, ranges):
+                shards.append(self._write(*block))
+                bar.to(sum(shard["pairs"] + shard["too_long"] for shard in shards))
+        unigrams = self.folder.path / "unigrams.safetensors"
+        _save(unigrams, dict(zip(("source", "target"), self.unigrams, strict=True)), {})
+        names = ("pairs", "too_long", "source_tokens", "target_tokens")
+        counts = {name: sum(shard[name] for shard in shards) for name in names}
+        return {
+            "tokenizer": asdict(self.tokenizer),
+            "counts": {**counts, "rows": cleaned["counts"]["rows"], "kept": cleaned["counts"]["kept"]},
+            "shards": shards,
+            "unigrams": digest_file(str(unigrams)),
+        }
+
+    def _write(self, first: int, end: int, rows: NDArray[np.int64], texts: list[list[str]]) -> dict[str, Any]:
+        """One block; rows ascend."""
+        sides = self.checkpoint.encode(*texts) if len(rows) else ([], [])
+        lengths = [np.fromiter(map(len, side), np.int64, len(side)) for side in sides]
+        most = self.checkpoint.longest
+        fits = (lengths[0] <= most) & (lengths[1] <= most)
+        if self.checkpoint.is_decoder_only:
+            fits &= lengths[0] + lengths[1] <= most
+        fits &= (lengths[0] > 0) & (lengths[1] > 0)
+        tensors: dict[str, NDArray[Any]] = {"rows": rows[fits], "too_long": rows[~fits]}
+        for name, side, length, unigrams in zip(("source", "target"), sides, lengths, self.unigrams, strict=True):
+            kept = itertools.chain.from_iterable(itertools.compress(side, fits))
+            ids = np.fromiter(kept, self.kind, int(length[fits].sum()))
+            tensors[f"{name}_ids"] = ids
+            tensors[f"{name}_offsets"] = np.concatenate([[0], np.cumsum(length[fits])]).astype(np.int64)
+            unigrams += np.bincount(ids, minlength=len(unigrams)).astype(np.uint64)
+        file = f"part-{first:012d}-{end:012d}.safetensors"
+        metadata = {"plan": self.folder.digest, "first": str(first), "end": str(end)}
+        path = self.folder.path / file
+        _save(path, tensors, metadata)
+        counts = {"pairs": int(fits.sum()), "too_long": int((~fits).sum())}
+        counts |= {f"{side}_tokens": len(tensors[f"{side}_ids"]) for side in ("source", "target")}
+        return {"file": file, "first": first, "end": end, "digest": digest_file(str(path)), **counts}
+
+
+def _block_ranges(cleaned: dict[str, Any]) -> list[tuple[int, int]]:
+    """Raw rows of all blocks."""
+    ranges: list[tuple[int, int]] = []
+    for read in cleaned["inputs"]:
+        first, end = int(read["first"]), int(read["end"])
+        ranges += [(start, min(start + BLOCK_ROWS, end)) for start in range(first, end, BLOCK_ROWS)]
+    return ranges
+
+
+def _blocks(
+    clean: Path, ranges: list[tuple[int, int]]
+) -> Iterator[tuple[int, int, NDArray[np.int64], list[list[str]]]]:
+    """Of every block its raw rows, the rows that were kept, and the texts of both sides."""
+    batches = iter(open_corpus(clean))
+    held: Any = None
+    for first, end in ranges:
+        rows: list[NDArray[np.int64]] = []
+        texts: list[list[str]] = [[], []]
+        while True:
+            if held is None:
+                held = next(batches, None)
+                if held is None:
+                    break
+            numbers = held["row"].to_numpy()
+            count = int(np.searchsorted(numbers, end))
+            rows.append(numbers[:count])
+            for text, side in zip(texts, ("source", "target"), strict=True):
+                text += held[side].slice(0, count).to_pylist()
+            if count < len(numbers):
+                held = held.slice(count)
+                break
+            held = None
+        yield first, end, np.concatenate([np.zeros(0, np.int64), *rows]), texts
+
+
+def _save(path: Path, tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+    from safetensors.numpy import save
+
+    write_whole(path, save(tensors, metadata))

@@ -1,0 +1,227 @@
+"""Checkpoints of the transformers library: models that translate (encoder-decoder) and decoder-only ones."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune._core import digest_bytes, digest_file
+from catprune.errors import CatpruneError, UsageError, require
+from catprune.folder import read_json, to_json
+from catprune.tokens import Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from catprune.foreign_model import ForeignModel
+
+#: Files of a tokenizer, whatever its kind; what else lies in a checkpoint's folder does not change ids.
+TOKENIZER_FILES = ("token*.json", "*.spm", "*.model", "vocab*", "merges.txt", "special_tokens_map.json", "added_*.json")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+#: Where a prompt has the source.
+SOURCE = "{source}"
+LONGEST = 512
+
+
+@dataclass(frozen=True)
+class HuggingFace:
+    """A checkpoint folder of the transformers library.
+
+    Attributes:
+        path: the folder.
+        config: its config.json.
+        languages: codes of source and target, of a tokenizer that has them.
+        prompt: what stands before the target, `{source}` in it; of a decoder-only model.
+        step, epoch: of the training, where trainer_state.json or the folder's name (checkpoint-500) says them.
+        described: what ids follow from: digests of the tokenizer's files, languages, prompt, special ids.
+        tokenizer: types, special ids (begin is what the decoder starts with), and as its digest that of `described`.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    languages: tuple[str | None, str | None]
+    prompt: str | None
+    step: int | None
+    epoch: float | None
+    described: dict[str, Any]
+    tokenizer: Tokenizer
+    _encoder: Any = field(repr=False, compare=False)
+
+    @property
+    def is_decoder_only(self) -> bool:
+        """Whether it has no encoder: the source is then part of a prompt."""
+        return not self.config.get("is_encoder_decoder", False)
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a side, or prompt and target together, may have."""
+        return min(LONGEST, int(self.config.get("max_position_embeddings") or LONGEST))
+
+    @classmethod
+    def open(cls, path: Path, *, languages: tuple[str | None, str | None], prompt: str | None) -> HuggingFace:
+        """Read a checkpoint's configuration and tokenizer; the weights stay where they are.
+
+        Raises:
+            CatpruneError: the folder holds no model that can score, or a tokenizer that cannot be read.
+            UsageError: languages or a prompt that the model needs, or has no use for.
+            MissingExtra: transformers is not installed.
+        """
+        require("transformers", "transformers", "sentencepiece")
+        config = read_json(path / "config.json")
+        if config.get("model_type") == "marian":
+            require("transformers", "sacremoses")  # without it the library's tokenizer makes other ids, and only warns
+        is_decoder_only = not config.get("is_encoder_decoder", False)
+        _check(path, config, prompt=prompt)
+        if is_decoder_only and any(languages):
+            raise UsageError(f"{path} is a decoder-only model: say the languages in the prompt")
+        encoder = _load_tokenizer(path, languages)
+        state = read_json(path / "trainer_state.json") if (path / "trainer_state.json").is_file() else {}
+        named = re.fullmatch(r"checkpoint-([0-9]+)", path.resolve().name)
+        step = state.get("global_step", int(named[1]) if named else None)
+        files = {one.name: digest_file(str(one)) for pattern in TOKENIZER_FILES for one in sorted(path.glob(pattern))}
+        ids = _special_ids(path, config, encoder)
+        described = {"files": files, "languages": list(languages), "prompt": prompt, **ids}
+        tokenizer = Tokenizer(digest_bytes(to_json(described)), **ids)
+        return cls(path, config, languages, prompt, step, state.get("epoch"), described, tokenizer, encoder)
+
+    def reads(self) -> dict[str, Any]:
+        """Digests of what is read: of the weights' files by name, safetensors alone where there are any."""
+        for pattern in WEIGHTS:
+            if found := sorted(self.path.glob(pattern)):
+                weights = {one.name: digest_file(str(one)) for one in found}
+                return {"weights": weights, "config": digest_file(str(self.path / "config.json"))}
+        raise CatpruneError(f"{self.path} holds no weights: none of {', '.join(WEIGHTS)} is there")
+
+    def recorded(self) -> dict[str, Any]:
+        """What is known of its training; on which rows is not."""
+        return {"step": self.step, "epoch": self.epoch, "target_tokens": None, "flops": None, "seen": None}
+
+    def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+        """The ids of some pairs as the model was trained on them, ends and language codes included."""
+        if self.prompt is not None:
+            before, after = self.prompt.split(SOURCE)
+            prompts: list[list[int]] = self._encoder([f"{before}{source}{after}" for source in sources])["input_ids"]
+            ids: list[list[int]] = self._encoder(list(targets), add_special_tokens=False)["input_ids"]
+            return prompts, [[*one, self.tokenizer.eos_id] for one in ids]
+        return self._encoder(list(sources))["input_ids"], self._encoder(text_target=list(targets))["input_ids"]
+
+    def load(self, *, device: str) -> ForeignModel:
+        """The model in eval mode, float32.
+
+        Raises:
+            CatpruneError: weights that cannot be read without running code from them, or a model that gives its
+                probabilities in another way than by one matrix.
+        """
+        import torch
+        import transformers
+
+        from catprune.foreign_model import ForeignModel
+
+        kind = transformers.AutoModelForCausalLM if self.is_decoder_only else transformers.AutoModelForSeq2SeqLM
+        with _quiet():
+            try:
+                model: Any = kind.from_pretrained(  # pyright: ignore[reportUnknownMemberType]
+                    self.path, local_files_only=True, trust_remote_code=False, dtype=torch.float32, weights_only=True
+                )
+            except Exception as error:  # the library and pickle raise whatever they like
+                last = str(error).strip().splitlines()[:1]
+                raise CatpruneError(f"{self.path}: the weights cannot be read ({' '.join(last)})") from None
+        loaded = ForeignModel(model, name=str(self.path), is_decoder_only=self.is_decoder_only)
+        if len(loaded.output_matrix) < self.tokenizer.vocab_size:
+            types = f"{self.tokenizer.vocab_size} types, the model {len(loaded.output_matrix)}"
+            raise CatpruneError(f"{self.path}: the tokenizer has {types}: give the model its own tokenizer")
+        return loaded.to(device).eval()
+
+
+def is_hugging_face(path: Path) -> bool:
+    """Whether a folder is one of the transformers library's, as its config.json tells."""
+    return (path / "config.json").is_file() and "model_type" in read_json(path / "config.json")
+
+
+def _check(path: Path, config: dict[str, Any], *, prompt: str | None) -> None:
+    if (path / "adapter_config.json").is_file():
+        raise CatpruneError(f"{path} is an adapter: merge it into its model first (merge_and_unload), and save that")
+    if config.get("is_encoder_decoder", False):
+        if prompt is not None:
+            raise UsageError(f"{path} has an encoder, which reads the source: leave the prompt out")
+    elif prompt is None:
+        raise UsageError(
+            f"{path} is a decoder-only model: give the prompt it was trained with, like 'English: {SOURCE}'"
+        )
+    elif prompt.count(SOURCE) != 1:
+        raise UsageError(f"prompt {prompt!r}: {SOURCE} must stand in it once")
+
+
+def _load_tokenizer(path: Path, languages: tuple[str | None, str | None]) -> Any:
+    import transformers
+
+    with _quiet():
+        try:
+            tokenizer: Any = transformers.AutoTokenizer.from_pretrained(  # pyright: ignore[reportUnknownMemberType]
+                path, local_files_only=True, trust_remote_code=False
+            )
+        except Exception as error:  # the library raises whatever it likes
+            last = str(error).strip().splitlines()[:1]
+            raise CatpruneError(f"{path}: the tokenizer cannot be read ({' '.join(last)})") from None
+    codes = _codes(tokenizer)
+    if not codes:
+        if any(languages):
+            raise UsageError(f"{path} has no language codes: leave them out")
+        return tokenizer
+    for language in languages:
+        if language not in codes:
+            some = ", ".join(sorted(codes)[:8])
+            raise UsageError(f"{path} needs the codes of both languages, {language} is none: it has {some}, …")
+    tokenizer.src_lang, tokenizer.tgt_lang = languages
+    return tokenizer
+
+
+def _codes(tokenizer: Any) -> set[str]:
+    """The language codes that a tokenizer puts before or after its text."""
+    if not hasattr(tokenizer, "tgt_lang"):
+        return set()
+    for name in ("lang_code_to_token", "lang_code_to_id", "fairseq_language_codes"):
+        if found := getattr(tokenizer, name, None):
+            return set(found)
+    special: list[str] = [*getattr(tokenizer, "extra_special_tokens", ()), *tokenizer.all_special_tokens]
+    return {token for token in special if re.fullmatch(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}", token)}
+
+
+def _special_ids(path: Path, config: dict[str, Any], tokenizer: Any) -> dict[str, int]:
+    generation = path / "generation_config.json"
+    told = config | (read_json(generation) if generation.is_file() else {})
+    begin = told.get("decoder_start_token_id", tokenizer.bos_token_id)
+    if begin is None and not config.get("is_encoder_decoder", False):
+        begin = tokenizer.eos_token_id  # never seen by a decoder-only model: its targets follow the prompt
+    if config.get("model_type") == "mbart":
+        # Its decoder begins with what its targets end with, the language code or the end of the sentence.
+        begin = tokenizer(text_target=["a"])["input_ids"][0][-1]
+    end = tokenizer.eos_token_id
+    if begin is None or end is None:
+        raise CatpruneError(f"{path}: neither config.json nor the tokenizer says how targets begin and end")
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+    types = max(int(config.get("vocab_size", 0)), len(tokenizer))
+    return {"vocab_size": types, "bos_id": int(begin), "eos_id": int(end), "pad_id": int(pad)}
+
+
+@contextlib.contextmanager
+def _quiet() -> Generator[None]:
+    """Without the library's progress bars and advice."""
+    import warnings
+
+    from transformers.utils import logging
+
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(before[0])
+        if before[1]:
+            logging.enable_progress_bar()

@@ -1,0 +1,166 @@
+"""Checkpoints of Marian-NMT: an .npz of weights with its configuration inside, and SentencePiece vocabularies."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune._core import digest_bytes, digest_file
+from catprune.errors import CatpruneError, UsageError, require
+from catprune.folder import to_json
+from catprune.tokens import Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from catprune.marian_model import MarianModel
+
+#: Where the weights hold their configuration.
+CONFIGURATION = "special:model.yml"
+LONGEST = 512
+
+
+@dataclass(frozen=True)
+class Marian:
+    """A model file of Marian-NMT.
+
+    Marian writes what it has smoothed over the updates to `model.npz`, and the weights as they were trained to
+    `model.npz.orig.npz`: training dynamics are those of the latter, which is read where it is there.
+
+    Attributes:
+        path: the .npz that is read.
+        options: its configuration.
+        step: updates made, where model.npz.progress.yml or the name (model.iter10000.npz) says them.
+        described: what ids follow from: digests of the vocabularies, special ids.
+        tokenizer: types, special ids and the digest of `described`. The decoder begins with a vector of zeros, which
+            has the id after the last type.
+    """
+
+    path: Path
+    options: dict[str, Any]
+    step: int | None
+    described: dict[str, Any]
+    tokenizer: Tokenizer
+    _pieces: tuple[Any, Any] = field(repr=False, compare=False)
+
+    is_decoder_only = False
+    longest = LONGEST
+
+    @classmethod
+    def open(cls, given: Path) -> Marian:
+        """Read a model's configuration and vocabularies; the weights stay where they are.
+
+        Raises:
+            CatpruneError: no model of Marian's, or one with parts that are not known here.
+            MissingExtra: sentencepiece or PyYAML is not installed.
+        """
+        require("marian", "sentencepiece", "yaml")
+        import sentencepiece
+        import yaml
+
+        original = given.with_name(f"{given.name}.orig.npz")
+        path = original if original.is_file() else given
+        try:
+            options: dict[str, Any] = yaml.safe_load(_configuration(path))
+        except (ValueError, yaml.YAMLError) as error:
+            raise CatpruneError(f"{path}: its configuration cannot be read ({error})") from None
+        if options.get("type") != "transformer":
+            raise CatpruneError(f"{path} is a model of type {options.get('type')}: transformer alone is known here")
+        names = _vocabularies(given, options)
+        pieces = [sentencepiece.SentencePieceProcessor(model_file=str(name)) for name in names]
+        sizes = [one.get_piece_size() for one in pieces]
+        ends = [one.eos_id() for one in pieces]
+        if min(ends) < 0:
+            raise CatpruneError(f"{names[ends.index(-1)]} has no end of sentence: it is not a vocabulary of Marian's")
+        ids = {"vocab_size": max(sizes) + 1, "bos_id": max(sizes), "eos_id": ends[1], "pad_id": max(sizes)}
+        described = {"files": {name.name: digest_file(str(name)) for name in names}, **ids}
+        tokenizer = Tokenizer(digest_bytes(to_json(described)), **ids)
+        return cls(path, options, _step(given), described, tokenizer, (pieces[0], pieces[1]))
+
+    def reads(self) -> dict[str, Any]:
+        """Digests of what is read."""
+        return {"weights": {self.path.name: digest_file(str(self.path))}}
+
+    def recorded(self) -> dict[str, Any]:
+        """What is known of its training; on which rows is not."""
+        return {"step": self.step, "epoch": None, "target_tokens": None, "flops": None, "seen": None}
+
+    def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+        """The ids of some pairs, the end of each sentence included."""
+        source, target = self._pieces
+        return source.encode(list(sources), add_eos=True), target.encode(list(targets), add_eos=True)
+
+    def load(self, *, device: str) -> MarianModel:
+        """The model in eval mode, float32.
+
+        Raises:
+            CatpruneError: weights that are missing, or of parts that are not known here.
+        """
+        import numpy as np
+
+        from catprune.marian_model import MarianModel
+
+        with np.load(self.path, allow_pickle=False) as arrays:
+            weights: dict[str, NDArray[np.float32]] = {
+                name: arrays[name].astype(np.float32) for name in arrays.files if name != CONFIGURATION
+            }
+        try:
+            model = MarianModel(weights, self.options, start=self.tokenizer.bos_id)
+        except KeyError as error:
+            raise CatpruneError(f"{self.path}: the weights {error} are missing") from None
+        except ValueError as error:
+            raise CatpruneError(f"{self.path}: {error}") from None
+        return model.to(device).eval()
+
+
+def is_marian(path: Path) -> bool:
+    """Whether a path is that of a model file of Marian's, as its name tells."""
+    return path.suffix == ".npz" and path.is_file()
+
+
+def _configuration(path: Path) -> str:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return bytes(arrays[CONFIGURATION].astype(np.uint8)).rstrip(b"\0").decode()
+    except (OSError, ValueError, KeyError, UnicodeDecodeError) as error:
+        raise CatpruneError(f"{path} is no model of Marian's ({error}): give a model.npz") from None
+
+
+def _vocabularies(model: Path, options: dict[str, Any]) -> tuple[Path, Path]:
+    """The SentencePiece models of both sides, as the model's .yml names them."""
+    import yaml
+
+    written = model.with_name(f"{model.name}.yml")
+    told: dict[str, Any] = yaml.safe_load(written.read_text(encoding="utf-8")) if written.is_file() else options
+    names = [Path(str(name)) for name in told.get("vocabs") or ()]
+    if len(names) != 2:
+        raise CatpruneError(f"{written} does not name two vocabularies (vocabs: […])")
+    found: list[Path] = []
+    for name in names:
+        # Trainings write the paths of the machine that they ran on.
+        places = [name, model.parent / name, model.parent / name.name]
+        place = next((one for one in places if one.is_file()), None)
+        if place is None:
+            raise CatpruneError(f"{model}: its vocabulary {name} is not there, nor {places[-1]}")
+        if place.suffix != ".spm":
+            raise UsageError(f"{place}: vocabularies of SentencePiece (.spm) alone are known here")
+        found.append(place)
+    return found[0], found[1]
+
+
+def _step(model: Path) -> int | None:
+    import yaml
+
+    progress = model.with_name(f"{model.name}.progress.yml")
+    if progress.is_file():
+        batches = yaml.safe_load(progress.read_text(encoding="utf-8")).get("batches")
+        return int(batches) if batches is not None else None
+    named = re.search(r"\.iter([0-9]+)\.npz$", model.name)
+    return int(named[1]) if named else None
