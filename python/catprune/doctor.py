@@ -13,6 +13,8 @@ from catprune.errors import EXTRA
 #: Extra → the packages that it brings.
 EXTRAS = {
     "torch": ("torch", "safetensors"),
+    "transformers": ("transformers", "sentencepiece", "sacremoses"),
+    "marian": ("sentencepiece",),
     "evaluate": ("ctranslate2", "sacrebleu"),
     "report": ("plotly", "jinja2"),
 }
