@@ -762,7 +762,7 @@ def doctor(as_json: Json = False) -> None:
         _print_json(found)
         return
     for name, text in found.items():
-        typer.echo(f"{name:10} {text}")
+        typer.echo(f"{name:13} {text}")
 
 
 def _saying(silent: bool) -> Callable[[str], None]:
