@@ -75,7 +75,10 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     """
     path = Path(folder)
     if not (path / "config.json").is_file() or not (path / "model.safetensors").is_file():
-        raise CatpruneError(f"{path} is not a checkpoint: give a folder that `catprune train` wrote (run/epoch-1)")
+        raise CatpruneError(
+            f"{path} is not a checkpoint: give a folder that `catprune train` wrote (run/epoch-1), one of transformers "
+            "(config.json with its weights), or a model.npz of Marian's"
+        )
     config = read_json(path / "config.json")
     if config.get("architecture") != ARCHITECTURE or config.get("format") != FORMAT:
         raise CatpruneError(

@@ -101,12 +101,13 @@ class HuggingFace:
 
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         """The ids of some pairs as the model was trained on them, ends and language codes included."""
-        if self.prompt is not None:
-            before, after = self.prompt.split(SOURCE)
-            prompts: list[list[int]] = self._encoder([f"{before}{source}{after}" for source in sources])["input_ids"]
-            ids: list[list[int]] = self._encoder(list(targets), add_special_tokens=False)["input_ids"]
-            return prompts, [[*one, self.tokenizer.eos_id] for one in ids]
-        return self._encoder(list(sources))["input_ids"], self._encoder(text_target=list(targets))["input_ids"]
+        with _quiet():  # the library warns of long texts, which carry no tokens here
+            if self.prompt is not None:
+                before, after = self.prompt.split(SOURCE)
+                prompts: list[list[int]] = self._encoder([f"{before}{one}{after}" for one in sources])["input_ids"]
+                ids: list[list[int]] = self._encoder(list(targets), add_special_tokens=False)["input_ids"]
+                return prompts, [[*one, self.tokenizer.eos_id] for one in ids]
+            return self._encoder(list(sources))["input_ids"], self._encoder(text_target=list(targets))["input_ids"]
 
     def load(self, *, device: str) -> ForeignModel:
         """The model in eval mode, float32.
