@@ -18,6 +18,7 @@ from catprune.score import score
 from catprune.tokens import Tokens
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
+pytestmark = pytest.mark.filterwarnings("ignore:Recommended")  # of the library's own, where sacremoses is missing
 transformers = pytest.importorskip("transformers")
 sentencepiece = pytest.importorskip("sentencepiece")
 
@@ -184,6 +185,11 @@ def test_the_loss_is_the_librarys_own(kind: str, tmp_path: Path, pieces: Path, c
     for row, (tokens, loss) in zip(rows, own_loss(kind, checkpoint), strict=True):
         assert row["tokens"] == tokens
         assert row["nll_sum"] == pytest.approx(loss, rel=2e-4)
+    written = (tmp_path / "scores/checkpoint-40/manifest.json").read_bytes()
+    (tmp_path / "scores/checkpoint-40/manifest.json").unlink()
+    with torch.enable_grad():
+        score(cleaned, checkpoints=checkpoint, out=tmp_path / "scores", batch_tokens=30, **options)
+    assert (tmp_path / "scores/checkpoint-40/manifest.json").read_bytes() == written
     manifest = scored.manifests["checkpoint-40"]
     assert manifest["checkpoint"] == dict.fromkeys(("epoch", "flops", "seen", "target_tokens")) | {"step": 40}
     assert scored.flops > 0
@@ -230,26 +236,59 @@ def test_blocks_are_those_of_the_cleaned_rows(tmp_path: Path, pieces: Path, clea
     assert tokens.unigrams()[1].tolist() == counts.tolist()
 
 
+def test_each_corpus_has_its_own_tokens(tmp_path: Path, pieces: Path, cleaned: Path) -> None:
+    checkpoint = build("t5", tmp_path / "t5", pieces)
+    for language in ("en", "de"):
+        (tmp_path / f"other.{language}").write_text("a dog\na cat\n")
+    rules = {"keep_identical": True}
+    catprune.clean([str(tmp_path / "other.{en,de}")], out=tmp_path / "other", quiet=True, rules=rules)
+    for name, clean in (("a", cleaned), ("b", tmp_path / "other")):
+        score(clean, checkpoints=checkpoint, out=tmp_path / "run" / name, threads=1, quiet=True)
+    assert len(list((tmp_path / "run").glob("tokens-*"))) == 2
+
+
 def test_what_cannot_be_scored_is_refused(tmp_path: Path, pieces: Path, cleaned: Path) -> None:
     nllb_folder, llama_folder = (build(kind, tmp_path / kind, pieces) for kind in ("nllb", "llama"))
     options: dict[str, Any] = {"out": tmp_path / "s", "threads": 1, "quiet": True}
     with pytest.raises(UsageError, match=r"needs the codes of both languages, None is none: it has .*_Latn"):
         score(cleaned, checkpoints=nllb_folder, **options)
-    with pytest.raises(UsageError, match="has an encoder, which reads the source"):
-        score(cleaned, checkpoints=nllb_folder, prompt=PROMPT, **options)
     with pytest.raises(UsageError, match="is a decoder-only model: give the prompt"):
         score(cleaned, checkpoints=llama_folder, **options)
     with pytest.raises(UsageError, match="must stand in it once"):
         score(cleaned, checkpoints=llama_folder, prompt="no source", **options)
     with pytest.raises(UsageError, match="say the languages in the prompt"):
         score(cleaned, checkpoints=llama_folder, prompt=PROMPT, source_lang="en", **options)
-    (llama_folder / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/adapter_config.json").write_text("{}")
     with pytest.raises(CatpruneError, match="is an adapter: merge it"):
-        score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
-    (llama_folder / "adapter_config.json").unlink()
+        score(cleaned, checkpoints=tmp_path / "adapter", prompt=PROMPT, **options)
     (llama_folder / "model.safetensors").unlink()
     with pytest.raises(CatpruneError, match="holds no weights"):
         score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
+
+
+def test_prompts_of_models_with_an_encoder(tmp_path: Path, pieces: Path, cleaned: Path) -> None:
+    checkpoint = build("t5", tmp_path / "t5", pieces)
+    prompt = "the cat: {source}"
+    score(cleaned, checkpoints=checkpoint, out=tmp_path / "s", prompt=prompt, threads=1, quiet=True)
+    tokens = Tokens.open(next(tmp_path.glob("tokens-*")))
+    block = tokens.read(tokens.blocks[0])
+    plain = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    expected = plain([prompt.replace("{source}", source) for source, _ in PAIRS[:2]])["input_ids"]
+    assert block.source_ids.tolist() == [token for one in expected for token in one]
+
+
+def test_a_prompt_does_not_end_the_sentence(tmp_path: Path, pieces: Path, cleaned: Path) -> None:
+    checkpoint = build("llama", tmp_path / "llama", pieces)
+    tokenizer = byte_tokenizer()
+    ended = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
+    tokenizer.backend_tokenizer.post_processor = ended
+    tokenizer.save_pretrained(checkpoint)
+    assert transformers.AutoTokenizer.from_pretrained(checkpoint)("a")["input_ids"][-1] == 1
+    score(cleaned, checkpoints=checkpoint, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
+    tokens = Tokens.open(next(tmp_path.glob("tokens-*")))
+    block = tokens.read(tokens.blocks[0])
+    assert not (block.source_ids == 1).any() and (block.target_ids == 1).sum() == 2
 
 
 class Poison:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +100,15 @@ def write_model(path: Path, vocabularies: Path, *, seed: int = 0, **changed: Any
                 put(f"{side}_l{layer}_ffn_W{part}", *shape)
                 put(f"{side}_l{layer}_ffn_b{part}", 1, shape[1])
             norms(f"{side}_l{layer}_ffn_ffn")
+        if "n" in options["transformer-postprocess-emb"]:
+            put(f"{side}_emb_ln_scale_pre", 1, WIDTH, mean=1.0)
+            put(f"{side}_emb_ln_bias_pre", 1, WIDTH)
         if "n" in options.get("transformer-postprocess-top", ""):
             put(f"{side}_top_ln_scale", 1, WIDTH, mean=1.0)
             put(f"{side}_top_ln_bias", 1, WIDTH)
     put("decoder_ff_logit_out_b", 1, sizes[1])
     if not options["tied-embeddings"]:
-        put("decoder_ff_logit_out_W", WIDTH, sizes[1])
+        put("decoder_ff_logit_out_Wt", sizes[1], WIDTH)
     save(path, weights, options)
     return weights
 
@@ -114,7 +118,9 @@ def save(path: Path, weights: dict[str, np.ndarray], options: dict[str, Any]) ->
     with path.open("wb") as stream:
         np.savez(stream, **{CONFIGURATION: configuration}, **weights)
     vocabs = ["/elsewhere/en.spm", "/elsewhere/de.spm"]
-    path.with_name(f"{path.name}.yml").write_text(yaml.safe_dump({**options, "vocabs": vocabs}))
+    path.with_name(re.sub(r"\.iter\d+", "", f"{path.name}.yml")).write_text(
+        yaml.safe_dump({**options, "vocabs": vocabs})
+    )
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +170,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     "changed",
     [
         {},
-        {"transformer-ffn-activation": "swish", "tied-embeddings": False},
+        {"transformer-ffn-activation": "swish", "tied-embeddings": False, "transformer-postprocess-emb": "nd"},
         {"transformer-preprocess": "n", "transformer-postprocess": "da", "transformer-postprocess-top": "n"},
     ],
     ids=["post-norm", "swish and an output matrix of its own", "pre-norm"],
@@ -179,7 +185,7 @@ def test_scores_are_those_of_ctranslate2(tmp_path: Path, vocabularies: Path, cle
     lengths = [len(pieces(vocabularies, "de").encode(target)) + 1 for _, target in PAIRS]
     assert [row["tokens"] for row in rows] == lengths
     found = [row["nll_sum"] for row in rows]
-    held = yaml.safe_load(model.with_name(f"{model.name}.yml").read_text())
+    held = yaml.safe_load((tmp_path / "model.npz.yml").read_text())
     assert found == pytest.approx(judge(weights, held, vocabularies, tmp_path), rel=1e-3)
 
 
@@ -198,6 +204,7 @@ def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleane
     weights = write_model(model, vocabularies)
     held = yaml.safe_load(model.with_name("model.npz.yml").read_text())
     for broken, told in (
+        ({**weights, "decoder_Wemb": weights["decoder_Wemb"][:5]}, "5 types on the side of the target"),
         ({**weights, "decoder_l1_rnn_W": weights["decoder_l1_self_Wq"]}, "of parts that are not known here"),
         (
             {name: one for name, one in weights.items() if name != "decoder_l1_self_Wq"},
@@ -209,6 +216,9 @@ def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleane
             score(cleaned, checkpoints=model, **options)
     for changed, told in (
         ({"type": "s2s"}, "a model of type s2s"),
+        ({"transformer-ffn-activation": "gelu"}, "activation gelu"),
+        ({"transformer-preprocess": "n", "version": "v1.9.0"}, "before Marian 1.10"),
+        ({"transformer-postprocess-top": "an"}, "with a are not known"),
         ({"transformer-decoder-autoreg": "rnn"}, "decoder rnn: not known here"),
         ({"transformer-postprocess": "dhn"}, "d, a and n alone are known"),
     ):

@@ -388,7 +388,9 @@ def score(
         str | None, typer.Option(help="Code of the source, as the tokenizer of a checkpoint has it.")
     ] = None,
     target_lang: Annotated[str | None, typer.Option(help="Code of the target.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="What a decoder-only model reads first, {source} in it.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="What stands around the {source}: all that a decoder-only model reads first.")
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(help="Score a part alone: i/n, i from 1 to n, or auto, as torchrun or Slurm tell it."),

@@ -13,7 +13,7 @@ from catprune.errors import EXTRA
 #: Extra → the packages that it brings.
 EXTRAS = {
     "torch": ("torch", "safetensors"),
-    "transformers": ("transformers", "sentencepiece", "sacremoses"),
+    "transformers": ("transformers", "sentencepiece"),
     "marian": ("sentencepiece",),
     "evaluate": ("ctranslate2", "sacrebleu"),
     "report": ("plotly", "jinja2"),

@@ -356,8 +356,8 @@ class StepFolder:
     def publish(self, **results: Any) -> dict[str, Any]:
         """Write `manifest.json` (the plan and `results`), after removing what interrupted runs left behind."""
         if self._shard is not None:
-            # Others may have come to the end, too: the first to have the folder alone does this.
-            fcntl.flock(self._locks[0], fcntl.LOCK_EX)
+            # Others may have come to the end, too, or come late: one at a time, and the first does it.
+            self._locks.append(lock_folder(self.path, name="publish", wait=True))
             if read_json(self.path / "plan.json") != self.plan:
                 raise CatpruneError(f"{self.path} holds other work by now: give another folder")
             if (self.path / "manifest.json").is_file():

@@ -33,6 +33,7 @@ class ForeignModel(nn.Module):
     def __init__(self, model: Any, *, name: str, is_decoder_only: bool) -> None:
         super().__init__()
         self.is_decoder_only = is_decoder_only
+        model.requires_grad_(requires_grad=False)
         head: Any = model.get_output_embeddings()
         if not isinstance(head, nn.Linear):
             raise CatpruneError(f"{name}: its output layer is {type(head).__name__}, not one matrix")
@@ -45,6 +46,8 @@ class ForeignModel(nn.Module):
         self.register_buffer("output_bias", None if bias is None else bias.detach().clone(), persistent=False)
         model.set_output_embeddings(nn.Identity())
         self.model = model
+        #: Types that sources, and targets on their way in, may be of.
+        self.input_types = len(model.get_input_embeddings().weight)
         found = self._probe(model, len(head.weight)) @ self.output_matrix.T
         if self.output_bias is not None:
             found = found + self.output_bias
@@ -60,7 +63,7 @@ class ForeignModel(nn.Module):
         if is_decoder_only:
             self.source_numbers = self.target_numbers
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _probe(self, model: Any, vocab_size: int) -> Tensor:
         """What comes out for a few ids: logits, or vectors once the last layer is off."""
         model.eval()

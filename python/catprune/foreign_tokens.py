@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from catprune._core import digest_file
+from catprune._core import digest_bytes, digest_file
 from catprune.errors import CatpruneError
-from catprune.folder import StepFolder, describe_folder, finish_once, read_manifest, to_json, write_whole
+from catprune.folder import (
+    StepFolder,
+    describe_folder,
+    digest_manifest,
+    finish_once,
+    read_manifest,
+    to_json,
+    write_whole,
+)
 from catprune.open_corpus import open_corpus
 from catprune.progress import Progress
 
@@ -81,7 +89,9 @@ def write_foreign_tokens(clean: Path, checkpoint: Foreign, *, beside: Path, wait
     cleaned = read_manifest(clean, step="clean")
     if not cleaned["counts"]["kept"]:
         raise CatpruneError(f"{clean}: cleaning kept no pair; see `reasons` in its manifest.json")
-    folder = beside.absolute().parent / f"tokens-{checkpoint.tokenizer.digest[:12]}"
+    # Named after all that it follows from: other text or another tokenizer is another folder.
+    origin = {"clean": digest_manifest(clean), "tokenizer": checkpoint.tokenizer.digest, "longest": checkpoint.longest}
+    folder = beside.absolute().parent / f"tokens-{digest_bytes(to_json(origin))[:12]}"
     reads = {
         "clean": describe_folder(clean, relative_to=folder),
         "tokenizer": checkpoint.described,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_bytes, digest_file
 from catprune.errors import CatpruneError, UsageError, require
-from catprune.folder import read_json, to_json
+from catprune.folder import to_json
 from catprune.tokens import Tokenizer
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ class HuggingFace:
         path: the folder.
         config: its config.json.
         languages: codes of source and target, of a tokenizer that has them.
-        prompt: what stands before the target, `{source}` in it; of a decoder-only model.
+        prompt: what stands around the source, `{source}`: of a decoder-only model all that it reads before the target,
+            of one with an encoder what the source begins with (T5's task, the code of an opus-mt model).
         step, epoch: of the training, where trainer_state.json or the folder's name (checkpoint-500) says them.
         described: what ids follow from: digests of the tokenizer's files, languages, prompt, special ids.
         tokenizer: types, special ids (begin is what the decoder starts with), and as its digest that of `described`.
@@ -58,7 +61,8 @@ class HuggingFace:
     @property
     def longest(self) -> int:
         """Tokens that a side, or prompt and target together, may have."""
-        return min(LONGEST, int(self.config.get("max_position_embeddings") or LONGEST))
+        names = ("max_position_embeddings", "n_positions")
+        return min(LONGEST, *(int(self.config.get(name) or LONGEST) for name in names))
 
     @classmethod
     def open(cls, path: Path, *, languages: tuple[str | None, str | None], prompt: str | None) -> HuggingFace:
@@ -70,20 +74,27 @@ class HuggingFace:
             MissingExtra: transformers is not installed.
         """
         require("transformers", "transformers", "sentencepiece")
-        config = read_json(path / "config.json")
-        if config.get("model_type") == "marian":
-            require("transformers", "sacremoses")  # without it the library's tokenizer makes other ids, and only warns
+        if (path / "adapter_config.json").is_file():
+            raise CatpruneError(f"{path} is an adapter: merge it into its model (merge_and_unload), and save that")
+        config = _read(path / "config.json")
         is_decoder_only = not config.get("is_encoder_decoder", False)
         _check(path, config, prompt=prompt)
         if is_decoder_only and any(languages):
             raise UsageError(f"{path} is a decoder-only model: say the languages in the prompt")
         encoder = _load_tokenizer(path, languages)
-        state = read_json(path / "trainer_state.json") if (path / "trainer_state.json").is_file() else {}
+        codes: list[str] = getattr(encoder, "supported_language_codes", None) or []
+        if codes and not any(code in (prompt or "") for code in codes):
+            raise UsageError(
+                f"{path} translates into several languages: give the prompt '{codes[0]} {SOURCE}' or the like"
+            )
+        state = _read(path / "trainer_state.json") if (path / "trainer_state.json").is_file() else {}
         named = re.fullmatch(r"checkpoint-([0-9]+)", path.resolve().name)
         step = state.get("global_step", int(named[1]) if named else None)
         files = {one.name: digest_file(str(one)) for pattern in TOKENIZER_FILES for one in sorted(path.glob(pattern))}
         ids = _special_ids(path, config, encoder)
-        described = {"files": files, "languages": list(languages), "prompt": prompt, **ids}
+        kind = {name: config.get(name) for name in ("model_type", "tokenizer_class")}
+        versions = {name: version(name) for name in ("transformers", "tokenizers", "sentencepiece")}
+        described = {"files": files, "languages": list(languages), "prompt": prompt, **kind, **versions, **ids}
         tokenizer = Tokenizer(digest_bytes(to_json(described)), **ids)
         return cls(path, config, languages, prompt, step, state.get("epoch"), described, tokenizer, encoder)
 
@@ -104,10 +115,15 @@ class HuggingFace:
         with _quiet():  # the library warns of long texts, which carry no tokens here
             if self.prompt is not None:
                 before, after = self.prompt.split(SOURCE)
-                prompts: list[list[int]] = self._encoder([f"{before}{one}{after}" for one in sources])["input_ids"]
+                sources = [f"{before}{one}{after}" for one in sources]
+            read: list[list[int]] = self._encoder(list(sources))["input_ids"]
+            if self.is_decoder_only:
+                end = self.tokenizer.eos_id
+                # Some tokenizers end whatever they are given; the prompt goes on with the target.
+                prompts = [one[:-1] if one[-1:] == [end] and len(one) > 1 else one for one in read]
                 ids: list[list[int]] = self._encoder(list(targets), add_special_tokens=False)["input_ids"]
-                return prompts, [[*one, self.tokenizer.eos_id] for one in ids]
-            return self._encoder(list(sources))["input_ids"], self._encoder(text_target=list(targets))["input_ids"]
+                return prompts, [[*one, end] for one in ids]
+            return read, self._encoder(text_target=list(targets))["input_ids"]
 
     def load(self, *, device: str) -> ForeignModel:
         """The model in eval mode, float32.
@@ -130,29 +146,36 @@ class HuggingFace:
             except Exception as error:  # the library and pickle raise whatever they like
                 last = str(error).strip().splitlines()[:1]
                 raise CatpruneError(f"{self.path}: the weights cannot be read ({' '.join(last)})") from None
-        loaded = ForeignModel(model, name=str(self.path), is_decoder_only=self.is_decoder_only)
-        if len(loaded.output_matrix) < self.tokenizer.vocab_size:
-            types = f"{self.tokenizer.vocab_size} types, the model {len(loaded.output_matrix)}"
-            raise CatpruneError(f"{self.path}: the tokenizer has {types}: give the model its own tokenizer")
+        # Also where it is first asked for inside of inference mode.
+        with torch.inference_mode(mode=False), torch.no_grad():
+            loaded = ForeignModel(model, name=str(self.path), is_decoder_only=self.is_decoder_only)
         return loaded.to(device).eval()
 
 
 def is_hugging_face(path: Path) -> bool:
     """Whether a folder is one of the transformers library's, as its config.json tells."""
-    return (path / "config.json").is_file() and "model_type" in read_json(path / "config.json")
+    if (path / "adapter_config.json").is_file():
+        return True
+    return (path / "config.json").is_file() and "model_type" in _read(path / "config.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object of somebody else's."""
+    try:
+        value: Any = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CatpruneError(f"{path} is damaged ({error}): save the checkpoint again") from None
+    if not isinstance(value, dict):
+        raise CatpruneError(f"{path} holds no JSON object: save the checkpoint again")
+    return value  # pyright: ignore[reportUnknownVariableType]
 
 
 def _check(path: Path, config: dict[str, Any], *, prompt: str | None) -> None:
-    if (path / "adapter_config.json").is_file():
-        raise CatpruneError(f"{path} is an adapter: merge it into its model first (merge_and_unload), and save that")
-    if config.get("is_encoder_decoder", False):
-        if prompt is not None:
-            raise UsageError(f"{path} has an encoder, which reads the source: leave the prompt out")
-    elif prompt is None:
+    if prompt is None and not config.get("is_encoder_decoder", False):
         raise UsageError(
             f"{path} is a decoder-only model: give the prompt it was trained with, like 'English: {SOURCE}'"
         )
-    elif prompt.count(SOURCE) != 1:
+    if prompt is not None and prompt.count(SOURCE) != 1:
         raise UsageError(f"prompt {prompt!r}: {SOURCE} must stand in it once")
 
 
@@ -192,9 +215,12 @@ def _codes(tokenizer: Any) -> set[str]:
 
 
 def _special_ids(path: Path, config: dict[str, Any], tokenizer: Any) -> dict[str, int]:
+    begin = config.get("decoder_start_token_id")
     generation = path / "generation_config.json"
-    told = config | (read_json(generation) if generation.is_file() else {})
-    begin = told.get("decoder_start_token_id", tokenizer.bos_token_id)
+    if begin is None and generation.is_file():
+        begin = _read(generation).get("decoder_start_token_id")
+    if begin is None:
+        begin = tokenizer.bos_token_id
     if begin is None and not config.get("is_encoder_decoder", False):
         begin = tokenizer.eos_token_id  # never seen by a decoder-only model: its targets follow the prompt
     if config.get("model_type") == "mbart":

@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 #: Where the weights hold their configuration.
 CONFIGURATION = "special:model.yml"
 LONGEST = 512
+SIDES = ("source", "target")
 
 
 @dataclass(frozen=True)
 class Marian:
     """A model file of Marian-NMT.
 
-    Marian writes what it has smoothed over the updates to `model.npz`, and the weights as they were trained to
-    `model.npz.orig.npz`: training dynamics are those of the latter, which is read where it is there.
+    With exponential smoothing Marian writes the smoothed weights to `model.npz` and the files of iterations, and some
+    versions the weights as they were trained to `model.npz.orig.npz`: training dynamics are those of the latter, which
+    is read where it is there. The plan names the file; do not compare the one kind with the other.
 
     Attributes:
         path: the .npz that is read.
@@ -61,14 +63,10 @@ class Marian:
         """
         require("marian", "sentencepiece", "yaml")
         import sentencepiece
-        import yaml
 
         original = given.with_name(f"{given.name}.orig.npz")
         path = original if original.is_file() else given
-        try:
-            options: dict[str, Any] = yaml.safe_load(_configuration(path))
-        except (ValueError, yaml.YAMLError) as error:
-            raise CatpruneError(f"{path}: its configuration cannot be read ({error})") from None
+        options = _mapping(_configuration(path), of=path)
         if options.get("type") != "transformer":
             raise CatpruneError(f"{path} is a model of type {options.get('type')}: transformer alone is known here")
         names = _vocabularies(given, options)
@@ -78,7 +76,8 @@ class Marian:
         if min(ends) < 0:
             raise CatpruneError(f"{names[ends.index(-1)]} has no end of sentence: it is not a vocabulary of Marian's")
         ids = {"vocab_size": max(sizes) + 1, "bos_id": max(sizes), "eos_id": ends[1], "pad_id": max(sizes)}
-        described = {"files": {name.name: digest_file(str(name)) for name in names}, **ids}
+        files = {f"{side} {name.name}": digest_file(str(name)) for side, name in zip(SIDES, names, strict=True)}
+        described = {"files": files, "sentencepiece": sentencepiece.__version__, **ids}
         tokenizer = Tokenizer(digest_bytes(to_json(described)), **ids)
         return cls(path, options, _step(given), described, tokenizer, (pieces[0], pieces[1]))
 
@@ -109,6 +108,12 @@ class Marian:
             weights: dict[str, NDArray[np.float32]] = {
                 name: arrays[name].astype(np.float32) for name in arrays.files if name != CONFIGURATION
             }
+        for side, place in (("encoder", 0), ("decoder", 1)):
+            matrix = weights.get(f"{side}_Wemb", weights.get("Wemb"))
+            types = self._pieces[place].get_piece_size()
+            if matrix is not None and len(matrix) < types:
+                told = f"{len(matrix)} types on the side of the {SIDES[place]}, its vocabulary {types}"
+                raise CatpruneError(f"{self.path} has {told}: give it its own vocabularies")
         try:
             model = MarianModel(weights, self.options, start=self.tokenizer.bos_id)
         except KeyError as error:
@@ -133,15 +138,29 @@ def _configuration(path: Path) -> str:
         raise CatpruneError(f"{path} is no model of Marian's ({error}): give a model.npz") from None
 
 
-def _vocabularies(model: Path, options: dict[str, Any]) -> tuple[Path, Path]:
-    """The SentencePiece models of both sides, as the model's .yml names them."""
+def _mapping(text: str | bytes, *, of: Path) -> dict[str, Any]:
+    """A mapping in YAML."""
     import yaml
 
-    written = model.with_name(f"{model.name}.yml")
-    told: dict[str, Any] = yaml.safe_load(written.read_text(encoding="utf-8")) if written.is_file() else options
-    names = [Path(str(name)) for name in told.get("vocabs") or ()]
-    if len(names) != 2:
-        raise CatpruneError(f"{written} does not name two vocabularies (vocabs: […])")
+    try:
+        value: Any = yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise CatpruneError(f"{of}: its configuration cannot be read ({str(error).splitlines()[0]})") from None
+    if not isinstance(value, dict):
+        raise CatpruneError(f"{of}: its configuration is no mapping")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _vocabularies(model: Path, options: dict[str, Any]) -> tuple[Path, Path]:
+    """The SentencePiece models of both sides, as the model's .yml names them."""
+    # Files of single iterations come without a configuration of their own.
+    stem = re.sub(r"\.(iter[0-9]+|best-[^.]+)\.npz$", ".npz", model.name)
+    places = [model.with_name(f"{name}{end}") for name in (model.name, stem) for end in (".yml", ".decoder.yml")]
+    told = [options, *(_mapping(one.read_bytes(), of=one) for one in places if one.is_file())]
+    names = [[Path(str(name)) for name in one.get("vocabs") or ()] for one in told]
+    names = next((one for one in names if len(one) == 2), [])
+    if not names:
+        raise CatpruneError(f"{places[0]} or {places[-1].name} must name two vocabularies (vocabs: […])")
     found: list[Path] = []
     for name in names:
         # Trainings write the paths of the machine that they ran on.
@@ -156,11 +175,9 @@ def _vocabularies(model: Path, options: dict[str, Any]) -> tuple[Path, Path]:
 
 
 def _step(model: Path) -> int | None:
-    import yaml
-
     progress = model.with_name(f"{model.name}.progress.yml")
     if progress.is_file():
-        batches = yaml.safe_load(progress.read_text(encoding="utf-8")).get("batches")
+        batches = _mapping(progress.read_bytes(), of=progress).get("batches")
         return int(batches) if batches is not None else None
     named = re.search(r"\.iter([0-9]+)\.npz$", model.name)
     return int(named[1]) if named else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from catprune.attention import Form
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F.silu, "gelu": F.gelu}
+#: gelu is not among them: what Marian computes under that name depends on its version.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F.silu}
 #: What is added to a variance before its root is taken, as Marian does.
 EPSILON = 1e-9
 
@@ -27,6 +29,16 @@ EPSILON = 1e-9
 def _embedding(matrix: Tensor, start: int) -> nn.Embedding:
     """With rows of zeros for ids that are no types: the start, and padding."""
     return nn.Embedding.from_pretrained(F.pad(matrix, (0, 0, 0, start + 1 - len(matrix))))
+
+
+def _suffix(kind: str) -> str:
+    """How the names of what normalises end: what is done to embeddings is a kind of preprocessing to Marian."""
+    return "_pre" if kind in ("preprocess", "postprocess-emb") else ""
+
+
+def _version(options: dict[str, Any]) -> tuple[int, int]:
+    found = re.match(r"v?([0-9]+)\.([0-9]+)", str(options.get("version", "")))
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 class MarianModel(nn.Module):
@@ -61,6 +73,11 @@ class MarianModel(nn.Module):
         self.steps = {kind: str(options.get(f"transformer-{kind}") or "") for kind in kinds}
         if any(set(steps) - set("dan") for steps in self.steps.values()):
             raise ValueError(f"layers are wrapped by {self.steps}: d, a and n alone are known here")
+        once = self.steps["postprocess-emb"] + self.steps["postprocess-top"]
+        if "a" in once:
+            raise ValueError("transformer-postprocess-emb and -top with a are not known here")
+        if "n" in self.steps["preprocess"] and _version(options) < (1, 10):
+            raise ValueError("layers normalised before were computed in another way before Marian 1.10")
         activation = str(options.get("transformer-ffn-activation", "swish"))
         if (
             activation not in ACTIVATIONS
@@ -76,7 +93,9 @@ class MarianModel(nn.Module):
         source, target = (self._take_embedding(f"{side}_Wemb") for side in ("encoder", "decoder"))
         self.source_embedding, self.target_embedding = _embedding(source, start), _embedding(target, start)
         tied = options.get("tied-embeddings") or options.get("tied-embeddings-all")
-        matrix = target if tied else self._take("decoder_ff_logit_out_W").T.contiguous()
+        matrix = target if tied else self._take_output()
+        #: Types that sources, and targets on their way in, may be of.
+        self.input_types = start + 1
         self.output_matrix = nn.Parameter(matrix, requires_grad=False)
         self.register_buffer("output_bias", self._take("decoder_ff_logit_out_b").flatten().clone(), persistent=False)
         self.register_buffer("positions", sinusoids(512, source.shape[1]), persistent=False)
@@ -91,6 +110,11 @@ class MarianModel(nn.Module):
     def _take_embedding(self, name: str) -> Tensor:
         return self._take(name if name in self._given else "Wemb")
 
+    def _take_output(self) -> Tensor:
+        """The output matrix, [types, d_model]; files of old versions have it the other way round."""
+        name = "decoder_ff_logit_out_W"
+        return self._take(name).T.contiguous() if name in self._given else self._take(f"{name}t")
+
     def _take_side(self, side: str, depth: int) -> None:
         names: list[str] = []
         for layer in range(1, depth + 1):
@@ -104,7 +128,7 @@ class MarianModel(nn.Module):
             names += self._norms(f"{prefix}_ffn")
         for place in ("emb", "top"):
             if "n" in self.steps[f"postprocess-{place}"]:
-                names += [f"{side}_{place}_ln_{part}" for part in ("scale", "bias")]
+                names += [f"{side}_{place}_ln_{part}{_suffix(f'postprocess-{place}')}" for part in ("scale", "bias")]
         for name in names:
             self.weights[name] = nn.Parameter(self._take(name), requires_grad=False)
 
@@ -118,7 +142,7 @@ class MarianModel(nn.Module):
             if step == "a" and before is not None:
                 x = x + before
             elif step == "n":
-                end = "_pre" if kind == "preprocess" else ""
+                end = _suffix(kind)
                 scale, bias = (self.weights[f"{prefix}_ln_{part}{end}"].flatten() for part in ("scale", "bias"))
                 x = F.layer_norm(x, scale.shape, scale, bias, EPSILON)
         return x
@@ -143,8 +167,6 @@ class MarianModel(nn.Module):
 
     def _side(self, side: str, embedding: nn.Embedding, ids: Tensor, memory: Tensor | None = None) -> Tensor:
         length, width = ids.shape[1], embedding.embedding_dim
-        if length > len(self.positions):
-            self.positions = sinusoids(2 * length, width).to(ids.device)
         x = self._wrap("postprocess-emb", f"{side}_emb", embedding(ids) * width**0.5 + self.positions[:length])
         for layer in range(1, self.depths[side] + 1):
             x = self._attend(f"{side}_l{layer}_self", x, causal=side == "decoder")

@@ -154,6 +154,11 @@ class Transformer(nn.Module):
         return self.embedding.weight
 
     @property
+    def input_types(self) -> int:
+        """Types that both sides may be of."""
+        return self.vocab_size
+
+    @property
     def output_bias(self) -> None:
         """There is none."""
         return
