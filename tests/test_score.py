@@ -290,7 +290,7 @@ def test_launchers_tell_the_shard(monkeypatch):
             patched.setenv(name, "99")
             with pytest.raises(UsageError, match="the launcher's variables are not whole"):
                 Shard.parse("auto")
-    assert (Shard.parse("2/4").name, Shard.parse(None).is_whole) == ("2/4", True)
+    assert (Shard.parse("2/4").name, Shard.parse(None).is_whole) == ("2-of-4", True)
 
 
 @pytest.mark.parametrize(

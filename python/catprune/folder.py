@@ -122,14 +122,14 @@ def to_json(value: Mapping[str, Any]) -> bytes:
         raise CatpruneError(f"{name.encode(errors='replace').decode()} is not UTF-8: rename it") from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object that catprune wrote."""
+def read_json(path: Path, *, remedy: str = "remove it and run the step again") -> dict[str, Any]:
+    """Read a JSON object: one that catprune wrote, unless another `remedy` is told where it is damaged."""
     try:
         value: Any = json.loads(path.read_bytes())
     except ValueError as error:
-        raise CatpruneError(f"{path} is not JSON ({error}): remove it and run the step again") from None
+        raise CatpruneError(f"{path} is not JSON ({error}): {remedy}") from None
     if not isinstance(value, dict):
-        raise CatpruneError(f"{path} holds no JSON object: remove it and run the step again")
+        raise CatpruneError(f"{path} holds no JSON object: {remedy}")
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
@@ -277,8 +277,7 @@ class StepFolder:
         try:
             self._locks.append(lock_folder(self.path, shared=self._shard is not None, wait=self._wait))
             if self._shard is not None:
-                name = f"shard-{self._shard.number + 1}-of-{self._shard.count}"
-                self._locks.append(lock_folder(self.path, name=name))
+                self._locks.append(lock_folder(self.path, name=f"shard-{self._shard.name}"))
             self._adopt(plan_path)
         except BaseException:
             self.__exit__()

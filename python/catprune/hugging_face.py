@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_bytes, digest_file
 from catprune.errors import CatpruneError, UsageError, require
-from catprune.folder import to_json
+from catprune.folder import read_json, to_json
 from catprune.tokens import Tokenizer
 
 if TYPE_CHECKING:
@@ -161,13 +160,7 @@ def is_hugging_face(path: Path) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     """A JSON object of somebody else's."""
-    try:
-        value: Any = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CatpruneError(f"{path} is damaged ({error}): save the checkpoint again") from None
-    if not isinstance(value, dict):
-        raise CatpruneError(f"{path} holds no JSON object: save the checkpoint again")
-    return value  # pyright: ignore[reportUnknownVariableType]
+    return read_json(path, remedy="save the checkpoint again")
 
 
 def _check(path: Path, config: dict[str, Any], *, prompt: str | None) -> None:

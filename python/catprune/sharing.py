@@ -72,8 +72,8 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """As it is given: `2/4` is the second of four."""
-        return f"{self.number + 1}/{self.count}"
+        """`2-of-4`: the second of four."""
+        return f"{self.number + 1}-of-{self.count}"
 
     @property
     def is_whole(self) -> bool:
