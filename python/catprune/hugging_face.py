@@ -34,7 +34,6 @@ class HuggingFace:
     Attributes:
         path: the folder.
         config: its config.json.
-        languages: codes of source and target, of a tokenizer that has them.
         prompt: what stands around the source, `{source}`: of a decoder-only model all that it reads before the target,
             of one with an encoder what the source begins with (T5's task, the code of an opus-mt model).
         step, epoch: of the training, where trainer_state.json or the folder's name (checkpoint-500) says them.
@@ -44,7 +43,6 @@ class HuggingFace:
 
     path: Path
     config: dict[str, Any]
-    languages: tuple[str | None, str | None]
     prompt: str | None
     step: int | None
     epoch: float | None
@@ -95,7 +93,7 @@ class HuggingFace:
         versions = {name: version(name) for name in ("transformers", "tokenizers", "sentencepiece")}
         described = {"files": files, "languages": list(languages), "prompt": prompt, **kind, **versions, **ids}
         tokenizer = Tokenizer(digest_bytes(to_json(described)), **ids)
-        return cls(path, config, languages, prompt, step, state.get("epoch"), described, tokenizer, encoder)
+        return cls(path, config, prompt, step, state.get("epoch"), described, tokenizer, encoder)
 
     def reads(self) -> dict[str, Any]:
         """Digests of what is read: of the weights' files by name, safetensors alone where there are any."""
