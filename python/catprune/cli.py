@@ -333,6 +333,10 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Updates, instead of epochs.")] = None,
     checkpoints: Annotated[str | None, typer.Option(help="Epochs or steps, like 1,3,5 or 500steps.")] = None,
     selection: Annotated[Path | None, typer.Option(help="Train only on what this selection keeps.")] = None,
+    rows: Annotated[Path | None, typer.Option(help="Train only on the rows in this .npy file.")] = None,
+    exclude_rows: Annotated[Path | None, typer.Option(help="Train on no row of this .npy file.")] = None,
+    sample: Annotated[int | None, typer.Option(help="Train on so many pairs, drawn from all parts.")] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Train from the target into the source.")] = False,
     batch_tokens: Annotated[int, typer.Option(help="Most tokens of a batch on either side.")] = 2048,
     learning_rate: Annotated[float | None, typer.Option(help="After the warm-up.  [0.64 / width]")] = None,
     warmup_steps: Annotated[int, typer.Option(help="Updates of linear warm-up.")] = 200,
@@ -346,7 +350,8 @@ def train(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train a translation model and keep its early checkpoints."""
+    """Train a translation model and keep its early checkpoints; started by torchrun, all processes train it."""
+    from catprune.sharing import is_first_process
     from catprune.train import train as step
 
     done = step(
@@ -357,6 +362,10 @@ def train(
         steps=steps,
         checkpoints=checkpoints,
         selection=selection,
+        rows=rows,
+        exclude_rows=exclude_rows,
+        sample=sample,
+        reverse=reverse,
         batch_tokens=batch_tokens,
         learning_rate=learning_rate,
         warmup_steps=warmup_steps,
@@ -374,7 +383,8 @@ def train(
         f"{done.precision}, {done.flops:.2e} FLOPs",
         *(f"  {path}" for path in done.checkpoints),
     ]
-    _show(done, lines, as_json=as_json, quiet=quiet)
+    if is_first_process():
+        _show(done, lines, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -457,6 +467,13 @@ def select(
     sample: Annotated[bool, typer.Option("--sample", help="Draw at random, with scores as weights.")] = False,
     join: Annotated[list[Path] | None, typer.Option(help="Parquet files with row and more columns; repeat it.")] = None,
     clean: Annotated[Path | None, typer.Option(help="The clean folder of the rows of Parquet files.")] = None,
+    seen_apart: Annotated[
+        bool,
+        typer.Option(
+            "--seen-apart/--seen-together",
+            help="Rank rows that a checkpoint had been trained on more often than on others among themselves.",
+        ),
+    ] = True,
     rows: Annotated[bool, typer.Option("--rows", help="Write only rows.npy, the numbers of the kept rows.")] = False,
     tmp_dir: Annotated[Path | None, typer.Option(help="For temporary files; the output folder by default.")] = None,
     seed: Seed = 1,
@@ -466,8 +483,8 @@ def select(
     as_json: Json = False,
 ) -> None:
     """Keep the best pairs by a method, exactly."""
+    from catprune.select import caution, summary
     from catprune.select import select as step
-    from catprune.select import summary
 
     done = step(
         sources,
@@ -489,6 +506,7 @@ def select(
         sample=sample,
         join=join or (),
         clean=clean,
+        seen_apart=seen_apart,
         rows=rows,
         tmp_dir=tmp_dir,
         seed=seed,
@@ -496,7 +514,8 @@ def select(
         force=force,
         quiet=quiet,
     )
-    _show(done, summary(done), as_json=as_json, quiet=quiet)
+    warned = caution(done)
+    _show(done, [*summary(done), *([] if warned is None else [warned])], as_json=as_json, quiet=quiet)
 
 
 @app.command()

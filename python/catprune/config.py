@@ -104,6 +104,7 @@ class TrainSection(Recipe):
     """The warm-up model."""
 
     checkpoints: str | None = None
+    sample: int | None = None
 
 
 class ScoreSection(_Section):
@@ -128,6 +129,7 @@ class SelectSection(_Section):
     bins: int | None = None
     checkpoints: list[str] | None = None
     seed: int | None = None
+    seen_apart: bool | None = None
     merge: str | None = None
     merge_by: str | None = None
     where: str | list[str] | None = None

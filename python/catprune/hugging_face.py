@@ -105,7 +105,14 @@ class HuggingFace:
 
     def recorded(self) -> dict[str, Any]:
         """What is known of its training; on which rows is not."""
-        return {"step": self.step, "epoch": self.epoch, "target_tokens": None, "flops": None, "seen": None}
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "target_tokens": None,
+            "flops": None,
+            "reverse": False,
+            "seen": None,
+        }
 
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         """The ids of some pairs as the model was trained on them, ends and language codes included."""

@@ -87,7 +87,7 @@ class Marian:
 
     def recorded(self) -> dict[str, Any]:
         """What is known of its training; on which rows is not."""
-        return {"step": self.step, "epoch": None, "target_tokens": None, "flops": None, "seen": None}
+        return {"step": self.step, "epoch": None, "target_tokens": None, "flops": None, "reverse": False, "seen": None}
 
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         """The ids of some pairs, the end of each sentence included."""

@@ -224,7 +224,7 @@ class _Running:
         return [one["name"] for one in read_manifest(self.warmup, step="train")["checkpoints"]]
 
     def _select(self) -> list[str]:
-        from catprune.select import select, summary
+        from catprune.select import caution, select, summary
 
         said: list[str] = []
         cautions: dict[str, None] = {}  # what holds of several selections is said once
@@ -239,8 +239,8 @@ class _Running:
                 given.setdefault("checkpoints", self._checkpoints())
             done = select(source, out=self.selections[section.name], **given, **self.spilling, **self.options)
             first, *more = summary(done)
-            if done.partly_seen:
-                cautions[more.pop()] = None
+            if warned := caution(done):
+                cautions[warned] = None
             said += [f"{section.name}: {first}", *more]
         return ["what each selection keeps", *said, *cautions] if said else []
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from catprune.batches import Batch, Pairs
-    from catprune.checkpoints import Checkpoint
+    from catprune.checkpoints import Checkpoint, Seen
     from catprune.foreign_model import ForeignModel
     from catprune.hugging_face import HuggingFace
     from catprune.marian import Marian
@@ -89,7 +89,9 @@ def score(
     (nats), `correct` (tokens that are the most probable ones), `el2n_sum` and `grad_norm_sum` (Paul et al. 2021,
     arXiv 2107.07075, per token, the latter of the output matrix) and `ign_sum` (the gradient norms weighted by the
     tokens' self-information under the corpus' unigrams, scaled to mean 1). The output layer and everything after it is
-    float32 in either precision.
+    float32 in either precision. Of a backward model (`train(reverse=True)`) all this is of the source, given the
+    target. Where it is known that the checkpoint had been trained on some rows more often than on others, `seen` says
+    for each row how often; `select` ranks them apart by it.
 
     Args:
         tokens: a folder that `tokenize` finished, or for foreign checkpoints one that `clean` finished.
@@ -238,6 +240,7 @@ class _Scoring:
     ) -> None:
         self.folder, self.tokens, self.checkpoint, self.device = folder, tokens, checkpoint, device
         self.batch_tokens, self.packed = batch_tokens, folder.plan["options"]["batches"] == PACKED
+        self.reverse = bool(checkpoint.recorded()["reverse"])
         self.halved = 0
 
     @cached_property
@@ -253,21 +256,30 @@ class _Scoring:
             return
         started = time.monotonic()
         self._require_types()
-        weights = importance_weights(self.tokens.unigrams()[1])
-        done = sum(entry.target_tokens for entry in mine) - sum(entry.target_tokens for entry in todo)
-        with Progress(f"score {name}", total=sum(one.target_tokens for one in mine), unit="tok", quiet=quiet) as bar:
+        weights = importance_weights(self.tokens.unigrams()[0 if self.reverse else 1])
+        total = sum(self._predicted(entry) for entry in mine)
+        done = total - sum(self._predicted(entry) for entry in todo)
+        seen = self._seen_file()
+        with Progress(f"score {name}", total=total, unit="tok", quiet=quiet) as bar:
             for entry in todo:
                 self.halved = 0
-                columns, valid = self._score_block(self.tokens.read(entry), weights, bar, done)
+                block = self.tokens.read(entry)
+                columns, valid = self._score_block(block, weights, bar, done)
+                if seen is not None:
+                    columns["seen"] = _seen_of(block, seen.times(entry, block.rows))
                 metadata = {"plan": self.folder.digest, "halved": str(self.halved)}
                 write_columns(str(self._path(entry)), columns, valid=valid, metadata=metadata)
                 if self.halved:
                     self.folder.log("halved", shard=self._path(entry).name, batches=self.halved)
-                done += entry.target_tokens
+                done += self._predicted(entry)
                 bar.to(done)
         seconds = max(time.monotonic() - started, 1e-9)
-        tokens = sum(entry.target_tokens for entry in todo)
+        tokens = sum(self._predicted(entry) for entry in todo)
         self.folder.log("scored", seconds=round(seconds, 3), tokens_per_second=round(tokens / seconds, 1))
+
+    def _predicted(self, entry: BlockEntry) -> int:
+        """Tokens that the model predicts: a backward model those of the source."""
+        return entry.source_tokens if self.reverse else entry.target_tokens
 
     def _require_types(self) -> None:
         """Refuse tokens that the model has no vectors for."""
@@ -288,6 +300,7 @@ class _Scoring:
         import torch
 
         counts = self.tokens.manifest["counts"]
+        counts = {**counts, "target_tokens": sum(self._predicted(entry) for entry in self.tokens.blocks)}
         return {
             "checkpoint": {**self.checkpoint.recorded(), "seen": self._seen()},
             "tokenizer": asdict(self.tokens.tokenizer),
@@ -303,6 +316,14 @@ class _Scoring:
         if seen is None:
             return None
         return seen if seen["tokens"] == digest_file(str(self.tokens.path / "manifest.json")) else None
+
+    def _seen_file(self) -> Seen | None:
+        """How often each row had been trained on; None if not known, or all equally often."""
+        from catprune.checkpoints import Checkpoint, Seen
+
+        if not isinstance(self.checkpoint, Checkpoint) or self.checkpoint.seen_file is None or self._seen() is None:
+            return None
+        return Seen(self.checkpoint.seen_file, self.tokens.blocks)
 
     def _path(self, entry: BlockEntry) -> Path:
         return self.folder.path / f"part-{entry.first:012d}-{entry.end:012d}.parquet"
@@ -336,7 +357,7 @@ class _Scoring:
 
         from catprune.batches import pairs_of
 
-        pairs, flops = pairs_of(block), 0.0
+        pairs, flops = pairs_of(block, reverse=self.reverse), 0.0
         for chosen in self._batches(pairs):
             source, target = pairs.source.lengths[chosen], pairs.target.lengths[chosen]
             outputs = int(target.sum())
@@ -353,7 +374,7 @@ class _Scoring:
 
         from catprune.batches import pairs_of
 
-        pairs = pairs_of(block)
+        pairs = pairs_of(block, reverse=self.reverse)
         sums = np.zeros((len(COLUMNS), len(pairs.rows)))
         for chosen in self._batches(pairs):
             sums[:, chosen] = self._score_in_memory(pairs, chosen, weights)
@@ -432,6 +453,14 @@ class _Scoring:
                 hidden, targets = hidden.flatten(0, 1)[places], targets.flatten()[places]
             found = token_statistics(hidden.float(), self.model.output_matrix, targets, self.model.output_bias)
             return targets.cpu().numpy(), torch.stack(found).double().cpu().numpy()
+
+
+def _seen_of(block: Block, times: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """How often each record had been trained on, in row order; pairs that are too long never are."""
+    import numpy as np
+
+    rows = np.concatenate([block.rows, block.too_long])
+    return np.concatenate([times, np.zeros(len(block.too_long), np.uint32)])[np.argsort(rows, kind="stable")]
 
 
 def importance_weights(counts: NDArray[np.uint64]) -> NDArray[np.float64]:
