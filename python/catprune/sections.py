@@ -206,6 +206,7 @@ def columns(steps: Steps, figures: dict[str, Any], notes: dict[str, str], *, see
         "means": [],
         "distributions": [],
         "map_caption": "",
+        "seen": [],
         "shares": None,
         "examples": [],
     }
@@ -228,6 +229,7 @@ def columns(steps: Steps, figures: dict[str, Any], notes: dict[str, str], *, see
         figures["figure-overlap"] = draw.jaccard(survey, names)
     page["means"] = _means(steps, survey)
     page["map_caption"] = _map(reader, sample, figures, colours)
+    page["seen"] = _seen(survey)
     page["shares"] = _shares(reader, survey) if names or reader.tagged else None
     page["examples"] = _examples(steps.clean, steps.selections, survey, notes)
     return page
@@ -286,6 +288,18 @@ def _map(reader: Reader, sample: Sample, figures: dict[str, Any], colours: Mappi
         f"target token (Swayamdipta et al. 2020, token form). Checkpoints: {', '.join(checkpoints)}. High "
         "and left: easy from the start; right: learnt on the way; low and left: never learnt."
     )
+
+
+def _seen(survey: Survey) -> list[list[str]]:
+    """What rows have from being trained on: mean nll by how often a row had been seen, of each checkpoint."""
+    rows: list[list[str]] = []
+    for name, by_times in survey.seen.items():
+        means = {times: total / pairs for times, (pairs, total) in sorted(by_times.items())}
+        least = next(iter(means.values()))
+        for times, mean in means.items():
+            told = f"{mean:.3f}", f"{mean - least:+.3f}" if len(means) > 1 and mean != least else "–"
+            rows.append([visible(name), f"{times:,}", f"{by_times[times][0]:,}", *told])
+    return [["checkpoint", "times seen", "pairs", "mean nll", "against the least seen"], *rows] if rows else []
 
 
 def _shares(reader: Reader, survey: Survey) -> dict[str, Any]:
