@@ -120,9 +120,9 @@ class Window:
     """Everything measured on n contiguous rows; what is missing is NaN or False.
 
     rows: int64 [n]; reasons: uint32 [n], 0 for pairs that survived cleaning; words: int64 [n], of the target;
-    group: int64 [n], an index into the reader's groups; nll: float64 [checkpoints, n], nats a token; seen: float64
-    [checkpoints, n], how often a row had been trained on, where that differs; kept: bool [selections, n]; score: float64
-    [selections, n].
+    group: int64 [n], an index into the reader's groups; nll: float64 [checkpoints, n], nats a token;
+    seen: float64 [checkpoints, n], how often a row had been trained on, where that differs;
+    kept: bool [selections, n]; score: float64 [selections, n].
     """
 
     rows: NDArray[np.int64]
