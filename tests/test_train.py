@@ -104,8 +104,8 @@ def test_what_had_been_seen_is_recorded(tokens, tmp_path, monkeypatch):
     trained = train(tokens, out=tmp_path / "w", epochs=1.6, checkpoints="1", **FAST | {"batch_tokens": 128})
     whole, fraction = (read_checkpoint(path) for path in trained.checkpoints)
     digest = digest_file(str(tokens / "manifest.json"))
-    assert (whole.seen, whole.seen_file) == ({"times": [1], "tokens": digest}, None)
-    assert (fraction.seen, whole.epoch) == ({"times": [1, 2], "tokens": digest}, 1)
+    assert (whole.seen, whole.seen_file) == ({"times": [1], "tokens": digest, "end": 300}, None)
+    assert (fraction.seen, whole.epoch) == ({"times": [1, 2], "tokens": digest, "end": 300}, 1)
     order = Order(Tokens.open(tokens), seed=1, batch_tokens=128)
     expected, steps = set(), whole.step
     for rows, _ in epoch_of(order, 1):
@@ -400,7 +400,8 @@ def test_a_selection_of_other_rows_is_refused(tokens, tmp_path):
     for name in ("clean", "other"):
         with StepFolder(tmp_path / name, step="clean", reads={}, options={"name": name}) as clean:
             clean.publish()
-    own = Path(shutil.copytree(tokens, tmp_path / "tokens"))
+    reads = {"clean": describe_folder(tmp_path / "clean", relative_to=tmp_path / "tokens")}
+    own = write_tokens(tmp_path / "tokens", reads=reads)
     selection = write_selection(tmp_path / "selection", [5, 6])
 
     def made_from(folder, clean):
@@ -408,7 +409,6 @@ def test_a_selection_of_other_rows_is_refused(tokens, tmp_path):
         manifest["reads"] = {"clean": describe_folder(tmp_path / clean, relative_to=folder)}
         (folder / "manifest.json").write_bytes(to_json(manifest))
 
-    made_from(own, "clean")
     made_from(selection, "other")
     with pytest.raises(CatpruneError, match=r"selection was made from .*other, .*tokens from .*clean: rows do not"):
         train(own, out=tmp_path / "w", epochs=1, selection=selection, **FAST)

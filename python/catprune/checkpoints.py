@@ -46,7 +46,7 @@ class Checkpoint:
         reverse: whether it translates from the target into the source.
         seen: how often rows had been trained on: `times` lists the numbers of times that occur (where there are
             several, `seen.parquet` has those of each row); `tokens` is the digest of the manifest of the tokens folder
-            whose rows these are.
+            whose rows these are, and `end` the row before which they end.
     """
 
     path: Path
@@ -208,26 +208,44 @@ def _write_seen(path: Path, seen: Iterable[tuple[NDArray[np.int64], NDArray[np.i
 
 
 class Seen:
-    """How often the rows of each block had been trained on at a checkpoint."""
+    """How often the rows of each block had been trained on at a checkpoint; rows that were joined since: never.
 
-    def __init__(self, path: Path, blocks: Sequence[BlockEntry]) -> None:
+    Args:
+        checkpoint: trained on the tokens of `blocks`, or on those before more were joined.
+        blocks: all that there are now.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, blocks: Sequence[BlockEntry]) -> None:
+        self._seen = checkpoint.seen
+        self._places = {entry.first: place for place, entry in enumerate(blocks) if entry.end <= self._seen["end"]}
+        self._is_grown = len(self._places) < len(blocks)
+        self._path = checkpoint.seen_file
+        if self._path is None:
+            return
         import pyarrow.parquet as parquet
 
-        self.path = path
         try:
-            self._file = parquet.ParquetFile(path)
+            self._file = parquet.ParquetFile(self._path)
         except (OSError, ValueError) as error:
-            raise CatpruneError(f"{path} is damaged ({error}): train again") from None
-        if self._file.num_row_groups != len(blocks):
-            groups = self._file.num_row_groups
-            raise CatpruneError(f"{path} has {groups} blocks, the tokens have {len(blocks)}: train again")
-        self._places = {entry.first: place for place, entry in enumerate(blocks)}
+            raise CatpruneError(f"{self._path} is damaged ({error}): train again") from None
+        if self._file.num_row_groups != len(self._places):
+            raise CatpruneError(
+                f"{self._path} has {self._file.num_row_groups} blocks, the tokens had {len(self._places)}: train again"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """As in `Checkpoint`, of all blocks."""
+        return {**self._seen, "times": sorted({*self._seen["times"], *([0] if self._is_grown else [])})}
 
     def times(self, entry: BlockEntry, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
         """Of the ascending `rows` that carry tokens in a block, uint32 [rows]."""
+        if entry.first not in self._places:
+            return np.zeros(len(rows), np.uint32)
+        if self._path is None:
+            return np.full(len(rows), self._seen["times"][0], np.uint32)
         table = self._file.read_row_group(self._places[entry.first])
         if not np.array_equal(table["row"].to_numpy(), rows):
-            raise CatpruneError(f"{self.path} has other rows than the tokens: train again")
+            raise CatpruneError(f"{self._path} has other rows than the tokens: train again")
         return table["times"].to_numpy()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from catprune._core import digest_file, write_columns
 from catprune.device import Device, own_state, require_torch
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
-from catprune.folder import StepFolder, describe_folder, read_json
+from catprune.folder import StepFolder, describe_folder, digest_manifest, formers, read_json, reads_grown
 from catprune.progress import Progress
 from catprune.sharing import Shard
 from catprune.tokens import Block, BlockEntry, Tokens
@@ -90,8 +90,8 @@ def score(
     arXiv 2107.07075, per token, the latter of the output matrix) and `ign_sum` (the gradient norms weighted by the
     tokens' self-information under the corpus' unigrams, scaled to mean 1). The output layer and everything after it is
     float32 in either precision. Of a backward model (`train(reverse=True)`) all this is of the source, given the
-    target. Where it is known that the checkpoint had been trained on some rows more often than on others, `seen` says
-    for each row how often; `select` ranks them apart by it.
+    target. Where it is known how often the checkpoint had been trained on each row, `seen` says it; `select` ranks rows
+    apart by it where they differ. If rows have been joined to the corpus since it was scored, only they are scored.
 
     Args:
         tokens: a folder that `tokenize` finished, or for foreign checkpoints one that `clean` finished.
@@ -223,7 +223,8 @@ def _plan(
     is_packed = isinstance(checkpoint, Checkpoint) and has_packed(device.name, device.dtype)
     batches = PACKED if is_packed else "equal source lengths"
     options = {"precision": device.precision, "batch_tokens": batch_tokens, "batches": batches}
-    return StepFolder(path, step="score", reads=reads, options=options, force=force, shard=shard)
+    grown = reads_grown("tokens", tokens.path)
+    return StepFolder(path, step="score", reads=reads, options=options, force=force, extends=grown, shard=shard)
 
 
 class _Scoring:
@@ -259,14 +260,13 @@ class _Scoring:
         weights = importance_weights(self.tokens.unigrams()[0 if self.reverse else 1])
         total = sum(self._predicted(entry) for entry in mine)
         done = total - sum(self._predicted(entry) for entry in todo)
-        seen = self._seen_file()
         with Progress(f"score {name}", total=total, unit="tok", quiet=quiet) as bar:
             for entry in todo:
                 self.halved = 0
                 block = self.tokens.read(entry)
                 columns, valid = self._score_block(block, weights, bar, done)
-                if seen is not None:
-                    columns["seen"] = _seen_of(block, seen.times(entry, block.rows))
+                if self._seen is not None:
+                    columns["seen"] = _seen_of(block, self._seen.times(entry, block.rows))
                 metadata = {"plan": self.folder.digest, "halved": str(self.halved)}
                 write_columns(str(self._path(entry)), columns, valid=valid, metadata=metadata)
                 if self.halved:
@@ -302,7 +302,7 @@ class _Scoring:
         counts = self.tokens.manifest["counts"]
         counts = {**counts, "target_tokens": sum(self._predicted(entry) for entry in self.tokens.blocks)}
         return {
-            "checkpoint": {**self.checkpoint.recorded(), "seen": self._seen()},
+            "checkpoint": {**self.checkpoint.recorded(), "seen": None if self._seen is None else self._seen.describe()},
             "tokenizer": asdict(self.tokens.tokenizer),
             "counts": {key: counts[key] for key in ("pairs", "too_long", "target_tokens")},
             "flops": sum((self._flops(self.tokens.read(entry)) for entry in self.tokens.blocks), 0.0),
@@ -310,20 +310,15 @@ class _Scoring:
             "torch": torch.__version__,
         }
 
-    def _seen(self) -> dict[str, Any] | None:
-        """How often the rows had been trained on; None if the checkpoint was trained on other rows than these."""
-        seen: dict[str, Any] | None = self.checkpoint.recorded()["seen"]
-        if seen is None:
-            return None
-        return seen if seen["tokens"] == digest_file(str(self.tokens.path / "manifest.json")) else None
-
-    def _seen_file(self) -> Seen | None:
-        """How often each row had been trained on; None if not known, or all equally often."""
+    @cached_property
+    def _seen(self) -> Seen | None:
+        """How often rows had been trained on; None if it is not known, or of other rows than these."""
         from catprune.checkpoints import Checkpoint, Seen
 
-        if not isinstance(self.checkpoint, Checkpoint) or self.checkpoint.seen_file is None or self._seen() is None:
+        if not isinstance(self.checkpoint, Checkpoint):
             return None
-        return Seen(self.checkpoint.seen_file, self.tokens.blocks)
+        known = {digest_manifest(self.tokens.path), *formers(self.tokens.path)}
+        return Seen(self.checkpoint, self.tokens.blocks) if self.checkpoint.seen["tokens"] in known else None
 
     def _path(self, entry: BlockEntry) -> Path:
         return self.folder.path / f"part-{entry.first:012d}-{entry.end:012d}.parquet"
@@ -339,7 +334,7 @@ class _Scoring:
             metadata: dict[bytes, bytes] = parquet.read_metadata(path).metadata or {}
         except (OSError, ValueError):
             return None
-        return metadata if metadata.get(b"plan") == self.folder.digest.encode() else None
+        return metadata if metadata.get(b"plan", b"").decode() in self.folder.digests else None
 
     def _listed(self, entry: BlockEntry) -> dict[str, Any]:
         path, metadata = self._path(entry), self._finished(entry) or {}

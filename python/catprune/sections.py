@@ -295,9 +295,11 @@ def _seen(survey: Survey) -> list[list[str]]:
     rows: list[list[str]] = []
     for name, by_times in survey.seen.items():
         means = {times: total / pairs for times, (pairs, total) in sorted(by_times.items())}
-        least = next(iter(means.values()))
+        if len(means) < 2:
+            continue
+        least = min(means)
         for times, mean in means.items():
-            told = f"{mean:.3f}", f"{mean - least:+.3f}" if len(means) > 1 and mean != least else "–"
+            told = f"{mean:.3f}", "–" if times == least else f"{mean - means[least]:+.3f}"
             rows.append([visible(name), f"{times:,}", f"{by_times[times][0]:,}", *told])
     return [["checkpoint", "times seen", "pairs", "mean nll", "against the least seen"], *rows] if rows else []
 

@@ -86,7 +86,7 @@ class Survey:
         lengths: "input", "cleaned" and each selection's name → int64 [LENGTHS]: pairs by words of the target.
         group_rows, group_survived: int64 [G]; group_kept: int64 [S, G].
         seen: checkpoint → how often rows had been trained on → their number and the sum of their nll; of checkpoints
-            where that differs.
+            of which it is known.
         overlap: int64 [S, S]: pairs that both keep.
         edges: for each selection float64 [bins + 1], of its histogram; what lies beyond is in the outer bins.
         histogram: for each selection int64 [2, bins]: pairs dropped, pairs kept.

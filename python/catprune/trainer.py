@@ -311,7 +311,11 @@ class Training:
             "target_tokens": at.target_tokens,
             "flops": at.flops,
             "reverse": self.order.reverse,
-            "seen": {"tokens": digest_file(str(self.order.tokens.path / "manifest.json")), "times": times},
+            "seen": {
+                "tokens": digest_file(str(self.order.tokens.path / "manifest.json")),
+                "end": self.order.tokens.blocks[-1].end,
+                "times": times,
+            },
         }
         write_checkpoint(target, self.model, self.order.tokens, size=self.size, training=training, seen=seen)
         self.folder.log("checkpoint", name=mark.name, step=at.step)

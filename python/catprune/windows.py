@@ -121,7 +121,7 @@ class Window:
 
     rows: int64 [n]; reasons: uint32 [n], 0 for pairs that survived cleaning; words: int64 [n], of the target;
     group: int64 [n], an index into the reader's groups; nll: float64 [checkpoints, n], nats a token;
-    seen: float64 [checkpoints, n], how often a row had been trained on, where that differs;
+    seen: float64 [checkpoints, n], how often a row had been trained on, where it is known;
     kept: bool [selections, n]; score: float64 [selections, n].
     """
 
