@@ -396,7 +396,7 @@ def test_a_selection_is_all_that_is_trained_on(tokens, tmp_path, monkeypatch):
         train(tokens, out=tmp_path / "n", epochs=1, selection=nothing, **FAST)
 
 
-def test_a_selection_of_other_rows_is_refused(tokens, tmp_path):
+def test_a_selection_of_other_rows_is_refused(tmp_path):
     for name in ("clean", "other"):
         with StepFolder(tmp_path / name, step="clean", reads={}, options={"name": name}) as clean:
             clean.publish()
