@@ -72,7 +72,7 @@ pub fn read(input: Input) -> Result<Vec<Found>> {
 }
 
 pub fn tsv(path: PathBuf) -> Input {
-    Input::Tsv { path, source_column: 1, target_column: 2 }
+    Input::Tsv { path, source_column: Some(1), target_column: 2 }
 }
 
 /// Lines as they must come back: a TSV of two columns, where the limit allows; None of what is no text of lines.
