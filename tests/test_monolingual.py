@@ -337,11 +337,8 @@ def test_a_corpus_opens_without_a_source(tmp_path: Path) -> None:
 
 def test_sources_of_no_text_and_a_tokenizer_of_the_text_alone(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(corpus(500))
-    catprune.clean(
-        [tmp_path / "text"], out=tmp_path / "clean", monolingual=True, rules={"max_words": 4, "min_words": 0}
-    )
-    cleaned = catprune.clean([tmp_path / "text"], out=tmp_path / "clean", monolingual=True, force=True)
-    done = catprune.tokenize(tmp_path / "clean", out=tmp_path / "tokens", vocab_size=300, max_tokens=30)
+    cleaned = catprune.clean([tmp_path / "text"], out=tmp_path / "clean", monolingual=True)
+    done = catprune.tokenize(tmp_path / "clean", out=tmp_path / "tokens", vocab_size=300, max_tokens=20)
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokens/tokenizer.json"))
     block = load_file(next((tmp_path / "tokens").glob("part-*")))
     end = done.manifest["tokenizer"]["eos_id"]
@@ -398,6 +395,10 @@ outputs = ["pruned.de"]
 """
 
 
+def run_files(folder: Path) -> dict[str, bytes]:
+    return {name: data for name, data in files(folder).items() if name != "report.html"}
+
+
 def test_a_whole_run(tmp_path: Path) -> None:
     (tmp_path / "text.de").write_bytes(corpus(600))
     (tmp_path / "run.toml").write_text(RUN_FILE)
@@ -416,6 +417,12 @@ def test_a_whole_run(tmp_path: Path) -> None:
     before = (tmp_path / "pruned.de").stat().st_mtime_ns
     catprune.run(tmp_path / "run.toml", quiet=True)
     assert (tmp_path / "pruned.de").stat().st_mtime_ns == before
+    whole = run_files(tmp_path / "run")
+    for manifest in (tmp_path / "run").rglob("manifest.json"):
+        manifest.unlink()  # as if each step had been killed at its end
+    next((tmp_path / "run/scores/step-4").glob("part-*")).unlink()
+    catprune.run(tmp_path / "run.toml", quiet=True)
+    assert run_files(tmp_path / "run") == whole
     for name in ("score", "select", "write", "report"):
         assert any(line.startswith(name) for line in said)
     tests = '[evaluate]\nsteps = 4\n[[evaluate.tests]]\nname = "t"\nsource = "a"\ntarget = "b"\n'

@@ -83,7 +83,7 @@ def prune(
     for path in [path for one in parsed for path in input_paths(one)]:
         Path(path).stat()
     ranking, _ = check_options({**DEFAULTS, "method": method, "keep": keep, "on": on, "seed": seed})
-    share = ranking.share
+    share, what = ranking.share, "texts" if monolingual else "pairs"
     needs_model = any(chosen.needs for chosen in ranking.methods) or ranking.counts_tokens
     if needs_model:
         require_torch()
@@ -104,7 +104,7 @@ def prune(
             many = share.get("rows", 0) > cleaned.kept
             wanted = f"{keep} are to be kept" if many else f"{100 if needs_model else 1} are needed"
             raise CatpruneError(
-                f"cleaning kept {cleaned.kept} of {cleaned.rows} pairs, too few ({wanted}): "
+                f"cleaning kept {cleaned.kept} of {cleaned.rows} {what}, too few ({wanted}): "
                 f"{folder / 'clean' / 'manifest.json'} says what dropped the others"
             )
         decided = decide(cleaned.kept) if needs_model else {}
@@ -125,10 +125,10 @@ def prune(
             )
         write_whole(file, text)
     model = ", ".join(f"{name} {value}" for name, value in decided.items())
-    pairs = "" if not share.keys() <= {"rows"} else " pairs"
-    say(f"decided   keep {keep}{pairs} by {method}; {model or 'no model is needed'}; see {file}")
+    unit = "" if not share.keys() <= {"rows"} else f" {what}"
+    say(f"decided   keep {keep}{unit} by {method}; {model or 'no model is needed'}; see {file}")
     if needs_model:
-        say(f"tokenize  {cleaned.kept:,} pairs, about {_minutes(cleaned.kept * _TOKENIZE / workers)}")
+        say(f"tokenize  {cleaned.kept:,} {what}, about {_minutes(cleaned.kept * _TOKENIZE / workers)}")
         run(file, until="tokenize", **spilling, **options)
         estimate(folder, decided, seed=seed, threads=threads, say=say)
     return run(file, **spilling, **options, say=say)
