@@ -35,7 +35,8 @@ class HuggingFace:
         path: the folder.
         config: its config.json.
         prompt: what stands around the source, `{source}`: of a decoder-only model all that it reads before the target,
-            of one with an encoder what the source begins with (T5's task, the code of an opus-mt model).
+            of one with an encoder what the source begins with (T5's task, the code of an opus-mt model). None of a
+            decoder-only model that scores texts without a source.
         step, epoch: of the training, where trainer_state.json or the folder's name (checkpoint-500) says them.
         described: what ids follow from: digests of the tokenizer's files, languages, prompt, special ids.
         tokenizer: types, special ids (begin is what the decoder starts with), and as its digest that of `described`.
@@ -62,7 +63,9 @@ class HuggingFace:
         return min(LONGEST, *(int(self.config.get(name) or LONGEST) for name in names))
 
     @classmethod
-    def open(cls, path: Path, *, languages: tuple[str | None, str | None], prompt: str | None) -> HuggingFace:
+    def open(
+        cls, path: Path, *, languages: tuple[str | None, str | None], prompt: str | None, monolingual: bool = False
+    ) -> HuggingFace:
         """Read a checkpoint's configuration and tokenizer; the weights stay where they are.
 
         Raises:
@@ -75,7 +78,7 @@ class HuggingFace:
             raise CatpruneError(f"{path} is an adapter: merge it into its model (merge_and_unload), and save that")
         config = _read(path / "config.json")
         is_decoder_only = not config.get("is_encoder_decoder", False)
-        _check(path, config, prompt=prompt)
+        _check(path, config, prompt=prompt, monolingual=monolingual)
         if is_decoder_only and any(languages):
             raise UsageError(f"{path} is a decoder-only model: say the languages in the prompt")
         encoder = _load_tokenizer(path, languages)
@@ -117,6 +120,8 @@ class HuggingFace:
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         """The ids of some pairs as the model was trained on them, ends and language codes included."""
         with _quiet():  # the library warns of long texts, which carry no tokens here
+            if self.is_decoder_only and self.prompt is None:
+                return self._encode_alone(targets)
             if self.prompt is not None:
                 before, after = self.prompt.split(SOURCE)
                 sources = [f"{before}{one}{after}" for one in sources]
@@ -128,6 +133,17 @@ class HuggingFace:
                 ids: list[list[int]] = self._encoder(list(targets), add_special_tokens=False)["input_ids"]
                 return prompts, [[*one, end] for one in ids]
             return read, self._encoder(text_target=list(targets))["input_ids"]
+
+    def _encode_alone(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+        """The ids of texts without a source: the first of each, which is given and not predicted, and the others.
+
+        The first is what the tokenizer begins a sequence with, or the text's own where it has nothing of the kind: as
+        the library's own loss has it. The last is the end of the sentence.
+        """
+        end = self.tokenizer.eos_id
+        is_ended = self._encoder("a")["input_ids"][-1] == end
+        ids: list[list[int]] = self._encoder(list(texts))["input_ids"]
+        return [one[:1] for one in ids], [one[1:] if is_ended else [*one[1:], end] for one in ids]
 
     def load(self, *, device: str) -> ForeignModel:
         """The model in eval mode, float32.
@@ -168,7 +184,13 @@ def _read(path: Path) -> dict[str, Any]:
     return read_json(path, remedy="save the checkpoint again")
 
 
-def _check(path: Path, config: dict[str, Any], *, prompt: str | None) -> None:
+def _check(path: Path, config: dict[str, Any], *, prompt: str | None, monolingual: bool) -> None:
+    if monolingual:
+        if config.get("is_encoder_decoder", False):
+            raise UsageError(f"{path} translates, and a monolingual corpus has no source: give a decoder-only model")
+        if prompt is not None:
+            raise UsageError(f"prompt {prompt!r}: a monolingual corpus has no source: leave the prompt out")
+        return
     if prompt is None and not config.get("is_encoder_decoder", False):
         raise UsageError(
             f"{path} is a decoder-only model: give the prompt it was trained with, like 'English: {SOURCE}'"

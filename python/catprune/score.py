@@ -13,6 +13,7 @@ from catprune._core import digest_file, write_columns
 from catprune.device import Device, own_state, require_torch
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
 from catprune.folder import StepFolder, describe_folder, digest_manifest, formers, read_json, reads_grown
+from catprune.inputs import is_monolingual
 from catprune.progress import Progress
 from catprune.sharing import Shard
 from catprune.tokens import Block, BlockEntry, Tokens
@@ -102,7 +103,9 @@ def score(
             too large all the same is halved, as often as needed; how many were is in the shards and the manifest.
         source_lang, target_lang: codes of tokenizers that have them, like eng_Latn (NLLB) or en_XX (mBART).
         prompt: what a decoder-only model reads before the target, `{source}` in it once; for models with an encoder
-            what stands around their source (T5's task, the code of an opus-mt model).
+            what stands around their source (T5's task, the code of an opus-mt model). None of a monolingual corpus:
+            there a text follows what its tokenizer begins a sequence with, or where that is nothing its own first
+            token, which is not counted.
         shard: `i/n`, i from 1 to n: score each n-th block, from the i-th on. All n processes write into the same
             folders, at once or one after the other; the one that finds all blocks done writes the manifest, which is
             that of a single process. `auto`: i and n as torchrun, srun or a Slurm array say, each on its own GPU.
@@ -125,8 +128,9 @@ def score(
     if force and not share.is_whole:
         raise UsageError("--force would remove the work of the other shards: remove the folder yourself")
     device = Device.choose(precision, local=share.local)
+    monolingual = _is_monolingual(Path(tokens))
     named = {
-        name: _open(path, languages=(source_lang, target_lang), prompt=prompt)
+        name: _open(path, languages=(source_lang, target_lang), prompt=prompt, monolingual=monolingual)
         for name, path in _names(checkpoints).items()
     }
     blocks = {
@@ -174,17 +178,29 @@ def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
     return named
 
 
-def _open(path: Path, *, languages: tuple[str | None, str | None], prompt: str | None) -> AnyCheckpoint:
+def _is_monolingual(folder: Path) -> bool:
+    """Whether a clean or a tokens folder is of a corpus without sources; what is neither is told of later."""
+    manifest = folder / "manifest.json"
+    return manifest.is_file() and is_monolingual(read_json(manifest))
+
+
+def _open(
+    path: Path, *, languages: tuple[str | None, str | None], prompt: str | None, monolingual: bool
+) -> AnyCheckpoint:
     """A checkpoint of either kind."""
     from catprune.checkpoints import read_checkpoint
     from catprune.hugging_face import HuggingFace, is_hugging_face
     from catprune.marian import Marian, is_marian
 
     if is_hugging_face(path):
-        return HuggingFace.open(path, languages=languages, prompt=prompt)
+        return HuggingFace.open(path, languages=languages, prompt=prompt, monolingual=monolingual)
     if any(languages) or prompt is not None:
         raise UsageError(f"{path}: languages and prompts are for checkpoints of transformers")
-    return Marian.open(path) if is_marian(path) else read_checkpoint(path)
+    if not is_marian(path):
+        return read_checkpoint(path)
+    if monolingual:
+        raise UsageError(f"{path} translates, and a monolingual corpus has no source: give a decoder-only model")
+    return Marian.open(path)
 
 
 def _tokens_of(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool, quiet: bool) -> Tokens:

@@ -188,7 +188,7 @@ def cleaning(steps: Steps, figures: dict[str, Any]) -> dict[str, Any]:
                 "pairs": [
                     {
                         "row": f"{one['row']:,}",
-                        "source": _shown(one["source"]),
+                        "source": _shown(one.get("source", "")),
                         "target": _shown(one["target"]),
                     }
                     for one in examples.get(name, ())
