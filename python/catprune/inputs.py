@@ -273,7 +273,7 @@ def check_fields(fields: tuple[str, str] | str) -> tuple[str, str]:
         UsageError: there is one name, a name is empty, or one field would be inside the other.
     """
     if isinstance(fields, str):
-        raise UsageError(f"fields {fields}: give the fields of the two sides, like en,de")
+        raise UsageError(f"fields {fields}: give the fields of the two sides, like en,de; --monolingual has one")
     source, target = fields
     paths = [f"{name}." for name in fields]
     if ".." in "".join(paths) or "." in (source[:1], target[:1]) or not source or not target:
