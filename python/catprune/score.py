@@ -99,8 +99,9 @@ def score(
         batch_tokens: most tokens of a batch on either side, padding counted: what bounds the memory. A batch that is
             too large all the same is halved, as often as needed; how many were is in the shards and the manifest.
         source_lang, target_lang: codes of tokenizers that have them, like eng_Latn (NLLB) or en_XX (mBART).
-        prompt: what a decoder-only model reads before the target, `{source}` in it once; for models with an encoder
-            what stands around their source (T5's task, the code of an opus-mt model).
+        prompt: what a decoder-only model reads before the target, `{source}` in it once, with the space before the
+            target where there is one: both are tokenised as one text, and a token of both is the target's; for models
+            with an encoder what stands around their source (T5's task, the code of an opus-mt model).
         shard: `i/n`, i from 1 to n: score each n-th block, from the i-th on. All n processes write into the same
             folders, at once or one after the other; the one that finds all blocks done writes the manifest, which is
             that of a single process. `auto`: i and n as torchrun, srun or a Slurm array say, each on its own GPU.
@@ -271,13 +272,11 @@ class _Scoring:
 
     def _require_types(self) -> None:
         """Refuse tokens that the model has no vectors for."""
-        source, target = (int(counts.nonzero()[0].max(initial=0)) for counts in self.tokens.unigrams())
-        most = min(self.model.input_types, len(self.model.output_matrix))
-        if source >= self.model.input_types or target >= most:
-            raise CatpruneError(
-                f"{self.checkpoint.path} has {most} types, its tokenizer gave id {max(source, target)}: "
-                "give the model its own tokenizer"
-            )
+        for side, types, counts in zip(("source", "target"), self.model.types, self.tokens.unigrams(), strict=True):
+            highest = int(counts.nonzero()[0].max(initial=0))
+            if highest >= types:
+                told = f"{types} types on the side of the {side}, its tokenizer gave id {highest}"
+                raise CatpruneError(f"{self.checkpoint.path} has {told}: give the model its own tokenizer")
 
     def blocks_left(self) -> int:
         """Blocks that have no shard yet."""
