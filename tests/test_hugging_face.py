@@ -104,6 +104,9 @@ def test_checkpoints_share_their_tokens_and_rank_in_training_order(tmp_path: Pat
         folder = build("marian", tmp_path / f"checkpoint-{step}", seed=seed)
         (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "epoch": step / 100}))
     paths = [tmp_path / f"checkpoint-{step}" for step in (500, 1000, 9)]
+    config = json.loads((paths[1] / "tokenizer_config.json").read_bytes())
+    last_call = {"max_length": 128, "is_local": True, "truncation_strategy": "longest_first"}
+    (paths[1] / "tokenizer_config.json").write_text(json.dumps(config | last_call))
     options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True}
     score(cleaned, checkpoints=paths, out=tmp_path / "run/scores", **options)
     assert len(list((tmp_path / "run").glob("tokens-*"))) == 1

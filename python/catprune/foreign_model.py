@@ -88,7 +88,9 @@ class ForeignModel(nn.Module):
     def _run(self, model: Any, source: Tensor, inputs: Tensor) -> Tensor:
         if self.is_decoder_only:
             ids = torch.cat([source, inputs[:, 1:]], dim=1)
-            return model(input_ids=ids, use_cache=False).logits[:, source.shape[1] - 1 :]
+            # Said, so that the library does not look for padding among the ids, and warn of it.
+            mask = torch.ones_like(ids)
+            return model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, source.shape[1] - 1 :]
         mask = torch.ones_like(source)
         return model(input_ids=source, attention_mask=mask, decoder_input_ids=inputs, use_cache=False).logits
 

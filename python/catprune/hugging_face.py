@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 #: Files of a tokenizer, whatever its kind; what else lies in a checkpoint's folder does not change ids.
 TOKENIZER_FILES = ("token*.json", "*.spm", "*.model", "vocab*", "merges.txt", "special_tokens_map.json", "added_*.json")
+#: What a tokenizer's files also hold and ids do not follow from here: how it was last called, and where it came from.
+LAST_CALL = frozenset(
+    "is_local local_files_only max_length model_max_length name_or_path pad_to_multiple_of padding padding_side src_lang "
+    "stride tgt_lang truncation truncation_side truncation_strategy".split()
+)
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 #: Where a prompt has the source.
 SOURCE = "{source}"
@@ -79,7 +84,7 @@ class HuggingFace:
         state = _read(path / "trainer_state.json") if (path / "trainer_state.json").is_file() else {}
         named = re.fullmatch(r"checkpoint-([0-9]+)", path.resolve().name)
         step = state.get("global_step", int(named[1]) if named else None)
-        files = {one.name: digest_file(str(one)) for pattern in TOKENIZER_FILES for one in sorted(path.glob(pattern))}
+        files = {one.name: _digest(one) for pattern in TOKENIZER_FILES for one in sorted(path.glob(pattern))}
         ids = _special_ids(path, config, encoder)
         kind: dict[str, Any] = {"model_type": config.model_type, "tokenizer_class": type(encoder).__name__}
         if is_decoder_only:
@@ -183,6 +188,13 @@ def is_hugging_face(path: Path) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     """A JSON object of somebody else's."""
     return read_json(path, remedy="save the checkpoint again")
+
+
+def _digest(path: Path) -> str:
+    """Of a file of a tokenizer; of those that are written anew with every checkpoint only of what ids follow from."""
+    if path.name not in ("tokenizer.json", "tokenizer_config.json"):
+        return digest_file(str(path))
+    return digest_bytes(to_json({name: value for name, value in _read(path).items() if name not in LAST_CALL}))
 
 
 def _configuration(path: Path) -> Any:
