@@ -203,9 +203,20 @@ def test_what_cannot_be_scored_is_refused(tmp_path: Path, cleaned: Path) -> None
     (llama_folder / "tokenizer.json").unlink()
     with pytest.raises(CatpruneError, match="holds no tokenizer: save it there, too"):
         score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
-    (llama_folder / "config.json").write_text('{"model_type": "unheard-of"}')
-    with pytest.raises(CatpruneError, match=r"config\.json cannot be read"):
+    (llama_folder / "code.py").write_text(f"open({str(tmp_path / 'harmed')!r}, 'w')")
+    described = {"model_type": "unheard-of", "auto_map": {"AutoConfig": "code.Config"}}
+    (llama_folder / "config.json").write_text(json.dumps(described))
+    with pytest.raises(CatpruneError, match=r"config\.json cannot be read .*, code beside it is not run"):
         score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
+    assert not (tmp_path / "harmed").exists()
+    with pytest.raises(CatpruneError, match=r"holds several checkpoints: give one of them, like .*/checkpoint-9"):
+        score(cleaned, checkpoints=build("gpt2", tmp_path / "training/checkpoint-9").parent, prompt=PROMPT, **options)
+    marian_folder = build("marian", tmp_path / "marian")
+    with pytest.raises(CatpruneError, match=r"marian is not the folder of cleaned text: run `catprune clean`"):
+        score(marian_folder, checkpoints=marian_folder, **options)
+    (marian_folder / "target.spm").unlink()
+    with pytest.raises(CatpruneError, match=r"the tokenizer cannot be read .*; target.spm, .* missing"):
+        score(cleaned, checkpoints=marian_folder, **options)
 
 
 def bert(folder: Path, *, whole: bool) -> Path:
@@ -215,6 +226,17 @@ def bert(folder: Path, *, whole: bool) -> Path:
     kind = transformers.BertForMaskedLM if whole else transformers.BertModel
     save(folder, tokenizer, kind(config))
     return folder
+
+
+@pytest.mark.parametrize(("layers", "told"), [(2, "are missing: save the whole"), (0, "are not in its config.json")])
+def test_weights_are_those_that_the_configuration_describes(
+    tmp_path: Path, cleaned: Path, layers: int, told: str
+) -> None:
+    folder = build("gpt2", tmp_path / "gpt2")
+    config = json.loads((folder / "config.json").read_bytes())
+    (folder / "config.json").write_text(json.dumps(config | {"n_layer": layers}))
+    with pytest.raises(CatpruneError, match=told):
+        score(cleaned, checkpoints=folder, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
 
 
 @pytest.mark.parametrize(("whole", "told"), [(True, "sees the tokens that follow"), (False, "are missing: save the")])

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 #: Files of a tokenizer, whatever its kind; what else lies in a checkpoint's folder does not change ids.
 TOKENIZER_FILES = ("token*.json", "*.spm", "*.model", "vocab*", "merges.txt", "special_tokens_map.json", "added_*.json")
 #: What a tokenizer's files also hold and ids do not follow from here: how it was last called, and where it came from.
-LAST_CALL = frozenset(
-    "is_local local_files_only max_length model_max_length name_or_path pad_to_multiple_of padding padding_side src_lang "
-    "stride tgt_lang truncation truncation_side truncation_strategy".split()
+LAST_CALL = (
+    *("max_length", "padding", "padding_side", "pad_to_multiple_of", "src_lang", "stride", "tgt_lang"),
+    *("truncation", "truncation_side", "truncation_strategy"),
+    *("is_local", "local_files_only", "model_max_length", "name_or_path"),
 )
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 #: Where a prompt has the source.
@@ -167,11 +168,13 @@ class HuggingFace:
                     output_loading_info=True,
                 )
             except Exception as error:  # the library and pickle raise whatever they like
-                raise CatpruneError(f"{self.path}: the weights cannot be read ({_first_line(error)})") from None
+                told = f"{self.path}: the weights cannot be read ({_first_line(error)}): save them anew"
+                raise CatpruneError(f"{told}, as safetensors") from None
         model, report = read
-        if missing := sorted(report["missing_keys"]):
-            told = f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}"
-            raise CatpruneError(f"{self.path}: the weights {told} are missing: save the whole {type(model).__name__}")
+        for names, told in (("missing_keys", "are missing"), ("unexpected_keys", "are not in its config.json")):
+            if found := sorted(report[names]):
+                listed = f"{', '.join(found[:3])}{', …' if len(found) > 3 else ''}"
+                raise CatpruneError(f"{self.path}: the weights {listed} {told}: save the whole {type(model).__name__}")
         # Also where it is first asked for inside of inference mode.
         with torch.inference_mode(mode=False), torch.no_grad():
             loaded = ForeignModel(model, name=str(self.path), is_decoder_only=self.is_decoder_only)
@@ -206,7 +209,8 @@ def _configuration(path: Path) -> Any:
         try:
             return transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # the library raises whatever it likes
-            raise CatpruneError(f"{path / 'config.json'} cannot be read ({_first_line(error)})") from None
+            told = f"{path / 'config.json'} cannot be read ({_first_line(error)})"
+            raise CatpruneError(f"{told}: it must be of a model in the library, code beside it is not run") from None
 
 
 def _numbers(config: Any, *names: str) -> list[int]:
@@ -242,9 +246,9 @@ def _load_tokenizer(path: Path, languages: tuple[str | None, str | None]) -> Any
                 path, local_files_only=True, trust_remote_code=False
             )
         except Exception as error:  # the library raises whatever it likes
-            told = f"{path}: the tokenizer cannot be read ({_first_line(error)})"
+            told = f"{path}: the tokenizer cannot be read ({_first_line(error)}): save it anew (save_pretrained)"
             if not (path / "tokenizer.json").is_file():
-                told = f"{told}: there is no tokenizer.json; to make one of other files the library may need protobuf"
+                told = f"{told}; {_without(path)} missing, and from a tokenizer.model alone protobuf may be needed"
             raise CatpruneError(told) from None
     names: dict[str, str | None] = tokenizer.vocab_files_names
     # Where there are none, some of the library's tokenizers are made without a word, with no vocabulary at all.
@@ -261,6 +265,16 @@ def _load_tokenizer(path: Path, languages: tuple[str | None, str | None]) -> Any
             raise UsageError(f"{path} needs the codes of both languages, {language} is none: it has {some}, …")
     tokenizer.src_lang, tokenizer.tgt_lang = languages
     return tokenizer
+
+
+def _without(path: Path) -> str:
+    """Which of its tokenizer's files a folder lacks."""
+    import transformers
+
+    config = path / "tokenizer_config.json"
+    kind: Any = getattr(transformers, str(_read(config).get("tokenizer_class")), None) if config.is_file() else None
+    names = {"tokenizer.json", "tokenizer_config.json", *getattr(kind, "vocab_files_names", {}).values()} - {None}
+    return f"{', '.join(sorted(name for name in names if not (path / name).is_file()))} are"
 
 
 def _codes(tokenizer: Any) -> set[str]:

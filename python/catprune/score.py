@@ -181,6 +181,9 @@ def _open(path: Path, *, languages: tuple[str | None, str | None], prompt: str |
 
     if is_hugging_face(path):
         return HuggingFace.open(path, languages=languages, prompt=prompt)
+    inside = sorted(one.name for pattern in ("checkpoint-*", "epoch-*", "*.npz") for one in path.glob(pattern))
+    if inside and not (path / "config.json").is_file():
+        raise UsageError(f"{path} holds several checkpoints: give one of them, like {path / inside[0]}")
     if any(languages) or prompt is not None:
         raise UsageError(f"{path}: languages and prompts are for checkpoints of transformers")
     return Marian.open(path) if is_marian(path) else read_checkpoint(path)
@@ -192,6 +195,8 @@ def _tokens_of(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool
     from catprune.foreign_tokens import write_foreign_tokens
 
     manifest = folder / "manifest.json"
+    if not manifest.is_file() and not isinstance(checkpoint, Checkpoint):
+        raise CatpruneError(f"{folder} is not the folder of cleaned text: run `catprune clean` into it first")
     if not manifest.is_file() or read_json(manifest).get("step") != "clean":
         return Tokens.open(folder)
     if isinstance(checkpoint, Checkpoint):
