@@ -419,7 +419,8 @@ def score(
         quiet=quiet,
     )
     left = [f"{name}: {blocks} blocks are left to other shards" for name, blocks in done.left.items()]
-    _show(done, left or [f"scores in {out}"], as_json=as_json, quiet=quiet)
+    lines = [f"{name}: {note}" for name, note in done.notes.items()]
+    _show(done, [*lines, *(left or [f"scores in {out}"])], as_json=as_json, quiet=quiet)
 
 
 @app.command()

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
     from catprune.attention import Form
 
-#: gelu is not among them: what Marian computes under that name depends on its version.
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F.silu}
+
+def _gelu(x: Tensor) -> Tensor:
+    """What Marian computes under that name up to 1.12.0; later versions have the error function itself."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F.silu, "gelu": _gelu}
 #: What is added to a variance before its root is taken, as Marian does.
 EPSILON = 1e-9
 
@@ -36,9 +41,9 @@ def _suffix(kind: str) -> str:
     return "_pre" if kind in ("preprocess", "postprocess-emb") else ""
 
 
-def _version(options: dict[str, Any]) -> tuple[int, int]:
-    found = re.match(r"v?([0-9]+)\.([0-9]+)", str(options.get("version", "")))
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+def _version(options: dict[str, Any]) -> tuple[int, ...]:
+    found = re.match(r"v?([0-9]+)\.([0-9]+)\.?([0-9]*)", str(options.get("version", "")))
+    return tuple(int(part or 0) for part in found.groups()) if found else (0, 0, 0)
 
 
 class MarianModel(nn.Module):
@@ -88,6 +93,8 @@ class MarianModel(nn.Module):
             raise ValueError(
                 f"activation {activation}, decoder {options.get('transformer-decoder-autoreg')}: not known here"
             )
+        if activation == "gelu" and not (1, 0, 0) <= _version(options) <= (1, 12, 0):
+            raise ValueError("gelu is known here as Marian 1.12.0 and before compute it: it changed afterwards")
         self.activation = ACTIVATIONS[activation]
         self.weights = nn.ParameterDict()
         for side, depth in self.depths.items():

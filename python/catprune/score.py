@@ -51,6 +51,7 @@ class Scored:
         flops: floating-point operations of all the forward passes, counted from shapes.
         manifests: as written, by name; none of checkpoints of which other processes still score blocks.
         left: how many blocks those are, by name.
+        notes: what is to be known of single checkpoints, by name.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class Scored:
     flops: float
     manifests: dict[str, dict[str, Any]]
     left: dict[str, int]
+    notes: dict[str, str]
 
 
 def score(
@@ -128,6 +130,7 @@ def score(
         name: _open(path, languages=(source_lang, target_lang), prompt=prompt)
         for name, path in _names(checkpoints).items()
     }
+    notes = _notes(named)
     blocks = {
         name: _tokens_of(Path(tokens), one, out=Path(out), wait=not share.is_whole, quiet=quiet)
         for name, one in named.items()
@@ -153,7 +156,7 @@ def score(
     counts = next(iter(blocks.values())).manifest["counts"]
     flops = sum(manifest["flops"] for manifest in manifests.values())
     folders = {name: Path(out) / name for name in named}
-    return Scored(Path(out), folders, counts["pairs"], counts["too_long"], flops, manifests, left)
+    return Scored(Path(out), folders, counts["pairs"], counts["too_long"], flops, manifests, left, notes)
 
 
 def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
@@ -187,6 +190,29 @@ def _open(path: Path, *, languages: tuple[str | None, str | None], prompt: str |
     if any(languages) or prompt is not None:
         raise UsageError(f"{path}: languages and prompts are for checkpoints of transformers")
     return Marian.open(path) if is_marian(path) else read_checkpoint(path)
+
+
+def _notes(named: dict[str, AnyCheckpoint]) -> dict[str, str]:
+    """What weights are read of Marian's checkpoints: raw ones and averages over updates are not compared."""
+    from catprune.marian import Marian
+
+    smoothed = {name: one.smoothed for name, one in named.items() if isinstance(one, Marian)}
+    if {True, False} <= set(smoothed.values()):
+        first, second = (next(name for name, kind in smoothed.items() if kind is wanted) for wanted in (True, False))
+        raise UsageError(
+            f"the weights of {named[first].path} are smoothed, those of {named[second].path} are not: give checkpoints "
+            "of one kind (a model.npz is scored as it is where no model.npz.orig.npz lies beside it)"
+        )
+    notes: dict[str, str] = {}
+    for name, kind in smoothed.items():
+        path = named[name].path
+        if kind is None:
+            notes[name] = f"{path}: no .yml says whether its weights are smoothed (exponential-smoothing)"
+        elif kind:
+            notes[name] = f"{path}: smoothed weights; their raw ones are not beside it (.orig.npz)"
+        elif path.name.endswith(".orig.npz"):
+            notes[name] = f"{path}: raw weights, in the place of the smoothed ones"
+    return notes
 
 
 def _tokens_of(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool, quiet: bool) -> Tokens:
