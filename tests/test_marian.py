@@ -252,8 +252,19 @@ def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleane
             score(cleaned, checkpoints=model, **options)
     with model.open("wb") as stream:
         np.savez(stream, **{CONFIGURATION: np.array([{"a": 1}], dtype=object)})
-    with pytest.raises(CatpruneError, match="is no model of Marian's"):
+    with pytest.raises(CatpruneError, match="something else than arrays of numbers, which is not read"):
         score(cleaned, checkpoints=model, **options)
+    with model.open("wb") as stream:
+        np.savez(stream, **weights)
+    with pytest.raises(CatpruneError, match=r"holds no special:model\.yml"):
+        score(cleaned, checkpoints=model, **options)
+    save(model, weights, held)
+    whole = model.read_bytes()
+    place = whole.index(weights["decoder_l1_self_Wq"].tobytes())
+    for damaged in (whole[:5000], whole[:place] + b"damage" + whole[place + 6 :]):
+        model.write_bytes(damaged)
+        with pytest.raises(CatpruneError, match=r"is damaged or no \.npz"):
+            score(cleaned, checkpoints=model, **options)
     save(model, weights, held)
     (tmp_path / "de.spm").unlink()
     with pytest.raises(CatpruneError, match=r"its vocabulary /elsewhere/de\.spm is not there"):

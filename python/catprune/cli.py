@@ -419,8 +419,7 @@ def score(
         quiet=quiet,
     )
     left = [f"{name}: {blocks} blocks are left to other shards" for name, blocks in done.left.items()]
-    lines = [f"{name}: {note}" for name, note in done.notes.items()]
-    _show(done, [*lines, *(left or [f"scores in {out}"])], as_json=as_json, quiet=quiet)
+    _show(done, [*done.notes.values(), *(left or [f"scores in {out}"])], as_json=as_json, quiet=quiet)
 
 
 @app.command()

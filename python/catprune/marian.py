@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from catprune.folder import to_json
 from catprune.tokens import Tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -114,7 +115,7 @@ class Marian:
 
         from catprune.marian_model import MarianModel
 
-        with np.load(self.path, allow_pickle=False) as arrays:
+        with _arrays(self.path) as arrays:
             weights: dict[str, NDArray[np.float32]] = {
                 name: arrays[name].astype(np.float32) for name in arrays.files if name != CONFIGURATION
             }
@@ -142,10 +143,30 @@ def _configuration(path: Path) -> str:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with _arrays(path) as arrays:
             return bytes(arrays[CONFIGURATION].astype(np.uint8)).rstrip(b"\0").decode()
-    except (OSError, ValueError, KeyError, UnicodeDecodeError) as error:
-        raise CatpruneError(f"{path} is no model of Marian's ({error}): give a model.npz") from None
+    except (KeyError, UnicodeDecodeError):
+        raise CatpruneError(f"{path} holds no {CONFIGURATION}: give a model.npz that Marian wrote") from None
+
+
+@contextlib.contextmanager
+def _arrays(path: Path) -> Generator[Any]:
+    """The arrays of an .npz; nothing is unpickled."""
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            yield arrays
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, TypeError):  # what NumPy says advises to allow it
+        told = "it holds something else than arrays of numbers, which is not read"
+        raise CatpruneError(f"{path} is no model of Marian's: {told}") from None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise CatpruneError(f"{path} is damaged or no .npz ({error}): copy it again, or give another") from None
 
 
 def _mapping(text: str | bytes, *, of: Path) -> dict[str, Any]:
