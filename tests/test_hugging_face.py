@@ -14,115 +14,15 @@ import pyarrow.parquet as parquet
 import pytest
 import torch
 from catprune.errors import CatpruneError, UsageError
+from catprune.hugging_face import HuggingFace
 from catprune.score import score
 from catprune.tokens import Tokens
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import processors
 
 pytestmark = pytest.mark.filterwarnings("ignore:Recommended")  # of the library's own, where sacremoses is missing
 transformers = pytest.importorskip("transformers")
-sentencepiece = pytest.importorskip("sentencepiece")
-
-PAIRS = [
-    ("the cat sat on the mat", "die katze sitzt auf der matte"),
-    ("a dog", "ein hund"),
-    ("hello world again", "guten tag"),
-    ("the dog runs in the park", "der hund rennt im park"),
-    ("two words", "zwei"),
-    ("a cat", "eine katze rennt"),
-]
-TINY = {"d_model": 16, "vocab_size": 0}
-PROMPT = "en: {source}\nde:"
-
-
-@pytest.fixture(scope="module")
-def pieces(tmp_path_factory: Any) -> Path:
-    """A SentencePiece model of the pairs, with bytes for what they do not have."""
-    folder = tmp_path_factory.mktemp("spm")
-    (folder / "text").write_text("".join(f"{side}\n" for pair in PAIRS * 20 for side in pair))
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "text"),
-        model_prefix=str(folder / "spm"),
-        vocab_size=60,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    return folder / "spm.model"
-
-
-def sizes(vocab_size: int, **more: Any) -> dict[str, Any]:
-    return {
-        "vocab_size": vocab_size,
-        "d_model": 16,
-        **{f"{part}_layers": 1 for part in ("encoder", "decoder")},
-        **{f"{part}_attention_heads": 2 for part in ("encoder", "decoder")},
-        **{f"{part}_ffn_dim": 32 for part in ("encoder", "decoder")},
-        **more,
-    }
-
-
-def marian(folder: Path, pieces: Path) -> None:
-    model = sentencepiece.SentencePieceProcessor(model_file=str(pieces))
-    vocab = {"</s>": 0, "<unk>": 1}
-    for number in range(model.get_piece_size()):
-        vocab.setdefault(model.id_to_piece(number), len(vocab))
-    vocab["<pad>"] = len(vocab)
-    (folder / "vocab.json").write_text(json.dumps(vocab))
-    for name in ("source.spm", "target.spm"):
-        shutil.copy(pieces, folder / name)
-    files = [str(folder / name) for name in ("source.spm", "target.spm", "vocab.json")]
-    transformers.MarianTokenizer(*files, source_lang="en", target_lang="de").save_pretrained(folder)
-    ids = {"pad_token_id": vocab["<pad>"], "eos_token_id": 0, "decoder_start_token_id": vocab["<pad>"]}
-    built = transformers.MarianMTModel(transformers.MarianConfig(**sizes(len(vocab), **ids)))
-    built.final_logits_bias.normal_()
-    built.save_pretrained(folder)
-
-
-def mbart(folder: Path, pieces: Path) -> None:
-    tokenizer = transformers.MBartTokenizer(vocab_file=str(pieces), src_lang="en_XX", tgt_lang="de_DE")
-    tokenizer.save_pretrained(folder)
-    config = transformers.MBartConfig(**sizes(len(tokenizer), max_position_embeddings=64))
-    transformers.MBartForConditionalGeneration(config).save_pretrained(folder)
-
-
-def nllb(folder: Path, pieces: Path) -> None:
-    tokenizer = transformers.NllbTokenizer(vocab_file=str(pieces), src_lang="eng_Latn", tgt_lang="deu_Latn")
-    tokenizer.save_pretrained(folder)
-    config = transformers.M2M100Config(**sizes(len(tokenizer), decoder_start_token_id=tokenizer.eos_token_id))
-    transformers.M2M100ForConditionalGeneration(config).save_pretrained(folder)
-
-
-def t5(folder: Path, pieces: Path) -> None:
-    tokenizer = transformers.T5Tokenizer(vocab_file=str(pieces), extra_ids=2)
-    tokenizer.save_pretrained(folder)
-    options = {"d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 0}
-    config = transformers.T5Config(vocab_size=len(tokenizer), d_model=16, **options)
-    transformers.T5ForConditionalGeneration(config).save_pretrained(folder)
-
-
-def byte_tokenizer() -> Any:
-    vocab = {"<s>": 0, "</s>": 1, **{one: 2 + n for n, one in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
-
-
-def llama(folder: Path, _: Path) -> None:
-    tokenizer = byte_tokenizer()
-    tokenizer.save_pretrained(folder)
-    options = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
-    config = transformers.LlamaConfig(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, **options)
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
-
-
-KINDS = {
-    "marian": (marian, {}),
-    "mbart": (mbart, {"source_lang": "en_XX", "target_lang": "de_DE"}),
-    "nllb": (nllb, {"source_lang": "eng_Latn", "target_lang": "deu_Latn"}),
-    "t5": (t5, {}),
-    "llama": (llama, {"prompt": PROMPT}),
-}
+pytest.importorskip("sentencepiece")
+from tiny_checkpoints import KINDS, PAIRS, PROMPT, build, byte_tokenizer, save  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -138,34 +38,38 @@ def cleaned(tmp_path_factory: Any) -> Path:
     return folder / "clean"
 
 
-def build(kind: str, folder: Path, pieces: Path, *, seed: int = 0) -> Path:
-    folder.mkdir(parents=True)
-    torch.manual_seed(seed)
-    KINDS[kind][0](folder, pieces)
-    return folder
+def begins(tokenizer: Any, ids: list[int], prompt: str) -> int:
+    """Of a prompt and its target the first token that has text of the target."""
+    texts = [tokenizer.decode(ids[:count], skip_special_tokens=True) for count in range(len(ids) + 1)]
+    return max(count for count, text in enumerate(texts) if prompt.startswith(text))
 
 
 def own_loss(kind: str, folder: Path) -> list[tuple[int, float]]:
     """Target tokens and summed loss of each pair, by the library alone."""
-    options: dict[str, Any] = KINDS[kind][1]
-    languages = {"src_lang": options.get("source_lang"), "tgt_lang": options.get("target_lang")}
-    given = {name: value for name, value in languages.items() if value}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **given)
+    told = KINDS[kind].told
+    names = {"src_lang": "source_lang", "tgt_lang": "target_lang"}
+    languages = {name: told[one] for name, one in names.items() if one in told}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **languages)
+    is_decoder_only = not transformers.AutoConfig.from_pretrained(folder).is_encoder_decoder
+    library = transformers.AutoModelForCausalLM if is_decoder_only else transformers.AutoModelForSeq2SeqLM
+    model = library.from_pretrained(folder)
     losses: list[tuple[int, float]] = []
-    if "prompt" in options:
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder)
-        for source, target in PAIRS:
-            prompt = tokenizer(PROMPT.replace("{source}", source))["input_ids"]
-            ids = tokenizer(target, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-            labels = torch.tensor([[-100] * len(prompt) + ids])
-            loss = model(input_ids=torch.tensor([prompt + ids]), labels=labels).loss
-            losses.append((len(ids), float(loss) * len(ids)))
-        return losses
-    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
     for source, target in PAIRS:
-        batch = tokenizer(source, text_target=target, return_tensors="pt")
-        loss = model(**{name: batch[name] for name in ("input_ids", "attention_mask", "labels")}).loss
-        losses.append((batch["labels"].shape[1], float(loss) * batch["labels"].shape[1]))
+        prompt = told.get("prompt", "{source}").replace("{source}", source)
+        if is_decoder_only:
+            ids = tokenizer(f"{prompt}{target}")["input_ids"]
+            first = begins(tokenizer, ids, prompt)
+            ids = torch.tensor([[*ids, tokenizer.eos_token_id]])
+            labels = ids.clone()
+            labels[:, :first] = -100
+            loss = model(input_ids=ids, labels=labels).loss
+        else:
+            batch = tokenizer(prompt, text_target=target, return_tensors="pt")
+            labels = batch["labels"]
+            assert (batch["input_ids"] == tokenizer.unk_token_id).sum() == 0, "the text is not made of its pieces"
+            loss = model(**{name: batch[name] for name in ("input_ids", "attention_mask", "labels")}).loss
+        count = int((labels != -100).sum())
+        losses.append((count, float(loss) * count))
     return losses
 
 
@@ -176,9 +80,9 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_the_loss_is_the_librarys_own(kind: str, tmp_path: Path, pieces: Path, cleaned: Path) -> None:
-    checkpoint = build(kind, tmp_path / "checkpoint-40", pieces)
-    options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True, **KINDS[kind][1]}
+def test_the_loss_is_the_librarys_own(kind: str, tmp_path: Path, cleaned: Path) -> None:
+    checkpoint = build(kind, tmp_path / "checkpoint-40")
+    options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True, **KINDS[kind].told}
     scored = score(cleaned, checkpoints=checkpoint, out=tmp_path / "scores", batch_tokens=30, **options)
     rows = rows_of(tmp_path / "scores/checkpoint-40")
     assert [row["row"] for row in rows] == [0, 1, 2, 4, 5, 6]
@@ -191,15 +95,21 @@ def test_the_loss_is_the_librarys_own(kind: str, tmp_path: Path, pieces: Path, c
         score(cleaned, checkpoints=checkpoint, out=tmp_path / "scores", batch_tokens=30, **options)
     assert (tmp_path / "scores/checkpoint-40/manifest.json").read_bytes() == written
     manifest = scored.manifests["checkpoint-40"]
-    assert manifest["checkpoint"] == dict.fromkeys(("epoch", "flops", "seen", "target_tokens")) | {"step": 40}
+    assert manifest["checkpoint"] == dict.fromkeys(("epoch", "flops", "seen", "target_tokens")) | {
+        "step": 40,
+        "reverse": False,
+    }
     assert scored.flops > 0
 
 
-def test_checkpoints_share_their_tokens_and_rank_in_training_order(tmp_path: Path, pieces: Path, cleaned: Path) -> None:
+def test_checkpoints_share_their_tokens_and_rank_in_training_order(tmp_path: Path, cleaned: Path) -> None:
     for seed, step in enumerate((500, 1000, 9)):
-        folder = build("marian", tmp_path / f"checkpoint-{step}", pieces, seed=seed)
+        folder = build("marian", tmp_path / f"checkpoint-{step}", seed=seed)
         (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "epoch": step / 100}))
     paths = [tmp_path / f"checkpoint-{step}" for step in (500, 1000, 9)]
+    config = json.loads((paths[1] / "tokenizer_config.json").read_bytes())
+    last_call = {"max_length": 128, "is_local": True, "truncation_strategy": "longest_first"}
+    (paths[1] / "tokenizer_config.json").write_text(json.dumps(config | last_call))
     options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True}
     score(cleaned, checkpoints=paths, out=tmp_path / "run/scores", **options)
     assert len(list((tmp_path / "run").glob("tokens-*"))) == 1
@@ -215,29 +125,53 @@ def test_checkpoints_share_their_tokens_and_rank_in_training_order(tmp_path: Pat
         catprune.select(tmp_path / "run/scores", out=tmp_path / "t", method="cat-diff", keep=3, quiet=True)
 
 
-def test_blocks_are_those_of_the_cleaned_rows(tmp_path: Path, pieces: Path, cleaned: Path) -> None:
-    checkpoint = build("llama", tmp_path / "llama", pieces)
+def test_blocks_are_those_of_the_cleaned_rows(tmp_path: Path, cleaned: Path) -> None:
+    checkpoint = build("llama", tmp_path / "llama")
     config = json.loads((checkpoint / "config.json").read_bytes())
-    (checkpoint / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 50}))
+    (checkpoint / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 18}))
     score(cleaned, checkpoints=checkpoint, out=tmp_path / "scores", prompt=PROMPT, threads=1, quiet=True)
     tokens = Tokens.open(next(tmp_path.glob("tokens-*")))
     blocks = [tokens.read(entry) for entry in tokens.blocks]
     assert [(entry.first, entry.end) for entry in tokens.blocks] == [(0, 2), (2, 7)]
-    assert [block.rows.tolist() for block in blocks] == [[1], [2, 5, 6]]
-    assert [block.too_long.tolist() for block in blocks] == [[0], [4]]
+    assert [block.rows.tolist() for block in blocks] == [[1], [5, 6]]
+    assert [block.too_long.tolist() for block in blocks] == [[0], [2, 4]]
     with pytest.raises(CatpruneError, match=r"has another tokenizer than .*: give the clean folder"):
         score(tokens.path, checkpoints=checkpoint, out=tmp_path / "t", prompt="{source}", threads=1, quiet=True)
     score(tokens.path, checkpoints=checkpoint, out=tmp_path / "t", prompt=PROMPT, threads=1, quiet=True)
     decoded = transformers.AutoTokenizer.from_pretrained(checkpoint)
     first = blocks[0]
-    assert decoded.decode(first.source_ids, skip_special_tokens=True) == PROMPT.replace("{source}", "a dog")
-    assert decoded.decode(first.target_ids) == "ein hund</s>"
+    ids = [*first.source_ids, *first.target_ids]
+    assert decoded.decode(ids) == f"<s> {PROMPT.replace('{source}', 'a dog')}ein hund</s>"
     counts = sum(np.bincount(block.target_ids, minlength=tokens.tokenizer.vocab_size) for block in blocks)
     assert tokens.unigrams()[1].tolist() == counts.tolist()
 
 
-def test_each_corpus_has_its_own_tokens(tmp_path: Path, pieces: Path, cleaned: Path) -> None:
-    checkpoint = build("t5", tmp_path / "t5", pieces)
+def test_shards_give_the_bytes_of_one_process(tmp_path: Path, cleaned: Path) -> None:
+    checkpoint = build("gpt2", tmp_path / "checkpoint-7")
+    options: dict[str, Any] = {"checkpoints": checkpoint, "prompt": PROMPT, "threads": 1, "quiet": True}
+    written: list[dict[str, bytes]] = []
+    for name, shards in (("whole", [None]), ("shared", ["2/2", "1/2"])):
+        for shard in shards:
+            scored = score(cleaned, out=tmp_path / name / "scores", shard=shard, **options)
+        assert scored.left == {} and len(scored.manifests) == 1
+        paths = sorted((tmp_path / name).rglob("*"))
+        written.append(
+            {
+                str(path.relative_to(tmp_path / name)): path.read_bytes()
+                for path in paths
+                if path.is_file() and path.parent.name != "log"
+            }
+        )
+    assert written[0] == written[1] and len(written[0]) == 10
+
+
+def test_what_is_nested_in_a_configuration_is_read(tmp_path: Path) -> None:
+    opened = HuggingFace.open(build("gemma3", tmp_path / "gemma3"), languages=(None, None), prompt=PROMPT)
+    assert (opened.longest, opened.tokenizer.vocab_size) == (64, 340)
+
+
+def test_each_corpus_has_its_own_tokens(tmp_path: Path, cleaned: Path) -> None:
+    checkpoint = build("t5", tmp_path / "t5")
     for language in ("en", "de"):
         (tmp_path / f"other.{language}").write_text("a dog\na cat\n")
     rules = {"keep_identical": True}
@@ -247,8 +181,8 @@ def test_each_corpus_has_its_own_tokens(tmp_path: Path, pieces: Path, cleaned: P
     assert len(list((tmp_path / "run").glob("tokens-*"))) == 2
 
 
-def test_what_cannot_be_scored_is_refused(tmp_path: Path, pieces: Path, cleaned: Path) -> None:
-    nllb_folder, llama_folder = (build(kind, tmp_path / kind, pieces) for kind in ("nllb", "llama"))
+def test_what_cannot_be_scored_is_refused(tmp_path: Path, cleaned: Path) -> None:
+    nllb_folder, llama_folder = (build(kind, tmp_path / kind) for kind in ("nllb", "llama"))
     options: dict[str, Any] = {"out": tmp_path / "s", "threads": 1, "quiet": True}
     with pytest.raises(UsageError, match=r"needs the codes of both languages, None is none: it has .*_Latn"):
         score(cleaned, checkpoints=nllb_folder, **options)
@@ -262,13 +196,71 @@ def test_what_cannot_be_scored_is_refused(tmp_path: Path, pieces: Path, cleaned:
     (tmp_path / "adapter/adapter_config.json").write_text("{}")
     with pytest.raises(CatpruneError, match="is an adapter: merge it"):
         score(cleaned, checkpoints=tmp_path / "adapter", prompt=PROMPT, **options)
+    config = llama_folder / "config.json"
+    config.write_text(config.read_text().replace('"vocab_size": 3', '"vocab_size": 1'))
+    with pytest.raises(CatpruneError, match="the weights cannot be read"):
+        score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
     (llama_folder / "model.safetensors").unlink()
     with pytest.raises(CatpruneError, match="holds no weights"):
         score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
+    (llama_folder / "tokenizer.json").unlink()
+    with pytest.raises(CatpruneError, match="holds no tokenizer: save it there, too"):
+        score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
+    (llama_folder / "code.py").write_text(f"open({str(tmp_path / 'harmed')!r}, 'w')")
+    described = {"model_type": "unheard-of", "auto_map": {"AutoConfig": "code.Config"}}
+    (llama_folder / "config.json").write_text(json.dumps(described))
+    with pytest.raises(CatpruneError, match=r"config\.json cannot be read .*, code beside it is not run"):
+        score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
+    assert not (tmp_path / "harmed").exists()
+    with pytest.raises(CatpruneError, match=r"holds several checkpoints: give one of them, like .*/checkpoint-9"):
+        score(cleaned, checkpoints=build("gpt2", tmp_path / "training/checkpoint-9").parent, prompt=PROMPT, **options)
+    marian_folder = build("marian", tmp_path / "marian")
+    with pytest.raises(CatpruneError, match=r"marian is not the folder of cleaned text: run `catprune clean`"):
+        score(marian_folder, checkpoints=marian_folder, **options)
+    (marian_folder / "target.spm").unlink()
+    with pytest.raises(CatpruneError, match=r"the tokenizer cannot be read .*; target.spm, .* missing"):
+        score(cleaned, checkpoints=marian_folder, **options)
 
 
-def test_prompts_of_models_with_an_encoder(tmp_path: Path, pieces: Path, cleaned: Path) -> None:
-    checkpoint = build("t5", tmp_path / "t5", pieces)
+def bert(folder: Path, *, whole: bool) -> Path:
+    tokenizer = byte_tokenizer()
+    layers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.BertConfig(vocab_size=len(tokenizer), **layers)
+    kind = transformers.BertForMaskedLM if whole else transformers.BertModel
+    save(folder, tokenizer, kind(config))
+    return folder
+
+
+@pytest.mark.parametrize(("layers", "told"), [(2, "are missing: save the whole"), (0, "are not in its config.json")])
+def test_weights_are_those_that_the_configuration_describes(
+    tmp_path: Path, cleaned: Path, layers: int, told: str
+) -> None:
+    folder = build("gpt2", tmp_path / "gpt2")
+    config = json.loads((folder / "config.json").read_bytes())
+    (folder / "config.json").write_text(json.dumps(config | {"n_layer": layers}))
+    with pytest.raises(CatpruneError, match=told):
+        score(cleaned, checkpoints=folder, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
+
+
+@pytest.mark.parametrize(("whole", "told"), [(True, "sees the tokens that follow"), (False, "are missing: save the")])
+def test_models_that_do_not_write_text_are_refused(tmp_path: Path, cleaned: Path, told: str, *, whole: bool) -> None:
+    folder = bert(tmp_path / "bert", whole=whole)
+    with pytest.raises(CatpruneError, match=told):
+        score(cleaned, checkpoints=folder, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
+
+
+@pytest.mark.parametrize("config", ["gpt2", "llama"])
+def test_a_tokenizer_of_more_types_than_the_model_is_refused(tmp_path: Path, cleaned: Path, config: str) -> None:
+    folder = build(config, tmp_path / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["cat", "Ġcat", "katze"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(CatpruneError, match=r"has 340 types on the side of the .*, its tokenizer gave id 34"):
+        score(cleaned, checkpoints=folder, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
+
+
+def test_prompts_of_models_with_an_encoder(tmp_path: Path, cleaned: Path) -> None:
+    checkpoint = build("t5", tmp_path / "t5")
     prompt = "the cat: {source}"
     score(cleaned, checkpoints=checkpoint, out=tmp_path / "s", prompt=prompt, threads=1, quiet=True)
     tokens = Tokens.open(next(tmp_path.glob("tokens-*")))
@@ -278,17 +270,39 @@ def test_prompts_of_models_with_an_encoder(tmp_path: Path, pieces: Path, cleaned
     assert block.source_ids.tolist() == [token for one in expected for token in one]
 
 
-def test_a_prompt_does_not_end_the_sentence(tmp_path: Path, pieces: Path, cleaned: Path) -> None:
-    checkpoint = build("llama", tmp_path / "llama", pieces)
-    tokenizer = byte_tokenizer()
-    ended = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
-    tokenizer.backend_tokenizer.post_processor = ended
-    tokenizer.save_pretrained(checkpoint)
-    assert transformers.AutoTokenizer.from_pretrained(checkpoint)("a")["input_ids"][-1] == 1
-    score(cleaned, checkpoints=checkpoint, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
-    tokens = Tokens.open(next(tmp_path.glob("tokens-*")))
-    block = tokens.read(tokens.blocks[0])
-    assert not (block.source_ids == 1).any() and (block.target_ids == 1).sum() == 2
+@pytest.mark.parametrize("ends", [False, True], ids=["", "a tokenizer that ends what it is given"])
+@pytest.mark.parametrize(
+    ("kind", "prompt", "target", "parts"),
+    [
+        ("llama", "a dog de:", " ein hund", ["<s>|▁a|▁dog|▁de|:", "▁ein|▁hund"]),
+        ("llama", "a dog de: ", "ein hund", ["<s>|▁a|▁dog|▁de|:", "▁ein|▁hund"]),
+        ("llama", "a dog de:", "ein", ["<s>|▁a|▁dog|▁de|:", "e|in"]),
+        ("llama", "a dog de: ", "🐈", ["<s>|▁a|▁dog|▁de|:|▁", "<0xF0>|<0x9F>|<0x90>|<0x88>"]),
+        ("llama", "a d", "og", ["<s>|▁a", "▁dog"]),
+        ("gpt2", "a dog\nde: ", "ein hund", ["a|Ġdog|Ċ|de|:", "Ġein|Ġhund"]),
+        ("gpt2", "a dog\nde:", "ein hund", ["a|Ġdog|Ċ|de|:", "ein|Ġhund"]),
+        ("gpt2", "a dog\nde:", "  ein", ["a|Ġdog|Ċ|de|:", "Ġ|Ġein"]),
+        ("gpt2", "a dog\nde: ", "🐈", ["a|Ġdog|Ċ|de|:|Ġ", "ð|Ł|Ĳ|Ī"]),
+        ("gpt2", "d", "e", ["<|endoftext|>", "de"]),
+        ("gpt-sw3", "a dog ", "ein hund", ["▁a|▁dog", "▁ein|▁hund"]),
+    ],
+)  # fmt: skip
+def test_a_target_begins_where_its_text_begins(
+    tmp_path: Path, kind: str, prompt: str, target: str, parts: list[str], *, ends: bool
+) -> None:
+    folder = build(kind, tmp_path / kind)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    end = tokenizer.eos_token
+    if ends and tokenizer.is_fast:
+        start, ids = ("<s> ", [("<s>", 1)]) if kind == "llama" else ("", [])
+        special_tokens = [*ids, (end, tokenizer.eos_token_id)]
+        single = f"{start}$A {end}"
+        processor = processors.TemplateProcessing(single=single, special_tokens=special_tokens)
+        tokenizer.backend_tokenizer.post_processor = processor
+        tokenizer.save_pretrained(folder)
+    opened = HuggingFace.open(folder, languages=(None, None), prompt="{source}")
+    found = [tokenizer.convert_ids_to_tokens(side[0]) for side in opened.encode([prompt], [target])]
+    assert ["|".join(side) for side in found] == [parts[0], f"{parts[1]}|{end}"]
 
 
 class Poison:
@@ -301,8 +315,8 @@ class Poison:
         return (Path.touch, (self.path,))
 
 
-def test_poisoned_weights_are_refused_and_do_nothing(tmp_path: Path, pieces: Path, cleaned: Path) -> None:
-    checkpoint = build("llama", tmp_path / "llama", pieces)
+def test_poisoned_weights_are_refused_and_do_nothing(tmp_path: Path, cleaned: Path) -> None:
+    checkpoint = build("llama", tmp_path / "llama")
     (checkpoint / "model.safetensors").unlink()
     torch.save({"model.embed_tokens.weight": Poison(tmp_path / "harmed")}, checkpoint / "pytorch_model.bin")
     with pytest.raises(CatpruneError, match="the weights cannot be read"):

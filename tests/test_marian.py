@@ -172,8 +172,9 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
         {},
         {"transformer-ffn-activation": "swish", "tied-embeddings": False, "transformer-postprocess-emb": "nd"},
         {"transformer-preprocess": "n", "transformer-postprocess": "da", "transformer-postprocess-top": "n"},
+        {"transformer-ffn-activation": "gelu", "version": "v1.12.0 65bf82ff 2023-02-21"},
     ],
-    ids=["post-norm", "swish and an output matrix of its own", "pre-norm"],
+    ids=["post-norm", "swish and an output matrix of its own", "pre-norm", "gelu"],
 )
 def test_scores_are_those_of_ctranslate2(tmp_path: Path, vocabularies: Path, cleaned: Path, changed: Any) -> None:
     model = tmp_path / "model.iter700.npz"
@@ -197,6 +198,29 @@ def test_raw_weights_are_preferred_to_smoothed_ones(tmp_path: Path, vocabularies
     raw = tmp_path / "model.npz.orig.npz"
     write_model(raw, vocabularies, seed=1)
     assert (Marian.open(model).path, Marian.open(model).step) == (raw, 4200)
+    assert (Marian.open(raw).path, Marian.open(raw).step) == (raw, 4200)
+    best = tmp_path / "model.npz.best-perplexity.npz"
+    best.write_bytes(model.read_bytes())
+    assert Marian.open(best).path == best
+
+
+def test_which_weights_are_read_is_said(tmp_path: Path, vocabularies: Path, cleaned: Path) -> None:
+    models = [tmp_path / name for name in ("model.iter700.npz", "model.npz", "model.npz.orig.npz")]
+    for seed, model in enumerate(models):
+        write_model(model, vocabularies, seed=seed)
+    options: dict[str, Any] = {"threads": 1, "quiet": True}
+    plain = score(cleaned, checkpoints=f"m={models[0]}", out=tmp_path / "a", **options)
+    told = "no .yml says whether its weights are smoothed (exponential-smoothing)"
+    assert plain.notes == {"m": f"{models[0]}: {told}"}
+    path = tmp_path / "model.npz.yml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "exponential-smoothing": 0.0001}))
+    smoothed = score(cleaned, checkpoints=f"m={models[0]}", out=tmp_path / "b", **options)
+    assert smoothed.notes == {"m": f"{models[0]}: smoothed weights; their raw ones are not beside it (.orig.npz)"}
+    assert smoothed.manifests["m"]["checkpoint"]["smoothed"] is True
+    raw = score(cleaned, checkpoints=models[1], out=tmp_path / "c", **options)
+    assert raw.notes == {"model.npz": f"{models[2]}: raw weights, in the place of the smoothed ones"}
+    with pytest.raises(UsageError, match=r"iter700\.npz are smoothed, those of .*orig\.npz are not: give checkpoints"):
+        score(cleaned, checkpoints=models[:2], out=tmp_path / "d", **options)
 
 
 def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleaned: Path) -> None:
@@ -216,7 +240,8 @@ def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleane
             score(cleaned, checkpoints=model, **options)
     for changed, told in (
         ({"type": "s2s"}, "a model of type s2s"),
-        ({"transformer-ffn-activation": "gelu"}, "activation gelu"),
+        ({"transformer-ffn-activation": "tanh"}, "activation tanh"),
+        ({"transformer-ffn-activation": "gelu", "version": "v1.12.14"}, "as Marian 1.12.0 and before compute it"),
         ({"transformer-preprocess": "n", "version": "v1.9.0"}, "before Marian 1.10"),
         ({"transformer-postprocess-top": "an"}, "with a are not known"),
         ({"transformer-decoder-autoreg": "rnn"}, "decoder rnn: not known here"),
@@ -227,8 +252,19 @@ def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleane
             score(cleaned, checkpoints=model, **options)
     with model.open("wb") as stream:
         np.savez(stream, **{CONFIGURATION: np.array([{"a": 1}], dtype=object)})
-    with pytest.raises(CatpruneError, match="is no model of Marian's"):
+    with pytest.raises(CatpruneError, match="something else than arrays of numbers, which is not read"):
         score(cleaned, checkpoints=model, **options)
+    with model.open("wb") as stream:
+        np.savez(stream, **weights)
+    with pytest.raises(CatpruneError, match=r"holds no special:model\.yml"):
+        score(cleaned, checkpoints=model, **options)
+    save(model, weights, held)
+    whole = model.read_bytes()
+    place = whole.index(weights["decoder_l1_self_Wq"].tobytes())
+    for damaged in (whole[:5000], whole[:place] + b"damage" + whole[place + 6 :]):
+        model.write_bytes(damaged)
+        with pytest.raises(CatpruneError, match=r"is damaged or no \.npz"):
+            score(cleaned, checkpoints=model, **options)
     save(model, weights, held)
     (tmp_path / "de.spm").unlink()
     with pytest.raises(CatpruneError, match=r"its vocabulary /elsewhere/de\.spm is not there"):

@@ -11,17 +11,18 @@ import torch
 from catprune.errors import CatpruneError, UsageError
 from catprune.score import score
 from catprune.tokens import Tokens
-from test_hugging_face import PAIRS, PROMPT, build, byte_tokenizer, pieces, rows_of
+from test_hugging_face import rows_of
 from tokenizers import processors
 
-__all__ = ["pieces"]
 pytestmark = pytest.mark.filterwarnings("ignore:Recommended")  # of the library's own, where sacremoses is missing
 transformers = pytest.importorskip("transformers")
+pytest.importorskip("sentencepiece")
+from tiny_checkpoints import PAIRS, PROMPT, build, llama_tokenizer  # noqa: E402
 
 TEXTS = [*(target for _, target in PAIRS), "a"]
 #: What each tokenizer puts around a text.
 TEMPLATES = {"begun": "<s> $A", "bare": "$A", "begun and ended": "<s> $A </s>", "ended": "$A </s>"}
-SPECIAL = [("<s>", 0), ("</s>", 1)]
+SPECIAL = [("<s>", 1), ("</s>", 2)]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def texts(tmp_path_factory: Any) -> Path:
 
 
 def with_template(checkpoint: Path, template: str) -> None:
-    tokenizer = byte_tokenizer()
+    tokenizer = llama_tokenizer()
     around = [one for one in SPECIAL if one[0] in template]
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=around)
     tokenizer.save_pretrained(checkpoint)
@@ -43,8 +44,8 @@ def with_template(checkpoint: Path, template: str) -> None:
 
 @pytest.mark.parametrize("template", TEMPLATES)
 @torch.no_grad()
-def test_the_loss_is_the_librarys_own(template: str, tmp_path: Path, pieces: Path, texts: Path) -> None:
-    checkpoint = build("llama", tmp_path / "checkpoint-40", pieces)
+def test_the_loss_is_the_librarys_own(template: str, tmp_path: Path, texts: Path) -> None:
+    checkpoint = build("llama", tmp_path / "checkpoint-40")
     with_template(checkpoint, TEMPLATES[template])
     options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True, "batch_tokens": 60}
     scored = score(texts, checkpoints=checkpoint, out=tmp_path / "scores", **options)
@@ -72,35 +73,32 @@ def test_the_loss_is_the_librarys_own(template: str, tmp_path: Path, pieces: Pat
 
 
 @torch.no_grad()
-def test_a_begin_that_is_the_end_as_well(tmp_path: Path, pieces: Path, texts: Path) -> None:
-    """GPT-2's kind: the tokenizer puts nothing around a text, and one token serves as both."""
-    checkpoint = build("llama", tmp_path / "checkpoint-40", pieces)
-    own = byte_tokenizer().backend_tokenizer
-    own.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
-    transformers.PreTrainedTokenizerFast(tokenizer_object=own, bos_token="</s>", eos_token="</s>").save_pretrained(
-        checkpoint
-    )
+def test_a_begin_that_is_the_end_as_well(tmp_path: Path, texts: Path) -> None:
+    """GPT-2: the tokenizer puts nothing around a text, and one token serves as both."""
+    checkpoint = build("gpt2", tmp_path / "checkpoint-40")
     score(texts, checkpoints=checkpoint, out=tmp_path / "scores", precision="float32", threads=1, quiet=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
     model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint)
     for row, text in zip(rows_of(tmp_path / "scores/checkpoint-40"), TEXTS, strict=True):
-        whole = torch.tensor([[*own.encode(text).ids, 1]])
+        whole = torch.tensor([[*tokenizer(text)["input_ids"], tokenizer.eos_token_id]])
         loss = float(model(input_ids=whole, labels=whole).loss) * (whole.shape[1] - 1)
         assert row["nll_sum"] == pytest.approx(loss, rel=2e-4)
 
 
-def test_texts_without_a_token_to_predict_carry_none(tmp_path: Path, pieces: Path) -> None:
-    checkpoint = build("llama", tmp_path / "checkpoint-40", pieces)
+def test_texts_without_a_token_to_predict_carry_none(tmp_path: Path) -> None:
+    checkpoint = build("llama", tmp_path / "checkpoint-40")
     with_template(checkpoint, "$A")
     (tmp_path / "text").write_text("\nein Hund\n")
     catprune.clean([tmp_path / "text"], out=tmp_path / "clean", monolingual=True, judge=False, quiet=True)
     score(tmp_path / "clean", checkpoints=checkpoint, out=tmp_path / "scores", threads=1, quiet=True)
     rows = rows_of(tmp_path / "scores/checkpoint-40")
-    assert [row["tokens"] for row in rows] == [None, len("ein Hund")]
+    ids = transformers.AutoTokenizer.from_pretrained(checkpoint)("ein Hund")["input_ids"]
+    assert [row["tokens"] for row in rows] == [None, len(ids)], "the first is given, the end is predicted"
 
 
-def test_models_that_translate_and_prompts_are_refused(tmp_path: Path, pieces: Path, texts: Path) -> None:
+def test_models_that_translate_and_prompts_are_refused(tmp_path: Path, texts: Path) -> None:
     options: dict[str, Any] = {"out": tmp_path / "s", "threads": 1, "quiet": True}
-    t5, llama = (build(kind, tmp_path / kind, pieces) for kind in ("t5", "llama"))
+    t5, llama = (build(kind, tmp_path / kind) for kind in ("t5", "llama"))
     with pytest.raises(UsageError, match="translates, and a monolingual corpus has no source"):
         score(texts, checkpoints=t5, **options)
     (tmp_path / "model.npz").write_bytes(b"")

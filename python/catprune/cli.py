@@ -439,7 +439,7 @@ def score(
         quiet=quiet,
     )
     left = [f"{name}: {blocks} blocks are left to other shards" for name, blocks in done.left.items()]
-    _show(done, left or [f"scores in {out}"], as_json=as_json, quiet=quiet)
+    _show(done, [*done.notes.values(), *(left or [f"scores in {out}"])], as_json=as_json, quiet=quiet)
 
 
 @app.command()

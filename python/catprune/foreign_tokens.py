@@ -146,14 +146,17 @@ class _Writer:
         tensors: dict[str, NDArray[Any]] = {"rows": rows[fits], "too_long": rows[~fits]}
         for name, side, length, unigrams in zip(("source", "target"), sides, lengths, self.unigrams, strict=True):
             kept = itertools.chain.from_iterable(itertools.compress(side, fits))
-            ids = np.fromiter(kept, self.kind, int(length[fits].sum()))
-            tensors[f"{name}_ids"] = ids
+            ids = np.fromiter(kept, np.uint32, int(length[fits].sum()))
+            tensors[f"{name}_ids"] = ids.astype(self.kind)
+            if ids.max(initial=0) >= len(unigrams):
+                told = f"its tokenizer gave id {ids.max()}, config.json knows {len(unigrams)} types"
+                raise CatpruneError(f"{self.checkpoint.path}: {told}: give the model its own tokenizer")
             tensors[f"{name}_offsets"] = np.concatenate([[0], np.cumsum(length[fits])]).astype(np.int64)
             unigrams += np.bincount(ids, minlength=len(unigrams)).astype(np.uint64)
         file = f"part-{first:012d}-{end:012d}.safetensors"
-        metadata = {"plan": self.folder.digest, "first": str(first), "end": str(end)}
         path = self.folder.path / file
-        _save(path, tensors, metadata)
+        # One entry alone: safetensors writes several in an order that differs from run to run.
+        _save(path, tensors, {"plan": self.folder.digest})
         counts = {"pairs": int(fits.sum()), "too_long": int((~fits).sum())}
         counts |= {f"{side}_tokens": len(tensors[f"{side}_ids"]) for side in ("source", "target")}
         return {"file": file, "first": first, "end": end, "digest": digest_file(str(path)), **counts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from catprune.folder import to_json
 from catprune.tokens import Tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -30,13 +31,15 @@ SIDES = ("source", "target")
 class Marian:
     """A model file of Marian-NMT.
 
-    With exponential smoothing Marian writes the smoothed weights to `model.npz` and the files of iterations, and some
-    versions the weights as they were trained to `model.npz.orig.npz`: training dynamics are those of the latter, which
-    is read where it is there. The plan names the file; do not compare the one kind with the other.
+    With exponential smoothing Marian writes the smoothed weights to `model.npz`, to the files of iterations and of the
+    best validation, and some versions the weights as they were trained, of the last update alone, to
+    `model.npz.orig.npz`: training dynamics are those of the latter, which is read where it is there. The plan names
+    the file.
 
     Attributes:
         path: the .npz that is read.
         options: its configuration.
+        smoothed: whether the weights are averages over updates, by its .yml; None if that does not say so.
         step: updates made, where model.npz.progress.yml or the name (model.iter10000.npz) says them.
         described: what ids follow from: digests of the vocabularies, special ids.
         tokenizer: types, special ids and the digest of `described`. The decoder begins with a vector of zeros, which
@@ -45,6 +48,7 @@ class Marian:
 
     path: Path
     options: dict[str, Any]
+    smoothed: bool | None
     step: int | None
     described: dict[str, Any]
     tokenizer: Tokenizer
@@ -66,10 +70,16 @@ class Marian:
 
         original = given.with_name(f"{given.name}.orig.npz")
         path = original if original.is_file() else given
+        given = given.with_name(given.name.removesuffix(".orig.npz"))
         options = _mapping(_configuration(path), of=path)
         if options.get("type") != "transformer":
             raise CatpruneError(f"{path} is a model of type {options.get('type')}: transformer alone is known here")
-        names = _vocabularies(given, options)
+        told = [options, *(_mapping(one.read_bytes(), of=one) for one in _described(given) if one.is_file())]
+        names = _vocabularies(given, told)
+        smoothings = [one["exponential-smoothing"] for one in told if "exponential-smoothing" in one]
+        smoothed = bool(smoothings[0]) if smoothings else None
+        if path.name.endswith(".orig.npz"):
+            smoothed = False
         pieces = [sentencepiece.SentencePieceProcessor(model_file=str(name)) for name in names]
         sizes = [one.get_piece_size() for one in pieces]
         ends = [one.eos_id() for one in pieces]
@@ -79,7 +89,7 @@ class Marian:
         files = {f"{side} {name.name}": digest_file(str(name)) for side, name in zip(SIDES, names, strict=True)}
         described = {"files": files, "sentencepiece": sentencepiece.__version__, **ids}
         tokenizer = Tokenizer(digest_bytes(to_json(described)), **ids)
-        return cls(path, options, _step(given), described, tokenizer, (pieces[0], pieces[1]))
+        return cls(path, options, smoothed, _step(given), described, tokenizer, (pieces[0], pieces[1]))
 
     def reads(self) -> dict[str, Any]:
         """Digests of what is read."""
@@ -87,7 +97,8 @@ class Marian:
 
     def recorded(self) -> dict[str, Any]:
         """What is known of its training; on which rows is not."""
-        return {"step": self.step, "epoch": None, "target_tokens": None, "flops": None, "reverse": False, "seen": None}
+        nothing = dict.fromkeys(("epoch", "target_tokens", "flops", "seen"))
+        return {"step": self.step, **nothing, "reverse": False, "smoothed": self.smoothed}
 
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         """The ids of some pairs, the end of each sentence included."""
@@ -104,7 +115,7 @@ class Marian:
 
         from catprune.marian_model import MarianModel
 
-        with np.load(self.path, allow_pickle=False) as arrays:
+        with _arrays(self.path) as arrays:
             weights: dict[str, NDArray[np.float32]] = {
                 name: arrays[name].astype(np.float32) for name in arrays.files if name != CONFIGURATION
             }
@@ -132,10 +143,30 @@ def _configuration(path: Path) -> str:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with _arrays(path) as arrays:
             return bytes(arrays[CONFIGURATION].astype(np.uint8)).rstrip(b"\0").decode()
-    except (OSError, ValueError, KeyError, UnicodeDecodeError) as error:
-        raise CatpruneError(f"{path} is no model of Marian's ({error}): give a model.npz") from None
+    except (KeyError, UnicodeDecodeError):
+        raise CatpruneError(f"{path} holds no {CONFIGURATION}: give a model.npz that Marian wrote") from None
+
+
+@contextlib.contextmanager
+def _arrays(path: Path) -> Generator[Any]:
+    """The arrays of an .npz; nothing is unpickled."""
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            yield arrays
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, TypeError):  # what NumPy says advises to allow it
+        told = "it holds something else than arrays of numbers, which is not read"
+        raise CatpruneError(f"{path} is no model of Marian's: {told}") from None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise CatpruneError(f"{path} is damaged or no .npz ({error}): copy it again, or give another") from None
 
 
 def _mapping(text: str | bytes, *, of: Path) -> dict[str, Any]:
@@ -151,15 +182,18 @@ def _mapping(text: str | bytes, *, of: Path) -> dict[str, Any]:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-def _vocabularies(model: Path, options: dict[str, Any]) -> tuple[Path, Path]:
-    """The SentencePiece models of both sides, as the model's .yml names them."""
-    # Files of single iterations come without a configuration of their own.
-    stem = re.sub(r"\.(iter[0-9]+|best-[^.]+)\.npz$", ".npz", model.name)
-    places = [model.with_name(f"{name}{end}") for name in (model.name, stem) for end in (".yml", ".decoder.yml")]
-    told = [options, *(_mapping(one.read_bytes(), of=one) for one in places if one.is_file())]
+def _described(model: Path) -> list[Path]:
+    """Where a model's configuration may lie: files of single iterations come without one of their own."""
+    stem = re.sub(r"\.iter[0-9]+\.npz$", ".npz", re.sub(r"\.best-[^.]+\.npz$", "", model.name))
+    return [model.with_name(f"{name}{end}") for name in (model.name, stem) for end in (".yml", ".decoder.yml")]
+
+
+def _vocabularies(model: Path, told: list[dict[str, Any]]) -> tuple[Path, Path]:
+    """The SentencePiece models of both sides, as the first of the configurations names them that names any."""
     names = [[Path(str(name)) for name in one.get("vocabs") or ()] for one in told]
     names = next((one for one in names if len(one) == 2), [])
     if not names:
+        places = _described(model)
         raise CatpruneError(f"{places[0]} or {places[-1].name} must name two vocabularies (vocabs: […])")
     found: list[Path] = []
     for name in names:
@@ -169,7 +203,10 @@ def _vocabularies(model: Path, options: dict[str, Any]) -> tuple[Path, Path]:
         if place is None:
             raise CatpruneError(f"{model}: its vocabulary {name} is not there, nor {places[-1]}")
         if place.suffix != ".spm":
-            raise UsageError(f"{place}: vocabularies of SentencePiece (.spm) alone are known here")
+            raise UsageError(
+                f"{place}: vocabularies of SentencePiece (.spm) alone are known here; text that another tool cut into "
+                "pieces, and factored vocabularies, are not"
+            )
         found.append(place)
     return found[0], found[1]
 

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
     from catprune.attention import Form
 
-#: gelu is not among them: what Marian computes under that name depends on its version.
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F.silu}
+
+def _gelu(x: Tensor) -> Tensor:
+    """What Marian computes under that name up to 1.12.0; later versions have the error function itself."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F.silu, "gelu": _gelu}
 #: What is added to a variance before its root is taken, as Marian does.
 EPSILON = 1e-9
 
@@ -36,9 +41,9 @@ def _suffix(kind: str) -> str:
     return "_pre" if kind in ("preprocess", "postprocess-emb") else ""
 
 
-def _version(options: dict[str, Any]) -> tuple[int, int]:
-    found = re.match(r"v?([0-9]+)\.([0-9]+)", str(options.get("version", "")))
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+def _version(options: dict[str, Any]) -> tuple[int, ...]:
+    found = re.match(r"v?([0-9]+)\.([0-9]+)\.?([0-9]*)", str(options.get("version", "")))
+    return tuple(int(part or 0) for part in found.groups()) if found else (0, 0, 0)
 
 
 class MarianModel(nn.Module):
@@ -47,10 +52,12 @@ class MarianModel(nn.Module):
     Attributes:
         output_matrix: float32 [types, d_model].
         output_bias: float32 [types].
+        types: how many types sources and targets may be of.
     """
 
     positions: Tensor
     output_bias: Tensor
+    types: tuple[int, int]
 
     def __init__(self, weights: dict[str, NDArray[np.float32]], options: dict[str, Any], *, start: int) -> None:
         """Take up the weights.
@@ -86,6 +93,8 @@ class MarianModel(nn.Module):
             raise ValueError(
                 f"activation {activation}, decoder {options.get('transformer-decoder-autoreg')}: not known here"
             )
+        if activation == "gelu" and not (1, 0, 0) <= _version(options) <= (1, 12, 0):
+            raise ValueError("gelu is known here as Marian 1.12.0 and before compute it: it changed afterwards")
         self.activation = ACTIVATIONS[activation]
         self.weights = nn.ParameterDict()
         for side, depth in self.depths.items():
@@ -94,8 +103,7 @@ class MarianModel(nn.Module):
         self.source_embedding, self.target_embedding = _embedding(source, start), _embedding(target, start)
         tied = options.get("tied-embeddings") or options.get("tied-embeddings-all")
         matrix = target if tied else self._take_output()
-        #: Types that sources, and targets on their way in, may be of.
-        self.input_types = start + 1
+        self.types = (len(source), len(matrix))
         self.output_matrix = nn.Parameter(matrix, requires_grad=False)
         self.register_buffer("output_bias", self._take("decoder_ff_logit_out_b").flatten().clone(), persistent=False)
         self.register_buffer("positions", sinusoids(512, source.shape[1]), persistent=False)

@@ -154,9 +154,9 @@ class Transformer(nn.Module):
         return self.embedding.weight
 
     @property
-    def input_types(self) -> int:
-        """Types that both sides may be of."""
-        return self.vocab_size
+    def types(self) -> tuple[int, int]:
+        """Types that sources and targets may be of."""
+        return self.vocab_size, self.vocab_size
 
     @property
     def output_bias(self) -> None:

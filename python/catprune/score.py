@@ -52,6 +52,7 @@ class Scored:
         flops: floating-point operations of all the forward passes, counted from shapes.
         manifests: as written, by name; none of checkpoints of which other processes still score blocks.
         left: how many blocks those are, by name.
+        notes: what is to be known of single checkpoints, by name.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class Scored:
     flops: float
     manifests: dict[str, dict[str, Any]]
     left: dict[str, int]
+    notes: dict[str, str]
 
 
 def score(
@@ -102,10 +104,11 @@ def score(
         batch_tokens: most tokens of a batch on either side, padding counted: what bounds the memory. A batch that is
             too large all the same is halved, as often as needed; how many were is in the shards and the manifest.
         source_lang, target_lang: codes of tokenizers that have them, like eng_Latn (NLLB) or en_XX (mBART).
-        prompt: what a decoder-only model reads before the target, `{source}` in it once; for models with an encoder
-            what stands around their source (T5's task, the code of an opus-mt model). None of a monolingual corpus:
-            there a text follows what its tokenizer begins a sequence with, or where that is nothing its own first
-            token, which is not counted.
+        prompt: what a decoder-only model reads before the target, `{source}` in it once, with the space before the
+            target where there is one: both are tokenised as one text, and a token of both is the target's; for models
+            with an encoder what stands around their source (T5's task, the code of an opus-mt model). None of a
+            monolingual corpus: there a text follows what its tokenizer begins a sequence with, or where that is nothing
+            its own first token, which is not counted.
         shard: `i/n`, i from 1 to n: score each n-th block, from the i-th on. All n processes write into the same
             folders, at once or one after the other; the one that finds all blocks done writes the manifest, which is
             that of a single process. `auto`: i and n as torchrun, srun or a Slurm array say, each on its own GPU.
@@ -133,6 +136,7 @@ def score(
         name: _open(path, languages=(source_lang, target_lang), prompt=prompt, monolingual=monolingual)
         for name, path in _names(checkpoints).items()
     }
+    notes = _notes(named)
     blocks = {
         name: _tokens_of(Path(tokens), one, out=Path(out), wait=not share.is_whole, quiet=quiet)
         for name, one in named.items()
@@ -158,7 +162,7 @@ def score(
     counts = next(iter(blocks.values())).manifest["counts"]
     flops = sum(manifest["flops"] for manifest in manifests.values())
     folders = {name: Path(out) / name for name in named}
-    return Scored(Path(out), folders, counts["pairs"], counts["too_long"], flops, manifests, left)
+    return Scored(Path(out), folders, counts["pairs"], counts["too_long"], flops, manifests, left, notes)
 
 
 def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
@@ -194,6 +198,9 @@ def _open(
 
     if is_hugging_face(path):
         return HuggingFace.open(path, languages=languages, prompt=prompt, monolingual=monolingual)
+    inside = sorted(one.name for pattern in ("checkpoint-*", "epoch-*", "*.npz") for one in path.glob(pattern))
+    if inside and not (path / "config.json").is_file():
+        raise UsageError(f"{path} holds several checkpoints: give one of them, like {path / inside[0]}")
     if any(languages) or prompt is not None:
         raise UsageError(f"{path}: languages and prompts are for checkpoints of transformers")
     if not is_marian(path):
@@ -203,12 +210,37 @@ def _open(
     return Marian.open(path)
 
 
+def _notes(named: dict[str, AnyCheckpoint]) -> dict[str, str]:
+    """What weights are read of Marian's checkpoints: raw ones and averages over updates are not compared."""
+    from catprune.marian import Marian
+
+    smoothed = {name: one.smoothed for name, one in named.items() if isinstance(one, Marian)}
+    if {True, False} <= set(smoothed.values()):
+        first, second = (next(name for name, kind in smoothed.items() if kind is wanted) for wanted in (True, False))
+        raise UsageError(
+            f"the weights of {named[first].path} are smoothed, those of {named[second].path} are not: give checkpoints "
+            "of one kind (a model.npz is scored as it is where no model.npz.orig.npz lies beside it)"
+        )
+    notes: dict[str, str] = {}
+    for name, kind in smoothed.items():
+        path = named[name].path
+        if kind is None:
+            notes[name] = f"{path}: no .yml says whether its weights are smoothed (exponential-smoothing)"
+        elif kind:
+            notes[name] = f"{path}: smoothed weights; their raw ones are not beside it (.orig.npz)"
+        elif path.name.endswith(".orig.npz"):
+            notes[name] = f"{path}: raw weights, in the place of the smoothed ones"
+    return notes
+
+
 def _tokens_of(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool, quiet: bool) -> Tokens:
     """The token blocks that a checkpoint scores; those of a foreign one are made of a clean folder."""
     from catprune.checkpoints import Checkpoint
     from catprune.foreign_tokens import write_foreign_tokens
 
     manifest = folder / "manifest.json"
+    if not manifest.is_file() and not isinstance(checkpoint, Checkpoint):
+        raise CatpruneError(f"{folder} is not the folder of cleaned text: run `catprune clean` into it first")
     if not manifest.is_file() or read_json(manifest).get("step") != "clean":
         return Tokens.open(folder)
     if isinstance(checkpoint, Checkpoint):
@@ -299,13 +331,11 @@ class _Scoring:
 
     def _require_types(self) -> None:
         """Refuse tokens that the model has no vectors for."""
-        source, target = (int(counts.nonzero()[0].max(initial=0)) for counts in self.tokens.unigrams())
-        most = min(self.model.input_types, len(self.model.output_matrix))
-        if source >= self.model.input_types or target >= most:
-            raise CatpruneError(
-                f"{self.checkpoint.path} has {most} types, its tokenizer gave id {max(source, target)}: "
-                "give the model its own tokenizer"
-            )
+        for side, types, counts in zip(("source", "target"), self.model.types, self.tokens.unigrams(), strict=True):
+            highest = int(counts.nonzero()[0].max(initial=0))
+            if highest >= types:
+                told = f"{types} types on the side of the {side}, its tokenizer gave id {highest}"
+                raise CatpruneError(f"{self.checkpoint.path} has {told}: give the model its own tokenizer")
 
     def blocks_left(self) -> int:
         """Blocks that have no shard yet."""
