@@ -134,32 +134,28 @@ def ends_sentence(side: str) -> bool:
 
 
 def reasons(
-    source: bytes,
+    source: bytes | None,
     target: bytes,
     *,
     max_line_bytes: int = 16_384,
     scripts: tuple[list[str], list[str]] = ([], []),
     **given: float,
 ) -> set[str]:
-    """The rules' reasons, with their defaults where none is given, duplicates aside."""
+    """The rules' reasons, with their defaults where none is given, duplicates aside. None is no source at all."""
     rules = RULES | given
-    if max(len(source), len(target)) > max_line_bytes:
-        return {"line_too_long"}
-    try:
-        sides = source.decode(), target.decode()
-    except UnicodeDecodeError:
-        return {"invalid_utf8"}
-    found: set[str] = set()
+    if found := structure(source, target, max_line_bytes=max_line_bytes):
+        return found
+    sides = [side.decode() for side in (source, target) if side is not None]
     if any(unicodedata.category(character) == "Cc" and character != "\t" for side in sides for character in side):
         found.add("control_characters")
     trimmed = [regex.sub(r"^\p{White_Space}+|\p{White_Space}+$", "", side) for side in sides]
-    if trimmed[0] == trimmed[1]:
+    if len(sides) == 2 and trimmed[0] == trimmed[1]:
         found.add("identical_sides")
-    one, other = map(measures, sides)
-    if not one[1] or not other[1]:
+    measured = [*map(measures, sides)]
+    if not all(one[1] for one in measured):
         return found | {"empty"}
     for side, (characters, words, letters, visible, with_letter, longest), written in zip(
-        sides, (one, other), scripts, strict=True
+        sides, measured, scripts[-len(sides) :], strict=True
     ):
         broken = {
             "too_few_words": words < rules["min_words"],
@@ -173,8 +169,10 @@ def reasons(
             "wrong_script": script_letters(side, written) < rules["min_script_share"] * letters,
         }
         found |= {name for name, is_broken in broken.items() if is_broken}
+    if source is None:
+        return found
     for place, name in ((1, "word_ratio"), (0, "character_ratio")):
-        short, long = sorted((one[place], other[place]))
+        short, long = sorted(one[place] for one in measured)
         if long / short > rules[f"max_{name}"]:
             found.add(name)
     of_both = {
@@ -211,7 +209,7 @@ def keys(source: str, target: str, key: str) -> list[tuple[str, ...]]:
 
 
 def clean(
-    pairs: list[tuple[bytes, bytes]],
+    pairs: list[tuple[bytes, bytes]] | list[tuple[None, bytes]],
     *,
     key: str = "pair",
     form: str = "normalised",
@@ -229,7 +227,7 @@ def clean(
             groups.setdefault(mine, [None])
     for row, (source, target) in enumerate(pairs):
         if not cleaned.reasons[row]:
-            for mine in keys(forms(source.decode()), forms(target.decode()), key):
+            for mine in keys(forms((source or b"").decode()), forms(target.decode()), key):
                 groups.setdefault(mine, []).append(row)
     dropped: dict[int, list[int | None]] = {}
     for rows in groups.values():
@@ -244,12 +242,13 @@ def clean(
     return cleaned
 
 
-def structure(source: bytes, target: bytes, *, max_line_bytes: int = 16_384) -> set[str]:
+def structure(source: bytes | None, target: bytes, *, max_line_bytes: int = 16_384) -> set[str]:
     """The reasons that hold without rules."""
-    if max(len(source), len(target)) > max_line_bytes:
+    sides = [side for side in (source, target) if side is not None]
+    if max(map(len, sides)) > max_line_bytes:
         return {"line_too_long"}
     try:
-        source.decode(), target.decode()
+        [side.decode() for side in sides]
     except UnicodeDecodeError:
         return {"invalid_utf8"}
     return set()

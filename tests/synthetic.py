@@ -36,14 +36,14 @@ def sentences(count, seed, longest=8):
     return sources, [source[::-1] for source in sources]
 
 
-def write_tokens(folder: Path, *, pairs=300, block=128, seed=0, too_long=(), dropped=(), longest=8) -> Path:
+def write_tokens(folder: Path, *, pairs=300, block=128, seed=0, too_long=(), dropped=(), longest=8, reads=()) -> Path:
     """Write a finished tokens folder over rows 0 to `pairs`; rows in `too_long` and `dropped` carry no tokens."""
     folder.mkdir(parents=True)
     plan = {
         "format": FORMAT,
         "step": "tokenize",
         "version": __version__,
-        "reads": {},
+        "reads": dict(reads),
         "options": {"seed": seed},
     }
     (folder / "plan.json").write_bytes(to_json(plan))

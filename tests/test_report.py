@@ -67,6 +67,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first[-1] = 4.5  # the hostile pair is among the examples
     for epoch in (5, 1):  # written out of order: the report orders them by step
         columns = {"row": rows, "tokens": np.full(len(rows), 10, dtype=np.uint32), "nll_sum": first * 10 / epoch}
+        if epoch == 1:
+            columns["seen"] = (rows >= 400).astype(np.uint32)
         checkpoint = {"step": 100 * epoch, "epoch": float(epoch), "flops": 1e9 * epoch, "target_tokens": 1}
         publish_columns(
             run / "scores" / f"epoch-{epoch}",
@@ -223,6 +225,21 @@ def test_the_data_map_is_confidence_against_variability(page: Page) -> None:
     probabilities = y - x, y + x  # mean and deviation of two numbers give the numbers
     nll = -np.log(np.array(probabilities))
     assert nll[0] / nll[1] == pytest.approx(5, rel=0.02), "nll fell to a fifth from epoch 1 to 5"
+
+
+def test_the_gap_between_seen_and_unseen_pairs_is_shown(page: Page, run: Path) -> None:
+    steps = find_steps(run)
+    assert steps.clean is not None
+    window = next(Reader(steps, steps.clean).windows())
+    rows = np.arange(ROWS)
+    scored = np.isfinite(window.nll[0])
+    means = [window.nll[0][scored & side].mean() for side in (rows < 400, rows >= 400)]
+    pairs = [int((scored & side).sum()) for side in (rows < 400, rows >= 400)]
+    shown = [
+        f"epoch-1 {times} {count} {mean:.3f} {more}"
+        for times, count, mean, more in zip((0, 1), pairs, means, ("–", f"{means[1] - means[0]:+.3f}"), strict=True)
+    ]
+    assert all(line in " ".join(page.text.split()) for line in shown), shown
 
 
 def test_examples_are_the_extreme_rows(run: Path) -> None:

@@ -63,11 +63,11 @@ def contents(folder):
 
 
 @torch.no_grad()
-def plain_scores(tokens, checkpoint):
+def plain_scores(tokens, checkpoint, *, reverse=False):
     """Every statistic, one pair at a time, from the whole softmax in float64."""
     model = load_model(read_checkpoint(checkpoint)).double()
     matrix = model.embedding.weight
-    pairs = list(read_ids(tokens))
+    pairs = [(row, *(sides[::-1] if reverse else sides)) for row, *sides in read_ids(tokens)]
     counts = np.bincount([i for _, _, target in pairs for i in target], minlength=len(matrix))
     shares = counts / counts.sum()
     weights = [-np.log(share) if share else 0.0 for share in shares]
@@ -104,6 +104,49 @@ def test_scores_are_those_of_a_plain_softmax(trained, tmp_path):
             assert all(rows[row][column] is None for column in COLUMNS)
         for row, plain in plain_scores(trained / "tokens", trained / "warmup" / checkpoint):
             assert {column: rows[row][column] for column in COLUMNS} == pytest.approx(plain, rel=2e-4)
+
+
+def test_a_backward_model_scores_the_sources(trained, tmp_path):
+    options = {"precision": "float32", "threads": 1, "quiet": True}
+    train(trained / "tokens", out=tmp_path / "backward", steps=2, reverse=True, **options)
+    checkpoint = tmp_path / "backward/step-2"
+    scored = score(trained / "tokens", checkpoints=checkpoint, out=tmp_path / "s", batch_tokens=300, **options)
+    manifest = scored.manifests["step-2"]
+    assert manifest["checkpoint"]["reverse"]
+    counts = Tokens.open(trained / "tokens").manifest["counts"]
+    assert manifest["counts"]["target_tokens"] == counts["source_tokens"]
+    rows = read_scores(tmp_path / "s/step-2")
+    for row, plain in plain_scores(trained / "tokens", checkpoint, reverse=True):
+        assert {column: rows[row][column] for column in COLUMNS} == pytest.approx(plain, rel=2e-4)
+
+
+def test_how_often_rows_had_been_seen_stands_beside_their_scores(trained, tmp_path):
+    options = {"precision": "float32", "threads": 1, "quiet": True}
+    tokens = trained / "tokens"
+    train(tokens, out=tmp_path / "w", epochs=1.5, checkpoints="1", sample=50, batch_tokens=100, **options)
+    train(tokens, out=tmp_path / "all", epochs=1, **options)
+    checkpoints = [tmp_path / "w/epoch-1", tmp_path / "w/epoch-1.5", f"all={tmp_path / 'all/epoch-1'}"]
+    scored = score(tokens, checkpoints=checkpoints, out=tmp_path / "s", **options)
+    for name, occur in (("epoch-1", [0, 1]), ("epoch-1.5", [0, 1, 2])):
+        assert scored.manifests[name]["checkpoint"]["seen"]["times"] == occur
+        table = parquet.read_table(tmp_path / "w" / name / "seen.parquet").to_pydict()
+        expected = dict(zip(table["row"], table["times"], strict=True)) | dict.fromkeys(TOO_LONG)
+        assert {row: found["seen"] for row, found in read_scores(tmp_path / "s" / name).items()} == expected
+        assert sum(times or 0 for times in expected.values()) >= (50 if name == "epoch-1" else 75)
+    assert scored.manifests["all"]["checkpoint"]["seen"]["times"] == [1]
+    found = read_scores(tmp_path / "s/all")
+    assert {row: one["seen"] for row, one in found.items()} == dict.fromkeys(found, 1) | dict.fromkeys(TOO_LONG)
+    other = write_tokens(tmp_path / "tokens", too_long=TOO_LONG)
+    assert (
+        score(other, checkpoints=checkpoints[0], out=tmp_path / "o", **options).manifests["epoch-1"]["checkpoint"][
+            "seen"
+        ]
+        is None
+    )
+    assert "seen" not in next(iter(read_scores(tmp_path / "o/epoch-1").values())), "these are other rows"
+    (tmp_path / "w/epoch-1/seen.parquet").unlink()
+    with pytest.raises(CatpruneError, match=r"epoch-1/seen\.parquet is gone: bring it back"):
+        score(tokens, checkpoints=checkpoints[0], out=tmp_path / "g", **options)
 
 
 def test_another_batch_plan_gives_equal_scores(trained, tmp_path):

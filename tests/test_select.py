@@ -16,7 +16,7 @@ from catprune._core import digest_file
 from catprune.errors import CatpruneError, UsageError
 from catprune.keep import parse_keep
 from catprune.methods import METHODS
-from catprune.select import select, summary
+from catprune.select import caution, select
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracles_select import kept_rows, progress, random_score, row_hash
@@ -69,9 +69,11 @@ def put_scores(
     tokens: list[int],
     nll: list[float | None],
     bounds: list[int],
-    seen: dict[str, Any] | None = None,
+    seen: list[int] | None = None,
+    *,
+    reverse: bool = False,
 ) -> None:
-    """Scores whose nll per token is just `nll`, null where it is None."""
+    """Scores whose nll per token is just `nll`, null where it is None; and how often rows had been seen."""
     sums = [None if value is None else value * n for value, n in zip(nll, tokens, strict=True)]
     counts = [None if value is None else n for value, n in zip(nll, tokens, strict=True)]
     table = pa.table(
@@ -81,10 +83,16 @@ def put_scores(
             "nll_sum": pa.array(sums, pa.float32()),
         }
     )
+    checkpoint: dict[str, Any] = {"step": step, "reverse": reverse, "seen": None}
+    if seen is not None:
+        checkpoint["seen"] = {"tokens": "", "times": sorted(set(seen))}
+        if len(set(seen)) > 1:
+            times = [None if value is None else n for value, n in zip(nll, seen, strict=True)]
+            table = table.append_column("seen", pa.array(times, pa.uint32()))
     folder = run / "scores" / name
     shards = put_shards(folder, table, bounds)
     reads = {"tokens": {"path": "../../tokens", "manifest": digest_file(str(run / "tokens" / "manifest.json"))}}
-    put(folder, {"step": "score", "shards": shards, "reads": reads, "checkpoint": {"step": step, "seen": seen}})
+    put(folder, {"step": "score", "shards": shards, "reads": reads, "checkpoint": checkpoint})
 
 
 def read(folder: Path) -> pa.Table:
@@ -112,6 +120,7 @@ def layouts(draw: st.DrawFn) -> dict[str, Any]:
         "bounds": draw(cut),
         "clean_bounds": draw(cut),
         "inputs": draw(cut),
+        "seen": draw(st.none() | st.lists(st.sampled_from([0, 1, 3]), min_size=len(rows), max_size=len(rows))),
     }
 
 
@@ -132,6 +141,7 @@ KEEPS = st.one_of(
     ties=st.sampled_from(["row", "random"]),
     seed=st.integers(0, 2**64 - 1),
     threads=st.integers(1, 3),
+    apart=st.booleans(),
 )
 def test_selects_what_the_oracle_selects(
     tmp_path_factory: pytest.TempPathFactory,
@@ -142,12 +152,13 @@ def test_selects_what_the_oracle_selects(
     ties: str,
     seed: int,
     threads: int,
+    apart: bool,
 ) -> None:
     run = tmp_path_factory.mktemp("run")
-    rows, nll, tokens = layout["rows"], layout["nll"], layout["tokens"]
+    rows, nll, tokens, seen = layout["rows"], layout["nll"], layout["tokens"], layout["seen"]
     inputs, tags = layout["inputs"], layout["tags"]
     put_corpus(run, layout["end"], rows, bounds=layout["clean_bounds"], tags=tags, inputs=inputs)
-    put_scores(run, "one", 1, rows, tokens, nll, layout["bounds"])
+    put_scores(run, "one", 1, rows, tokens, nll, layout["bounds"], seen)
     names = sorted(tags, key=str.encode)
     groups = {
         None: [0] * len(rows),
@@ -165,8 +176,10 @@ def test_selects_what_the_oracle_selects(
         "ties": ties,
         "seed": seed,
         "threads": threads,
+        "seen_apart": apart,
         "quiet": True,
     }
+    groups = [4 * group + (0 if seen is None or not apart else seen[i]) for i, group in enumerate(groups)]
     if direction == "middle" and "tokens" in str(given_keep):
         with pytest.raises(UsageError, match="middle"):
             select(run / "scores", **arguments)
@@ -195,8 +208,11 @@ def test_selects_what_the_oracle_selects(
     assert found.tokens_kept == sum(n for row, n in zip(rows, tokens, strict=True) if row in expected)
     assert [shard["first"] for shard in found.manifest["shards"]] == layout["bounds"][:-1]
     assert found.decided_by_ties == tied(rows, nll, groups, expected)
-    if within:
+    partly = seen is not None and len(set(seen)) > 1
+    if within or (partly and apart):
         assert sum(group["kept"] for group in found.groups) == found.kept
+    assert found.partly_seen == (("one",) if partly else ())
+    assert (caution(found) is None) == (apart or not partly)
 
 
 def tied(rows: list[int], nll: list[float | None], groups: list[int], chosen: set[int]) -> int:
@@ -374,23 +390,50 @@ def test_checkpoints_by_name_and_in_training_order(run: Path) -> None:
         select(run / "scores", out=run / "c", checkpoints=["none"], **options)
 
 
-@pytest.mark.parametrize(
-    ("seen", "partly"),
-    [
-        ({"rows": "all", "times": 1, "once_more": []}, False),
-        ({"rows": "all", "times": 0, "once_more": [[0, 64]]}, True),
-        ({"rows": "selection", "times": 1, "once_more": []}, True),
-        (None, False),
-    ],
-)
-def test_rows_that_were_trained_on_more_often_are_told(run: Path, seen: dict[str, Any] | None, partly: bool) -> None:
-    manifest = run / "scores" / "a-late" / "manifest.json"
+def test_rows_that_were_seen_equally_often_are_ranked_among_themselves(tmp_path: Path) -> None:
+    """Two checkpoints inside of epochs: four courses. Only the checkpoints that a method compares matter."""
+    rows, random = list(range(200)), np.random.default_rng(4)
+    early, late = (random.choice([1, 2], 200).tolist() for _ in range(2))
+    nll = {name: np.round(random.random(200), 3).tolist() for name in ("a", "b", "c")}
+    put_corpus(tmp_path, 200, rows, bounds=[0, 200], tags=None, inputs=[0, 90, 200])
+    put_scores(tmp_path, "a", 1, rows, [1] * 200, nll["a"], [0, 64, 200], early)
+    put_scores(tmp_path, "b", 2, rows, [1] * 200, nll["b"], [0, 64, 200], [3] * 200)
+    put_scores(tmp_path, "c", 3, rows, [1] * 200, nll["c"], [0, 64, 200], late)
+    options: dict[str, Any] = {"on": "nll", "keep": "30%", "quiet": True}
+    score = np.array(nll["a"], np.float32).astype(np.float64) - np.array(nll["c"], np.float32)
+    score = score.astype(np.float32).tolist()
+    groups = [10 * (row >= 90) + 3 * (early[row] - 1) + late[row] for row in rows]
+    ranked: dict[str, Any] = {"keep": ("fraction", Fraction(3, 10)), "direction": "top", "ties": "row", "seed": 1}
+    expected = kept_rows(rows, score, [1] * 200, groups, **ranked)
+    found = select(tmp_path / "scores", out=tmp_path / "apart", within="input", **options)
+    assert kept(tmp_path / "apart") == expected and found.partly_seen == ("a", "c")
+    assert len(found.groups) == 8 and found.groups[1]["name"] == "0, seen 1 time by a, 2 times by c"
+    together = select(tmp_path / "scores", out=tmp_path / "together", within="input", seen_apart=False, **options)
+    assert "a, c: trained on some pairs more often" in str(caution(together)) and len(together.groups) == 2
+    assert kept(tmp_path / "together") != expected
+    whole = select(tmp_path / "scores", out=tmp_path / "whole", checkpoints=["b"], method="ppl", keep="30%", quiet=True)
+    assert (whole.partly_seen, whole.groups, caution(whole)) == ((), (), None)
+    assert select(tmp_path / "scores", out=tmp_path / "r", method="random", quiet=True).partly_seen == ()
+
+
+def test_how_often_rows_were_seen_must_be_what_the_manifest_lists(tmp_path: Path) -> None:
+    put_corpus(tmp_path, 9, list(range(9)), bounds=[0, 9], tags=None, inputs=[0, 9])
+    put_scores(tmp_path, "a", 1, list(range(9)), [1] * 9, [0.5] * 9, [0, 9], [0, 1, 2] * 3)
+    manifest = tmp_path / "scores" / "a" / "manifest.json"
     held = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**held, "checkpoint": {**held["checkpoint"], "seen": seen}}))
-    found = select(run / "scores", out=run / "s", quiet=True)
-    assert found.partly_seen == (("a-late",) if partly else ())
-    assert any("more often than on others" in line for line in summary(found)) == partly
-    assert select(run / "scores", out=run / "r", method="random", quiet=True).partly_seen == ()
+    held["checkpoint"]["seen"]["times"] = [0, 1]
+    manifest.write_text(json.dumps(held))
+    with pytest.raises(CatpruneError, match="row 2 was trained on 2 times, which its manifest does not list"):
+        select(tmp_path / "scores", out=tmp_path / "s", method="ppl", quiet=True)
+
+
+def test_forward_and_backward_models_are_not_compared(tmp_path: Path) -> None:
+    put_corpus(tmp_path, 9, list(range(9)), bounds=[0, 9], tags=None, inputs=[0, 9])
+    for name, step in (("forward", 1), ("backward", 2)):
+        put_scores(tmp_path, name, step, list(range(9)), [1] * 9, [0.5] * 9, [0, 9], reverse=name == "backward")
+    with pytest.raises(CatpruneError, match=r"one of .*forward and .*backward predicts the source"):
+        select(tmp_path / "scores", out=tmp_path / "s", quiet=True)
+    assert select(tmp_path / "scores", out=tmp_path / "t", checkpoints=["backward"], method="ppl", quiet=True).kept == 4
 
 
 def test_scores_that_do_not_fit_together(run: Path) -> None:

@@ -15,14 +15,15 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 import torch
-from catprune import batches, trainer
+from catprune import order as order_of_training
+from catprune import trainer
 from catprune._core import digest_file, write_columns
-from catprune.batches import Order
 from catprune.checkpoints import load_tensors, read_checkpoint
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import evaluate
 from catprune.evaluation import TestSet
 from catprune.folder import FORMAT, StepFolder, describe_folder, to_json
+from catprune.order import Order, Rows, Selection
 from catprune.progress import Progress
 from catprune.tokens import Tokens
 from catprune.train import train
@@ -61,8 +62,8 @@ def epoch_of(order, epoch):
 
 @pytest.mark.parametrize("window_pairs", [1, 200, 1 << 18])
 def test_an_epoch_is_every_pair_once(tokens, monkeypatch, window_pairs):
-    monkeypatch.setattr(batches, "WINDOW_PAIRS", window_pairs)
-    order = Order(Tokens.open(tokens), None, seed=5, batch_tokens=64)
+    monkeypatch.setattr(order_of_training, "WINDOW_PAIRS", window_pairs)
+    order = Order(Tokens.open(tokens), seed=5, batch_tokens=64)
     ids = {row: (source, target) for row, source, target in read_ids(tokens)}
     orders = []
     for epoch in (0, 1, 0):
@@ -99,24 +100,102 @@ def test_the_model_learns_and_says_so(tokens, tmp_path):
 
 
 def test_what_had_been_seen_is_recorded(tokens, tmp_path, monkeypatch):
-    monkeypatch.setattr(batches, "WINDOW_PAIRS", 150)
+    monkeypatch.setattr(order_of_training, "WINDOW_PAIRS", 150)
     trained = train(tokens, out=tmp_path / "w", epochs=1.6, checkpoints="1", **FAST | {"batch_tokens": 128})
     whole, fraction = (read_checkpoint(path) for path in trained.checkpoints)
     digest = digest_file(str(tokens / "manifest.json"))
-    assert whole.seen == {"rows": "all", "times": 1, "once_more": [], "tokens": digest}
-    assert (fraction.seen["times"], whole.epoch) == (1, 1)
-    order = Order(Tokens.open(tokens), None, seed=1, batch_tokens=128)
+    assert (whole.seen, whole.seen_file) == ({"times": [1], "tokens": digest, "end": 300}, None)
+    assert (fraction.seen, whole.epoch) == ({"times": [1, 2], "tokens": digest, "end": 300}, 1)
+    order = Order(Tokens.open(tokens), seed=1, batch_tokens=128)
     expected, steps = set(), whole.step
     for rows, _ in epoch_of(order, 1):
         if steps == fraction.step:
             break
         expected |= set(rows.tolist())
         steps += 1
+    times = read_seen(fraction)
+    assert times == {row: 2 if row in expected else 1 for row, _, _ in read_ids(tokens)}
+    assert 0.6 * len(times) <= len(expected) < 0.75 * len(times)
+
+
+def read_seen(checkpoint):
+    return dict(zip(*(column.to_pylist() for column in parquet.read_table(checkpoint.seen_file)), strict=True))
+
+
+def test_a_sample_is_drawn_from_all_blocks_and_only_it_is_trained_on(tokens, tmp_path):
+    excluded = np.array([*range(10, 90), 200], np.uint32)
+    path = tmp_path / "excluded.npy"
+    np.save(path, excluded)
+    order = Order(Tokens.open(tokens), seed=3, batch_tokens=64, filters=(Rows(path, exclude=True),), sample=100)
     carrying = {row for row, _, _ in read_ids(tokens)}
-    ranges = fraction.seen["once_more"]
-    assert expected == carrying & {row for first, end in ranges for row in range(first, end)}
-    assert 0.6 * len(carrying) <= len(expected) < 0.75 * len(carrying)
-    assert all(end < following for (_, end), (following, _) in itertools.pairwise(ranges))
+    left = carrying - set(excluded.tolist())
+    rows = [row for batch_rows, _ in epoch_of(order, 0) for row in batch_rows.tolist()]
+    assert len(rows) == len(set(rows)) == 100 and set(rows) <= left
+    assert sorted(rows) == sorted(row for batch_rows, _ in epoch_of(order, 1) for row in batch_rows.tolist())
+    for block, share in enumerate(order.shares):
+        there = [row for row in left if row // 128 == block]
+        assert abs(share - 100 * len(there) / len(left)) < 1 and sum(row in there for row in rows) == share
+    options = FAST | {"seed": 3, "batch_tokens": 64, "sample": 100, "exclude_rows": path}
+    trained = train(tokens, out=tmp_path / "w", epochs=1.5, checkpoints="1", **options)
+    assert trained.manifest["counts"]["pairs"] == 100
+    whole, fraction = (read_checkpoint(path) for path in trained.checkpoints)
+    assert (whole.seen["times"], fraction.seen["times"]) == ([0, 1], [0, 1, 2])
+    assert read_seen(whole) == {row: int(row in rows) for row in sorted(carrying)}
+    counts = np.bincount([times for row, times in read_seen(fraction).items() if row in rows])
+    assert counts[0] == 0 and 50 <= counts[2] < 82, "half of the sample once more, to the end of a batch"
+
+
+@pytest.mark.parametrize("kind", [np.uint32, np.int64, np.uint8])
+def test_rows_of_a_file_are_all_that_is_trained_on(tokens, tmp_path, kind):
+    wanted = [0, 5, *range(40, 60), 127, 128, 250]
+    np.save(tmp_path / "rows.npy", np.array(wanted, kind))
+    order = Order(Tokens.open(tokens), seed=1, batch_tokens=64, filters=(Rows(tmp_path / "rows.npy"),))
+    rows = [row for batch_rows, _ in epoch_of(order, 0) for row in batch_rows.tolist()]
+    assert sorted(rows) == wanted[1:], "row 0 was dropped"
+    assert order.counts[0] == len(wanted) - 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.array([3, 2]), "rows.npy names row 2 after row 3"),
+        (np.array([2, 2]), "rows.npy names row 2 after row 2"),
+        (np.array([-1, 2]), "rows.npy begins with row -1"),
+        (np.array([1, 300]), "rows.npy names row 300, the tokens end before row 300"),
+        (np.array([1.0]), "does not hold one column of whole numbers"),
+        (np.array([[1]]), "does not hold one column of whole numbers"),
+        (np.array([0, 7]), "has no pairs to train on that a selection and files of rows leave"),
+        (b"1\n2\n", "rows.npy cannot be read"),
+        (b"", "rows.npy cannot be read"),
+        (None, "rows.npy does not exist: give a .npy file of ascending row numbers"),
+    ],
+)
+def test_files_of_rows_that_cannot_be_meant(tokens, tmp_path, rows, message):
+    path = tmp_path / "rows.npy"
+    if isinstance(rows, bytes):
+        path.write_bytes(rows)
+    elif rows is not None:
+        np.save(path, rows)
+    with pytest.raises(CatpruneError, match=message):
+        train(tokens, out=tmp_path / "w", epochs=1, rows=path, **FAST)
+
+
+def test_a_sample_larger_than_what_there_is_is_refused(tokens, tmp_path):
+    with pytest.raises(CatpruneError, match="a sample of 1000 pairs is asked, there are 296 to train on"):
+        train(tokens, out=tmp_path / "w", epochs=1, sample=1000, **FAST)
+
+
+def test_a_backward_model_reads_targets_and_predicts_sources(tokens, tmp_path):
+    order = Order(Tokens.open(tokens), seed=1, batch_tokens=64, reverse=True)
+    ids = {row: (target, source) for row, source, target in read_ids(tokens)}
+    for rows, batch in epoch_of(order, 0):
+        for i, row in enumerate(rows):
+            source, target = ids[row]
+            assert batch.source[i, : len(source)].tolist() == source
+            assert batch.targets[i, : len(target)].tolist() == target
+    trained = train(tokens, out=tmp_path / "w", steps=2, reverse=True, **FAST)
+    assert read_checkpoint(trained.checkpoints[0]).reverse
+    assert order.counts[1] == Tokens.open(tokens).manifest["counts"]["source_tokens"]
 
 
 KILLED = {"steps": 20, "checkpoints": "1,15steps", "save_every": 4, **FAST, "batch_tokens": 256}
@@ -169,11 +248,11 @@ def interrupted(tokens, broken, *, times):
         from catprune import trainer
         signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a foreground process
         update = trainer.Training._update
-        def interrupted(training, batch):
+        def interrupted(training, *batch):
             if training.at.step == 11:
                 for _ in range({times}):
                     os.kill(os.getpid(), signal.SIGINT)
-            update(training, batch)
+            update(training, *batch)
         trainer.Training._update = interrupted
         importlib.import_module("catprune.train").train({str(tokens)!r}, out={str(broken)!r}, **{options!r})
     """
@@ -287,16 +366,18 @@ def write_selection(folder, kept, *, cuts=(0, 50, 300)):
 def test_a_selection_is_all_that_is_trained_on(tokens, tmp_path, monkeypatch):
     kept = [5, *range(40, 60), 120, 127, 128, *range(200, 260), 299]
     selection = write_selection(tmp_path / "selection", kept)
-    order = Order(Tokens.open(tokens), batches.Selection(selection), seed=1, batch_tokens=64)
+    order = Order(Tokens.open(tokens), seed=1, batch_tokens=64, filters=(Selection(selection),))
     rows = [row for batch_rows, _ in epoch_of(order, 0) for row in batch_rows.tolist()]
     assert sorted(rows) == kept
     reads, read_table = [], parquet.read_table
     monkeypatch.setattr(parquet, "read_table", lambda path, **more: reads.append(path) or read_table(path, **more))
     trained = train(tokens, out=tmp_path / "w", epochs=1, selection=selection, **FAST)
-    assert len(reads) <= 2 * 2, "two shards: once to count, once in the one window"
+    assert len(reads) <= 3 * 2, "two shards: once to count, once in the one window, once to say what had been seen"
     targets = sum(len(target) for row, _, target in read_ids(tokens) if row in kept)
     assert (trained.manifest["counts"]["pairs"], trained.target_tokens) == (len(kept), targets)
-    assert trained.manifest["checkpoints"][0]["seen"]["rows"] == "selection"
+    assert read_seen(read_checkpoint(trained.checkpoints[0])) == {
+        row: int(row in kept) for row, _, _ in read_ids(tokens)
+    }
     shard = next(selection.glob("part-*"))
     shard.write_bytes(shard.read_bytes()[:-50])
     changed = f"{shard.name} was changed since it was made: run `catprune select` again"
@@ -311,15 +392,16 @@ def test_a_selection_is_all_that_is_trained_on(tokens, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="learning-rate is inf"):
         evaluate(tokens, out=tmp_path / "e", steps=1, training={"learning_rate": float("inf")}, **one)
     nothing = write_selection(tmp_path / "nothing", [])
-    with pytest.raises(CatpruneError, match="nothing has no pairs to train on"):
+    with pytest.raises(CatpruneError, match="tokens has no pairs to train on that a selection"):
         train(tokens, out=tmp_path / "n", epochs=1, selection=nothing, **FAST)
 
 
-def test_a_selection_of_other_rows_is_refused(tokens, tmp_path):
+def test_a_selection_of_other_rows_is_refused(tmp_path):
     for name in ("clean", "other"):
         with StepFolder(tmp_path / name, step="clean", reads={}, options={"name": name}) as clean:
             clean.publish()
-    own = Path(shutil.copytree(tokens, tmp_path / "tokens"))
+    reads = {"clean": describe_folder(tmp_path / "clean", relative_to=tmp_path / "tokens")}
+    own = write_tokens(tmp_path / "tokens", reads=reads)
     selection = write_selection(tmp_path / "selection", [5, 6])
 
     def made_from(folder, clean):
@@ -327,7 +409,6 @@ def test_a_selection_of_other_rows_is_refused(tokens, tmp_path):
         manifest["reads"] = {"clean": describe_folder(tmp_path / clean, relative_to=folder)}
         (folder / "manifest.json").write_bytes(to_json(manifest))
 
-    made_from(own, "clean")
     made_from(selection, "other")
     with pytest.raises(CatpruneError, match=r"selection was made from .*other, .*tokens from .*clean: rows do not"):
         train(own, out=tmp_path / "w", epochs=1, selection=selection, **FAST)
@@ -359,6 +440,7 @@ def test_a_selection_of_other_rows_is_refused(tokens, tmp_path):
         ({"learning_rate": 0.0}, "learning-rate is 0"),
         ({"dropout": 1.0}, "dropout is 1"),
         ({"batch_tokens": 0}, "batch-tokens is 0"),
+        ({"sample": 0}, "sample is 0"),
         ({"threads": 0}, "threads = 0"),
         ({"epochs": float("nan")}, "epochs is nan"),
         ({"epochs": float("inf")}, "epochs is inf"),

@@ -7,23 +7,14 @@ killed makes the same plan again and goes on where it stopped.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from catprune.errors import CatpruneError
-from catprune.folder import read_manifest
-
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-    from catprune.tokens import Block, BlockEntry, Tokenizer, Tokens
-
-# Pairs are shuffled, and sorted by length, within windows of about this many: what bounds the memory.
-WINDOW_PAIRS = 1 << 18
+    from catprune.tokens import Block, Tokenizer
 
 
 class Batch(NamedTuple):
@@ -56,12 +47,17 @@ class Sequences:
         places = np.minimum(self.starts[chosen, None] + columns, len(self.ids) - 1)
         return np.where(columns < lengths[:, None], self.ids[places], pad_id).astype(np.int64)
 
-    def pack(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The chosen sequences end to end, int64 [tokens]."""
+    def pack(self, chosen: NDArray[np.int64]) -> NDArray[Any]:
+        """The chosen sequences' ids end to end, [tokens]."""
         lengths = self.lengths[chosen]
         firsts = np.cumsum(lengths) - lengths
         places = np.arange(lengths.sum()) + np.repeat(self.starts[chosen] - firsts, lengths)
-        return self.ids[places].astype(np.int64)
+        return self.ids[places]
+
+    def take(self, chosen: NDArray[np.int64]) -> Sequences:
+        """The chosen sequences alone."""
+        lengths = self.lengths[chosen]
+        return Sequences(self.pack(chosen), np.cumsum(lengths) - lengths, lengths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +79,23 @@ class Pairs:
     def pack(self, chosen: NDArray[np.int64], tokenizer: Tokenizer) -> Batch:
         """Gather the pairs at the indices `chosen`, packed."""
         lengths = self.target.lengths[chosen]
-        targets = self.target.pack(chosen)
+        targets = self.target.pack(chosen).astype(np.int64)
         inputs = np.empty_like(targets)
         inputs[1:] = targets[:-1]
         inputs[np.cumsum(lengths) - lengths] = tokenizer.bos_id
-        return Batch(self.source.pack(chosen), self.source.lengths[chosen], inputs, targets, lengths)
+        source = self.source.pack(chosen).astype(np.int64)
+        return Batch(source, self.source.lengths[chosen], inputs, targets, lengths)
+
+    def take(self, chosen: NDArray[np.int64]) -> Pairs:
+        """The pairs at the indices `chosen` alone."""
+        return Pairs(self.rows[chosen], self.source.take(chosen), self.target.take(chosen))
 
 
-def pairs_of(block: Block, kept: NDArray[np.bool_] | None = None) -> Pairs:
-    """The pairs of a block, or those of them where `kept` is True; ids are not copied."""
-    sides: list[Sequences] = []
-    for ids, offsets in (
-        (block.source_ids, block.source_offsets),
-        (block.target_ids, block.target_offsets),
-    ):
-        starts, lengths = offsets[:-1], np.diff(offsets)
-        if kept is not None:
-            starts, lengths = starts[kept], lengths[kept]
-        sides.append(Sequences(ids, starts, lengths))
-    return Pairs(block.rows if kept is None else block.rows[kept], *sides)
+def pairs_of(block: Block, *, reverse: bool = False) -> Pairs:
+    """The pairs of a block, whose ids are not copied; with `reverse` their sides have changed places."""
+    source = Sequences(block.source_ids, block.source_offsets[:-1], np.diff(block.source_offsets))
+    target = Sequences(block.target_ids, block.target_offsets[:-1], np.diff(block.target_offsets))
+    return Pairs(block.rows, target, source) if reverse else Pairs(block.rows, source, target)
 
 
 def join(parts: list[Pairs]) -> Pairs:
@@ -158,117 +152,3 @@ def plan_packed(pairs: Pairs, *, batch_tokens: int) -> list[NDArray[np.int64]]:
         batches.append(order[first:end])
         first = end
     return batches
-
-
-class Selection:
-    """A selection folder: which rows it keeps, read as they are asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path, self.manifest = folder, read_manifest(folder, step="select")
-        self._shards = [
-            (int(shard["first"]), int(shard["end"]), folder / shard["file"]) for shard in self.manifest["shards"]
-        ]
-        self._last: tuple[Path, NDArray[np.int64]] | None = None
-
-    def keeps(self, entry: BlockEntry, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of a block's `rows` are kept, bool [rows]; rows that the selection does not know are not."""
-        kept = np.zeros(len(rows), dtype=np.bool_)
-        for first, end, path in self._shards:
-            if first < entry.end and end > entry.first:
-                found = self._kept_rows(path)
-                within = found[np.searchsorted(found, entry.first) : np.searchsorted(found, entry.end)]
-                kept |= np.isin(rows, within, assume_unique=True)
-        return kept
-
-    def _kept_rows(self, path: Path) -> NDArray[np.int64]:
-        """The rows that a shard keeps, ascending; those of the last shard stay at hand for the next block."""
-        import pyarrow.parquet as parquet
-
-        if self._last is None or self._last[0] != path:
-            try:
-                table = parquet.read_table(path, columns=["row", "kept"])
-            except (OSError, ValueError) as error:
-                raise CatpruneError(f"{path} cannot be read ({error}): run `catprune select` again") from None
-            self._last = path, table["row"].to_numpy()[table["kept"].to_numpy().astype(np.bool_)]
-        return self._last[1]
-
-
-@dataclass(frozen=True)
-class Order:
-    """The order of training: fixed by the tokens, the selection, the seed and the epoch.
-
-    Blocks are shuffled and joined to windows; pairs are shuffled within a window and sorted by length, so that pairs of
-    like length meet at random; they are cut into batches, and the batches of a window are shuffled.
-    """
-
-    tokens: Tokens
-    selection: Selection | None
-    seed: int
-    batch_tokens: int
-
-    def pairs(self, entry: BlockEntry) -> Pairs:
-        """The pairs of one block that are trained on."""
-        block = self.tokens.read(entry)
-        if self.selection is None:
-            return pairs_of(block)
-        return pairs_of(block, self.selection.keeps(entry, block.rows))
-
-    @cached_property
-    def counts(self) -> tuple[int, int]:
-        """Pairs and target tokens of an epoch; with a selection every block is read for them, once."""
-        if self.selection is None:
-            counts = self.tokens.manifest["counts"]
-            return counts["pairs"], counts["target_tokens"]
-        pairs = tokens = 0
-        for entry in self.tokens.blocks:
-            lengths = self.pairs(entry).target.lengths
-            pairs, tokens = pairs + len(lengths), tokens + int(lengths.sum())
-        return pairs, tokens
-
-    def windows(self, epoch: int) -> list[list[BlockEntry]]:
-        """The blocks of each window of an epoch."""
-        blocks = [entry for entry in self.tokens.blocks if entry.pairs]
-        windows: list[list[BlockEntry]] = []
-        held = WINDOW_PAIRS
-        for place in np.random.default_rng([self.seed, epoch]).permutation(len(blocks)):
-            entry = blocks[place]
-            if held + entry.pairs > WINDOW_PAIRS:
-                windows.append([])
-                held = 0
-            windows[-1].append(entry)
-            held += entry.pairs
-        return windows
-
-    def batches(self, epoch: int, window: int, entries: list[BlockEntry]) -> tuple[Pairs, list[NDArray[np.int64]]]:
-        """The pairs of a window and its batches, in the order of training."""
-        pairs = join([self.pairs(entry) for entry in sorted(entries, key=lambda entry: entry.first)])
-        random = np.random.default_rng([self.seed, epoch, window])
-        shuffled = random.permutation(len(pairs.rows))
-        by_length = np.lexsort((pairs.source.lengths[shuffled], pairs.target.lengths[shuffled]))
-        batches = cut(pairs, shuffled[by_length], batch_tokens=self.batch_tokens)
-        return pairs, [batches[place] for place in random.permutation(len(batches))]
-
-
-def row_ranges(
-    pairs: Pairs, batches: list[NDArray[np.int64]], *, partly: list[BlockEntry], whole: list[BlockEntry]
-) -> list[list[int]]:
-    """The rows of some batches, drawn from the blocks `partly`, and of whole blocks, as ascending half-open ranges.
-
-    Inside a block a range runs on over rows that are not trained on at all: nobody asks how often those were seen.
-    """
-    ranges = [[entry.first, entry.end] for entry in whole]
-    if batches:
-        chosen = np.sort(np.concatenate(batches))
-        rows = pairs.rows[chosen]
-        block = np.searchsorted(sorted(entry.first for entry in partly), rows, side="right")
-        breaks = np.flatnonzero((np.diff(chosen) != 1) | (np.diff(block) != 0))
-        firsts = rows[np.concatenate([[0], breaks + 1])]
-        ends = rows[np.concatenate([breaks, [len(rows) - 1]])] + 1
-        ranges += [[int(first), int(end)] for first, end in zip(firsts, ends, strict=True)]
-    merged: list[list[int]] = []
-    for first, end in sorted(ranges):
-        if merged and merged[-1][1] == first:
-            merged[-1][1] = end
-        else:
-            merged.append([first, end])
-    return merged

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from catprune._core import digest_file
 from catprune.errors import CatpruneError
@@ -13,14 +16,19 @@ from catprune.folder import read_json, sync_folder, to_json, write_whole
 from catprune.tokens import Tokenizer, Tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from catprune.foreign_tokens import Foreign
     from catprune.model import Transformer
     from catprune.recipe import Size
+    from catprune.tokens import BlockEntry
 
 ARCHITECTURE = "catprune-transformer"
-FORMAT = 1
+FORMAT = 2
+_RECORDED = ("step", "epoch", "target_tokens", "flops", "reverse", "seen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +43,10 @@ class Checkpoint:
         epoch: passes over the training rows.
         target_tokens: target tokens trained on, repeats counted.
         flops: floating-point operations of the training up to here.
-        seen: how often rows had been trained on: `times` each of `rows` ("all" that carry tokens, or those of the
-            "selection"), and once more those in the half-open ranges `once_more`; `tokens` is the digest of the
-            manifest of the tokens folder whose rows these are.
+        reverse: whether it translates from the target into the source.
+        seen: how often rows had been trained on: `times` lists the numbers of times that occur (where there are
+            several, `seen.parquet` has those of each row); `tokens` is the digest of the manifest of the tokens folder
+            whose rows these are, and `end` the row before which they end.
     """
 
     path: Path
@@ -47,6 +56,7 @@ class Checkpoint:
     epoch: float
     target_tokens: int
     flops: float
+    reverse: bool
     seen: dict[str, Any]
 
     @property
@@ -54,13 +64,23 @@ class Checkpoint:
         """The file of the weights."""
         return self.path / "model.safetensors"
 
+    @property
+    def seen_file(self) -> Path | None:
+        """Where it stands how often each row had been trained on, if rows differ."""
+        return self.path / "seen.parquet" if len(self.seen["times"]) > 1 else None
+
     def reads(self) -> dict[str, Any]:
         """Digests of what is read of it."""
-        return {"weights": verify_weights(self), "config": digest_file(str(self.path / "config.json"))}
+        read = {"weights": verify_weights(self), "config": digest_file(str(self.path / "config.json"))}
+        if self.seen_file is None:
+            return read
+        if not self.seen_file.is_file():
+            raise CatpruneError(f"{self.seen_file} is gone: bring it back, it says which rows had been trained on")
+        return {**read, "seen": digest_file(str(self.seen_file))}
 
     def recorded(self) -> dict[str, Any]:
         """What is known of its training, as the attributes are named."""
-        return {name: getattr(self, name) for name in ("step", "epoch", "target_tokens", "flops", "seen")}
+        return {name: getattr(self, name) for name in _RECORDED}
 
     def load(self, *, device: str) -> Transformer:
         """The model in eval mode, float32."""
@@ -85,7 +105,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             f"{path / 'config.json'} describes {config.get('architecture')} (format {config.get('format')}), "
             f"this catprune reads {ARCHITECTURE} (format {FORMAT})"
         )
-    names = ("size", "step", "epoch", "target_tokens", "flops", "seen")
+    names = ("size", *_RECORDED)
     try:
         return Checkpoint(path, tokenizer=Tokenizer(**config["tokenizer"]), **{name: config[name] for name in names})
     except (KeyError, TypeError) as error:
@@ -134,7 +154,15 @@ def fit(model: Transformer, tensors: dict[str, Tensor], *, name: Path) -> None:
     model.load_state_dict(tensors)
 
 
-def write_checkpoint(folder: Path, model: Transformer, tokens: Tokens, *, size: Size, training: dict[str, Any]) -> None:
+def write_checkpoint(
+    folder: Path,
+    model: Transformer,
+    tokens: Tokens,
+    *,
+    size: Size,
+    training: dict[str, Any],
+    seen: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]] | None = None,
+) -> None:
     """Write a checkpoint under a temporary name and rename its folder; one of the same name is replaced.
 
     Args:
@@ -142,7 +170,8 @@ def write_checkpoint(folder: Path, model: Transformer, tokens: Tokens, *, size: 
         model: the weights, written as float32.
         tokens: whose tokenizer it carries.
         size: the model's shape.
-        training: step, epoch, target_tokens, flops and seen, as in `Checkpoint`.
+        training: step, epoch, target_tokens, flops, reverse and seen, as in `Checkpoint`.
+        seen: where rows differ: of each block the rows, and how often each had been trained on.
     """
     described = {"size": asdict(size), "tokenizer": asdict(tokens.tokenizer), **training}
     config = {"architecture": ARCHITECTURE, "format": FORMAT, **described}
@@ -153,12 +182,71 @@ def write_checkpoint(folder: Path, model: Transformer, tokens: Tokens, *, size: 
         save_tensors(temporary / "model.safetensors", model.state_dict())
         write_whole(temporary / "config.json", to_json(config))
         write_whole(temporary / "tokenizer.json", tokens.tokenizer_file.read_bytes())
+        if seen is not None:
+            _write_seen(temporary / "seen.parquet", seen)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(folder.parent)
+
+
+def _write_seen(path: Path, seen: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> None:
+    """Write `row` and `times`, a row group for each block, so that a block's can be read alone."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    schema = pyarrow.schema([("row", pyarrow.int64()), ("times", pyarrow.uint32())])
+    packed: Any = {"use_dictionary": ["times"], "column_encoding": {"row": "DELTA_BINARY_PACKED"}}
+    with parquet.ParquetWriter(path, schema, compression="none", **packed) as writer:
+        for rows, times in seen:
+            columns = [pyarrow.array(rows), pyarrow.array(times.astype("uint32"))]
+            writer.write_table(pyarrow.table(columns, schema=schema), row_group_size=max(1, len(rows)))
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+class Seen:
+    """How often the rows of each block had been trained on at a checkpoint; rows that were joined since: never.
+
+    Args:
+        checkpoint: trained on the tokens of `blocks`, or on those before more were joined.
+        blocks: all that there are now.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, blocks: Sequence[BlockEntry]) -> None:
+        self._seen = checkpoint.seen
+        self._places = {entry.first: place for place, entry in enumerate(blocks) if entry.end <= self._seen["end"]}
+        self._is_grown = len(self._places) < len(blocks)
+        self._path = checkpoint.seen_file
+        if self._path is None:
+            return
+        import pyarrow.parquet as parquet
+
+        try:
+            self._file = parquet.ParquetFile(self._path)
+        except (OSError, ValueError) as error:
+            raise CatpruneError(f"{self._path} is damaged ({error}): train again") from None
+        if self._file.num_row_groups != len(self._places):
+            raise CatpruneError(
+                f"{self._path} has {self._file.num_row_groups} blocks, the tokens had {len(self._places)}: train again"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """As in `Checkpoint`, of all blocks."""
+        return {**self._seen, "times": sorted({*self._seen["times"], *([0] if self._is_grown else [])})}
+
+    def times(self, entry: BlockEntry, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """Of the ascending `rows` that carry tokens in a block, uint32 [rows]."""
+        if entry.first not in self._places:
+            return np.zeros(len(rows), np.uint32)
+        if self._path is None:
+            return np.full(len(rows), self._seen["times"][0], np.uint32)
+        table = self._file.read_row_group(self._places[entry.first])
+        if not np.array_equal(table["row"].to_numpy(), rows):
+            raise CatpruneError(f"{self._path} has other rows than the tokens: train again")
+        return table["times"].to_numpy()
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], *, metadata: dict[str, str] | None = None) -> None:

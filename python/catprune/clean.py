@@ -1,4 +1,4 @@
-"""Clean: judge every pair by rules, find exact duplicates, and write verdicts and measures as columns."""
+"""Clean: judge every record by rules, find exact duplicates, and write verdicts and measures as columns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from catprune import _core
 from catprune.clean_options import (
+    PAIR_RULES,
     choose_duplicates,
     choose_input_rules,
+    choose_key,
     choose_rules,
     language_rules,
     parse_prefer,
@@ -24,6 +26,7 @@ from catprune.inputs import (
     check_unchanged,
     cleaned_files,
     input_paths,
+    is_monolingual,
     look,
     parse_inputs,
     relative_input,
@@ -70,9 +73,10 @@ def clean(
     source_lang: str | None = None,
     target_lang: str | None = None,
     tags: str | Path | None = None,
-    columns: tuple[int, int] | None = None,
-    fields: tuple[str, str] | None = None,
+    columns: tuple[int, int] | int | None = None,
+    fields: tuple[str, str] | str | None = None,
     format: str | None = None,
+    monolingual: bool = False,
     spool: str | Path | None = None,
     duplicates: str = "pair",
     duplicates_form: str = "normalised",
@@ -108,6 +112,9 @@ def clean(
         columns: source and target column of TSV inputs, from 1; the first two by default.
         fields: source and target field of JSONL and Parquet inputs; the language codes by default.
         format: what inputs hold whose names do not say it: "tsv", "jsonl", "parquet" or "tmx".
+        monolingual: each record is one text, the target, and has no source: inputs are files of lines, or one column or
+            field of the others ("text" by default). Rules and measures of a source, and rules that compare two sides,
+            do not apply; duplicates of a "pair" are those of the target. Later steps see it in the manifest.
         spool: the file that standard input is copied to, because later steps read it again. If it is there, standard
             input is not read, which is said on standard error; `force` reads it again.
         duplicates: what two records share to be duplicates: "pair", "source", "target", "either" (the source or the
@@ -150,6 +157,7 @@ def clean(
     """
     if isinstance(inputs, str | Path):
         raise UsageError(f"{inputs} is one name: give a list of inputs")
+    duplicates = choose_key(duplicates, monolingual=monolingual)
     form = choose_duplicates(duplicates, duplicates_form, prefer=prefer, against=against, verify=verify)
     taken = {"threads": choose_threads(threads), "memory": choose_memory(memory, least=LEAST_MEMORY)}
     if (rules or input_rules or identify_language) and not judge:
@@ -158,18 +166,21 @@ def clean(
         raise UsageError("give a folder to write, or ask for a dry run")
     if not 1 <= max_line_bytes < 2**20:
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
-    compared = choose_near(near_duplicates, near or {})
+    compared = choose_near(choose_key(near_duplicates, monolingual=monolingual), near or {})
     folder = Path(out or ".")
-    inputs = spool_inputs(inputs, spool, format=format, force=force, quiet=quiet)
-    parsed = parse_inputs(inputs, columns=columns, fields=fields, languages=(source_lang, target_lang), format=format)
-    chosen = choose_rules(rules or {}, source_lang=source_lang, target_lang=target_lang)
+    inputs = spool_inputs(inputs, spool, format=format, monolingual=monolingual, force=force, quiet=quiet)
+    languages = source_lang, target_lang
+    parsed = parse_inputs(
+        inputs, columns=columns, fields=fields, languages=languages, format=format, monolingual=monolingual
+    )
+    sides: dict[str, Any] = {"source_lang": source_lang, "target_lang": target_lang, "monolingual": monolingual}
+    chosen = choose_rules(rules or {}, **sides)
     preferred = parse_prefer(prefer, parsed)
     by_input = choose_input_rules(input_rules, inputs=parsed)
-    of_languages, notes = language_rules(source_lang, target_lang, identify=identify_language)
-    of_inputs = [
-        choose_rules({**(rules or {}), **by_input.get(number, {})}, source_lang=source_lang, target_lang=target_lang)
-        for number in range(len(parsed))
-    ]
+    of_languages, notes = language_rules(*languages, identify=identify_language, monolingual=monolingual)
+    of_inputs = [choose_rules({**(rules or {}), **by_input.get(number, {})}, **sides) for number in range(len(parsed))]
+    if monolingual:
+        chosen = {name: value for name, value in chosen.items() if name not in PAIR_RULES}
     for path in [path for one in parsed for path in input_paths(one)] + ([str(tags)] if tags else []):
         Path(path).stat()  # a missing file is told before a folder is made
     tests = parse_test_sets(exclude)
@@ -203,7 +214,12 @@ def clean(
         with Progress("clean", total=total, unit="B", quiet=quiet) as bar:
             found: dict[str, Any] = _core.clean(request, bytes_progress(bar))
         check_test_sets(found["excluded"], excluded)
-        return _to_results(found, parsed, folder, notes)
+        if monolingual:
+            found["examples"] = {
+                reason: [{"row": one["row"], "target": one["target"]} for one in shown]
+                for reason, shown in found["examples"].items()
+            }
+        return _to_results(found, parsed, folder, notes) | ({"monolingual": True} if monolingual else {})
 
     if dry_run:
         # Verdicts that wait for the end of the corpus need the columns for a while.
@@ -261,7 +277,9 @@ def _cleaned(folder: Path | None, manifest: Mapping[str, Any]) -> Cleaned:
 def summary(done: Cleaned, *, examples: int) -> list[str]:
     """What was dropped and why, in lines for a reader: the commonest reason first, each with a few examples."""
     would = "would be " if done.folder is None else ""
-    lines = [f"{done.rows:,} pairs read, {share_text(done.kept, done.rows)} {would}kept"]
+    monolingual = is_monolingual(done.manifest)
+    what = "texts" if monolingual else "pairs"
+    lines = [f"{done.rows:,} {what} read, {share_text(done.kept, done.rows)} {would}kept"]
     lines += done.manifest["notes"]
     if done.kept < done.rows:
         lines.append("dropped for (several are possible; in brackets those that nothing else drops):")
@@ -270,15 +288,19 @@ def summary(done: Cleaned, *, examples: int) -> list[str]:
             continue
         lines.append(f"  {reason:24} {share_text(count, done.rows):>20} ({done.only[reason]:,})")
         shown = done.manifest["examples"][reason][:examples]
-        lines += [f"    row {one['row']}: {_shorten(one['source'])} ||| {_shorten(one['target'])}" for one in shown]
-    if done.rows and done.rows == done.reasons["malformed_record"] + done.reasons["missing_side"]:
+        for one in shown:
+            sides = [one["target"]] if monolingual else [one["source"], one["target"]]
+            lines.append(f"    row {one['row']}: {' ||| '.join(map(_shorten, sides))}")
+    if done.rows and done.rows == done.reasons["malformed_record"] + done.reasons.get("missing_side", 0):
         lines.append(
-            "no record is a pair: say with --fields, --columns, --format or the languages where the sides stand"
+            "no record is a text: say with --fields, --columns or --format where it stands"
+            if monolingual
+            else "no record is a pair: say with --fields, --columns, --format or the languages where the sides stand"
         )
     for one in done.manifest["excluded"]:
         names = " and ".join(file["path"] for file in one["files"])
-        short = f", {one['too_short']:,} of them too short to exclude a pair" if one["too_short"] else ""
-        lines.append(f"{one['pairs']:,} pairs stand in {names} ({one['lines']:,} lines{short})")
+        short = f", {one['too_short']:,} of them too short to exclude a {what[:-1]}" if one["too_short"] else ""
+        lines.append(f"{one['pairs']:,} {what} stand in {names} ({one['lines']:,} lines{short})")
     return lines
 
 

@@ -26,6 +26,16 @@ NORMALISED = ("nfkc", "case", "white_space", "punctuation")
 RULES: dict[str, float | int | bool] = {
     name: value for name, value in _core.default_rules().items() if isinstance(value, bool | int | float)
 }
+#: Those of them that take two sides.
+PAIR_RULES = (
+    "max_word_ratio",
+    "max_character_ratio",
+    "max_number_mismatch",
+    "max_url_mismatch",
+    "max_common_word_share",
+    "same_terminal_punctuation",
+    "keep_identical",
+)
 _RATIOS = ("max_word_ratio", "max_character_ratio")
 _COUNTS = ("min_words", "max_words", "max_characters", "max_word_characters")
 #: Language pairs whose lengths differ more than twofold in honest translations.
@@ -33,13 +43,19 @@ WIDE_RATIO = {frozenset({"en", "sw"}): 3.0}
 
 
 def choose_rules(
-    given: Mapping[str, float | int | bool | None], *, source_lang: str | None, target_lang: str | None
+    given: Mapping[str, float | int | bool | None],
+    *,
+    source_lang: str | None,
+    target_lang: str | None,
+    monolingual: bool = False,
 ) -> dict[str, float | int | bool]:
     """The defaults, widened for the language pair, with the given thresholds in their place.
 
     Raises:
-        UsageError: a threshold has no meaning.
+        UsageError: a threshold has no meaning, or takes two sides where the corpus is monolingual.
     """
+    if monolingual and (two := [name for name in PAIR_RULES if given.get(name) is not None]):
+        raise UsageError(f"{two[0]} compares two sides: a monolingual corpus has one")
     rules = dict(RULES)
     for code in filter(None, (source_lang, target_lang)):
         if not re.fullmatch(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", code):
@@ -147,6 +163,17 @@ def parse_prefer(prefer: Sequence[str], parsed: Sequence[Mapping[str, Any]]) -> 
     return {"inputs": numbers}
 
 
+def choose_key(name: str, *, monolingual: bool) -> str:
+    """What records are compared by: a monolingual one is its target, so "pair" means that.
+
+    Raises:
+        UsageError: what a monolingual record does not have.
+    """
+    if monolingual and name in ("source", "either"):
+        raise UsageError(f"duplicates by {name}: a monolingual corpus has a target alone")
+    return "target" if monolingual and name == "pair" else name
+
+
 def choose_duplicates(
     duplicates: str = "pair",
     duplicates_form: str = "normalised",
@@ -197,7 +224,7 @@ def _form_text(form: Mapping[str, bool]) -> str:
 
 
 def language_rules(
-    source_lang: str | None, target_lang: str | None, *, identify: bool
+    source_lang: str | None, target_lang: str | None, *, identify: bool, monolingual: bool = False
 ) -> tuple[dict[str, Any], list[str]]:
     """What the rules need of the languages, and notes on those that it is not known of.
 
@@ -210,6 +237,8 @@ def language_rules(
         scripts = scripts_of(code)
         language = IDENTIFIED.get(re.split("[-_]", code)[0]) if code and identify else None
         rules |= {f"{side}_scripts": scripts, f"{side}_language": language}
+        if monolingual and side == "source":
+            continue
         if code and not scripts:
             notes.append(f"the scripts of {code} are not known: wrong_script is off for the {side} side")
         if identify and not language:

@@ -101,22 +101,21 @@ def _plain(value: Any) -> Any:
     return dict(value)
 
 
-def _two(option: str, text: str | None) -> tuple[str, str] | None:
-    """The two names of `en,de`."""
-    if text is None:
-        return None
-    names = text.split(",")
-    if len(names) != 2:
-        raise UsageError(f"{option} {text}: give two, like {'1,2' if option == '--columns' else 'en,de'}")
-    return names[0], names[1]
+def _fields(text: str | None) -> tuple[str, str] | str | None:
+    """The two names of `en,de`, or the one that there is."""
+    names = [] if text is None else text.split(",")
+    if len(names) > 2:
+        raise UsageError(f"--fields {text}: give two, like en,de; of a monolingual corpus one")
+    return (names[0], names[1]) if len(names) == 2 else text
 
 
-def _columns(text: str | None) -> tuple[int, int] | None:
-    if (names := _two("--columns", text)) is None:
-        return None
-    if not all(name.isascii() and name.isdigit() for name in names):
-        raise UsageError(f"--columns {text}: give two numbers, like 1,2")
-    return int(names[0]), int(names[1])
+def _columns(text: str | None) -> tuple[int, int] | int | None:
+    """The two numbers of `1,2`, or the one that there is."""
+    names = [] if text is None else text.split(",")
+    if len(names) > 2 or not all(name.isascii() and name.isdigit() for name in names):
+        raise UsageError(f"--columns {text}: give two numbers, like 1,2; of a monolingual corpus one")
+    numbers = [int(name) for name in names]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else numbers[0] if numbers else None
 
 
 Columns = Annotated[str | None, typer.Option(help="Source and target column of TSV, from 1.  [1,2]")]
@@ -126,6 +125,9 @@ FieldNames = Annotated[
 ]
 
 Format = Annotated[str | None, typer.Option(help="What other names hold: tsv, jsonl, parquet or tmx.")]
+Monolingual = Annotated[
+    bool, typer.Option("--monolingual", help="One text a record, the target: lines, or one of --columns or --fields.")
+]
 TmpDir = Annotated[Path | None, typer.Option(help="For what does not fit into memory.  [the steps' folders]")]
 
 
@@ -145,6 +147,7 @@ def clean(
     columns: Columns = None,
     fields: FieldNames = None,
     format: Format = None,
+    monolingual: Monolingual = False,
     spool: Annotated[
         Path | None,
         typer.Option(
@@ -255,8 +258,9 @@ def clean(
         target_lang=target_lang,
         tags=tags,
         columns=_columns(columns),
-        fields=_two("--fields", fields),
+        fields=_fields(fields),
         format=format,
+        monolingual=monolingual,
         spool=spool,
         duplicates=duplicates,
         duplicates_form=duplicates_form,
@@ -302,6 +306,7 @@ def tokenize(
     as_json: Json = False,
 ) -> None:
     """Write the kept pairs as blocks of token ids."""
+    from catprune.inputs import is_monolingual
     from catprune.tokenize import tokenize as step
 
     done = step(
@@ -316,9 +321,14 @@ def tokenize(
         force=force,
         quiet=quiet,
     )
+    monolingual = is_monolingual(done.manifest)
+    what = "texts" if monolingual else "pairs"
+    tokens = f"{done.target_tokens:,} tokens"
+    if not monolingual:
+        tokens = f"{done.source_tokens:,} source and {done.target_tokens:,} target tokens"
     lines = [
-        f"{done.pairs:,} pairs, {done.source_tokens:,} source and {done.target_tokens:,} target tokens "
-        f"of {done.vocab_size:,} types; {done.too_long:,} pairs are too long and carry none"
+        f"{done.pairs:,} {what}, {tokens} of {done.vocab_size:,} types; "
+        f"{done.too_long:,} {what} are too long and carry none"
     ]
     _show(done, lines, as_json=as_json, quiet=quiet)
 
@@ -333,6 +343,10 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Updates, instead of epochs.")] = None,
     checkpoints: Annotated[str | None, typer.Option(help="Epochs or steps, like 1,3,5 or 500steps.")] = None,
     selection: Annotated[Path | None, typer.Option(help="Train only on what this selection keeps.")] = None,
+    rows: Annotated[Path | None, typer.Option(help="Train only on the rows in this .npy file.")] = None,
+    exclude_rows: Annotated[Path | None, typer.Option(help="Train on no row of this .npy file.")] = None,
+    sample: Annotated[int | None, typer.Option(help="Train on so many pairs, drawn from all parts.")] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Train from the target into the source.")] = False,
     batch_tokens: Annotated[int, typer.Option(help="Most tokens of a batch on either side.")] = 2048,
     learning_rate: Annotated[float | None, typer.Option(help="After the warm-up.  [0.64 / width]")] = None,
     warmup_steps: Annotated[int, typer.Option(help="Updates of linear warm-up.")] = 200,
@@ -346,7 +360,8 @@ def train(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train a translation model and keep its early checkpoints."""
+    """Train a translation model and keep its early checkpoints; started by torchrun, all processes train it."""
+    from catprune.sharing import is_first_process
     from catprune.train import train as step
 
     done = step(
@@ -357,6 +372,10 @@ def train(
         steps=steps,
         checkpoints=checkpoints,
         selection=selection,
+        rows=rows,
+        exclude_rows=exclude_rows,
+        sample=sample,
+        reverse=reverse,
         batch_tokens=batch_tokens,
         learning_rate=learning_rate,
         warmup_steps=warmup_steps,
@@ -374,7 +393,8 @@ def train(
         f"{done.precision}, {done.flops:.2e} FLOPs",
         *(f"  {path}" for path in done.checkpoints),
     ]
-    _show(done, lines, as_json=as_json, quiet=quiet)
+    if is_first_process():
+        _show(done, lines, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -457,6 +477,13 @@ def select(
     sample: Annotated[bool, typer.Option("--sample", help="Draw at random, with scores as weights.")] = False,
     join: Annotated[list[Path] | None, typer.Option(help="Parquet files with row and more columns; repeat it.")] = None,
     clean: Annotated[Path | None, typer.Option(help="The clean folder of the rows of Parquet files.")] = None,
+    seen_apart: Annotated[
+        bool,
+        typer.Option(
+            "--seen-apart/--seen-together",
+            help="Rank rows that a checkpoint had been trained on more often than on others among themselves.",
+        ),
+    ] = True,
     rows: Annotated[bool, typer.Option("--rows", help="Write only rows.npy, the numbers of the kept rows.")] = False,
     tmp_dir: Annotated[Path | None, typer.Option(help="For temporary files; the output folder by default.")] = None,
     seed: Seed = 1,
@@ -466,8 +493,8 @@ def select(
     as_json: Json = False,
 ) -> None:
     """Keep the best pairs by a method, exactly."""
+    from catprune.select import caution, summary
     from catprune.select import select as step
-    from catprune.select import summary
 
     done = step(
         sources,
@@ -489,6 +516,7 @@ def select(
         sample=sample,
         join=join or (),
         clean=clean,
+        seen_apart=seen_apart,
         rows=rows,
         tmp_dir=tmp_dir,
         seed=seed,
@@ -496,7 +524,8 @@ def select(
         force=force,
         quiet=quiet,
     )
-    _show(done, summary(done), as_json=as_json, quiet=quiet)
+    warned = caution(done)
+    _show(done, [*summary(done), *([] if warned is None else [warned])], as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -506,12 +535,15 @@ def write(
     outputs: Annotated[
         list[Path],
         typer.Argument(
-            help="Two files, or one .tsv, .jsonl, .parquet or .tmx; .gz, .zst, .xz and .bz2 are compressed."
+            help="Two files (of a monolingual corpus one), or a .tsv, .jsonl, .parquet or .tmx; also .gz and so on."
         ),
     ],
     selection: Annotated[Path | None, typer.Option(help="A selection; all that cleaning kept by default.")] = None,
     fields: Annotated[
-        str | None, typer.Option(help="Names of the two fields in JSONL and Parquet, languages of TMX.  [languages]")
+        str | None,
+        typer.Option(
+            help="Names of the fields in JSONL and Parquet, languages of TMX.  [languages; of one side: text]"
+        ),
     ] = None,
     tags: Annotated[Path | None, typer.Option(help="Write the tag of each written pair here, one a line.")] = None,
     dropped: Annotated[
@@ -531,7 +563,7 @@ def write(
         clean,
         outputs,
         selection=selection,
-        fields=_two("--fields", fields),
+        fields=_fields(fields),
         tags=tags,
         dropped=dropped,
         threads=threads,
@@ -624,6 +656,7 @@ def prune(
     columns: Columns = None,
     fields: FieldNames = None,
     format: Format = None,
+    monolingual: Monolingual = False,
     method: Annotated[str, typer.Option(help="See `catprune methods`.")] = "progress",
     on: Annotated[str, typer.Option(help="ppl or nll, for the methods that have the choice.")] = "nll",
     seed: Seed = 1,
@@ -638,7 +671,7 @@ def prune(
     from catprune.inputs import format_of
     from catprune.prune import prune as step
 
-    outputs = 1 if format_of(files[-1]) else 2
+    outputs = 1 if monolingual or format_of(files[-1]) else 2
     if len(files) <= outputs:
         raise UsageError("give the inputs and then the outputs: two files in the place of one that holds both sides")
     done = step(
@@ -649,8 +682,9 @@ def prune(
         source_lang=source_lang,
         target_lang=target_lang,
         columns=_columns(columns),
-        fields=_two("--fields", fields),
+        fields=_fields(fields),
         format=format,
+        monolingual=monolingual,
         method=method,
         on=on,
         seed=seed,
@@ -672,6 +706,7 @@ def stats(
     columns: Columns = None,
     fields: FieldNames = None,
     format: Format = None,
+    monolingual: Monolingual = False,
     source_lang: Annotated[str | None, typer.Option(help="Language code of the source side.")] = None,
     target_lang: Annotated[str | None, typer.Option(help="Language code of the target side.")] = None,
     duplicates_form: Annotated[
@@ -697,8 +732,9 @@ def stats(
         inputs,
         tags=tags,
         columns=_columns(columns),
-        fields=_two("--fields", fields),
+        fields=_fields(fields),
         format=format,
+        monolingual=monolingual,
         source_lang=source_lang,
         target_lang=target_lang,
         duplicates_form=duplicates_form,

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from catprune.clean import LEAST_MEMORY
-from catprune.clean_options import choose_duplicates, choose_input_rules, choose_rules, parse_prefer
+from catprune.clean_options import choose_duplicates, choose_input_rules, choose_key, choose_rules, parse_prefer
 from catprune.device import check_precision
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluate import NAME, TRAINING, check_evaluation
@@ -54,9 +54,10 @@ class CleanSection(_Section):
     source_lang: str | None = None
     target_lang: str | None = None
     tags: str | None = None
-    columns: tuple[int, int] | None = None
-    fields: tuple[str, str] | None = None
+    columns: tuple[int, int] | int | None = None
+    fields: tuple[str, str] | str | None = None
     format: str | None = None
+    monolingual: bool | None = None
     duplicates: str | None = None
     duplicates_form: str | None = None
     prefer: list[str] | None = None
@@ -73,7 +74,12 @@ class CleanSection(_Section):
 
     def reading(self) -> dict[str, Any]:
         """How the inputs are read: what `parse_inputs` takes besides the languages."""
-        return {"columns": self.columns, "fields": self.fields, "format": self.format}
+        return {
+            "columns": self.columns,
+            "fields": self.fields,
+            "format": self.format,
+            "monolingual": bool(self.monolingual),
+        }
 
 
 class TokenizeSection(_Section):
@@ -104,6 +110,7 @@ class TrainSection(Recipe):
     """The warm-up model."""
 
     checkpoints: str | None = None
+    sample: int | None = None
 
 
 class ScoreSection(_Section):
@@ -128,6 +135,7 @@ class SelectSection(_Section):
     bins: int | None = None
     checkpoints: list[str] | None = None
     seed: int | None = None
+    seen_apart: bool | None = None
     merge: str | None = None
     merge_by: str | None = None
     where: str | list[str] | None = None
@@ -141,7 +149,7 @@ class WriteSection(_Section):
 
     outputs: list[str]
     selection: str | None = None
-    fields: tuple[str, str] | None = None
+    fields: tuple[str, str] | str | None = None
     tags: str | None = None
     dropped: list[str] | None = None
 
@@ -189,13 +197,16 @@ class RunFile(_Section):
     def _check(self) -> RunFile:
         """Whatever a step would refuse later on, as far as it can be known before the first."""
         names, checkpoints = [section.name for section in self.select], self._checkpoints()
-        if self.clean.fields:
+        monolingual = bool(self.clean.monolingual)
+        if self.clean.fields and not monolingual:
             check_fields(self.clean.fields)
         if self.clean.format not in (None, *FORMATS):
             raise ValueError(f"clean.format = {self.clean.format}: give {', '.join(FORMATS)}")
         self._check_rules(self.clean)
         duplicates = {"duplicates", "duplicates_form", "prefer", "against", "verify"}
         choose_duplicates(**{key: value for key, value in self.clean.given().items() if key in duplicates})
+        for key in filter(None, (self.clean.duplicates, self.clean.near_duplicates)):
+            choose_key(key, monolingual=monolingual)
         choose_memory(self.memory, least=LEAST_MEMORY)
         choose_near(self.clean.near_duplicates or "none", self.clean.near or {})
         check_tokenizing(**self.tokenize.given())
@@ -215,29 +226,32 @@ class RunFile(_Section):
         for precision in filter(None, (one.precision for one in (self.train, self.score, self.evaluate) if one)):
             check_precision(precision)
         if self.evaluate:
+            if monolingual:
+                raise ValueError(
+                    "evaluate: models that translate are trained and compared: a monolingual corpus has no pairs"
+                )
             self._check_evaluation(self.evaluate, names)
         return self
 
     def _check_outputs(self, section: WriteSection) -> None:
         for outputs in filter(None, (section.outputs, section.dropped)):
-            describe_output([Path(path) for path in outputs], name_sides(section.fields, self.clean.model_dump()))
+            clean = self.clean
+            names = name_sides(section.fields, clean.model_dump(), monolingual=bool(clean.monolingual))
+            describe_output([Path(path) for path in outputs], names)
         output_paths(section.outputs, **section.given("outputs", "selection", "fields"))
         if section.tags is not None and self.clean.tags is None:
             raise ValueError("write: tags need the tags of [clean]")
 
     def _check_rules(self, section: CleanSection) -> None:
-        inputs = parse_inputs(
-            section.inputs,
-            columns=section.columns,
-            fields=section.fields,
-            languages=(section.source_lang, section.target_lang),
-            format=section.format,
-        )
+        languages = section.source_lang, section.target_lang
+        inputs = parse_inputs(section.inputs, languages=languages, **section.reading())
         parse_prefer(section.prefer or [], inputs)
         others = choose_input_rules(section.input_rules or [], inputs=inputs)
         for one in ({}, *others.values()):
             rules = {**(section.rules or {}), **one}
-            choose_rules(rules, source_lang=section.source_lang, target_lang=section.target_lang)
+            choose_rules(
+                rules, source_lang=languages[0], target_lang=languages[1], monolingual=bool(section.monolingual)
+            )
 
     def _checkpoints(self) -> list[str]:
         """The names of the checkpoints that the warm-up model will leave."""

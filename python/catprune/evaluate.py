@@ -22,6 +22,7 @@ from catprune.folder import (
     verify_shards,
     write_whole,
 )
+from catprune.inputs import is_monolingual
 from catprune.recipe import check_numbers, find_size
 from catprune.train import require_origin
 
@@ -253,6 +254,10 @@ def evaluate(
     numbers: dict[str, Any] = {"steps": steps, "epochs": epochs, "beam": beam, "resamples": resamples}
     check_evaluation(list(subsets), names, against, options, **numbers)
     find_size(preset)
+    if is_monolingual(read_manifest(tokens, step="tokenize")):
+        raise UsageError(
+            f"{tokens} is of a monolingual corpus: models that translate need pairs, so it cannot be evaluated"
+        )
     require_torch()
     options["precision"] = Device.choose(str(options.get("precision", "auto"))).precision
     require("evaluate", "sacrebleu", "ctranslate2")

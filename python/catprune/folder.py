@@ -1,7 +1,9 @@
 """A step's folder: its plan (what will be done), its manifest (what was done), its lock and its log.
 
 `plan.json` is written before the work starts and `manifest.json` after it ended, both whole or not at all.
-An equal plan with a manifest is finished work; an equal plan without one is picked up; another plan is an error.
+An equal plan with a manifest is finished work; an equal plan without one is picked up; another plan is an error, unless
+it extends finished work by new rows: then the plan lists what it extends (digests of the plans and manifests before),
+what was done stays, and the manifest is replaced when the new rows are done.
 Paths in both are relative to the folder, so that equal work gives equal bytes wherever it is done.
 """
 
@@ -159,6 +161,29 @@ def describe_folder(folder: Path, *, relative_to: Path) -> dict[str, str]:
     }
 
 
+def plan_digests(manifest: Mapping[str, Any]) -> frozenset[str]:
+    """The digests of a manifest's plan and of those that it extends: what its shards carry in their metadata."""
+    names = ("format", "step", "version", "reads", "options", "extends")
+    plan = {name: manifest[name] for name in names if name in manifest}
+    return frozenset([digest_bytes(to_json(plan)), *(former["plan"] for former in manifest.get("extends", []))])
+
+
+def formers(folder: Path) -> frozenset[str]:
+    """The digests of the manifests that a finished folder had before rows were joined to it."""
+    return frozenset(former["manifest"] for former in read_json(folder / "manifest.json").get("extends", []))
+
+
+def reads_grown(name: str, folder: Path) -> Callable[[Mapping[str, Any], Mapping[str, Any]], bool]:
+    """For `StepFolder`: whether a new plan is the old one but for rows that were joined to the `folder` it reads."""
+
+    def extends(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+        read = old["reads"].get(name)
+        grown = isinstance(read, dict) and read["manifest"] in formers(folder)  # pyright: ignore[reportUnknownVariableType]
+        return grown and {**old, "reads": {**old["reads"], name: new["reads"][name]}} == new
+
+    return extends
+
+
 def digest_manifest(folder: Path) -> str:
     """xxh3-128 of a folder's manifest: what the folder holds, in 32 digits."""
     path = folder / "manifest.json"
@@ -226,6 +251,7 @@ class StepFolder:
         reads: what is read, digests included (see `describe_folder`).
         options: every option that changes the result, and none that does not (threads, memory).
         force: empty a folder that holds other work instead of refusing it; equal work stays.
+        extends: whether a new plan only adds rows to an old one, whose work is then kept.
         shard: what this process does of the work; the others may be in the folder at the same time.
         wait: until another process has left the folder, in the place of an error.
 
@@ -233,6 +259,7 @@ class StepFolder:
         plan: the dictionary that stands in `plan.json`.
         digest: xxh3-128 of the plan; shards carry it in their metadata.
         manifest: of finished equal work, else None.
+        before: of finished work that this plan extends, while it is not finished itself, else None.
 
     Raises:
         CatpruneError: the folder holds work with another plan, or another process is at work in it.
@@ -248,20 +275,16 @@ class StepFolder:
         reads: dict[str, Any],
         options: dict[str, Any],
         force: bool = False,
+        extends: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None,
         shard: Shard | None = None,
         wait: bool = False,
     ) -> None:
         self.path = path
-        self.plan: dict[str, Any] = {
-            "format": FORMAT,
-            "step": step,
-            "version": __version__,
-            "reads": reads,
-            "options": options,
-        }
-        self.plan = json.loads(to_json(self.plan))
-        self.digest = digest_bytes(to_json(self.plan))
+        plan = {"format": FORMAT, "step": step, "version": __version__, "reads": reads, "options": options}
+        self._set_plan(json.loads(to_json(plan)))
         self.manifest: dict[str, Any] | None = None
+        self.before: dict[str, Any] | None = None
+        self._extends = extends
         self._force = force
         self._shard = shard if shard is not None and not shard.is_whole else None
         self._wait = wait
@@ -288,6 +311,14 @@ class StepFolder:
         while self._locks:
             self._locks.pop().close()
 
+    def _set_plan(self, plan: dict[str, Any]) -> None:
+        self.plan, self.digest = plan, digest_bytes(to_json(plan))
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Of this plan and of those that it extends: shards of any of them are part of the work."""
+        return plan_digests(self.plan)
+
     def _entries(self) -> list[Path]:
         """What stands in the folder besides what `clear` keeps."""
         return sorted(entry for entry in self.path.iterdir() if entry.name not in self.keeps)
@@ -305,7 +336,12 @@ class StepFolder:
             if old.get("step") != self.plan["step"]:
                 held = f"the work of `{old['step']}`" if "step" in old else "a plan.json that is not catprune's"
                 raise CatpruneError(f"{self.path} holds {held}: give another folder")
-            if old != self.plan:
+            former = {"extends": old.pop("extends")} if "extends" in old else {}
+            if old == self.plan:
+                self._set_plan(self.plan | former)
+            elif not self._force and self._extends is not None and self._extends(old, self.plan):
+                self._extend(old | former)
+            else:
                 # A plan that nothing came of yet (a mistake in its first seconds) is nobody's work, unless others may
                 # have begun by it.
                 if (not self._force and self._holds_files()) or self._shard is not None:
@@ -318,9 +354,28 @@ class StepFolder:
         if not plan_path.is_file():
             write_whole(plan_path, to_json(self.plan))
         if (self.path / "manifest.json").is_file():
-            self.manifest = read_json(self.path / "manifest.json")
+            manifest = read_json(self.path / "manifest.json")
+            if not self._is_of_plan(manifest):
+                self.before = manifest
+                return
+            self.manifest = manifest
             if self._force:
-                self._redo_damaged(self.manifest)
+                self._redo_damaged(manifest)
+
+    def _is_of_plan(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether this is the manifest of the plan, and not of one that it extends."""
+        return manifest.get("extends") == self.plan.get("extends")
+
+    def _extend(self, old: dict[str, Any]) -> None:
+        """Replace the plan of finished work by one that adds rows."""
+        path = self.path / "manifest.json"
+        if not path.is_file() or read_json(path).get("extends") != old.get("extends"):
+            raise CatpruneError(
+                f"{self.path} holds unfinished work on fewer rows: finish it as it was begun, then join the new ones"
+            )
+        former = {"plan": digest_bytes(to_json(old)), "manifest": digest_manifest(self.path)}
+        self._set_plan({**self.plan, "extends": [*old.get("extends", []), former]})
+        write_whole(self.path / "plan.json", to_json(self.plan))
 
     def _redo_damaged(self, manifest: dict[str, Any]) -> None:
         """Equal work stays under `force`, unless its files are not as they were left."""
@@ -349,8 +404,9 @@ class StepFolder:
     def start_over(self) -> None:
         """Empty the folder and write the plan again: what it holds was made from something that changed."""
         self.clear()
+        self._set_plan({name: value for name, value in self.plan.items() if name != "extends"})
         write_whole(self.path / "plan.json", to_json(self.plan))
-        self.manifest = None
+        self.manifest = self.before = None
 
     def publish(self, **results: Any) -> dict[str, Any]:
         """Write `manifest.json` (the plan and `results`), after removing what interrupted runs left behind."""
@@ -359,9 +415,10 @@ class StepFolder:
             self._locks.append(lock_folder(self.path, name="publish", wait=True))
             if read_json(self.path / "plan.json") != self.plan:
                 raise CatpruneError(f"{self.path} holds other work by now: give another folder")
-            if (self.path / "manifest.json").is_file():
-                self.manifest = read_json(self.path / "manifest.json")
-                return self.manifest
+            path = self.path / "manifest.json"
+            if path.is_file() and self._is_of_plan(done := read_json(path)):
+                self.manifest = done
+                return done
         manifest = json.loads(to_json({**self.plan, **results}))
         listed = {shard["file"] for shard in _listed(manifest)}
         patterns = ["part-*", *(f"{name}/part-*" for name in COLUMN_SETS[1:])]

@@ -20,6 +20,7 @@ from catprune.folder import (
     to_json,
     write_whole,
 )
+from catprune.inputs import is_monolingual
 from catprune.open_corpus import open_corpus
 from catprune.progress import Progress
 
@@ -126,6 +127,7 @@ class _Writer:
         names = ("pairs", "too_long", "source_tokens", "target_tokens")
         counts = {name: sum(shard[name] for shard in shards) for name in names}
         return {
+            **({"monolingual": True} if is_monolingual(cleaned) else {}),
             "tokenizer": asdict(self.tokenizer),
             "counts": {**counts, "rows": cleaned["counts"]["rows"], "kept": cleaned["counts"]["kept"]},
             "shards": shards,
@@ -187,7 +189,8 @@ def _blocks(
             count = int(np.searchsorted(numbers, end))
             rows.append(numbers[:count])
             for text, side in zip(texts, ("source", "target"), strict=True):
-                text += held[side].slice(0, count).to_pylist()
+                # A monolingual corpus has no sources.
+                text += held[side].slice(0, count).to_pylist() if side in held.schema.names else [""] * count
             if count < len(numbers):
                 held = held.slice(count)
                 break

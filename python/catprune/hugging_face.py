@@ -42,7 +42,8 @@ class HuggingFace:
         is_decoder_only: whether it has no encoder: the source is then part of a prompt.
         longest: tokens that a side, or prompt and target together, may have.
         prompt: what stands around the source, `{source}`: of a decoder-only model all that it reads before the target,
-            of one with an encoder what the source begins with (T5's task, the code of an opus-mt model).
+            of one with an encoder what the source begins with (T5's task, the code of an opus-mt model). None of a
+            decoder-only model that scores texts without a source.
         step, epoch: of the training, where trainer_state.json or the folder's name (checkpoint-500) says them.
         described: what ids follow from: digests of the tokenizer's files, languages, prompt, special ids, and how a
             target is told from its prompt.
@@ -60,7 +61,9 @@ class HuggingFace:
     _encoder: Any = field(repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: Path, *, languages: tuple[str | None, str | None], prompt: str | None) -> HuggingFace:
+    def open(
+        cls, path: Path, *, languages: tuple[str | None, str | None], prompt: str | None, monolingual: bool = False
+    ) -> HuggingFace:
         """Read a checkpoint's configuration and tokenizer; the weights stay where they are.
 
         Raises:
@@ -73,7 +76,7 @@ class HuggingFace:
             raise CatpruneError(f"{path} is an adapter: merge it into its model (merge_and_unload), and save that")
         config = _configuration(path)
         is_decoder_only = not config.is_encoder_decoder
-        _check(path, prompt, is_decoder_only=is_decoder_only)
+        _check(path, prompt, is_decoder_only=is_decoder_only, monolingual=monolingual)
         if is_decoder_only and any(languages):
             raise UsageError(f"{path} is a decoder-only model: say the languages in the prompt")
         encoder = _load_tokenizer(path, languages)
@@ -88,7 +91,7 @@ class HuggingFace:
         files = {one.name: _digest(one) for pattern in TOKENIZER_FILES for one in sorted(path.glob(pattern))}
         ids = _special_ids(path, config, encoder)
         kind: dict[str, Any] = {"model_type": config.model_type, "tokenizer_class": type(encoder).__name__}
-        if is_decoder_only:
+        if is_decoder_only and not monolingual:
             kind["targets_begin_by"] = "offsets" if encoder.is_fast else "common prefix"
         versions = {name: version(name) for name in ("transformers", "tokenizers", "sentencepiece")}
         described = {"files": files, "languages": list(languages), "prompt": prompt, **kind, **versions, **ids}
@@ -106,11 +109,20 @@ class HuggingFace:
 
     def recorded(self) -> dict[str, Any]:
         """What is known of its training; on which rows is not."""
-        return {"step": self.step, "epoch": self.epoch, "target_tokens": None, "flops": None, "seen": None}
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "target_tokens": None,
+            "flops": None,
+            "reverse": False,
+            "seen": None,
+        }
 
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         """The ids of some pairs as the model was trained on them, ends and language codes included."""
         with _quiet():  # the library warns of long texts, which carry no tokens here
+            if self.is_decoder_only and self.prompt is None:
+                return self._encode_alone(targets)
             if self.prompt is not None:
                 before, after = self.prompt.split(SOURCE)
                 sources = [f"{before}{one}{after}" for one in sources]
@@ -143,6 +155,17 @@ class HuggingFace:
         # Where nothing precedes the target its first token follows the start symbol.
         sources = [one[:count] or [begin] for one, count in zip(whole, counts, strict=True)]
         return sources, [one[count:] for one, count in zip(whole, counts, strict=True)]
+
+    def _encode_alone(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+        """The ids of texts without a source: the first of each, which is given and not predicted, and the others.
+
+        The first is what the tokenizer begins a sequence with, or the text's own where it has nothing of the kind: as
+        the library's own loss has it. The last is the end of the sentence.
+        """
+        end = self.tokenizer.eos_id
+        is_ended = self._encoder("a")["input_ids"][-1] == end
+        ids: list[list[int]] = self._encoder(list(texts))["input_ids"]
+        return [one[:1] for one in ids], [one[1:] if is_ended else [*one[1:], end] for one in ids]
 
     def load(self, *, device: str) -> ForeignModel:
         """The model in eval mode, float32.
@@ -223,7 +246,13 @@ def _first_line(error: Exception) -> str:
     return " ".join(str(error).strip().splitlines()[:1])
 
 
-def _check(path: Path, prompt: str | None, *, is_decoder_only: bool) -> None:
+def _check(path: Path, prompt: str | None, *, is_decoder_only: bool, monolingual: bool) -> None:
+    if monolingual:
+        if not is_decoder_only:
+            raise UsageError(f"{path} translates, and a monolingual corpus has no source: give a decoder-only model")
+        if prompt is not None:
+            raise UsageError(f"prompt {prompt!r}: a monolingual corpus has no source: leave the prompt out")
+        return
     if prompt is None and is_decoder_only:
         raise UsageError(
             f"{path} is a decoder-only model: give the prompt it was trained with, like 'English: {SOURCE}'"

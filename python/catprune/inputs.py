@@ -26,32 +26,40 @@ FORMATS = ("tsv", "jsonl", "parquet", "tmx")
 #: What a pass reads of an input besides its format.
 _KEYS = {
     "moses": ("source", "target"),
+    "text": ("path",),
     "tsv": ("path", "source_column", "target_column"),
     "jsonl": ("path", "source_field", "target_field"),
     "parquet": ("path", "source_field", "target_field"),
     "tmx": ("path", "source_language", "target_language"),
 }
 _WILDCARD = re.compile(r"\*|\?|\[[^\]]+\]")
+#: The field of JSONL and Parquet that a monolingual corpus is in, unless another is named.
+TEXT = "text"
 
 
 def parse_inputs(
     names: Sequence[str | Path],
     *,
-    columns: tuple[int, int] | None = None,
-    fields: tuple[str, str] | None = None,
+    columns: tuple[int, int] | int | None = None,
+    fields: tuple[str, str] | str | None = None,
     languages: tuple[str | None, str | None] = (None, None),
     format: str | None = None,
+    monolingual: bool = False,
 ) -> list[dict[str, Any]]:
     """Two plain files are a Moses pair; otherwise each name is a file that holds both sides, or a template.
+
+    Of a monolingual corpus each name is a file, of lines if it does not say otherwise.
 
     Args:
         names: as given on the command line. In templates (`wmt.{en,de}`) and names of one file, `*`, `?` and `[…]`
             stand for what the file system has, sorted by name.
         columns: numbers of the source and target column of TSV files, from 1; the first two by default.
         fields: names of the source and target field of JSONL and Parquet files, a dot leading into an object or
-            struct; the language codes by default.
+            struct; the language codes by default. Of a monolingual corpus one column, the first by default, and one
+            field, "text" by default.
         languages: codes of the two languages, which TMX files need.
         format: "tsv", "jsonl", "parquet" or "tmx": what files of both sides hold whose names do not say it.
+        monolingual: each record is one text, the target; there is no source.
 
     Returns:
         For each input `{"format": …}` and the keys that a pass reads of it, paths absolute.
@@ -64,7 +72,13 @@ def parse_inputs(
         raise UsageError("no input: give two files, or files that hold both sides, or templates like 'wmt.{en,de}'")
     if format is not None and format not in FORMATS:
         raise UsageError(f"format {format}: give {', '.join(FORMATS)}")
-    if len(texts) == 2 and not (format or any(_is_more(text) for text in texts)):
+    if monolingual:
+        if languages[0]:
+            raise UsageError(
+                f"source_lang = {languages[0]}: a monolingual corpus has no source: give target_lang alone"
+            )
+        inputs = [one for text in texts for one in _parse_texts(text, format, columns=columns, fields=fields)]
+    elif len(texts) == 2 and not (format or any(_is_more(text) for text in texts)):
         inputs = [_moses(*texts)]
     else:
         found = [one for text in texts for one in _parse_one(text, format)]
@@ -133,9 +147,31 @@ def _parse_one(text: str, format: str | None) -> list[dict[str, Any]]:
         if not (format_of(name) or format):
             raise UsageError(
                 f"{name}: give two files, or names that end in {', '.join(SUFFIXES)}, or templates in quotes like "
-                "'wmt.{en,de}'; --format says what a file of another name holds"
+                "'wmt.{en,de}'; --format says what a file of another name holds, --monolingual that there is one side"
             )
     return [{"format": format_of(name) or format, "path": str(Path(name).absolute())} for name in names]
+
+
+def _parse_texts(
+    text: str, format: str | None, *, columns: tuple[int, int] | int | None, fields: tuple[str, str] | str | None
+) -> list[dict[str, Any]]:
+    """The inputs of a monolingual corpus that one name stands for."""
+    if find_sides(text):
+        raise UsageError(f"{text}: a template has two sides, a monolingual corpus one: name its files")
+    parsed: list[dict[str, Any]] = []
+    for name in expand(text):
+        one: dict[str, Any] = {"format": format_of(name) or format or "text", "path": str(Path(name).absolute())}
+        if one["format"] == "tmx":
+            raise UsageError(f"{name}: TMX holds pairs: write the side that you want as text first")
+        if one["format"] == "tsv":
+            column = 1 if columns is None else columns
+            if not isinstance(column, int) or column < 1:
+                raise UsageError(f"columns {columns}: a monolingual corpus has one: give a number from 1")
+            one["target_column"] = column
+        elif one["format"] != "text":
+            one["target_field"] = check_field(fields)
+        parsed.append(one)
+    return parsed
 
 
 def expand(text: str) -> list[str]:
@@ -178,15 +214,15 @@ def _inside(wildcard: str) -> str:
 def _complete(
     one: dict[str, Any],
     *,
-    columns: tuple[int, int] | None,
-    fields: tuple[str, str] | None,
+    columns: tuple[int, int] | int | None,
+    fields: tuple[str, str] | str | None,
     languages: tuple[str | None, str | None],
 ) -> dict[str, Any]:
     """The input with where its two sides stand."""
     if one["format"] == "moses":
         return one
     if one["format"] == "tsv":
-        source, target = columns or (1, 2)
+        source, target = (1, 2) if columns is None else (columns, columns) if isinstance(columns, int) else columns
         if min(source, target) < 1 or source == target:
             raise UsageError(f"columns {source},{target}: give two different numbers from 1")
         return {**one, "source_column": source, "target_column": target}
@@ -218,12 +254,26 @@ def check_languages(path: str, languages: tuple[str | None, str | None]) -> tupl
     return source, target
 
 
-def check_fields(fields: tuple[str, str]) -> tuple[str, str]:
+def check_field(fields: tuple[str, str] | str | None) -> str:
+    """The name of the one field of a monolingual corpus, a dot leading into an object or struct.
+
+    Raises:
+        UsageError: two names, or an empty one.
+    """
+    field = TEXT if fields is None else fields
+    if not isinstance(field, str) or not all(field.split(".")):
+        raise UsageError(f"fields {fields!r}: a monolingual corpus has one: give its name, like {TEXT}")
+    return field
+
+
+def check_fields(fields: tuple[str, str] | str) -> tuple[str, str]:
     """Two names of fields, a dot leading into an object or struct.
 
     Raises:
-        UsageError: a name is empty, or one field would be inside the other.
+        UsageError: there is one name, a name is empty, or one field would be inside the other.
     """
+    if isinstance(fields, str):
+        raise UsageError(f"fields {fields}: give the fields of the two sides, like en,de; --monolingual has one")
     source, target = fields
     paths = [f"{name}." for name in fields]
     if ".." in "".join(paths) or "." in (source[:1], target[:1]) or not source or not target:
@@ -241,12 +291,17 @@ def input_paths(one: dict[str, Any]) -> list[str]:
 def with_paths(one: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
     """The input with other paths, and only the keys that a pass reads."""
     named = {"source": paths[0], "target": paths[1]} if one["format"] == "moses" else {"path": paths[0]}
-    return {**{key: one[key] for key in ("format", *_KEYS[one["format"]])}, **named}
+    return {**{key: one[key] for key in ("format", *_KEYS[one["format"]]) if key in one}, **named}
 
 
 def relative_input(one: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The input as it stands in a manifest in `folder`."""
     return with_paths(one, [os.path.relpath(path, folder.absolute()) for path in input_paths(one)])
+
+
+def is_monolingual(manifest: Mapping[str, Any]) -> bool:
+    """Whether the manifest of a clean or a tokens folder is of a corpus whose records are targets alone."""
+    return bool(manifest.get("monolingual", False))
 
 
 def resolve(clean: Path, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -315,7 +370,13 @@ def check_unchanged(files: Sequence[dict[str, Any]], *, cache: Path, verify: boo
 
 
 def spool_inputs(
-    names: Sequence[str | Path], spool: str | Path | None, *, format: str | None, force: bool, quiet: bool
+    names: Sequence[str | Path],
+    spool: str | Path | None,
+    *,
+    format: str | None,
+    monolingual: bool,
+    force: bool,
+    quiet: bool,
 ) -> Sequence[str | Path]:
     """The inputs with standard input, named "-", copied to a file and named by it.
 
@@ -336,7 +397,7 @@ def spool_inputs(
             "- is standard input: give it alone, with --spool FILE to copy it to: later steps read it again"
         )
     path = Path(spool)
-    if not (format or format_of(path)):
+    if not (format or monolingual or format_of(path)):
         raise UsageError(f"{path}: give --format, or a name that ends in {', '.join(SUFFIXES)}")
     if force or not path.exists():
         _copy_standard_input(path)

@@ -98,7 +98,7 @@ class Marian:
     def recorded(self) -> dict[str, Any]:
         """What is known of its training; on which rows is not."""
         nothing = dict.fromkeys(("epoch", "target_tokens", "flops", "seen"))
-        return {"step": self.step, **nothing, "smoothed": self.smoothed}
+        return {"step": self.step, **nothing, "reverse": False, "smoothed": self.smoothed}
 
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         """The ids of some pairs, the end of each sentence included."""

@@ -26,10 +26,10 @@ class OpenCorpus:
     PyArrow (`pyarrow.RecordBatchReader.from_stream`) and whatever else takes the Arrow PyCapsule interface read it too,
     without a copy of the batches. Memory is bounded by what is under way; the interpreter is not held meanwhile.
 
-    Columns: `row` (int64), `source` and `target` (large_string, or large_binary), `tag` (large_string) where there are
-    tags, and with `rows="all"` of a clean folder `kept` (bool) and `reasons` (uint32, the bits that `clean` sets).
-    A side that is over the longest line allowed or missing from a malformed record is null, and as text also one that
-    is not valid UTF-8; kept rows have none of these.
+    Columns: `row` (int64), `source` and `target` (large_string, or large_binary; of a monolingual corpus the latter
+    alone), `tag` (large_string) where there are tags, and with `rows="all"` of a clean folder `kept` (bool) and
+    `reasons` (uint32, the bits that `clean` sets). A side that is over the longest line allowed or missing from a
+    malformed record is null, and as text also one that is not valid UTF-8; kept rows have none of these.
     """
 
     _request: dict[str, Any]
@@ -66,9 +66,10 @@ def open_corpus(
     rows: str = "kept",
     text: str = "utf8",
     tags: str | Path | None = None,
-    columns: tuple[int, int] | None = None,
-    fields: tuple[str, str] | None = None,
+    columns: tuple[int, int] | int | None = None,
+    fields: tuple[str, str] | str | None = None,
     format: str | None = None,
+    monolingual: bool = False,
     source_lang: str | None = None,
     target_lang: str | None = None,
     max_line_bytes: int = 16_384,
@@ -83,7 +84,8 @@ def open_corpus(
             is kept and its reasons.
         text: "utf8", or "bytes" for the text as it is.
         tags: a file with a tag for every record; a clean folder has its own.
-        columns, fields, format, source_lang, target_lang: where inputs have their sides, as for `clean`.
+        columns, fields, format, monolingual, source_lang, target_lang: where inputs have their sides, as for `clean`;
+            a clean folder knows it.
         max_line_bytes: longer lines are null and never held whole; a clean folder has its own.
         threads: worker threads; the machine's by default.
 
@@ -102,6 +104,7 @@ def open_corpus(
         columns=columns,
         fields=fields,
         format=format,
+        monolingual=monolingual,
         languages=(source_lang, target_lang),
         max_line_bytes=max_line_bytes,
         threads=threads,
@@ -116,9 +119,10 @@ def read_corpus(
     *,
     selection: Path | None = None,
     tags: str | Path | None,
-    columns: tuple[int, int] | None,
-    fields: tuple[str, str] | None,
+    columns: tuple[int, int] | int | None,
+    fields: tuple[str, str] | str | None,
     format: str | None,
+    monolingual: bool,
     languages: tuple[str | None, str | None],
     max_line_bytes: int,
     threads: int | None,
@@ -136,7 +140,9 @@ def read_corpus(
         return _of_clean(Path(names[0]), selection) | workers
     if selection is not None:
         raise UsageError("a selection needs the clean folder that it was made from: give that instead of inputs")
-    parsed = parse_inputs(names, columns=columns, fields=fields, languages=languages, format=format)
+    parsed = parse_inputs(
+        names, columns=columns, fields=fields, languages=languages, format=format, monolingual=monolingual
+    )
     corpus: dict[str, Any] = {"inputs": parsed, "max_line_bytes": max_line_bytes}
     for path in [path for one in corpus["inputs"] for path in input_paths(one)] + ([str(tags)] if tags else []):
         Path(path).stat()  # a missing file is told before anything is read

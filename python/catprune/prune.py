@@ -1,4 +1,4 @@
-"""Prune: two files and a share in, two files out; everything between by good defaults, written to a run file."""
+"""Prune: a corpus and a share in, its better part out; everything between by good defaults, written to a run file."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ def prune(
     out: str | Path = "run",
     source_lang: str | None = None,
     target_lang: str | None = None,
-    columns: tuple[int, int] | None = None,
-    fields: tuple[str, str] | None = None,
+    columns: tuple[int, int] | int | None = None,
+    fields: tuple[str, str] | str | None = None,
     format: str | None = None,
+    monolingual: bool = False,
     method: str = "progress",
     on: str = "nll",
     seed: int = 1,
@@ -56,12 +57,12 @@ def prune(
 
     Args:
         inputs: two files of equal line count, or whatever `clean` takes.
-        outputs: two files, or one that holds both sides; see `write`.
+        outputs: two files, or one that holds both sides (or all there is of a monolingual corpus); see `write`.
         keep: what to keep of the pairs that cleaning kept: "50%", 0.5, or a number of pairs.
         out: the run's folder; its `run.toml` repeats the run with `catprune run`.
         source_lang, target_lang: language codes, for the defaults of the length rules and for TMX.
-        columns, fields, format: where the sides stand in TSV, and in JSONL and Parquet; what files of other names
-            hold; see `clean`.
+        columns, fields, format, monolingual: where the sides stand in TSV, and in JSONL and Parquet; what files of
+            other names hold; whether there is one side alone; see `clean`.
         method: see `select`; `progress` kept the most quality in docs/results.
         on: "nll" or "ppl", for the methods that have the choice.
         seed: of everything random.
@@ -77,18 +78,18 @@ def prune(
     """
     say = say or (lambda _: None)
     folder = Path(out)
-    sides: dict[str, Any] = {"columns": columns, "fields": fields, "format": format}
+    sides: dict[str, Any] = {"columns": columns, "fields": fields, "format": format, "monolingual": monolingual}
     parsed = parse_inputs(inputs, **sides, languages=(source_lang, target_lang))
     for path in [path for one in parsed for path in input_paths(one)]:
         Path(path).stat()
     ranking, _ = check_options({**DEFAULTS, "method": method, "keep": keep, "on": on, "seed": seed})
-    share = ranking.share
+    share, what = ranking.share, "texts" if monolingual else "pairs"
     needs_model = any(chosen.needs for chosen in ranking.methods) or ranking.counts_tokens
     if needs_model:
         require_torch()
     paths = [Path(path) for path in outputs]
     languages = {"source_lang": source_lang, "target_lang": target_lang}
-    describe_output(paths, name_sides(None, languages))
+    describe_output(paths, name_sides(None, languages, monolingual=monolingual))
     refuse_outputs(paths, [Path(path) for one in parsed for path in input_paths(one)], force=force)
     size = sum(Path(path).stat().st_size for one in parsed for path in input_paths(one))
     workers = choose_threads(threads)
@@ -103,7 +104,7 @@ def prune(
             many = share.get("rows", 0) > cleaned.kept
             wanted = f"{keep} are to be kept" if many else f"{100 if needs_model else 1} are needed"
             raise CatpruneError(
-                f"cleaning kept {cleaned.kept} of {cleaned.rows} pairs, too few ({wanted}): "
+                f"cleaning kept {cleaned.kept} of {cleaned.rows} {what}, too few ({wanted}): "
                 f"{folder / 'clean' / 'manifest.json'} says what dropped the others"
             )
         decided = decide(cleaned.kept) if needs_model else {}
@@ -111,7 +112,7 @@ def prune(
             "inputs": [_relative(name, folder) for name in inputs],
             "outputs": [_relative(name, folder) for name in outputs],
             "languages": languages,
-            "sides": sides,
+            "sides": {**sides, "monolingual": monolingual or None},
             "select": {"name": "pruned", "method": method, "on": on, "keep": keep},
             "seed": seed,
             "report": "report.html" if _can_report() else "",
@@ -124,10 +125,10 @@ def prune(
             )
         write_whole(file, text)
     model = ", ".join(f"{name} {value}" for name, value in decided.items())
-    pairs = "" if not share.keys() <= {"rows"} else " pairs"
-    say(f"decided   keep {keep}{pairs} by {method}; {model or 'no model is needed'}; see {file}")
+    unit = "" if not share.keys() <= {"rows"} else f" {what}"
+    say(f"decided   keep {keep}{unit} by {method}; {model or 'no model is needed'}; see {file}")
     if needs_model:
-        say(f"tokenize  {cleaned.kept:,} pairs, about {_minutes(cleaned.kept * _TOKENIZE / workers)}")
+        say(f"tokenize  {cleaned.kept:,} {what}, about {_minutes(cleaned.kept * _TOKENIZE / workers)}")
         run(file, until="tokenize", **spilling, **options)
         estimate(folder, decided, seed=seed, threads=threads, say=say)
     return run(file, **spilling, **options, say=say)

@@ -12,9 +12,9 @@ from catprune.errors import UsageError
 
 _MOST = 10**12  # of what is counted: more is a slip of the hand
 # Options that take whole numbers: the least, and what is too much.
-_WHOLE = dict.fromkeys(("steps", "warmup_steps", "batch_tokens", "save_every", "beam", "resamples"), (1, _MOST)) | {
-    "seed": (0, 2**64)
-}
+_WHOLE = dict.fromkeys(
+    ("steps", "warmup_steps", "batch_tokens", "save_every", "beam", "resamples", "sample"), (1, _MOST)
+) | {"seed": (0, 2**64)}
 _SHARES = ("label_smoothing", "dropout")
 
 

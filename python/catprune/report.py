@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from catprune import _core
 from catprune.errors import CatpruneError, require
 from catprune.folder import digest_manifest, to_json, write_whole
+from catprune.inputs import is_monolingual
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,6 +128,7 @@ def _context(run: Path, steps: Steps, *, seed: int, made_from: str) -> dict[str,
         "sections": SECTIONS,
         "notes": notes,
         "signatures": _signatures(steps),
+        "monolingual": steps.clean is not None and is_monolingual(steps.clean.manifest),
     }
     figures: dict[str, Any] = {}
     page |= sections.summary(steps)

@@ -13,7 +13,7 @@ from catprune.device import require_torch
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.exclude import parse_test_sets, test_set_paths
 from catprune.folder import lock_folder, read_json, read_manifest
-from catprune.inputs import input_paths, parse_inputs
+from catprune.inputs import input_paths, is_monolingual, parse_inputs
 from catprune.keep import parse_keeps
 from catprune.write import output_paths, record_of, refuse_outputs
 
@@ -199,7 +199,8 @@ class _Running:
             return []  # nothing reads tokens
         given = {"seed": self.settings.seed, **self.settings.tokenize.given()}
         done = tokenize(self.clean, out=self.tokens, **given, **self.options)
-        return [f"{done.pairs:,} pairs, {done.target_tokens:,} target tokens of {done.vocab_size:,} types"]
+        what = ("texts", "tokens") if is_monolingual(done.manifest) else ("pairs", "target tokens")
+        return [f"{done.pairs:,} {what[0]}, {done.target_tokens:,} {what[1]} of {done.vocab_size:,} types"]
 
     def _train(self) -> list[str]:
         from catprune.train import train
@@ -218,13 +219,14 @@ class _Running:
             return []
         paths = [self.warmup / name for name in self._checkpoints()]
         score(self.tokens, checkpoints=paths, out=self.scores, **self.settings.score.given(), **self.options)
-        return [f"{len(paths)} checkpoints over every pair"]
+        what = "text" if self.settings.clean.monolingual else "pair"
+        return [f"{len(paths)} checkpoints over every {what}"]
 
     def _checkpoints(self) -> list[str]:
         return [one["name"] for one in read_manifest(self.warmup, step="train")["checkpoints"]]
 
     def _select(self) -> list[str]:
-        from catprune.select import select, summary
+        from catprune.select import caution, select, summary
 
         said: list[str] = []
         cautions: dict[str, None] = {}  # what holds of several selections is said once
@@ -239,8 +241,8 @@ class _Running:
                 given.setdefault("checkpoints", self._checkpoints())
             done = select(source, out=self.selections[section.name], **given, **self.spilling, **self.options)
             first, *more = summary(done)
-            if done.partly_seen:
-                cautions[more.pop()] = None
+            if warned := caution(done):
+                cautions[warned] = None
             said += [f"{section.name}: {first}", *more]
         return ["what each selection keeps", *said, *cautions] if said else []
 

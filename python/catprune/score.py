@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from catprune._core import digest_file, write_columns
 from catprune.device import Device, own_state, require_torch
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
-from catprune.folder import StepFolder, describe_folder, read_json
+from catprune.folder import StepFolder, describe_folder, digest_manifest, formers, read_json, reads_grown
+from catprune.inputs import is_monolingual
 from catprune.progress import Progress
 from catprune.sharing import Shard
 from catprune.tokens import Block, BlockEntry, Tokens
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from catprune.batches import Batch, Pairs
-    from catprune.checkpoints import Checkpoint
+    from catprune.checkpoints import Checkpoint, Seen
     from catprune.foreign_model import ForeignModel
     from catprune.hugging_face import HuggingFace
     from catprune.marian import Marian
@@ -91,7 +92,9 @@ def score(
     (nats), `correct` (tokens that are the most probable ones), `el2n_sum` and `grad_norm_sum` (Paul et al. 2021,
     arXiv 2107.07075, per token, the latter of the output matrix) and `ign_sum` (the gradient norms weighted by the
     tokens' self-information under the corpus' unigrams, scaled to mean 1). The output layer and everything after it is
-    float32 in either precision.
+    float32 in either precision. Of a backward model (`train(reverse=True)`) all this is of the source, given the
+    target. Where it is known how often the checkpoint had been trained on each row, `seen` says it; `select` ranks rows
+    apart by it where they differ. If rows have been joined to the corpus since it was scored, only they are scored.
 
     Args:
         tokens: a folder that `tokenize` finished, or for foreign checkpoints one that `clean` finished.
@@ -103,7 +106,9 @@ def score(
         source_lang, target_lang: codes of tokenizers that have them, like eng_Latn (NLLB) or en_XX (mBART).
         prompt: what a decoder-only model reads before the target, `{source}` in it once, with the space before the
             target where there is one: both are tokenised as one text, and a token of both is the target's; for models
-            with an encoder what stands around their source (T5's task, the code of an opus-mt model).
+            with an encoder what stands around their source (T5's task, the code of an opus-mt model). None of a
+            monolingual corpus: there a text follows what its tokenizer begins a sequence with, or where that is nothing
+            its own first token, which is not counted.
         shard: `i/n`, i from 1 to n: score each n-th block, from the i-th on. All n processes write into the same
             folders, at once or one after the other; the one that finds all blocks done writes the manifest, which is
             that of a single process. `auto`: i and n as torchrun, srun or a Slurm array say, each on its own GPU.
@@ -126,8 +131,9 @@ def score(
     if force and not share.is_whole:
         raise UsageError("--force would remove the work of the other shards: remove the folder yourself")
     device = Device.choose(precision, local=share.local)
+    monolingual = _is_monolingual(Path(tokens))
     named = {
-        name: _open(path, languages=(source_lang, target_lang), prompt=prompt)
+        name: _open(path, languages=(source_lang, target_lang), prompt=prompt, monolingual=monolingual)
         for name, path in _names(checkpoints).items()
     }
     notes = _notes(named)
@@ -176,20 +182,32 @@ def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
     return named
 
 
-def _open(path: Path, *, languages: tuple[str | None, str | None], prompt: str | None) -> AnyCheckpoint:
+def _is_monolingual(folder: Path) -> bool:
+    """Whether a clean or a tokens folder is of a corpus without sources; what is neither is told of later."""
+    manifest = folder / "manifest.json"
+    return manifest.is_file() and is_monolingual(read_json(manifest))
+
+
+def _open(
+    path: Path, *, languages: tuple[str | None, str | None], prompt: str | None, monolingual: bool
+) -> AnyCheckpoint:
     """A checkpoint of either kind."""
     from catprune.checkpoints import read_checkpoint
     from catprune.hugging_face import HuggingFace, is_hugging_face
     from catprune.marian import Marian, is_marian
 
     if is_hugging_face(path):
-        return HuggingFace.open(path, languages=languages, prompt=prompt)
+        return HuggingFace.open(path, languages=languages, prompt=prompt, monolingual=monolingual)
     inside = sorted(one.name for pattern in ("checkpoint-*", "epoch-*", "*.npz") for one in path.glob(pattern))
     if inside and not (path / "config.json").is_file():
         raise UsageError(f"{path} holds several checkpoints: give one of them, like {path / inside[0]}")
     if any(languages) or prompt is not None:
         raise UsageError(f"{path}: languages and prompts are for checkpoints of transformers")
-    return Marian.open(path) if is_marian(path) else read_checkpoint(path)
+    if not is_marian(path):
+        return read_checkpoint(path)
+    if monolingual:
+        raise UsageError(f"{path} translates, and a monolingual corpus has no source: give a decoder-only model")
+    return Marian.open(path)
 
 
 def _notes(named: dict[str, AnyCheckpoint]) -> dict[str, str]:
@@ -253,7 +271,8 @@ def _plan(
     is_packed = isinstance(checkpoint, Checkpoint) and has_packed(device.name, device.dtype)
     batches = PACKED if is_packed else "equal source lengths"
     options = {"precision": device.precision, "batch_tokens": batch_tokens, "batches": batches}
-    return StepFolder(path, step="score", reads=reads, options=options, force=force, shard=shard)
+    grown = reads_grown("tokens", tokens.path)
+    return StepFolder(path, step="score", reads=reads, options=options, force=force, extends=grown, shard=shard)
 
 
 class _Scoring:
@@ -270,6 +289,7 @@ class _Scoring:
     ) -> None:
         self.folder, self.tokens, self.checkpoint, self.device = folder, tokens, checkpoint, device
         self.batch_tokens, self.packed = batch_tokens, folder.plan["options"]["batches"] == PACKED
+        self.reverse = bool(checkpoint.recorded()["reverse"])
         self.halved = 0
 
     @cached_property
@@ -285,21 +305,29 @@ class _Scoring:
             return
         started = time.monotonic()
         self._require_types()
-        weights = importance_weights(self.tokens.unigrams()[1])
-        done = sum(entry.target_tokens for entry in mine) - sum(entry.target_tokens for entry in todo)
-        with Progress(f"score {name}", total=sum(one.target_tokens for one in mine), unit="tok", quiet=quiet) as bar:
+        weights = importance_weights(self.tokens.unigrams()[0 if self.reverse else 1])
+        total = sum(self._predicted(entry) for entry in mine)
+        done = total - sum(self._predicted(entry) for entry in todo)
+        with Progress(f"score {name}", total=total, unit="tok", quiet=quiet) as bar:
             for entry in todo:
                 self.halved = 0
-                columns, valid = self._score_block(self.tokens.read(entry), weights, bar, done)
+                block = self.tokens.read(entry)
+                columns, valid = self._score_block(block, weights, bar, done)
+                if self._seen is not None:
+                    columns["seen"] = _seen_of(block, self._seen.times(entry, block.rows))
                 metadata = {"plan": self.folder.digest, "halved": str(self.halved)}
                 write_columns(str(self._path(entry)), columns, valid=valid, metadata=metadata)
                 if self.halved:
                     self.folder.log("halved", shard=self._path(entry).name, batches=self.halved)
-                done += entry.target_tokens
+                done += self._predicted(entry)
                 bar.to(done)
         seconds = max(time.monotonic() - started, 1e-9)
-        tokens = sum(entry.target_tokens for entry in todo)
+        tokens = sum(self._predicted(entry) for entry in todo)
         self.folder.log("scored", seconds=round(seconds, 3), tokens_per_second=round(tokens / seconds, 1))
+
+    def _predicted(self, entry: BlockEntry) -> int:
+        """Tokens that the model predicts: a backward model those of the source."""
+        return entry.source_tokens if self.reverse else entry.target_tokens
 
     def _require_types(self) -> None:
         """Refuse tokens that the model has no vectors for."""
@@ -318,8 +346,9 @@ class _Scoring:
         import torch
 
         counts = self.tokens.manifest["counts"]
+        counts = {**counts, "target_tokens": sum(self._predicted(entry) for entry in self.tokens.blocks)}
         return {
-            "checkpoint": {**self.checkpoint.recorded(), "seen": self._seen()},
+            "checkpoint": {**self.checkpoint.recorded(), "seen": None if self._seen is None else self._seen.describe()},
             "tokenizer": asdict(self.tokens.tokenizer),
             "counts": {key: counts[key] for key in ("pairs", "too_long", "target_tokens")},
             "flops": sum((self._flops(self.tokens.read(entry)) for entry in self.tokens.blocks), 0.0),
@@ -327,12 +356,15 @@ class _Scoring:
             "torch": torch.__version__,
         }
 
-    def _seen(self) -> dict[str, Any] | None:
-        """How often the rows had been trained on; None if the checkpoint was trained on other rows than these."""
-        seen: dict[str, Any] | None = self.checkpoint.recorded()["seen"]
-        if seen is None:
+    @cached_property
+    def _seen(self) -> Seen | None:
+        """How often rows had been trained on; None if it is not known, or of other rows than these."""
+        from catprune.checkpoints import Checkpoint, Seen
+
+        if not isinstance(self.checkpoint, Checkpoint):
             return None
-        return seen if seen["tokens"] == digest_file(str(self.tokens.path / "manifest.json")) else None
+        known = {digest_manifest(self.tokens.path), *formers(self.tokens.path)}
+        return Seen(self.checkpoint, self.tokens.blocks) if self.checkpoint.seen["tokens"] in known else None
 
     def _path(self, entry: BlockEntry) -> Path:
         return self.folder.path / f"part-{entry.first:012d}-{entry.end:012d}.parquet"
@@ -348,7 +380,7 @@ class _Scoring:
             metadata: dict[bytes, bytes] = parquet.read_metadata(path).metadata or {}
         except (OSError, ValueError):
             return None
-        return metadata if metadata.get(b"plan") == self.folder.digest.encode() else None
+        return metadata if metadata.get(b"plan", b"").decode() in self.folder.digests else None
 
     def _listed(self, entry: BlockEntry) -> dict[str, Any]:
         path, metadata = self._path(entry), self._finished(entry) or {}
@@ -366,7 +398,7 @@ class _Scoring:
 
         from catprune.batches import pairs_of
 
-        pairs, flops = pairs_of(block), 0.0
+        pairs, flops = pairs_of(block, reverse=self.reverse), 0.0
         for chosen in self._batches(pairs):
             source, target = pairs.source.lengths[chosen], pairs.target.lengths[chosen]
             outputs = int(target.sum())
@@ -383,7 +415,7 @@ class _Scoring:
 
         from catprune.batches import pairs_of
 
-        pairs = pairs_of(block)
+        pairs = pairs_of(block, reverse=self.reverse)
         sums = np.zeros((len(COLUMNS), len(pairs.rows)))
         for chosen in self._batches(pairs):
             sums[:, chosen] = self._score_in_memory(pairs, chosen, weights)
@@ -462,6 +494,14 @@ class _Scoring:
                 hidden, targets = hidden.flatten(0, 1)[places], targets.flatten()[places]
             found = token_statistics(hidden.float(), self.model.output_matrix, targets, self.model.output_bias)
             return targets.cpu().numpy(), torch.stack(found).double().cpu().numpy()
+
+
+def _seen_of(block: Block, times: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """How often each record had been trained on, in row order; pairs that are too long never are."""
+    import numpy as np
+
+    rows = np.concatenate([block.rows, block.too_long])
+    return np.concatenate([times, np.zeros(len(block.too_long), np.uint32)])[np.argsort(rows, kind="stable")]
 
 
 def importance_weights(counts: NDArray[np.uint64]) -> NDArray[np.float64]:

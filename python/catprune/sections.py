@@ -188,7 +188,7 @@ def cleaning(steps: Steps, figures: dict[str, Any]) -> dict[str, Any]:
                 "pairs": [
                     {
                         "row": f"{one['row']:,}",
-                        "source": _shown(one["source"]),
+                        "source": _shown(one.get("source", "")),
                         "target": _shown(one["target"]),
                     }
                     for one in examples.get(name, ())
@@ -206,6 +206,7 @@ def columns(steps: Steps, figures: dict[str, Any], notes: dict[str, str], *, see
         "means": [],
         "distributions": [],
         "map_caption": "",
+        "seen": [],
         "shares": None,
         "examples": [],
     }
@@ -228,6 +229,7 @@ def columns(steps: Steps, figures: dict[str, Any], notes: dict[str, str], *, see
         figures["figure-overlap"] = draw.jaccard(survey, names)
     page["means"] = _means(steps, survey)
     page["map_caption"] = _map(reader, sample, figures, colours)
+    page["seen"] = _seen(survey)
     page["shares"] = _shares(reader, survey) if names or reader.tagged else None
     page["examples"] = _examples(steps.clean, steps.selections, survey, notes)
     return page
@@ -286,6 +288,20 @@ def _map(reader: Reader, sample: Sample, figures: dict[str, Any], colours: Mappi
         f"target token (Swayamdipta et al. 2020, token form). Checkpoints: {', '.join(checkpoints)}. High "
         "and left: easy from the start; right: learnt on the way; low and left: never learnt."
     )
+
+
+def _seen(survey: Survey) -> list[list[str]]:
+    """What rows have from being trained on: mean nll by how often a row had been seen, of each checkpoint."""
+    rows: list[list[str]] = []
+    for name, by_times in survey.seen.items():
+        means = {times: total / pairs for times, (pairs, total) in sorted(by_times.items())}
+        if len(means) < 2:
+            continue
+        least = min(means)
+        for times, mean in means.items():
+            told = f"{mean:.3f}", "–" if times == least else f"{mean - means[least]:+.3f}"
+            rows.append([visible(name), f"{times:,}", f"{by_times[times][0]:,}", *told])
+    return [["checkpoint", "times seen", "pairs", "mean nll", "against the least seen"], *rows] if rows else []
 
 
 def _shares(reader: Reader, survey: Survey) -> dict[str, Any]:

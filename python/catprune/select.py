@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,10 @@ class Selected:
         tokens: target tokens of the scored records; None where the source does not count them.
         tokens_kept: target tokens of what is kept, likewise.
         decided_by_ties: records that have the score at the cut, where only a part of them could be kept.
-        groups: the same counts of every input or tag, where they were ranked apart.
+        groups: the same counts of every input, tag and number of times seen, where they were ranked apart.
         partly_seen: checkpoints that had been trained on some of the rows more often than on others (taken inside an
-            epoch, or trained on a selection): those rows have fallen further, and the ranking favours or punishes
-            them for it.
+            epoch, or trained on a sample or a selection): those rows have fallen further. Unless they were ranked
+            apart, the ranking favours or punishes them for it.
         manifest: everything that the folder's `manifest.json` says.
     """
 
@@ -74,6 +75,7 @@ def select(
     bins: int = 50,
     checkpoints: Sequence[str] | None = None,
     seed: int = 1,
+    seen_apart: bool = True,
     column: str | None = None,
     merge: str | None = None,
     merge_by: str = "rank",
@@ -117,6 +119,9 @@ def select(
         bins: of progress, per group.
         checkpoints: names of the checkpoints to use; None: all that the folder has.
         seed: of the method random, of random ties and of a sample.
+        seen_apart: where the checkpoints that a method compares had been trained on some rows more often than on
+            others, rank rows that had been seen equally often among themselves, each such group giving its share, as
+            `within` does.
         column: the score column of Parquet files; a null has no score.
         merge: several columns as one, "0.7*cat-var + 0.3*labse": their weighted mean, a record that lacks one of them
             having no score. A name is a method; or a folder beside the checkpoints with one column (FOLDER.COLUMN
@@ -158,7 +163,15 @@ def select(
         if twice := [one for place, one in enumerate(files) if one in files[:place]]:
             raise UsageError(f"{twice[0]} is named twice: give it once")
     found = open_source(sources, out, ranking, checkpoints=checkpoints, clean=behind, join=join)
+    if found.seen:
+        options["seen_apart"] = seen_apart
+    if seen_apart and math.prod(len(one["times"]) for one in found.seen) > _MOST_COURSES:
+        raise UsageError(
+            "rows had been trained on in too many ways to be ranked apart: name fewer checkpoints, or rank them "
+            "together (--seen-together)"
+        )
     request = _to_request(ranking, options, found, given)
+    request["seen"] = found.seen if seen_apart else ()
     request |= {"out": str(out), "rows": rows, "threads": choose_threads(threads)}
 
     def work() -> dict[str, Any]:
@@ -176,7 +189,12 @@ def select(
             step.start_over()  # so that the next try may have another plan
             raise CatpruneError(_nothing_kept(keep, counts))
         groups, shards = counts.pop("groups"), counts.pop("shards")
-        return {"counts": counts, "groups": groups, "shards": shards, "partly_seen": list(found.partly_seen)}
+        return {
+            "counts": counts,
+            "groups": groups,
+            "shards": shards,
+            "partly_seen": [one["name"] for one in found.seen],
+        }
 
     with StepFolder(out, step="select", reads=found.reads, options=options, force=force) as step:
         manifest = finish_once(step, work)
@@ -227,12 +245,14 @@ def _selected(folder: Path, manifest: Mapping[str, Any]) -> Selected:
 DEFAULTS: dict[str, Any] = {one.name: one.default for one in inspect.signature(select).parameters.values()}
 
 
+#: Ways in which rows may have been seen, to be ranked apart.
+_MOST_COURSES = 4096
 #: Groups that the summary tells one by one.
 _GROUPS_SHOWN = 20
 
 
 def summary(done: Selected) -> list[str]:
-    """What was kept, in lines for a reader: pairs, tokens, ties, and last the caution of `partly_seen`, if any."""
+    """What was kept, in lines for a reader: pairs, tokens, ties."""
     lines = [
         f"{share_text(done.kept, done.scored)} of {done.scored:,} scored pairs kept; {done.unscored:,} have no score"
     ]
@@ -249,9 +269,14 @@ def summary(done: Selected) -> list[str]:
         lines.append(f"{share_text(done.tokens_kept, done.tokens)} of {done.tokens:,} target tokens kept")
     if done.decided_by_ties:
         lines.append(f"{done.decided_by_ties:,} pairs have the score at the cut: ties decided which of them")
-    if done.partly_seen:
-        lines.append(
-            f"{', '.join(done.partly_seen)}: trained on some pairs more often than on others, which ranks them by that "
-            "too; checkpoints after whole epochs compare better"
-        )
     return lines
+
+
+def caution(done: Selected) -> str | None:
+    """A warning where rows that had been seen more and less often were ranked together."""
+    if not done.partly_seen or done.manifest["options"]["seen_apart"]:
+        return None
+    return (
+        f"{', '.join(done.partly_seen)}: trained on some pairs more often than on others, which ranks them by that "
+        "too; leave --seen-together out, or take checkpoints after whole epochs"
+    )

@@ -79,3 +79,8 @@ class Shard:
     def is_whole(self) -> bool:
         """Whether this process does all the work."""
         return self.count == 1
+
+
+def is_first_process() -> bool:
+    """Whether a summary is this process's to print: of those that torchrun started the first."""
+    return os.environ.get("RANK", "0") == "0"

@@ -27,15 +27,16 @@ _PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 class Source:
     """What is read: `reads` for the plan, `request` for the pass, and the cleaned corpus behind it.
 
-    `folders` are those whose shards are ranked. `partly_seen` names the checkpoints that had been trained on some of
-    the rows more often than on others. `columns` gives names their numbers; `joined` are those joined by row.
+    `folders` are those whose shards are ranked. `seen` are the checkpoints that had been trained on some of the rows
+    more often than on others: `set`, `name`, and the numbers of `times` that occur. `columns` gives names their
+    numbers; `joined` are those joined by row.
     """
 
     reads: dict[str, Any]
     request: dict[str, Any]
     clean: Path | None
     folders: tuple[Path, ...] = ()
-    partly_seen: tuple[str, ...] = ()
+    seen: tuple[dict[str, Any], ...] = ()
     computed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     columns: dict[str, int] = field(default_factory=dict[str, int])
     joined: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -226,16 +227,18 @@ def _scores(
     shards = [[shard for folder in one for shard in _shards(folder)] for one in sets.values()]
     _check_end(shards, behind)
     compared = {name for method in ranking.methods if method.needs for name in needed[method.name]}
+    order = list(sets)
     found = Source(
         {"scores": [describe_folder(folder, relative_to=out) for folder in folders]},
         {"source": {"kind": "scores", "sets": shards}},
         behind,
         tuple(folders),
         tuple(
-            name for name, one in sets.items() if name in compared and any(_is_partly_seen(folder) for folder in one)
+            {"set": order.index(name), "name": name, "times": times}
+            for name, one in sets.items()
+            if name in compared and len(times := _times_seen(one)) > 1
         ),
     )
-    order = list(sets)
     _compute(found, needed, {name: [order.index(one) for one in names] for name, names in needed.items()})
     return found
 
@@ -329,10 +332,10 @@ def _places(found: Source, sources: Sequence[Path], name: str, join: Sequence[Pa
     return []
 
 
-def _is_partly_seen(folder: Path) -> bool:
-    """Whether some rows had been trained on more often than others; of other rows than these nothing is known."""
-    seen = read_manifest(folder, step="score")["checkpoint"]["seen"]
-    return seen is not None and (bool(seen["once_more"]) or seen["rows"] != "all")
+def _times_seen(folders: Sequence[Path]) -> list[int]:
+    """How often rows had been trained on, the numbers that occur; empty where nothing is known of these rows."""
+    seen = [read_manifest(folder, step="score")["checkpoint"]["seen"] for folder in folders]
+    return sorted({times for one in seen if one is not None for times in one["times"]})
 
 
 def find_scores(source: Path, checkpoints: Sequence[str] | None) -> list[Path]:
@@ -368,6 +371,16 @@ def _check_common_tokens(folders: Sequence[Path]) -> None:
             raise CatpruneError(
                 f"{folders[0]} and {folder} were scored over different tokens: their nll cannot be compared"
             )
+    for folder in folders[1:]:
+        if _is_reverse(folder) != _is_reverse(folders[0]):
+            raise CatpruneError(
+                f"one of {folders[0]} and {folder} predicts the source, the other one the target: their nll cannot be "
+                "compared, name checkpoints of one direction (--checkpoint)"
+            )
+
+
+def _is_reverse(folder: Path) -> bool:
+    return bool(read_manifest(folder, step="score")["checkpoint"]["reverse"])
 
 
 def _shards(folder: Path) -> list[dict[str, Any]]:

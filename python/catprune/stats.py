@@ -42,7 +42,8 @@ class Stats:
 
     Lengths and ratios are None or `count`, `mean`, `min`, `p1`, `p5`, `p25`, `p50`, `p75`, `p95`, `p99` and `max`; p50
     is the value at rank ⌈count/2⌉, so quantiles are exact. Duplicates and types are `{"count", "exact"}`; duplicates
-    beyond `memory` are estimated in all, and None of an input or a tag.
+    beyond `memory` are estimated in all, and None of an input or a tag. Of a monolingual corpus `source`, the ratios
+    and duplicates but for those by `target` are None.
 
     Attributes:
         total: of the whole corpus.
@@ -63,9 +64,10 @@ def stats(
     inputs: str | Path | Sequence[str | Path],
     *,
     tags: str | Path | None = None,
-    columns: tuple[int, int] | None = None,
-    fields: tuple[str, str] | None = None,
+    columns: tuple[int, int] | int | None = None,
+    fields: tuple[str, str] | str | None = None,
     format: str | None = None,
+    monolingual: bool = False,
     source_lang: str | None = None,
     target_lang: str | None = None,
     duplicates_form: str = "normalised",
@@ -81,7 +83,8 @@ def stats(
         inputs: as `clean` takes them; or one clean folder, of which both all rows and the kept ones are counted,
             with the tags that it was given.
         tags: a file with a tag for every record, at most 1,000 different ones (clean first where there are more).
-        columns, fields, format, source_lang, target_lang: where inputs have their sides, as for `clean`.
+        columns, fields, format, monolingual, source_lang, target_lang: where inputs have their sides, as for `clean`;
+            a clean folder knows it.
         duplicates_form: what is made equal first, as for `clean`.
         identify_language: also count which of sixteen languages the sides are taken for, those of at least 40 letters;
             it takes half as much time again.
@@ -103,6 +106,7 @@ def stats(
         columns=columns,
         fields=fields,
         format=format,
+        monolingual=monolingual,
         languages=(source_lang, target_lang),
         max_line_bytes=max_line_bytes,
         threads=threads,
@@ -159,13 +163,16 @@ _QUANTILES = ("p1", "p25", "p50", "p75", "p99", "max")
 
 
 def _block(figures: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = [_row("pairs", [f"{one['rows']:,}" for one in figures])]
+    monolingual = figures[0]["source"] is None
+    lines = [_row("texts" if monolingual else "pairs", [f"{one['rows']:,}" for one in figures])]
     for name in ("malformed_record", "missing_side", "line_too_long", "invalid_utf8", "empty"):
         if any(one[name] for one in figures):
             lines += [_row(f"  {name}", [share_text(one[name], one["rows"]) for one in figures])]
-    keys = ("pair", "source", "target")
-    lines += [_row(f"  repeat a {key}", [_repeats(one, key) for one in figures]) for key in keys]
+    keys = {"target": "text"} if monolingual else {key: key for key in ("pair", "source", "target")}
+    lines += [_row(f"  repeat a {name}", [_repeats(one, key) for one in figures]) for key, name in keys.items()]
     heading = " ".join(name.removeprefix("p") + ("%" if name != "max" else "") for name in _QUANTILES)
+    if monolingual:
+        return [*lines, "", _row("", [heading] * len(figures)), *_side("text", [one["target"] for one in figures])]
     lines += ["", _row("longer over shorter", [heading] * len(figures))]
     for name in ("character_ratio", "word_ratio"):
         values = [_quantiles(one[name]["longer_over_shorter"]) for one in figures]
@@ -214,18 +221,22 @@ def _languages(sides: Sequence[Mapping[str, Any]]) -> list[str]:
 def _overview(what: str, parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A line for each: the full figures are in the JSON."""
     width = min(60, max(len(what), *map(len, parts)))
+    monolingual = any(part["all"]["source"] is None for part in parts.values())
     names = ("pairs", "kept", "repeat a pair", "source words", "target words", "ratio")
-    lines = [f"{what:{width}}" + "".join(f"{name:>16}" for name in names) + "   (words and ratio: medians)"]
+    told = "words and ratio: medians"
+    if monolingual:
+        names, told = ("texts", "kept", "repeat a text", "words"), "words: medians"
+    lines = [f"{what:{width}}" + "".join(f"{name:>16}" for name in names) + f"   ({told})"]
     for name, part in parts.items():
         one, kept = part["all"], part["kept"]
-        words = [one[side]["words"] for side in ("source", "target")]
-        ratio = one["character_ratio"]["target_over_source"]
+        words = [one[side]["words"] for side in ("source", "target") if one[side]]
+        ratio = None if monolingual else one["character_ratio"]["target_over_source"]
         values = [
             f"{one['rows']:,}",
             f"{kept['rows']:,}" if kept else "",
-            _count(one["duplicates"]["pair"]),
+            _count(one["duplicates"]["target" if monolingual else "pair"]),
             *(str(lengths["p50"]) if lengths else "" for lengths in words),
-            f"{ratio['p50']:.2f}" if ratio else "",
+            *([] if monolingual else [f"{ratio['p50']:.2f}" if ratio else ""]),
         ]
         shown = name if len(name) <= width else "…" + name[1 - width :]
         lines.append(f"{shown:{width}}" + "".join(f"{value:>16}" for value in values))

@@ -85,6 +85,8 @@ class Survey:
     Attributes:
         lengths: "input", "cleaned" and each selection's name → int64 [LENGTHS]: pairs by words of the target.
         group_rows, group_survived: int64 [G]; group_kept: int64 [S, G].
+        seen: checkpoint → how often rows had been trained on → their number and the sum of their nll; of checkpoints
+            of which it is known.
         overlap: int64 [S, S]: pairs that both keep.
         edges: for each selection float64 [bins + 1], of its histogram; what lies beyond is in the outer bins.
         histogram: for each selection int64 [2, bins]: pairs dropped, pairs kept.
@@ -98,6 +100,7 @@ class Survey:
     overlap: NDArray[np.int64]
     edges: list[NDArray[np.float64]]
     histogram: list[NDArray[np.int64]]
+    seen: dict[str, dict[int, tuple[int, float]]] = field(default_factory=dict)
     examples: dict[str, dict[str, Examples]] = field(default_factory=dict)
 
 
@@ -122,6 +125,7 @@ def take_survey(reader: Reader, sample: Sample, *, seed: int, shown: int = 5) ->
     )
     for window in reader.windows():
         _count(found, window, names)
+        _compare(found.seen, window, list(reader.steps.scores))
         for place, (name, part) in enumerate(reader.steps.selections.items()):
             bottom = part.manifest["options"].get("direction") == "bottom"
             _collect(found.examples[name], window, place, bottom=bottom, seed=seed, shown=shown)
@@ -160,6 +164,17 @@ def _count(found: Survey, window: Window, names: Sequence[str]) -> None:
         inside = np.clip(score, edges[0], edges[-1])
         for row, mask in enumerate((scored & ~kept, scored & kept)):
             found.histogram[place][row] += np.histogram(inside[mask], bins=edges)[0]
+
+
+def _compare(into: dict[str, dict[int, tuple[int, float]]], window: Window, checkpoints: Sequence[str]) -> None:
+    """Add a window's rows to those that had been seen equally often."""
+    import numpy as np
+
+    for name, seen, nll in zip(checkpoints, window.seen, window.nll, strict=True):
+        for times in np.unique(seen[np.isfinite(seen)]).astype(int).tolist():
+            some = nll[seen == times]
+            pairs, total = into.setdefault(name, {}).get(times, (0, 0.0))
+            into[name][times] = pairs + len(some), total + float(some.sum())
 
 
 def _collect(into: dict[str, Examples], window: Window, place: int, *, bottom: bool, seed: int, shown: int) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import StepFolder, describe_folder, finish_once, read_manifest, verify_shards, write_whole
-from catprune.inputs import check_unchanged, cleaned_files, resolve
+from catprune.inputs import check_unchanged, cleaned_files, is_monolingual, resolve
 from catprune.machine import choose_threads
 from catprune.progress import Progress, bytes_progress
 
@@ -89,6 +89,9 @@ def tokenize(
 ) -> Tokenized:
     """Write the pairs that cleaning kept as token ids.
 
+    Of a monolingual corpus every source is that of no text, its end-of-sentence alone, so that an encoder-decoder
+    learns a language model; the tokenizer is trained on the targets.
+
     Args:
         clean: a finished clean folder.
         out: the folder to write.
@@ -150,7 +153,8 @@ def tokenize(
             }
             with Progress("tokenize", total=total, unit="B", quiet=quiet) as bar:
                 found: dict[str, Any] = _core.tokenize(request, bytes_progress(bar))
-            return {**found, "tokenizer": described, "counts": _counts(cleaned, found["shards"])}
+            recorded = {"monolingual": True} if is_monolingual(cleaned) else {}
+            return {**found, **recorded, "tokenizer": described, "counts": _counts(cleaned, found["shards"])}
 
         manifest = finish_once(step, work)
     counts = manifest["counts"]

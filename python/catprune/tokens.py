@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from catprune._core import digest_file
 from catprune.errors import CatpruneError
-from catprune.folder import read_manifest
+from catprune.folder import plan_digests, read_manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +97,7 @@ class Tokens:
         self.manifest = manifest
         self.tokenizer = Tokenizer(**manifest["tokenizer"])
         self.blocks = tuple(BlockEntry(**entry) for entry in manifest["shards"])
-        self._plan_digest = digest_file(str(path / "plan.json"))
+        self._plans = plan_digests(manifest)
         self._checked: set[str] = set()
 
     @classmethod
@@ -141,7 +141,7 @@ class Tokens:
         """
         path = self.path / entry.file
         tensors, metadata = map_safetensors(path)
-        if metadata.get("plan") != self._plan_digest or any(name not in tensors for name in _BLOCK_TENSORS):
+        if metadata.get("plan") not in self._plans or any(name not in tensors for name in _BLOCK_TENSORS):
             raise CatpruneError(f"{path} is not of this folder's plan: run `catprune tokenize --force` again")
         if entry.file not in self._checked:
             if digest_file(str(path)) != entry.digest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from catprune.recipe import Recipe, check_numbers, find_size, plan_marks
 from catprune.tokens import Tokens
 
 if TYPE_CHECKING:
-    from catprune.batches import Order
+    from catprune.order import Order
     from catprune.recipe import Mark
     from catprune.trainer import Training
 
@@ -65,6 +66,10 @@ def train(
     steps: int | None = None,
     checkpoints: str | None = None,
     selection: str | Path | None = None,
+    rows: str | Path | None = None,
+    exclude_rows: str | Path | None = None,
+    sample: int | None = None,
+    reverse: bool = False,
     seed: int = 1,
     batch_tokens: int = 2048,
     learning_rate: float | None = None,
@@ -82,6 +87,11 @@ def train(
     The loss is cross-entropy with label smoothing (Szegedy et al. 2016, arXiv 1512.00567), a mean over the batch's
     target tokens; updates are AdamW with clipping at norm 1 and an inverse square-root schedule (Vaswani et al. 2017).
 
+    Processes that torchrun starts train one model together (each on its own GPU, or on processors over gloo): they part
+    every batch among them, so that `batch_tokens` and everything else mean the same for any number of them. The first
+    one writes; a run that was stopped may go on with another number of them, and gives the bytes of an undisturbed one
+    if the number stays.
+
     Args:
         tokens: a folder that `tokenize` finished.
         out: the folder for checkpoints, `metrics.jsonl` and the manifest.
@@ -90,6 +100,12 @@ def train(
         steps: updates, instead of epochs.
         checkpoints: where to write checkpoints besides the end, e.g. "1,3,0.5" (epochs) or "500steps".
         selection: train only on the rows that this selection folder keeps.
+        rows: train only on the rows in this .npy file of ascending integers, as `select(rows=True)` writes it.
+        exclude_rows: train on no row of this file, likewise (a held-out set, or the rest for a reference model).
+        sample: train on so many of the pairs that are left, drawn once; every block gives its share of them. An epoch
+            is then a pass over the sample. Scoring says for each row how often it had been trained on, and `select`
+            ranks such rows apart.
+        reverse: train the backward model: from the target into the source.
         seed: fixes the initial weights, the order of pairs and what dropout drops.
         batch_tokens: most tokens of a batch on either side, padding counted.
         learning_rate: the highest, reached after `warmup_steps` (None: 0.64 / d_model, 0.005 for tiny).
@@ -105,53 +121,80 @@ def train(
     Raises:
         UsageError: options that cannot be meant.
         CatpruneError: a folder that cannot be read or holds other work, a selection of other rows than the tokens',
-            no pairs to train on, a loss that is no number.
+            no pairs to train on or fewer than the sample, a file of rows that cannot be meant, a loss that is no
+            number.
         MissingExtra: torch or safetensors is not installed.
     """
     require_torch()
-    from catprune.batches import Order, Selection
+    from catprune.order import Order, Rows, Selection
+    from catprune.processes import Processes
     from catprune.trainer import Training
 
     size = find_size(preset)
     check_numbers(epochs=epochs, steps=steps, seed=seed, learning_rate=learning_rate, dropout=dropout)
     check_numbers(label_smoothing=label_smoothing, warmup_steps=warmup_steps)
-    check_numbers(batch_tokens=batch_tokens, save_every=save_every)
+    check_numbers(batch_tokens=batch_tokens, save_every=save_every, sample=sample)
     marks = plan_marks(epochs, steps, checkpoints)
-    out_path, opened, device = Path(out), Tokens.open(tokens), Device.choose(precision)
+    out_path, opened = Path(out), Tokens.open(tokens)
     if learning_rate is None:
         learning_rate = 0.64 / size.d_model  # measured for tiny; wider models bear less
     recipe = Recipe(seed, learning_rate, warmup_steps, label_smoothing, dropout)
     reads: dict[str, Any] = {"tokens": describe_folder(opened.path, relative_to=out_path)}
-    if selection is not None:
-        require_origin(Path(selection), opened.path)
-        reads["selection"] = describe_folder(Path(selection), relative_to=out_path)
-    options = {
-        "preset": preset,
-        "end": marks[-1].name,
-        "checkpoints": [mark.name for mark in marks],
-        "seed": seed,
-        "batch_tokens": batch_tokens,
-        "learning_rate": learning_rate,
-        "warmup_steps": warmup_steps,
-        "label_smoothing": label_smoothing,
-        "dropout": dropout,
-        "precision": device.precision,
-    }
     chosen = None if selection is None else Selection(Path(selection))
-    order = Order(opened, chosen, seed=seed, batch_tokens=batch_tokens)
-    folder = StepFolder(out_path, step="train", reads=reads, options=options, force=force)
-    with folder, own_state(threads):
+    if chosen is not None:
+        require_origin(chosen.path, opened.path)
+        reads["selection"] = describe_folder(chosen.path, relative_to=out_path)
+    files = {
+        name: Rows(Path(path), exclude=name == "exclude_rows")
+        for name, path in (("rows", rows), ("exclude_rows", exclude_rows))
+        if path is not None
+    }
+    for name, file in files.items():
+        file.check_end(opened.blocks[-1].end if opened.blocks else 0)
+        reads[name] = file.describe(relative_to=out_path)
+    filters = (*([] if chosen is None else [chosen]), *files.values())
+    order = Order(opened, seed, batch_tokens, filters=filters, sample=sample, reverse=reverse)
+    with Processes.join() as processes, own_state(threads):
+        device = Device.choose(precision, local=processes.local)
+        options = {
+            "preset": preset,
+            "end": marks[-1].name,
+            "checkpoints": [mark.name for mark in marks],
+            "sample": sample,
+            "reverse": reverse,
+            "seed": seed,
+            "batch_tokens": batch_tokens,
+            "learning_rate": learning_rate,
+            "warmup_steps": warmup_steps,
+            "label_smoothing": label_smoothing,
+            "dropout": dropout,
+            "precision": device.precision,
+        }
+        folder = StepFolder(out_path, step="train", reads=reads, options=options, force=force)
+
+        training_of = functools.partial(
+            Training, folder, order, recipe, size=size, marks=marks, device=device, save_every=save_every
+        )
 
         def work() -> dict[str, Any]:
             if chosen is not None:
                 verify_shards(chosen.path, chosen.manifest)
             _check_order(order, marks)
-            training = Training(folder, order, recipe, size=size, marks=marks, device=device, save_every=save_every)
-            return _run(training, marks, quiet=quiet)
+            processes.hear(said=True)
+            training = training_of(processes=processes)
+            _run(training, marks, quiet=quiet)
+            return _describe(training, marks)
 
-        manifest = finish_once(folder, work)
-        (out_path / STATE).unlink(missing_ok=True)  # only now: whatever ends the process before goes on from it
-        return _trained(out_path, manifest)
+        if processes.leads:
+            with folder:
+                if folder.manifest is not None:
+                    processes.hear(said=False)
+                finish_once(folder, work)
+                (out_path / STATE).unlink(missing_ok=True)  # only now: whatever ends the process before goes on from it
+        elif processes.hear():
+            _run(training_of(processes=processes), marks, quiet=True)
+        processes.hear()  # the first one has written the manifest
+        return _trained(out_path, read_manifest(out_path, step="train"))
 
 
 def require_origin(selection: Path, tokens: Path) -> None:
@@ -171,17 +214,20 @@ def require_origin(selection: Path, tokens: Path) -> None:
         )
 
 
-def _run(training: Training, marks: list[Mark], *, quiet: bool) -> dict[str, Any]:
-    """Train, and describe what came out for the manifest."""
+def _run(training: Training, marks: list[Mark], *, quiet: bool) -> None:
+    in_epochs = marks[-1].unit == "epoch"
+    total = marks[-1].amount * (training.order.counts[1] if in_epochs else 1)
+    with Progress("train", total=total, unit="tok" if in_epochs else "upd", quiet=quiet) as bar:
+        training.run(bar)
+
+
+def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
+    """What came out, for the manifest."""
     import torch
 
     from catprune.checkpoints import digest_weights, read_checkpoint
     from catprune.model import count_parameters
 
-    in_epochs = marks[-1].unit == "epoch"
-    total = marks[-1].amount * (training.order.counts[1] if in_epochs else 1)
-    with Progress("train", total=total, unit="tok" if in_epochs else "upd", quiet=quiet) as bar:
-        training.run(bar)
     read = [(mark.name, read_checkpoint(training.folder.path / mark.name)) for mark in marks]
     read.sort(key=lambda item: item[1].step)
     last = read[-1][1]
@@ -222,8 +268,8 @@ def _check_order(order: Order, marks: list[Mark]) -> None:
     """Refuse an empty corpus, and checkpoints that would never be reached: known before, not after the training."""
     pairs, _ = order.counts
     if not pairs:
-        what = order.tokens.path if order.selection is None else order.selection.path
-        raise CatpruneError(f"{what} has no pairs to train on: keep more rows")
+        left = "" if order.is_whole else " that a selection and files of rows leave"
+        raise CatpruneError(f"{order.tokens.path} has no pairs to train on{left}: keep more rows")
     if len({mark.unit for mark in marks}) == 1:
         return
     end, step, epoch = marks[-1], 0, 0

@@ -8,14 +8,14 @@ import signal
 import threading
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
+from torch import nn
 
 from catprune._core import digest_file
 from catprune.attention import Padded
-from catprune.batches import Batch, Order, Pairs, row_ranges
 from catprune.checkpoints import fit, load_tensors, save_tensors, write_checkpoint
 from catprune.errors import CatpruneError
 from catprune.folder import STATE, append_line, write_whole
@@ -23,12 +23,17 @@ from catprune.model import UNMASKED, Transformer, forward_flops
 from catprune.output import smoothed_loss
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
+    from catprune.batches import Batch, Pairs
     from catprune.device import Device
     from catprune.folder import StepFolder
+    from catprune.order import Order
+    from catprune.processes import Processes
     from catprune.progress import Progress
     from catprune.recipe import Mark, Recipe, Size
     from catprune.tokens import BlockEntry
@@ -78,6 +83,33 @@ class _Interrupts:
         self.noted = True
 
 
+class _Loss(nn.Module):
+    """A model and its loss as one module: what processes that train together wrap."""
+
+    def __init__(self, model: Transformer, *, smoothing: float, device: Device) -> None:
+        super().__init__()
+        self.model, self.smoothing, self.device = model, smoothing, device
+
+    def forward(self, source: Tensor, inputs: Tensor, targets: Tensor, places: Tensor, mask: Tensor | None) -> Tensor:
+        """Sums over the targets' tokens, float32 [2]: the smoothed loss, and the nll without gradient.
+
+        Args:
+            source, inputs, targets: ids as in `Batch`, padded.
+            places: where tokens stand in the flattened targets.
+            mask: of the sources, as in `Padded`.
+        """
+        with self.device.autocast():
+            hidden = self.model(source, inputs, UNMASKED if mask is None else Padded(mask))
+        sums = smoothed_loss(
+            hidden.flatten(0, 1).index_select(0, places),
+            self.model.embedding.weight,
+            targets.flatten().index_select(0, places),
+            smoothing=self.smoothing,
+            dtype=self.device.dtype,
+        )
+        return torch.stack(sums)
+
+
 class Training:
     """A model in training.
 
@@ -89,6 +121,8 @@ class Training:
         marks: where checkpoints are written; the training ends at the last that is reached.
         device: where and in which precision.
         save_every: updates between two states.
+        processes: those that train together. Each takes every so many pairs of a batch; gradients are added up, so
+            that an update is that of one process but for rounding, and for what dropout drops.
     """
 
     def __init__(
@@ -101,9 +135,10 @@ class Training:
         marks: list[Mark],
         device: Device,
         save_every: int,
+        processes: Processes,
     ) -> None:
         self.folder, self.order, self.recipe, self.size = folder, order, recipe, size
-        self.device, self.save_every = device, save_every
+        self.device, self.save_every, self.processes = device, save_every, processes
         self.at = Position()
         self._interrupts = _Interrupts()
         self.per_epoch = order.counts[0]
@@ -113,11 +148,15 @@ class Training:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-9, weight_decay=0.01, fused=True
         )
+        self.loss: nn.Module = _Loss(self.model, smoothing=recipe.label_smoothing, device=device)
+        if processes.count > 1:
+            self.loss = processes.wrap(self.loss)
         # Of loss and nll since the last line of metrics: kept as they are, so that no save changes their rounding.
         self._sums = torch.zeros(2, dtype=torch.float64, device=device.name)
         if self._state_file.is_file():
             self._load_state()
-        self._cut_metrics()
+        if processes.leads:
+            self._cut_metrics()
         self._started, self._before = time.monotonic(), self.at.target_tokens
         self.marks, self.end = [mark for mark in marks if not self._reached(mark)], marks[-1]
 
@@ -147,74 +186,76 @@ class Training:
         seconds = max(time.monotonic() - started, 1e-9)
         tokens = at.target_tokens - before
         rates = {"seconds": round(seconds, 3), "tokens_per_second": round(tokens / seconds, 1)}
-        self.folder.log("trained", step=at.step, target_tokens=tokens, threads=torch.get_num_threads(), **rates)
+        used = {"threads": torch.get_num_threads(), "processes": self.processes.count}
+        if self.processes.leads:
+            self.folder.log("trained", step=at.step, target_tokens=tokens, **used, **rates)
 
     def _run_window(self, windows: list[list[BlockEntry]], bar: Progress) -> None:
         at = self.at
         pairs, batches = self.order.batches(at.epoch, at.window, windows[at.window])
         while at.batch < len(batches) and self.marks:
-            self._update(pairs.batch(batches[at.batch], self.order.tokens.tokenizer))
+            self._update(pairs, batches[at.batch])
             at.batch += 1
             reached = [mark for mark in self.marks if self._reached(mark)]
             self.marks = [mark for mark in self.marks if mark not in reached]
             if at.step % METRICS_EVERY == 0 or not self.marks:
                 self._write_metrics(bar)
-            for mark in reached:
-                self._write_checkpoint(mark, pairs, batches[: at.batch], windows)
-            stop = self._interrupts.noted
-            if stop or (self.marks and (reached or at.step % self.save_every == 0)):
-                self._save_state()
+            stop = self.processes.any(said=self._interrupts.noted)
+            if self.processes.leads:
+                for mark in reached:
+                    self._write_checkpoint(mark, pairs, batches[: at.batch], windows)
+                if stop or (self.marks and (reached or at.step % self.save_every == 0)):
+                    self._save_state()
             if stop:
                 raise KeyboardInterrupt
         if self.marks:
             at.window, at.batch = at.window + 1, 0
 
-    def _update(self, batch: Batch) -> None:
+    def _update(self, pairs: Pairs, chosen: NDArray[np.int64]) -> None:
         """One update: forward, loss, backward, clipping, AdamW."""
-        at, device = self.at, self.device.name
+        at, processes, tokenizer = self.at, self.processes, self.order.tokens.tokenizer
         at.step += 1
-        torch.manual_seed(_seed_of(self.recipe.seed, at.step))  # so that a resumed run drops the same units
-        source, inputs, targets = (
-            torch.from_numpy(part).to(device) for part in (batch.source, batch.inputs, batch.targets)
-        )
-        form = UNMASKED
-        if batch.source_lengths.min() < batch.source.shape[1]:
-            mask = torch.from_numpy(np.arange(batch.source.shape[1]) < batch.source_lengths[:, None])
-            form = Padded(mask.to(device))
-        with self.device.autocast():
-            hidden = self.model(source, inputs, form)
-        tokens = int(batch.target_lengths.sum())
-        places = torch.from_numpy(token_places(batch)).to(device)
-        sums = smoothed_loss(
-            hidden.flatten(0, 1).index_select(0, places),
-            self.model.embedding.weight,
-            targets.flatten().index_select(0, places),
-            smoothing=self.recipe.label_smoothing,
-            dtype=self.device.dtype,
-        )
-        (sums[0] / tokens).backward()
+        # So that a resumed run drops the same units, and two processes do not.
+        torch.manual_seed(_seed_of(self.recipe.seed, at.step, processes.number))
+        tokens = int(pairs.target.lengths[chosen].sum())
+        own = chosen[processes.number :: processes.count]
+        # A process that is left without a pair goes along with one that does not count.
+        sums: Tensor = self.loss(*self._tensors(pairs.batch(own if len(own) else chosen[:1], tokenizer)))
+        weight = processes.count / tokens if len(own) else 0.0  # processes take the mean of their gradients
+        (sums[0] * weight).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate(at.step)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self._sums += torch.stack(sums).detach()
-        self._count(batch, tokens)
+        sums = sums.detach() if len(own) else torch.zeros_like(sums)
+        processes.add(sums)
+        self._sums += sums
+        self._count(pairs, chosen, tokens)
 
-    def _count(self, batch: Batch, tokens: int) -> None:
-        at = self.at
-        (pairs, source), target = batch.source.shape, batch.targets.shape[1]
-        at.pairs += pairs
+    def _tensors(self, batch: Batch) -> Iterator[Tensor | None]:
+        """What `_Loss` takes, on the device."""
+        parts = (batch.source, batch.inputs, batch.targets, token_places(batch))
+        yield from (torch.from_numpy(part).to(self.device.name) for part in parts)
+        longest = batch.source.shape[1]
+        is_padded = batch.source_lengths.min() < longest
+        mask = np.arange(longest) < batch.source_lengths[:, None]
+        yield torch.from_numpy(mask).to(self.device.name) if is_padded else None
+
+    def _count(self, pairs: Pairs, chosen: NDArray[np.int64], tokens: int) -> None:
+        at, processes = self.at, self.processes
+        at.pairs += len(chosen)
         at.target_tokens += tokens
         at.tokens += tokens
-        forward = forward_flops(
-            self.size,
-            vocab_size=self.model.vocab_size,
-            source=np.full(pairs, source),
-            target=np.full(pairs, target),
-            outputs=tokens,
-        )
-        at.flops += 3 * forward
+        for number in range(min(processes.count, len(chosen))):
+            own = chosen[number :: processes.count]
+            at.flops += 3 * forward_flops(
+                self.size,
+                vocab_size=self.model.vocab_size,
+                source=np.full(len(own), pairs.source.lengths[own].max()),
+                target=np.full(len(own), pairs.target.lengths[own].max()),
+                outputs=int(pairs.target.lengths[own].sum()),
+            )
 
     def _epoch(self) -> float:
         """Passes over the pairs, whole ones as integers."""
@@ -238,7 +279,8 @@ class Training:
             "nll": nll / at.tokens,
             "learning_rate": self.recipe.rate(at.step),
         }
-        append_line(self.folder.path / "metrics.jsonl", line)
+        if self.processes.leads:
+            append_line(self.folder.path / "metrics.jsonl", line)
         self._show(bar, loss=f"{line['loss']:.3f}")
         at.tokens = 0
 
@@ -261,26 +303,58 @@ class Training:
         self, mark: Mark, pairs: Pairs, batches: list[NDArray[np.int64]], windows: list[list[BlockEntry]]
     ) -> None:
         at = self.at
-        seen: dict[str, Any] = {
-            "rows": "all" if self.order.selection is None else "selection",
-            "tokens": digest_file(str(self.order.tokens.path / "manifest.json")),
-        }
-        if at.pairs == self.per_epoch:
-            seen |= {"times": at.epoch + 1, "once_more": []}
-        else:
-            whole = [entry for window in windows[: at.window] for entry in window]
-            once_more = row_ranges(pairs, batches, partly=windows[at.window], whole=whole)
-            seen |= {"times": at.epoch, "once_more": once_more}
+        target = self.folder.path / mark.name
+        times, seen = self._seen(pairs, batches, windows)
         training = {
             "step": at.step,
             "epoch": self._epoch(),
             "target_tokens": at.target_tokens,
             "flops": at.flops,
-            "seen": seen,
+            "reverse": self.order.reverse,
+            "seen": {
+                "tokens": digest_file(str(self.order.tokens.path / "manifest.json")),
+                "end": self.order.tokens.blocks[-1].end,
+                "times": times,
+            },
         }
-        target = self.folder.path / mark.name
-        write_checkpoint(target, self.model, self.order.tokens, size=self.size, training=training)
+        write_checkpoint(target, self.model, self.order.tokens, size=self.size, training=training, seen=seen)
         self.folder.log("checkpoint", name=mark.name, step=at.step)
+
+    def _seen(
+        self, pairs: Pairs, batches: list[NDArray[np.int64]], windows: list[list[BlockEntry]]
+    ) -> tuple[list[int], Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]] | None]:
+        """How often pairs have been trained on.
+
+        Args:
+            pairs, batches: of the window at hand, the batches that are done.
+            windows: of the epoch at hand.
+
+        Returns:
+            The numbers of times that occur, ascending; and where they differ, for each block the rows that carry tokens
+            and how often each of them was trained on, both int64 [rows].
+        """
+        at, order = self.at, self.order
+        at_end = at.pairs == self.per_epoch
+        times = {at.epoch + 1} if at_end else {at.epoch, at.epoch + 1}
+        if self.per_epoch < order.tokens.manifest["counts"]["pairs"]:
+            times.add(0)
+        if len(times) == 1:
+            return list(times), None
+        place = len(windows) if at_end else at.window
+        whole = {entry.first for window in windows[:place] for entry in window}
+        partly = set() if at_end else {entry.first for entry in windows[place]}
+        done = np.sort(pairs.rows[np.concatenate(batches)])
+
+        def counted() -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+            for entry in order.tokens.blocks:
+                rows = order.tokens.read(entry).rows
+                left = order.left(entry, rows).astype(np.int64)
+                once_more = left if entry.first in whole else 0
+                if entry.first in partly:
+                    once_more = np.isin(rows, done, assume_unique=True)
+                yield rows, at.epoch * left + once_more
+
+        return sorted(times), counted()
 
     def _save_state(self) -> None:
         """Replace the state: weights, moments, the losses' sums and the position in one file, renamed into place."""
@@ -311,5 +385,5 @@ def token_places(batch: Batch) -> NDArray[np.int64]:
     return np.flatnonzero(columns < batch.target_lengths[:, None])
 
 
-def _seed_of(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
+def _seed_of(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

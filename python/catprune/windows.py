@@ -121,6 +121,7 @@ class Window:
 
     rows: int64 [n]; reasons: uint32 [n], 0 for pairs that survived cleaning; words: int64 [n], of the target;
     group: int64 [n], an index into the reader's groups; nll: float64 [checkpoints, n], nats a token;
+    seen: float64 [checkpoints, n], how often a row had been trained on, where it is known;
     kept: bool [selections, n]; score: float64 [selections, n].
     """
 
@@ -129,6 +130,7 @@ class Window:
     words: NDArray[np.int64]
     group: NDArray[np.int64]
     nll: NDArray[np.float64]
+    seen: NDArray[np.float64]
     kept: NDArray[np.bool_]
     score: NDArray[np.float64]
 
@@ -162,7 +164,7 @@ class Reader:
     def windows(self) -> Iterator[Window]:
         """One pass over all rows."""
         clean = Columns(self.clean, ["reasons", "target_words", *(["tag"] if self.tagged else [])])
-        scores = [Columns(part, ["tokens", "nll_sum"]) for part in self.steps.scores.values()]
+        scores = [Columns(part, ["tokens", "nll_sum", "seen"]) for part in self.steps.scores.values()]
         selections = [Columns(part, ["kept", "score"]) for part in self.steps.selections.values()]
         for first in range(0, self.rows, WINDOW):
             yield self._window(first, min(first + WINDOW, self.rows), clean, scores, selections)
@@ -171,13 +173,15 @@ class Reader:
         import numpy as np
 
         table = clean.before(end)
-        nll = np.full((len(scores), end - first), np.nan)
+        nll, seen = (np.full((len(scores), end - first), np.nan) for _ in range(2))
         score = np.full((len(selections), end - first), np.nan)
         kept = np.zeros((len(selections), end - first), dtype=bool)
         for place, columns in enumerate(scores):
             if (part := columns.before(end)) is not None:
                 rows = part.column("row").to_numpy() - first
                 nll[place, rows] = _numbers(part, "nll_sum") / _numbers(part, "tokens")
+                if "seen" in part.column_names:
+                    seen[place, rows] = _numbers(part, "seen")
         for place, columns in enumerate(selections):
             if (part := columns.before(end)) is not None:
                 rows = part.column("row").to_numpy() - first
@@ -189,6 +193,7 @@ class Reader:
             words=table.column("target_words").to_numpy().astype(np.int64),
             group=self._groups(table),
             nll=nll,
+            seen=seen,
             kept=kept,
             score=score,
         )

@@ -1,4 +1,4 @@
-"""Write: the kept pairs as text, in corpus order."""
+"""Write: the kept pairs, or texts of a monolingual corpus, in corpus order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,16 @@ from catprune.folder import (
     verify_shards,
     write_whole,
 )
-from catprune.inputs import check_fields, check_languages, check_unchanged, cleaned_files, format_of, resolve
+from catprune.inputs import (
+    check_field,
+    check_fields,
+    check_languages,
+    check_unchanged,
+    cleaned_files,
+    format_of,
+    is_monolingual,
+    resolve,
+)
 from catprune.machine import choose_threads
 from catprune.progress import Progress, bytes_progress
 
@@ -60,7 +69,7 @@ def write(
     outputs: Sequence[str | Path],
     *,
     selection: str | Path | None = None,
-    fields: tuple[str, str] | None = None,
+    fields: tuple[str, str] | str | None = None,
     tags: str | Path | None = None,
     dropped: Sequence[str | Path] | None = None,
     threads: int | None = None,
@@ -73,10 +82,12 @@ def write(
         clean: the clean folder of the corpus.
         outputs: two files, or one that ends in `.tsv`, `.jsonl`, `.parquet` or `.tmx`; text of names that end in `.gz`,
             `.zst`, `.xz` or `.bz2` is compressed. Where all inputs are of the output's format (and Parquet files have
-            the same columns), whole records are copied, otherwise the two sides alone are written.
+            the same columns), whole records are copied, otherwise the two sides alone are written. Of a monolingual
+            corpus one file, of lines unless its name says otherwise.
         selection: a selection folder; None writes what cleaning kept.
         fields: names of the two sides in JSONL and Parquet that are not copied whole, a dot leading into an object or
-            struct; the language codes by default, or "source" and "target". In TMX the language codes themselves.
+            struct; the language codes by default, or "source" and "target". In TMX the language codes themselves. Of a
+            monolingual corpus one name, "text" by default.
         tags: a file for the tags of the written pairs, one a line.
         dropped: files, as `outputs`, for the pairs that were not kept.
         threads: worker threads; the result does not depend on it.
@@ -96,7 +107,8 @@ def write(
     cleaned = read_manifest(clean, step="clean")
     if tags and not cleaned["tags"]:
         raise UsageError(f"{clean} was cleaned without tags: there are none to write")
-    names = name_sides(fields, cleaned["options"])
+    monolingual = is_monolingual(cleaned)
+    names = name_sides(fields, cleaned["options"], monolingual=monolingual)
     request: dict[str, Any] = {
         "output": describe_output(kept_paths, names),
         "dropped": describe_output([Path(path) for path in dropped], names) if dropped else None,
@@ -125,6 +137,7 @@ def write(
             "dropped": [os.path.relpath(path, base) for path in dropped or ()],
             "tags": os.path.relpath(tags, base) if tags else None,
             "fields": names if fields_matter(request) else None,
+            **({"monolingual": True} if monolingual else {}),
         }
     )
     for path in paths:
@@ -162,17 +175,18 @@ def _written(paths: tuple[Path, ...], manifest: dict[str, Any]) -> Written:
 def summary(done: Written) -> list[str]:
     """What was written, in lines for a reader."""
     whole = ", whole records" if done.whole else ""
-    lines = [f"{done.pairs:,} pairs to {' and '.join(str(path) for path in done.paths)}{whole}"]
+    what = "texts" if done.manifest.get("monolingual") else "pairs"
+    lines = [f"{done.pairs:,} {what} to {' and '.join(str(path) for path in done.paths)}{whole}"]
     if done.unwritable:
         lines.append(
-            f"{done.unwritable:,} kept pairs hold what the format cannot (a line break or tab, no UTF-8, no XML): "
+            f"{done.unwritable:,} kept {what} hold what the format cannot (a line break or tab, no UTF-8, no XML): "
             "see the record beside it"
         )
     if done.manifest["dropped"]:
-        lines.append(f"{done.dropped:,} pairs that were not kept to {' and '.join(done.manifest['dropped'])}")
+        lines.append(f"{done.dropped:,} {what} that were not kept to {' and '.join(done.manifest['dropped'])}")
     if done.dropped_unwritable:
         lines.append(
-            f"{done.dropped_unwritable:,} records that were not kept have no two sides, or the format cannot hold them"
+            f"{done.dropped_unwritable:,} records that were not kept are no {what}, or the format cannot hold them"
         )
     return lines
 
@@ -197,8 +211,15 @@ def output_paths(
     return paths
 
 
-def name_sides(fields: tuple[str, str] | None, options: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The names of the two sides: those given, or the language codes of cleaning; None where they are not known."""
+def name_sides(
+    fields: tuple[str, str] | str | None, options: Mapping[str, Any], *, monolingual: bool
+) -> tuple[str, str] | str | None:
+    """The names of the two sides: those given, or the language codes of cleaning; None where they are not known.
+
+    Of a monolingual corpus the name of its one side.
+    """
+    if monolingual:
+        return check_field(fields)
     if fields:
         return check_fields(fields)
     codes = options["source_lang"], options["target_lang"]
@@ -207,7 +228,7 @@ def name_sides(fields: tuple[str, str] | None, options: Mapping[str, Any]) -> tu
 
 def fields_matter(request: dict[str, Any]) -> bool:
     """Whether an output names the two sides."""
-    return any(one and one["format"] not in ("moses", "tsv") for one in (request["output"], request["dropped"]))
+    return any(one and one["format"] not in ("moses", "text", "tsv") for one in (request["output"], request["dropped"]))
 
 
 @contextmanager
@@ -251,12 +272,12 @@ def record_of(paths: Sequence[Path]) -> Path:
     return paths[0].with_name(paths[0].name + ".catprune.json")
 
 
-def describe_output(paths: Sequence[Path], names: tuple[str, str] | None) -> dict[str, str]:
-    """The outputs as the pass takes them; `names` are those of the two sides in JSONL, Parquet and TMX.
+def describe_output(paths: Sequence[Path], names: tuple[str, str] | str | None) -> dict[str, str]:
+    """The outputs as the pass takes them; `names` as of `name_sides`: one name is a monolingual corpus's.
 
     Raises:
-        UsageError: not two files, nor one that holds both sides; a format or compression that is not written; or TMX
-            without languages.
+        UsageError: not two files, nor one that holds both sides; of a monolingual corpus not one file; a format or
+            compression that is not written; or TMX without languages.
     """
     for path in paths:
         if not path.name or path.is_dir():
@@ -266,6 +287,11 @@ def describe_output(paths: Sequence[Path], names: tuple[str, str] | None) -> dic
         if ".parquet." in path.name:
             raise UsageError(f"{path}: Parquet compresses by itself: give a name that ends in .parquet")
     formats = [format_of(path) for path in paths]
+    if isinstance(names, str):
+        if len(paths) != 1 or formats[0] == "tmx":
+            raise UsageError("a monolingual corpus has one side: give one file, of text or .tsv, .jsonl or .parquet")
+        text = {"format": formats[0] or "text", "path": str(paths[0])}
+        return text | ({"target_field": names} if formats[0] in ("jsonl", "parquet") else {})
     if len(paths) == 2 and all(formats):
         raise UsageError(f"a {paths[0].suffix} file holds both sides: give one, or two files of other names")
     if len(paths) == 2 and os.path.realpath(paths[0]) != os.path.realpath(paths[1]):

@@ -174,12 +174,13 @@ impl Judges<'_> {
         let mut signatures = request.near_duplicates.as_ref().map(|near| Signatures::new(near, &self.near));
         let mut judge = request.rules.get(chunk.input).map(Judge::new).transpose()?;
         let mut normal = String::new();
+        let monolingual = chunk.monolingual;
         let mut verdicts = Verdicts::new(chunk, parts.len(), self.exclusion.sets.len());
         for index in 0..verdicts.chunk.len() {
             let record = verdicts.chunk.record(index);
             let (mut reasons, text) = match &mut judge {
                 Some(judge) => {
-                    let judged = judge.judge(record);
+                    let judged = if monolingual { judge.judge_target(record) } else { judge.judge(record) };
                     verdicts.measures.push([judged.source, judged.target]);
                     (judged.reasons, judged.text)
                 }

@@ -26,7 +26,8 @@ use crate::{Error, Result};
 pub struct Kind {
     pub out: PathBuf,
     pub plan: String,
-    pub measured: bool,
+    /// How many of the measures are written of the source, and of the target.
+    pub measures: [usize; 2],
     pub tagged: bool,
     pub key: Key,
 }
@@ -38,8 +39,9 @@ impl Kind {
 
     fn columns(&self) -> Vec<Field> {
         let mut fields = vec![field("row", DataType::Int64), field("reasons", DataType::UInt32)];
-        for side in ["source", "target"].into_iter().filter(|_| self.measured) {
-            fields.extend(MEASURES.map(|name| field(&format!("{side}_{name}"), DataType::UInt32)));
+        for (side, count) in ["source", "target"].into_iter().zip(self.measures) {
+            let names = MEASURES[..count].iter();
+            fields.extend(names.map(|name| field(&format!("{side}_{name}"), DataType::UInt32)));
         }
         if self.tagged {
             let strings = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
@@ -147,11 +149,10 @@ impl<'k> OpenShard<'k> {
 
     pub fn add(&mut self, verdict: &Verdict<'_>) -> Result<()> {
         self.batch.reasons.push(verdict.reasons);
-        if self.kind.measured {
-            for (columns, measures) in self.batch.measures.iter_mut().zip(&verdict.measures) {
-                for (column, value) in columns.iter_mut().zip(measures.values()) {
-                    column.push(value);
-                }
+        let sides = self.batch.measures.iter_mut().zip(&verdict.measures);
+        for ((columns, measures), count) in sides.zip(self.kind.measures) {
+            for (column, value) in columns[..count].iter_mut().zip(measures.values()) {
+                column.push(value);
             }
         }
         if let Some(tag) = verdict.tag {
@@ -182,8 +183,8 @@ impl<'k> OpenShard<'k> {
         let rows = (end - reasons.len() as u64) as i64..end as i64;
         let mut columns: Vec<ArrayRef> =
             vec![Arc::new(Int64Array::from_iter_values(rows)), Arc::new(UInt32Array::from(reasons))];
-        if self.kind.measured {
-            let measures = self.batch.measures.iter_mut().flatten();
+        for (measures, count) in self.batch.measures.iter_mut().zip(self.kind.measures) {
+            let measures = measures[..count].iter_mut();
             columns.extend(measures.map(|column| Arc::new(UInt32Array::from(std::mem::take(column))) as _));
         }
         if self.kind.tagged {

@@ -1,4 +1,5 @@
-//! A corpus: inputs of one or two files, read in chunks of records with global row numbers.
+//! A corpus: inputs of one or two files, read in chunks of records with global row numbers. A record is a pair, or in a
+//! monolingual corpus a target whose source is empty.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -27,8 +28,15 @@ pub const MAX_LINE_BYTES: usize = 16_384;
 pub enum Input {
     /// Two files of equal line count.
     Moses { source: PathBuf, target: PathBuf },
+    /// One file of text, a line a record.
+    Text { path: PathBuf },
     /// One file of tab-separated columns, numbered from 1.
-    Tsv { path: PathBuf, source_column: usize, target_column: usize },
+    Tsv {
+        path: PathBuf,
+        #[serde(default)]
+        source_column: Option<usize>,
+        target_column: usize,
+    },
     /// One file of JSON objects, one a line.
     Jsonl {
         path: PathBuf,
@@ -59,12 +67,23 @@ impl Input {
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         let (one, other) = match self {
             Self::Moses { source, target } => (source, Some(target)),
-            Self::Tsv { path, .. }
+            Self::Text { path }
+            | Self::Tsv { path, .. }
             | Self::Jsonl { path, .. }
             | Self::Parquet { path, .. }
             | Self::Tmx { path, .. } => (path, None),
         };
         std::iter::once(one.as_path()).chain(other.map(PathBuf::as_path))
+    }
+
+    /// Whether its records have no source.
+    pub fn is_monolingual(&self) -> bool {
+        match self {
+            Self::Text { .. } => true,
+            Self::Tsv { source_column, .. } => source_column.is_none(),
+            Self::Jsonl { fields, .. } | Self::Parquet { fields, .. } => fields.source_field.is_none(),
+            Self::Moses { .. } | Self::Tmx { .. } => false,
+        }
     }
 }
 
@@ -77,6 +96,13 @@ pub struct Corpus {
     pub tags: Option<PathBuf>,
     #[serde(default = "max_line_bytes")]
     pub max_line_bytes: usize,
+}
+
+impl Corpus {
+    /// Whether its records have no source; all inputs are alike in that.
+    pub fn is_monolingual(&self) -> bool {
+        self.inputs.iter().any(Input::is_monolingual)
+    }
 }
 
 fn max_line_bytes() -> usize {
@@ -123,7 +149,8 @@ impl CorpusRead {
 
 enum Text {
     Moses { source: Lines, target: Lines },
-    Tsv { records: Lines, source_column: usize, target_column: usize },
+    Lines(Lines),
+    Tsv { records: Lines, source_column: Option<usize>, target_column: usize },
     Jsonl { records: Lines, tree: Arc<Tree> },
     Parquet { batch: RecordBatch, fields: Arc<Fields> },
     Tmx(tmx::Records),
@@ -140,6 +167,8 @@ pub struct Chunk {
     /// Whether the pass wants each record; empty where it wants all.
     pub kept: Vec<bool>,
     pub tags: Option<Lines>,
+    /// Whether all sources are empty, because there are none.
+    pub monolingual: bool,
     text: Text,
     /// The pairs of a format that has to be decoded, once they are.
     pairs: Pairs,
@@ -164,7 +193,7 @@ pub enum Record<'a> {
 impl Chunk {
     pub fn len(&self) -> usize {
         match &self.text {
-            Text::Moses { source, .. } => source.len(),
+            Text::Moses { source: lines, .. } | Text::Lines(lines) => lines.len(),
             Text::Tsv { records, .. } | Text::Jsonl { records, .. } => records.len(),
             Text::Parquet { batch, .. } => batch.num_rows(),
             Text::Tmx(records) => records.pairs.len(),
@@ -175,7 +204,7 @@ impl Chunk {
     /// workers' part of reading.
     pub fn decode(&mut self) -> Result<()> {
         match &self.text {
-            Text::Moses { .. } | Text::Tsv { .. } | Text::Tmx(_) => {}
+            Text::Moses { .. } | Text::Lines(_) | Text::Tsv { .. } | Text::Tmx(_) => {}
             Text::Jsonl { records, tree } => self.pairs = json::decode(records, tree),
             Text::Parquet { batch, fields } => {
                 self.pairs = table::decode(batch, fields, self.max_line_bytes)?;
@@ -200,12 +229,15 @@ impl Chunk {
                 }
                 Record::Pair { source: source.line(index), target: target.line(index) }
             }
+            Text::Lines(lines) if lines.is_too_long(index) => Record::TooLong,
+            Text::Lines(lines) => Record::Pair { source: &[], target: lines.line(index) },
             Text::Tsv { records, source_column, target_column } => {
                 if records.is_too_long(index) {
                     return Record::TooLong;
                 }
                 let line = records.line(index);
-                match (column(line, *source_column), column(line, *target_column)) {
+                let source = source_column.map_or(Some(&[][..]), |number| column(line, number));
+                match (source, column(line, *target_column)) {
                     (Some(source), Some(target)) => Record::Pair { source, target },
                     _ => Record::Malformed,
                 }
@@ -220,14 +252,15 @@ impl Chunk {
         match &self.text {
             Text::Tsv { records, .. } | Text::Jsonl { records, .. } => Some(records.line(index)),
             Text::Tmx(records) => records.whole(index),
-            Text::Moses { .. } | Text::Parquet { .. } => None,
+            Text::Moses { .. } | Text::Lines(_) | Text::Parquet { .. } => None,
         }
     }
 
-    /// The two sides of consecutive records as lines, if they stand so in their files.
+    /// The two sides of consecutive records as lines, if they stand so in their files; nothing for a source that is none.
     pub fn run(&self, records: Range<usize>) -> Option<[&[u8]; 2]> {
         match &self.text {
             Text::Moses { source, target } => Some([source.run(records.clone())?, target.run(records)?]),
+            Text::Lines(lines) => Some([&[], lines.run(records)?]),
             _ => None,
         }
     }
@@ -244,7 +277,7 @@ impl Chunk {
     pub fn bytes(&self) -> usize {
         match &self.text {
             Text::Moses { source, target } => source.bytes() + target.bytes(),
-            Text::Tsv { records, .. } => records.bytes(),
+            Text::Lines(records) | Text::Tsv { records, .. } => records.bytes(),
             // The raw and the decoded text.
             Text::Jsonl { records, .. } => 2 * records.bytes(),
             Text::Parquet { batch, .. } => 2 * batch.get_array_memory_size(),
@@ -299,6 +332,7 @@ pub fn read(
                 first: row,
                 kept: Vec::new(),
                 tags: None,
+                monolingual: input.is_monolingual(),
                 text,
                 pairs: Pairs::default(),
                 max_line_bytes: corpus.max_line_bytes,
@@ -354,6 +388,10 @@ fn read_input(
                     return Ok(None);
                 }
             }
+        }
+        Input::Text { path } => {
+            let open = move || LineReader::open(path, corpus.max_line_bytes, watch);
+            read_one(spawn_one(scope, open), |lines| emit(Text::Lines(lines)))
         }
         Input::Tsv { path, source_column, target_column } => {
             let (source_column, target_column) = (*source_column, *target_column);

@@ -114,11 +114,12 @@ fn order(row: u64) -> u64 {
     xxh3_64(&row.to_le_bytes())
 }
 
-/// A record without two sides is shown as it stands, as far as it was held.
+/// A record that is no pair, or no text, is shown as it stands, as far as it was held.
 pub fn example(chunk: &Chunk, index: usize) -> Example {
     let row = chunk.first + index as u64;
     match chunk.record(index) {
         Record::Pair { source, target } => shorten(row, source, target),
+        Record::Malformed if chunk.monolingual => shorten(row, b"", chunk.whole(index).unwrap_or_default()),
         Record::Malformed => shorten(row, chunk.whole(index).unwrap_or_default(), b""),
         Record::TooLong | Record::MissingSide => shorten(row, b"", b""),
     }

@@ -1,4 +1,4 @@
-//! The two fields of a record by name; a dot leads into an object or struct, as in `translation.en`.
+//! The fields of a record by name, two or one; a dot leads into an object or struct, as in `translation.en`.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,9 @@ use crate::{Error, Result};
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Fields {
-    pub source_field: String,
+    /// None: the target is all the text that a record has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_field: Option<String>,
     pub target_field: String,
 }
 
@@ -14,23 +16,24 @@ pub struct Fields {
 pub type Path<'a> = Vec<&'a str>;
 
 impl Fields {
-    /// The paths of the two fields.
-    pub fn paths(&self) -> Result<[Path<'_>; 2]> {
-        let paths =
-            [&self.source_field, &self.target_field].map(|name| name.split('.').collect::<Path<'_>>());
-        let [source, target] = &paths;
-        let inside = source.iter().zip(target).all(|(one, other)| one == other);
+    /// The paths of the source and of the target, or of the target alone.
+    pub fn paths(&self) -> Result<Vec<Path<'_>>> {
+        let names: Vec<&str> =
+            self.source_field.iter().chain([&self.target_field]).map(String::as_str).collect();
+        let paths: Vec<Path<'_>> = names.iter().map(|name| name.split('.').collect()).collect();
+        let inside = paths.windows(2).any(|two| two[0].iter().zip(&two[1]).all(|(one, other)| one == other));
         if inside || paths.iter().flatten().any(|name| name.is_empty()) {
             return Err(Error::input(format!(
-                "fields {},{}: give two names, neither empty nor inside the other",
-                self.source_field, self.target_field
+                "fields {}: no name may be empty, nor one inside another",
+                names.join(",")
             )));
         }
         Ok(paths)
     }
 }
 
-/// How many names two paths share from the start; their fields stand side by side below.
-pub fn shared([source, target]: &[Path<'_>; 2]) -> usize {
+/// How many names two paths share from the start; their fields stand side by side below. A path alone shares none.
+pub fn shared(paths: &[Path<'_>]) -> usize {
+    let [source, target] = paths else { return 0 };
     source.iter().zip(target).take_while(|(one, other)| one == other).count()
 }

@@ -1,7 +1,8 @@
-//! Formats out: pairs as lines of two files, of TSV, of JSON, as rows of Parquet, or as units of TMX; whole records where
+//! Formats out: records as lines of text, of TSV, of JSON, as rows of Parquet, or as units of TMX; whole records where
 //! the inputs are of the same format, so that their other fields survive.
 
 use std::io::Write;
+use std::ops::RangeFrom;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,6 +36,10 @@ pub enum Output {
         source: PathBuf,
         target: PathBuf,
     },
+    /// The one side of a monolingual corpus.
+    Text {
+        path: PathBuf,
+    },
     Tsv {
         path: PathBuf,
     },
@@ -59,11 +64,27 @@ impl Output {
     pub fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Moses { source, target } => vec![source, target],
-            Self::Tsv { path }
+            Self::Text { path }
+            | Self::Tsv { path }
             | Self::Jsonl { path, .. }
             | Self::Parquet { path, .. }
             | Self::Tmx { path, .. } => vec![path],
         }
+    }
+
+    /// Fails unless it has as many sides as the corpus.
+    fn check(&self, corpus: &Corpus) -> Result<()> {
+        let monolingual = corpus.is_monolingual();
+        let fits = match self {
+            Self::Moses { .. } | Self::Tmx { .. } => !monolingual,
+            Self::Text { .. } => monolingual,
+            Self::Tsv { .. } => true,
+            Self::Jsonl { fields, .. } | Self::Parquet { fields, .. } => {
+                fields.source_field.is_none() == monolingual
+            }
+        };
+        let told = if monolingual { "one side, the output two" } else { "two sides, the output one" };
+        if fits { Ok(()) } else { Err(Error::input(format!("the corpus has {told}"))) }
     }
 
     /// Whether all inputs are of this format, and for Parquet have the same columns, for TMX are read by the same codes:
@@ -102,6 +123,8 @@ fn tables(corpus: &Corpus) -> impl Iterator<Item = &Path> {
 pub struct Format<'a> {
     output: &'a Output,
     pub whole: bool,
+    /// The sides that are written: all, or from the second on.
+    sides: RangeFrom<usize>,
     template: Option<Template>,
     schema: Option<SchemaRef>,
     units: Option<Units>,
@@ -126,16 +149,19 @@ pub struct Formatted {
 
 impl<'a> Format<'a> {
     pub fn new(output: &'a Output, corpus: &Corpus) -> Result<Self> {
+        output.check(corpus)?;
         let whole = output.is_whole(corpus)?;
+        let sides = usize::from(corpus.is_monolingual())..;
         let (mut template, mut schema, mut units) = (None, None, None);
         match output {
             Output::Jsonl { fields, .. } => template = Some(Template::new(fields)?),
             Output::Parquet { fields, .. } => {
                 let first = tables(corpus).next().filter(|_| whole);
-                schema = Some(match first {
-                    Some(path) => table::schema(path)?,
-                    None => columns(fields, StringArray::from(vec![""; 0]), StringArray::from(vec![""; 0]))?
-                        .schema(),
+                schema = Some(if let Some(path) = first {
+                    table::schema(path)?
+                } else {
+                    let none = [StringArray::new_null(0), StringArray::new_null(0)];
+                    columns(fields, &none[sides.clone()])?.schema()
                 });
             }
             Output::Tmx { source_language, target_language, .. } => {
@@ -143,9 +169,9 @@ impl<'a> Format<'a> {
                 let opening = first.filter(|_| whole).map(tmx::opening).transpose()?.flatten();
                 units = Some(Units::new(source_language, target_language, opening));
             }
-            Output::Moses { .. } | Output::Tsv { .. } => {}
+            Output::Moses { .. } | Output::Text { .. } | Output::Tsv { .. } => {}
         }
-        Ok(Self { output, whole, template, schema, units })
+        Ok(Self { output, whole, sides, template, schema, units })
     }
 
     /// The open files, in the order of the pieces.
@@ -159,9 +185,10 @@ impl<'a> Format<'a> {
     pub fn format(&self, chunk: &Chunk, indices: impl Iterator<Item = usize>) -> Result<Formatted> {
         let mut formatted = Formatted::default();
         let mut text: [Vec<u8>; 2] = Default::default();
-        if matches!(self.output, Output::Moses { .. }) && chunk.run(0..chunk.len()).is_some() {
+        let of_lines = matches!(self.output, Output::Moses { .. } | Output::Text { .. });
+        if of_lines && chunk.run(0..chunk.len()).is_some() {
             formatted.written = indices.collect();
-            copy_runs(chunk, &formatted.written, &mut text);
+            copy_runs(chunk, &formatted.written, &mut text, self.sides.clone());
             formatted.pieces = self.pack(text)?;
             return Ok(formatted);
         }
@@ -204,12 +231,18 @@ impl<'a> Format<'a> {
                 push_line(first, &[source]);
                 push_line(second, &[target]);
             }
+            (Output::Text { .. }, _) if any(b'\n') || returns(target) => return false,
+            (Output::Text { .. }, _) => push_line(first, &[target]),
             (Output::Tsv { .. }, Some(record)) if returns(record) => return false,
             (Output::Tsv { .. } | Output::Jsonl { .. }, Some(record)) => push_line(first, &[record]),
             (Output::Tsv { .. }, None) if any(b'\t') || returns(target) => return false,
-            (Output::Tsv { .. }, None) => push_line(first, &[source, b"\t", target]),
+            (Output::Tsv { .. }, None) => {
+                push_line(first, &[source, b"\t", target][2 * self.sides.start..]);
+            }
             (Output::Jsonl { .. }, None) => match (utf8(), &self.template) {
-                (Some((source, target)), Some(template)) => template.push(first, source, target),
+                (Some((source, target)), Some(template)) => {
+                    template.push(first, &[source, target][self.sides.clone()]);
+                }
                 _ => return false,
             },
             (Output::Tmx { .. }, _) => {
@@ -240,7 +273,7 @@ impl<'a> Format<'a> {
             pairs.collect()
         };
         match self.output {
-            Output::Parquet { fields, .. } => columns(fields, side(0), side(1)),
+            Output::Parquet { fields, .. } => columns(fields, &[side(0), side(1)][self.sides.clone()]),
             _ => Err(Error::input("rows are only written as Parquet: this is a bug of catprune")),
         }
     }
@@ -252,11 +285,11 @@ pub fn pack(text: Vec<u8>, path: &Path) -> Result<Piece> {
     packed.map(Piece::Bytes).map_err(Error::io(path))
 }
 
-/// Lines of two files that go to lines of two files: those that follow each other are copied together.
-fn copy_runs(chunk: &Chunk, indices: &[usize], text: &mut [Vec<u8>; 2]) {
+/// Lines of files that go to lines of as many files: those that follow each other are copied together.
+fn copy_runs(chunk: &Chunk, indices: &[usize], text: &mut [Vec<u8>; 2], written: RangeFrom<usize>) {
     for run in indices.chunk_by(|one, next| one + 1 == *next) {
-        let sides = chunk.run(run[0]..run[run.len() - 1] + 1).into_iter().flatten();
-        for (text, side) in text.iter_mut().zip(sides) {
+        let sides = chunk.run(run[0]..run[run.len() - 1] + 1).unwrap_or_default();
+        for (text, side) in text.iter_mut().zip(&sides[written.clone()]) {
             text.extend_from_slice(side);
             if !side.ends_with(b"\n") {
                 text.push(b'\n');
@@ -272,11 +305,10 @@ fn push_line(text: &mut Vec<u8>, pieces: &[&[u8]]) {
     text.push(b'\n');
 }
 
-/// The two sides as columns, inside structs where the names say so.
-fn columns(fields: &Fields, source: StringArray, target: StringArray) -> Result<RecordBatch> {
+/// The sides as columns, inside structs where the names say so.
+fn columns(fields: &Fields, texts: &[StringArray]) -> Result<RecordBatch> {
     let paths = fields.paths()?;
     let level = shared(&paths);
-    let [source_path, target_path] = &paths;
     let wrap = |name: &str, inner: Vec<(Field, ArrayRef)>| -> Result<(Field, ArrayRef)> {
         let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = inner.into_iter().unzip();
         let array = StructArray::try_new(fields.into(), arrays, None)
@@ -285,16 +317,17 @@ fn columns(fields: &Fields, source: StringArray, target: StringArray) -> Result<
         Ok((Field::new(name, array.data_type().clone(), false), array))
     };
     let mut sides = Vec::with_capacity(2);
-    for (path, array) in [(source_path, source), (target_path, target)] {
+    for (path, array) in paths.iter().zip(texts) {
         let names = &path[level..];
         let (last, around) = names.split_last().ok_or_else(|| Error::input("a field has no name"))?;
-        let mut column: (Field, ArrayRef) = (Field::new(*last, DataType::Utf8, false), Arc::new(array));
+        let mut column: (Field, ArrayRef) =
+            (Field::new(*last, DataType::Utf8, false), Arc::new(array.clone()));
         for name in around.iter().rev() {
             column = wrap(name, vec![column])?;
         }
         sides.push(column);
     }
-    for name in source_path[..level].iter().rev() {
+    for name in paths[0][..level].iter().rev() {
         sides = vec![wrap(name, sides)?];
     }
     let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = sides.into_iter().unzip();

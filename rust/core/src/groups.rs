@@ -39,7 +39,8 @@ pub struct Own {
     pub keep: Option<Keep>,
 }
 
-/// How records fall into groups: first those with a share of their own, in the order given, then the others.
+/// How records fall into groups: first those with a share of their own, in the order given, then the others; each of them
+/// again by how often its records had been trained on, where that differs.
 pub struct Groups<'a> {
     measure: &'a Measure,
     tags: Mutex<BTreeMap<String, u32>>,
@@ -72,17 +73,13 @@ impl<'a> Groups<'a> {
 
     /// Whether everything is one group.
     pub fn is_one(&self) -> bool {
-        self.measure.within.is_none() && self.measure.own.is_empty()
-    }
-
-    /// How many groups have a share of their own.
-    pub fn owns(&self) -> usize {
-        self.measure.own.len()
+        self.measure.within.is_none() && self.measure.own.is_empty() && self.measure.seen.is_empty()
     }
 
     /// Whether a group is kept as a whole.
     pub fn is_trusted(&self, group: usize) -> bool {
-        self.measure.own.get(group).is_some_and(|own| own.keep.is_none())
+        let own = self.measure.own.get(group / self.measure.courses() as usize);
+        own.is_some_and(|own| own.keep.is_none())
     }
 
     /// Numbers the groups of a batch.
@@ -96,7 +93,7 @@ impl<'a> Groups<'a> {
             None => Vec::new(),
         };
         let by_input = self.measure.within == Some(Within::Input) || !self.own_inputs.is_empty();
-        let others = self.owns() as u32;
+        let (others, courses) = (self.measure.own.len() as u32, self.measure.courses());
         for (index, &row) in batch.rows.iter().enumerate() {
             let tag = tags.get(index).copied();
             let input = if by_input { self.input_of(row) } else { 0 };
@@ -116,13 +113,28 @@ impl<'a> Groups<'a> {
                         }
                 }
             };
-            batch.groups.push(group);
+            batch.groups.push(group * courses + batch.courses.get(index).copied().unwrap_or(0));
         }
         Ok(())
     }
 
-    /// The names of the groups seen so far, by number: as the user wrote it; tags, the numbers of the inputs, or ranges of lengths.
+    /// The names of the groups met so far, by number.
     pub fn names(&self) -> Vec<String> {
+        let kinds = self.kinds();
+        if self.measure.seen.is_empty() {
+            return kinds;
+        }
+        let courses: Vec<String> =
+            (0..self.measure.courses()).map(|course| self.measure.course_name(course)).collect();
+        let joined = |kind: &String, course: &String| {
+            if kind.is_empty() { course.clone() } else { format!("{kind}, {course}") }
+        };
+        kinds.iter().flat_map(|kind| courses.iter().map(move |course| joined(kind, course))).collect()
+    }
+
+    /// The names of what is told apart but for how often it was seen: as the user wrote it; tags, the numbers of the
+    /// inputs, or ranges of lengths.
+    pub fn kinds(&self) -> Vec<String> {
         let mut names: Vec<String> = self.measure.own.iter().map(|own| own.label.clone()).collect();
         match self.measure.within {
             None => names.push(String::new()),

@@ -1,4 +1,4 @@
-//! JSON lines: one object a line, two of its fields are the pair; the other fields are passed over undecoded.
+//! JSON lines: one object a line, two of its fields (or one) are the record; the others are passed over undecoded.
 
 use std::fmt;
 use std::result::Result as StdResult;
@@ -12,7 +12,7 @@ use crate::fields::{self, Fields};
 use crate::lines::Lines;
 use crate::pairs::Pairs;
 
-/// The names on the way to the two fields.
+/// The names on the way to the fields.
 #[derive(Debug, Default)]
 pub struct Tree {
     /// Which side stands here.
@@ -30,7 +30,9 @@ struct Found {
 impl Tree {
     pub fn new(fields: &Fields) -> Result<Self> {
         let mut tree = Self::default();
-        for (side, path) in fields.paths()?.into_iter().enumerate() {
+        let paths = fields.paths()?;
+        let first = 2 - paths.len();
+        for (side, path) in (first..).zip(paths) {
             let mut place = &mut tree;
             for name in path {
                 let index = place.children.iter().position(|(child, _)| child == name).unwrap_or_else(|| {
@@ -42,6 +44,11 @@ impl Tree {
             place.side = Some(side);
         }
         Ok(tree)
+    }
+
+    /// Whether a side stands here or below.
+    fn holds(&self, side: usize) -> bool {
+        self.side == Some(side) || self.children.iter().any(|(_, child)| child.holds(side))
     }
 
     /// Of two members of one name the last counts, with all that is in it.
@@ -58,12 +65,14 @@ impl Tree {
 pub fn decode(records: &Lines, tree: &Tree) -> Pairs {
     let mut pairs = Pairs::default();
     let mut found = Found::default();
+    // A source that is not looked for is empty.
+    let absent = !tree.holds(0);
     for index in 0..records.len() {
         if records.is_too_long(index) {
             pairs.push(Record::TooLong);
             continue;
         }
-        found.found = [false, false];
+        found.found = [absent, false];
         let line = records.line(index);
         let mut json = Deserializer::from_slice(line);
         let read = Seed { tree, found: &mut found }.deserialize(&mut json).and_then(|()| json.end());
@@ -153,11 +162,9 @@ impl<'a> Visitor<'_> for Name<'a> {
     }
 }
 
-/// A line of JSON around two strings: what stands before the first, between them, and after the second.
+/// A line of JSON around two strings, or one: what stands before, between and after them.
 pub struct Template {
-    before: String,
-    between: String,
-    after: String,
+    pieces: Vec<String>,
 }
 
 impl Template {
@@ -168,24 +175,24 @@ impl Template {
             let inner: Vec<String> = names.iter().map(|name| format!("{}:", quoted(name))).collect();
             inner.join("{")
         };
-        let [source, target] = &paths;
-        let close = |path: &[&str]| "}".repeat(path.len() - shared - 1);
-        let way: Vec<String> = source[..shared].iter().map(|name| format!("{{{}:", quoted(name))).collect();
-        Ok(Self {
-            before: format!("{}{{{}", way.concat(), open(&source[shared..])),
-            between: format!("{},{}", close(source), open(&target[shared..])),
-            after: format!("{}{}", close(target), "}".repeat(shared + 1)),
-        })
+        let way: Vec<String> = paths[0][..shared].iter().map(|name| format!("{{{}:", quoted(name))).collect();
+        let (mut pieces, mut before) = (Vec::new(), format!("{}{{", way.concat()));
+        for path in &paths {
+            pieces.push(format!("{before}{}", open(&path[shared..])));
+            before = format!("{},", "}".repeat(path.len() - shared - 1));
+        }
+        pieces.push(format!("{}{}\n", before.trim_end_matches(','), "}".repeat(shared + 1)));
+        Ok(Self { pieces })
     }
 
-    /// Appends one line.
-    pub fn push(&self, text: &mut Vec<u8>, source: &str, target: &str) {
-        text.extend_from_slice(self.before.as_bytes());
-        text.extend_from_slice(quoted(source).as_bytes());
-        text.extend_from_slice(self.between.as_bytes());
-        text.extend_from_slice(quoted(target).as_bytes());
-        text.extend_from_slice(self.after.as_bytes());
-        text.push(b'\n');
+    /// Appends one line; `sides` are as many as there are fields.
+    pub fn push(&self, text: &mut Vec<u8>, sides: &[&str]) {
+        for (place, piece) in self.pieces.iter().enumerate() {
+            text.extend_from_slice(piece.as_bytes());
+            if let Some(side) = sides.get(place) {
+                text.extend_from_slice(quoted(side).as_bytes());
+            }
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::near_duplicates::NearDuplicates;
 use crate::open_corpus::tag;
 use crate::partitions::Layout;
 use crate::radix::order;
-use crate::rules::{Measures, NEAR_DUPLICATE, REASONS};
+use crate::rules::{ALONE, MEASURES, Measures, NEAR_DUPLICATE, OF_TWO_SIDES, REASONS};
 use crate::spool::Spool;
 use crate::threads::on_threads;
 use crate::write::{ReadPairsRequest, read_pairs};
@@ -70,10 +70,15 @@ pub struct Ledger<'a> {
 impl<'a> Ledger<'a> {
     /// What the shards that a request asks for have in common.
     pub fn kind(request: &CleanRequest) -> Kind {
+        let measures = match (request.rules.is_empty(), request.corpus.is_monolingual()) {
+            (true, _) => [0, 0],
+            (false, false) => [MEASURES.len(); 2],
+            (false, true) => [0, ALONE],
+        };
         Kind {
             out: request.out.clone(),
             plan: request.plan.clone(),
-            measured: !request.rules.is_empty(),
+            measures,
             tagged: request.corpus.tags.is_some(),
             key: request.duplicates,
         }
@@ -367,7 +372,9 @@ impl<'a> Ledger<'a> {
     }
 
     pub fn into_cleaned(self) -> Cleaned {
-        let counts = REASONS.into_iter().zip(self.reasons);
+        let others = if self.request.corpus.is_monolingual() { OF_TWO_SIDES } else { 0 };
+        let reasons = REASONS.into_iter().zip(self.reasons).enumerate();
+        let counts = reasons.filter(|(bit, _)| others & 1 << bit == 0).map(|(_, counted)| counted);
         Cleaned {
             reasons: counts.clone().map(|(reason, (rows, _))| (reason, rows)).collect(),
             only: counts.map(|(reason, (_, only))| (reason, only)).collect(),

@@ -57,17 +57,15 @@ pub(crate) fn tag<'c>(corpus: &Corpus, chunk: &'c Chunk, index: usize) -> Result
 }
 
 impl OpenCorpusRequest {
-    /// `row`, `source`, `target`, then `tag`, then `kept` and `reasons`, where there are any.
+    /// `row`, `source` (unless the corpus is monolingual), `target`, then `tag`, then `kept` and `reasons`, where there are any.
     pub fn schema(&self) -> SchemaRef {
         let text = match self.text {
             Text::Utf8 => DataType::LargeUtf8,
             Text::Bytes => DataType::LargeBinary,
         };
-        let mut fields = vec![
-            Field::new("row", DataType::Int64, false),
-            Field::new("source", text.clone(), true),
-            Field::new("target", text, true),
-        ];
+        let mut fields = vec![Field::new("row", DataType::Int64, false)];
+        let sides = &["source", "target"][usize::from(self.corpus.is_monolingual())..];
+        fields.extend(sides.iter().map(|side| Field::new(*side, text.clone(), true)));
         if self.corpus.tags.is_some() {
             fields.push(Field::new("tag", DataType::LargeUtf8, false));
         }
@@ -86,7 +84,7 @@ impl OpenCorpusRequest {
         };
         let rows = wanted.iter().map(|&index| chunk.first as i64 + index as i64);
         let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(rows))];
-        for side in 0..2 {
+        for side in usize::from(chunk.monolingual)..2 {
             let texts = wanted.iter().map(|&index| match chunk.record(index) {
                 Record::Pair { source, target } => Some([source, target][side]),
                 Record::TooLong | Record::Malformed | Record::MissingSide => None,

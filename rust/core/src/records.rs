@@ -45,6 +45,16 @@ pub struct Joined {
     pub column: String,
 }
 
+/// A checkpoint that had been trained on some rows more often than on others.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Seen {
+    /// Which of the sets of scores says so, in its column `seen`.
+    pub set: usize,
+    pub name: String,
+    /// The numbers of times that occur, ascending.
+    pub times: Vec<u32>,
+}
+
 /// A condition on a column; a record that has no value there fails it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Guard {
@@ -90,6 +100,8 @@ pub struct Measure {
     /// The column of lengths; None: target tokens.
     pub length: Option<usize>,
     pub own: Vec<Own>,
+    /// Records that were trained on equally often by all of these are ranked among themselves.
+    pub seen: Vec<Seen>,
     /// The row range `[first, end)` of every input.
     pub inputs: Vec<(u64, u64)>,
     pub threads: usize,
@@ -111,6 +123,8 @@ pub struct Batch {
     pub starts: Vec<f32>,
     /// Which records a guard has dropped; empty where there are no guards.
     pub guarded: Vec<bool>,
+    /// How often records had been trained on, as a number below `Measure::courses`; empty where that does not matter.
+    pub courses: Vec<u32>,
 }
 
 impl Measure {
@@ -121,6 +135,25 @@ impl Measure {
             Source::File { .. } | Source::Npy { .. } => 1,
         };
         own + self.joined.len()
+    }
+
+    /// How many combinations there are of the numbers of times that `seen` lists.
+    pub fn courses(&self) -> u32 {
+        self.seen.iter().map(|seen| seen.times.len() as u32).product()
+    }
+
+    /// What such a combination is called, like "seen 0 times by epoch-0.5, 1 time by epoch-1.5".
+    pub fn course_name(&self, mut course: u32) -> String {
+        let mut parts = Vec::with_capacity(self.seen.len());
+        for seen in self.seen.iter().rev() {
+            let count = seen.times.len() as u32;
+            let times = seen.times[(course % count) as usize];
+            let unit = if times == 1 { "time" } else { "times" };
+            parts.push(format!("{times} {unit} by {}", seen.name));
+            course /= count;
+        }
+        parts.reverse();
+        format!("seen {}", parts.join(", "))
     }
 }
 
@@ -238,14 +271,13 @@ impl Records {
 
 /// The records of one shard of every checkpoint.
 fn scores(measure: &Measure, shards: &[&Shard], batch: &mut Batch, visit: Visit<'_>) -> Result<()> {
-    let names: &[&str] = if measure.computed.iter().any(|column| column.method.reads_nll()) {
-        &["row", "tokens", "nll_sum"]
-    } else {
-        &["row", "tokens"]
-    };
+    let reads_nll = measure.computed.iter().any(|column| column.method.reads_nll());
     let mut readers = Vec::with_capacity(shards.len());
-    for shard in shards {
-        readers.push(ShardReader::open(&shard.path, names)?);
+    for (index, shard) in shards.iter().enumerate() {
+        let mut names = vec!["row", "tokens"];
+        names.extend(reads_nll.then_some("nll_sum"));
+        names.extend(measure.seen.iter().any(|seen| seen.set == index).then_some("seen"));
+        readers.push(ShardReader::open(&shard.path, &names)?);
     }
     let mut next = shards[0].first;
     loop {
@@ -266,10 +298,13 @@ fn scores(measure: &Measure, shards: &[&Shard], batch: &mut Batch, visit: Visit<
 fn compute(measure: &Measure, batch: &mut Batch, sets: &[Vec<ArrayRef>], shards: &[&Shard]) -> Result<()> {
     let tokens = typed::<UInt32Type>(&sets[0][1], "tokens", shards[0])?;
     let mut sums = Vec::with_capacity(sets.len());
-    for (set, shard) in sets.iter().zip(shards).filter(|(set, _)| set.len() > 2) {
-        sums.push(typed::<Float32Type>(&set[2], "nll_sum", shard)?);
+    if measure.computed.iter().any(|column| column.method.reads_nll()) {
+        for (set, shard) in sets.iter().zip(shards) {
+            sums.push(typed::<Float32Type>(&set[2], "nll_sum", shard)?);
+        }
     }
     let count = batch.rows.len();
+    follow(measure, batch, sets, shards)?;
     batch.tokens.clear();
     batch.tokens.resize(count, 0);
     for column in &mut batch.columns {
@@ -305,6 +340,31 @@ fn compute(measure: &Measure, batch: &mut Batch, sets: &[Vec<ArrayRef>], shards:
         }
         if let Some(progress) = progress {
             batch.starts[index] = methods::saturate(nll[progress.sets[0]]);
+        }
+    }
+    Ok(())
+}
+
+/// Numbers how often the records of a batch had been trained on; those without tokens never were.
+fn follow(measure: &Measure, batch: &mut Batch, sets: &[Vec<ArrayRef>], shards: &[&Shard]) -> Result<()> {
+    batch.courses.clear();
+    if measure.seen.is_empty() {
+        return Ok(());
+    }
+    batch.courses.resize(batch.rows.len(), 0);
+    for Seen { set, times, .. } in &measure.seen {
+        let shard = shards[*set];
+        let seen = typed::<UInt32Type>(&sets[*set][sets[*set].len() - 1], "seen", shard)?;
+        for (index, course) in batch.courses.iter_mut().enumerate() {
+            let found = times.iter().position(|&time| seen.is_null(index) || time == seen.value(index));
+            let Some(place) = found else {
+                let (path, row) = (shard.path.display(), batch.rows[index]);
+                let told = seen.value(index);
+                return Err(Error::input(format!(
+                    "{path}: row {row} was trained on {told} times, which its manifest does not list: score it again"
+                )));
+            };
+            *course = *course * times.len() as u32 + place as u32;
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The rules of cleaning: what is measured of a pair, and for which reasons it is dropped.
+//! The rules of cleaning: what is measured of a pair, or of a text alone, and for which reasons it is dropped.
 
 use serde::{Deserialize, Serialize};
 use simdutf8::basic::from_utf8;
@@ -8,7 +8,7 @@ use crate::corpus::Record;
 use crate::lanes::Width;
 use crate::mismatch::{IDENTIFIED_LETTERS, ends_sentence, is_other_language, markup, numbers, urls};
 use crate::side::Side;
-pub use crate::side::{MEASURES, Measures};
+pub use crate::side::{ALONE, MEASURES, Measures};
 use crate::words::common;
 use crate::{Error, Result};
 
@@ -70,6 +70,16 @@ const WRONG_SCRIPT: u32 = 1 << 23;
 const TERMINAL_PUNCTUATION: u32 = 1 << 24;
 const NEAR_COPY: u32 = 1 << 25;
 const WRONG_LANGUAGE: u32 = 1 << 26;
+
+/// The reasons that take two sides: none of them is a monolingual record's.
+pub const OF_TWO_SIDES: u32 = WORD_RATIO
+    | CHARACTER_RATIO
+    | IDENTICAL_SIDES
+    | MISSING_SIDE
+    | NUMBER_MISMATCH
+    | URL_MISMATCH
+    | TERMINAL_PUNCTUATION
+    | NEAR_COPY;
 
 /// The thresholds; a pair on a threshold is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -215,6 +225,42 @@ impl<'r> Judge<'r> {
         }
     }
 
+    /// Judges a record that has no source, by the rules that take one side.
+    pub fn judge_target<'a>(&mut self, record: Record<'a>) -> Judged<'a> {
+        let (mut reasons, text) = judge_structure(record);
+        if let Some((_, target)) = text {
+            reasons = self.judge_text(target);
+        }
+        let measures = if text.is_some() { self.target.measures } else { Measures::default() };
+        Judged { reasons, source: Measures::default(), target: measures, text }
+    }
+
+    fn judge_text(&mut self, text: &str) -> u32 {
+        let (rules, side) = (self.rules, &mut self.target);
+        side.measure(text);
+        let control = !rules.keep_control_characters && side.classes & CONTROL != 0;
+        let mut reasons = if control { CONTROL_CHARACTERS } else { 0 };
+        if side.markup {
+            side.measures.markup = markup(text, self.characters);
+        }
+        if side.classes & DIGIT != 0 {
+            numbers(text, self.characters, &mut self.shared[1]);
+            side.measures.numbers = self.shared[1].len() as u32;
+        }
+        if side.measures.words == 0 {
+            return reasons | EMPTY;
+        }
+        reasons |= rules.judge_sides([&side.measures]);
+        let most = rules.max_repeated_share;
+        if most < 1.0 && side.words.repeat(text, most) {
+            reasons |= REPEATED_NGRAMS;
+        }
+        if is_wrong_language(&side.measures, text, rules.target_language.as_deref()) {
+            reasons |= WRONG_LANGUAGE;
+        }
+        reasons
+    }
+
     fn match_numbers(&mut self, source: &str, target: &str) {
         let [one, other] = &mut self.shared;
         if (self.source.classes | self.target.classes) & DIGIT == 0 {
@@ -254,10 +300,7 @@ impl<'r> Judge<'r> {
         for (side, text, language) in
             [(&self.source, source, &rules.source_language), (&self.target, target, &rules.target_language)]
         {
-            if let Some(language) = language
-                && side.measures.letters >= IDENTIFIED_LETTERS
-                && is_other_language(text, language)
-            {
+            if is_wrong_language(&side.measures, text, language.as_deref()) {
                 reasons |= WRONG_LANGUAGE;
             }
         }
@@ -269,32 +312,20 @@ impl<'r> Judge<'r> {
     }
 }
 
+/// Whether a side is long enough to tell its language, and taken for another than the one named.
+fn is_wrong_language(measures: &Measures, text: &str, language: Option<&str>) -> bool {
+    measures.letters >= IDENTIFIED_LETTERS
+        && language.is_some_and(|language| is_other_language(text, language))
+}
+
 impl Rules {
     /// The reasons that follow from the measures alone. Ratios and shares of an empty side are not taken.
     fn judge_measures(&self, source: &Measures, target: &Measures) -> u32 {
         if source.words == 0 || target.words == 0 {
             return EMPTY;
         }
-        let sides = [source, target];
-        let any = |broken: &dyn Fn(&Measures) -> bool, reason: u32| {
-            if sides.into_iter().any(broken) { reason } else { 0 }
-        };
-        let share = |part: u32, whole: u32| f64::from(part) / f64::from(whole);
         let ratio = |one: u32, other: u32| share(one.max(other), one.min(other));
-        let mut reasons = any(&|side| side.words < self.min_words, TOO_FEW_WORDS)
-            | any(&|side| side.words > self.max_words, TOO_MANY_WORDS)
-            | any(&|side| side.characters > self.max_characters, TOO_MANY_CHARACTERS)
-            | any(
-                &|side| share(side.words_with_letter, side.words) < self.min_letter_word_share,
-                FEW_WORDS_WITH_LETTERS,
-            )
-            | any(&|side| share(side.letters, side.visible) < self.min_letter_share, FEW_LETTERS)
-            | any(&|side| side.longest_word > self.max_word_characters, LONG_WORD)
-            | any(&|side| share(side.markup, side.visible) > self.max_markup_share, MARKUP)
-            | any(
-                &|side| f64::from(side.script_letters) < self.min_script_share * f64::from(side.letters),
-                WRONG_SCRIPT,
-            );
+        let mut reasons = self.judge_sides([source, target]);
         let numbers = source.numbers.max(target.numbers);
         let unmatched = source.unmatched_numbers.max(target.unmatched_numbers);
         if f64::from(unmatched) > self.max_number_mismatch * f64::from(numbers) {
@@ -308,4 +339,29 @@ impl Rules {
         }
         reasons
     }
+
+    /// The reasons that follow from what is measured of each side; none is empty.
+    fn judge_sides<const SIDES: usize>(&self, sides: [&Measures; SIDES]) -> u32 {
+        let any = |broken: &dyn Fn(&Measures) -> bool, reason: u32| {
+            if sides.into_iter().any(broken) { reason } else { 0 }
+        };
+        any(&|side| side.words < self.min_words, TOO_FEW_WORDS)
+            | any(&|side| side.words > self.max_words, TOO_MANY_WORDS)
+            | any(&|side| side.characters > self.max_characters, TOO_MANY_CHARACTERS)
+            | any(
+                &|side| share(side.words_with_letter, side.words) < self.min_letter_word_share,
+                FEW_WORDS_WITH_LETTERS,
+            )
+            | any(&|side| share(side.letters, side.visible) < self.min_letter_share, FEW_LETTERS)
+            | any(&|side| side.longest_word > self.max_word_characters, LONG_WORD)
+            | any(&|side| share(side.markup, side.visible) > self.max_markup_share, MARKUP)
+            | any(
+                &|side| f64::from(side.script_letters) < self.min_script_share * f64::from(side.letters),
+                WRONG_SCRIPT,
+            )
+    }
+}
+
+fn share(part: u32, whole: u32) -> f64 {
+    f64::from(part) / f64::from(whole)
 }

@@ -70,7 +70,7 @@ pub fn select(request: &SelectRequest, watch: &Watch) -> Result<Selection> {
     let mut feed = Feed::new(&request.measure)?;
     let stocks = census(&feed, watch)?;
     let names = feed.groups.names();
-    let sorted = in_order(request, &names);
+    let sorted = in_order(request, &feed.groups.kinds());
     let left = share_out(request, &stocks, &sorted)?;
     let scored: Vec<u64> = stocks.iter().map(|stock| stock.scored).collect();
     feed.learn(stocks.iter().map(Stock::records).sum(), &scored, watch)?;
@@ -103,32 +103,35 @@ pub fn select(request: &SelectRequest, watch: &Watch) -> Result<Selection> {
 
 /// The order of the groups: those of their own as given, the others by their names' bytes, or as the inputs and lengths.
 /// Tags are numbered as they are met, which threads may change.
-fn in_order(request: &SelectRequest, names: &[String]) -> Vec<usize> {
-    let mut sorted: Vec<usize> = (0..names.len()).collect();
+fn in_order(request: &SelectRequest, kinds: &[String]) -> Vec<usize> {
+    let courses = request.measure.courses() as usize;
+    let mut sorted: Vec<usize> = (0..kinds.len() * courses).collect();
     if request.measure.within == Some(Within::Tag) {
-        sorted[request.measure.own.len()..].sort_by_key(|&group| &names[group]);
+        sorted[request.measure.own.len() * courses..]
+            .sort_by_key(|&group| (&kinds[group / courses], group % courses));
     }
     sorted
 }
 
 /// What every group may keep: those of their own their share, the others together the general one.
 fn share_out(request: &SelectRequest, stocks: &[Stock], sorted: &[usize]) -> Result<Vec<Left>> {
-    let own = &request.measure.own;
+    let (own, courses) = (&request.measure.own, request.measure.courses() as usize);
     let mut left = vec![Left::Rows(0); stocks.len()];
-    for (group, own) in own.iter().enumerate() {
-        if stocks[group].records() == 0 {
+    for (number, own) in own.iter().enumerate() {
+        let groups = number * courses..(number + 1) * courses;
+        if stocks[groups.clone()].iter().all(|stock| stock.records() == 0) {
             return Err(Error::input(format!(
                 "{}: no record is of it (or another option takes it first)",
                 own.label
             )));
         }
         if let Some(keep) = own.keep {
-            let quota = quotas(keep, &stocks[group..=group])
+            let quotas = quotas(keep, &stocks[groups.clone()])
                 .map_err(|error| Error::input(format!("{}: {error}", own.label)))?;
-            left[group] = quota[0];
+            left[groups].copy_from_slice(&quotas);
         }
     }
-    let others = &sorted[own.len()..];
+    let others = &sorted[own.len() * courses..];
     let ordered: Vec<Stock> = others.iter().map(|&group| stocks[group]).collect();
     for (&group, quota) in others.iter().zip(quotas(request.keep, &ordered)?) {
         left[group] = quota;

@@ -44,6 +44,9 @@ pub const MEASURES: [&str; 10] = [
     "unmatched_numbers",
 ];
 
+/// How many of them a side has that stands alone: the last compares it with the other.
+pub const ALONE: usize = MEASURES.len() - 1;
+
 impl Measures {
     pub fn values(&self) -> [u32; MEASURES.len()] {
         [

@@ -79,7 +79,8 @@ pub fn stats(request: &StatsRequest, watch: &Watch) -> Result<Stats> {
     let take = || pool.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
     let cleaned = !matches!(request.kept, KeptIn::All);
     let normaliser = Normaliser::new(request.duplicates_form);
-    let mut repeats = Repeats::new(request.memory, cleaned);
+    let monolingual = request.corpus.is_monolingual();
+    let mut repeats = Repeats::new(request.memory, cleaned, monolingual);
     let read = stream(
         &request.corpus,
         &request.kept,
@@ -106,7 +107,8 @@ pub fn stats(request: &StatsRequest, watch: &Watch) -> Result<Stats> {
     }
     check_tags(request, &counts)?;
     let tagged = request.corpus.tags.is_some();
-    Ok(Summary { counts, repeats, cleaned, tagged, identified: request.identify_language }.stats(&read))
+    let identified = request.identify_language;
+    Ok(Summary { counts, repeats, cleaned, tagged, identified }.stats(&read))
 }
 
 fn check_tags(request: &StatsRequest, counts: &Counts) -> Result<()> {
@@ -134,6 +136,7 @@ fn count(
     let mut numbers: BTreeMap<Option<&str>, u32> = BTreeMap::new();
     let mut texts = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
     let mut fingerprints = Fingerprints::new(normaliser, request.duplicates_form);
+    let first = usize::from(chunk.monolingual);
     for index in 0..chunk.len() {
         let kept = chunk.kept.get(index).copied().unwrap_or(true);
         let tag = Some(tag(&request.corpus, chunk, index)?)
@@ -143,10 +146,12 @@ fn count(
             hashes.tags.len() as u32 - 1
         });
         let tally = counts.tally(chunk.input, tag, kept);
-        let Some(sides) = tally.add(chunk.record(index), request.identify_language) else { continue };
-        hashes.pairs.push((number, kept, keys(&mut fingerprints, sides)));
+        let Some(sides) = tally.add(chunk.record(index), request.identify_language, chunk.monolingual) else {
+            continue;
+        };
+        hashes.pairs.push((number, kept, keys(&mut fingerprints, sides, chunk.monolingual)));
         for text in &mut texts[..=usize::from(kept && !chunk.kept.is_empty())] {
-            for (text, side) in text.iter_mut().zip(sides) {
+            for (text, side) in text.iter_mut().zip(sides).skip(first) {
                 text.extend_from_slice(side.as_bytes());
                 text.push(b'\n');
             }
@@ -159,9 +164,19 @@ fn count(
     Ok(hashes)
 }
 
-/// The lower half of the fingerprints of the pair, the source and the target.
-fn keys(fingerprints: &mut Fingerprints<'_>, [source, target]: [&str; 2]) -> [u64; 3] {
-    [Key::Pair, Key::Source, Key::Target].map(|key| fingerprints.of(key, source, target) as u64)
+/// What may repeat.
+const KEYS: [Key; 3] = [Key::Pair, Key::Source, Key::Target];
+
+/// The lower half of the fingerprints of each of `KEYS`; without a source, of the target alone.
+fn keys(
+    fingerprints: &mut Fingerprints<'_>,
+    [source, target]: [&str; 2],
+    monolingual: bool,
+) -> [u64; KEYS.len()] {
+    if monolingual {
+        return [0, 0, fingerprints.of(Key::Target, source, target) as u64];
+    }
+    KEYS.map(|key| fingerprints.of(key, source, target) as u64)
 }
 
 impl Counts {
@@ -198,24 +213,27 @@ fn add_sides(sums: &mut [Compressed; 2], sides: &[Compressed; 2]) {
     }
 }
 
-/// Duplicates: pair, source and target, of all rows and of the kept ones apart.
+/// Duplicates by `KEYS`, of all rows and of the kept ones apart.
 struct Repeats {
+    /// The first of the keys that are counted: of a monolingual corpus only the last is.
+    first: usize,
     all: [Distinct; 3],
     kept: Option<[Distinct; 3]>,
     tallies: BTreeMap<Place, Tally>,
 }
 
 impl Repeats {
-    fn new(memory: usize, cleaned: bool) -> Self {
-        let share = memory / if cleaned { 6 } else { 3 };
+    fn new(memory: usize, cleaned: bool, monolingual: bool) -> Self {
+        let first = if monolingual { KEYS.len() - 1 } else { 0 };
+        let share = memory / (KEYS.len() - first) / if cleaned { 2 } else { 1 };
         let distinct = || std::array::from_fn(|_| Distinct::new(share));
-        Self { all: distinct(), kept: cleaned.then(distinct), tallies: BTreeMap::new() }
+        Self { first, all: distinct(), kept: cleaned.then(distinct), tallies: BTreeMap::new() }
     }
 
     fn add(&mut self, hashes: &Hashes) {
         for (number, kept, keys) in &hashes.pairs {
             let mut found = [[0; 3]; 2];
-            for (key, hash) in keys.iter().enumerate() {
+            for (key, hash) in keys.iter().enumerate().skip(self.first) {
                 found[0][key] = u64::from(self.all[key].insert(*hash) == Some(false));
                 if let Some(distinct) = self.kept.as_mut().filter(|_| *kept) {
                     found[1][key] = u64::from(distinct[key].insert(*hash) == Some(false));
@@ -278,7 +296,7 @@ impl Summary {
                     .for_each(|(_, s)| add_sides(&mut sums, s));
                 sums
             });
-            sum.figures(self.duplicates(&sum, kept, whole), zstd, self.identified)
+            sum.figures(self.duplicates(&sum, kept, whole), zstd, self.identified, self.repeats.first > 0)
         };
         Part { all: figures(false), kept: self.cleaned.then(|| figures(true)) }
     }
@@ -288,6 +306,7 @@ impl Summary {
             return Duplicates::default();
         };
         let [pair, source, target] = [0, 1, 2].map(|key| match distinct[key].count() {
+            _ if key < self.repeats.first => None,
             Count { exact: true, .. } => {
                 Some(Count { count: tally.repeats[usize::from(kept)][key], exact: true })
             }

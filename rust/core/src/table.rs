@@ -1,4 +1,4 @@
-//! Rows of a Parquet file, two of whose columns, maybe inside structs, are the pair.
+//! Rows of a Parquet file, two of whose columns (or one), maybe inside structs, are the record.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub struct TableReader<'w> {
 type Builder = ParquetRecordBatchReaderBuilder<File>;
 
 impl<'w> TableReader<'w> {
-    /// Opens a file; `whole` reads all columns, otherwise only the two.
+    /// Opens a file; `whole` reads all columns, otherwise only those with the text.
     pub fn open(path: &Path, fields: &Fields, whole: bool, watch: &'w Watch) -> Result<Self> {
         let builder = builder(path)?;
         let mut leaves = Vec::new();
@@ -154,11 +154,19 @@ fn is_text(found: &DataType) -> bool {
 
 /// The pairs of some rows. A null, also of a struct around it, makes a row malformed; a side over the limit, too long.
 pub fn decode(batch: &RecordBatch, fields: &Fields, max_line_bytes: usize) -> Result<Pairs> {
-    let [source, target] = fields.paths()?;
-    let (sources, targets) = (TextColumn::find(batch, &source)?, TextColumn::find(batch, &target)?);
+    let mut columns = Vec::with_capacity(2);
+    for names in fields.paths()? {
+        columns.push(TextColumn::find(batch, &names)?);
+    }
+    let (sources, targets) = match &columns[..] {
+        [sources, targets] => (Some(sources), targets),
+        [targets, ..] => (None, targets),
+        [] => return Ok(Pairs::default()),
+    };
     let mut pairs = Pairs::default();
     for row in 0..batch.num_rows() {
-        pairs.push(match (sources.text(row), targets.text(row)) {
+        let source = sources.map_or(Some(&[][..]), |sources| sources.text(row));
+        pairs.push(match (source, targets.text(row)) {
             (Some(source), Some(target)) if source.len().max(target.len()) > max_line_bytes => {
                 Record::TooLong
             }

@@ -1,4 +1,4 @@
-//! What is counted of a group of pairs, and the figures that are shown of it. Tallies add up in any order.
+//! What is counted of a group of pairs, or of texts without a source, and the figures that are shown of it. Tallies add up in any order.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -46,8 +46,14 @@ struct Side {
 }
 
 impl Tally {
-    /// Counts a record, also by languages if they are to be identified; its two sides if they are text.
-    pub fn add<'a>(&mut self, record: Record<'a>, identified: bool) -> Option<[&'a str; 2]> {
+    /// Counts a record, also by languages if they are to be identified; its two sides if they are text. Of a monolingual
+    /// record there is no source to count, and no ratio.
+    pub fn add<'a>(
+        &mut self,
+        record: Record<'a>,
+        identified: bool,
+        monolingual: bool,
+    ) -> Option<[&'a str; 2]> {
         self.rows += 1;
         let sides = match record {
             Record::TooLong => {
@@ -68,6 +74,11 @@ impl Tally {
             self.invalid_utf8 += 1;
             return None;
         };
+        if monolingual {
+            let [_, words] = self.sides[1].add(target, identified);
+            self.empty += u64::from(words == 0);
+            return Some([source, target]);
+        }
         let [source_lengths, target_lengths] =
             [(0, source), (1, target)].map(|(side, text)| self.sides[side].add(text, identified));
         self.empty += u64::from(source_lengths[1] == 0 || target_lengths[1] == 0);
@@ -168,12 +179,13 @@ pub struct Figures {
     pub missing_side: u64,
     pub line_too_long: u64,
     pub invalid_utf8: u64,
-    /// Pairs of text with a side without a word.
+    /// Records of text with a side without a word.
     pub empty: u64,
-    pub source: SideFigures,
+    /// None of a monolingual corpus, as the ratios.
+    pub source: Option<SideFigures>,
     pub target: SideFigures,
-    pub character_ratio: Ratios,
-    pub word_ratio: Ratios,
+    pub character_ratio: Option<Ratios>,
+    pub word_ratio: Option<Ratios>,
     pub duplicates: Duplicates,
 }
 
@@ -212,7 +224,8 @@ pub struct Ratios {
     pub longer_over_shorter: Option<Quantiles<f64>>,
 }
 
-/// Rows that repeat an earlier row of the corpus; None of a part where they were not counted exactly.
+/// Rows that repeat an earlier row of the corpus; None of a part where they were not counted exactly, and of a monolingual
+/// corpus but for the target.
 #[derive(Debug, Default, Serialize)]
 pub struct Duplicates {
     pub pair: Option<Count>,
@@ -231,8 +244,11 @@ impl Tally {
         duplicates: Duplicates,
         zstd: Option<[Compressed; 2]>,
         identified: bool,
+        monolingual: bool,
     ) -> Figures {
         let [source, target] = &self.sides;
+        let zstd = |side: usize| zstd.map(|sides| sides[side]);
+        let ratios = |unit: usize| (!monolingual).then(|| ratios(&self.ratios[unit]));
         Figures {
             rows: self.rows,
             malformed_record: self.malformed,
@@ -240,10 +256,10 @@ impl Tally {
             line_too_long: self.too_long,
             invalid_utf8: self.invalid_utf8,
             empty: self.empty,
-            source: source.figures(zstd.map(|sides| sides[0]), identified),
-            target: target.figures(zstd.map(|sides| sides[1]), identified),
-            character_ratio: ratios(&self.ratios[0]),
-            word_ratio: ratios(&self.ratios[1]),
+            source: (!monolingual).then(|| source.figures(zstd(0), identified)),
+            target: target.figures(zstd(1), identified),
+            character_ratio: ratios(0),
+            word_ratio: ratios(1),
             duplicates,
         }
     }

@@ -345,7 +345,7 @@ pub struct SampleRequest {
     /// A row is taken if its hash falls into this share of all hashes; 1 takes every row.
     pub fraction: f64,
     pub seed: u64,
-    /// Plain text, both sides of a pair on lines of their own.
+    /// Plain text, each side on a line of its own; of a monolingual corpus there is one.
     pub out: PathBuf,
     pub threads: usize,
 }
@@ -378,7 +378,7 @@ pub fn sample(request: &SampleRequest, watch: &Watch) -> Result<u64> {
                     && let Record::Pair { source, target } = chunk.record(index)
                 {
                     taken += 1;
-                    for side in [source, target] {
+                    for side in &[source, target][usize::from(chunk.monolingual)..] {
                         text.extend_from_slice(side);
                         text.push(b'\n');
                     }

@@ -1,4 +1,4 @@
-//! Writing: the kept pairs as text, in corpus order, both sides or none.
+//! Writing: the kept records as text, in corpus order; of a pair both sides or none.
 
 use std::path::{Path, PathBuf};
 
@@ -142,9 +142,7 @@ impl<'a> Writing<'a> {
         for index in chunk.wanted() {
             if !matches!(chunk.record(index), Record::Pair { .. }) {
                 let row = chunk.first + index as u64;
-                return Err(Error::input(format!(
-                    "row {row} is kept but has no two sides: an input changed"
-                )));
+                return Err(Error::input(format!("row {row} is kept but holds no text: an input changed")));
             }
         }
         let kept = self.kept.format(chunk, chunk.wanted())?;

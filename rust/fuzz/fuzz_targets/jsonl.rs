@@ -9,7 +9,7 @@ use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
     let bytes = &[b"{}\n", bytes].concat()[..];
-    let fields = Fields { source_field: "a.b".to_owned(), target_field: "c".to_owned() };
+    let fields = Fields { source_field: Some("a.b".to_owned()), target_field: "c".to_owned() };
     let found = read(Input::Jsonl { path: file("jsonl", bytes), fields }).unwrap();
     for (line, found) in bytes.split(|&byte| byte == b'\n').zip(found) {
         let Ok(value) = serde_json::from_slice::<Value>(line) else { continue };

@@ -1,14 +1,16 @@
-//! Plain lines, whatever bytes.
+//! Plain lines, whatever bytes: as columns, and as texts without a source.
 #![no_main]
 
+use catprune_core::corpus::Input;
+use catprune_fuzz::{expected, expected_lines, file, read, tsv};
 use libfuzzer_sys::fuzz_target;
-
-use catprune_fuzz::{expected, file, read, tsv};
 
 fuzz_target!(|bytes: &[u8]| {
     // Neither starts as a compressed file does.
     for start in [&b"\xef\xbb\xbf-"[..], b"-\n"] {
         let text = [start, bytes].concat();
         assert_eq!(read(tsv(file("lines", &text))).ok(), expected(&text));
+        let texts = expected_lines(&text, |line| Ok((Vec::new(), line.to_vec())));
+        assert_eq!(read(Input::Text { path: file("lines", &text) }).ok(), texts);
     }
 });

@@ -72,11 +72,19 @@ pub fn read(input: Input) -> Result<Vec<Found>> {
 }
 
 pub fn tsv(path: PathBuf) -> Input {
-    Input::Tsv { path, source_column: 1, target_column: 2 }
+    Input::Tsv { path, source_column: Some(1), target_column: 2 }
 }
 
 /// Lines as they must come back: a TSV of two columns, where the limit allows; None of what is no text of lines.
 pub fn expected(bytes: &[u8]) -> Option<Vec<Found>> {
+    expected_lines(bytes, |line| {
+        let columns: Vec<&[u8]> = line.split(|&byte| byte == b'\t').collect();
+        if columns.len() < 2 { Err("malformed") } else { Ok((columns[0].to_vec(), columns[1].to_vec())) }
+    })
+}
+
+/// Lines as they must come back, where the limit allows, each as the record that it is.
+pub fn expected_lines(bytes: &[u8], record: impl Fn(&[u8]) -> Found) -> Option<Vec<Found>> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.is_empty() || [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(*mark)) {
         return None;
@@ -92,8 +100,7 @@ pub fn expected(bytes: &[u8]) -> Option<Vec<Found>> {
         if line.len() > MAX_LINE_BYTES {
             return Err("too long");
         }
-        let columns: Vec<&[u8]> = line.split(|&byte| byte == b'\t').collect();
-        if columns.len() < 2 { Err("malformed") } else { Ok((columns[0].to_vec(), columns[1].to_vec())) }
+        record(line)
     };
     Some(lines.into_iter().enumerate().map(found).collect())
 }
