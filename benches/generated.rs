@@ -248,6 +248,7 @@ impl Bench {
         fs::create_dir(&out).unwrap();
         value["tokenizer"] = json!(self.folder.join("tokenizer.json"));
         value["max_tokens"] = json!(512);
+        value["frozen"] = json!(false);
         value["out"] = json!(out);
         value["plan"] = json!("");
         black_box(tokenize(&request(value), &Watch::default()).unwrap());

@@ -150,6 +150,10 @@ def clean(
     Returns:
         Counts, and where the columns are.
 
+    If `out` is finished work on the first of these inputs, the others are joined to it: only they are read, and their
+    rows go on from the others'. What was decided stays; a pair that is kept already is a `duplicate_elsewhere` among
+    the new ones, and near duplicates are looked for among the new ones alone. `force` cleans all of them anew.
+
     Raises:
         UsageError: an option that cannot be meant.
         CatpruneError: sides of unequal length, an empty or damaged file, a folder with other work.
@@ -190,19 +194,22 @@ def clean(
     others = read_against(against, key=duplicates, form=form)
     best = preferred["column"] if isinstance(preferred, dict) and "column" in preferred else None
 
-    def run(into: Path, plan: str) -> dict[str, Any]:
+    def run(into: Path, plan: str, *, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        old = 0 if before is None else len(before["inputs"])
+        own = [] if before is None else [str((folder / one["file"]).absolute()) for one in before["fingerprints"]]
         request = {
             "corpus": {
-                "inputs": parsed,
+                "inputs": parsed[old:],
                 "tags": str(Path(tags).absolute()) if tags else None,
                 "max_line_bytes": max_line_bytes,
+                "first_row": 0 if before is None else before["counts"]["rows"],
             },
-            "rules": [one | of_languages for one in of_inputs] if judge else [],
+            "rules": [one | of_languages for one in of_inputs[old:]] if judge else [],
             "duplicates": duplicates,
             "duplicates_form": form,
             "verify": verify,
             "prefer": preferred,
-            "against": [shard for one in others for shard in one["shards"]],
+            "against": [*own, *(shard for one in others for shard in one["shards"])],
             "near_duplicates": compared,
             "exclude": tests,
             "out": str(into),
@@ -210,7 +217,7 @@ def clean(
             "plan": plan,
             **taken,
         }
-        total = sum(Path(path).stat().st_size for one in parsed for path in input_paths(one))
+        total = sum(Path(path).stat().st_size for one in parsed[old:] for path in input_paths(one))
         with Progress("clean", total=total, unit="B", quiet=quiet) as bar:
             found: dict[str, Any] = _core.clean(request, bytes_progress(bar))
         check_test_sets(found["excluded"], excluded)
@@ -219,7 +226,8 @@ def clean(
                 reason: [{"row": one["row"], "target": one["target"]} for one in shown]
                 for reason, shown in found["examples"].items()
             }
-        return _to_results(found, parsed, folder, notes) | ({"monolingual": True} if monolingual else {})
+        results = _to_results(found, parsed[old:], folder, notes) | ({"monolingual": True} if monolingual else {})
+        return results if before is None else _join(before, results)
 
     if dry_run:
         # Verdicts that wait for the end of the corpus need the columns for a while.
@@ -247,11 +255,12 @@ def clean(
         "input_rules": {str(number): one for number, one in sorted(by_input.items())},
         "max_line_bytes": max_line_bytes,
     }
-    with StepFolder(folder, step="clean", reads=reads, options=options, force=force) as step:
-        if step.manifest is not None:
-            read = cleaned_files(folder, step.manifest)
-            if tags and step.manifest["tags"]:
-                read.append({**step.manifest["tags"], "path": str(Path(tags).absolute())})
+    with StepFolder(folder, step="clean", reads=reads, options=options, force=force, extends=_is_joined) as step:
+        finished = step.manifest or step.before
+        if finished is not None:
+            read = cleaned_files(folder, finished)
+            if tags and finished["tags"]:
+                read.append({**finished["tags"], "path": str(Path(tags).absolute())})
             try:
                 check_unchanged(read, cache=folder / "log" / "digests.json", verify=verify_inputs)
             except CatpruneError:
@@ -261,12 +270,56 @@ def clean(
 
         def work() -> dict[str, Any]:
             before = [look(path) for one in parsed for path in input_paths(one)]
-            results = run(folder, step.digest)
+            results = run(folder, step.digest, before=step.before)
             remember(cleaned_files(folder, results), before, cache=folder / "log" / "digests.json")
             return results
 
         manifest = finish_once(step, work)
     return _cleaned(folder, manifest)
+
+
+def _is_joined(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a plan only adds inputs behind those of another.
+
+    Raises:
+        CatpruneError: it does, but what is already decided would have to be decided again.
+    """
+    count = len(old["reads"]["inputs"])
+    rules = {number: one for number, one in new["options"]["input_rules"].items() if int(number) < count}
+    fewer = {
+        **new,
+        "reads": {**new["reads"], "inputs": new["reads"]["inputs"][:count]},
+        "options": {**new["options"], "input_rules": rules},
+    }
+    if fewer != old or len(new["reads"]["inputs"]) == count:
+        return False
+    asked = [name for name in ("tags", "prefer") if new["reads"][name]] + (
+        ["prefer"] if new["options"]["prefer"] else []
+    )
+    if asked:
+        raise CatpruneError(
+            f"inputs cannot be joined to a corpus that was cleaned with --{asked[0]}: clean all of them with --force"
+        )
+    return True
+
+
+def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """The results of the inputs that were joined, with those of the ones before them."""
+    counts, more = before["counts"], results["counts"]
+    added: dict[str, Any] = {name: counts[name] + more[name] for name in ("rows", "kept")}
+    for name in ("reasons", "only"):
+        added[name] = {reason: counts[name].get(reason, 0) + number for reason, number in more[name].items()}
+    examples: dict[str, Any] = {}
+    for reason, shown in results["examples"].items():
+        earlier = before["examples"].get(reason, [])
+        examples[reason] = (earlier + shown)[: max(len(earlier), len(shown))]
+    excluded = [
+        {**one, "pairs": one["pairs"] + earlier["pairs"]}
+        for one, earlier in zip(results["excluded"], before["excluded"], strict=True)
+    ]
+    lists = ("inputs", "shards", "fingerprints", "duplicates")
+    joined = {name: before[name] + results[name] for name in lists}
+    return {**results, "counts": {**more, **added}, "examples": examples, "excluded": excluded, **joined}
 
 
 def _cleaned(folder: Path | None, manifest: Mapping[str, Any]) -> Cleaned:

@@ -356,7 +356,10 @@ class StepFolder:
         if (self.path / "manifest.json").is_file():
             manifest = read_json(self.path / "manifest.json")
             if not self._is_of_plan(manifest):
-                self.before = manifest
+                if self._force:
+                    self.start_over()
+                else:
+                    self.before = manifest
                 return
             self.manifest = manifest
             if self._force:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
-from catprune.folder import StepFolder, describe_folder, finish_once, read_manifest, verify_shards, write_whole
+from catprune.folder import (
+    StepFolder,
+    describe_folder,
+    finish_once,
+    read_manifest,
+    reads_grown,
+    verify_shards,
+    write_whole,
+)
 from catprune.inputs import check_unchanged, cleaned_files, is_monolingual, resolve
 from catprune.machine import choose_threads
 from catprune.progress import Progress, bytes_progress
@@ -92,6 +100,9 @@ def tokenize(
     Of a monolingual corpus every source is that of no text, its end-of-sentence alone, so that an encoder-decoder
     learns a language model; the tokenizer is trained on the targets.
 
+    If inputs have been joined to the clean folder since, only they are read: the tokenizer and the unigram counts stay
+    those of the corpus as it was. `force` makes all anew.
+
     Args:
         clean: a finished clean folder.
         out: the folder to write.
@@ -125,15 +136,19 @@ def tokenize(
         "clean": describe_folder(clean, relative_to=folder),
         "tokenizer": _core.digest_file(str(tokenizer)) if tokenizer else None,
     }
-    with StepFolder(folder, step="tokenize", reads=reads, options=options, force=force) as step:
+    grown = reads_grown("clean", clean)
+    with StepFolder(folder, step="tokenize", reads=reads, options=options, force=force, extends=grown) as step:
 
         def work() -> dict[str, Any]:
-            files = cleaned_files(clean, cleaned)
+            before = step.before
+            first_row = 0 if before is None else before["counts"]["rows"]
+            new = {**cleaned, **{name: _from(first_row, cleaned[name]) for name in ("inputs", "shards")}}
+            files = cleaned_files(clean, new)
             check_unchanged(files, cache=clean / "log" / "digests.json")
-            verify_shards(clean, cleaned)
+            verify_shards(clean, new)
             request: dict[str, Any] = {
-                "corpus": resolve(clean, cleaned),
-                "kept": {"clean": [str(clean / shard["file"]) for shard in cleaned["shards"]]},
+                "corpus": {**resolve(clean, new), "first_row": first_row},
+                "kept": {"clean": [str(clean / shard["file"]) for shard in new["shards"]]},
                 "threads": choose_threads(threads),
             }
             path = folder / "tokenizer.json"
@@ -148,11 +163,16 @@ def tokenize(
                 "files": files,
                 "tokenizer": str(path),
                 "max_tokens": max_tokens,
+                "frozen": before is not None,
                 "out": str(folder),
                 "plan": step.digest,
             }
             with Progress("tokenize", total=total, unit="B", quiet=quiet) as bar:
                 found: dict[str, Any] = _core.tokenize(request, bytes_progress(bar))
+            if before is not None:
+                if described != before["tokenizer"]:
+                    raise CatpruneError(f"{path} was changed after tokenizing: run `catprune tokenize --force` again")
+                found = {"shards": before["shards"] + found["shards"], "unigrams": before["unigrams"]}
             recorded = {"monolingual": True} if is_monolingual(cleaned) else {}
             return {**found, **recorded, "tokenizer": described, "counts": _counts(cleaned, found["shards"])}
 
@@ -167,6 +187,11 @@ def tokenize(
         manifest["tokenizer"]["vocab_size"],
         manifest,
     )
+
+
+def _from(first_row: int, ranges: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The inputs, or shards, from a row on that one begins at."""
+    return [one for one in ranges if one["first"] >= first_row]
 
 
 def check_tokenizing(

@@ -96,6 +96,9 @@ pub struct Corpus {
     pub tags: Option<PathBuf>,
     #[serde(default = "max_line_bytes")]
     pub max_line_bytes: usize,
+    /// The row of the first record: inputs that were joined to others go on from their rows.
+    #[serde(default)]
+    pub first_row: u64,
 }
 
 impl Corpus {
@@ -321,7 +324,7 @@ pub fn read(
         Some(path) => Some(LineReader::open(path, corpus.max_line_bytes, watch)?),
         None => None,
     };
-    let mut row = 0;
+    let mut row = corpus.first_row;
     let mut inputs = Vec::with_capacity(corpus.inputs.len());
     for (number, input) in corpus.inputs.iter().enumerate() {
         let first = row;

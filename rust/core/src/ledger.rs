@@ -139,7 +139,7 @@ impl<'a> Ledger<'a> {
     }
 
     pub fn add(&mut self, mut verdicts: Verdicts) -> Result<()> {
-        self.estimate(verdicts.chunk.first)?;
+        self.estimate(verdicts.chunk.first - self.request.corpus.first_row)?;
         let input = verdicts.chunk.input;
         if input != self.input || self.shard.as_ref().is_some_and(OpenShard::is_full) {
             self.close_shard()?;

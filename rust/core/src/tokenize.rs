@@ -33,6 +33,8 @@ pub struct TokenizeRequest {
     pub tokenizer: PathBuf,
     /// A pair with more tokens on a side, end-of-sentence included, carries none.
     pub max_tokens: usize,
+    /// Whether the unigram counts stay as they are: of a corpus that rows are joined to.
+    pub frozen: bool,
     pub out: PathBuf,
     pub plan: String,
     pub threads: usize,
@@ -54,7 +56,7 @@ pub struct BlockShard {
 #[derive(Debug, Default, Serialize)]
 pub struct Tokenized {
     pub shards: Vec<BlockShard>,
-    /// Digest of `unigrams.safetensors`.
+    /// Digest of `unigrams.safetensors`; empty if that stays as it is.
     pub unigrams: String,
 }
 
@@ -183,8 +185,8 @@ impl<'a> Blocks<'a> {
             wide: types > usize::from(u16::MAX),
             unigrams: [vec![0; types], vec![0; types]],
             done: finished_blocks(request)?,
-            first: 0,
-            end: 0,
+            first: request.corpus.first_row,
+            end: request.corpus.first_row,
             filling: Encoded::default(),
             shards: Vec::new(),
         })
@@ -259,6 +261,9 @@ impl<'a> Blocks<'a> {
     }
 
     fn finish(self) -> Result<Tokenized> {
+        if self.request.frozen {
+            return Ok(Tokenized { shards: self.shards, unigrams: String::new() });
+        }
         let path = self.request.out.join("unigrams.safetensors");
         let [source, target] =
             self.unigrams.map(|counts| to_little_endian(&counts, |count| count.to_le_bytes()));
