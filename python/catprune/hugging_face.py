@@ -91,7 +91,7 @@ class HuggingFace:
         files = {one.name: _digest(one) for pattern in TOKENIZER_FILES for one in sorted(path.glob(pattern))}
         ids = _special_ids(path, config, encoder)
         kind: dict[str, Any] = {"model_type": config.model_type, "tokenizer_class": type(encoder).__name__}
-        if is_decoder_only:
+        if is_decoder_only and not monolingual:
             kind["targets_begin_by"] = "offsets" if encoder.is_fast else "common prefix"
         versions = {name: version(name) for name in ("transformers", "tokenizers", "sentencepiece")}
         described = {"files": files, "languages": list(languages), "prompt": prompt, **kind, **versions, **ids}
