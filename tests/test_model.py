@@ -184,7 +184,7 @@ def test_the_learning_rate_warms_up_and_falls_with_the_root():
 
 
 def test_norms_are_autograds_on_an_untied_matrix(monkeypatch):
-    monkeypatch.setitem(output._CHUNK, "cpu", 50 * 4)
+    monkeypatch.setitem(output._TILE, "cpu", (4, 4 * 7))  # four tokens and seven types at once
     torch.manual_seed(1)
     hidden, matrix = torch.randn(6, 16), torch.randn(50, 16, requires_grad=True)
     targets = torch.randint(50, (6,))
