@@ -141,7 +141,7 @@ def token_statistics(hidden: Tensor, matrix: Tensor, targets: Tensor, bias: Tens
 
 
 def _statistics(x: Tensor, z_gold: Tensor, *, most: Tensor, rest: Tensor, length: Tensor) -> Tensor:
-    """The four statistics, [4, tokens], of what `token_statistics` keeps of the logits; `most` may be -inf."""
+    """The four statistics, [4, tokens], of what `token_statistics` keeps of the logits."""
     ahead = most - z_gold
     plain = ahead + torch.log(rest + torch.exp(-ahead))
     nll = torch.where(ahead < 60, torch.log1p(rest * torch.exp(ahead)), plain)
