@@ -46,18 +46,19 @@ def tree(process: int) -> list[int]:
 
 
 class Sampler(threading.Thread):
-    """Looks at memory and disk of a running contender ten times a second: private bytes above those at `ready`."""
+    """Looks at memory and disk of a running contender ten times a second: private bytes, and what is dirty of them."""
 
     def __init__(self, process: int, out: Path) -> None:
         super().__init__(daemon=True)
         self.process, self.out = process, out
-        self.private = self.disk = 0
+        self.private = self.dirty = self.disk = 0
         self.running = True
 
     def run(self) -> None:
         """Until `running` is set to false."""
         while self.running:
             self.private = max(self.private, sum(map(private_bytes, tree(self.process))))
+            self.dirty = max(self.dirty, sum(private_bytes(one, "Dirty") for one in tree(self.process)))
             self.disk = max(self.disk, _disk(self.out) + sum(map(_unnamed, tree(self.process))))
             sleep(0.1)
 
@@ -92,7 +93,8 @@ def run(entry: Entry, out: Path, interpreter: Path | str, *, sample: bool, limit
     out.mkdir(parents=True)
     os.sync()
     job = {**entry.job, "out": str(out)}
-    one = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} if entry.core else {}
+    one = dict.fromkeys(("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    one = {**one, "TOKENIZERS_PARALLELISM": "false"} if entry.core else {}
     command = [interpreter, CONTENDERS, entry.function, json.dumps(job)]
     with (out / "stderr").open("w+") as complaints:
         process = subprocess.Popen(
@@ -106,10 +108,11 @@ def run(entry: Entry, out: Path, interpreter: Path | str, *, sample: bool, limit
         assert process.stdout is not None
         alarm = threading.Timer(limit, os.killpg, (process.pid, signal.SIGKILL))
         alarm.start()
-        ready, sampler, last = 0, None, ""
+        ready, sampler, last = (0, 0), None, ""
         for line in process.stdout:
             if line.startswith("ready "):
-                ready = int(line.split()[1])
+                private, dirty = line.split()[1:]
+                ready = int(private), int(dirty)
                 if sample:
                     sampler = Sampler(process.pid, out)
                     sampler.start()
@@ -130,7 +133,8 @@ def run(entry: Entry, out: Path, interpreter: Path | str, *, sample: bool, limit
             return {"failed": said[-1][:300] if said else f"exit status {process.returncode}"}
     result: Result = json.loads(last)
     if sampler is not None:
-        result |= {"private": max(0, sampler.private - ready), "disk": sampler.disk}
+        above = {"private": sampler.private - ready[0], "dirty": sampler.dirty - ready[1]}
+        result |= {name: max(0, count) for name, count in above.items()} | {"disk": sampler.disk}
     return result
 
 

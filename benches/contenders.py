@@ -2,9 +2,9 @@
 
     INTERPRETER benches/contenders.py NAME JSON
 
-A contender is a function of own.py or peers.py that prepares (imports, mostly) and returns what is timed. The process
-says `ready` and its private memory when the clock starts, and ends with a line of JSON: seconds, processor seconds
-(children's, too), and what the contender reports.
+A contender is a function of own.py, peers.py or scorers.py that prepares (imports, mostly) and returns what is timed.
+The process says `ready` and its private memory, all and what is dirty of it, when the clock starts, and ends with a
+line of JSON: seconds, processor seconds (children's, too), and what the contender reports.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import own
 import peers
+import scorers
 from job import Skipped, Timed, private_bytes
 
 
@@ -25,11 +26,12 @@ def main() -> None:
     name, job = sys.argv[1], json.loads(sys.argv[2])
     result: dict[str, Any]
     try:
-        timed: Timed = getattr(own if hasattr(own, name) else peers, name)(job)
+        home = next(module for module in (own, peers, scorers) if hasattr(module, name))
+        timed: Timed = getattr(home, name)(job)
     except (Skipped, ImportError) as reason:
         print(json.dumps({"skipped": str(reason)}))
         return
-    print("ready", private_bytes(os.getpid()), flush=True)
+    print("ready", private_bytes(os.getpid()), private_bytes(os.getpid(), "Dirty"), flush=True)
     before, start = os.times(), perf_counter()
     result = timed()
     seconds, after = perf_counter() - start, os.times()

@@ -30,10 +30,14 @@ def outputs(job: Job) -> list[Path]:
     return [Path(job["out"]) / f"{side}{job.get('ending', '')}" for side in ("source", "target")]
 
 
-def private_bytes(process: int) -> int:
-    """Memory that only this process has; 0 where it is gone."""
+def private_bytes(process: int, kind: str = "") -> int:
+    """Memory that only this process has; 0 where it is gone.
+
+    Of the kind "Dirty" it is without unchanged pages of files, a library's, say, which count as private or not by
+    whether another process has them just now.
+    """
     try:
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0
-    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(f"Private_{kind}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,25 @@ def first_line(*command: str | Path) -> str | None:
     return next(iter((done.stdout or done.stderr).splitlines()), "").strip()
 
 
-def describe(scratch: Path, homes: Mapping[str, Path | str]) -> dict[str, Any]:
-    """Everything that a reader needs to weigh the numbers; `homes` are the interpreters of the contenders."""
-    processor = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+#: What a processor may have for matrix products, as Linux names it.
+FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+
+
+def describe(scratch: Path, homes: Mapping[str, Path | str], *, packages: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything that a reader needs to weigh the numbers.
+
+    Args:
+        scratch: where files are written.
+        homes: the interpreters of the contenders, this one first.
+        packages: those of this environment whose versions matter.
+    """
+    information = Path("/proc/cpuinfo").read_text()
+    processor = [line for line in information.splitlines() if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     device, kind, options = _mount(scratch)
     return {
         "processor": processor[0].partition(":")[2].strip() if processor else platform.machine(),
+        "features": [feature for feature in FEATURES if feature in information.split()],
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory / 2**30, 1),
         "kernel": platform.release(),
@@ -39,6 +51,7 @@ def describe(scratch: Path, homes: Mapping[str, Path | str]) -> dict[str, Any]:
             "python": platform.python_version(),
             "rustc": first_line("rustc", "--version"),
             "catprune": metadata.version("catprune"),
+            **{package: metadata.version(package) for package in packages},
             "coreutils": first_line("cp", "--version"),
             "awk": first_line("gawk", "--version") or first_line("awk", "-W", "version"),
             **_packages([home for home in homes.values() if isinstance(home, Path)]),

@@ -7,26 +7,33 @@ from typing import Any
 
 def markdown(record: dict[str, Any]) -> str:
     """The whole run, readable."""
+    lines = head(record, f"{record['options']['pairs']:,} pairs, {record['started']}")
+    for row in record["rows"]:
+        lines += _row(row)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def head(record: dict[str, Any], title: str) -> list[str]:
+    """What was measured, on what, with what."""
     machine, options = record["machine"], record["options"]
     disk = machine["scratch"]
+    features = f" ({', '.join(machine['features'])})" if machine.get("features") else ""
     lines = [
-        f"# {options['pairs']:,} pairs, {record['started']}",
+        f"# {title}",
         "",
         f"catprune {machine['versions']['catprune']} at {machine['commit']}. "
         f"Median of {options['rounds']} interleaved rounds; "
         "ratios are medians of the ratios within a round.",
         "",
-        f"- {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
-        f"load {machine['load_at_start']:.1f} at the start",
+        f"- {machine['processor']}{features}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"Linux {machine['kernel']}, load {machine['load_at_start']:.1f} at the start",
         f"- scratch on {disk['filesystem']} ({disk['device']}, {disk['disk']}, {disk['mount_options']})",
         "- " + ", ".join(f"{name} {version}" for name, version in machine["versions"].items()),
         "",
     ]
     if machine["load_at_start"] > 0.3 * machine["cores"]:
         lines += ["**The machine was busy with other work: these times compare nothing.**", ""]
-    for row in record["rows"]:
-        lines += _row(row)
-    return "\n".join(lines).rstrip() + "\n"
+    return lines
 
 
 def _row(row: dict[str, Any]) -> list[str]:

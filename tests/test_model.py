@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from catprune import attention, output
 from catprune.attention import Packed, Padded, Spans, attend
+from catprune.layout import has_layout, lay_out
 from catprune.model import Transformer, count_parameters, forward_flops
 from catprune.recipe import PRESETS, Recipe, Size
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -48,6 +49,20 @@ def test_padding_changes_nothing(model):
     source[1, 5:] = inputs[1, 4:] = 0
     mask = torch.arange(9) < torch.tensor([9, 5])[:, None]
     torch.testing.assert_close(model(source, inputs, Padded(mask))[1:, :4], alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+def test_laying_out_changes_nothing(model, dtype, near):
+    if not has_layout(dtype):
+        pytest.skip("no kernels here")
+    source, inputs = torch.randint(3, 50, (3, 9)), torch.randint(3, 50, (3, 6))
+    with torch.inference_mode(), torch.autocast("cpu", dtype=dtype, enabled=dtype == torch.bfloat16):
+        before = model(source, inputs)
+        lay_out(model, dtype)
+        after = model(source, inputs)
+    assert after.dtype == before.dtype == torch.float32
+    torch.testing.assert_close(after, before, atol=near, rtol=near)
+    assert [name for name, _ in model.named_parameters() if "norm" not in name] == ["embedding.weight"]
 
 
 def test_packing_changes_nothing(model):
@@ -184,7 +199,7 @@ def test_the_learning_rate_warms_up_and_falls_with_the_root():
 
 
 def test_norms_are_autograds_on_an_untied_matrix(monkeypatch):
-    monkeypatch.setitem(output._CHUNK, "cpu", 50 * 4)
+    monkeypatch.setitem(output._TILE, "cpu", (4, 4 * 7))  # four tokens and seven types at once
     torch.manual_seed(1)
     hidden, matrix = torch.randn(6, 16), torch.randn(50, 16, requires_grad=True)
     targets = torch.randint(50, (6,))

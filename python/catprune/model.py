@@ -10,7 +10,6 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from catprune.attention import Padded
@@ -70,10 +69,11 @@ class FeedForward(nn.Module):
         super().__init__()
         self.inner = nn.Linear(size.d_model, size.ffn, bias=False)
         self.outer = nn.Linear(size.ffn, size.d_model, bias=False)
+        self.activate: nn.Module = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., d_model] to the same."""
-        return self.outer(F.relu(self.inner(x)))
+        return self.outer(self.activate(self.inner(x)))
 
 
 class Layer(nn.Module):

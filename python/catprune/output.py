@@ -7,12 +7,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-# Logits held at once: 4 MB of float32 stay in a processor's cache, 256 MB keep a GPU busy.
-_CHUNK = {"cpu": 1 << 20, "cuda": 1 << 26}
+# Logits that training holds at once, all types of some tokens: with fewer tokens more time goes into adding up the
+# gradient of the matrix than into its products.
+_CHUNK = {"cpu": 1 << 22, "cuda": 1 << 26}
+# Tokens and logits that scoring holds at once: 1 MB of float32 stays in the cache of a processor's core, and several
+# hundred tokens make its product as fast as it gets; 256 MB keep a GPU busy.
+_TILE = {"cpu": (1 << 9, 1 << 18), "cuda": (1 << 13, 1 << 26)}
 
 
 def _rows(device: torch.device, vocab_size: int) -> int:
     return max(1, _CHUNK.get(device.type, _CHUNK["cpu"]) // vocab_size)
+
+
+def _tile(device: torch.device, tokens: int, vocab_size: int) -> tuple[int, int]:
+    """Tokens and types whose logits are held at once."""
+    most, logits = _TILE.get(device.type, _TILE["cpu"])
+    types = min(vocab_size, max(1, logits // max(1, min(tokens, most))))
+    return max(1, logits // types), types
 
 
 class _SmoothedLoss(torch.autograd.Function):
@@ -43,7 +54,10 @@ class _SmoothedLoss(torch.autograd.Function):
             gradient.scatter_add_(1, gold, torch.full_like(gold_logit, smoothing - 1))
             gradient = gradient.to(dtype)
             hidden_gradient[first : first + step] = gradient @ weights
-            matrix_gradient += gradient.T @ x
+            if dtype == matrix_gradient.dtype:
+                matrix_gradient.addmm_(gradient.T, x)
+            else:
+                matrix_gradient += gradient.T @ x
         ctx.save_for_backward(hidden_gradient, matrix_gradient)
         loss, nll = sums.unbind()
         ctx.mark_non_differentiable(nll)
@@ -90,8 +104,11 @@ class TokenStatistics(NamedTuple):
 def token_statistics(hidden: Tensor, matrix: Tensor, targets: Tensor, bias: Tensor | None = None) -> TokenStatistics:
     """The raw statistics of each token, in float32 whatever the precision of the model.
 
-    log p_y is -log1p(rest / e_y), with e_v = exp(z_v - max z) and rest their sum without y, and 1 - p_y is
-    -expm1(log p_y): so a token that has been learnt keeps its digits. Only where e_y underflows the plain form serves.
+    Logits are made for some tokens and some types at a time: both many, so that the product runs at its full rate, and
+    memory depends on neither. What is kept of the types before is online: the largest logit m but the target's, and of
+    exp(z_v - m), also without the target's, the sum and the length. log p_y is -log1p(rest / e_y), and 1 - p_y is
+    -expm1(log p_y): so a token that has been learnt keeps its digits. Only where rest / e_y overflows the plain form
+    serves.
 
     Args:
         hidden: float32 [tokens, d_model], the vectors that are multiplied with the output matrix.
@@ -99,22 +116,37 @@ def token_statistics(hidden: Tensor, matrix: Tensor, targets: Tensor, bias: Tens
         targets: int64 [tokens].
         bias: float32 [vocabulary], added to the products.
     """
-    step = _rows(hidden.device, len(matrix))
+    step, types = _tile(hidden.device, len(hidden), len(matrix))
     parts: list[Tensor] = []
     for first in range(0, len(hidden), step):
-        x = hidden[first : first + step]
-        gold = targets[first : first + step, None]
-        logits = x @ matrix.T if bias is None else torch.addmm(bias, x, matrix.T)
-        largest = logits.amax(1, keepdim=True)
-        gold_logit = logits.gather(1, gold)
-        exponentials = logits.sub_(largest).exp_()
-        gold_share = exponentials.gather(1, gold)
-        exponentials.scatter_(1, gold, 0.0)
-        rest = exponentials.sum(1, keepdim=True)
-        norm = torch.linalg.vector_norm(exponentials, dim=1, keepdim=True)
-        total = rest + gold_share
-        nll = torch.where(gold_share > 1e-30, torch.log1p(rest / gold_share), largest - gold_logit + total.log())
-        el2n = torch.hypot(torch.expm1(-nll), norm / total)
-        length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        parts.append(torch.cat([nll, (gold_logit >= largest).float(), el2n, el2n * length], dim=1))
-    return TokenStatistics(*torch.cat(parts).unbind(1))
+        x, gold = hidden[first : first + step], targets[first : first + step]
+        z_gold = torch.empty_like(x[:, 0])
+        most = torch.full_like(z_gold, torch.finfo(z_gold.dtype).min)
+        rest, length = torch.zeros_like(z_gold), torch.zeros_like(z_gold)
+        for low in range(0, len(matrix), types):
+            some = matrix[low : low + types]
+            logits = x @ some.T if bias is None else torch.addmm(bias[low : low + types], x, some.T)
+            here = ((gold >= low) & (gold < low + len(some))).nonzero()[:, 0]
+            columns = gold[here] - low
+            z_gold[here] = logits[here, columns]
+            logits[here, columns] = -torch.inf
+            larger = torch.maximum(most, logits.amax(1))
+            shrunk = torch.exp(most - larger)
+            exponentials = logits.sub_(larger[:, None]).exp_()
+            rest = rest * shrunk + exponentials.sum(1)
+            length = torch.hypot(length * shrunk, torch.linalg.vector_norm(exponentials, dim=1))
+            most = larger
+        parts.append(_statistics(x, z_gold, most=most, rest=rest, length=length))
+    return TokenStatistics(*torch.cat(parts, dim=1))
+
+
+def _statistics(x: Tensor, z_gold: Tensor, *, most: Tensor, rest: Tensor, length: Tensor) -> Tensor:
+    """The four statistics, [4, tokens], of what `token_statistics` keeps of the logits."""
+    ahead = most - z_gold
+    plain = ahead + torch.log(rest + torch.exp(-ahead))
+    nll = torch.where(ahead < 60, torch.log1p(rest * torch.exp(ahead)), plain)
+    top = torch.maximum(most, z_gold)
+    behind = torch.exp(most - top)
+    others = length * behind / (rest * behind + torch.exp(z_gold - top))
+    el2n = torch.hypot(torch.expm1(-nll), others)
+    return torch.stack([nll, (ahead <= 0).float(), el2n, el2n * torch.linalg.vector_norm(x, dim=1)])

@@ -294,8 +294,14 @@ class _Scoring:
 
     @cached_property
     def model(self) -> Transformer | ForeignModel | MarianModel:
-        """In eval mode, on the device."""
-        return self.checkpoint.load(device=self.device.name)
+        """In eval mode, on the device; a native one on a processor has its matrices laid out for the kernels."""
+        from catprune.layout import has_layout, lay_out
+        from catprune.model import Transformer
+
+        model = self.checkpoint.load(device=self.device.name)
+        if isinstance(model, Transformer) and self.device.name == "cpu" and has_layout(self.device.dtype):
+            lay_out(model, self.device.dtype)
+        return model
 
     def run(self, name: str, share: Shard, *, quiet: bool) -> None:
         """Score the blocks of this process that have no shard yet."""

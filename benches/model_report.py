@@ -1,0 +1,72 @@
+"""A run of the models' bench as Markdown: what was asked and found first, then the rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from report import head
+
+
+def markdown(record: dict[str, Any]) -> str:
+    """The whole run, readable."""
+    options = record["options"]
+    lines = head(record, f"Models, {options['pairs']:,} pairs, {record['started']}")
+    lines += [
+        f"{options['source']}, {options['target']}: the first {options['pairs']:,} pairs that cleaning keeps, a "
+        f"vocabulary of {options['vocab_size']:,}; random weights, preset {options['preset']}.",
+        "",
+        "| work | asked | measured | |",
+        "|---|---|---|---|",
+    ]
+    words = {True: "reached", False: "**not reached**", None: "not answered"}
+    for row in record["rows"]:
+        lines += [
+            f"| {one['work']} | {one['asked']} | {one['measured']} | {words[one['reached']]} |"
+            for one in row["answers"]
+        ]
+    lines.append("")
+    for row in record["rows"]:
+        lines += _row(row)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    lines = [f"## {row['title']}", ""]
+    timed = {label: entry for label, entry in row["entries"].items() if "tokens_per_second" in entry}
+    if timed:
+        versus = row["versus"] or "first"
+        lines += [
+            f"| | target tokens | tokens/s | / {versus} | tokens/s of processor time | rounds |",
+            "|---|---:|---:|---:|---:|---:|",
+        ]
+    for label, entry in timed.items():
+        ratio = "" if entry["ratio"] is None else f"{entry['ratio']:.2f}"
+        lines.append(
+            f"| {label} | {entry['tokens']:,} | {entry['tokens_per_second']:,.0f} | {ratio} "
+            f"| {entry['tokens_per_processor_second']:,.0f} | {len(entry['rounds'])} |"
+        )
+    if timed:
+        lines.append("")
+    products = {
+        label: entry["rounds"] for label, entry in row["entries"].items() if label.startswith("matrix products")
+    }
+    for label, rounds in products.items():
+        if rounds:
+            lines += _products(label, rounds)
+    missing = [label for label, entry in row["entries"].items() if not entry["rounds"]]
+    said = [*row["notes"], *(f"{label} was not measured" for label in missing)]
+    return lines + [f"- {one[0].upper()}{one[1:]}." for one in said] + [""]
+
+
+def _products(label: str, rounds: list[dict[str, Any]]) -> list[str]:
+    """The best rate of every shape over the rounds."""
+    best = {shape: max(one["rates"][shape] for one in rounds) / 1e9 for shape in rounds[0]["rates"]}
+    shapes = [f"| {shape} | {rate:.0f} |" for shape, rate in best.items()]
+    model = max(one["of_the_model"] for one in rounds) / 1e9
+    return [
+        f"| {label} | GFLOP/s |",
+        "|---|---:|",
+        *shapes,
+        f"| all of the model's, by how often it does them | {model:.0f} |",
+        "",
+    ]

@@ -1,0 +1,126 @@
+"""What rows of the models' bench are made of: contenders in rounds, answers, and numbers of what is scored."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as parquet
+from catprune.batches import Pairs, pairs_of
+from catprune.model import forward_flops
+from catprune.recipe import find_size
+from catprune.tokens import Tokens
+from rows import Entry
+from scorers import SCORES
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from model_data import Data
+    from numpy.typing import NDArray
+
+    Rounds = dict[str, list[dict[str, Any]]]
+
+
+@dataclass
+class Answer:
+    """One line of what was asked: `reached` is None where it could not be measured here."""
+
+    work: str
+    asked: str
+    measured: str
+    reached: bool | None
+
+
+@dataclass
+class Row:
+    """What a row found: every round of every contender, further numbers, and answers."""
+
+    title: str
+    rounds: Rounds = field(default_factory=dict)
+    versus: str = ""
+    answers: list[Answer] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+    def ratio(self, label: str, other: str) -> float | None:
+        """Median over the rounds of the ratio of speeds; None where one was not measured."""
+        both = zip(self.rounds.get(label, ()), self.rounds.get(other, ()), strict=False)
+        ratios = [speed(one) / speed(two) for one, two in both]
+        return statistics.median(ratios) if ratios else None
+
+    def ask(self, work: str, asked: str, value: float | None, least: float, form: str = "{:.2f}") -> None:
+        """Add the answer to a question for at least `least`."""
+        measured = "not measured" if value is None else form.format(value)
+        self.answers.append(Answer(work, asked, measured, None if value is None else value >= least))
+
+    def ask_most(self, work: str, asked: str, value: float | None, most: float, form: str = "{:.2f}") -> None:
+        """Add the answer to a question for at most `most`."""
+        measured = "not measured" if value is None else form.format(value)
+        self.answers.append(Answer(work, asked, measured, None if value is None else value <= most))
+
+    def record(self) -> dict[str, Any]:
+        """For the file of the run."""
+        return asdict(self)
+
+
+@dataclass
+class Bench:
+    """What rows have at hand: options, data, and running contenders in interleaved rounds."""
+
+    options: Namespace
+    data: Data
+    run: Callable[..., Rounds]
+
+    def entry(self, label: str, function: str, **job: Any) -> Entry:
+        """A contender on one thread, unless `job` says otherwise."""
+        return Entry(label, function, {"threads": 1, **job}, core=job.get("threads", 1) == 1)
+
+    def scoring(self, label: str, tokens: Path, **job: Any) -> Entry:
+        """catprune's scoring pass under the random model, in float32 unless `job` says otherwise."""
+        checkpoint = job.pop("checkpoint", None) or self.data.checkpoint(self.options.preset)
+        given = {"precision": "float32", "batch_tokens": self.options.batch_tokens, **job}
+        return self.entry(
+            label, given.pop("function", "scoring"), tokens=str(tokens), checkpoint=str(checkpoint), **given
+        )
+
+
+def speed(result: dict[str, Any]) -> float:
+    """Target tokens a second."""
+    return result.get("tokens_per_second") or result["tokens"] / result["seconds"]
+
+
+def pairs_in(tokens: Path) -> list[Pairs]:
+    """The pairs of every block."""
+    opened = Tokens.open(tokens)
+    return [pairs_of(opened.read(entry)) for entry in opened.blocks]
+
+
+def flops_of(tokens: Path, preset: str) -> tuple[float, int]:
+    """Operations of scoring all pairs without any padding, and their target tokens."""
+    flops, target_tokens = 0.0, 0
+    vocab_size = Tokens.open(tokens).tokenizer.vocab_size
+    for pairs in pairs_in(tokens):
+        source, target = pairs.source.lengths, pairs.target.lengths
+        outputs = int(target.sum())
+        flops += forward_flops(find_size(preset), vocab_size=vocab_size, source=source, target=target, outputs=outputs)
+        target_tokens += outputs
+    return flops, target_tokens
+
+
+def nll_of(folder: Path, *, per_token: bool) -> NDArray[np.float64]:
+    """Nats per pair, or per token of each pair, in row order."""
+    parts = [parquet.read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
+    sums = np.concatenate([part["nll_sum"].drop_null().to_numpy() for part in parts]).astype(np.float64)
+    return sums / np.concatenate([part["tokens"].drop_null().to_numpy() for part in parts]) if per_token else sums
+
+
+def read_nll(out: Path) -> NDArray[np.float64] | None:
+    """Nats per pair that a contender wrote, in row order."""
+    if (out / "nll.npy").exists():
+        return np.load(out / "nll.npy")
+    return nll_of(out / SCORES, per_token=False) if (out / SCORES).exists() else None

@@ -1,0 +1,295 @@
+"""The contenders of the models' bench: scoring by catprune and by others, training, matrix products, memory."""
+
+from __future__ import annotations
+
+import contextlib
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from job import Job, Timed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Where scoring writes below a job's `out`.
+SCORES = "scores"
+
+
+def _scoring(job: Job, shard: str | None) -> Callable[[], dict[str, Any]]:
+    """The scoring pass of one process, its model loaded: what is timed is from the first block read to the last column.
+
+    It is what `score` does for the blocks of its shard, without starting Python, importing and reading weights.
+    """
+    import torch
+    from catprune.checkpoints import read_checkpoint
+    from catprune.device import Device
+    from catprune.score import _plan, _Scoring
+    from catprune.sharing import Shard
+    from catprune.tokens import Tokens
+
+    torch.set_num_threads(job["threads"])
+    share, limit = Shard.parse(shard), job["batch_tokens"]
+    device, tokens = Device.choose(job["precision"]), Tokens.open(job["tokens"])
+    checkpoint = read_checkpoint(job["checkpoint"])
+    path = Path(job["out"]) / SCORES
+    stack = contextlib.ExitStack()
+    planned = _plan(path, tokens, checkpoint, device, batch_tokens=limit, force=False, shard=share)
+    scoring = _Scoring(stack.enter_context(planned), tokens, checkpoint, device, batch_tokens=limit)
+    assert scoring.model.input_types  # it is loaded when it is first asked for
+
+    def run() -> dict[str, Any]:
+        scoring.run("bench", share, quiet=True)
+        stack.close()
+        return {"tokens": sum(entry.target_tokens for entry in tokens.blocks[share.number :: share.count])}
+
+    return run
+
+
+def scoring(job: Job) -> Timed:
+    """catprune's scoring pass in one process."""
+    return _scoring(job, None)
+
+
+def shards(job: Job) -> Timed:
+    """The same shared by several processes, each on its own blocks: from when all are ready to when all have ended."""
+    context, count = get_context("spawn"), job["processes"]
+    barrier = context.Barrier(count + 1)
+    children = [context.Process(target=_shard, args=(job, f"{i + 1}/{count}", barrier)) for i in range(count)]
+    for child in children:
+        child.start()
+    barrier.wait(timeout=300)
+
+    def run() -> dict[str, Any]:
+        barrier.wait()
+        for child in children:
+            child.join()
+        if any(child.exitcode for child in children):
+            raise RuntimeError("a shard failed")
+        return {"tokens": job["target_tokens"]}
+
+    return run
+
+
+def _shard(job: Job, shard: str, barrier: Any) -> None:
+    run = _scoring(job, shard)
+    barrier.wait()
+    barrier.wait()
+    run()
+
+
+def whole_score(job: Job) -> Timed:
+    """Whole calls of `score` under `count` checkpoints: digests, weights, planning and manifests are in it."""
+    from catprune.score import score
+
+    names = [f"{i}={job['checkpoint']}" for i in range(job["count"])]
+    options = {"precision": job["precision"], "batch_tokens": job["batch_tokens"], "threads": job["threads"]}
+
+    def run() -> dict[str, Any]:
+        score(job["tokens"], checkpoints=names, out=Path(job["out"]) / SCORES, quiet=True, **options)
+        return {"tokens": job["target_tokens"] * job["count"]}
+
+    return run
+
+
+def transformers_scores(job: Job) -> Timed:
+    """A plain loop over batches of `batch` pairs, in file order or sorted by length: padding is masked."""
+    import numpy as np
+    import torch
+    from catprune.checkpoints import read_checkpoint
+    from model_data import as_transformers, read_pairs
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    torch.set_num_threads(job["threads"])
+    checkpoint = read_checkpoint(job["checkpoint"])
+    model, special = as_transformers(checkpoint), checkpoint.tokenizer
+    pairs = read_pairs(Path(job["tokens"]), limit=job["limit"])
+
+    def padded(sequences: list[list[int]], value: int) -> torch.Tensor:
+        rows = [torch.tensor(ids) for ids in sequences]
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
+
+    @torch.inference_mode()
+    def run() -> dict[str, Any]:
+        order = list(range(len(pairs)))
+        if job["sorted"]:
+            order.sort(key=lambda i: (len(pairs[i][1]), len(pairs[i][0])), reverse=True)
+        nll = np.zeros(len(pairs))
+        for first in range(0, len(order), job["batch"]):
+            chosen = order[first : first + job["batch"]]
+            sources, targets = zip(*(pairs[i] for i in chosen), strict=True)
+            source, labels = padded(sources, special.pad_id), padded(targets, -100)
+            inputs = padded([[special.bos_id, *target[:-1]] for target in targets], special.pad_id)
+            logits = model(source, attention_mask=source != special.pad_id, decoder_input_ids=inputs).logits
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+            nll[chosen] = loss.view_as(labels).sum(1).numpy()
+        np.save(f"{job['out']}/nll.npy", nll)
+        return {"tokens": sum(len(target) for _, target in pairs)}
+
+    return run
+
+
+def ctranslate2_scores(job: Job) -> Timed:
+    """`score_batch` over all pairs at once, which sorts them itself; names of types are looked up before."""
+    import ctranslate2
+    import numpy as np
+    from model_data import names_of, read_pairs
+
+    threads = {"inter_threads": 1, "intra_threads": job["threads"]}
+    translator = ctranslate2.Translator(job["model"], device="cpu", compute_type=job["type"], **threads)
+    names, pairs = names_of(Path(job["tokens"])), read_pairs(Path(job["tokens"]), limit=job["limit"])
+    sources = [[names[i] for i in source] for source, _ in pairs]
+    targets = [[names[i] for i in target[:-1]] for _, target in pairs]  # it scores the end of the sentence itself
+
+    def run() -> dict[str, Any]:
+        results = translator.score_batch(sources, targets, max_batch_size=job["batch_tokens"], batch_type="tokens")
+        nll = np.array([-sum(result.log_probs) for result in results])
+        np.save(f"{job['out']}/nll.npy", nll)
+        tokens = sum(len(result.log_probs) for result in results)
+        if tokens != sum(len(target) for _, target in pairs):
+            raise RuntimeError("CTranslate2 scored other tokens")
+        return {"tokens": tokens, "type": translator.compute_type}
+
+    return run
+
+
+def matrix_products(job: Job) -> Timed:
+    """The rate of torch's matrix products: of a large square one, and of the model's shapes at a batch of tokens.
+
+    The best of each within `seconds`; the rate of the model's shapes is that of doing each as often as the model does.
+    """
+    import torch
+
+    torch.set_num_threads(job["threads"])
+    dtype, tokens, (d, ffn, vocabulary) = getattr(torch, job["dtype"]), job["batch_tokens"], job["shape"]
+    # Of a pair of layers, encoder and decoder: how often each is done.
+    shapes = {
+        "tokens × d × 3d": ((tokens, d, 3 * d), 2 * job["layers"]),
+        "tokens × d × d": ((tokens, d, d), 4 * job["layers"]),
+        "tokens × d × 2d": ((tokens, d, 2 * d), job["layers"]),
+        "tokens × d × ffn": ((tokens, d, ffn), 2 * job["layers"]),
+        "tokens × ffn × d": ((tokens, ffn, d), 2 * job["layers"]),
+        "tokens × d × vocabulary": ((tokens, d, vocabulary), 1),
+        "2048 × 2048 × 2048": ((2048, 2048, 2048), 0),
+    }
+
+    def best(shape: tuple[int, int, int]) -> float:
+        rows, inner, columns = shape
+        x, matrix = torch.randn(rows, inner).to(dtype), torch.randn(columns, inner).to(dtype)
+        torch.nn.functional.linear(x, matrix)
+        started, least = perf_counter(), float("inf")
+        while perf_counter() - started < job["seconds"]:
+            before = perf_counter()
+            torch.nn.functional.linear(x, matrix)
+            least = min(least, perf_counter() - before)
+        return least
+
+    @torch.inference_mode()
+    def run() -> dict[str, Any]:
+        times = {name: best(shape) for name, (shape, _) in shapes.items()}
+        work = {name: 2.0 * shape[0] * shape[1] * shape[2] for name, (shape, _) in shapes.items()}
+        rates = {name: work[name] / times[name] for name in shapes}
+        flops = sum(work[name] * often for name, (_, often) in shapes.items())
+        weighted = flops / sum(times[name] * often for name, (_, often) in shapes.items())
+        return {"rates": rates, "best": max(rates.values()), "of_the_model": weighted}
+
+    return run
+
+
+def output_layer(job: Job) -> Timed:
+    """The statistics of `tokens` tokens from the output matrix on; vectors and matrix are there before."""
+    import torch
+    from catprune.output import token_statistics
+
+    torch.set_num_threads(job["threads"])
+    torch.manual_seed(1)
+    hidden, matrix = torch.randn(job["count"], job["width"]), torch.randn(job["types"], job["width"])
+    targets = torch.randint(job["types"], (job["count"],))
+    token_statistics(hidden[:2], matrix, targets[:2])
+
+    @torch.inference_mode()
+    def run() -> dict[str, Any]:
+        token_statistics(hidden, matrix, targets)
+        return {"tokens": job["count"]}
+
+    return run
+
+
+def training(job: Job) -> Timed:
+    """`train` for some steps, its time as its own log has it: from the first update to the last checkpoint."""
+    import json
+
+    from catprune.train import train
+
+    names = ("preset", "steps", "batch_tokens", "precision", "threads")
+    out = Path(job["out"]) / "training"
+
+    def run() -> dict[str, Any]:
+        train(job["tokens"], out=out, quiet=True, **{name: job[name] for name in names})
+        events = [json.loads(line) for line in (out / "log" / "events.jsonl").read_text().splitlines()]
+        done = next(event for event in events if event.get("tokens_per_second"))
+        return {"tokens": done["target_tokens"], "tokens_per_second": done["tokens_per_second"]}
+
+    return run
+
+
+def bare_training(job: Job) -> Timed:
+    """A loop of the same updates over tensors made before, without metrics, states and checkpoints.
+
+    The loss is catprune's own, or (`plain`) torch's over all logits at once.
+    """
+    import numpy as np
+    import torch
+    from catprune.attention import Padded
+    from catprune.batches import Order
+    from catprune.device import Device
+    from catprune.model import UNMASKED, Transformer
+    from catprune.output import smoothed_loss
+    from catprune.recipe import find_size
+    from catprune.tokens import Tokens
+
+    torch.set_num_threads(job["threads"])
+    device, tokens = Device.choose(job["precision"]), Tokens.open(job["tokens"])
+    order = Order(tokens, None, seed=1, batch_tokens=job["batch_tokens"])
+    pairs, plan = order.batches(0, 0, order.windows(0)[0])
+    batches = [pairs.batch(chosen, tokens.tokenizer) for chosen in plan[: job["steps"]]]
+    if len(batches) < job["steps"]:
+        raise RuntimeError(f"the text gives {len(batches)} batches, {job['steps']} are asked for")
+    size = find_size(job["preset"])
+    model = Transformer(size, vocab_size=tokens.tokenizer.vocab_size, dropout=0.1).train()
+    rates = {"lr": 0.0, "betas": (0.9, 0.98), "eps": 1e-9, "weight_decay": 0.01}
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True, **rates)
+
+    def prepare(batch: Any) -> tuple[Any, ...]:
+        form = UNMASKED
+        if batch.source_lengths.min() < batch.source.shape[1]:
+            form = Padded(torch.from_numpy(np.arange(batch.source.shape[1]) < batch.source_lengths[:, None]))
+        places = np.flatnonzero(np.arange(batch.targets.shape[1]) < batch.target_lengths[:, None])
+        parts = (batch.source, batch.inputs, batch.targets.ravel()[places], places)
+        return *map(torch.from_numpy, parts), form
+
+    def loss_of(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        matrix = model.embedding.weight
+        if not job["plain"]:
+            return smoothed_loss(hidden, matrix, targets, smoothing=0.1, dtype=device.dtype)[0] / len(targets)
+        with device.autocast():
+            logits = torch.nn.functional.linear(hidden, matrix)
+        return torch.nn.functional.cross_entropy(logits.float(), targets, label_smoothing=0.1)
+
+    prepared = [prepare(batch) for batch in batches]
+
+    def run() -> dict[str, Any]:
+        for step, (source, inputs, targets, places, form) in enumerate(prepared):
+            with device.autocast():
+                hidden = model(source, inputs, form)
+            loss_of(hidden.flatten(0, 1).index_select(0, places), targets).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for group in optimizer.param_groups:
+                group["lr"] = 0.64 / size.d_model * (step + 1) / 200
+            optimizer.step()
+            optimizer.zero_grad()
+        return {"tokens": sum(len(targets) for _, _, targets, _, _ in prepared)}
+
+    return run
