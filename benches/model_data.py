@@ -106,8 +106,8 @@ class Data:
             torch.manual_seed(1)
             tokens, size = Tokens.open(self.tokens), find_size(preset)
             model = Transformer(size, vocab_size=tokens.tokenizer.vocab_size)
-            seen = {"rows": "all", "tokens": "", "times": 0, "once_more": []}
-            training = {"step": 0, "epoch": 0, "target_tokens": 0, "flops": 0.0, "seen": seen}
+            seen = {"tokens": "", "end": 0, "times": [0]}
+            training = {"step": 0, "epoch": 0, "target_tokens": 0, "flops": 0.0, "reverse": False, "seen": seen}
             write_checkpoint(folder, model, tokens, size=size, training=training)
 
         return self._once(f"{preset}-{self.vocab_size}", make)

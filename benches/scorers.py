@@ -243,16 +243,16 @@ def bare_training(job: Job) -> Timed:
     import numpy as np
     import torch
     from catprune.attention import Padded
-    from catprune.batches import Order
     from catprune.device import Device
     from catprune.model import UNMASKED, Transformer
+    from catprune.order import Order
     from catprune.output import smoothed_loss
     from catprune.recipe import find_size
     from catprune.tokens import Tokens
 
     torch.set_num_threads(job["threads"])
     device, tokens = Device.choose(job["precision"]), Tokens.open(job["tokens"])
-    order = Order(tokens, None, seed=1, batch_tokens=job["batch_tokens"])
+    order = Order(tokens, seed=1, batch_tokens=job["batch_tokens"])
     pairs, plan = order.batches(0, 0, order.windows(0)[0])
     batches = [pairs.batch(chosen, tokens.tokenizer) for chosen in plan[: job["steps"]]]
     if len(batches) < job["steps"]:

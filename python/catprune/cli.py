@@ -403,7 +403,9 @@ def score(
     tokens: Annotated[Path, typer.Argument(help="A tokens folder; for checkpoints of transformers a clean folder.")],
     out: Out,
     checkpoint: Annotated[list[str], typer.Option(help="A checkpoint folder, or name=folder; repeat it.")],
-    batch_tokens: Annotated[int, typer.Option(help="Most tokens of a batch on either side, padding counted.")] = 8192,
+    batch_tokens: Annotated[
+        int | None, typer.Option(help="Most tokens of a batch on either side, padding counted.  [1024; 16384 on GPUs]")
+    ] = None,
     source_lang: Annotated[
         str | None, typer.Option(help="Code of the source, as the tokenizer of a checkpoint has it.")
     ] = None,

@@ -101,35 +101,42 @@ class TokenStatistics(NamedTuple):
     grad_norm: Tensor
 
 
-def token_statistics(hidden: Tensor, matrix: Tensor, targets: Tensor, bias: Tensor | None = None) -> TokenStatistics:
-    """The raw statistics of each token, in float32 whatever the precision of the model.
+def token_statistics(
+    hidden: Tensor, matrix: Tensor, targets: Tensor, bias: Tensor | None = None, *, products: Tensor | None = None
+) -> TokenStatistics:
+    """The raw statistics of each token; sums, exponentials and the target's logit are float32, whatever products are.
 
     Logits are made for some tokens and some types at a time: both many, so that the product runs at its full rate, and
     memory depends on neither. What is kept of the types before is online: the largest logit m but the target's, and of
     exp(z_v - m), also without the target's, the sum and the length. log p_y is -log1p(rest / e_y), and 1 - p_y is
     -expm1(log p_y): so a token that has been learnt keeps its digits. Only where rest / e_y overflows the plain form
-    serves.
+    serves. The target's logit is worked out apart, so that products in bfloat16 blur only what stands against it.
 
     Args:
         hidden: float32 [tokens, d_model], the vectors that are multiplied with the output matrix.
         matrix: float32 [vocabulary, d_model].
         targets: int64 [tokens].
         bias: float32 [vocabulary], added to the products.
+        products: the matrix in the type that products are to have; None: float32, as it is.
     """
+    products = matrix if products is None else products
     step, types = _tile(hidden.device, len(hidden), len(matrix))
     parts: list[Tensor] = []
     for first in range(0, len(hidden), step):
         x, gold = hidden[first : first + step], targets[first : first + step]
-        z_gold = torch.empty_like(x[:, 0])
+        z_gold = torch.linalg.vecdot(x, matrix[gold])
+        if bias is not None:
+            z_gold += bias[gold]
+        multiplied = x.to(products.dtype)
         most = torch.full_like(z_gold, torch.finfo(z_gold.dtype).min)
         rest, length = torch.zeros_like(z_gold), torch.zeros_like(z_gold)
         for low in range(0, len(matrix), types):
-            some = matrix[low : low + types]
-            logits = x @ some.T if bias is None else torch.addmm(bias[low : low + types], x, some.T)
+            some = products[low : low + types]
+            logits = (multiplied @ some.T).float()
+            if bias is not None:
+                logits += bias[low : low + types]
             here = ((gold >= low) & (gold < low + len(some))).nonzero()[:, 0]
-            columns = gold[here] - low
-            z_gold[here] = logits[here, columns]
-            logits[here, columns] = -torch.inf
+            logits[here, gold[here] - low] = -torch.inf
             larger = torch.maximum(most, logits.amax(1))
             shrunk = torch.exp(most - larger)
             exponentials = logits.sub_(larger[:, None]).exp_()

@@ -15,6 +15,7 @@ from catprune.errors import CatpruneError, UsageError, is_out_of_memory
 from catprune.folder import StepFolder, describe_folder, digest_manifest, formers, read_json, reads_grown
 from catprune.inputs import is_monolingual
 from catprune.progress import Progress
+from catprune.recipe import check_numbers
 from catprune.sharing import Shard
 from catprune.tokens import Block, BlockEntry, Tokens
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from catprune.batches import Batch, Pairs
     from catprune.checkpoints import Checkpoint, Seen
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("tokens", "nll_sum", "correct", "el2n_sum", "grad_norm_sum", "ign_sum")
 _COUNTS = ("tokens", "correct")
+#: Most tokens of a batch on either side, where nobody says.
+BATCH_TOKENS = {"cpu": 1024, "cuda": 16_384}
 #: How batches are made where there is a kernel for attention over packed sequences.
 PACKED = "packed"
 
@@ -71,7 +75,7 @@ def score(
     checkpoints: str | Path | Sequence[str | Path],
     out: str | Path,
     precision: str = "auto",
-    batch_tokens: int = 8192,
+    batch_tokens: int | None = None,
     source_lang: str | None = None,
     target_lang: str | None = None,
     prompt: str | None = None,
@@ -91,18 +95,19 @@ def score(
     One forward pass in eval mode, with the reference as the decoder's input, gives per pair `tokens`, `nll_sum`
     (nats), `correct` (tokens that are the most probable ones), `el2n_sum` and `grad_norm_sum` (Paul et al. 2021,
     arXiv 2107.07075, per token, the latter of the output matrix) and `ign_sum` (the gradient norms weighted by the
-    tokens' self-information under the corpus' unigrams, scaled to mean 1). The output layer and everything after it is
-    float32 in either precision. Of a backward model (`train(reverse=True)`) all this is of the source, given the
-    target. Where it is known how often the checkpoint had been trained on each row, `seen` says it; `select` ranks rows
+    tokens' self-information under the corpus' unigrams, scaled to mean 1). Sums, exponentials and the logits of the
+    targets are float32 in either precision. Of a backward model (`train(reverse=True)`) all this is of the source,
+    given the target. Where it is known how often the checkpoint had been trained on each row, `seen` says it; `select` ranks rows
     apart by it where they differ. If rows have been joined to the corpus since it was scored, only they are scored.
 
     Args:
         tokens: a folder that `tokenize` finished, or for foreign checkpoints one that `clean` finished.
         checkpoints: folders of checkpoints, or one, each as `path` or `name=path`; the name defaults to the folder's.
         out: the folder in which each checkpoint gets a folder of its name.
-        precision: of the model up to the output layer: auto, float32 or bfloat16.
-        batch_tokens: most tokens of a batch on either side, padding counted: what bounds the memory. A batch that is
-            too large all the same is halved, as often as needed; how many were is in the shards and the manifest.
+        precision: of the matrix products: auto, float32 or bfloat16.
+        batch_tokens: most tokens of a batch on either side, padding counted: what bounds the memory. None: 1,024 on
+            processors, where larger batches are padded more and are not faster, 16,384 on GPUs. A batch that is too
+            large all the same is halved, as often as needed; how many were is in the shards and the manifest.
         source_lang, target_lang: codes of tokenizers that have them, like eng_Latn (NLLB) or en_XX (mBART).
         prompt: what a decoder-only model reads before the target, `{source}` in it once, with the space before the
             target where there is one: both are tokenised as one text, and a token of both is the target's; for models
@@ -125,12 +130,12 @@ def score(
     require_torch()
     from catprune.checkpoints import require_tokenizer
 
-    if batch_tokens < 1:
-        raise UsageError(f"batch-tokens is {batch_tokens}: give at least 1")
+    check_numbers(batch_tokens=batch_tokens)
     share = Shard.parse(shard)
     if force and not share.is_whole:
         raise UsageError("--force would remove the work of the other shards: remove the folder yourself")
     device = Device.choose(precision, local=share.local)
+    batch_tokens = batch_tokens or BATCH_TOKENS[device.name]
     monolingual = _is_monolingual(Path(tokens))
     named = {
         name: _open(path, languages=(source_lang, target_lang), prompt=prompt, monolingual=monolingual)
@@ -302,6 +307,11 @@ class _Scoring:
         if isinstance(model, Transformer) and self.device.name == "cpu" and has_layout(self.device.dtype):
             lay_out(model, self.device.dtype)
         return model
+
+    @cached_property
+    def _products(self) -> Tensor:
+        """The output matrix in the type of products."""
+        return self.model.output_matrix.to(self.device.dtype)
 
     def run(self, name: str, share: Shard, *, quiet: bool) -> None:
         """Score the blocks of this process that have no shard yet."""
@@ -498,7 +508,8 @@ class _Scoring:
             if not self.packed:
                 places = torch.from_numpy(token_places(batch)).to(device)
                 hidden, targets = hidden.flatten(0, 1)[places], targets.flatten()[places]
-            found = token_statistics(hidden.float(), self.model.output_matrix, targets, self.model.output_bias)
+            matrix, bias = self.model.output_matrix, self.model.output_bias
+            found = token_statistics(hidden.float(), matrix, targets, bias, products=self._products)
             return targets.cpu().numpy(), torch.stack(found).double().cpu().numpy()
 
 
