@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from catprune.checkpoints import Checkpoint
 
 
+#: Of the batches from which the pairs are drawn.
+_PLAN_TOKENS = 1024
+
+
 @dataclass
 class Data:
     """Text and models under a scratch folder; what is there already is used again.
@@ -62,13 +66,14 @@ class Data:
         return paths
 
     def corpus(self, pairs: int, *, parts: int = 1, tokenizer: Path | None = None) -> Path:
-        """The tokens of the first `pairs` kept pairs, dealt out to as many inputs as there are `parts`.
+        """The tokens of `pairs` kept pairs, dealt out to as many inputs as there are `parts`.
 
         Every input starts a block of its own, so that there is something to share among processes.
         """
         chosen = tokenizer or self.tokens / "tokenizer.json"
         name = f"corpus-{pairs}-{parts}" + ("" if tokenizer is None else "-other")
-        lines = [self._first(path, pairs) for path in self._kept()]
+        drawn = self._draw(pairs)
+        lines = [self._lines(path, drawn) for path in self._kept()]
 
         def deal(folder: Path) -> None:
             folder.mkdir()
@@ -85,13 +90,30 @@ class Data:
         )
         return text.with_name("tokens")
 
+    def _draw(self, pairs: int) -> set[int]:
+        """Which of the kept pairs are scored: those of batches of the first block, drawn at random.
+
+        A few thousand pairs alone would not fill batches of equal source lengths as a whole block does.
+        """
+        import numpy as np
+        from catprune.batches import pairs_of, plan_scoring
+        from catprune.tokens import Tokens
+
+        tokens = Tokens.open(self.tokens)
+        block = tokens.read(tokens.blocks[0])
+        plan = plan_scoring(pairs_of(block), batch_tokens=_PLAN_TOKENS)
+        order = np.random.default_rng(1).permutation(len(plan))
+        chosen = np.concatenate([plan[place] for place in order])[:pairs]
+        if len(chosen) < pairs:
+            raise RuntimeError(f"the first block has {len(chosen)} pairs, {pairs} are asked for")
+        kept = np.sort(np.concatenate([block.rows, block.too_long]))
+        return set(np.searchsorted(kept, block.rows[chosen]).tolist())
+
     @staticmethod
-    def _first(path: Path, lines: int) -> list[bytes]:
+    def _lines(path: Path, numbers: set[int]) -> list[bytes]:
+        last = max(numbers)
         with path.open("rb") as file:
-            found = [line for line, _ in zip(file, range(lines), strict=False)]
-        if len(found) < lines:
-            raise RuntimeError(f"cleaning kept {len(found)} pairs, {lines} are asked for")
-        return found
+            return [line for number, line in zip(range(last + 1), file, strict=False) if number in numbers]
 
     def checkpoint(self, preset: str) -> Path:
         """A native checkpoint of random weights (seed 1)."""

@@ -166,14 +166,18 @@ def batches(bench: Bench) -> Row:
     tokens = data.corpus(options.pairs)
     row = Row("Batches", versus=f"{SIZES[0]:,} tokens")
     entries = {size: bench.scoring(f"{size:,} tokens", tokens, batch_tokens=size) for size in SIZES}
-    row.rounds = bench.run("batches", list(entries.values()))
+    row.rounds = bench.run("batches", list(entries.values()), rounds=options.trials)
     fastest = max(SIZES, key=lambda size: row.ratio(entries[size].label, row.versus) or 0)
     scored, block = pairs_in(tokens), pairs_in(data.tokens)[:1]
     shares = {size: padding(scored, size) for size in SIZES}
     full = {size: padding(block, size) for size in SIZES}
     row.numbers = {"padding": shares, "padding_of_a_full_block": full, "fastest": fastest}
     row.ask_most(
-        f"padding at the fastest size ({fastest:,} tokens)", "≤ 3% of processed tokens", shares[fastest], 0.03, "{:.1%}"
+        f"padding of a block at the fastest size ({fastest:,} tokens)",
+        "≤ 3% of processed tokens",
+        full[fastest],
+        0.03,
+        "{:.1%}",
     )
     for title, found in ((f"of {options.pairs:,} pairs", shares), (f"of a block of {len(block[0].rows):,}", full)):
         row.notes.append(f"padding {title}: " + ", ".join(f"{share:.1%} at {size:,}" for size, share in found.items()))

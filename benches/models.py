@@ -41,7 +41,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True, help="one line a segment, plain or compressed")
     parser.add_argument("--target", type=Path, required=True)
-    parser.add_argument("--pairs", type=int, default=8000, help="of what cleaning keeps, the first so many")
+    parser.add_argument("--pairs", type=int, default=8000, help="of batches of the first block, drawn at random")
     parser.add_argument("--naive-pairs", type=int, default=1000, help="the first so many of them for transformers")
     parser.add_argument("--vocab-size", type=int, default=32_000)
     parser.add_argument("--preset", default="base")
