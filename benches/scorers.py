@@ -37,7 +37,7 @@ def _scoring(job: Job, shard: str | None) -> Callable[[], dict[str, Any]]:
     stack = contextlib.ExitStack()
     planned = _plan(path, tokens, checkpoint, device, batch_tokens=limit, force=False, shard=share)
     scoring = _Scoring(stack.enter_context(planned), tokens, checkpoint, device, batch_tokens=limit)
-    assert scoring.model.input_types  # it is loaded when it is first asked for
+    assert scoring.model.types  # it is loaded when it is first asked for
 
     def run() -> dict[str, Any]:
         scoring.run("bench", share, quiet=True)
