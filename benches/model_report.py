@@ -12,8 +12,8 @@ def markdown(record: dict[str, Any]) -> str:
     options = record["options"]
     lines = head(record, f"Models, {options['pairs']:,} pairs, {record['started']}")
     lines += [
-        f"{options['source']}, {options['target']}: the first {options['pairs']:,} pairs that cleaning keeps, a "
-        f"vocabulary of {options['vocab_size']:,}; random weights, preset {options['preset']}.",
+        f"{options['source']}, {options['target']}: {options['pairs']:,} pairs, those of batches of the first block "
+        f"drawn at random; a vocabulary of {options['vocab_size']:,}; random weights, preset {options['preset']}.",
         "",
         "| work | asked | measured | |",
         "|---|---|---|---|",

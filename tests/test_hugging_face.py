@@ -163,6 +163,31 @@ def test_shards_give_the_bytes_of_one_process(tmp_path: Path, cleaned: Path) -> 
     assert written[0] == written[1] and len(written[0]) == 10
 
 
+def test_rows_that_are_joined_are_tokenised_and_scored_alone(tmp_path: Path) -> None:
+    checkpoint = build("marian", tmp_path / "checkpoint-7")
+    for number, part in enumerate((PAIRS[:4], PAIRS[4:])):
+        for place, language in enumerate(("en", "de")):
+            (tmp_path / f"{number}.{language}").write_text("".join(f"{pair[place]}\n" for pair in part))
+    rules = {"max_word_ratio": 9.0, "max_character_ratio": 9.0}
+    inputs = [str(tmp_path / f"{number}.{{en,de}}") for number in range(2)]
+    options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True}
+    stamps: list[int] = []
+    for count in (1, 2):
+        catprune.clean(inputs[:count], out=tmp_path / "run/clean", quiet=True, rules=rules)
+        score(tmp_path / "run/clean", checkpoints=checkpoint, out=tmp_path / "run/scores", **options)
+        first = sorted((tmp_path / "run").glob("tokens-*/part-*0004.*"))
+        assert len(first) == 1
+        stamps.append(first[0].stat().st_ino)
+    assert stamps[0] == stamps[1], "what was done is not done again"
+    catprune.clean(inputs, out=tmp_path / "whole/clean", quiet=True, rules=rules)
+    score(tmp_path / "whole/clean", checkpoints=checkpoint, out=tmp_path / "whole/scores", **options)
+    joined, whole = (
+        [{name: row[name] for name in ("row", "tokens", "nll_sum")} for row in rows_of(path)]
+        for path in (tmp_path / "run/scores/checkpoint-7", tmp_path / "whole/scores/checkpoint-7")
+    )
+    assert joined == whole and len(joined) == 6
+
+
 def test_what_is_nested_in_a_configuration_is_read(tmp_path: Path) -> None:
     opened = HuggingFace.open(build("gemma3", tmp_path / "gemma3"), languages=(None, None), prompt=PROMPT)
     assert (opened.longest, opened.tokenizer.vocab_size) == (64, 340)

@@ -70,8 +70,7 @@ def put_scores(
     nll: list[float | None],
     bounds: list[int],
     seen: list[int] | None = None,
-    *,
-    reverse: bool = False,
+    **told: Any,
 ) -> None:
     """Scores whose nll per token is just `nll`, null where it is None; and how often rows had been seen."""
     sums = [None if value is None else value * n for value, n in zip(nll, tokens, strict=True)]
@@ -83,7 +82,7 @@ def put_scores(
             "nll_sum": pa.array(sums, pa.float32()),
         }
     )
-    checkpoint: dict[str, Any] = {"step": step, "reverse": reverse, "seen": None}
+    checkpoint: dict[str, Any] = {"step": step, "reverse": False, "seen": None, **told}
     if seen is not None:
         checkpoint["seen"] = {"tokens": "", "times": sorted(set(seen))}
         if len(set(seen)) > 1:
@@ -427,13 +426,14 @@ def test_how_often_rows_were_seen_must_be_what_the_manifest_lists(tmp_path: Path
         select(tmp_path / "scores", out=tmp_path / "s", method="ppl", quiet=True)
 
 
-def test_forward_and_backward_models_are_not_compared(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "told"), [("reverse", "predicts the source"), ("smoothed", "has smoothed weights")])
+def test_models_of_two_kinds_are_not_compared(tmp_path: Path, kind: str, told: str) -> None:
     put_corpus(tmp_path, 9, list(range(9)), bounds=[0, 9], tags=None, inputs=[0, 9])
-    for name, step in (("forward", 1), ("backward", 2)):
-        put_scores(tmp_path, name, step, list(range(9)), [1] * 9, [0.5] * 9, [0, 9], reverse=name == "backward")
-    with pytest.raises(CatpruneError, match=r"one of .*forward and .*backward predicts the source"):
+    for name, step in (("one", 1), ("two", 2)):
+        put_scores(tmp_path, name, step, list(range(9)), [1] * 9, [0.5] * 9, [0, 9], **{kind: name == "two"})
+    with pytest.raises(CatpruneError, match=rf"one of .*one and .*two {told}"):
         select(tmp_path / "scores", out=tmp_path / "s", quiet=True)
-    assert select(tmp_path / "scores", out=tmp_path / "t", checkpoints=["backward"], method="ppl", quiet=True).kept == 4
+    assert select(tmp_path / "scores", out=tmp_path / "t", checkpoints=["two"], method="ppl", quiet=True).kept == 4
 
 
 def test_scores_that_do_not_fit_together(run: Path) -> None:

@@ -17,6 +17,7 @@ from catprune.folder import (
     digest_manifest,
     finish_once,
     read_manifest,
+    reads_grown,
     to_json,
     write_whole,
 )
@@ -75,7 +76,7 @@ def write_foreign_tokens(clean: Path, checkpoint: Foreign, *, beside: Path, wait
     """The folder of the token blocks that a checkpoint's tokenizer makes of the pairs that cleaning kept.
 
     It is made once for all checkpoints that share the tokenizer, and named after it. One pass over the text; a block at
-    a time is in memory.
+    a time is in memory. Of rows that have been joined since only those are tokenised; the unigram counts stay.
 
     Args:
         clean: a finished clean folder.
@@ -90,15 +91,19 @@ def write_foreign_tokens(clean: Path, checkpoint: Foreign, *, beside: Path, wait
     cleaned = read_manifest(clean, step="clean")
     if not cleaned["counts"]["kept"]:
         raise CatpruneError(f"{clean}: cleaning kept no pair; see `reasons` in its manifest.json")
-    # Named after all that it follows from: other text or another tokenizer is another folder.
-    origin = {"clean": digest_manifest(clean), "tokenizer": checkpoint.tokenizer.digest, "longest": checkpoint.longest}
+    # Named after all that it follows from: other text or another tokenizer is another folder. Rows that were joined to
+    # the clean folder belong to the tokens of those before.
+    formers = cleaned.get("extends", [])
+    begun = formers[0]["manifest"] if formers else digest_manifest(clean)
+    origin = {"clean": begun, "tokenizer": checkpoint.tokenizer.digest, "longest": checkpoint.longest}
     folder = beside.absolute().parent / f"tokens-{digest_bytes(to_json(origin))[:12]}"
     reads = {
         "clean": describe_folder(clean, relative_to=folder),
         "tokenizer": checkpoint.described,
     }
     options = {"max_tokens": checkpoint.longest}
-    with StepFolder(folder, step="tokenize", reads=reads, options=options, wait=wait) as step:
+    grown = reads_grown("clean", clean)
+    with StepFolder(folder, step="tokenize", reads=reads, options=options, extends=grown, wait=wait) as step:
         writer = _Writer(step, checkpoint)
         finish_once(step, lambda: writer.run(clean, cleaned, quiet=quiet))
     return folder
@@ -114,16 +119,19 @@ class _Writer:
         self.unigrams = [np.zeros(self.tokenizer.vocab_size, np.uint64) for _ in range(2)]
 
     def run(self, clean: Path, cleaned: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
-        """Write all blocks, and describe them for the manifest."""
+        """Write all blocks that are not there, and describe them for the manifest."""
+        before = self.folder.before
         write_whole(self.folder.path / DESCRIBED, to_json(self.checkpoint.described))
-        ranges = _block_ranges(cleaned)
-        shards: list[dict[str, Any]] = []
+        shards: list[dict[str, Any]] = [] if before is None else list(before["shards"])
+        first_row = 0 if before is None else before["counts"]["rows"]
+        ranges = [one for one in _block_ranges(cleaned) if one[0] >= first_row]
         with Progress("tokenize", total=cleaned["counts"]["kept"], unit="pair", quiet=quiet) as bar:
             for block in _blocks(clean, ranges):
                 shards.append(self._write(*block))
                 bar.to(sum(shard["pairs"] + shard["too_long"] for shard in shards))
         unigrams = self.folder.path / "unigrams.safetensors"
-        _save(unigrams, dict(zip(("source", "target"), self.unigrams, strict=True)), {})
+        if before is None:
+            _save(unigrams, dict(zip(("source", "target"), self.unigrams, strict=True)), {})
         names = ("pairs", "too_long", "source_tokens", "target_tokens")
         counts = {name: sum(shard[name] for shard in shards) for name in names}
         return {
@@ -186,13 +194,14 @@ def _blocks(
                 if held is None:
                     break
             numbers = held["row"].to_numpy()
-            count = int(np.searchsorted(numbers, end))
-            rows.append(numbers[:count])
+            start, stop = (int(place) for place in np.searchsorted(numbers, [first, end]))
+            rows.append(numbers[start:stop])
             for text, side in zip(texts, ("source", "target"), strict=True):
                 # A monolingual corpus has no sources.
-                text += held[side].slice(0, count).to_pylist() if side in held.schema.names else [""] * count
-            if count < len(numbers):
-                held = held.slice(count)
+                has_side, count = side in held.schema.names, stop - start
+                text += held[side].slice(start, count).to_pylist() if has_side else [""] * count
+            if stop < len(numbers):
+                held = held.slice(stop)
                 break
             held = None
         yield first, end, np.concatenate([np.zeros(0, np.int64), *rows]), texts

@@ -97,8 +97,8 @@ def score(
     arXiv 2107.07075, per token, the latter of the output matrix) and `ign_sum` (the gradient norms weighted by the
     tokens' self-information under the corpus' unigrams, scaled to mean 1). Sums, exponentials and the logits of the
     targets are float32 in either precision. Of a backward model (`train(reverse=True)`) all this is of the source,
-    given the target. Where it is known how often the checkpoint had been trained on each row, `seen` says it; `select` ranks rows
-    apart by it where they differ. If rows have been joined to the corpus since it was scored, only they are scored.
+    given the target. Where it is known how often the checkpoint had been trained on each row, `seen` says it; `select`
+    ranks rows apart by it where they differ. If rows have been joined to the corpus since it was scored, only they are scored.
 
     Args:
         tokens: a folder that `tokenize` finished, or for foreign checkpoints one that `clean` finished.
@@ -320,7 +320,6 @@ class _Scoring:
         if not todo:
             return
         started = time.monotonic()
-        self._require_types()
         weights = importance_weights(self.tokens.unigrams()[0 if self.reverse else 1])
         total = sum(self._predicted(entry) for entry in mine)
         done = total - sum(self._predicted(entry) for entry in todo)
@@ -328,6 +327,7 @@ class _Scoring:
             for entry in todo:
                 self.halved = 0
                 block = self.tokens.read(entry)
+                self._require_types(block)
                 columns, valid = self._score_block(block, weights, bar, done)
                 if self._seen is not None:
                     columns["seen"] = _seen_of(block, self._seen.times(entry, block.rows))
@@ -345,10 +345,11 @@ class _Scoring:
         """Tokens that the model predicts: a backward model those of the source."""
         return entry.source_tokens if self.reverse else entry.target_tokens
 
-    def _require_types(self) -> None:
+    def _require_types(self, block: Block) -> None:
         """Refuse tokens that the model has no vectors for."""
-        for side, types, counts in zip(("source", "target"), self.model.types, self.tokens.unigrams(), strict=True):
-            highest = int(counts.nonzero()[0].max(initial=0))
+        sides = block.source_ids, block.target_ids
+        for side, types, ids in zip(("source", "target"), self.model.types, sides, strict=True):
+            highest = int(ids.max(initial=0))
             if highest >= types:
                 told = f"{types} types on the side of the {side}, its tokenizer gave id {highest}"
                 raise CatpruneError(f"{self.checkpoint.path} has {told}: give the model its own tokenizer")

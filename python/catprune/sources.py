@@ -371,16 +371,18 @@ def _check_common_tokens(folders: Sequence[Path]) -> None:
             raise CatpruneError(
                 f"{folders[0]} and {folder} were scored over different tokens: their nll cannot be compared"
             )
-    for folder in folders[1:]:
-        if _is_reverse(folder) != _is_reverse(folders[0]):
+    told = [read_manifest(folder, step="score")["checkpoint"] for folder in folders]
+    kinds = {
+        "reverse": "predicts the source, the other one the target",
+        "smoothed": "has smoothed weights, the other raw",
+    }
+    for name, differ in kinds.items():
+        other = next((place for place, one in enumerate(told) if one.get(name) != told[0].get(name)), None)
+        if other is not None:
             raise CatpruneError(
-                f"one of {folders[0]} and {folder} predicts the source, the other one the target: their nll cannot be "
-                "compared, name checkpoints of one direction (--checkpoint)"
+                f"one of {folders[0]} and {folders[other]} {differ}: their nll cannot be compared, name checkpoints of "
+                "one kind (--checkpoint)"
             )
-
-
-def _is_reverse(folder: Path) -> bool:
-    return bool(read_manifest(folder, step="score")["checkpoint"]["reverse"])
 
 
 def _shards(folder: Path) -> list[dict[str, Any]]:
