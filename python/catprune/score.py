@@ -98,7 +98,8 @@ def score(
     tokens' self-information under the corpus' unigrams, scaled to mean 1). Sums, exponentials and the logits of the
     targets are float32 in either precision. Of a backward model (`train(reverse=True)`) all this is of the source,
     given the target. Where it is known how often the checkpoint had been trained on each row, `seen` says it; `select`
-    ranks rows apart by it where they differ. If rows have been joined to the corpus since it was scored, only they are scored.
+    ranks rows apart by it where they differ. If rows have been joined to the corpus since it was scored, only they are
+    scored.
 
     Args:
         tokens: a folder that `tokenize` finished, or for foreign checkpoints one that `clean` finished.
