@@ -71,7 +71,7 @@ class Data:
         Every input starts a block of its own, so that there is something to share among processes.
         """
         chosen = tokenizer or self.tokens / "tokenizer.json"
-        name = f"corpus-{pairs}-{parts}" + ("" if tokenizer is None else "-other")
+        name = f"drawn-{self.vocab_size}-{pairs}-{parts}" + ("" if tokenizer is None else "-other")
         drawn = self._draw(pairs)
         lines = [self._lines(path, drawn) for path in self._kept()]
 

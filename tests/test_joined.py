@@ -96,9 +96,9 @@ def test_a_joined_corpus_is_that_of_all_inputs_and_only_the_new_ones_are_worked_
         assert all(np.array_equal(*arrays) for arrays in zip(tokens.read(entry), others.read(other), strict=True))
     assert tokens.unigrams()[1].sum() == tokens.blocks[0].target_tokens, "counts of the corpus as it was"
 
-    trained = train(run / "tokens", out=run / "warmup", epochs=2, checkpoints="1", warmup_steps=5, batch_tokens=512,
-                    precision="float32", **QUIET)  # fmt: skip
-    assert trained.manifest["counts"]["pairs"] == tokens.blocks[0].pairs, "the model stays"
+    with pytest.raises(CatpruneError, match=r"reads\.tokens\.manifest was"):
+        train(run / "tokens", out=run / "warmup", epochs=2, checkpoints="1", warmup_steps=5, batch_tokens=512,
+              precision="float32", **QUIET)  # fmt: skip
     scored = score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)
     assert scored.pairs == tokens.manifest["counts"]["pairs"]
     assert {path: path.stat().st_ino for path in before} == before, "nothing that was done is done again"
@@ -180,6 +180,15 @@ def test_what_cannot_be_joined_is_refused(corpus, tmp_path):
     with pytest.raises(CatpruneError, match=r"options\.duplicates was"):
         clean(inputs(corpus, "a", "b"), out=run / "clean", duplicates="source", **QUIET)
     assert contents(run) == before
+    shard = next((run / "clean/fingerprints").glob("part-*"))
+    held = shard.read_bytes()
+    shard.write_bytes(held[:-9] + bytes(9))
+    with pytest.raises(CatpruneError, match="was changed since it was made"):
+        clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
+    shard.write_bytes(held)
+    clean(inputs(corpus, "a"), out=run / "verified", verify=True, **QUIET)
+    with pytest.raises(CatpruneError, match="cannot be joined to a corpus that was cleaned with --verify"):
+        clean(inputs(corpus, "a", "b"), out=run / "verified", verify=True, **QUIET)
     (tmp_path / "tags").write_text("x\n" * 150)
     clean(inputs(corpus, "a"), out=run / "tagged", tags=tmp_path / "tags", **QUIET)
     with pytest.raises(CatpruneError, match="cannot be joined to a corpus that was cleaned with --tags"):
@@ -194,3 +203,28 @@ def test_what_cannot_be_joined_is_refused(corpus, tmp_path):
     cleaned = clean(inputs(corpus, "a", "b"), out=run / "clean", force=True, **QUIET)
     assert cleaned.reasons["duplicate_elsewhere"] == 0 and "extends" not in cleaned.manifest
     assert read_checkpoint(run / "warmup/epoch-1").seen["end"] == 150
+
+
+def test_force_makes_a_joined_corpus_anew(corpus):
+    run = shutil.copytree(corpus / "run", corpus / "forced")
+    clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
+    tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
+    cleaned = clean(inputs(corpus, "a", "b"), out=run / "clean", force=True, **QUIET)
+    assert (cleaned.reasons["duplicate_elsewhere"], cleaned.reasons["duplicate"]) == (0, 10)
+    tokens = tokenize(run / "clean", out=run / "tokens", vocab_size=320, force=True, **QUIET)
+    assert not {"extends"} & {*cleaned.manifest, *tokens.manifest}
+    assert Tokens.open(run / "tokens").unigrams()[1].sum() == tokens.target_tokens
+
+
+def test_unfinished_work_is_extended_too(corpus):
+    """The scoring of the corpus as it was had not ended when inputs were joined."""
+    run = shutil.copytree(corpus / "run", corpus / "unfinished")
+    held = run / "scores/epoch-1"
+    (held / "manifest.json").unlink()
+    before = {path: path.stat().st_ino for path in held.glob("part-*")}
+    clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
+    tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
+    scored = score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)
+    assert before == {path: path.stat().st_ino for path in before}
+    assert read_columns(held, "seen").keys() == read_columns(run / "scores/epoch-2", "seen").keys()
+    assert [len(scored.manifests[name]["extends"]) for name in ("epoch-1", "epoch-2")] == [1, 1]

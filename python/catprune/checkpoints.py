@@ -103,7 +103,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     if config.get("architecture") != ARCHITECTURE or config.get("format") != FORMAT:
         raise CatpruneError(
             f"{path / 'config.json'} describes {config.get('architecture')} (format {config.get('format')}), "
-            f"this catprune reads {ARCHITECTURE} (format {FORMAT})"
+            f"this catprune reads {ARCHITECTURE} (format {FORMAT}): train again"
         )
     names = ("size", *_RECORDED)
     try:

@@ -21,7 +21,7 @@ from catprune.clean_options import (
 )
 from catprune.errors import CatpruneError, UsageError
 from catprune.exclude import check_test_sets, digest_test_sets, parse_test_sets
-from catprune.folder import StepFolder, finish_once
+from catprune.folder import StepFolder, finish_once, verify_shards
 from catprune.inputs import (
     check_unchanged,
     cleaned_files,
@@ -269,6 +269,8 @@ def clean(
                 step.start_over()
 
         def work() -> dict[str, Any]:
+            if step.before is not None:
+                verify_shards(folder, {**step.before, "shards": [], "duplicates": [], "files": {}})
             before = [look(path) for one in parsed for path in input_paths(one)]
             results = run(folder, step.digest, before=step.before)
             remember(cleaned_files(folder, results), before, cache=folder / "log" / "digests.json")
@@ -293,9 +295,7 @@ def _is_joined(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     }
     if fewer != old or len(new["reads"]["inputs"]) == count:
         return False
-    asked = [name for name in ("tags", "prefer") if new["reads"][name]] + (
-        ["prefer"] if new["options"]["prefer"] else []
-    )
+    asked = [name for name in ("tags", "prefer", "verify") if new["reads"].get(name) or new["options"].get(name)]
     if asked:
         raise CatpruneError(
             f"inputs cannot be joined to a corpus that was cleaned with --{asked[0]}: clean all of them with --force"

@@ -2,8 +2,8 @@
 
 `plan.json` is written before the work starts and `manifest.json` after it ended, both whole or not at all.
 An equal plan with a manifest is finished work; an equal plan without one is picked up; another plan is an error, unless
-it extends finished work by new rows: then the plan lists what it extends (digests of the plans and manifests before),
-what was done stays, and the manifest is replaced when the new rows are done.
+it only adds rows: then the plan lists what it extends (digests of the plans before and of their manifests), what was
+done stays, and the manifest is replaced when the new rows are done.
 Paths in both are relative to the folder, so that equal work gives equal bytes wherever it is done.
 """
 
@@ -170,7 +170,8 @@ def plan_digests(manifest: Mapping[str, Any]) -> frozenset[str]:
 
 def formers(folder: Path) -> frozenset[str]:
     """The digests of the manifests that a finished folder had before rows were joined to it."""
-    return frozenset(former["manifest"] for former in read_json(folder / "manifest.json").get("extends", []))
+    extended = read_json(folder / "manifest.json").get("extends", [])
+    return frozenset(former["manifest"] for former in extended if "manifest" in former)
 
 
 def reads_grown(name: str, folder: Path) -> Callable[[Mapping[str, Any], Mapping[str, Any]], bool]:
@@ -355,11 +356,11 @@ class StepFolder:
             write_whole(plan_path, to_json(self.plan))
         if (self.path / "manifest.json").is_file():
             manifest = read_json(self.path / "manifest.json")
+            if self._force and "extends" in self.plan:
+                self.start_over()
+                return
             if not self._is_of_plan(manifest):
-                if self._force:
-                    self.start_over()
-                else:
-                    self.before = manifest
+                self.before = manifest
                 return
             self.manifest = manifest
             if self._force:
@@ -370,13 +371,11 @@ class StepFolder:
         return manifest.get("extends") == self.plan.get("extends")
 
     def _extend(self, old: dict[str, Any]) -> None:
-        """Replace the plan of finished work by one that adds rows."""
+        """Replace a plan by one that adds rows, whether its work was finished or not."""
         path = self.path / "manifest.json"
-        if not path.is_file() or read_json(path).get("extends") != old.get("extends"):
-            raise CatpruneError(
-                f"{self.path} holds unfinished work on fewer rows: finish it as it was begun, then join the new ones"
-            )
-        former = {"plan": digest_bytes(to_json(old)), "manifest": digest_manifest(self.path)}
+        former = {"plan": digest_bytes(to_json(old))}
+        if path.is_file() and read_json(path).get("extends") == old.get("extends"):
+            former["manifest"] = digest_manifest(self.path)
         self._set_plan({**self.plan, "extends": [*old.get("extends", []), former]})
         write_whole(self.path / "plan.json", to_json(self.plan))
 

@@ -93,8 +93,8 @@ def write_foreign_tokens(clean: Path, checkpoint: Foreign, *, beside: Path, wait
         raise CatpruneError(f"{clean}: cleaning kept no pair; see `reasons` in its manifest.json")
     # Named after all that it follows from: other text or another tokenizer is another folder. Rows that were joined to
     # the clean folder belong to the tokens of those before.
-    formers = cleaned.get("extends", [])
-    begun = formers[0]["manifest"] if formers else digest_manifest(clean)
+    formers = [one["manifest"] for one in cleaned.get("extends", []) if "manifest" in one]
+    begun = formers[0] if formers else digest_manifest(clean)
     origin = {"clean": begun, "tokenizer": checkpoint.tokenizer.digest, "longest": checkpoint.longest}
     folder = beside.absolute().parent / f"tokens-{digest_bytes(to_json(origin))[:12]}"
     reads = {
@@ -125,10 +125,12 @@ class _Writer:
         shards: list[dict[str, Any]] = [] if before is None else list(before["shards"])
         first_row = 0 if before is None else before["counts"]["rows"]
         ranges = [one for one in _block_ranges(cleaned) if one[0] >= first_row]
+        done = sum(shard["pairs"] + shard["too_long"] for shard in shards)
         with Progress("tokenize", total=cleaned["counts"]["kept"], unit="pair", quiet=quiet) as bar:
             for block in _blocks(clean, ranges):
                 shards.append(self._write(*block))
-                bar.to(sum(shard["pairs"] + shard["too_long"] for shard in shards))
+                done += shards[-1]["pairs"] + shards[-1]["too_long"]
+                bar.to(done)
         unigrams = self.folder.path / "unigrams.safetensors"
         if before is None:
             _save(unigrams, dict(zip(("source", "target"), self.unigrams, strict=True)), {})

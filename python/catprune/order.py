@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import os
 from dataclasses import dataclass
@@ -49,11 +50,13 @@ class Selection:
     def keeps(self, entry: BlockEntry, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """As `Filter` says; rows that the selection does not know are not left."""
         kept = np.zeros(len(rows), dtype=np.bool_)
-        for first, end, path in self._shards:
-            if first < entry.end and end > entry.first:
-                found = self._kept_rows(path)
-                within = found[np.searchsorted(found, entry.first) : np.searchsorted(found, entry.end)]
-                kept |= np.isin(rows, within, assume_unique=True)
+        from_place = bisect.bisect_right(self._shards, entry.first, key=lambda shard: shard[1])
+        for first, _, path in itertools.islice(self._shards, from_place, None):
+            if first >= entry.end:
+                break
+            found = self._kept_rows(path)
+            within = found[np.searchsorted(found, entry.first) : np.searchsorted(found, entry.end)]
+            kept |= np.isin(rows, within, assume_unique=True)
         return kept
 
     def _kept_rows(self, path: Path) -> NDArray[np.int64]:
@@ -76,13 +79,14 @@ class Rows:
         self.path, self.exclude = path, exclude
         how = "give a .npy file of ascending row numbers, as `catprune select --rows` writes it"
         try:
-            self._rows: NDArray[Any] = np.load(path, mmap_mode="r")
+            found: Any = np.load(path, mmap_mode="r")
         except FileNotFoundError:
             raise CatpruneError(f"{path} does not exist: {how}") from None
         except (OSError, ValueError, EOFError) as error:
             raise CatpruneError(f"{path} cannot be read ({error}): {how}") from None
-        if self._rows.ndim != 1 or self._rows.dtype.kind not in "iu":
+        if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype.kind not in "iu":
             raise CatpruneError(f"{path} does not hold one column of whole numbers: {how}")
+        self._rows: NDArray[Any] = found
         if len(self._rows) and self._rows[0] < 0:
             raise CatpruneError(f"{path} begins with row {self._rows[0]}: {how}")
         for first in range(0, len(self._rows), _CHECKED_AT_ONCE):

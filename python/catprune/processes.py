@@ -9,8 +9,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from catprune.errors import CatpruneError, is_out_of_memory
-from catprune.sharing import Shard
+from catprune.errors import CatpruneError, UsageError, is_out_of_memory
+from catprune.sharing import Shard, is_launched
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+_GONE = ("gloo", "nccl", "connection", "remote worker")
 #: How long a process waits for another: the first one reads whole corpora before the others may begin.
 PATIENCE = datetime.timedelta(days=7)
 
@@ -48,9 +49,11 @@ class Processes:
         import torch
         from torch import distributed
 
-        if not all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")):
+        if not is_launched():
             yield cls()
             return
+        if "LOCAL_RANK" not in os.environ:
+            raise UsageError("RANK is set and LOCAL_RANK is not: start the processes with torchrun")
         told = Shard.parse("auto")
         if told.is_whole:
             yield cls()
@@ -61,9 +64,9 @@ class Processes:
         try:
             yield cls(told.number, told.count, told.local)
         except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
             # torch has no class for it: what is heard of others when they are gone.
+            if is_out_of_memory(error) or not any(word in str(error).lower() for word in _GONE):
+                raise
             raise CatpruneError(f"another process of this training has ended, see what it says ({error})") from error
         finally:
             distributed.destroy_process_group()

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,13 @@ def prune(
     spilling: dict[str, Any] = {"memory": memory, "tmp_dir": tmp_dir}
     file = folder / "run.toml"
     with lock_folder(folder):
+        if file.is_file() and not force:
+            # Before anything is cleaned: more inputs would be joined to those of the run.
+            made = tomllib.loads(file.read_text(encoding="utf-8"))["clean"]["inputs"]
+            if made != [_relative(name, folder) for name in inputs]:
+                raise CatpruneError(
+                    f"{file} has other inputs: give another --out, or --force to prune all of them anew"
+                )
         cleaned = clean(inputs, out=folder / "clean", **languages, **sides, **spilling, **options)
         say(f"          {summary(cleaned, examples=0)[0]}")  # the reasons follow when the run goes over what is done
         if cleaned.kept < max(100 if needs_model else 1, share.get("rows", 0)):

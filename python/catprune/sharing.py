@@ -81,6 +81,11 @@ class Shard:
         return self.count == 1
 
 
+def is_launched() -> bool:
+    """Whether this process is one of several that train together."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
+
+
 def is_first_process() -> bool:
-    """Whether a summary is this process's to print: of those that torchrun started the first."""
-    return os.environ.get("RANK", "0") == "0"
+    """Whether a summary is this process's to print: of those that train together the first."""
+    return not is_launched() or os.environ["RANK"] == "0"

@@ -369,7 +369,8 @@ def _check_common_tokens(folders: Sequence[Path]) -> None:
     for folder, read in zip(folders, reads, strict=True):
         if read["manifest"] != reads[0]["manifest"]:
             raise CatpruneError(
-                f"{folders[0]} and {folder} were scored over different tokens: their nll cannot be compared"
+                f"{folders[0]} and {folder} were scored over different tokens: their nll cannot be compared; if rows "
+                "were joined since, score with both again"
             )
     told = [read_manifest(folder, step="score")["checkpoint"] for folder in folders]
     kinds = {
@@ -377,11 +378,11 @@ def _check_common_tokens(folders: Sequence[Path]) -> None:
         "smoothed": "has smoothed weights, the other raw",
     }
     for name, differ in kinds.items():
-        other = next((place for place, one in enumerate(told) if one.get(name) != told[0].get(name)), None)
-        if other is not None:
+        known = {one[name]: folder for one, folder in zip(told, folders, strict=True) if one.get(name) is not None}
+        if len(known) > 1:
             raise CatpruneError(
-                f"one of {folders[0]} and {folders[other]} {differ}: their nll cannot be compared, name checkpoints of "
-                "one kind (--checkpoint)"
+                f"one of {' and '.join(sorted(map(str, known.values())))} {differ}: their nll cannot be compared, name "
+                "checkpoints of one kind (--checkpoint)"
             )
 
 

@@ -16,8 +16,6 @@ from catprune.folder import (
     describe_folder,
     digest_manifest,
     finish_once,
-    formers,
-    read_json,
     read_manifest,
     trace,
     verify_shards,
@@ -95,9 +93,6 @@ def train(
     one writes; a run that was stopped may go on with another number of them, and gives the bytes of an undisturbed one
     if the number stays.
 
-    If rows have been joined to the tokens since `out` was finished, the model stays; train into another folder for one
-    that knows them.
-
     Args:
         tokens: a folder that `tokenize` finished.
         out: the folder for checkpoints, `metrics.jsonl` and the manifest.
@@ -147,7 +142,7 @@ def train(
     if learning_rate is None:
         learning_rate = 0.64 / size.d_model  # measured for tiny; wider models bear less
     recipe = Recipe(seed, learning_rate, warmup_steps, label_smoothing, dropout)
-    reads: dict[str, Any] = {"tokens": _describe_tokens(opened.path, out_path)}
+    reads: dict[str, Any] = {"tokens": describe_folder(opened.path, relative_to=out_path)}
     chosen = None if selection is None else Selection(Path(selection))
     if chosen is not None:
         require_origin(chosen.path, opened.path)
@@ -203,15 +198,6 @@ def train(
             _run(training_of(processes=processes), marks, quiet=True)
         processes.hear()  # the first one has written the manifest
         return _trained(out_path, read_manifest(out_path, step="train"))
-
-
-def _describe_tokens(tokens: Path, out: Path) -> dict[str, str]:
-    """How the plan names the tokens: a model that was trained before rows were joined to them stays as it is."""
-    described, manifest = describe_folder(tokens, relative_to=out), out / "manifest.json"
-    if not manifest.is_file() or read_json(manifest).get("step") != "train":
-        return described
-    held: dict[str, str] = read_json(manifest)["reads"]["tokens"]
-    return held if held["path"] == described["path"] and held["manifest"] in formers(tokens) else described
 
 
 def require_origin(selection: Path, tokens: Path) -> None:

@@ -343,7 +343,7 @@ class Training:
         place = len(windows) if at_end else at.window
         whole = {entry.first for window in windows[:place] for entry in window}
         partly = set() if at_end else {entry.first for entry in windows[place]}
-        done = np.sort(pairs.rows[np.concatenate(batches)])
+        done = pairs.rows[np.concatenate(batches)]
 
         def counted() -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
             for entry in order.tokens.blocks:

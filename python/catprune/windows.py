@@ -65,7 +65,7 @@ def find_steps(run: Path) -> Steps:
         return {folder.name: Part(folder, read_manifest(folder, step=step)) for folder in folders}
 
     def training_order(item: tuple[str, Part]) -> tuple[float, str]:
-        return item[1].manifest["checkpoint"]["step"], item[0]
+        return item[1].manifest["checkpoint"]["step"] or 0, item[0]
 
     alone = one("selection", "select")
     return Steps(

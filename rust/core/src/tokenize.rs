@@ -289,14 +289,17 @@ fn finished_blocks(request: &TokenizeRequest) -> Result<BTreeMap<u64, PathBuf>> 
         else {
             continue;
         };
+        let first = range.split_once('-').and_then(|(first, _)| first.parse::<u64>().ok());
+        if first.is_some_and(|first| first < request.corpus.first_row) {
+            continue; // of the rows before those that are joined
+        }
         let bytes = fs::read(&path).map_err(Error::io(&path))?;
         let plan = SafeTensors::read_metadata(&bytes)
             .ok()
             .and_then(|(_, metadata)| metadata.metadata().clone())
             .and_then(|metadata| metadata.get("plan").cloned());
         if plan.as_ref() == Some(&request.plan)
-            && let Some((first, _)) = range.split_once('-')
-            && let Ok(first) = first.parse()
+            && let Some(first) = first
         {
             done.insert(first, path);
         }
