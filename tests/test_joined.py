@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from catprune.checkpoints import read_checkpoint
-from catprune.clean import clean
+from catprune.clean import clean, summary
 from catprune.errors import CatpruneError
 from catprune.folder import read_manifest
 from catprune.score import score
@@ -25,13 +25,14 @@ QUIET = {"threads": 1, "quiet": True}
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "house", "tree", "river", "stone", "cloud", "bird"]
 
 
-def write_input(folder, name, seed, count, again=()):
-    """A Moses pair of random sentences; some are those of `again`, and some are too short."""
+def write_input(folder, name, seed, count, again=(), *, short=True):
+    """A Moses pair of random sentences; some are those of `again`, and one is too short if asked."""
     random = np.random.default_rng(seed)
     pairs = [(" ".join(random.choice(WORDS, 6)), " ".join(random.choice(WORDS, 6))) for _ in range(count)]
     for place, pair in enumerate(again):
         pairs[3 * place] = pair
-    pairs[1] = ("", "nothing")
+    if short:
+        pairs[1] = ("", "nothing")
     for language, side in zip(("en", "de"), zip(*pairs, strict=True), strict=True):
         (folder / f"{name}.{language}").write_text("".join(f"{text}\n" for text in side))
     return pairs
@@ -51,7 +52,7 @@ def corpus(tmp_path_factory):
     base = tmp_path_factory.mktemp("joined")
     first = write_input(base, "a", 1, 150)
     write_input(base, "b", 2, 90, again=first[5:15])
-    write_input(base, "c", 3, 60, again=first[20:24])
+    write_input(base, "c", 3, 60, again=first[20:24], short=False)
     run = base / "run"
     clean([base / "a.en", base / "a.de"], out=run / "clean", **QUIET)
     tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
@@ -87,7 +88,9 @@ def test_a_joined_corpus_is_that_of_all_inputs_and_only_the_new_ones_are_worked_
     kept = {row: reasons == 0 for row, (reasons,) in read_columns(run / "clean", "reasons").items()}
     assert kept == {row: reasons == 0 for row, (reasons,) in read_columns(tmp_path / "clean", "reasons").items()}
     assert cleaned.reasons["duplicate_elsewhere"] == whole.reasons["duplicate"] == 14
-    assert cleaned.reasons["empty"] == 3
+    assert cleaned.reasons["empty"] == 2 and len(cleaned.manifest["examples"]["empty"]) == 2
+    assert cleaned.manifest["notes"][-1] == "60 rows were joined to 240; 56 of the new ones are kept"
+    assert summary(cleaned, examples=1)
     fresh = tmp_path / "tokens"
     tokenize(tmp_path / "clean", out=fresh, tokenizer=run / "tokens/tokenizer.json", **QUIET)
     tokens, others = Tokens.open(run / "tokens"), Tokens.open(fresh)
@@ -96,7 +99,7 @@ def test_a_joined_corpus_is_that_of_all_inputs_and_only_the_new_ones_are_worked_
         assert all(np.array_equal(*arrays) for arrays in zip(tokens.read(entry), others.read(other), strict=True))
     assert tokens.unigrams()[1].sum() == tokens.blocks[0].target_tokens, "counts of the corpus as it was"
 
-    with pytest.raises(CatpruneError, match=r"reads\.tokens\.manifest was"):
+    with pytest.raises(CatpruneError, match=r"reads\.tokens changed since, or rows were joined"):
         train(run / "tokens", out=run / "warmup", epochs=2, checkpoints="1", warmup_steps=5, batch_tokens=512,
               precision="float32", **QUIET)  # fmt: skip
     scored = score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)

@@ -165,8 +165,8 @@ def test_rows_of_a_file_are_all_that_is_trained_on(tokens, tmp_path, kind):
         (np.array([1.0]), "does not hold one column of whole numbers"),
         (np.array([[1]]), "does not hold one column of whole numbers"),
         (np.array([0, 7]), "has no pairs to train on that a selection and files of rows leave"),
-        (b"1\n2\n", "rows.npy cannot be read"),
-        (b"", "rows.npy cannot be read"),
+        (b"1\n2\n", "rows.npy is no .npy file"),
+        (b"", "rows.npy is no .npy file"),
         (None, "rows.npy does not exist: give a .npy file of ascending row numbers"),
     ],
 )

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from catprune.tokens import Block, Tokenizer
 
 
+#: Scoring has batches of so many pairs, or a multiple, where it can: then the rows of its matrices are a multiple too,
+#: of which the kernels of processors want few different numbers (see `layout`).
+ROW_STEP = 16
+
+
 class Batch(NamedTuple):
     """Ids of some pairs, int64, and the sequences' lengths, int64 [pairs].
 
@@ -113,8 +118,11 @@ def join(parts: list[Pairs]) -> Pairs:
     return Pairs(np.concatenate([part.rows for part in parts]), *sides)
 
 
-def cut(pairs: Pairs, order: NDArray[np.int64], *, batch_tokens: int) -> list[NDArray[np.int64]]:
-    """Cut `order` into batches of at most `batch_tokens` tokens a side, padding counted (one pair always fits)."""
+def cut(pairs: Pairs, order: NDArray[np.int64], *, batch_tokens: int, multiple: int = 1) -> list[NDArray[np.int64]]:
+    """Cut `order` into batches of at most `batch_tokens` tokens a side, padding counted (one pair always fits).
+
+    Batches of more than `multiple` pairs have a multiple of it, but for the last.
+    """
     longest = np.maximum(pairs.source.lengths, pairs.target.lengths)[order]
     batches: list[NDArray[np.int64]] = []
     first = 0
@@ -123,6 +131,8 @@ def cut(pairs: Pairs, order: NDArray[np.int64], *, batch_tokens: int) -> list[ND
         widths = np.maximum.accumulate(longest[first : first + most])
         padded = widths * np.arange(1, len(widths) + 1)
         size = max(1, int(np.searchsorted(padded, batch_tokens, side="right")))
+        if size > multiple and first + size < len(order):
+            size -= size % multiple
         batches.append(order[first : first + size])
         first += size
     return batches
@@ -133,7 +143,8 @@ def plan_scoring(pairs: Pairs, *, batch_tokens: int) -> list[NDArray[np.int64]]:
     order = np.lexsort((np.arange(len(pairs.rows)), -pairs.target.lengths, -pairs.source.lengths))
     lengths = pairs.source.lengths[order]
     groups = np.split(order, np.flatnonzero(np.diff(lengths)) + 1) if len(order) else []
-    return [batch for group in groups for batch in cut(pairs, group, batch_tokens=batch_tokens)]
+    cuts = (cut(pairs, group, batch_tokens=batch_tokens, multiple=ROW_STEP) for group in groups)
+    return [batch for batches in cuts for batch in batches]
 
 
 def plan_packed(pairs: Pairs, *, batch_tokens: int) -> list[NDArray[np.int64]]:

@@ -280,6 +280,10 @@ def clean(
     return _cleaned(folder, manifest)
 
 
+#: Examples of each reason, as the pass gives them.
+_EXAMPLES = 3
+
+
 def _is_joined(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether a plan only adds inputs behind those of another.
 
@@ -308,18 +312,28 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     counts, more = before["counts"], results["counts"]
     added: dict[str, Any] = {name: counts[name] + more[name] for name in ("rows", "kept")}
     for name in ("reasons", "only"):
-        added[name] = {reason: counts[name].get(reason, 0) + number for reason, number in more[name].items()}
+        added[name] = {
+            reason: counts[name].get(reason, 0) + more[name].get(reason, 0) for reason in {**counts[name], **more[name]}
+        }
     examples: dict[str, Any] = {}
-    for reason, shown in results["examples"].items():
-        earlier = before["examples"].get(reason, [])
-        examples[reason] = (earlier + shown)[: max(len(earlier), len(shown))]
+    for reason in {**before["examples"], **results["examples"]}:
+        earlier, shown = before["examples"].get(reason, []), results["examples"].get(reason, [])
+        examples[reason] = (earlier + shown)[:_EXAMPLES]
     excluded = [
         {**one, "pairs": one["pairs"] + earlier["pairs"]}
         for one, earlier in zip(results["excluded"], before["excluded"], strict=True)
     ]
     lists = ("inputs", "shards", "fingerprints", "duplicates")
     joined = {name: before[name] + results[name] for name in lists}
-    return {**results, "counts": {**more, **added}, "examples": examples, "excluded": excluded, **joined}
+    new = f"{more['rows']:,} rows were joined to {counts['rows']:,}; {more['kept']:,} of the new ones are kept"
+    return {
+        **results,
+        "notes": [*results["notes"], new],
+        "counts": {**more, **added},
+        "examples": examples,
+        "excluded": excluded,
+        **joined,
+    }
 
 
 def _cleaned(folder: Path | None, manifest: Mapping[str, Any]) -> Cleaned:

@@ -346,7 +346,11 @@ class StepFolder:
                 # A plan that nothing came of yet (a mistake in its first seconds) is nobody's work, unless others may
                 # have begun by it.
                 if (not self._force and self._holds_files()) or self._shard is not None:
-                    changed = "; ".join(_differences(old, self.plan)[:3])
+                    differences = _differences(old, self.plan)
+                    changed = "; ".join(differences[:3])
+                    if all(one.startswith("reads.") and "manifest" in one for one in differences):
+                        read = ", ".join(one.partition(" was ")[0].removesuffix(".manifest") for one in differences)
+                        changed = f"{read} changed since, or rows were joined to it"
                     raise CatpruneError(
                         f"{self.path} holds work with another plan ({changed}): "
                         "give another folder, or --force to replace it"

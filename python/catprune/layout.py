@@ -9,13 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from catprune.batches import ROW_STEP
 from catprune.model import FeedForward, Transformer
 
 # The layout depends on how many rows are multiplied at once; kernels take any number of them.
 _ROWS = 512
-# Rows are filled up to a multiple of this: the library keeps code and memory for every number of rows that it meets,
-# most of a gigabyte for those of a thousand batches. Larger steps cost more than they save.
-_STEP = 16
 _KERNELS: Any = torch.ops.mkldnn
 
 
@@ -35,7 +33,9 @@ class LaidOut(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs]."""
         rows = x.to(self.dtype).flatten(0, -2)
-        missing = -len(rows) % _STEP
+        # The library keeps code and memory for every number of rows that it meets: most of a gigabyte for those of a
+        # thousand batches.
+        missing = -len(rows) % ROW_STEP
         mixed: Tensor = _KERNELS._linear_pointwise(
             F.pad(rows, (0, 0, 0, missing)) if missing else rows, self.matrix, None, self.behind, [], ""
         )

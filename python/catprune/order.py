@@ -77,13 +77,15 @@ class Rows:
 
     def __init__(self, path: Path, *, exclude: bool = False) -> None:
         self.path, self.exclude = path, exclude
-        how = "give a .npy file of ascending row numbers, as `catprune select --rows` writes it"
+        how = "give a .npy file of ascending row numbers, like the rows.npy that `catprune select --rows` writes"
         try:
             found: Any = np.load(path, mmap_mode="r")
         except FileNotFoundError:
             raise CatpruneError(f"{path} does not exist: {how}") from None
-        except (OSError, ValueError, EOFError) as error:
-            raise CatpruneError(f"{path} cannot be read ({error}): {how}") from None
+        except (ValueError, EOFError):  # NumPy takes whatever is not its own for a pickle, and says how to load it
+            raise CatpruneError(f"{path} is no .npy file: {how}") from None
+        except OSError as error:
+            raise CatpruneError(f"{path} cannot be read ({error.strerror}): {how}") from None
         if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype.kind not in "iu":
             raise CatpruneError(f"{path} does not hold one column of whole numbers: {how}")
         self._rows: NDArray[Any] = found
