@@ -100,6 +100,7 @@ def check(folder: Path, lines: list[list[str]], tokenizer: Path, threads: int) -
         "kept": "all",
         "tokenizer": str(tokenizer),
         "max_tokens": 10_000,
+        "frozen": False,
         "out": str(out),
         "plan": "0",
         "threads": threads,
