@@ -96,3 +96,12 @@ def read_ids(folder: Path):
                 first, end = block[f"{side}_offsets"][i : i + 2]
                 sides.append(block[f"{side}_ids"][first:end].astype(np.int64).tolist())
             yield int(row), *sides
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder by its path, logs aside: what equal work must leave equal."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "log" not in path.parts
+    }

@@ -20,6 +20,7 @@ from catprune.tokenize import tokenize
 from catprune.tokens import Tokens
 from catprune.train import train
 from catprune.write import write
+from synthetic import contents
 
 QUIET = {"threads": 1, "quiet": True}
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "house", "tree", "river", "stone", "cloud", "bird"]
@@ -36,14 +37,6 @@ def write_input(folder, name, seed, count, again=(), *, short=True):
     for language, side in zip(("en", "de"), zip(*pairs, strict=True), strict=True):
         (folder / f"{name}.{language}").write_text("".join(f"{text}\n" for text in side))
     return pairs
-
-
-def contents(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "log" not in path.parts
-    }
 
 
 @pytest.fixture(scope="module")

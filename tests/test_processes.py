@@ -12,7 +12,7 @@ import pytest
 import torch
 from catprune.checkpoints import load_tensors
 from catprune.train import train
-from synthetic import write_tokens
+from synthetic import contents, write_tokens
 
 OPTIONS = {
     "steps": 12,
@@ -32,14 +32,6 @@ def tokens(tmp_path_factory):
     """With batches of one pair, too: a process goes without."""
     folder = tmp_path_factory.mktemp("processes")
     return write_tokens(folder / "tokens", pairs=90, block=50, longest=120)
-
-
-def contents(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "log" not in path.parts
-    }
 
 
 def write_script(tokens, out, before, options):

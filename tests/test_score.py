@@ -22,7 +22,7 @@ from catprune.score import COLUMNS, _Scoring, importance_weights, score
 from catprune.sharing import ARRAY, LAUNCHERS, Shard
 from catprune.tokens import Tokens
 from catprune.train import train
-from synthetic import BOS, read_ids, write_tokens
+from synthetic import BOS, contents, read_ids, write_tokens
 
 TOO_LONG, DROPPED = (3, 130, 255), (0, 7, 131)
 
@@ -51,14 +51,6 @@ def read_scores(folder):
         row["row"]: row
         for shard in json.loads((folder / "manifest.json").read_bytes())["shards"]
         for row in parquet.read_table(folder / shard["file"]).to_pylist()
-    }
-
-
-def contents(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "log" not in path.parts
     }
 
 

@@ -27,7 +27,7 @@ from catprune.order import Order, Rows, Selection
 from catprune.progress import Progress
 from catprune.tokens import Tokens
 from catprune.train import train
-from synthetic import BOS, read_ids, write_tokens
+from synthetic import BOS, contents, read_ids, write_tokens
 
 FAST = {
     "warmup_steps": 20,
@@ -42,14 +42,6 @@ FAST = {
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory):
     return write_tokens(tmp_path_factory.mktemp("train") / "tokens", too_long=(3,), dropped=(0, 7, 131))
-
-
-def contents(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "log" not in path.parts
-    }
 
 
 def epoch_of(order, epoch):
