@@ -70,7 +70,8 @@ def memory(bench: Bench) -> Row:
     """Private memory of scoring some pairs and four times as many, a small model, in blocks of equal size."""
     options, data = bench.options, bench.data
     row = Row("Memory by the size of the corpus", versus="once")
-    pairs, checkpoint = options.pairs // 2, data.checkpoint("tiny")
+    # Blocks large enough that kernels, buffers and shapes of batches have all been met before the second.
+    pairs, checkpoint = 400 if options.quick else 16_000, data.checkpoint("tiny")
     entries = [
         bench.scoring(label, data.corpus(pairs * parts, parts=parts), checkpoint=checkpoint)
         for label, parts in (("once", 1), ("four times", 4))
