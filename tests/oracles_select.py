@@ -27,6 +27,16 @@ def shares(whole: int, weights: list[int]) -> list[int]:
     return found
 
 
+def even_parts(whole: int, sizes: list[int]) -> list[int]:
+    """Each gives one more in turn, the larger and of equal ones the later first, as long as it has some."""
+    parts = [0] * len(sizes)
+    while sum(parts) < whole:
+        level = min(part for part, size in zip(parts, sizes, strict=True) if part < size)
+        open_ones = [i for i, size in enumerate(sizes) if parts[i] == level and parts[i] < size]
+        parts[max(open_ones, key=lambda i: (sizes[i], i))] += 1
+    return parts
+
+
 def progress(first: np.ndarray, last: np.ndarray, bins: int) -> np.ndarray:
     """Lower medians within quantile bins; float32 in and out."""
     ordered = np.sort(first)

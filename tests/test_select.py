@@ -70,9 +70,12 @@ def put_scores(
     nll: list[float | None],
     bounds: list[int],
     seen: list[int] | None = None,
+    more: dict[str, list[float]] | None = None,
     **told: Any,
 ) -> None:
-    """Scores whose nll per token is just `nll`, null where it is None; and how often rows had been seen."""
+    """Scores whose nll per token is just `nll`, null where it is None; `more` statistics, sums as they are stored; and how
+    often rows had been seen.
+    """
     sums = [None if value is None else value * n for value, n in zip(nll, tokens, strict=True)]
     counts = [None if value is None else n for value, n in zip(nll, tokens, strict=True)]
     table = pa.table(
@@ -82,6 +85,10 @@ def put_scores(
             "nll_sum": pa.array(sums, pa.float32()),
         }
     )
+    for column, values in (more or {}).items():
+        known = [None if value is None else one for value, one in zip(nll, values, strict=True)]
+        kind = pa.uint32() if column == "correct" else pa.float32()
+        table = table.append_column(column, pa.array(known, kind))
     checkpoint: dict[str, Any] = {"step": step, "reverse": False, "seen": None, **told}
     if seen is not None:
         checkpoint["seen"] = {"tokens": "", "times": sorted(set(seen))}
@@ -426,12 +433,15 @@ def test_how_often_rows_were_seen_must_be_what_the_manifest_lists(tmp_path: Path
         select(tmp_path / "scores", out=tmp_path / "s", method="ppl", quiet=True)
 
 
-@pytest.mark.parametrize(("kind", "told"), [("reverse", "predicts the source"), ("smoothed", "has smoothed weights")])
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("reverse", r"cat-diff needs scores of 2 checkpoints, .*scores has 1 \(one\)"), ("smoothed", r"one of .*one and .*two has smoothed weights")],
+)
 def test_models_of_two_kinds_are_not_compared(tmp_path: Path, kind: str, told: str) -> None:
     put_corpus(tmp_path, 9, list(range(9)), bounds=[0, 9], tags=None, inputs=[0, 9])
     for name, step in (("one", 1), ("two", 2)):
         put_scores(tmp_path, name, step, list(range(9)), [1] * 9, [0.5] * 9, [0, 9], **{kind: name == "two"})
-    with pytest.raises(CatpruneError, match=rf"one of .*one and .*two {told}"):
+    with pytest.raises(CatpruneError, match=told):
         select(tmp_path / "scores", out=tmp_path / "s", quiet=True)
     assert select(tmp_path / "scores", out=tmp_path / "t", checkpoints=["two"], method="ppl", quiet=True).kept == 4
 

@@ -133,6 +133,8 @@ class SelectSection(_Section):
     within: str | None = None
     ties: str | None = None
     bins: int | None = None
+    threshold: float | None = None
+    clusters: int | None = None
     checkpoints: list[str] | None = None
     seed: int | None = None
     seen_apart: bool | None = None
@@ -267,6 +269,11 @@ class RunFile(_Section):
         if unknown := [name for name in named if name not in checkpoints or named.count(name) > 1]:
             raise ValueError(f"{section.name}: checkpoint {unknown[0]} is not one of {', '.join(checkpoints)}, once")
         for method in ranking.methods:
+            if method.reads in ("reference", "directions"):
+                raise ValueError(
+                    f"{section.name}: {method.name} needs a model that a run does not train: train and score it with "
+                    "the commands, and select with `catprune select`"
+                )
             if len(named) < method.needs:
                 raise ValueError(
                     f"{section.name}: {method.name} needs {method.needs} checkpoints, there will be {len(named)}"

@@ -15,8 +15,11 @@ class Method:
         name: as `--method` takes it.
         formula: the score in a line; nll_t is nats per target token under checkpoint t, ppl_t = exp(nll_t).
         source: where it comes from.
-        needs: how many checkpoints at least; 0 if none.
-        reads: of the checkpoints given, in training order: "all", "ends" (first and last) or "last".
+        needs: how many checkpoints at least; 0 if none. A reference model is not one of them, of models in both
+            directions it is how many of each.
+        reads: of the checkpoints given, in training order: "all", "ends" (first and last), "last", "reference" (the
+            first, and the reference model), "directions" (the last that predicts the target and the last that predicts
+            the source), or "scorer" (none: a column that `score --scorer` wrote).
         options: the options that change the score, with their defaults.
         ties: which of equal scores are kept: "row" (the lower row) or "random" (by a hash of seed and row).
     """
@@ -26,11 +29,14 @@ class Method:
     source: str
     needs: int
     reads: str
-    options: tuple[tuple[str, str | int], ...] = ()
+    options: tuple[tuple[str, str | int | float | None], ...] = ()
     ties: str = "row"
 
 
 _ON = ("on", "ppl")
+_CARTOGRAPHY = "Swayamdipta et al. 2020, arXiv 2009.10795, token form"
+#: The method that draws from clusters: it has no score of its own to be merged or guarded by.
+CLUSTERED = "s2l"
 #: Stands in the place of a method where the score was made elsewhere.
 COLUMN = "column"
 #: Stands in the place of a method where several columns are ranked as one.
@@ -70,18 +76,123 @@ METHODS: tuple[Method, ...] = (
         options=(_ON,),
     ),
     Method(
-        "variability",
-        "population standard deviation of p_t = exp(-nll_t) over the checkpoints",
-        "Swayamdipta et al. 2020, arXiv 2009.10795, token form",
-        needs=2,
+        "ign",
+        "mean over the checkpoints of the gradient norm per token, weighted by the token's self-information",
+        "importance-weighted gradient norm, as catprune reads it",
+        needs=1,
+        reads="all",
+    ),
+    Method(
+        "grand",
+        "mean over the checkpoints of the gradient norm of the output matrix, per token",
+        "Paul et al. 2021, arXiv 2107.07075, last-layer form",
+        needs=1,
+        reads="all",
+    ),
+    Method(
+        "el2n",
+        "mean over the checkpoints of the norm of the error of the predicted distribution, per token",
+        "Paul et al. 2021, arXiv 2107.07075, token-averaged",
+        needs=1,
         reads="all",
     ),
     Method(
         "confidence",
         "mean of p_t = exp(-nll_t) over the checkpoints",
-        "Swayamdipta et al. 2020, arXiv 2009.10795, token form",
+        _CARTOGRAPHY,
         needs=1,
         reads="all",
+    ),
+    Method(
+        "variability",
+        "population standard deviation of p_t = exp(-nll_t) over the checkpoints",
+        _CARTOGRAPHY,
+        needs=2,
+        reads="all",
+    ),
+    Method(
+        "correctness",
+        "mean over the checkpoints of the share of tokens that are the most probable ones",
+        _CARTOGRAPHY,
+        needs=1,
+        reads="all",
+        ties="random",
+    ),
+    Method(
+        "closeness",
+        "c (1 - c), c the confidence: near 0.5 comes first",
+        _CARTOGRAPHY,
+        needs=1,
+        reads="all",
+        ties="random",
+    ),
+    Method(
+        "forgetting",
+        "checkpoints from which to the next the share of right tokens falls below the threshold; never above it: most",
+        "Toneva et al. 2019, arXiv 1812.05159, sequence form",
+        needs=2,
+        reads="all",
+        options=(("threshold", 0.5),),
+        ties="random",
+    ),
+    Method(
+        "inactive",
+        "-mean of p_t = exp(-nll_t) over the checkpoints",
+        "Jiao et al. 2020, arXiv 2010.02552",
+        needs=1,
+        reads="all",
+    ),
+    Method(
+        "s2l",
+        "random draws, as many from every cluster of the courses of nll_t as they have",
+        "Yang et al. 2024, arXiv 2403.07384",
+        needs=2,
+        reads="all",
+        options=(("clusters", 100), ("seed", 1)),
+        ties="random",
+    ),
+    Method(
+        "rho",
+        "nll_first - nll of a reference model, one that was trained on other pairs",
+        "Mindermann et al. 2022, arXiv 2206.07137",
+        needs=1,
+        reads="reference",
+        options=(("reference", None),),
+    ),
+    Method(
+        "dual-xent",
+        "-(|H_f - H_b| + (H_f + H_b) / 2), the nll of a forward and of a backward model",
+        "Junczys-Dowmunt 2018, arXiv 1809.00197",
+        needs=1,
+        reads="directions",
+    ),
+    Method(
+        "comet-qe",
+        "reference-free estimate of the translation's quality",
+        "Rei et al. 2022, arXiv 2209.06243 (CometKiwi), or another QE model of COMET",
+        needs=0,
+        reads="scorer",
+    ),
+    Method(
+        "labse",
+        "cosine of LaBSE's embeddings, or with --margin their ratio margin",
+        "Feng et al. 2020, arXiv 2007.01852; margin: Artetxe & Schwenk 2019, arXiv 1811.01136",
+        needs=0,
+        reads="scorer",
+    ),
+    Method(
+        "laser",
+        "the same of LASER's embeddings",
+        "Artetxe & Schwenk 2019, arXiv 1812.10464; Heffernan et al. 2022, arXiv 2205.12654",
+        needs=0,
+        reads="scorer",
+    ),
+    Method(
+        "e5",
+        "the same of the embeddings of multilingual E5 small, which come with a package and need no download",
+        "Wang et al. 2024, arXiv 2402.05672",
+        needs=0,
+        reads="scorer",
     ),
     Method(
         "length",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from catprune.errors import UsageError
 from catprune.keep import Own, is_token_budget, parse_keeps
-from catprune.methods import COLUMN, MERGE, METHODS, Method, find_method
+from catprune.methods import CLUSTERED, COLUMN, MERGE, METHODS, Method, find_method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,10 +140,12 @@ def read_ranking(given: Mapping[str, Any], *, column: str | None = None) -> Rank
             raise UsageError(f"method = {given['method']}: the source holds one column, which is what ranks")
         kind, terms = COLUMN, ((1.0, column),)
     else:
-        kind = find_method(given["method"] or USUAL).name
-        terms = ((1.0, kind),)
+        method = find_method(given["method"] or USUAL)
+        kind, terms = COLUMN if method.reads == "scorer" else method.name, ((1.0, method.name),)
     if any(guard.name == "progress" for guard in guards):
         raise UsageError("where: progress compares the pairs that guards let through: guard by another column")
+    if CLUSTERED in [guard.name for guard in guards] or (CLUSTERED in [name for _, name in terms] and merge_by):
+        raise UsageError(f"{CLUSTERED} draws from clusters and gives no pair a score: name it alone, as the method")
     return Ranking(kind, terms, merge_by, guards, share, own)
 
 
@@ -162,11 +164,22 @@ def check_options(given: Mapping[str, Any], *, column: str | None = None) -> tup
         raise UsageError(f"seed = {given['seed']}: give 0 to 2^64 - 1")
     if given["threads"] is not None and given["threads"] < 1:
         raise UsageError(f"threads = {given['threads']}: give at least 1")
+    if not 0 < given["threshold"] <= 1:
+        raise UsageError(f"threshold = {given['threshold']}: give a share of the tokens, above 0 and at most 1")
+    if not isinstance(given["clusters"], int) or not 1 <= given["clusters"] <= 10_000:
+        raise UsageError(f"clusters = {given['clusters']}: give 1 to 10000")
     ranking = read_ranking(given, column=column)
     if ranking.counts_tokens and given["direction"] == "middle":
         raise UsageError("a token budget has no middle: give a fraction or a count of rows")
     if given["sample"] and given["direction"] != "top":
         raise UsageError(f"direction = {given['direction']}: a sample is drawn from all, leave it out")
+    if ranking.kind == CLUSTERED and (given["within"] or given["sample"]):
+        raise UsageError(f"{CLUSTERED} draws at random from each cluster: leave --within and --sample out")
+    is_rho = any(method.reads == "reference" for method in ranking.methods)
+    if is_rho and given["reference"] is None:
+        raise UsageError("rho compares with a model that was trained on other pairs: name its scores by --reference")
+    if given["reference"] is not None and not is_rho:
+        raise UsageError(f"reference = {given['reference']}: only rho compares with a reference model, leave it out")
     options = {name: given[name] for method in ranking.methods for name, _ in method.options}
     options |= {"method": ranking.kind, "direction": given["direction"], "keep": ranking.share}
     options["within"] = given["within"]

@@ -18,6 +18,7 @@ from catprune.progress import Progress
 from catprune.ranking import Ranking, check_options
 from catprune.sources import Source, describe_groups, open_source, sole_column
 from catprune.streams import takes_streams
+from catprune.trajectories import find_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,6 +74,9 @@ def select(
     within: str | None = None,
     ties: str | None = None,
     bins: int = 50,
+    threshold: float = 0.5,
+    clusters: int = 100,
+    reference: str | None = None,
     checkpoints: Sequence[str] | None = None,
     seed: int = 1,
     seen_apart: bool = True,
@@ -104,7 +108,9 @@ def select(
             an error.
         out: the folder to write; equal work that is finished there is not done again.
         method: a name of `METHODS`; None: cat-diff where nothing else ranks. `cat-diff` and `progress` use
-            the first and the last checkpoint, `ppl`, `length` and `random` the last, the others all.
+            the first and the last checkpoint, `ppl`, `length` and `random` the last, `rho` the first and the
+            reference, `dual-xent` the last forward and the last backward one, the others all; where there are forward
+            and backward models, all but `dual-xent` look at the forward ones. Methods of scorers use none.
         keep: "50%" or "0.5" of the records (rounded down), 1000 of them, or the best-ranked ones whose target
             tokens fit into "50%tokens" of the scored tokens or into "123456tokens". A list may hold shares of single
             inputs and tags besides ("tag=news:80%", "input=wmt.en:1000"): each is ranked apart and keeps its share of
@@ -117,12 +123,16 @@ def select(
         ties: which of equal scores at the cut are kept: "row", the lower rows, or "random", by a hash of
             (seed, row); None: as the method has it.
         bins: of progress, per group.
+        threshold: of forgetting: the share of its tokens from which on a pair counts as known.
+        clusters: of s2l: how many k-means looks for among the courses of nll of a sample of 100,000 records. The
+            clusters take the place of groups by how often rows had been seen.
+        reference: of rho: the scores of the model that was trained on other pairs (`train --rows`).
         checkpoints: names of the checkpoints to use; None: all that the folder has.
         seed: of the method random, of random ties and of a sample.
         seen_apart: where the checkpoints that a method compares had been trained on some rows more often than on
             others, rank rows that had been seen equally often among themselves, each such group giving its share, as
             `within` does.
-        column: the score column of Parquet files; a null has no score.
+        column: the score column of Parquet files, or of a scorer's folder beside the checkpoints; a null has no score.
         merge: several columns as one, "0.7*cat-var + 0.3*labse": their weighted mean, a record that lacks one of them
             having no score. A name is a method; or a folder beside the checkpoints with one column (FOLDER.COLUMN
             for one of several); or a column of the source's files, of those to `join`, or of the clean folder.
@@ -156,13 +166,17 @@ def select(
     given = {"method": method, "column": column, "merge": merge, "merge_by": merge_by, "where": where}
     given |= {"keep": keep, "always_keep": always_keep, "sample": sample, "rows": rows, "on": on, "sign": sign}
     given |= {"direction": direction, "within": within, "ties": ties, "bins": bins, "seed": seed, "threads": threads}
+    given |= {"threshold": threshold, "clusters": clusters, "reference": reference}
     ranking, options = check_options(given, column=sole_column(sources))
     behind = Path(clean) if clean else None
     join = [Path(join)] if isinstance(join, str | Path) else [Path(one) for one in join]
     for files in (sources, join):
         if twice := [one for place, one in enumerate(files) if one in files[:place]]:
             raise UsageError(f"{twice[0]} is named twice: give it once")
-    found = open_source(sources, out, ranking, checkpoints=checkpoints, clean=behind, join=join)
+    found = open_source(
+        sources, out, ranking, checkpoints=checkpoints, reference=reference, clean=behind, join=join
+    )
+    seen_apart = seen_apart and not found.trajectory
     if found.seen:
         options["seen_apart"] = seen_apart
     if seen_apart and math.prod(len(one["times"]) for one in found.seen) > _MOST_COURSES:
@@ -183,6 +197,8 @@ def select(
             def show(_: int, rows: int) -> None:
                 bar.to(rows)
 
+            if found.trajectory:
+                request["clusters"] = find_clusters(request["source"]["sets"], found.trajectory, clusters, seed)
             here = Path(tmp_dir) / f"catprune-select-{_own(out)}" if tmp_dir else out / "tmp"
             counts: dict[str, Any] = _core.select({**request, "tmp": str(here), "plan": step.digest}, show)
         if not counts["kept"]:
@@ -213,8 +229,9 @@ def _to_request(
         terms = [[found.columns[name], weight] for weight, name in ranking.terms]
         merge = {"by": ranking.merge_by, "terms": terms}
     guards = [{"column": found.columns[one.name], "op": one.op, "value": one.value} for one in ranking.guards]
-    plain = {name: given[name] for name in ("on", "sign", "direction", "bins", "seed", "sample")}
+    plain = {name: given[name] for name in ("on", "sign", "threshold", "direction", "bins", "seed", "sample")}
     plain |= {"ties": options["ties"], "keep": ranking.share, "merge": merge, "guards": guards}
+    plain |= {"clusters": None}
     return {**found.request, **groups, **plain, "computed": found.computed, "joined": found.joined}
 
 

@@ -13,13 +13,15 @@ from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import describe_folder, digest_manifest, read_json, read_manifest, trace
 from catprune.inputs import find_sides
-from catprune.methods import COLUMN, METHODS
+from catprune.methods import CLUSTERED, COLUMN, METHODS, Method
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from catprune.ranking import Ranking
 
+#: The step of a folder with a scorer's column; those of checkpoints are of `score`.
+SCORER_STEP = "score --scorer"
 _PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 
 
@@ -27,7 +29,8 @@ _PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 class Source:
     """What is read: `reads` for the plan, `request` for the pass, and the cleaned corpus behind it.
 
-    `folders` are those whose shards are ranked. `seen` are the checkpoints that had been trained on some of the rows
+    `folders` are those whose shards are ranked. `trajectory` are the sets whose nll makes the course of a pair, for
+    a method that draws from clusters of them. `seen` are the checkpoints that had been trained on some of the rows
     more often than on others: `set`, `name`, and the numbers of `times` that occur. `columns` gives names their
     numbers; `joined` are those joined by row.
     """
@@ -40,6 +43,7 @@ class Source:
     computed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     columns: dict[str, int] = field(default_factory=dict[str, int])
     joined: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    trajectory: tuple[int, ...] = ()
 
     def join(self, name: str, files: Sequence[Path], column: str) -> int:
         """The number of a column that is joined by row."""
@@ -64,6 +68,7 @@ def open_source(
     ranking: Ranking,
     *,
     checkpoints: Sequence[str] | None,
+    reference: str | None,
     clean: Path | None,
     join: Sequence[Path],
 ) -> Source:
@@ -87,12 +92,14 @@ def open_source(
             (source,),
         )
         _compute(found, [name for name in names if name in ("random", "length")], {})
+    elif ranking.kind == COLUMN and (scored := _scored_into(sources, ranking.terms[0][1])):
+        found = _scorer(scored, out, clean)
     elif ranking.kind == COLUMN or any(one.is_file() for one in sources) or _are_columns(sources):
         found = _files(sources, out, ranking, clean)
     else:
         for one in sources:
             _refuse_other_steps(one)
-        found = _scores(sources, out, ranking, checkpoints, clean)
+        found = _scores(sources, out, ranking, checkpoints, reference, clean)
     _join_names(found, sources, names, join, out)
     return found
 
@@ -125,6 +132,21 @@ def _refuse_other_steps(source: Path) -> None:
         raise UsageError(f"{source} is a tokens folder: score it first (`catprune score`), and give the scores' folder")
     if step is not None:
         raise UsageError(f"{source} is a folder of `{step}`: give the folder that `catprune score` wrote into")
+
+
+def _scored_into(sources: Sequence[Path], name: str) -> list[Path]:
+    """The folders of a scorer's column, where the sources are folders of scores that have it."""
+    folders = [source / name.partition(".")[0] for source in sources]
+    return [folder for folder in folders if (folder / "manifest.json").is_file() and _step_of(folder) == SCORER_STEP]
+
+
+def _scorer(folders: Sequence[Path], out: Path, clean: Path | None) -> Source:
+    """The records that cleaning kept, ranked by a scorer's column, which is joined under its name."""
+    behind = trace(folders[0], read_manifest(folders[0], step=SCORER_STEP), "clean")
+    if behind is None or (clean is not None and digest_manifest(clean) != digest_manifest(behind)):
+        raise CatpruneError(f"{folders[0]} was made from {behind}, not from {clean}: leave --clean out")
+    reads = {"clean": describe_folder(behind, relative_to=out)}
+    return Source(reads, {"source": {"kind": "clean", "shards": _shards(behind)}}, behind, (behind,))
 
 
 def _array(source: Path, out: Path, clean: Path | None) -> Source:
@@ -201,26 +223,31 @@ def _files(sources: Sequence[Path], out: Path, ranking: Ranking, clean: Path | N
 
 
 def _scores(
-    sources: Sequence[Path], out: Path, ranking: Ranking, checkpoints: Sequence[str] | None, clean: Path | None
+    sources: Sequence[Path],
+    out: Path,
+    ranking: Ranking,
+    checkpoints: Sequence[str] | None,
+    reference: str | None,
+    clean: Path | None,
 ) -> Source:
-    sets = _gather(sources, checkpoints)
-    shown = ", ".join(sets) or "none"
-    where = " and ".join(map(str, sources))
-    needed: dict[str, list[str]] = {}
-    for method in ranking.methods:
-        if len(sets) < method.needs:
-            raise CatpruneError(
-                f"{method.name} needs scores of {method.needs} checkpoints, "
-                f"{where} has {len(sets)} ({shown}): run `catprune score` for more"
-            )
-        names = list(sets)
-        needed[method.name] = {"ends": [*names[:1], *names[-1:]], "last": names[-1:]}.get(method.reads, names)
+    named = checkpoints if checkpoints is None or reference is None else [*checkpoints, reference]
+    sets = _gather(sources, named)
+    backward = [name for name, folders in sets.items() if _told(folders[0])["reverse"]]
+    needed = {
+        method.name: _needed(method, sets, backward, reference, where=" and ".join(map(str, sources)))
+        for method in ranking.methods
+        if method.reads != "scorer"
+    }
     if not sets:
-        raise CatpruneError(f"{where} holds no finished scores: run `catprune score` into it first")
+        raise CatpruneError(
+            f"{' and '.join(map(str, sources))} holds no finished scores: run `catprune score` into it first"
+        )
     read = {name for names in needed.values() for name in names} or {next(reversed(sets))}
     sets = {name: folders for name, folders in sets.items() if name in read}
     folders = [folder for one in sets.values() for folder in one]
     _check_common_tokens(folders)
+    for names in needed.values():
+        _check_common_weights([folder for name in names for folder in sets[name]])
     behind = trace(folders[0], read_manifest(folders[0], step="score"), "clean")
     if clean is not None and (behind is None or digest_manifest(clean) != digest_manifest(behind)):
         raise CatpruneError(f"{folders[0]} was made from {behind}, not from {clean}: leave --clean out")
@@ -230,7 +257,7 @@ def _scores(
     order = list(sets)
     found = Source(
         {"scores": [describe_folder(folder, relative_to=out) for folder in folders]},
-        {"source": {"kind": "scores", "sets": shards}},
+        {"source": {"kind": "scores", "sets": shards, "backward": [order.index(n) for n in backward if n in order]}},
         behind,
         tuple(folders),
         tuple(
@@ -239,8 +266,37 @@ def _scores(
             if name in compared and len(times := _times_seen(one)) > 1
         ),
     )
-    _compute(found, needed, {name: [order.index(one) for one in names] for name, names in needed.items()})
+    places = {method: [order.index(name) for name in names] for method, names in needed.items()}
+    _compute(found, needed, places)
+    found.trajectory = tuple(places.get(CLUSTERED, ()))
     return found
+
+
+def _needed(
+    method: Method, sets: Mapping[str, Sequence[Path]], backward: Sequence[str], reference: str | None, *, where: str
+) -> list[str]:
+    """The checkpoints that a method reads, in the order in which it takes them."""
+    others = [name for name in sets if name != reference]
+    forward = [name for name in others if name not in backward]
+    if method.reads == "directions":
+        if not forward or not any(name in others for name in backward):
+            lacking = "predicts the source (`train --reverse`)" if forward else "predicts the target"
+            raise CatpruneError(
+                f"{method.name} needs a forward and a backward model, {where} has none that {lacking}: score with one"
+            )
+        return [forward[-1], next(name for name in reversed(others) if name in backward)]
+    usual = forward or others
+    if len(usual) < method.needs:
+        shown = ", ".join(usual) or "none"
+        raise CatpruneError(
+            f"{method.name} needs scores of {method.needs} checkpoint{'s'[: method.needs != 1]}, "
+            f"{where} has {len(usual)} ({shown}): run `catprune score` for more"
+        )
+    if method.reads == "reference":
+        if reference not in sets:
+            raise CatpruneError(f"{where} holds no scores of the reference {reference}: run `catprune score` for it")
+        return [usual[0], reference]
+    return {"ends": [*usual[:1], *usual[-1:]], "last": usual[-1:]}.get(method.reads, usual)
 
 
 def _compute(found: Source, names: Sequence[str] | dict[str, Any], sets: dict[str, list[int]]) -> None:
@@ -372,18 +428,21 @@ def _check_common_tokens(folders: Sequence[Path]) -> None:
                 f"{folders[0]} and {folder} were scored over different tokens: their nll cannot be compared; if rows "
                 "were joined since, score with both again"
             )
-    told = [read_manifest(folder, step="score")["checkpoint"] for folder in folders]
-    kinds = {
-        "reverse": "predicts the source, the other one the target",
-        "smoothed": "has smoothed weights, the other raw",
-    }
-    for name, differ in kinds.items():
-        known = {one[name]: folder for one, folder in zip(told, folders, strict=True) if one.get(name) is not None}
-        if len(known) > 1:
-            raise CatpruneError(
-                f"one of {' and '.join(sorted(map(str, known.values())))} {differ}: their nll cannot be compared, name "
-                "checkpoints of one kind (--checkpoint)"
-            )
+
+
+def _check_common_weights(folders: Sequence[Path]) -> None:
+    """Fails if some of these are of smoothed weights and others of raw ones."""
+    known = {told["smoothed"]: one for one in folders if (told := _told(one)).get("smoothed") is not None}
+    if len(known) > 1:
+        raise CatpruneError(
+            f"one of {' and '.join(sorted(map(str, known.values())))} has smoothed weights, the other raw: their nll "
+            "cannot be compared, name checkpoints of one kind (--checkpoint)"
+        )
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    """What the scores of a checkpoint say of it."""
+    return read_manifest(folder, step="score")["checkpoint"]
 
 
 def _shards(folder: Path) -> list[dict[str, Any]]:

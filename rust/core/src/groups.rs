@@ -39,7 +39,8 @@ pub struct Own {
     pub keep: Option<Keep>,
 }
 
-/// How records fall into groups: first those with a share of their own, in the order given, then the others; each of them
+/// How records fall into groups: first those with a share of their own, in the order given, then the others, by what they
+/// are ranked within or by clusters; each of them
 /// again by how often its records had been trained on, where that differs.
 pub struct Groups<'a> {
     measure: &'a Measure,
@@ -73,7 +74,8 @@ impl<'a> Groups<'a> {
 
     /// Whether everything is one group.
     pub fn is_one(&self) -> bool {
-        self.measure.within.is_none() && self.measure.own.is_empty() && self.measure.seen.is_empty()
+        let Measure { within, own, seen, clusters, .. } = self.measure;
+        within.is_none() && own.is_empty() && seen.is_empty() && clusters.is_none()
     }
 
     /// Whether a group is kept as a whole.
@@ -106,7 +108,7 @@ impl<'a> Groups<'a> {
                 None => {
                     others
                         + match self.measure.within {
-                            None => 0,
+                            None => batch.clusters.get(index).copied().unwrap_or(0),
                             Some(Within::Input) => input,
                             Some(Within::Tag) => tag.unwrap_or(0),
                             Some(Within::Length) => self.bucket_of(batch, index),
@@ -137,7 +139,12 @@ impl<'a> Groups<'a> {
     pub fn kinds(&self) -> Vec<String> {
         let mut names: Vec<String> = self.measure.own.iter().map(|own| own.label.clone()).collect();
         match self.measure.within {
-            None => names.push(String::new()),
+            None => match &self.measure.clusters {
+                Some(clusters) => {
+                    names.extend((1..=clusters.centres.len()).map(|number| format!("cluster {number}")));
+                }
+                None => names.push(String::new()),
+            },
             Some(Within::Input) => {
                 names.extend((0..self.measure.inputs.len()).map(|number| number.to_string()));
             }

@@ -5,6 +5,7 @@ pub mod best_rows;
 pub mod characters;
 pub mod clean;
 pub mod clean_shards;
+pub mod clusters;
 pub mod codec;
 pub mod columns;
 pub mod corpus;

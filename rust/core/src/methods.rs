@@ -13,10 +13,30 @@ pub enum Method {
     CatVar,
     Progress,
     Ppl,
-    Variability,
+    Ign,
+    Grand,
+    El2n,
     Confidence,
+    Variability,
+    Correctness,
+    Closeness,
+    Forgetting,
+    Inactive,
+    S2l,
+    Rho,
+    DualXent,
     Length,
     Random,
+}
+
+/// A sum over the target tokens of a pair, as `score` stores it; methods look at its mean over the tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statistic {
+    Nll,
+    Correct,
+    El2n,
+    GradNorm,
+    Ign,
 }
 
 /// The quantity whose course is looked at.
@@ -35,29 +55,82 @@ pub enum Sign {
     Abs,
 }
 
-impl Method {
-    /// Whether the statistic `nll_sum` is read.
-    pub fn reads_nll(self) -> bool {
-        !matches!(self, Self::Length | Self::Random)
+/// What methods leave open.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Choices {
+    pub on: On,
+    pub sign: Sign,
+    /// The share of a pair's tokens that must be right for the pair to count as known, for `forgetting`.
+    pub threshold: f64,
+}
+
+impl Statistic {
+    pub const ALL: [Self; 5] = [Self::Nll, Self::Correct, Self::El2n, Self::GradNorm, Self::Ign];
+
+    /// The column of a score set.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Nll => "nll_sum",
+            Self::Correct => "correct",
+            Self::El2n => "el2n_sum",
+            Self::GradNorm => "grad_norm_sum",
+            Self::Ign => "ign_sum",
+        }
     }
 }
 
-/// The score of a row with the given nll per checkpoint, in training order; for `Progress` it is the last nll.
-/// Methods that read no nll score 0 here: their scores come from elsewhere.
-pub fn score(method: Method, on: On, sign: Sign, nll: &[f64]) -> f32 {
-    let (first, last) = (nll.first().copied().unwrap_or(0.0), nll.last().copied().unwrap_or(0.0));
+impl Method {
+    /// The statistic that is read of every checkpoint.
+    pub fn reads(self) -> Option<Statistic> {
+        match self {
+            Self::Length | Self::Random | Self::S2l => None,
+            Self::Ign => Some(Statistic::Ign),
+            Self::Grand => Some(Statistic::GradNorm),
+            Self::El2n => Some(Statistic::El2n),
+            Self::Correctness | Self::Forgetting => Some(Statistic::Correct),
+            _ => Some(Statistic::Nll),
+        }
+    }
+}
+
+/// The score of a row with these means per token of the method's statistic, one for each checkpoint in training order (of
+/// `rho` the early one and the reference, of `dual-xent` the forward and the backward one); for `Progress` it is the last
+/// nll. Methods that read no statistic score 0 here: their scores come from elsewhere.
+pub fn score(method: Method, choices: &Choices, means: &[f64]) -> f32 {
+    let (first, last) = (means.first().copied().unwrap_or(0.0), means.last().copied().unwrap_or(0.0));
+    let on = choices.on;
+    let probabilities = || means.iter().map(|&nll| libm::exp(-nll));
     saturate(match method {
         Method::CatDiff => {
             let difference = value(on, first) - value(on, last);
-            if sign == Sign::Abs { difference.abs() } else { difference }
+            if choices.sign == Sign::Abs { difference.abs() } else { difference }
         }
-        Method::CatVar => variance(nll.iter().map(|&nll| value(on, nll))),
+        Method::CatVar => variance(means.iter().map(|&nll| value(on, nll))),
         Method::Ppl => value(on, last),
         Method::Progress => last,
-        Method::Variability => variance(nll.iter().map(|&nll| libm::exp(-nll))).sqrt(),
-        Method::Confidence => mean(nll.iter().map(|&nll| libm::exp(-nll))),
-        Method::Length | Method::Random => 0.0,
+        Method::Ign | Method::Grand | Method::El2n | Method::Correctness => mean(means.iter().copied()),
+        Method::Confidence => mean(probabilities()),
+        Method::Variability => variance(probabilities()).sqrt(),
+        Method::Closeness => {
+            let confidence = mean(probabilities());
+            confidence * (1.0 - confidence)
+        }
+        Method::Inactive => -mean(probabilities()),
+        Method::Forgetting => forgetting(means, choices.threshold),
+        Method::Rho => first - last,
+        Method::DualXent => -((first - last).abs() + f64::midpoint(first, last)),
+        Method::S2l | Method::Length | Method::Random => 0.0,
     })
+}
+
+/// How often a pair was known under one checkpoint and no longer under the next; one that never was counts as forgotten
+/// most, more often than there are steps between the checkpoints.
+fn forgetting(accuracies: &[f64], threshold: f64) -> f64 {
+    let known = |accuracy: &f64| *accuracy >= threshold;
+    if !accuracies.iter().any(known) {
+        return accuracies.len() as f64;
+    }
+    accuracies.windows(2).filter(|pair| known(&pair[0]) && !known(&pair[1])).count() as f64
 }
 
 /// Rounds to float32; what is beyond its range becomes the largest finite float32, so that scores stay finite.
@@ -108,19 +181,35 @@ pub fn draw(weight: f32, row: u64, seed: u64) -> f32 {
 mod tests {
     use super::*;
 
+    const PLAIN: Choices = Choices { on: On::Ppl, sign: Sign::Signed, threshold: 0.5 };
+    const ON_NLL: Choices = Choices { on: On::Nll, ..PLAIN };
+
     #[test]
     fn overflowing_perplexities_stay_finite_and_comparable() {
         let huge = [800.0, 900.0];
-        assert_eq!(score(Method::CatDiff, On::Ppl, Sign::Signed, &huge).to_bits(), 0.0f32.to_bits());
-        assert_eq!(score(Method::Ppl, On::Ppl, Sign::Signed, &huge).to_bits(), f32::MAX.to_bits());
-        assert_eq!(score(Method::CatVar, On::Ppl, Sign::Signed, &[0.0, 900.0]).to_bits(), f32::MAX.to_bits());
+        assert_eq!(score(Method::CatDiff, &PLAIN, &huge).to_bits(), 0.0f32.to_bits());
+        assert_eq!(score(Method::Ppl, &PLAIN, &huge).to_bits(), f32::MAX.to_bits());
+        assert_eq!(score(Method::CatVar, &PLAIN, &[0.0, 900.0]).to_bits(), f32::MAX.to_bits());
     }
 
     #[test]
     fn sign_and_variance() {
         let nll = [1.0, 3.0];
-        assert!((score(Method::CatDiff, On::Nll, Sign::Signed, &nll) + 2.0).abs() < 1e-6);
-        assert!((score(Method::CatDiff, On::Nll, Sign::Abs, &nll) - 2.0).abs() < 1e-6);
-        assert!((score(Method::CatVar, On::Nll, Sign::Signed, &nll) - 1.0).abs() < 1e-6);
+        assert!((score(Method::CatDiff, &ON_NLL, &nll) + 2.0).abs() < 1e-6);
+        assert!((score(Method::CatDiff, &Choices { sign: Sign::Abs, ..ON_NLL }, &nll) - 2.0).abs() < 1e-6);
+        assert!((score(Method::CatVar, &ON_NLL, &nll) - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn forgetting_counts_falls_below_the_threshold_and_never_known_as_most() {
+        let forgotten = |accuracies: &[f64]| score(Method::Forgetting, &PLAIN, accuracies);
+        for (accuracies, times) in [
+            ([0.6, 0.4, 0.5, 0.2], 2.0),
+            ([0.1, 0.2, 0.3, 0.5], 0.0),
+            ([0.5, 0.5, 0.5, 0.499], 1.0),
+            ([0.4, 0.0, 0.49, 0.1], 4.0),
+        ] {
+            assert_eq!(forgotten(&accuracies).to_bits(), f32::to_bits(times), "{accuracies:?}");
+        }
     }
 }

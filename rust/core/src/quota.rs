@@ -47,15 +47,26 @@ impl Keep {
     }
 }
 
-/// The quota of every group: rows go to the groups in proportion to their scored records, tokens in proportion to their
+/// How the groups share what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// In proportion to what they have.
+    Proportional,
+    /// As evenly as what they have allows: small groups are kept whole.
+    Balanced,
+}
+
+/// The quota of every group: proportionally rows go to the groups in proportion to their scored records, tokens in proportion to their
 /// target tokens, by largest remainder (equal remainders: the first group). A fraction of the tokens is taken of
-/// every group on its own, rounded down.
-pub fn quotas(keep: Keep, stocks: &[Stock]) -> Result<Vec<Left>> {
+/// every group on its own, rounded down. Balanced quotas are those of S2L (arXiv 2403.07384): from the smallest group on (of
+/// equal ones the first) each gives all that it has, but at most an even part, rounded down, of what is still to be kept.
+pub fn quotas(keep: Keep, sharing: Sharing, stocks: &[Stock]) -> Result<Vec<Left>> {
     let total = |of: fn(&Stock) -> u64| stocks.iter().map(of).sum::<u64>();
     let scored: Vec<u64> = stocks.iter().map(|stock| stock.scored).collect();
+    let divide = if sharing == Sharing::Balanced { even } else { shares };
     let rows = |rows: u64| {
         enough("rows", rows, total(|stock| stock.scored), "are scored")?;
-        Ok(shares(rows, &scored).into_iter().map(Left::Rows).collect())
+        Ok(divide(rows, &scored).into_iter().map(Left::Rows).collect())
     };
     match keep {
         Keep::Rows(count) => rows(count),
@@ -63,7 +74,10 @@ pub fn quotas(keep: Keep, stocks: &[Stock]) -> Result<Vec<Left>> {
         Keep::Tokens(tokens) => {
             enough("target tokens", tokens, total(|stock| stock.tokens), "are in scored rows")?;
             let weights: Vec<u64> = stocks.iter().map(|stock| stock.tokens).collect();
-            Ok(shares(tokens, &weights).into_iter().map(Left::Tokens).collect())
+            Ok(divide(tokens, &weights).into_iter().map(Left::Tokens).collect())
+        }
+        Keep::TokenFraction(of, parts) if sharing == Sharing::Balanced => {
+            quotas(Keep::Tokens(floor(total(|stock| stock.tokens), of, parts)), sharing, stocks)
         }
         Keep::TokenFraction(of, parts) => {
             Ok(stocks.iter().map(|stock| Left::Tokens(floor(stock.tokens, of, parts))).collect())
@@ -97,6 +111,18 @@ fn shares(whole: u64, weights: &[u64]) -> Vec<u64> {
     shares
 }
 
+/// Divides `whole` evenly, as far as groups of these sizes can give; all of it is given where they hold so much.
+fn even(whole: u64, sizes: &[u64]) -> Vec<u64> {
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|&group| sizes[group]);
+    let (mut parts, mut left) = (vec![0; sizes.len()], whole);
+    for (place, &group) in order.iter().enumerate() {
+        parts[group] = sizes[group].min(left / (sizes.len() - place) as u64);
+        left -= parts[group];
+    }
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +133,15 @@ mod tests {
         assert_eq!(shares(10, &[29, 71]), [3, 7]);
         assert_eq!(shares(0, &[]), Vec::<u64>::new());
         assert_eq!(shares(u64::MAX, &[u64::MAX]), [u64::MAX]);
+    }
+
+    #[test]
+    fn even_parts_keep_small_groups_whole_and_add_up() {
+        assert_eq!(even(10, &[100, 2, 3]), [5, 2, 3]);
+        assert_eq!(even(11, &[100, 2, 100]), [4, 2, 5]);
+        assert_eq!(even(3, &[5, 5]), [1, 2]);
+        assert_eq!(even(7, &[3, 4, 0]), [3, 4, 0]);
+        assert_eq!(even(0, &[]), Vec::<u64>::new());
     }
 
     #[test]

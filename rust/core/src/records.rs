@@ -5,14 +5,15 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use arrow_array::types::{Float32Type, UInt32Type};
-use arrow_array::{Array, ArrayRef};
+use arrow_array::{Array, ArrayRef, Float32Array, UInt32Array};
 use serde::Deserialize;
 
 use crate::columns::ShardReader;
 use crate::foreign::Column;
 use crate::groups::{Own, Within};
 use crate::merge::Merge;
-use crate::methods::{self, Method, On, Sign};
+use crate::clusters::Clusters;
+use crate::methods::{self, Choices, Method, Statistic};
 use crate::npy::Npy;
 use crate::shards::{Shard, align, check_equal, check_ranges, rows, typed};
 use crate::{Error, Result};
@@ -20,8 +21,13 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Source {
-    /// One list of shards per checkpoint, in training order.
-    Scores { sets: Vec<Vec<Shard>> },
+    /// One list of shards per checkpoint, in training order; `backward` are those of models that predict the source, whose
+    /// tokens are counted there.
+    Scores {
+        sets: Vec<Vec<Shard>>,
+        #[serde(default)]
+        backward: Vec<usize>,
+    },
     /// The verdicts of cleaning; records are the rows without a reason.
     Clean { shards: Vec<Shard> },
     /// Files with `row` and a numeric column.
@@ -85,8 +91,8 @@ pub struct Measure {
     pub source: Source,
     pub computed: Vec<Computed>,
     pub joined: Vec<Joined>,
-    pub on: On,
-    pub sign: Sign,
+    #[serde(flatten)]
+    pub choices: Choices,
     pub bins: usize,
     pub seed: u64,
     /// None: the first column is the score.
@@ -100,6 +106,8 @@ pub struct Measure {
     /// The column of lengths; None: target tokens.
     pub length: Option<usize>,
     pub own: Vec<Own>,
+    /// By which records are told apart, each cluster giving as much as the others as far as it can.
+    pub clusters: Option<Clusters>,
     /// Records that were trained on equally often by all of these are ranked among themselves.
     pub seen: Vec<Seen>,
     /// The row range `[first, end)` of every input.
@@ -125,6 +133,8 @@ pub struct Batch {
     pub guarded: Vec<bool>,
     /// How often records had been trained on, as a number below `Measure::courses`; empty where that does not matter.
     pub courses: Vec<u32>,
+    /// The clusters of the records; empty where there are none.
+    pub clusters: Vec<u32>,
 }
 
 impl Measure {
@@ -135,6 +145,17 @@ impl Measure {
             Source::File { .. } | Source::Npy { .. } => 1,
         };
         own + self.joined.len()
+    }
+
+    /// The statistics that are read of a checkpoint, in the order of their columns.
+    fn statistics(&self, set: usize) -> impl Iterator<Item = Statistic> {
+        let clustered = self.clusters.as_ref().is_some_and(|clusters| clusters.sets.contains(&set));
+        let wanted = move |statistic: &Statistic| {
+            let computed = self.computed.iter().filter(|column| column.sets.contains(&set));
+            (clustered && *statistic == Statistic::Nll)
+                || computed.filter_map(|column| column.method.reads()).any(|reads| reads == *statistic)
+        };
+        Statistic::ALL.into_iter().filter(wanted)
     }
 
     /// How many combinations there are of the numbers of times that `seen` lists.
@@ -167,9 +188,15 @@ impl Batch {
     }
 }
 
+/// The score sets of several checkpoints, and for each whether its model predicts the source.
+pub struct Sets {
+    shards: Vec<Vec<Shard>>,
+    backward: Vec<bool>,
+}
+
 /// An opened source.
 pub enum Records {
-    Scores(Vec<Vec<Shard>>),
+    Scores(Sets),
     Clean(Vec<Shard>),
     File(Column),
     Npy(Npy),
@@ -180,10 +207,11 @@ type Visit<'a> = &'a mut dyn FnMut(&mut Batch) -> Result<()>;
 impl Records {
     pub fn open(source: &Source) -> Result<Self> {
         Ok(match source {
-            Source::Scores { sets } => {
-                let sets = sets.iter().map(|set| align(set)).collect::<Result<Vec<_>>>()?;
-                check_ranges(&sets)?;
-                Self::Scores(sets)
+            Source::Scores { sets, backward } => {
+                let shards = sets.iter().map(|set| align(set)).collect::<Result<Vec<_>>>()?;
+                check_ranges(&shards)?;
+                let backward = (0..sets.len()).map(|set| backward.contains(&set)).collect();
+                Self::Scores(Sets { shards, backward })
             }
             Source::Clean { shards } => Self::Clean(align(shards)?),
             Source::File { paths, column } => Self::File(Column::open(paths, column)?),
@@ -207,7 +235,7 @@ impl Records {
     /// The shards whose ranges the selection's shards repeat; None where the rows alone say.
     pub fn shards(&self) -> Option<&[Shard]> {
         match self {
-            Self::Scores(sets) => sets.first().map(Vec::as_slice),
+            Self::Scores(sets) => sets.shards.first().map(Vec::as_slice),
             Self::Clean(shards) => Some(shards),
             Self::File(_) | Self::Npy(_) => None,
         }
@@ -246,8 +274,8 @@ impl Records {
         match self {
             Self::Scores(sets) => {
                 for index in span {
-                    let shards: Vec<&Shard> = sets.iter().map(|set| &set[index]).collect();
-                    scores(measure, &shards, batch, visit)?;
+                    let shards: Vec<&Shard> = sets.shards.iter().map(|set| &set[index]).collect();
+                    scores(measure, &shards, &sets.backward, batch, visit)?;
                 }
                 Ok(())
             }
@@ -270,13 +298,18 @@ impl Records {
 }
 
 /// The records of one shard of every checkpoint.
-fn scores(measure: &Measure, shards: &[&Shard], batch: &mut Batch, visit: Visit<'_>) -> Result<()> {
-    let reads_nll = measure.computed.iter().any(|column| column.method.reads_nll());
+fn scores(
+    measure: &Measure,
+    shards: &[&Shard],
+    backward: &[bool],
+    batch: &mut Batch,
+    visit: Visit<'_>,
+) -> Result<()> {
     let mut readers = Vec::with_capacity(shards.len());
-    for (index, shard) in shards.iter().enumerate() {
+    for (set, shard) in shards.iter().enumerate() {
         let mut names = vec!["row", "tokens"];
-        names.extend(reads_nll.then_some("nll_sum"));
-        names.extend(measure.seen.iter().any(|seen| seen.set == index).then_some("seen"));
+        names.extend(measure.statistics(set).map(Statistic::column));
+        names.extend(measure.seen.iter().any(|seen| seen.set == set).then_some("seen"));
         readers.push(ShardReader::open(&shard.path, &names)?);
     }
     let mut next = shards[0].first;
@@ -285,26 +318,71 @@ fn scores(measure: &Measure, shards: &[&Shard], batch: &mut Batch, visit: Visit<
         for reader in &mut readers {
             sets.push(reader.next().transpose()?);
         }
-        check_equal(shards, &sets)?;
+        check_equal(shards, backward, &sets)?;
         let sets: Vec<Vec<ArrayRef>> = sets.into_iter().flatten().collect();
         let Some(lead) = sets.first() else { return Ok(()) };
         batch.rows = rows(&lead[0], shards[0], &mut next)?;
-        compute(measure, batch, &sets, shards)?;
+        follow(measure, batch, &sets, shards)?;
+        let forward = backward.iter().position(|&backward| !backward).unwrap_or(0);
+        compute(measure, batch, &means(measure, &sets, shards)?, forward)?;
         visit(batch)?;
     }
 }
 
-/// Computes the columns of a batch from the statistics of all sets.
-fn compute(measure: &Measure, batch: &mut Batch, sets: &[Vec<ArrayRef>], shards: &[&Shard]) -> Result<()> {
-    let tokens = typed::<UInt32Type>(&sets[0][1], "tokens", shards[0])?;
-    let mut sums = Vec::with_capacity(sets.len());
-    if measure.computed.iter().any(|column| column.method.reads_nll()) {
-        for (set, shard) in sets.iter().zip(shards) {
-            sums.push(typed::<Float32Type>(&set[2], "nll_sum", shard)?);
+/// One checkpoint's statistics of a batch.
+struct Means<'a> {
+    shard: &'a Shard,
+    tokens: &'a UInt32Array,
+    sums: Vec<(Statistic, Sums<'a>)>,
+}
+
+enum Sums<'a> {
+    Counts(&'a UInt32Array),
+    Floats(&'a Float32Array),
+}
+
+impl Means<'_> {
+    /// The mean over the tokens of a record that has some.
+    fn of(&self, statistic: Statistic, index: usize, row: u64) -> Result<f64> {
+        let sums = self.sums.iter().find(|(one, _)| *one == statistic).map(|(_, sums)| sums);
+        let sum = match sums {
+            Some(Sums::Counts(counts)) if counts.is_valid(index) => f64::from(counts.value(index)),
+            Some(Sums::Floats(floats)) if floats.is_valid(index) => f64::from(floats.value(index)),
+            _ => f64::NAN,
+        };
+        let mean = sum / f64::from(self.tokens.value(index));
+        if mean.is_finite() {
+            return Ok(mean);
         }
+        let (path, column) = (self.shard.path.display(), statistic.column());
+        Err(Error::input(format!("{path}: {column} of row {row} is no number: score it again")))
     }
+}
+
+fn means<'a>(
+    measure: &Measure,
+    sets: &'a [Vec<ArrayRef>],
+    shards: &[&'a Shard],
+) -> Result<Vec<Means<'a>>> {
+    let mut all = Vec::with_capacity(sets.len());
+    for (set, (arrays, &shard)) in sets.iter().zip(shards).enumerate() {
+        let tokens = typed::<UInt32Type>(&arrays[1], "tokens", shard)?;
+        let mut sums = Vec::new();
+        for (statistic, array) in measure.statistics(set).zip(&arrays[2..]) {
+            let name = statistic.column();
+            sums.push(match statistic {
+                Statistic::Correct => (statistic, Sums::Counts(typed::<UInt32Type>(array, name, shard)?)),
+                _ => (statistic, Sums::Floats(typed::<Float32Type>(array, name, shard)?)),
+            });
+        }
+        all.push(Means { shard, tokens, sums });
+    }
+    Ok(all)
+}
+
+/// Computes the columns of a batch from the statistics of all checkpoints; `forward` is one that counts target tokens.
+fn compute(measure: &Measure, batch: &mut Batch, checkpoints: &[Means<'_>], forward: usize) -> Result<()> {
     let count = batch.rows.len();
-    follow(measure, batch, sets, shards)?;
     batch.tokens.clear();
     batch.tokens.resize(count, 0);
     for column in &mut batch.columns {
@@ -314,32 +392,35 @@ fn compute(measure: &Measure, batch: &mut Batch, sets: &[Vec<ArrayRef>], shards:
     let progress = measure.computed.iter().find(|column| column.method == Method::Progress);
     batch.starts.clear();
     batch.starts.resize(if progress.is_some() { count } else { 0 }, f32::NAN);
-    let (mut nll, mut chosen) = (vec![0.0; sums.len()], Vec::new());
-    for (index, &row) in batch.rows.iter().enumerate().filter(|&(index, _)| tokens.is_valid(index)) {
-        let length = tokens.value(index);
-        for ((nll, sum), shard) in nll.iter_mut().zip(&sums).zip(shards) {
-            *nll = f64::from(sum.value(index)) / f64::from(length);
-            if sum.is_null(index) || !nll.is_finite() {
-                let path = shard.path.display();
-                return Err(Error::input(format!(
-                    "{path}: nll_sum of row {row} is no number: score it again"
-                )));
-            }
-        }
-        batch.tokens[index] = length;
+    batch.clusters.clear();
+    batch.clusters.resize(if measure.clusters.is_some() { count } else { 0 }, 0);
+    let lengths = checkpoints[forward].tokens;
+    let mut chosen = Vec::new();
+    for (index, &row) in batch.rows.iter().enumerate().filter(|&(index, _)| lengths.is_valid(index)) {
+        batch.tokens[index] = lengths.value(index);
         for (Computed { method, sets }, column) in measure.computed.iter().zip(&mut batch.columns) {
-            column[index] = match method {
-                Method::Length => length as f32,
-                Method::Random => methods::random(row, measure.seed),
-                _ => {
+            column[index] = match (method, method.reads()) {
+                (Method::Length, _) => batch.tokens[index] as f32,
+                (_, None) => methods::random(row, measure.seed),
+                (_, Some(statistic)) => {
                     chosen.clear();
-                    chosen.extend(sets.iter().map(|&set| nll[set]));
-                    methods::score(*method, measure.on, measure.sign, &chosen)
+                    for &set in sets {
+                        chosen.push(checkpoints[set].of(statistic, index, row)?);
+                    }
+                    methods::score(*method, &measure.choices, &chosen)
                 }
             };
         }
         if let Some(progress) = progress {
-            batch.starts[index] = methods::saturate(nll[progress.sets[0]]);
+            let first = checkpoints[progress.sets[0]].of(Statistic::Nll, index, row)?;
+            batch.starts[index] = methods::saturate(first);
+        }
+        if let Some(clusters) = &measure.clusters {
+            chosen.clear();
+            for &set in &clusters.sets {
+                chosen.push(checkpoints[set].of(Statistic::Nll, index, row)?);
+            }
+            batch.clusters[index] = clusters.nearest(&chosen);
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use crate::feed::Feed;
 use crate::groups::Within;
 use crate::methods::row_hash;
 use crate::npy::RowsWriter;
-use crate::quota::{Keep, Stock, quotas};
+use crate::quota::{Keep, Sharing, Stock, quotas};
 use crate::radix::{Left, Search, descend, order};
 use crate::records::{Batch, Measure, Source};
 use crate::selection::{ShardWritten, Writer};
@@ -126,14 +126,16 @@ fn share_out(request: &SelectRequest, stocks: &[Stock], sorted: &[usize]) -> Res
             )));
         }
         if let Some(keep) = own.keep {
-            let quotas = quotas(keep, &stocks[groups.clone()])
+            let quotas = quotas(keep, Sharing::Proportional, &stocks[groups.clone()])
                 .map_err(|error| Error::input(format!("{}: {error}", own.label)))?;
             left[groups].copy_from_slice(&quotas);
         }
     }
     let others = &sorted[own.len() * courses..];
     let ordered: Vec<Stock> = others.iter().map(|&group| stocks[group]).collect();
-    for (&group, quota) in others.iter().zip(quotas(request.keep, &ordered)?) {
+    let clustered = request.measure.clusters.is_some();
+    let sharing = if clustered { Sharing::Balanced } else { Sharing::Proportional };
+    for (&group, quota) in others.iter().zip(quotas(request.keep, sharing, &ordered)?) {
         left[group] = quota;
     }
     Ok(left)

@@ -93,14 +93,23 @@ pub fn check_ranges(sets: &[Vec<Shard>]) -> Result<()> {
     Ok(())
 }
 
-/// Checkpoints must have scored the same rows, of the same tokens.
-pub fn check_equal(shards: &[&Shard], sets: &[Option<Vec<ArrayRef>>]) -> Result<()> {
-    for (set, shard) in sets.iter().zip(shards).skip(1) {
-        match (&sets[0], set) {
-            (None, None) => {}
-            (Some(a), Some(b)) if *a[0] == *b[0] && *a[1] == *b[1] => {}
-            (Some(a), Some(b)) if *a[0] == *b[0] => return Err(differ(shards[0], shard, "tokens")),
-            _ => return Err(differ(shards[0], shard, "rows")),
+/// Checkpoints must have scored the same rows, of the same tokens; those whose model predicts the source count the tokens of
+/// the source, and must only have scored the same rows.
+pub fn check_equal(shards: &[&Shard], backward: &[bool], sets: &[Option<Vec<ArrayRef>>]) -> Result<()> {
+    for number in 1..sets.len() {
+        let (first, shard) = (shards[0], shards[number]);
+        let (Some(a), Some(b)) = (&sets[0], &sets[number]) else {
+            if sets[0].is_none() && sets[number].is_none() {
+                continue;
+            }
+            return Err(differ(first, shard, "rows"));
+        };
+        if *a[0] != *b[0] {
+            return Err(differ(first, shard, "rows"));
+        }
+        let equal = if backward[0] == backward[number] { *a[1] == *b[1] } else { a[1].nulls() == b[1].nulls() };
+        if !equal {
+            return Err(differ(first, shard, "tokens"));
         }
     }
     Ok(())

@@ -1,0 +1,62 @@
+"""The shards of a column that is scored block by block: which blocks there are, and which are finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from catprune._core import digest_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from catprune.folder import StepFolder
+
+#: Rows of a block, which restart at every input.
+BLOCK_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The rows `first..end`."""
+
+    first: int
+    end: int
+
+    def path(self, folder: Path) -> Path:
+        """Its shard."""
+        return folder / f"part-{self.first:012d}-{self.end:012d}.parquet"
+
+
+def blocks_of(cleaned: Mapping[str, Any]) -> Iterator[Block]:
+    """The blocks of a clean folder's manifest: those of `tokenize`."""
+    for one in cleaned["inputs"]:
+        for first in range(one["first"], one["end"], BLOCK_ROWS):
+            yield Block(first, min(first + BLOCK_ROWS, one["end"]))
+
+
+def finished(folder: StepFolder, block: Block) -> bool:
+    """Whether a block's shard was written by this plan, or by one that it extends."""
+    import pyarrow.parquet as parquet
+
+    path = block.path(folder.path)
+    if not path.is_file():
+        return False
+    try:
+        metadata: dict[bytes, bytes] = parquet.read_metadata(path).metadata or {}
+    except (OSError, ValueError):
+        return False
+    return metadata.get(b"plan", b"").decode() in folder.digests
+
+
+def describe_shards(folder: StepFolder, blocks: Sequence[Block]) -> dict[str, Any]:
+    """Shards and counts, for the manifest."""
+    import pyarrow.parquet as parquet
+
+    shards: list[dict[str, Any]] = []
+    for block in blocks:
+        path = block.path(folder.path)
+        listed = {"file": path.name, "first": block.first, "end": block.end, "digest": digest_file(str(path))}
+        shards.append({**listed, "pairs": parquet.read_metadata(path).num_rows})
+    return {"counts": {"pairs": sum(shard["pairs"] for shard in shards)}, "shards": shards}

@@ -1,0 +1,193 @@
+"""Score pairs by their text: a scorer's number for every pair that cleaning kept, beside the scores of checkpoints.
+
+A scorer is a function from the sources and targets of some pairs to one number for each; a higher one is kept first.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from catprune._core import write_columns
+from catprune.column_shards import Block, blocks_of, describe_shards, finished
+from catprune.errors import CatpruneError, UsageError
+from catprune.folder import StepFolder, describe_folder, read_manifest, reads_grown
+from catprune.inputs import is_monolingual
+from catprune.open_corpus import open_corpus
+from catprune.progress import Progress
+from catprune.scorers import Scorer, open_scorer
+from catprune.sharing import Shard
+from catprune.sources import SCORER_STEP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Function = Callable[[Sequence[str], Sequence[str]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPairs:
+    """A finished column.
+
+    Attributes:
+        folder: it holds one column, `score`.
+        pairs: pairs that have a score: all that cleaning kept.
+        new: of them those that were scored now.
+        left: blocks that other processes still score; the manifest is empty until none are left.
+        manifest: as written.
+    """
+
+    folder: Path
+    pairs: int
+    new: int
+    left: int
+    manifest: Mapping[str, Any]
+
+
+def score_pairs(
+    clean: str | Path,
+    *,
+    scorer: str | Function,
+    out: str | Path,
+    name: str | None = None,
+    model: str | Path | None = None,
+    margin: bool = False,
+    neighbours: int = 4,
+    shard: str | None = None,
+    threads: int | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> ScoredPairs:
+    """Score every pair that cleaning kept, block by block; finished blocks are not done again.
+
+    A block is what `tokenize` makes one of: 65,536 rows, restarting at every input. If rows have been joined to the
+    corpus since it was scored, only their blocks are scored. `select --method NAME`, `--column NAME`, `--merge` and
+    `--where` take the column by its name where it stands beside the scores of checkpoints.
+
+    Args:
+        clean: a folder that `clean` finished.
+        scorer: a name of `catprune.scorers.SCORERS`; or `FILE.py:FUNCTION`, or a function: it is given the sources and
+            the targets of a block, two lists of str of one length, and returns one finite number for each pair.
+        out: the folder in which the scorer gets a folder of its name.
+        name: of that folder; None: the scorer's, with `-margin` where that is asked for.
+        model: of a scorer that has several: a folder, or a name that its library knows; None: its usual one.
+        margin: of scorers by embeddings: the ratio margin in the place of the cosine, Artetxe & Schwenk 2019
+            (arXiv 1811.01136): the cosine over the mean of those with the nearest neighbours in both directions, which
+            are looked for in the same block.
+        neighbours: how many.
+        shard: `i/n` or `auto`, as for `score`.
+        threads: of the processor (None: as the scorer's library has it).
+        force: replace a folder that holds other work.
+        quiet: no progress bar.
+
+    Raises:
+        UsageError: an unknown scorer, or options that it does not have.
+        CatpruneError: an unfinished clean folder, text that was changed, or a scorer that gives no finite numbers.
+        MissingExtra: the scorer's library is not installed.
+    """
+    source, share = Path(clean), Shard.parse(shard)
+    if force and not share.is_whole:
+        raise UsageError("--force would remove the work of the other shards: remove the folder yourself")
+    manifest = read_manifest(source, step="clean")
+    if is_monolingual(manifest):
+        raise UsageError(f"{source} has no sources: a scorer takes pairs")
+    opened = open_scorer(scorer, model=model, margin=margin, neighbours=neighbours, threads=threads)
+    name = name or opened.name
+    if not name or "/" in name or name.startswith("."):
+        raise UsageError(f"name = {name}: give a name of a folder, without '/'")
+    path = Path(out) / name
+    reads, grown = {"clean": describe_folder(source, relative_to=path)}, reads_grown("clean", source)
+    options = {"scorer": opened.describe()}
+    with StepFolder(
+        path, step=SCORER_STEP, reads=reads, options=options, force=force, extends=grown, shard=share
+    ) as folder:
+        if folder.manifest is not None:
+            return _scored(folder, new=0, left=0)
+        blocks = list(blocks_of(manifest))
+        mine = [block for block in blocks[share.number :: share.count] if not finished(folder, block)]
+        new = _score_blocks(folder, source, mine, opened, quiet=quiet)
+        left = sum(not finished(folder, block) for block in blocks)
+        if not left:
+            folder.publish(**describe_shards(folder, blocks))
+        return _scored(folder, new=new, left=left)
+
+
+def _scored(folder: StepFolder, *, new: int, left: int) -> ScoredPairs:
+    manifest = folder.manifest or {}
+    pairs = manifest["counts"]["pairs"] if manifest else 0
+    return ScoredPairs(folder.path, pairs, new, left, manifest)
+
+
+def _score_blocks(folder: StepFolder, clean: Path, todo: Sequence[Block], scorer: Scorer, *, quiet: bool) -> int:
+    """Score blocks and write their shards; how many pairs they have."""
+    if not todo:
+        return 0
+    started, new = time.monotonic(), 0
+    with scorer, Progress(f"score {folder.path.name}", total=None, unit="pairs", quiet=quiet) as bar:
+        for block, rows, sources, targets in _read_blocks(clean, todo):
+            scores = check_scores(scorer.score(sources, targets), rows, by=folder.path.name) if len(rows) else []
+            columns: dict[str, NDArray[Any]] = {"row": rows, "score": np.asarray(scores, np.float32)}
+            write_columns(str(block.path(folder.path)), columns, metadata={"plan": folder.digest})
+            new += len(rows)
+            bar.to(new)
+    folder.log("scored", seconds=round(time.monotonic() - started, 3), pairs=new)
+    return new
+
+
+def check_scores(scores: Any, rows: NDArray[np.int64], *, by: str) -> NDArray[np.float32]:
+    """What a function gave for some rows, as float32 [rows].
+
+    Raises:
+        CatpruneError: another number of scores than rows, or one that is not finite.
+    """
+    try:
+        found = np.asarray(scores, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise CatpruneError(f"{by} gives no numbers ({error}): return one for each pair") from None
+    if found.shape != rows.shape:
+        raise CatpruneError(f"{by} gives scores of shape {found.shape} for {len(rows)} pairs: return one for each")
+    if not np.isfinite(found).all():
+        row = int(rows[~np.isfinite(found)][0])
+        raise CatpruneError(f"{by} gives row {row} the score {found[rows == row][0]}: return finite numbers")
+    return found
+
+
+def _read_blocks(
+    clean: Path, todo: Sequence[Block]
+) -> Iterator[tuple[Block, NDArray[np.int64], list[str], list[str]]]:
+    """Rows, sources and targets of the kept pairs of each block, in order; text between them is read and passed over."""
+    waiting = list(todo)
+    rows: list[NDArray[np.int64]] = []
+    sources: list[str] = []
+    targets: list[str] = []
+
+    def take() -> tuple[Block, NDArray[np.int64], list[str], list[str]]:
+        nonlocal rows, sources, targets
+        found = np.concatenate([np.zeros(0, np.int64), *rows])
+        taken = waiting.pop(0), found, sources, targets
+        rows, sources, targets = [], [], []
+        return taken
+
+    for batch in open_corpus(clean):
+        numbers = cast("NDArray[np.int64]", batch.column("row").to_numpy())
+        while waiting and len(numbers):
+            first, end = np.searchsorted(numbers, [waiting[0].first, waiting[0].end]).tolist()
+            if end > first:
+                part = batch.slice(first, end - first)
+                rows.append(numbers[first:end])
+                sources += part.column("source").to_pylist()
+                targets += part.column("target").to_pylist()
+            if end == len(numbers) and numbers[-1] < waiting[0].end - 1:
+                break
+            batch, numbers = batch.slice(end), numbers[end:]
+            yield take()
+        if not waiting:
+            return
+    while waiting:
+        yield take()

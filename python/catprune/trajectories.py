@@ -1,0 +1,83 @@
+"""Clusters of loss trajectories, for s2l: k-means on a sample; the pass gives every pair to the nearest centre.
+
+Yang et al. 2024, arXiv 2403.07384. The trajectory of a pair is its nll per token under each checkpoint, in training
+order, unscaled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from catprune.errors import UsageError, require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+#: Records that k-means looks at.
+SAMPLE = 100_000
+_ITERATIONS = 25
+
+
+def find_clusters(
+    sets: Sequence[Sequence[dict[str, Any]]], trajectory: Sequence[int], clusters: int, seed: int
+) -> dict[str, Any]:
+    """What the pass must know of the clusters: which sets a trajectory goes through, and the centres.
+
+    Args:
+        sets: of every checkpoint the shards of its scores.
+        trajectory: which of them, in training order.
+        clusters: how many.
+        seed: of the sample and of the first centres.
+
+    Raises:
+        UsageError: fewer scored records than clusters.
+        MissingExtra: faiss is not installed.
+    """
+    points = sample_trajectories([sets[number] for number in trajectory], most=SAMPLE, seed=seed)
+    if len(points) < clusters:
+        raise UsageError(f"clusters = {clusters}: only {len(points)} pairs are scored, give fewer")
+    centres = k_means(points, clusters, seed=seed)
+    return {"sets": list(trajectory), "centres": centres.tolist()}
+
+
+def sample_trajectories(sets: Sequence[Sequence[dict[str, Any]]], *, most: int, seed: int) -> NDArray[np.float32]:
+    """About `most` of the scored records (all, if there are no more), drawn shard by shard, float32 [records, sets]."""
+    import pyarrow.parquet as parquet
+
+    total = sum(parquet.read_metadata(shard["path"]).num_rows for shard in sets[0])
+    parts: list[NDArray[np.float32]] = []
+    for shards in zip(*sets, strict=True):
+        tables = [parquet.read_table(shard["path"], columns=["tokens", "nll_sum"]) for shard in shards]
+        values = np.stack([_nll(table) for table in tables], axis=1)
+        drawn = np.random.default_rng([seed, shards[0]["first"]]).random(len(values)) * total < most
+        parts.append(values[drawn & np.isfinite(values).all(axis=1)])
+    return np.concatenate(parts) if parts else np.zeros((0, len(sets)), np.float32)
+
+
+def _nll(table: Any) -> NDArray[np.float32]:
+    """nll per token of a shard's records, NaN of those that have none."""
+    sums, counts = (table[name].to_numpy().astype(np.float64) for name in ("nll_sum", "tokens"))
+    return (sums / np.where(counts > 0, counts, np.nan)).astype(np.float32)
+
+
+def k_means(points: NDArray[np.float32], clusters: int, *, seed: int) -> NDArray[np.float32]:
+    """Centres, float32 [clusters, dimensions], in ascending order; the same on the same processor."""
+    require("faiss", "faiss")
+    import faiss
+
+    faiss.omp_set_num_threads(1)  # the order of additions is part of the result
+    found = faiss.Kmeans(
+        points.shape[1],
+        clusters,
+        niter=_ITERATIONS,
+        seed=seed % 2**31,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(points),
+    )
+    found.train(np.ascontiguousarray(points))
+    centres = found.centroids.reshape(clusters, -1)
+    return centres[np.lexsort(centres.T[::-1])]
