@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -31,7 +32,7 @@ SIDES = ("en", "de")
 
 def write_input(folder: Path, name: str, count: int) -> list[tuple[str, str]]:
     """A Moses pair; the third line is too short to be kept."""
-    pairs = [(f"{name} words of line {i}", f"{name} Wörter der Zeile {i}" + " !" * (i % 7)) for i in range(count)]
+    pairs = [(f"{name} words of line {i}", f"{name} Wörter der Zeile {i}" + " !" * (i % 3)) for i in range(count)]
     pairs[2] = ("", "")
     for language, side in zip(SIDES, zip(*pairs, strict=True), strict=True):
         (folder / f"{name}.{language}").write_text("".join(f"{text}\n" for text in side))
@@ -90,8 +91,9 @@ def test_a_column_is_ranked_guards_and_is_merged(corpus: tuple[Path, list[tuple[
     assert kept(base / "t") == set(sorted(values, key=lambda row: (values[row], row))[:8])
     score_pairs(base / "clean", scorer=lengths, out=base / "scores", name="twin", **QUIET)
     select(base / "clean", merge="random + 0.5*score", join=[base / "scores/labse"], keep=8, out=base / "m", **QUIET)
-    select(base / "clean", method="random", where="score>20", join=[base / "scores/labse"], out=base / "g", **QUIET)
-    assert kept(base / "g") <= {row for row, value in values.items() if value > 20}
+    select(base / "clean", method="random", where="score>4", join=[base / "scores/labse"], out=base / "g", **QUIET)
+    assert kept(base / "g")
+    assert kept(base / "g") <= {row for row, value in values.items() if value > 4}
     (base / "clean/manifest.json").write_text((base / "clean/manifest.json").read_text() + "\n")
     with pytest.raises(CatpruneError, match="as it no longer is"):
         select(base / "scores", method="labse", keep=8, out=base / "u", **QUIET)
@@ -114,9 +116,9 @@ def test_several_processes_share_blocks(corpus: tuple[Path, list[tuple[str, str]
     base, _ = corpus
     options: dict[str, Any] = {"scorer": lengths, "out": base / "scores", **QUIET}
     first = score_pairs(base / "clean", shard="1/2", **options)
-    assert (first.new, first.left) == (23, 2)
+    assert (first.new, first.left) == (16, 2)
     second = score_pairs(base / "clean", shard="2/2", **options)
-    assert (second.new, second.left, second.pairs) == (12, 0, 35)
+    assert (second.new, second.left, second.pairs) == (19, 0, 35)
     alone = score_pairs(base / "clean", scorer=lengths, out=base / "alone", **QUIET)
     assert alone.manifest["shards"] == second.manifest["shards"]
 
@@ -143,11 +145,11 @@ def test_a_killed_run_goes_on(corpus: tuple[Path, list[tuple[str, str]]]) -> Non
     killed = subprocess.run([sys.executable, "-c", script], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(list((base / "scores/slow").glob("part-*.parquet"))) == 3
-    ended = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env={"ON": "1"})
+    ended = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=os.environ | {"ON": "1"})
     assert ended.stdout == "11\n"
     manifest = (base / "scores/slow/manifest.json").read_bytes()
     shutil.rmtree(base / "scores")
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, env={"ON": "1"})
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, env=os.environ | {"ON": "1"})
     assert (base / "scores/slow/manifest.json").read_bytes() == manifest
 
 
