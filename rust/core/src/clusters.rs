@@ -15,8 +15,11 @@ impl Clusters {
     pub fn nearest(&self, trajectory: &[f64]) -> u32 {
         let (mut nearest, mut least) = (0, f64::INFINITY);
         for (number, centre) in self.centres.iter().enumerate() {
-            let distance: f64 =
-                centre.iter().zip(trajectory).map(|(&centre, value)| (f64::from(centre) - value).powi(2)).sum();
+            let distance: f64 = centre
+                .iter()
+                .zip(trajectory)
+                .map(|(&centre, value)| (f64::from(centre) - value).powi(2))
+                .sum();
             if distance < least {
                 (nearest, least) = (number as u32, distance);
             }

@@ -8,11 +8,11 @@ use arrow_array::types::{Float32Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, Float32Array, UInt32Array};
 use serde::Deserialize;
 
+use crate::clusters::Clusters;
 use crate::columns::ShardReader;
 use crate::foreign::Column;
 use crate::groups::{Own, Within};
 use crate::merge::Merge;
-use crate::clusters::Clusters;
 use crate::methods::{self, Choices, Method, Statistic};
 use crate::npy::Npy;
 use crate::shards::{Shard, align, check_equal, check_ranges, rows, typed};
@@ -324,64 +324,70 @@ fn scores(
         batch.rows = rows(&lead[0], shards[0], &mut next)?;
         follow(measure, batch, &sets, shards)?;
         let forward = backward.iter().position(|&backward| !backward).unwrap_or(0);
-        compute(measure, batch, &means(measure, &sets, shards)?, forward)?;
+        let lengths = typed::<UInt32Type>(&sets[forward][1], "tokens", shards[forward])?;
+        compute(measure, batch, &Sums::of(measure, &sets, shards)?, lengths)?;
         visit(batch)?;
     }
 }
 
-/// One checkpoint's statistics of a batch.
-struct Means<'a> {
+/// One statistic of a batch under one checkpoint, and the tokens that it is a sum over.
+#[derive(Clone, Copy)]
+struct Sums<'a> {
     shard: &'a Shard,
+    statistic: Statistic,
     tokens: &'a UInt32Array,
-    sums: Vec<(Statistic, Sums<'a>)>,
+    values: Values<'a>,
 }
 
-enum Sums<'a> {
+#[derive(Clone, Copy)]
+enum Values<'a> {
     Counts(&'a UInt32Array),
     Floats(&'a Float32Array),
 }
 
-impl Means<'_> {
+impl<'a> Sums<'a> {
+    /// The statistics that are read of every checkpoint.
+    fn of(measure: &Measure, sets: &'a [Vec<ArrayRef>], shards: &[&'a Shard]) -> Result<Vec<Vec<Self>>> {
+        let mut all = Vec::with_capacity(sets.len());
+        for (set, (arrays, &shard)) in sets.iter().zip(shards).enumerate() {
+            let tokens = typed::<UInt32Type>(&arrays[1], "tokens", shard)?;
+            let mut sums = Vec::new();
+            for (statistic, array) in measure.statistics(set).zip(&arrays[2..]) {
+                let name = statistic.column();
+                let values = match statistic {
+                    Statistic::Correct => Values::Counts(typed::<UInt32Type>(array, name, shard)?),
+                    _ => Values::Floats(typed::<Float32Type>(array, name, shard)?),
+                };
+                sums.push(Self { shard, statistic, tokens, values });
+            }
+            all.push(sums);
+        }
+        Ok(all)
+    }
+
     /// The mean over the tokens of a record that has some.
-    fn of(&self, statistic: Statistic, index: usize, row: u64) -> Result<f64> {
-        let sums = self.sums.iter().find(|(one, _)| *one == statistic).map(|(_, sums)| sums);
-        let sum = match sums {
-            Some(Sums::Counts(counts)) if counts.is_valid(index) => f64::from(counts.value(index)),
-            Some(Sums::Floats(floats)) if floats.is_valid(index) => f64::from(floats.value(index)),
+    fn mean(&self, index: usize, row: u64) -> Result<f64> {
+        let sum = match self.values {
+            Values::Counts(counts) if counts.is_valid(index) => f64::from(counts.value(index)),
+            Values::Floats(floats) if floats.is_valid(index) => f64::from(floats.value(index)),
             _ => f64::NAN,
         };
         let mean = sum / f64::from(self.tokens.value(index));
         if mean.is_finite() {
             return Ok(mean);
         }
-        let (path, column) = (self.shard.path.display(), statistic.column());
+        let (path, column) = (self.shard.path.display(), self.statistic.column());
         Err(Error::input(format!("{path}: {column} of row {row} is no number: score it again")))
     }
 }
 
-fn means<'a>(
+/// Computes the columns of a batch from the statistics of all checkpoints; `lengths` are the target tokens.
+fn compute(
     measure: &Measure,
-    sets: &'a [Vec<ArrayRef>],
-    shards: &[&'a Shard],
-) -> Result<Vec<Means<'a>>> {
-    let mut all = Vec::with_capacity(sets.len());
-    for (set, (arrays, &shard)) in sets.iter().zip(shards).enumerate() {
-        let tokens = typed::<UInt32Type>(&arrays[1], "tokens", shard)?;
-        let mut sums = Vec::new();
-        for (statistic, array) in measure.statistics(set).zip(&arrays[2..]) {
-            let name = statistic.column();
-            sums.push(match statistic {
-                Statistic::Correct => (statistic, Sums::Counts(typed::<UInt32Type>(array, name, shard)?)),
-                _ => (statistic, Sums::Floats(typed::<Float32Type>(array, name, shard)?)),
-            });
-        }
-        all.push(Means { shard, tokens, sums });
-    }
-    Ok(all)
-}
-
-/// Computes the columns of a batch from the statistics of all checkpoints; `forward` is one that counts target tokens.
-fn compute(measure: &Measure, batch: &mut Batch, checkpoints: &[Means<'_>], forward: usize) -> Result<()> {
+    batch: &mut Batch,
+    sums: &[Vec<Sums<'_>>],
+    lengths: &UInt32Array,
+) -> Result<()> {
     let count = batch.rows.len();
     batch.tokens.clear();
     batch.tokens.resize(count, 0);
@@ -389,38 +395,44 @@ fn compute(measure: &Measure, batch: &mut Batch, checkpoints: &[Means<'_>], forw
         column.clear();
         column.resize(count, f32::NAN);
     }
-    let progress = measure.computed.iter().find(|column| column.method == Method::Progress);
+    let find = |statistic: Statistic, sets: &[usize]| -> Vec<Sums<'_>> {
+        let of = |&set: &usize| sums[set].iter().find(|sums| sums.statistic == statistic).copied();
+        sets.iter().filter_map(of).collect()
+    };
+    let read = |column: &Computed| column.method.reads().map(|statistic| find(statistic, &column.sets));
+    let read: Vec<Option<Vec<Sums<'_>>>> = measure.computed.iter().map(read).collect();
+    let start = measure.computed.iter().find(|column| column.method == Method::Progress);
+    let start = start.map(|column| find(Statistic::Nll, &column.sets[..1]));
+    let course = measure.clusters.as_ref().map(|clusters| (clusters, find(Statistic::Nll, &clusters.sets)));
     batch.starts.clear();
-    batch.starts.resize(if progress.is_some() { count } else { 0 }, f32::NAN);
+    batch.starts.resize(if start.is_some() { count } else { 0 }, f32::NAN);
     batch.clusters.clear();
-    batch.clusters.resize(if measure.clusters.is_some() { count } else { 0 }, 0);
-    let lengths = checkpoints[forward].tokens;
-    let mut chosen = Vec::new();
+    batch.clusters.resize(if course.is_some() { count } else { 0 }, 0);
+    let mut means = Vec::new();
     for (index, &row) in batch.rows.iter().enumerate().filter(|&(index, _)| lengths.is_valid(index)) {
+        let fill = |from: &[Sums<'_>], means: &mut Vec<f64>| -> Result<()> {
+            means.clear();
+            from.iter().try_for_each(|sums| sums.mean(index, row).map(|mean| means.push(mean)))
+        };
         batch.tokens[index] = lengths.value(index);
-        for (Computed { method, sets }, column) in measure.computed.iter().zip(&mut batch.columns) {
-            column[index] = match (method, method.reads()) {
+        for ((Computed { method, .. }, from), column) in
+            measure.computed.iter().zip(&read).zip(&mut batch.columns)
+        {
+            column[index] = match (method, from) {
                 (Method::Length, _) => batch.tokens[index] as f32,
                 (_, None) => methods::random(row, measure.seed),
-                (_, Some(statistic)) => {
-                    chosen.clear();
-                    for &set in sets {
-                        chosen.push(checkpoints[set].of(statistic, index, row)?);
-                    }
-                    methods::score(*method, &measure.choices, &chosen)
+                (_, Some(from)) => {
+                    fill(from, &mut means)?;
+                    methods::score(*method, &measure.choices, &means)
                 }
             };
         }
-        if let Some(progress) = progress {
-            let first = checkpoints[progress.sets[0]].of(Statistic::Nll, index, row)?;
-            batch.starts[index] = methods::saturate(first);
+        if let Some(start) = &start {
+            batch.starts[index] = methods::saturate(start[0].mean(index, row)?);
         }
-        if let Some(clusters) = &measure.clusters {
-            chosen.clear();
-            for &set in &clusters.sets {
-                chosen.push(checkpoints[set].of(Statistic::Nll, index, row)?);
-            }
-            batch.clusters[index] = clusters.nearest(&chosen);
+        if let Some((clusters, from)) = &course {
+            fill(from, &mut means)?;
+            batch.clusters[index] = clusters.nearest(&means);
         }
     }
     Ok(())

@@ -107,7 +107,8 @@ pub fn check_equal(shards: &[&Shard], backward: &[bool], sets: &[Option<Vec<Arra
         if *a[0] != *b[0] {
             return Err(differ(first, shard, "rows"));
         }
-        let equal = if backward[0] == backward[number] { *a[1] == *b[1] } else { a[1].nulls() == b[1].nulls() };
+        let equal =
+            if backward[0] == backward[number] { *a[1] == *b[1] } else { a[1].nulls() == b[1].nulls() };
         if !equal {
             return Err(differ(first, shard, "tokens"));
         }
