@@ -22,6 +22,7 @@ from catprune.clean_options import (
 from catprune.errors import CatpruneError, UsageError
 from catprune.exclude import check_test_sets, digest_test_sets, parse_test_sets
 from catprune.folder import StepFolder, finish_once, verify_shards
+from catprune.grown import new_text
 from catprune.inputs import (
     check_unchanged,
     cleaned_files,
@@ -55,6 +56,7 @@ class Cleaned:
         kept: records without a reason.
         reasons: how many records have each reason; one record may have several.
         only: how many records have this reason and no other.
+        new: records of inputs that this call joined to others; 0 where all were cleaned, or none.
         manifest: everything that the folder's `manifest.json` says.
     """
 
@@ -63,6 +65,7 @@ class Cleaned:
     kept: int
     reasons: Mapping[str, int]
     only: Mapping[str, int]
+    new: int
     manifest: Mapping[str, Any]
 
 
@@ -277,7 +280,8 @@ def clean(
             return results
 
         manifest = finish_once(step, work)
-    return _cleaned(folder, manifest)
+        new = 0 if step.before is None else manifest["counts"]["rows"] - step.before["counts"]["rows"]
+    return _cleaned(folder, manifest, new=new)
 
 
 #: Examples of each reason, as the pass gives them.
@@ -336,9 +340,9 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cleaned(folder: Path | None, manifest: Mapping[str, Any]) -> Cleaned:
+def _cleaned(folder: Path | None, manifest: Mapping[str, Any], *, new: int = 0) -> Cleaned:
     counts = manifest["counts"]
-    return Cleaned(folder, counts["rows"], counts["kept"], counts["reasons"], counts["only"], manifest)
+    return Cleaned(folder, counts["rows"], counts["kept"], counts["reasons"], counts["only"], new, manifest)
 
 
 def summary(done: Cleaned, *, examples: int) -> list[str]:
@@ -346,7 +350,9 @@ def summary(done: Cleaned, *, examples: int) -> list[str]:
     would = "would be " if done.folder is None else ""
     monolingual = is_monolingual(done.manifest)
     what = "texts" if monolingual else "pairs"
-    lines = [f"{done.rows:,} {what} read, {share_text(done.kept, done.rows)} {would}kept"]
+    lines = [
+        f"{done.rows:,} {what} read{new_text(done.new, done.rows)}, {share_text(done.kept, done.rows)} {would}kept"
+    ]
     lines += done.manifest["notes"]
     if done.kept < done.rows:
         lines.append("dropped for (several are possible; in brackets those that nothing else drops):")

@@ -306,6 +306,7 @@ def tokenize(
     as_json: Json = False,
 ) -> None:
     """Write the kept pairs as blocks of token ids."""
+    from catprune.grown import new_text
     from catprune.inputs import is_monolingual
     from catprune.tokenize import tokenize as step
 
@@ -327,7 +328,7 @@ def tokenize(
     if not monolingual:
         tokens = f"{done.source_tokens:,} source and {done.target_tokens:,} target tokens"
     lines = [
-        f"{done.pairs:,} {what}, {tokens} of {done.vocab_size:,} types; "
+        f"{done.pairs:,} {what}{new_text(done.new, done.pairs)}, {tokens} of {done.vocab_size:,} types; "
         f"{done.too_long:,} {what} are too long and carry none"
     ]
     _show(done, lines, as_json=as_json, quiet=quiet)
@@ -459,6 +460,7 @@ def score(
         raise UsageError("--name, --model and --margin are options of a --scorer")
     if not checkpoint:
         raise UsageError("give at least one --checkpoint, or a --scorer")
+    from catprune.grown import new_text
     from catprune.score import score as step
 
     done = step(
@@ -476,7 +478,8 @@ def score(
         quiet=quiet,
     )
     left = [f"{name}: {blocks} blocks are left to other shards" for name, blocks in done.left.items()]
-    _show(done, [*done.notes.values(), *(left or [f"scores in {out}"])], as_json=as_json, quiet=quiet)
+    told = [f"scores in {out}{new_text(done.new, done.pairs)}"]
+    _show(done, [*done.notes.values(), *(left or told)], as_json=as_json, quiet=quiet)
 
 
 @app.command()

@@ -72,14 +72,16 @@ class CleanSection(_Section):
     input_rules: list[dict[str, str | float | int | bool]] | None = None
     max_line_bytes: int | None = None
 
-    def reading(self) -> dict[str, Any]:
-        """How the inputs are read: what `parse_inputs` takes besides the languages."""
-        return {
-            "columns": self.columns,
-            "fields": self.fields,
-            "format": self.format,
-            "monolingual": bool(self.monolingual),
-        }
+    def parsed(self) -> list[dict[str, Any]]:
+        """The inputs, as `parse_inputs` gives them."""
+        return parse_inputs(
+            self.inputs,
+            columns=self.columns,
+            fields=self.fields,
+            format=self.format,
+            monolingual=bool(self.monolingual),
+            languages=(self.source_lang, self.target_lang),
+        )
 
 
 class TokenizeSection(_Section):
@@ -246,7 +248,7 @@ class RunFile(_Section):
 
     def _check_rules(self, section: CleanSection) -> None:
         languages = section.source_lang, section.target_lang
-        inputs = parse_inputs(section.inputs, languages=languages, **section.reading())
+        inputs = section.parsed()
         parse_prefer(section.prefer or [], inputs)
         others = choose_input_rules(section.input_rules or [], inputs=inputs)
         for one in ({}, *others.values()):

@@ -1,6 +1,13 @@
 """The errors that catprune raises on purpose; each message names the file, the line and the remedy."""
 
+from __future__ import annotations
+
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 #: How an extra is installed.
 EXTRA = "catprune with its extra {0} (in a clone: uv sync --extra {0})"
@@ -12,6 +19,20 @@ class CatpruneError(Exception):
 
 class UsageError(CatpruneError):
     """An option or argument that cannot be meant. The command line exits with 2."""
+
+
+class OtherPlan(CatpruneError):
+    """Work by another plan is in the way of a step.
+
+    Attributes:
+        base: the folder that holds it, which paths in plans are relative to.
+        old: the plan of that work.
+        new: the plan that was wanted.
+    """
+
+    def __init__(self, message: str, *, base: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.base, self.old, self.new = base, old, new
 
 
 class MissingExtra(CatpruneError):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 
 from catprune._core import __version__, digest_bytes, digest_file
-from catprune.errors import CatpruneError
+from catprune.errors import CatpruneError, OtherPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -185,6 +185,12 @@ def reads_grown(name: str, folder: Path) -> Callable[[Mapping[str, Any], Mapping
     return extends
 
 
+def holds_files(path: Path, *, but: frozenset[str]) -> bool:
+    """Whether there is anything in a folder but entries of these names and what an interrupted run did not finish."""
+    entries = [entry for entry in path.iterdir() if entry.name not in but]
+    return any(one.is_file() and one.suffix != ".tmp" for entry in entries for one in [entry, *entry.rglob("*")])
+
+
 def digest_manifest(folder: Path) -> str:
     """xxh3-128 of a folder's manifest: what the folder holds, in 32 digits."""
     path = folder / "manifest.json"
@@ -263,7 +269,8 @@ class StepFolder:
         before: of finished work that this plan extends, while it is not finished itself, else None.
 
     Raises:
-        CatpruneError: the folder holds work with another plan, or another process is at work in it.
+        OtherPlan: the folder holds work with another plan.
+        CatpruneError: another process is at work in it, or it holds something else.
     """
 
     keeps: ClassVar[frozenset[str]] = frozenset({"log", "plan.json"})
@@ -296,7 +303,7 @@ class StepFolder:
         if self.path.exists() and not self.path.is_dir():
             raise CatpruneError(f"{self.path} is a file: give a folder")
         plan_path = self.path / "plan.json"
-        if self.path.is_dir() and not plan_path.is_file() and self._holds_files():
+        if self.path.is_dir() and not plan_path.is_file() and holds_files(self.path, but=self.keeps):
             raise CatpruneError(f"{self.path} holds files that are not catprune's: give an empty or new folder")
         try:
             self._locks.append(lock_folder(self.path, shared=self._shard is not None, wait=self._wait))
@@ -324,12 +331,6 @@ class StepFolder:
         """What stands in the folder besides what `clear` keeps."""
         return sorted(entry for entry in self.path.iterdir() if entry.name not in self.keeps)
 
-    def _holds_files(self) -> bool:
-        """Whether there is anything but the plan, the log and what an interrupted run did not finish."""
-        return any(
-            path.is_file() and path.suffix != ".tmp" for entry in self._entries() for path in [entry, *entry.rglob("*")]
-        )
-
     def _adopt(self, plan_path: Path) -> None:
         """Compare the plan with the one in the folder; write it where there is none."""
         if plan_path.is_file():
@@ -345,15 +346,18 @@ class StepFolder:
             else:
                 # A plan that nothing came of yet (a mistake in its first seconds) is nobody's work, unless others may
                 # have begun by it.
-                if (not self._force and self._holds_files()) or self._shard is not None:
+                if (not self._force and holds_files(self.path, but=self.keeps)) or self._shard is not None:
                     differences = _differences(old, self.plan)
                     changed = "; ".join(differences[:3])
                     if all(one.startswith("reads.") and "manifest" in one for one in differences):
                         read = ", ".join(one.partition(" was ")[0].removesuffix(".manifest") for one in differences)
                         changed = f"{read} changed since, or rows were joined to it"
-                    raise CatpruneError(
+                    raise OtherPlan(
                         f"{self.path} holds work with another plan ({changed}): "
-                        "give another folder, or --force to replace it"
+                        "give another folder, or --force to replace it",
+                        base=self.path,
+                        old=old,
+                        new=self.plan,
                     )
                 self.clear()
         if not plan_path.is_file():

@@ -6,15 +6,16 @@ import importlib.util
 import json
 import os
 import shutil
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune.clean import clean, summary
+from catprune.config import read_run_file
 from catprune.device import require_torch
 from catprune.doctor import EXTRAS
 from catprune.errors import CatpruneError
 from catprune.folder import lock_folder, read_manifest, write_whole
+from catprune.grown import has_joined, is_growing, replacing, require_trained
 from catprune.inputs import input_paths, parse_inputs
 from catprune.machine import choose_threads
 from catprune.ranking import check_options
@@ -24,6 +25,8 @@ from catprune.write import describe_output, name_sides, refuse_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from catprune.config import RunFile
 
 #: Seconds of one processor, as docs/architecture.md has them measured: cleaning for each byte of (compressed) text,
 #: tokenising for each pair, selecting and writing for each pair. They only serve to say what to expect.
@@ -56,6 +59,9 @@ def prune(
 ) -> Ran:
     """Prune a corpus by what a small model's early training says about each pair.
 
+    If the run in `out` was made from the first of the inputs and with the same options, the others are joined to it, as
+    `run` does it, and its run file lists them from then on.
+
     Args:
         inputs: two files of equal line count, or whatever `clean` takes.
         outputs: two files, or one that holds both sides (or all there is of a monolingual corpus); see `write`.
@@ -70,7 +76,7 @@ def prune(
         threads: the machine's by default.
         memory: bytes for fingerprints; see `clean`.
         tmp_dir: for what does not fit into memory; the steps' own folders by default.
-        force: redo what other options change.
+        force: redo what other options change; rows that were joined are left as they are.
         quiet: show no progress bars.
         say: called with each line of what was decided and done.
 
@@ -92,21 +98,32 @@ def prune(
     languages = {"source_lang": source_lang, "target_lang": target_lang}
     describe_output(paths, name_sides(None, languages, monolingual=monolingual))
     refuse_outputs(paths, [Path(path) for one in parsed for path in input_paths(one)], force=force)
-    size = sum(Path(path).stat().st_size for one in parsed for path in input_paths(one))
     workers = choose_threads(threads)
-    say(f"clean     {size / 1e6:,.1f} MB, about {_minutes(size * _CLEAN / workers)}")
     options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}
     spilling: dict[str, Any] = {"memory": memory, "tmp_dir": tmp_dir}
     file = folder / "run.toml"
+    settings: dict[str, Any] = {
+        "outputs": [_relative(name, folder) for name in outputs],
+        "languages": languages,
+        "sides": {**sides, "monolingual": monolingual or None},
+        "select": {"name": "pruned", "method": method, "on": on, "keep": keep},
+        "seed": seed,
+        "report": "report.html" if _can_report() else "",
+    }
     with lock_folder(folder):
-        if file.is_file() and not force:
-            # Before anything is cleaned: more inputs would be joined to those of the run.
-            made = tomllib.loads(file.read_text(encoding="utf-8"))["clean"]["inputs"]
-            if made != [_relative(name, folder) for name in inputs]:
-                raise CatpruneError(
-                    f"{file} has other inputs: give another --out, or --force to prune all of them anew"
-                )
-        cleaned = clean(inputs, out=folder / "clean", **languages, **sides, **spilling, **options)
+        growing = is_growing(folder, parsed)
+        spared = growing or has_joined(folder)  # rows that were joined are no reason to redo the others
+        made = read_run_file(file) if file.is_file() and (spared or not force) else None
+        new = parsed
+        if made is not None and not force:
+            # Before anything is cleaned: inputs that are new are joined to those of the run.
+            new = _new_inputs(made, file, settings, parsed)
+            if growing:
+                require_trained(folder)
+        size = sum(Path(path).stat().st_size for one in new for path in input_paths(one))
+        say(f"clean     {size / 1e6:,.1f} MB, about {_minutes(size * _CLEAN / workers)}")
+        given = {**languages, **sides, **spilling, **options, "force": force and not spared}
+        cleaned = replacing(lambda _: force, clean)(inputs, out=folder / "clean", **given)
         say(f"          {summary(cleaned, examples=0)[0]}")  # the reasons follow when the run goes over what is done
         if cleaned.kept < max(100 if needs_model else 1, share.get("rows", 0)):
             many = share.get("rows", 0) > cleaned.kept
@@ -115,31 +132,48 @@ def prune(
                 f"cleaning kept {cleaned.kept} of {cleaned.rows} {what}, too few ({wanted}): "
                 f"{folder / 'clean' / 'manifest.json'} says what dropped the others"
             )
-        decided = decide(cleaned.kept) if needs_model else {}
-        settings = {
-            "inputs": [_relative(name, folder) for name in inputs],
-            "outputs": [_relative(name, folder) for name in outputs],
-            "languages": languages,
-            "sides": {**sides, "monolingual": monolingual or None},
-            "select": {"name": "pruned", "method": method, "on": on, "keep": keep},
-            "seed": seed,
-            "report": "report.html" if _can_report() else "",
-            **decided,
-        }
-        text = to_toml(settings).encode()
-        if file.is_file() and file.read_bytes() != text and not force:
-            raise CatpruneError(
-                f"{file} has other options: give another --out, or --force to redo the steps that they change"
-            )
-        write_whole(file, text)
+        decided = (_decided(made) if made is not None else None) or decide(cleaned.kept) if needs_model else {}
+        settings |= {"inputs": [_relative(name, folder) for name in inputs], **decided}
+        write_whole(file, to_toml(settings).encode())
     model = ", ".join(f"{name} {value}" for name, value in decided.items())
     unit = "" if not share.keys() <= {"rows"} else f" {what}"
     say(f"decided   keep {keep}{unit} by {method}; {model or 'no model is needed'}; see {file}")
-    if needs_model:
+    if needs_model and not (folder / "scores").is_dir():
         say(f"tokenize  {cleaned.kept:,} {what}, about {_minutes(cleaned.kept * _TOKENIZE / workers)}")
         run(file, until="tokenize", **spilling, **options)
         estimate(folder, decided, seed=seed, threads=threads, say=say)
     return run(file, **spilling, **options, say=say)
+
+
+def _new_inputs(
+    made: RunFile, file: Path, settings: dict[str, Any], parsed: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The inputs that the run in the folder does not have; it is the same run but for these.
+
+    Raises:
+        CatpruneError: it has other options, or inputs that are not the first of these.
+    """
+    old = {"inputs": [_relative(name, file.parent) for name in made.clean.inputs], **_decided(made)}
+    if file.read_bytes() != to_toml({**settings, **old}).encode():
+        raise CatpruneError(
+            f"{file} has other options: give another --out, or --force to redo the steps that they change"
+        )
+    before = made.clean.parsed()
+    if parsed[: len(before)] != before:
+        raise CatpruneError(
+            f"{file} has other inputs: give those first and new ones behind them, another --out, or --force to prune "
+            "all of them anew"
+        )
+    return parsed[len(before) :]
+
+
+def _decided(made: RunFile) -> dict[str, Any]:
+    """What was decided when the run was made: rows that were joined since change nothing of it."""
+    if made.train is None:
+        return {}
+    names = ("preset", "epochs", "checkpoints")
+    model = {"vocab_size": made.tokenize.vocab_size, **{name: getattr(made.train, name) for name in names}}
+    return {} if None in model.values() else model
 
 
 def _can_report() -> bool:
@@ -164,9 +198,7 @@ def decide(pairs: int) -> dict[str, Any]:
 def estimate(
     folder: Path, decided: dict[str, Any], *, seed: int, threads: int | None, say: Callable[[str], None]
 ) -> None:
-    """Say how long training and scoring will take; nothing if they are done."""
-    if (folder / "scores").is_dir():
-        return
+    """Say how long training and scoring will take."""
     counts = read_manifest(folder / "tokens", step="tokenize")["counts"]
     speed = measure_speed(folder / "tokens", preset=decided["preset"], seed=seed, threads=threads)
     passes = len(decided["checkpoints"].split(","))
@@ -219,7 +251,7 @@ def to_toml(settings: dict[str, Any]) -> str:
     if "preset" in settings:
         model = (
             f"[tokenize]\nvocab_size = {settings['vocab_size']}\n\n"
-            f"[train]\npreset = {text(settings['preset'])}\nepochs = {settings['epochs']}\n"
+            f"[train]\npreset = {text(settings['preset'])}\nepochs = {settings['epochs']:g}\n"
             f"checkpoints = {text(settings['checkpoints'])}\n\n"
         )
     return (

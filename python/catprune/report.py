@@ -143,10 +143,12 @@ def _context(run: Path, steps: Steps, *, seed: int, made_from: str) -> dict[str,
 
 
 def _notes(steps: Steps) -> dict[str, str]:
-    """Section → what it lacks, and what brings it."""
+    """Section → what it lacks, or what is to be known of it, and what brings it."""
     clean, scores = steps.clean is not None, bool(steps.scores)
+    from catprune.sections import evaluated_before
+
     evaluated = (
-        None
+        evaluated_before(steps)
         if steps.evaluate
         else "Nothing was evaluated yet: give the run file an [evaluate] section, and run it again."
     )

@@ -5,20 +5,30 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune.config import RunFile, WriteSection, read_run_file
 from catprune.device import require_torch
-from catprune.errors import CatpruneError, UsageError, require
+from catprune.errors import CatpruneError, OtherPlan, UsageError, require
 from catprune.exclude import parse_test_sets, test_set_paths
 from catprune.folder import lock_folder, read_json, read_manifest
-from catprune.inputs import input_paths, is_monolingual, parse_inputs
+from catprune.grown import (
+    has_joined,
+    is_growing,
+    is_outgrown,
+    is_selected_before,
+    new_text,
+    replacing,
+    require_trained,
+)
+from catprune.inputs import input_paths, is_monolingual
 from catprune.keep import parse_keeps
 from catprune.write import output_paths, record_of, refuse_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 #: The steps of a run, in order.
 STEPS = ("clean", "tokenize", "train", "score", "select", "write", "evaluate", "report")
@@ -55,12 +65,16 @@ def run(
 ) -> Ran:
     """Do every step of a run file that is not done yet.
 
+    If the file lists more inputs behind those that the run was made from, they are joined to it: only their rows are
+    cleaned, tokenised and scored, by the model as it was trained before; selections and outputs are made anew over all
+    rows, and an evaluation stays what it was, which is said.
+
     Args:
         file: a TOML file; see `catprune.config.RunFile`.
         until: the last step to do.
         threads, memory, tmp_dir: in the place of the file's.
         verify_inputs: see `clean`.
-        force: replace steps whose plan changed, instead of refusing.
+        force: replace steps whose plan changed, instead of refusing, and an evaluation of the corpus before.
         quiet: show no progress bars.
         say: called with one line after each step.
 
@@ -83,6 +97,7 @@ def run(
         say=say or (lambda _: None),
     )
     with lock_folder(running.folder):
+        running.spare_joined_rows()
         for step in STEPS[: STEPS.index(until) + 1]:
             running.do(step)
     return running.result()
@@ -111,12 +126,9 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
 
 def _files_read(settings: RunFile) -> list[str]:
     """Every file that the run reads and did not make."""
-    section = settings.clean
-    languages = section.source_lang, section.target_lang
-    parsed = parse_inputs(section.inputs, languages=languages, **section.reading())
     tests = settings.evaluate.tests if settings.evaluate else []
     return [
-        *(path for one in parsed for path in input_paths(one)),
+        *(path for one in settings.clean.parsed() for path in input_paths(one)),
         *filter(None, (settings.clean.tags, settings.tokenize.tokenizer)),
         *(name.rpartition(":")[0] for name in settings.clean.prefer or [] if ".parquet:" in name),
         *(path for section in settings.select for path in section.join or []),
@@ -164,8 +176,22 @@ class _Running:
         self.selections = {section.name: self.folder / "selection" / section.name for section in settings.select}
         self.spilling: dict[str, Any] = {"tmp_dir": tmp_dir}
         self.cleaning: dict[str, Any] = {"memory": memory, "verify_inputs": verify_inputs, **self.spilling}
-        self.say = say
+        self.say, self.force = say, force
         self.options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}
+        #: Those of steps that work on new rows alone; see `spare_joined_rows`.
+        self.sparing = {**self.options}
+
+    def spare_joined_rows(self) -> None:
+        """Where rows were joined, or are to be, `force` lets them be: it replaces other work alone, not all of it.
+
+        Raises:
+            CatpruneError: rows are to be joined under a training that is unfinished.
+        """
+        growing = is_growing(self.folder, self.settings.clean.parsed())
+        if growing and not self.force:
+            require_trained(self.folder)
+        if growing or has_joined(self.folder):
+            self.sparing["force"] = False
 
     def result(self) -> Ran:
         outputs = tuple(Path(path) for path in self.settings.write.outputs) if self.settings.write else ()
@@ -181,11 +207,22 @@ class _Running:
         for line in more:
             self.say(f"{'':9} {line}")
 
+    def _is_forced(self, work: OtherPlan) -> bool:
+        """Whether work that is in the way is to go."""
+        return self.force and not self._is_frozen(work)
+
+    def _is_frozen(self, work: OtherPlan) -> bool:
+        """Whether it is models of the corpus before rows were joined, which are too dear to be made anew unasked."""
+        return (
+            work.new["step"] in ("train", "evaluate") and is_outgrown(work) and (work.base / "manifest.json").is_file()
+        )
+
     def _clean(self) -> list[str]:
         from catprune.clean import clean, summary
 
         section = self.settings.clean
-        done = clean(section.inputs, out=self.clean, **self.cleaning, **section.given("inputs"), **self.options)
+        given = {**section.given("inputs"), **self.cleaning, **self.sparing}
+        done = replacing(self._is_forced, clean)(section.inputs, out=self.clean, **given)
         for selection in self.settings.select:
             wanted = 0 if selection.keep is None else parse_keeps(selection.keep)[0].get("rows", 0)
             if wanted > done.kept:
@@ -198,9 +235,10 @@ class _Running:
         if self.settings.train is None and self.settings.evaluate is None:
             return []  # nothing reads tokens
         given = {"seed": self.settings.seed, **self.settings.tokenize.given()}
-        done = tokenize(self.clean, out=self.tokens, **given, **self.options)
+        done = replacing(self._is_forced, tokenize)(self.clean, out=self.tokens, **given, **self.sparing)
         what = ("texts", "tokens") if is_monolingual(done.manifest) else ("pairs", "target tokens")
-        return [f"{done.pairs:,} {what[0]}, {done.target_tokens:,} {what[1]} of {done.vocab_size:,} types"]
+        new = new_text(done.new, done.pairs)
+        return [f"{done.pairs:,} {what[0]}{new}, {done.target_tokens:,} {what[1]} of {done.vocab_size:,} types"]
 
     def _train(self) -> list[str]:
         from catprune.train import train
@@ -208,9 +246,16 @@ class _Running:
         if self.settings.train is None:
             return []
         given = {"seed": self.settings.seed, **self.settings.train.given()}
-        done = train(self.tokens, out=self.warmup, **given, **self.options)
-        names = ", ".join(path.name for path in done.checkpoints)
-        return [f"{done.steps:,} updates in {done.precision}, checkpoints {names}"]
+        frozen = ""
+        try:
+            replacing(self._is_forced, train)(self.tokens, out=self.warmup, **given, **self.sparing)
+        except OtherPlan as other:
+            if not self._is_frozen(other):
+                raise
+            frozen = "; as it was trained before rows were joined"
+        done = read_manifest(self.warmup, step="train")
+        names = ", ".join(self._checkpoints())
+        return [f"{done['steps']:,} updates in {done['precision']}, checkpoints {names}{frozen}"]
 
     def _score(self) -> list[str]:
         from catprune.score import score
@@ -218,9 +263,10 @@ class _Running:
         if self.settings.train is None:
             return []
         paths = [self.warmup / name for name in self._checkpoints()]
-        score(self.tokens, checkpoints=paths, out=self.scores, **self.settings.score.given(), **self.options)
-        what = "text" if self.settings.clean.monolingual else "pair"
-        return [f"{len(paths)} checkpoints over every {what}"]
+        given = {**self.settings.score.given(), **self.sparing}
+        done = replacing(self._is_forced, score)(self.tokens, checkpoints=paths, out=self.scores, **given)
+        what = "texts" if self.settings.clean.monolingual else "pairs"
+        return [f"{len(paths)} checkpoints over {done.pairs:,} {what}{new_text(done.new, done.pairs)}"]
 
     def _checkpoints(self) -> list[str]:
         return [one["name"] for one in read_manifest(self.warmup, step="train")["checkpoints"]]
@@ -239,11 +285,13 @@ class _Running:
             if self.settings.train is not None:
                 # Other score sets may stand beside those of this run.
                 given.setdefault("checkpoints", self._checkpoints())
-            done = select(source, out=self.selections[section.name], **given, **self.spilling, **self.options)
+            folder, options = self.selections[section.name], {**given, **self.spilling, **self.options}
+            before, is_before = _end(folder), partial(is_selected_before, but=["keep"] if section.tokens_of else [])
+            done = replacing(is_before, select)(source, out=folder, **options)
             first, *more = summary(done)
             if warned := caution(done):
                 cautions[warned] = None
-            said += [f"{section.name}: {first}", *more]
+            said += [f"{section.name}: {first}", *more, *_new_kept(done.manifest, before)]
         return ["what each selection keeps", *said, *cautions] if said else []
 
     def _write(self) -> list[str]:
@@ -254,7 +302,8 @@ class _Running:
             return []
         selection = self.selections[section.selection] if section.selection else None
         given = section.given("outputs", "selection")
-        done = write(self.clean, section.outputs, selection=selection, **given, **self.options)
+        options = {"selection": selection, **given, **self.options}
+        done = replacing(is_outgrown, write)(self.clean, section.outputs, **options)
         return summary(done)
 
     def _evaluate(self) -> list[str]:
@@ -268,16 +317,23 @@ class _Running:
         training = section.training()
         recipe = section.given("tests", "subsets", *training)
         recipe.setdefault("against", [name for name in ("full", "random") if name in names])
-        evaluate(
-            self.tokens,
-            subsets={name: self.selections.get(name) for name in names},
-            tests=tests,
-            out=self.folder / "evaluate",
-            training=training,
-            **{"seed": self.settings.seed, **recipe},
-            **self.options,
-        )
-        return [f"{len(names)} models, test sets {', '.join(test.name for test in tests)}"]
+        folder = self.folder / "evaluate"
+        stale: list[str] = []
+        try:
+            evaluate(
+                self.tokens,
+                subsets={name: self.selections.get(name) for name in names},
+                tests=tests,
+                out=folder,
+                training=training,
+                **{"seed": self.settings.seed, **recipe},
+                **self.options,
+            )
+        except OtherPlan as other:
+            if not (other.base == folder and self._is_frozen(other)):
+                raise
+            stale = [f"of the corpus before rows were joined: move {folder} away for models of what it is now"]
+        return [f"{len(names)} models, test sets {', '.join(test.name for test in tests)}", *stale]
 
     def _report(self) -> list[str]:
         from catprune.report import report
@@ -286,6 +342,19 @@ class _Running:
             return []
         path = report(self.folder, out=self.folder / self.settings.report, force=self.options["force"])
         return [str(path)]
+
+
+def _end(selection: Path) -> int:
+    """The row before which a finished selection ends; 0 where there is none."""
+    manifest = selection / "manifest.json"
+    shards = read_json(manifest).get("shards", []) if manifest.is_file() else []
+    return max((shard["end"] for shard in shards), default=0)
+
+
+def _new_kept(selected: Mapping[str, Any], before: int) -> list[str]:
+    """A line on the pairs kept of rows that the selection did not have when it ended at this row."""
+    new = [shard["kept"] for shard in selected["shards"] if shard["first"] >= before]
+    return [f"  {sum(new):,} of those kept are new"] if before and new else []
 
 
 def evaluate_file(file: str | Path, **options: Any) -> Ran:

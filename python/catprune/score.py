@@ -53,6 +53,7 @@ class Scored:
         folder: it holds one folder for each checkpoint.
         folders: the folder of each checkpoint, by name, in the order given.
         pairs: pairs scored under each checkpoint; `too_long` more have null records.
+        new: of them those in rows that were joined since a checkpoint had scored the others; 0 where none were.
         too_long: pairs that carry no tokens.
         flops: floating-point operations of all the forward passes, counted from shapes.
         manifests: as written, by name; none of checkpoints of which other processes still score blocks.
@@ -63,6 +64,7 @@ class Scored:
     folder: Path
     folders: dict[str, Path]
     pairs: int
+    new: int
     too_long: int
     flops: float
     manifests: dict[str, dict[str, Any]]
@@ -152,10 +154,13 @@ def score(
         require_tokenizer(checkpoint, blocks[name])
     manifests: dict[str, dict[str, Any]] = {}
     left: dict[str, int] = {}
+    new = 0
     with own_state(threads):
         for name, checkpoint in named.items():
             path, limit, opened = Path(out) / name, batch_tokens, blocks[name]
             with _plan(path, opened, checkpoint, device, batch_tokens=limit, force=force, shard=share) as folder:
+                if folder.before is not None:
+                    new = max(new, opened.manifest["counts"]["pairs"] - folder.before["counts"]["pairs"])
                 if folder.manifest is None:
                     scoring = _Scoring(folder, opened, checkpoint, device, batch_tokens=batch_tokens)
                     scoring.run(name, share, quiet=quiet)
@@ -169,7 +174,7 @@ def score(
     counts = next(iter(blocks.values())).manifest["counts"]
     flops = sum(manifest["flops"] for manifest in manifests.values())
     folders = {name: Path(out) / name for name in named}
-    return Scored(Path(out), folders, counts["pairs"], counts["too_long"], flops, manifests, left, notes)
+    return Scored(Path(out), folders, counts["pairs"], new, counts["too_long"], flops, manifests, left, notes)
 
 
 def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:

@@ -68,7 +68,24 @@ def summary(steps: Steps) -> dict[str, Any]:
     subtitle = "Pairs read, pairs kept, and how models trained on them translate."
     if steps.clean is not None:
         subtitle = f"{', '.join(_input_names(steps.clean.manifest['inputs']))}: {subtitle[0].lower()}{subtitle[1:]}"
-    return {"cards": cards, "verdict": verdict(found) if found is not None else None, "subtitle": subtitle}
+    told = None if found is None else verdict(found)
+    if told is not None and (before := evaluated_before(steps)):
+        told["caution"] = f"{before} {told['caution']}".strip()
+    return {"cards": cards, "verdict": told, "subtitle": subtitle}
+
+
+def evaluated_before(steps: Steps) -> str | None:
+    """What is to be known where the models were trained before rows were joined to the corpus."""
+    from catprune.grown import is_grown
+
+    if steps.evaluate is None or steps.tokens is None:
+        return None
+    if not is_grown(steps.tokens.folder, steps.evaluate.manifest["reads"]["tokens"]["manifest"]):
+        return None
+    return (
+        "These models were trained before rows were joined to the corpus, on what was selected then: all else on this "
+        "page is of the corpus as it is now. For models of that, move the folder evaluate away and run again."
+    )
 
 
 def _difference(value: float) -> str:

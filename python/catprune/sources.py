@@ -369,6 +369,9 @@ def _places(found: Source, sources: Sequence[Path], name: str, join: Sequence[Pa
     folder, _, column = name.partition(".")
     if found.request["source"]["kind"] == "scores" or _scored_into(sources, name):
         sets = [source / folder for source in sources if (source / folder).is_dir()]
+        for one in sets:
+            if (one / "manifest.json").is_file():
+                trace(one, read_json(one / "manifest.json"), "clean")  # it may lack rows that were joined since
         files = [file for one in sets for file in _parquet_files(one)]
         if files:
             own = [one for one in _column_names(files[0]) if one != "row"]

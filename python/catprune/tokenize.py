@@ -67,6 +67,7 @@ class Tokenized:
     Attributes:
         folder: the token blocks.
         pairs: pairs that carry tokens.
+        new: of them those in rows that were joined since, and that this call did; 0 where it did all, or none.
         too_long: kept pairs over `max_tokens`, which carry none.
         source_tokens, target_tokens: end-of-sentence included.
         vocab_size: types of the tokenizer.
@@ -75,6 +76,7 @@ class Tokenized:
 
     folder: Path
     pairs: int
+    new: int
     too_long: int
     source_tokens: int
     target_tokens: int
@@ -177,10 +179,12 @@ def tokenize(
             return {**found, **recorded, "tokenizer": described, "counts": _counts(cleaned, found["shards"])}
 
         manifest = finish_once(step, work)
+        earlier = None if step.before is None else step.before["counts"]["pairs"]
     counts = manifest["counts"]
     return Tokenized(
         folder,
         counts["pairs"],
+        0 if earlier is None else counts["pairs"] - earlier,
         counts["too_long"],
         counts["source_tokens"],
         counts["target_tokens"],

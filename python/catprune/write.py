@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune import _core
-from catprune.errors import CatpruneError, UsageError
+from catprune.errors import CatpruneError, OtherPlan, UsageError
 from catprune.folder import (
     FORMAT,
     describe_folder,
@@ -99,7 +99,8 @@ def write(
 
     Raises:
         UsageError: the outputs cannot be meant.
-        CatpruneError: an input changed, a file is in the way, or the selection is of another corpus.
+        OtherPlan: the files are there, as another write left them.
+        CatpruneError: an input changed, another file is in the way, or the selection is of another corpus.
     """
     clean = Path(clean)
     kept_paths = tuple(Path(path) for path in outputs)
@@ -347,10 +348,22 @@ def _finished(record: Path, plan: bytes, paths: tuple[Path, ...], *, force: bool
         if not force and any(path.exists() for path in paths):
             path, state = wrong
             raise CatpruneError(f"{path} {state}: give other names, or --force to write all of it again")
-    for path in paths:
-        if path.exists() and not force:
-            raise CatpruneError(f"{path} holds something else: give another name, or --force to replace it")
+    for path in paths if not force else ():
+        if path.exists():
+            told = f"{path} holds something else: give another name, or --force to replace it"
+            if not _are_as_left(old, record.parent, paths):
+                raise CatpruneError(told)
+            before = {name: value for name, value in old.items() if name not in ("counts", "files")}
+            raise OtherPlan(told, base=record.parent, old=before, new=json.loads(plan))
     return None
+
+
+def _are_as_left(record: Mapping[str, Any], base: Path, paths: Sequence[Path]) -> bool:
+    """Whether the files that are there are what the record says, or an unfinished write's of which it does not yet."""
+    if "files" not in record:
+        return bool(record)
+    digests = {os.path.normpath(base / file["path"]): file["digest"] for file in record["files"]}
+    return all(digests.get(os.path.normpath(path)) == _core.digest_file(str(path)) for path in paths if path.exists())
 
 
 def _state(path: Path, digest: str) -> str | None:
