@@ -127,7 +127,7 @@ def test_uniform_numbers_are_these_everywhere():
 
 @pytest.mark.parametrize("ratio", [0.5, 0.3])
 def test_the_expected_gradient_of_infobatch_is_that_of_the_whole_batch(ratio):
-    """Over 3,000 seeds every component of the mean lies within five standard errors; a mean over what is left does not."""
+    """Over many seeds each component of the mean is within five standard errors; of means of what is left not."""
     torch.manual_seed(1)
     lengths = torch.randint(1, 7, (16,))
     hidden, matrix = torch.randn(int(lengths.sum()), 5), torch.randn(11, 5, requires_grad=True)
@@ -146,7 +146,7 @@ def test_the_expected_gradient_of_infobatch_is_that_of_the_whole_batch(ratio):
     plain, _ = output.smoothed_loss(hidden, matrix, targets, smoothing=0.1, dtype=torch.float32)
     full = torch.autograd.grad(plain / len(hidden), matrix)[0].double()
     found, biased = [], []
-    for seed in range(3000):
+    for seed in range(1500):
         drawn = begun(InfoBatch(pairs=16, epochs=9, ratio=ratio, seed=seed), losses).draw(range(16))
         weights = torch.zeros(16)
         weights[drawn.kept] = torch.from_numpy(drawn.weights)
@@ -168,7 +168,9 @@ def test_weights_count_tokens_and_weights_of_one_change_no_bit(monkeypatch):
         return [*sums[:2], *torch.autograd.grad(sums[0], (hidden, matrix))]
 
     plain = both(output.smoothed_loss(hidden, matrix, targets, **how))
-    for ours, theirs in zip(both(output.weighted_loss(hidden, matrix, targets, torch.ones(11), **how)), plain, strict=True):
+    for ours, theirs in zip(
+        both(output.weighted_loss(hidden, matrix, targets, torch.ones(11), **how)), plain, strict=True
+    ):
         assert torch.equal(ours, theirs)
     counts = torch.rand(11)
     loss, nll, nlls = output.weighted_loss(hidden, matrix, targets, counts, **how)
@@ -347,7 +349,7 @@ def undisturbed(tokens, request):
     return contents(out), options, steps, out.name
 
 
-@pytest.mark.parametrize("at", [0.3, 0.52, 0.84, "a turn", "the manifest"])
+@pytest.mark.parametrize("at", [0.52, "a turn", "the manifest"])
 def test_killed_and_run_again_gives_the_same_bytes(tokens, undisturbed, at):
     whole, options, steps, name = undisturbed
     broken = tokens.parent / f"{name}-{at}"
@@ -396,7 +398,7 @@ def test_files_that_are_gone_are_named(tokens, tmp_path, monkeypatch):
         train(tokens, out=tmp_path / "w", **options)
     path = tmp_path / "w/pruned-rows/losses-0.npy"
     path.unlink()
-    with pytest.raises(CatpruneError, match=r"losses-0\.npy is gone or damaged .*: remove .*state\.safetensors, and"):
+    with pytest.raises(CatpruneError, match=r"losses-0\.npy is gone or damaged .*: remove .*state\.safetensors: "):
         train(tokens, out=tmp_path / "w", **options)
     train(tokens, out=tmp_path / "w", force=True, **options | {"seed": 2})
     assert not path.parent.exists()
@@ -429,7 +431,10 @@ def test_steps_anneal_as_the_epochs_that_they_are(tokens, tmp_path):
         ({"prune_while_training": "ddp", "prune_anneal": 0.5}, "prune-anneal is no option of ddp"),
         ({"prune_while_training": "infobatch", "prune_cycle": 2}, "prune-cycle is no option of infobatch"),
         ({"prune_while_training": "infobatch", "prune_ratio": 1.0}, r"prune-ratio is 1\.0: give 0 to below 1"),
-        ({"prune_while_training": "infobatch", "prune_anneal": 1.5}, r"prune-anneal is 1\.5: give more than 0, at most"),
+        (
+            {"prune_while_training": "infobatch", "prune_anneal": 1.5},
+            r"prune-anneal is 1\.5: give more than 0, at most",
+        ),
         ({"prune_while_training": "ddp", "prune_cycle": 1.5}, r"prune-cycle is 1\.5: give a whole number"),
     ],
 )

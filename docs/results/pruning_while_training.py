@@ -2,8 +2,8 @@
 
 python docs/results/pruning_while_training.py OUT [--run RUN --test-source FILE --test-target FILE]
 
-Without --run the corpus is that of `catprune demo`. RUN is a folder with clean/ and tokens/. Everything is a step in OUT
-and is picked up by the same command.
+Without --run the corpus is that of `catprune demo`. RUN is a folder with clean/ and tokens/. Everything is a step in
+OUT and is picked up by the same command.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def prepare(given: argparse.Namespace, quiet: dict) -> tuple[Path, TestSet]:
 
 
 def static(name: str, run: Path, out: Path, how: dict) -> Path:
-    """A selection of half of the corpus; `progress` by a warm-up of a third of the updates and two checkpoints of it."""
+    """A selection of half of the corpus; `progress` by two checkpoints of a warm-up of a third of the updates."""
     quiet = {"threads": how["threads"], "quiet": True}
     folder = out / "selection" / name.replace(" ", "-")
     if name == "random half":
@@ -158,9 +158,10 @@ def write(given: argparse.Namespace, curves: dict[str, list[np.ndarray]], traine
     lines = [
         "# Pruning while training, against pruning before",
         "",
-        f"`python docs/results/pruning_while_training.py` on {corpus}: preset `{given.preset}`, {given.steps:,} updates,",
-        f"batches of {given.batch_tokens} tokens, {given.seeds} seed(s), float32, torch {torch.__version__}. chrF of held-out",
-        "text, beam 4. FLOPs are counted from shapes; those of the `progress` half include its warm-up and scoring.",
+        f"`python docs/results/pruning_while_training.py` on {corpus}: preset `{given.preset}`,",
+        f"{given.steps:,} updates, batches of {given.batch_tokens} tokens, {given.seeds} seed(s), float32,",
+        f"torch {torch.__version__}. chrF of held-out text, beam 4. FLOPs are counted from shapes; those of the",
+        "`progress` half include its warm-up and scoring.",
         "",
         "## FLOPs until a chrF is reached",
         "",

@@ -142,9 +142,7 @@ class InfoBatch(Pruning):
 
     by_whole = True  # a mean over what is left would be biased
 
-    def __init__(
-        self, *, pairs: int, epochs: float, ratio: float = 0.5, anneal: float = 0.875, seed: int = 1
-    ) -> None:
+    def __init__(self, *, pairs: int, epochs: float, ratio: float = 0.5, anneal: float = 0.875, seed: int = 1) -> None:
         super().__init__(pairs)
         check_share("ratio", ratio)
         if not 0 < anneal <= 1:

@@ -1,4 +1,4 @@
-"""What a training that prunes keeps of every row, in mapped files of its folder: losses, and how often it was trained on.
+"""What a training that prunes keeps of every row, in mapped files of its folder: its loss, how often it was seen.
 
 Files are numbered by cycle, the epochs for which one look at the losses decides. `losses-2.npy` are the losses as they
 stood when cycle 2 began, and never change while it lasts; what is observed in it is written into `losses-3.npy`, which
@@ -121,7 +121,7 @@ class PrunedRows:
             return np.load(path, mmap_mode=mode)
         except (OSError, ValueError, EOFError) as error:
             raise CatpruneError(
-                f"{path} is gone or damaged ({error}): remove {self.folder.parent / STATE}, and the training starts anew"
+                f"{path} is gone or damaged ({error}): remove {self.folder.parent / STATE}: training starts anew"
             ) from None
 
 

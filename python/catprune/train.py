@@ -261,9 +261,7 @@ def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:
         # Epochs differ by a few batches; the first one stands for all.
         windows = enumerate(order.windows(0))
         epochs /= sum(len(order.batches(0, window, entries)[1]) for window, entries in windows)
-    return InfoBatch(
-        pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed
-    )
+    return InfoBatch(pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed)
 
 
 def _run(training: Training, marks: list[Mark], *, quiet: bool) -> None:

@@ -267,6 +267,7 @@ class Training:
         has_own = processes.number < len(kept)
         taken = mine if has_own else slice(1)
         sums: Tensor
+        nlls: Tensor | None
         sums, nlls = self.loss(*self._tensors(pairs, kept[taken], None if weights is None else weights[taken]))
         weight = processes.count / basis if has_own else 0.0  # processes take the mean of their gradients
         (sums[0] * weight).backward()
@@ -278,13 +279,17 @@ class Training:
         sums = sums.detach() if has_own else torch.zeros_like(sums)
         processes.add(sums)
         self._sums += sums
-        if self.pruning is not None:
+        if nlls is not None:
             found = torch.zeros(len(kept), dtype=torch.float64, device=self.device.name)
             if has_own:
                 found[mine] = nlls
-            processes.add(found)
-            if processes.leads:
-                self.pruning.observe(pairs.rows[kept], found.cpu().numpy() / pairs.target.lengths[kept])
+            self._observe(pairs, kept, found)
+
+    def _observe(self, pairs: Pairs, kept: NDArray[np.int64], nlls: Tensor) -> None:
+        """Take down the mean nll of each pair that was trained on; of sums in which other processes' pairs are 0."""
+        self.processes.add(nlls)
+        if self.pruning is not None and self.processes.leads:
+            self.pruning.observe(pairs.rows[kept], nlls.cpu().numpy() / pairs.target.lengths[kept])
 
     def _tensors(
         self, pairs: Pairs, taken: NDArray[np.int64], weights: NDArray[np.float32] | None
