@@ -146,7 +146,7 @@ def test_the_expected_gradient_of_infobatch_is_that_of_the_whole_batch(ratio):
     plain, _ = output.smoothed_loss(hidden, matrix, targets, smoothing=0.1, dtype=torch.float32)
     full = torch.autograd.grad(plain / len(hidden), matrix)[0].double()
     found, biased = [], []
-    for seed in range(1500):
+    for seed in range(600):
         drawn = begun(InfoBatch(pairs=16, epochs=9, ratio=ratio, seed=seed), losses).draw(range(16))
         weights = torch.zeros(16)
         weights[drawn.kept] = torch.from_numpy(drawn.weights)

@@ -283,7 +283,7 @@ def highest(losses: NDArray[np.float32], count: int) -> tuple[np.float32, int]:
         left -= int(from_top[bucket - 1]) if bucket else 0
         upper = (upper << 16) | ((1 << 16) - 1 - bucket)
     bits = upper & 0x7FFFFFFF if upper >> 31 else ~upper & 0xFFFFFFFF
-    loss = np.array(bits, np.uint32).view(np.float32)[()]
+    loss: np.float32 = np.array([bits], np.uint32).view(np.float32)[0]
     return loss, _place_of(losses, loss, left)
 
 
@@ -302,7 +302,8 @@ def uniform(seed: int, epoch: int, pairs: NDArray[np.int64]) -> NDArray[np.float
     """A number from 0 to below 1 for each pair, by (seed, epoch, pair) alone: splitmix64 (Steele et al. 2014)."""
     stream = np.array([seed], np.uint64)
     stream = _mix(_mix(stream + _GOLDEN) + np.array([epoch], np.uint64))
-    return (_mix(stream + (pairs.astype(np.uint64) + np.uint64(1)) * _GOLDEN) >> np.uint64(11)) * 2.0**-53
+    mixed = _mix(stream + (pairs.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

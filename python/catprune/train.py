@@ -174,7 +174,7 @@ def train(
     order = Order(opened, seed, batch_tokens, filters=filters, sample=sample, reverse=reverse)
     with Processes.join() as processes, own_state(threads):
         device = Device.choose(precision, local=processes.local)
-        options = {
+        options: dict[str, Any] = {
             "preset": preset,
             "end": marks[-1].name,
             "checkpoints": [mark.name for mark in marks],
