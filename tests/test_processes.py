@@ -115,6 +115,29 @@ def test_two_processes_that_are_stopped_go_on_to_the_same_bytes(tokens):
     assert contents(broken) == contents(whole)
 
 
+def test_two_processes_that_prune_drop_what_one_drops_and_go_on_to_the_same_bytes(tokens):
+    options = {name: value for name, value in OPTIONS.items() if name not in ("steps", "checkpoints")}
+    options |= {"dropout": 0.0, "epochs": 4, "checkpoints": "2.5", "prune_while_training": "infobatch"}
+    one = train(tokens, out=tokens.parent / "pruned-by-one", **options)
+    whole, broken = tokens.parent / "pruned-by-two", tokens.parent / "pruned-and-killed"
+    codes, wrote = train_in_two(tokens, whole, **options)
+    assert codes == [0, 0], wrote
+    assert json.loads((whole / "manifest.json").read_bytes())["pruned"] == one.manifest["pruned"]
+    assert one.manifest["pruned"]["pairs"] > 0
+    dies = f"""
+        from catprune import trainer
+        update = trainer.Training._update
+        def disturbed(training, *batch):
+            if training.at.step == {int(0.7 * one.steps)} and os.environ["RANK"] == "0":
+                os.kill(os.getpid(), signal.SIGKILL)
+            update(training, *batch)
+        trainer.Training._update = disturbed
+    """
+    assert -signal.SIGKILL in train_in_two(tokens, broken, before=dies, **options)[0]
+    assert train_in_two(tokens, broken, **options)[0] == [0, 0]
+    assert contents(broken) == contents(whole)
+
+
 def test_all_hear_that_the_work_is_done_or_refused(tokens):
     out = tokens.parent / "done"
     train(tokens, out=out, **OPTIONS)

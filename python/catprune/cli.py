@@ -348,6 +348,16 @@ def train(
     exclude_rows: Annotated[Path | None, typer.Option(help="Train on no row of this .npy file.")] = None,
     sample: Annotated[int | None, typer.Option(help="Train on so many pairs, drawn from all parts.")] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Train from the target into the source.")] = False,
+    prune_while_training: Annotated[
+        str | None, typer.Option(help="Pass over pairs by their current loss: infobatch or ddp.")
+    ] = None,
+    prune_ratio: Annotated[
+        float | None, typer.Option(help="Share dropped: infobatch of the easy pairs, ddp of all.  [0.5, ddp 0.3]")
+    ] = None,
+    prune_anneal: Annotated[
+        float | None, typer.Option(help="infobatch: nothing is dropped after this share.  [0.875]")
+    ] = None,
+    prune_cycle: Annotated[int | None, typer.Option(help="ddp: epochs for which a choice stands.  [1]")] = None,
     batch_tokens: Annotated[int, typer.Option(help="Most tokens of a batch on either side.")] = 2048,
     learning_rate: Annotated[float | None, typer.Option(help="After the warm-up.  [0.64 / width]")] = None,
     warmup_steps: Annotated[int, typer.Option(help="Updates of linear warm-up.")] = 200,
@@ -362,6 +372,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a translation model and keep its early checkpoints; started by torchrun, all processes train it."""
+    from catprune.keep import share_text
     from catprune.sharing import is_first_process
     from catprune.train import train as step
 
@@ -377,6 +388,10 @@ def train(
         exclude_rows=exclude_rows,
         sample=sample,
         reverse=reverse,
+        prune_while_training=prune_while_training,
+        prune_ratio=prune_ratio,
+        prune_anneal=prune_anneal,
+        prune_cycle=prune_cycle,
         batch_tokens=batch_tokens,
         learning_rate=learning_rate,
         warmup_steps=warmup_steps,
@@ -391,9 +406,15 @@ def train(
     )
     lines = [
         f"{done.steps:,} updates, {done.target_tokens:,} target tokens, {done.parameters:,} parameters, "
-        f"{done.precision}, {done.flops:.2e} FLOPs",
-        *(f"  {path}" for path in done.checkpoints),
+        f"{done.precision}, {done.flops:.2e} FLOPs"
     ]
+    if pruned := done.manifest.get("pruned"):
+        tokens_passed = done.target_tokens + pruned["target_tokens"]
+        lines.append(
+            f"{prune_while_training} passed over {pruned['pairs']:,} pairs in all epochs, "
+            f"{share_text(pruned['target_tokens'], tokens_passed)} of {tokens_passed:,} target tokens"
+        )
+    lines += [f"  {path}" for path in done.checkpoints]
     if is_first_process():
         _show(done, lines, as_json=as_json, quiet=quiet)
 

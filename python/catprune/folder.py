@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 #: Where a training keeps what it needs to go on; never part of a result.
 STATE = "state.safetensors"
+#: The folder in which one that prunes keeps the losses of rows while it lasts; likewise.
+PRUNED_ROWS = "pruned-rows"
 #: The lists of shards in a manifest; all but the first stand in folders of their names.
 COLUMN_SETS = ("shards", "duplicates", "fingerprints")
 #: Names of what steps make in their folders; `--force` removes nothing else.
@@ -42,6 +44,7 @@ OWN = (
     "unigrams.safetensors",
     "metrics.jsonl",
     STATE,
+    PRUNED_ROWS,
     "epoch-*",
     "step-*",
     "results.json",
@@ -440,6 +443,7 @@ class StepFolder:
         others = [
             path
             for entry in self._entries()
+            if entry.name != PRUNED_ROWS
             for path in [entry, *sorted(entry.rglob("*"))]
             if path.is_file() and path.name not in {"manifest.json", STATE}
         ]

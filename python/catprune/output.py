@@ -33,13 +33,20 @@ class _SmoothedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, matrix: Tensor, targets: Tensor, smoothing: float, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any,
+        hidden: Tensor,
+        matrix: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        dtype: torch.dtype,
+        counts: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         vocab_size = len(matrix)
         weights = matrix.to(dtype)
         hidden_gradient = torch.empty_like(hidden)
         matrix_gradient = torch.zeros_like(matrix)
         sums = torch.zeros(2, dtype=torch.float64, device=hidden.device)
+        nlls = None if counts is None else torch.empty_like(counts)
         step = _rows(hidden.device, vocab_size)
         for first in range(0, len(hidden), step):
             x = hidden[first : first + step].to(dtype)
@@ -50,10 +57,16 @@ class _SmoothedLoss(torch.autograd.Function):
             largest = logits.amax(1, keepdim=True)
             total = logits.sub_(largest).exp_().sum(1, keepdim=True)
             log_total = total.log() + largest
-            sums[0] += (log_total - (1 - smoothing) * gold_logit - smoothing * mean_logit).sum()
-            sums[1] += (log_total - gold_logit).sum()
+            smoothed = log_total - (1 - smoothing) * gold_logit - smoothing * mean_logit
+            nll = log_total - gold_logit
             gradient = logits.div_(total).sub_(smoothing / vocab_size)
             gradient.scatter_add_(1, gold, torch.full_like(gold_logit, smoothing - 1))
+            if counts is not None and nlls is not None:
+                nlls[first : first + step] = nll[:, 0]
+                some = counts[first : first + step, None]
+                smoothed, nll, gradient = smoothed * some, nll * some, gradient.mul_(some)
+            sums[0] += smoothed.sum()
+            sums[1] += nll.sum()
             gradient = gradient.to(dtype)
             hidden_gradient[first : first + step] = gradient @ weights
             if dtype == matrix_gradient.dtype:
@@ -62,14 +75,14 @@ class _SmoothedLoss(torch.autograd.Function):
                 matrix_gradient += gradient.T @ x
         ctx.save_for_backward(hidden_gradient, matrix_gradient)
         loss, nll = sums.unbind()
-        ctx.mark_non_differentiable(nll)
-        return loss, nll
+        ctx.mark_non_differentiable(nll, *([] if nlls is None else [nlls]))
+        return loss, nll, nlls
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         hidden_gradient, matrix_gradient = ctx.saved_tensors
         scale = gradients[0].to(hidden_gradient.dtype)
-        return hidden_gradient * scale, matrix_gradient * scale, None, None, None
+        return hidden_gradient * scale, matrix_gradient * scale, None, None, None, None
 
 
 def smoothed_loss(
@@ -87,8 +100,20 @@ def smoothed_loss(
         smoothing: the share of the target that is spread over the vocabulary.
         dtype: the type of the matrix products; sums and exponentials are float32 or finer.
     """
-    loss, nll = _SmoothedLoss.apply(hidden, matrix, targets, smoothing, dtype)  # pyright: ignore[reportGeneralTypeIssues]
+    loss, nll, _ = _SmoothedLoss.apply(hidden, matrix, targets, smoothing, dtype, None)  # pyright: ignore[reportGeneralTypeIssues]
     return loss, nll
+
+
+def weighted_loss(
+    hidden: Tensor, matrix: Tensor, targets: Tensor, counts: Tensor, *, smoothing: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`smoothed_loss` with each token counting `counts` times (float32 [tokens]), and each token's nll without.
+
+    Returns:
+        The two weighted sums, and the nll of the tokens as it is, float32 [tokens] without gradient.
+    """
+    loss, nll, nlls = _SmoothedLoss.apply(hidden, matrix, targets, smoothing, dtype, counts)  # pyright: ignore[reportGeneralTypeIssues]
+    return loss, nll, nlls
 
 
 class TokenStatistics(NamedTuple):

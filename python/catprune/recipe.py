@@ -13,9 +13,14 @@ from catprune.errors import UsageError
 _MOST = 10**12  # of what is counted: more is a slip of the hand
 # Options that take whole numbers: the least, and what is too much.
 _WHOLE = dict.fromkeys(
-    ("steps", "warmup_steps", "batch_tokens", "save_every", "beam", "resamples", "sample"), (1, _MOST)
+    ("steps", "warmup_steps", "batch_tokens", "save_every", "beam", "resamples", "sample", "prune_cycle"), (1, _MOST)
 ) | {"seed": (0, 2**64)}
-_SHARES = ("label_smoothing", "dropout")
+_SHARES = ("label_smoothing", "dropout", "prune_ratio")
+#: Ways to prune while training, and what their numbers are where nobody gives them.
+PRUNING: dict[str, dict[str, float]] = {
+    "infobatch": {"ratio": 0.5, "anneal": 0.875},
+    "ddp": {"ratio": 0.3, "cycle": 1},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,26 @@ def plan_marks(epochs: float | None, steps: int | None, checkpoints: object) -> 
     return marks
 
 
+def read_pruning(method: str | None, **given: float | None) -> dict[str, Any] | None:
+    """How a training prunes, as its plan has it: the method and its numbers; None: it does not.
+
+    Raises:
+        UsageError: an unknown method, or numbers that it does not have or that cannot be meant.
+    """
+    named = {name: number for name, number in given.items() if number is not None}
+    if method is None:
+        if named:
+            raise UsageError(f"prune-{next(iter(named))} is given without a method: give prune-while-training, too")
+        return None
+    if method not in PRUNING:
+        raise UsageError(f"unknown way to prune while training {method}: give one of {', '.join(PRUNING)}")
+    for name in named:
+        if name not in PRUNING[method]:
+            raise UsageError(f"prune-{name} is no option of {method}: leave it out")
+    check_numbers(**{f"prune_{name}": number for name, number in named.items()})
+    return {"method": method, **PRUNING[method], **named}
+
+
 def check_numbers(**given: Any) -> None:
     """Refuse numbers that cannot be meant, each given by its option's name; None stands for its default.
 
@@ -127,6 +152,8 @@ def check_numbers(**given: Any) -> None:
             wanted = f"a whole number, at least {least} and below {most:g}"
         elif name in _SHARES:
             fits, wanted = is_number and 0 <= number < 1, "0 to below 1"
+        elif name == "prune_anneal":
+            fits, wanted = is_number and 0 < number <= 1, "more than 0, at most 1"
         else:
             most = _MOST if name == "epochs" else math.inf
             fits = is_number and 0 < number < most

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from catprune._core import digest_file
 from catprune.device import Device, own_state, require_torch
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import (
+    PRUNED_ROWS,
     STATE,
     StepFolder,
     describe_folder,
@@ -22,10 +23,11 @@ from catprune.folder import (
 )
 from catprune.inputs import is_monolingual
 from catprune.progress import Progress
-from catprune.recipe import Recipe, check_numbers, find_size, plan_marks
+from catprune.recipe import Recipe, check_numbers, find_size, plan_marks, read_pruning
 from catprune.tokens import Tokens
 
 if TYPE_CHECKING:
+    from catprune.dynamic import Pruning
     from catprune.order import Order
     from catprune.recipe import Mark
     from catprune.trainer import Training
@@ -71,6 +73,10 @@ def train(
     exclude_rows: str | Path | None = None,
     sample: int | None = None,
     reverse: bool = False,
+    prune_while_training: str | None = None,
+    prune_ratio: float | None = None,
+    prune_anneal: float | None = None,
+    prune_cycle: int | None = None,
     seed: int = 1,
     batch_tokens: int = 2048,
     learning_rate: float | None = None,
@@ -107,6 +113,13 @@ def train(
             is then a pass over the sample. Scoring says for each row how often it had been trained on, and `select`
             ranks such rows apart.
         reverse: train the backward model: from the target into the source.
+        prune_while_training: pass over a part of the pairs of each epoch, by the losses that they last had in this
+            training: "infobatch" or "ddp" (see `catprune.dynamic`). Batches are those of the training on everything,
+            each with fewer pairs: rates and checkpoints mean the same, tokens and FLOPs are what was computed.
+        prune_ratio: of infobatch the chance with which a pair whose loss is below the mean is dropped (None: 0.5), of
+            ddp the share that is dropped, those with the lowest losses (None: 0.3).
+        prune_anneal: of infobatch: an epoch that ends after this share of the training drops nothing (None: 0.875).
+        prune_cycle: of ddp: epochs for which a choice stands (None: 1).
         seed: fixes the initial weights, the order of pairs and what dropout drops.
         batch_tokens: most tokens of a batch on either side, padding counted.
         learning_rate: the highest, reached after `warmup_steps` (None: 0.64 / d_model, 0.005 for tiny).
@@ -129,6 +142,7 @@ def train(
     require_torch()
     from catprune.order import Order, Rows, Selection
     from catprune.processes import Processes
+    from catprune.pruned_rows import PrunedRows
     from catprune.trainer import Training
 
     size = find_size(preset)
@@ -136,6 +150,7 @@ def train(
     check_numbers(label_smoothing=label_smoothing, warmup_steps=warmup_steps)
     check_numbers(batch_tokens=batch_tokens, save_every=save_every, sample=sample)
     marks = plan_marks(epochs, steps, checkpoints)
+    pruned = read_pruning(prune_while_training, ratio=prune_ratio, anneal=prune_anneal, cycle=prune_cycle)
     out_path, opened = Path(out), Tokens.open(tokens)
     if reverse and is_monolingual(opened.manifest):
         raise UsageError(f"{tokens} is monolingual: there is no source to predict, leave --reverse out")
@@ -159,7 +174,7 @@ def train(
     order = Order(opened, seed, batch_tokens, filters=filters, sample=sample, reverse=reverse)
     with Processes.join() as processes, own_state(threads):
         device = Device.choose(precision, local=processes.local)
-        options = {
+        options: dict[str, Any] = {
             "preset": preset,
             "end": marks[-1].name,
             "checkpoints": [mark.name for mark in marks],
@@ -173,18 +188,33 @@ def train(
             "dropout": dropout,
             "precision": device.precision,
         }
+        if pruned is not None:
+            options["prune_while_training"] = pruned
         folder = StepFolder(out_path, step="train", reads=reads, options=options, force=force)
 
-        training_of = functools.partial(
-            Training, folder, order, recipe, size=size, marks=marks, device=device, save_every=save_every
-        )
+        def start() -> Training:
+            losses = None
+            if pruned is not None:
+                pruning = _open_pruning(pruned, order, marks[-1])
+                losses = PrunedRows(out_path / PRUNED_ROWS, pruning, processes=processes)
+            return Training(
+                folder,
+                order,
+                recipe,
+                size=size,
+                marks=marks,
+                device=device,
+                save_every=save_every,
+                processes=processes,
+                pruning=losses,
+            )
 
         def work() -> dict[str, Any]:
             if chosen is not None:
                 verify_shards(chosen.path, chosen.manifest)
             _check_order(order, marks)
             processes.hear(said=True)
-            training = training_of(processes=processes)
+            training = start()
             _run(training, marks, quiet=quiet)
             return _describe(training, marks)
 
@@ -193,9 +223,11 @@ def train(
                 if folder.manifest is not None:
                     processes.hear(said=False)
                 finish_once(folder, work)
-                (out_path / STATE).unlink(missing_ok=True)  # only now: whatever ends the process before goes on from it
+                # Only now: whatever ends the process before goes on from them.
+                (out_path / STATE).unlink(missing_ok=True)
+                shutil.rmtree(out_path / PRUNED_ROWS, ignore_errors=True)
         elif processes.hear():
-            _run(training_of(processes=processes), marks, quiet=True)
+            _run(start(), marks, quiet=True)
         processes.hear()  # the first one has written the manifest
         return _trained(out_path, read_manifest(out_path, step="train"))
 
@@ -215,6 +247,21 @@ def require_origin(selection: Path, tokens: Path) -> None:
             f"{selection} was made from {chosen}, {tokens} from {tokenized}: rows do not mean the same pairs; "
             "give a selection and tokens of one clean folder"
         )
+
+
+def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:
+    """What prunes by the options of a plan; pairs are known by their rows."""
+    from catprune.dynamic import Ddp, InfoBatch
+
+    rows = order.tokens.blocks[-1].end
+    if options["method"] == "ddp":
+        return Ddp(pairs=rows, ratio=options["ratio"], cycle=options["cycle"])
+    epochs = end.amount
+    if end.unit == "step":
+        # Epochs differ by a few batches; the first one stands for all.
+        windows = enumerate(order.windows(0))
+        epochs /= sum(len(order.batches(0, window, entries)[1]) for window, entries in windows)
+    return InfoBatch(pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed)
 
 
 def _run(training: Training, marks: list[Mark], *, quiet: bool) -> None:
@@ -247,7 +294,12 @@ def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
         for name, checkpoint in read
     ]
     pairs, tokens = training.order.counts
+    at, pruned = training.at, dict[str, Any]()
+    if training.pruning is not None:
+        counts = {"pairs": at.pruned_pairs, "target_tokens": at.pruned_tokens, "batches": at.pruned_batches}
+        pruned = {"pruned": counts}
     return {
+        **pruned,
         "checkpoints": listed,
         "counts": {"pairs": pairs, "target_tokens": tokens},
         "steps": last.step,

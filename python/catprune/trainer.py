@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from catprune.checkpoints import fit, load_tensors, save_tensors, write_checkpoi
 from catprune.errors import CatpruneError
 from catprune.folder import STATE, append_line, write_whole
 from catprune.model import UNMASKED, Transformer, forward_flops
-from catprune.output import smoothed_loss
+from catprune.output import smoothed_loss, weighted_loss
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from catprune.order import Order
     from catprune.processes import Processes
     from catprune.progress import Progress
+    from catprune.pruned_rows import PrunedRows
     from catprune.recipe import Mark, Recipe, Size
     from catprune.tokens import BlockEntry
 
@@ -44,7 +45,10 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 @dataclass(slots=True)
 class Position:
-    """Where the training stands: the next batch, and what was done. `pairs` counts those of this epoch."""
+    """Where the training stands: the next batch, and what was done. `pairs` counts those of this epoch.
+
+    Pairs that were pruned count among `pairs`, and not among `target_tokens`; the `pruned_` numbers are of all epochs.
+    """
 
     epoch: int = 0
     window: int = 0
@@ -53,7 +57,18 @@ class Position:
     pairs: int = 0
     target_tokens: int = 0
     flops: float = 0.0
-    tokens: int = 0  # target tokens since the last line of metrics
+    tokens: int = 0  # target tokens that the losses since the last line of metrics are divided by
+    pruned_pairs: int = 0
+    pruned_tokens: int = 0
+    pruned_batches: int = 0  # of which nothing was left
+
+
+class _Part(NamedTuple):
+    """What is left of a batch: places in the window; `basis` target tokens divide the sum of the weighted losses."""
+
+    kept: NDArray[np.int64]
+    weights: NDArray[np.float32] | None  # None: 1
+    basis: int
 
 
 class _Interrupts:
@@ -90,24 +105,36 @@ class _Loss(nn.Module):
         super().__init__()
         self.model, self.smoothing, self.device = model, smoothing, device
 
-    def forward(self, source: Tensor, inputs: Tensor, targets: Tensor, places: Tensor, mask: Tensor | None) -> Tensor:
-        """Sums over the targets' tokens, float32 [2]: the smoothed loss, and the nll without gradient.
+    def forward(
+        self,
+        source: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
+        places: Tensor,
+        mask: Tensor | None,
+        weights: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Sums over the targets' tokens, float64 [2]: the smoothed loss, and the nll without gradient.
+
+        With weights both are weighted, and the nll of each pair comes besides as it is, float64 [pairs].
 
         Args:
             source, inputs, targets: ids as in `Batch`, padded.
             places: where tokens stand in the flattened targets.
             mask: of the sources, as in `Padded`.
+            weights: of the tokens, float32.
         """
         with self.device.autocast():
             hidden = self.model(source, inputs, UNMASKED if mask is None else Padded(mask))
-        sums = smoothed_loss(
-            hidden.flatten(0, 1).index_select(0, places),
-            self.model.embedding.weight,
-            targets.flatten().index_select(0, places),
-            smoothing=self.smoothing,
-            dtype=self.device.dtype,
-        )
-        return torch.stack(sums)
+        hidden = hidden.flatten(0, 1).index_select(0, places)
+        gold, matrix = targets.flatten().index_select(0, places), self.model.embedding.weight
+        smoothing, dtype = self.smoothing, self.device.dtype
+        if weights is None:
+            return torch.stack(smoothed_loss(hidden, matrix, gold, smoothing=smoothing, dtype=dtype)), None
+        *sums, nlls = weighted_loss(hidden, matrix, gold, weights, smoothing=smoothing, dtype=dtype)
+        of_pairs = torch.zeros(targets.numel(), dtype=torch.float64, device=nlls.device)
+        of_pairs[places] = nlls.double()
+        return torch.stack(sums), of_pairs.view(targets.shape).sum(1)
 
 
 class Training:
@@ -123,6 +150,8 @@ class Training:
         save_every: updates between two states.
         processes: those that train together. Each takes every so many pairs of a batch; gradients are added up, so
             that an update is that of one process but for rounding, and for what dropout drops.
+        pruning: what of each batch is passed over; None: nothing. A batch of which nothing is left makes no update
+            and is counted as one, so that rates and marks are those of the same training on everything.
     """
 
     def __init__(
@@ -136,9 +165,10 @@ class Training:
         device: Device,
         save_every: int,
         processes: Processes,
+        pruning: PrunedRows | None = None,
     ) -> None:
         self.folder, self.order, self.recipe, self.size = folder, order, recipe, size
-        self.device, self.save_every, self.processes = device, save_every, processes
+        self.device, self.save_every, self.processes, self.pruning = device, save_every, processes, pruning
         self.at = Position()
         self._interrupts = _Interrupts()
         self.per_epoch = order.counts[0]
@@ -178,6 +208,8 @@ class Training:
         started, before, at = self._started, self._before, self.at
         with self._interrupts:
             while self.marks:
+                if self.pruning is not None:
+                    self.pruning.begin(at.epoch, resumed=at.window > 0 or at.batch > 0)
                 windows = self.order.windows(at.epoch)
                 while at.window < len(windows) and self.marks:
                     self._run_window(windows, bar)
@@ -211,44 +243,80 @@ class Training:
         if self.marks:
             at.window, at.batch = at.window + 1, 0
 
+    def _part(self, pairs: Pairs, chosen: NDArray[np.int64]) -> _Part:
+        """What is left of a batch."""
+        if self.pruning is None:
+            return _Part(chosen, None, int(pairs.target.lengths[chosen].sum()))
+        pruning = self.pruning.pruning
+        kept = chosen[pruning.keeps(pairs.rows[chosen])]
+        basis = chosen if pruning.by_whole else kept
+        return _Part(kept, pruning.weights(pairs.rows[kept]), int(pairs.target.lengths[basis].sum()))
+
     def _update(self, pairs: Pairs, chosen: NDArray[np.int64]) -> None:
         """One update: forward, loss, backward, clipping, AdamW."""
-        at, processes, tokenizer = self.at, self.processes, self.order.tokens.tokenizer
+        at, processes = self.at, self.processes
         at.step += 1
+        kept, weights, basis = self._part(pairs, chosen)
+        self._count(pairs, chosen, kept, basis)
+        if not len(kept):
+            return
         # So that a resumed run drops the same units, and two processes do not.
         torch.manual_seed(_seed_of(self.recipe.seed, at.step, processes.number))
-        tokens = int(pairs.target.lengths[chosen].sum())
-        own = chosen[processes.number :: processes.count]
+        mine = slice(processes.number, None, processes.count)
         # A process that is left without a pair goes along with one that does not count.
-        sums: Tensor = self.loss(*self._tensors(pairs.batch(own if len(own) else chosen[:1], tokenizer)))
-        weight = processes.count / tokens if len(own) else 0.0  # processes take the mean of their gradients
+        has_own = processes.number < len(kept)
+        taken = mine if has_own else slice(1)
+        sums: Tensor
+        nlls: Tensor | None
+        sums, nlls = self.loss(*self._tensors(pairs, kept[taken], None if weights is None else weights[taken]))
+        weight = processes.count / basis if has_own else 0.0  # processes take the mean of their gradients
         (sums[0] * weight).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate(at.step)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        sums = sums.detach() if len(own) else torch.zeros_like(sums)
+        sums = sums.detach() if has_own else torch.zeros_like(sums)
         processes.add(sums)
         self._sums += sums
-        self._count(pairs, chosen, tokens)
+        if nlls is not None:
+            found = torch.zeros(len(kept), dtype=torch.float64, device=self.device.name)
+            if has_own:
+                found[mine] = nlls
+            self._observe(pairs, kept, found)
 
-    def _tensors(self, batch: Batch) -> Iterator[Tensor | None]:
+    def _observe(self, pairs: Pairs, kept: NDArray[np.int64], nlls: Tensor) -> None:
+        """Take down the mean nll of each pair that was trained on; of sums in which other processes' pairs are 0."""
+        self.processes.add(nlls)
+        if self.pruning is not None and self.processes.leads:
+            self.pruning.observe(pairs.rows[kept], nlls.cpu().numpy() / pairs.target.lengths[kept])
+
+    def _tensors(
+        self, pairs: Pairs, taken: NDArray[np.int64], weights: NDArray[np.float32] | None
+    ) -> Iterator[Tensor | None]:
         """What `_Loss` takes, on the device."""
+        batch = pairs.batch(taken, self.order.tokens.tokenizer)
         parts = (batch.source, batch.inputs, batch.targets, token_places(batch))
         yield from (torch.from_numpy(part).to(self.device.name) for part in parts)
         longest = batch.source.shape[1]
         is_padded = batch.source_lengths.min() < longest
         mask = np.arange(longest) < batch.source_lengths[:, None]
         yield torch.from_numpy(mask).to(self.device.name) if is_padded else None
+        of_tokens = None if weights is None else torch.from_numpy(np.repeat(weights, batch.target_lengths))
+        yield None if of_tokens is None else of_tokens.to(self.device.name)
 
-    def _count(self, pairs: Pairs, chosen: NDArray[np.int64], tokens: int) -> None:
+    def _count(self, pairs: Pairs, chosen: NDArray[np.int64], kept: NDArray[np.int64], basis: int) -> None:
+        """Count a batch: its pairs are passed over, and only tokens and operations of those kept were computed."""
         at, processes = self.at, self.processes
+        tokens, computed = (int(pairs.target.lengths[part].sum()) for part in (chosen, kept))
         at.pairs += len(chosen)
-        at.target_tokens += tokens
-        at.tokens += tokens
-        for number in range(min(processes.count, len(chosen))):
-            own = chosen[number :: processes.count]
+        at.target_tokens += computed
+        at.tokens += basis
+        at.pruned_pairs += len(chosen) - len(kept)
+        at.pruned_tokens += tokens - computed
+        at.pruned_batches += not len(kept)
+        for number in range(min(processes.count, len(kept))):
+            own = kept[number :: processes.count]
             at.flops += 3 * forward_flops(
                 self.size,
                 vocab_size=self.model.vocab_size,
@@ -265,6 +333,8 @@ class Training:
     def _write_metrics(self, bar: Progress) -> None:
         """Append a line to metrics.jsonl: means over the updates since the last one, in nats per token."""
         at = self.at
+        if not at.tokens:  # nothing was left of any batch
+            return
         loss, nll = self._sums.tolist()
         self._sums.zero_()
         if not math.isfinite(loss):
@@ -279,6 +349,8 @@ class Training:
             "nll": nll / at.tokens,
             "learning_rate": self.recipe.rate(at.step),
         }
+        if self.pruning is not None:
+            line |= {"pruned_pairs": at.pruned_pairs, "pruned_tokens": at.pruned_tokens}
         if self.processes.leads:
             append_line(self.folder.path / "metrics.jsonl", line)
         self._show(bar, loss=f"{line['loss']:.3f}")
@@ -290,7 +362,7 @@ class Training:
             speed = (at.target_tokens - self._before) / max(time.monotonic() - self._started, 1e-9)
             bar.to(at.step, epoch=f"{self._epoch():.2f}", tokens=f"{speed:,.0f}/s", **shown)
         else:
-            bar.to(at.target_tokens, step=at.step, **shown)
+            bar.to(at.target_tokens + at.pruned_tokens, step=at.step, **shown)
 
     def _cut_metrics(self) -> None:
         """Drop the lines that a killed run wrote after its last state."""
@@ -333,12 +405,12 @@ class Training:
             The numbers of times that occur, ascending; and where they differ, for each block the rows that carry tokens
             and how often each of them was trained on, both int64 [rows].
         """
-        at, order = self.at, self.order
+        at, order, pruning = self.at, self.order, self.pruning
         at_end = at.pairs == self.per_epoch
         times = {at.epoch + 1} if at_end else {at.epoch, at.epoch + 1}
         if self.per_epoch < order.tokens.manifest["counts"]["pairs"]:
             times.add(0)
-        if len(times) == 1:
+        if len(times) == 1 and pruning is None:
             return list(times), None
         place = len(windows) if at_end else at.window
         whole = {entry.first for window in windows[:place] for entry in window}
@@ -348,22 +420,28 @@ class Training:
         def counted() -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
             for entry in order.tokens.blocks:
                 rows = order.tokens.read(entry).rows
-                left = order.left(entry, rows).astype(np.int64)
-                once_more = left if entry.first in whole else 0
+                left = order.left(entry, rows)
+                once_more = left if entry.first in whole else np.zeros(len(rows), np.bool_)
                 if entry.first in partly:
                     once_more = np.isin(rows, done, assume_unique=True)
-                yield rows, at.epoch * left + once_more
+                yield rows, left * (at.epoch + once_more if pruning is None else pruning.times(rows, once_more))
 
-        return sorted(times), counted()
+        if pruning is not None:
+            times = {number for _, numbers in counted() for number in np.unique(numbers).tolist()}
+        return sorted(times), counted() if len(times) > 1 else None
 
     def _save_state(self) -> None:
         """Replace the state: weights, moments, the losses' sums and the position in one file, renamed into place."""
+        if self.pruning is not None:
+            self.pruning.flush()
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors["sums"] = self._sums
         for name, parameter in self.model.named_parameters():
             moments = self.optimizer.state[parameter]
             tensors |= {f"{moment}.{name}": moments[moment] for moment in _MOMENTS}
         save_tensors(self._state_file, tensors, metadata={"position": json.dumps(asdict(self.at))})
+        if self.pruning is not None:
+            self.pruning.forget(self.at.epoch)
 
     def _load_state(self) -> None:
         tensors, metadata = load_tensors(self._state_file)

@@ -1,0 +1,186 @@
+"""Compares pruning while training with static pruning by chrF against FLOPs, and writes a Markdown table.
+
+python docs/results/pruning_while_training.py OUT [--run RUN --test-source FILE --test-target FILE]
+
+Without --run the corpus is that of `catprune demo`. RUN is a folder with clean/ and tokens/. Everything is a step in
+OUT and is picked up by the same command.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import sacrebleu
+import torch
+from catprune import clean, score, select, tokenize, train
+from catprune.cost import flops_of
+from catprune.demo_bitext import write_demo_bitext
+from catprune.evaluate import read_test
+from catprune.evaluation import TestSet, number_text
+from catprune.translate import translate
+
+# Points of a training at which it is tested, and shares of the full corpus's last chrF that are to be reached.
+POINTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1)
+LEVELS = (0.7, 0.8, 0.9, 0.95, 1)
+WAYS = {
+    "full": {},
+    "random half": {},
+    "progress half": {},
+    "infobatch": {"prune_while_training": "infobatch"},
+    "ddp": {"prune_while_training": "ddp"},
+    "ddp, half dropped": {"prune_while_training": "ddp", "prune_ratio": 0.5},
+}
+
+
+def main() -> None:
+    """Train every way for the same updates, test at the same points, and write the page."""
+    given = parse()
+    quiet = {"threads": given.threads, "quiet": True}
+    run, test = prepare(given, quiet)
+    how = {"preset": given.preset, "batch_tokens": given.batch_tokens, "precision": "float32", **quiet}
+    how["warmup_steps"] = max(1, given.steps // 20)
+    steps = sorted({max(1, round(point * given.steps)) for point in POINTS})
+    how |= {"steps": given.steps, "checkpoints": ",".join(f"{step}steps" for step in steps)}
+    curves: dict[str, list[np.ndarray]] = {name: [] for name in WAYS}
+    trained: dict[str, list] = {name: [] for name in WAYS}
+    for seed in range(1, given.seeds + 1):
+        for name, options in WAYS.items():
+            out = given.out / f"seed-{seed}" / name.replace(", ", "-").replace(" ", "-")
+            selection = None
+            if name.endswith(" half"):
+                selection = static(name, run, given.out / f"seed-{seed}", how | {"seed": seed})
+            done = train(run / "tokens", out=out, selection=selection, seed=seed, **how, **options)
+            curves[name].append(curve(done, selection, test, given.threads))
+            trained[name].append(done)
+            print(f"seed {seed}, {name}:", *(f"{chrf:.1f}" for _, chrf in curves[name][-1]), flush=True)
+    write(given, curves, trained)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--run", type=Path, help="a folder with clean/ and tokens/")
+    parser.add_argument("--test-source", type=Path)
+    parser.add_argument("--test-target", type=Path)
+    parser.add_argument("--pairs", type=int, default=6000, help="of the demo corpus")
+    parser.add_argument("--steps", type=int, default=900, help="updates of every training")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--batch-tokens", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--page", type=Path, default=Path(__file__).with_name("pruning-while-training.md"))
+    return parser.parse_args()
+
+
+def prepare(given: argparse.Namespace, quiet: dict) -> tuple[Path, TestSet]:
+    """The corpus as clean/ and tokens/, and the test set."""
+    if given.run is not None:
+        return given.run, TestSet("test", given.test_source, given.test_target)
+    bitext = write_demo_bitext(given.out / "bitext", pairs=given.pairs)
+    languages = {"source_lang": "en", "target_lang": "de"}
+    clean([bitext.source, bitext.target], out=given.out / "clean", **languages, **quiet)
+    tokenize(given.out / "clean", out=given.out / "tokens", vocab_size=1000, **quiet)
+    return given.out, TestSet("held-out", bitext.test_source, bitext.test_target)
+
+
+def static(name: str, run: Path, out: Path, how: dict) -> Path:
+    """A selection of half of the corpus; `progress` by two checkpoints of a warm-up of a third of the updates."""
+    quiet = {"threads": how["threads"], "quiet": True}
+    folder = out / "selection" / name.replace(" ", "-")
+    if name == "random half":
+        return select(run / "clean", out=folder, method="random", seed=how["seed"], **quiet).folder
+    last = how["steps"] // 3
+    told = {"steps": last, "checkpoints": f"{max(1, last // 5)}steps"}
+    warmup = train(run / "tokens", out=out / "warmup", **how | told)
+    score(run / "tokens", checkpoints=warmup.checkpoints, out=out / "scores", precision="float32", **quiet)
+    return select(out / "scores", out=folder, method="progress", **quiet).folder
+
+
+def curve(done, selection: Path | None, test: TestSet, threads: int) -> np.ndarray:
+    """FLOPs, those of choosing included, and chrF of every checkpoint, float64 [checkpoints, 2]."""
+    source, reference = read_test(test)
+    cost = flops_of(selection, training=done.folder)
+    points = []
+    for entry in done.manifest["checkpoints"]:
+        path = done.folder / "log" / f"{entry['name']}.chrf.json"
+        if not path.is_file():
+            found = translate(done.folder / entry["name"], source, threads=threads)
+            path.write_text(json.dumps(sacrebleu.corpus_chrf(found, [reference]).score))
+        points.append((cost.warmup + cost.scoring + entry["flops"], json.loads(path.read_text())))
+    return np.array(points)
+
+
+def reached(points: np.ndarray, chrf: float) -> float | None:
+    """FLOPs at which a curve first has this chrF, by a straight line between checkpoints; None if it never has."""
+    flops, scores = np.vstack([[0, 0], points]).T
+    above = np.flatnonzero(scores >= chrf)
+    if not len(above):
+        return None
+    place = int(above[0])
+    share = (chrf - scores[place - 1]) / (scores[place] - scores[place - 1])
+    return float(flops[place - 1] + share * (flops[place] - flops[place - 1]))
+
+
+def table(rows: list[list[str]]) -> list[str]:
+    """Lines of a table, the first row as its header."""
+    return [f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]]]
+
+
+def write(given: argparse.Namespace, curves: dict[str, list[np.ndarray]], trained: dict[str, list]) -> None:
+    """The page: means over the seeds of FLOPs and chrF at each point, and what a level of chrF took."""
+    means = {name: np.mean(found, axis=0) for name, found in curves.items()}
+    final = means["full"][-1, 1]
+    levels = [share * final for share in LEVELS]
+    to_level = [["", *(f"chrF {level:.1f}" for level in levels)]]
+    whole = [reached(means["full"], level) for level in levels]
+    for name, points in means.items():
+        cells = [reached(points, level) for level in levels]
+        shown = [
+            "–" if flops is None else f"{number_text(flops)} ({flops / base:.0%})"
+            for flops, base in zip(cells, whole, strict=True)
+        ]
+        to_level.append([name, *shown])
+    at_end = [["", "pairs passed over", "target tokens trained on", "FLOPs", "of full", "chrF", "chrF of each seed"]]
+    for name, points in means.items():
+        manifests = [done.manifest for done in trained[name]]
+        passed = np.mean([manifest.get("pruned", {"pairs": 0})["pairs"] for manifest in manifests])
+        tokens = np.mean([manifest["target_tokens"] for manifest in manifests])
+        flops, chrf = points[-1]
+        seeds = ", ".join(f"{found[-1, 1]:.1f}" for found in curves[name])
+        share = f"{flops / means['full'][-1, 0]:.0%}"
+        at_end.append([name, f"{passed:,.0f}", f"{tokens:,.0f}", number_text(flops), share, f"{chrf:.1f}", seeds])
+    by_point = [["", *(f"{point:.0%}" for point in POINTS)]]
+    for name, points in means.items():
+        by_point.append([name, *(f"{chrf:.1f} at {number_text(flops)}" for flops, chrf in points)])
+    corpus = f"{given.run}" if given.run else f"the corpus of `catprune demo` ({given.pairs:,} pairs before cleaning)"
+    lines = [
+        "# Pruning while training, against pruning before",
+        "",
+        f"`python docs/results/pruning_while_training.py` on {corpus}: preset `{given.preset}`,",
+        f"{given.steps:,} updates, batches of {given.batch_tokens} tokens, {given.seeds} seed(s), float32,",
+        f"torch {torch.__version__}. chrF of held-out text, beam 4. FLOPs are counted from shapes; those of the",
+        "`progress` half include its warm-up and scoring.",
+        "",
+        "## FLOPs until a chrF is reached",
+        "",
+        "By a straight line between checkpoints; in brackets the part of what the full corpus takes to it.",
+        "",
+        *table(to_level),
+        "",
+        "## At the end",
+        "",
+        *table(at_end),
+        "",
+        "## At each checkpoint, by the share of the updates",
+        "",
+        *table(by_point),
+        "",
+    ]
+    given.page.write_text("\n".join(lines))
+    print(*lines, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
