@@ -145,7 +145,9 @@ def test_a_killed_run_goes_on(corpus: tuple[Path, list[tuple[str, str]]]) -> Non
     killed = subprocess.run([sys.executable, "-c", script], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(list((base / "scores/slow").glob("part-*.parquet"))) == 3
-    ended = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=os.environ | {"ON": "1"})
+    ended = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=os.environ | {"ON": "1"}
+    )
     assert ended.stdout == "11\n"
     manifest = (base / "scores/slow/manifest.json").read_bytes()
     shutil.rmtree(base / "scores")

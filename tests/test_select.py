@@ -73,8 +73,9 @@ def put_scores(
     more: dict[str, list[float]] | None = None,
     **told: Any,
 ) -> None:
-    """Scores whose nll per token is just `nll`, null where it is None; `more` statistics, sums as they are stored; and how
-    often rows had been seen.
+    """Scores whose nll per token is just `nll`, null where it is None.
+
+    `more` are further sums as they are stored; `seen` is how often rows had been trained on.
     """
     sums = [None if value is None else value * n for value, n in zip(nll, tokens, strict=True)]
     counts = [None if value is None else n for value, n in zip(nll, tokens, strict=True)]
@@ -435,7 +436,10 @@ def test_how_often_rows_were_seen_must_be_what_the_manifest_lists(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("kind", "told"),
-    [("reverse", r"cat-diff needs scores of 2 checkpoints, .*scores has 1 \(one\)"), ("smoothed", r"one of .*one and .*two has smoothed weights")],
+    [
+        ("reverse", r"cat-diff needs scores of 2 checkpoints, .*scores has 1 \(one\)"),
+        ("smoothed", r"one of .*one and .*two has smoothed weights"),
+    ],
 )
 def test_models_of_two_kinds_are_not_compared(tmp_path: Path, kind: str, told: str) -> None:
     put_corpus(tmp_path, 9, list(range(9)), bounds=[0, 9], tags=None, inputs=[0, 9])

@@ -117,7 +117,11 @@ def make(out: Path, trusted: list[str], *, vocab_size: int, preset: str, threads
     named |= {"backward": out / f"backward/epoch-{EPOCHS[-1]}", "reference": out / f"reference/epoch-{EPOCHS[-1]}"}
     for name, path in named.items():
         options = {"out": out / "scores", "threads": threads, "quiet": True}
-        timed(times, f"score {name}", lambda p=f"{name}={path}", o=options: catprune.score(out / "tokens", checkpoints=p, **o))
+        timed(
+            times,
+            f"score {name}",
+            lambda p=f"{name}={path}", o=options: catprune.score(out / "tokens", checkpoints=p, **o),
+        )
         times_file.write_text(json.dumps(times))
     for name, margin in (("e5", False), ("e5-margin", True)):
         options = {"scorer": "e5", "margin": margin, "out": out / "scores", "threads": threads, "quiet": True}
@@ -230,7 +234,10 @@ def cost(name: str, times: dict, pairs: int) -> str:
     scoring = [f"score epoch-{epoch}" for epoch in EPOCHS]
     base = name.partition(" ")[0]
     needs = {"cat-diff": [scoring[0], scoring[-1]], "progress": [scoring[0], scoring[-1]], "ppl": scoring[-1:]}
-    needs |= {"rho": [scoring[0], "score reference", "reference"], "dual-xent": [scoring[-1], "score backward", "backward"]}
+    needs |= {
+        "rho": [scoring[0], "score reference", "reference"],
+        "dual-xent": [scoring[-1], "score backward", "backward"],
+    }
     needs |= {"e5": ["e5"], "e5-margin": ["e5-margin"], "length": [], "random": []}
     steps = needs.get(base, scoring)
     if any(step in scoring for step in steps):
@@ -241,7 +248,9 @@ def cost(name: str, times: dict, pairs: int) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs=5, help="source, target and tags of dirty text; source and target of trusted text")
+    parser.add_argument(
+        "files", nargs=5, help="source, target and tags of dirty text; source and target of trusted text"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--languages", nargs=2, default=["en", "de"])
     parser.add_argument("--pairs", type=int, default=40_000)

@@ -77,9 +77,7 @@ def score_columns(
                 rows: NDArray[np.int64] = tables[0]["row"].to_numpy()
                 valid = tables[0]["tokens"].is_valid().to_numpy()
                 told = {
-                    one.name: {
-                        column: table[column].to_numpy().astype(np.float64)[valid] for column in COLUMNS
-                    }
+                    one.name: {column: table[column].to_numpy().astype(np.float64)[valid] for column in COLUMNS}
                     for one, table in zip(folders, tables, strict=True)
                 }
                 values = np.zeros(len(rows), np.float32)

@@ -158,9 +158,7 @@ def check_scores(scores: Any, rows: NDArray[np.int64], *, by: str) -> NDArray[np
     return found
 
 
-def _read_blocks(
-    clean: Path, todo: Sequence[Block]
-) -> Iterator[tuple[Block, NDArray[np.int64], list[str], list[str]]]:
+def _read_blocks(clean: Path, todo: Sequence[Block]) -> Iterator[tuple[Block, NDArray[np.int64], list[str], list[str]]]:
     """Rows, sources and targets of the kept pairs of each block, in order; text between them is read and passed over."""
     waiting = list(todo)
     rows: list[NDArray[np.int64]] = []

