@@ -1,6 +1,6 @@
 """Plants faults into real bitext, ranks it by every method, and prints who finds which: see who-finds-what.md.
 
-    python docs/results/who_finds_what.py DATA/noisy.en-de.{en,de,tag}.zst DATA/tatoeba.train.en-de.{en,de}.zst --out RUN
+    python docs/results/who_finds_what.py noisy.en-de.{en,de,tag}.zst tatoeba.train.en-de.{en,de}.zst --out RUN
 
 Every step is a command's function and is picked up where it stopped; the tables are printed at the end.
 """
@@ -52,7 +52,7 @@ def number(*parts) -> float:
 
 
 def plant(source, target, tags, *, out: Path, pairs: int, seed: int) -> None:
-    """Write about `pairs` of the pairs that cleaning keeps, some of them with a fault, and each one's fault and component."""
+    """Write about `pairs` of the pairs that cleaning keeps, some with a fault, and each one's fault and component."""
     if (out / "planted.tag").is_file():
         return
     catprune.clean([source, target], tags=tags, out=out / "raw", **LANGUAGES, quiet=True)

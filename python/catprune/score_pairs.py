@@ -159,7 +159,7 @@ def check_scores(scores: Any, rows: NDArray[np.int64], *, by: str) -> NDArray[np
 
 
 def _read_blocks(clean: Path, todo: Sequence[Block]) -> Iterator[tuple[Block, NDArray[np.int64], list[str], list[str]]]:
-    """Rows, sources and targets of the kept pairs of each block, in order; text between them is read and passed over."""
+    """Rows, sources and targets of the kept pairs of each block, in order; what lies between is read and dropped."""
     waiting = list(todo)
     rows: list[NDArray[np.int64]] = []
     sources: list[str] = []
