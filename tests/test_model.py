@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from catprune import attention, output
 from catprune.attention import Packed, Padded, Spans, attend
-from catprune.layout import has_layout, lay_out
+from catprune.layout import LaidOutTypes, has_layout, lay_out
 from catprune.model import Transformer, count_parameters, forward_flops
 from catprune.recipe import PRESETS, Recipe, Size
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -198,12 +198,19 @@ def test_the_learning_rate_warms_up_and_falls_with_the_root():
     assert [recipe.rate(step) for step in (1, 50, 100, 400, 10_000)] == pytest.approx([4e-5, 2e-3, 4e-3, 2e-3, 4e-4])
 
 
-def test_norms_are_autograds_on_an_untied_matrix(monkeypatch):
+@pytest.mark.parametrize("laid_out", [False, True])
+def test_norms_are_autograds_on_an_untied_matrix(monkeypatch, laid_out):
     monkeypatch.setitem(output._TILE, "cpu", (4, 4 * 7))  # four tokens and seven types at once
+    monkeypatch.setattr(output, "TYPES", 4)
     torch.manual_seed(1)
     hidden, matrix = torch.randn(6, 16), torch.randn(50, 16, requires_grad=True)
     targets = torch.randint(50, (6,))
-    found = output.token_statistics(hidden, matrix.detach(), targets)
+    products = None
+    if laid_out:
+        if not has_layout(torch.float32):
+            pytest.skip("this processor has no layout of its own")
+        products = LaidOutTypes(matrix, torch.float32, types=7)
+    found = output.token_statistics(hidden, matrix.detach(), targets, products=products)
     for j in range(6):
         logits = matrix @ hidden[j]
         loss = F.cross_entropy(logits, targets[j])

@@ -550,6 +550,8 @@ def test_keep_is_exact() -> None:
 
 
 def test_the_table_of_methods_is_the_passes_own(run: Path) -> None:
-    for method in METHODS:
+    # What reads more than nll and tokens is tested in test_methods.
+    computed = {"cat-diff", "cat-var", "progress", "ppl", "confidence", "variability", "closeness", "inactive"}
+    for method in [one for one in METHODS if one.name in {*computed, "length", "random"}]:
         found = select(run / "scores", out=run / method.name, method=method.name, keep=3, quiet=True)
         assert found.kept == 3 and dict(method.options).items() <= found.manifest["options"].items()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from catprune.report import report
     from catprune.run import Ran, run
     from catprune.score import Scored, score
+    from catprune.score_columns import score_columns
+    from catprune.score_pairs import ScoredPairs, score_pairs
     from catprune.select import Selected, select
     from catprune.stats import Stats, stats
     from catprune.tokenize import Tokenized, tokenize
@@ -38,6 +40,8 @@ _HOMES = {
     "report": ("report",),
     "run": ("Ran", "run"),
     "score": ("Scored", "score"),
+    "score_columns": ("score_columns",),
+    "score_pairs": ("ScoredPairs", "score_pairs"),
     "select": ("Selected", "select"),
     "stats": ("Stats", "stats"),
     "tokenize": ("Tokenized", "tokenize"),
@@ -54,6 +58,7 @@ __all__ = [
     "OpenCorpus",
     "Ran",
     "Scored",
+    "ScoredPairs",
     "Selected",
     "Stats",
     "TestSet",
@@ -70,6 +75,8 @@ __all__ = [
     "report",
     "run",
     "score",
+    "score_columns",
+    "score_pairs",
     "select",
     "stats",
     "tokenize",

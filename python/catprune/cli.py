@@ -400,9 +400,20 @@ def train(
 @app.command()
 @_guarded
 def score(
-    tokens: Annotated[Path, typer.Argument(help="A tokens folder; for checkpoints of transformers a clean folder.")],
+    tokens: Annotated[
+        Path, typer.Argument(help="A tokens folder; for checkpoints of transformers and for scorers a clean folder.")
+    ],
     out: Out,
-    checkpoint: Annotated[list[str], typer.Option(help="A checkpoint folder, or name=folder; repeat it.")],
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="A checkpoint folder, or name=folder; repeat it.")
+    ] = None,
+    scorer: Annotated[
+        str | None, typer.Option(help="In their place: labse, e5, laser, comet-qe, or FILE.py:FUNCTION of two lists.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the scorer's folder.  [the scorer's name]")] = None,
+    model: Annotated[str | None, typer.Option(help="The scorer's model: a folder, or a name in its library.")] = None,
+    margin: Annotated[bool, typer.Option("--margin", help="Of embeddings the ratio margin, not the cosine.")] = False,
+    neighbours: Annotated[int, typer.Option(help="Nearest neighbours, for --margin.")] = 4,
     batch_tokens: Annotated[
         int | None, typer.Option(help="Most tokens of a batch on either side, padding counted.  [1024; 16384 on GPUs]")
     ] = None,
@@ -423,7 +434,31 @@ def score(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Run checkpoints over every kept pair and write their statistics as columns."""
+    """Run checkpoints, or a scorer, over every kept pair and write what they say as columns."""
+    if scorer is not None:
+        from catprune.score_pairs import score_pairs, summary
+
+        if checkpoint or source_lang or target_lang or prompt is not None or batch_tokens is not None:
+            raise UsageError("--scorer goes without --checkpoint and the options of checkpoints")
+        scored = score_pairs(
+            tokens,
+            scorer=scorer,
+            out=out,
+            name=name,
+            model=model,
+            margin=margin,
+            neighbours=neighbours,
+            shard=shard,
+            threads=threads,
+            force=force,
+            quiet=quiet,
+        )
+        _show(scored, summary(scored), as_json=as_json, quiet=quiet)
+        return
+    if name is not None or model is not None or margin:
+        raise UsageError("--name, --model and --margin are options of a --scorer")
+    if not checkpoint:
+        raise UsageError("give at least one --checkpoint, or a --scorer")
     from catprune.score import score as step
 
     done = step(

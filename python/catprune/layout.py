@@ -33,13 +33,36 @@ class LaidOut(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs]."""
         rows = x.to(self.dtype).flatten(0, -2)
-        # The library keeps code and memory for every number of rows that it meets: most of a gigabyte for those of a
-        # thousand batches.
-        missing = -len(rows) % ROW_STEP
-        mixed: Tensor = _KERNELS._linear_pointwise(
-            F.pad(rows, (0, 0, 0, missing)) if missing else rows, self.matrix, None, self.behind, [], ""
-        )
-        return mixed[: len(rows)].unflatten(0, x.shape[:-1])
+        return _product(rows, self.matrix, self.behind).unflatten(0, x.shape[:-1])
+
+
+class LaidOutTypes:
+    """The output matrix, some types at a time: what `output.token_statistics` multiplies with.
+
+    Args:
+        matrix: [vocabulary, d_model].
+        dtype: of the products.
+        types: of one tile.
+    """
+
+    def __init__(self, matrix: Tensor, dtype: torch.dtype, *, types: int) -> None:
+        self.dtype, self.types = dtype, types
+        self._tiles: list[Tensor] = [
+            _KERNELS._reorder_linear_weight(part.detach().to(dtype).contiguous(), _ROWS) for part in matrix.split(types)
+        ]
+
+    def multiply(self, x: Tensor, low: int) -> Tensor:
+        """[tokens, d_model] to [tokens, types], of the tile that begins with type `low`."""
+        return _product(x, self._tiles[low // self.types], "none")
+
+
+def _product(rows: Tensor, matrix: Tensor, behind: str) -> Tensor:
+    # The library keeps code and memory for every number of rows that it meets: most of a gigabyte for those of a
+    # thousand batches.
+    missing = -len(rows) % ROW_STEP
+    padded = F.pad(rows, (0, 0, 0, missing)) if missing else rows
+    product: Tensor = _KERNELS._linear_pointwise(padded, matrix, None, behind, [], "")
+    return product[: len(rows)]
 
 
 def has_layout(dtype: torch.dtype) -> bool:

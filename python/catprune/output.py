@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ _CHUNK = {"cpu": 1 << 22, "cuda": 1 << 26}
 # Tokens and logits that scoring holds at once: 1 MB of float32 stays in the cache of a processor's core, and several
 # hundred tokens make its product as fast as it gets; 256 MB keep a GPU busy.
 _TILE = {"cpu": (1 << 9, 1 << 18), "cuda": (1 << 13, 1 << 26)}
+#: Types, and tokens, of a tile on processors where the matrix is in a form of its own.
+TYPES = 1 << 9
 
 
 def _rows(device: torch.device, vocab_size: int) -> int:
@@ -101,8 +103,34 @@ class TokenStatistics(NamedTuple):
     grad_norm: Tensor
 
 
+class Types(Protocol):
+    """The output matrix in a form of its own, some types at a time; `dtype` is that of the products."""
+
+    dtype: torch.dtype
+    types: int
+
+    def multiply(self, x: Tensor, low: int) -> Tensor:
+        """Logits [tokens, types] of [tokens, d_model] and of the types from `low` on, at most `types` of them."""
+        ...
+
+
+class _Plain:
+    """A matrix as it is."""
+
+    def __init__(self, matrix: Tensor, types: int) -> None:
+        self.dtype, self.types, self.matrix = matrix.dtype, types, matrix
+
+    def multiply(self, x: Tensor, low: int) -> Tensor:
+        return x @ self.matrix[low : low + self.types].T
+
+
 def token_statistics(
-    hidden: Tensor, matrix: Tensor, targets: Tensor, bias: Tensor | None = None, *, products: Tensor | None = None
+    hidden: Tensor,
+    matrix: Tensor,
+    targets: Tensor,
+    bias: Tensor | None = None,
+    *,
+    products: Tensor | Types | None = None,
 ) -> TokenStatistics:
     """The raw statistics of each token; sums, exponentials and the target's logit are float32, whatever products are.
 
@@ -117,10 +145,13 @@ def token_statistics(
         matrix: float32 [vocabulary, d_model].
         targets: int64 [tokens].
         bias: float32 [vocabulary], added to the products.
-        products: the matrix in the type that products are to have; None: float32, as it is.
+        products: the matrix in the type that products are to have, or in a form of its own; None: float32, as it is.
     """
-    products = matrix if products is None else products
     step, types = _tile(hidden.device, len(hidden), len(matrix))
+    if products is None or isinstance(products, Tensor):
+        products = _Plain(matrix if products is None else products, types)
+    else:
+        step, types = TYPES, products.types
     parts: list[Tensor] = []
     for first in range(0, len(hidden), step):
         x, gold = hidden[first : first + step], targets[first : first + step]
@@ -131,11 +162,10 @@ def token_statistics(
         most = torch.full_like(z_gold, torch.finfo(z_gold.dtype).min)
         rest, length = torch.zeros_like(z_gold), torch.zeros_like(z_gold)
         for low in range(0, len(matrix), types):
-            some = products[low : low + types]
-            logits = (multiplied @ some.T).float()
+            logits = products.multiply(multiplied, low).float()
             if bias is not None:
                 logits += bias[low : low + types]
-            here = ((gold >= low) & (gold < low + len(some))).nonzero()[:, 0]
+            here = ((gold >= low) & (gold < low + types)).nonzero()[:, 0]
             logits[here, gold[here] - low] = -torch.inf
             larger = torch.maximum(most, logits.amax(1))
             shrunk = torch.exp(most - larger)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from catprune.marian import Marian
     from catprune.marian_model import MarianModel
     from catprune.model import Transformer
+    from catprune.output import Types
 
     AnyCheckpoint = Checkpoint | HuggingFace | Marian
 
@@ -310,9 +311,16 @@ class _Scoring:
         return model
 
     @cached_property
-    def _products(self) -> Tensor:
-        """The output matrix in the type of products."""
-        return self.model.output_matrix.to(self.device.dtype)
+    def _products(self) -> Tensor | Types:
+        """The output matrix in the type of products; of a native model on a processor laid out for the kernels."""
+        from catprune.layout import LaidOutTypes, has_layout
+        from catprune.model import Transformer
+        from catprune.output import TYPES
+
+        matrix, dtype = self.model.output_matrix, self.device.dtype
+        if isinstance(self.model, Transformer) and self.device.name == "cpu" and has_layout(dtype):
+            return LaidOutTypes(matrix, dtype, types=TYPES)
+        return matrix.to(dtype)
 
     def run(self, name: str, share: Shard, *, quiet: bool) -> None:
         """Score the blocks of this process that have no shard yet."""

@@ -191,3 +191,11 @@ def _read_blocks(
             return
     while waiting:
         yield take()
+
+
+def summary(done: ScoredPairs) -> list[str]:
+    """What was scored, in lines for a reader."""
+    if done.left:
+        blocks = "block is" if done.left == 1 else "blocks are"
+        return [f"{done.new:,} pairs scored; {done.left:,} {blocks} left to other shards"]
+    return [f"{done.pairs:,} pairs have a score, {done.new:,} of them new; in {done.folder}"]

@@ -14,6 +14,7 @@ from catprune.errors import CatpruneError, UsageError
 from catprune.folder import StepFolder, finish_once, read_json, verify_shards
 from catprune.keep import share_text
 from catprune.machine import choose_threads
+from catprune.methods import CLUSTERED
 from catprune.progress import Progress
 from catprune.ranking import Ranking, check_options
 from catprune.sources import Source, describe_groups, open_source, sole_column
@@ -273,11 +274,7 @@ def summary(done: Selected) -> list[str]:
     lines = [
         f"{share_text(done.kept, done.scored)} of {done.scored:,} scored pairs kept; {done.unscored:,} have no score"
     ]
-    for group in done.groups[:_GROUPS_SHOWN]:
-        counts = f"{share_text(group['kept'], group['scored'])} of {group['scored']:,} kept"
-        lines.append(f"  {group['name']}: {counts}; {group['unscored']:,} have no score")
-    if len(done.groups) > _GROUPS_SHOWN:
-        lines.append(f"  … and {len(done.groups) - _GROUPS_SHOWN} more groups (--json)")
+    lines += _group_lines(done)
     if done.guarded:
         lines.append(f"{done.guarded:,} more pairs were dropped before by a guard")
     if done.trusted:
@@ -286,6 +283,27 @@ def summary(done: Selected) -> list[str]:
         lines.append(f"{share_text(done.tokens_kept, done.tokens)} of {done.tokens:,} target tokens kept")
     if done.decided_by_ties:
         lines.append(f"{done.decided_by_ties:,} pairs have the score at the cut: ties decided which of them")
+    return lines
+
+
+def _group_lines(done: Selected) -> list[str]:
+    """What each group gave; those that nobody asked for in one line."""
+    options, count = done.manifest["options"], len(done.groups)
+    if not count:
+        return []
+    if not (options["within"] or options.get("own")):
+        sizes = [group["scored"] for group in done.groups]
+        told = f"of {min(sizes):,} to {max(sizes):,} scored pairs"
+        if options["method"] == CLUSTERED:
+            whole = sum(group["kept"] == group["scored"] for group in done.groups)
+            return [f"  drawn evenly from {count:,} clusters {told}; {whole:,} of them are kept whole"]
+        return [f"  ranked apart by how often checkpoints had been trained on them: {count} groups {told}"]
+    lines: list[str] = []
+    for group in done.groups[:_GROUPS_SHOWN]:
+        counts = f"{share_text(group['kept'], group['scored'])} of {group['scored']:,} kept"
+        lines.append(f"  {group['name']}: {counts}; {group['unscored']:,} have no score")
+    if count > _GROUPS_SHOWN:
+        lines.append(f"  … and {count - _GROUPS_SHOWN} more groups (--json)")
     return lines
 
 

@@ -367,7 +367,7 @@ def _join_names(found: Source, sources: Sequence[Path], names: Sequence[str], jo
 def _places(found: Source, sources: Sequence[Path], name: str, join: Sequence[Path]) -> list[tuple[list[Path], str]]:
     """Where a name is a column of; the first kind of place that has it."""
     folder, _, column = name.partition(".")
-    if found.request["source"]["kind"] == "scores":
+    if found.request["source"]["kind"] == "scores" or _scored_into(sources, name):
         sets = [source / folder for source in sources if (source / folder).is_dir()]
         files = [file for one in sets for file in _parquet_files(one)]
         if files:

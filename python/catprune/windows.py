@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from catprune.folder import read_manifest, verify_shards
+from catprune.folder import read_json, read_manifest, verify_shards
+from catprune.sources import SCORER_STEP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +51,7 @@ class Steps:
 
 
 def find_steps(run: Path) -> Steps:
-    """The finished steps in a run: clean, tokens, warmup, evaluate, every folder in scores and in selection.
+    """The finished steps in a run: clean, tokens, warmup, evaluate, every checkpoint in scores and folder in selection.
 
     A selection folder that is itself a step's folder counts as one selection.
     """
@@ -61,7 +62,8 @@ def find_steps(run: Path) -> Steps:
         return Part(folder, read_manifest(folder, step=step)) if found else None
 
     def several(name: str, step: str) -> dict[str, Part]:
-        folders = sorted(path.parent for path in (run / name).glob("*/manifest.json"))
+        manifests = sorted((run / name).glob("*/manifest.json"))
+        folders = [path.parent for path in manifests if read_json(path).get("step") != SCORER_STEP]
         return {folder.name: Part(folder, read_manifest(folder, step=step)) for folder in folders}
 
     def training_order(item: tuple[str, Part]) -> tuple[float, str]:

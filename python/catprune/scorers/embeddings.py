@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from catprune.device import pick_device
+from catprune.device import Device
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.scorers.environment import digest_model
 
@@ -141,7 +141,7 @@ class SentenceTransformers:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         try:
-            self._loaded = SentenceTransformer(self.model, device=pick_device(), trust_remote_code=False)
+            self._loaded = SentenceTransformer(self.model, device=Device.choose("float32").name, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
             raise CatpruneError(
                 f"{self.model} cannot be loaded by sentence-transformers ({error}): give a folder by --model, or its "

@@ -1,0 +1,258 @@
+"""Scorers: columns by text and by stored statistics, their blocks, what select makes of them, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+from catprune.clean import clean
+from catprune.cli import app
+from catprune.column_shards import Block, blocks_of
+from catprune.errors import CatpruneError, UsageError
+from catprune.score_columns import score_columns
+from catprune.score_pairs import score_pairs
+from catprune.scorers.embeddings import cosine, ratio_margin
+from catprune.select import select
+from test_select import kept, put_corpus, put_scores
+from typer.testing import CliRunner
+
+QUIET: dict[str, Any] = {"quiet": True}
+SIDES = ("en", "de")
+
+
+def write_input(folder: Path, name: str, count: int) -> list[tuple[str, str]]:
+    """A Moses pair; the third line is too short to be kept."""
+    pairs = [(f"{name} words of line {i}", f"{name} Wörter der Zeile {i}" + " !" * (i % 3)) for i in range(count)]
+    pairs[2] = ("", "")
+    for language, side in zip(SIDES, zip(*pairs, strict=True), strict=True):
+        (folder / f"{name}.{language}").write_text("".join(f"{text}\n" for text in side))
+    return pairs
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[tuple[str, str]]]:
+    """Two inputs of 25 and 12 rows, in blocks of 10."""
+    monkeypatch.setattr(import_module("catprune.column_shards"), "BLOCK_ROWS", 10)
+    pairs = write_input(tmp_path, "a", 25) + write_input(tmp_path, "b", 12)
+    clean([f"{tmp_path}/{name}.{{en,de}}" for name in "ab"], out=tmp_path / "clean", **QUIET)
+    return tmp_path, pairs
+
+
+def lengths(sources: list[str], targets: list[str]) -> list[int]:
+    return [len(target) - len(source) for source, target in zip(sources, targets, strict=True)]
+
+
+def read(folder: Path) -> dict[int, float | None]:
+    tables = [parquet.read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
+    return {row: score for one in tables for row, score in zip(*one.to_pydict().values(), strict=True)}
+
+
+def test_a_function_scores_what_cleaning_kept(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
+    base, pairs = corpus
+    blocks: list[int] = []
+
+    def counted(sources: list[str], targets: list[str]) -> list[int]:
+        blocks.append(len(sources))
+        return lengths(sources, targets)
+
+    done = score_pairs(base / "clean", scorer=counted, out=base / "scores", **QUIET)
+    expected = {row: len(target) - len(source) for row, (source, target) in enumerate(pairs) if row not in (2, 27)}
+    assert read(base / "scores/counted") == expected
+    assert (done.pairs, done.new, done.left) == (35, 35, 0)
+    assert blocks == [9, 10, 5, 9, 2]
+    names = [path.name for path in sorted(done.folder.glob("part-*"))]
+    assert [name[5:-8] for name in names] == [
+        f"{first:012}-{end:012}" for first, end in ((0, 10), (10, 20), (20, 25), (25, 35), (35, 37))
+    ]
+    again = score_pairs(base / "clean", scorer=counted, out=base / "scores", **QUIET)
+    assert (again.pairs, again.new, len(blocks)) == (35, 0, 5)
+    assert again.manifest == done.manifest
+
+
+def test_a_column_is_ranked_guards_and_is_merged(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
+    base, _ = corpus
+    scored = score_pairs(base / "clean", scorer=lengths, out=base / "scores", name="labse", **QUIET)
+    values = read(scored.folder)
+    best = sorted(values, key=lambda row: (-values[row], row))
+    found = select(base / "scores", method="labse", keep=8, out=base / "s", **QUIET)
+    assert kept(base / "s") == set(best[:8])
+    assert (found.scored, found.manifest["options"]["column"]) == (35, "labse")
+    select(base / "scores", column="labse", keep=8, direction="bottom", out=base / "t", **QUIET)
+    assert kept(base / "t") == set(sorted(values, key=lambda row: (values[row], row))[:8])
+    score_pairs(base / "clean", scorer=lengths, out=base / "scores", name="twin", **QUIET)
+    select(base / "clean", merge="random + 0.5*score", join=[base / "scores/labse"], keep=8, out=base / "m", **QUIET)
+    select(base / "clean", method="random", where="score>4", join=[base / "scores/labse"], out=base / "g", **QUIET)
+    assert kept(base / "g")
+    assert kept(base / "g") <= {row for row, value in values.items() if value > 4}
+    (base / "clean/manifest.json").write_text((base / "clean/manifest.json").read_text() + "\n")
+    with pytest.raises(CatpruneError, match="as it no longer is"):
+        select(base / "scores", method="labse", keep=8, out=base / "u", **QUIET)
+
+
+def test_new_inputs_are_scored_alone(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
+    base, _ = corpus
+    before = score_pairs(base / "clean", scorer=lengths, out=base / "scores", **QUIET)
+    shards = {path.name: path.read_bytes() for path in before.folder.glob("part-*")}
+    write_input(base, "c", 11)
+    clean([f"{base}/{name}.{{en,de}}" for name in "abc"], out=base / "clean", **QUIET)
+    done = score_pairs(base / "clean", scorer=lengths, out=base / "scores", **QUIET)
+    assert (done.pairs, done.new) == (45, 10)
+    assert {name: (done.folder / name).read_bytes() for name in shards} == shards
+    fresh = score_pairs(base / "clean", scorer=lengths, out=base / "fresh", **QUIET)
+    assert read(fresh.folder) == read(done.folder)
+
+
+def test_several_processes_share_blocks(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
+    base, _ = corpus
+    options: dict[str, Any] = {"scorer": lengths, "out": base / "scores", **QUIET}
+    first = score_pairs(base / "clean", shard="1/2", **options)
+    assert (first.new, first.left) == (16, 2)
+    second = score_pairs(base / "clean", shard="2/2", **options)
+    assert (second.new, second.left, second.pairs) == (19, 0, 35)
+    alone = score_pairs(base / "clean", scorer=lengths, out=base / "alone", **QUIET)
+    assert alone.manifest["shards"] == second.manifest["shards"]
+
+
+SLOW = """
+import os, signal
+def slow(sources, targets):
+    if sources[0].startswith("b") and not os.environ.get("ON"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [len(target) for target in targets]
+"""
+
+
+def test_a_killed_run_goes_on(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
+    base, _ = corpus
+    (base / "mine.py").write_text(SLOW)
+    script = textwrap.dedent(f"""
+        from importlib import import_module
+        import_module("catprune.column_shards").BLOCK_ROWS = 10
+        from catprune.score_pairs import score_pairs
+        done = score_pairs("{base}/clean", scorer="{base}/mine.py:slow", out="{base}/scores", quiet=True)
+        print(done.new)
+    """)
+    killed = subprocess.run([sys.executable, "-c", script], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list((base / "scores/slow").glob("part-*.parquet"))) == 3
+    ended = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=os.environ | {"ON": "1"})
+    assert ended.stdout == "11\n"
+    manifest = (base / "scores/slow/manifest.json").read_bytes()
+    shutil.rmtree(base / "scores")
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, env=os.environ | {"ON": "1"})
+    assert (base / "scores/slow/manifest.json").read_bytes() == manifest
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (lambda sources, _: [1.0] * (len(sources) - 1), r"shape \(8,\) for 9 pairs"),
+        (lambda sources, _: [float("nan")] * len(sources), "gives row 0 the score nan: return finite numbers"),
+        (lambda sources, _: ["good"] * len(sources), "gives no numbers"),
+    ],
+)
+def test_what_is_no_score_is_refused(corpus: tuple[Path, Any], function: Any, told: str) -> None:
+    base, _ = corpus
+    with pytest.raises(CatpruneError, match=told):
+        score_pairs(base / "clean", scorer=function, out=base / "scores", name="mine", **QUIET)
+    assert not list((base / "scores/mine").glob("part-*"))
+
+
+def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
+    base, _ = corpus
+    (base / "broken.py").write_text("1 / 0\n")
+    (base / "empty.py").write_text("")
+    for scorer, told in (
+        ("lapse", "there is no scorer lapse: give one of labse, e5, laser, comet-qe, or FILE.py:FUNCTION"),
+        ("none.py:score", "none.py is no file of Python"),
+        (f"{base}/empty.py:score", "empty.py has no function score"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            score_pairs(base / "clean", scorer=scorer, out=base / "scores", **QUIET)
+    with pytest.raises(CatpruneError, match=r"broken.py cannot be run: ZeroDivisionError"):
+        score_pairs(base / "clean", scorer=f"{base}/broken.py:score", out=base / "scores", **QUIET)
+    with pytest.raises(UsageError, match="options of catprune's scorers"):
+        score_pairs(base / "clean", scorer=lengths, margin=True, out=base / "scores", **QUIET)
+    with pytest.raises(UsageError, match="comet-qe has no embeddings"):
+        score_pairs(base / "clean", scorer="comet-qe", margin=True, out=base / "scores", **QUIET)
+    monolingual = base / "mono"
+    clean([base / "a.en"], out=monolingual, monolingual=True, **QUIET)
+    with pytest.raises(UsageError, match="has no sources: a scorer takes pairs"):
+        score_pairs(monolingual, scorer=lengths, out=base / "scores", **QUIET)
+
+
+def test_blocks_restart_at_every_input() -> None:
+    ranges = [{"first": 0, "end": 65_537}, {"first": 65_537, "end": 65_537}, {"first": 65_537, "end": 65_540}]
+    assert list(blocks_of({"inputs": ranges})) == [Block(0, 65_536), Block(65_536, 65_537), Block(65_537, 65_540)]
+
+
+def test_margin_of_what_is_computed_by_hand() -> None:
+    sources = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], np.float32)
+    targets = np.array([[0.8, 0.6], [0.0, 1.0], [1.0, 0.0]], np.float32)
+    similar = sources @ targets.T
+    assert cosine(sources, targets) == pytest.approx(similar.diagonal())
+    for neighbours in (1, 2, 3, 9):
+        nearest = min(neighbours, 3)
+        ours = np.sort(similar, axis=1)[:, -nearest:].mean(axis=1)
+        theirs = np.sort(similar, axis=0)[-nearest:].mean(axis=0)
+        expected = similar.diagonal() / ((ours + theirs) / 2)
+        assert ratio_margin(sources, targets, neighbours) == pytest.approx(expected, rel=1e-5)
+
+
+def test_e5_knows_translations_from_other_sentences(tmp_path: Path) -> None:
+    pairs = [
+        ("The house stands by the river.", "Das Haus steht am Fluss."),
+        ("She bought three apples.", "Sie hat drei Äpfel gekauft."),
+        ("The printer is out of paper.", "Der Drucker hat kein Papier mehr."),
+        ("Tomorrow it will rain.", "Morgen wird es regnen."),
+    ]
+    wrong = [(source, pairs[i - 1][1]) for i, (source, _) in enumerate(pairs)]
+    for place, language in enumerate(SIDES):
+        (tmp_path / f"text.{language}").write_text("".join(f"{pair[place]}\n" for pair in pairs + wrong))
+    clean([tmp_path / "text.en", tmp_path / "text.de"], out=tmp_path / "clean", **QUIET)
+    scores = tmp_path / "scores"
+    for options, name in (([], "e5"), (["--margin", "--neighbours", "2"], "e5-margin")):
+        told = ["score", str(tmp_path / "clean"), "--scorer", "e5", "--out", str(scores), *options]
+        answer = CliRunner().invoke(app, told)
+        assert answer.exit_code == 0, answer.output
+        assert "8 pairs have a score, 8 of them new" in answer.output
+        values = read(scores / name)
+        assert all(values[row] > values[row + 4] for row in range(4))
+    select(scores, method="e5", keep=4, out=tmp_path / "s", **QUIET)
+    assert kept(tmp_path / "s") == {0, 1, 2, 3}
+
+
+def test_a_function_of_columns(tmp_path: Path) -> None:
+    rows = list(range(12))
+    put_corpus(tmp_path, 12, rows, bounds=[0, 12], tags=None, inputs=[0, 12])
+    nll = [[float(row) for row in rows], [row / 2 for row in rows]]
+    nll[0][5] = nll[1][5] = None  # type: ignore[call-overload]
+    more = {name: [1.0] * 12 for name in ("correct", "el2n_sum", "grad_norm_sum", "ign_sum")}
+    for name, step, values in (("early", 1, nll[0]), ("late", 2, nll[1])):
+        put_scores(tmp_path, name, step, rows, [2] * 12, values, [0, 4, 12], more=more)
+
+    def learnt(columns: Any) -> Any:
+        assert list(columns) == ["early", "late"]
+        return (columns["early"]["nll_sum"] - columns["late"]["nll_sum"]) / columns["late"]["tokens"]
+
+    done = score_columns(tmp_path / "scores", learnt, **QUIET)
+    assert (done.pairs, done.new) == (12, 12)
+    assert read(tmp_path / "scores/learnt") == {row: None if row == 5 else row / 2 for row in rows}
+    assert score_columns(tmp_path / "scores", learnt, **QUIET).new == 0
+    select(tmp_path / "scores", column="learnt", keep=3, out=tmp_path / "s", **QUIET)
+    assert kept(tmp_path / "s") == {9, 10, 11}
+    same = select(tmp_path / "scores", method="cat-diff", on="nll", keep=3, out=tmp_path / "t", **QUIET)
+    assert kept(tmp_path / "t") == {9, 10, 11}
+    assert same.unscored == 1
+    with pytest.raises(CatpruneError, match="learnt gives scores of shape"):
+        score_columns(tmp_path / "scores", lambda _: [0.0], name="learnt", force=True, **QUIET)
