@@ -169,7 +169,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "comet-qe",
         "reference-free estimate of the translation's quality",
-        "Rei et al. 2022, arXiv 2209.06243 (CometKiwi), or another QE model of COMET",
+        "Rei et al. 2020, arXiv 2010.15535 (wmt20-comet-qe-da), or another QE model of COMET",
         needs=0,
         reads="scorer",
     ),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from catprune._core import digest_bytes, digest_file
 from catprune.errors import CatpruneError
+from catprune.sharing import LAUNCHERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,40 +33,60 @@ def digest_model(model: str) -> dict[str, str]:
     return {"digest": digest_bytes(os.fsencode(told))}
 
 
-class Worker:
-    """A script beside this file that says what it needs (PEP 723), run by uv, which makes and keeps its environment.
+#: Variables that are of this process's own environment, or would tell a library that it is one of several processes.
+_NOT_INHERITED = re.compile(
+    "VIRTUAL_ENV|PYTHON(PATH|HOME|SAFEPATH)|((LOCAL_|GROUP_|NODE_)?RANK|(LOCAL_)?WORLD_SIZE|MASTER_(ADDR|PORT))|(SLURM|TORCHELASTIC)_.*"
+)
 
-    The script is started with `arguments`. It reads names of Parquet files line by line, each with columns of text, and
-    answers each by a line "done" when it has written its columns to the same name with `.out` behind it. What it says
-    on the standard error is shown where it fails.
+
+class Worker:
+    """A script of the folder `workers` that says what it needs (PEP 723), run by uv, which keeps its environment.
+
+    The script is started with the name of a model. It reads names of Parquet files line by line, each with columns of
+    text, and answers each by a line "done" when it has written its columns to the same name with `.out` behind it, or
+    by a line that says why the model cannot be loaded. What it says on the standard error is shown where it fails.
 
     Raises:
-        CatpruneError: uv is missing, or the script ended.
+        CatpruneError: uv is missing, the model cannot be loaded, or the script ended.
     """
 
-    def __init__(self, script: str, arguments: Sequence[str], *, threads: int | None) -> None:
-        self.script, self.arguments, self.threads = Path(__file__).parent / script, list(arguments), threads
+    def __init__(self, script: str, model: str, *, name: str | None = None, threads: int | None) -> None:
+        self.script, self.model, self.threads = Path(__file__).parent / "workers" / script, model, threads
+        self.name = name or model
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[str] | None = None
+
+    def requirements(self) -> dict[str, Any]:
+        """The packages of the environment, and the day that decides their versions."""
+        lines = re.findall(r"^#(?: (.*))?$", self.script.read_text(encoding="utf-8"), re.MULTILINE)
+        block = lines[lines.index("/// script") + 1 : lines.index("///")]
+        told = tomllib.loads("\n".join(block))
+        return {"packages": told["dependencies"], "exclude-newer": told["tool"]["uv"]["exclude-newer"]}
 
     def __enter__(self) -> Self:
         uv = shutil.which("uv")
         if uv is None:
-            raise CatpruneError(f"{self.script.stem} runs in an environment of its own, which uv makes: install uv")
+            raise CatpruneError(f"{self.name} runs in an environment of its own, which uv makes: install uv")
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="catprune-")))
         said = self._stack.enter_context((self._folder / "said").open("w"))
-        environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-        if self.threads is not None:
-            environment["OMP_NUM_THREADS"] = str(self.threads)
         self._process = subprocess.Popen(
-            [uv, "run", "--quiet", "--script", str(self.script), *self.arguments],
+            [uv, "run", "--quiet", "--script", str(self.script), self.model],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
             text=True,
-            env=environment,
+            env=self._environment(),
         )
         return self
+
+    def _environment(self) -> dict[str, str]:
+        environment = {name: value for name, value in os.environ.items() if not _NOT_INHERITED.fullmatch(name)}
+        for _, _, local in LAUNCHERS.values():
+            if local in os.environ:
+                environment["CATPRUNE_LOCAL"] = os.environ[local]
+        if self.threads is not None:
+            environment["OMP_NUM_THREADS"] = environment["RAYON_NUM_THREADS"] = str(self.threads)
+        return environment
 
     def __exit__(self, *error: object) -> None:
         process, self._process = self._process, None
@@ -73,7 +97,7 @@ class Worker:
             try:
                 process.wait(timeout=30)
             except subprocess.TimeoutExpired:
-                process.kill()
+                process.terminate()  # A kill would leave the script behind, which uv ends only if it is asked to end.
                 process.wait()
             assert process.stdout is not None
             process.stdout.close()
@@ -92,9 +116,20 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(f"{path}\n")
             self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if answer.strip() != "done":
-            self._process.wait()
-            lines = (self._folder / "said").read_text(errors="replace").strip().splitlines()
-            raise CatpruneError(f"{self.script.name} ended: {' / '.join(lines[-3:]) or 'it said nothing'}")
+        answer = self._process.stdout.readline().strip()
+        if not answer:
+            raise CatpruneError(self._how_it_ended(self._process.wait()))
+        if answer != "done":
+            raise CatpruneError(
+                f"{self.name} cannot be loaded ({answer}): give files by --model, or a name where it can be downloaded"
+            )
         return parquet.read_table(f"{path}.out")
+
+    def _how_it_ended(self, status: int) -> str:
+        # uv says 128 and the number of the signal that ended the script.
+        killed = -status if status < 0 else status - 128
+        if killed in signal.valid_signals():
+            cause = "memory may have run out; " if killed == signal.SIGKILL else ""
+            return f"{self.script.name} ({self.name}) was ended by {signal.Signals(killed).name}: {cause}run it again"
+        lines = (self._folder / "said").read_text(errors="replace").strip().splitlines()
+        return f"{self.script.name} ({self.name}) ended: {' / '.join(lines[-3:]) or 'it said nothing'}"

@@ -1,0 +1,69 @@
+"""Scores pairs by a model of unbabel-comet: `comet_worker.py MODEL`, a checkpoint's file or a name that is downloaded.
+
+Columns `source` and `target` become a column `score`.
+"""
+# /// script
+# requires-python = "==3.11.*"
+# dependencies = [
+#     "unbabel-comet==2.2.7",
+#     "torch==2.15.0",
+#     "pyarrow>=17",
+#     "setuptools<81",
+# ]
+#
+# [tool.uv]
+# exclude-newer = "2026-11-22T00:00:00Z"
+# ///
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow
+from serving import choose_gpu, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Pairs of a batch, on processors and on GPUs.
+BATCH_PAIRS = {"cpu": 8, "gpu": 64}
+
+
+def load(model: str) -> Callable[[pyarrow.Table], pyarrow.Table]:
+    """The function of a model that asks for no reference."""
+    from comet import download_model, load_from_checkpoint
+
+    loaded = load_from_checkpoint(model if Path(model).is_file() else download_model(model))
+    if loaded.requires_references():
+        raise ValueError("it asks for references: take a model of quality estimation")
+    gpu = choose_gpu()
+
+    def score(pairs: pyarrow.Table) -> pyarrow.Table:
+        columns = (pairs.column(name).to_pylist() for name in ("source", "target"))
+        samples = [{"src": source, "mt": target} for source, target in zip(*columns, strict=True)]
+        scores = _predict(loaded, samples, gpu)
+        return pyarrow.table({"score": pyarrow.array(scores, pyarrow.float32())})
+
+    return score
+
+
+def _predict(loaded: object, samples: list[dict[str, str]], gpu: int | None) -> list[float]:
+    """Scores in the order of the samples, which the library sorts by length for its batches."""
+    import torch
+
+    batch_size = BATCH_PAIRS["cpu" if gpu is None else "gpu"]
+    devices = {"gpus": 0} if gpu is None else {"gpus": 1, "devices": [gpu], "accelerator": "gpu"}
+    while True:
+        try:
+            return loaded.predict(samples, batch_size=batch_size, progress_bar=False, **devices).scores
+        except torch.OutOfMemoryError:
+            if batch_size == 1:
+                raise
+            batch_size //= 2
+            torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    serve(lambda: load(sys.argv[1]))
