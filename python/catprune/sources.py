@@ -293,7 +293,7 @@ def _needed(
             f"{where} has {len(usual)} ({shown}): run `catprune score` for more"
         )
     if method.reads == "reference":
-        if reference not in sets:
+        if reference is None or reference not in sets:
             raise CatpruneError(f"{where} holds no scores of the reference {reference}: run `catprune score` for it")
         return [usual[0], reference]
     return {"ends": [*usual[:1], *usual[-1:]], "last": usual[-1:]}.get(method.reads, usual)

@@ -79,5 +79,5 @@ def k_means(points: NDArray[np.float32], clusters: int, *, seed: int) -> NDArray
         max_points_per_centroid=len(points),
     )
     found.train(np.ascontiguousarray(points))
-    centres = found.centroids.reshape(clusters, -1)
+    centres = np.asarray(found.centroids, np.float32).reshape(clusters, -1)
     return centres[np.lexsort(centres.T[::-1])]
