@@ -251,6 +251,8 @@ def test_a_function_of_columns(tmp_path: Path) -> None:
     assert (done.pairs, done.new) == (12, 12)
     assert read(tmp_path / "scores/learnt") == {row: None if row == 5 else row / 2 for row in rows}
     assert score_columns(tmp_path / "scores", learnt, **QUIET).new == 0
+    with pytest.raises(CatpruneError, match=r"source was \".*\", is \".*\""):
+        score_columns(tmp_path / "scores", lambda columns: columns["early"]["tokens"], name="learnt", **QUIET)
     select(tmp_path / "scores", column="learnt", keep=3, out=tmp_path / "s", **QUIET)
     assert kept(tmp_path / "s") == {9, 10, 11}
     same = select(tmp_path / "scores", method="cat-diff", on="nll", keep=3, out=tmp_path / "t", **QUIET)

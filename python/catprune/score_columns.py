@@ -14,6 +14,7 @@ from catprune.folder import StepFolder, describe_folder, read_manifest, verify_s
 from catprune.progress import Progress
 from catprune.score import COLUMNS
 from catprune.score_pairs import ScoredPairs, check_scores
+from catprune.scorers import describe_function
 from catprune.sources import SCORER_STEP, find_scores
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def score_columns(
         function: it is given the scored pairs of a block as `{checkpoint: {column: values}}`, in training order, all
             float64 [pairs]: `tokens`, `nll_sum`, `correct`, `el2n_sum`, `grad_norm_sum` and `ign_sum`. It returns one
             finite number for each pair, higher ones kept first.
-        name: of the column; None: the function's. Work by another function of this name is only replaced by `force`.
+        name: of the column; None: the function's. What another function wrote there, or this one before its source was
+            changed, is only replaced by `force`.
         checkpoints: names of those to use; None: all that the folder has.
         force: compute anew.
         quiet: no progress bar.
@@ -57,7 +59,7 @@ def score_columns(
         raise UsageError(f"{scores} holds no scores of checkpoints" if not folders else f"name = {name}: give another")
     path = Path(scores) / name
     reads = {"scores": [describe_folder(folder, relative_to=path) for folder in folders]}
-    with StepFolder(path, step=SCORER_STEP, reads=reads, options={"function": name}, force=force) as folder:
+    with StepFolder(path, step=SCORER_STEP, reads=reads, options=describe_function(function), force=force) as folder:
         if folder.manifest is not None and not force:
             return ScoredPairs(path, folder.manifest["counts"]["pairs"], 0, 0, folder.manifest)
         if folder.manifest is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from catprune._core import digest_file
+from catprune._core import digest_bytes, digest_file
 from catprune.errors import CatpruneError, UsageError
 
 if TYPE_CHECKING:
@@ -74,16 +75,27 @@ def open_scorer(
     return Embeddings(scorer, open_embedder(scorer, model, threads=threads), neighbours if margin else None)
 
 
+def describe_function(function: Callable[..., Any]) -> dict[str, str | None]:
+    """How a plan names a user's function: its name and the digest of its source; what it calls is not known."""
+    name = getattr(function, "__name__", type(function).__name__).strip("<>")
+    try:
+        source = digest_bytes(inspect.getsource(function).encode(errors="surrogateescape"))
+    except (OSError, TypeError):
+        source = None
+    return {"function": name, "source": source}
+
+
 class _Function:
     """A user's function."""
 
     def __init__(self, function: Callable[..., Any], file: Path | None = None) -> None:
         self.function, self.file = function, file
-        self.name: str = getattr(function, "__name__", type(function).__name__).strip("<>")
+        self.told = describe_function(function)
+        self.name = str(self.told["function"])
 
     def describe(self) -> dict[str, Any]:
-        """Its name, and the digest of its file where it was named by that: nothing else of a function is known."""
-        return {"function": self.name, "file": digest_file(str(self.file)) if self.file else None}
+        """See `describe_function`; of one that was named by its file the digest is that of the whole file."""
+        return self.told if self.file is None else {**self.told, "source": digest_file(str(self.file))}
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> Any:
         """What the function says."""
