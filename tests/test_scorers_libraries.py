@@ -83,9 +83,9 @@ def shards_of(folder: Path) -> dict[str, bytes]:
 def end_script(worker: Worker) -> None:
     """Kill what uv runs, as a system does that is out of memory."""
     assert worker._process is not None
-    uv = worker._process.pid
-    for child in Path(f"/proc/{uv}/task/{uv}/children").read_text().split():
-        os.kill(int(child), signal.SIGKILL)
+    for thread in Path(f"/proc/{worker._process.pid}/task").iterdir():
+        for child in (thread / "children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
 
 
 def build_in_environment(folder: Path, script: str) -> Path:
@@ -95,7 +95,7 @@ def build_in_environment(folder: Path, script: str) -> Path:
     told = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     run = {"check": True, "capture_output": True, "text": True, "env": told}
     subprocess.run(["uv", "sync", "--quiet", "--script", worker], **run)
-    python = subprocess.run(["uv", "python", "find", "--quiet", "--script", worker], **run).stdout.strip()
+    python = subprocess.run(["uv", "python", "find", "--script", worker], **run).stdout.strip()
     built = Path(__file__).parent / f"build_{script}_model.py"
     done = subprocess.run([python, str(built), str(folder)], capture_output=True, text=True, check=False, env=told)
     assert done.returncode == 0, done.stderr
@@ -166,13 +166,12 @@ def comet(tmp_path_factory: Any) -> Path:
 
 @needs_uv
 def test_comet_scores_as_its_library_does_and_resumes(
-    comet: Path, blocks: Path, whole: Path, tmp_path: Path, monkeypatch: Any
+    comet: Path, blocks: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     expected = np.array(json.loads((comet / "expected.json").read_text()), np.float32)
-    assert expected.std() > 0.01, "the model tells pairs apart"
-    check(blocks, whole, expected, tmp_path, monkeypatch, scorer="comet-qe", model=comet / "model")
+    check(blocks, expected, tmp_path, monkeypatch, scorer="comet-qe", model=comet / "model")
     checkpoint = comet / "model" / "checkpoints" / "model.ckpt"
-    again = score_pairs(whole, scorer="comet-qe", model=checkpoint, out=tmp_path / "whole", quiet=True)
+    again = score_pairs(blocks, scorer="comet-qe", model=checkpoint, out=tmp_path / "at-once", quiet=True)
     assert again.new == 0, "the file and its folder are one model"
 
 
@@ -200,11 +199,10 @@ def laser(tmp_path_factory: Any) -> Path:
 
 @needs_uv
 def test_laser_scores_as_its_library_does_and_resumes(
-    laser: Path, blocks: Path, whole: Path, tmp_path: Path, monkeypatch: Any
+    laser: Path, blocks: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     expected = np.array(json.loads((laser / "expected.json").read_text()), np.float32)
-    assert expected.std() > 0.01, "the model tells pairs apart"
-    check(blocks, whole, expected, tmp_path, monkeypatch, scorer="laser", model=laser / "model")
+    check(blocks, expected, tmp_path, monkeypatch, scorer="laser", model=laser / "model")
 
 
 @needs_uv
@@ -222,12 +220,8 @@ def test_what_laser_cannot_load_is_said(laser: Path, whole: Path, tmp_path: Path
 # --- what the scorers with environments share
 
 
-def check(
-    blocks: Path, whole: Path, expected: np.ndarray[Any, Any], out: Path, monkeypatch: Any, **options: Any
-) -> None:
-    """Scores are the library's whatever the blocks; a script that is killed is said, and finished blocks are kept."""
-    done = score_pairs(whole, out=out / "whole", quiet=True, **options)
-    np.testing.assert_allclose(read_scores(done.folder), expected, rtol=1e-4, atol=1e-5)
+def check(blocks: Path, expected: np.ndarray[Any, Any], out: Path, monkeypatch: Any, **options: Any) -> None:
+    """Scores are those of all pairs at once; a script that is killed is said, and finished blocks are kept."""
     ask, asked = Worker.ask, []
 
     def disturbed(worker: Worker, columns: Any) -> Any:
@@ -236,14 +230,15 @@ def check(
             end_script(worker)
         return ask(worker, columns)
 
-    monkeypatch.setattr(Worker, "ask", disturbed)
-    with pytest.raises(CatpruneError, match="was ended by SIGKILL: memory may have run out; run it again"):
-        score_pairs(blocks, out=out / "blocks", quiet=True, **options)
-    monkeypatch.setattr(Worker, "ask", ask)
-    kept = shards_of(out / "blocks" / options["scorer"])
+    with monkeypatch.context() as patch:
+        patch.setattr(Worker, "ask", disturbed)
+        with pytest.raises(CatpruneError, match="was ended by SIGKILL: memory may have run out; run it again"):
+            score_pairs(blocks, out=out / "killed", quiet=True, **options)
+    kept = shards_of(out / "killed" / options["scorer"])
     assert len(kept) == 1
-    done = score_pairs(blocks, out=out / "blocks", quiet=True, **options)
+    done = score_pairs(blocks, out=out / "killed", quiet=True, **options)
     assert done.new == len(PAIRS) - 7 and shards_of(done.folder).items() > kept.items()
+    assert expected.std() > 0.01, "the model tells pairs apart"
     np.testing.assert_allclose(read_scores(done.folder), expected, rtol=1e-4, atol=1e-5)
     at_once = score_pairs(blocks, out=out / "at-once", quiet=True, **options)
     assert shards_of(at_once.folder) == shards_of(done.folder)

@@ -6,8 +6,9 @@ Columns `source` and `target` become a column `score`.
 # requires-python = "==3.11.*"
 # dependencies = [
 #     "unbabel-comet==2.2.7",
+#     "sentencepiece==0.2.0",
 #     "torch==2.15.0",
-#     "pyarrow>=17",
+#     "pyarrow>=17,<22",
 #     "setuptools<81",
 # ]
 #
