@@ -130,9 +130,7 @@ def sentence_model(tmp_path_factory: Any) -> Path:
     return folder / "model"
 
 
-def test_labse_scores_as_its_library_does(
-    sentence_model: Path, blocks: Path, whole: Path, tmp_path: Path
-) -> None:
+def test_labse_scores_as_its_library_does(sentence_model: Path, blocks: Path, whole: Path, tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer, util
 
     library = SentenceTransformer(str(sentence_model), device="cpu")

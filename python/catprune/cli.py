@@ -539,6 +539,10 @@ def select(
         list[str] | None, typer.Option(help="input=NAME or tag=VALUE is kept whole, on top of --keep; repeat it.")
     ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Draw at random, with scores as weights.")] = False,
+    condense: Annotated[
+        Path | None,
+        typer.Option(help="Of near duplicates that this clean folder of the same inputs found, rank the best alone."),
+    ] = None,
     join: Annotated[list[Path] | None, typer.Option(help="Parquet files with row and more columns; repeat it.")] = None,
     clean: Annotated[Path | None, typer.Option(help="The clean folder of the rows of Parquet files.")] = None,
     seen_apart: Annotated[
@@ -581,6 +585,7 @@ def select(
         where=where,
         always_keep=always_keep,
         sample=sample,
+        condense=condense,
         join=join or (),
         clean=clean,
         seen_apart=seen_apart,

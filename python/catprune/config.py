@@ -145,6 +145,7 @@ class SelectSection(_Section):
     where: str | list[str] | None = None
     always_keep: str | list[str] | None = None
     sample: bool | None = None
+    condense: str | None = None
     join: list[str] | None = None
 
 
@@ -355,6 +356,7 @@ def _resolve(values: dict[str, Any], base: Path) -> dict[str, Any]:
                     joined[key] = [join(one) for one in value] if isinstance(value, list) else join(value)  # pyright: ignore[reportUnknownVariableType]
             resolved[section] = joined
     if isinstance(given := values.get("select"), list):
+        given = [_join_table(one, ["condense"], join) for one in given]  # pyright: ignore[reportUnknownVariableType]
         resolved["select"] = [
             {**one, "join": [join(path) for path in one["join"]]}  # pyright: ignore
             if isinstance(one, dict) and isinstance(one.get("join"), list)  # pyright: ignore

@@ -5,13 +5,17 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune import _core
+from catprune.condense import COLUMN as CONDENSED
+from catprune.condense import Ranked, check_clusters
+from catprune.condense import condense as write_condensed
 from catprune.errors import CatpruneError, UsageError
-from catprune.folder import StepFolder, finish_once, read_json, verify_shards
+from catprune.folder import StepFolder, describe_folder, finish_once, read_json, verify_shards
 from catprune.keep import share_text
 from catprune.machine import choose_threads
 from catprune.methods import CLUSTERED
@@ -22,7 +26,7 @@ from catprune.streams import takes_streams
 from catprune.trajectories import find_clusters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Selected:
         scored: records with a score.
         unscored: records without one (pairs too long to be scored); they are never kept.
         guarded: records that a guard dropped before the ranking; they count neither as scored nor as unscored.
+        condensed: of these the near duplicates of a record that ranks better.
         kept: records kept, `trusted` included.
         trusted: records kept without being ranked, because their input or tag is kept always.
         tokens: target tokens of the scored records; None where the source does not count them.
@@ -52,6 +57,7 @@ class Selected:
     scored: int
     unscored: int
     guarded: int
+    condensed: int
     kept: int
     trusted: int
     tokens: int | None
@@ -87,6 +93,7 @@ def select(
     where: str | Sequence[str] | None = None,
     always_keep: str | Sequence[str] | None = None,
     sample: bool = False,
+    condense: str | Path | None = None,
     join: Sequence[str | Path] = (),
     clean: str | Path | None = None,
     rows: bool = False,
@@ -145,6 +152,9 @@ def select(
             on top of `keep`, which counts the others only.
         sample: draw without replacement, each record with the chances of its score as a weight (0 or more; a weight
             of 0 is drawn only when there is nothing else left). The score is then log(weight) + Gumbel noise.
+        condense: a clean folder of the same inputs and options with near duplicates, whose clusters are those that it
+            found: of each only the best-ranked record (of equal ones the lower row) is ranked with the others and
+            counted as a share; the rest is as if a guard had dropped it. All records are scored for that.
         join: Parquet files or folders of them with `row` and further columns.
         clean: the clean folder behind Parquet files; its rows without a reason are then the records.
         rows: write `rows.npy` in place of shards: the kept rows ascending, uint32, or uint64 where there are rows from
@@ -176,6 +186,9 @@ def select(
             raise UsageError(f"{twice[0]} is named twice: give it once")
     found = open_source(sources, out, ranking, checkpoints=checkpoints, reference=reference, clean=behind, join=join)
     seen_apart = seen_apart and not found.trajectory
+    if condense is not None:
+        _check_condensing(ranking, found, Path(condense))
+        found.reads["condense"] = describe_folder(Path(condense), relative_to=out)
     if found.seen:
         options["seen_apart"] = seen_apart
     if seen_apart and math.prod(len(one["times"]) for one in found.seen) > _MOST_COURSES:
@@ -199,7 +212,12 @@ def select(
             if found.trajectory:
                 request["clusters"] = find_clusters(request["source"]["sets"], found.trajectory, clusters, seed)
             here = Path(tmp_dir) / f"catprune-select-{_own(out)}" if tmp_dir else out / "tmp"
-            counts: dict[str, Any] = _core.select({**request, "tmp": str(here), "plan": step.digest}, show)
+            final = {**request, "tmp": str(here), "plan": step.digest}
+            if condense is None:
+                counts: dict[str, Any] = _core.select(final, show)
+            else:
+                beside = Path(tmp_dir) / f"catprune-condense-{_own(out)}" if tmp_dir else out / "log" / "condense"
+                counts = _select_condensed(final, found, Path(condense), beside, show)
         if not counts["kept"]:
             step.start_over()  # so that the next try may have another plan
             raise CatpruneError(_nothing_kept(keep, counts))
@@ -234,6 +252,40 @@ def _to_request(
     return {**found.request, **groups, **plain, "computed": found.computed, "joined": found.joined}
 
 
+def _check_condensing(ranking: Ranking, found: Source, near: Path) -> None:
+    """Refuse what cannot be condensed.
+
+    Raises:
+        UsageError: a ranking without scores, or records of which it is not known where they were cleaned.
+        CatpruneError: clusters of other records.
+    """
+    if ranking.kind == CLUSTERED:
+        raise UsageError(f"{CLUSTERED} gives no pair a score: near duplicates cannot be condensed by it")
+    if found.clean is None:
+        raise UsageError("condense needs the clean folder of the records: name it with --clean")
+    check_clusters(near, found.clean)
+
+
+def _select_condensed(
+    request: dict[str, Any], found: Source, near: Path, beside: Path, show: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Rank all records, and then those alone that are the best of their clusters; `beside` is for what is between."""
+    nothing = {"fraction": [1, 2**62]}  # only the scores are wanted, and how many records have one is not known yet
+    own = [one if one["keep"] is None else {**one, "keep": nothing} for one in request["own"]]
+    shutil.rmtree(beside, ignore_errors=True)  # what a killed run left
+    try:
+        (beside / "ranked").mkdir(parents=True)
+        whole = {"keep": nothing, "own": own, "sample": False, "rows": False, "out": str(beside / "ranked")}
+        shards = _core.select({**request, **whole}, show)["shards"]
+        ranked = [Ranked(beside / "ranked" / one["file"], one["first"], one["end"]) for one in shards]
+        files, count = write_condensed(near, ranked, beside, lowest=request["direction"] == "bottom")
+        guard = {"column": found.join(f"{near}/{CONDENSED}", files, CONDENSED), "op": "==", "value": 1.0}
+        counts = _core.select({**request, "joined": found.joined, "guards": [*request["guards"], guard]}, show)
+        return {**counts, "condensed": count}
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
 def _own(out: Path) -> str:
     """A name that no other output folder gives."""
     return _core.digest_bytes(os.fsencode(out.absolute()))[:16]
@@ -246,14 +298,24 @@ def _nothing_kept(keep: str | float | Sequence[str | float], counts: Mapping[str
 
 
 def _selected(folder: Path, manifest: Mapping[str, Any]) -> Selected:
-    fields = ("scored", "unscored", "guarded", "kept", "trusted", "tokens", "tokens_kept", "decided_by_ties")
+    fields = (
+        "scored",
+        "unscored",
+        "guarded",
+        "condensed",
+        "kept",
+        "trusted",
+        "tokens",
+        "tokens_kept",
+        "decided_by_ties",
+    )
     return Selected(
         folder=folder,
         method=manifest["options"]["method"],
         groups=tuple(manifest["groups"]),
         partly_seen=tuple(manifest["partly_seen"]),
         manifest=manifest,
-        **{name: manifest["counts"][name] for name in fields},
+        **{name: manifest["counts"].get(name, 0 if name == "condensed" else None) for name in fields},
     )
 
 
@@ -273,8 +335,10 @@ def summary(done: Selected) -> list[str]:
         f"{share_text(done.kept, done.scored)} of {done.scored:,} scored pairs kept; {done.unscored:,} have no score"
     ]
     lines += _group_lines(done)
-    if done.guarded:
-        lines.append(f"{done.guarded:,} more pairs were dropped before by a guard")
+    if done.guarded > done.condensed:
+        lines.append(f"{done.guarded - done.condensed:,} more pairs were dropped before by a guard")
+    if done.condensed:
+        lines.append(f"{done.condensed:,} more pairs are near duplicates of one that ranks better")
     if done.trusted:
         lines.append(f"{done.trusted:,} of those kept were trusted and not ranked")
     if done.tokens is not None and done.tokens_kept is not None:
