@@ -829,7 +829,8 @@ def methods(as_json: Json = False) -> None:
         _print_json(METHODS)
         return
     for method in METHODS:
-        typer.echo(f"{method.name:12} {method.formula}\n{'':12} {method.source}")
+        options = "".join(f"; --{name} {value}" for name, value in method.options if value is not None)
+        typer.echo(f"{method.name:12} {method.formula}\n{'':12} {method.source}{options}")
 
 
 @app.command()

