@@ -25,7 +25,11 @@ def build_encoder(folder: Path, texts: list[str]) -> None:
     pieces = folder / "sentencepiece.bpe.model"
     with pieces.open("wb") as stream:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts * 5), model_writer=stream, vocab_size=120, hard_vocab_limit=False, minloglevel=2
+            sentence_iterator=iter(texts * 5),
+            model_writer=stream,
+            vocab_size=120,
+            hard_vocab_limit=False,
+            minloglevel=2,
         )
     tokenizer = XLMRobertaTokenizerFast.from_pretrained(folder)
     tokenizer.save_pretrained(folder)
