@@ -23,8 +23,11 @@ from catprune.scorers.environment import Worker
 
 needs_uv = pytest.mark.skipif(shutil.which("uv") is None, reason="uv makes the environments of these libraries")
 WORDS = {
-    "en": "the a dog cat sits runs on under over mat park house old new and sees small green river stone".split(),
-    "de": "der ein hund katze sitzt rennt auf unter über matte park haus alt neu und sieht klein grün fluss stein".split(),
+    language: text.split()
+    for language, text in (
+        ("en", "the a dog cat sits runs on under over mat park house old new and sees small green river stone"),
+        ("de", "der ein hund katze sitzt rennt auf unter über matte park haus alt neu und sieht klein grün bach stein"),
+    )
 }
 
 
@@ -109,17 +112,17 @@ def build_in_environment(folder: Path, script: str) -> Path:
 def sentence_model(tmp_path_factory: Any) -> Path:
     """A BERT with the modules that LaBSE has: the first token's vector, a dense layer, length 1."""
     library = pytest.importorskip("sentence_transformers")
-    from sentence_transformers import models
+    from sentence_transformers.sentence_transformer import modules as models
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     folder = tmp_path_factory.mktemp("sentences")
     words = sorted({word for language in WORDS.values() for word in language})
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *words]
-    (folder / "vocab.txt").write_text("\n".join(pieces))
     torch.manual_seed(1)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     BertModel(BertConfig(vocab_size=len(pieces), initializer_range=0.4, **sizes)).save_pretrained(folder / "bert")
-    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder / "bert")
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    BertTokenizerFast(vocab=vocabulary).save_pretrained(folder / "bert")
     modules = [
         models.Transformer(str(folder / "bert"), max_seq_length=32),
         models.Pooling(16, pooling_mode="cls"),
@@ -147,7 +150,7 @@ def test_labse_scores_as_its_library_does(sentence_model: Path, blocks: Path, wh
 
 def test_what_is_no_model_of_sentence_transformers_is_said(blocks: Path, tmp_path: Path, monkeypatch: Any) -> None:
     pytest.importorskip("sentence_transformers")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "empty").mkdir()
     for model in (str(tmp_path / "empty"), "nobody/no-such-model"):
         with pytest.raises(CatpruneError, match=f"{model} cannot be loaded by sentence-transformers"):
@@ -244,7 +247,7 @@ def check(blocks: Path, expected: np.ndarray[Any, Any], out: Path, monkeypatch: 
 
 def test_a_missing_uv_is_said(whole: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(environment.shutil, "which", lambda _: None)
-    with pytest.raises(CatpruneError, match="wmt20-comet-qe-da runs in an environment of its own, .*: install uv"):
+    with pytest.raises(CatpruneError, match=r"wmt20-comet-qe-da runs in an environment of its own, .*: install uv"):
         score_pairs(whole, scorer="comet-qe", out=tmp_path, quiet=True)
 
 
