@@ -443,6 +443,17 @@ def test_options_that_cannot_be_meant(tokens, tmp_path, options, message):
         train(tokens, out=tmp_path / "w", **FAST | options)
 
 
+def test_the_command_says_what_was_passed_over(tokens, tmp_path, capsys):
+    from catprune.cli import app
+
+    line = f"train {tokens} --out {tmp_path / 'w'} --epochs 3 --batch-tokens 256 --threads 1 --precision float32"
+    app([*line.split(), "--prune-while-training", "ddp", "--prune-ratio", "0.5"], standalone_mode=False)
+    manifest = json.loads((tmp_path / "w/manifest.json").read_bytes())
+    said = f"ddp passed over 296 pairs in all epochs, {manifest['pruned']['target_tokens']:,} ("
+    assert said in capsys.readouterr().out
+    assert manifest["options"]["prune_while_training"] == {"method": "ddp", "ratio": 0.5, "cycle": 1}
+
+
 def test_another_ratio_is_another_plan(tokens, tmp_path):
     train(tokens, out=tmp_path / "w", steps=2, **FAST, **WAYS["ddp"])
     with pytest.raises(CatpruneError, match=r"options\.prune_while_training\.ratio was 0\.4, is 0\.2"):

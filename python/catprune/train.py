@@ -40,7 +40,7 @@ class Trained:
     Attributes:
         folder: what it made.
         checkpoints: the checkpoints' folders in the order of training.
-        steps: updates made.
+        steps: updates made, those of which pruning left nothing included.
         epochs: passes over the training rows.
         target_tokens: target tokens trained on, repeats counted.
         flops: floating-point operations, counted from shapes; a backward pass counts twice a forward pass.
