@@ -64,7 +64,8 @@ def _find_checkpoint(model: str) -> Path | None:
         found = sorted(path.glob("checkpoints/*.ckpt"))
         if len(found) != 1:
             raise CatpruneError(
-                f"{path} has {len(found)} files checkpoints/*.ckpt, a model of COMET's has one: give its folder, or the file"
+                f"{path} has {len(found)} files checkpoints/*.ckpt, a model of COMET's has one: give its folder, or "
+                "the file"
             )
         path = found[0]
     elif not path.is_file():
