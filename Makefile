@@ -1,5 +1,5 @@
 # The names that people and CI call. uv makes the environment and builds the extension.
-.PHONY: setup build lint test bench bench-check bench-baseline
+.PHONY: setup build lint test test-environments bench bench-check bench-baseline
 
 setup:
 	uv sync
@@ -17,6 +17,10 @@ lint: setup
 test: setup
 	cargo test --release --workspace
 	uv run pytest
+
+# COMET and LASER, in environments of their own: several gigabytes, and minutes, the first time.
+test-environments: setup
+	CATPRUNE_TEST_ENVIRONMENTS=1 uv run pytest tests/test_scorers_libraries.py
 
 bench: setup
 	cargo bench --package catprune-core

@@ -89,7 +89,7 @@ def ratio_margin(sources: NDArray[np.float32], targets: NDArray[np.float32], nei
     """
     near = (_mean_nearest(sources, targets, neighbours) + _mean_nearest(targets, sources, neighbours)) / 2
     # Sides that are alike to nothing would be divided by 0 or turn the sign.
-    return cosine(sources, targets) / np.maximum(near, np.float32(1e-3))
+    return np.asarray(cosine(sources, targets) / np.maximum(near, 1e-3), np.float32)
 
 
 def _mean_nearest(of: NDArray[np.float32], among: NDArray[np.float32], neighbours: int) -> NDArray[np.float32]:
