@@ -74,7 +74,8 @@ def test_a_joined_corpus_is_that_of_all_inputs_and_only_the_new_ones_are_worked_
     before = {path: path.stat().st_ino for path in run.rglob("part-*")}
     for names in ("ab", "abc"):  # one after the other
         cleaned = clean(inputs(corpus, *names), out=run / "clean", **QUIET)
-        tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
+        tokenized = tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
+        assert (cleaned.new, tokenized.new) == {"ab": (90, 79), "abc": (60, 56)}[names]
     assert (cleaned.rows, cleaned.manifest["inputs"][2]["first"]) == (300, 240)
     whole = clean(inputs(corpus, *"abc"), out=tmp_path / "clean", **QUIET)
     assert cleaned.kept == whole.kept < 290
@@ -97,6 +98,7 @@ def test_a_joined_corpus_is_that_of_all_inputs_and_only_the_new_ones_are_worked_
               precision="float32", **QUIET)  # fmt: skip
     scored = score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)
     assert scored.pairs == tokens.manifest["counts"]["pairs"]
+    assert scored.new == 79 + 56, "scores had not been made in between"
     assert {path: path.stat().st_ino for path in before} == before, "nothing that was done is done again"
     told = json.loads((run / "scores/epoch-1/log/events.jsonl").read_text().splitlines()[-2])
     assert told["event"] == "scored"
