@@ -39,7 +39,6 @@ METHODS = [
     ("rho", {"reference": "reference"}, ""),
     ("dual-xent", {}, ""),
     ("e5", {}, ""),
-    ("e5-margin", {}, ""),
     ("length", {}, ""),
     ("random", {}, ""),
 ]
@@ -123,14 +122,13 @@ def make(out: Path, trusted: list[str], *, vocab_size: int, preset: str, threads
             lambda p=f"{name}={path}", o=options: catprune.score(out / "tokens", checkpoints=p, **o),
         )
         times_file.write_text(json.dumps(times))
-    for name, margin in (("e5", False), ("e5-margin", True)):
-        options = {"scorer": "e5", "margin": margin, "out": out / "scores", "threads": threads, "quiet": True}
-        timed(times, name, lambda o=options: catprune.score_pairs(out / "clean", **o))
-        times_file.write_text(json.dumps(times))
+    options = {"scorer": "e5", "out": out / "scores", "threads": threads, "quiet": True}
+    timed(times, "e5", lambda: catprune.score_pairs(out / "clean", **options))
+    times_file.write_text(json.dumps(times))
     for name, options, word in METHODS:
         folder = out / "selection" / "-".join(filter(None, (name, word)))
         used = [f"epoch-{epoch}" for epoch in EPOCHS] + (["backward"] if name == "dual-xent" else [])
-        ranked = {"column": name} if name.startswith("e5") else {"method": name, "checkpoints": used}
+        ranked = {"column": name} if name == "e5" else {"method": name, "checkpoints": used}
         timed(
             times,
             f"select {folder.name}",
@@ -238,7 +236,7 @@ def cost(name: str, times: dict, pairs: int) -> str:
         "rho": [scoring[0], "score reference", "reference"],
         "dual-xent": [scoring[-1], "score backward", "backward"],
     }
-    needs |= {"e5": ["e5"], "e5-margin": ["e5-margin"], "length": [], "random": []}
+    needs |= {"e5": ["e5"], "length": [], "random": []}
     steps = needs.get(base, scoring)
     if any(step in scoring for step in steps):
         steps = [*steps, "warm-up"]
