@@ -366,18 +366,23 @@ impl<'a> Sums<'a> {
     }
 
     /// The mean over the tokens of a record that has some.
+    #[inline]
     fn mean(&self, index: usize, row: u64) -> Result<f64> {
-        let sum = match self.values {
-            Values::Counts(counts) if counts.is_valid(index) => f64::from(counts.value(index)),
-            Values::Floats(floats) if floats.is_valid(index) => f64::from(floats.value(index)),
-            _ => f64::NAN,
+        let (sum, is_null) = match self.values {
+            Values::Counts(counts) => (f64::from(counts.value(index)), counts.is_null(index)),
+            Values::Floats(floats) => (f64::from(floats.value(index)), floats.is_null(index)),
         };
         let mean = sum / f64::from(self.tokens.value(index));
-        if mean.is_finite() {
+        if mean.is_finite() && !is_null {
             return Ok(mean);
         }
+        Err(self.refuse(row))
+    }
+
+    #[cold]
+    fn refuse(&self, row: u64) -> Error {
         let (path, column) = (self.shard.path.display(), self.statistic.column());
-        Err(Error::input(format!("{path}: {column} of row {row} is no number: score it again")))
+        Error::input(format!("{path}: {column} of row {row} is no number: score it again"))
     }
 }
 
@@ -412,7 +417,10 @@ fn compute(
     for (index, &row) in batch.rows.iter().enumerate().filter(|&(index, _)| lengths.is_valid(index)) {
         let fill = |from: &[Sums<'_>], means: &mut Vec<f64>| -> Result<()> {
             means.clear();
-            from.iter().try_for_each(|sums| sums.mean(index, row).map(|mean| means.push(mean)))
+            for sums in from {
+                means.push(sums.mean(index, row)?);
+            }
+            Ok(())
         };
         batch.tokens[index] = lengths.value(index);
         for ((Computed { method, .. }, from), column) in
