@@ -36,18 +36,22 @@ def blocks_of(cleaned: Mapping[str, Any]) -> Iterator[Block]:
             yield Block(first, min(first + BLOCK_ROWS, one["end"]))
 
 
-def finished(folder: StepFolder, block: Block) -> bool:
-    """Whether a block's shard was written by this plan, or by one that it extends."""
+def metadata_of(folder: StepFolder, path: Path) -> dict[bytes, bytes] | None:
+    """The metadata of a shard that this or another process wrote by the folder's plan, or by one that it extends."""
     import pyarrow.parquet as parquet
 
-    path = block.path(folder.path)
     if not path.is_file():
-        return False
+        return None
     try:
         metadata: dict[bytes, bytes] = parquet.read_metadata(path).metadata or {}
     except (OSError, ValueError):
-        return False
-    return metadata.get(b"plan", b"").decode() in folder.digests
+        return None
+    return metadata if metadata.get(b"plan", b"").decode() in folder.digests else None
+
+
+def finished(folder: StepFolder, block: Block) -> bool:
+    """Whether a block's shard is there, by this plan."""
+    return metadata_of(folder, block.path(folder.path)) is not None
 
 
 def describe_shards(folder: StepFolder, blocks: Sequence[Block]) -> dict[str, Any]:

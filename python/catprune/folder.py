@@ -22,7 +22,7 @@ from catprune._core import __version__, digest_bytes, digest_file
 from catprune.errors import CatpruneError, OtherPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from catprune.sharing import Shard
 
@@ -54,8 +54,9 @@ OWN = (
 )
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` to `<path>.tmp`, sync it, rename it to `path`, and sync the folder; writers of one file take turns.
+@contextlib.contextmanager
+def whole_file(path: Path) -> Generator[IO[bytes]]:
+    """Write `<path>.tmp`, sync it, rename it to `path`, and sync the folder; writers of one file take turns.
 
     Raises:
         OSError: with the name of the file; nothing is left behind.
@@ -64,7 +65,7 @@ def write_whole(path: Path, data: bytes) -> None:
     with _open_alone(temporary, error_name=str(path)) as stream:
         try:
             stream.truncate(0)
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
             temporary.rename(path)
@@ -73,6 +74,12 @@ def write_whole(path: Path, data: bytes) -> None:
             error.filename = str(path)
             raise
     sync_folder(path.parent)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` to a file that has its name when it is whole; see `whole_file`."""
+    with whole_file(path) as stream:
+        stream.write(data)
 
 
 def sync_folder(folder: Path) -> None:

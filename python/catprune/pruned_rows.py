@@ -8,14 +8,13 @@ decides again what it had decided, and writes again what it had written. Files t
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from catprune.dynamic import SLICE
 from catprune.errors import CatpruneError
-from catprune.folder import STATE, sync_folder
+from catprune.folder import STATE, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,21 +98,11 @@ class PrunedRows:
     def _write(self, name: str, cycle: int, kind: type[Any], part: Part) -> None:
         """Write a file slice by slice, whole or not at all; not through a map, where a full disk would be fatal."""
         path, count = self._path(name, cycle), self.pruning.pairs
-        temporary = path.with_name(f"{path.name}.tmp")
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": (count,)}
-        try:
-            with temporary.open("wb") as stream:
-                np.lib.format.write_array_header_1_0(stream, header)
-                for first, end in _ranges(count):
-                    stream.write(part(first, end).astype(kind).tobytes())
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.rename(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            error.filename = str(path)
-            raise
-        sync_folder(self.folder)
+        with whole_file(path) as stream:
+            np.lib.format.write_array_header_1_0(stream, header)
+            for first, end in _ranges(count):
+                stream.write(part(first, end).astype(kind).tobytes())
 
     def _map(self, name: str, cycle: int, *, mode: Any = "r") -> NDArray[Any]:
         path = self._path(name, cycle)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file, write_columns
+from catprune.column_shards import Block as ScoredBlock
+from catprune.column_shards import metadata_of
 from catprune.device import Device, own_state, require_torch
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
 from catprune.folder import StepFolder, describe_folder, digest_manifest, formers, read_json, reads_grown
@@ -398,20 +400,10 @@ class _Scoring:
         return Seen(self.checkpoint, self.tokens.blocks) if self.checkpoint.seen["tokens"] in known else None
 
     def _path(self, entry: BlockEntry) -> Path:
-        return self.folder.path / f"part-{entry.first:012d}-{entry.end:012d}.parquet"
+        return ScoredBlock(entry.first, entry.end).path(self.folder.path)
 
     def _finished(self, entry: BlockEntry) -> dict[bytes, bytes] | None:
-        """The metadata of a shard that this or another process wrote by this plan."""
-        path = self._path(entry)
-        if not path.is_file():
-            return None
-        import pyarrow.parquet as parquet
-
-        try:
-            metadata: dict[bytes, bytes] = parquet.read_metadata(path).metadata or {}
-        except (OSError, ValueError):
-            return None
-        return metadata if metadata.get(b"plan", b"").decode() in self.folder.digests else None
+        return metadata_of(self.folder, self._path(entry))
 
     def _listed(self, entry: BlockEntry) -> dict[str, Any]:
         path, metadata = self._path(entry), self._finished(entry) or {}
