@@ -6,6 +6,7 @@ Every step is a command's function and is picked up where it stopped; the tables
 """
 
 import argparse
+import functools
 import hashlib
 import json
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import catprune
 import numpy as np
 import pyarrow.parquet as parquet
+from catprune.scorers.embeddings import E5, cosine, ratio_margin
 
 #: Shares of the pairs of every component that get a fault.
 FAULTS = {"misaligned": 0.10, "untranslated": 0.05, "truncated": 0.05}
@@ -39,6 +41,7 @@ METHODS = [
     ("rho", {"reference": "reference"}, ""),
     ("dual-xent", {}, ""),
     ("e5", {}, ""),
+    ("e5", {}, "margin"),
     ("length", {}, ""),
     ("random", {}, ""),
 ]
@@ -122,13 +125,14 @@ def make(out: Path, trusted: list[str], *, vocab_size: int, preset: str, threads
             lambda p=f"{name}={path}", o=options: catprune.score(out / "tokens", checkpoints=p, **o),
         )
         times_file.write_text(json.dumps(times))
-    options = {"scorer": "e5", "out": out / "scores", "threads": threads, "quiet": True}
-    timed(times, "e5", lambda: catprune.score_pairs(out / "clean", **options))
-    times_file.write_text(json.dumps(times))
+    for name, scorer in e5_scorers(threads).items():
+        options = {"scorer": scorer, "name": name, "out": out / "scores", "quiet": True}
+        timed(times, name, lambda o=options: catprune.score_pairs(out / "clean", **o))
+        times_file.write_text(json.dumps(times))
     for name, options, word in METHODS:
         folder = out / "selection" / "-".join(filter(None, (name, word)))
         used = [f"epoch-{epoch}" for epoch in EPOCHS] + (["backward"] if name == "dual-xent" else [])
-        ranked = {"column": name} if name == "e5" else {"method": name, "checkpoints": used}
+        ranked = {"column": folder.name} if name == "e5" else {"method": name, "checkpoints": used}
         timed(
             times,
             f"select {folder.name}",
@@ -138,6 +142,23 @@ def make(out: Path, trusted: list[str], *, vocab_size: int, preset: str, threads
         )
         times_file.write_text(json.dumps(times))
     return times
+
+
+def e5_scorers(threads: int) -> dict:
+    """Cosine and margin as `--scorer e5` and `--scorer e5 --margin` have them, of vectors that are made once."""
+
+    @functools.cache
+    def vectors(texts: tuple[str, ...]) -> np.ndarray:
+        with E5(threads=threads) as model:
+            return model.embed(texts, "")
+
+    def e5(sources: list[str], targets: list[str]) -> np.ndarray:
+        return cosine(vectors(tuple(sources)), vectors(tuple(targets)))
+
+    def e5_margin(sources: list[str], targets: list[str]) -> np.ndarray:
+        return ratio_margin(vectors(tuple(sources)), vectors(tuple(targets)), 4)
+
+    return {"e5": e5, "e5-margin": e5_margin}
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -236,8 +257,8 @@ def cost(name: str, times: dict, pairs: int) -> str:
         "rho": [scoring[0], "score reference", "reference"],
         "dual-xent": [scoring[-1], "score backward", "backward"],
     }
-    needs |= {"e5": ["e5"], "length": [], "random": []}
-    steps = needs.get(base, scoring)
+    needs |= {"e5": ["e5"], "e5 margin": ["e5", "e5-margin"], "length": [], "random": []}
+    steps = needs.get(name, needs.get(base, scoring))
     if any(step in scoring for step in steps):
         steps = [*steps, "warm-up"]
     seconds = sum(times[step] for step in steps) + times[f"select {name.replace(' ', '-')}"]
