@@ -94,6 +94,14 @@ def test_a_column_is_ranked_guards_and_is_merged(corpus: tuple[Path, list[tuple[
     select(base / "clean", method="random", where="score>4", join=[base / "scores/labse"], out=base / "g", **QUIET)
     assert kept(base / "g")
     assert kept(base / "g") <= {row for row, value in values.items() if value > 4}
+    # Without checkpoints, too, the folder of scores is a source of everything that needs none.
+    twins = {row: 2 * value for row, value in values.items()}
+    select(base / "scores", merge="labse + twin", merge_by="z", keep=8, out=base / "h", **QUIET)
+    assert kept(base / "h") == set(sorted(twins, key=lambda row: (-twins[row], row))[:8])
+    select(base / "scores", method="random", where="labse>4", out=base / "i", **QUIET)
+    assert kept(base / "i") == kept(base / "g")
+    with pytest.raises(CatpruneError, match="cat-diff needs scores of 2 checkpoints"):
+        select(base / "scores", method="cat-diff", where="labse>4", out=base / "j", **QUIET)
     (base / "clean/manifest.json").write_text((base / "clean/manifest.json").read_text() + "\n")
     with pytest.raises(CatpruneError, match="as it no longer is"):
         select(base / "scores", method="labse", keep=8, out=base / "u", **QUIET)
@@ -258,5 +266,10 @@ def test_a_function_of_columns(tmp_path: Path) -> None:
     same = select(tmp_path / "scores", method="cat-diff", on="nll", keep=3, out=tmp_path / "t", **QUIET)
     assert kept(tmp_path / "t") == {9, 10, 11}
     assert same.unscored == 1
+    # What checkpoints tell guards and counts, while the column ranks.
+    guarded = select(tmp_path / "scores", column="learnt", where="ppl<10", keep=3, out=tmp_path / "u", **QUIET)
+    assert (kept(tmp_path / "u"), guarded.guarded) == ({2, 3, 4}, 7)  # ppl is exp(row / 2), row 5 has none
+    budget = select(tmp_path / "scores", column="learnt", keep="6tokens", out=tmp_path / "v", **QUIET)
+    assert (kept(tmp_path / "v"), budget.tokens_kept) == ({9, 10, 11}, 6)
     with pytest.raises(CatpruneError, match="learnt gives scores of shape"):
         score_columns(tmp_path / "scores", lambda _: [0.0], name="learnt", force=True, **QUIET)

@@ -64,12 +64,14 @@ class Ranking:
     own: tuple[Own, ...]
 
     @property
+    def names(self) -> list[str]:
+        """The names of what ranks and guards, each once, what ranks first."""
+        return list(dict.fromkeys([*(name for _, name in self.terms), *(guard.name for guard in self.guards)]))
+
+    @property
     def methods(self) -> tuple[Method, ...]:
         """The methods among what ranks and guards."""
-        if self.kind == COLUMN:
-            names = [guard.name for guard in self.guards]
-        else:
-            names = [*(name for _, name in self.terms), *(guard.name for guard in self.guards)]
+        names = [guard.name for guard in self.guards] if self.kind == COLUMN else self.names
         return tuple(method for method in METHODS if method.name in names)
 
     @property

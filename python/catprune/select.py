@@ -248,7 +248,7 @@ def _to_request(
     guards = [{"column": found.columns[one.name], "op": one.op, "value": one.value} for one in ranking.guards]
     plain = {name: given[name] for name in ("on", "sign", "threshold", "direction", "bins", "seed", "sample")}
     plain |= {"ties": options["ties"], "keep": ranking.share, "merge": merge, "guards": guards}
-    plain |= {"clusters": None}
+    plain |= {"clusters": None, "score": found.columns[ranking.terms[0][1]]}
     return {**found.request, **groups, **plain, "computed": found.computed, "joined": found.joined}
 
 

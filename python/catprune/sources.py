@@ -78,7 +78,7 @@ def open_source(
         UsageError: sources and options that do not go together, or a name that is nowhere.
         CatpruneError: unfinished folders, or checkpoints that cannot be compared.
     """
-    names = list(dict.fromkeys([*(name for _, name in ranking.terms), *(guard.name for guard in ranking.guards)]))
+    names = ranking.names
     source = sources[0]
     if source.suffix == ".npy":
         found = _array(source, out, clean)
@@ -92,13 +92,16 @@ def open_source(
             (source,),
         )
         _compute(found, [name for name in names if name in ("random", "length")], {})
-    elif ranking.kind == COLUMN and (scored := _scored_into(sources, ranking.terms[0][1])):
+    elif any(one.is_file() for one in sources) or _are_columns(sources):
+        found = _files(sources, out, ranking, clean)
+    elif _reads_checkpoints(ranking):
+        found = _scores(sources, out, ranking, checkpoints, reference, clean)
+    elif scored := _scored_into(sources, ranking):
         found = _scorer(scored, out, clean)
-    elif ranking.kind == COLUMN or any(one.is_file() for one in sources) or _are_columns(sources):
+        _compute(found, [name for name in names if name in ("random", "length")], {})
+    elif ranking.kind == COLUMN:
         found = _files(sources, out, ranking, clean)
     else:
-        for one in sources:
-            _refuse_other_steps(one)
         found = _scores(sources, out, ranking, checkpoints, reference, clean)
     _join_names(found, sources, names, join, out)
     return found
@@ -134,10 +137,20 @@ def _refuse_other_steps(source: Path) -> None:
         raise UsageError(f"{source} is a folder of `{step}`: give the folder that `catprune score` wrote into")
 
 
-def _scored_into(sources: Sequence[Path], name: str) -> list[Path]:
-    """The folders of a scorer's column, where the sources are folders of scores that have it."""
-    folders = [source / name.partition(".")[0] for source in sources]
-    return [folder for folder in folders if (folder / "manifest.json").is_file() and _step_of(folder) == SCORER_STEP]
+def _reads_checkpoints(ranking: Ranking) -> bool:
+    """Whether something is asked for that only scores of checkpoints tell."""
+    return ranking.counts_tokens or any(method.needs for method in ranking.methods)
+
+
+def _scored_into(sources: Sequence[Path], ranking: Ranking) -> list[Path]:
+    """The folders of a scorer's column that ranks, or of any, where the sources have no scores of checkpoints."""
+    finished = [path for source in sources for path in sorted(source.glob("*/manifest.json"))]
+    steps = {path.parent: read_json(path).get("step") for path in finished}
+    scored = [folder for folder, step in steps.items() if step == SCORER_STEP]
+    asked = [folder for folder in scored if folder.name in [name.partition(".")[0] for name in ranking.names]]
+    if ranking.kind == COLUMN:
+        return [folder for folder in asked if folder.name == ranking.names[0].partition(".")[0]]
+    return [] if "score" in steps.values() else asked or scored
 
 
 def _scorer(folders: Sequence[Path], out: Path, clean: Path | None) -> Source:
@@ -230,6 +243,8 @@ def _scores(
     reference: str | None,
     clean: Path | None,
 ) -> Source:
+    for one in sources:
+        _refuse_other_steps(one)
     named = checkpoints if checkpoints is None or reference is None else [*checkpoints, reference]
     sets = _gather(sources, named)
     backward = [name for name, folders in sets.items() if _told(folders[0])["reverse"]]
@@ -367,7 +382,7 @@ def _join_names(found: Source, sources: Sequence[Path], names: Sequence[str], jo
 def _places(found: Source, sources: Sequence[Path], name: str, join: Sequence[Path]) -> list[tuple[list[Path], str]]:
     """Where a name is a column of; the first kind of place that has it."""
     folder, _, column = name.partition(".")
-    if found.request["source"]["kind"] == "scores" or _scored_into(sources, name):
+    if found.request["source"]["kind"] == "scores" or (found.clean is not None and found.clean not in sources):
         sets = [source / folder for source in sources if (source / folder).is_dir()]
         for one in sets:
             if (one / "manifest.json").is_file():

@@ -237,12 +237,12 @@ impl<'a> Feed<'a> {
     fn score(&self, batch: &mut Batch, ordinal: u64) -> Result<()> {
         let Measure { merge, guards, .. } = self.measure;
         if merge.is_none() && guards.is_empty() && self.progress().is_none() {
-            std::mem::swap(&mut batch.scores, &mut batch.columns[0]);
+            std::mem::swap(&mut batch.scores, &mut batch.columns[self.measure.score]);
             return if self.measure.sample { self.draw(batch) } else { Ok(()) };
         }
         batch.scores.clear();
         match merge {
-            None => batch.scores.extend_from_slice(&batch.columns[0]),
+            None => batch.scores.extend_from_slice(&batch.columns[self.measure.score]),
             Some(merge) => {
                 batch.scores.resize(batch.columns[0].len(), 0.0);
                 for &(column, _) in &merge.terms {

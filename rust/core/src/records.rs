@@ -95,7 +95,8 @@ pub struct Measure {
     pub choices: Choices,
     pub bins: usize,
     pub seed: u64,
-    /// None: the first column is the score.
+    /// The column that is the score, unless several are merged.
+    pub score: usize,
     pub merge: Option<Merge>,
     pub guards: Vec<Guard>,
     /// Whether the score is a weight, by which is drawn.
