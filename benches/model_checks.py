@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import catprune
 import numpy as np
-from catprune.device import processor_has_bfloat16
+from catprune.device import processor_gains_by_bfloat16
 from catprune.recipe import find_size
 from model_rows import Bench, Row, nll_of
 
@@ -19,7 +19,7 @@ def agreement(bench: Bench) -> Row:
     """How a trained model ranks pairs in bfloat16 and in float32."""
     options, data = bench.options, bench.data
     row = Row("Agreement of bfloat16 with float32")
-    if not processor_has_bfloat16():
+    if not processor_gains_by_bfloat16():
         row.ask("ranks in bfloat16", "as in float32", None, 0)
         return row
     given = [Path(path) for path in options.trained]

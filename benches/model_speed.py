@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from catprune.batches import plan_scoring
-from catprune.device import processor_has_bfloat16
+from catprune.device import processor_gains_by_bfloat16
 from catprune.recipe import find_size
 from catprune.tokens import Tokens
 from model_rows import Bench, Row, flops_of, pairs_in, speed
@@ -38,7 +38,7 @@ def engines(bench: Bench) -> Row:
     """catprune beside the others on one thread, and beside the rate of matrix products."""
     options, data = bench.options, bench.data
     tokens, preset = data.corpus(options.pairs), options.preset
-    size, has_bfloat16 = find_size(preset), processor_has_bfloat16()
+    size, gains_by_bfloat16 = find_size(preset), processor_gains_by_bfloat16()
     vocab_size = Tokens.open(tokens).tokenizer.vocab_size
     shape = {
         "shape": [size.d_model, size.ffn, vocab_size],
@@ -49,10 +49,10 @@ def engines(bench: Bench) -> Row:
         bench.entry(
             f"matrix products, {name}", "matrix_products", dtype=name, batch_tokens=options.batch_tokens, **shape
         )
-        for name in ("float32", "bfloat16")[: 1 + has_bfloat16]
+        for name in ("float32", "bfloat16")[: 1 + gains_by_bfloat16]
     ]
     ours = [bench.scoring("catprune float32", tokens)]
-    if has_bfloat16:
+    if gains_by_bfloat16:
         ours.append(bench.scoring("catprune bfloat16", tokens, precision="bfloat16"))
     row = Row("One thread", versus="CTranslate2 float32")
     exported, chosen = str(data.ctranslate2(preset)), _peer_batches(bench, row)
@@ -79,7 +79,7 @@ def engines(bench: Bench) -> Row:
         for name in ("sorted", "file order")
     ]
     row.rounds = bench.run("engines", [*products, *ours, *peers], keep=True)
-    _ask_engines(row, flops_of(tokens, preset), has_bfloat16=has_bfloat16)
+    _ask_engines(row, flops_of(tokens, preset), gains_by_bfloat16=gains_by_bfloat16)
     _compare(row)
     row.notes.append(
         f"transformers scores the first {options.naive_pairs:,} of the {options.pairs:,} pairs, 32 a batch; "
@@ -110,7 +110,7 @@ def _peer_batches(bench: Bench, row: Row) -> dict[str, int]:
     return best
 
 
-def _ask_engines(row: Row, work: tuple[float, int], *, has_bfloat16: bool) -> None:
+def _ask_engines(row: Row, work: tuple[float, int], *, gains_by_bfloat16: bool) -> None:
     per_token = work[0] / work[1]
     row.numbers["flops_per_target_token"] = per_token
     shares: dict[str, dict[str, float]] = {}
@@ -135,10 +135,10 @@ def _ask_engines(row: Row, work: tuple[float, int], *, has_bfloat16: bool) -> No
     row.ask(one, "≥ CTranslate2 float32", row.ratio("catprune float32", "CTranslate2 float32"), 1, "{:.2f} ×")
     share = shares.get("catprune float32", {}).get("best")
     row.ask(one, "≥ 75% of the best rate of matrix products", share, 0.75, "{:.0%}")
-    ratio = row.ratio("catprune bfloat16", "CTranslate2 int8") if has_bfloat16 else None
+    ratio = row.ratio("catprune bfloat16", "CTranslate2 int8") if gains_by_bfloat16 else None
     row.ask(two, "≥ CTranslate2 int8", ratio, 1, "{:.2f} ×")
-    if not has_bfloat16:
-        row.notes.append("this processor does not multiply bfloat16 numbers itself: that row is not answered")
+    if not gains_by_bfloat16:
+        row.notes.append("this processor does not multiply bfloat16 faster than float32: that row is not answered")
 
 
 def _compare(row: Row) -> None:
