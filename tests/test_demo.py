@@ -128,6 +128,17 @@ def test_prune_refuses_before_it_does_anything(tmp_path: Path, pair: Any) -> Non
     assert not (tmp_path / "run" / "run.toml").exists(), "the next try may have other options"
 
 
+def test_prune_by_a_scorer_needs_no_model(tmp_path: Path) -> None:
+    write_demo_bitext(tmp_path / "bitext", pairs=60, test_pairs=1)
+    sides = [tmp_path / "bitext/train.en", tmp_path / "bitext/train.de"]
+    outputs = [tmp_path / "p.en", tmp_path / "p.de"]
+    done = catprune.prune(sides, outputs, method="e5", keep=10, out=tmp_path / "run", quiet=True)
+    assert [path.read_text().count("\n") for path in outputs] == [10, 10]
+    selected = catprune.select(tmp_path / "run/scores", method="e5", keep=10, out=done.selections["pruned"], quiet=True)
+    assert (selected.kept, selected.manifest["options"]["column"]) == (10, "e5")
+    assert not (tmp_path / "run/tokens").exists()
+
+
 def test_prune_of_too_little(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"ein Haus\n", b"a house\n")
     with pytest.raises(CatpruneError, match="kept 1 of 1 pairs, too few"):

@@ -34,6 +34,9 @@ save_every = 3
 [score]
 precision = "float32"
 
+[[scorer]]
+scorer = "mine.py:lengths"
+
 [[select]]
 name = "random"
 method = "random"
@@ -42,6 +45,7 @@ method = "random"
 name = "cat"
 on = "nll"
 within = "tag"
+where = "lengths>-8"
 
 [[select]]
 name = "random-tokens"
@@ -77,6 +81,7 @@ MOMENTS = (
     ("run/warmup/manifest.json", 1),
     ("run/scores/step-4/manifest.json", 1),
     ("run/scores/step-12/manifest.json", 1),
+    ("run/scores/lengths/manifest.json", 1),
     ("run/selection/cat/manifest.json", 1),
     ("pruned.en.catprune.json", 1),
     ("pruned.en.catprune.json", 2),  # the text is there, the record does not say so
@@ -112,7 +117,15 @@ catprune.run(sys.argv[1], quiet=True)
 """
 
 
+#: A scorer: pairs of unequal sides get a low score.
+MINE = """
+def lengths(sources, targets):
+    return [-abs(len(source) - len(target)) for source, target in zip(sources, targets)]
+"""
+
+
 def prepare(folder: Path) -> Path:
+    (folder / "mine.py").write_text(MINE)
     write_demo_bitext(folder / "bitext", pairs=300, test_pairs=4, seed=1)
     (folder / "run.toml").write_text(RUN_FILE)
     return folder / "run.toml"
@@ -169,6 +182,35 @@ def test_random_is_matched_on_tokens(undisturbed: Path) -> None:
     assert 0 <= counts["cat"]["tokens_kept"] - counts["random-tokens"]["tokens_kept"] < 100
 
 
+def test_a_scorer_guards_a_selection_and_its_cost_is_told(undisturbed: Path) -> None:
+    from catprune.evaluation import notes, open_evaluation
+    from catprune.folder import read_manifest
+
+    assert read_manifest(undisturbed / "run/selection/cat", step="select")["counts"]["guarded"] > 10
+    found = open_evaluation(undisturbed / "run/evaluate")
+    assert [(subset.name, subset.scorers) for subset in found.subsets] == [("full", ()), ("cat", ("lengths",))]
+    assert all(subset.seconds is not None for subset in found.subsets)
+    assert any("FLOPs of cat lack those of the models of lengths" in note for note in notes(found))
+
+
+def test_without_a_model_scorers_alone_rank(tmp_path: Path) -> None:
+    file = prepare(tmp_path)
+    file.write_text(
+        'out = "run"\nreport = ""\n[clean]\ninputs = ["bitext/train.{en,de}"]\n'
+        '[[scorer]]\nscorer = "mine.py:lengths"\nname = "own"\n[[scorer]]\nscorer = "e5"\n'
+        '[[select]]\nname = "best"\nmethod = "e5"\nkeep = 5\nwhere = "own>=-1"\n'
+        '[[select]]\nname = "some"\nmethod = "random"\nkeep = 5\nwhere = ["own==0", "e5>0.5"]\n'
+    )
+    said: list[str] = []
+    done = catprune.run(file, quiet=True, say=said.append)
+    assert any(line.split()[:3] == ["score", "own", "over"] for line in said)
+    assert any(line.split()[:2] == ["e5", "over"] for line in said)
+    corpus = catprune.open_corpus(tmp_path / "run/clean", selection=done.selections["some"])
+    pairs = [pair for batch in corpus for pair in batch.to_pylist()]
+    assert len(pairs) == 5
+    assert all(len(pair["source"]) == len(pair["target"]) for pair in pairs)
+
+
 def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
     file = undisturbed / "other.toml"
     file.write_text(RUN_FILE.replace("vocab_size = 400", "vocab_size = 500"))
@@ -194,6 +236,9 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
         ('checkpoints = "4steps,12steps"', 'checkpoints = "x"', "checkpoint 'x' is not understood"),
         ('checkpoints = "4steps,12steps"', "learning_rate = -1", "learning-rate is -1"),
         ("vocab_size = 400", "vocab_size = 1", "vocab_size = 1"),
+        ('scorer = "mine.py:lengths"', 'scorer = "e5"\n[[scorer]]\nscorer = "e5"', "two columns are named e5"),
+        ('scorer = "mine.py:lengths"', 'scorer = "e5"\nname = "step-4"', "two columns are named step-4"),
+        ('where = "lengths>-8"', 'where = "labse>0.5"', r"cat: labse is a scorer's column: add \[\[scorer\]\]"),
         ("[score]", "[score]\nbatch_tokens = 0", "batch-tokens is 0"),
         ("[tokenize]", "[clean.rules]\nmin_wrds = 3\n[tokenize]", "min_wrds is not a rule"),
         ('checkpoints = "4steps,12steps"', "steps = 4", "needs 2 checkpoints, there will be 1"),
@@ -229,6 +274,10 @@ def test_what_can_be_known_before_training_is_told_before_it(tmp_path: Path) -> 
         catprune.run(file, quiet=True)
     (tmp_path / "pruned.en.catprune.json").unlink()
     (tmp_path / "pruned.en").unlink()
+    file.write_text(RUN_FILE.replace("mine.py:lengths", "none.py:lengths"))
+    with pytest.raises(UsageError, match=r"none\.py is no file of Python"):
+        catprune.run(file, quiet=True)
+    file.write_text(RUN_FILE)
     test_set = (tmp_path / "bitext/test.de").read_bytes()
     (tmp_path / "bitext/test.de").write_bytes(test_set + b"mehr\n")
     with pytest.raises(CatpruneError, match=r"test\.en has 4 lines, .*test\.de has 5"):

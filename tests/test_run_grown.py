@@ -15,7 +15,7 @@ import pytest
 from catprune import CatpruneError
 from catprune.demo_bitext import write_demo_bitext
 from catprune.folder import read_manifest
-from test_run import DYING, files
+from test_run import DYING, MINE, files
 
 RUN_FILE = """
 out = "run"
@@ -36,10 +36,13 @@ batch_tokens = 512
 [score]
 precision = "float32"
 
+[[scorer]]
+scorer = "mine.py:lengths"
+
 [[select]]
 name = "cat"
 on = "nll"
-where = "source_words>=2"
+where = ["source_words>=2", "lengths>-30"]
 
 [[select]]
 name = "random-tokens"
@@ -75,6 +78,8 @@ MOMENTS = (
     ("run/scores/step-4/manifest.json", 1),
     ("run/scores/step-12/plan.json", 1),
     ("run/scores/step-12/manifest.json", 1),
+    ("run/scores/lengths/plan.json", 1),
+    ("run/scores/lengths/manifest.json", 1),
     ("run/selection/cat/plan.json", 1),
     ("run/selection/cat/manifest.json", 1),
     ("run/selection/random-tokens/manifest.json", 1),
@@ -94,6 +99,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         first = (folder / "a" / f"train.{side}").read_text().splitlines(keepends=True)
         with (folder / "b" / f"train.{side}").open("a") as stream:
             stream.writelines(first[:40])
+    (folder / "mine.py").write_text(MINE)
     (folder / "run.toml").write_text(RUN_FILE)
     catprune.run(folder / "run.toml", quiet=True)
     return folder
@@ -184,11 +190,12 @@ def test_a_grown_run_is_what_the_steps_make_one_by_one(
     catprune.tokenize(run / "clean", out=run / "tokens", vocab_size=400, seed=3, **quiet)
     checkpoints = [run / "warmup" / name for name in ("step-4", "step-12")]
     catprune.score(run / "tokens", checkpoints=checkpoints, out=run / "scores", precision="float32", **quiet)
+    catprune.score_pairs(run / "clean", scorer=f"{tmp_path}/mine.py:lengths", out=run / "scores", **quiet)
     options: dict[str, Any] = {"checkpoints": ["step-4", "step-12"], "seed": 3, "force": True, **quiet}
-    cat = run / "selection/cat"
+    cat, where = run / "selection/cat", ["source_words>=2", "lengths>-30"]
     with pytest.raises(CatpruneError, match="holds work with another plan"):
-        catprune.select(run / "scores", out=cat, on="nll", where="source_words>=2", **{**options, "force": False})
-    selected = catprune.select(run / "scores", out=cat, on="nll", where="source_words>=2", **options)
+        catprune.select(run / "scores", out=cat, on="nll", where=where, **{**options, "force": False})
+    selected = catprune.select(run / "scores", out=cat, on="nll", where=where, **options)
     keep = f"{selected.tokens_kept}tokens"
     catprune.select(run / "scores", out=run / "selection/random-tokens", method="random", keep=keep, **options)
     outputs = [tmp_path / "pruned.en", tmp_path / "pruned.de"]
@@ -313,7 +320,7 @@ def test_outputs_that_somebody_changed_are_not_replaced(finished: Path, tmp_path
 
 
 def test_a_column_beside_the_scores_must_have_the_new_rows(finished: Path, tmp_path: Path) -> None:
-    text = RUN_FILE.replace('on = "nll"', 'on = "nll"\nmerge = "cat-diff + lengths"')
+    text = RUN_FILE.replace('on = "nll"', 'on = "nll"\nmerge = "cat-diff + characters"')
     (tmp_path / "run.toml").write_text(text)
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("run.toml", "evaluate"))
     shutil.rmtree(tmp_path / "run/selection")
@@ -321,14 +328,14 @@ def test_a_column_beside_the_scores_must_have_the_new_rows(finished: Path, tmp_p
         output.unlink()
     from catprune.score_pairs import score_pairs
 
-    def lengths(sources: Any, targets: Any) -> list[float]:
+    def characters(sources: Any, targets: Any) -> list[float]:
         return [float(len(source) + len(target)) for source, target in zip(sources, targets, strict=True)]
 
-    column: dict[str, Any] = {"scorer": lengths, "name": "lengths", "out": tmp_path / "run/scores", "quiet": True}
+    column: dict[str, Any] = {"scorer": characters, "out": tmp_path / "run/scores", "quiet": True}
     score_pairs(tmp_path / "run/clean", **column)
     catprune.run(tmp_path / "run.toml", quiet=True, until="write")
     (tmp_path / "run.toml").write_text(text.replace(OLD, NEW))
-    with pytest.raises(CatpruneError, match=r"lengths was made from .*clean as it no longer is: redo"):
+    with pytest.raises(CatpruneError, match=r"characters was made from .*clean as it no longer is: redo"):
         catprune.run(tmp_path / "run.toml", quiet=True, until="write")
     score_pairs(tmp_path / "run/clean", **column)
     catprune.run(tmp_path / "run.toml", quiet=True, until="write")

@@ -28,6 +28,7 @@ from catprune.machine import choose_memory
 from catprune.near_duplicates import choose_near
 from catprune.ranking import check_options
 from catprune.recipe import check_numbers, find_size, plan_marks
+from catprune.scorers import SCORERS
 from catprune.select import DEFAULTS
 from catprune.tokenize import check_tokenizing
 from catprune.write import describe_output, name_sides, output_paths
@@ -122,6 +123,22 @@ class ScoreSection(_Section):
     batch_tokens: int | None = None
 
 
+class ScorerSection(_Section):
+    """A scorer, whose column selections take by its name; see `catprune.score_pairs`."""
+
+    scorer: str
+    name: Name | None = None
+    model: str | None = None
+    margin: bool | None = None
+    neighbours: int | None = None
+
+    @property
+    def column(self) -> str:
+        """The name of its column."""
+        usual = self.scorer.rpartition(":")[2]
+        return self.name or (f"{usual}-margin" if self.margin else usual)
+
+
 class SelectSection(_Section):
     """One selection; see `catprune.select`. `tokens_of` keeps as many target tokens as another selection does."""
 
@@ -193,6 +210,7 @@ class RunFile(_Section):
     tokenize: TokenizeSection = TokenizeSection()
     train: TrainSection | None = None
     score: ScoreSection = ScoreSection()
+    scorer: list[ScorerSection] = []
     select: list[SelectSection] = []
     write: WriteSection | None = None
     evaluate: EvaluateSection | None = None
@@ -216,6 +234,7 @@ class RunFile(_Section):
         choose_near(self.clean.near_duplicates or "none", self.clean.near or {})
         check_tokenizing(**self.tokenize.given())
         check_numbers(batch_tokens=self.score.batch_tokens)
+        self._check_scorers(checkpoints)
         for section in self.select:
             if names.count(section.name) > 1 or section.name == "full":
                 raise ValueError(f"a selection is named {section.name} twice, or like the full corpus")
@@ -237,6 +256,14 @@ class RunFile(_Section):
                 )
             self._check_evaluation(self.evaluate, names)
         return self
+
+    def _check_scorers(self, checkpoints: list[str]) -> None:
+        if self.scorer and self.clean.monolingual:
+            raise ValueError("scorer: a scorer takes pairs, a monolingual corpus has none")
+        columns = [section.column for section in self.scorer]
+        for section in self.scorer:
+            if columns.count(section.column) > 1 or section.column in checkpoints:
+                raise ValueError(f"scorer: two columns are named {section.column}: give one of them another name")
 
     def _check_outputs(self, section: WriteSection) -> None:
         for outputs in filter(None, (section.outputs, section.dropped)):
@@ -271,6 +298,11 @@ class RunFile(_Section):
         named = checkpoints if section.checkpoints is None else section.checkpoints
         if unknown := [name for name in named if name not in checkpoints or named.count(name) > 1]:
             raise ValueError(f"{section.name}: checkpoint {unknown[0]} is not one of {', '.join(checkpoints)}, once")
+        columns = [one.column for one in self.scorer]
+        if not section.join and (
+            lacking := [name for name in ranking.names if name in SCORERS and name not in columns]
+        ):
+            raise ValueError(f"{section.name}: {lacking[0]} is a scorer's column: add [[scorer]] with it")
         for method in ranking.methods:
             if method.reads in ("reference", "directions"):
                 raise ValueError(
@@ -363,11 +395,24 @@ def _resolve(values: dict[str, Any], base: Path) -> dict[str, Any]:
             else one
             for one in given  # pyright: ignore
         ]
+    if isinstance(given := values.get("scorer"), list):
+        resolved["scorer"] = [_join_scorer(one, base) for one in given]  # pyright: ignore[reportUnknownVariableType]
     for section, key, names in (("clean", "input_rules", ["input"]), ("evaluate", "tests", ["source", "target"])):
         given: Any = resolved.get(section)
         if isinstance(given, dict) and isinstance(tables := given.get(key), list):
             resolved[section] = {**given, key: [_join_table(table, names, join) for table in tables]}
     return resolved
+
+
+def _join_scorer(table: Any, base: Path) -> Any:
+    """A function's file is a path; a model is one if it is there, else a name that its library knows."""
+    if not isinstance(table, dict):
+        return table
+    given: dict[str, Any] = table
+    scorer, model = given.get("scorer"), given.get("model")
+    names = ["scorer"] if isinstance(scorer, str) and ":" in scorer else []
+    names += ["model"] if isinstance(model, str) and (base / model).exists() else []
+    return {key: os.path.normpath(base / value) if key in names else value for key, value in given.items()}
 
 
 def _join_table(table: Any, names: list[str], join: Callable[[Any], Any]) -> Any:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file
-from catprune.folder import read_manifest
+from catprune.folder import read_json, read_manifest
 from catprune.methods import COLUMN, MERGE, find_method
+from catprune.sources import SCORER_STEP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,16 @@ def _score_folders(selection: Path | None) -> Iterator[Path]:
             yield selection / entry["path"]
 
 
+def scorers_of(selection: Path | None) -> list[Path]:
+    """The columns that a selection was made from and that a scorer wrote, which reads text."""
+    joined = [] if selection is None else read_manifest(selection, step="select")["reads"].get("joined", ())
+    folders = dict.fromkeys(Path(os.path.normpath(selection / one["path"])).parent for one in joined if selection)
+    told = {folder: read_json(folder / "manifest.json") for folder in folders if (folder / "manifest.json").is_file()}
+    return [
+        folder for folder, manifest in told.items() if manifest["step"] == SCORER_STEP and "clean" in manifest["reads"]
+    ]
+
+
 def _checkpoint_of(scores: Path) -> tuple[Path, dict[str, Any]]:
     """Folder of the training whose checkpoint was scored, and what is known of the checkpoint."""
     read = read_manifest(scores, step="score")
@@ -51,7 +62,8 @@ def _checkpoint_of(scores: Path) -> tuple[Path, dict[str, Any]]:
 def flops_of(selection: Path | None, *, training: Path) -> Cost:
     """Floating-point operations, from shapes, of choosing `selection` and of the training in `training`.
 
-    Warm-up runs count once each, up to their last scored checkpoint, however many checkpoints were scored.
+    Warm-up runs count once each, up to their last scored checkpoint, however many checkpoints were scored. What the
+    models of scorers do is not known.
     """
     warmup: dict[Path, float] = {}
     scoring = 0.0
@@ -62,7 +74,7 @@ def flops_of(selection: Path | None, *, training: Path) -> Cost:
     return Cost(sum(warmup.values()), scoring, float(read_manifest(training, step="train")["flops"]))
 
 
-def _speed(folder: Path) -> float | None:
+def _speed(folder: Path, what: str = "tokens_per_second") -> float | None:
     """Target tokens a second, as the step's log has it for the longest run of its plan; None if the log is gone.
 
     The log outlives what --force replaced; events name the plan that they belong to.
@@ -71,9 +83,9 @@ def _speed(folder: Path) -> float | None:
     if not log.is_file():
         return None
     plan = digest_file(str(folder / "plan.json"))
-    measured = [event for event in _events(log) if event.get("tokens_per_second") and event.get("plan", plan) == plan]
+    measured = [event for event in _events(log) if event.get(what) and event.get("plan", plan) == plan]
     longest = max(measured, key=lambda event: event["seconds"], default=None)
-    return None if longest is None else float(longest["tokens_per_second"])
+    return None if longest is None else float(longest[what])
 
 
 def _events(log: Path) -> Iterator[dict[str, Any]]:
@@ -103,4 +115,9 @@ def seconds_of(selection: Path | None, *, training: Path) -> Cost | None:
             return None
         scoring += read_manifest(scores, step="score")["counts"]["target_tokens"] / speeds[0]
         warmup[folder] = max(warmup.get(folder, 0.0), (checkpoint["target_tokens"] or 0) / speeds[1])
+    for column in scorers_of(selection):
+        pairs = _speed(column, "pairs_per_second")
+        if pairs is None:
+            return None
+        scoring += read_manifest(column, step=SCORER_STEP)["counts"]["pairs"] / pairs
     return Cost(sum(warmup.values()), scoring, trained)

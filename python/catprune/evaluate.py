@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_bytes, digest_file
-from catprune.cost import flops_of, seconds_of
+from catprune.cost import flops_of, scorers_of, seconds_of
 from catprune.device import Device, require_torch
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.evaluation import Evaluated, Score, TestSet, open_evaluation
@@ -335,6 +335,7 @@ def _publish(
                     test: {metric: asdict(score) for metric, score in scores[test][name].items()} for test in texts
                 },
                 "flops": asdict(flops_of(selection, training=model)),
+                "scorers": [column.name for column in scorers_of(selection)],
             }
         )
     results = {

@@ -49,6 +49,7 @@ class Subset:
         pairs, target_tokens: what its model was trained on, each pair once, ends of sentences included.
         steps, epochs: how long its model was trained; `trained_tokens`: target tokens seen, repeats too.
         flops, seconds: what choosing and training cost; seconds are measured, and may be missing (None).
+        scorers: those whose columns it was chosen by; `flops` lack what their models do, `seconds` do not.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Subset:
     scores: Mapping[str, Mapping[str, Score]] = field(hash=False)
     flops: Cost
     seconds: Cost | None
+    scorers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ def _subset(entry: Mapping[str, Any], seconds: Mapping[str, float] | None) -> Su
         scores=scores,
         flops=Cost(**entry["flops"]),
         seconds=None if seconds is None else Cost(**seconds),
+        scorers=tuple(entry.get("scorers", ())),
     )
 
 
@@ -224,6 +227,11 @@ def notes(found: Evaluated) -> list[str]:
         f"computes it (about half the p of a two-sided test), {found.resamples:,} resamples, not corrected for the "
         "number of comparisons. One training seed a subset: p says nothing of the luck of training.",
         "Cost: warm-up training up to the last scored checkpoint, scoring, and training on the subset.",
+        *(
+            f"FLOPs of {subset.name} lack those of the models of {', '.join(subset.scorers)}; its seconds do not."
+            for subset in found.subsets
+            if subset.scorers
+        ),
         *found.signatures.values(),
         found.signature,
     ]

@@ -18,8 +18,10 @@ from catprune.folder import lock_folder, read_manifest, write_whole
 from catprune.grown import has_joined, is_growing, replacing, require_trained
 from catprune.inputs import input_paths, parse_inputs
 from catprune.machine import choose_threads
+from catprune.methods import METHODS
 from catprune.ranking import check_options
 from catprune.run import Ran, run
+from catprune.scorers import open_scorer
 from catprune.select import DEFAULTS
 from catprune.write import describe_output, name_sides, refuse_outputs
 
@@ -70,7 +72,7 @@ def prune(
         source_lang, target_lang: language codes, for the defaults of the length rules and for TMX.
         columns, fields, format, monolingual: where the sides stand in TSV, and in JSONL and Parquet; what files of
             other names hold; whether there is one side alone; see `clean`.
-        method: see `select`; `progress` kept the most quality in docs/results.
+        method: see `select`; a scorer's name has it score all pairs; `progress` kept the most quality in docs/results.
         on: "nll" or "ppl", for the methods that have the choice.
         seed: of everything random.
         threads: the machine's by default.
@@ -94,6 +96,9 @@ def prune(
     needs_model = any(chosen.needs for chosen in ranking.methods) or ranking.counts_tokens
     if needs_model:
         require_torch()
+    scorers = [chosen.name for chosen in METHODS if chosen.name == method and chosen.reads == "scorer"]
+    for scorer in scorers:
+        open_scorer(scorer)
     paths = [Path(path) for path in outputs]
     languages = {"source_lang": source_lang, "target_lang": target_lang}
     describe_output(paths, name_sides(None, languages, monolingual=monolingual))
@@ -103,6 +108,7 @@ def prune(
     spilling: dict[str, Any] = {"memory": memory, "tmp_dir": tmp_dir}
     file = folder / "run.toml"
     settings: dict[str, Any] = {
+        "scorers": scorers,
         "outputs": [_relative(name, folder) for name in outputs],
         "languages": languages,
         "sides": {**sides, "monolingual": monolingual or None},
@@ -247,6 +253,7 @@ def to_toml(settings: dict[str, Any]) -> str:
     )
     sides = "".join(f"{name} = {text(value)}\n" for name, value in settings["sides"].items() if value is not None)
     select = "".join(f"{name} = {text(value)}\n" for name, value in settings["select"].items())
+    scorers = "".join(f"[[scorer]]\nscorer = {text(name)}\n\n" for name in settings["scorers"])
     model = ""
     if "preset" in settings:
         model = (
@@ -258,6 +265,6 @@ def to_toml(settings: dict[str, Any]) -> str:
         "# Made by `catprune prune`; `catprune run` with this file repeats it.\n"
         f'out = "."\nseed = {settings["seed"]}\nreport = "{settings["report"]}"\n\n'
         f"[clean]\ninputs = {text(settings['inputs'])}\n{languages}{sides}\n"
-        f"{model}[[select]]\n{select}\n"
+        f"{model}{scorers}[[select]]\n{select}\n"
         f'[write]\nselection = "pruned"\noutputs = {text(settings["outputs"])}\n'
     )

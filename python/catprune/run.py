@@ -110,6 +110,11 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
         require_torch()
     if settings.report and "report" in done:
         require("report", "jinja2", "plotly")
+    if settings.scorer and "score" in done:
+        from catprune.scorers import open_scorer
+
+        for section in settings.scorer:
+            open_scorer(**section.given("name"))
     if settings.write and "write" in done:
         write = settings.write
         outputs = output_paths(write.outputs, dropped=write.dropped, tags=write.tags)
@@ -259,14 +264,20 @@ class _Running:
 
     def _score(self) -> list[str]:
         from catprune.score import score
+        from catprune.score_pairs import score_pairs
 
-        if self.settings.train is None:
-            return []
-        paths = [self.warmup / name for name in self._checkpoints()]
-        given = {**self.settings.score.given(), **self.sparing}
-        done = replacing(self._is_forced, score)(self.tokens, checkpoints=paths, out=self.scores, **given)
-        what = "texts" if self.settings.clean.monolingual else "pairs"
-        return [f"{len(paths)} checkpoints over {done.pairs:,} {what}{new_text(done.new, done.pairs)}"]
+        said: list[str] = []
+        if self.settings.train is not None:
+            paths = [self.warmup / name for name in self._checkpoints()]
+            given = {**self.settings.score.given(), **self.sparing}
+            done = replacing(self._is_forced, score)(self.tokens, checkpoints=paths, out=self.scores, **given)
+            what = "texts" if self.settings.clean.monolingual else "pairs"
+            said.append(f"{len(paths)} checkpoints over {done.pairs:,} {what}{new_text(done.new, done.pairs)}")
+        for section in self.settings.scorer:
+            given = {**section.given(), "name": section.column, **self.sparing}
+            scored = replacing(self._is_forced, score_pairs)(self.clean, out=self.scores, **given)
+            said.append(f"{section.column} over {scored.pairs:,} pairs{new_text(scored.new, scored.pairs)}")
+        return said
 
     def _checkpoints(self) -> list[str]:
         return [one["name"] for one in read_manifest(self.warmup, step="train")["checkpoints"]]
@@ -281,7 +292,7 @@ class _Running:
             if section.tokens_of is not None:
                 tokens = read_manifest(self.selections[section.tokens_of], step="select")["counts"]["tokens_kept"]
                 given["keep"] = f"{tokens}tokens"
-            source = self.clean if self.settings.train is None else self.scores
+            source = self.scores if self.settings.train or self.settings.scorer else self.clean
             if self.settings.train is not None:
                 # Other score sets may stand beside those of this run.
                 given.setdefault("checkpoints", self._checkpoints())

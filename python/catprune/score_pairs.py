@@ -19,7 +19,7 @@ from catprune.folder import StepFolder, describe_folder, read_manifest, reads_gr
 from catprune.inputs import is_monolingual
 from catprune.open_corpus import open_corpus
 from catprune.progress import Progress
-from catprune.scorers import Scorer, open_scorer
+from catprune.scorers import NEIGHBOURS, Scorer, open_scorer
 from catprune.sharing import Shard
 from catprune.sources import SCORER_STEP
 
@@ -58,7 +58,7 @@ def score_pairs(
     name: str | None = None,
     model: str | Path | None = None,
     margin: bool = False,
-    neighbours: int = 4,
+    neighbours: int = NEIGHBOURS,
     shard: str | None = None,
     threads: int | None = None,
     force: bool = False,
@@ -136,7 +136,8 @@ def _score_blocks(folder: StepFolder, clean: Path, todo: Sequence[Block], scorer
             write_columns(str(block.path(folder.path)), columns, metadata={"plan": folder.digest})
             new += len(rows)
             bar.to(new)
-    folder.log("scored", seconds=round(time.monotonic() - started, 3), pairs=new)
+    seconds = time.monotonic() - started
+    folder.log("scored", seconds=round(seconds, 3), pairs=new, pairs_per_second=round(new / seconds, 3))
     return new
 
 

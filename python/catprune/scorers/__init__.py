@@ -43,13 +43,17 @@ SCORERS = {
 }
 
 
+#: Of the ratio margin, as its source has it.
+NEIGHBOURS = 4
+
+
 def open_scorer(
     scorer: str | Callable[..., Any],
     *,
-    model: str | Path | None,
-    margin: bool,
-    neighbours: int,
-    threads: int | None,
+    model: str | Path | None = None,
+    margin: bool = False,
+    neighbours: int = NEIGHBOURS,
+    threads: int | None = None,
 ) -> Scorer:
     """The scorer of this name, or of this function.
 
