@@ -88,23 +88,18 @@ def shards_of(folder: Path) -> dict[str, bytes]:
 
 
 def end_script(worker: Worker) -> None:
-    """Kill what uv runs, as a system does that is out of memory."""
+    """Kill it, as a system does that is out of memory."""
     assert worker._process is not None
-    for thread in Path(f"/proc/{worker._process.pid}/task").iterdir():
-        for child in (thread / "children").read_text().split():
-            os.kill(int(child), signal.SIGKILL)
+    os.kill(worker._process.pid, signal.SIGKILL)
 
 
 def build_in_environment(folder: Path, script: str) -> Path:
     """Run a script of this folder by the Python of a worker's environment; scores that the library gives beside it."""
     (folder / "pairs.json").write_text(json.dumps(PAIRS))
-    worker = str(Worker(f"{script}_worker.py", "", threads=None).script)
-    told = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    run = {"check": True, "capture_output": True, "text": True, "env": told}
-    subprocess.run(["uv", "sync", "--quiet", "--script", worker], **run)
-    python = subprocess.run(["uv", "python", "find", "--script", worker], **run).stdout.strip()
+    worker = Worker(f"{script}_worker.py", "", threads=None)
     built = Path(__file__).parent / f"build_{script}_model.py"
-    done = subprocess.run([python, str(built), str(folder)], capture_output=True, text=True, check=False, env=told)
+    command = [worker.python(), str(built), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=worker.environment())
     assert done.returncode == 0, done.stderr
     return folder
 

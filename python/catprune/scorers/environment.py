@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from catprune._core import digest_bytes, digest_file
 from catprune.errors import CatpruneError
+from catprune.folder import write_whole
 from catprune.sharing import LAUNCHERS
 
 if TYPE_CHECKING:
@@ -39,8 +40,12 @@ _NOT_INHERITED = re.compile(
 )
 
 
+#: In an environment: the digest of the script that it was made for.
+MARK = "catprune-script"
+
+
 class Worker:
-    """A script of the folder `workers` that says what it needs (PEP 723), run by uv, which keeps its environment.
+    """A script of the folder `workers` that says what it needs (PEP 723), run in an environment that uv makes of it.
 
     The script is started with the name of a model. It reads names of Parquet files line by line, each with columns of
     text, and answers each by a line "done" when it has written its columns to the same name with `.out` behind it, or
@@ -64,22 +69,48 @@ class Worker:
         return {"packages": told["dependencies"], "exclude-newer": told["tool"]["uv"]["exclude-newer"]}
 
     def __enter__(self) -> Self:
-        uv = shutil.which("uv")
-        if uv is None:
-            raise CatpruneError(f"{self.name} runs in an environment of its own, which uv makes: install uv")
+        python = self.python()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="catprune-")))
         said = self._stack.enter_context((self._folder / "said").open("w"))
         self._process = subprocess.Popen(
-            [uv, "run", "--quiet", "--script", str(self.script), self.model],
+            [python, str(self.script), self.model],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
             text=True,
-            env=self._environment(),
+            env=self.environment(),
         )
         return self
 
-    def _environment(self) -> dict[str, str]:
+    def python(self) -> str:
+        """The interpreter of the script's environment, which is made where there is none of this very script.
+
+        Once it is there nothing is asked of uv's package index, which a machine that computes may not reach.
+        """
+        uv = shutil.which("uv")
+        if uv is None:
+            raise CatpruneError(f"{self.name} runs in an environment of its own, which uv makes: install uv")
+        script, environment = str(self.script), self.environment()
+        find = [uv, "python", "find", "--offline", "--script", script]
+
+        def python_and_mark() -> tuple[str, Path]:
+            # Where there is no environment uv names another Python, beside which there is no mark.
+            found = subprocess.run(find, capture_output=True, text=True, check=False, env=environment).stdout.strip()
+            return found, Path(found or "/nowhere").parent.parent / MARK
+
+        python, mark = python_and_mark()
+        if not mark.is_file() or mark.read_text(encoding="utf-8") != digest_file(script):
+            # uv tells on the standard error what it does: gigabytes are installed.
+            if subprocess.run([uv, "sync", "--script", script], check=False, env=environment).returncode:
+                raise CatpruneError(
+                    f"uv could not make the environment of {self.name}, see above: the first time it needs the network"
+                )
+            python, mark = python_and_mark()
+            write_whole(mark, digest_file(script).encode())
+        return python
+
+    def environment(self) -> dict[str, str]:
+        """The variables of the script's process."""
         environment = {name: value for name, value in os.environ.items() if not _NOT_INHERITED.fullmatch(name)}
         for _, _, local in LAUNCHERS.values():
             if local in os.environ:
@@ -97,7 +128,7 @@ class Worker:
             try:
                 process.wait(timeout=30)
             except subprocess.TimeoutExpired:
-                process.terminate()  # A kill would leave the script behind, which uv ends only if it is asked to end.
+                process.kill()
                 process.wait()
             assert process.stdout is not None
             process.stdout.close()
@@ -126,10 +157,8 @@ class Worker:
         return parquet.read_table(f"{path}.out")
 
     def _how_it_ended(self, status: int) -> str:
-        # uv says 128 and the number of the signal that ended the script.
-        killed = -status if status < 0 else status - 128
-        if killed in signal.valid_signals():
-            cause = "memory may have run out; " if killed == signal.SIGKILL else ""
-            return f"{self.script.name} ({self.name}) was ended by {signal.Signals(killed).name}: {cause}run it again"
+        if status < 0:
+            cause = "memory may have run out; " if -status == signal.SIGKILL else ""
+            return f"{self.script.name} ({self.name}) was ended by {signal.Signals(-status).name}: {cause}run it again"
         lines = (self._folder / "said").read_text(errors="replace").strip().splitlines()
         return f"{self.script.name} ({self.name}) ended: {' / '.join(lines[-3:]) or 'it said nothing'}"
