@@ -97,7 +97,7 @@ def score_pairs(
     manifest = read_manifest(source, step="clean")
     if is_monolingual(manifest):
         raise UsageError(f"{source} has no sources: a scorer takes pairs")
-    opened = open_scorer(scorer, model=model, margin=margin, neighbours=neighbours, threads=threads)
+    opened = open_scorer(scorer, model=model, margin=margin, neighbours=neighbours, threads=threads, local=share.local)
     name = name or opened.name
     if not name or "/" in name or name.startswith("."):
         raise UsageError(f"name = {name}: give a name of a folder, without '/'")

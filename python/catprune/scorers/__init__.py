@@ -54,8 +54,9 @@ def open_scorer(
     margin: bool = False,
     neighbours: int = NEIGHBOURS,
     threads: int | None = None,
+    local: int | None = None,
 ) -> Scorer:
-    """The scorer of this name, or of this function.
+    """The scorer of this name, or of this function; `local` as `Device.choose` takes it.
 
     Raises:
         UsageError: there is none, or it does not have these options.
@@ -73,10 +74,11 @@ def open_scorer(
 
         if margin:
             raise UsageError("comet-qe has no embeddings: leave --margin out")
-        return Comet(model, threads=threads)
+        return Comet(model, threads=threads, local=local)
     from catprune.scorers.embeddings import Embeddings, open_embedder
 
-    return Embeddings(scorer, open_embedder(scorer, model, threads=threads), neighbours if margin else None)
+    embedder = open_embedder(scorer, model, threads=threads, local=local)
+    return Embeddings(scorer, embedder, neighbours if margin else None)
 
 
 def describe_function(function: Callable[..., Any]) -> dict[str, str | None]:

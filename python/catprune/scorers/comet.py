@@ -27,10 +27,10 @@ class Comet:
 
     name = "comet-qe"
 
-    def __init__(self, model: str | Path | None, *, threads: int | None) -> None:
+    def __init__(self, model: str | Path | None, *, threads: int | None, local: int | None) -> None:
         self.model = str(model or WMT20)
         self._checkpoint = _find_checkpoint(self.model)
-        self._worker = Worker("comet_worker.py", str(self._checkpoint or self.model), threads=threads)
+        self._worker = Worker("comet_worker.py", str(self._checkpoint or self.model), threads=threads, local=local)
 
     def describe(self) -> dict[str, Any]:
         """Digests or name of the model, and what its environment is made of."""

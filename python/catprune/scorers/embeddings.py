@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from catprune.device import Device
+from catprune.device import Device, own_state
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.scorers.environment import digest_model
 
@@ -33,7 +34,7 @@ class Embedder(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
 
-def open_embedder(scorer: str, model: str | Path | None, *, threads: int | None) -> Embedder:
+def open_embedder(scorer: str, model: str | Path | None, *, threads: int | None, local: int | None) -> Embedder:
     """The model behind a scorer's name.
 
     Raises:
@@ -42,12 +43,12 @@ def open_embedder(scorer: str, model: str | Path | None, *, threads: int | None)
     if scorer == "laser":
         from catprune.scorers.laser import Laser
 
-        return Laser(model, threads=threads)
+        return Laser(model, threads=threads, local=local)
     if scorer == "e5":
         if model is not None:
             raise UsageError("e5 has one model, which comes with its package: leave --model out")
         return E5(threads=threads)
-    return SentenceTransformers(model or LABSE, threads=threads)
+    return SentenceTransformers(model or LABSE, threads=threads, local=local)
 
 
 class Embeddings:
@@ -108,9 +109,10 @@ LABSE = "sentence-transformers/LaBSE"
 class SentenceTransformers:
     """A model of the sentence-transformers library, which sorts texts by length and makes the batches."""
 
-    def __init__(self, model: str | Path, *, threads: int | None) -> None:
+    def __init__(self, model: str | Path, *, threads: int | None, local: int | None) -> None:
         require("embeddings", "sentence_transformers")
-        self.model, self.threads, self._loaded = str(model), threads, None
+        self.model, self.threads, self.local, self._loaded = str(model), threads, local, None
+        self._stack = ExitStack()
 
     def describe(self) -> dict[str, Any]:
         """Digest or name of the model, versions."""
@@ -131,16 +133,14 @@ class SentenceTransformers:
         return np.asarray(found, np.float32)
 
     def __enter__(self) -> Self:
-        import torch
         from sentence_transformers import SentenceTransformer
 
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
+        device = Device.choose("float32", local=self.local).name
+        self._stack.enter_context(own_state(self.threads))
         try:
-            self._loaded = SentenceTransformer(
-                self.model, device=Device.choose("float32").name, trust_remote_code=False
-            )
+            self._loaded = SentenceTransformer(self.model, device=device, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
+            self._stack.close()
             raise CatpruneError(
                 f"{self.model} cannot be loaded by sentence-transformers ({error}): give a folder by --model, or its "
                 "name where it can be downloaded"
@@ -149,6 +149,7 @@ class SentenceTransformers:
 
     def __exit__(self, *error: object) -> None:
         self._loaded = None
+        self._stack.close()
 
 
 class E5:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self
 from catprune._core import digest_bytes, digest_file
 from catprune.errors import CatpruneError
 from catprune.folder import write_whole
-from catprune.sharing import LAUNCHERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,8 +54,11 @@ class Worker:
         CatpruneError: uv is missing, the model cannot be loaded, or the script ended.
     """
 
-    def __init__(self, script: str, model: str, *, name: str | None = None, threads: int | None) -> None:
-        self.script, self.model, self.threads = Path(__file__).parent / "workers" / script, model, threads
+    def __init__(
+        self, script: str, model: str, *, name: str | None = None, threads: int | None, local: int | None
+    ) -> None:
+        self.script, self.model = Path(__file__).parent / "workers" / script, model
+        self.threads, self.local = threads, local
         self.name = name or model
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[str] | None = None
@@ -112,9 +114,8 @@ class Worker:
     def environment(self) -> dict[str, str]:
         """The variables of the script's process."""
         environment = {name: value for name, value in os.environ.items() if not _NOT_INHERITED.fullmatch(name)}
-        for _, _, local in LAUNCHERS.values():
-            if local in os.environ:
-                environment["CATPRUNE_LOCAL"] = os.environ[local]
+        if self.local is not None:
+            environment["CATPRUNE_LOCAL"] = str(self.local)
         if self.threads is not None:
             environment["OMP_NUM_THREADS"] = environment["RAYON_NUM_THREADS"] = str(self.threads)
         return environment

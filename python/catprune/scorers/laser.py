@@ -26,13 +26,13 @@ class Laser:
         CatpruneError: a folder without its files.
     """
 
-    def __init__(self, model: str | Path | None, *, threads: int | None) -> None:
+    def __init__(self, model: str | Path | None, *, threads: int | None, local: int | None) -> None:
         self.folder = None if model is None else Path(model).absolute()
         if self.folder and (missing := [name for name in FILES if not (self.folder / name).is_file()]):
             raise CatpruneError(
                 f"{model} has no {', '.join(missing)}: give a folder with {', '.join(FILES)}, or leave --model out"
             )
-        self._worker = Worker("laser_worker.py", str(self.folder or ""), name="LASER2", threads=threads)
+        self._worker = Worker("laser_worker.py", str(self.folder or ""), name="LASER2", threads=threads, local=local)
 
     def describe(self) -> dict[str, Any]:
         """Digests or name of the model, and what its environment is made of."""
