@@ -18,16 +18,18 @@ from comet import load_from_checkpoint
 from comet.models import ReferencelessRegression, RegressionMetric
 from transformers import XLMRobertaConfig, XLMRobertaModel, XLMRobertaTokenizer, XLMRobertaTokenizerFast
 
+TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
-def build_encoder(folder: Path, texts: list[str]) -> None:
-    """A tiny XLM-R with a SentencePiece model of the texts."""
+
+def build_encoder(folder: Path, texts: list[str], *, types: int = 120, longest: int = 64, **sizes: int) -> None:
+    """A tiny XLM-R, or one of other sizes, with a SentencePiece model of the texts."""
     folder.mkdir()
     pieces = folder / "sentencepiece.bpe.model"
     with pieces.open("wb") as stream:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts * 5),
             model_writer=stream,
-            vocab_size=120,
+            vocab_size=types,
             hard_vocab_limit=False,
             minloglevel=2,
         )
@@ -36,20 +38,19 @@ def build_encoder(folder: Path, texts: list[str]) -> None:
     assert tokenizer(texts[0])["input_ids"] == XLMRobertaTokenizer(str(pieces))(texts[0])["input_ids"]
     config = XLMRobertaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=66,
+        max_position_embeddings=longest + 2,
         type_vocab_size=1,
-        initializer_range=0.3,
+        initializer_range=0.02 if sizes else 0.3,
+        **(sizes or TINY),
     )
     XLMRobertaModel(config).save_pretrained(folder)
 
 
-def save(folder: Path, kind: type[RegressionMetric], name: str, encoder: Path) -> Path:
+def save(
+    folder: Path, kind: type[RegressionMetric], name: str, encoder: Path, *, hidden: tuple[int, ...] = (16,)
+) -> Path:
     """A model as Lightning saves it, and its hyper-parameters beside it."""
-    options = {"nr_frozen_epochs": 0, "hidden_sizes": [16], "layer": "mix", "layer_norm": True, "pool": "avg"}
+    options = {"nr_frozen_epochs": 0, "hidden_sizes": list(hidden), "layer": "mix", "layer_norm": True, "pool": "avg"}
     model = kind(encoder_model="XLM-RoBERTa", pretrained_model=str(encoder), local_files_only=True, **options)
     trainer = pytorch_lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     trainer.strategy.connect(model)

@@ -16,15 +16,17 @@ import torch
 from laser_encoders import LaserEncoderPipeline
 from laser_encoders.models import LaserLstmEncoder
 
+TINY = {"embed_dim": 16, "hidden_size": 24, "num_layers": 2}
 
-def build(folder: Path, texts: list[str]) -> None:
-    """A tiny LSTM with a SentencePiece model of the texts."""
+
+def build(folder: Path, texts: list[str], *, types: int = 120, **sizes: int) -> None:
+    """A tiny LSTM, or one of other sizes, with a SentencePiece model of the texts."""
     folder.mkdir()
     with (folder / "laser2.spm").open("wb") as stream:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter([text.lower() for text in texts] * 5),
             model_writer=stream,
-            vocab_size=120,
+            vocab_size=types,
             hard_vocab_limit=False,
             minloglevel=2,
         )
@@ -32,12 +34,12 @@ def build(folder: Path, texts: list[str]) -> None:
     names = [pieces.id_to_piece(number) for number in range(3, pieces.get_piece_size())]
     (folder / "laser2.cvocab").write_text("".join(f"{name} 1\n" for name in names))
     dictionary = {name: number for number, name in enumerate(["<s>", "<pad>", "</s>", "<unk>", *names])}
-    sizes = {"embed_dim": 16, "hidden_size": 24, "num_layers": 2, "bidirectional": True}
-    params = {"num_embeddings": len(dictionary), "padding_idx": 1, "left_pad": True, "padding_value": 0.0, **sizes}
+    params = {"num_embeddings": len(dictionary), "padding_idx": 1, "left_pad": True, "padding_value": 0.0}
+    params |= {"bidirectional": True, **(sizes or TINY)}
     encoder = LaserLstmEncoder(**params)
     with torch.no_grad():
         for weight in encoder.parameters():
-            weight.normal_(0, 0.5)
+            weight.normal_(0, 0.05 if sizes else 0.5)
     torch.save({"params": params, "model": encoder.state_dict(), "dictionary": dictionary}, folder / "laser2.pt")
 
 
