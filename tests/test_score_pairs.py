@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from catprune.column_shards import Block, blocks_of
 from catprune.errors import CatpruneError, UsageError
 from catprune.score_columns import score_columns
 from catprune.score_pairs import score_pairs
-from catprune.scorers.embeddings import cosine, ratio_margin
+from catprune.scorers import embeddings
+from catprune.scorers.embeddings import Neighbours, cosine, draw_pairs
 from catprune.select import select
 from test_select import kept, put_corpus, put_scores
 from typer.testing import CliRunner
@@ -100,6 +102,20 @@ def test_a_column_is_ranked_guards_and_is_merged(corpus: tuple[Path, list[tuple[
     assert kept(base / "h") == set(sorted(twins, key=lambda row: (-twins[row], row))[:8])
     select(base / "scores", method="random", where="labse>4", out=base / "i", **QUIET)
     assert kept(base / "i") == kept(base / "g")
+    shutil.copytree(base / "scores/twin", base / "scores/begun")
+    (base / "scores/begun/manifest.json").unlink()
+    for options in ({"column": "begun"}, {"merge": "labse + begun"}, {"column": "labse", "where": "begun>0"}):
+        with pytest.raises(CatpruneError, match=r"begun is unfinished: run `catprune score --scorer` into it first"):
+            select(base / "scores", out=base / "j", **options, **QUIET)
+    for options in ({"method": "e5"}, {"merge": "labse + e5"}):
+        with pytest.raises(
+            UsageError, match=r"holds no column e5: run `catprune score CLEAN --scorer e5 --out .*scores`"
+        ):
+            select(base / "scores", out=base / "j", **options, **QUIET)
+    clean([base / "a.en", base / "a.de"], out=base / "other", rules={"min_words": 4}, **QUIET)
+    score_pairs(base / "other", scorer=lengths, out=base / "scores", name="foreign", **QUIET)
+    with pytest.raises(CatpruneError, match=r"was made from .*: rows of different corpora do not match"):
+        select(base / "scores", merge="labse + foreign", out=base / "j", **QUIET)
     with pytest.raises(CatpruneError, match="cat-diff needs scores of 2 checkpoints"):
         select(base / "scores", method="cat-diff", where="labse>4", out=base / "j", **QUIET)
     (base / "clean/manifest.json").write_text((base / "clean/manifest.json").read_text() + "\n")
@@ -178,6 +194,34 @@ def test_what_is_no_score_is_refused(corpus: tuple[Path, Any], function: Any, to
     assert not list((base / "scores/mine").glob("part-*"))
 
 
+def scaled(sources: list[str], targets: list[str], by: float = 1) -> list[float]:
+    if by == 0:
+        raise ZeroDivisionError("by nothing")
+    return [by * (len(source) + len(target)) for source, target in zip(sources, targets, strict=True)]
+
+
+def test_functions_are_told_apart_and_force_scores_anew(corpus: tuple[Path, Any]) -> None:
+    base, _ = corpus
+    options: dict[str, Any] = {"out": base / "scores", "name": "scaled", **QUIET}
+    assert score_pairs(base / "clean", scorer=partial(scaled, by=2), **options).new == 35
+    with pytest.raises(CatpruneError, match="holds work with another plan"):
+        score_pairs(base / "clean", scorer=partial(scaled, by=3), **options)
+    assert score_pairs(base / "clean", scorer=partial(scaled, by=2), force=True, **options).new == 35
+    with pytest.raises(
+        CatpruneError, match=r"scaled fails on a block of rows 0 to 9: ZeroDivisionError: by nothing \(.*py:\d+\)"
+    ):
+        score_pairs(base / "clean", scorer=partial(scaled, by=0), force=True, **options)
+    # A file is run as Python runs it: it may import what stands beside it, and hold classes of data.
+    (base / "beside.py").write_text("def one(): return 1.0\n")
+    (base / "mine.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom beside import one\n"
+        "@dataclass\nclass Held:\n    value: float\n"
+        "def score(sources, targets): return [Held(one()).value for _ in sources]\n"
+    )
+    done = score_pairs(base / "clean", scorer=f"{base}/mine.py:score", out=base / "scores", **QUIET)
+    assert set(read(done.folder).values()) == {1.0}
+
+
 def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
     base, _ = corpus
     (base / "broken.py").write_text("1 / 0\n")
@@ -191,6 +235,13 @@ def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
             score_pairs(base / "clean", scorer=scorer, out=base / "scores", **QUIET)
     with pytest.raises(CatpruneError, match=r"broken.py cannot be run: ZeroDivisionError"):
         score_pairs(base / "clean", scorer=f"{base}/broken.py:score", out=base / "scores", **QUIET)
+    for name in ("length", "progress", "a b", "a.b", ""):
+        with pytest.raises(UsageError, match="name = "):
+            score_pairs(base / "clean", scorer=lengths, out=base / "scores", name=name or "-", **QUIET)
+    with pytest.raises(UsageError, match="the source of made cannot be read"):
+        made: dict[str, Any] = {}
+        exec("def made(sources, targets): return [1.0] * len(sources)", made)
+        score_pairs(base / "clean", scorer=made["made"], out=base / "scores", **QUIET)
     with pytest.raises(UsageError, match="options of catprune's scorers"):
         score_pairs(base / "clean", scorer=lengths, margin=True, out=base / "scores", **QUIET)
     with pytest.raises(UsageError, match="comet-qe has no embeddings"):
@@ -211,12 +262,59 @@ def test_margin_of_what_is_computed_by_hand() -> None:
     targets = np.array([[0.8, 0.6], [0.0, 1.0], [1.0, 0.0]], np.float32)
     similar = sources @ targets.T
     assert cosine(sources, targets) == pytest.approx(similar.diagonal())
+    rows = np.array([2, 5, 9])
     for neighbours in (1, 2, 3, 9):
         nearest = min(neighbours, 3)
         ours = np.sort(similar, axis=1)[:, -nearest:].mean(axis=1)
         theirs = np.sort(similar, axis=0)[-nearest:].mean(axis=0)
         expected = similar.diagonal() / ((ours + theirs) / 2)
-        assert ratio_margin(sources, targets, neighbours) == pytest.approx(expected, rel=1e-5)
+        found = Neighbours(rows, sources, targets, neighbours, threads=1).ratio_margin(rows, sources, targets)
+        assert found == pytest.approx(expected, rel=1e-5)
+        # One by one, and of a pair that is not among them (row 7): it is compared with these and its own partner.
+        some = Neighbours(rows[1:], sources[1:], targets[1:], neighbours)
+        alone = [some.ratio_margin(np.array([row]), sources[[i]], targets[[i]])[0] for i, row in enumerate((7, 5, 9))]
+        ours[1:] = np.sort(similar[1:, 1:], axis=1)[:, -min(neighbours, 2) :].mean(axis=1)
+        theirs[1:] = np.sort(similar[1:, 1:], axis=0)[-min(neighbours, 2) :].mean(axis=0)
+        assert alone == pytest.approx(similar.diagonal() / ((ours + theirs) / 2), rel=1e-5)
+
+
+def test_pairs_are_drawn_evenly(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
+    base, pairs = corpus
+    kept_rows = [row for row in range(len(pairs)) if row not in (2, 27)]
+    for count in (1, 7, 35, 99):
+        rows, sources, targets = draw_pairs(base / "clean", count)
+        drawn = min(count, len(kept_rows))
+        assert rows.tolist() == [kept_rows[i * len(kept_rows) // drawn] for i in range(drawn)]
+        assert list(zip(sources, targets, strict=True)) == [pairs[row] for row in rows]
+
+
+def test_margins_of_all_blocks_compare(corpus: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    base, _ = corpus
+
+    def embed(_: Any, texts: list[str], side: str) -> Any:
+        vectors = np.array([np.random.default_rng(len(text) * 7 + len(side)).random(5) for text in texts], np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    monkeypatch.setattr(embeddings.E5, "embed", embed)
+    options: dict[str, Any] = {"scorer": "e5", "margin": True, **QUIET}
+    monkeypatch.setattr(embeddings, "POOL_PAIRS", 12)
+    blocks = score_pairs(base / "clean", out=base / "scores", **options)
+    (base / "whole").mkdir()
+    monkeypatch.setattr(import_module("catprune.column_shards"), "BLOCK_ROWS", 100)
+    whole = score_pairs(base / "clean", out=base / "whole", **options)
+    assert read(blocks.folder) == read(whole.folder), "the size of a block changes no score"
+    write_input(base, "c", 11)
+    clean([f"{base}/{name}.{{en,de}}" for name in "abc"], out=base / "clean", **QUIET)
+    before = read(blocks.folder)
+    monkeypatch.setattr(import_module("catprune.column_shards"), "BLOCK_ROWS", 10)
+    done = score_pairs(base / "clean", out=base / "scores", **options)
+    assert done.new == 10
+    assert {row: score for row, score in read(done.folder).items() if row in before} == before
+    (done.folder / "neighbours.npy").unlink()
+    (done.folder / "manifest.json").unlink()
+    next(done.folder.glob("part-*37*.parquet")).unlink()
+    with pytest.raises(CatpruneError, match=r"neighbours.npy, by which scores were made, is gone"):
+        score_pairs(base / "clean", out=base / "scores", **options)
 
 
 def test_e5_knows_translations_from_other_sentences(tmp_path: Path) -> None:
@@ -270,6 +368,6 @@ def test_a_function_of_columns(tmp_path: Path) -> None:
     guarded = select(tmp_path / "scores", column="learnt", where="ppl<10", keep=3, out=tmp_path / "u", **QUIET)
     assert (kept(tmp_path / "u"), guarded.guarded) == ({2, 3, 4}, 7)  # ppl is exp(row / 2), row 5 has none
     budget = select(tmp_path / "scores", column="learnt", keep="6tokens", out=tmp_path / "v", **QUIET)
-    assert (kept(tmp_path / "v"), budget.tokens_kept) == ({9, 10, 11}, 6)
+    assert (kept(tmp_path / "v"), budget.tokens_kept, budget.tokens) == ({9, 10, 11}, 6, 22)
     with pytest.raises(CatpruneError, match="learnt gives scores of shape"):
         score_columns(tmp_path / "scores", lambda _: [0.0], name="learnt", force=True, **QUIET)

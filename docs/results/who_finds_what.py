@@ -15,7 +15,8 @@ from pathlib import Path
 import catprune
 import numpy as np
 import pyarrow.parquet as parquet
-from catprune.scorers.embeddings import E5, cosine, ratio_margin
+from catprune.scorers import NEIGHBOURS
+from catprune.scorers.embeddings import E5, Neighbours, cosine
 
 #: Shares of the pairs of every component that get a fault.
 FAULTS = {"misaligned": 0.10, "untranslated": 0.05, "truncated": 0.05}
@@ -156,7 +157,8 @@ def e5_scorers(threads: int) -> dict:
         return cosine(vectors(tuple(sources)), vectors(tuple(targets)))
 
     def e5_margin(sources: list[str], targets: list[str]) -> np.ndarray:
-        return ratio_margin(vectors(tuple(sources)), vectors(tuple(targets)), 4)
+        rows, sides = np.arange(len(sources)), (vectors(tuple(sources)), vectors(tuple(targets)))
+        return Neighbours(rows, *sides, NEIGHBOURS, threads=threads).ratio_margin(rows, *sides)
 
     return {"e5": e5, "e5-margin": e5_margin}
 

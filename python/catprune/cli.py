@@ -435,7 +435,7 @@ def score(
     name: Annotated[str | None, typer.Option(help="Of the scorer's folder.  [the scorer's name]")] = None,
     model: Annotated[str | None, typer.Option(help="The scorer's model: a folder, or a name in its library.")] = None,
     margin: Annotated[bool, typer.Option("--margin", help="Of embeddings the ratio margin, not the cosine.")] = False,
-    neighbours: Annotated[int, typer.Option(help="Nearest neighbours, for --margin.")] = 4,
+    neighbours: Annotated[int | None, typer.Option(help="Nearest neighbours, for --margin.  [4]")] = None,
     batch_tokens: Annotated[
         int | None, typer.Option(help="Most tokens of a batch on either side, padding counted.  [1024; 16384 on GPUs]")
     ] = None,
@@ -457,10 +457,14 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Run checkpoints, or a scorer, over every kept pair and write what they say as columns."""
+    if neighbours is not None and not margin:
+        raise UsageError("--neighbours are those of --margin")
     if scorer is not None:
         from catprune.score_pairs import score_pairs, summary
+        from catprune.scorers import NEIGHBOURS
 
-        if checkpoint or source_lang or target_lang or prompt is not None or batch_tokens is not None:
+        of_checkpoints = checkpoint, source_lang, target_lang, batch_tokens, precision != "auto"
+        if any(of_checkpoints) or prompt is not None:
             raise UsageError("--scorer goes without --checkpoint and the options of checkpoints")
         scored = score_pairs(
             tokens,
@@ -469,7 +473,7 @@ def score(
             name=name,
             model=model,
             margin=margin,
-            neighbours=neighbours,
+            neighbours=NEIGHBOURS if neighbours is None else neighbours,
             shard=shard,
             threads=threads,
             force=force,

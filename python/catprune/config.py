@@ -26,7 +26,7 @@ from catprune.evaluate import NAME, TRAINING, check_evaluation
 from catprune.inputs import FORMATS, check_fields, parse_inputs
 from catprune.machine import choose_memory
 from catprune.near_duplicates import choose_near
-from catprune.ranking import check_options
+from catprune.ranking import check_column, check_options
 from catprune.recipe import check_numbers, find_size, plan_marks
 from catprune.scorers import SCORERS
 from catprune.select import DEFAULTS
@@ -144,6 +144,7 @@ class SelectSection(_Section):
 
     name: Name
     method: str | None = None
+    column: str | None = None
     keep: StrictStr | StrictInt | StrictFloat | list[StrictStr | StrictInt | StrictFloat] | None = None
     tokens_of: str | None = None
     on: str | None = None
@@ -262,6 +263,7 @@ class RunFile(_Section):
             raise ValueError("scorer: a scorer takes pairs, a monolingual corpus has none")
         columns = [section.column for section in self.scorer]
         for section in self.scorer:
+            check_column(section.column)
             if columns.count(section.column) > 1 or section.column in checkpoints:
                 raise ValueError(f"scorer: two columns are named {section.column}: give one of them another name")
 
@@ -302,7 +304,8 @@ class RunFile(_Section):
         if not section.join and (
             lacking := [name for name in ranking.names if name in SCORERS and name not in columns]
         ):
-            raise ValueError(f"{section.name}: {lacking[0]} is a scorer's column: add [[scorer]] with it")
+            there = f"the file has {', '.join(columns)}, " if columns else ""
+            raise ValueError(f"{section.name}: {there}{lacking[0]} is a scorer's column: add [[scorer]] with it")
         for method in ranking.methods:
             if method.reads in ("reference", "directions"):
                 raise ValueError(

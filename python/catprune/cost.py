@@ -37,19 +37,29 @@ def _score_folders(selection: Path | None) -> Iterator[Path]:
         return
     manifest = read_manifest(selection, step="select")
     method = manifest["options"]["method"]
-    if method in (COLUMN, MERGE) or find_method(method).needs:
-        for entry in manifest["reads"].get("scores", ()):
-            yield selection / entry["path"]
+    needs_model = method in (COLUMN, MERGE) or find_method(method).needs
+    folders = [selection / entry["path"] for entry in manifest["reads"].get("scores", ()) if needs_model]
+    for column in _columns_of(selection):
+        folders += [column / entry["path"] for entry in read_json(column / "manifest.json")["reads"].get("scores", ())]
+    yield from dict.fromkeys(Path(os.path.normpath(folder)) for folder in folders)
+
+
+def _columns_of(selection: Path) -> list[Path]:
+    """The folders of columns of scorers, and of functions of stored statistics, that a selection was made from."""
+    reads = read_manifest(selection, step="select")["reads"]
+    files = [selection / entry["path"] for kind in ("joined", "files") for entry in reads.get(kind, ())]
+    folders = dict.fromkeys(Path(os.path.normpath(file)).parent for file in files)
+    return [
+        one
+        for one in folders
+        if (one / "manifest.json").is_file() and read_json(one / "manifest.json").get("step") == SCORER_STEP
+    ]
 
 
 def scorers_of(selection: Path | None) -> list[Path]:
     """The columns that a selection was made from and that a scorer wrote, which reads text."""
-    joined = [] if selection is None else read_manifest(selection, step="select")["reads"].get("joined", ())
-    folders = dict.fromkeys(Path(os.path.normpath(selection / one["path"])).parent for one in joined if selection)
-    told = {folder: read_json(folder / "manifest.json") for folder in folders if (folder / "manifest.json").is_file()}
-    return [
-        folder for folder, manifest in told.items() if manifest["step"] == SCORER_STEP and "clean" in manifest["reads"]
-    ]
+    columns = [] if selection is None else _columns_of(selection)
+    return [column for column in columns if "clean" in read_json(column / "manifest.json")["reads"]]
 
 
 def _checkpoint_of(scores: Path) -> tuple[Path, dict[str, Any]]:

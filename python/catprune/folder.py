@@ -39,6 +39,7 @@ OWN = (
     "part-*",
     "duplicates",
     "fingerprints",
+    "neighbours.npy",
     "tmp",
     "tokenizer.json",
     "unigrams.safetensors",

@@ -13,12 +13,12 @@ from catprune.clean import clean, summary
 from catprune.config import read_run_file
 from catprune.device import require_torch
 from catprune.doctor import EXTRAS
-from catprune.errors import CatpruneError
+from catprune.errors import CatpruneError, require
 from catprune.folder import lock_folder, read_manifest, write_whole
 from catprune.grown import has_joined, is_growing, replacing, require_trained
 from catprune.inputs import input_paths, parse_inputs
 from catprune.machine import choose_threads
-from catprune.methods import METHODS
+from catprune.methods import CLUSTERED, METHODS
 from catprune.ranking import check_options
 from catprune.run import Ran, run
 from catprune.scorers import open_scorer
@@ -96,6 +96,8 @@ def prune(
     needs_model = any(chosen.needs for chosen in ranking.methods) or ranking.counts_tokens
     if needs_model:
         require_torch()
+    if method == CLUSTERED:
+        require("faiss", "faiss")
     scorers = [chosen.name for chosen in METHODS if chosen.name == method and chosen.reads == "scorer"]
     for scorer in scorers:
         open_scorer(scorer)

@@ -116,6 +116,19 @@ def parse_guard(text: str) -> Guard:
     return Guard(match["name"], match["op"], float(match["value"]))
 
 
+def check_column(name: str) -> str:
+    """A name for a column that ranks, guards and is merged.
+
+    Raises:
+        UsageError: it could not be written in `where` and `merge`, or is that of a method that computes its scores.
+    """
+    if re.fullmatch(r"[A-Za-z_][\w-]*", name) is None:
+        raise UsageError(f"name = {name}: give letters, digits, '_' and '-', a letter first")
+    if any(method.name == name and method.reads != "scorer" for method in METHODS):
+        raise UsageError(f"name = {name} is that of a method: give another")
+    return name
+
+
 def _several(values: str | Sequence[str] | None) -> list[str]:
     return [values] if isinstance(values, str) else list(values or ())
 

@@ -25,6 +25,7 @@ from catprune.grown import (
 )
 from catprune.inputs import input_paths, is_monolingual
 from catprune.keep import parse_keeps
+from catprune.methods import CLUSTERED
 from catprune.write import output_paths, record_of, refuse_outputs
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
         require_torch()
     if settings.report and "report" in done:
         require("report", "jinja2", "plotly")
+    if "select" in done and any(section.method == CLUSTERED for section in settings.select):
+        require("faiss", "faiss")
     if settings.scorer and "score" in done:
         from catprune.scorers import open_scorer
 

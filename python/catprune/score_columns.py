@@ -12,10 +12,11 @@ from catprune.column_shards import Block, describe_shards, finished
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import StepFolder, describe_folder, read_manifest, verify_shards
 from catprune.progress import Progress
+from catprune.ranking import check_column
 from catprune.score import COLUMNS
 from catprune.score_pairs import ScoredPairs, check_scores
 from catprune.scorers import describe_function
-from catprune.sources import SCORER_STEP, find_scores
+from catprune.sources import SCORER_STEP, check_comparable, find_scores, is_backward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ def score_columns(
             finite number for each pair, higher ones kept first.
         name: of the column; None: the function's. What another function wrote there, or this one before its source was
             changed, is only replaced by `force`.
-        checkpoints: names of those to use; None: all that the folder has.
+        checkpoints: names of those to use; None: all that the folder has but for those that predict the source.
         force: compute anew.
         quiet: no progress bar.
 
@@ -54,16 +55,20 @@ def score_columns(
     import pyarrow.parquet as parquet
 
     folders = find_scores(Path(scores), checkpoints)
-    name = name or function.__name__.strip("<>")
-    if not folders or not name or "/" in name or name.startswith("."):
-        raise UsageError(f"{scores} holds no scores of checkpoints" if not folders else f"name = {name}: give another")
+    if checkpoints is None:
+        folders = [folder for folder in folders if not is_backward(folder)]
+    if not folders:
+        raise UsageError(f"{scores} holds no scores of checkpoints")
+    check_comparable(folders)
+    told = describe_function(function)
+    name = check_column(name or told["function"])
     path = Path(scores) / name
     reads = {"scores": [describe_folder(folder, relative_to=path) for folder in folders]}
-    with StepFolder(path, step=SCORER_STEP, reads=reads, options=describe_function(function), force=force) as folder:
-        if folder.manifest is not None and not force:
-            return ScoredPairs(path, folder.manifest["counts"]["pairs"], 0, 0, folder.manifest)
+    with StepFolder(path, step=SCORER_STEP, reads=reads, options=told, force=force) as folder:
+        if force:
+            folder.start_over()  # what else the function depends on is not known
         if folder.manifest is not None:
-            folder.start_over()
+            return ScoredPairs(path, folder.manifest["counts"]["pairs"], 0, 0, folder.manifest)
         manifests = [read_manifest(one, step="score") for one in folders]
         for one, manifest in zip(folders, manifests, strict=True):
             verify_shards(one, manifest)

@@ -19,7 +19,8 @@ from catprune.folder import StepFolder, describe_folder, read_manifest, reads_gr
 from catprune.inputs import is_monolingual
 from catprune.open_corpus import open_corpus
 from catprune.progress import Progress
-from catprune.scorers import NEIGHBOURS, Scorer, open_scorer
+from catprune.ranking import check_column
+from catprune.scorers import NEIGHBOURS, FunctionScorer, Scorer, open_scorer
 from catprune.sharing import Shard
 from catprune.sources import SCORER_STEP
 
@@ -37,7 +38,8 @@ class ScoredPairs:
 
     Attributes:
         folder: it holds one column, `score`.
-        pairs: pairs that have a score: all that cleaning kept.
+        pairs: pairs that the column has: all that cleaning kept; of `score_columns` all that were tokenised, among them
+            those without statistics, which get no score.
         new: of them those that were scored now.
         left: blocks that other processes still score; the manifest is empty until none are left.
         manifest: as written.
@@ -79,15 +81,16 @@ def score_pairs(
         model: of a scorer that has several: a folder, or a name that its library knows; None: its usual one.
         margin: of scorers by embeddings: the ratio margin in the place of the cosine, Artetxe & Schwenk 2019
             (arXiv 1811.01136): the cosine over the mean of those with the nearest neighbours in both directions, which
-            are looked for in the same block.
+            are looked for among 32,768 pairs that are drawn evenly from the corpus as it is first scored (all, where
+            it has fewer), and stay the same when rows are joined.
         neighbours: how many.
         shard: `i/n` or `auto`, as for `score`.
         threads: of the processor (None: as the scorer's library has it).
-        force: replace a folder that holds other work.
+        force: replace a folder that holds other work, and of a function what it scored before.
         quiet: no progress bar.
 
     Raises:
-        UsageError: an unknown scorer, or options that it does not have.
+        UsageError: an unknown scorer, options that it does not have, or a name that a selection could not say.
         CatpruneError: an unfinished clean folder, text that was changed, or a scorer that gives no finite numbers.
         MissingExtra: the scorer's library is not installed.
     """
@@ -98,15 +101,15 @@ def score_pairs(
     if is_monolingual(manifest):
         raise UsageError(f"{source} has no sources: a scorer takes pairs")
     opened = open_scorer(scorer, model=model, margin=margin, neighbours=neighbours, threads=threads, local=share.local)
-    name = name or opened.name
-    if not name or "/" in name or name.startswith("."):
-        raise UsageError(f"name = {name}: give a name of a folder, without '/'")
+    name = check_column(name or opened.name)
     path = Path(out) / name
     reads, grown = {"clean": describe_folder(source, relative_to=path)}, reads_grown("clean", source)
     options = {"scorer": opened.describe()}
     with StepFolder(
         path, step=SCORER_STEP, reads=reads, options=options, force=force, extends=grown, shard=share
     ) as folder:
+        if force and isinstance(opened, FunctionScorer):
+            folder.start_over()  # what else it depends on is not known
         if folder.manifest is not None:
             return _scored(folder, new=0, left=0)
         blocks = list(blocks_of(manifest))
@@ -130,8 +133,9 @@ def _score_blocks(folder: StepFolder, clean: Path, todo: Sequence[Block], scorer
         return 0
     started, new = time.monotonic(), 0
     with scorer, Progress(f"score {folder.path.name}", total=None, unit="pairs", quiet=quiet) as bar:
+        scorer.begin(clean, folder.path)
         for block, rows, sources, targets in _read_blocks(clean, todo):
-            scores = check_scores(scorer.score(sources, targets), rows, by=folder.path.name) if len(rows) else []
+            scores = check_scores(scorer.score(rows, sources, targets), rows, by=folder.path.name) if len(rows) else []
             columns: dict[str, NDArray[Any]] = {"row": rows, "score": np.asarray(scores, np.float32)}
             write_columns(str(block.path(folder.path)), columns, metadata={"plan": folder.digest})
             new += len(rows)

@@ -91,15 +91,16 @@ def open_source(
             source,
             (source,),
         )
-        _compute(found, [name for name in names if name in ("random", "length")], {})
+        _compute(found, [method.name for method in ranking.methods if method.reads != "scorer"], {})
     elif any(one.is_file() for one in sources) or _are_columns(sources):
         found = _files(sources, out, ranking, clean)
     elif _reads_checkpoints(ranking):
         found = _scores(sources, out, ranking, checkpoints, reference, clean)
     elif scored := _scored_into(sources, ranking):
         found = _scorer(scored, out, clean)
-        _compute(found, [name for name in names if name in ("random", "length")], {})
+        _compute(found, [method.name for method in ranking.methods if method.reads != "scorer"], {})
     elif ranking.kind == COLUMN:
+        _require_column(sources, ranking.names[0])
         found = _files(sources, out, ranking, clean)
     else:
         found = _scores(sources, out, ranking, checkpoints, reference, clean)
@@ -247,7 +248,7 @@ def _scores(
         _refuse_other_steps(one)
     named = checkpoints if checkpoints is None or reference is None else [*checkpoints, reference]
     sets = _gather(sources, named)
-    backward = [name for name, folders in sets.items() if _told(folders[0])["reverse"]]
+    backward = [name for name, folders in sets.items() if is_backward(folders[0])]
     needed = {
         method.name: _needed(method, sets, backward, reference, where=" and ".join(map(str, sources)))
         for method in ranking.methods
@@ -257,7 +258,8 @@ def _scores(
         raise CatpruneError(
             f"{' and '.join(map(str, sources))} holds no finished scores: run `catprune score` into it first"
         )
-    read = {name for names in needed.values() for name in names} or {next(reversed(sets))}
+    forward = [name for name in sets if name not in backward] or list(sets)
+    read = {name for names in needed.values() for name in names} or {forward[-1]}
     sets = {name: folders for name, folders in sets.items() if name in read}
     folders = [folder for one in sets.values() for folder in one]
     _check_common_tokens(folders)
@@ -310,6 +312,8 @@ def _needed(
     if method.reads == "reference":
         if reference is None or reference not in sets:
             raise CatpruneError(f"{where} holds no scores of the reference {reference}: run `catprune score` for it")
+        if (reference in backward) != (usual[0] in backward):
+            raise CatpruneError(f"{reference} and {usual[0]} predict different sides: rho compares models of one")
         return [usual[0], reference]
     return {"ends": [*usual[:1], *usual[-1:]], "last": usual[-1:]}.get(method.reads, usual)
 
@@ -359,6 +363,8 @@ def _join_names(found: Source, sources: Sequence[Path], names: Sequence[str], jo
         if name in found.columns:
             continue
         places = [(files, column) for files, column in _places(found, sources, name, join) if files]
+        if not places and any(method.name == name for method in METHODS):
+            _require_column(sources, name)
         if not places:
             raise UsageError(
                 f"there is no column {name}: name a method ({', '.join(method.name for method in METHODS)}), a folder "
@@ -385,8 +391,7 @@ def _places(found: Source, sources: Sequence[Path], name: str, join: Sequence[Pa
     if found.request["source"]["kind"] == "scores" or (found.clean is not None and found.clean not in sources):
         sets = [source / folder for source in sources if (source / folder).is_dir()]
         for one in sets:
-            if (one / "manifest.json").is_file():
-                trace(one, read_json(one / "manifest.json"), "clean")  # it may lack rows that were joined since
+            _check_column(one, found.clean)
         files = [file for one in sets for file in _parquet_files(one)]
         if files:
             own = [one for one in _column_names(files[0]) if one != "row"]
@@ -404,6 +409,31 @@ def _places(found: Source, sources: Sequence[Path], name: str, join: Sequence[Pa
         if files and name in _column_names(files[0]):
             return [(files, name)]
     return []
+
+
+def _require_column(sources: Sequence[Path], name: str) -> None:
+    """Fails if folders of scores have no finished column of this name."""
+    for source in sources:
+        if source.is_dir() and not (source / "manifest.json").is_file():
+            if (source / name / "plan.json").is_file():
+                read_manifest(source / name, step=SCORER_STEP)
+            scorer = next((method.name for method in METHODS if method.name == name), "SCORER")
+            raise UsageError(
+                f"{source} holds no column {name}: run `catprune score CLEAN --scorer {scorer} --out {source}` first"
+            )
+
+
+def _check_column(folder: Path, clean: Path | None) -> None:
+    """Fails if a column beside scores is unfinished, lacks rows that were joined since, or is of another corpus."""
+    if not (folder / "manifest.json").is_file():
+        if (folder / "plan.json").is_file():
+            read_manifest(folder, step=SCORER_STEP)  # says that it is unfinished
+        return
+    behind = trace(folder, read_json(folder / "manifest.json"), "clean")
+    if behind is not None and clean is not None and digest_manifest(behind) != digest_manifest(clean):
+        raise CatpruneError(
+            f"{folder} was made from {behind}, not from {clean}: rows of different corpora do not match"
+        )
 
 
 def _times_seen(folders: Sequence[Path]) -> list[int]:
@@ -435,6 +465,21 @@ def find_scores(source: Path, checkpoints: Sequence[str] | None) -> list[Path]:
             "order: name its folder checkpoint-STEP and score it again"
         )
     return sorted(folders, key=lambda folder: _in_training(steps[folder], folder.name))
+
+
+def is_backward(folder: Path) -> bool:
+    """Whether scores are of a model that predicts the source."""
+    return bool(_told(folder)["reverse"])
+
+
+def check_comparable(folders: Sequence[Path]) -> None:
+    """Fails unless all of these were scored over the same token blocks, with weights of one kind.
+
+    Raises:
+        CatpruneError: they were not.
+    """
+    _check_common_tokens(folders)
+    _check_common_weights(folders)
 
 
 def _check_common_tokens(folders: Sequence[Path]) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import sys
+import traceback
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from catprune._core import digest_bytes, digest_file
 from catprune.errors import CatpruneError, UsageError
@@ -13,25 +16,35 @@ from catprune.errors import CatpruneError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
 
-class Scorer(Protocol):
-    """A scorer that was opened; as a context manager it holds its model, or the process that does."""
 
-    @property
-    def name(self) -> str:
-        """Of its folder, where nobody gives another."""
-        ...
+class Scorer:
+    """A scorer that was opened; as a context manager it holds its model, or the process that does.
+
+    Attributes:
+        name: of its folder, where nobody gives another.
+    """
+
+    name: str
 
     def describe(self) -> dict[str, Any]:
         """What scores follow from: model, versions, options. Two scorers of equal descriptions give equal scores."""
-        ...
+        raise NotImplementedError
 
-    def score(self, sources: Sequence[str], targets: Sequence[str]) -> Any:
+    def begin(self, clean: Path, folder: Path) -> None:
+        """What is to be known of the corpus before its blocks are scored; it may be stored in the column's folder."""
+
+    def score(self, rows: NDArray[np.int64], sources: Sequence[str], targets: Sequence[str]) -> Any:
         """One number for each pair of a block."""
-        ...
+        raise NotImplementedError
 
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *error: object) -> None: ...
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
 #: By name: what each is, and the models that it takes.
@@ -66,7 +79,7 @@ def open_scorer(
     if not isinstance(scorer, str) or ":" in scorer:
         if model is not None or margin:
             raise UsageError("model and margin are options of catprune's scorers, not of a function")
-        return _Function(scorer) if not isinstance(scorer, str) else _Function(*_load(scorer))
+        return FunctionScorer(scorer) if not isinstance(scorer, str) else FunctionScorer(*_load(scorer))
     if scorer not in SCORERS:
         raise UsageError(f"there is no scorer {scorer}: give one of {', '.join(SCORERS)}, or FILE.py:FUNCTION")
     if scorer == "comet-qe":
@@ -75,43 +88,62 @@ def open_scorer(
         if margin:
             raise UsageError("comet-qe has no embeddings: leave --margin out")
         return Comet(model, threads=threads, local=local)
-    from catprune.scorers.embeddings import Embeddings, open_embedder
+    from catprune.scorers.embeddings import Embeddings, Margin, open_embedder
 
     embedder = open_embedder(scorer, model, threads=threads, local=local)
-    return Embeddings(scorer, embedder, neighbours if margin else None)
+    return Margin(scorer, embedder, neighbours, threads=threads) if margin else Embeddings(scorer, embedder)
 
 
-def describe_function(function: Callable[..., Any]) -> dict[str, str | None]:
-    """How a plan names a user's function: its name and the digest of its source; what it calls is not known."""
-    name = getattr(function, "__name__", type(function).__name__).strip("<>")
+def describe_function(function: Callable[..., Any]) -> dict[str, str]:
+    """How a plan names a user's function: its name, and the digest of its source and of what a partial one was given.
+
+    What it calls and closes over is not known.
+
+    Raises:
+        UsageError: its source cannot be read, so that it could not be told from another one.
+    """
+    given = ""
+    while isinstance(function, partial):
+        given += repr((function.args, sorted(function.keywords.items())))
+        function = function.func
+    told = function if hasattr(function, "__name__") else type(function)
     try:
-        source = digest_bytes(inspect.getsource(function).encode(errors="surrogateescape"))
+        source = inspect.getsource(told)
     except (OSError, TypeError):
-        source = None
-    return {"function": name, "source": source}
+        raise UsageError(
+            f"the source of {told.__name__} cannot be read, so it could not be told from another function: "
+            "put it into a file"
+        ) from None
+    return {
+        "function": told.__name__.strip("<>"),
+        "source": digest_bytes((source + given).encode(errors="surrogateescape")),
+    }
 
 
-class _Function:
+class FunctionScorer(Scorer):
     """A user's function."""
 
     def __init__(self, function: Callable[..., Any], file: Path | None = None) -> None:
-        self.function, self.file = function, file
+        self.function = function
         self.told = describe_function(function)
-        self.name = str(self.told["function"])
+        if file is not None:
+            self.told["source"] = digest_file(str(file))
+        self.name = self.told["function"]
 
     def describe(self) -> dict[str, Any]:
         """See `describe_function`; of one that was named by its file the digest is that of the whole file."""
-        return self.told if self.file is None else {**self.told, "source": digest_file(str(self.file))}
+        return self.told
 
-    def score(self, sources: Sequence[str], targets: Sequence[str]) -> Any:
+    def score(self, rows: NDArray[np.int64], sources: Sequence[str], targets: Sequence[str]) -> Any:
         """What the function says."""
-        return self.function(sources, targets)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
+        try:
+            return self.function(sources, targets)
+        except Exception as error:
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            raise CatpruneError(
+                f"{self.name} fails on a block of rows {rows[0]} to {rows[-1]}: {type(error).__name__}: {error} "
+                f"({at.filename}:{at.lineno})"
+            ) from error
 
 
 def _load(named: str) -> tuple[Callable[..., Any], Path]:
@@ -120,10 +152,14 @@ def _load(named: str) -> tuple[Callable[..., Any], Path]:
     path = Path(text)
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"scorer {named}: {path} is no file of Python, give FILE.py:FUNCTION")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"catprune scorer {path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # As `python FILE.py` has it: what stands beside the file can be imported, and classes find their module.
+    sys.modules[spec.name] = module
+    if (folder := str(path.absolute().parent)) not in sys.path:
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except Exception as error:

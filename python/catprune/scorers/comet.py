@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from catprune._core import digest_file
 from catprune.errors import CatpruneError
+from catprune.scorers import Scorer
 from catprune.scorers.environment import Worker
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 WMT20 = "Unbabel/wmt20-comet-qe-da"
 
 
-class Comet:
+class Comet(Scorer):
     """A model by its name, by its checkpoint's file, or by the folder that has it as `checkpoints/….ckpt`.
 
     Raises:
@@ -40,8 +41,9 @@ class Comet:
             told = {name: digest_file(str(path)) for name, path in files.items()}
         return {"model": told, "libraries": self._worker.requirements()}
 
-    def score(self, sources: Sequence[str], targets: Sequence[str]) -> NDArray[Any]:
+    def score(self, rows: NDArray[Any], sources: Sequence[str], targets: Sequence[str]) -> NDArray[Any]:
         """float32 [pairs]."""
+        del rows
         return self._worker.ask({"source": sources, "target": targets}).column("score").to_numpy()
 
     def __enter__(self) -> Self:

@@ -60,6 +60,9 @@ class Worker:
         self.script, self.model = Path(__file__).parent / "workers" / script, model
         self.threads, self.local = threads, local
         self.name = name or model
+        self._uv = shutil.which("uv")
+        if self._uv is None:
+            raise CatpruneError(f"{self.name} runs in an environment of its own, which uv makes: install uv")
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[str] | None = None
 
@@ -89,11 +92,9 @@ class Worker:
 
         Once it is there nothing is asked of uv's package index, which a machine that computes may not reach.
         """
-        uv = shutil.which("uv")
-        if uv is None:
-            raise CatpruneError(f"{self.name} runs in an environment of its own, which uv makes: install uv")
+        assert self._uv is not None
         script, environment = str(self.script), self.environment()
-        find = [uv, "python", "find", "--offline", "--script", script]
+        find = [self._uv, "python", "find", "--offline", "--script", script]
 
         def python_and_mark() -> tuple[str, Path]:
             # Where there is no environment uv names another Python, beside which there is no mark.
@@ -103,7 +104,7 @@ class Worker:
         python, mark = python_and_mark()
         if not mark.is_file() or mark.read_text(encoding="utf-8") != digest_file(script):
             # uv tells on the standard error what it does: gigabytes are installed.
-            if subprocess.run([uv, "sync", "--script", script], check=False, env=environment).returncode:
+            if subprocess.run([self._uv, "sync", "--script", script], check=False, env=environment).returncode:
                 raise CatpruneError(
                     f"uv could not make the environment of {self.name}, see above: the first time it needs the network"
                 )

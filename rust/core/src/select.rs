@@ -163,7 +163,9 @@ fn census(feed: &Feed<'_>, watch: &Watch) -> Result<Vec<Stock>> {
             let scored = batch.scores.iter().map(|score| u64::from(!score.is_nan())).sum::<u64>();
             stocks[0].scored += scored;
             stocks[0].unscored += batch.scores.len() as u64 - scored;
-            stocks[0].tokens += batch.tokens.iter().map(|&tokens| u64::from(tokens)).sum::<u64>();
+            let tokens = batch.scores.iter().zip(&batch.tokens);
+            stocks[0].tokens +=
+                tokens.map(|(score, &tokens)| u64::from(tokens) * u64::from(!score.is_nan())).sum::<u64>();
             return Ok(());
         }
         for (index, score) in batch.scores.iter().enumerate() {
