@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 from catprune import evaluation
 from catprune._core import digest_file, write_columns
-from catprune.cost import Cost, flops_of, seconds_of
+from catprune.cost import Cost, flops_of, scorers_of, seconds_of
 from catprune.errors import CatpruneError, MissingExtra, UsageError
 from catprune.evaluate import compare, evaluate
 from catprune.folder import StepFolder, to_json
+from catprune.methods import MERGE
+from catprune.sources import SCORER_STEP
 from synthetic import sentences, write_tokens
 
 if TYPE_CHECKING:
@@ -44,9 +46,9 @@ def finish(
     return folder
 
 
-def speed(folder: Path, tokens_per_second: float, seconds: float = 1.0, **more: str) -> None:
+def speed(folder: Path, measured: float, seconds: float = 1.0, *, what: str = "tokens_per_second", **more: str) -> None:
     with (folder / "log" / "events.jsonl").open("a") as stream:
-        event = {"event": "t", "seconds": seconds, "tokens_per_second": tokens_per_second, **more}
+        event = {"event": "t", "seconds": seconds, what: measured, **more}
         stream.write(json.dumps(event) + "\n")
 
 
@@ -147,6 +149,21 @@ def test_cost_counts_the_warmup_once_up_to_the_last_scored_checkpoint(run: Path)
     assert flops_of(run / "selection/random", training=model) == Cost(0.0, 0.0, 5000.0)
     assert flops_of(None, training=model).total == 5000.0
     assert seconds_of(run / "selection/cat-diff", training=model) == Cost(1500 / 50, 2 * 400 / 200, 2500 / 50)
+
+
+def test_cost_counts_what_columns_were_made_from(run: Path) -> None:
+    """A function of stored statistics costs what its checkpoints do; of a scorer the seconds are known."""
+    model = trained(run / "model", flops=5000.0, tokens=2500)
+    scores = [{"path": f"../{name}"} for name in ("epoch-1", "epoch-3")]
+    finish(run / "scores/learnt", SCORER_STEP, reads={"scores": scores}, counts={"pairs": 7})
+    made = finish(run / "scores/labse", SCORER_STEP, reads={"clean": {}}, counts={"pairs": 600})
+    speed(made, 30.0, what="pairs_per_second")
+    files = [{"path": f"../../scores/{name}/part-0-9.parquet"} for name in ("learnt", "labse")]
+    merged = finish(run / "selection/merged", "select", reads={"joined": files}, options={"method": MERGE})
+    assert flops_of(merged, training=model) == Cost(3000.0, 140.0, 5000.0)
+    assert [column.name for column in scorers_of(merged)] == ["labse"]
+    expected = Cost(1500 / 50, 2 * 400 / 200 + 600 / 30, 2500 / 50)
+    assert seconds_of(merged, training=model) == expected
 
 
 def test_seconds_come_from_the_longest_run_and_may_be_missing(run: Path) -> None:

@@ -111,6 +111,9 @@ def test_a_reference_model_is_named(run: Path) -> None:
         select(run / "scores", out=run / "s", method="rho", reference="four", quiet=True)
     with pytest.raises(UsageError, match="only rho compares with a reference model"):
         select(run / "scores", out=run / "s", method="ppl", reference="three", quiet=True)
+    put_scores(run, "back", 9, ROWS, [8, 3, 1], [1.25, 1.0, None], [0, 3], reverse=True)
+    with pytest.raises(CatpruneError, match="back and one predict different sides: rho compares models of one"):
+        select(run / "scores", out=run / "s", method="rho", reference="back", quiet=True)
     options: dict[str, Any] = {"reference": "one", "checkpoints": ["three"], "keep": 1, "quiet": True}
     select(run / "scores", out=run / "s", method="rho", **options)
     assert read(run / "s")["score"].to_pylist()[:2] == [-0.75, -0.5]

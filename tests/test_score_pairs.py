@@ -369,5 +369,21 @@ def test_a_function_of_columns(tmp_path: Path) -> None:
     assert (kept(tmp_path / "u"), guarded.guarded) == ({2, 3, 4}, 7)  # ppl is exp(row / 2), row 5 has none
     budget = select(tmp_path / "scores", column="learnt", keep="6tokens", out=tmp_path / "v", **QUIET)
     assert (kept(tmp_path / "v"), budget.tokens_kept, budget.tokens) == ({9, 10, 11}, 6, 22)
+    # A backward model is left out, its tokens are not counted, and another function does not go on with what one began.
+    put_scores(tmp_path, "back", 9, rows, [99] * 12, nll[0], [0, 4, 12], more=more, reverse=True)
+    value = 1.0
+
+    def broken(columns: Any) -> Any:
+        assert list(columns) == ["early", "late"]
+        if value == 1.0 and len(columns["early"]["tokens"]) > 4:
+            raise KeyboardInterrupt
+        return value * columns["early"]["tokens"]
+
+    with pytest.raises(KeyboardInterrupt):
+        score_columns(tmp_path / "scores", broken, **QUIET)
+    value = 3.0
+    score_columns(tmp_path / "scores", broken, force=True, **QUIET)
+    assert read(tmp_path / "scores/broken") == {row: None if row == 5 else 6.0 for row in rows}
+    assert select(tmp_path / "scores", column="broken", keep="50%tokens", out=tmp_path / "w", **QUIET).tokens == 22
     with pytest.raises(CatpruneError, match="learnt gives scores of shape"):
         score_columns(tmp_path / "scores", lambda _: [0.0], name="learnt", force=True, **QUIET)
