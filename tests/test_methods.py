@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from catprune.errors import CatpruneError, UsageError
 from catprune.methods import METHODS
-from catprune.select import select
+from catprune.select import caution, select
 from catprune.trajectories import k_means, sample_trajectories
 from oracles_select import even_parts, row_hash
 from test_select import kept, put_corpus, put_scores, read
@@ -190,6 +190,15 @@ def test_trajectories_are_sampled_evenly_and_repeatably(courses: Path) -> None:
     assert 10 <= len(some) <= 30
     assert (some == sample_trajectories(sets, most=20, seed=1)).all()
     assert {tuple(one) for one in some.tolist()} <= {tuple(one) for one in everything.tolist()}
+
+
+def test_s2l_that_ranks_nothing_apart_is_not_warned_of(courses: Path) -> None:
+    """Clusters take the place of groups by how often rows had been seen: there is no option to leave out."""
+    count = COURSES + 1
+    nll: list[float | None] = [*np.linspace(4, 1, COURSES).tolist(), None]
+    put_scores(courses, "one", 1, list(range(count)), [1] * count, nll, [0, 20, count], [1, 2] * 30 + [1])
+    found = select(courses / "scores", out=courses / "s", method="s2l", clusters=3, keep=30, quiet=True)
+    assert found.partly_seen == ("one",) and caution(found) is None
 
 
 @pytest.fixture

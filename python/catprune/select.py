@@ -370,8 +370,10 @@ def _group_lines(done: Selected) -> list[str]:
 
 
 def caution(done: Selected) -> str | None:
-    """A warning where rows that had been seen more and less often were ranked together."""
-    if not done.partly_seen or done.manifest["options"]["seen_apart"]:
+    """A warning where rows that had been seen more and less often were ranked together, and need not have been."""
+    options = done.manifest["options"]
+    # Clusters of courses take the place of groups by how often rows had been seen.
+    if not done.partly_seen or options["seen_apart"] or options["method"] == CLUSTERED:
         return None
     return (
         f"{', '.join(done.partly_seen)}: trained on some pairs more often than on others, which ranks them by that "
