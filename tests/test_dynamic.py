@@ -1,5 +1,6 @@
 """Pruning while training: what is dropped, what that does to the gradient, in a plain torch loop and in `train`."""
 
+import gc
 import itertools
 import json
 import math
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import numpy as np
 import pyarrow.parquet as parquet
@@ -14,7 +16,7 @@ import pytest
 import torch
 from catprune import dynamic, output, pruned_rows
 from catprune.checkpoints import load_tensors, read_checkpoint
-from catprune.dynamic import Ddp, InfoBatch, PrunedBatches, uniform
+from catprune.dynamic import Ddp, Drawn, InfoBatch, PrunedBatches, uniform
 from catprune.errors import CatpruneError, UsageError
 from catprune.order import Order
 from catprune.tokens import Tokens
@@ -211,6 +213,37 @@ def test_a_plain_torch_loop(ahead):
             kept[-1] += len(drawn.kept)
     assert kept[0] == kept[-1] == 200 and max(kept[1:17]) < 190
     assert losses.mean() < 1 and len(batches) == 13
+
+
+def test_what_was_drawn_is_held_only_for_along():
+    drawn = []
+
+    class Spied(Ddp):
+        def draw(self, batch):
+            drawn.append(weakref.ref(found := super().draw(batch).kept))
+            return Drawn(found, np.ones(len(found), np.float32), found)
+
+    pruning = Spied(pairs=40)
+    pruning.begin(0)
+    batches = PrunedBatches([list(range(first, first + 4)) for first in range(0, 40, 4)], pruning)
+
+    def held():
+        gc.collect()
+        return sum(one() is not None for one in drawn)
+
+    for epoch in range(2):
+        assert [len(batch) for batch in batches] == [4] * 10 and held() == 0, epoch
+    for number, (batch, found) in enumerate(batches.along(running_ahead(batches, 3))):
+        assert batch == found.kept.tolist() and held() <= 5
+        if number == 4:
+            break
+    del found
+    assert held() == 0, "an epoch that was broken off leaves nothing"
+    assert [batch == found.kept.tolist() for batch, found in batches.along(batches)] == [True] * 10
+    begun_before = iter(batches)
+    assert next(begun_before) == [0, 1, 2, 3]
+    with pytest.raises(UsageError, match="the loader began before `along`"):
+        next(batches.along(begun_before))
 
 
 def running_ahead(loader, count):

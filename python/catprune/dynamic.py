@@ -215,14 +215,16 @@ class PrunedBatches:
 
     def __init__(self, batches: Iterable[Sequence[int]], pruning: Pruning) -> None:
         self.batches, self.pruning = batches, pruning
-        self._ahead: deque[Drawn] = deque()
+        # What was drawn for batches that `along` has not given yet; None while nobody would take it out again.
+        self._ahead: deque[Drawn] | None = None
 
     def __iter__(self) -> Iterator[list[int]]:
-        self._ahead = ahead = deque()
+        ahead = self._ahead
         for batch in self.batches:
             drawn = self.pruning.draw(batch)
             if len(drawn.kept):
-                ahead.append(drawn)
+                if ahead is not None:
+                    ahead.append(drawn)
                 yield drawn.kept.tolist()
 
     def __len__(self) -> int:
@@ -230,9 +232,20 @@ class PrunedBatches:
         return len(self.batches)  # pyright: ignore[reportArgumentType]
 
     def along(self, loader: Iterable[Any]) -> Iterator[tuple[Any, Drawn]]:
-        """Each batch of a loader of this sampler, with what was drawn for it; the loader keeps the order of batches."""
-        for batch in loader:
-            yield batch, self._ahead.popleft()
+        """Each batch of a loader of this sampler, with what was drawn for it; the loader keeps the order of batches.
+
+        Raises:
+            UsageError: the loader began before.
+        """
+        self._ahead = ahead = deque[Drawn]()
+        try:
+            for batch in loader:
+                if not ahead:
+                    raise UsageError("the loader began before `along`: give the loader itself, not an iterator of it")
+                yield batch, ahead.popleft()
+        finally:
+            if self._ahead is ahead:  # another epoch may have begun before this one was cleared away
+                self._ahead = None
 
 
 def check_share(name: str, share: float) -> None:
