@@ -21,7 +21,7 @@ from catprune.errors import CatpruneError, UsageError
 from catprune.order import Order
 from catprune.tokens import Tokens
 from catprune.train import train
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 from synthetic import contents, read_ids, write_tokens
 
@@ -49,15 +49,18 @@ def begun(pruning, losses, epoch=1):
     return pruning
 
 
-@given(some.lists(values, max_size=60), some.floats(0, 0.999), some.integers(1, 20))
-def test_ddp_keeps_what_sorting_keeps(losses, ratio, in_slice):
+@given(some.lists(values, max_size=120), some.integers(0, 999), some.integers(1, 20))
+@example([1.0] * 100, 290, 20)
+def test_ddp_keeps_what_sorting_keeps(losses, thousandths, in_slice):
+    ratio = float(f"0.{thousandths:03}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dynamic, "SLICE", in_slice)
         kept = begun(Ddp(pairs=len(losses), ratio=ratio), losses).keeps(np.arange(len(losses)))
     losses = np.array(losses, np.float32).tolist()
     known = [pair for pair, loss in enumerate(losses) if not math.isnan(loss)]
     ranked = sorted(known, key=lambda pair: (-losses[pair], pair))
-    expected = set(range(len(losses))) - set(ranked[len(known) - math.floor(ratio * len(known)) :])
+    dropped = thousandths * len(known) // 1000
+    expected = set(range(len(losses))) - set(ranked[len(known) - dropped :])
     assert set(np.flatnonzero(kept).tolist()) == expected
 
 
@@ -444,7 +447,7 @@ def test_a_batch_of_which_nothing_is_left_makes_no_update(tokens, tmp_path):
     order = Order(Tokens.open(tokens), seed=1, batch_tokens=32)
     batches = [len(order.batches(epoch, 0, order.windows(epoch)[0])[1]) for epoch in range(3)]
     assert trained.steps == sum(batches), "it counts as one"
-    assert counts["pairs"] == 2 * math.floor(0.95 * 296) and batches[0] < counts["batches"] < sum(batches[1:])
+    assert counts["pairs"] == 2 * (95 * 296 // 100) and batches[0] < counts["batches"] < sum(batches[1:])
     assert all(math.isfinite(line["loss"]) for line in lines_of(trained.folder))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import deque
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -171,8 +172,8 @@ class InfoBatch(Pruning):
 class Ddp(Pruning):
     """Dynamic data pruning (Xiao et al. 2024, arXiv 2406.18373, there for speech), whole pairs: the hard ones are kept.
 
-    Of the pairs with a known loss the share `ratio` (rounded down) with the lowest losses is dropped for a cycle; of
-    equal losses the lower pairs are kept. The paper finds the results of all data at `ratio` 0.3.
+    Of the pairs with a known loss the share `ratio` (a decimal number; rounded down) with the lowest losses is dropped
+    for a cycle; of equal losses the lower pairs are kept. The paper finds the results of all data at `ratio` 0.3.
 
     Args:
         pairs: of the corpus.
@@ -191,7 +192,8 @@ class Ddp(Pruning):
 
     def _fix(self, before: NDArray[np.float32]) -> None:
         known = sum(int(np.count_nonzero(~np.isnan(part))) for part in _slices(before))
-        dropped = math.floor(self.ratio * known)
+        # Of the decimal that was written: as a product of floats 0.29 of 100 would be 28.
+        dropped = math.floor(Fraction(str(self.ratio)) * known)
         self._cut = highest(before, known - dropped) if dropped else None
 
     def _drops(self, pairs: NDArray[np.int64], before: NDArray[np.float32]) -> NDArray[np.bool_]:
