@@ -19,6 +19,7 @@ from catprune.checkpoints import load_tensors, read_checkpoint
 from catprune.dynamic import Ddp, Drawn, InfoBatch, PrunedBatches, uniform
 from catprune.errors import CatpruneError, UsageError
 from catprune.order import Order
+from catprune.recipe import read_pruning
 from catprune.tokens import Tokens
 from catprune.train import train
 from hypothesis import example, given
@@ -288,11 +289,12 @@ def test_a_loop_goes_on_from_what_it_stored():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: InfoBatch(pairs=3, epochs=5, ratio=1), "ratio is 1: give 0 to below 1"),
-        (lambda: InfoBatch(pairs=3, epochs=5, anneal=0), "anneal is 0"),
-        (lambda: InfoBatch(pairs=3, epochs=math.nan), "epochs is nan"),
-        (lambda: Ddp(pairs=3, ratio=-0.1), r"ratio is -0\.1"),
-        (lambda: Ddp(pairs=3, cycle=0), "cycle = 0"),
+        (lambda: InfoBatch(pairs=3, epochs=5, ratio=1), "^ratio is 1: give 0 to below 1"),
+        (lambda: InfoBatch(pairs=3, epochs=5, anneal=0), "^anneal is 0: give more than 0, at most 1"),
+        (lambda: InfoBatch(pairs=3, epochs=math.nan), "^epochs is nan"),
+        (lambda: InfoBatch(pairs=-1, epochs=5), "^pairs is -1: give at least 0"),
+        (lambda: Ddp(pairs=3, ratio=-0.1), r"^ratio is -0\.1"),
+        (lambda: Ddp(pairs=3, cycle=0), "^cycle is 0: give a whole number, at least 1"),
         (lambda: Ddp(pairs=3).draw([0]), r"call begin\(epoch\) first"),
         (lambda: Ddp(pairs=3).observe(np.array([0]), np.array([1])), r"call begin\(epoch\) first"),
         (lambda: begun(Ddp(pairs=3), [1, 2]), r"losses of shape \(2,\), for 3 pairs"),
@@ -301,6 +303,25 @@ def test_a_loop_goes_on_from_what_it_stored():
 def test_what_cannot_be_meant(make, message):
     with pytest.raises(UsageError, match=message):
         make()
+
+
+def test_what_nobody_gives_is_the_same_in_train_and_in_a_loop():
+    pruning = {"infobatch": InfoBatch(pairs=3, epochs=5), "ddp": Ddp(pairs=3)}
+    assert read_pruning("infobatch") == {"method": "infobatch", "ratio": 0.5, "anneal": 0.875}
+    assert read_pruning("ddp") == {"method": "ddp", "ratio": 0.3, "cycle": 1}
+    assert pruning["infobatch"].ratio == 0.5 and (pruning["ddp"].ratio, pruning["ddp"].cycle) == (0.3, 1)
+    numbers = InfoBatch(pairs=3, epochs=np.int64(5), ratio=np.float32(0.25)), Ddp(pairs=3, cycle=np.int64(2))
+    assert (numbers[0].ratio, numbers[1].cycle) == (0.25, 2), "NumPy's are as good"
+    losses = np.arange(8) % 2
+    kept = [
+        begun(InfoBatch(pairs=8, epochs=80, ratio=0.99), losses, epoch).keeps(np.arange(8)).all() for epoch in (69, 70)
+    ]
+    assert kept == [False, True], "anneal"
+
+
+def test_a_loop_of_ones_own_needs_no_torch():
+    child = "import sys; sys.modules['torch'] = None; import catprune.dynamic; assert 'pyarrow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", child], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from catprune.errors import UsageError
+from catprune.recipe import PRUNING, check_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -56,8 +57,9 @@ class Pruning(ABC):
     by_whole: ClassVar[bool] = False
 
     def __init__(self, pairs: int, *, cycle: int = 1) -> None:
-        if pairs < 0 or cycle < 1:
-            raise UsageError(f"pairs = {pairs}, cycle = {cycle}: give at least 0 and at least 1")
+        if pairs < 0:
+            raise UsageError(f"pairs is {pairs}: give at least 0")
+        _check(cycle=cycle)
         self.pairs, self.cycle = pairs, cycle
         self.before: NDArray[np.float32] | None = None
         self.losses: NDArray[np.float32] | None = None
@@ -132,8 +134,8 @@ class InfoBatch(Pruning):
     Args:
         pairs: of the corpus.
         epochs: of the training, for `anneal`.
-        ratio: the chance with which an easy pair is dropped.
-        anneal: an epoch that ends after this share of the epochs drops nothing, so that the training ends on
+        ratio: the chance with which an easy pair is dropped (0.5).
+        anneal: an epoch that ends after this share of the epochs (0.875) drops nothing, so that the training ends on
             everything (1: all epochs may drop).
         seed: of the hash.
 
@@ -143,13 +145,17 @@ class InfoBatch(Pruning):
 
     by_whole = True  # a mean over what is left would be biased
 
-    def __init__(self, *, pairs: int, epochs: float, ratio: float = 0.5, anneal: float = 0.875, seed: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        pairs: int,
+        epochs: float,
+        ratio: float = PRUNING["infobatch"]["ratio"],
+        anneal: float = PRUNING["infobatch"]["anneal"],
+        seed: int = 1,
+    ) -> None:
         super().__init__(pairs)
-        check_share("ratio", ratio)
-        if not 0 < anneal <= 1:
-            raise UsageError(f"anneal is {anneal}: give a share of the training, more than 0 and at most 1")
-        if not 0 < epochs < math.inf:
-            raise UsageError(f"epochs is {epochs}: give more than 0, a finite number")
+        _check(epochs=epochs, ratio=ratio, anneal=anneal)
         self.ratio, self._epochs, self._anneal, self._seed = ratio, epochs, anneal, seed
         self._mean: float | None = None
 
@@ -177,16 +183,18 @@ class Ddp(Pruning):
 
     Args:
         pairs: of the corpus.
-        ratio: the share that is dropped.
-        cycle: epochs for which a choice stands.
+        ratio: the share that is dropped (0.3).
+        cycle: epochs for which a choice stands (1).
 
     Raises:
         UsageError: numbers that cannot be meant.
     """
 
-    def __init__(self, *, pairs: int, ratio: float = 0.3, cycle: int = 1) -> None:
+    def __init__(
+        self, *, pairs: int, ratio: float = PRUNING["ddp"]["ratio"], cycle: int = PRUNING["ddp"]["cycle"]
+    ) -> None:
         super().__init__(pairs, cycle=cycle)
-        check_share("ratio", ratio)
+        _check(ratio=ratio)
         self.ratio = ratio
         self._cut: tuple[np.float32, int] | None = None
 
@@ -250,14 +258,9 @@ class PrunedBatches:
                 self._ahead = None
 
 
-def check_share(name: str, share: float) -> None:
-    """Refuse what is no share from 0 to below 1.
-
-    Raises:
-        UsageError: it is none.
-    """
-    if not 0 <= share < 1:
-        raise UsageError(f"{name} is {share}: give 0 to below 1")
+def _check(**given: Any) -> None:
+    """Refuse numbers that cannot be meant; NumPy's are as good as Python's."""
+    check_numbers(**{name: one.item() if isinstance(one, np.generic) else one for name, one in given.items()})
 
 
 def _slices(array: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
