@@ -77,8 +77,12 @@ def test_infobatch_drops_and_weighs_only_what_is_below_the_mean(losses, in_slice
     easy = np.array([loss < mean - 1e-9 for loss in losses], bool)
     hard = np.array([not loss < mean + 1e-9 for loss in losses], bool)
     kept = pruning.keeps(pairs)
-    assert kept[hard].all() and (pruning.weights(pairs[hard]) == 1).all()
-    assert (pruning.weights(pairs[easy]) == 4).all(), "1 / (1 - ratio), exactly"
+    assert kept[hard].all()
+    weights = pruning.weights(pairs)
+    if known:
+        assert (weights[hard] == 1).all() and (weights[easy] == 4).all(), "1 / (1 - ratio), exactly"
+    else:
+        assert weights is None, "1 for all"
     np.testing.assert_array_equal(kept[easy], (uniform(3, 2, pairs) >= 0.75)[easy])
 
 
@@ -92,7 +96,7 @@ def test_infobatch_is_annealed_and_needs_a_known_loss():
     pruning = InfoBatch(pairs=1000, epochs=8)
     pruning.begin(0)
     drawn = pruning.draw(pairs)
-    assert len(drawn.kept) == 1000 and (drawn.weights == 1).all()
+    assert len(drawn.kept) == 1000 and drawn.weights.tolist() == [1] * 1000 and pruning.weights(pairs) is None
     pruning.observe(pairs[:4], np.array([1, 1, 1, 9]))
     assert len(pruning.draw(pairs).kept) == 1000, "what is observed in an epoch decides in the next"
     pruning.begin(1)
@@ -174,12 +178,15 @@ def test_weights_count_tokens_and_weights_of_one_change_no_bit(monkeypatch):
         return [*sums[:2], *torch.autograd.grad(sums[0], (hidden, matrix))]
 
     plain = both(output.smoothed_loss(hidden, matrix, targets, **how))
-    for ours, theirs in zip(
-        both(output.weighted_loss(hidden, matrix, targets, torch.ones(11), **how)), plain, strict=True
-    ):
-        assert torch.equal(ours, theirs)
+    of_tokens = []
+    for ones in (torch.ones(11), None):
+        found = output.weighted_loss(hidden, matrix, targets, ones, **how)
+        of_tokens.append(found[2])
+        for ours, theirs in zip(both(found), plain, strict=True):
+            assert torch.equal(ours, theirs)
     counts = torch.rand(11)
     loss, nll, nlls = output.weighted_loss(hidden, matrix, targets, counts, **how)
+    assert torch.equal(nlls, of_tokens[0]) and torch.equal(nlls, of_tokens[1])
     each = torch.nn.functional.cross_entropy(hidden @ matrix.T, targets, reduction="none", label_smoothing=0.1)
     expected = torch.autograd.grad((each * counts).sum(), (hidden, matrix))
     torch.testing.assert_close(loss.float(), (each * counts).sum())
@@ -295,6 +302,7 @@ def test_a_loop_goes_on_from_what_it_stored():
         (lambda: InfoBatch(pairs=-1, epochs=5), "^pairs is -1: give at least 0"),
         (lambda: Ddp(pairs=3, ratio=-0.1), r"^ratio is -0\.1"),
         (lambda: Ddp(pairs=3, cycle=0), "^cycle is 0: give a whole number, at least 1"),
+        (lambda: InfoBatch(pairs=3, epochs=5).weights(np.array([0])), r"call begin\(epoch\) first"),
         (lambda: Ddp(pairs=3).draw([0]), r"call begin\(epoch\) first"),
         (lambda: Ddp(pairs=3).observe(np.array([0]), np.array([1])), r"call begin\(epoch\) first"),
         (lambda: begun(Ddp(pairs=3), [1, 2]), r"losses of shape \(2,\), for 3 pairs"),

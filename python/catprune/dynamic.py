@@ -107,15 +107,17 @@ class Pruning(ABC):
         """Which of these pairs this epoch trains on, bool [pairs]."""
         return ~self._drops(pairs, self._known(pairs))
 
-    def weights(self, kept: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What the losses of pairs that are kept are multiplied by, float32 [kept]."""
-        return np.ones(len(kept), np.float32)
+    def weights(self, kept: NDArray[np.int64]) -> NDArray[np.float32] | None:  # noqa: ARG002
+        """What the losses of pairs that are kept are multiplied by, float32 [kept]; None: 1 for all."""
+        return None
 
     def draw(self, batch: Sequence[int] | NDArray[np.int64]) -> Drawn:
         """What is left of an unpruned batch of pairs."""
         pairs = np.asarray(batch, np.int64)
         kept = pairs[self.keeps(pairs)]
-        return Drawn(kept, self.weights(kept), pairs if self.by_whole else kept)
+        if (weights := self.weights(kept)) is None:
+            weights = np.ones(len(kept), np.float32)
+        return Drawn(kept, weights, pairs if self.by_whole else kept)
 
     def observe(self, kept: NDArray[np.int64], losses: NDArray[Any]) -> None:
         """Take down the losses that pairs had: of each the mean nll of its tokens, as float32."""
@@ -170,9 +172,12 @@ class InfoBatch(Pruning):
     def _drops(self, pairs: NDArray[np.int64], before: NDArray[np.float32]) -> NDArray[np.bool_]:
         return self._is_easy(before) & (uniform(self._seed, self.epoch, pairs) < self.ratio)
 
-    def weights(self, kept: NDArray[np.int64]) -> NDArray[np.float32]:
-        """1 / (1 - ratio) for pairs that might have been dropped, 1 for others."""
-        return np.where(self._is_easy(self._known(kept)), 1 / (1 - self.ratio), 1.0).astype(np.float32)
+    def weights(self, kept: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """1 / (1 - ratio) for pairs that might have been dropped, 1 for others; None in epochs that drop nothing."""
+        known = self._known(kept)
+        if self._mean is None:
+            return None
+        return np.where(self._is_easy(known), 1 / (1 - self.ratio), 1.0).astype(np.float32)
 
 
 class Ddp(Pruning):
