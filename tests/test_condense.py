@@ -129,6 +129,19 @@ def test_always_kept_records_stay(corpus: Path, tmp_path: Path) -> None:
     found = read(tmp_path / "selection", "row", "kept")
     assert all(kept for row, kept in found if row >= first)
     assert done.trusted == sum(row >= first for row, _ in found)
+    catprune.select(corpus / "clean", out=tmp_path / "plain", method="length", **QUIET)
+    score = dict(read(tmp_path / "plain", "row", "score"))
+    lost = score.keys() - best(corpus, score, lowest=False)
+    assert done.condensed == done.guarded == sum(row < first for row in lost) < len(lost)
+    assert done.scored + done.condensed == len(score)
+    assert f"{done.condensed} more pairs are near duplicates of one that ranks better" in summary(done)
+
+
+def test_a_middle_has_no_best(corpus: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"condense": corpus / "near", "method": "length", "out": tmp_path / "selection", **QUIET}
+    with pytest.raises(UsageError, match="direction = middle: near duplicates are condensed to the highest or"):
+        catprune.select(corpus / "clean", direction="middle", **options)
+    assert catprune.select(corpus / "clean", direction="bottom", **options).condensed > 0
 
 
 def test_clusters_of_other_records_are_refused(corpus: Path, tmp_path: Path) -> None:

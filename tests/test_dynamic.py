@@ -1,5 +1,6 @@
 """Pruning while training: what is dropped, what that does to the gradient, in a plain torch loop and in `train`."""
 
+import gc
 import itertools
 import json
 import math
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import numpy as np
 import pyarrow.parquet as parquet
@@ -14,12 +16,13 @@ import pytest
 import torch
 from catprune import dynamic, output, pruned_rows
 from catprune.checkpoints import load_tensors, read_checkpoint
-from catprune.dynamic import Ddp, InfoBatch, PrunedBatches, uniform
+from catprune.dynamic import Ddp, Drawn, InfoBatch, PrunedBatches, uniform
 from catprune.errors import CatpruneError, UsageError
 from catprune.order import Order
+from catprune.recipe import read_pruning
 from catprune.tokens import Tokens
 from catprune.train import train
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 from synthetic import contents, read_ids, write_tokens
 
@@ -47,15 +50,18 @@ def begun(pruning, losses, epoch=1):
     return pruning
 
 
-@given(some.lists(values, max_size=60), some.floats(0, 0.999), some.integers(1, 20))
-def test_ddp_keeps_what_sorting_keeps(losses, ratio, in_slice):
+@given(some.lists(values, max_size=120), some.integers(0, 999), some.integers(1, 20))
+@example([1.0] * 100, 290, 20)
+def test_ddp_keeps_what_sorting_keeps(losses, thousandths, in_slice):
+    ratio = float(f"0.{thousandths:03}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dynamic, "SLICE", in_slice)
         kept = begun(Ddp(pairs=len(losses), ratio=ratio), losses).keeps(np.arange(len(losses)))
     losses = np.array(losses, np.float32).tolist()
     known = [pair for pair, loss in enumerate(losses) if not math.isnan(loss)]
     ranked = sorted(known, key=lambda pair: (-losses[pair], pair))
-    expected = set(range(len(losses))) - set(ranked[len(known) - math.floor(ratio * len(known)) :])
+    dropped = thousandths * len(known) // 1000
+    expected = set(range(len(losses))) - set(ranked[len(known) - dropped :])
     assert set(np.flatnonzero(kept).tolist()) == expected
 
 
@@ -71,8 +77,12 @@ def test_infobatch_drops_and_weighs_only_what_is_below_the_mean(losses, in_slice
     easy = np.array([loss < mean - 1e-9 for loss in losses], bool)
     hard = np.array([not loss < mean + 1e-9 for loss in losses], bool)
     kept = pruning.keeps(pairs)
-    assert kept[hard].all() and (pruning.weights(pairs[hard]) == 1).all()
-    assert (pruning.weights(pairs[easy]) == 4).all(), "1 / (1 - ratio), exactly"
+    assert kept[hard].all()
+    weights = pruning.weights(pairs)
+    if known:
+        assert (weights[hard] == 1).all() and (weights[easy] == 4).all(), "1 / (1 - ratio), exactly"
+    else:
+        assert weights is None, "1 for all"
     np.testing.assert_array_equal(kept[easy], (uniform(3, 2, pairs) >= 0.75)[easy])
 
 
@@ -86,7 +96,7 @@ def test_infobatch_is_annealed_and_needs_a_known_loss():
     pruning = InfoBatch(pairs=1000, epochs=8)
     pruning.begin(0)
     drawn = pruning.draw(pairs)
-    assert len(drawn.kept) == 1000 and (drawn.weights == 1).all()
+    assert len(drawn.kept) == 1000 and drawn.weights.tolist() == [1] * 1000 and pruning.weights(pairs) is None
     pruning.observe(pairs[:4], np.array([1, 1, 1, 9]))
     assert len(pruning.draw(pairs).kept) == 1000, "what is observed in an epoch decides in the next"
     pruning.begin(1)
@@ -168,12 +178,15 @@ def test_weights_count_tokens_and_weights_of_one_change_no_bit(monkeypatch):
         return [*sums[:2], *torch.autograd.grad(sums[0], (hidden, matrix))]
 
     plain = both(output.smoothed_loss(hidden, matrix, targets, **how))
-    for ours, theirs in zip(
-        both(output.weighted_loss(hidden, matrix, targets, torch.ones(11), **how)), plain, strict=True
-    ):
-        assert torch.equal(ours, theirs)
+    of_tokens = []
+    for ones in (torch.ones(11), None):
+        found = output.weighted_loss(hidden, matrix, targets, ones, **how)
+        of_tokens.append(found[2])
+        for ours, theirs in zip(both(found), plain, strict=True):
+            assert torch.equal(ours, theirs)
     counts = torch.rand(11)
     loss, nll, nlls = output.weighted_loss(hidden, matrix, targets, counts, **how)
+    assert torch.equal(nlls, of_tokens[0]) and torch.equal(nlls, of_tokens[1])
     each = torch.nn.functional.cross_entropy(hidden @ matrix.T, targets, reduction="none", label_smoothing=0.1)
     expected = torch.autograd.grad((each * counts).sum(), (hidden, matrix))
     torch.testing.assert_close(loss.float(), (each * counts).sum())
@@ -211,6 +224,37 @@ def test_a_plain_torch_loop(ahead):
             kept[-1] += len(drawn.kept)
     assert kept[0] == kept[-1] == 200 and max(kept[1:17]) < 190
     assert losses.mean() < 1 and len(batches) == 13
+
+
+def test_what_was_drawn_is_held_only_for_along():
+    drawn = []
+
+    class Spied(Ddp):
+        def draw(self, batch):
+            drawn.append(weakref.ref(found := super().draw(batch).kept))
+            return Drawn(found, np.ones(len(found), np.float32), found)
+
+    pruning = Spied(pairs=40)
+    pruning.begin(0)
+    batches = PrunedBatches([list(range(first, first + 4)) for first in range(0, 40, 4)], pruning)
+
+    def held():
+        gc.collect()
+        return sum(one() is not None for one in drawn)
+
+    for epoch in range(2):
+        assert [len(batch) for batch in batches] == [4] * 10 and held() == 0, epoch
+    for number, (batch, found) in enumerate(batches.along(running_ahead(batches, 3))):
+        assert batch == found.kept.tolist() and held() <= 5
+        if number == 4:
+            break
+    del found
+    assert held() == 0, "an epoch that was broken off leaves nothing"
+    assert [batch == found.kept.tolist() for batch, found in batches.along(batches)] == [True] * 10
+    begun_before = iter(batches)
+    assert next(begun_before) == [0, 1, 2, 3]
+    with pytest.raises(UsageError, match="the loader began before `along`"):
+        next(batches.along(begun_before))
 
 
 def running_ahead(loader, count):
@@ -252,11 +296,13 @@ def test_a_loop_goes_on_from_what_it_stored():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: InfoBatch(pairs=3, epochs=5, ratio=1), "ratio is 1: give 0 to below 1"),
-        (lambda: InfoBatch(pairs=3, epochs=5, anneal=0), "anneal is 0"),
-        (lambda: InfoBatch(pairs=3, epochs=math.nan), "epochs is nan"),
-        (lambda: Ddp(pairs=3, ratio=-0.1), r"ratio is -0\.1"),
-        (lambda: Ddp(pairs=3, cycle=0), "cycle = 0"),
+        (lambda: InfoBatch(pairs=3, epochs=5, ratio=1), "^ratio is 1: give 0 to below 1"),
+        (lambda: InfoBatch(pairs=3, epochs=5, anneal=0), "^anneal is 0: give more than 0, at most 1"),
+        (lambda: InfoBatch(pairs=3, epochs=math.nan), "^epochs is nan"),
+        (lambda: InfoBatch(pairs=-1, epochs=5), "^pairs is -1: give at least 0"),
+        (lambda: Ddp(pairs=3, ratio=-0.1), r"^ratio is -0\.1"),
+        (lambda: Ddp(pairs=3, cycle=0), "^cycle is 0: give a whole number, at least 1"),
+        (lambda: InfoBatch(pairs=3, epochs=5).weights(np.array([0])), r"call begin\(epoch\) first"),
         (lambda: Ddp(pairs=3).draw([0]), r"call begin\(epoch\) first"),
         (lambda: Ddp(pairs=3).observe(np.array([0]), np.array([1])), r"call begin\(epoch\) first"),
         (lambda: begun(Ddp(pairs=3), [1, 2]), r"losses of shape \(2,\), for 3 pairs"),
@@ -265,6 +311,25 @@ def test_a_loop_goes_on_from_what_it_stored():
 def test_what_cannot_be_meant(make, message):
     with pytest.raises(UsageError, match=message):
         make()
+
+
+def test_what_nobody_gives_is_the_same_in_train_and_in_a_loop():
+    pruning = {"infobatch": InfoBatch(pairs=3, epochs=5), "ddp": Ddp(pairs=3)}
+    assert read_pruning("infobatch") == {"method": "infobatch", "ratio": 0.5, "anneal": 0.875}
+    assert read_pruning("ddp") == {"method": "ddp", "ratio": 0.3, "cycle": 1}
+    assert pruning["infobatch"].ratio == 0.5 and (pruning["ddp"].ratio, pruning["ddp"].cycle) == (0.3, 1)
+    numbers = InfoBatch(pairs=3, epochs=np.int64(5), ratio=np.float32(0.25)), Ddp(pairs=3, cycle=np.int64(2))
+    assert (numbers[0].ratio, numbers[1].cycle) == (0.25, 2), "NumPy's are as good"
+    losses = np.arange(8) % 2
+    kept = [
+        begun(InfoBatch(pairs=8, epochs=80, ratio=0.99), losses, epoch).keeps(np.arange(8)).all() for epoch in (69, 70)
+    ]
+    assert kept == [False, True], "anneal"
+
+
+def test_a_loop_of_ones_own_needs_no_torch():
+    child = "import sys; sys.modules['torch'] = None; import catprune.dynamic; assert 'pyarrow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", child], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -411,7 +476,7 @@ def test_a_batch_of_which_nothing_is_left_makes_no_update(tokens, tmp_path):
     order = Order(Tokens.open(tokens), seed=1, batch_tokens=32)
     batches = [len(order.batches(epoch, 0, order.windows(epoch)[0])[1]) for epoch in range(3)]
     assert trained.steps == sum(batches), "it counts as one"
-    assert counts["pairs"] == 2 * math.floor(0.95 * 296) and batches[0] < counts["batches"] < sum(batches[1:])
+    assert counts["pairs"] == 2 * (95 * 296 // 100) and batches[0] < counts["batches"] < sum(batches[1:])
     assert all(math.isfinite(line["loss"]) for line in lines_of(trained.folder))
 
 

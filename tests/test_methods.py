@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from catprune.errors import CatpruneError, UsageError
 from catprune.methods import METHODS
-from catprune.select import select
+from catprune.select import caution, select
 from catprune.trajectories import k_means, sample_trajectories
 from oracles_select import even_parts, row_hash
 from test_select import kept, put_corpus, put_scores, read
@@ -182,7 +184,7 @@ def test_what_s2l_cannot_be_asked_for(courses: Path) -> None:
 def test_trajectories_are_sampled_evenly_and_repeatably(courses: Path) -> None:
     def shards(name: str) -> list[dict[str, Any]]:
         files = sorted((courses / "scores" / name).glob("part-*.parquet"))
-        return [{"path": str(file), "first": int(file.name[5:17])} for file in files]
+        return [{"path": str(file), "first": int(file.name[5:17]), "end": int(file.name[18:30])} for file in files]
 
     sets = [shards(name) for name in ("one", "two", "three")]
     everything = sample_trajectories(sets, most=100, seed=1)
@@ -193,9 +195,73 @@ def test_trajectories_are_sampled_evenly_and_repeatably(courses: Path) -> None:
     assert {tuple(one) for one in some.tolist()} <= {tuple(one) for one in everything.tolist()}
 
 
+def test_s2l_that_ranks_nothing_apart_is_not_warned_of(courses: Path) -> None:
+    """Clusters take the place of groups by how often rows had been seen: there is no option to leave out."""
+    count = COURSES + 1
+    nll: list[float | None] = [*np.linspace(4, 1, COURSES).tolist(), None]
+    put_scores(courses, "one", 1, list(range(count)), [1] * count, nll, [0, 20, count], [1, 2] * 30 + [1])
+    found = select(courses / "scores", out=courses / "s", method="s2l", clusters=3, keep=30, quiet=True)
+    assert found.partly_seen == ("one",) and caution(found) is None
+
+
+@pytest.fixture
+def workers(courses: Path) -> list[Path]:
+    """Two folders of scores, among which each checkpoint is parted in its own way; rows are as in `courses`."""
+    folders = [courses / "w0", courses / "w1"]
+    for name, owner in (("one", [0, 1]), ("two", [1, 0]), ("three", [0, 0])):
+        source = courses / "scores" / name
+        held = json.loads((source / "manifest.json").read_text())
+        for number in set(owner):
+            mine = [shard for shard, its in zip(held["shards"], owner, strict=True) if its == number]
+            (folders[number] / name).mkdir(parents=True)
+            (folders[number] / name / "manifest.json").write_text(json.dumps({**held, "shards": mine}))
+            for shard in mine:
+                (folders[number] / name / shard["file"]).write_bytes((source / shard["file"]).read_bytes())
+    return folders
+
+
+def test_the_order_of_sources_changes_no_cluster(courses: Path, workers: list[Path]) -> None:
+    options: dict[str, Any] = {"method": "s2l", "clusters": 7, "keep": 30, "seed": 5, "quiet": True}
+    whole = select(courses / "scores", out=courses / "whole", **options)
+    for number, sources in enumerate(itertools.permutations(workers)):
+        found = select(list(sources), out=courses / f"s{number}", **options)
+        assert read(courses / f"s{number}").equals(read(courses / "whole"))
+        assert found.groups == whole.groups
+
+
+@pytest.mark.parametrize("bounds", [[0, 30, COURSES + 1], [0, 20, 40, COURSES + 1], [0, COURSES + 1]])
+def test_courses_through_other_ranges_are_refused(courses: Path, bounds: list[int]) -> None:
+    count = COURSES + 1
+    put_scores(courses, "two", 2, list(range(count)), [1] * count, [1.0] * count, bounds)
+    with pytest.raises(CatpruneError, match=r"one.* and .*two.* have different ranges: score both checkpoints over"):
+        select(courses / "scores", out=courses / "s", method="s2l", clusters=3, quiet=True)
+
+
+def test_courses_that_end_early_are_refused() -> None:
+    ranges = [[(0, 20), (20, 61)], [(0, 20)]]
+    sets = [[{"path": f"{a}-{b}", "first": a, "end": b} for a, b in one] for one in ranges]
+    with pytest.raises(CatpruneError, match="end with 20-61, another's with 0-20"):
+        sample_trajectories(sets, most=20, seed=1)
+
+
 def test_k_means_finds_what_is_apart() -> None:
     points = np.repeat(np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 7.0]], np.float32), [50, 5, 20], axis=0)
     points += np.random.default_rng(3).normal(0, 0.1, points.shape).astype(np.float32)
     centres = k_means(points, 3, seed=4)
     assert centres == pytest.approx(np.array([[0, 0], [0, 7], [10, 0]]), abs=0.2)
     assert (centres == k_means(points, 3, seed=4)).all()
+
+
+def test_k_means_leaves_the_threads_of_faiss_as_they_were() -> None:
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    try:
+        faiss.omp_set_num_threads(3)
+        k_means(np.arange(20, dtype=np.float32).reshape(10, 2), 2, seed=1)
+        assert faiss.omp_get_max_threads() == 3
+        with pytest.raises(RuntimeError, match="NaN"):
+            k_means(np.full((10, 2), np.nan, np.float32), 2, seed=1)
+        assert faiss.omp_get_max_threads() == 3
+    finally:
+        faiss.omp_set_num_threads(before)

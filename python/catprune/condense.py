@@ -56,7 +56,7 @@ def _files(manifest: Mapping[str, Any]) -> list[str]:
     return [file["digest"] for one in manifest["inputs"] for file in one["files"]]
 
 
-def condense(near: Path, ranked: Sequence[Ranked], into: Path, *, lowest: bool) -> tuple[list[Path], int]:
+def condense(near: Path, ranked: Sequence[Ranked], into: Path, *, lowest: bool) -> list[Path]:
     """Write beside every ranked record whether it stays: 0 in `COLUMN` if its cluster has a better one, else 1.
 
     Better is the higher score, of equal ones the lower row. A record without a score neither goes nor makes others go.
@@ -68,7 +68,7 @@ def condense(near: Path, ranked: Sequence[Ranked], into: Path, *, lowest: bool) 
         lowest: whether lower scores are better.
 
     Returns:
-        The shards, and how many records go.
+        The shards.
     """
     gone = np.zeros(max((shard.end for shard in ranked), default=0) // 8 + 1, np.uint8)
     for rows, clusters in _members(near):
@@ -76,16 +76,14 @@ def condense(near: Path, ranked: Sequence[Ranked], into: Path, *, lowest: bool) 
         np.bitwise_or.at(gone, lost >> 3, (1 << (lost & 7)).astype(np.uint8))
     into.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    count = 0
     for shard in ranked:
         rows = _read(shard.path, "row")[0]
         if not len(rows):
             continue
         goes = gone[rows >> 3] >> (rows & 7).astype(np.uint8) & 1
-        count += int(goes.sum())
         written.append(into / shard.path.name)
         write_columns(str(written[-1]), {"row": rows, COLUMN: (1 - goes).astype(np.float32)}, metadata={})
-    return written, count
+    return written
 
 
 def _read(path: Path, *columns: str) -> list[NDArray[Any]]:

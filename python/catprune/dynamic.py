@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import deque
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from catprune.errors import UsageError
+from catprune.recipe import PRUNING, check_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -55,8 +57,9 @@ class Pruning(ABC):
     by_whole: ClassVar[bool] = False
 
     def __init__(self, pairs: int, *, cycle: int = 1) -> None:
-        if pairs < 0 or cycle < 1:
-            raise UsageError(f"pairs = {pairs}, cycle = {cycle}: give at least 0 and at least 1")
+        if pairs < 0:
+            raise UsageError(f"pairs is {pairs}: give at least 0")
+        _check(cycle=cycle)
         self.pairs, self.cycle = pairs, cycle
         self.before: NDArray[np.float32] | None = None
         self.losses: NDArray[np.float32] | None = None
@@ -104,15 +107,17 @@ class Pruning(ABC):
         """Which of these pairs this epoch trains on, bool [pairs]."""
         return ~self._drops(pairs, self._known(pairs))
 
-    def weights(self, kept: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What the losses of pairs that are kept are multiplied by, float32 [kept]."""
-        return np.ones(len(kept), np.float32)
+    def weights(self, kept: NDArray[np.int64]) -> NDArray[np.float32] | None:  # noqa: ARG002
+        """What the losses of pairs that are kept are multiplied by, float32 [kept]; None: 1 for all."""
+        return None
 
     def draw(self, batch: Sequence[int] | NDArray[np.int64]) -> Drawn:
         """What is left of an unpruned batch of pairs."""
         pairs = np.asarray(batch, np.int64)
         kept = pairs[self.keeps(pairs)]
-        return Drawn(kept, self.weights(kept), pairs if self.by_whole else kept)
+        if (weights := self.weights(kept)) is None:
+            weights = np.ones(len(kept), np.float32)
+        return Drawn(kept, weights, pairs if self.by_whole else kept)
 
     def observe(self, kept: NDArray[np.int64], losses: NDArray[Any]) -> None:
         """Take down the losses that pairs had: of each the mean nll of its tokens, as float32."""
@@ -131,8 +136,8 @@ class InfoBatch(Pruning):
     Args:
         pairs: of the corpus.
         epochs: of the training, for `anneal`.
-        ratio: the chance with which an easy pair is dropped.
-        anneal: an epoch that ends after this share of the epochs drops nothing, so that the training ends on
+        ratio: the chance with which an easy pair is dropped (0.5).
+        anneal: an epoch that ends after this share of the epochs (0.875) drops nothing, so that the training ends on
             everything (1: all epochs may drop).
         seed: of the hash.
 
@@ -142,13 +147,17 @@ class InfoBatch(Pruning):
 
     by_whole = True  # a mean over what is left would be biased
 
-    def __init__(self, *, pairs: int, epochs: float, ratio: float = 0.5, anneal: float = 0.875, seed: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        pairs: int,
+        epochs: float,
+        ratio: float = PRUNING["infobatch"]["ratio"],
+        anneal: float = PRUNING["infobatch"]["anneal"],
+        seed: int = 1,
+    ) -> None:
         super().__init__(pairs)
-        check_share("ratio", ratio)
-        if not 0 < anneal <= 1:
-            raise UsageError(f"anneal is {anneal}: give a share of the training, more than 0 and at most 1")
-        if not 0 < epochs < math.inf:
-            raise UsageError(f"epochs is {epochs}: give more than 0, a finite number")
+        _check(epochs=epochs, ratio=ratio, anneal=anneal)
         self.ratio, self._epochs, self._anneal, self._seed = ratio, epochs, anneal, seed
         self._mean: float | None = None
 
@@ -163,35 +172,41 @@ class InfoBatch(Pruning):
     def _drops(self, pairs: NDArray[np.int64], before: NDArray[np.float32]) -> NDArray[np.bool_]:
         return self._is_easy(before) & (uniform(self._seed, self.epoch, pairs) < self.ratio)
 
-    def weights(self, kept: NDArray[np.int64]) -> NDArray[np.float32]:
-        """1 / (1 - ratio) for pairs that might have been dropped, 1 for others."""
-        return np.where(self._is_easy(self._known(kept)), 1 / (1 - self.ratio), 1.0).astype(np.float32)
+    def weights(self, kept: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """1 / (1 - ratio) for pairs that might have been dropped, 1 for others; None in epochs that drop nothing."""
+        known = self._known(kept)
+        if self._mean is None:
+            return None
+        return np.where(self._is_easy(known), 1 / (1 - self.ratio), 1.0).astype(np.float32)
 
 
 class Ddp(Pruning):
     """Dynamic data pruning (Xiao et al. 2024, arXiv 2406.18373, there for speech), whole pairs: the hard ones are kept.
 
-    Of the pairs with a known loss the share `ratio` (rounded down) with the lowest losses is dropped for a cycle; of
-    equal losses the lower pairs are kept. The paper finds the results of all data at `ratio` 0.3.
+    Of the pairs with a known loss the share `ratio` (a decimal number; rounded down) with the lowest losses is dropped
+    for a cycle; of equal losses the lower pairs are kept. The paper finds the results of all data at `ratio` 0.3.
 
     Args:
         pairs: of the corpus.
-        ratio: the share that is dropped.
-        cycle: epochs for which a choice stands.
+        ratio: the share that is dropped (0.3).
+        cycle: epochs for which a choice stands (1).
 
     Raises:
         UsageError: numbers that cannot be meant.
     """
 
-    def __init__(self, *, pairs: int, ratio: float = 0.3, cycle: int = 1) -> None:
+    def __init__(
+        self, *, pairs: int, ratio: float = PRUNING["ddp"]["ratio"], cycle: int = PRUNING["ddp"]["cycle"]
+    ) -> None:
         super().__init__(pairs, cycle=cycle)
-        check_share("ratio", ratio)
+        _check(ratio=ratio)
         self.ratio = ratio
         self._cut: tuple[np.float32, int] | None = None
 
     def _fix(self, before: NDArray[np.float32]) -> None:
         known = sum(int(np.count_nonzero(~np.isnan(part))) for part in _slices(before))
-        dropped = math.floor(self.ratio * known)
+        # Of the decimal that was written: as a product of floats 0.29 of 100 would be 28.
+        dropped = math.floor(Fraction(str(self.ratio)) * known)
         self._cut = highest(before, known - dropped) if dropped else None
 
     def _drops(self, pairs: NDArray[np.int64], before: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -215,14 +230,16 @@ class PrunedBatches:
 
     def __init__(self, batches: Iterable[Sequence[int]], pruning: Pruning) -> None:
         self.batches, self.pruning = batches, pruning
-        self._ahead: deque[Drawn] = deque()
+        # What was drawn for batches that `along` has not given yet; None while nobody would take it out again.
+        self._ahead: deque[Drawn] | None = None
 
     def __iter__(self) -> Iterator[list[int]]:
-        self._ahead = ahead = deque()
+        ahead = self._ahead
         for batch in self.batches:
             drawn = self.pruning.draw(batch)
             if len(drawn.kept):
-                ahead.append(drawn)
+                if ahead is not None:
+                    ahead.append(drawn)
                 yield drawn.kept.tolist()
 
     def __len__(self) -> int:
@@ -230,19 +247,25 @@ class PrunedBatches:
         return len(self.batches)  # pyright: ignore[reportArgumentType]
 
     def along(self, loader: Iterable[Any]) -> Iterator[tuple[Any, Drawn]]:
-        """Each batch of a loader of this sampler, with what was drawn for it; the loader keeps the order of batches."""
-        for batch in loader:
-            yield batch, self._ahead.popleft()
+        """Each batch of a loader of this sampler, with what was drawn for it; the loader keeps the order of batches.
+
+        Raises:
+            UsageError: the loader began before.
+        """
+        self._ahead = ahead = deque[Drawn]()
+        try:
+            for batch in loader:
+                if not ahead:
+                    raise UsageError("the loader began before `along`: give the loader itself, not an iterator of it")
+                yield batch, ahead.popleft()
+        finally:
+            if self._ahead is ahead:  # another epoch may have begun before this one was cleared away
+                self._ahead = None
 
 
-def check_share(name: str, share: float) -> None:
-    """Refuse what is no share from 0 to below 1.
-
-    Raises:
-        UsageError: it is none.
-    """
-    if not 0 <= share < 1:
-        raise UsageError(f"{name} is {share}: give 0 to below 1")
+def _check(**given: Any) -> None:
+    """Refuse numbers that cannot be meant; NumPy's are as good as Python's."""
+    check_numbers(**{name: one.item() if isinstance(one, np.generic) else one for name, one in given.items()})
 
 
 def _slices(array: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:

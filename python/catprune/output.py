@@ -40,13 +40,13 @@ class _SmoothedLoss(torch.autograd.Function):
         smoothing: float,
         dtype: torch.dtype,
         counts: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         vocab_size = len(matrix)
         weights = matrix.to(dtype)
         hidden_gradient = torch.empty_like(hidden)
         matrix_gradient = torch.zeros_like(matrix)
         sums = torch.zeros(2, dtype=torch.float64, device=hidden.device)
-        nlls = None if counts is None else torch.empty_like(counts)
+        nlls = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         step = _rows(hidden.device, vocab_size)
         for first in range(0, len(hidden), step):
             x = hidden[first : first + step].to(dtype)
@@ -61,8 +61,8 @@ class _SmoothedLoss(torch.autograd.Function):
             nll = log_total - gold_logit
             gradient = logits.div_(total).sub_(smoothing / vocab_size)
             gradient.scatter_add_(1, gold, torch.full_like(gold_logit, smoothing - 1))
-            if counts is not None and nlls is not None:
-                nlls[first : first + step] = nll[:, 0]
+            nlls[first : first + step] = nll[:, 0]
+            if counts is not None:
                 some = counts[first : first + step, None]
                 smoothed, nll, gradient = smoothed * some, nll * some, gradient.mul_(some)
             sums[0] += smoothed.sum()
@@ -75,7 +75,7 @@ class _SmoothedLoss(torch.autograd.Function):
                 matrix_gradient += gradient.T @ x
         ctx.save_for_backward(hidden_gradient, matrix_gradient)
         loss, nll = sums.unbind()
-        ctx.mark_non_differentiable(nll, *([] if nlls is None else [nlls]))
+        ctx.mark_non_differentiable(nll, nlls)
         return loss, nll, nlls
 
     @staticmethod
@@ -105,9 +105,13 @@ def smoothed_loss(
 
 
 def weighted_loss(
-    hidden: Tensor, matrix: Tensor, targets: Tensor, counts: Tensor, *, smoothing: float, dtype: torch.dtype
+    hidden: Tensor, matrix: Tensor, targets: Tensor, counts: Tensor | None, *, smoothing: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`smoothed_loss` with each token counting `counts` times (float32 [tokens]), and each token's nll without.
+    """`smoothed_loss` with each token counting `counts` times, and each token's nll without.
+
+    Args:
+        hidden, matrix, targets, smoothing, dtype: as for `smoothed_loss`.
+        counts: float32 [tokens]; None: each counts once.
 
     Returns:
         The two weighted sums, and the nll of the tokens as it is, float32 [tokens] without gradient.

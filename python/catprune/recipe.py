@@ -13,11 +13,11 @@ from catprune.errors import UsageError
 _MOST = 10**12  # of what is counted: more is a slip of the hand
 # Options that take whole numbers: the least, and what is too much.
 _WHOLE = dict.fromkeys(
-    ("steps", "warmup_steps", "batch_tokens", "save_every", "beam", "resamples", "sample", "prune_cycle"), (1, _MOST)
+    ("steps", "warmup_steps", "batch_tokens", "save_every", "beam", "resamples", "sample", "cycle"), (1, _MOST)
 ) | {"seed": (0, 2**64)}
-_SHARES = ("label_smoothing", "dropout", "prune_ratio")
-#: Ways to prune while training, and what their numbers are where nobody gives them.
-PRUNING: dict[str, dict[str, float]] = {
+_SHARES = ("label_smoothing", "dropout", "ratio")
+#: Ways to prune while training, and what their numbers are where nobody gives them: in `catprune.dynamic`, too.
+PRUNING: dict[str, dict[str, Any]] = {
     "infobatch": {"ratio": 0.5, "anneal": 0.875},
     "ddp": {"ratio": 0.3, "cycle": 1},
 }
@@ -141,18 +141,21 @@ def read_pruning(method: str | None, **given: float | None) -> dict[str, Any] | 
 def check_numbers(**given: Any) -> None:
     """Refuse numbers that cannot be meant, each given by its option's name; None stands for its default.
 
+    Options that begin with `prune_` are those of `catprune.dynamic`, which have no such beginning.
+
     Raises:
         UsageError: infinite, not a number, a fraction where whole ones count, or out of range.
     """
     for name, number in given.items():
         is_number = isinstance(number, int | float)
-        if name in _WHOLE:
-            least, most = _WHOLE[name]
+        meant = name.removeprefix("prune_")
+        if meant in _WHOLE:
+            least, most = _WHOLE[meant]
             fits = isinstance(number, int) and least <= number < most
             wanted = f"a whole number, at least {least} and below {most:g}"
-        elif name in _SHARES:
+        elif meant in _SHARES:
             fits, wanted = is_number and 0 <= number < 1, "0 to below 1"
-        elif name == "prune_anneal":
+        elif meant == "anneal":
             fits, wanted = is_number and 0 < number <= 1, "more than 0, at most 1"
         else:
             most = _MOST if name == "epochs" else math.inf

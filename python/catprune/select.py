@@ -269,19 +269,29 @@ def _check_condensing(ranking: Ranking, found: Source, near: Path) -> None:
 def _select_condensed(
     request: dict[str, Any], found: Source, near: Path, beside: Path, show: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """Rank all records, and then those alone that are the best of their clusters; `beside` is for what is between."""
+    """Rank all records, and then those alone that are the best of their clusters; `beside` is for what is between.
+
+    Raises:
+        UsageError: neither the highest nor the lowest score is the best.
+    """
+    if request["direction"] == "middle":
+        raise UsageError(
+            "direction = middle: near duplicates are condensed to the highest or the lowest of each cluster, give top "
+            "or bottom"
+        )
     nothing = {"fraction": [1, 2**62]}  # only the scores are wanted, and how many records have one is not known yet
     own = [one if one["keep"] is None else {**one, "keep": nothing} for one in request["own"]]
     shutil.rmtree(beside, ignore_errors=True)  # what a killed run left
     try:
         (beside / "ranked").mkdir(parents=True)
         whole = {"keep": nothing, "own": own, "sample": False, "rows": False, "out": str(beside / "ranked")}
-        shards = _core.select({**request, **whole}, show)["shards"]
-        ranked = [Ranked(beside / "ranked" / one["file"], one["first"], one["end"]) for one in shards]
-        files, count = write_condensed(near, ranked, beside, lowest=request["direction"] == "bottom")
+        before = _core.select({**request, **whole}, show)
+        ranked = [Ranked(beside / "ranked" / one["file"], one["first"], one["end"]) for one in before["shards"]]
+        files = write_condensed(near, ranked, beside, lowest=request["direction"] == "bottom")
         guard = {"column": found.join(f"{near}/{CONDENSED}", files, CONDENSED), "op": "==", "value": 1.0}
         counts = _core.select({**request, "joined": found.joined, "guards": [*request["guards"], guard]}, show)
-        return {**counts, "condensed": count}
+        # Not what the column marks: records that are kept always pass this guard, too.
+        return {**counts, "condensed": counts["guarded"] - before["guarded"]}
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -370,8 +380,10 @@ def _group_lines(done: Selected) -> list[str]:
 
 
 def caution(done: Selected) -> str | None:
-    """A warning where rows that had been seen more and less often were ranked together."""
-    if not done.partly_seen or done.manifest["options"]["seen_apart"]:
+    """A warning where rows that had been seen more and less often were ranked together, and need not have been."""
+    options = done.manifest["options"]
+    # Clusters of courses take the place of groups by how often rows had been seen.
+    if not done.partly_seen or options["seen_apart"] or options["method"] == CLUSTERED:
         return None
     return (
         f"{', '.join(done.partly_seen)}: trained on some pairs more often than on others, which ranks them by that "

@@ -101,9 +101,9 @@ class _Interrupts:
 class _Loss(nn.Module):
     """A model and its loss as one module: what processes that train together wrap."""
 
-    def __init__(self, model: Transformer, *, smoothing: float, device: Device) -> None:
+    def __init__(self, model: Transformer, *, smoothing: float, device: Device, of_pairs: bool) -> None:
         super().__init__()
-        self.model, self.smoothing, self.device = model, smoothing, device
+        self.model, self.smoothing, self.device, self.of_pairs = model, smoothing, device, of_pairs
 
     def forward(
         self,
@@ -116,20 +116,21 @@ class _Loss(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Sums over the targets' tokens, float64 [2]: the smoothed loss, and the nll without gradient.
 
-        With weights both are weighted, and the nll of each pair comes besides as it is, float64 [pairs].
+        With weights both are weighted. Where it is asked for (`of_pairs`), the nll of each pair comes besides as it is,
+        float64 [pairs].
 
         Args:
             source, inputs, targets: ids as in `Batch`, padded.
             places: where tokens stand in the flattened targets.
             mask: of the sources, as in `Padded`.
-            weights: of the tokens, float32.
+            weights: of the tokens, float32; None: 1, always so where nothing is asked for of the pairs.
         """
         with self.device.autocast():
             hidden = self.model(source, inputs, UNMASKED if mask is None else Padded(mask))
         hidden = hidden.flatten(0, 1).index_select(0, places)
         gold, matrix = targets.flatten().index_select(0, places), self.model.embedding.weight
         smoothing, dtype = self.smoothing, self.device.dtype
-        if weights is None:
+        if not self.of_pairs:
             return torch.stack(smoothed_loss(hidden, matrix, gold, smoothing=smoothing, dtype=dtype)), None
         *sums, nlls = weighted_loss(hidden, matrix, gold, weights, smoothing=smoothing, dtype=dtype)
         of_pairs = torch.zeros(targets.numel(), dtype=torch.float64, device=nlls.device)
@@ -178,7 +179,9 @@ class Training:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-9, weight_decay=0.01, fused=True
         )
-        self.loss: nn.Module = _Loss(self.model, smoothing=recipe.label_smoothing, device=device)
+        self.loss: nn.Module = _Loss(
+            self.model, smoothing=recipe.label_smoothing, device=device, of_pairs=pruning is not None
+        )
         if processes.count > 1:
             self.loss = processes.wrap(self.loss)
         # Of loss and nll since the last line of metrics: kept as they are, so that no save changes their rounding.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catprune.errors import UsageError, require
+from catprune.errors import CatpruneError, UsageError, require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,7 @@ def find_clusters(
 
     Raises:
         UsageError: fewer scored records than clusters.
+        CatpruneError: checkpoints that were scored over other ranges of rows.
         MissingExtra: faiss is not installed.
     """
     points = sample_trajectories([sets[number] for number in trajectory], most=SAMPLE, seed=seed)
@@ -45,17 +46,41 @@ def find_clusters(
 
 
 def sample_trajectories(sets: Sequence[Sequence[dict[str, Any]]], *, most: int, seed: int) -> NDArray[np.float32]:
-    """About `most` of the scored records (all, if there are no more), drawn shard by shard, float32 [records, sets]."""
+    """About `most` of the scored records (all, if there are no more), drawn shard by shard, float32 [records, sets].
+
+    The shards of a set may come in any order: workers score into folders of their own, which have no order.
+
+    Raises:
+        CatpruneError: sets of other ranges of rows.
+    """
     import pyarrow.parquet as parquet
 
-    total = sum(parquet.read_metadata(shard["path"]).num_rows for shard in sets[0])
+    aligned = _align(sets)
+    total = sum(parquet.read_metadata(shards[0]["path"]).num_rows for shards in aligned)
     parts: list[NDArray[np.float32]] = []
-    for shards in zip(*sets, strict=True):
+    for shards in aligned:
         tables = [parquet.read_table(shard["path"], columns=["tokens", "nll_sum"]) for shard in shards]
         values = np.stack([_nll(table) for table in tables], axis=1)
         drawn = np.random.default_rng([seed, shards[0]["first"]]).random(len(values)) * total < most
         parts.append(values[drawn & np.isfinite(values).all(axis=1)])
     return np.concatenate(parts) if parts else np.zeros((0, len(sets)), np.float32)
+
+
+def _align(sets: Sequence[Sequence[dict[str, Any]]]) -> list[tuple[dict[str, Any], ...]]:
+    """The shards of the same rows of all sets side by side, in row order, as the pass puts them."""
+    ordered = [sorted(shards, key=lambda shard: (shard["first"], shard["end"])) for shards in sets]
+    for shards in ordered[1:]:
+        for a, b in zip(ordered[0], shards, strict=False):
+            if (a["first"], a["end"]) != (b["first"], b["end"]):
+                raise CatpruneError(
+                    f"{a['path']} and {b['path']} have different ranges: score both checkpoints over the same tokens"
+                )
+        if len(shards) != len(ordered[0]):
+            ends = [one[-1]["path"] if one else "no shards" for one in (ordered[0], shards)]
+            raise CatpruneError(
+                f"one checkpoint's scores end with {ends[0]}, another's with {ends[1]}: score both over the same tokens"
+            )
+    return list(zip(*ordered, strict=True))
 
 
 def _nll(table: Any) -> NDArray[np.float32]:
@@ -69,7 +94,6 @@ def k_means(points: NDArray[np.float32], clusters: int, *, seed: int) -> NDArray
     require("faiss", "faiss")
     import faiss
 
-    faiss.omp_set_num_threads(1)  # the order of additions is part of the result
     found = faiss.Kmeans(
         points.shape[1],
         clusters,
@@ -78,6 +102,11 @@ def k_means(points: NDArray[np.float32], clusters: int, *, seed: int) -> NDArray
         min_points_per_centroid=1,
         max_points_per_centroid=len(points),
     )
-    found.train(np.ascontiguousarray(points))
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # the order of additions is part of the result
+    try:
+        found.train(np.ascontiguousarray(points))
+    finally:
+        faiss.omp_set_num_threads(threads)  # the process may search with faiss, too
     centres = np.asarray(found.centroids, np.float32).reshape(clusters, -1)
     return centres[np.lexsort(centres.T[::-1])]
