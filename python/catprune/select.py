@@ -187,7 +187,7 @@ def select(
     found = open_source(sources, out, ranking, checkpoints=checkpoints, reference=reference, clean=behind, join=join)
     seen_apart = seen_apart and not found.trajectory
     if condense is not None:
-        _check_condensing(ranking, found, Path(condense))
+        _check_condensing(ranking, direction, found, Path(condense))
         found.reads["condense"] = describe_folder(Path(condense), relative_to=out)
     if found.seen:
         options["seen_apart"] = seen_apart
@@ -252,15 +252,21 @@ def _to_request(
     return {**found.request, **groups, **plain, "computed": found.computed, "joined": found.joined}
 
 
-def _check_condensing(ranking: Ranking, found: Source, near: Path) -> None:
+def _check_condensing(ranking: Ranking, direction: str, found: Source, near: Path) -> None:
     """Refuse what cannot be condensed.
 
     Raises:
-        UsageError: a ranking without scores, or records of which it is not known where they were cleaned.
+        UsageError: a ranking without scores or without a best end, or records of which it is not known where they were
+            cleaned.
         CatpruneError: clusters of other records.
     """
     if ranking.kind == CLUSTERED:
         raise UsageError(f"{CLUSTERED} gives no pair a score: near duplicates cannot be condensed by it")
+    if direction == "middle":
+        raise UsageError(
+            "direction = middle: near duplicates are condensed to the highest or the lowest of each cluster, give top "
+            "or bottom"
+        )
     if found.clean is None:
         raise UsageError("condense needs the clean folder of the records: name it with --clean")
     check_clusters(near, found.clean)
@@ -269,16 +275,7 @@ def _check_condensing(ranking: Ranking, found: Source, near: Path) -> None:
 def _select_condensed(
     request: dict[str, Any], found: Source, near: Path, beside: Path, show: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """Rank all records, and then those alone that are the best of their clusters; `beside` is for what is between.
-
-    Raises:
-        UsageError: neither the highest nor the lowest score is the best.
-    """
-    if request["direction"] == "middle":
-        raise UsageError(
-            "direction = middle: near duplicates are condensed to the highest or the lowest of each cluster, give top "
-            "or bottom"
-        )
+    """Rank all records, and then those alone that are the best of their clusters; `beside` is for what is between."""
     nothing = {"fraction": [1, 2**62]}  # only the scores are wanted, and how many records have one is not known yet
     own = [one if one["keep"] is None else {**one, "keep": nothing} for one in request["own"]]
     shutil.rmtree(beside, ignore_errors=True)  # what a killed run left
