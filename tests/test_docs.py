@@ -21,7 +21,7 @@ def example() -> str:
 def test_the_example_of_a_run_file_is_valid_and_names_every_key(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(example())
     read = config.read_run_file(tmp_path / "run.toml")
-    assert read.evaluate is not None and len(read.select) == 5
+    assert read.evaluate is not None and len(read.select) == 6
     values: dict[str, Any] = tomllib.loads(example())
     assert values.keys() == config.RunFile.model_fields.keys()
     sections = {"clean": config.CleanSection, "train": config.TrainSection, "score": config.ScoreSection}

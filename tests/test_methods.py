@@ -106,6 +106,27 @@ def test_a_backward_model_that_scored_other_rows_is_refused(run: Path) -> None:
         select(run / "scores", out=run / "s", method="dual-xent", keep=1, quiet=True)
 
 
+def test_checkpoints_of_several_trainings_are_not_mixed(tmp_path: Path) -> None:
+    put_corpus(tmp_path, 3, ROWS, bounds=[0, 3], tags=None, inputs=[0, 3])
+    for step, (name, training) in enumerate((("one", "warmup"), ("trusted", "reference"), ("two", "warmup"))):
+        put_scores(tmp_path, name, step, ROWS, [2, 4, 1], [1.0 + step, 2.0, 0.5], [0, 3], training=training)
+    options: dict[str, Any] = {"method": "cat-diff", "on": "nll", "keep": 1, "quiet": True}
+    with pytest.raises(UsageError, match=r"several trainings \(one, two of .*warmup; trusted of .*reference\): name"):
+        select(tmp_path / "scores", out=tmp_path / "s", **options)
+    select(tmp_path / "scores", out=tmp_path / "s", checkpoints=["one", "two"], **options)
+    assert read(tmp_path / "s")["score"].to_pylist()[0] == -2.0
+    select(tmp_path / "scores", out=tmp_path / "t", **{**options, "method": "rho"}, reference="trusted")
+    assert read(tmp_path / "t")["score"].to_pylist()[0] == -1.0
+    # The reference may stand in a folder of its own.
+    (tmp_path / "other").mkdir()
+    (tmp_path / "scores/trusted").rename(tmp_path / "other/trusted")
+    both = [tmp_path / "scores", tmp_path / "other"]
+    for place, named in enumerate((None, ["one", "two"])):
+        out = tmp_path / f"u{place}"
+        select(both, out=out, **{**options, "method": "rho"}, reference="trusted", checkpoints=named)
+        assert read(out)["score"].to_pylist()[0] == -1.0
+
+
 def test_a_reference_model_is_named(run: Path) -> None:
     with pytest.raises(UsageError, match="name its scores by --reference"):
         select(run / "scores", out=run / "s", method="rho", quiet=True)

@@ -71,9 +71,10 @@ def put_scores(
     bounds: list[int],
     seen: list[int] | None = None,
     more: dict[str, list[float]] | None = None,
+    training: str | None = None,
     **told: Any,
 ) -> None:
-    """Scores whose nll per token is just `nll`, null where it is None.
+    """Scores whose nll per token is just `nll`, null where it is None, of a checkpoint in the folder `training`.
 
     `more` are further sums as they are stored; `seen` is how often rows had been trained on.
     """
@@ -99,6 +100,8 @@ def put_scores(
     folder = run / "scores" / name
     shards = put_shards(folder, table, bounds)
     reads = {"tokens": {"path": "../../tokens", "manifest": digest_file(str(run / "tokens" / "manifest.json"))}}
+    if training is not None:
+        reads["checkpoint"] = {"path": f"../../{training}/{name}"}
     put(folder, {"step": "score", "shards": shards, "reads": reads, "checkpoint": checkpoint})
 
 

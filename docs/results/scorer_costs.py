@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import catprune
+import numpy as np
 from catprune.scorers.comet import Comet
 from catprune.scorers.embeddings import E5, SentenceTransformers
 from catprune.scorers.environment import Worker
@@ -91,21 +92,24 @@ def main() -> None:
     texts = given.out / "texts.json"
     texts.write_text(json.dumps(sources + targets))
     one = {"threads": 1, "local": None}
+    labse = build_labse(given.out / "labse", sources + targets)
+    laser = build("laser_worker.py", LASER, given.out / "laser", texts)
+    comet = build("comet_worker.py", COMET, given.out / "comet", texts)
     scorers = {
-        "e5": lambda: E5(threads=1),
-        "labse": lambda: SentenceTransformers(build_labse(given.out / "labse", sources + targets), **one),
-        "laser": lambda: Laser(build("laser_worker.py", LASER, given.out / "laser", texts), **one),
-        "comet-qe": lambda: Comet(build("comet_worker.py", COMET, given.out / "comet", texts), **one),
+        "e5": (1, lambda: E5(threads=1)),
+        "labse": (1, lambda: SentenceTransformers(labse, **one)),
+        "laser": (10, lambda: Laser(laser, **one)),
+        "comet-qe": (1, lambda: Comet(comet, **one)),
     }
     print(f"{sum(map(len, sources)) / len(sources):.0f} characters a source on average")
-    for name, open_one in scorers.items():
+    for name, (times, open_one) in scorers.items():
         spent = {}
-        for count in (given.pairs // 10, given.pairs):
+        for count in (times * given.pairs // 10, times * given.pairs):
             some = sources[:count], targets[:count]
             before, started = seconds_of_children(), time.monotonic()
             with open_one() as model:
                 if isinstance(model, Comet):
-                    model.score(*some)
+                    model.score(np.arange(count), *some)
                 else:
                     for side in some:
                         model.embed(side, "")

@@ -342,7 +342,7 @@ def train(
     preset: Annotated[str, typer.Option(help="tiny, small, base or big.")] = "tiny",
     epochs: Annotated[float | None, typer.Option(help="Passes over the pairs.")] = None,
     steps: Annotated[int | None, typer.Option(help="Updates, instead of epochs.")] = None,
-    checkpoints: Annotated[str | None, typer.Option(help="Epochs or steps, like 1,3,5 or 500steps.")] = None,
+    checkpoints: Annotated[str | None, typer.Option(help="Epochs or steps, like 1,3,5 or 500steps.  [the end]")] = None,
     selection: Annotated[Path | None, typer.Option(help="Train only on what this selection keeps.")] = None,
     rows: Annotated[Path | None, typer.Option(help="Train only on the rows in this .npy file.")] = None,
     exclude_rows: Annotated[Path | None, typer.Option(help="Train on no row of this .npy file.")] = None,
@@ -503,7 +503,8 @@ def score(
         quiet=quiet,
     )
     left = [f"{name}: {blocks} blocks are left to other shards" for name, blocks in done.left.items()]
-    told = [f"scores in {out}{new_text(done.new, done.pairs)}"]
+    names = ", ".join(done.folders)
+    told = [f"{done.pairs:,} pairs have scores of {names}{new_text(done.new, done.pairs)}; in {out}"]
     _show(done, [*done.notes.values(), *(left or told)], as_json=as_json, quiet=quiet)
 
 

@@ -223,4 +223,7 @@ def find_method(name: str) -> Method:
     for method in METHODS:
         if method.name == name:
             return method
-    raise UsageError(f"there is no method {name}: the methods are {', '.join(one.name for one in METHODS)}")
+    raise UsageError(
+        f"there is no method {name}: the methods are {', '.join(one.name for one in METHODS)}; columns of other names "
+        "are given by --column"
+    )

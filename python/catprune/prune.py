@@ -145,7 +145,7 @@ def prune(
         write_whole(file, to_toml(settings).encode())
     model = ", ".join(f"{name} {value}" for name, value in decided.items())
     unit = "" if not share.keys() <= {"rows"} else f" {what}"
-    say(f"decided   keep {keep}{unit} by {method}; {model or 'no model is needed'}; see {file}")
+    say(f"decided   keep {keep}{unit} by {method}; {model or 'no warm-up model is needed'}; see {file}")
     if needs_model and not (folder / "scores").is_dir():
         say(f"tokenize  {cleaned.kept:,} {what}, about {_minutes(cleaned.kept * _TOKENIZE / workers)}")
         run(file, until="tokenize", **spilling, **options)

@@ -25,7 +25,10 @@ from catprune.grown import (
 )
 from catprune.inputs import input_paths, is_monolingual
 from catprune.keep import parse_keeps
-from catprune.methods import CLUSTERED
+from catprune.methods import CLUSTERED, METHODS
+from catprune.ranking import read_ranking
+from catprune.select import DEFAULTS
+from catprune.sources import joined_columns
 from catprune.write import output_paths, record_of, refuse_outputs
 
 if TYPE_CHECKING:
@@ -116,8 +119,14 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
     if settings.scorer and "score" in done:
         from catprune.scorers import open_scorer
 
+        trained = (Path(settings.out) / "warmup/manifest.json").is_file()
         for section in settings.scorer:
-            open_scorer(**section.given("name"))
+            scorer = open_scorer(**section.given("name"))
+            if not trained and not (Path(settings.out) / "scores" / section.column / "manifest.json").is_file():
+                with scorer:
+                    pass  # what its library cannot load shows before a model is trained
+    if "select" in done:
+        _check_columns(settings)
     if settings.write and "write" in done:
         write = settings.write
         outputs = output_paths(write.outputs, dropped=write.dropped, tags=write.tags)
@@ -130,6 +139,23 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
         require("evaluate", "sacrebleu", "ctranslate2")
         for test in settings.evaluate.tests:
             read_test(TestSet(test.name, Path(test.source), Path(test.target)))
+
+
+def _check_columns(settings: RunFile) -> None:
+    """Names in selections of what is no column, as far as it can be known.
+
+    Raises:
+        UsageError: one is neither a method, a scorer of the file, a column of cleaning or of a file to join, nor there.
+    """
+    scores, told = Path(settings.out) / "scores", ", ".join(section.column for section in settings.scorer)
+    known = {*(method.name for method in METHODS), *(section.column for section in settings.scorer)}
+    for section in settings.select:
+        joined = {name for path in section.join or [] for name in joined_columns(Path(path))}
+        for name in read_ranking({**DEFAULTS, **section.given("name", "tokens_of")}).names:
+            folder = name.partition(".")[0]
+            of_cleaning = name == "reasons" or name.startswith(("source_", "target_"))
+            if not (name in known | joined or folder in known or of_cleaning or (scores / folder).is_dir()):
+                raise UsageError(f"{section.name}: there is no column {name}: the file's scorers make {told or 'none'}")
 
 
 def _files_read(settings: RunFile) -> list[str]:

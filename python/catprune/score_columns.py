@@ -16,7 +16,7 @@ from catprune.ranking import check_column
 from catprune.score import COLUMNS
 from catprune.score_pairs import ScoredPairs, check_scores
 from catprune.scorers import describe_function
-from catprune.sources import SCORER_STEP, check_comparable, find_scores, is_backward
+from catprune.sources import SCORER_STEP, check_comparable, check_one_training, find_scores, is_backward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ def score_columns(
         quiet: no progress bar.
 
     Raises:
-        UsageError: no checkpoints, or a name that cannot be meant.
+        UsageError: no checkpoints, those of several trainings if none are named, or a name that cannot be meant.
         CatpruneError: unfinished or changed scores, or a function that gives no finite numbers.
     """
     import pyarrow.parquet as parquet
@@ -57,6 +57,7 @@ def score_columns(
     folders = find_scores(Path(scores), checkpoints)
     if checkpoints is None:
         folders = [folder for folder in folders if not is_backward(folder)]
+        check_one_training(folders)
     if not folders:
         raise UsageError(f"{scores} holds no scores of checkpoints")
     check_comparable(folders)

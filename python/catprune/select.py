@@ -184,7 +184,9 @@ def select(
     for files in (sources, join):
         if twice := [one for place, one in enumerate(files) if one in files[:place]]:
             raise UsageError(f"{twice[0]} is named twice: give it once")
-    found = open_source(sources, out, ranking, checkpoints=checkpoints, reference=reference, clean=behind, join=join)
+    found = open_source(
+        sources, out, ranking, checkpoints=checkpoints, reference=reference, clean=behind, join=join, within=within
+    )
     seen_apart = seen_apart and not found.trajectory
     if condense is not None:
         _check_condensing(ranking, direction, found, Path(condense))
@@ -301,6 +303,8 @@ def _own(out: Path) -> str:
 def _nothing_kept(keep: str | float | Sequence[str | float], counts: Mapping[str, Any]) -> str:
     scored, tokens = counts["scored"], counts["tokens"]
     of = f"{scored} scored pairs" if tokens is None else f"{scored} scored pairs with {tokens} target tokens"
+    if not scored and counts["guarded"]:
+        return f"the guards let none of {counts['guarded']} pairs through: check what `where` asks for"
     return f"keep = {keep} keeps none of {of}" + (": keep more" if scored else "")
 
 

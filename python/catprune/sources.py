@@ -71,6 +71,7 @@ def open_source(
     reference: str | None,
     clean: Path | None,
     join: Sequence[Path],
+    within: str | None = None,
 ) -> Source:
     """Find out what `sources` are, and what the pass and the plan must know of them.
 
@@ -94,7 +95,7 @@ def open_source(
         _compute(found, [method.name for method in ranking.methods if method.reads != "scorer"], {})
     elif any(one.is_file() for one in sources) or _are_columns(sources):
         found = _files(sources, out, ranking, clean)
-    elif _reads_checkpoints(ranking):
+    elif _reads_checkpoints(ranking) or (within == "length" and _has_checkpoints(sources)):
         found = _scores(sources, out, ranking, checkpoints, reference, clean)
     elif scored := _scored_into(sources, ranking):
         found = _scorer(scored, out, clean)
@@ -109,7 +110,8 @@ def open_source(
 
 
 def _step_of(folder: Path) -> Any:
-    return read_json(folder / "manifest.json").get("step")
+    path = folder / "manifest.json"
+    return read_json(path).get("step") if path.is_file() else None
 
 
 def _are_columns(sources: Sequence[Path]) -> bool:
@@ -143,15 +145,19 @@ def _reads_checkpoints(ranking: Ranking) -> bool:
     return ranking.counts_tokens or any(method.needs for method in ranking.methods)
 
 
+def _has_checkpoints(sources: Sequence[Path]) -> bool:
+    """Whether there are finished scores of checkpoints in these folders."""
+    return any(_step_of(path.parent) == "score" for source in sources for path in source.glob("*/manifest.json"))
+
+
 def _scored_into(sources: Sequence[Path], ranking: Ranking) -> list[Path]:
     """The folders of a scorer's column that ranks, or of any, where the sources have no scores of checkpoints."""
-    finished = [path for source in sources for path in sorted(source.glob("*/manifest.json"))]
-    steps = {path.parent: read_json(path).get("step") for path in finished}
-    scored = [folder for folder, step in steps.items() if step == SCORER_STEP]
+    finished = [path.parent for source in sources for path in sorted(source.glob("*/manifest.json"))]
+    scored = [folder for folder in finished if _step_of(folder) == SCORER_STEP]
     asked = [folder for folder in scored if folder.name in [name.partition(".")[0] for name in ranking.names]]
     if ranking.kind == COLUMN:
         return [folder for folder in asked if folder.name == ranking.names[0].partition(".")[0]]
-    return [] if "score" in steps.values() else asked or scored
+    return [] if _has_checkpoints(sources) else asked or scored
 
 
 def _scorer(folders: Sequence[Path], out: Path, clean: Path | None) -> Source:
@@ -192,6 +198,12 @@ def _parquet_files(source: Path) -> list[Path]:
     if not (files := sorted(source.glob("*.parquet"))):
         raise UsageError(f"{source} holds no Parquet file: give a file with row, or a folder of them")
     return files
+
+
+def joined_columns(path: Path) -> list[str]:
+    """The names of the columns that a file or a folder of files has; of a scorer's folder its own name, too."""
+    own = [path.name] if _step_of(path) == SCORER_STEP else []
+    return [*own, *_column_names(_parquet_files(path)[0])]
 
 
 def _column_names(file: Path) -> list[str]:
@@ -246,18 +258,23 @@ def _scores(
 ) -> Source:
     for one in sources:
         _refuse_other_steps(one)
-    named = checkpoints if checkpoints is None or reference is None else [*checkpoints, reference]
+    named = checkpoints if checkpoints is None or reference is None else list(dict.fromkeys([*checkpoints, reference]))
     sets = _gather(sources, named)
     backward = [name for name, folders in sets.items() if is_backward(folders[0])]
+    where = " and ".join(map(str, sources)) + (" (of those named)" if checkpoints is not None else "")
     needed = {
-        method.name: _needed(method, sets, backward, reference, where=" and ".join(map(str, sources)))
+        method.name: _needed(method, sets, backward, reference, where=where)
         for method in ranking.methods
         if method.reads != "scorer"
     }
     if not sets:
-        raise CatpruneError(
-            f"{' and '.join(map(str, sources))} holds no finished scores: run `catprune score` into it first"
+        lacking = (
+            "token budgets need scores of checkpoints, which count target tokens: " if ranking.counts_tokens else ""
         )
+        raise CatpruneError(f"{lacking}{where} holds none that are finished: run `catprune score` into it first")
+    if checkpoints is None:
+        for one in (backward, [name for name in sets if name not in (*backward, reference)]):
+            check_one_training([folder for name in one for folder in sets[name]])
     forward = [name for name in sets if name not in backward] or list(sets)
     read = {name for names in needed.values() for name in names} or {forward[-1]}
     sets = {name: folders for name, folders in sets.items() if name in read}
@@ -343,7 +360,12 @@ def _gather(sources: Sequence[Path], checkpoints: Sequence[str] | None) -> dict[
     steps: dict[str, Any] = {}
     sets: dict[str, list[Path]] = {}
     for source in sources:
-        for folder in find_scores(source, checkpoints):
+        here = checkpoints
+        if checkpoints is not None and source is not sources[-1]:  # the last one says which name is nowhere
+            here = [name for name in checkpoints if (source / name).is_dir()]
+        elif checkpoints is not None:
+            here = [name for name in checkpoints if (source / name).is_dir() or name not in sets]
+        for folder in find_scores(source, here):
             step = read_manifest(folder, step="score")["checkpoint"]["step"]
             if steps.setdefault(folder.name, step) != step:
                 raise CatpruneError(f"{sets[folder.name][0]} and {folder} are scores of different checkpoints")
@@ -363,8 +385,11 @@ def _join_names(found: Source, sources: Sequence[Path], names: Sequence[str], jo
         if name in found.columns:
             continue
         places = [(files, column) for files, column in _places(found, sources, name, join) if files]
-        if not places and any(method.name == name for method in METHODS):
+        if not places and any(method.name == name and method.reads == "scorer" for method in METHODS):
             _require_column(sources, name)
+            raise UsageError(
+                f"there is no column {name}: run `catprune score CLEAN --scorer {name} --out SCORES`, and give SCORES"
+            )
         if not places:
             raise UsageError(
                 f"there is no column {name}: name a method ({', '.join(method.name for method in METHODS)}), a folder "
@@ -397,6 +422,9 @@ def _places(found: Source, sources: Sequence[Path], name: str, join: Sequence[Pa
             own = [one for one in _column_names(files[0]) if one != "row"]
             if column in own or (not column and len(own) == 1):
                 return [(files, column or own[0])]
+    scored = [_parquet_files(path) for path in join if path.name == name and _step_of(path) == SCORER_STEP]
+    if scored:
+        return [(files, "score") for files in scored]
     groups = [_parquet_files(path) for path in join]
     if found.request["source"]["kind"] == "file":
         groups.append([Path(path) for path in found.request["source"]["paths"]])
@@ -465,6 +493,23 @@ def find_scores(source: Path, checkpoints: Sequence[str] | None) -> list[Path]:
             "order: name its folder checkpoint-STEP and score it again"
         )
     return sorted(folders, key=lambda folder: _in_training(steps[folder], folder.name))
+
+
+def check_one_training(folders: Sequence[Path]) -> None:
+    """Fails if checkpoints that nobody named are of several trainings: no method compares these.
+
+    Raises:
+        UsageError: they are.
+    """
+    trainings: dict[Path, dict[str, None]] = {}
+    for folder in folders:
+        path = read_manifest(folder, step="score")["reads"].get("checkpoint", {}).get("path")
+        if path is not None:
+            training = Path(os.path.normpath(folder.absolute() / path)).parent
+            trainings.setdefault(training, {})[folder.name] = None
+    if len(trainings) > 1:
+        told = "; ".join(f"{', '.join(names)} of {training}" for training, names in trainings.items())
+        raise UsageError(f"there are scores of several trainings ({told}): name the checkpoints to use (--checkpoint)")
 
 
 def is_backward(folder: Path) -> bool:
