@@ -22,8 +22,9 @@ from catprune.column_shards import Block, blocks_of
 from catprune.errors import CatpruneError, UsageError
 from catprune.score_columns import score_columns
 from catprune.score_pairs import score_pairs
-from catprune.scorers import embeddings
-from catprune.scorers.embeddings import Neighbours, cosine, draw_pairs
+from catprune.scorers import embeddings, margin
+from catprune.scorers.embeddings import cosine
+from catprune.scorers.margin import Neighbours, draw_pairs
 from catprune.select import select
 from test_select import kept, put_corpus, put_scores
 from typer.testing import CliRunner
@@ -297,7 +298,7 @@ def test_margins_of_all_blocks_compare(corpus: tuple[Path, Any], monkeypatch: py
 
     monkeypatch.setattr(embeddings.E5, "embed", embed)
     options: dict[str, Any] = {"scorer": "e5", "margin": True, **QUIET}
-    monkeypatch.setattr(embeddings, "POOL_PAIRS", 12)
+    monkeypatch.setattr(margin, "POOL_PAIRS", 12)
     blocks = score_pairs(base / "clean", out=base / "scores", **options)
     (base / "whole").mkdir()
     monkeypatch.setattr(import_module("catprune.column_shards"), "BLOCK_ROWS", 100)

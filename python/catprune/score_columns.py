@@ -15,8 +15,9 @@ from catprune.progress import Progress
 from catprune.ranking import check_column
 from catprune.score import COLUMNS
 from catprune.score_pairs import ScoredPairs, check_scores
+from catprune.score_sets import check_common_tokens, check_common_weights, check_one_training, find_scores, is_backward
 from catprune.scorers import describe_function
-from catprune.sources import SCORER_STEP, check_comparable, check_one_training, find_scores, is_backward
+from catprune.sources import SCORER_STEP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +61,8 @@ def score_columns(
         check_one_training(folders)
     if not folders:
         raise UsageError(f"{scores} holds no scores of checkpoints")
-    check_comparable(folders)
+    check_common_tokens(folders)
+    check_common_weights(folders)
     told = describe_function(function)
     name = check_column(name or told["function"])
     path = Path(scores) / name

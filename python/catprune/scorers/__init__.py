@@ -88,10 +88,14 @@ def open_scorer(
         if margin:
             raise UsageError("comet-qe has no embeddings: leave --margin out")
         return Comet(model, threads=threads, local=local)
-    from catprune.scorers.embeddings import Embeddings, Margin, open_embedder
+    from catprune.scorers.embeddings import Embeddings, open_embedder
 
     embedder = open_embedder(scorer, model, threads=threads, local=local)
-    return Margin(scorer, embedder, neighbours, threads=threads) if margin else Embeddings(scorer, embedder)
+    if not margin:
+        return Embeddings(scorer, embedder)
+    from catprune.scorers.margin import Margin
+
+    return Margin(scorer, embedder, neighbours, threads=threads)
 
 
 def describe_function(function: Callable[..., Any]) -> dict[str, str]:
