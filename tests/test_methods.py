@@ -113,6 +113,7 @@ def test_checkpoints_of_several_trainings_are_not_mixed(tmp_path: Path) -> None:
     options: dict[str, Any] = {"method": "cat-diff", "on": "nll", "keep": 1, "quiet": True}
     with pytest.raises(UsageError, match=r"several trainings \(one, two of .*warmup; trusted of .*reference\): name"):
         select(tmp_path / "scores", out=tmp_path / "s", **options)
+    assert select(tmp_path / "scores", out=tmp_path / "r", **{**options, "method": "random"}).kept == 1
     select(tmp_path / "scores", out=tmp_path / "s", checkpoints=["one", "two"], **options)
     assert read(tmp_path / "s")["score"].to_pylist()[0] == -2.0
     select(tmp_path / "scores", out=tmp_path / "t", **{**options, "method": "rho"}, reference="trusted")

@@ -22,7 +22,7 @@ from catprune.column_shards import Block, blocks_of
 from catprune.errors import CatpruneError, UsageError
 from catprune.score_columns import score_columns
 from catprune.score_pairs import score_pairs
-from catprune.scorers import embeddings, margin
+from catprune.scorers import describe_function, embeddings, margin
 from catprune.scorers.embeddings import cosine
 from catprune.scorers.margin import Neighbours, draw_pairs
 from catprune.select import select
@@ -212,6 +212,18 @@ def test_functions_are_told_apart_and_force_scores_anew(corpus: tuple[Path, Any]
         CatpruneError, match=r"scaled fails on a block of rows 0 to 9: ZeroDivisionError: by nothing \(.*py:\d+\)"
     ):
         score_pairs(base / "clean", scorer=partial(scaled, by=0), force=True, **options)
+    weights = np.zeros(5000)
+    score_pairs(base / "clean", scorer=partial(scaled, by=weights.sum() + 1), **{**options, "name": "w"})
+    told = [describe_function(partial(scaled, weights + (np.arange(5000) == place))) for place in (7, 2500)]
+    assert told[0] != told[1]
+    with pytest.raises(UsageError, match="cannot be told apart"):
+        describe_function(partial(scaled, by=lambda: 1))
+    (base / "lam.py").write_text("longer = lambda s, t: [2.0] * len(s)\nshorter = lambda s, t: [1.0] * len(s)\n")
+    for name, value in (("longer", 2.0), ("shorter", 1.0)):
+        done = score_pairs(base / "clean", scorer=f"{base}/lam.py:{name}", out=base / "scores", **QUIET)
+        assert (done.folder.name, set(read(done.folder).values())) == (name, {value})
+    with pytest.raises(CatpruneError, match="holds work with another plan"):
+        score_pairs(base / "clean", scorer=f"{base}/lam.py:shorter", name="longer", out=base / "scores", **QUIET)
     # A file is run as Python runs it: it may import what stands beside it, and hold classes of data.
     (base / "beside.py").write_text("def one(): return 1.0\n")
     (base / "mine.py").write_text(
@@ -245,6 +257,8 @@ def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
         score_pairs(base / "clean", scorer=made["made"], out=base / "scores", **QUIET)
     with pytest.raises(UsageError, match="options of catprune's scorers"):
         score_pairs(base / "clean", scorer=lengths, margin=True, out=base / "scores", **QUIET)
+    with pytest.raises(UsageError, match="neighbours = 3: they are those of a margin"):
+        score_pairs(base / "clean", scorer="e5", neighbours=3, out=base / "scores", **QUIET)
     with pytest.raises(UsageError, match="comet-qe has no embeddings"):
         score_pairs(base / "clean", scorer="comet-qe", margin=True, out=base / "scores", **QUIET)
     monolingual = base / "mono"
@@ -311,6 +325,12 @@ def test_margins_of_all_blocks_compare(corpus: tuple[Path, Any], monkeypatch: py
     done = score_pairs(base / "clean", out=base / "scores", **options)
     assert done.new == 10
     assert {row: score for row, score in read(done.folder).items() if row in before} == before
+    # Where nothing was kept at first, neighbours are drawn once something is.
+    (base / "n.en").write_text("\n")
+    (base / "n.de").write_text("\n")
+    for inputs, pairs in (("n", 0), ("nc", 10)):
+        clean([f"{base}/{name}.{{en,de}}" for name in inputs], out=base / "late", **QUIET)
+        assert score_pairs(base / "late", out=base / "late-scores", **options).pairs == pairs
     (done.folder / "neighbours.npy").unlink()
     (done.folder / "manifest.json").unlink()
     next(done.folder.glob("part-*37*.parquet")).unlink()
@@ -368,6 +388,8 @@ def test_a_function_of_columns(tmp_path: Path) -> None:
     # What checkpoints tell guards and counts, while the column ranks.
     guarded = select(tmp_path / "scores", column="learnt", where="ppl<10", keep=3, out=tmp_path / "u", **QUIET)
     assert (kept(tmp_path / "u"), guarded.guarded) == ({2, 3, 4}, 7)  # ppl is exp(row / 2), row 5 has none
+    select(tmp_path / "scores", column="target_characters", keep=3, out=tmp_path / "x", **QUIET)
+    assert kept(tmp_path / "x") == {2, 4, 7}  # row * 7 modulo 5 characters: 4, 3 and 4
     budget = select(tmp_path / "scores", column="learnt", keep="6tokens", out=tmp_path / "v", **QUIET)
     assert (kept(tmp_path / "v"), budget.tokens_kept, budget.tokens) == ({9, 10, 11}, 6, 22)
     # A backward model is left out, its tokens are not counted, and another function does not go on with what one began.

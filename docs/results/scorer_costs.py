@@ -2,9 +2,9 @@
 
     python docs/results/scorer_costs.py CLEAN OUT [--pairs 300]
 
-CLEAN is a clean folder of 2,000 pairs or more. Prints processor seconds for a million pairs of its first ones, the
-start of the library left out. Tokenizers are trained on the text (8,000 types), so sequences are about as long as with
-the models' own, larger ones.
+CLEAN is a clean folder of ten times the pairs or more. Prints processor minutes for a million pairs of its first ones,
+the start of the library left out. Tokenizers are trained on the text (8,000 types), so sequences are about as long as
+with the models' own, larger ones.
 """
 
 import argparse

@@ -457,11 +457,8 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Run checkpoints, or a scorer, over every kept pair and write what they say as columns."""
-    if neighbours is not None and not margin:
-        raise UsageError("--neighbours are those of --margin")
     if scorer is not None:
         from catprune.score_pairs import score_pairs, summary
-        from catprune.scorers import NEIGHBOURS
 
         of_checkpoints = checkpoint, source_lang, target_lang, batch_tokens, precision != "auto"
         if any(of_checkpoints) or prompt is not None:
@@ -473,7 +470,7 @@ def score(
             name=name,
             model=model,
             margin=margin,
-            neighbours=NEIGHBOURS if neighbours is None else neighbours,
+            neighbours=neighbours,
             shard=shard,
             threads=threads,
             force=force,
@@ -481,8 +478,8 @@ def score(
         )
         _show(scored, summary(scored), as_json=as_json, quiet=quiet)
         return
-    if name is not None or model is not None or margin:
-        raise UsageError("--name, --model and --margin are options of a --scorer")
+    if name is not None or model is not None or margin or neighbours is not None:
+        raise UsageError("--name, --model, --margin and --neighbours are options of a --scorer")
     if not checkpoint:
         raise UsageError("give at least one --checkpoint, or a --scorer")
     from catprune.grown import new_text

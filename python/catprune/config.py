@@ -28,7 +28,6 @@ from catprune.machine import choose_memory
 from catprune.near_duplicates import choose_near
 from catprune.ranking import check_column, check_options
 from catprune.recipe import check_numbers, find_size, plan_marks
-from catprune.scorers import SCORERS
 from catprune.select import DEFAULTS
 from catprune.tokenize import check_tokenizing
 from catprune.write import describe_output, name_sides, output_paths
@@ -300,12 +299,6 @@ class RunFile(_Section):
         named = checkpoints if section.checkpoints is None else section.checkpoints
         if unknown := [name for name in named if name not in checkpoints or named.count(name) > 1]:
             raise ValueError(f"{section.name}: checkpoint {unknown[0]} is not one of {', '.join(checkpoints)}, once")
-        columns = [one.column for one in self.scorer]
-        if not section.join and (
-            lacking := [name for name in ranking.names if name in SCORERS and name not in columns]
-        ):
-            there = f"the file has {', '.join(columns)}, " if columns else ""
-            raise ValueError(f"{section.name}: {there}{lacking[0]} is a scorer's column: add [[scorer]] with it")
         for method in ranking.methods:
             if method.reads in ("reference", "directions"):
                 raise ValueError(

@@ -28,7 +28,7 @@ from catprune.keep import parse_keeps
 from catprune.methods import CLUSTERED, METHODS
 from catprune.ranking import read_ranking
 from catprune.select import DEFAULTS
-from catprune.sources import joined_columns
+from catprune.sources import is_of_cleaning, joined_columns
 from catprune.write import output_paths, record_of, refuse_outputs
 
 if TYPE_CHECKING:
@@ -148,14 +148,15 @@ def _check_columns(settings: RunFile) -> None:
         UsageError: one is neither a method, a scorer of the file, a column of cleaning or of a file to join, nor there.
     """
     scores, told = Path(settings.out) / "scores", ", ".join(section.column for section in settings.scorer)
-    known = {*(method.name for method in METHODS), *(section.column for section in settings.scorer)}
+    computed = {method.name for method in METHODS if method.reads != "scorer"}
+    made = {section.column for section in settings.scorer}
     for section in settings.select:
         joined = {name for path in section.join or [] for name in joined_columns(Path(path))}
         for name in read_ranking({**DEFAULTS, **section.given("name", "tokens_of")}).names:
             folder = name.partition(".")[0]
-            of_cleaning = name == "reasons" or name.startswith(("source_", "target_"))
-            if not (name in known | joined or folder in known or of_cleaning or (scores / folder).is_dir()):
-                raise UsageError(f"{section.name}: there is no column {name}: the file's scorers make {told or 'none'}")
+            known = name in computed | joined or folder in made or is_of_cleaning(name) or (scores / folder).is_dir()
+            if not known:
+                raise UsageError(f"{section.name}: there is no column {name}: [[scorer]] makes {told or 'none'}")
 
 
 def _files_read(settings: RunFile) -> list[str]:
@@ -321,7 +322,9 @@ class _Running:
             if section.tokens_of is not None:
                 tokens = read_manifest(self.selections[section.tokens_of], step="select")["counts"]["tokens_kept"]
                 given["keep"] = f"{tokens}tokens"
-            source = self.scores if self.settings.train or self.settings.scorer else self.clean
+            names = {name.partition(".")[0] for name in read_ranking({**DEFAULTS, **given}).names}
+            beside = self.settings.train or any((self.scores / name).is_dir() for name in names)
+            source = self.scores if beside else self.clean
             if self.settings.train is not None:
                 # Other score sets may stand beside those of this run.
                 given.setdefault("checkpoints", self._checkpoints())

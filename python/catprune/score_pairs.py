@@ -20,7 +20,7 @@ from catprune.inputs import is_monolingual
 from catprune.open_corpus import open_corpus
 from catprune.progress import Progress
 from catprune.ranking import check_column
-from catprune.scorers import NEIGHBOURS, FunctionScorer, Scorer, open_scorer
+from catprune.scorers import FunctionScorer, Scorer, open_scorer
 from catprune.sharing import Shard
 from catprune.sources import SCORER_STEP
 
@@ -60,7 +60,7 @@ def score_pairs(
     name: str | None = None,
     model: str | Path | None = None,
     margin: bool = False,
-    neighbours: int = NEIGHBOURS,
+    neighbours: int | None = None,
     shard: str | None = None,
     threads: int | None = None,
     force: bool = False,
@@ -83,7 +83,7 @@ def score_pairs(
             (arXiv 1811.01136): the cosine over the mean of those with the nearest neighbours in both directions, which
             are looked for among 32,768 pairs that are drawn evenly from the corpus as it is first scored (all, where
             it has fewer), and stay the same when rows are joined.
-        neighbours: how many.
+        neighbours: of the margin, how many (None: 4).
         shard: `i/n` or `auto`, as for `score`.
         threads: of the processor (None: as the scorer's library has it).
         force: replace a folder that holds other work, and of a function what it scored before.
@@ -133,7 +133,8 @@ def _score_blocks(folder: StepFolder, clean: Path, todo: Sequence[Block], scorer
         return 0
     started, new = time.monotonic(), 0
     with scorer, Progress(f"score {folder.path.name}", total=None, unit="pairs", quiet=quiet) as bar:
-        scorer.begin(clean, folder.path)
+        if read_manifest(clean, step="clean")["counts"]["kept"]:
+            scorer.begin(clean, folder.path)
         for block, rows, sources, targets in _read_blocks(clean, todo):
             scores = check_scores(scorer.score(rows, sources, targets), rows, by=folder.path.name) if len(rows) else []
             columns: dict[str, NDArray[Any]] = {"row": rows, "score": np.asarray(scores, np.float32)}

@@ -109,6 +109,8 @@ def open_source(
     elif scored := _scored_into(sources, ranking):
         found = _scorer(scored, out, clean)
         _compute(found, [method.name for method in ranking.methods if method.reads != "scorer"], {})
+    elif ranking.kind == COLUMN and _is_elsewhere(ranking.names[0], join) and _has_checkpoints(sources):
+        found = _scores(sources, out, ranking, checkpoints, reference, clean)
     elif ranking.kind == COLUMN:
         _require_column(sources, ranking.names[0])
         found = _files(sources, out, ranking, clean)
@@ -154,6 +156,16 @@ def _reads_checkpoints(ranking: Ranking) -> bool:
     return ranking.counts_tokens or any(method.needs for method in ranking.methods)
 
 
+def _is_elsewhere(name: str, join: Sequence[Path]) -> bool:
+    """Whether a name is that of a column of cleaning or of a file to join."""
+    return is_of_cleaning(name) or any(name in joined_columns(path) for path in join)
+
+
+def is_of_cleaning(name: str) -> bool:
+    """Whether a name is that of a column that `clean` writes."""
+    return name == "reasons" or name.startswith(("source_", "target_"))
+
+
 def _has_checkpoints(sources: Sequence[Path]) -> bool:
     """Whether there are finished scores of checkpoints in these folders."""
     return any(_step_of(path.parent) == "score" for source in sources for path in source.glob("*/manifest.json"))
@@ -166,7 +178,11 @@ def _scored_into(sources: Sequence[Path], ranking: Ranking) -> list[Path]:
     asked = [folder for folder in scored if folder.name in [name.partition(".")[0] for name in ranking.names]]
     if ranking.kind == COLUMN:
         return [folder for folder in asked if folder.name == ranking.names[0].partition(".")[0]]
-    return [] if _has_checkpoints(sources) else asked or scored
+    if _has_checkpoints(sources):
+        return []
+    if not asked and len({read_json(one / "manifest.json")["reads"]["clean"]["manifest"] for one in scored}) > 1:
+        raise UsageError(f"{sources[0]} has columns of several corpora: give the clean folder in its place")
+    return asked or scored
 
 
 def _scorer(folders: Sequence[Path], out: Path, clean: Path | None) -> Source:
@@ -281,7 +297,7 @@ def _scores(
             "token budgets need scores of checkpoints, which count target tokens: " if ranking.counts_tokens else ""
         )
         raise CatpruneError(f"{lacking}{where} holds none that are finished: run `catprune score` into it first")
-    if checkpoints is None:
+    if checkpoints is None and any(method.needs for method in ranking.methods):
         for one in (backward, [name for name in sets if name not in (*backward, reference)]):
             check_one_training([folder for name in one for folder in sets[name]])
     forward = [name for name in sets if name not in backward] or list(sets)

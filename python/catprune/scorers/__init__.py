@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import pickle
 import sys
 import traceback
 from functools import partial
@@ -65,7 +66,7 @@ def open_scorer(
     *,
     model: str | Path | None = None,
     margin: bool = False,
-    neighbours: int = NEIGHBOURS,
+    neighbours: int | None = None,
     threads: int | None = None,
     local: int | None = None,
 ) -> Scorer:
@@ -74,7 +75,9 @@ def open_scorer(
     Raises:
         UsageError: there is none, or it does not have these options.
     """
-    if neighbours < 1:
+    if neighbours is not None and not margin:
+        raise UsageError(f"neighbours = {neighbours}: they are those of a margin, leave them out")
+    if neighbours is not None and neighbours < 1:
         raise UsageError(f"neighbours = {neighbours}: give at least 1")
     if not isinstance(scorer, str) or ":" in scorer:
         if model is not None or margin:
@@ -95,7 +98,7 @@ def open_scorer(
         return Embeddings(scorer, embedder)
     from catprune.scorers.margin import Margin
 
-    return Margin(scorer, embedder, neighbours, threads=threads)
+    return Margin(scorer, embedder, neighbours or NEIGHBOURS, threads=threads)
 
 
 def describe_function(function: Callable[..., Any]) -> dict[str, str]:
@@ -106,9 +109,14 @@ def describe_function(function: Callable[..., Any]) -> dict[str, str]:
     Raises:
         UsageError: its source cannot be read, so that it could not be told from another one.
     """
-    given = ""
+    given = b""
     while isinstance(function, partial):
-        given += repr((function.args, sorted(function.keywords.items())))
+        try:
+            given += pickle.dumps((function.args, sorted(function.keywords.items())), protocol=5)
+        except Exception as error:
+            raise UsageError(
+                f"what a partial function was given cannot be told apart ({error}): write a function"
+            ) from None
         function = function.func
     told = function if hasattr(function, "__name__") else type(function)
     try:
@@ -120,18 +128,19 @@ def describe_function(function: Callable[..., Any]) -> dict[str, str]:
         ) from None
     return {
         "function": told.__name__.strip("<>"),
-        "source": digest_bytes((source + given).encode(errors="surrogateescape")),
+        "source": digest_bytes(source.encode(errors="surrogateescape") + given),
     }
 
 
 class FunctionScorer(Scorer):
     """A user's function."""
 
-    def __init__(self, function: Callable[..., Any], file: Path | None = None) -> None:
+    def __init__(self, function: Callable[..., Any], file: Path | None = None, name: str = "") -> None:
         self.function = function
-        self.told = describe_function(function)
-        if file is not None:
-            self.told["source"] = digest_file(str(file))
+        if file is None:
+            self.told = describe_function(function)
+        else:
+            self.told = {"function": name, "source": digest_file(str(file))}
         self.name = self.told["function"]
 
     def describe(self) -> dict[str, Any]:
@@ -150,8 +159,8 @@ class FunctionScorer(Scorer):
             ) from error
 
 
-def _load(named: str) -> tuple[Callable[..., Any], Path]:
-    """The function of `FILE.py:FUNCTION`, and the file."""
+def _load(named: str) -> tuple[Callable[..., Any], Path, str]:
+    """The function of `FILE.py:FUNCTION`, the file, and the name."""
     text, _, name = named.rpartition(":")
     path = Path(text)
     if path.suffix != ".py" or not path.is_file():
@@ -171,4 +180,4 @@ def _load(named: str) -> tuple[Callable[..., Any], Path]:
     function = getattr(module, name, None)
     if not callable(function):
         raise UsageError(f"scorer {named}: {path} has no function {name}")
-    return function, path
+    return function, path, name

@@ -120,7 +120,7 @@ class SentenceTransformers:
         self._stack.enter_context(own_state(self.threads))
         try:
             self._loaded = SentenceTransformer(self.model, device=device, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:
             self._stack.close()
             raise CatpruneError(
                 f"{self.model} cannot be loaded by sentence-transformers ({error}): give a folder by --model, or its "

@@ -46,9 +46,10 @@ MARK = "catprune-script"
 class Worker:
     """A script of the folder `workers` that says what it needs (PEP 723), run in an environment that uv makes of it.
 
-    The script is started with the name of a model. It reads names of Parquet files line by line, each with columns of
-    text, and answers each by a line "done" when it has written its columns to the same name with `.out` behind it, or
-    by a line that says why the model cannot be loaded. What it says on the standard error is shown where it fails.
+    The script is started with the name of a model, and says in a line "ready", or why the model cannot be loaded. Then
+    it reads names of Parquet files line by line, each with columns of text, and answers each by a line "done" when it
+    has written its columns to the same name with `.out` behind it. What it says on the standard error is shown where it
+    fails.
 
     Raises:
         CatpruneError: uv is missing, the model cannot be loaded, or the script ended.
@@ -85,6 +86,15 @@ class Worker:
             text=True,
             env=self.environment(),
         )
+        try:
+            if (answer := self._answer()) != "ready":
+                raise CatpruneError(
+                    f"{self.name} cannot be loaded ({answer}): give files by --model, or a name where it can be "
+                    "downloaded"
+                )
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def python(self) -> str:
@@ -149,14 +159,16 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(f"{path}\n")
             self._process.stdin.flush()
+        self._answer()
+        return parquet.read_table(f"{path}.out")
+
+    def _answer(self) -> str:
+        assert self._process is not None
+        assert self._process.stdout is not None
         answer = self._process.stdout.readline().strip()
         if not answer:
             raise CatpruneError(self._how_it_ended(self._process.wait()))
-        if answer != "done":
-            raise CatpruneError(
-                f"{self.name} cannot be loaded ({answer}): give files by --model, or a name where it can be downloaded"
-            )
-        return parquet.read_table(f"{path}.out")
+        return answer
 
     def _how_it_ended(self, status: int) -> str:
         if status < 0:

@@ -42,9 +42,11 @@ class Margin(Embeddings):
 
     def begin(self, clean: Path, folder: Path) -> None:
         """Embed the pairs to look among, or read them where that was done."""
+        import pyarrow.parquet as parquet
+
         path = folder / POOL
         if not path.is_file():
-            if any(folder.glob("part-*.parquet")):
+            if any(parquet.read_metadata(shard).num_rows for shard in folder.glob("part-*.parquet")):
                 raise CatpruneError(f"{path}, by which scores were made, is gone: score anew with --force")
             rows, sources, targets = draw_pairs(clean, POOL_PAIRS)
             vectors = np.stack(self.embed(sources, targets))

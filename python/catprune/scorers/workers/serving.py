@@ -1,6 +1,6 @@
 """What the scripts beside this file share: they answer names of files by what a model makes of the files' columns.
 
-They run by `uv run --script` in environments of their own, and know nothing of catprune.
+They run in environments that uv makes of them, and know nothing of catprune.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ LOCAL = "CATPRUNE_LOCAL"
 
 
 def serve(load: Callable[[], Callable[[pyarrow.Table], pyarrow.Table]]) -> None:
-    """Read names of Parquet files line by line, write what the model makes of each to NAME.out, and say "done".
+    """Say "ready"; then read names of Parquet files line by line, write what the model makes of each, and say "done".
 
-    A model that cannot be loaded is said in one line in its place, and the script ends.
+    What is made of NAME goes into NAME.out. Of a model that cannot be loaded a line says why in the place of "ready",
+    and the script ends.
     """
     # Libraries print what they like: only answers may stand in what is read as answers.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
@@ -35,6 +36,8 @@ def serve(load: Callable[[], Callable[[pyarrow.Table], pyarrow.Table]]) -> None:
             traceback.print_exc()
             answers.write(" ".join([f"{type(error).__name__}:", *str(error).split()]) + "\n")
             return
+        answers.write("ready\n")
+        answers.flush()
         for line in sys.stdin:
             path = line.rstrip("\n")
             made = work(parquet.read_table(path))
