@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from catprune import attention, output
+from catprune import attention, device, output
 from catprune.attention import Packed, Padded, Spans, attend
 from catprune.layout import LaidOutTypes, has_layout, lay_out
 from catprune.model import Transformer, count_parameters, forward_flops
@@ -232,3 +232,19 @@ def test_learnt_and_hopeless_tokens_keep_their_digits(gap):
     assert float(found.nll[0]) == pytest.approx(nll, rel=1e-5)
     assert float(found.el2n[0]) == pytest.approx(el2n, rel=1e-5, abs=1e-37)
     assert bool(found.correct[0]) == (gap > 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("vendor_id : AuthenticAMD flags : avx2 avx512f avx512_bf16", "bfloat16"),
+        ("vendor_id : AuthenticAMD flags : avx2 avx512f", "float32"),
+        ("vendor_id : GenuineIntel flags : avx512f avx512_bf16", "float32"),
+        ("vendor_id : GenuineIntel flags : avx512f avx512_bf16 amx_bf16 amx_tile", "bfloat16"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_gains_by_it(told: str, expected: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(device.Path, "read_text", lambda *_, **__: told)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device.Device.choose("auto").precision == expected
+    assert device.Device.choose("bfloat16").precision == "bfloat16"
