@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catprune._core import digest_file
+from catprune._core import digest_file, read_pairs
 from catprune.errors import CatpruneError, UsageError
 from catprune.folder import read_json, sync_folder, to_json, write_whole
 
@@ -334,6 +334,18 @@ def remember(files: Sequence[dict[str, Any]], before: Sequence[list[int]], *, ca
         if look(str(file["path"])) == first
     }
     write_whole(cache, to_json(looks))
+
+
+def read_rows(clean: Path, manifest: dict[str, Any], rows: Sequence[int]) -> list[tuple[str, str]]:
+    """Sources and targets of some rows, ascending, of a finished clean folder.
+
+    Raises:
+        CatpruneError: its files are gone or changed.
+    """
+    if not rows:
+        return []
+    check_unchanged(cleaned_files(clean, manifest), cache=clean / "log" / "digests.json")
+    return read_pairs({"corpus": resolve(clean, manifest), "rows": list(rows)})
 
 
 def check_unchanged(files: Sequence[dict[str, Any]], *, cache: Path, verify: bool = False) -> None:

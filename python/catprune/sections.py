@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from catprune import _core
 from catprune.errors import CatpruneError
 from catprune.evaluation import SIGNIFICANT, against
 from catprune.figures import visible
@@ -380,16 +379,10 @@ def _example(row: int, score: float, texts: Mapping[int, tuple[str, str]]) -> di
 
 def _texts(clean: Part, rows: Sequence[int], notes: dict[str, str]) -> dict[int, tuple[str, str]] | None:
     """The text of rows; None, and a note, if the corpus is not where it was or not what it was."""
-    from catprune.inputs import check_unchanged, cleaned_files, resolve
+    from catprune.inputs import read_rows
 
-    if not rows:
-        return {}
     try:
-        files = cleaned_files(clean.folder, clean.manifest)
-        check_unchanged(files, cache=clean.folder / "log" / "digests.json")
+        return dict(zip(rows, read_rows(clean.folder, clean.manifest, rows), strict=True))
     except CatpruneError as error:
         notes["pairs"] = f"The text cannot be shown: {error}"
         return None
-    request = {"corpus": resolve(clean.folder, clean.manifest), "rows": list(rows)}
-    found: list[tuple[str, str]] = _core.read_pairs(request)
-    return dict(zip(rows, found, strict=True))

@@ -180,16 +180,27 @@ def _scored_into(sources: Sequence[Path], ranking: Ranking) -> list[Path]:
         return [folder for folder in asked if folder.name == ranking.names[0].partition(".")[0]]
     if _has_checkpoints(sources):
         return []
-    if not asked and len({read_json(one / "manifest.json")["reads"]["clean"]["manifest"] for one in scored}) > 1:
+    if (
+        not asked
+        and len({read_json(one / "manifest.json")["reads"].get("clean", {}).get("manifest") for one in scored}) > 1
+    ):
         raise UsageError(f"{sources[0]} has columns of several corpora: give the clean folder in its place")
     return asked or scored
 
 
+def _clean_behind(folder: Path, clean: Path | None) -> Path | None:
+    """The clean folder that scores were made from, which is the one that was given, if one was."""
+    behind = trace(folder, read_json(folder / "manifest.json"), "clean")
+    if clean is not None and (behind is None or digest_manifest(clean) != digest_manifest(behind)):
+        raise CatpruneError(f"{folder} was made from {behind}, not from {clean}: leave --clean out")
+    return behind
+
+
 def _scorer(folders: Sequence[Path], out: Path, clean: Path | None) -> Source:
     """The records that cleaning kept, ranked by a scorer's column, which is joined under its name."""
-    behind = trace(folders[0], read_manifest(folders[0], step=SCORER_STEP), "clean")
-    if behind is None or (clean is not None and digest_manifest(clean) != digest_manifest(behind)):
-        raise CatpruneError(f"{folders[0]} was made from {behind}, not from {clean}: leave --clean out")
+    behind = _clean_behind(folders[0], clean)
+    if behind is None:
+        raise CatpruneError(f"{folders[0]} does not say which text was cleaned for it: make it anew")
     reads = {"clean": describe_folder(behind, relative_to=out)}
     return Source(reads, {"source": {"kind": "clean", "shards": _shards(behind)}}, behind, (behind,))
 
@@ -307,9 +318,7 @@ def _scores(
     check_common_tokens(folders)
     for names in needed.values():
         check_common_weights([folder for name in names for folder in sets[name]])
-    behind = trace(folders[0], read_manifest(folders[0], step="score"), "clean")
-    if clean is not None and (behind is None or digest_manifest(clean) != digest_manifest(behind)):
-        raise CatpruneError(f"{folders[0]} was made from {behind}, not from {clean}: leave --clean out")
+    behind = _clean_behind(folders[0], clean)
     shards = [[shard for folder in one for shard in _shards(folder)] for one in sets.values()]
     _check_end(shards, behind)
     compared = {name for method in ranking.methods if method.needs for name in needed[method.name]}

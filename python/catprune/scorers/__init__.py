@@ -7,6 +7,7 @@ import inspect
 import pickle
 import sys
 import traceback
+from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Scorer:
+class Scorer(ABC):
     """A scorer that was opened; as a context manager it holds its model, or the process that does.
 
     Attributes:
@@ -30,22 +31,23 @@ class Scorer:
 
     name: str
 
+    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What scores follow from: model, versions, options. Two scorers of equal descriptions give equal scores."""
-        raise NotImplementedError
 
     def begin(self, clean: Path, folder: Path) -> None:
         """What is to be known of the corpus before its blocks are scored; it may be stored in the column's folder."""
+        del clean, folder
 
+    @abstractmethod
     def score(self, rows: NDArray[np.int64], sources: Sequence[str], targets: Sequence[str]) -> Any:
         """One number for each pair of a block."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
+        del error
 
 
 #: By name: what each is, and the models that it takes.

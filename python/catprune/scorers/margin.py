@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catprune import _core
 from catprune.errors import CatpruneError, require
 from catprune.folder import read_manifest, whole_file
-from catprune.inputs import check_unchanged, cleaned_files, resolve
+from catprune.inputs import read_rows
 from catprune.machine import choose_threads
 from catprune.scorers.embeddings import Embedder, Embeddings, cosine
 
@@ -152,7 +151,5 @@ def draw_pairs(clean: Path, count: int) -> tuple[NDArray[np.int64], list[str], l
         drawn.append(rows[wanted[first:end] - before])
         before += len(rows)
     rows = np.concatenate([np.zeros(0, np.int64), *drawn])
-    files = cleaned_files(clean, manifest)
-    check_unchanged(files, cache=clean / "log" / "digests.json")
-    pairs = _core.read_pairs({"corpus": resolve(clean, manifest), "rows": rows.tolist()}) if len(rows) else []
+    pairs = read_rows(clean, manifest, rows.tolist())
     return rows, [source for source, _ in pairs], [target for _, target in pairs]
