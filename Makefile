@@ -11,6 +11,7 @@ lint: setup
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	uv run ruff format --check
 	uv run ruff check
+	uv run lint-imports
 	uv run pyright
 	uv run python -m mypy.stubtest catprune._core
 
@@ -20,7 +21,7 @@ test: setup
 
 # COMET and LASER, in environments of their own: several gigabytes, and minutes, the first time.
 test-environments: setup
-	CATPRUNE_TEST_ENVIRONMENTS=1 uv run pytest tests/test_scorers_libraries.py
+	CATPRUNE_TEST_ENVIRONMENTS=1 uv run pytest tests/scoring/test_scorers_libraries.py
 
 bench: setup
 	cargo bench --package catprune-core

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import catprune
 import numpy as np
-from catprune.device import processor_gains_by_bfloat16
-from catprune.recipe import find_size
+from catprune.model.sizes import find_size
+from catprune.workspace.device import processor_gains_by_bfloat16
 from model_rows import Bench, Row, nll_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import catprune
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from catprune.checkpoints import Checkpoint
+    from catprune.checkpoints.native import Checkpoint
 
 
 #: Of the batches from which the pairs are drawn.
@@ -96,8 +96,8 @@ class Data:
         A few thousand pairs alone would not fill batches of equal source lengths as a whole block does.
         """
         import numpy as np
-        from catprune.batches import pairs_of, plan_scoring
-        from catprune.tokens import Tokens
+        from catprune.model.batches import pairs_of, plan_scoring
+        from catprune.tokens.blocks import Tokens
 
         tokens = Tokens.open(self.tokens)
         block = tokens.read(tokens.blocks[0])
@@ -120,10 +120,10 @@ class Data:
 
         def make(folder: Path) -> None:
             import torch
-            from catprune.checkpoints import write_checkpoint
-            from catprune.model import Transformer
-            from catprune.recipe import find_size
-            from catprune.tokens import Tokens
+            from catprune.checkpoints.native import write_checkpoint
+            from catprune.model.sizes import find_size
+            from catprune.model.transformer import Transformer
+            from catprune.tokens.blocks import Tokens
 
             torch.manual_seed(1)
             tokens, size = Tokens.open(self.tokens), find_size(preset)
@@ -138,7 +138,7 @@ class Data:
         """The same weights for CTranslate2, float32: it quantises to int8 while it loads."""
 
         def make(folder: Path) -> None:
-            from catprune.translate import export
+            from catprune.evaluation.translate import export
 
             export(self.checkpoint(preset), folder)
 
@@ -167,8 +167,8 @@ def as_transformers(checkpoint: Checkpoint) -> Any:
     counted from behind the padding symbol's id, which its table is moved to; what it adds is products with zero.
     """
     import torch
-    from catprune.checkpoints import load_tensors
-    from catprune.model import sinusoids
+    from catprune.checkpoints.native import load_tensors
+    from catprune.model.transformer import sinusoids
     from transformers import M2M100Config, M2M100ForConditionalGeneration
 
     size, special, longest = checkpoint.size, checkpoint.tokenizer, 1024
@@ -241,7 +241,7 @@ def _of_ours(name: str, tensors: dict[str, Any], like: Any) -> Any:
 
 def read_pairs(tokens: Path, *, limit: int | None = None) -> list[tuple[list[int], list[int]]]:
     """The ids of the pairs in row order, the symbol of the end included on both sides."""
-    from catprune.tokens import Tokens
+    from catprune.tokens.blocks import Tokens
 
     opened, pairs = Tokens.open(tokens), []
     for entry in opened.blocks:

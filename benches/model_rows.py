@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as parquet
-from catprune.batches import Pairs, pairs_of
-from catprune.model import forward_flops
-from catprune.recipe import find_size
-from catprune.tokens import Tokens
+from catprune.model.batches import Pairs, pairs_of
+from catprune.model.sizes import find_size
+from catprune.model.transformer import forward_flops
+from catprune.tokens.blocks import Tokens
 from rows import Entry
 from scorers import SCORES
 

@@ -6,14 +6,14 @@ import statistics
 from typing import TYPE_CHECKING
 
 import numpy as np
-from catprune.batches import plan_scoring
-from catprune.device import processor_gains_by_bfloat16
-from catprune.recipe import find_size
-from catprune.tokens import Tokens
+from catprune.model.batches import plan_scoring
+from catprune.model.sizes import find_size
+from catprune.tokens.blocks import Tokens
+from catprune.workspace.device import processor_gains_by_bfloat16
 from model_rows import Bench, Row, flops_of, pairs_in, speed
 
 if TYPE_CHECKING:
-    from catprune.batches import Pairs
+    from catprune.model.batches import Pairs
     from rows import Entry
 
 SIZES = (1024, 2048, 4096, 8192)

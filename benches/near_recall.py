@@ -17,7 +17,7 @@ from pathlib import Path
 
 import catprune
 import pyarrow.parquet as parquet
-from catprune.near_duplicates import choose_near, compared
+from catprune.cleaning.minhash_options import choose_near, compared
 
 
 def shingles(pair: list[list[str]], size: int) -> set[tuple[int, str]]:

@@ -23,11 +23,11 @@ def _scoring(job: Job, shard: str | None) -> Callable[[], dict[str, Any]]:
     It is what `score` does for the blocks of its shard, without starting Python, importing and reading weights.
     """
     import torch
-    from catprune.checkpoints import read_checkpoint
-    from catprune.device import Device
-    from catprune.score import _plan, _Scoring
-    from catprune.sharing import Shard
-    from catprune.tokens import Tokens
+    from catprune.checkpoints.native import read_checkpoint
+    from catprune.scoring.score import _plan, _Scoring
+    from catprune.tokens.blocks import Tokens
+    from catprune.workspace.device import Device
+    from catprune.workspace.shards import Shard
 
     torch.set_num_threads(job["threads"])
     share, limit = Shard.parse(shard), job["batch_tokens"]
@@ -81,7 +81,7 @@ def _shard(job: Job, shard: str, barrier: Any) -> None:
 
 def whole_score(job: Job) -> Timed:
     """Whole calls of `score` under `count` checkpoints: digests, weights, planning and manifests are in it."""
-    from catprune.score import score
+    from catprune.scoring.score import score
 
     names = [f"{i}={job['checkpoint']}" for i in range(job["count"])]
     options = {"precision": job["precision"], "batch_tokens": job["batch_tokens"], "threads": job["threads"]}
@@ -97,7 +97,7 @@ def transformers_scores(job: Job) -> Timed:
     """A plain loop over batches of `batch` pairs, in file order or sorted by length: padding is masked."""
     import numpy as np
     import torch
-    from catprune.checkpoints import read_checkpoint
+    from catprune.checkpoints.native import read_checkpoint
     from model_data import as_transformers, read_pairs
     from transformers.utils import logging
 
@@ -201,7 +201,7 @@ def matrix_products(job: Job) -> Timed:
 def output_layer(job: Job) -> Timed:
     """The statistics of `tokens` tokens from the output matrix on; vectors and matrix are there before."""
     import torch
-    from catprune.output import token_statistics
+    from catprune.model.output_layer import token_statistics
 
     torch.set_num_threads(job["threads"])
     torch.manual_seed(1)
@@ -221,7 +221,7 @@ def training(job: Job) -> Timed:
     """`train` for some steps, its time as its own log has it: from the first update to the last checkpoint."""
     import json
 
-    from catprune.train import train
+    from catprune.training.train import train
 
     names = ("preset", "steps", "batch_tokens", "precision", "threads")
     out = Path(job["out"]) / "training"
@@ -242,13 +242,13 @@ def bare_training(job: Job) -> Timed:
     """
     import numpy as np
     import torch
-    from catprune.attention import Padded
-    from catprune.device import Device
-    from catprune.model import UNMASKED, Transformer
-    from catprune.order import Order
-    from catprune.output import smoothed_loss
-    from catprune.recipe import find_size
-    from catprune.tokens import Tokens
+    from catprune.model.attention import Padded
+    from catprune.model.output_layer import smoothed_loss
+    from catprune.model.sizes import find_size
+    from catprune.model.transformer import UNMASKED, Transformer
+    from catprune.tokens.blocks import Tokens
+    from catprune.training.data_order import Order
+    from catprune.workspace.device import Device
 
     torch.set_num_threads(job["threads"])
     device, tokens = Device.choose(job["precision"]), Tokens.open(job["tokens"])

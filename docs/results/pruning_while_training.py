@@ -14,11 +14,11 @@ import numpy as np
 import sacrebleu
 import torch
 from catprune import clean, score, select, tokenize, train
-from catprune.cost import flops_of
-from catprune.demo_bitext import write_demo_bitext
-from catprune.evaluate import read_test
-from catprune.evaluation import TestSet, number_text
-from catprune.translate import translate
+from catprune.demonstration.bitext import write_demo_bitext
+from catprune.evaluation.cost import flops_of
+from catprune.evaluation.evaluate import read_test
+from catprune.evaluation.results import TestSet, number_text
+from catprune.evaluation.translate import translate
 
 # Points of a training at which it is tested, and shares of the full corpus's last chrF that are to be reached.
 POINTS = (0.2, 0.3, 0.4, 0.5, 0.7, 1)

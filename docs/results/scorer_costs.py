@@ -17,10 +17,10 @@ from pathlib import Path
 
 import catprune
 import numpy as np
-from catprune.scorers.comet import Comet
-from catprune.scorers.embeddings import E5, SentenceTransformers
-from catprune.scorers.environment import Worker
-from catprune.scorers.laser import Laser
+from catprune.scoring.scorers.comet import Comet
+from catprune.scoring.scorers.embeddings import E5, SentenceTransformers
+from catprune.scoring.scorers.environment import Worker
+from catprune.scoring.scorers.laser import Laser
 
 BUILDERS = Path(__file__).resolve().parents[2] / "tests"
 TYPES = 8000

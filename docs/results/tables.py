@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from catprune.evaluation import against, number_text, open_evaluation
-from catprune.survey import draw_sample, take_survey
-from catprune.windows import Reader, find_steps
+from catprune.evaluation.results import against, number_text, open_evaluation
+from catprune.reporting.aggregates import draw_sample, take_survey
+from catprune.reporting.run_columns import Reader, find_steps
 
 MOST = 12  # tags shown, the largest ones
 

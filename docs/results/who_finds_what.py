@@ -15,9 +15,9 @@ from pathlib import Path
 import catprune
 import numpy as np
 import pyarrow.parquet as parquet
-from catprune.scorers import NEIGHBOURS
-from catprune.scorers.embeddings import E5, cosine
-from catprune.scorers.margin import Neighbours
+from catprune.scoring.scorers import NEIGHBOURS
+from catprune.scoring.scorers.embeddings import E5, cosine
+from catprune.scoring.scorers.margin import Neighbours
 
 #: Shares of the pairs of every component that get a fault.
 FAULTS = {"misaligned": 0.10, "untranslated": 0.05, "truncated": 0.05}

@@ -1,52 +1,68 @@
 """catprune: prune machine-translation bitext by what a model's own early training says about each pair.
 
-Every step is a function of the name of its command. Nothing heavy is imported before a step is used.
+Every step is a function with the name of its command. Nothing heavy is imported before a step is used.
 """
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from catprune.clean import Cleaned, clean
-    from catprune.demo import Demonstrated, demo
+    from catprune.cleaning.clean import Cleaned, clean
+    from catprune.cleaning.stats import Stats, stats
+    from catprune.corpus.open_corpus import OpenCorpus, open_corpus
+    from catprune.demonstration.demo import Demonstrated, demo
     from catprune.errors import CatpruneError, MissingExtra, UsageError
-    from catprune.evaluate import Evaluated, TestSet, evaluate
-    from catprune.open_corpus import OpenCorpus, open_corpus
-    from catprune.prune import prune
-    from catprune.report import report
-    from catprune.run import Ran, run
-    from catprune.score import Scored, score
-    from catprune.score_columns import score_columns
-    from catprune.score_pairs import ScoredPairs, score_pairs
-    from catprune.select import Selected, select
-    from catprune.stats import Stats, stats
-    from catprune.tokenize import Tokenized, tokenize
-    from catprune.train import Trained, train
-    from catprune.write import Written, write
+    from catprune.evaluation.evaluate import Evaluated, TestSet, evaluate
+    from catprune.pipeline.prune import prune
+    from catprune.pipeline.run import Ran, run
+    from catprune.reporting.report import report
+    from catprune.scoring.column_shards import ScoredPairs
+    from catprune.scoring.score import Scored, score
+    from catprune.scoring.score_columns import score_columns
+    from catprune.scoring.score_pairs import score_pairs
+    from catprune.selection.select import Selected, select
+    from catprune.tokens.tokenize import Tokenized, tokenize
+    from catprune.training.train import Trained, train
+    from catprune.writing.write import Written, write
 
     __version__: str
 
-_HOMES = {
-    "clean": ("Cleaned", "clean"),
-    "demo": ("Demonstrated", "demo"),
-    "errors": ("CatpruneError", "MissingExtra", "UsageError"),
-    "evaluate": ("Evaluated", "TestSet", "evaluate"),
-    "open_corpus": ("OpenCorpus", "open_corpus"),
-    "prune": ("prune",),
-    "report": ("report",),
-    "run": ("Ran", "run"),
-    "score": ("Scored", "score"),
-    "score_columns": ("score_columns",),
-    "score_pairs": ("ScoredPairs", "score_pairs"),
-    "select": ("Selected", "select"),
-    "stats": ("Stats", "stats"),
-    "tokenize": ("Tokenized", "tokenize"),
-    "train": ("Trained", "train"),
-    "write": ("Written", "write"),
+#: Public name -> the module that defines it.
+_MODULES = {
+    "CatpruneError": "errors",
+    "Cleaned": "cleaning.clean",
+    "Demonstrated": "demonstration.demo",
+    "Evaluated": "evaluation.evaluate",
+    "MissingExtra": "errors",
+    "OpenCorpus": "corpus.open_corpus",
+    "Ran": "pipeline.run",
+    "Scored": "scoring.score",
+    "ScoredPairs": "scoring.column_shards",
+    "Selected": "selection.select",
+    "Stats": "cleaning.stats",
+    "TestSet": "evaluation.evaluate",
+    "Tokenized": "tokens.tokenize",
+    "Trained": "training.train",
+    "UsageError": "errors",
+    "Written": "writing.write",
+    "__version__": "_core",
+    "clean": "cleaning.clean",
+    "demo": "demonstration.demo",
+    "evaluate": "evaluation.evaluate",
+    "open_corpus": "corpus.open_corpus",
+    "prune": "pipeline.prune",
+    "report": "reporting.report",
+    "run": "pipeline.run",
+    "score": "scoring.score",
+    "score_columns": "scoring.score_columns",
+    "score_pairs": "scoring.score_pairs",
+    "select": "selection.select",
+    "stats": "cleaning.stats",
+    "tokenize": "tokens.tokenize",
+    "train": "training.train",
+    "write": "writing.write",
 }
 
 __all__ = [
@@ -86,24 +102,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return import_module("catprune._core").__version__
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"catprune.{home}"), name)
-    raise AttributeError(f"module 'catprune' has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'catprune' has no attribute {name!r}")
+    return getattr(import_module(f"catprune.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-class _Package(ModuleType):
-    """Steps and their modules share names: `catprune.clean` stays the function also after its module was imported."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (isinstance(value, ModuleType) and name in _HOMES):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

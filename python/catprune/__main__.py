@@ -10,7 +10,7 @@ def main() -> None:
         # A character that the terminal has no byte for must not end the command.
         sys.stdout.reconfigure(errors="replace")
     try:
-        from catprune.cli import app
+        from catprune.cli.app import app
 
         app()
     except KeyboardInterrupt:

@@ -1,0 +1,1 @@
+"""Checkpoints that can be scored: native, Hugging Face, Marian."""

@@ -1,0 +1,220 @@
+"""Checkpoints of Marian-NMT: an .npz of weights with its configuration inside, and SentencePiece vocabularies."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune._core import digest_bytes, digest_file
+from catprune.errors import CatpruneError, UsageError, require
+from catprune.tokens.blocks import Tokenizer
+from catprune.workspace.files import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from catprune.checkpoints.marian_model import MarianModel
+
+#: Where the weights hold their configuration.
+CONFIGURATION = "special:model.yml"
+LONGEST = 512
+SIDES = ("source", "target")
+
+
+@dataclass(frozen=True)
+class Marian:
+    """A model file of Marian-NMT.
+
+    With exponential smoothing Marian writes the smoothed weights to `model.npz`, to the files of iterations and of the
+    best validation, and some versions the weights as they were trained, of the last update alone, to
+    `model.npz.orig.npz`: training dynamics are those of the latter, which is read where it is there. The plan names
+    the file.
+
+    Attributes:
+        path: the .npz that is read.
+        options: its configuration.
+        smoothed: whether the weights are averages over updates, by its .yml; None if that does not say so.
+        step: updates made, where model.npz.progress.yml or the name (model.iter10000.npz) says them.
+        described: what ids follow from: digests of the vocabularies, special ids.
+        tokenizer: types, special ids and the digest of `described`. The decoder begins with a vector of zeros, which
+            has the id after the last type.
+    """
+
+    path: Path
+    options: dict[str, Any]
+    smoothed: bool | None
+    step: int | None
+    described: dict[str, Any]
+    tokenizer: Tokenizer
+    _pieces: tuple[Any, Any] = field(repr=False, compare=False)
+
+    is_decoder_only = False
+    longest = LONGEST
+
+    @classmethod
+    def open(cls, given: Path) -> Marian:
+        """Read a model's configuration and vocabularies; the weights stay where they are.
+
+        Raises:
+            CatpruneError: no model of Marian's, or one with parts that are not known here.
+            MissingExtra: sentencepiece or PyYAML is not installed.
+        """
+        require("marian", "sentencepiece", "yaml")
+        import sentencepiece
+
+        original = given.with_name(f"{given.name}.orig.npz")
+        path = original if original.is_file() else given
+        given = given.with_name(given.name.removesuffix(".orig.npz"))
+        options = _mapping(_configuration(path), of=path)
+        if options.get("type") != "transformer":
+            raise CatpruneError(f"{path} is a model of type {options.get('type')}: transformer alone is known here")
+        told = [options, *(_mapping(one.read_bytes(), of=one) for one in _described(given) if one.is_file())]
+        names = _vocabularies(given, told)
+        smoothings = [one["exponential-smoothing"] for one in told if "exponential-smoothing" in one]
+        smoothed = bool(smoothings[0]) if smoothings else None
+        if path.name.endswith(".orig.npz"):
+            smoothed = False
+        pieces = [sentencepiece.SentencePieceProcessor(model_file=str(name)) for name in names]
+        sizes = [one.get_piece_size() for one in pieces]
+        ends = [one.eos_id() for one in pieces]
+        if min(ends) < 0:
+            raise CatpruneError(f"{names[ends.index(-1)]} has no end of sentence: it is not a vocabulary of Marian's")
+        ids = {"vocab_size": max(sizes) + 1, "bos_id": max(sizes), "eos_id": ends[1], "pad_id": max(sizes)}
+        files = {f"{side} {name.name}": digest_file(str(name)) for side, name in zip(SIDES, names, strict=True)}
+        described = {"files": files, "sentencepiece": sentencepiece.__version__, **ids}
+        tokenizer = Tokenizer(digest_bytes(to_json(described)), **ids)
+        return cls(path, options, smoothed, _step(given), described, tokenizer, (pieces[0], pieces[1]))
+
+    def reads(self) -> dict[str, Any]:
+        """Digests of what is read."""
+        return {"weights": {self.path.name: digest_file(str(self.path))}}
+
+    def recorded(self) -> dict[str, Any]:
+        """What is known of its training; on which rows is not."""
+        nothing = dict.fromkeys(("epoch", "target_tokens", "flops", "seen"))
+        return {"step": self.step, **nothing, "reverse": False, "smoothed": self.smoothed}
+
+    def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+        """The ids of some pairs, the end of each sentence included."""
+        source, target = self._pieces
+        return source.encode(list(sources), add_eos=True), target.encode(list(targets), add_eos=True)
+
+    def load(self, *, device: str) -> MarianModel:
+        """The model in eval mode, float32.
+
+        Raises:
+            CatpruneError: weights that are missing, or of parts that are not known here.
+        """
+        import numpy as np
+
+        from catprune.checkpoints.marian_model import MarianModel
+
+        with _arrays(self.path) as arrays:
+            weights: dict[str, NDArray[np.float32]] = {
+                name: arrays[name].astype(np.float32) for name in arrays.files if name != CONFIGURATION
+            }
+        for side, place in (("encoder", 0), ("decoder", 1)):
+            matrix = weights.get(f"{side}_Wemb", weights.get("Wemb"))
+            types = self._pieces[place].get_piece_size()
+            if matrix is not None and len(matrix) < types:
+                told = f"{len(matrix)} types on the side of the {SIDES[place]}, its vocabulary {types}"
+                raise CatpruneError(f"{self.path} has {told}: give it its own vocabularies")
+        try:
+            model = MarianModel(weights, self.options, start=self.tokenizer.bos_id)
+        except KeyError as error:
+            raise CatpruneError(f"{self.path}: the weights {error} are missing") from None
+        except ValueError as error:
+            raise CatpruneError(f"{self.path}: {error}") from None
+        return model.to(device).eval()
+
+
+def is_marian(path: Path) -> bool:
+    """Whether a path is that of a model file of Marian's, as its name tells."""
+    return path.suffix == ".npz" and path.is_file()
+
+
+def _configuration(path: Path) -> str:
+    import numpy as np
+
+    try:
+        with _arrays(path) as arrays:
+            return bytes(arrays[CONFIGURATION].astype(np.uint8)).rstrip(b"\0").decode()
+    except (KeyError, UnicodeDecodeError):
+        raise CatpruneError(f"{path} holds no {CONFIGURATION}: give a model.npz that Marian wrote") from None
+
+
+@contextlib.contextmanager
+def _arrays(path: Path) -> Generator[Any]:
+    """The arrays of an .npz; nothing is unpickled."""
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            yield arrays
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, TypeError):  # what NumPy says advises to allow it
+        told = "it holds something else than arrays of numbers, which is not read"
+        raise CatpruneError(f"{path} is no model of Marian's: {told}") from None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise CatpruneError(f"{path} is damaged or no .npz ({error}): copy it again, or give another") from None
+
+
+def _mapping(text: str | bytes, *, of: Path) -> dict[str, Any]:
+    """A mapping in YAML."""
+    import yaml
+
+    try:
+        value: Any = yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise CatpruneError(f"{of}: its configuration cannot be read ({str(error).splitlines()[0]})") from None
+    if not isinstance(value, dict):
+        raise CatpruneError(f"{of}: its configuration is no mapping")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _described(model: Path) -> list[Path]:
+    """Where a model's configuration may lie: files of single iterations come without one of their own."""
+    stem = re.sub(r"\.iter[0-9]+\.npz$", ".npz", re.sub(r"\.best-[^.]+\.npz$", "", model.name))
+    return [model.with_name(f"{name}{end}") for name in (model.name, stem) for end in (".yml", ".decoder.yml")]
+
+
+def _vocabularies(model: Path, told: list[dict[str, Any]]) -> tuple[Path, Path]:
+    """The SentencePiece models of both sides, as the first of the configurations names them that names any."""
+    names = [[Path(str(name)) for name in one.get("vocabs") or ()] for one in told]
+    names = next((one for one in names if len(one) == 2), [])
+    if not names:
+        places = _described(model)
+        raise CatpruneError(f"{places[0]} or {places[-1].name} must name two vocabularies (vocabs: […])")
+    found: list[Path] = []
+    for name in names:
+        # Trainings write the paths of the machine that they ran on.
+        places = [name, model.parent / name, model.parent / name.name]
+        place = next((one for one in places if one.is_file()), None)
+        if place is None:
+            raise CatpruneError(f"{model}: its vocabulary {name} is not there, nor {places[-1]}")
+        if place.suffix != ".spm":
+            raise UsageError(
+                f"{place}: vocabularies of SentencePiece (.spm) alone are known here; text that another tool cut into "
+                "pieces, and factored vocabularies, are not"
+            )
+        found.append(place)
+    return found[0], found[1]
+
+
+def _step(model: Path) -> int | None:
+    progress = model.with_name(f"{model.name}.progress.yml")
+    if progress.is_file():
+        batches = _mapping(progress.read_bytes(), of=progress).get("batches")
+        return int(batches) if batches is not None else None
+    named = re.search(r"\.iter([0-9]+)\.npz$", model.name)
+    return int(named[1]) if named else None

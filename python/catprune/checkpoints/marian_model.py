@@ -1,0 +1,204 @@
+"""The transformer of Marian-NMT, as its weights' names and its configuration describe it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from catprune.model.attention import Padded
+from catprune.model.transformer import sinusoids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from catprune.model.attention import Form
+
+
+def _gelu(x: Tensor) -> Tensor:
+    """What Marian computes under that name up to 1.12.0; later versions have the error function itself."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F.silu, "gelu": _gelu}
+#: What is added to a variance before its root is taken, as Marian does.
+EPSILON = 1e-9
+
+
+def _embedding(matrix: Tensor, start: int) -> nn.Embedding:
+    """With rows of zeros for ids that are no types: the start, and padding."""
+    return nn.Embedding.from_pretrained(F.pad(matrix, (0, 0, 0, start + 1 - len(matrix))))
+
+
+def _suffix(kind: str) -> str:
+    """How the names of what normalises end: what is done to embeddings is a kind of preprocessing to Marian."""
+    return "_pre" if kind in ("preprocess", "postprocess-emb") else ""
+
+
+def _version(options: dict[str, Any]) -> tuple[int, ...]:
+    found = re.match(r"v?([0-9]+)\.([0-9]+)\.?([0-9]*)", str(options.get("version", "")))
+    return tuple(int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+
+
+class MarianModel(nn.Module):
+    """The model; layers may be normalised before or after (`transformer-preprocess`, `-postprocess`).
+
+    Attributes:
+        output_matrix: float32 [types, d_model].
+        output_bias: float32 [types].
+        types: how many types sources and targets may be of.
+    """
+
+    positions: Tensor
+    output_bias: Tensor
+    types: tuple[int, int]
+
+    def __init__(self, weights: dict[str, NDArray[np.float32]], options: dict[str, Any], *, start: int) -> None:
+        """Take up the weights.
+
+        Args:
+            weights: by Marian's names.
+            options: the configuration.
+            start: the id of the vector of zeros that the decoder begins with.
+
+        Raises:
+            KeyError: weights that are missing.
+            ValueError: a configuration, or weights, of parts that are not known here.
+        """
+        super().__init__()
+        self._used: set[str] = set()
+        self._given = {name: torch.from_numpy(value) for name, value in weights.items()}
+        self.heads = int(options["transformer-heads"])
+        self.depths = {"encoder": int(options["enc-depth"]), "decoder": int(options["dec-depth"])}
+        kinds = ("preprocess", "postprocess", "postprocess-emb", "postprocess-top")
+        self.steps = {kind: str(options.get(f"transformer-{kind}") or "") for kind in kinds}
+        if any(set(steps) - set("dan") for steps in self.steps.values()):
+            raise ValueError(f"layers are wrapped by {self.steps}: d, a and n alone are known here")
+        once = self.steps["postprocess-emb"] + self.steps["postprocess-top"]
+        if "a" in once:
+            raise ValueError("transformer-postprocess-emb and -top with a are not known here")
+        if "n" in self.steps["preprocess"] and _version(options) < (1, 10):
+            raise ValueError("layers normalised before were computed in another way before Marian 1.10")
+        activation = str(options.get("transformer-ffn-activation", "swish"))
+        if (
+            activation not in ACTIVATIONS
+            or options.get("transformer-decoder-autoreg", "self-attention") != "self-attention"
+        ):
+            raise ValueError(
+                f"activation {activation}, decoder {options.get('transformer-decoder-autoreg')}: not known here"
+            )
+        if activation == "gelu" and not (1, 0, 0) <= _version(options) <= (1, 12, 0):
+            raise ValueError("gelu is known here as Marian 1.12.0 and before compute it: it changed afterwards")
+        self.activation = ACTIVATIONS[activation]
+        self.weights = nn.ParameterDict()
+        for side, depth in self.depths.items():
+            self._take_side(side, depth)
+        source, target = (self._take_embedding(f"{side}_Wemb") for side in ("encoder", "decoder"))
+        self.source_embedding, self.target_embedding = _embedding(source, start), _embedding(target, start)
+        tied = options.get("tied-embeddings") or options.get("tied-embeddings-all")
+        matrix = target if tied else self._take_output()
+        self.types = (len(source), len(matrix))
+        self.output_matrix = nn.Parameter(matrix, requires_grad=False)
+        self.register_buffer("output_bias", self._take("decoder_ff_logit_out_b").flatten().clone(), persistent=False)
+        self.register_buffer("positions", sinusoids(512, source.shape[1]), persistent=False)
+        if unknown := sorted(set(self._given) - self._used):
+            raise ValueError(f"the weights {', '.join(unknown[:4])} are of parts that are not known here")
+        del self._given
+
+    def _take(self, name: str) -> Tensor:
+        self._used.add(name)
+        return self._given[name]
+
+    def _take_embedding(self, name: str) -> Tensor:
+        return self._take(name if name in self._given else "Wemb")
+
+    def _take_output(self) -> Tensor:
+        """The output matrix, [types, d_model]; files of old versions have it the other way round."""
+        name = "decoder_ff_logit_out_W"
+        return self._take(name).T.contiguous() if name in self._given else self._take(f"{name}t")
+
+    def _take_side(self, side: str, depth: int) -> None:
+        names: list[str] = []
+        for layer in range(1, depth + 1):
+            blocks = ["self", "context"] if side == "decoder" else ["self"]
+            for block in blocks:
+                prefix = f"{side}_l{layer}_{block}"
+                names += [f"{prefix}_{kind}{part}" for kind in "Wb" for part in "qkvo"]
+                names += self._norms(f"{prefix}_Wo")
+            prefix = f"{side}_l{layer}_ffn"
+            names += [f"{prefix}_{kind}{part}" for kind in "Wb" for part in "12"]
+            names += self._norms(f"{prefix}_ffn")
+        for place in ("emb", "top"):
+            if "n" in self.steps[f"postprocess-{place}"]:
+                names += [f"{side}_{place}_ln_{part}{_suffix(f'postprocess-{place}')}" for part in ("scale", "bias")]
+        for name in names:
+            self.weights[name] = nn.Parameter(self._take(name), requires_grad=False)
+
+    def _norms(self, prefix: str) -> list[str]:
+        suffixes = [end for kind, end in (("preprocess", "_pre"), ("postprocess", "")) if "n" in self.steps[kind]]
+        return [f"{prefix}_ln_{part}{suffix}" for suffix in suffixes for part in ("scale", "bias")]
+
+    def _wrap(self, kind: str, prefix: str, x: Tensor, before: Tensor | None = None) -> Tensor:
+        """What stands before or after a block: `before` is added (a), the sum normalised (n); dropout (d) is off."""
+        for step in self.steps[kind]:
+            if step == "a" and before is not None:
+                x = x + before
+            elif step == "n":
+                end = _suffix(kind)
+                scale, bias = (self.weights[f"{prefix}_ln_{part}{end}"].flatten() for part in ("scale", "bias"))
+                x = F.layer_norm(x, scale.shape, scale, bias, EPSILON)
+        return x
+
+    def _attend(self, prefix: str, x: Tensor, memory: Tensor | None = None, *, causal: bool = False) -> Tensor:
+        inside = self._wrap("preprocess", f"{prefix}_Wo", x)
+        seen = inside if memory is None else memory
+        parts: list[Tensor] = []
+        for part, of in zip("qkv", (inside, seen, seen), strict=True):
+            made = of @ self.weights[f"{prefix}_W{part}"] + self.weights[f"{prefix}_b{part}"]
+            parts.append(made.unflatten(-1, (self.heads, -1)).transpose(1, 2))
+        query, key, value = parts
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal).transpose(1, 2).flatten(-2)
+        mixed = mixed @ self.weights[f"{prefix}_Wo"] + self.weights[f"{prefix}_bo"]
+        return self._wrap("postprocess", f"{prefix}_Wo", mixed, x)
+
+    def _feed(self, prefix: str, x: Tensor) -> Tensor:
+        inner = self._wrap("preprocess", f"{prefix}_ffn", x) @ self.weights[f"{prefix}_W1"]
+        inner = self.activation(inner + self.weights[f"{prefix}_b1"])
+        outer = inner @ self.weights[f"{prefix}_W2"] + self.weights[f"{prefix}_b2"]
+        return self._wrap("postprocess", f"{prefix}_ffn", outer, x)
+
+    def _side(self, side: str, embedding: nn.Embedding, ids: Tensor, memory: Tensor | None = None) -> Tensor:
+        length, width = ids.shape[1], embedding.embedding_dim
+        x = self._wrap("postprocess-emb", f"{side}_emb", embedding(ids) * width**0.5 + self.positions[:length])
+        for layer in range(1, self.depths[side] + 1):
+            x = self._attend(f"{side}_l{layer}_self", x, causal=side == "decoder")
+            if memory is not None:
+                x = self._attend(f"{side}_l{layer}_context", x, memory)
+            x = self._feed(f"{side}_l{layer}_ffn", x)
+        return self._wrap("postprocess-top", f"{side}_top", x)
+
+    def forward(self, source: Tensor, inputs: Tensor, form: Form) -> Tensor:
+        """The vectors that the output matrix multiplies, [pairs, target length, d_model].
+
+        Args:
+            source: ids int64 [pairs, source length], all of one length.
+            inputs: ids int64 [pairs, target length]: the start, then the target without its last token.
+            form: sequences of one length, as `model.UNMASKED` has them.
+        """
+        assert isinstance(form, Padded) and form.mask is None
+        memory = self._side("encoder", self.source_embedding, source)
+        return self._side("decoder", self.target_embedding, inputs, memory)
+
+    def flops(self, *, source: NDArray[np.int64], target: NDArray[np.int64], outputs: int) -> float:
+        """Floating-point operations of one forward pass, attention aside: two per weight and position."""
+        numbers = dict.fromkeys(self.depths, 0)
+        for name, weight in self.weights.items():
+            numbers[name.split("_", 1)[0]] += weight.numel()
+        layers = float(source.sum()) * numbers["encoder"] + float(target.sum()) * numbers["decoder"]
+        return 2.0 * (layers + float(self.output_matrix.numel()) * outputs)

@@ -1,0 +1,1 @@
+"""Cleaning: filters, duplicates, test sets, languages, and statistics of a corpus."""

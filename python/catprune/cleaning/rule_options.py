@@ -1,0 +1,248 @@
+"""What `clean` can be told of rules and duplicates: the options, read and checked, as the pass wants them."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from catprune import _core
+from catprune.cleaning.languages import IDENTIFIED, scripts_of
+from catprune.corpus.inputs import find_inputs
+from catprune.errors import CatpruneError, UsageError
+from catprune.workspace.manifest import digest_manifest, read_manifest, verify_shards
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DUPLICATES = ("pair", "source", "target", "either", "none")
+#: What can be made equal before texts are compared, and what is by default.
+FORM = ("nfkc", "case", "white_space", "punctuation", "digits")
+NORMALISED = ("nfkc", "case", "white_space", "punctuation")
+
+#: The rules and their thresholds; a pair on a threshold is kept. docs/architecture.md says what each means.
+RULES: dict[str, float | int | bool] = {
+    name: value for name, value in _core.default_rules().items() if isinstance(value, bool | int | float)
+}
+#: Those of them that take two sides.
+PAIR_RULES = (
+    "max_word_ratio",
+    "max_character_ratio",
+    "max_number_mismatch",
+    "max_url_mismatch",
+    "max_common_word_share",
+    "same_terminal_punctuation",
+    "keep_identical",
+)
+_RATIOS = ("max_word_ratio", "max_character_ratio")
+_COUNTS = ("min_words", "max_words", "max_characters", "max_word_characters")
+#: Language pairs whose lengths differ more than twofold in honest translations.
+WIDE_RATIO = {frozenset({"en", "sw"}): 3.0}
+
+
+def choose_rules(
+    given: Mapping[str, float | int | bool | None],
+    *,
+    source_lang: str | None,
+    target_lang: str | None,
+    monolingual: bool = False,
+) -> dict[str, float | int | bool]:
+    """The defaults, widened for the language pair, with the given thresholds in their place.
+
+    Raises:
+        UsageError: a threshold has no meaning, or takes two sides where the corpus is monolingual.
+    """
+    if monolingual and (two := [name for name in PAIR_RULES if given.get(name) is not None]):
+        raise UsageError(f"{two[0]} compares two sides: a monolingual corpus has one")
+    rules = dict(RULES)
+    for code in filter(None, (source_lang, target_lang)):
+        if not re.fullmatch(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", code):
+            raise UsageError(f"language {code}: give a code, like en, sw or zh-Hans")
+    if wide := WIDE_RATIO.get(frozenset({source_lang or "", target_lang or ""})):
+        rules |= {"max_word_ratio": wide, "max_character_ratio": wide}
+    for name, value in given.items():
+        if name not in rules:
+            raise UsageError(f"{name} is not a rule; the rules are {', '.join(rules)}")
+        if value is not None:
+            rules[name] = value
+    for name, value in rules.items():
+        if isinstance(RULES[name], bool) or isinstance(value, bool):
+            if not isinstance(value, bool) or not isinstance(RULES[name], bool):
+                wanted = "true or false" if isinstance(RULES[name], bool) else "a number"
+                raise UsageError(f"{name} = {value}: give {wanted}")
+        elif not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"{name} = {value!r}: give a number")
+        elif name in _RATIOS:
+            if not 1 <= value < math.inf:
+                raise UsageError(f"{name} = {value}: a ratio is a finite number from 1 on (1000 lets all through)")
+        elif name in _COUNTS:
+            if not (isinstance(value, int) and 0 <= value < 2**32):
+                raise UsageError(f"{name} = {value}: give a whole number from 0")
+        elif not 0 <= value <= 1:
+            raise UsageError(f"{name} = {value}: a share lies between 0 and 1")
+    return rules
+
+
+def choose_input_rules(
+    given: Sequence[Mapping[str, Any]], *, inputs: Sequence[Mapping[str, Any]]
+) -> dict[int, dict[str, Any]]:
+    """The thresholds that are other for one input than for the others, by the input's number.
+
+    Args:
+        given: for each such input `input`, its name as it was given (of two plain files either one), and thresholds.
+        inputs: the inputs as they were understood.
+
+    Raises:
+        UsageError: an input that is not there, or is named twice, or a threshold that has no meaning.
+    """
+    chosen: dict[int, dict[str, Any]] = {}
+    for one in given:
+        name = one.get("input")
+        if not isinstance(name, str):
+            raise UsageError("input rules: say which `input` each is for, as it is named among the inputs")
+        for number in find_inputs(name, inputs):
+            if number in chosen:
+                raise UsageError(f"input rules: {name} has its rules twice")
+            chosen[number] = {key: value for key, value in one.items() if key != "input"}
+    return chosen
+
+
+def read_input_rules(path: str | Path) -> list[dict[str, Any]]:
+    """The tables `[[input_rules]]` of a TOML file.
+
+    Raises:
+        UsageError: it is not such a file.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
+    tables: Any = values.get("input_rules")
+    if not isinstance(tables, list) or values.keys() != {"input_rules"}:
+        raise UsageError(
+            f"{path}: give tables [[input_rules]], each with an input and its thresholds, and nothing else"
+        )
+    return cast("list[dict[str, Any]]", tables)
+
+
+def parse_form(text: str) -> dict[str, bool]:
+    """Read "raw", or a list like "nfkc,case" or "normalised,digits", as the pass wants it.
+
+    Raises:
+        UsageError: anything else.
+    """
+    chosen = [name.strip().replace("-", "_") for name in text.split(",")]
+    if "raw" in chosen and len(chosen) > 1:
+        raise UsageError(f"duplicates_form {text}: raw makes nothing equal: give it alone, or not")
+    if unknown := [name for name in chosen if name not in ("normalised", "raw", *FORM)]:
+        raise UsageError(
+            f"duplicates_form {text!r}: {unknown[0]!r} is none of normalised, raw, {', '.join(FORM)}; raw for none"
+        )
+    equal = {*chosen, *(NORMALISED if "normalised" in chosen else ())}
+    return {name: name in equal for name in FORM}
+
+
+def parse_prefer(prefer: Sequence[str], parsed: Sequence[Mapping[str, Any]]) -> dict[str, Any] | str:
+    """Read inputs as they were named, or one `FILE.parquet:COLUMN`, as the pass wants them; "first" if there are none.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if isinstance(prefer, str):
+        raise UsageError(f"prefer = {prefer!r} is one name: give a list")
+    if not prefer:
+        return "first"
+    path, _, column = prefer[0].rpartition(":")
+    if len(prefer) == 1 and path.endswith(".parquet"):
+        return {"column": {"path": str(Path(path).absolute()), "column": column}}
+    numbers = [number for name in prefer for number in find_inputs(name, parsed)]
+    if len(set(numbers)) < len(numbers):
+        raise UsageError(f"prefer {', '.join(prefer)}: an input is named twice")
+    return {"inputs": numbers}
+
+
+def choose_key(name: str, *, monolingual: bool) -> str:
+    """What records are compared by: a monolingual one is its target, so "pair" means that.
+
+    Raises:
+        UsageError: what a monolingual record does not have.
+    """
+    if monolingual and name in ("source", "either"):
+        raise UsageError(f"duplicates by {name}: a monolingual corpus has a target alone")
+    return "target" if monolingual and name == "pair" else name
+
+
+def choose_duplicates(
+    duplicates: str = "pair",
+    duplicates_form: str = "normalised",
+    *,
+    prefer: Sequence[str] = (),
+    against: Sequence[str | Path] = (),
+    verify: bool = False,
+) -> dict[str, bool]:
+    """The form that these options of `clean` ask for, as the pass wants it.
+
+    Raises:
+        UsageError: options that cannot be meant, alone or together.
+    """
+    if duplicates not in DUPLICATES:
+        raise UsageError(f"duplicates = {duplicates}: give one of {', '.join(DUPLICATES)}")
+    if duplicates == "none" and (prefer or against or verify):
+        raise UsageError("prefer, against and verify say how duplicates are found: duplicates = none finds none")
+    if isinstance(against, str | Path):
+        raise UsageError(f"against = {against} is one name: give a list of clean folders")
+    if verify and against:
+        raise UsageError("verify compares the bytes of this corpus, against has fingerprints only: give one of them")
+    return parse_form(duplicates_form)
+
+
+def read_against(against: Sequence[str | Path], *, key: str, form: Mapping[str, bool]) -> list[dict[str, Any]]:
+    """The folder, digest and fingerprint shards of each corpus that this one is compared with.
+
+    Raises:
+        CatpruneError: a folder that was not cleaned, or whose fingerprints are of something else.
+    """
+    found: list[dict[str, Any]] = []
+    for folder in map(Path, against):
+        manifest = read_manifest(folder, step="clean")
+        theirs = manifest["options"]["duplicates"], manifest["options"]["duplicates_form"]
+        if theirs != (key, form):
+            raise CatpruneError(
+                f"{folder} has fingerprints of another kind ({theirs[0]}, {_form_text(theirs[1])}): clean both corpora "
+                f"with the same --duplicates and --duplicates-form (here {key}, {_form_text(form)})"
+            )
+        verify_shards(folder, {**manifest, "shards": [], "duplicates": [], "files": {}})
+        shards = [str((folder / shard["file"]).absolute()) for shard in manifest["fingerprints"]]
+        found.append({"folder": folder, "digest": digest_manifest(folder), "shards": shards})
+    return found
+
+
+def _form_text(form: Mapping[str, bool]) -> str:
+    return ",".join(name for name in FORM if form[name]) or "raw"
+
+
+def language_rules(
+    source_lang: str | None, target_lang: str | None, *, identify: bool, monolingual: bool = False
+) -> tuple[dict[str, Any], list[str]]:
+    """What the rules need of the languages, and notes on those that it is not known of.
+
+    Raises:
+        UsageError: languages are to be identified, and neither can be.
+    """
+    rules: dict[str, Any] = {}
+    notes: list[str] = []
+    for side, code in (("source", source_lang), ("target", target_lang)):
+        scripts = scripts_of(code)
+        language = IDENTIFIED.get(re.split("[-_]", code)[0]) if code and identify else None
+        rules |= {f"{side}_scripts": scripts, f"{side}_language": language}
+        if monolingual and side == "source":
+            continue
+        if code and not scripts:
+            notes.append(f"the scripts of {code} are not known: wrong_script is off for the {side} side")
+        if identify and not language:
+            notes.append(f"{code or 'no language'} cannot be identified: wrong_language is off for the {side} side")
+    if identify and not (rules["source_language"] or rules["target_language"]):
+        raise UsageError(f"identify_language knows {', '.join(IDENTIFIED)}: name one of them as a side's language")
+    return rules, notes

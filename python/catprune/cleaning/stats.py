@@ -1,0 +1,266 @@
+"""Stats: what a corpus is made of, counted in one pass over the text; nothing is written."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune import _core
+from catprune.cleaning.rule_options import parse_form
+from catprune.corpus.inputs import input_paths
+from catprune.corpus.open_corpus import read_corpus
+from catprune.workspace.manifest import read_manifest
+from catprune.workspace.progress import Progress, bytes_progress
+from catprune.workspace.resources import choose_memory
+from catprune.workspace.wording import share_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Tags that are counted apart, and those that are shown: each has its own counts in memory, and a line.
+MOST_TAGS, SHOWN_TAGS = 1000, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The figures of a corpus, of its inputs and of its tags.
+
+    Each of them is `{"all": figures, "kept": figures}`; `kept` is None unless it is a clean folder's. Figures are:
+
+    `rows`, `malformed_record`, `missing_side`, `line_too_long`, `invalid_utf8` (of these four nothing more is counted)
+    and `empty` (a side without a word); `source` and `target`, each with the lengths `characters`, `words` and `bytes`,
+    `tokens` (words in all), `types` (different words as they stand, by HyperLogLog, standard error 0.8%), `scripts`
+    (letters by Unicode script), `languages` and `zstd` (`bytes` of the text and `compressed` bytes at level 3, every
+    4,096 records by themselves; None for tags); `character_ratio` and `word_ratio`, each `target_over_source` and
+    `longer_over_shorter`, where neither side is 0, in thousandths rounded down, at most 1,000; `duplicates` by `pair`,
+    `source` and `target`: rows whose key an earlier row of the corpus has.
+
+    `languages` is None unless they were to be identified, otherwise `too_short` (sides of fewer than 40 letters) and
+    `identified`, the most frequent language first: `language`, `count` and `share` of those that were long enough.
+
+    Lengths and ratios are None or `count`, `mean`, `min`, `p1`, `p5`, `p25`, `p50`, `p75`, `p95`, `p99` and `max`; p50
+    is the value at rank ⌈count/2⌉, so quantiles are exact. Duplicates and types are `{"count", "exact"}`; duplicates
+    beyond `memory` are estimated in all, and None of an input or a tag. Of a monolingual corpus `source`, the ratios
+    and duplicates but for those by `target` are None.
+
+    Attributes:
+        total: of the whole corpus.
+        inputs: of every input, in order, each also with its `files`.
+        tags: by tag; of a clean folder the 1,000 most frequent.
+        tags_left_out: tags that are counted for their inputs alone.
+        signature: version and options.
+    """
+
+    total: Mapping[str, Any]
+    inputs: tuple[Mapping[str, Any], ...]
+    tags: Mapping[str, Mapping[str, Any]]
+    tags_left_out: int
+    signature: Mapping[str, Any]
+
+
+def stats(
+    inputs: str | Path | Sequence[str | Path],
+    *,
+    tags: str | Path | None = None,
+    columns: tuple[int, int] | int | None = None,
+    fields: tuple[str, str] | str | None = None,
+    format: str | None = None,
+    monolingual: bool = False,
+    source_lang: str | None = None,
+    target_lang: str | None = None,
+    duplicates_form: str = "normalised",
+    identify_language: bool = False,
+    max_line_bytes: int = 16_384,
+    memory: int | str | None = None,
+    threads: int | None = None,
+    quiet: bool = False,
+) -> Stats:
+    """Count what a corpus is made of; the numbers do not depend on the threads.
+
+    Args:
+        inputs: as `clean` takes them; or one clean folder, of which both all rows and the kept ones are counted,
+            with the tags that it was given.
+        tags: a file with a tag for every record, at most 1,000 different ones (clean first where there are more).
+        columns, fields, format, monolingual, source_lang, target_lang: where inputs have their sides, as for `clean`;
+            a clean folder knows it.
+        duplicates_form: what is made equal first, as for `clean`.
+        identify_language: also count which of sixteen languages the sides are taken for, those of at least 40 letters;
+            it takes half as much time again.
+        max_line_bytes: longer lines are counted and never held whole; a clean folder has its own.
+        memory: bytes for telling duplicates, also as text like "4G", 10 to 27 per different pair, source and target;
+            half of the machine's by default. Where they do not suffice the counts are estimates, and say so.
+        threads: worker threads; the machine's by default.
+        quiet: show no progress bar.
+
+    Raises:
+        UsageError: an option that cannot be meant.
+        CatpruneError: sides of unequal length, an empty or damaged file, a clean folder whose text changed.
+        OSError: a file cannot be read.
+    """
+    form = parse_form(duplicates_form)
+    request = read_corpus(
+        inputs,
+        tags=tags,
+        columns=columns,
+        fields=fields,
+        format=format,
+        monolingual=monolingual,
+        languages=(source_lang, target_lang),
+        max_line_bytes=max_line_bytes,
+        threads=threads,
+    )
+    paths = [input_paths(one) for one in request["corpus"]["inputs"]]
+    names = [inputs] if isinstance(inputs, str | Path) else inputs
+    cleaned = request["files"] is not None
+    counts = read_manifest(Path(names[0]), step="clean")["counts"]["tags"] if cleaned else {}
+    shown = _most_frequent({tag: one["rows"] for tag, one in counts.items()}, MOST_TAGS)
+    request["tags"] = shown if cleaned else None
+    request |= {"duplicates_form": form, "identify_language": identify_language, "memory": choose_memory(memory)}
+    total = sum(Path(path).stat().st_size for files in paths for path in files)
+    with Progress("stats", total=total, unit="B", quiet=quiet) as bar:
+        found: dict[str, Any] = _core.stats(request, bytes_progress(bar))
+    return Stats(
+        total=found["total"],
+        inputs=tuple({"files": files, **part} for files, part in zip(paths, found["inputs"], strict=True)),
+        tags=found["tags"],
+        tags_left_out=len(counts) - len(shown),
+        signature={
+            "version": _core.__version__,
+            "duplicates_form": duplicates_form,
+            "identify_language": identify_language,
+            "max_line_bytes": request["corpus"]["max_line_bytes"],
+        },
+    )
+
+
+def summary(found: Stats) -> list[str]:
+    """The figures in lines for a reader: the whole corpus, then a line for every input and tag."""
+    columns = [name for name in ("all", "kept") if found.total[name]]
+    lines = [_row("", columns), *_block([found.total[name] for name in columns])]
+    if len(found.inputs) > 1:
+        lines += ["", *_overview("input", {" ".join(one["files"]): one for one in found.inputs})]
+    if found.tags:
+        shown = _most_frequent({tag: part["all"]["rows"] for tag, part in found.tags.items()}, SHOWN_TAGS)
+        lines += ["", *_overview("tag", {tag: found.tags[tag] for tag in shown})]
+        if more := len(found.tags) - len(shown) + found.tags_left_out:
+            lines.append(f"and {more:,} rarer tags (--json has the first {len(found.tags):,})")
+    signature = ", ".join(f"{name} {value}" for name, value in found.signature.items())
+    return [*lines, "", f"≈ estimated; quantiles are exact; {signature}"]
+
+
+def _most_frequent(rows: Mapping[str, int], most: int) -> list[str]:
+    """The tags with the most rows; of equal ones those whose names come first."""
+    return heapq.nsmallest(most, rows, key=lambda tag: (-rows[tag], tag))
+
+
+def _row(name: str, values: Sequence[str]) -> str:
+    return f"{name:26}" + "".join(f"{value:>36}" for value in values)
+
+
+_QUANTILES = ("p1", "p25", "p50", "p75", "p99", "max")
+
+
+def _block(figures: Sequence[Mapping[str, Any]]) -> list[str]:
+    monolingual = figures[0]["source"] is None
+    lines = [_row("texts" if monolingual else "pairs", [f"{one['rows']:,}" for one in figures])]
+    for name in ("malformed_record", "missing_side", "line_too_long", "invalid_utf8", "empty"):
+        if any(one[name] for one in figures):
+            lines += [_row(f"  {name}", [share_text(one[name], one["rows"]) for one in figures])]
+    keys = {"target": "text"} if monolingual else {key: key for key in ("pair", "source", "target")}
+    lines += [_row(f"  repeat a {name}", [_repeats(one, key) for one in figures]) for key, name in keys.items()]
+    heading = " ".join(name.removeprefix("p") + ("%" if name != "max" else "") for name in _QUANTILES)
+    if monolingual:
+        return [*lines, "", _row("", [heading] * len(figures)), *_side("text", [one["target"] for one in figures])]
+    lines += ["", _row("longer over shorter", [heading] * len(figures))]
+    for name in ("character_ratio", "word_ratio"):
+        values = [_quantiles(one[name]["longer_over_shorter"]) for one in figures]
+        lines.append(_row(f"  in {name.removesuffix('_ratio')}s", values))
+    lines.append("target over source")
+    for name in ("character_ratio", "word_ratio"):
+        values = [_quantiles(one[name]["target_over_source"]) for one in figures]
+        lines.append(_row(f"  in {name.removesuffix('_ratio')}s", values))
+    for side in ("source", "target"):
+        lines += ["", *_side(side, [one[side] for one in figures])]
+    return lines
+
+
+def _side(name: str, sides: Sequence[Mapping[str, Any]]) -> list[str]:
+    units = ("characters", "words", "bytes")
+    lines = [name, *(_row(f"  {unit}", [_quantiles(side[unit]) for side in sides]) for unit in units)]
+    lines.append(_row("  tokens", [f"{side['tokens']:,}" for side in sides]))
+    lines.append(_row("  types", [_count(side["types"]) for side in sides]))
+    lines.append(_row("  compressed to", [_compressed(side["zstd"]) for side in sides]))
+    scripts = {script: letters for side in sides for script, letters in side["scripts"].items()}
+    for script in sorted(scripts, key=lambda script: (-scripts[script], script))[:5]:
+        shares = [_share(side["scripts"].get(script, 0), sum(side["scripts"].values())) for side in sides]
+        lines.append(_row(f"  {script}", shares))
+    if all(side["languages"] for side in sides):
+        lines += _languages([side["languages"] for side in sides])
+    return lines
+
+
+def _languages(sides: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The most frequent languages, what is left of the others, and how many sides could not be told."""
+    counts = [{one["language"]: one["count"] for one in side["identified"]} for side in sides]
+    top = [*counts[0]][:5]
+    rows = {f"taken for {code}": [found.get(code, 0) for found in counts] for code in top}
+    if any(len(found) > len(top) for found in counts):
+        rows["taken for another"] = [sum(found.values()) - sum(found.get(code, 0) for code in top) for found in counts]
+    wholes = [sum(found.values()) for found in counts]
+    lines = [
+        _row(f"  {name}", [share_text(part, whole) if whole else "" for part, whole in zip(parts, wholes, strict=True)])
+        for name, parts in rows.items()
+    ]
+    short = [side["too_short"] for side in sides]
+    shown = [share_text(part, part + whole) if part else "0" for part, whole in zip(short, wholes, strict=True)]
+    return [*lines, _row("  too short to tell", shown)]
+
+
+def _overview(what: str, parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each: the full figures are in the JSON."""
+    width = min(60, max(len(what), *map(len, parts)))
+    monolingual = any(part["all"]["source"] is None for part in parts.values())
+    names = ("pairs", "kept", "repeat a pair", "source words", "target words", "ratio")
+    told = "words and ratio: medians"
+    if monolingual:
+        names, told = ("texts", "kept", "repeat a text", "words"), "words: medians"
+    lines = [f"{what:{width}}" + "".join(f"{name:>16}" for name in names) + f"   ({told})"]
+    for name, part in parts.items():
+        one, kept = part["all"], part["kept"]
+        words = [one[side]["words"] for side in ("source", "target") if one[side]]
+        ratio = None if monolingual else one["character_ratio"]["target_over_source"]
+        values = [
+            f"{one['rows']:,}",
+            f"{kept['rows']:,}" if kept else "",
+            _count(one["duplicates"]["target" if monolingual else "pair"]),
+            *(str(lengths["p50"]) if lengths else "" for lengths in words),
+            *([] if monolingual else [f"{ratio['p50']:.2f}" if ratio else ""]),
+        ]
+        shown = name if len(name) <= width else "…" + name[1 - width :]
+        lines.append(f"{shown:{width}}" + "".join(f"{value:>16}" for value in values))
+    return lines
+
+
+def _repeats(figures: Mapping[str, Any], key: str) -> str:
+    found = figures["duplicates"][key]
+    return f"{_count(found)} ({_share(found['count'], figures['rows'])})"
+
+
+def _count(found: Mapping[str, Any] | None) -> str:
+    return "" if found is None else f"{'' if found['exact'] else '≈ '}{found['count']:,}"
+
+
+def _quantiles(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    return " ".join(f"{found[name]:,}" if isinstance(found[name], int) else f"{found[name]:.2f}" for name in _QUANTILES)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else ""
+
+
+def _compressed(found: Mapping[str, int]) -> str:
+    return _share(found["compressed"], found["bytes"])

@@ -1,0 +1,1 @@
+"""The text of a corpus: inputs, row by row access, appended rows."""

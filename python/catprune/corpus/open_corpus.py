@@ -1,0 +1,164 @@
+"""Open corpus: the text of a corpus as Arrow record batches, for pipelines in Python."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune import _core
+from catprune.corpus.inputs import input_paths, parse_inputs, resolve
+from catprune.corpus.kept_rows import kept_rows
+from catprune.corpus.unchanged import check_unchanged, cleaned_files
+from catprune.errors import CatpruneError, UsageError
+from catprune.workspace.manifest import read_manifest
+from catprune.workspace.resources import choose_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCorpus:
+    """A corpus that can be read as often as one likes, each time from its beginning.
+
+    Iterating gives `pyarrow.RecordBatch`es of up to 4,096 rows. Polars (`pl.DataFrame`), DuckDB (`from corpus`),
+    PyArrow (`pyarrow.RecordBatchReader.from_stream`) and whatever else takes the Arrow PyCapsule interface read it too,
+    without a copy of the batches. Memory is bounded by what is under way; the interpreter is not held meanwhile.
+
+    Columns: `row` (int64), `source` and `target` (large_string, or large_binary; of a monolingual corpus the latter
+    alone), `tag` (large_string) where there are tags, and with `rows="all"` of a clean folder `kept` (bool) and
+    `reasons` (uint32, the bits that `clean` sets). A side that is over the longest line allowed or missing from a
+    malformed record is null, and as text also one that is not valid UTF-8; kept rows have none of these.
+    """
+
+    _request: dict[str, Any]
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """A new stream from the first row; a schema that is asked for is not followed, as the interface allows."""
+        del requested_schema
+        return _core.open_corpus(self._request)
+
+    def __iter__(self) -> Iterator[Any]:
+        """The batches in row order, each a `pyarrow.RecordBatch`.
+
+        Raises:
+            CatpruneError: the text is not what was cleaned, sides of unequal length, a damaged file. What was read up
+                to there has been given already.
+        """
+        import pyarrow as arrow
+
+        with arrow.RecordBatchReader.from_stream(self) as reader:
+            while True:
+                try:
+                    batch = reader.read_next_batch()
+                except StopIteration:
+                    return
+                except (arrow.ArrowException, OSError) as error:
+                    raise CatpruneError(str(error).removeprefix("External error: ")) from None
+                yield batch
+
+
+def open_corpus(
+    inputs: str | Path | Sequence[str | Path],
+    *,
+    selection: str | Path | None = None,
+    rows: str = "kept",
+    text: str = "utf8",
+    tags: str | Path | None = None,
+    columns: tuple[int, int] | int | None = None,
+    fields: tuple[str, str] | str | None = None,
+    format: str | None = None,
+    monolingual: bool = False,
+    source_lang: str | None = None,
+    target_lang: str | None = None,
+    max_line_bytes: int = 16_384,
+    threads: int | None = None,
+) -> OpenCorpus:
+    """Open a corpus for reading in batches.
+
+    Args:
+        inputs: one clean folder; or inputs as `clean` takes them, which have no verdicts: all their rows are given.
+        selection: a selection made from the clean folder.
+        rows: of a clean folder "kept", the rows that cleaning (and the selection) kept; or "all", each with whether it
+            is kept and its reasons.
+        text: "utf8", or "bytes" for the text as it is.
+        tags: a file with a tag for every record; a clean folder has its own.
+        columns, fields, format, monolingual, source_lang, target_lang: where inputs have their sides, as for `clean`;
+            a clean folder knows it.
+        max_line_bytes: longer lines are null and never held whole; a clean folder has its own.
+        threads: worker threads; the machine's by default.
+
+    Raises:
+        UsageError: an option that cannot be meant.
+        CatpruneError: a clean folder or selection that is unfinished, or whose files changed.
+        OSError: a file cannot be read.
+    """
+    if rows not in ("kept", "all") or text not in ("utf8", "bytes"):
+        raise UsageError(f'rows = {rows}, text = {text}: rows are "kept" or "all", text is "utf8" or "bytes"')
+    behind = Path(selection) if selection else None
+    request = read_corpus(
+        inputs,
+        selection=behind,
+        tags=tags,
+        columns=columns,
+        fields=fields,
+        format=format,
+        monolingual=monolingual,
+        languages=(source_lang, target_lang),
+        max_line_bytes=max_line_bytes,
+        threads=threads,
+    )
+    cleaned = request["files"] is not None
+    shards: Any = request["kept"]["selection"]["clean"] if behind else request["kept"]["clean"] if cleaned else None
+    return OpenCorpus({**request, "text": text, "reasons": shards if rows == "all" else None})
+
+
+def read_corpus(
+    inputs: str | Path | Sequence[str | Path],
+    *,
+    selection: Path | None = None,
+    tags: str | Path | None,
+    columns: tuple[int, int] | int | None,
+    fields: tuple[str, str] | str | None,
+    format: str | None,
+    monolingual: bool,
+    languages: tuple[str | None, str | None],
+    max_line_bytes: int,
+    threads: int | None,
+) -> dict[str, Any]:
+    """What a pass over text must know of inputs or of a clean folder, whose files are checked to be what was made."""
+    names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    if "-" in map(str, names):
+        raise UsageError("- is standard input, which `clean --spool FILE` alone reads: give files, or a clean folder")
+    if not 1 <= max_line_bytes < 2**20:
+        raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
+    workers = {"threads": choose_threads(threads)}
+    if len(names) == 1 and Path(names[0]).is_dir():
+        if tags is not None:
+            raise UsageError(f"{names[0]} is a clean folder and has its own tags: leave `tags` out")
+        return _of_clean(Path(names[0]), selection) | workers
+    if selection is not None:
+        raise UsageError("a selection needs the clean folder that it was made from: give that instead of inputs")
+    parsed = parse_inputs(
+        names, columns=columns, fields=fields, languages=languages, format=format, monolingual=monolingual
+    )
+    corpus: dict[str, Any] = {"inputs": parsed, "max_line_bytes": max_line_bytes}
+    for path in [path for one in corpus["inputs"] for path in input_paths(one)] + ([str(tags)] if tags else []):
+        Path(path).stat()  # a missing file is told before anything is read
+    corpus["tags"] = str(Path(tags).absolute()) if tags else None
+    return {"corpus": corpus, "files": None, "kept": "all"} | workers
+
+
+def _of_clean(folder: Path, selection: Path | None) -> dict[str, Any]:
+    manifest = read_manifest(folder, step="clean")
+    kept, _ = kept_rows(folder, manifest, selection)
+    files = cleaned_files(folder, manifest)
+    corpus = resolve(folder, manifest)
+    looked = list(files)
+    if manifest["tags"]:
+        corpus["tags"] = os.path.normpath(folder.absolute() / manifest["tags"]["path"])
+        looked.append({**manifest["tags"], "path": corpus["tags"]})
+    check_unchanged(looked, cache=folder / "log" / "digests.json")
+    return {"corpus": corpus, "files": looked, "kept": kept}

@@ -1,0 +1,69 @@
+"""Standard input, copied to a file that later steps can read again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from catprune.corpus.inputs import SUFFIXES, format_of
+from catprune.errors import CatpruneError, UsageError
+from catprune.workspace.files import sync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def spool_inputs(
+    names: Sequence[str | Path],
+    spool: str | Path | None,
+    *,
+    format: str | None,
+    monolingual: bool,
+    force: bool,
+    quiet: bool,
+) -> Sequence[str | Path]:
+    """The inputs with standard input, named "-", copied to a file and named by it.
+
+    The copy gets its name when it is whole; if it is there, standard input is not read unless `force` says so, which is
+    told on standard error unless `quiet`.
+
+    Raises:
+        UsageError: standard input without `spool` or beside other inputs, or a format that nothing says.
+        CatpruneError: standard input is empty.
+        OSError: the file cannot be written.
+    """
+    if "-" not in map(str, names):
+        if spool is not None:
+            raise UsageError("--spool is for standard input: give - as the one input")
+        return names
+    if spool is None or len(names) > 1:
+        raise UsageError(
+            "- is standard input: give it alone, with --spool FILE to copy it to: later steps read it again"
+        )
+    path = Path(spool)
+    if not (format or monolingual or format_of(path)):
+        raise UsageError(f"{path}: give --format, or a name that ends in {', '.join(SUFFIXES)}")
+    if force or not path.exists():
+        _copy_standard_input(path)
+    elif not quiet:
+        sys.stderr.write(f"{path} is there: standard input is not read\n")
+    return [path]
+
+
+def _copy_standard_input(path: Path) -> None:
+    draft = path.with_name(f"{path.name}.tmp")
+    try:
+        with draft.open("wb") as stream:
+            shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if draft.stat().st_size == 0:
+            raise CatpruneError(f"standard input is empty: nothing to copy to {path}")
+        draft.rename(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)

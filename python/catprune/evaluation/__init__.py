@@ -1,0 +1,1 @@
+"""Evaluation: train on subsets, translate test sets, compare, count the cost."""

@@ -1,0 +1,134 @@
+"""What pruning cost, honestly: warm-up to the last scored checkpoint, scoring, training on what was kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune._core import digest_file
+from catprune.selection.methods import COLUMN, MERGE, find_method
+from catprune.selection.sources import SCORER_STEP
+from catprune.workspace.files import read_json
+from catprune.workspace.manifest import read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The three parts, in FLOPs or in seconds; the first two are 0 where no checkpoint was needed."""
+
+    warmup: float
+    scoring: float
+    training: float
+
+    @property
+    def total(self) -> float:
+        """The sum of the parts."""
+        return self.warmup + self.scoring + self.training
+
+
+def _score_folders(selection: Path | None) -> Iterator[Path]:
+    """The scores that a selection was made from; none if its method could do without a model."""
+    if selection is None:
+        return
+    manifest = read_manifest(selection, step="select")
+    method = manifest["options"]["method"]
+    needs_model = method in (COLUMN, MERGE) or find_method(method).needs
+    folders = [selection / entry["path"] for entry in manifest["reads"].get("scores", ()) if needs_model]
+    for column in _columns_of(selection):
+        folders += [column / entry["path"] for entry in read_json(column / "manifest.json")["reads"].get("scores", ())]
+    yield from dict.fromkeys(Path(os.path.normpath(folder)) for folder in folders)
+
+
+def _columns_of(selection: Path) -> list[Path]:
+    """The folders of columns of scorers, and of functions of stored statistics, that a selection was made from."""
+    reads = read_manifest(selection, step="select")["reads"]
+    files = [selection / entry["path"] for kind in ("joined", "files") for entry in reads.get(kind, ())]
+    folders = dict.fromkeys(Path(os.path.normpath(file)).parent for file in files)
+    return [
+        one
+        for one in folders
+        if (one / "manifest.json").is_file() and read_json(one / "manifest.json").get("step") == SCORER_STEP
+    ]
+
+
+def scorers_of(selection: Path | None) -> list[Path]:
+    """The columns that a selection was made from and that a scorer wrote, which reads text."""
+    columns = [] if selection is None else _columns_of(selection)
+    return [column for column in columns if "clean" in read_json(column / "manifest.json")["reads"]]
+
+
+def _checkpoint_of(scores: Path) -> tuple[Path, dict[str, Any]]:
+    """Folder of the training whose checkpoint was scored, and what is known of the checkpoint."""
+    read = read_manifest(scores, step="score")
+    checkpoint = Path(os.path.normpath(scores.absolute() / read["reads"]["checkpoint"]["path"]))
+    return checkpoint.parent, read["checkpoint"]
+
+
+def flops_of(selection: Path | None, *, training: Path) -> Cost:
+    """Floating-point operations, from shapes, of choosing `selection` and of the training in `training`.
+
+    Warm-up runs count once each, up to their last scored checkpoint, however many checkpoints were scored. What the
+    models of scorers do is not known.
+    """
+    warmup: dict[Path, float] = {}
+    scoring = 0.0
+    for scores in _score_folders(selection):
+        scoring += float(read_manifest(scores, step="score")["flops"])
+        folder, checkpoint = _checkpoint_of(scores)
+        warmup[folder] = max(warmup.get(folder, 0.0), float(checkpoint["flops"] or 0.0))
+    return Cost(sum(warmup.values()), scoring, float(read_manifest(training, step="train")["flops"]))
+
+
+def _speed(folder: Path, what: str = "tokens_per_second") -> float | None:
+    """Target tokens a second, as the step's log has it for the longest run of its plan; None if the log is gone.
+
+    The log outlives what --force replaced; events name the plan that they belong to.
+    """
+    log = folder / "log" / "events.jsonl"
+    if not log.is_file():
+        return None
+    plan = digest_file(str(folder / "plan.json"))
+    measured = [event for event in _events(log) if event.get(what) and event.get("plan", plan) == plan]
+    longest = max(measured, key=lambda event: event["seconds"], default=None)
+    return None if longest is None else float(longest[what])
+
+
+def _events(log: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a log, without those that a full disk cut off."""
+    for line in log.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def seconds_of(selection: Path | None, *, training: Path) -> Cost | None:
+    """The same in seconds: tokens by the measured speed, so that an interrupted run counts in full.
+
+    None where a log is missing. Seconds of different machines do not compare.
+    """
+    speed = _speed(training)
+    if speed is None:
+        return None
+    trained = read_manifest(training, step="train")["target_tokens"] / speed
+    warmup: dict[Path, float] = {}
+    scoring = 0.0
+    for scores in _score_folders(selection):
+        folder, checkpoint = _checkpoint_of(scores)
+        speeds = _speed(scores), _speed(folder)
+        if speeds[0] is None or speeds[1] is None:
+            return None
+        scoring += read_manifest(scores, step="score")["counts"]["target_tokens"] / speeds[0]
+        warmup[folder] = max(warmup.get(folder, 0.0), (checkpoint["target_tokens"] or 0) / speeds[1])
+    for column in scorers_of(selection):
+        pairs = _speed(column, "pairs_per_second")
+        if pairs is None:
+            return None
+        scoring += read_manifest(column, step=SCORER_STEP)["counts"]["pairs"] / pairs
+    return Cost(sum(warmup.values()), scoring, trained)

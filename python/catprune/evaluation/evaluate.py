@@ -1,0 +1,346 @@
+"""Evaluate subsets: train a model on each, translate test sets, compare by BLEU and chrF, count the cost."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune._core import digest_bytes, digest_file
+from catprune.corpus.inputs import is_monolingual
+from catprune.errors import CatpruneError, UsageError, require
+from catprune.evaluation.cost import flops_of, scorers_of, seconds_of
+from catprune.evaluation.results import Evaluated, Score, TestSet, open_evaluation
+from catprune.model.sizes import find_size
+from catprune.training.recipe import check_numbers
+from catprune.training.train import require_origin
+from catprune.workspace.device import Device, require_torch
+from catprune.workspace.files import to_json, write_whole
+from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, verify_shards
+from catprune.workspace.step_folder import StepFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Evaluated", "TestSet", "compare", "evaluate"]
+
+# Options of `train` that `evaluate` passes on to every subset alike.
+TRAINING = frozenset(
+    {"batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout", "precision", "save_every"}
+)
+# What may name a selection, a subset or a test set: it names files, too.
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+
+
+class _EvaluationFolder(StepFolder):
+    """Its models are steps with plans of their own: a new comparison keeps them, and anew trains only what differs."""
+
+    keeps = StepFolder.keeps | {"models"}
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file, plain or compressed; only line feeds end a line.
+
+    Not the core's reader, which judges lines and drops what it cannot read: of a test set every line must stay, or an
+    error name it, for systems are compared line by line. A test set fits into memory.
+    """
+    import pyarrow
+
+    try:
+        with pyarrow.input_stream(str(path), compression="detect") as stream:
+            text = stream.read().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise CatpruneError(f"{path} does not exist: give the two files of a test set") from None
+    except UnicodeDecodeError as error:
+        raise CatpruneError(f"{path} is not UTF-8 (byte {error.start}): convert the test set") from None
+    except OSError as error:
+        raise CatpruneError(f"{path} cannot be read ({error}): is it cut off?") from None
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def read_test(test: TestSet) -> tuple[list[str], list[str]]:
+    """Both sides of a test set.
+
+    Raises:
+        CatpruneError: a file that is missing, empty or not UTF-8, or sides of unequal length.
+    """
+    source, target = _lines(test.source), _lines(test.target)
+    if len(source) != len(target):
+        raise CatpruneError(
+            f"{test.source} has {len(source)} lines, {test.target} has {len(target)}: a test set needs pairs"
+        )
+    if not source:
+        raise CatpruneError(f"{test.source} is empty: a test set needs lines")
+    return source, target
+
+
+def check_evaluation(
+    subsets: Sequence[str],
+    tests: Sequence[str],
+    against: Sequence[str],
+    training: Mapping[str, Any],
+    *,
+    steps: int | None,
+    epochs: float | None,
+    beam: int | None,
+    resamples: int | None,
+) -> None:
+    """Refuse names and options of an evaluation that cannot be meant.
+
+    Raises:
+        UsageError: the first of them.
+    """
+    if (steps is None) == (epochs is None):
+        raise UsageError("an evaluation needs steps (equal updates) or epochs (equal epochs): give one of them")
+    names = [*subsets, *tests]
+    if not subsets or not tests:
+        raise UsageError("an evaluation needs a subset and a test set")
+    for name in names:
+        if not re.fullmatch(NAME, name):
+            raise UsageError(f"{name!r} cannot name a subset or a test set: use letters, digits, - and _")
+    if len(set(tests)) != len(tests):
+        raise UsageError("two test sets have the same name: give each its own")
+    if missing := [name for name in against if name not in subsets]:
+        raise UsageError(f"{missing[0]} is to be compared against, but no subset has that name")
+    if unknown := sorted(set(training) - TRAINING):
+        raise UsageError(f"{unknown[0]} is not an option of training that evaluate passes on")
+    check_numbers(beam=beam, resamples=resamples)
+    check_numbers(steps=steps, epochs=epochs, **{name: training[name] for name in training if name != "precision"})
+
+
+def _train(tokens: Path, out: Path, selection: Path | None, options: Mapping[str, Any], *, force: bool) -> Path:
+    """The last checkpoint of the subset's model; a model that fits is never trained again."""
+    from catprune.training.train import train
+
+    return train(tokens, out=out, selection=selection, force=force, **options).checkpoints[-1]
+
+
+def _own_translations(folder: Path, subset: str, checkpoint: Path) -> None:
+    """Drop a subset's translations unless the very model that stands there now made them."""
+    stamp, model = folder / f"{subset}.model", digest_manifest(checkpoint.parent).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not stamp.is_file() or stamp.read_bytes() != model:
+        for path in folder.glob(f"{subset}.*.txt"):
+            path.unlink()
+        write_whole(stamp, model)
+
+
+def _translations(path: Path, source: Sequence[str], checkpoint: Path, *, beam: int, threads: int | None) -> list[str]:
+    """The hypotheses in `path`, translated first if it is not there; one line for each line of `source`."""
+    from catprune.evaluation.translate import translate
+
+    if not path.is_file():
+        found = translate(checkpoint, source, beam=beam, threads=threads)
+        text = "".join(line.replace("\n", " ") + "\n" for line in found)
+        write_whole(path, text.encode())
+    return _lines(path)
+
+
+def _bootstrap_seed() -> int:
+    """The seed of sacrebleu's bootstrap: its own environment variable, or its own default."""
+    given = os.environ.get("SACREBLEU_SEED", "12345")
+    if not given.isdecimal():
+        raise UsageError(f"SACREBLEU_SEED is {given!r}: set a number, so that p-values can be repeated")
+    return int(given)
+
+
+def compare(
+    systems: Mapping[str, Sequence[str]],
+    references: Sequence[str],
+    *,
+    against: Sequence[str] = (),
+    resamples: int = 1000,
+) -> tuple[dict[str, dict[str, Score]], dict[str, str]]:
+    """BLEU and chrF of systems on one test set, with paired bootstrap tests against baselines, by sacrebleu.
+
+    Args:
+        systems: name → hypotheses, a line for each reference.
+        references: one reference translation a line.
+        against: names of systems that all others are compared with.
+        resamples: bootstrap resamples of the test set.
+
+    Returns:
+        system → metric → Score, and metric → signature. The seed is SACREBLEU_SEED's (12345 if unset).
+        Source: Koehn 2004, as sacrebleu implements it: what its p is stands in `evaluation.Score`.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+    from sacrebleu.significance import PairedTest
+
+    p: dict[tuple[str, str, str], float] = {}
+    scores: dict[str, dict[str, tuple[float, float]]] = {}
+    signatures: dict[str, str] = {}
+    for baseline in against or list(systems)[:1]:
+        order = [baseline, *(name for name in systems if name != baseline)]
+        test: Any = PairedTest(
+            [(name, list(systems[name])) for name in order],
+            {"BLEU": BLEU(), "chrF": CHRF()},
+            references=[list(references)],
+            test_type="bs",
+            n_samples=resamples,
+        )
+        found_signatures, found = test()
+        names = {"BLEU": "BLEU", "chrF": "chrF2"}  # sacrebleu adds beta
+        signatures = {metric: f"{own}|{found_signatures[own]}" for metric, own in names.items()}
+        for metric, own in names.items():
+            for name, result in zip(order, found[own], strict=True):
+                # Score and interval are the system's own, whatever it is compared with.
+                scores.setdefault(name, {}).setdefault(metric, (float(result.score), float(result.ci)))
+                if name != baseline and against:
+                    # sacrebleu calls the difference of two equal systems, which is always 0, significant.
+                    same = result.score == found[own][0].score
+                    p[name, metric, baseline] = 1.0 if same else float(result.p_value)
+    return {
+        name: {
+            metric: Score(*scores[name][metric], {b: p[name, metric, b] for b in against if b != name})
+            for metric in signatures
+        }
+        for name in systems
+    }, signatures
+
+
+def evaluate(
+    tokens: str | Path,
+    *,
+    subsets: Mapping[str, str | Path | None],
+    tests: Sequence[TestSet],
+    out: str | Path,
+    preset: str = "tiny",
+    steps: int | None = None,
+    epochs: float | None = None,
+    seed: int = 1,
+    beam: int = 4,
+    resamples: int = 1000,
+    against: Sequence[str] = ("full", "random"),
+    training: Mapping[str, float | str] | None = None,
+    threads: int | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> Evaluated:
+    """Train one model a subset, alike in all but the data, and compare their translations of held-out text.
+
+    Args:
+        tokens: folder of `tokenize`.
+        subsets: name → selection folder, or None for everything that cleaning kept.
+        tests: held-out test sets.
+        out: the step's folder; every model is a step of its own in out/models/<name>.
+        preset: model size, as for `train`.
+        steps: updates of every model; or
+        epochs: passes of every model over its own subset, which gives smaller subsets fewer updates.
+        seed: of every training.
+        beam: beam size of the translation.
+        resamples: of the paired bootstrap.
+        against: names of the subsets that all others are compared with.
+        training: further options of `train` (see `TRAINING`), the same for every subset.
+        threads: for training and translating.
+        force: replace results of another plan; models that fit are kept, others are trained anew.
+        quiet: no progress.
+
+    Raises:
+        CatpruneError: a folder or file does not fit.
+        UsageError: an option cannot be meant.
+        MissingExtra: torch, ctranslate2 or sacrebleu is not installed.
+    """
+    tokens, out, options = Path(tokens), Path(out), dict(training or {})
+    subsets = {name: None if path is None else Path(path) for name, path in subsets.items()}
+    names = [test.name for test in tests]
+    numbers: dict[str, Any] = {"steps": steps, "epochs": epochs, "beam": beam, "resamples": resamples}
+    check_evaluation(list(subsets), names, against, options, **numbers)
+    find_size(preset)
+    if is_monolingual(read_manifest(tokens, step="tokenize")):
+        raise UsageError(
+            f"{tokens} is of a monolingual corpus: models that translate need pairs, so it cannot be evaluated"
+        )
+    require_torch()
+    options["precision"] = Device.choose(str(options.get("precision", "auto"))).precision
+    require("evaluate", "sacrebleu", "ctranslate2")
+    texts = {test.name: read_test(test) for test in tests}
+    plan: dict[str, Any] = {"preset": preset, "steps": steps, "epochs": epochs, "seed": seed}
+    model = {**plan, **options, "threads": threads, "quiet": quiet}
+    plan |= {"training": options, "beam": beam, "against": list(against), "order": list(subsets)}
+    plan |= {"resamples": resamples, "bootstrap_seed": _bootstrap_seed()}
+    with _EvaluationFolder(
+        out, step="evaluate", reads=_reads(tokens, subsets, tests, out), options=plan, force=force
+    ) as folder:
+        if folder.manifest is None:
+            for selection in filter(None, subsets.values()):
+                verify_shards(selection, read_manifest(selection, step="select"))
+            hypotheses: dict[str, dict[str, list[str]]] = {test.name: {} for test in tests}
+            for name, selection in subsets.items():
+                checkpoint = _train(tokens, out / "models" / name, selection, model, force=force)
+                _own_translations(out / "translations", name, checkpoint)
+                for test in tests:
+                    path = out / "translations" / f"{name}.{test.name}.txt"
+                    hypotheses[test.name][name] = _translations(
+                        path, texts[test.name][0], checkpoint, beam=beam, threads=threads
+                    )
+            _publish(folder, subsets, texts, hypotheses, against=against, resamples=resamples)
+    return open_evaluation(out)
+
+
+def _reads(tokens: Path, subsets: Mapping[str, Path | None], tests: Sequence[TestSet], out: Path) -> dict[str, Any]:
+    for path in subsets.values():
+        if path is not None:
+            require_origin(path, tokens)  # a clear error before anything is trained
+    selections = {
+        name: None if path is None else describe_folder(path, relative_to=out) for name, path in subsets.items()
+    }
+    return {
+        "tokens": describe_folder(tokens, relative_to=out),
+        "subsets": selections,
+        "tests": {
+            test.name: {"source": digest_file(str(test.source)), "target": digest_file(str(test.target))}
+            for test in tests
+        },
+    }
+
+
+def _publish(
+    folder: StepFolder,
+    subsets: Mapping[str, Path | None],
+    texts: Mapping[str, tuple[list[str], list[str]]],
+    hypotheses: Mapping[str, Mapping[str, Sequence[str]]],
+    *,
+    against: Sequence[str],
+    resamples: int,
+) -> None:
+    """Score, count and write results.json (no times), log/seconds.json (times) and the manifest."""
+    scores: dict[str, Any] = {}
+    signatures: dict[str, str] = {}
+    for test, (_, references) in texts.items():
+        scores[test], signatures = compare(hypotheses[test], references, against=against, resamples=resamples)
+    found: list[dict[str, Any]] = []
+    seconds: dict[str, Any] = {}
+    for name, selection in subsets.items():
+        model = folder.path / "models" / name
+        trained = read_manifest(model, step="train")
+        measured = seconds_of(selection, training=model)
+        seconds[name] = None if measured is None else asdict(measured)
+        found.append(
+            {
+                "name": name,
+                "pairs": trained["counts"]["pairs"],
+                "target_tokens": trained["counts"]["target_tokens"],
+                "steps": trained["steps"],
+                "epochs": trained["epochs"],
+                "trained_tokens": trained["target_tokens"],
+                "scores": {
+                    test: {metric: asdict(score) for metric, score in scores[test][name].items()} for test in texts
+                },
+                "flops": asdict(flops_of(selection, training=model)),
+                "scorers": [column.name for column in scorers_of(selection)],
+            }
+        )
+    results = {
+        "held_fixed": "updates" if folder.plan["options"]["steps"] is not None else "epochs",
+        "against": list(against),
+        "tests": {test: len(source) for test, (source, _) in texts.items()},
+        "signatures": signatures,
+        "subsets": found,
+    }
+    data = to_json(results)
+    write_whole(folder.path / "results.json", data)
+    write_whole(folder.path / "log" / "seconds.json", to_json(seconds))
+    folder.publish(results={"file": "results.json", "digest": digest_bytes(data)})

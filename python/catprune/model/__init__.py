@@ -1,0 +1,1 @@
+"""The transformer and how a processor runs it."""

@@ -1,0 +1,1 @@
+"""Several steps in one command: run files, `run`, `prune`, `doctor`."""

@@ -1,0 +1,406 @@
+"""Run: every step of a run file, in order; what is done is skipped, what was interrupted is picked up."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune.cleaning.test_sets import parse_test_sets, test_set_paths
+from catprune.corpus.appended import has_joined, is_growing, is_outgrown, is_selected_before, replacing, require_trained
+from catprune.corpus.inputs import input_paths, is_monolingual
+from catprune.errors import CatpruneError, OtherPlan, UsageError, require
+from catprune.pipeline.run_file import RunFile, WriteSection, read_run_file
+from catprune.selection.budget import parse_keeps
+from catprune.selection.methods import CLUSTERED, METHODS
+from catprune.selection.request import read_ranking
+from catprune.selection.select import DEFAULTS
+from catprune.selection.sources import is_of_cleaning, joined_columns
+from catprune.workspace.device import require_torch
+from catprune.workspace.files import read_json
+from catprune.workspace.locks import lock_folder
+from catprune.workspace.manifest import read_manifest
+from catprune.workspace.wording import new_text
+from catprune.writing.write import output_paths, record_of, refuse_outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+#: The steps of a run, in order.
+STEPS = ("clean", "tokenize", "train", "score", "select", "write", "evaluate", "report")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A finished run.
+
+    Attributes:
+        folder: the run's folder.
+        selections: name → selection folder.
+        outputs: the pruned text, if the run file asks for it.
+        report: the HTML file, if the run file asks for it.
+    """
+
+    folder: Path
+    selections: dict[str, Path]
+    outputs: tuple[Path, ...]
+    report: Path | None
+
+
+def run(
+    file: str | Path,
+    *,
+    until: str = "report",
+    threads: int | None = None,
+    memory: int | str | None = None,
+    tmp_dir: str | Path | None = None,
+    verify_inputs: bool = False,
+    force: bool = False,
+    quiet: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Ran:
+    """Do every step of a run file that is not done yet.
+
+    If the file lists more inputs behind those that the run was made from, they are joined to it: only their rows are
+    cleaned, tokenised and scored, by the model as it was trained before; selections and outputs are made anew over all
+    rows, and an evaluation stays what it was, which is said.
+
+    Args:
+        file: a TOML file; see `catprune.pipeline.run_file.RunFile`.
+        until: the last step to do.
+        threads, memory, tmp_dir: in the place of the file's.
+        verify_inputs: see `clean`.
+        force: replace steps whose plan changed, instead of refusing, and an evaluation of the corpus before.
+        quiet: show no progress bars.
+        say: called with one line after each step.
+
+    Raises:
+        UsageError: the file has a mistake.
+        CatpruneError: a step failed; running again goes on from there.
+    """
+    if until not in STEPS:
+        raise UsageError(f"{until} is not a step; the steps are {', '.join(STEPS)}")
+    settings = read_run_file(file)
+    _check_files(settings, until=until, force=force)
+    running = _Running(
+        settings,
+        threads=threads or settings.threads,
+        memory=settings.memory if memory is None else memory,
+        tmp_dir=tmp_dir or settings.tmp_dir,
+        verify_inputs=verify_inputs,
+        force=force,
+        quiet=quiet,
+        say=say or (lambda _: None),
+    )
+    with lock_folder(running.folder):
+        running.spare_joined_rows()
+        for step in STEPS[: STEPS.index(until) + 1]:
+            running.do(step)
+    return running.result()
+
+
+def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
+    """Mistakes that would only show after hours of training: outputs that are in use, test sets that are not there."""
+    done = STEPS[: STEPS.index(until) + 1]
+    if (settings.train and "train" in done) or (settings.evaluate and "evaluate" in done):
+        require_torch()
+    if settings.report and "report" in done:
+        require("report", "jinja2", "plotly")
+    if "select" in done and any(section.method == CLUSTERED for section in settings.select):
+        require("faiss", "faiss")
+    if settings.scorer and "score" in done:
+        from catprune.scoring.scorers import open_scorer
+
+        trained = (Path(settings.out) / "warmup/manifest.json").is_file()
+        for section in settings.scorer:
+            scorer = open_scorer(**section.given("name"))
+            if not trained and not (Path(settings.out) / "scores" / section.column / "manifest.json").is_file():
+                with scorer:
+                    pass  # what its library cannot load shows before a model is trained
+    if "select" in done:
+        _check_columns(settings)
+    if settings.write and "write" in done:
+        write = settings.write
+        outputs = output_paths(write.outputs, dropped=write.dropped, tags=write.tags)
+        if not force and any(path.exists() for path in outputs):
+            _refuse_other_records(settings.write, Path(settings.out))
+        refuse_outputs(outputs, [Path(path) for path in _files_read(settings)], force=force)
+    if settings.evaluate and "evaluate" in done:
+        from catprune.evaluation.evaluate import TestSet, read_test
+
+        require("evaluate", "sacrebleu", "ctranslate2")
+        for test in settings.evaluate.tests:
+            read_test(TestSet(test.name, Path(test.source), Path(test.target)))
+
+
+def _check_columns(settings: RunFile) -> None:
+    """Names in selections of what is no column, as far as it can be known.
+
+    Raises:
+        UsageError: one is neither a method, a scorer of the file, a column of cleaning or of a file to join, nor there.
+    """
+    scores, told = Path(settings.out) / "scores", ", ".join(section.column for section in settings.scorer)
+    computed = {method.name for method in METHODS if method.reads != "scorer"}
+    made = {section.column for section in settings.scorer}
+    for section in settings.select:
+        joined = {name for path in section.join or [] for name in joined_columns(Path(path))}
+        for name in read_ranking({**DEFAULTS, **section.given("name", "tokens_of")}).names:
+            folder = name.partition(".")[0]
+            known = name in computed | joined or folder in made or is_of_cleaning(name) or (scores / folder).is_dir()
+            if not known:
+                raise UsageError(f"{section.name}: there is no column {name}: [[scorer]] makes {told or 'none'}")
+
+
+def _files_read(settings: RunFile) -> list[str]:
+    """Every file that the run reads and did not make."""
+    tests = settings.evaluate.tests if settings.evaluate else []
+    return [
+        *(path for one in settings.clean.parsed() for path in input_paths(one)),
+        *filter(None, (settings.clean.tags, settings.tokenize.tokenizer)),
+        *(name.rpartition(":")[0] for name in settings.clean.prefer or [] if ".parquet:" in name),
+        *(path for section in settings.select for path in section.join or []),
+        *(path for one in parse_test_sets(settings.clean.exclude or []) for path in test_set_paths(one)),
+        *(path for test in tests for path in (test.source, test.target)),
+    ]
+
+
+def _refuse_other_records(write: WriteSection, folder: Path) -> None:
+    """Fails where the outputs were written from another run's folders.
+
+    Raises:
+        CatpruneError: they were.
+    """
+    record = record_of([Path(path) for path in write.outputs])
+    reads = read_json(record).get("reads", {}) if record.is_file() else {}
+    wanted = {"clean": folder / "clean", "selection": folder / "selection" / (write.selection or "")}
+    for name, path in wanted.items():
+        read = reads.get(name)
+        if read is not None and os.path.normpath(record.parent.absolute() / read["path"]) != str(path.absolute()):
+            raise CatpruneError(
+                f"{write.outputs[0]} was written from {read['path']}: give another name, or --force to replace it"
+            )
+
+
+class _Running:
+    """A run under way: where each step's folder is, and what each step said."""
+
+    def __init__(
+        self,
+        settings: RunFile,
+        *,
+        threads: int | None,
+        memory: int | str | None,
+        tmp_dir: str | Path | None,
+        verify_inputs: bool,
+        force: bool,
+        quiet: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        self.settings = settings
+        self.folder = Path(settings.out)
+        self.clean, self.tokens = self.folder / "clean", self.folder / "tokens"
+        self.warmup, self.scores = self.folder / "warmup", self.folder / "scores"
+        self.selections = {section.name: self.folder / "selection" / section.name for section in settings.select}
+        self.spilling: dict[str, Any] = {"tmp_dir": tmp_dir}
+        self.cleaning: dict[str, Any] = {"memory": memory, "verify_inputs": verify_inputs, **self.spilling}
+        self.say, self.force = say, force
+        self.options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}
+        #: Those of steps that work on new rows alone; see `spare_joined_rows`.
+        self.sparing = {**self.options}
+
+    def spare_joined_rows(self) -> None:
+        """Where rows were joined, or are to be, `force` lets them be: it replaces other work alone, not all of it.
+
+        Raises:
+            CatpruneError: rows are to be joined under a training that is unfinished.
+        """
+        growing = is_growing(self.folder, self.settings.clean.parsed())
+        if growing and not self.force:
+            require_trained(self.folder)
+        if growing or has_joined(self.folder):
+            self.sparing["force"] = False
+
+    def result(self) -> Ran:
+        outputs = tuple(Path(path) for path in self.settings.write.outputs) if self.settings.write else ()
+        report = self.folder / self.settings.report if self.settings.report else None
+        return Ran(self.folder, self.selections, outputs, report)
+
+    def do(self, step: str) -> None:
+        """Do one step and say what came out and how long it took."""
+        started = time.monotonic()
+        first, *more = getattr(self, f"_{step}")() or [""]
+        if first:
+            self.say(f"{step:9} {first} ({time.monotonic() - started:.1f} s)")
+        for line in more:
+            self.say(f"{'':9} {line}")
+
+    def _is_forced(self, work: OtherPlan) -> bool:
+        """Whether work that is in the way is to go."""
+        return self.force and not self._is_frozen(work)
+
+    def _is_frozen(self, work: OtherPlan) -> bool:
+        """Whether it is models of the corpus before rows were joined, which are too dear to be made anew unasked."""
+        return (
+            work.new["step"] in ("train", "evaluate") and is_outgrown(work) and (work.base / "manifest.json").is_file()
+        )
+
+    def _clean(self) -> list[str]:
+        from catprune.cleaning.clean import clean, summary
+
+        section = self.settings.clean
+        given = {**section.given("inputs"), **self.cleaning, **self.sparing}
+        done = replacing(self._is_forced, clean)(section.inputs, out=self.clean, **given)
+        for selection in self.settings.select:
+            wanted = 0 if selection.keep is None else parse_keeps(selection.keep)[0].get("rows", 0)
+            if wanted > done.kept:
+                raise CatpruneError(f"{selection.name}: cannot keep {wanted} pairs, cleaning kept {done.kept}")
+        return summary(done, examples=1)
+
+    def _tokenize(self) -> list[str]:
+        from catprune.tokens.tokenize import tokenize
+
+        if self.settings.train is None and self.settings.evaluate is None:
+            return []  # nothing reads tokens
+        given = {"seed": self.settings.seed, **self.settings.tokenize.given()}
+        done = replacing(self._is_forced, tokenize)(self.clean, out=self.tokens, **given, **self.sparing)
+        what = ("texts", "tokens") if is_monolingual(done.manifest) else ("pairs", "target tokens")
+        new = new_text(done.new, done.pairs)
+        return [f"{done.pairs:,} {what[0]}{new}, {done.target_tokens:,} {what[1]} of {done.vocab_size:,} types"]
+
+    def _train(self) -> list[str]:
+        from catprune.training.train import train
+
+        if self.settings.train is None:
+            return []
+        given = {"seed": self.settings.seed, **self.settings.train.given()}
+        frozen = ""
+        try:
+            replacing(self._is_forced, train)(self.tokens, out=self.warmup, **given, **self.sparing)
+        except OtherPlan as other:
+            if not self._is_frozen(other):
+                raise
+            frozen = "; as it was trained before rows were joined"
+        done = read_manifest(self.warmup, step="train")
+        names = ", ".join(self._checkpoints())
+        return [f"{done['steps']:,} updates in {done['precision']}, checkpoints {names}{frozen}"]
+
+    def _score(self) -> list[str]:
+        from catprune.scoring.score import score
+        from catprune.scoring.score_pairs import score_pairs
+
+        said: list[str] = []
+        if self.settings.train is not None:
+            paths = [self.warmup / name for name in self._checkpoints()]
+            given = {**self.settings.score.given(), **self.sparing}
+            done = replacing(self._is_forced, score)(self.tokens, checkpoints=paths, out=self.scores, **given)
+            what = "texts" if self.settings.clean.monolingual else "pairs"
+            said.append(f"{len(paths)} checkpoints over {done.pairs:,} {what}{new_text(done.new, done.pairs)}")
+        for section in self.settings.scorer:
+            given = {**section.given(), "name": section.column, **self.sparing}
+            scored = replacing(self._is_forced, score_pairs)(self.clean, out=self.scores, **given)
+            said.append(f"{section.column} over {scored.pairs:,} pairs{new_text(scored.new, scored.pairs)}")
+        return said
+
+    def _checkpoints(self) -> list[str]:
+        return [one["name"] for one in read_manifest(self.warmup, step="train")["checkpoints"]]
+
+    def _select(self) -> list[str]:
+        from catprune.selection.select import caution, select, summary
+
+        said: list[str] = []
+        cautions: dict[str, None] = {}  # what holds of several selections is said once
+        for section in self.settings.select:
+            given = {"seed": self.settings.seed, **section.given("name", "tokens_of")}
+            if section.tokens_of is not None:
+                tokens = read_manifest(self.selections[section.tokens_of], step="select")["counts"]["tokens_kept"]
+                given["keep"] = f"{tokens}tokens"
+            names = {name.partition(".")[0] for name in read_ranking({**DEFAULTS, **given}).names}
+            beside = self.settings.train or any((self.scores / name).is_dir() for name in names)
+            source = self.scores if beside else self.clean
+            if self.settings.train is not None:
+                # Other score sets may stand beside those of this run.
+                given.setdefault("checkpoints", self._checkpoints())
+            folder, options = self.selections[section.name], {**given, **self.spilling, **self.options}
+            before, is_before = _end(folder), partial(is_selected_before, but=["keep"] if section.tokens_of else [])
+            done = replacing(is_before, select)(source, out=folder, **options)
+            first, *more = summary(done)
+            if warned := caution(done):
+                cautions[warned] = None
+            said += [f"{section.name}: {first}", *more, *_new_kept(done.manifest, before)]
+        return ["what each selection keeps", *said, *cautions] if said else []
+
+    def _write(self) -> list[str]:
+        from catprune.writing.write import summary, write
+
+        section = self.settings.write
+        if section is None:
+            return []
+        selection = self.selections[section.selection] if section.selection else None
+        given = section.given("outputs", "selection")
+        options = {"selection": selection, **given, **self.options}
+        done = replacing(is_outgrown, write)(self.clean, section.outputs, **options)
+        return summary(done)
+
+    def _evaluate(self) -> list[str]:
+        from catprune.evaluation.evaluate import TestSet, evaluate
+
+        section = self.settings.evaluate
+        if section is None:
+            return []
+        names = section.subsets if section.subsets is not None else ["full", *self.selections]
+        tests = [TestSet(test.name, Path(test.source), Path(test.target)) for test in section.tests]
+        training = section.training()
+        recipe = section.given("tests", "subsets", *training)
+        recipe.setdefault("against", [name for name in ("full", "random") if name in names])
+        folder = self.folder / "evaluate"
+        stale: list[str] = []
+        try:
+            evaluate(
+                self.tokens,
+                subsets={name: self.selections.get(name) for name in names},
+                tests=tests,
+                out=folder,
+                training=training,
+                **{"seed": self.settings.seed, **recipe},
+                **self.options,
+            )
+        except OtherPlan as other:
+            if not (other.base == folder and self._is_frozen(other)):
+                raise
+            stale = [f"of the corpus before rows were joined: move {folder} away for models of what it is now"]
+        return [f"{len(names)} models, test sets {', '.join(test.name for test in tests)}", *stale]
+
+    def _report(self) -> list[str]:
+        from catprune.reporting.report import report
+
+        if not self.settings.report:
+            return []
+        path = report(self.folder, out=self.folder / self.settings.report, force=self.options["force"])
+        return [str(path)]
+
+
+def _end(selection: Path) -> int:
+    """The row before which a finished selection ends; 0 where there is none."""
+    manifest = selection / "manifest.json"
+    shards = read_json(manifest).get("shards", []) if manifest.is_file() else []
+    return max((shard["end"] for shard in shards), default=0)
+
+
+def _new_kept(selected: Mapping[str, Any], before: int) -> list[str]:
+    """A line on the pairs kept of rows that the selection did not have when it ended at this row."""
+    new = [shard["kept"] for shard in selected["shards"] if shard["first"] >= before]
+    return [f"  {sum(new):,} of those kept are new"] if before and new else []
+
+
+def evaluate_file(file: str | Path, **options: Any) -> Ran:
+    """The steps of a run file up to its evaluation.
+
+    Raises:
+        CatpruneError: the file has no [evaluate] section, or a step failed.
+    """
+    if read_run_file(file).evaluate is None:
+        raise CatpruneError(f"{file} has no [evaluate] section: say which test sets to use")
+    return run(file, until="evaluate", **options)

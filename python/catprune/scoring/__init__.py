@@ -1,0 +1,1 @@
+"""Scores of pairs: statistics of checkpoints, scorers of text, functions of columns."""

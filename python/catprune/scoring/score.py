@@ -1,0 +1,543 @@
+"""The step `score`: the raw training-dynamics statistics of every pair under one or more checkpoints."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune._core import digest_file, write_columns
+from catprune.corpus.inputs import is_monolingual
+from catprune.errors import CatpruneError, UsageError, is_out_of_memory
+from catprune.scoring.column_shards import COLUMNS, metadata_of
+from catprune.scoring.column_shards import Block as ScoredBlock
+from catprune.tokens.blocks import Block, BlockEntry, Tokens
+from catprune.training.recipe import check_numbers
+from catprune.workspace.device import Device, own_state, require_torch
+from catprune.workspace.files import read_json
+from catprune.workspace.manifest import describe_folder, digest_manifest, formers, reads_grown
+from catprune.workspace.progress import Progress
+from catprune.workspace.shards import Shard
+from catprune.workspace.step_folder import StepFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from catprune.checkpoints.external_model import ForeignModel
+    from catprune.checkpoints.hugging_face import HuggingFace
+    from catprune.checkpoints.marian import Marian
+    from catprune.checkpoints.marian_model import MarianModel
+    from catprune.checkpoints.native import Checkpoint, Seen
+    from catprune.model.batches import Batch, Pairs
+    from catprune.model.output_layer import Types
+    from catprune.model.transformer import Transformer
+
+    AnyCheckpoint = Checkpoint | HuggingFace | Marian
+
+_COUNTS = ("tokens", "correct")
+#: Most tokens of a batch on either side, where nobody says.
+BATCH_TOKENS = {"cpu": 1024, "cuda": 16_384}
+#: How batches are made where there is a kernel for attention over packed sequences.
+PACKED = "packed"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Finished scores.
+
+    Attributes:
+        folder: it holds one folder for each checkpoint.
+        folders: the folder of each checkpoint, by name, in the order given.
+        pairs: pairs scored under each checkpoint; `too_long` more have null records.
+        new: of them those in rows that were joined since a checkpoint had scored the others; 0 where none were.
+        too_long: pairs that carry no tokens.
+        flops: floating-point operations of all the forward passes, counted from shapes.
+        manifests: as written, by name; none of checkpoints of which other processes still score blocks.
+        left: how many blocks those are, by name.
+        notes: what is to be known of single checkpoints, by name.
+    """
+
+    folder: Path
+    folders: dict[str, Path]
+    pairs: int
+    new: int
+    too_long: int
+    flops: float
+    manifests: dict[str, dict[str, Any]]
+    left: dict[str, int]
+    notes: dict[str, str]
+
+
+def score(
+    tokens: str | Path,
+    *,
+    checkpoints: str | Path | Sequence[str | Path],
+    out: str | Path,
+    precision: str = "auto",
+    batch_tokens: int | None = None,
+    source_lang: str | None = None,
+    target_lang: str | None = None,
+    prompt: str | None = None,
+    shard: str | None = None,
+    threads: int | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> Scored:
+    """Score all pairs under each checkpoint; finished checkpoints and blocks are not done again.
+
+    Checkpoints are native ones, over a tokens folder; or over a clean folder those of others, folders of the
+    transformers library (translation models, or decoder-only ones with a prompt) and model files of Marian-NMT (.npz,
+    with vocabularies of SentencePiece): their tokenizer writes its own token blocks beside `out` first, once for all
+    checkpoints that share it. Its loss is the library's: over all tokens of the target, language
+    codes included; of a decoder-only model over the target and the end of the sentence, the prompt not counted.
+
+    One forward pass in eval mode, with the reference as the decoder's input, gives per pair `tokens`, `nll_sum`
+    (nats), `correct` (tokens that are the most probable ones), `el2n_sum` and `grad_norm_sum` (Paul et al. 2021,
+    arXiv 2107.07075, per token, the latter of the output matrix) and `ign_sum` (the gradient norms weighted by the
+    tokens' self-information under the corpus' unigrams, scaled to mean 1). Sums, exponentials and the logits of the
+    targets are float32 in either precision. Of a backward model (`train(reverse=True)`) all this is of the source,
+    given the target. Where it is known how often the checkpoint had been trained on each row, `seen` says it; `select`
+    ranks rows apart by it where they differ. If rows have been joined to the corpus since it was scored, only they are
+    scored.
+
+    Args:
+        tokens: a folder that `tokenize` finished, or for foreign checkpoints one that `clean` finished.
+        checkpoints: folders of checkpoints, or one, each as `path` or `name=path`; the name defaults to the folder's.
+        out: the folder in which each checkpoint gets a folder of its name.
+        precision: of the matrix products: auto, float32 or bfloat16.
+        batch_tokens: most tokens of a batch on either side, padding counted: what bounds the memory. None: 1,024 on
+            processors, where larger batches are padded more and are not faster, 16,384 on GPUs. A batch that is too
+            large all the same is halved, as often as needed; how many were is in the shards and the manifest.
+        source_lang, target_lang: codes of tokenizers that have them, like eng_Latn (NLLB) or en_XX (mBART).
+        prompt: what a decoder-only model reads before the target, `{source}` in it once, with the space before the
+            target where there is one: both are tokenised as one text, and a token of both is the target's; for models
+            with an encoder what stands around their source (T5's task, the code of an opus-mt model). None of a
+            monolingual corpus: there a text follows what its tokenizer begins a sequence with, or where that is nothing
+            its own first token, which is not counted.
+        shard: `i/n`, i from 1 to n: score each n-th block, from the i-th on. All n processes write into the same
+            folders, at once or one after the other; the one that finds all blocks done writes the manifest, which is
+            that of a single process. `auto`: i and n as torchrun, srun or a Slurm array say, each on its own GPU.
+        threads: of the processor (None: as torch has it).
+        force: replace folders that hold other work.
+        quiet: no progress bar.
+
+    Raises:
+        UsageError: options that cannot be meant.
+        CatpruneError: a folder or a checkpoint that cannot be read or was changed, or one of another tokenizer.
+        MissingExtra: torch or safetensors is not installed, or transformers or
+            sentencepiece, where they are needed.
+    """
+    require_torch()
+    from catprune.checkpoints.native import require_tokenizer
+
+    check_numbers(batch_tokens=batch_tokens)
+    share = Shard.parse(shard)
+    if force and not share.is_whole:
+        raise UsageError("--force would remove the work of the other shards: remove the folder yourself")
+    device = Device.choose(precision, local=share.local)
+    batch_tokens = batch_tokens or BATCH_TOKENS[device.name]
+    monolingual = _is_monolingual(Path(tokens))
+    named = {
+        name: _open(path, languages=(source_lang, target_lang), prompt=prompt, monolingual=monolingual)
+        for name, path in _names(checkpoints).items()
+    }
+    notes = _notes(named)
+    blocks = {
+        name: _tokens_of(Path(tokens), one, out=Path(out), wait=not share.is_whole, quiet=quiet)
+        for name, one in named.items()
+    }
+    for name, checkpoint in named.items():
+        require_tokenizer(checkpoint, blocks[name])
+    manifests: dict[str, dict[str, Any]] = {}
+    left: dict[str, int] = {}
+    new = 0
+    with own_state(threads):
+        for name, checkpoint in named.items():
+            path, limit, opened = Path(out) / name, batch_tokens, blocks[name]
+            with _plan(path, opened, checkpoint, device, batch_tokens=limit, force=force, shard=share) as folder:
+                if folder.before is not None:
+                    new = max(new, opened.manifest["counts"]["pairs"] - folder.before["counts"]["pairs"])
+                if folder.manifest is None:
+                    scoring = _Scoring(folder, opened, checkpoint, device, batch_tokens=batch_tokens)
+                    scoring.run(name, share, quiet=quiet)
+                    blocks_left = scoring.blocks_left()
+                    if blocks_left:
+                        left[name] = blocks_left
+                        continue
+                    folder.publish(**scoring.describe())
+                assert folder.manifest is not None
+                manifests[name] = folder.manifest
+    counts = next(iter(blocks.values())).manifest["counts"]
+    flops = sum(manifest["flops"] for manifest in manifests.values())
+    folders = {name: Path(out) / name for name in named}
+    return Scored(Path(out), folders, counts["pairs"], new, counts["too_long"], flops, manifests, left, notes)
+
+
+def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
+    """The checkpoints by name; a path with "=" in it must be given as `name=path`."""
+    named: dict[str, Path] = {}
+    for given in [checkpoints] if isinstance(checkpoints, str | Path) else checkpoints:
+        name, separator, path = str(given).partition("=")
+        if not separator:
+            name, path = Path(given).resolve().name, str(given)
+        if not name or "/" in name or name.startswith("."):
+            raise UsageError(f"checkpoint {given} has no usable name: give name=path, the name without '/'")
+        if name in named:
+            raise UsageError(f"two checkpoints are named {name}: give them as name=path")
+        named[name] = Path(path)
+    if not named:
+        raise UsageError("no checkpoint is given: give at least one")
+    return named
+
+
+def _is_monolingual(folder: Path) -> bool:
+    """Whether a clean or a tokens folder is of a corpus without sources; what is neither is told of later."""
+    manifest = folder / "manifest.json"
+    return manifest.is_file() and is_monolingual(read_json(manifest))
+
+
+def _open(
+    path: Path, *, languages: tuple[str | None, str | None], prompt: str | None, monolingual: bool
+) -> AnyCheckpoint:
+    """A checkpoint of either kind."""
+    from catprune.checkpoints.hugging_face import HuggingFace, is_hugging_face
+    from catprune.checkpoints.marian import Marian, is_marian
+    from catprune.checkpoints.native import read_checkpoint
+
+    if is_hugging_face(path):
+        return HuggingFace.open(path, languages=languages, prompt=prompt, monolingual=monolingual)
+    inside = sorted(one.name for pattern in ("checkpoint-*", "epoch-*", "*.npz") for one in path.glob(pattern))
+    if inside and not (path / "config.json").is_file():
+        raise UsageError(f"{path} holds several checkpoints: give one of them, like {path / inside[0]}")
+    if any(languages) or prompt is not None:
+        raise UsageError(f"{path}: languages and prompts are for checkpoints of transformers")
+    if not is_marian(path):
+        return read_checkpoint(path)
+    if monolingual:
+        raise UsageError(f"{path} translates, and a monolingual corpus has no source: give a decoder-only model")
+    return Marian.open(path)
+
+
+def _notes(named: dict[str, AnyCheckpoint]) -> dict[str, str]:
+    """What weights are read of Marian's checkpoints: raw ones and averages over updates are not compared."""
+    from catprune.checkpoints.marian import Marian
+
+    smoothed = {name: one.smoothed for name, one in named.items() if isinstance(one, Marian)}
+    if {True, False} <= set(smoothed.values()):
+        first, second = (next(name for name, kind in smoothed.items() if kind is wanted) for wanted in (True, False))
+        raise UsageError(
+            f"the weights of {named[first].path} are smoothed, those of {named[second].path} are not: give checkpoints "
+            "of one kind (a model.npz is scored as it is where no model.npz.orig.npz lies beside it)"
+        )
+    notes: dict[str, str] = {}
+    for name, kind in smoothed.items():
+        path = named[name].path
+        if kind is None:
+            notes[name] = f"{path}: no .yml says whether its weights are smoothed (exponential-smoothing)"
+        elif kind:
+            notes[name] = f"{path}: smoothed weights; their raw ones are not beside it (.orig.npz)"
+        elif path.name.endswith(".orig.npz"):
+            notes[name] = f"{path}: raw weights, in the place of the smoothed ones"
+    return notes
+
+
+def _tokens_of(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool, quiet: bool) -> Tokens:
+    """The token blocks that a checkpoint scores; those of a foreign one are made of a clean folder."""
+    from catprune.checkpoints.native import Checkpoint
+    from catprune.tokens.external_blocks import write_foreign_tokens
+
+    manifest = folder / "manifest.json"
+    if not manifest.is_file() and not isinstance(checkpoint, Checkpoint):
+        raise CatpruneError(f"{folder} is not the folder of cleaned text: run `catprune clean` into it first")
+    if not manifest.is_file() or read_json(manifest).get("step") != "clean":
+        return Tokens.open(folder)
+    if isinstance(checkpoint, Checkpoint):
+        raise UsageError(f"{checkpoint.path} is a native checkpoint, {folder} is clean text: give the tokens folder")
+    return Tokens.open(write_foreign_tokens(folder, checkpoint, beside=out, wait=wait, quiet=quiet))
+
+
+def _plan(
+    path: Path,
+    tokens: Tokens,
+    checkpoint: AnyCheckpoint,
+    device: Device,
+    *,
+    batch_tokens: int,
+    force: bool,
+    shard: Shard,
+) -> StepFolder:
+    from catprune.checkpoints.native import Checkpoint
+    from catprune.model.attention import has_packed
+
+    reads = {
+        "tokens": describe_folder(tokens.path, relative_to=path),
+        "checkpoint": {
+            "path": os.path.relpath(checkpoint.path.absolute(), path.absolute()),
+            **checkpoint.reads(),
+        },
+    }
+    is_packed = isinstance(checkpoint, Checkpoint) and has_packed(device.name, device.dtype)
+    batches = PACKED if is_packed else "equal source lengths"
+    options = {"precision": device.precision, "batch_tokens": batch_tokens, "batches": batches}
+    grown = reads_grown("tokens", tokens.path)
+    return StepFolder(path, step="score", reads=reads, options=options, force=force, extends=grown, shard=shard)
+
+
+class _Scoring:
+    """The passes over the blocks under one checkpoint."""
+
+    def __init__(
+        self,
+        folder: StepFolder,
+        tokens: Tokens,
+        checkpoint: AnyCheckpoint,
+        device: Device,
+        *,
+        batch_tokens: int,
+    ) -> None:
+        self.folder, self.tokens, self.checkpoint, self.device = folder, tokens, checkpoint, device
+        self.batch_tokens, self.packed = batch_tokens, folder.plan["options"]["batches"] == PACKED
+        self.reverse = bool(checkpoint.recorded()["reverse"])
+        self.halved = 0
+
+    @cached_property
+    def model(self) -> Transformer | ForeignModel | MarianModel:
+        """In eval mode, on the device; a native one on a processor has its matrices laid out for the kernels."""
+        from catprune.model.processor_layout import has_layout, lay_out
+        from catprune.model.transformer import Transformer
+
+        model = self.checkpoint.load(device=self.device.name)
+        if isinstance(model, Transformer) and self.device.name == "cpu" and has_layout(self.device.dtype):
+            lay_out(model, self.device.dtype)
+        return model
+
+    @cached_property
+    def _products(self) -> Tensor | Types:
+        """The output matrix in the type of products; of a native model on a processor laid out for the kernels."""
+        from catprune.model.output_layer import TYPES
+        from catprune.model.processor_layout import LaidOutTypes, has_layout
+        from catprune.model.transformer import Transformer
+
+        matrix, dtype = self.model.output_matrix, self.device.dtype
+        if isinstance(self.model, Transformer) and self.device.name == "cpu" and has_layout(dtype):
+            return LaidOutTypes(matrix, dtype, types=TYPES)
+        return matrix.to(dtype)
+
+    def run(self, name: str, share: Shard, *, quiet: bool) -> None:
+        """Score the blocks of this process that have no shard yet."""
+        mine = self.tokens.blocks[share.number :: share.count]
+        todo = [entry for entry in mine if self._finished(entry) is None]
+        if not todo:
+            return
+        started = time.monotonic()
+        weights = importance_weights(self.tokens.unigrams()[0 if self.reverse else 1])
+        total = sum(self._predicted(entry) for entry in mine)
+        done = total - sum(self._predicted(entry) for entry in todo)
+        with Progress(f"score {name}", total=total, unit="tok", quiet=quiet) as bar:
+            for entry in todo:
+                self.halved = 0
+                block = self.tokens.read(entry)
+                self._require_types(block)
+                columns, valid = self._score_block(block, weights, bar, done)
+                if self._seen is not None:
+                    columns["seen"] = _seen_of(block, self._seen.times(entry, block.rows))
+                metadata = {"plan": self.folder.digest, "halved": str(self.halved)}
+                write_columns(str(self._path(entry)), columns, valid=valid, metadata=metadata)
+                if self.halved:
+                    self.folder.log("halved", shard=self._path(entry).name, batches=self.halved)
+                done += self._predicted(entry)
+                bar.to(done)
+        seconds = max(time.monotonic() - started, 1e-9)
+        tokens = sum(self._predicted(entry) for entry in todo)
+        self.folder.log("scored", seconds=round(seconds, 3), tokens_per_second=round(tokens / seconds, 1))
+
+    def _predicted(self, entry: BlockEntry) -> int:
+        """Tokens that the model predicts: a backward model those of the source."""
+        return entry.source_tokens if self.reverse else entry.target_tokens
+
+    def _require_types(self, block: Block) -> None:
+        """Refuse tokens that the model has no vectors for."""
+        sides = block.source_ids, block.target_ids
+        for side, types, ids in zip(("source", "target"), self.model.types, sides, strict=True):
+            highest = int(ids.max(initial=0))
+            if highest >= types:
+                told = f"{types} types on the side of the {side}, its tokenizer gave id {highest}"
+                raise CatpruneError(f"{self.checkpoint.path} has {told}: give the model its own tokenizer")
+
+    def blocks_left(self) -> int:
+        """Blocks that have no shard yet."""
+        return sum(self._finished(entry) is None for entry in self.tokens.blocks)
+
+    def describe(self) -> dict[str, Any]:
+        """The results of the finished work, for the manifest."""
+        import torch
+
+        counts = self.tokens.manifest["counts"]
+        counts = {**counts, "target_tokens": sum(self._predicted(entry) for entry in self.tokens.blocks)}
+        return {
+            "checkpoint": {**self.checkpoint.recorded(), "seen": None if self._seen is None else self._seen.describe()},
+            "tokenizer": asdict(self.tokens.tokenizer),
+            "counts": {key: counts[key] for key in ("pairs", "too_long", "target_tokens")},
+            "flops": sum((self._flops(self.tokens.read(entry)) for entry in self.tokens.blocks), 0.0),
+            "shards": [self._listed(entry) for entry in self.tokens.blocks],
+            "torch": torch.__version__,
+        }
+
+    @cached_property
+    def _seen(self) -> Seen | None:
+        """How often rows had been trained on; None if it is not known, or of other rows than these."""
+        from catprune.checkpoints.native import Checkpoint, Seen
+
+        if not isinstance(self.checkpoint, Checkpoint):
+            return None
+        known = {digest_manifest(self.tokens.path), *formers(self.tokens.path)}
+        return Seen(self.checkpoint, self.tokens.blocks) if self.checkpoint.seen["tokens"] in known else None
+
+    def _path(self, entry: BlockEntry) -> Path:
+        return ScoredBlock(entry.first, entry.end).path(self.folder.path)
+
+    def _finished(self, entry: BlockEntry) -> dict[bytes, bytes] | None:
+        return metadata_of(self.folder, self._path(entry))
+
+    def _listed(self, entry: BlockEntry) -> dict[str, Any]:
+        path, metadata = self._path(entry), self._finished(entry) or {}
+        listed = {"file": path.name, "first": entry.first, "end": entry.end, "digest": digest_file(str(path))}
+        counts = {"pairs": entry.pairs, "too_long": entry.too_long}
+        return {**listed, **counts, "halved": int(metadata.get(b"halved", 0))}
+
+    def _batches(self, pairs: Pairs) -> list[NDArray[np.int64]]:
+        from catprune.model.batches import plan_packed, plan_scoring
+
+        return (plan_packed if self.packed else plan_scoring)(pairs, batch_tokens=self.batch_tokens)
+
+    def _flops(self, block: Block) -> float:
+        import numpy as np
+
+        from catprune.model.batches import pairs_of
+
+        pairs, flops = pairs_of(block, reverse=self.reverse), 0.0
+        for chosen in self._batches(pairs):
+            source, target = pairs.source.lengths[chosen], pairs.target.lengths[chosen]
+            outputs = int(target.sum())
+            if not self.packed:
+                target = np.full_like(target, target.max())
+            flops += self.model.flops(source=source, target=target, outputs=outputs)
+        return flops
+
+    def _score_block(
+        self, block: Block, weights: NDArray[np.float64], bar: Progress, done: int
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
+        """The columns of a block, in row order: its pairs, and as nulls those that are too long."""
+        import numpy as np
+
+        from catprune.model.batches import pairs_of
+
+        pairs = pairs_of(block, reverse=self.reverse)
+        sums = np.zeros((len(COLUMNS), len(pairs.rows)))
+        for chosen in self._batches(pairs):
+            sums[:, chosen] = self._score_in_memory(pairs, chosen, weights)
+            done += int(pairs.target.lengths[chosen].sum())
+            bar.to(done)
+        if not np.isfinite(sums).all():
+            row = int(pairs.rows[~np.isfinite(sums).all(axis=0)][0])
+            raise CatpruneError(f"{self.checkpoint.path} gives row {row} a loss that is not a number: train again")
+        rows = np.concatenate([block.rows, block.too_long])
+        order = np.argsort(rows, kind="stable")
+        columns: dict[str, NDArray[Any]] = {"row": rows[order]}
+        nothing = np.zeros(len(block.too_long))
+        for name, values in zip(COLUMNS, sums, strict=True):
+            kind = np.uint32 if name in _COUNTS else np.float32
+            columns[name] = np.concatenate([values, nothing])[order].astype(kind)
+        return columns, order < len(pairs.rows)
+
+    def _score_in_memory(
+        self, pairs: Pairs, chosen: NDArray[np.int64], weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """`_score_batch`, in halves where the memory does not hold the whole."""
+        import numpy as np
+
+        try:
+            return self._score_batch(pairs, chosen, weights)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(chosen) == 1:
+                row, lengths = int(pairs.rows[chosen[0]]), (pairs.source.lengths, pairs.target.lengths)
+                tokens = " and ".join(str(int(side[chosen[0]])) for side in lengths)
+                raise CatpruneError(
+                    f"there is no memory for row {row} alone ({tokens} tokens): tokenize with a lower --max-tokens, "
+                    f"or free some ({error})"
+                ) from None
+        # Not in the handler: what failed holds the batch as long as its error is at hand.
+        self.halved += 1
+        halves = [self._score_in_memory(pairs, half, weights) for half in np.array_split(chosen, 2)]
+        return np.concatenate(halves, axis=1)
+
+    def _score_batch(
+        self, pairs: Pairs, chosen: NDArray[np.int64], weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The columns of a batch, float64 [columns, pairs]."""
+        import numpy as np
+
+        batch = (pairs.pack if self.packed else pairs.batch)(chosen, self.tokens.tokenizer)
+        ids, (nll, correct, el2n, grad_norm) = self._statistics(batch)
+        lengths = batch.target_lengths
+        per_token = np.stack([nll, correct, el2n, grad_norm, grad_norm * weights[ids]])
+        sums = np.add.reduceat(per_token, np.cumsum(lengths) - lengths, axis=1)
+        return np.concatenate([lengths[None].astype(np.float64), sums])
+
+    def _statistics(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The batch's target tokens, int64 [tokens], and their statistics, float64 [4, tokens]."""
+        import torch
+
+        from catprune.model.attention import Packed, Spans
+        from catprune.model.batches import token_places
+        from catprune.model.output_layer import token_statistics
+        from catprune.model.transformer import UNMASKED
+
+        device, form = self.device.name, UNMASKED
+        with torch.inference_mode():
+            source, inputs, targets = (
+                torch.from_numpy(part).to(device) for part in (batch.source, batch.inputs, batch.targets)
+            )
+            if self.packed:
+                form = Packed(
+                    Spans.of(batch.source_lengths, device=device), Spans.of(batch.target_lengths, device=device)
+                )
+            with self.device.autocast():
+                hidden = self.model(source, inputs, form)
+            if not self.packed:
+                places = torch.from_numpy(token_places(batch)).to(device)
+                hidden, targets = hidden.flatten(0, 1)[places], targets.flatten()[places]
+            matrix, bias = self.model.output_matrix, self.model.output_bias
+            found = token_statistics(hidden.float(), matrix, targets, bias, products=self._products)
+            return targets.cpu().numpy(), torch.stack(found).double().cpu().numpy()
+
+
+def _seen_of(block: Block, times: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """How often each record had been trained on, in row order; pairs that are too long never are."""
+    import numpy as np
+
+    rows = np.concatenate([block.rows, block.too_long])
+    return np.concatenate([times, np.zeros(len(block.too_long), np.uint32)])[np.argsort(rows, kind="stable")]
+
+
+def importance_weights(counts: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Each type's self-information under the unigram distribution, scaled to mean 1 over the corpus' tokens.
+
+    Args:
+        counts: how often each id occurs, uint64 [vocabulary]; ids that never occur weigh 0.
+    """
+    import numpy as np
+
+    shares = counts / max(int(counts.sum()), 1)
+    information = -np.log(shares, out=np.zeros(len(counts)), where=counts > 0)
+    mean = float((shares * information).sum())
+    return information / mean if mean > 0 else np.ones(len(counts))

@@ -1,0 +1,167 @@
+"""Score pairs by their text: a scorer's number for every pair that cleaning kept, beside the scores of checkpoints.
+
+A scorer is a function from the sources and targets of some pairs to one number for each; a higher one is kept first.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from catprune._core import write_columns
+from catprune.corpus.inputs import is_monolingual
+from catprune.corpus.open_corpus import open_corpus
+from catprune.errors import UsageError
+from catprune.scoring.column_shards import Block, ScoredPairs, blocks_of, check_scores, describe_shards, finished
+from catprune.scoring.scorers import FunctionScorer, Scorer, open_scorer
+from catprune.selection.request import check_column
+from catprune.selection.sources import SCORER_STEP
+from catprune.workspace.manifest import describe_folder, read_manifest, reads_grown
+from catprune.workspace.progress import Progress
+from catprune.workspace.shards import Shard
+from catprune.workspace.step_folder import StepFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    Function = Callable[[Sequence[str], Sequence[str]], Any]
+
+
+def score_pairs(
+    clean: str | Path,
+    *,
+    scorer: str | Function,
+    out: str | Path,
+    name: str | None = None,
+    model: str | Path | None = None,
+    margin: bool = False,
+    neighbours: int | None = None,
+    shard: str | None = None,
+    threads: int | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> ScoredPairs:
+    """Score every pair that cleaning kept, block by block; finished blocks are not done again.
+
+    A block is what `tokenize` makes one of: 65,536 rows, restarting at every input. If rows have been joined to the
+    corpus since it was scored, only their blocks are scored. `select --method NAME`, `--column NAME`, `--merge` and
+    `--where` take the column by its name where it stands beside the scores of checkpoints.
+
+    Args:
+        clean: a folder that `clean` finished.
+        scorer: a name of `SCORERS`; or `FILE.py:FUNCTION`, or a function: it is given the sources and
+            the targets of a block, two lists of str of one length, and returns one finite number for each pair.
+        out: the folder in which the scorer gets a folder of its name.
+        name: of that folder; None: the scorer's, with `-margin` where that is asked for.
+        model: of a scorer that has several: a folder, or a name that its library knows; None: its usual one.
+        margin: of scorers by embeddings: the ratio margin in the place of the cosine, Artetxe & Schwenk 2019
+            (arXiv 1811.01136): the cosine over the mean of those with the nearest neighbours in both directions, which
+            are looked for among 32,768 pairs that are drawn evenly from the corpus as it is first scored (all, where
+            it has fewer), and stay the same when rows are joined.
+        neighbours: of the margin, how many (None: 4).
+        shard: `i/n` or `auto`, as for `score`.
+        threads: of the processor (None: as the scorer's library has it).
+        force: replace a folder that holds other work, and of a function what it scored before.
+        quiet: no progress bar.
+
+    Raises:
+        UsageError: an unknown scorer, options that it does not have, or a name that a selection could not say.
+        CatpruneError: an unfinished clean folder, text that was changed, or a scorer that gives no finite numbers.
+        MissingExtra: the scorer's library is not installed.
+    """
+    source, share = Path(clean), Shard.parse(shard)
+    if force and not share.is_whole:
+        raise UsageError("--force would remove the work of the other shards: remove the folder yourself")
+    manifest = read_manifest(source, step="clean")
+    if is_monolingual(manifest):
+        raise UsageError(f"{source} has no sources: a scorer takes pairs")
+    opened = open_scorer(scorer, model=model, margin=margin, neighbours=neighbours, threads=threads, local=share.local)
+    name = check_column(name or opened.name)
+    path = Path(out) / name
+    reads, grown = {"clean": describe_folder(source, relative_to=path)}, reads_grown("clean", source)
+    options = {"scorer": opened.describe()}
+    with StepFolder(
+        path, step=SCORER_STEP, reads=reads, options=options, force=force, extends=grown, shard=share
+    ) as folder:
+        if force and isinstance(opened, FunctionScorer):
+            folder.start_over()  # what else it depends on is not known
+        if folder.manifest is not None:
+            return _scored(folder, new=0, left=0)
+        blocks = list(blocks_of(manifest))
+        mine = [block for block in blocks[share.number :: share.count] if not finished(folder, block)]
+        new = _score_blocks(folder, source, mine, opened, quiet=quiet)
+        left = sum(not finished(folder, block) for block in blocks)
+        if not left:
+            folder.publish(**describe_shards(folder, blocks))
+        return _scored(folder, new=new, left=left)
+
+
+def _scored(folder: StepFolder, *, new: int, left: int) -> ScoredPairs:
+    manifest = folder.manifest or {}
+    pairs = manifest["counts"]["pairs"] if manifest else 0
+    return ScoredPairs(folder.path, pairs, new, left, manifest)
+
+
+def _score_blocks(folder: StepFolder, clean: Path, todo: Sequence[Block], scorer: Scorer, *, quiet: bool) -> int:
+    """Score blocks and write their shards; how many pairs they have."""
+    if not todo:
+        return 0
+    started, new = time.monotonic(), 0
+    with scorer, Progress(f"score {folder.path.name}", total=None, unit="pairs", quiet=quiet) as bar:
+        if read_manifest(clean, step="clean")["counts"]["kept"]:
+            scorer.begin(clean, folder.path)
+        for block, rows, sources, targets in _read_blocks(clean, todo):
+            scores = check_scores(scorer.score(rows, sources, targets), rows, by=folder.path.name) if len(rows) else []
+            columns: dict[str, NDArray[Any]] = {"row": rows, "score": np.asarray(scores, np.float32)}
+            write_columns(str(block.path(folder.path)), columns, metadata={"plan": folder.digest})
+            new += len(rows)
+            bar.to(new)
+    seconds = time.monotonic() - started
+    folder.log("scored", seconds=round(seconds, 3), pairs=new, pairs_per_second=round(new / seconds, 3))
+    return new
+
+
+def _read_blocks(clean: Path, todo: Sequence[Block]) -> Iterator[tuple[Block, NDArray[np.int64], list[str], list[str]]]:
+    """Rows, sources and targets of the kept pairs of each block, in order; what lies between is read and dropped."""
+    waiting = list(todo)
+    rows: list[NDArray[np.int64]] = []
+    sources: list[str] = []
+    targets: list[str] = []
+
+    def take() -> tuple[Block, NDArray[np.int64], list[str], list[str]]:
+        nonlocal rows, sources, targets
+        found = np.concatenate([np.zeros(0, np.int64), *rows])
+        taken = waiting.pop(0), found, sources, targets
+        rows, sources, targets = [], [], []
+        return taken
+
+    for batch in open_corpus(clean):
+        numbers = cast("NDArray[np.int64]", batch.column("row").to_numpy())
+        while waiting and len(numbers):
+            first, end = np.searchsorted(numbers, [waiting[0].first, waiting[0].end]).tolist()
+            if end > first:
+                part = batch.slice(first, end - first)
+                rows.append(numbers[first:end])
+                sources += part.column("source").to_pylist()
+                targets += part.column("target").to_pylist()
+            if end == len(numbers) and numbers[-1] < waiting[0].end - 1:
+                break
+            batch, numbers = batch.slice(end), numbers[end:]
+            yield take()
+        if not waiting:
+            return
+    while waiting:
+        yield take()
+
+
+def summary(done: ScoredPairs) -> list[str]:
+    """What was scored, in lines for a reader."""
+    if done.left:
+        blocks = "block is" if done.left == 1 else "blocks are"
+        return [f"{done.new:,} pairs scored; {done.left:,} {blocks} left to other shards"]
+    return [f"{done.pairs:,} pairs have a score, {done.new:,} of them new; in {done.folder}"]

@@ -1,0 +1,178 @@
+"""Scorers whose libraries need an environment of their own: a process that uv starts, to which blocks go as Parquet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from catprune._core import digest_bytes, digest_file
+from catprune.errors import CatpruneError
+from catprune.workspace.files import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def digest_model(model: str) -> dict[str, str]:
+    """How a plan names a model: a file or a folder by its bytes, what a library downloads by its name."""
+    path = Path(model)
+    if path.is_file():
+        return {"digest": digest_file(str(path))}
+    if not path.is_dir():
+        return {"name": model}
+    files = sorted(one for one in path.rglob("*") if one.is_file())
+    told = "".join(f"{one.relative_to(path)}\0{digest_file(str(one))}\n" for one in files)
+    return {"digest": digest_bytes(os.fsencode(told))}
+
+
+#: Variables that are of this process's own environment, or would tell a library that it is one of several processes.
+_NOT_INHERITED = re.compile(
+    "VIRTUAL_ENV|PYTHON(PATH|HOME|SAFEPATH)|((LOCAL_|GROUP_|NODE_)?RANK|(LOCAL_)?WORLD_SIZE|MASTER_(ADDR|PORT))|(SLURM|TORCHELASTIC)_.*"
+)
+
+
+#: In an environment: the digest of the script that it was made for.
+MARK = "catprune-script"
+
+
+class Worker:
+    """A script of the folder `workers` that says what it needs (PEP 723), run in an environment that uv makes of it.
+
+    The script is started with the name of a model, and says in a line "ready", or why the model cannot be loaded. Then
+    it reads names of Parquet files line by line, each with columns of text, and answers each by a line "done" when it
+    has written its columns to the same name with `.out` behind it. What it says on the standard error is shown where it
+    fails.
+
+    Raises:
+        CatpruneError: uv is missing, the model cannot be loaded, or the script ended.
+    """
+
+    def __init__(
+        self, script: str, model: str, *, name: str | None = None, threads: int | None, local: int | None
+    ) -> None:
+        self.script, self.model = Path(__file__).parent / "workers" / script, model
+        self.threads, self.local = threads, local
+        self.name = name or model
+        self._uv = shutil.which("uv")
+        if self._uv is None:
+            raise CatpruneError(f"{self.name} runs in an environment of its own, which uv makes: install uv")
+        self._stack = contextlib.ExitStack()
+        self._process: subprocess.Popen[str] | None = None
+
+    def requirements(self) -> dict[str, Any]:
+        """The packages of the environment, and the day that decides their versions."""
+        lines = re.findall(r"^#(?: (.*))?$", self.script.read_text(encoding="utf-8"), re.MULTILINE)
+        block = lines[lines.index("/// script") + 1 : lines.index("///")]
+        told = tomllib.loads("\n".join(block))
+        return {"packages": told["dependencies"], "exclude-newer": told["tool"]["uv"]["exclude-newer"]}
+
+    def __enter__(self) -> Self:
+        python = self.python()
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="catprune-")))
+        said = self._stack.enter_context((self._folder / "said").open("w"))
+        self._process = subprocess.Popen(
+            [python, str(self.script), self.model],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            env=self.environment(),
+        )
+        try:
+            if (answer := self._answer()) != "ready":
+                raise CatpruneError(
+                    f"{self.name} cannot be loaded ({answer}): give files by --model, or a name where it can be "
+                    "downloaded"
+                )
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def python(self) -> str:
+        """The interpreter of the script's environment, which is made where there is none of this very script.
+
+        Once it is there nothing is asked of uv's package index, which a machine that computes may not reach.
+        """
+        assert self._uv is not None
+        script, environment = str(self.script), self.environment()
+        find = [self._uv, "python", "find", "--offline", "--script", script]
+
+        def python_and_mark() -> tuple[str, Path]:
+            # Where there is no environment uv names another Python, beside which there is no mark.
+            found = subprocess.run(find, capture_output=True, text=True, check=False, env=environment).stdout.strip()
+            return found, Path(found or "/nowhere").parent.parent / MARK
+
+        python, mark = python_and_mark()
+        if not mark.is_file() or mark.read_text(encoding="utf-8") != digest_file(script):
+            # uv tells on the standard error what it does: gigabytes are installed.
+            if subprocess.run([self._uv, "sync", "--script", script], check=False, env=environment).returncode:
+                raise CatpruneError(
+                    f"uv could not make the environment of {self.name}, see above: the first time it needs the network"
+                )
+            python, mark = python_and_mark()
+            write_whole(mark, digest_file(script).encode())
+        return python
+
+    def environment(self) -> dict[str, str]:
+        """The variables of the script's process."""
+        environment = {name: value for name, value in os.environ.items() if not _NOT_INHERITED.fullmatch(name)}
+        if self.local is not None:
+            environment["CATPRUNE_LOCAL"] = str(self.local)
+        if self.threads is not None:
+            environment["OMP_NUM_THREADS"] = environment["RAYON_NUM_THREADS"] = str(self.threads)
+        return environment
+
+    def __exit__(self, *error: object) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+        self._stack.close()
+
+    def ask(self, columns: dict[str, Sequence[str]]) -> Any:
+        """The table that the script makes of these columns."""
+        import pyarrow
+        import pyarrow.parquet as parquet
+
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        path = self._folder / "block.parquet"
+        parquet.write_table(pyarrow.table({name: list(texts) for name, texts in columns.items()}), path)
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{path}\n")
+            self._process.stdin.flush()
+        self._answer()
+        return parquet.read_table(f"{path}.out")
+
+    def _answer(self) -> str:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline().strip()
+        if not answer:
+            raise CatpruneError(self._how_it_ended(self._process.wait()))
+        return answer
+
+    def _how_it_ended(self, status: int) -> str:
+        if status < 0:
+            cause = "memory may have run out; " if -status == signal.SIGKILL else ""
+            return f"{self.script.name} ({self.name}) was ended by {signal.Signals(-status).name}: {cause}run it again"
+        lines = (self._folder / "said").read_text(errors="replace").strip().splitlines()
+        return f"{self.script.name} ({self.name}) ended: {' / '.join(lines[-3:]) or 'it said nothing'}"

@@ -1,0 +1,1 @@
+"""Selection: methods, budgets, and the exact choice of the pairs to keep."""

@@ -1,0 +1,107 @@
+"""How much is kept: what `--keep` can say, read exactly, and how a part of a whole is shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from catprune.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FORM = re.compile(r"(?P<number>\d+(?P<decimals>\.\d+)?|(?P<bare>\.\d+))(?P<percent>%)?(?P<tokens>tokens)?")
+_LARGEST = 2**63
+_PART = re.compile(r"(?P<of>tag|input)=(?P<name>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """An input or tag with a share of its own.
+
+    Attributes:
+        of: "input" or "tag".
+        name: which one.
+        keep: its share, as the pass wants it; None: all of it, unranked.
+    """
+
+    of: str
+    name: str
+    keep: dict[str, Any] | None
+
+    @property
+    def label(self) -> str:
+        """As the user wrote it, without the share."""
+        return f"{self.of}={self.name}"
+
+
+def parse_keeps(
+    keep: str | float | Sequence[str | float], always: Sequence[str] = ()
+) -> tuple[dict[str, Any], tuple[Own, ...]]:
+    """Read the general share, and those of single inputs and tags: "tag=news:80%", and "input=wmt" that is kept always.
+
+    Where only shares of single ones are given, the general one is 50%.
+
+    Raises:
+        UsageError: a share that cannot be read, two general ones, or an input or tag named twice.
+    """
+    given = [keep] if isinstance(keep, str | int | float) else list(keep)
+    general: list[str | float] = []
+    own: list[Own] = []
+    for one in given:
+        match = _PART.fullmatch(one) if isinstance(one, str) else None
+        if match is None:
+            general.append(one)
+            continue
+        name, colon, share = match["name"].rpartition(":")
+        if not colon:
+            raise UsageError(f"keep = {one!r}: say how much, like {one}:80%")
+        own.append(Own(match["of"], name, parse_keep(share)))
+    for one in always:
+        match = _PART.fullmatch(one)
+        if match is None:
+            raise UsageError(f"always-keep = {one!r} cannot be read: give input=NAME or tag=VALUE")
+        own.append(Own(match["of"], match["name"], None))
+    if len(general) > 1:
+        raise UsageError(f"keep = {general[0]!r} and {general[1]!r}: give one for all, others like tag=VALUE:80%")
+    labels = [one.label for one in own]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f"{label} is named twice: give it one share")
+    return parse_keep(general[0] if general else "50%"), tuple(own)
+
+
+def parse_keep(keep: str | float) -> dict[str, Any]:
+    """Read "50%", "0.5", 1000, "50%tokens" or "123456tokens" as the pass wants it.
+
+    A fraction carries % or a decimal point and is read as the decimal number it is written as; an integer is
+    a count.
+
+    Raises:
+        UsageError: anything else, nothing at all, or more than everything.
+    """
+    match = None if isinstance(keep, bool) else _FORM.fullmatch(str(keep).replace("_", "").strip())
+    if match is None:
+        raise UsageError(
+            f"keep = {keep!r} cannot be read: give a fraction (50% or 0.5), a count (1000) "
+            "or a token budget (50%tokens or 123456tokens)"
+        )
+    value = Fraction(Decimal(match["number"])) / (100 if match["percent"] else 1)
+    tokens = match["tokens"] is not None
+    if not (match["percent"] or match["decimals"] or match["bare"]):
+        if value >= _LARGEST:
+            raise UsageError(f"keep = {keep!r}: no corpus has so many, give a count below 2^63")
+        if not value:
+            raise UsageError(f"keep = {keep!r}: a count is at least 1; a fraction carries % or a decimal point")
+        return {"tokens" if tokens else "rows": int(value)}
+    if not 0 < value <= 1 or value.denominator >= _LARGEST:
+        raise UsageError(f"keep = {keep!r}: a fraction is above 0 and at most 1, like 50% or 0.5")
+    return {"token_fraction" if tokens else "fraction": [value.numerator, value.denominator]}
+
+
+def is_token_budget(share: dict[str, Any]) -> bool:
+    """Whether what `parse_keep` read counts target tokens and not pairs."""
+    return not {"tokens", "token_fraction"}.isdisjoint(share)

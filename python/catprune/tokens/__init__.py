@@ -1,0 +1,1 @@
+"""Token ids: the tokenizer and the blocks that training and scoring read."""

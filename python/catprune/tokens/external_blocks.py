@@ -1,0 +1,208 @@
+"""Token blocks by a checkpoint's own tokenizer: what `tokenize` writes, from cleaned text, for foreign models."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from catprune._core import digest_bytes, digest_file
+from catprune.corpus.inputs import is_monolingual
+from catprune.corpus.open_corpus import open_corpus
+from catprune.errors import CatpruneError
+from catprune.workspace.files import to_json, write_whole
+from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, reads_grown
+from catprune.workspace.progress import Progress
+from catprune.workspace.step_folder import StepFolder, finish_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from catprune.tokens.blocks import Tokenizer
+
+
+class Foreign(Protocol):
+    """A checkpoint that brings its own tokenizer, as `hugging_face.HuggingFace` and `marian.Marian` are."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        ...
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What ids follow from."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its types and special ids, and the digest of `described`."""
+        ...
+
+    @property
+    def is_decoder_only(self) -> bool:
+        """Whether source and target are one sequence."""
+        ...
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a sequence may have."""
+        ...
+
+    def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+        """The ids of some pairs, as the model was trained on them."""
+        ...
+
+
+#: Raw rows of a block, which restarts at every input.
+BLOCK_ROWS = 65_536
+#: What stands in the place of a tokenizer.json: the digests of a foreign tokenizer's files, and how it is used.
+DESCRIBED = "tokenizer.json"
+
+
+def write_foreign_tokens(clean: Path, checkpoint: Foreign, *, beside: Path, wait: bool, quiet: bool) -> Path:
+    """The folder of the token blocks that a checkpoint's tokenizer makes of the pairs that cleaning kept.
+
+    It is made once for all checkpoints that share the tokenizer, and named after it. One pass over the text; a block at
+    a time is in memory. Of rows that have been joined since only those are tokenised; the unigram counts stay.
+
+    Args:
+        clean: a finished clean folder.
+        checkpoint: whose tokenizer it is.
+        beside: the folder beside which it stands.
+        wait: until another process that is at work in it has ended.
+        quiet: no progress bar.
+
+    Raises:
+        CatpruneError: the text is not what was cleaned, or another process is at work in the folder.
+    """
+    cleaned = read_manifest(clean, step="clean")
+    if not cleaned["counts"]["kept"]:
+        raise CatpruneError(f"{clean}: cleaning kept no pair; see `reasons` in its manifest.json")
+    # Named after all that it follows from: other text or another tokenizer is another folder. Rows that were joined to
+    # the clean folder belong to the tokens of those before.
+    formers = [one["manifest"] for one in cleaned.get("extends", []) if "manifest" in one]
+    begun = formers[0] if formers else digest_manifest(clean)
+    origin = {"clean": begun, "tokenizer": checkpoint.tokenizer.digest, "longest": checkpoint.longest}
+    folder = beside.absolute().parent / f"tokens-{digest_bytes(to_json(origin))[:12]}"
+    reads = {
+        "clean": describe_folder(clean, relative_to=folder),
+        "tokenizer": checkpoint.described,
+    }
+    options = {"max_tokens": checkpoint.longest}
+    grown = reads_grown("clean", clean)
+    with StepFolder(folder, step="tokenize", reads=reads, options=options, extends=grown, wait=wait) as step:
+        writer = _Writer(step, checkpoint)
+        finish_once(step, lambda: writer.run(clean, cleaned, quiet=quiet))
+    return folder
+
+
+class _Writer:
+    """The pass over the text."""
+
+    def __init__(self, folder: StepFolder, checkpoint: Foreign) -> None:
+        self.folder, self.checkpoint = folder, checkpoint
+        self.tokenizer = checkpoint.tokenizer
+        self.kind = np.uint16 if self.tokenizer.vocab_size <= 1 << 16 else np.uint32
+        self.unigrams = [np.zeros(self.tokenizer.vocab_size, np.uint64) for _ in range(2)]
+
+    def run(self, clean: Path, cleaned: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+        """Write all blocks that are not there, and describe them for the manifest."""
+        before = self.folder.before
+        write_whole(self.folder.path / DESCRIBED, to_json(self.checkpoint.described))
+        shards: list[dict[str, Any]] = [] if before is None else list(before["shards"])
+        first_row = 0 if before is None else before["counts"]["rows"]
+        ranges = [one for one in _block_ranges(cleaned) if one[0] >= first_row]
+        done = sum(shard["pairs"] + shard["too_long"] for shard in shards)
+        with Progress("tokenize", total=cleaned["counts"]["kept"], unit="pair", quiet=quiet) as bar:
+            for block in _blocks(clean, ranges):
+                shards.append(self._write(*block))
+                done += shards[-1]["pairs"] + shards[-1]["too_long"]
+                bar.to(done)
+        unigrams = self.folder.path / "unigrams.safetensors"
+        if before is None:
+            _save(unigrams, dict(zip(("source", "target"), self.unigrams, strict=True)), {})
+        names = ("pairs", "too_long", "source_tokens", "target_tokens")
+        counts = {name: sum(shard[name] for shard in shards) for name in names}
+        return {
+            **({"monolingual": True} if is_monolingual(cleaned) else {}),
+            "tokenizer": asdict(self.tokenizer),
+            "counts": {**counts, "rows": cleaned["counts"]["rows"], "kept": cleaned["counts"]["kept"]},
+            "shards": shards,
+            "unigrams": digest_file(str(unigrams)),
+        }
+
+    def _write(self, first: int, end: int, rows: NDArray[np.int64], texts: list[list[str]]) -> dict[str, Any]:
+        """One block; rows ascend."""
+        sides = self.checkpoint.encode(*texts) if len(rows) else ([], [])
+        lengths = [np.fromiter(map(len, side), np.int64, len(side)) for side in sides]
+        most = self.checkpoint.longest
+        fits = (lengths[0] <= most) & (lengths[1] <= most)
+        if self.checkpoint.is_decoder_only:
+            fits &= lengths[0] + lengths[1] <= most
+        fits &= (lengths[0] > 0) & (lengths[1] > 0)
+        tensors: dict[str, NDArray[Any]] = {"rows": rows[fits], "too_long": rows[~fits]}
+        for name, side, length, unigrams in zip(("source", "target"), sides, lengths, self.unigrams, strict=True):
+            kept = itertools.chain.from_iterable(itertools.compress(side, fits))
+            ids = np.fromiter(kept, np.uint32, int(length[fits].sum()))
+            tensors[f"{name}_ids"] = ids.astype(self.kind)
+            if ids.max(initial=0) >= len(unigrams):
+                told = f"its tokenizer gave id {ids.max()}, config.json knows {len(unigrams)} types"
+                raise CatpruneError(f"{self.checkpoint.path}: {told}: give the model its own tokenizer")
+            tensors[f"{name}_offsets"] = np.concatenate([[0], np.cumsum(length[fits])]).astype(np.int64)
+            unigrams += np.bincount(ids, minlength=len(unigrams)).astype(np.uint64)
+        file = f"part-{first:012d}-{end:012d}.safetensors"
+        path = self.folder.path / file
+        # One entry alone: safetensors writes several in an order that differs from run to run.
+        _save(path, tensors, {"plan": self.folder.digest})
+        counts = {"pairs": int(fits.sum()), "too_long": int((~fits).sum())}
+        counts |= {f"{side}_tokens": len(tensors[f"{side}_ids"]) for side in ("source", "target")}
+        return {"file": file, "first": first, "end": end, "digest": digest_file(str(path)), **counts}
+
+
+def _block_ranges(cleaned: dict[str, Any]) -> list[tuple[int, int]]:
+    """Raw rows of all blocks."""
+    ranges: list[tuple[int, int]] = []
+    for read in cleaned["inputs"]:
+        first, end = int(read["first"]), int(read["end"])
+        ranges += [(start, min(start + BLOCK_ROWS, end)) for start in range(first, end, BLOCK_ROWS)]
+    return ranges
+
+
+def _blocks(
+    clean: Path, ranges: list[tuple[int, int]]
+) -> Iterator[tuple[int, int, NDArray[np.int64], list[list[str]]]]:
+    """Of every block its raw rows, the rows that were kept, and the texts of both sides."""
+    batches = iter(open_corpus(clean))
+    held: Any = None
+    for first, end in ranges:
+        rows: list[NDArray[np.int64]] = []
+        texts: list[list[str]] = [[], []]
+        while True:
+            if held is None:
+                held = next(batches, None)
+                if held is None:
+                    break
+            numbers = held["row"].to_numpy()
+            start, stop = (int(place) for place in np.searchsorted(numbers, [first, end]))
+            rows.append(numbers[start:stop])
+            for text, side in zip(texts, ("source", "target"), strict=True):
+                # A monolingual corpus has no sources.
+                has_side, count = side in held.schema.names, stop - start
+                text += held[side].slice(start, count).to_pylist() if has_side else [""] * count
+            if stop < len(numbers):
+                held = held.slice(stop)
+                break
+            held = None
+        yield first, end, np.concatenate([np.zeros(0, np.int64), *rows]), texts
+
+
+def _save(path: Path, tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+    from safetensors.numpy import save
+
+    write_whole(path, save(tensors, metadata))

@@ -1,0 +1,288 @@
+"""Tokenize: train a joint tokenizer on a seeded sample, or load one, and write the kept pairs as token blocks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune import _core
+from catprune.corpus.inputs import is_monolingual, resolve
+from catprune.corpus.unchanged import check_unchanged, cleaned_files
+from catprune.errors import CatpruneError, UsageError
+from catprune.workspace.files import write_whole
+from catprune.workspace.manifest import describe_folder, read_manifest, reads_grown, verify_shards
+from catprune.workspace.progress import Progress, bytes_progress
+from catprune.workspace.resources import choose_threads
+from catprune.workspace.step_folder import StepFolder, finish_once
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VOCAB_SIZE, SAMPLE = 16_000, 1_000_000
+BEGIN, END, PAD = "<s>", "</s>", "<pad>"
+
+# Runs in a process of its own: a training run of the library cannot be cancelled from inside. Its standard input ends
+# when this process does, however that ends: then the child ends, too.
+_TRAIN = """
+import json, os, sys, threading
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+vocab_size, sample, special = json.loads(sys.argv[1])
+tokenizer = Tokenizer(models.BPE())
+tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+tokenizer.decoder = decoders.ByteLevel()
+trainer = trainers.BpeTrainer(
+    vocab_size=vocab_size,
+    special_tokens=special,
+    initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    show_progress=False,
+)
+tokenizer.train([sample], trainer)
+end = special[2]
+tokenizer.post_processor = processors.TemplateProcessing(
+    single=f"$A {end}", special_tokens=[(end, tokenizer.token_to_id(end))]
+)
+sys.stdout.buffer.write(tokenizer.to_str(pretty=True).encode())
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenized:
+    """What tokenising made.
+
+    Attributes:
+        folder: the token blocks.
+        pairs: pairs that carry tokens.
+        new: of them those in rows that were joined since, and that this call did; 0 where it did all, or none.
+        too_long: kept pairs over `max_tokens`, which carry none.
+        source_tokens, target_tokens: end-of-sentence included.
+        vocab_size: types of the tokenizer.
+        manifest: everything that the folder's `manifest.json` says.
+    """
+
+    folder: Path
+    pairs: int
+    new: int
+    too_long: int
+    source_tokens: int
+    target_tokens: int
+    vocab_size: int
+    manifest: Mapping[str, Any]
+
+
+def tokenize(
+    clean: str | Path,
+    *,
+    out: str | Path,
+    vocab_size: int | None = None,
+    tokenizer: str | Path | None = None,
+    sample: int | None = None,
+    max_tokens: int = 512,
+    seed: int = 1,
+    threads: int | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> Tokenized:
+    """Write the pairs that cleaning kept as token ids.
+
+    Of a monolingual corpus every source is that of no text, its end-of-sentence alone, so that an encoder-decoder
+    learns a language model; the tokenizer is trained on the targets.
+
+    If inputs have been joined to the clean folder since, only they are read: the tokenizer and the unigram counts stay
+    those of the corpus as it was. `force` makes all anew.
+
+    Args:
+        clean: a finished clean folder.
+        out: the folder to write.
+        vocab_size: types of the byte-level BPE to train, jointly over both sides; 16,000 by default.
+        tokenizer: a `tokenizer.json` to use instead; its post-processor must end every sequence with end-of-sentence.
+        sample: about how many kept pairs the tokenizer is trained on; a million by default.
+        max_tokens: a pair with more on a side, end-of-sentence included, carries no tokens and is counted.
+        seed: of the sample.
+        threads: worker threads; the result does not depend on it.
+        force: replace other work in `out`.
+        quiet: show no progress bar.
+
+    Raises:
+        UsageError: an option that cannot be meant.
+        CatpruneError: an input changed since it was cleaned, or the tokenizer cannot be used.
+    """
+    check_tokenizing(tokenizer=tokenizer, vocab_size=vocab_size, sample=sample, max_tokens=max_tokens)
+    if not 0 <= seed < 2**64:
+        raise UsageError(f"seed = {seed}: give 0 to 2^64 - 1")
+    if tokenizer is not None:
+        describe_tokenizer(Path(tokenizer))
+    vocab_size, sample = vocab_size or VOCAB_SIZE, sample or SAMPLE
+    clean, folder = Path(clean), Path(out)
+    cleaned = read_manifest(clean, step="clean")
+    if not cleaned["counts"]["kept"]:
+        raise CatpruneError(f"{clean}: cleaning kept no pair; see `reasons` in its manifest.json")
+    options: dict[str, Any] = {"max_tokens": max_tokens}
+    if tokenizer is None:
+        options |= {"vocab_size": vocab_size, "sample": sample, "seed": seed}
+    reads = {
+        "clean": describe_folder(clean, relative_to=folder),
+        "tokenizer": _core.digest_file(str(tokenizer)) if tokenizer else None,
+    }
+    grown = reads_grown("clean", clean)
+    with StepFolder(folder, step="tokenize", reads=reads, options=options, force=force, extends=grown) as step:
+
+        def work() -> dict[str, Any]:
+            before = step.before
+            first_row = 0 if before is None else before["counts"]["rows"]
+            new = {**cleaned, **{name: _from(first_row, cleaned[name]) for name in ("inputs", "shards")}}
+            files = cleaned_files(clean, new)
+            check_unchanged(files, cache=clean / "log" / "digests.json")
+            verify_shards(clean, new)
+            request: dict[str, Any] = {
+                "corpus": {**resolve(clean, new), "first_row": first_row},
+                "kept": {"clean": [str(clean / shard["file"]) for shard in new["shards"]]},
+                "threads": choose_threads(threads),
+            }
+            path = folder / "tokenizer.json"
+            if tokenizer is not None:
+                write_whole(path, Path(tokenizer).read_bytes())
+            elif not path.is_file():
+                fraction = min(1.0, sample / cleaned["counts"]["kept"])
+                _train_tokenizer(path, request, fraction, vocab_size, seed, quiet=quiet)
+            described = describe_tokenizer(path)
+            total = sum(file["bytes"] for file in files)
+            request |= {
+                "files": files,
+                "tokenizer": str(path),
+                "max_tokens": max_tokens,
+                "frozen": before is not None,
+                "out": str(folder),
+                "plan": step.digest,
+            }
+            with Progress("tokenize", total=total, unit="B", quiet=quiet) as bar:
+                found: dict[str, Any] = _core.tokenize(request, bytes_progress(bar))
+            if before is not None:
+                if described != before["tokenizer"]:
+                    raise CatpruneError(f"{path} was changed after tokenizing: run `catprune tokenize --force` again")
+                found = {"shards": before["shards"] + found["shards"], "unigrams": before["unigrams"]}
+            recorded = {"monolingual": True} if is_monolingual(cleaned) else {}
+            return {**found, **recorded, "tokenizer": described, "counts": _counts(cleaned, found["shards"])}
+
+        manifest = finish_once(step, work)
+        earlier = None if step.before is None else step.before["counts"]["pairs"]
+    counts = manifest["counts"]
+    return Tokenized(
+        folder,
+        counts["pairs"],
+        0 if earlier is None else counts["pairs"] - earlier,
+        counts["too_long"],
+        counts["source_tokens"],
+        counts["target_tokens"],
+        manifest["tokenizer"]["vocab_size"],
+        manifest,
+    )
+
+
+def _from(first_row: int, ranges: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The inputs, or shards, from a row on that one begins at."""
+    return [one for one in ranges if one["first"] >= first_row]
+
+
+def check_tokenizing(
+    *,
+    tokenizer: str | Path | None = None,
+    vocab_size: int | None = None,
+    sample: int | None = None,
+    max_tokens: int | None = None,
+) -> None:
+    """Refuse options that cannot be meant, alone or together; None stands for the default.
+
+    Raises:
+        UsageError: the first of them.
+    """
+    if tokenizer is not None and (vocab_size is not None or sample is not None):
+        raise UsageError("vocab_size and sample are of a tokenizer that is trained: leave them out, or the tokenizer")
+    if vocab_size is not None and not 300 <= vocab_size <= 2**20:
+        raise UsageError(f"vocab_size = {vocab_size}: give 300 (256 bytes and the special tokens) to {2**20}")
+    if (max_tokens is not None and max_tokens < 2) or (sample is not None and sample < 1):
+        raise UsageError("max_tokens is at least 2, sample at least 1")
+
+
+def _counts(cleaned: dict[str, Any], shards: list[dict[str, Any]]) -> dict[str, int]:
+    names = ("pairs", "too_long", "source_tokens", "target_tokens")
+    counts = {name: sum(shard[name] for shard in shards) for name in names}
+    return {**counts, "rows": cleaned["counts"]["rows"], "kept": cleaned["counts"]["kept"]}
+
+
+def _train_tokenizer(
+    path: Path, request: dict[str, Any], fraction: float, vocab_size: int, seed: int, *, quiet: bool
+) -> None:
+    """Train on a sample of the kept text, in a child process, and publish the result whole."""
+    text = path.with_name("sample.txt.tmp")
+    with Progress("sample", total=None, unit="B", quiet=quiet) as bar:
+        _core.sample({**request, "fraction": fraction, "seed": seed, "out": str(text)}, bytes_progress(bar))
+    arguments = json.dumps([vocab_size, str(text), [PAD, BEGIN, END]])
+    life, held = os.pipe()  # nothing is ever written: the child only notices when our end closes
+    child = subprocess.Popen(
+        [sys.executable, "-c", _TRAIN, arguments], stdin=life, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    os.close(life)
+    try:
+        trained, complaint = child.communicate()
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
+    finally:
+        os.close(held)
+        text.unlink(missing_ok=True)
+    if child.returncode == -signal.SIGINT:
+        raise KeyboardInterrupt
+    if child.returncode:
+        last = complaint.decode(errors="replace").strip().splitlines()[-1:] or [f"exit {child.returncode}"]
+        raise CatpruneError(f"training the tokenizer failed: {last[0]}")
+    write_whole(path, trained)
+
+
+def describe_tokenizer(path: Path) -> dict[str, Any]:
+    """Digest, size and special ids of a `tokenizer.json`.
+
+    Raises:
+        CatpruneError: it has no begin, end and padding token, or does not end sequences with end-of-sentence.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer: Any = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exceptions
+        raise CatpruneError(f"{path} is not a tokenizer.json that can be read: {error}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    ids = {name: tokenizer.token_to_id(token) for name, token in _special_tokens(tokenizer).items()}
+    missing = [name for name, value in ids.items() if value is None]
+    if missing:
+        raise CatpruneError(f"{path} has no token for {', '.join(missing)}: add {BEGIN}, {END} and {PAD}")
+    if tokenizer.encode("a").ids[-1:] != [ids["eos_id"]]:
+        raise CatpruneError(f"{path} does not end sequences with {END}: add a TemplateProcessing post-processor")
+    # Ids may have gaps, so the count of types is not enough for a table of them.
+    vocab_size = max(tokenizer.get_vocab().values()) + 1
+    return {"digest": _core.digest_file(str(path)), "vocab_size": vocab_size, **ids}
+
+
+def _special_tokens(tokenizer: Any) -> dict[str, str]:
+    """Our names for the special tokens, or those of common tokenizers."""
+    spellings = {
+        "bos_id": (BEGIN, "<bos>", "[CLS]"),
+        "eos_id": (END, "<eos>", "[SEP]"),
+        "pad_id": (PAD, "[PAD]"),
+    }
+    found: dict[str, str] = {}
+    for name, tokens in spellings.items():
+        present = [token for token in tokens if tokenizer.token_to_id(token) is not None]
+        found[name] = present[0] if present else tokens[0]
+    return found

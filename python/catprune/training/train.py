@@ -1,0 +1,333 @@
+"""The step `train`: a translation model on token blocks, with checkpoints at given epochs or steps."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune._core import digest_file
+from catprune.corpus.inputs import is_monolingual
+from catprune.errors import CatpruneError, UsageError
+from catprune.model.sizes import find_size
+from catprune.tokens.blocks import Tokens
+from catprune.training.recipe import Recipe, check_numbers, plan_marks, read_pruning
+from catprune.workspace.device import Device, own_state, require_torch
+from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace, verify_shards
+from catprune.workspace.progress import Progress
+from catprune.workspace.step_folder import PRUNED_ROWS, STATE, StepFolder, finish_once
+
+if TYPE_CHECKING:
+    from catprune.training.data_order import Order
+    from catprune.training.dynamic import Pruning
+    from catprune.training.loop import Training
+    from catprune.training.recipe import Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished training.
+
+    Attributes:
+        folder: what it made.
+        checkpoints: the checkpoints' folders in the order of training.
+        steps: updates made, those of which pruning left nothing included.
+        epochs: passes over the training rows.
+        target_tokens: target tokens trained on, repeats counted.
+        flops: floating-point operations, counted from shapes; a backward pass counts twice a forward pass.
+        parameters: trained numbers.
+        precision: of matrix products, `float32` or `bfloat16`.
+        manifest: as written.
+    """
+
+    folder: Path
+    checkpoints: tuple[Path, ...]
+    steps: int
+    epochs: float
+    target_tokens: int
+    flops: float
+    parameters: int
+    precision: str
+    manifest: dict[str, Any]
+
+
+def train(
+    tokens: str | Path,
+    *,
+    out: str | Path,
+    preset: str = "tiny",
+    epochs: float | None = None,
+    steps: int | None = None,
+    checkpoints: str | None = None,
+    selection: str | Path | None = None,
+    rows: str | Path | None = None,
+    exclude_rows: str | Path | None = None,
+    sample: int | None = None,
+    reverse: bool = False,
+    prune_while_training: str | None = None,
+    prune_ratio: float | None = None,
+    prune_anneal: float | None = None,
+    prune_cycle: int | None = None,
+    seed: int = 1,
+    batch_tokens: int = 2048,
+    learning_rate: float | None = None,
+    warmup_steps: int = 200,
+    label_smoothing: float = 0.1,
+    dropout: float = 0.1,
+    precision: str = "auto",
+    threads: int | None = None,
+    save_every: int = 500,
+    force: bool = False,
+    quiet: bool = False,
+) -> Trained:
+    """Train a model on a tokens folder; a killed run goes on from its last state and ends with the same bytes.
+
+    The loss is cross-entropy with label smoothing (Szegedy et al. 2016, arXiv 1512.00567), a mean over the batch's
+    target tokens; updates are AdamW with clipping at norm 1 and an inverse square-root schedule (Vaswani et al. 2017).
+
+    Processes that torchrun starts train one model together (each on its own GPU, or on processors over gloo): they part
+    every batch among them, so that `batch_tokens` and everything else mean the same for any number of them. The first
+    one writes; a run that was stopped may go on with another number of them, and gives the bytes of an undisturbed one
+    if the number stays.
+
+    Args:
+        tokens: a folder that `tokenize` finished.
+        out: the folder for checkpoints, `metrics.jsonl` and the manifest.
+        preset: tiny, small, base or big.
+        epochs: passes over the training rows; fractions are legal (default 5, or the last checkpoint's epoch).
+        steps: updates, instead of epochs.
+        checkpoints: where to write checkpoints besides the end, e.g. "1,3,0.5" (epochs) or "500steps".
+        selection: train only on the rows that this selection folder keeps.
+        rows: train only on the rows in this .npy file of ascending integers, as `select(rows=True)` writes it.
+        exclude_rows: train on no row of this file, likewise (a held-out set, or the rest for a reference model).
+        sample: train on so many of the pairs that are left, drawn once; every block gives its share of them. An epoch
+            is then a pass over the sample. Scoring says for each row how often it had been trained on, and `select`
+            ranks such rows apart.
+        reverse: train the backward model: from the target into the source.
+        prune_while_training: pass over a part of the pairs of each epoch, by the losses that they last had in this
+            training: "infobatch" or "ddp" (see `catprune.dynamic`). Batches are those of the training on everything,
+            each with fewer pairs: rates and checkpoints mean the same, tokens and FLOPs are what was computed.
+        prune_ratio: of infobatch the chance with which a pair whose loss is below the mean is dropped (None: 0.5), of
+            ddp the share that is dropped, those with the lowest losses (None: 0.3).
+        prune_anneal: of infobatch: an epoch that ends after this share of the training drops nothing (None: 0.875).
+        prune_cycle: of ddp: epochs for which a choice stands (None: 1).
+        seed: fixes the initial weights, the order of pairs and what dropout drops.
+        batch_tokens: most tokens of a batch on either side, padding counted.
+        learning_rate: the highest, reached after `warmup_steps` (None: 0.64 / d_model, 0.005 for tiny).
+        warmup_steps: updates of linear warm-up.
+        label_smoothing: share of the target that is spread over the vocabulary.
+        dropout: after the embeddings and after every sub-layer.
+        precision: auto, float32 or bfloat16.
+        threads: of the processor (None: as torch has it).
+        save_every: updates between two saved states.
+        force: replace a folder that holds other work.
+        quiet: no progress bar.
+
+    Raises:
+        UsageError: options that cannot be meant.
+        CatpruneError: a folder that cannot be read or holds other work, a selection of other rows than the tokens',
+            no pairs to train on or fewer than the sample, a file of rows that cannot be meant, a loss that is no
+            number.
+        MissingExtra: torch or safetensors is not installed.
+    """
+    require_torch()
+    from catprune.training.data_order import Order, Rows, Selection
+    from catprune.training.loop import Training
+    from catprune.training.processes import Processes
+    from catprune.training.pruned_rows import PrunedRows
+
+    size = find_size(preset)
+    check_numbers(epochs=epochs, steps=steps, seed=seed, learning_rate=learning_rate, dropout=dropout)
+    check_numbers(label_smoothing=label_smoothing, warmup_steps=warmup_steps)
+    check_numbers(batch_tokens=batch_tokens, save_every=save_every, sample=sample)
+    marks = plan_marks(epochs, steps, checkpoints)
+    pruned = read_pruning(prune_while_training, ratio=prune_ratio, anneal=prune_anneal, cycle=prune_cycle)
+    out_path, opened = Path(out), Tokens.open(tokens)
+    if reverse and is_monolingual(opened.manifest):
+        raise UsageError(f"{tokens} is monolingual: there is no source to predict, leave --reverse out")
+    if learning_rate is None:
+        learning_rate = 0.64 / size.d_model  # measured for tiny; wider models bear less
+    recipe = Recipe(seed, learning_rate, warmup_steps, label_smoothing, dropout)
+    reads: dict[str, Any] = {"tokens": describe_folder(opened.path, relative_to=out_path)}
+    chosen = None if selection is None else Selection(Path(selection))
+    if chosen is not None:
+        require_origin(chosen.path, opened.path)
+        reads["selection"] = describe_folder(chosen.path, relative_to=out_path)
+    files = {
+        name: Rows(Path(path), exclude=name == "exclude_rows")
+        for name, path in (("rows", rows), ("exclude_rows", exclude_rows))
+        if path is not None
+    }
+    for name, file in files.items():
+        file.check_end(opened.blocks[-1].end if opened.blocks else 0)
+        reads[name] = file.describe(relative_to=out_path)
+    filters = (*([] if chosen is None else [chosen]), *files.values())
+    order = Order(opened, seed, batch_tokens, filters=filters, sample=sample, reverse=reverse)
+    with Processes.join() as processes, own_state(threads):
+        device = Device.choose(precision, local=processes.local)
+        options: dict[str, Any] = {
+            "preset": preset,
+            "end": marks[-1].name,
+            "checkpoints": [mark.name for mark in marks],
+            "sample": sample,
+            "reverse": reverse,
+            "seed": seed,
+            "batch_tokens": batch_tokens,
+            "learning_rate": learning_rate,
+            "warmup_steps": warmup_steps,
+            "label_smoothing": label_smoothing,
+            "dropout": dropout,
+            "precision": device.precision,
+        }
+        if pruned is not None:
+            options["prune_while_training"] = pruned
+        folder = StepFolder(out_path, step="train", reads=reads, options=options, force=force)
+
+        def start() -> Training:
+            losses = None
+            if pruned is not None:
+                pruning = _open_pruning(pruned, order, marks[-1])
+                losses = PrunedRows(out_path / PRUNED_ROWS, pruning, processes=processes)
+            return Training(
+                folder,
+                order,
+                recipe,
+                size=size,
+                marks=marks,
+                device=device,
+                save_every=save_every,
+                processes=processes,
+                pruning=losses,
+            )
+
+        def work() -> dict[str, Any]:
+            if chosen is not None:
+                verify_shards(chosen.path, chosen.manifest)
+            _check_order(order, marks)
+            processes.hear(said=True)
+            training = start()
+            _run(training, marks, quiet=quiet)
+            return _describe(training, marks)
+
+        if processes.leads:
+            with folder:
+                if folder.manifest is not None:
+                    processes.hear(said=False)
+                finish_once(folder, work)
+                # Only now: whatever ends the process before goes on from them.
+                (out_path / STATE).unlink(missing_ok=True)
+                shutil.rmtree(out_path / PRUNED_ROWS, ignore_errors=True)
+        elif processes.hear():
+            _run(start(), marks, quiet=True)
+        processes.hear()  # the first one has written the manifest
+        return _trained(out_path, read_manifest(out_path, step="train"))
+
+
+def require_origin(selection: Path, tokens: Path) -> None:
+    """Refuse a selection of other rows than the tokens'; one of a foreign file does not say whose rows it means.
+
+    Raises:
+        CatpruneError: the clean folder behind the selection is not the one behind the tokens, or one of them is gone.
+    """
+    chosen = trace(selection, read_manifest(selection, step="select"), "clean")
+    tokenized = trace(tokens, read_manifest(tokens, step="tokenize"), "clean")
+    if chosen is None or tokenized is None:
+        return
+    if digest_manifest(chosen) != digest_manifest(tokenized):
+        raise CatpruneError(
+            f"{selection} was made from {chosen}, {tokens} from {tokenized}: rows do not mean the same pairs; "
+            "give a selection and tokens of one clean folder"
+        )
+
+
+def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:
+    """What prunes by the options of a plan; pairs are known by their rows."""
+    from catprune.training.dynamic import Ddp, InfoBatch
+
+    rows = order.tokens.blocks[-1].end
+    if options["method"] == "ddp":
+        return Ddp(pairs=rows, ratio=options["ratio"], cycle=options["cycle"])
+    epochs = end.amount
+    if end.unit == "step":
+        # Epochs differ by a few batches; the first one stands for all.
+        windows = enumerate(order.windows(0))
+        epochs /= sum(len(order.batches(0, window, entries)[1]) for window, entries in windows)
+    return InfoBatch(pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed)
+
+
+def _run(training: Training, marks: list[Mark], *, quiet: bool) -> None:
+    in_epochs = marks[-1].unit == "epoch"
+    total = marks[-1].amount * (training.order.counts[1] if in_epochs else 1)
+    with Progress("train", total=total, unit="tok" if in_epochs else "upd", quiet=quiet) as bar:
+        training.run(bar)
+
+
+def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
+    """What came out, for the manifest."""
+    import torch
+
+    from catprune.checkpoints.native import digest_weights, read_checkpoint
+    from catprune.model.transformer import count_parameters
+
+    read = [(mark.name, read_checkpoint(training.folder.path / mark.name)) for mark in marks]
+    read.sort(key=lambda item: item[1].step)
+    last = read[-1][1]
+    listed = [
+        {
+            "name": name,
+            "step": checkpoint.step,
+            "epoch": checkpoint.epoch,
+            "target_tokens": checkpoint.target_tokens,
+            "flops": checkpoint.flops,
+            "seen": checkpoint.seen,
+            "digest": digest_weights(checkpoint),
+        }
+        for name, checkpoint in read
+    ]
+    pairs, tokens = training.order.counts
+    at, pruned = training.at, dict[str, Any]()
+    if training.pruning is not None:
+        counts = {"pairs": at.pruned_pairs, "target_tokens": at.pruned_tokens, "batches": at.pruned_batches}
+        pruned = {"pruned": counts}
+    return {
+        **pruned,
+        "checkpoints": listed,
+        "counts": {"pairs": pairs, "target_tokens": tokens},
+        "steps": last.step,
+        "epochs": last.epoch,
+        "target_tokens": last.target_tokens,
+        "flops": last.flops,
+        "parameters": count_parameters(training.model),
+        "precision": training.device.precision,
+        "metrics": digest_file(str(training.folder.path / "metrics.jsonl")),
+        "torch": torch.__version__,
+    }
+
+
+def _trained(path: Path, manifest: dict[str, Any]) -> Trained:
+    names = ("steps", "epochs", "target_tokens", "flops", "parameters", "precision")
+    listed = tuple(path / entry["name"] for entry in manifest["checkpoints"])
+    return Trained(path, listed, **{name: manifest[name] for name in names}, manifest=manifest)
+
+
+def _check_order(order: Order, marks: list[Mark]) -> None:
+    """Refuse an empty corpus, and checkpoints that would never be reached: known before, not after the training."""
+    pairs, _ = order.counts
+    if not pairs:
+        left = "" if order.is_whole else " that a selection and files of rows leave"
+        raise CatpruneError(f"{order.tokens.path} has no pairs to train on{left}: keep more rows")
+    if len({mark.unit for mark in marks}) == 1:
+        return
+    end, step, epoch = marks[-1], 0, 0
+    done = 0
+    while not end.reached(step=step, pairs=done, per_epoch=pairs):
+        for window, entries in enumerate(order.windows(epoch)):
+            for batch in order.batches(epoch, window, entries)[1]:
+                if end.reached(step=step, pairs=done, per_epoch=pairs):
+                    break
+                step, done = step + 1, done + len(batch)
+        epoch += 1
+    for mark in marks:
+        if not mark.reached(step=step, pairs=done, per_epoch=pairs):
+            raise UsageError(f"checkpoint {mark.name} lies behind the end ({step} steps, {done / pairs:g} epochs)")

@@ -1,0 +1,282 @@
+"""A step's folder: its plan (what will be done), its manifest (what was done), its lock and its log.
+
+`plan.json` is written before the work starts and `manifest.json` after it ended, both whole or not at all.
+An equal plan with a manifest is finished work; an equal plan without one is picked up; another plan is an error, unless
+it only adds rows: then the plan lists what it extends (digests of the plans before and of their manifests), what was
+done stays, and the manifest is replaced when the new rows are done.
+Paths in both are relative to the folder, so that equal work gives equal bytes wherever it is done.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
+
+from catprune._core import __version__, digest_bytes, digest_file
+from catprune.errors import CatpruneError, OtherPlan
+from catprune.workspace.files import append_line, holds_files, read_json, to_json, write_whole
+from catprune.workspace.locks import lock_folder
+from catprune.workspace.manifest import (
+    COLUMN_SETS,
+    FORMAT,
+    listed_shards,
+    digest_manifest,
+    plan_digests,
+    verify_shards,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from catprune.workspace.shards import Shard
+
+#: Where a training keeps what it needs to go on; never part of a result.
+STATE = "state.safetensors"
+#: The folder in which one that prunes keeps the losses of rows while it lasts; likewise.
+PRUNED_ROWS = "pruned-rows"
+#: Names of what steps make in their folders; `--force` removes nothing else.
+OWN = (
+    "manifest.json",
+    "part-*",
+    "duplicates",
+    "fingerprints",
+    "neighbours.npy",
+    "tmp",
+    "tokenizer.json",
+    "unigrams.safetensors",
+    "metrics.jsonl",
+    STATE,
+    PRUNED_ROWS,
+    "epoch-*",
+    "step-*",
+    "results.json",
+    "rows.npy",
+    "translations",
+    "*.tmp",
+)
+
+
+def _differences(old: object, new: object, name: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted({*old, *new})  # pyright: ignore[reportUnknownVariableType]
+        found: list[str] = []
+        for key in keys:  # pyright: ignore[reportUnknownVariableType]
+            found += _differences(old.get(key), new.get(key), f"{name}.{key}" if name else f"{key}")  # pyright: ignore
+        return found
+    return [] if old == new else [f"{name} was {json.dumps(old)}, is {json.dumps(new)}"]
+
+
+class StepFolder:
+    """A locked step folder; use it as a context manager. `clear` leaves the entries named in `keeps`.
+
+    Args:
+        path: the folder; it is made if it does not exist.
+        step: the name of the command that owns it.
+        reads: what is read, digests included (see `describe_folder`).
+        options: every option that changes the result, and none that does not (threads, memory).
+        force: empty a folder that holds other work instead of refusing it; equal work stays.
+        extends: whether a new plan only adds rows to an old one, whose work is then kept.
+        shard: what this process does of the work; the others may be in the folder at the same time.
+        wait: until another process has left the folder, in the place of an error.
+
+    Attributes:
+        plan: the dictionary that stands in `plan.json`.
+        digest: xxh3-128 of the plan; shards carry it in their metadata.
+        manifest: of finished equal work, else None.
+        before: of finished work that this plan extends, while it is not finished itself, else None.
+
+    Raises:
+        OtherPlan: the folder holds work with another plan.
+        CatpruneError: another process is at work in it, or it holds something else.
+    """
+
+    keeps: ClassVar[frozenset[str]] = frozenset({"log", "plan.json"})
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        step: str,
+        reads: dict[str, Any],
+        options: dict[str, Any],
+        force: bool = False,
+        extends: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None,
+        shard: Shard | None = None,
+        wait: bool = False,
+    ) -> None:
+        self.path = path
+        plan = {"format": FORMAT, "step": step, "version": __version__, "reads": reads, "options": options}
+        self._set_plan(json.loads(to_json(plan)))
+        self.manifest: dict[str, Any] | None = None
+        self.before: dict[str, Any] | None = None
+        self._extends = extends
+        self._force = force
+        self._shard = shard if shard is not None and not shard.is_whole else None
+        self._wait = wait
+        self._locks: list[IO[bytes]] = []
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.path.exists() and not self.path.is_dir():
+            raise CatpruneError(f"{self.path} is a file: give a folder")
+        plan_path = self.path / "plan.json"
+        if self.path.is_dir() and not plan_path.is_file() and holds_files(self.path, but=self.keeps):
+            raise CatpruneError(f"{self.path} holds files that are not catprune's: give an empty or new folder")
+        try:
+            self._locks.append(lock_folder(self.path, shared=self._shard is not None, wait=self._wait))
+            if self._shard is not None:
+                self._locks.append(lock_folder(self.path, name=f"shard-{self._shard.name}"))
+            self._adopt(plan_path)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._locks:
+            self._locks.pop().close()
+
+    def _set_plan(self, plan: dict[str, Any]) -> None:
+        self.plan, self.digest = plan, digest_bytes(to_json(plan))
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Of this plan and of those that it extends: shards of any of them are part of the work."""
+        return plan_digests(self.plan)
+
+    def _entries(self) -> list[Path]:
+        """What stands in the folder besides what `clear` keeps."""
+        return sorted(entry for entry in self.path.iterdir() if entry.name not in self.keeps)
+
+    def _adopt(self, plan_path: Path) -> None:
+        """Compare the plan with the one in the folder; write it where there is none."""
+        if plan_path.is_file():
+            old = read_json(plan_path)
+            if old.get("step") != self.plan["step"]:
+                held = f"the work of `{old['step']}`" if "step" in old else "a plan.json that is not catprune's"
+                raise CatpruneError(f"{self.path} holds {held}: give another folder")
+            former = {"extends": old.pop("extends")} if "extends" in old else {}
+            if old == self.plan:
+                self._set_plan(self.plan | former)
+            elif not self._force and self._extends is not None and self._extends(old, self.plan):
+                self._extend(old | former)
+            else:
+                # A plan that nothing came of yet (a mistake in its first seconds) is nobody's work, unless others may
+                # have begun by it.
+                if (not self._force and holds_files(self.path, but=self.keeps)) or self._shard is not None:
+                    differences = _differences(old, self.plan)
+                    changed = "; ".join(differences[:3])
+                    if all(one.startswith("reads.") and "manifest" in one for one in differences):
+                        read = ", ".join(one.partition(" was ")[0].removesuffix(".manifest") for one in differences)
+                        changed = f"{read} changed since, or rows were joined to it"
+                    raise OtherPlan(
+                        f"{self.path} holds work with another plan ({changed}): "
+                        "give another folder, or --force to replace it",
+                        base=self.path,
+                        old=old,
+                        new=self.plan,
+                    )
+                self.clear()
+        if not plan_path.is_file():
+            write_whole(plan_path, to_json(self.plan))
+        if (self.path / "manifest.json").is_file():
+            manifest = read_json(self.path / "manifest.json")
+            if self._force and "extends" in self.plan:
+                self.start_over()
+                return
+            if not self._is_of_plan(manifest):
+                self.before = manifest
+                return
+            self.manifest = manifest
+            if self._force:
+                self._redo_damaged(manifest)
+
+    def _is_of_plan(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether this is the manifest of the plan, and not of one that it extends."""
+        return manifest.get("extends") == self.plan.get("extends")
+
+    def _extend(self, old: dict[str, Any]) -> None:
+        """Replace a plan by one that adds rows, whether its work was finished or not."""
+        path = self.path / "manifest.json"
+        former = {"plan": digest_bytes(to_json(old))}
+        if path.is_file() and read_json(path).get("extends") == old.get("extends"):
+            former["manifest"] = digest_manifest(self.path)
+        self._set_plan({**self.plan, "extends": [*old.get("extends", []), former]})
+        write_whole(self.path / "plan.json", to_json(self.plan))
+
+    def _redo_damaged(self, manifest: dict[str, Any]) -> None:
+        """Equal work stays under `force`, unless its files are not as they were left."""
+        try:
+            verify_shards(self.path, manifest)
+        except CatpruneError:
+            self.start_over()
+
+    def clear(self) -> None:
+        """Remove what the step made, the manifest first: what is left is never taken as finished.
+
+        Raises:
+            CatpruneError: something in the folder is not the step's own; nothing is removed then.
+        """
+        for entry in self._entries():
+            if not any(entry.match(pattern) for pattern in OWN) or (entry / "plan.json").exists():
+                raise CatpruneError(f"{entry} is not what `{self.plan['step']}` makes: move it away first")
+        (self.path / "manifest.json").unlink(missing_ok=True)
+        for entry in self._entries():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        (self.path / "plan.json").unlink(missing_ok=True)
+
+    def start_over(self) -> None:
+        """Empty the folder and write the plan again: what it holds was made from something that changed."""
+        self.clear()
+        self._set_plan({name: value for name, value in self.plan.items() if name != "extends"})
+        write_whole(self.path / "plan.json", to_json(self.plan))
+        self.manifest = self.before = None
+
+    def publish(self, **results: Any) -> dict[str, Any]:
+        """Write `manifest.json` (the plan and `results`), after removing what interrupted runs left behind."""
+        if self._shard is not None:
+            # Others may have come to the end, too, or come late: one at a time, and the first does it.
+            self._locks.append(lock_folder(self.path, name="publish", wait=True))
+            if read_json(self.path / "plan.json") != self.plan:
+                raise CatpruneError(f"{self.path} holds other work by now: give another folder")
+            path = self.path / "manifest.json"
+            if path.is_file() and self._is_of_plan(done := read_json(path)):
+                self.manifest = done
+                return done
+        manifest = json.loads(to_json({**self.plan, **results}))
+        listed = {shard["file"] for shard in listed_shards(manifest)}
+        patterns = ["part-*", *(f"{name}/part-*" for name in COLUMN_SETS[1:])]
+        shards = [shard for pattern in patterns for shard in self.path.glob(pattern)]
+        strays = [shard for shard in shards if str(shard.relative_to(self.path)) not in listed]
+        for stray in [*strays, *self.path.rglob("*.tmp")]:
+            if stray.is_file():
+                stray.unlink(missing_ok=True)
+        others = [
+            path
+            for entry in self._entries()
+            if entry.name != PRUNED_ROWS
+            for path in [entry, *sorted(entry.rglob("*"))]
+            if path.is_file() and path.name not in {"manifest.json", STATE}
+        ]
+        names = [str(path.relative_to(self.path)) for path in others]
+        manifest["files"] = {name: digest_file(str(self.path / name)) for name in names if name not in listed}
+        write_whole(self.path / "manifest.json", to_json(manifest))
+        self.manifest = manifest
+        self.log("finished", seconds=round(time.monotonic() - self._started, 3))
+        return manifest
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append one line to `log/events.jsonl`: times and speeds, which the manifest never holds."""
+        line = {"time": round(time.time(), 3), "event": event, "plan": self.digest, **values}
+        append_line(self.path / "log" / "events.jsonl", line)
+
+
+def finish_once(folder: StepFolder, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The manifest of `folder`: as it stands if the work is done, else `work()`'s results, published."""
+    return folder.manifest if folder.manifest is not None else folder.publish(**work())

@@ -1,0 +1,13 @@
+"""How summaries put numbers into words."""
+
+from __future__ import annotations
+
+
+def share_text(part: int, whole: int) -> str:
+    """A part of a whole for a reader: "1,234 (12.3%)"."""
+    return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
+
+
+def new_text(new: int, whole: int) -> str:
+    """What a summary says of the part that was worked on, where the other was done before."""
+    return f", of them {new:,} new" if 0 < new < whole else ""

@@ -1,0 +1,1 @@
+"""Writing the kept pairs as text."""

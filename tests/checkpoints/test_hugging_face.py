@@ -1,0 +1,345 @@
+"""Checkpoints of the transformers library against its own loss, each on a tiny model in the library's own files."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import catprune
+import numpy as np
+import pytest
+import torch
+from catprune.checkpoints.hugging_face import HuggingFace
+from catprune.errors import CatpruneError, UsageError
+from catprune.scoring.score import score
+from catprune.tokens.blocks import Tokens
+from support.score_rows import rows_of
+from tokenizers import processors
+
+pytestmark = pytest.mark.filterwarnings("ignore:Recommended")  # of the library's own, where sacremoses is missing
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("sentencepiece")
+from support.tiny_checkpoints import KINDS, PAIRS, PROMPT, build, byte_tokenizer, save  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def cleaned(tmp_path_factory: Any) -> Path:
+    """The pairs as two inputs, one line of them no pair."""
+    folder = tmp_path_factory.mktemp("corpus")
+    lines = [*PAIRS[:3], ("", "leer"), *PAIRS[3:]]
+    for number, part in enumerate((lines[:2], lines[2:])):
+        for place, language in enumerate(("en", "de")):
+            (folder / f"{number}.{language}").write_text("".join(f"{pair[place]}\n" for pair in part))
+    inputs = [str(folder / f"{number}.{{en,de}}") for number in range(2)]
+    catprune.clean(inputs, out=folder / "clean", quiet=True, rules={"max_word_ratio": 9.0, "max_character_ratio": 9.0})
+    return folder / "clean"
+
+
+def begins(tokenizer: Any, ids: list[int], prompt: str) -> int:
+    """Of a prompt and its target the first token that has text of the target."""
+    texts = [tokenizer.decode(ids[:count], skip_special_tokens=True) for count in range(len(ids) + 1)]
+    return max(count for count, text in enumerate(texts) if prompt.startswith(text))
+
+
+def own_loss(kind: str, folder: Path) -> list[tuple[int, float]]:
+    """Target tokens and summed loss of each pair, by the library alone."""
+    told = KINDS[kind].told
+    names = {"src_lang": "source_lang", "tgt_lang": "target_lang"}
+    languages = {name: told[one] for name, one in names.items() if one in told}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **languages)
+    is_decoder_only = not transformers.AutoConfig.from_pretrained(folder).is_encoder_decoder
+    library = transformers.AutoModelForCausalLM if is_decoder_only else transformers.AutoModelForSeq2SeqLM
+    model = library.from_pretrained(folder)
+    losses: list[tuple[int, float]] = []
+    for source, target in PAIRS:
+        prompt = told.get("prompt", "{source}").replace("{source}", source)
+        if is_decoder_only:
+            ids = tokenizer(f"{prompt}{target}")["input_ids"]
+            first = begins(tokenizer, ids, prompt)
+            ids = torch.tensor([[*ids, tokenizer.eos_token_id]])
+            labels = ids.clone()
+            labels[:, :first] = -100
+            loss = model(input_ids=ids, labels=labels).loss
+        else:
+            batch = tokenizer(prompt, text_target=target, return_tensors="pt")
+            labels = batch["labels"]
+            assert (batch["input_ids"] == tokenizer.unk_token_id).sum() == 0, "the text is not made of its pieces"
+            loss = model(**{name: batch[name] for name in ("input_ids", "attention_mask", "labels")}).loss
+        count = int((labels != -100).sum())
+        losses.append((count, float(loss) * count))
+    return losses
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_the_loss_is_the_librarys_own(kind: str, tmp_path: Path, cleaned: Path) -> None:
+    checkpoint = build(kind, tmp_path / "checkpoint-40")
+    options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True, **KINDS[kind].told}
+    scored = score(cleaned, checkpoints=checkpoint, out=tmp_path / "scores", batch_tokens=30, **options)
+    rows = rows_of(tmp_path / "scores/checkpoint-40")
+    assert [row["row"] for row in rows] == [0, 1, 2, 4, 5, 6]
+    for row, (tokens, loss) in zip(rows, own_loss(kind, checkpoint), strict=True):
+        assert row["tokens"] == tokens
+        assert row["nll_sum"] == pytest.approx(loss, rel=2e-4)
+    written = (tmp_path / "scores/checkpoint-40/manifest.json").read_bytes()
+    (tmp_path / "scores/checkpoint-40/manifest.json").unlink()
+    with torch.enable_grad():
+        score(cleaned, checkpoints=checkpoint, out=tmp_path / "scores", batch_tokens=30, **options)
+    assert (tmp_path / "scores/checkpoint-40/manifest.json").read_bytes() == written
+    manifest = scored.manifests["checkpoint-40"]
+    unknown = dict.fromkeys(("epoch", "flops", "seen", "target_tokens"))
+    assert manifest["checkpoint"] == unknown | {"step": 40, "reverse": False}
+    assert scored.flops > 0
+
+
+def test_checkpoints_share_their_tokens_and_rank_in_training_order(tmp_path: Path, cleaned: Path) -> None:
+    for seed, step in enumerate((500, 1000, 9)):
+        folder = build("marian", tmp_path / f"checkpoint-{step}", seed=seed)
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "epoch": step / 100}))
+    paths = [tmp_path / f"checkpoint-{step}" for step in (500, 1000, 9)]
+    config = json.loads((paths[1] / "tokenizer_config.json").read_bytes())
+    last_call = {"max_length": 128, "is_local": True, "truncation_strategy": "longest_first"}
+    (paths[1] / "tokenizer_config.json").write_text(json.dumps(config | last_call))
+    options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True}
+    score(cleaned, checkpoints=paths, out=tmp_path / "run/scores", **options)
+    assert len(list((tmp_path / "run").glob("tokens-*"))) == 1
+    selected = catprune.select(tmp_path / "run/scores", out=tmp_path / "s", method="cat-diff", keep=3, quiet=True)
+    reads = [Path(one["path"]).name for one in selected.manifest["reads"]["scores"]]
+    assert reads == ["checkpoint-9", "checkpoint-1000"], "the first and the last in training order"
+    catprune.write(cleaned, [tmp_path / "p.en", tmp_path / "p.de"], selection=tmp_path / "s", quiet=True)
+    assert len((tmp_path / "p.en").read_text().splitlines()) == 3
+    shutil.copytree(paths[0], tmp_path / "best")
+    (tmp_path / "best/trainer_state.json").unlink()
+    score(cleaned, checkpoints=tmp_path / "best", out=tmp_path / "run/scores", **options)
+    with pytest.raises(CatpruneError, match="does not say after how many steps"):
+        catprune.select(tmp_path / "run/scores", out=tmp_path / "t", method="cat-diff", keep=3, quiet=True)
+
+
+def test_blocks_are_those_of_the_cleaned_rows(tmp_path: Path, cleaned: Path) -> None:
+    checkpoint = build("llama", tmp_path / "llama")
+    config = json.loads((checkpoint / "config.json").read_bytes())
+    (checkpoint / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 18}))
+    score(cleaned, checkpoints=checkpoint, out=tmp_path / "scores", prompt=PROMPT, threads=1, quiet=True)
+    tokens = Tokens.open(next(tmp_path.glob("tokens-*")))
+    blocks = [tokens.read(entry) for entry in tokens.blocks]
+    assert [(entry.first, entry.end) for entry in tokens.blocks] == [(0, 2), (2, 7)]
+    assert [block.rows.tolist() for block in blocks] == [[1], [5, 6]]
+    assert [block.too_long.tolist() for block in blocks] == [[0], [2, 4]]
+    with pytest.raises(CatpruneError, match=r"has another tokenizer than .*: give the clean folder"):
+        score(tokens.path, checkpoints=checkpoint, out=tmp_path / "t", prompt="{source}", threads=1, quiet=True)
+    score(tokens.path, checkpoints=checkpoint, out=tmp_path / "t", prompt=PROMPT, threads=1, quiet=True)
+    decoded = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    first = blocks[0]
+    ids = [*first.source_ids, *first.target_ids]
+    assert decoded.decode(ids) == f"<s> {PROMPT.replace('{source}', 'a dog')}ein hund</s>"
+    counts = sum(np.bincount(block.target_ids, minlength=tokens.tokenizer.vocab_size) for block in blocks)
+    assert tokens.unigrams()[1].tolist() == counts.tolist()
+
+
+def test_shards_give_the_bytes_of_one_process(tmp_path: Path, cleaned: Path) -> None:
+    checkpoint = build("gpt2", tmp_path / "checkpoint-7")
+    options: dict[str, Any] = {"checkpoints": checkpoint, "prompt": PROMPT, "threads": 1, "quiet": True}
+    written: list[dict[str, bytes]] = []
+    for name, shards in (("whole", [None]), ("shared", ["2/2", "1/2"])):
+        for shard in shards:
+            scored = score(cleaned, out=tmp_path / name / "scores", shard=shard, **options)
+        assert scored.left == {} and len(scored.manifests) == 1
+        paths = sorted((tmp_path / name).rglob("*"))
+        written.append(
+            {
+                str(path.relative_to(tmp_path / name)): path.read_bytes()
+                for path in paths
+                if path.is_file() and path.parent.name != "log"
+            }
+        )
+    assert written[0] == written[1] and len(written[0]) == 10
+
+
+def test_rows_that_are_joined_are_tokenised_and_scored_alone(tmp_path: Path) -> None:
+    checkpoint = build("marian", tmp_path / "checkpoint-7")
+    for number, part in enumerate((PAIRS[:4], PAIRS[4:])):
+        for place, language in enumerate(("en", "de")):
+            (tmp_path / f"{number}.{language}").write_text("".join(f"{pair[place]}\n" for pair in part))
+    rules = {"max_word_ratio": 9.0, "max_character_ratio": 9.0}
+    inputs = [str(tmp_path / f"{number}.{{en,de}}") for number in range(2)]
+    options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True}
+    stamps: list[int] = []
+    for count in (1, 2):
+        catprune.clean(inputs[:count], out=tmp_path / "run/clean", quiet=True, rules=rules)
+        score(tmp_path / "run/clean", checkpoints=checkpoint, out=tmp_path / "run/scores", **options)
+        first = sorted((tmp_path / "run").glob("tokens-*/part-*0004.*"))
+        assert len(first) == 1
+        stamps.append(first[0].stat().st_ino)
+    assert stamps[0] == stamps[1], "what was done is not done again"
+    catprune.clean(inputs, out=tmp_path / "whole/clean", quiet=True, rules=rules)
+    score(tmp_path / "whole/clean", checkpoints=checkpoint, out=tmp_path / "whole/scores", **options)
+    joined, whole = (
+        [{name: row[name] for name in ("row", "tokens", "nll_sum")} for row in rows_of(path)]
+        for path in (tmp_path / "run/scores/checkpoint-7", tmp_path / "whole/scores/checkpoint-7")
+    )
+    assert joined == whole and len(joined) == 6
+
+
+def test_what_is_nested_in_a_configuration_is_read(tmp_path: Path) -> None:
+    opened = HuggingFace.open(build("gemma3", tmp_path / "gemma3"), languages=(None, None), prompt=PROMPT)
+    assert (opened.longest, opened.tokenizer.vocab_size) == (64, 340)
+
+
+def test_each_corpus_has_its_own_tokens(tmp_path: Path, cleaned: Path) -> None:
+    checkpoint = build("t5", tmp_path / "t5")
+    for language in ("en", "de"):
+        (tmp_path / f"other.{language}").write_text("a dog\na cat\n")
+    rules = {"keep_identical": True}
+    catprune.clean([str(tmp_path / "other.{en,de}")], out=tmp_path / "other", quiet=True, rules=rules)
+    for name, clean in (("a", cleaned), ("b", tmp_path / "other")):
+        score(clean, checkpoints=checkpoint, out=tmp_path / "run" / name, threads=1, quiet=True)
+    assert len(list((tmp_path / "run").glob("tokens-*"))) == 2
+
+
+def test_what_cannot_be_scored_is_refused(tmp_path: Path, cleaned: Path) -> None:
+    nllb_folder, llama_folder = (build(kind, tmp_path / kind) for kind in ("nllb", "llama"))
+    options: dict[str, Any] = {"out": tmp_path / "s", "threads": 1, "quiet": True}
+    with pytest.raises(UsageError, match=r"needs the codes of both languages, None is none: it has .*_Latn"):
+        score(cleaned, checkpoints=nllb_folder, **options)
+    with pytest.raises(UsageError, match="is a decoder-only model: give the prompt"):
+        score(cleaned, checkpoints=llama_folder, **options)
+    with pytest.raises(UsageError, match="must stand in it once"):
+        score(cleaned, checkpoints=llama_folder, prompt="no source", **options)
+    with pytest.raises(UsageError, match="say the languages in the prompt"):
+        score(cleaned, checkpoints=llama_folder, prompt=PROMPT, source_lang="en", **options)
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/adapter_config.json").write_text("{}")
+    with pytest.raises(CatpruneError, match="is an adapter: merge it"):
+        score(cleaned, checkpoints=tmp_path / "adapter", prompt=PROMPT, **options)
+    config = llama_folder / "config.json"
+    config.write_text(config.read_text().replace('"vocab_size": 3', '"vocab_size": 1'))
+    with pytest.raises(CatpruneError, match="the weights cannot be read"):
+        score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
+    (llama_folder / "model.safetensors").unlink()
+    with pytest.raises(CatpruneError, match="holds no weights"):
+        score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
+    (llama_folder / "tokenizer.json").unlink()
+    with pytest.raises(CatpruneError, match="holds no tokenizer: save it there, too"):
+        score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
+    (llama_folder / "code.py").write_text(f"open({str(tmp_path / 'harmed')!r}, 'w')")
+    described = {"model_type": "unheard-of", "auto_map": {"AutoConfig": "code.Config"}}
+    (llama_folder / "config.json").write_text(json.dumps(described))
+    with pytest.raises(CatpruneError, match=r"config\.json cannot be read .*, code beside it is not run"):
+        score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
+    assert not (tmp_path / "harmed").exists()
+    with pytest.raises(CatpruneError, match=r"holds several checkpoints: give one of them, like .*/checkpoint-9"):
+        score(cleaned, checkpoints=build("gpt2", tmp_path / "training/checkpoint-9").parent, prompt=PROMPT, **options)
+    marian_folder = build("marian", tmp_path / "marian")
+    with pytest.raises(CatpruneError, match=r"marian is not the folder of cleaned text: run `catprune clean`"):
+        score(marian_folder, checkpoints=marian_folder, **options)
+    (marian_folder / "target.spm").unlink()
+    with pytest.raises(CatpruneError, match=r"the tokenizer cannot be read .*; target.spm, .* missing"):
+        score(cleaned, checkpoints=marian_folder, **options)
+
+
+def bert(folder: Path, *, whole: bool) -> Path:
+    tokenizer = byte_tokenizer()
+    layers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.BertConfig(vocab_size=len(tokenizer), **layers)
+    kind = transformers.BertForMaskedLM if whole else transformers.BertModel
+    save(folder, tokenizer, kind(config))
+    return folder
+
+
+@pytest.mark.parametrize(("layers", "told"), [(2, "are missing: save the whole"), (0, "are not in its config.json")])
+def test_weights_are_those_that_the_configuration_describes(
+    tmp_path: Path, cleaned: Path, layers: int, told: str
+) -> None:
+    folder = build("gpt2", tmp_path / "gpt2")
+    config = json.loads((folder / "config.json").read_bytes())
+    (folder / "config.json").write_text(json.dumps(config | {"n_layer": layers}))
+    with pytest.raises(CatpruneError, match=told):
+        score(cleaned, checkpoints=folder, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
+
+
+@pytest.mark.parametrize(("whole", "told"), [(True, "sees the tokens that follow"), (False, "are missing: save the")])
+def test_models_that_do_not_write_text_are_refused(tmp_path: Path, cleaned: Path, told: str, *, whole: bool) -> None:
+    folder = bert(tmp_path / "bert", whole=whole)
+    with pytest.raises(CatpruneError, match=told):
+        score(cleaned, checkpoints=folder, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
+
+
+@pytest.mark.parametrize("config", ["gpt2", "llama"])
+def test_a_tokenizer_of_more_types_than_the_model_is_refused(tmp_path: Path, cleaned: Path, config: str) -> None:
+    folder = build(config, tmp_path / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["cat", "Ġcat", "katze"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(CatpruneError, match=r"has 340 types on the side of the .*, its tokenizer gave id 34"):
+        score(cleaned, checkpoints=folder, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
+
+
+def test_prompts_of_models_with_an_encoder(tmp_path: Path, cleaned: Path) -> None:
+    checkpoint = build("t5", tmp_path / "t5")
+    prompt = "the cat: {source}"
+    score(cleaned, checkpoints=checkpoint, out=tmp_path / "s", prompt=prompt, threads=1, quiet=True)
+    tokens = Tokens.open(next(tmp_path.glob("tokens-*")))
+    block = tokens.read(tokens.blocks[0])
+    plain = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    expected = plain([prompt.replace("{source}", source) for source, _ in PAIRS[:2]])["input_ids"]
+    assert block.source_ids.tolist() == [token for one in expected for token in one]
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["", "a tokenizer that ends what it is given"])
+@pytest.mark.parametrize(
+    ("kind", "prompt", "target", "parts"),
+    [
+        ("llama", "a dog de:", " ein hund", ["<s>|▁a|▁dog|▁de|:", "▁ein|▁hund"]),
+        ("llama", "a dog de: ", "ein hund", ["<s>|▁a|▁dog|▁de|:", "▁ein|▁hund"]),
+        ("llama", "a dog de:", "ein", ["<s>|▁a|▁dog|▁de|:", "e|in"]),
+        ("llama", "a dog de: ", "🐈", ["<s>|▁a|▁dog|▁de|:|▁", "<0xF0>|<0x9F>|<0x90>|<0x88>"]),
+        ("llama", "a d", "og", ["<s>|▁a", "▁dog"]),
+        ("gpt2", "a dog\nde: ", "ein hund", ["a|Ġdog|Ċ|de|:", "Ġein|Ġhund"]),
+        ("gpt2", "a dog\nde:", "ein hund", ["a|Ġdog|Ċ|de|:", "ein|Ġhund"]),
+        ("gpt2", "a dog\nde:", "  ein", ["a|Ġdog|Ċ|de|:", "Ġ|Ġein"]),
+        ("gpt2", "a dog\nde: ", "🐈", ["a|Ġdog|Ċ|de|:|Ġ", "ð|Ł|Ĳ|Ī"]),
+        ("gpt2", "d", "e", ["<|endoftext|>", "de"]),
+        ("gpt-sw3", "a dog ", "ein hund", ["▁a|▁dog", "▁ein|▁hund"]),
+    ],
+)  # fmt: skip
+def test_a_target_begins_where_its_text_begins(
+    tmp_path: Path, kind: str, prompt: str, target: str, parts: list[str], *, ends: bool
+) -> None:
+    folder = build(kind, tmp_path / kind)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    end = tokenizer.eos_token
+    if ends and tokenizer.is_fast:
+        start, ids = ("<s> ", [("<s>", 1)]) if kind == "llama" else ("", [])
+        special_tokens = [*ids, (end, tokenizer.eos_token_id)]
+        single = f"{start}$A {end}"
+        processor = processors.TemplateProcessing(single=single, special_tokens=special_tokens)
+        tokenizer.backend_tokenizer.post_processor = processor
+        tokenizer.save_pretrained(folder)
+    opened = HuggingFace.open(folder, languages=(None, None), prompt="{source}")
+    found = [tokenizer.convert_ids_to_tokens(side[0]) for side in opened.encode([prompt], [target])]
+    assert ["|".join(side) for side in found] == [parts[0], f"{parts[1]}|{end}"]
+
+
+class Poison:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.path,))
+
+
+def test_poisoned_weights_are_refused_and_do_nothing(tmp_path: Path, cleaned: Path) -> None:
+    checkpoint = build("llama", tmp_path / "llama")
+    (checkpoint / "model.safetensors").unlink()
+    torch.save({"model.embed_tokens.weight": Poison(tmp_path / "harmed")}, checkpoint / "pytorch_model.bin")
+    with pytest.raises(CatpruneError, match="the weights cannot be read"):
+        score(cleaned, checkpoints=checkpoint, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
+    (checkpoint / "pytorch_model.bin").write_bytes(pickle.dumps(Poison(tmp_path / "harmed")))
+    with pytest.raises(CatpruneError, match="the weights cannot be read"):
+        score(cleaned, checkpoints=checkpoint, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
+    assert not (tmp_path / "harmed").exists()

@@ -1,0 +1,273 @@
+"""Marian-NMT's model files, built here, against CTranslate2's scores of the same files and a plain rereading."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import catprune
+import ctranslate2
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+from catprune.checkpoints.marian import CONFIGURATION, Marian
+from catprune.errors import CatpruneError, UsageError
+from catprune.scoring.score import score
+
+sentencepiece = pytest.importorskip("sentencepiece")
+yaml = pytest.importorskip("yaml")
+
+WIDTH, FFN = 16, 32
+PAIRS = [
+    ("the cat sat", "die katze"),
+    ("a dog", "ein hund"),
+    ("two words again", "zwei"),
+    ("a cat", "eine katze rennt"),
+]
+
+
+@pytest.fixture(scope="module")
+def vocabularies(tmp_path_factory: Any) -> Path:
+    """Two SentencePiece models with the special ids that Marian trains them with."""
+    folder = tmp_path_factory.mktemp("vocabularies")
+    for place, language in enumerate(("en", "de")):
+        (folder / language).write_text("".join(f"{pair[place]}\n" for pair in PAIRS * 30))
+        sentencepiece.SentencePieceTrainer.train(
+            input=str(folder / language),
+            model_prefix=str(folder / language),
+            vocab_size=30 + 3 * place,
+            hard_vocab_limit=False,
+            bos_id=-1,
+            eos_id=0,
+            unk_id=1,
+            minloglevel=2,
+        )
+    return folder
+
+
+def pieces(vocabularies: Path, language: str) -> Any:
+    return sentencepiece.SentencePieceProcessor(model_file=str(vocabularies / f"{language}.spm"))
+
+
+def write_model(path: Path, vocabularies: Path, *, seed: int = 0, **changed: Any) -> dict[str, np.ndarray]:
+    """A model file with random weights, as Marian names them."""
+    for language in ("en", "de"):
+        source = vocabularies / f"{language}.model"
+        (vocabularies / f"{language}.spm").write_bytes(source.read_bytes())
+        (path.parent / f"{language}.spm").write_bytes(source.read_bytes())
+    options: dict[str, Any] = {
+        "type": "transformer",
+        "dim-emb": WIDTH,
+        "enc-depth": 2,
+        "dec-depth": 1,
+        "transformer-heads": 2,
+        "transformer-ffn-activation": "relu",
+        "transformer-preprocess": "",
+        "transformer-postprocess": "dan",
+        "transformer-postprocess-emb": "d",
+        "transformer-decoder-autoreg": "self-attention",
+        "tied-embeddings": True,
+        "tied-embeddings-all": False,
+        "transformer-no-projection": False,
+        "transformer-guided-alignment-layer": "last",
+        "version": "v1.11.0",
+        **changed,
+    }
+    random = np.random.default_rng(seed)
+    weights: dict[str, np.ndarray] = {}
+
+    def put(name: str, *shape: int, mean: float = 0.0) -> None:
+        weights[name] = random.normal(mean, 0.3, shape).astype(np.float32)
+
+    def norms(prefix: str) -> None:
+        for kind, suffix in (("transformer-preprocess", "_pre"), ("transformer-postprocess", "")):
+            if "n" in options[kind]:
+                put(f"{prefix}_ln_scale{suffix}", 1, WIDTH, mean=1.0)
+                put(f"{prefix}_ln_bias{suffix}", 1, WIDTH)
+
+    sizes = [pieces(vocabularies, language).get_piece_size() for language in ("en", "de")]
+    for side, size, depth in (("encoder", sizes[0], options["enc-depth"]), ("decoder", sizes[1], options["dec-depth"])):
+        put(f"{side}_Wemb", size, WIDTH)
+        for layer in range(1, depth + 1):
+            for block in ("self", "context") if side == "decoder" else ("self",):
+                for part in "qkvo":
+                    put(f"{side}_l{layer}_{block}_W{part}", WIDTH, WIDTH)
+                    put(f"{side}_l{layer}_{block}_b{part}", 1, WIDTH)
+                norms(f"{side}_l{layer}_{block}_Wo")
+            for part, shape in (("1", (WIDTH, FFN)), ("2", (FFN, WIDTH))):
+                put(f"{side}_l{layer}_ffn_W{part}", *shape)
+                put(f"{side}_l{layer}_ffn_b{part}", 1, shape[1])
+            norms(f"{side}_l{layer}_ffn_ffn")
+        if "n" in options["transformer-postprocess-emb"]:
+            put(f"{side}_emb_ln_scale_pre", 1, WIDTH, mean=1.0)
+            put(f"{side}_emb_ln_bias_pre", 1, WIDTH)
+        if "n" in options.get("transformer-postprocess-top", ""):
+            put(f"{side}_top_ln_scale", 1, WIDTH, mean=1.0)
+            put(f"{side}_top_ln_bias", 1, WIDTH)
+    put("decoder_ff_logit_out_b", 1, sizes[1])
+    if not options["tied-embeddings"]:
+        put("decoder_ff_logit_out_Wt", sizes[1], WIDTH)
+    save(path, weights, options)
+    return weights
+
+
+def save(path: Path, weights: dict[str, np.ndarray], options: dict[str, Any]) -> None:
+    configuration = np.frombuffer(yaml.safe_dump(options).encode() + b"\0", np.int8)
+    with path.open("wb") as stream:
+        np.savez(stream, **{CONFIGURATION: configuration}, **weights)
+    vocabs = ["/elsewhere/en.spm", "/elsewhere/de.spm"]
+    path.with_name(re.sub(r"\.iter\d+", "", f"{path.name}.yml")).write_text(
+        yaml.safe_dump({**options, "vocabs": vocabs})
+    )
+
+
+@pytest.fixture(scope="module")
+def cleaned(tmp_path_factory: Any) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    for place, language in enumerate(("en", "de")):
+        (folder / f"a.{language}").write_text("".join(f"{pair[place]}\n" for pair in PAIRS))
+    rules = {"max_word_ratio": 9.0, "max_character_ratio": 9.0}
+    catprune.clean([folder / "a.en", folder / "a.de"], out=folder / "clean", quiet=True, rules=rules)
+    return folder / "clean"
+
+
+def judge(weights: dict[str, np.ndarray], options: dict[str, Any], vocabularies: Path, folder: Path) -> list[float]:
+    """The negative log-likelihoods by CTranslate2, which reads the same weights by code of its own.
+
+    It works out other positions than Marian where a file does not hold them (its exponents are 2k/d, Marian's
+    k / (d/2 - 1): src/graph/node_initializers.cpp), so here it gets Marian's.
+    """
+    exponents = np.arange(WIDTH // 2) / (WIDTH // 2 - 1)
+    angles = np.arange(64)[:, None] * 10000.0**-exponents
+    positions = np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+    path = folder / "judged.npz"
+    save(path, {**weights, "Wpos": positions}, options)
+    texts: list[str] = []
+    for language in ("en", "de"):
+        model = pieces(vocabularies, language)
+        lines = [
+            f"{json.dumps(model.id_to_piece(n), ensure_ascii=False)}: {n}\n" for n in range(model.get_piece_size())
+        ]
+        (folder / f"{language}.yml").write_text("".join(lines))
+        texts.append(str(folder / f"{language}.yml"))
+    converter = ctranslate2.converters.MarianConverter(str(path), texts)
+    converter.convert(str(folder / "converted"), force=True)
+    translator = ctranslate2.Translator(str(folder / "converted"), compute_type="float32", intra_threads=1)
+    sides = [
+        [pieces(vocabularies, one).encode(pair[n], out_type=str) for pair in PAIRS] for n, one in ((0, "en"), (1, "de"))
+    ]
+    return [-sum(one.log_probs) for one in translator.score_batch(*sides)]
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    shards = json.loads((folder / "manifest.json").read_bytes())["shards"]
+    return [row for shard in shards for row in parquet.read_table(folder / shard["file"]).to_pylist()]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"transformer-ffn-activation": "swish", "tied-embeddings": False, "transformer-postprocess-emb": "nd"},
+        {"transformer-preprocess": "n", "transformer-postprocess": "da", "transformer-postprocess-top": "n"},
+        {"transformer-ffn-activation": "gelu", "version": "v1.12.0 65bf82ff 2023-02-21"},
+    ],
+    ids=["post-norm", "swish and an output matrix of its own", "pre-norm", "gelu"],
+)
+def test_scores_are_those_of_ctranslate2(tmp_path: Path, vocabularies: Path, cleaned: Path, changed: Any) -> None:
+    model = tmp_path / "model.iter700.npz"
+    weights = write_model(model, vocabularies, **changed)
+    options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True}
+    scored = score(cleaned, checkpoints=f"early={model}", out=tmp_path / "scores", **options)
+    assert scored.manifests["early"]["checkpoint"]["step"] == 700 and scored.flops > 0
+    rows = rows_of(tmp_path / "scores/early")
+    lengths = [len(pieces(vocabularies, "de").encode(target)) + 1 for _, target in PAIRS]
+    assert [row["tokens"] for row in rows] == lengths
+    found = [row["nll_sum"] for row in rows]
+    held = yaml.safe_load((tmp_path / "model.npz.yml").read_text())
+    assert found == pytest.approx(judge(weights, held, vocabularies, tmp_path), rel=1e-3)
+
+
+def test_raw_weights_are_preferred_to_smoothed_ones(tmp_path: Path, vocabularies: Path) -> None:
+    model = tmp_path / "model.npz"
+    write_model(model, vocabularies)
+    (tmp_path / "model.npz.progress.yml").write_text("batches: 4200\nepochs: 3\n")
+    assert (Marian.open(model).path, Marian.open(model).step) == (model, 4200)
+    raw = tmp_path / "model.npz.orig.npz"
+    write_model(raw, vocabularies, seed=1)
+    assert (Marian.open(model).path, Marian.open(model).step) == (raw, 4200)
+    assert (Marian.open(raw).path, Marian.open(raw).step) == (raw, 4200)
+    best = tmp_path / "model.npz.best-perplexity.npz"
+    best.write_bytes(model.read_bytes())
+    assert Marian.open(best).path == best
+
+
+def test_which_weights_are_read_is_said(tmp_path: Path, vocabularies: Path, cleaned: Path) -> None:
+    models = [tmp_path / name for name in ("model.iter700.npz", "model.npz", "model.npz.orig.npz")]
+    for seed, model in enumerate(models):
+        write_model(model, vocabularies, seed=seed)
+    options: dict[str, Any] = {"threads": 1, "quiet": True}
+    plain = score(cleaned, checkpoints=f"m={models[0]}", out=tmp_path / "a", **options)
+    told = "no .yml says whether its weights are smoothed (exponential-smoothing)"
+    assert plain.notes == {"m": f"{models[0]}: {told}"}
+    path = tmp_path / "model.npz.yml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "exponential-smoothing": 0.0001}))
+    smoothed = score(cleaned, checkpoints=f"m={models[0]}", out=tmp_path / "b", **options)
+    assert smoothed.notes == {"m": f"{models[0]}: smoothed weights; their raw ones are not beside it (.orig.npz)"}
+    assert smoothed.manifests["m"]["checkpoint"]["smoothed"] is True
+    raw = score(cleaned, checkpoints=models[1], out=tmp_path / "c", **options)
+    assert raw.notes == {"model.npz": f"{models[2]}: raw weights, in the place of the smoothed ones"}
+    with pytest.raises(UsageError, match=r"iter700\.npz are smoothed, those of .*orig\.npz are not: give checkpoints"):
+        score(cleaned, checkpoints=models[:2], out=tmp_path / "d", **options)
+
+
+def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleaned: Path) -> None:
+    model, options = tmp_path / "model.npz", {"out": tmp_path / "s", "threads": 1, "quiet": True}
+    weights = write_model(model, vocabularies)
+    held = yaml.safe_load(model.with_name("model.npz.yml").read_text())
+    for broken, told in (
+        ({**weights, "decoder_Wemb": weights["decoder_Wemb"][:5]}, "5 types on the side of the target"),
+        ({**weights, "decoder_l1_rnn_W": weights["decoder_l1_self_Wq"]}, "of parts that are not known here"),
+        (
+            {name: one for name, one in weights.items() if name != "decoder_l1_self_Wq"},
+            "decoder_l1_self_Wq' are missing",
+        ),
+    ):
+        save(model, broken, held)
+        with pytest.raises(CatpruneError, match=told):
+            score(cleaned, checkpoints=model, **options)
+    for changed, told in (
+        ({"type": "s2s"}, "a model of type s2s"),
+        ({"transformer-ffn-activation": "tanh"}, "activation tanh"),
+        ({"transformer-ffn-activation": "gelu", "version": "v1.12.14"}, "as Marian 1.12.0 and before compute it"),
+        ({"transformer-preprocess": "n", "version": "v1.9.0"}, "before Marian 1.10"),
+        ({"transformer-postprocess-top": "an"}, "with a are not known"),
+        ({"transformer-decoder-autoreg": "rnn"}, "decoder rnn: not known here"),
+        ({"transformer-postprocess": "dhn"}, "d, a and n alone are known"),
+    ):
+        save(model, weights, {**held, **changed})
+        with pytest.raises(CatpruneError, match=told):
+            score(cleaned, checkpoints=model, **options)
+    with model.open("wb") as stream:
+        np.savez(stream, **{CONFIGURATION: np.array([{"a": 1}], dtype=object)})
+    with pytest.raises(CatpruneError, match="something else than arrays of numbers, which is not read"):
+        score(cleaned, checkpoints=model, **options)
+    with model.open("wb") as stream:
+        np.savez(stream, **weights)
+    with pytest.raises(CatpruneError, match=r"holds no special:model\.yml"):
+        score(cleaned, checkpoints=model, **options)
+    save(model, weights, held)
+    whole = model.read_bytes()
+    place = whole.index(weights["decoder_l1_self_Wq"].tobytes())
+    for damaged in (whole[:5000], whole[:place] + b"damage" + whole[place + 6 :]):
+        model.write_bytes(damaged)
+        with pytest.raises(CatpruneError, match=r"is damaged or no \.npz"):
+            score(cleaned, checkpoints=model, **options)
+    save(model, weights, held)
+    (tmp_path / "de.spm").unlink()
+    with pytest.raises(CatpruneError, match=r"its vocabulary /elsewhere/de\.spm is not there"):
+        score(cleaned, checkpoints=model, **options)
+    with pytest.raises(UsageError, match="are for checkpoints of transformers"):
+        score(cleaned, checkpoints=model, prompt="{source}", **options)

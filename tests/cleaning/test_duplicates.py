@@ -1,0 +1,211 @@
+"""Exact duplicates: the same verdicts from the table and from partitions, whichever row is preferred, byte for byte."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import catprune
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+from catprune import CatpruneError, UsageError, _core
+from catprune.cleaning.rule_options import parse_form
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import oracles
+from support.cleaned import KEYS, duplicates_of, reasons
+
+FORM = {"nfkc": False, "case": False, "white_space": False, "punctuation": False, "digits": False}
+SIDES = st.text(st.sampled_from("ab. Ä"), max_size=3).map(str.encode)
+
+
+def cleaned(paths: Any, out: Path, **options: Any) -> dict[str, Any]:
+    """The pass itself, with less memory than the command would take."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    request = {
+        "corpus": {"inputs": [{"format": "moses", "source": str(paths[0]), "target": str(paths[1])}]},
+        "rules": [],
+        "duplicates": "pair",
+        "duplicates_form": FORM,
+        "verify": False,
+        "prefer": "first",
+        "against": [],
+        "out": str(out),
+        "tmp": str(out),
+        "plan": "",
+        "threads": 2,
+        "memory": 2**30,
+    }
+    return _core.clean(request | options)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[tuple[bytes, bytes]]]:
+    """Pairs of numbers, more different ones than the smallest table takes; each side alone repeats more often."""
+    random = np.random.default_rng(1)
+    draws = random.integers(0, 30_000, size=(70_000, 2))
+    pairs = [(b"%d" % (source // 3), b"%d" % (source % 7 + target // 4000)) for source, target in draws]
+    folder = tmp_path_factory.mktemp("numbers")
+    paths = [folder / "text.en", folder / "text.de"]
+    for place, path in enumerate(paths):
+        path.write_bytes(b"\n".join(pair[place] for pair in pairs))
+    return paths, pairs
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_any_memory_and_threads_give_the_same_bytes(numbers: Any, tmp_path: Path, key: str) -> None:
+    paths, pairs = numbers
+    counts = cleaned(paths, tmp_path / "table", duplicates=key)
+    expected = oracles.clean(pairs, key=key, form="raw", judge=False)
+    assert duplicates_of(tmp_path / "table") == expected.duplicate_of
+    whole = files(tmp_path / "table")
+    # From the first chunk on partitions; a table that spills in the middle; files that are parted again.
+    for memory, threads in ((0, 1), (48_200_000, 3), (49_000_000, 2)):
+        found = cleaned(paths, tmp_path / "less", duplicates=key, memory=memory, threads=threads)
+        assert files(tmp_path / "less") == whole
+        assert {**found, "read": None} == {**counts, "read": None}
+
+
+def test_bytes_are_compared_on_request(numbers: Any, tmp_path: Path) -> None:
+    paths, _ = numbers
+    cleaned(paths, tmp_path / "trusted", duplicates="either")
+    cleaned(paths, tmp_path / "verified", duplicates="either", verify=True)
+    assert files(tmp_path / "verified") == files(tmp_path / "trusted")
+
+
+@settings(max_examples=25)
+@given(
+    pairs=st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=12),
+    key=st.sampled_from(KEYS[:4]),
+    scores=st.lists(st.one_of(st.none(), st.sampled_from([-1.0, 0.0, 2.5])), min_size=12, max_size=12),
+)
+def test_the_best_by_a_column_stays(
+    tmp_path: Path, pair: Any, pairs: list[tuple[bytes, bytes]], key: str, scores: list[float | None]
+) -> None:
+    paths = pair(*(b"".join(one[place] + b"\n" for one in pairs) for place in (0, 1)))
+    table = pa.table({"row": list(range(len(pairs))), "q": pa.array(scores[: len(pairs)], pa.float32())})
+    parquet.write_table(table, tmp_path / "q.parquet")
+    options = {"duplicates": key, "duplicates_form": "raw", "judge": False, "prefer": [f"{tmp_path}/q.parquet:q"]}
+    shutil.rmtree(tmp_path / "clean", ignore_errors=True)
+    catprune.clean(paths, out=tmp_path / "clean", **options)
+    priority = [-score if score is not None else float("inf") for score in scores]
+    expected = oracles.clean(pairs, key=key, form="raw", judge=False, priority=priority)
+    assert reasons(tmp_path / "clean") == expected.reasons
+    assert duplicates_of(tmp_path / "clean") == expected.duplicate_of
+
+
+def test_a_preferred_input_keeps_its_rows(tmp_path: Path, pair: Any) -> None:
+    for name, text in (("web", b"a\nb\nb\nc\n"), ("news", b"d\nb\na\n"), ("talks", b"c\na\nd\n")):
+        pair(text, text.upper(), name=name)
+    inputs = [str(tmp_path / f"{name}.{{en,de}}") for name in ("web", "news", "talks")]
+    done = catprune.clean(inputs, out=tmp_path / "clean", prefer=[inputs[2], inputs[1]])
+    assert [one["kept"] for one in done.manifest["inputs"]] == [0, 1, 3]
+    assert duplicates_of(tmp_path / "clean") == {0: 8, 1: 5, 2: 5, 3: 7, 4: 9, 6: 8}
+    examples = done.manifest["examples"]["duplicate"]
+    assert {(one["row"], one["source"]) for one in examples} <= {
+        (0, "a"),
+        (1, "b"),
+        (2, "b"),
+        (3, "c"),
+        (4, "d"),
+        (6, "a"),
+    }
+
+
+def test_many_shards_that_wait_are_the_same_for_any_threads(tmp_path: Path, pair: Any) -> None:
+    random = np.random.default_rng(5)
+    sentences = [" ".join(random.choice(list("abcdefgh"), 6)).encode() for _ in range(900)]
+    texts = [[sentences[i] for i in random.integers(0, len(sentences), 60)] for _ in range(20)]
+    for number, lines in enumerate(texts):
+        text = b"".join(line + b"\n" for line in lines)
+        pair(text, text[::-1].strip() + b"\n", name=f"in-{number:02}")
+    rows = [(number, line) for number, lines in enumerate(texts) for line in lines]
+    (tmp_path / "tags").write_text("".join(f"{number % 3}\n" for number, _ in rows))
+    inputs = [str(tmp_path / f"in-{number:02}.{{en,de}}") for number in range(20)]
+    options: dict[str, Any] = {"tags": tmp_path / "tags", "prefer": [inputs[7]], "duplicates": "source", "judge": False}
+    best: dict[bytes, int] = {}
+    for row, (_, line) in sorted(enumerate(rows), key=lambda one: (one[1][0] != 7, one[0])):
+        best.setdefault(line, row)
+    expected = {row: best[line] for row, (_, line) in enumerate(rows) if best[line] != row}
+    for near in ("none", "source"):
+        folders: list[dict[str, bytes]] = []
+        for threads in (1, 2, 5):
+            out = tmp_path / f"{near}-{threads}"
+            done = catprune.clean(inputs, out=out, near_duplicates=near, threads=threads, **options)
+            files = [path for path in out.rglob("*") if path.is_file() and "log" not in path.parts]
+            folders.append({str(path.relative_to(out)): path.read_bytes() for path in files})
+        assert folders[0] == folders[1] == folders[2]
+        found = duplicates_of(tmp_path / f"{near}-5")
+        assert found == expected if near == "none" else expected.items() < found.items()
+        kept = Counter(number % 3 for row, (number, _) in enumerate(rows) if row not in found)
+        counted = done.manifest["counts"]["tags"]
+        assert {tag: one["kept"] for tag, one in counted.items()} == {str(tag): count for tag, count in kept.items()}
+
+
+def test_what_another_corpus_keeps_is_dropped(tmp_path: Path, pair: Any) -> None:
+    old = pair(b"a b\nc d\na b\n\n", b"x x\ny y\nX X.\nz z\n", name="old")
+    catprune.clean(old, out=tmp_path / "old")
+    new = pair(b"A b.\ne f\ne f\n\nc d\n", b"x x\ny y\ny y\nz z\nz z\n", name="new")
+    done = catprune.clean(new, out=tmp_path / "new", against=[tmp_path / "old"])
+    assert reasons(tmp_path / "new") == [{"duplicate_elsewhere"}, set(), {"duplicate"}, {"empty"}, set()]
+    assert duplicates_of(tmp_path / "new") == {0: None, 2: 1}
+    assert done.manifest["counts"]["reasons"]["duplicate_elsewhere"] == 1
+    both = catprune.clean(new, out=tmp_path / "both", against=[tmp_path / "old", tmp_path / "new"])
+    assert both.kept == 0
+    with pytest.raises(CatpruneError, match="fingerprints of another kind"):
+        catprune.clean(new, out=tmp_path / "other", against=[tmp_path / "old"], duplicates="source")
+    shard = next((tmp_path / "old" / "fingerprints").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(CatpruneError, match="was changed since it was made"):
+        catprune.clean(new, out=tmp_path / "again", against=[tmp_path / "old"])
+
+
+def test_the_table_and_partitions_agree_about_another_corpus(numbers: Any, tmp_path: Path, pair: Any) -> None:
+    paths, pairs = numbers
+    other = [(b"%d" % number, b"%d" % (number % 7)) for number in range(0, 9000, 5)]
+    names = pair(*(b"".join(one[place] + b"\n" for one in other) for place in (0, 1)), name="other")
+    for key in ("pair", "either"):
+        cleaned(names, tmp_path / "other", duplicates=key)
+        against = [str(path) for path in (tmp_path / "other" / "fingerprints").iterdir()]
+        cleaned(paths, tmp_path / "table", duplicates=key, against=against)
+        cleaned(paths, tmp_path / "files", duplicates=key, against=against, memory=0)
+        assert files(tmp_path / "files") == files(tmp_path / "table")
+        kept = oracles.clean(other, key=key, form="raw", judge=False).reasons
+        texts = [(one.decode(), two.decode()) for (one, two), dropped in zip(other, kept, strict=True) if not dropped]
+        expected = oracles.clean(pairs, key=key, form="raw", judge=False, against=texts)
+        assert duplicates_of(tmp_path / "table") == expected.duplicate_of
+
+
+def test_normalised_stands_for_its_parts_in_a_list() -> None:
+    assert parse_form("normalised, digits") == dict.fromkeys(FORM, True)
+    assert parse_form("normalised") == {**dict.fromkeys(FORM, True), "digits": False}
+    assert parse_form("raw") == FORM
+
+
+def test_usage(tmp_path: Path, pair: Any) -> None:
+    paths = pair(b"a\n", b"b\n")
+    for options, told in (
+        ({"duplicates": "both"}, "duplicates = both"),
+        ({"duplicates_form": "nfkc,space"}, "'space' is none of normalised, raw, nfkc"),
+        ({"duplicates_form": ""}, "'' is none of .*raw for none"),
+        ({"duplicates_form": "raw,case"}, "raw makes nothing equal"),
+        ({"prefer": ["no.such"]}, "no.such is not one of the inputs"),
+        ({"prefer": [str(paths[0])], "duplicates": "none"}, "duplicates = none finds none"),
+        ({"verify": True, "against": [tmp_path / "old"]}, "give one of them"),
+        ({"memory": 2**20}, "128M"),
+        ({"judge": False, "rules": {"min_words": 2}}, "no rules at all: give none"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            catprune.clean(paths, out=tmp_path / "x", **options)
+    with pytest.raises(CatpruneError, match="does not exist or is not a step's folder"):
+        catprune.clean(paths, out=tmp_path / "x", against=[tmp_path / "nowhere"])
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,228 @@
+"""Inputs that are joined to a corpus: only they are worked on, what was decided stays, and a kill loses nothing."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+from catprune.checkpoints.native import read_checkpoint
+from catprune.cleaning.clean import clean, summary
+from catprune.errors import CatpruneError
+from catprune.scoring.score import score
+from catprune.selection.select import select
+from catprune.tokens.blocks import Tokens
+from catprune.tokens.tokenize import tokenize
+from catprune.training.train import train
+from catprune.workspace.manifest import read_manifest
+from catprune.writing.write import write
+from support.synthetic import contents
+
+QUIET = {"threads": 1, "quiet": True}
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "house", "tree", "river", "stone", "cloud", "bird"]
+
+
+def write_input(folder, name, seed, count, again=(), *, short=True):
+    """A Moses pair of random sentences; some are those of `again`, and one is too short if asked."""
+    random = np.random.default_rng(seed)
+    pairs = [(" ".join(random.choice(WORDS, 6)), " ".join(random.choice(WORDS, 6))) for _ in range(count)]
+    for place, pair in enumerate(again):
+        pairs[3 * place] = pair
+    if short:
+        pairs[1] = ("", "nothing")
+    for language, side in zip(("en", "de"), zip(*pairs, strict=True), strict=True):
+        (folder / f"{name}.{language}").write_text("".join(f"{text}\n" for text in side))
+    return pairs
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Three inputs, and a run over the first: cleaned, tokenised, trained on, and scored."""
+    base = tmp_path_factory.mktemp("joined")
+    first = write_input(base, "a", 1, 150)
+    write_input(base, "b", 2, 90, again=first[5:15])
+    write_input(base, "c", 3, 60, again=first[20:24], short=False)
+    run = base / "run"
+    clean([base / "a.en", base / "a.de"], out=run / "clean", **QUIET)
+    tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
+    options = {"batch_tokens": 512, "precision": "float32", **QUIET}
+    train(run / "tokens", out=run / "warmup", epochs=2, checkpoints="1", warmup_steps=5, **options)
+    score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)
+    return base
+
+
+def checkpoints(run):
+    return [run / "warmup/epoch-1", run / "warmup/epoch-2"]
+
+
+def inputs(base, *names):
+    return [str(base / name) + ".{en,de}" for name in names]
+
+
+def read_columns(folder, *columns):
+    shards = read_manifest(folder, step=json.loads((folder / "manifest.json").read_bytes())["step"])["shards"]
+    table = [row for one in shards for row in parquet.read_table(folder / one["file"]).to_pylist()]
+    return {row["row"]: tuple(row[column] for column in columns) for row in table}
+
+
+def test_a_joined_corpus_is_that_of_all_inputs_and_only_the_new_ones_are_worked_on(corpus, tmp_path):
+    run = shutil.copytree(corpus / "run", corpus / "grown")
+    before = {path: path.stat().st_ino for path in run.rglob("part-*")}
+    for names in ("ab", "abc"):  # one after the other
+        cleaned = clean(inputs(corpus, *names), out=run / "clean", **QUIET)
+        tokenized = tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
+        assert (cleaned.new, tokenized.new) == {"ab": (90, 79), "abc": (60, 56)}[names]
+    assert (cleaned.rows, cleaned.manifest["inputs"][2]["first"]) == (300, 240)
+    whole = clean(inputs(corpus, *"abc"), out=tmp_path / "clean", **QUIET)
+    assert cleaned.kept == whole.kept < 290
+    kept = {row: reasons == 0 for row, (reasons,) in read_columns(run / "clean", "reasons").items()}
+    assert kept == {row: reasons == 0 for row, (reasons,) in read_columns(tmp_path / "clean", "reasons").items()}
+    assert cleaned.reasons["duplicate_elsewhere"] == whole.reasons["duplicate"] == 14
+    assert cleaned.reasons["empty"] == 2 and len(cleaned.manifest["examples"]["empty"]) == 2
+    assert cleaned.manifest["notes"][-1] == "60 rows were joined to 240; 56 of the new ones are kept"
+    assert summary(cleaned, examples=1)
+    fresh = tmp_path / "tokens"
+    tokenize(tmp_path / "clean", out=fresh, tokenizer=run / "tokens/tokenizer.json", **QUIET)
+    tokens, others = Tokens.open(run / "tokens"), Tokens.open(fresh)
+    assert len(tokens.blocks) == 3 and tokens.manifest["counts"] == others.manifest["counts"]
+    for entry, other in zip(tokens.blocks, others.blocks, strict=True):
+        assert all(np.array_equal(*arrays) for arrays in zip(tokens.read(entry), others.read(other), strict=True))
+    assert tokens.unigrams()[1].sum() == tokens.blocks[0].target_tokens, "counts of the corpus as it was"
+
+    with pytest.raises(CatpruneError, match=r"reads\.tokens changed since, or rows were joined"):
+        train(run / "tokens", out=run / "warmup", epochs=2, checkpoints="1", warmup_steps=5, batch_tokens=512,
+              precision="float32", **QUIET)  # fmt: skip
+    scored = score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)
+    assert scored.pairs == tokens.manifest["counts"]["pairs"]
+    assert scored.new == 79 + 56, "scores had not been made in between"
+    assert {path: path.stat().st_ino for path in before} == before, "nothing that was done is done again"
+    told = json.loads((run / "scores/epoch-1/log/events.jsonl").read_text().splitlines()[-2])
+    assert told["event"] == "scored"
+    assert scored.manifests["epoch-2"]["checkpoint"]["seen"]["times"] == [0, 2]
+    assert read_columns(run / "scores/epoch-2", "seen") == {
+        row: (2 if row < 150 else 0,) for row, is_kept in kept.items() if is_kept
+    }
+    weights = {"precision": "float32", "out": tmp_path / "scores", **QUIET}
+    score(run / "tokens", checkpoints=checkpoints(run), **weights)
+    names = ("row", "tokens", "nll_sum", "correct", "el2n_sum", "ign_sum", "seen")
+    assert read_columns(run / "scores/epoch-2", *names) == read_columns(tmp_path / "scores/epoch-2", *names)
+    selected = select(run / "scores", out=run / "selection", on="nll", keep="50%", **QUIET)
+    assert [group["name"] for group in selected.groups] == [
+        "seen 0 times by epoch-1, 0 times by epoch-2",
+        "seen 1 time by epoch-1, 2 times by epoch-2",
+    ]
+    written = write(run / "clean", [tmp_path / "p.en", tmp_path / "p.de"], selection=run / "selection", **QUIET)
+    assert written.pairs == selected.kept
+    again = contents(run)
+    clean(inputs(corpus, *"abc"), out=run / "clean", **QUIET)
+    tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
+    score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)
+    assert contents(run) == again, "equal work is finished work"
+
+
+@pytest.mark.parametrize("step", ["clean", "tokenize", "score"])
+def test_a_join_that_is_killed_is_picked_up(corpus, step):
+    undisturbed, broken = corpus / f"undisturbed-{step}", corpus / f"broken-{step}"
+    calls = {
+        "clean": "clean(inputs, out=run / 'clean', **quiet)",
+        "tokenize": "tokenize(run / 'clean', out=run / 'tokens', vocab_size=320, **quiet)",
+        "score": "score(run / 'tokens', checkpoints=[run / 'warmup/epoch-1'], out=run / 'scores', "
+        "precision='float32', **quiet)",
+    }
+    script = """
+        import os, signal
+        from pathlib import Path
+        from catprune.workspace import step_folder
+        from catprune.cleaning.clean import clean
+        from catprune.scoring.score import score
+        from catprune.tokens.tokenize import tokenize
+        run, inputs, quiet = Path({run!r}), {inputs!r}, {quiet!r}
+        publish = step_folder.StepFolder.publish
+        def dying(step, **results):
+            if step.plan["step"] == {dies!r}:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return publish(step, **results)
+        step_folder.StepFolder.publish = dying
+        {calls}
+    """
+
+    def started(run, dies):
+        text = textwrap.dedent(script).format(
+            run=str(run), inputs=inputs(corpus, "a", "b"), quiet=QUIET, dies=dies, calls="\n".join(calls.values())
+        )
+        return subprocess.run([sys.executable, "-c", text], check=False).returncode
+
+    for run in (undisturbed, broken):
+        shutil.copytree(corpus / "run", run)
+    held = broken / {"tokenize": "tokens", "score": "scores/epoch-1"}.get(step, step)
+    manifest = (held / "manifest.json").read_bytes()
+    assert started(undisturbed, "nothing") == 0
+    assert started(broken, step) == -signal.SIGKILL
+    assert (held / "manifest.json").read_bytes() == manifest, "the folder holds what it held"
+    if step != "score":
+        assert read_manifest(held, step=step) and (step == "clean" or Tokens.open(held).blocks)
+    assert started(broken, "nothing") == 0
+    assert contents(broken) == contents(undisturbed)
+
+
+def test_what_cannot_be_joined_is_refused(corpus, tmp_path):
+    run = shutil.copytree(corpus / "run", corpus / "refused")
+    before = contents(run)
+    for other in (inputs(corpus, "b", "a"), inputs(corpus, "b"), inputs(corpus, "b", "a", "c")):
+        with pytest.raises(CatpruneError, match=r"reads\.inputs was"):
+            clean(other, out=run / "clean", **QUIET)
+    with pytest.raises(CatpruneError, match=r"options\.duplicates was"):
+        clean(inputs(corpus, "a", "b"), out=run / "clean", duplicates="source", **QUIET)
+    assert contents(run) == before
+    shard = next((run / "clean/fingerprints").glob("part-*"))
+    held = shard.read_bytes()
+    shard.write_bytes(held[:-9] + bytes(9))
+    with pytest.raises(CatpruneError, match="was changed since it was made"):
+        clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
+    shard.write_bytes(held)
+    clean(inputs(corpus, "a"), out=run / "verified", verify=True, **QUIET)
+    with pytest.raises(CatpruneError, match="cannot be joined to a corpus that was cleaned with --verify"):
+        clean(inputs(corpus, "a", "b"), out=run / "verified", verify=True, **QUIET)
+    (tmp_path / "tags").write_text("x\n" * 150)
+    clean(inputs(corpus, "a"), out=run / "tagged", tags=tmp_path / "tags", **QUIET)
+    with pytest.raises(CatpruneError, match="cannot be joined to a corpus that was cleaned with --tags"):
+        clean(inputs(corpus, "a", "b"), out=run / "tagged", tags=tmp_path / "tags", **QUIET)
+    text = (corpus / "a.en").read_text()
+    try:
+        (corpus / "a.en").write_text("x" + text[1:])
+        with pytest.raises(CatpruneError, match=r"a\.en .*changed"):
+            clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
+    finally:
+        (corpus / "a.en").write_text(text)
+    cleaned = clean(inputs(corpus, "a", "b"), out=run / "clean", force=True, **QUIET)
+    assert cleaned.reasons["duplicate_elsewhere"] == 0 and "extends" not in cleaned.manifest
+    assert read_checkpoint(run / "warmup/epoch-1").seen["end"] == 150
+
+
+def test_force_makes_a_joined_corpus_anew(corpus):
+    run = shutil.copytree(corpus / "run", corpus / "forced")
+    clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
+    tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
+    cleaned = clean(inputs(corpus, "a", "b"), out=run / "clean", force=True, **QUIET)
+    assert (cleaned.reasons["duplicate_elsewhere"], cleaned.reasons["duplicate"]) == (0, 10)
+    tokens = tokenize(run / "clean", out=run / "tokens", vocab_size=320, force=True, **QUIET)
+    assert not {"extends"} & {*cleaned.manifest, *tokens.manifest}
+    assert Tokens.open(run / "tokens").unigrams()[1].sum() == tokens.target_tokens
+
+
+def test_unfinished_work_is_extended_too(corpus):
+    """The scoring of the corpus as it was had not ended when inputs were joined."""
+    run = shutil.copytree(corpus / "run", corpus / "unfinished")
+    held = run / "scores/epoch-1"
+    (held / "manifest.json").unlink()
+    before = {path: path.stat().st_ino for path in held.glob("part-*")}
+    clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
+    tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
+    scored = score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)
+    assert before == {path: path.stat().st_ino for path in before}
+    assert read_columns(held, "seen").keys() == read_columns(run / "scores/epoch-2", "seen").keys()
+    assert [len(scored.manifests[name]["extends"]) for name in ("epoch-1", "epoch-2")] == [1, 1]

@@ -1,0 +1,48 @@
+"""The documentation keeps up with the code: every key of a run file, and a run file that is valid as it stands."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from catprune.cleaning.rule_options import RULES
+from catprune.pipeline import run_file
+from catprune.selection.methods import METHODS
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def example() -> str:
+    return re.findall(r"```toml\n(.*?)```", (ROOT / "docs/run-file.md").read_text(), re.DOTALL)[0]
+
+
+def test_the_example_of_a_run_file_is_valid_and_names_every_key(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(example())
+    read = run_file.read_run_file(tmp_path / "run.toml")
+    assert read.evaluate is not None and len(read.select) == 6
+    values: dict[str, Any] = tomllib.loads(example())
+    assert values.keys() == run_file.RunFile.model_fields.keys()
+    sections = {"clean": run_file.CleanSection, "train": run_file.TrainSection, "score": run_file.ScoreSection}
+    sections |= {"write": run_file.WriteSection}
+    for name, section in sections.items():
+        assert values[name].keys() >= section.model_fields.keys() - {"steps"}, name
+    assert {key for one in values["select"] for key in one} == run_file.SelectSection.model_fields.keys()
+    own = run_file.EvaluateSection.model_fields.keys() - run_file.Recipe.model_fields.keys()
+    assert values["evaluate"].keys() > own
+    assert values["tokenize"].keys() == run_file.TokenizeSection.model_fields.keys() - {"tokenizer"}
+    assert values["clean"]["rules"].keys() < RULES.keys()
+
+
+def test_the_architecture_names_every_reason() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    core = (ROOT / "rust/core/src/rules.rs").read_text()
+    reasons = re.findall(r'"(\w+)",', core[core.index("REASONS") : core.index("const MALFORMED_RECORD")])
+    assert len(reasons) == 27
+    assert [name for name in reasons if f"`{name}`" not in text] == []
+
+
+def test_the_changelog_names_every_method() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert [method.name for method in METHODS if method.name not in text] == []

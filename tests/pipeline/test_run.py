@@ -1,0 +1,283 @@
+"""Whole runs: from a file, killed in every step and started again; mistakes in the file are told by their place."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import catprune
+import pytest
+from catprune import CatpruneError, UsageError
+from catprune.demonstration.bitext import write_demo_bitext
+from catprune.pipeline.run_file import read_run_file
+from support.dying_run import DYING, MINE, files
+
+RUN_FILE = """
+out = "run"
+seed = 3
+threads = 1
+
+[clean]
+inputs = ["bitext/train.en", "bitext/train.de"]
+tags = "bitext/train.kind"
+
+[tokenize]
+vocab_size = 400
+
+[train]
+checkpoints = "4steps,12steps"
+precision = "float32"
+batch_tokens = 512
+save_every = 3
+
+[score]
+precision = "float32"
+
+[[scorer]]
+scorer = "mine.py:lengths"
+
+[[select]]
+name = "random"
+method = "random"
+
+[[select]]
+name = "cat"
+on = "nll"
+within = "tag"
+where = "lengths>-8"
+
+[[select]]
+name = "random-tokens"
+method = "random"
+tokens_of = "cat"
+
+[write]
+selection = "cat"
+outputs = ["pruned.en", "pruned.de"]
+
+[evaluate]
+steps = 4
+precision = "float32"
+batch_tokens = 512
+save_every = 3
+subsets = ["full", "cat"]
+against = ["full"]
+resamples = 20
+
+[[evaluate.tests]]
+name = "test"
+source = "bitext/test.en"
+target = "bitext/test.de"
+"""
+
+#: The run is killed in the middle of writing this file, at the time given: in every step, once or more.
+MOMENTS = (
+    ("run/clean/manifest.json", 1),
+    ("run/tokens/tokenizer.json", 1),
+    ("run/tokens/manifest.json", 1),
+    ("run/warmup/state.safetensors", 2),
+    ("run/warmup/step-12.tmp/config.json", 1),
+    ("run/warmup/manifest.json", 1),
+    ("run/scores/step-4/manifest.json", 1),
+    ("run/scores/step-12/manifest.json", 1),
+    ("run/scores/lengths/manifest.json", 1),
+    ("run/selection/cat/manifest.json", 1),
+    ("pruned.en.catprune.json", 1),
+    ("pruned.en.catprune.json", 2),  # the text is there, the record does not say so
+    ("run/evaluate/models/full/state.safetensors", 1),
+    ("run/evaluate/models/cat/manifest.json", 1),
+    ("run/evaluate/translations/cat.test.txt", 1),
+    ("run/evaluate/results.json", 1),
+    ("run/evaluate/manifest.json", 1),
+    ("run/report.html", 1),
+)
+
+
+def prepare(folder: Path) -> Path:
+    (folder / "mine.py").write_text(MINE)
+    write_demo_bitext(folder / "bitext", pairs=300, test_pairs=4, seed=1)
+    (folder / "run.toml").write_text(RUN_FILE)
+    return folder / "run.toml"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    catprune.run(prepare(folder), quiet=True)
+    return folder
+
+
+def test_killed_in_every_step_a_run_ends_with_the_same_bytes(undisturbed: Path, tmp_path: Path) -> None:
+    file = prepare(tmp_path)
+    for name, time in MOMENTS:
+        done = subprocess.run([sys.executable, "-c", DYING, file, tmp_path / name, str(time)], check=False)
+        assert done.returncode == -signal.SIGKILL, f"the run never wrote {name}"
+        assert (tmp_path / f"{name}.tmp").exists()
+    catprune.run(file, quiet=True)
+    assert (tmp_path / "run/report.html").exists()
+    found, expected = files(tmp_path), files(undisturbed)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+
+
+def test_a_finished_run_does_nothing_again(undisturbed: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (undisturbed / "run").rglob("*.parquet")}
+    said: list[str] = []
+    catprune.run(undisturbed / "run.toml", quiet=True, say=said.append)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    steps = [line.split()[0] for line in said if not line.startswith(" ")]
+    assert steps == ["clean", "tokenize", "train", "score", "select", "write", "evaluate", "report"]
+    assert sum("target tokens kept" in line for line in said) == 3, "of every selection, also where they are equal"
+    assert sum("more often than on others" in line for line in said) <= 1
+    assert any(line.split()[:1] == ["duplicate"] for line in said), "the reasons are always shown"
+
+
+def test_random_is_matched_on_tokens(undisturbed: Path) -> None:
+    from catprune.workspace.manifest import read_manifest
+
+    counts = {
+        name: read_manifest(undisturbed / "run/selection" / name, step="select")["counts"]
+        for name in ("cat", "random-tokens")
+    }
+    assert 0 <= counts["cat"]["tokens_kept"] - counts["random-tokens"]["tokens_kept"] < 100
+
+
+def test_a_scorer_guards_a_selection_and_its_cost_is_told(undisturbed: Path) -> None:
+    from catprune.evaluation.results import notes, open_evaluation
+    from catprune.workspace.manifest import read_manifest
+
+    assert read_manifest(undisturbed / "run/selection/cat", step="select")["counts"]["guarded"] > 10
+    found = open_evaluation(undisturbed / "run/evaluate")
+    assert [(subset.name, subset.scorers) for subset in found.subsets] == [("full", ()), ("cat", ("lengths",))]
+    assert all(subset.seconds is not None for subset in found.subsets)
+    assert any("FLOPs of cat lack those of the models of lengths" in note for note in notes(found))
+
+
+def test_without_a_model_scorers_alone_rank(tmp_path: Path) -> None:
+    file = prepare(tmp_path)
+    file.write_text(
+        'out = "run"\nreport = ""\n[clean]\ninputs = ["bitext/train.{en,de}"]\n'
+        '[[scorer]]\nscorer = "mine.py:lengths"\nname = "own"\n[[scorer]]\nscorer = "e5"\n'
+        '[[select]]\nname = "best"\nmethod = "e5"\nkeep = 5\nwhere = "own>=-1"\n'
+        '[[select]]\nname = "some"\nmethod = "random"\nkeep = 5\nwhere = ["own==0", "e5>0.5"]\n'
+    )
+    said: list[str] = []
+    done = catprune.run(file, quiet=True, say=said.append)
+    assert any(line.split()[:3] == ["score", "own", "over"] for line in said)
+    assert any(line.split()[:2] == ["e5", "over"] for line in said)
+    corpus = catprune.open_corpus(tmp_path / "run/clean", selection=done.selections["some"])
+    pairs = [pair for batch in corpus for pair in batch.to_pylist()]
+    assert len(pairs) == 5
+    assert all(len(pair["source"]) == len(pair["target"]) for pair in pairs)
+
+
+def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
+    file = undisturbed / "other.toml"
+    file.write_text(RUN_FILE.replace("vocab_size = 400", "vocab_size = 500"))
+    with pytest.raises(CatpruneError, match=r"options\.vocab_size was 400, is 500"):
+        catprune.run(file, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('out = "run"', "", "out: Field required"),
+        ("vocab_size", "vocab_sise", r"tokenize\.vocab_sise: there is no such key"),
+        ('tokens_of = "cat"', 'tokens_of = "dog"', "dog is not a selection above it"),
+        ('selection = "cat"', 'selection = "dog"', "write: selection = dog"),
+        ('subsets = ["full", "cat"]', 'subsets = ["dog"]', "evaluate: dog is neither"),
+        ('name = "cat"', 'name = "random"', "random twice"),
+        ("seed = 3", "seed = ", "is not TOML"),
+        ('on = "nll"', 'on = "loss"', "on = loss"),
+        ('on = "nll"', "bins = 0", "bins = 0"),
+        ('on = "nll"', 'keep = "120%"', "keep = '120%'"),
+        ('on = "nll"', 'checkpoints = ["step-4"]', "cat-diff needs 2 checkpoints, there will be 1"),
+        ('on = "nll"', 'checkpoints = ["step-4", "step-5"]', "checkpoint step-5 is not one of step-4, step-12"),
+        ('checkpoints = "4steps,12steps"', 'checkpoints = "x"', "checkpoint 'x' is not understood"),
+        ('checkpoints = "4steps,12steps"', "learning_rate = -1", "learning-rate is -1"),
+        ("vocab_size = 400", "vocab_size = 1", "vocab_size = 1"),
+        ('scorer = "mine.py:lengths"', 'scorer = "e5"\n[[scorer]]\nscorer = "e5"', "two columns are named e5"),
+        ('scorer = "mine.py:lengths"', 'scorer = "e5"\nname = "step-4"', "two columns are named step-4"),
+        ("[score]", "[score]\nbatch_tokens = 0", "batch-tokens is 0"),
+        ("[tokenize]", "[clean.rules]\nmin_wrds = 3\n[tokenize]", "min_wrds is not a rule"),
+        ('checkpoints = "4steps,12steps"', "steps = 4", "needs 2 checkpoints, there will be 1"),
+        ('tags = "bitext/train.kind"', "", "within = tag needs the tags"),
+        ("steps = 4", "", "needs steps .* or epochs"),
+        ("steps = 4", 'steps = 4\npreset = "huge"', "unknown preset huge"),
+        ('precision = "float32"', 'precision = "float16"', "unknown precision float16"),
+        ("[evaluate]", "[evaluate]\nbeam = 0", "beam is 0"),
+        ("[clean]", "[claen]", "claen: there is no such key; clean: Field required"),
+        ("seed = 3", "seed = -1", "seed: Input should be greater"),
+        ('on = "nll"', "keep = true", "keep"),
+        ('name = "cat"', 'name = "cat.v2"', r"select\.1\.name: String should match"),
+        ('name = "test"', 'name = "te st"', r"evaluate\.tests\.0\.name: String should match"),
+    ],
+)
+def test_mistakes_in_the_file_are_told_by_their_place(tmp_path: Path, old: str, new: str, told: str) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(RUN_FILE.replace(old, new, 1))
+    with pytest.raises((UsageError, CatpruneError), match=told):
+        read_run_file(file)
+
+
+def test_what_can_be_known_before_training_is_told_before_it(tmp_path: Path) -> None:
+    file = prepare(tmp_path)
+    (tmp_path / "pruned.de").write_text("mine")
+    with pytest.raises(CatpruneError, match=r"pruned\.de exists"):
+        catprune.run(file, quiet=True)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "pruned.de").unlink()
+    (tmp_path / "pruned.en").write_text("another run's")
+    (tmp_path / "pruned.en.catprune.json").write_text('{"reads": {"clean": {"path": "elsewhere/clean"}}}')
+    with pytest.raises(CatpruneError, match=r"pruned\.en was written from elsewhere/clean"):
+        catprune.run(file, quiet=True)
+    (tmp_path / "pruned.en.catprune.json").unlink()
+    (tmp_path / "pruned.en").unlink()
+    file.write_text(RUN_FILE.replace("lengths>-8", "length_>-8"))
+    with pytest.raises(UsageError, match=r"cat: there is no column length_: \[\[scorer\]\] makes lengths"):
+        catprune.run(file, quiet=True)
+    file.write_text(RUN_FILE.replace("lengths>-8", "labse.score>0.5"))
+    with pytest.raises(UsageError, match=r"cat: there is no column labse.score: \[\[scorer\]\] makes lengths"):
+        catprune.run(file, quiet=True)
+    file.write_text(RUN_FILE.replace("mine.py:lengths", "none.py:lengths"))
+    with pytest.raises(UsageError, match=r"none\.py is no file of Python"):
+        catprune.run(file, quiet=True)
+    file.write_text(RUN_FILE)
+    test_set = (tmp_path / "bitext/test.de").read_bytes()
+    (tmp_path / "bitext/test.de").write_bytes(test_set + b"mehr\n")
+    with pytest.raises(CatpruneError, match=r"test\.en has 4 lines, .*test\.de has 5"):
+        catprune.run(file, quiet=True)
+    (tmp_path / "bitext/test.de").write_bytes(test_set)
+    assert not (tmp_path / "run").exists()
+    file.write_text(RUN_FILE.replace('on = "nll"', "keep = 1000"))
+    with pytest.raises(CatpruneError, match=r"cat: cannot keep 1000 pairs, cleaning kept \d+"):
+        catprune.run(file, quiet=True)
+    assert not (tmp_path / "run/tokens").exists()
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    from catprune.workspace.locks import lock_folder
+
+    file = prepare(tmp_path)
+    with lock_folder(tmp_path / "run"), pytest.raises(CatpruneError, match=r"another process is at work in .*/run:"):
+        catprune.run(file, quiet=True)
+    inputs, outputs = (
+        [tmp_path / "bitext/train.en", tmp_path / "bitext/train.de"],
+        [tmp_path / "q.en", tmp_path / "q.de"],
+    )
+    with (
+        lock_folder(tmp_path / "prune"),
+        pytest.raises(CatpruneError, match=r"another process is at work in .*/prune:"),
+    ):
+        catprune.prune(inputs, outputs, out=tmp_path / "prune", quiet=True)
+
+
+def test_evaluate_needs_its_section(tmp_path: Path) -> None:
+    from catprune.pipeline.run import evaluate_file
+
+    file = tmp_path / "run.toml"
+    file.write_text(RUN_FILE[: RUN_FILE.index("[evaluate]")])
+    with pytest.raises(CatpruneError, match=r"no \[evaluate\] section"):
+        evaluate_file(file)

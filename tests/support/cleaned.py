@@ -1,0 +1,88 @@
+"""Strategies of hostile text, and what a clean folder holds, read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as parquet
+from hypothesis import strategies as st
+
+SPICE = [
+    "\r",
+    "\u2028",
+    "\u0085",
+    "\x00",
+    "\u00a0",
+    "ﬁ",
+    "İ",
+    "ß",
+    "…",
+    "$",
+    "¿",
+    "ำ",
+    "한",
+    "\t",
+    "\u200b",
+    *"१क्ष",
+]
+
+SIDE = st.one_of(
+    st.lists(st.sampled_from(["a", "A", "b.", "ein", "Haus", "1", "12", "--", "!", *SPICE]), max_size=8).map(" ".join),
+    st.text(st.sampled_from(["a", "B", " ", "1", ".", *SPICE]), max_size=12),
+    # Characters that the two sides' versions of Unicode both know.
+    st.text(st.characters(exclude_categories=("Cs", "Cn")), max_size=10),
+).map(lambda text: text.replace("\n", "").encode())
+
+BYTES = st.one_of(SIDE, st.binary(max_size=12).map(lambda data: data.replace(b"\n", b"")))
+
+
+def read(folder: Path) -> dict[str, list[Any]]:
+    """All columns of a column set."""
+    tables = [parquet.read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
+    return {name: [value for table in tables for value in table[name].to_pylist()] for name in tables[0].column_names}
+
+
+def reasons(folder: Path) -> list[set[str]]:
+    metadata = parquet.read_metadata(next(folder.glob("part-*.parquet"))).metadata
+    names = metadata[b"reasons"].decode().split(",")
+    return [{name for bit, name in enumerate(names) if mask >> bit & 1} for mask in read(folder)["reasons"]]
+
+
+def stripped(data: bytes) -> bytes:
+    """A side as it comes back from a line: one carriage return before the line end belongs to the line end."""
+    return data.removesuffix(b"\r")
+
+
+KEYS = ("pair", "source", "target", "either", "none")
+
+FORMS = (
+    "raw",
+    "normalised",
+    "nfkc",
+    "case",
+    "white_space,digits",
+    "punctuation",
+    "nfkc,case,white_space,punctuation,digits",
+)
+
+
+def duplicates_of(folder: Path) -> dict[int, int | None]:
+    """What `duplicates/` says, by row."""
+    if not list(folder.glob("duplicates/part-*")):
+        return {}
+    columns = read(folder / "duplicates")
+    return dict(zip(columns["row"], columns["duplicate_of"], strict=True))
+
+
+#: What the rules look for, in pieces that put together make it, or nearly.
+PIECES = """
+a Haus haus! (a) B Ж ζ 中 文字 カ ー ﾞ ไ ท่ ລາວ 한 é . 。 ؟ … ” " ) 1 12 1,000 1.000 007 ١٢ ٬ 𝟗 ’ http://a.b/c HTTPS://A.b
+www.x.org). <b> </b < > &nbsp; &#160; & ; %s %1$s %-05.2f % %(n)s %1 {0} ${a.b} {{ } \\n \\
+"""
+
+TEXT = st.lists(
+    st.one_of(st.sampled_from(PIECES.split()), st.sampled_from([" ", "\u00a0", "\u2003", "<!-- a"])), max_size=40
+).map("".join)
+
+SHARE = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])

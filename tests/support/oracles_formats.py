@@ -1,0 +1,79 @@
+"""What each reader must find in a file, a pair or a reason, in a few lines that hold everything in memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+from support import oracles
+
+Found = tuple[bytes, bytes] | str
+
+
+def field(record: Any, name: str) -> Any:
+    for part in name.split("."):
+        record = record[part] if isinstance(record, dict) and part in record else None
+    return record
+
+
+def text(value: str) -> bytes:
+    """A string as bytes; lone surrogates, which stand for bytes that were no UTF-8 too, become bytes that are none."""
+    return value.encode(errors="surrogatepass")
+
+
+def refuse(name: str) -> None:
+    raise ValueError(name)
+
+
+def jsonl(data: bytes, fields: tuple[str, str], *, limit: int = 16_384) -> list[Found]:
+    found: list[Found] = []
+    for line in oracles.lines(data):
+        if len(line) > limit:
+            found.append("line_too_long")
+            continue
+        try:
+            record = json.loads(line.decode(errors="surrogateescape"), parse_constant=refuse)
+        except (ValueError, RecursionError):
+            record = None
+        sides = [field(record, name) for name in fields]
+        good = all(isinstance(side, str) for side in sides)
+        found.append((text(sides[0]), text(sides[1])) if good else "malformed_record")
+    return found
+
+
+def table(rows: list[dict[str, Any]], fields: tuple[str, str], *, limit: int = 16_384) -> list[Found]:
+    found: list[Found] = []
+    for row in rows:
+        sides = [field(row, name) for name in fields]
+        sides = [side.encode() if isinstance(side, str) else side for side in sides]
+        long = None not in sides and max(map(len, sides)) > limit
+        found.append("malformed_record" if None in sides else "line_too_long" if long else (sides[0], sides[1]))
+    return found
+
+
+def tmx(data: bytes, languages: tuple[str, str], *, limit: int = 16_384) -> list[Found]:
+    found: list[Found] = []
+    for unit in ElementTree.fromstring(data).iter("tu"):
+        variants: list[list[bytes]] = [[], []]
+        for variant in unit.iter("tuv"):
+            code = variant.get("{http://www.w3.org/XML/1998/namespace}lang", variant.get("lang", ""))
+            for segment in variant.iter("seg"):
+                for side, language in enumerate(languages):
+                    if re.fullmatch(rf"{language}([-_].*)?", code, re.IGNORECASE):
+                        variants[side].append("".join(segment.itertext()).encode())
+        pairs = [(source, target) for source in variants[0] for target in variants[1]]
+        long = [max(map(len, pair)) > limit for pair in pairs]
+        found += ["line_too_long" if over else pair for over, pair in zip(long, pairs, strict=True)] or ["missing_side"]
+    return found
+
+
+def is_xml(text: str) -> bool:
+    """Whether XML 1.0 has all characters of a text."""
+    return not re.search("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
+
+
+def clean(found: list[Found]) -> list[set[str]]:
+    """The reasons of every record, without duplicates."""
+    return [{one} if isinstance(one, str) else oracles.reasons(*one, max_line_bytes=1 << 30) for one in found]

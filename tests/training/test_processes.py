@@ -1,0 +1,147 @@
+"""Several processes that train one model: what comes out is that of one, and the same bytes after a kill."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from catprune.checkpoints.native import load_tensors
+from catprune.training.train import train
+from support.synthetic import contents, write_tokens
+
+OPTIONS = {
+    "steps": 12,
+    "checkpoints": "6steps",
+    "warmup_steps": 5,
+    "learning_rate": 2e-3,
+    "batch_tokens": 256,
+    "save_every": 4,
+    "threads": 1,
+    "precision": "float32",
+    "quiet": True,
+}
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    """With batches of one pair, too: a process goes without."""
+    folder = tmp_path_factory.mktemp("processes")
+    return write_tokens(folder / "tokens", pairs=90, block=50, longest=120)
+
+
+def write_script(tokens, out, before, options):
+    script = out.with_suffix(".py")
+    call = f"importlib.import_module('catprune.training.train').train({str(tokens)!r}, out={str(out)!r}, **{options!r})"
+    script.write_text(f"import importlib, os, signal\n{textwrap.dedent(before)}\nprint({call}.steps)\n")
+    return script
+
+
+def train_in_two(tokens, out, *, before="", **options):
+    """Train with two processes, as torchrun would start them; `before` runs in each of them first.
+
+    Returns what they ended with, and what both wrote.
+    """
+    script = write_script(tokens, out, before, options)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(script)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **told, "RANK": str(number), "LOCAL_RANK": str(number)},
+        )
+        for number in range(2)
+    ]
+    wrote = [process.communicate(timeout=300) for process in processes]
+    return [process.returncode for process in processes], wrote
+
+
+def test_two_processes_of_torchrun_train_the_model_of_one(tokens):
+    options = OPTIONS | {"dropout": 0.0}
+    one, two = tokens.parent / "one", tokens.parent / "two"
+    whole = train(tokens, out=one, **options)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command.append(str(write_script(tokens, two, "", options)))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("12") == 2, "both return"
+    assert (two / "plan.json").read_bytes() == (one / "plan.json").read_bytes()
+    parted = json.loads((two / "manifest.json").read_bytes())
+    assert (parted["target_tokens"], parted["steps"]) == (whole.target_tokens, whole.steps)
+    assert parted["flops"] < whole.flops, "each pads its own part"
+    for name in ("step-6", "step-12"):
+        ours, theirs = (load_tensors(folder / name / "model.safetensors")[0] for folder in (one, two))
+        for key in ours:
+            torch.testing.assert_close(theirs[key], ours[key], rtol=1e-3, atol=2e-5)
+    losses = [
+        [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (one, two)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_two_processes_that_are_stopped_go_on_to_the_same_bytes(tokens):
+    """First one of them gets Ctrl-C: both stop after the same update. Then one is killed."""
+    whole, broken = tokens.parent / "whole", tokens.parent / "broken"
+    codes, wrote = train_in_two(tokens, whole, **OPTIONS)
+    assert codes == [0, 0], wrote
+    sends = """
+        from catprune.training import loop
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        update = loop.Training._update
+        def disturbed(training, *batch):
+            if training.at.step == {step} and os.environ["RANK"] == "1":
+                os.kill(os.getpid(), signal.{name})
+            update(training, *batch)
+        loop.Training._update = disturbed
+    """
+    codes, wrote = train_in_two(tokens, broken, before=sends.format(step=6, name="SIGINT"), **OPTIONS)
+    assert all(codes) and all("KeyboardInterrupt" in err for _, err in wrote)
+    assert json.loads(load_tensors(broken / "state.safetensors")[1]["position"])["step"] == 7
+    codes, wrote = train_in_two(tokens, broken, before=sends.format(step=9, name="SIGKILL"), **OPTIONS)
+    assert codes[1] == -signal.SIGKILL and codes[0]
+    assert "another process of this training has ended" in wrote[0][1]
+    assert json.loads(load_tensors(broken / "state.safetensors")[1]["position"])["step"] == 8
+    assert train_in_two(tokens, broken, **OPTIONS)[0] == [0, 0]
+    assert contents(broken) == contents(whole)
+
+
+def test_two_processes_that_prune_drop_what_one_drops_and_go_on_to_the_same_bytes(tokens):
+    options = {name: value for name, value in OPTIONS.items() if name not in ("steps", "checkpoints")}
+    options |= {"dropout": 0.0, "epochs": 4, "checkpoints": "2.5", "prune_while_training": "infobatch"}
+    one = train(tokens, out=tokens.parent / "pruned-by-one", **options)
+    whole, broken = tokens.parent / "pruned-by-two", tokens.parent / "pruned-and-killed"
+    codes, wrote = train_in_two(tokens, whole, **options)
+    assert codes == [0, 0], wrote
+    assert json.loads((whole / "manifest.json").read_bytes())["pruned"] == one.manifest["pruned"]
+    assert one.manifest["pruned"]["pairs"] > 0
+    dies = f"""
+        from catprune.training import loop
+        update = loop.Training._update
+        def disturbed(training, *batch):
+            if training.at.step == {int(0.7 * one.steps)} and os.environ["RANK"] == "0":
+                os.kill(os.getpid(), signal.SIGKILL)
+            update(training, *batch)
+        loop.Training._update = disturbed
+    """
+    assert -signal.SIGKILL in train_in_two(tokens, broken, before=dies, **options)[0]
+    assert train_in_two(tokens, broken, **options)[0] == [0, 0]
+    assert contents(broken) == contents(whole)
+
+
+def test_all_hear_that_the_work_is_done_or_refused(tokens):
+    out = tokens.parent / "done"
+    train(tokens, out=out, **OPTIONS)
+    codes, wrote = train_in_two(tokens, out, **OPTIONS)
+    assert codes == [0, 0] and [text.split() for text, _ in wrote] == [["12"], ["12"]]
+    codes, wrote = train_in_two(tokens, out, **OPTIONS | {"steps": 13})
+    assert all(codes) and "holds work with another plan" in wrote[0][1]

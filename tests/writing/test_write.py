@@ -1,0 +1,197 @@
+"""Writing: the kept pairs in corpus order, both sides or none, in either format."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import catprune
+import numpy as np
+import pyarrow
+import pytest
+from catprune import CatpruneError, UsageError, _core
+from hypothesis import given
+from hypothesis import strategies as st
+from support import oracles
+
+LINE = st.one_of(
+    st.text(st.sampled_from("abc de1.\t\r\u2028"), max_size=10).map(lambda text: text.encode()),
+    st.binary(max_size=6).map(lambda data: data.replace(b"\n", b"")),
+)
+
+
+def joined(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+@given(pairs=st.lists(st.tuples(LINE, LINE), min_size=1, max_size=20))
+def test_written_pairs_are_the_kept_ones(tmp_path: Path, pair: Any, pairs: list[tuple[bytes, bytes]]) -> None:
+    paths = pair(*(joined([side[place] for side in pairs]) for place in (0, 1)))
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    catprune.clean(paths, out=tmp_path / "run/clean")
+    bare = [tuple(side.removesuffix(b"\r") for side in sides) for sides in pairs]
+    verdicts = oracles.clean(bare).reasons
+    kept = [sides for sides, found in zip(bare, verdicts, strict=True) if not found]
+    done = catprune.write(tmp_path / "run/clean", [tmp_path / "run/p.en", tmp_path / "run/p.de"])
+    assert done.pairs == len(kept)
+    for place, name in enumerate(("en", "de")):
+        assert (tmp_path / f"run/p.{name}").read_bytes() == joined([sides[place] for sides in kept])
+    table = catprune.write(tmp_path / "run/clean", [tmp_path / "run/p.tsv"])
+    plain = [sides for sides in kept if not any(b"\t" in side for side in sides)]
+    assert (table.pairs, table.unwritable) == (len(plain), len(kept) - len(plain))
+    assert (tmp_path / "run/p.tsv").read_bytes() == joined([b"\t".join(sides) for sides in plain])
+
+
+@pytest.fixture
+def cleaned(tmp_path: Path, pair: Any) -> Path:
+    source = joined([b"line %d" % number for number in range(10_000)])
+    target = joined([b"Zeile %d" % (number // 2) for number in range(10_000)])
+    catprune.clean(pair(source, target), out=tmp_path / "clean", duplicates="target")
+    return tmp_path / "clean"
+
+
+def test_compressed_files_hold_the_same_text_for_any_threads(tmp_path: Path, cleaned: Path) -> None:
+    catprune.write(cleaned, [tmp_path / "p.en", tmp_path / "p.de"])
+    catprune.write(cleaned, [tmp_path / "p.en.gz", tmp_path / "p.de.zst"], threads=1)
+    catprune.write(cleaned, [tmp_path / "q.en.gz", tmp_path / "q.de.zst"], threads=4)
+    assert gzip.decompress((tmp_path / "p.en.gz").read_bytes()) == (tmp_path / "p.en").read_bytes()
+    with pyarrow.CompressedInputStream(str(tmp_path / "p.de.zst"), "zstd") as stream:
+        assert stream.read() == (tmp_path / "p.de").read_bytes()
+    for name in ("en.gz", "de.zst"):
+        assert (tmp_path / f"p.{name}").read_bytes() == (tmp_path / f"q.{name}").read_bytes()
+    # What was written can be cleaned again, frames and members and all.
+    again = catprune.clean([tmp_path / "p.en.gz", tmp_path / "p.de.zst"], out=tmp_path / "again")
+    assert again.rows == again.kept == 5000
+
+
+def test_whole_records_survive_from_tsv_to_tsv(tmp_path: Path) -> None:
+    table = tmp_path / "a.tsv"
+    table.write_bytes(b"id1\tein Haus\ta house\t0.5\nid2\tnur\nid3\tein Hund\ta dog\n")
+    catprune.clean([table], out=tmp_path / "clean", columns=(2, 3))
+    catprune.write(tmp_path / "clean", [tmp_path / "b.tsv"])
+    assert (tmp_path / "b.tsv").read_bytes() == b"id1\tein Haus\ta house\t0.5\nid3\tein Hund\ta dog\n"
+    catprune.write(tmp_path / "clean", [tmp_path / "b.de", tmp_path / "b.en"])
+    assert (tmp_path / "b.de").read_bytes() == b"ein Haus\nein Hund\n"
+
+
+def test_a_finished_write_is_not_done_again_and_strange_files_are_safe(tmp_path: Path, cleaned: Path) -> None:
+    paths = [tmp_path / "p.en", tmp_path / "p.de"]
+    catprune.write(cleaned, paths)
+    before = [path.stat().st_mtime_ns for path in paths]
+    catprune.write(cleaned, paths)
+    assert [path.stat().st_mtime_ns for path in paths] == before
+    paths[1].unlink()
+    paths[0].write_bytes(b"mine\n")
+    with pytest.raises(CatpruneError, match=r"p\.en .*changed since it was written"):
+        catprune.write(cleaned, paths)
+    catprune.write(cleaned, paths, force=True)
+    assert all(path.read_bytes().count(b"\n") == 5000 for path in paths)
+    other = [tmp_path / "o.en", tmp_path / "o.de"]
+    other[0].write_bytes(b"mine\n")
+    with pytest.raises(CatpruneError, match=r"o\.en exists"):
+        catprune.write(cleaned, other)
+    assert other[0].read_bytes() == b"mine\n"
+
+
+@pytest.mark.parametrize("state", ["drafts", "one renamed", "both renamed"])
+def test_killed_while_it_writes_it_goes_on(tmp_path: Path, cleaned: Path, state: str) -> None:
+    """What a kill leaves, made by hand: the old record without files, drafts, and none, one or both of the files."""
+    paths = [tmp_path / "p.en", tmp_path / "p.de"]
+    record = tmp_path / "p.en.catprune.json"
+    catprune.write(cleaned, paths)
+    whole = {path: path.read_bytes() for path in [*paths, record]}
+    begun = json.loads(whole[record])
+    record.write_text(json.dumps({key: begun[key] for key in begun if key not in ("files", "counts")}))
+    for number, path in enumerate(paths):
+        if state == "drafts" or (state == "one renamed" and number):
+            path.rename(path.with_name(path.name + ".tmp")).write_bytes(
+                whole[path][: 1000 if state == "drafts" else None]
+            )
+    catprune.write(cleaned, paths)
+    assert {path: path.read_bytes() for path in [*paths, record]} == whole
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_write_that_failed_before_its_files_owns_nothing(
+    tmp_path: Path, cleaned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / "p.en", tmp_path / "p.de"]
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(paths[1]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_core, "write", fail)
+        with pytest.raises(OSError, match=r"p\.de"):
+            catprune.write(cleaned, paths)
+    for path in paths:
+        path.write_bytes(b"mine\n")
+    with pytest.raises(CatpruneError, match=r"p\.en exists"):
+        catprune.write(cleaned, paths)
+    assert [path.read_bytes() for path in paths] == [b"mine\n"] * 2
+
+
+def test_outputs_that_cannot_be_meant(tmp_path: Path, cleaned: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder"):
+        catprune.write(cleaned, [".", tmp_path / "p.de"])
+    with pytest.raises(UsageError, match="holds both sides"):
+        catprune.write(cleaned, [tmp_path / "a.tsv", tmp_path / "b.tsv"])
+    with pytest.raises(CatpruneError, match="nowhere is not the folder of a finished step"):
+        catprune.write(cleaned, [tmp_path / "p.en", tmp_path / "p.de"], selection=tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="is an input"):
+        catprune.write(cleaned, [tmp_path / "text.en", tmp_path / "p.de"])
+    with pytest.raises(UsageError, match="two different output files"):
+        catprune.write(cleaned, [tmp_path / "p", tmp_path / "p"])
+    with pytest.raises(UsageError, match="two different output files"):
+        catprune.write(cleaned, [tmp_path / "p"])
+    with pytest.raises(CatpruneError, match="run `catprune clean`"):
+        catprune.write(tmp_path / "nowhere", [tmp_path / "p.tsv"])
+
+
+def test_a_text_that_changed_meanwhile_is_not_published(tmp_path: Path, cleaned: Path) -> None:
+    text = (tmp_path / "text.en").read_bytes()
+    (tmp_path / "text.en").write_bytes(text.replace(b"line 77\n", b"lime 77\n"))
+    with pytest.raises(CatpruneError, match="changed since it was cleaned"):
+        catprune.write(cleaned, [tmp_path / "p.en", tmp_path / "p.de"])
+    # The pass itself compares digests, for a file that changes while it runs.
+    manifest = catprune.clean([tmp_path / "text.en", tmp_path / "text.de"], out=tmp_path / "new").manifest
+    files = [{**file, "path": str(tmp_path / "text.en"), "digest": "0" * 32} for file in manifest["inputs"][0]["files"]]
+    request = {
+        "corpus": {
+            "inputs": [{"format": "moses", "source": str(tmp_path / "text.en"), "target": str(tmp_path / "text.de")}]
+        },
+        "files": files,
+        "kept": "all",
+        "expected": 10_000,
+        "output": {"format": "tsv", "path": str(tmp_path / "p.tsv")},
+        "threads": 2,
+    }
+    with pytest.raises(CatpruneError, match="changed since it was cleaned"):
+        _core.write(request)
+    assert not list(tmp_path.glob("p.*"))
+
+
+def test_columns_of_another_corpus_are_noticed(tmp_path: Path, cleaned: Path) -> None:
+    rows = np.array([3, 9_999_999], np.int64)
+    shard = tmp_path / "part.parquet"
+    _core.write_columns(str(shard), {"row": rows, "kept": np.ones(2, bool)}, metadata={})
+    request = {
+        "corpus": {
+            "inputs": [{"format": "moses", "source": str(tmp_path / "text.en"), "target": str(tmp_path / "text.de")}]
+        },
+        "files": [
+            {"path": str(path), "bytes": 0, "digest": _core.digest_file(str(path))}
+            for path in (tmp_path / "text.en", tmp_path / "text.de")
+        ],
+        "kept": {"selection": {"selection": [str(shard)], "clean": [str(part) for part in cleaned.glob("part-*")]}},
+        "expected": 2,
+        "output": {"format": "tsv", "path": str(tmp_path / "p.tsv")},
+        "threads": 2,
+    }
+    with pytest.raises(CatpruneError, match="of 2 selected pairs 0 are there and passed cleaning"):
+        _core.write(request)
+    assert not (tmp_path / "p.tsv").exists()
+    assert cleaned.is_dir()
