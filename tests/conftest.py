@@ -38,5 +38,5 @@ def pair(tmp_path: Path) -> Any:
 def any_memory() -> Iterator[None]:
     """Lets `clean` be asked for less memory than its buffers take, so that little text is much for it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("catprune.cleaning.clean"), "LEAST_MEMORY", 1)
+        patch.setattr(import_module("catprune.cleaning.request"), "LEAST_MEMORY", 1)
         yield

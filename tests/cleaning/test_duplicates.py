@@ -65,7 +65,7 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[
 def test_any_memory_and_threads_give_the_same_bytes(numbers: Any, tmp_path: Path, key: str) -> None:
     paths, pairs = numbers
     counts = cleaned(paths, tmp_path / "table", duplicates=key)
-    expected = oracles.clean(pairs, key=key, form="raw", judge=False)
+    expected = oracles.clean(pairs, key=key, form="raw", rules=False)
     assert duplicates_of(tmp_path / "table") == expected.duplicate_of
     whole = files(tmp_path / "table")
     # From the first chunk on partitions; a table that spills in the middle; files that are parted again.
@@ -94,11 +94,11 @@ def test_the_best_by_a_column_stays(
     paths = pair(*(b"".join(one[place] + b"\n" for one in pairs) for place in (0, 1)))
     table = pa.table({"row": list(range(len(pairs))), "q": pa.array(scores[: len(pairs)], pa.float32())})
     parquet.write_table(table, tmp_path / "q.parquet")
-    options = {"duplicates": key, "duplicates_form": "raw", "judge": False, "prefer": [f"{tmp_path}/q.parquet:q"]}
+    options = {"duplicates": key, "duplicates_form": "raw", "rules": False, "prefer": [f"{tmp_path}/q.parquet:q"]}
     shutil.rmtree(tmp_path / "clean", ignore_errors=True)
     catprune.clean(paths, out=tmp_path / "clean", **options)
     priority = [-score if score is not None else float("inf") for score in scores]
-    expected = oracles.clean(pairs, key=key, form="raw", judge=False, priority=priority)
+    expected = oracles.clean(pairs, key=key, form="raw", rules=False, priority=priority)
     assert reasons(tmp_path / "clean") == expected.reasons
     assert duplicates_of(tmp_path / "clean") == expected.duplicate_of
 
@@ -131,7 +131,7 @@ def test_many_shards_that_wait_are_the_same_for_any_threads(tmp_path: Path, pair
     rows = [(number, line) for number, lines in enumerate(texts) for line in lines]
     (tmp_path / "tags").write_text("".join(f"{number % 3}\n" for number, _ in rows))
     inputs = [str(tmp_path / f"in-{number:02}.{{en,de}}") for number in range(20)]
-    options: dict[str, Any] = {"tags": tmp_path / "tags", "prefer": [inputs[7]], "duplicates": "source", "judge": False}
+    options: dict[str, Any] = {"tags": tmp_path / "tags", "prefer": [inputs[7]], "duplicates": "source", "rules": False}
     best: dict[bytes, int] = {}
     for row, (_, line) in sorted(enumerate(rows), key=lambda one: (one[1][0] != 7, one[0])):
         best.setdefault(line, row)
@@ -179,9 +179,9 @@ def test_the_table_and_partitions_agree_about_another_corpus(numbers: Any, tmp_p
         cleaned(paths, tmp_path / "table", duplicates=key, against=against)
         cleaned(paths, tmp_path / "files", duplicates=key, against=against, memory=0)
         assert files(tmp_path / "files") == files(tmp_path / "table")
-        kept = oracles.clean(other, key=key, form="raw", judge=False).reasons
+        kept = oracles.clean(other, key=key, form="raw", rules=False).reasons
         texts = [(one.decode(), two.decode()) for (one, two), dropped in zip(other, kept, strict=True) if not dropped]
-        expected = oracles.clean(pairs, key=key, form="raw", judge=False, against=texts)
+        expected = oracles.clean(pairs, key=key, form="raw", rules=False, against=texts)
         assert duplicates_of(tmp_path / "table") == expected.duplicate_of
 
 
@@ -202,7 +202,7 @@ def test_usage(tmp_path: Path, pair: Any) -> None:
         ({"prefer": [str(paths[0])], "duplicates": "none"}, "duplicates = none finds none"),
         ({"verify": True, "against": [tmp_path / "old"]}, "give one of them"),
         ({"memory": 2**20}, "128M"),
-        ({"judge": False, "rules": {"min_words": 2}}, "no rules at all: give none"),
+        ({"rules": False, "rules": {"min_words": 2}}, "no rules at all: give none"),
     ):
         with pytest.raises(UsageError, match=told):
             catprune.clean(paths, out=tmp_path / "x", **options)

@@ -314,7 +314,7 @@ def test_options_that_cannot_be_meant() -> None:
 
 def test_whole_records_that_a_line_end_would_swallow_are_counted(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_bytes(b"a\tb\r\r\nc\td\r\ne\tf\r")
-    catprune.clean([tmp_path / "a.tsv"], out=tmp_path / "clean", judge=False)
+    catprune.clean([tmp_path / "a.tsv"], out=tmp_path / "clean", rules=False)
     done = catprune.write(tmp_path / "clean", [tmp_path / "b.tsv"])
     assert (done.pairs, done.unwritable, done.whole) == (1, 2, True)
     assert (tmp_path / "b.tsv").read_bytes() == b"c\td\n"

@@ -221,7 +221,7 @@ def test_tmx_is_the_same_on_any_threads_and_each_pair_is_there_once(tmp_path: Pa
     long = [("en", "lang", "long"), ("fr", "lang", "x" * 3_000_000), ("de", "lang", "lang")]
     singles = [[("en", "lang", f"row {number}"), ("de", "lang", f"Reihe {number}")] for number in range(6_000)]
     (tmp_path / "a.tmx.gz").write_bytes(gzip.compress(document([*singles, many, *([long] * 50), *singles]).encode()))
-    options: dict[str, Any] = {"source_lang": "en", "target_lang": "de", "duplicates": "none", "judge": False}
+    options: dict[str, Any] = {"source_lang": "en", "target_lang": "de", "duplicates": "none", "rules": False}
     done = catprune.clean([tmp_path / "a.tmx.gz"], out=tmp_path / "clean", **options)
     assert done.rows == done.kept == 12_000 + 80 * 70 + 50
     outputs = [tmp_path / f"{threads}.tmx.zst" for threads in (1, 4)]

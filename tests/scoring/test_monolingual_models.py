@@ -89,7 +89,7 @@ def test_texts_without_a_token_to_predict_carry_none(tmp_path: Path) -> None:
     checkpoint = build("llama", tmp_path / "checkpoint-40")
     with_template(checkpoint, "$A")
     (tmp_path / "text").write_text("\nein Hund\n")
-    catprune.clean([tmp_path / "text"], out=tmp_path / "clean", monolingual=True, judge=False, quiet=True)
+    catprune.clean([tmp_path / "text"], out=tmp_path / "clean", monolingual=True, rules=False, quiet=True)
     score(tmp_path / "clean", checkpoints=checkpoint, out=tmp_path / "scores", threads=1, quiet=True)
     rows = rows_of(tmp_path / "scores/checkpoint-40")
     ids = transformers.AutoTokenizer.from_pretrained(checkpoint)("ein Hund")["input_ids"]

@@ -94,7 +94,7 @@ def test_selects_what_the_oracle_selects(
         "ties": ties,
         "seed": seed,
         "threads": threads,
-        "seen_apart": apart,
+        "by_exposure": apart,
         "quiet": True,
     }
     groups = [4 * group + (0 if seen is None or not apart else seen[i]) for i, group in enumerate(groups)]
@@ -187,6 +187,19 @@ FORMULAS = {
     ("variability", "ppl"): lambda nll: np.exp(-nll).std(axis=0),
     ("confidence", "ppl"): lambda nll: np.exp(-nll).mean(axis=0),
 }
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Three checkpoints over 200 rows, some dropped, some too long; steps 5, 10, 20."""
+    draw = np.random.default_rng(7)
+    rows = [row for row in range(200) if row % 9]
+    put_corpus(tmp_path, 200, rows, bounds=[0, 150, 200], tags=None, inputs=[0, 120, 200])
+    tokens = draw.integers(1, 40, len(rows)).tolist()
+    for name, step in (("z-early", 5), ("middle", 10), ("a-late", 20)):
+        nll = [None if row % 50 == 1 else float(value) for row, value in zip(rows, draw.random(len(rows)), strict=True)]
+        put_scores(tmp_path, name, step, rows, tokens, nll, [0, 64, 128, 200])
+    return tmp_path
 
 
 @pytest.mark.parametrize(("method", "on"), FORMULAS)
@@ -313,7 +326,7 @@ def test_rows_that_were_seen_equally_often_are_ranked_among_themselves(tmp_path:
     found = select(tmp_path / "scores", out=tmp_path / "apart", within="input", **options)
     assert kept(tmp_path / "apart") == expected and found.partly_seen == ("a", "c")
     assert len(found.groups) == 8 and found.groups[1]["name"] == "0, seen 1 time by a, 2 times by c"
-    together = select(tmp_path / "scores", out=tmp_path / "together", within="input", seen_apart=False, **options)
+    together = select(tmp_path / "scores", out=tmp_path / "together", within="input", by_exposure=False, **options)
     assert "a, c: trained on some pairs more often" in str(caution(together)) and len(together.groups) == 2
     assert kept(tmp_path / "together") != expected
     whole = select(tmp_path / "scores", out=tmp_path / "whole", checkpoints=["b"], method="ppl", keep="30%", quiet=True)

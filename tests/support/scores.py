@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from catprune._core import digest_file
 from hypothesis import strategies as st
 
@@ -106,16 +105,3 @@ def read(folder: Path) -> pa.Table:
 def kept(folder: Path) -> set[int]:
     table = read(folder)
     return set(table["row"].to_numpy()[table["kept"].to_numpy()].tolist())
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """Three checkpoints over 200 rows, some dropped, some too long; steps 5, 10, 20."""
-    draw = np.random.default_rng(7)
-    rows = [row for row in range(200) if row % 9]
-    put_corpus(tmp_path, 200, rows, bounds=[0, 150, 200], tags=None, inputs=[0, 120, 200])
-    tokens = draw.integers(1, 40, len(rows)).tolist()
-    for name, step in (("z-early", 5), ("middle", 10), ("a-late", 20)):
-        nll = [None if row % 50 == 1 else float(value) for row, value in zip(rows, draw.random(len(rows)), strict=True)]
-        put_scores(tmp_path, name, step, rows, tokens, nll, [0, 64, 128, 200])
-    return tmp_path

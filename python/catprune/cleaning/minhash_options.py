@@ -2,64 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from catprune.cleaning.options import NearDuplicates
 from catprune.errors import UsageError
+from catprune.workspace.options import changed_values
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-KEYS = ("pair", "source", "target", "none")
-#: How many units make a shingle, unless the caller says otherwise.
+#: Units per shingle by default.
 SHINGLE_SIZES = {"characters": 5, "words": 2}
-#: The defaults; None is chosen by the others. Meanings: docs/near-duplicates.md.
-NEAR: dict[str, Any] = {
-    "threshold": 0.8,
-    "permutations": 128,
-    "bands": None,
-    "shingles": "characters",
-    "shingle_size": None,
-}
-#: Chance of a pair at the threshold not to be compared, at most, where the bands are chosen.
+#: Largest chance that a pair at the threshold is not compared, where the bands are chosen.
 MISSED = 0.1
 
 
-def choose_near(key: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The options as the pass takes them, the bands and the shingle filled in; None if near duplicates are kept.
+def choose_near(key: str, near: NearDuplicates | None) -> dict[str, Any] | None:
+    """The options as the pass takes them, with bands and shingle size filled in; None to keep near duplicates.
 
     Raises:
-        UsageError: an option that cannot be meant.
+        UsageError: more bands than permutations, or options without near duplicates.
     """
-    if key not in KEYS:
-        raise UsageError(f"near_duplicates = {key}: one of {', '.join(KEYS)}")
-    if unknown := [name for name in given if name not in NEAR]:
-        raise UsageError(f"{unknown[0]} is not an option of near duplicates; they are {', '.join(NEAR)}")
-    near = NEAR | {name: value for name, value in given.items() if value is not None}
-    threshold, permutations, bands, size = (
-        near[name] for name in ("threshold", "permutations", "bands", "shingle_size")
-    )
-    if not 0 < threshold < 1:
-        raise UsageError(f"near threshold {threshold}: a similarity between 0 and 1 (equal pairs are exact duplicates)")
-    if near["shingles"] not in SHINGLE_SIZES:
-        raise UsageError(f"near shingles {near['shingles']}: one of {', '.join(SHINGLE_SIZES)}")
-    for name, value, least, most in (
-        ("permutations", permutations, 16, 4096),
-        ("bands", bands, 1, permutations),
-        ("shingle_size", size, 1, 100),
-    ):
-        if value is not None and not (isinstance(value, int) and least <= value <= most):
-            raise UsageError(f"near {name} {value}: give a whole number from {least} to {most}")
     if key == "none":
-        if given := {name: value for name, value in given.items() if value is not None and value != NEAR[name]}:
-            raise UsageError(f"near {', '.join(given)} without near_duplicates: say pair, source or target")
+        if near is not None and (changed := changed_values(near)):
+            raise UsageError(
+                f"near {next(iter(changed))} is given without near_duplicates: give pair, source or target"
+            )
         return None
+    near = near or NearDuplicates()
+    if not 0 < near.threshold < 1:
+        raise UsageError(
+            f"near threshold = {near.threshold}: give a similarity between 0 and 1 (identical pairs are exact "
+            "duplicates)"
+        )
+    if near.bands is not None and near.bands > near.permutations:
+        raise UsageError(f"near bands = {near.bands}: give a whole number from 1 to {near.permutations}")
     return {
         "key": key,
-        "threshold": float(threshold),
-        "permutations": permutations,
-        "bands": bands or choose_bands(threshold, permutations=permutations),
-        "shingles": near["shingles"],
-        "shingle_size": size or SHINGLE_SIZES[near["shingles"]],
+        "threshold": float(near.threshold),
+        "permutations": near.permutations,
+        "bands": near.bands or choose_bands(near.threshold, permutations=near.permutations),
+        "shingles": near.shingles,
+        "shingle_size": near.shingle_size or SHINGLE_SIZES[near.shingles],
     }
 
 

@@ -1,31 +1,28 @@
-"""What `clean` can be told of rules and duplicates: the options, read and checked, as the pass wants them."""
+"""The options of filters and exact duplicates, checked, as the cleaning pass takes them."""
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from catprune import _core
 from catprune.cleaning.languages import IDENTIFIED, scripts_of
+from catprune.cleaning.options import Filters
 from catprune.corpus.inputs import find_inputs
 from catprune.errors import CatpruneError, UsageError
 from catprune.workspace.manifest import digest_manifest, read_manifest, verify_shards
+from catprune.workspace.options import changed_values, defaults_of, make
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DUPLICATES = ("pair", "source", "target", "either", "none")
+    from catprune.cleaning.options import CleanOptions
+
 #: What can be made equal before texts are compared, and what is by default.
 FORM = ("nfkc", "case", "white_space", "punctuation", "digits")
 NORMALISED = ("nfkc", "case", "white_space", "punctuation")
 
-#: The rules and their thresholds; a pair on a threshold is kept. docs/architecture.md says what each means.
-RULES: dict[str, float | int | bool] = {
-    name: value for name, value in _core.default_rules().items() if isinstance(value, bool | int | float)
-}
 #: Those of them that take two sides.
 PAIR_RULES = (
     "max_word_ratio",
@@ -37,52 +34,38 @@ PAIR_RULES = (
     "keep_identical",
 )
 _RATIOS = ("max_word_ratio", "max_character_ratio")
-_COUNTS = ("min_words", "max_words", "max_characters", "max_word_characters")
+#: The largest ratio of lengths by default.
+RATIO = 2.0
 #: Language pairs whose lengths differ more than twofold in honest translations.
 WIDE_RATIO = {frozenset({"en", "sw"}): 3.0}
 
 
-def choose_rules(
-    given: Mapping[str, float | int | bool | None],
-    *,
-    source_lang: str | None,
-    target_lang: str | None,
-    monolingual: bool = False,
-) -> dict[str, float | int | bool]:
-    """The defaults, widened for the language pair, with the given thresholds in their place.
+def choose_rules(options: CleanOptions, own: Mapping[str, Any]) -> dict[str, float | int | bool] | None:
+    """The thresholds of an input: its own, those of the options, the defaults of the language pair.
+
+    Args:
+        options: the options of `clean`.
+        own: thresholds that are given for this input alone.
+
+    Returns:
+        Every threshold; None if the filters are off.
 
     Raises:
-        UsageError: a threshold has no meaning, or takes two sides where the corpus is monolingual.
+        UsageError: a threshold has no valid meaning, or compares two sides of a monolingual corpus.
     """
-    if monolingual and (two := [name for name in PAIR_RULES if given.get(name) is not None]):
+    if options.rules is False:
+        if options.input_rules or options.identify_language:
+            raise UsageError("rules = false switches all filters off: leave input_rules and identify_language out")
+        return None
+    given = {**changed_values(options.rules or Filters()), **changed_values(make(Filters, own, of="input_rules"))}
+    if options.monolingual and (two := [name for name in PAIR_RULES if name in given]):
         raise UsageError(f"{two[0]} compares two sides: a monolingual corpus has one")
-    rules = dict(RULES)
-    for code in filter(None, (source_lang, target_lang)):
+    for code in filter(None, (options.source_lang, options.target_lang)):
         if not re.fullmatch(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", code):
             raise UsageError(f"language {code}: give a code, like en, sw or zh-Hans")
-    if wide := WIDE_RATIO.get(frozenset({source_lang or "", target_lang or ""})):
-        rules |= {"max_word_ratio": wide, "max_character_ratio": wide}
-    for name, value in given.items():
-        if name not in rules:
-            raise UsageError(f"{name} is not a rule; the rules are {', '.join(rules)}")
-        if value is not None:
-            rules[name] = value
-    for name, value in rules.items():
-        if isinstance(RULES[name], bool) or isinstance(value, bool):
-            if not isinstance(value, bool) or not isinstance(RULES[name], bool):
-                wanted = "true or false" if isinstance(RULES[name], bool) else "a number"
-                raise UsageError(f"{name} = {value}: give {wanted}")
-        elif not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"{name} = {value!r}: give a number")
-        elif name in _RATIOS:
-            if not 1 <= value < math.inf:
-                raise UsageError(f"{name} = {value}: a ratio is a finite number from 1 on (1000 lets all through)")
-        elif name in _COUNTS:
-            if not (isinstance(value, int) and 0 <= value < 2**32):
-                raise UsageError(f"{name} = {value}: give a whole number from 0")
-        elif not 0 <= value <= 1:
-            raise UsageError(f"{name} = {value}: a share lies between 0 and 1")
-    return rules
+    languages = frozenset({options.source_lang or "", options.target_lang or ""})
+    ratio = WIDE_RATIO.get(languages, RATIO)
+    return {**defaults_of(Filters), **dict.fromkeys(_RATIOS, ratio), **given}
 
 
 def choose_input_rules(
@@ -174,28 +157,17 @@ def choose_key(name: str, *, monolingual: bool) -> str:
     return "target" if monolingual and name == "pair" else name
 
 
-def choose_duplicates(
-    duplicates: str = "pair",
-    duplicates_form: str = "normalised",
-    *,
-    prefer: Sequence[str] = (),
-    against: Sequence[str | Path] = (),
-    verify: bool = False,
-) -> dict[str, bool]:
-    """The form that these options of `clean` ask for, as the pass wants it.
+def choose_duplicates(options: CleanOptions) -> dict[str, bool]:
+    """The normal form in which texts are compared, as the pass takes it.
 
     Raises:
-        UsageError: options that cannot be meant, alone or together.
+        UsageError: options that contradict each other.
     """
-    if duplicates not in DUPLICATES:
-        raise UsageError(f"duplicates = {duplicates}: give one of {', '.join(DUPLICATES)}")
-    if duplicates == "none" and (prefer or against or verify):
-        raise UsageError("prefer, against and verify say how duplicates are found: duplicates = none finds none")
-    if isinstance(against, str | Path):
-        raise UsageError(f"against = {against} is one name: give a list of clean folders")
-    if verify and against:
-        raise UsageError("verify compares the bytes of this corpus, against has fingerprints only: give one of them")
-    return parse_form(duplicates_form)
+    if options.duplicates == "none" and (options.prefer or options.against or options.verify):
+        raise UsageError("prefer, against and verify are options of exact duplicates: duplicates = none finds none")
+    if options.verify and options.against:
+        raise UsageError("verify compares the bytes of this corpus, against has only fingerprints: give one of them")
+    return parse_form(options.duplicates_form)
 
 
 def read_against(against: Sequence[str | Path], *, key: str, form: Mapping[str, bool]) -> list[dict[str, Any]]:
@@ -223,17 +195,16 @@ def _form_text(form: Mapping[str, bool]) -> str:
     return ",".join(name for name in FORM if form[name]) or "raw"
 
 
-def language_rules(
-    source_lang: str | None, target_lang: str | None, *, identify: bool, monolingual: bool = False
-) -> tuple[dict[str, Any], list[str]]:
-    """What the rules need of the languages, and notes on those that it is not known of.
+def language_rules(options: CleanOptions) -> tuple[dict[str, Any], list[str]]:
+    """What the filters need to know of the languages, and notes on languages that are not known.
 
     Raises:
         UsageError: languages are to be identified, and neither can be.
     """
+    identify, monolingual = options.identify_language, options.monolingual
     rules: dict[str, Any] = {}
     notes: list[str] = []
-    for side, code in (("source", source_lang), ("target", target_lang)):
+    for side, code in (("source", options.source_lang), ("target", options.target_lang)):
         scripts = scripts_of(code)
         language = IDENTIFIED.get(re.split("[-_]", code)[0]) if code and identify else None
         rules |= {f"{side}_scripts": scripts, f"{side}_language": language}

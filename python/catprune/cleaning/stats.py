@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune import _core
+from catprune.cleaning.options import StatsOptions
 from catprune.cleaning.rule_options import parse_form
 from catprune.corpus.inputs import input_paths
 from catprune.corpus.open_corpus import read_corpus
 from catprune.workspace.manifest import read_manifest
+from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.resources import choose_memory
 from catprune.workspace.wording import share_text
@@ -60,56 +62,30 @@ class Stats:
     signature: Mapping[str, Any]
 
 
-def stats(
-    inputs: str | Path | Sequence[str | Path],
-    *,
-    tags: str | Path | None = None,
-    columns: tuple[int, int] | int | None = None,
-    fields: tuple[str, str] | str | None = None,
-    format: str | None = None,
-    monolingual: bool = False,
-    source_lang: str | None = None,
-    target_lang: str | None = None,
-    duplicates_form: str = "normalised",
-    identify_language: bool = False,
-    max_line_bytes: int = 16_384,
-    memory: int | str | None = None,
-    threads: int | None = None,
-    quiet: bool = False,
-) -> Stats:
+@takes(StatsOptions)
+def stats(options: StatsOptions) -> Stats:
     """Count what a corpus is made of; the numbers do not depend on the threads.
 
-    Args:
-        inputs: as `clean` takes them; or one clean folder, of which both all rows and the kept ones are counted,
-            with the tags that it was given.
-        tags: a file with a tag for every record, at most 1,000 different ones (clean first where there are more).
-        columns, fields, format, monolingual, source_lang, target_lang: where inputs have their sides, as for `clean`;
-            a clean folder knows it.
-        duplicates_form: what is made equal first, as for `clean`.
-        identify_language: also count which of sixteen languages the sides are taken for, those of at least 40 letters;
-            it takes half as much time again.
-        max_line_bytes: longer lines are counted and never held whole; a clean folder has its own.
-        memory: bytes for telling duplicates, also as text like "4G", 10 to 27 per different pair, source and target;
-            half of the machine's by default. Where they do not suffice the counts are estimates, and say so.
-        threads: worker threads; the machine's by default.
-        quiet: show no progress bar.
+    Tags are counted one by one for the 1,000 most frequent ones (clean first if there are more). Telling duplicates
+    apart takes 10 to 27 bytes per different pair, source and target; beyond `memory` the counts are estimates and are
+    marked as such.
 
     Raises:
-        UsageError: an option that cannot be meant.
+        UsageError: an option has no valid meaning.
         CatpruneError: sides of unequal length, an empty or damaged file, a clean folder whose text changed.
         OSError: a file cannot be read.
     """
-    form = parse_form(duplicates_form)
+    form, inputs = parse_form(options.duplicates_form), options.inputs
     request = read_corpus(
         inputs,
-        tags=tags,
-        columns=columns,
-        fields=fields,
-        format=format,
-        monolingual=monolingual,
-        languages=(source_lang, target_lang),
-        max_line_bytes=max_line_bytes,
-        threads=threads,
+        tags=options.tags,
+        columns=options.columns,
+        fields=options.fields,
+        format=options.format,
+        monolingual=options.monolingual,
+        languages=(options.source_lang, options.target_lang),
+        max_line_bytes=options.max_line_bytes,
+        threads=options.threads,
     )
     paths = [input_paths(one) for one in request["corpus"]["inputs"]]
     names = [inputs] if isinstance(inputs, str | Path) else inputs
@@ -117,9 +93,13 @@ def stats(
     counts = read_manifest(Path(names[0]), step="clean")["counts"]["tags"] if cleaned else {}
     shown = _most_frequent({tag: one["rows"] for tag, one in counts.items()}, MOST_TAGS)
     request["tags"] = shown if cleaned else None
-    request |= {"duplicates_form": form, "identify_language": identify_language, "memory": choose_memory(memory)}
+    request |= {
+        "duplicates_form": form,
+        "identify_language": options.identify_language,
+        "memory": choose_memory(options.memory),
+    }
     total = sum(Path(path).stat().st_size for files in paths for path in files)
-    with Progress("stats", total=total, unit="B", quiet=quiet) as bar:
+    with Progress("stats", total=total, unit="B", quiet=options.quiet) as bar:
         found: dict[str, Any] = _core.stats(request, bytes_progress(bar))
     return Stats(
         total=found["total"],
@@ -128,8 +108,8 @@ def stats(
         tags_left_out=len(counts) - len(shown),
         signature={
             "version": _core.__version__,
-            "duplicates_form": duplicates_form,
-            "identify_language": identify_language,
+            "duplicates_form": options.duplicates_form,
+            "identify_language": options.identify_language,
             "max_line_bytes": request["corpus"]["max_line_bytes"],
         },
     )

@@ -34,8 +34,8 @@ def is_selected_before(work: OtherPlan, *, but: Sequence[str]) -> bool:
         but: options that follow from another selection, and may differ.
     """
     old, new = ({**plan, "options": {**plan["options"]}} for plan in (work.old, work.new))
-    if "seen_apart" not in old["options"]:
-        but = [*but, "seen_apart"]  # it stands in a plan once a model has not seen all rows
+    if "by_exposure" not in old["options"]:
+        but = [*but, "by_exposure"]  # it stands in a plan once a model has not seen all rows
     for plan in (old, new):
         # Columns of cleaning and of scorers are named by their files, of which there are more now.
         plan["reads"] = {name: read for name, read in plan["reads"].items() if name != "joined"}

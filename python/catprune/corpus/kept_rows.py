@@ -18,8 +18,8 @@ def kept_rows(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> t
         shards = [str(clean / shard["file"]) for shard in cleaned["shards"]]
         return {"clean": shards}, cleaned["counts"]["kept"]
     selected = read_manifest(selection, step="select")
-    if selected["options"].get("rows"):
-        raise CatpruneError(f"{selection} holds row numbers alone: select without --rows")
+    if selected["options"].get("rows_only"):
+        raise CatpruneError(f"{selection} holds only row numbers: select without rows_only")
     origin = trace(selection, selected, "clean")
     if origin is not None and digest_manifest(origin) != digest_manifest(clean):
         raise CatpruneError(f"{selection} was made from {origin}, not from {clean}: give the folder it was made from")

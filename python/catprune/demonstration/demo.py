@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from catprune.demonstration.options import DemoOptions
 from catprune.errors import CatpruneError
 from catprune.workspace.files import write_whole
+from catprune.workspace.options import takes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from catprune.evaluation.results import Evaluated
 
@@ -106,28 +108,11 @@ class Demonstrated:
     report: Path
 
 
-def demo(
-    *,
-    out: str | Path = "catprune-demo",
-    pairs: int = 6000,
-    steps: int | None = None,
-    seed: int = 1,
-    threads: int | None = None,
-    force: bool = False,
-    quiet: bool = False,
-    say: Callable[[str], None] | None = None,
-) -> Demonstrated:
+@takes(DemoOptions)
+def demo(options: DemoOptions) -> Demonstrated:
     """Generate a corpus with planted faults and run every step on it.
 
-    Args:
-        out: the folder; the same command on it goes on, or shows what was found.
-        pairs: of the generated corpus.
-        steps: updates of every model; a good number for `pairs` by default.
-        seed: of the corpus, the models and the selections.
-        threads: the machine's by default.
-        force: replace other work.
-        quiet: show no progress bars.
-        say: called with a line for each step.
+    The same command on the same folder continues, or shows the result.
 
     Raises:
         CatpruneError: as the steps do.
@@ -136,9 +121,9 @@ def demo(
     from catprune.evaluation.results import open_evaluation
     from catprune.pipeline.run import run
 
-    folder = Path(out)
+    folder, pairs, seed, force = Path(options.out), options.pairs, options.seed, options.force
     file = folder / "run.toml"
-    text = _run_file(pairs=pairs, steps=steps, seed=seed).encode()
+    text = _run_file(pairs=pairs, steps=options.steps, seed=seed).encode()
     folder.mkdir(parents=True, exist_ok=True)
     others = [path for path in folder.iterdir() if path.name != f"{file.name}.tmp"]
     if not force and others and not (file.is_file() and file.read_bytes() == text):
@@ -148,7 +133,7 @@ def demo(
     write_whole(file, text)  # first, for it is what says that the rest is a demo's
     (folder / "bitext").mkdir(exist_ok=True)
     bitext = write_demo_bitext(folder / "bitext", pairs=pairs, seed=seed)
-    done = run(file, threads=threads, force=force, quiet=quiet, say=say)
+    done = run(file, threads=options.threads, force=force, quiet=options.quiet, say=options.say)
     found = open_evaluation(folder / "evaluate")
     return Demonstrated(
         folder,
@@ -238,3 +223,8 @@ def to_text(done: Demonstrated) -> str:
             f"repeat   catprune run {json.dumps(os.path.relpath(done.folder / 'run.toml'))[1:-1]}",
         ]
     )
+
+
+def summary(done: Demonstrated) -> list[str]:
+    """The tables of the demo."""
+    return [to_text(done)]

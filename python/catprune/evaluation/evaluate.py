@@ -12,13 +12,13 @@ from catprune._core import digest_bytes, digest_file
 from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.evaluation.cost import flops_of, scorers_of, seconds_of
+from catprune.evaluation.options import EvaluateOptions
 from catprune.evaluation.results import Evaluated, Score, TestSet, open_evaluation
-from catprune.model.sizes import find_size
-from catprune.training.recipe import check_numbers
 from catprune.training.train import require_origin
 from catprune.workspace.device import Device, require_torch
 from catprune.workspace.files import to_json, write_whole
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, verify_shards
+from catprune.workspace.options import takes
 from catprune.workspace.step_folder import StepFolder
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Evaluated", "TestSet", "compare", "evaluate"]
 
 # Options of `train` that `evaluate` passes on to every subset alike.
-TRAINING = frozenset(
-    {"batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout", "precision", "save_every"}
-)
+TRAINING = ("batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout", "precision", "save_every")
 # What may name a selection, a subset or a test set: it names files, too.
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
@@ -80,12 +78,9 @@ def check_evaluation(
     subsets: Sequence[str],
     tests: Sequence[str],
     against: Sequence[str],
-    training: Mapping[str, Any],
     *,
     steps: int | None,
     epochs: float | None,
-    beam: int | None,
-    resamples: int | None,
 ) -> None:
     """Refuse names and options of an evaluation that cannot be meant.
 
@@ -104,10 +99,6 @@ def check_evaluation(
         raise UsageError("two test sets have the same name: give each its own")
     if missing := [name for name in against if name not in subsets]:
         raise UsageError(f"{missing[0]} is to be compared against, but no subset has that name")
-    if unknown := sorted(set(training) - TRAINING):
-        raise UsageError(f"{unknown[0]} is not an option of training that evaluate passes on")
-    check_numbers(beam=beam, resamples=resamples)
-    check_numbers(steps=steps, epochs=epochs, **{name: training[name] for name in training if name != "precision"})
 
 
 def _train(tokens: Path, out: Path, selection: Path | None, options: Mapping[str, Any], *, force: bool) -> Path:
@@ -201,66 +192,37 @@ def compare(
     }, signatures
 
 
-def evaluate(
-    tokens: str | Path,
-    *,
-    subsets: Mapping[str, str | Path | None],
-    tests: Sequence[TestSet],
-    out: str | Path,
-    preset: str = "tiny",
-    steps: int | None = None,
-    epochs: float | None = None,
-    seed: int = 1,
-    beam: int = 4,
-    resamples: int = 1000,
-    against: Sequence[str] = ("full", "random"),
-    training: Mapping[str, float | str] | None = None,
-    threads: int | None = None,
-    force: bool = False,
-    quiet: bool = False,
-) -> Evaluated:
-    """Train one model a subset, alike in all but the data, and compare their translations of held-out text.
+@takes(EvaluateOptions)
+def evaluate(options: EvaluateOptions) -> Evaluated:
+    """Train one model per subset, alike in all but the data, and compare their translations of held-out text.
 
-    Args:
-        tokens: folder of `tokenize`.
-        subsets: name → selection folder, or None for everything that cleaning kept.
-        tests: held-out test sets.
-        out: the step's folder; every model is a step of its own in out/models/<name>.
-        preset: model size, as for `train`.
-        steps: updates of every model; or
-        epochs: passes of every model over its own subset, which gives smaller subsets fewer updates.
-        seed: of every training.
-        beam: beam size of the translation.
-        resamples: of the paired bootstrap.
-        against: names of the subsets that all others are compared with.
-        training: further options of `train` (see `TRAINING`), the same for every subset.
-        threads: for training and translating.
-        force: replace results of another plan; models that fit are kept, others are trained anew.
-        quiet: no progress.
+    Every model is a step of its own in `out`/models/NAME. `steps` gives every model the same number of updates;
+    `epochs` gives every model the same number of passes over its subset, so that smaller subsets get fewer updates.
+    With `force`, models that fit are kept and others are trained again.
 
     Raises:
         CatpruneError: a folder or file does not fit.
-        UsageError: an option cannot be meant.
+        UsageError: an option has no valid meaning.
         MissingExtra: torch, ctranslate2 or sacrebleu is not installed.
     """
-    tokens, out, options = Path(tokens), Path(out), dict(training or {})
-    subsets = {name: None if path is None else Path(path) for name, path in subsets.items()}
+    tokens, out, tests, against = Path(options.tokens), Path(options.out), options.tests, options.against
+    training = {name: getattr(options, name) for name in TRAINING}
+    subsets = {name: None if path is None else Path(path) for name, path in options.subsets.items()}
     names = [test.name for test in tests]
-    numbers: dict[str, Any] = {"steps": steps, "epochs": epochs, "beam": beam, "resamples": resamples}
-    check_evaluation(list(subsets), names, against, options, **numbers)
-    find_size(preset)
+    check_evaluation(list(subsets), names, against, steps=options.steps, epochs=options.epochs)
+    beam, threads, force = options.beam, options.threads, options.force
     if is_monolingual(read_manifest(tokens, step="tokenize")):
         raise UsageError(
             f"{tokens} is of a monolingual corpus: models that translate need pairs, so it cannot be evaluated"
         )
     require_torch()
-    options["precision"] = Device.choose(str(options.get("precision", "auto"))).precision
+    training["precision"] = Device.choose(options.precision).precision
     require("evaluate", "sacrebleu", "ctranslate2")
     texts = {test.name: read_test(test) for test in tests}
-    plan: dict[str, Any] = {"preset": preset, "steps": steps, "epochs": epochs, "seed": seed}
-    model = {**plan, **options, "threads": threads, "quiet": quiet}
-    plan |= {"training": options, "beam": beam, "against": list(against), "order": list(subsets)}
-    plan |= {"resamples": resamples, "bootstrap_seed": _bootstrap_seed()}
+    plan: dict[str, Any] = {name: getattr(options, name) for name in ("preset", "steps", "epochs", "seed")}
+    model = {**plan, **training, "threads": threads, "quiet": options.quiet}
+    plan |= {"training": training, "beam": beam, "against": list(against), "order": list(subsets)}
+    plan |= {"resamples": options.resamples, "bootstrap_seed": _bootstrap_seed()}
     with _EvaluationFolder(
         out, step="evaluate", reads=_reads(tokens, subsets, tests, out), options=plan, force=force
     ) as folder:
@@ -276,7 +238,7 @@ def evaluate(
                     hypotheses[test.name][name] = _translations(
                         path, texts[test.name][0], checkpoint, beam=beam, threads=threads
                     )
-            _publish(folder, subsets, texts, hypotheses, against=against, resamples=resamples)
+            _publish(folder, subsets, texts, hypotheses, against=against, resamples=options.resamples)
     return open_evaluation(out)
 
 

@@ -1,188 +1,329 @@
-"""Prune: a corpus and a share in, its better part out; everything between by good defaults, written to a run file."""
+"""Prune: a corpus and a share in, its better part out; all other choices have defaults, and go into a run file."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
-import shutil
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catprune.cleaning.clean import clean, summary
+from catprune.cleaning.clean import clean
+from catprune.cleaning.clean import summary as clean_summary
 from catprune.corpus.appended import has_joined, is_growing, replacing, require_trained
 from catprune.corpus.inputs import input_paths, parse_inputs
-from catprune.errors import CatpruneError, require
+from catprune.errors import CatpruneError, UsageError, require
 from catprune.pipeline.doctor import EXTRAS
+from catprune.pipeline.estimate import (
+    CLEAN,
+    TOKENIZE,
+    TOKENS_PER_CHARACTER,
+    duration,
+    expected,
+    guess_training,
+    measure_training,
+    target_tokens,
+)
+from catprune.pipeline.options import PruneOptions
 from catprune.pipeline.run import Ran, run
-from catprune.pipeline.run_file import read_run_file
+from catprune.pipeline.run_file import SCHEMA, json_schema, parsed_inputs, read_run_file
 from catprune.scoring.scorers import open_scorer
 from catprune.selection.methods import CLUSTERED, METHODS
-from catprune.selection.request import check_options
-from catprune.selection.select import DEFAULTS
+from catprune.selection.options import SelectOptions
+from catprune.selection.request import DEFAULT_METHOD, Ranking, check_options
 from catprune.workspace.device import require_torch
 from catprune.workspace.files import write_whole
 from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import read_manifest
+from catprune.workspace.options import make, takes
 from catprune.workspace.resources import choose_threads
+from catprune.workspace.wording import share_text
 from catprune.writing.write import describe_output, name_sides, refuse_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from catprune.cleaning.clean import Cleaned
     from catprune.pipeline.run_file import RunFile
 
-#: Seconds of one processor, as docs/architecture.md has them measured: cleaning for each byte of (compressed) text,
-#: tokenising for each pair, selecting and writing for each pair. They only serve to say what to expect.
-_CLEAN, _TOKENIZE, _WRITE = 1.2e-7, 4e-5, 2e-6
-#: Share of a training step's work that scoring the same tokens takes: a forward pass of three.
-_FORWARD_SHARE = 1 / 3
+#: The keys of [train] that are chosen by the corpus unless they are given.
+_MODEL = ("preset", "epochs", "checkpoints")
+#: Kept pairs with less than this share of the mean length of the clean pairs are called short.
+_SHORT = 0.9
+#: Fewer pairs cannot train a warm-up model.
+_LEAST_PAIRS = 100
 
 
-def prune(
-    inputs: Sequence[str | Path],
-    outputs: Sequence[str | Path],
-    *,
-    keep: str | int | float = "50%",
-    out: str | Path = "run",
-    source_lang: str | None = None,
-    target_lang: str | None = None,
-    columns: tuple[int, int] | int | None = None,
-    fields: tuple[str, str] | str | None = None,
-    format: str | None = None,
-    monolingual: bool = False,
-    method: str = "progress",
-    on: str = "nll",
-    seed: int = 1,
-    threads: int | None = None,
-    memory: int | str | None = None,
-    tmp_dir: str | Path | None = None,
-    force: bool = False,
-    quiet: bool = False,
-    say: Callable[[str], None] | None = None,
-) -> Ran:
-    """Prune a corpus by what a small model's early training says about each pair.
+@takes(PruneOptions)
+def prune(options: PruneOptions) -> Ran:
+    """Prune a corpus by what the early training of a small model says about each pair.
 
-    If the run in `out` was made from the first of the inputs and with the same options, the others are joined to it, as
-    `run` does it, and its run file lists them from then on.
-
-    Args:
-        inputs: two files of equal line count, or whatever `clean` takes.
-        outputs: two files, or one that holds both sides (or all there is of a monolingual corpus); see `write`.
-        keep: what to keep of the pairs that cleaning kept: "50%", 0.5, or a number of pairs.
-        out: the run's folder; its `run.toml` repeats the run with `catprune run`.
-        source_lang, target_lang: language codes, for the defaults of the length rules and for TMX.
-        columns, fields, format, monolingual: where the sides stand in TSV, and in JSONL and Parquet; what files of
-            other names hold; whether there is one side alone; see `clean`.
-        method: see `select`; a scorer's name has it score all pairs; `progress` kept the most quality in docs/results.
-        on: "nll" or "ppl", for the methods that have the choice.
-        seed: of everything random.
-        threads: the machine's by default.
-        memory: bytes for fingerprints; see `clean`.
-        tmp_dir: for what does not fit into memory; the steps' own folders by default.
-        force: redo what other options change; rows that were joined are left as they are.
-        quiet: show no progress bars.
-        say: called with each line of what was decided and done.
+    The run's folder `out` gets a `run.toml`, by which `run` repeats the run. If that run was made from the first of
+    these inputs with the same options, the other inputs are appended to it, as `run` does, and to its run file. `force`
+    redoes the steps that changed options affect; appended rows stay as they are.
 
     Raises:
         UsageError, CatpruneError: as the steps do.
     """
-    say = say or (lambda _: None)
-    folder = Path(out)
-    sides: dict[str, Any] = {"columns": columns, "fields": fields, "format": format, "monolingual": monolingual}
-    parsed = parse_inputs(inputs, **sides, languages=(source_lang, target_lang))
-    for path in [path for one in parsed for path in input_paths(one)]:
-        Path(path).stat()
-    ranking, _ = check_options({**DEFAULTS, "method": method, "keep": keep, "on": on, "seed": seed})
-    share, what = ranking.share, "texts" if monolingual else "pairs"
-    needs_model = any(chosen.needs for chosen in ranking.methods) or ranking.counts_tokens
-    if needs_model:
-        require_torch()
-    if method == CLUSTERED:
-        require("faiss", "faiss")
-    scorers = [chosen.name for chosen in METHODS if chosen.name == method and chosen.reads == "scorer"]
-    for scorer in scorers:
-        open_scorer(scorer)
-    paths = [Path(path) for path in outputs]
-    languages = {"source_lang": source_lang, "target_lang": target_lang}
-    describe_output(paths, name_sides(None, languages, monolingual=monolingual))
-    refuse_outputs(paths, [Path(path) for one in parsed for path in input_paths(one)], force=force)
-    workers = choose_threads(threads)
-    options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}
-    spilling: dict[str, Any] = {"memory": memory, "tmp_dir": tmp_dir}
-    file = folder / "run.toml"
-    settings: dict[str, Any] = {
-        "scorers": scorers,
-        "outputs": [_relative(name, folder) for name in outputs],
-        "languages": languages,
-        "sides": {**sides, "monolingual": monolingual or None},
-        "select": {"name": "pruned", "method": method, "on": on, "keep": keep},
-        "seed": seed,
-        "report": "report.html" if _can_report() else "",
-    }
-    with lock_folder(folder):
-        growing = is_growing(folder, parsed)
-        spared = growing or has_joined(folder)  # rows that were joined are no reason to redo the others
-        made = read_run_file(file) if file.is_file() and (spared or not force) else None
-        new = parsed
-        if made is not None and not force:
-            # Before anything is cleaned: inputs that are new are joined to those of the run.
-            new = _new_inputs(made, file, settings, parsed)
-            if growing:
-                require_trained(folder)
-        size = sum(Path(path).stat().st_size for one in new for path in input_paths(one))
-        say(f"clean     {size / 1e6:,.1f} MB, about {_minutes(size * _CLEAN / workers)}")
-        given = {**languages, **sides, **spilling, **options, "force": force and not spared}
-        cleaned = replacing(lambda _: force, clean)(inputs, out=folder / "clean", **given)
-        say(f"          {summary(cleaned, examples=0)[0]}")  # the reasons follow when the run goes over what is done
-        if cleaned.kept < max(100 if needs_model else 1, share.get("rows", 0)):
-            many = share.get("rows", 0) > cleaned.kept
-            wanted = f"{keep} are to be kept" if many else f"{100 if needs_model else 1} are needed"
-            raise CatpruneError(
-                f"cleaning kept {cleaned.kept} of {cleaned.rows} {what}, too few ({wanted}): "
-                f"{folder / 'clean' / 'manifest.json'} says what dropped the others"
-            )
-        decided = (_decided(made) if made is not None else None) or decide(cleaned.kept) if needs_model else {}
-        settings |= {"inputs": [_relative(name, folder) for name in inputs], **decided}
-        write_whole(file, to_toml(settings).encode())
-    model = ", ".join(f"{name} {value}" for name, value in decided.items())
-    unit = "" if not share.keys() <= {"rows"} else f" {what}"
-    say(f"decided   keep {keep}{unit} by {method}; {model or 'no warm-up model is needed'}; see {file}")
-    if needs_model and not (folder / "scores").is_dir():
-        say(f"tokenize  {cleaned.kept:,} {what}, about {_minutes(cleaned.kept * _TOKENIZE / workers)}")
-        run(file, until="tokenize", **spilling, **options)
-        estimate(folder, decided, seed=seed, threads=threads, say=say)
-    return run(file, **spilling, **options, say=say)
+    pruning = _Pruning.read(options)
+    if options.dry_run:
+        return pruning.dry_run()
+    with lock_folder(pruning.folder):
+        model = pruning.clean_and_decide()
+    if pruning.needs_model and not (pruning.folder / "scores").is_dir():
+        pruning.tokenize_and_estimate(model)
+    return run(pruning.file, **pruning.resources, say=pruning.say)
 
 
-def _new_inputs(
-    made: RunFile, file: Path, settings: dict[str, Any], parsed: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """The inputs that the run in the folder does not have; it is the same run but for these.
+@dataclass(frozen=True, slots=True)
+class _Pruning:
+    """A pruning whose options were checked.
 
-    Raises:
-        CatpruneError: it has other options, or inputs that are not the first of these.
+    Attributes:
+        options: as they were given.
+        folder, file: the run's folder and its run file.
+        inputs: the inputs as every pass over text takes them.
+        ranking: what ranks, and how much is kept.
+        scorers: scorers whose columns rank.
+        say: called with each line for a reader.
     """
-    old = {"inputs": [_relative(name, file.parent) for name in made.clean.inputs], **_decided(made)}
-    if file.read_bytes() != to_toml({**settings, **old}).encode():
-        raise CatpruneError(
-            f"{file} has other options: give another --out, or --force to redo the steps that they change"
+
+    options: PruneOptions
+    folder: Path
+    file: Path
+    inputs: list[dict[str, Any]]
+    ranking: Ranking
+    scorers: list[str]
+    say: Callable[[str], None]
+
+    @classmethod
+    def read(cls, options: PruneOptions) -> _Pruning:
+        """Check everything that can be checked before the corpus is read."""
+        inputs = parse_inputs(
+            options.inputs,
+            columns=options.columns,
+            fields=options.fields,
+            format=options.format,
+            monolingual=options.monolingual,
+            languages=(options.source_lang, options.target_lang),
         )
-    before = made.clean.parsed()
-    if parsed[: len(before)] != before:
-        raise CatpruneError(
-            f"{file} has other inputs: give those first and new ones behind them, another --out, or --force to prune "
-            "all of them anew"
+        files = [Path(path) for entry in inputs for path in input_paths(entry)]
+        for path in files:
+            path.stat()  # report a missing file before a folder is made
+        ranking, _ = check_options(make(SelectOptions, {"source": "scores", "out": "out", **_selection(options)}))
+        scorers = [method.name for method in METHODS if method.name == options.method and method.reads == "scorer"]
+        folder = Path(options.out)
+        pruning = cls(options, folder, folder / "run.toml", inputs, ranking, scorers, options.say or (lambda _: None))
+        if pruning.needs_model:
+            require_torch()
+        elif given := [name for name in (*_MODEL, "sample") if getattr(options, name) is not None]:
+            raise UsageError(f"{given[0]} is given, but {pruning.method} needs no warm-up model: leave it out")
+        if pruning.method == CLUSTERED:
+            require("faiss", "faiss")
+        for scorer in scorers:
+            open_scorer(scorer)
+        outputs = [Path(path) for path in options.outputs]
+        languages = {"source_lang": options.source_lang, "target_lang": options.target_lang}
+        describe_output(outputs, name_sides(None, languages, monolingual=options.monolingual))
+        refuse_outputs(outputs, files, force=options.force)
+        return pruning
+
+    @property
+    def method(self) -> str:
+        """The method that ranks."""
+        return self.options.method or DEFAULT_METHOD
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a warm-up model is needed."""
+        return any(method.needs for method in self.ranking.methods) or self.ranking.counts_tokens
+
+    @property
+    def what(self) -> str:
+        """What a record is called."""
+        return "texts" if self.options.monolingual else "pairs"
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """The options that every call of `run` gets."""
+        names = ("memory", "tmp_dir", "threads", "force", "quiet")
+        return {name: getattr(self.options, name) for name in names}
+
+    def clean_and_decide(self) -> dict[str, Any]:
+        """Clean, decide on the warm-up model, and write the run file; returns the decisions."""
+        options = self.options
+        growing = is_growing(self.folder, self.inputs)
+        spared = growing or has_joined(self.folder)  # appended rows are no reason to redo the others
+        made = read_run_file(self.file) if self.file.is_file() and (spared or not options.force) else None
+        new = self.inputs
+        if made is not None and not options.force:
+            # Before anything is cleaned: new inputs are appended to those of the run.
+            new = self._new_inputs(made)
+            if growing:
+                require_trained(self.folder)
+        cleaned = self._clean(new, force=options.force and not spared)
+        self._require_pairs(cleaned)
+        model = (_decided(made) if made is not None else None) or self._decide(cleaned.kept)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / SCHEMA, json_schema())
+        write_whole(self.file, to_toml(self._sections(model, self._relative(_names(options.inputs)))).encode())
+        self._say_decision(model)
+        return model
+
+    def _clean(self, new: list[dict[str, Any]], *, force: bool) -> Cleaned:
+        self._say_size(new)
+        cleaned = replacing(lambda _: self.options.force, clean)(
+            self.options.inputs, out=self.folder / "clean", **{**self._cleaning(), "force": force}
         )
-    return parsed[len(before) :]
+        self.say(f"          {clean_summary(cleaned, examples=0)[0]}")  # the reasons follow when `run` passes the step
+        return cleaned
+
+    def _say_size(self, inputs: list[dict[str, Any]]) -> None:
+        size = sum(Path(path).stat().st_size for entry in inputs for path in input_paths(entry))
+        seconds = size * CLEAN / choose_threads(self.options.threads)
+        self.say(f"clean     {size / 1e6:,.1f} MB, about {duration(seconds)}")
+
+    def _cleaning(self) -> dict[str, Any]:
+        options = self.options
+        names = ("source_lang", "target_lang", "columns", "fields", "format", "monolingual", "exclude", "memory")
+        return {name: getattr(options, name) for name in (*names, "tmp_dir", "threads", "quiet")}
+
+    def _require_pairs(self, cleaned: Cleaned) -> None:
+        """Refuse a corpus that is too small.
+
+        Raises:
+            CatpruneError: fewer clean pairs than are to be kept, or than a warm-up model needs.
+        """
+        asked, least = self.ranking.share.get("rows", 0), _LEAST_PAIRS if self.needs_model else 1
+        if cleaned.kept < max(least, asked):
+            wanted = f"{asked} are to be kept" if asked > cleaned.kept else f"{least} are needed"
+            raise CatpruneError(
+                f"cleaning kept {cleaned.kept} of {cleaned.rows} {self.what}, too few ({wanted}): "
+                f"{self.folder / 'clean' / 'manifest.json'} says why the others were dropped"
+            )
+
+    def _decide(self, pairs: int) -> dict[str, Any]:
+        """Vocabulary and warm-up model: what was given, the rest by the number of clean pairs."""
+        if not self.needs_model:
+            return {}
+        given = {name: value for name in _MODEL if (value := getattr(self.options, name)) is not None}
+        several = any(method.reads == "all" and method.needs > 1 for method in self.ranking.methods)
+        return {**decide(pairs, several=several), **given}
+
+    def _say_decision(self, model: Mapping[str, Any]) -> None:
+        keep = ", ".join(map(str, self.options.keep))
+        unit = f" {self.what}" if self.ranking.share.keys() <= {"rows"} else ""
+        described = ", ".join(f"{name} {value}" for name, value in model.items())
+        self.say(
+            f"decided   keep {keep}{unit} by {self.method}; {described or 'no warm-up model needed'}; see {self.file}"
+        )
+
+    def tokenize_and_estimate(self, model: dict[str, Any]) -> None:
+        """Tokenise, and say how long training and scoring will take."""
+        options = self.options
+        run(self.file, until="tokenize", **self.resources)
+        tokens, rows = target_tokens(self.folder / "tokens")
+        speed = measure_training(
+            self.folder / "tokens", preset=model["preset"], seed=options.seed, threads=options.threads
+        )
+        self.say(f"expected  {expected(tokens, rows, model=model, speed=speed)}")
+
+    def dry_run(self) -> Ran:
+        """Clean without writing, and say what would be decided and how long it would take."""
+        options = self.options
+        self._say_size(self.inputs)
+        cleaned = clean(options.inputs, dry_run=True, **self._cleaning())
+        self.say("\n          ".join(["          " + line for line in clean_summary(cleaned, examples=0)]).strip())
+        self._require_pairs(cleaned)
+        model = self._decide(cleaned.kept)
+        self._say_decision(model)
+        if model:
+            workers = choose_threads(options.threads)
+            self.say(f"tokenize  {cleaned.kept:,} {self.what}, about {duration(cleaned.kept * TOKENIZE / workers)}")
+            speed = guess_training(preset=model["preset"], vocab_size=model["vocab_size"], threads=options.threads)
+            size = sum(Path(input_paths(entry)[-1]).stat().st_size for entry in self.inputs)
+            tokens = size * TOKENS_PER_CHARACTER * cleaned.kept / max(1, cleaned.rows)
+            self.say(f"expected  roughly {expected(tokens, cleaned.rows, model=model, speed=speed)}")
+        self.say("dry run   nothing was written; the same command without dry_run starts")
+        return Ran(self.folder, {}, (), None)
+
+    def _new_inputs(self, made: RunFile) -> list[dict[str, Any]]:
+        """The inputs that the run in the folder does not have; otherwise it is the same run.
+
+        Raises:
+            CatpruneError: it has other options, or inputs that are not the first of these.
+        """
+        now = self._sections(self._decide_like(made), self._relative(made.clean.inputs))
+        before = tomllib.loads(self.file.read_text(encoding="utf-8"))
+        if differences := list(_differences(before, tomllib.loads(to_toml(now)))):
+            raise CatpruneError(
+                f"{self.file} has other options ({'; '.join(differences[:5])}): give another out, or force to redo the "
+                "steps that they change"
+            )
+        old = parsed_inputs(made)
+        if self.inputs[: len(old)] != old:
+            raise CatpruneError(
+                f"{self.file} has other inputs: give its inputs first and new ones after them, another out, or force "
+                "to prune all of them again"
+            )
+        return self.inputs[len(old) :]
+
+    def _decide_like(self, made: RunFile) -> dict[str, Any]:
+        """The decisions of the run in the folder, with the options that are given now."""
+        given = {name: value for name in _MODEL if (value := getattr(self.options, name)) is not None}
+        decided = _decided(made)
+        return {**decided, **given} if decided else {}
+
+    def _sections(self, model: Mapping[str, Any], inputs: Sequence[str]) -> dict[str, Any]:
+        """The run file's sections."""
+        options = self.options
+        cleaning = {
+            name: value
+            for name in ("source_lang", "target_lang", "columns", "fields", "format", "monolingual")
+            if (value := getattr(options, name)) not in (None, False)
+        }
+        if options.exclude:
+            cleaning["exclude"] = self._relative(options.exclude)
+        sections: dict[str, Any] = {
+            "out": ".",
+            "seed": options.seed,
+            "report": "report.html" if _can_report() else "",
+            "clean": {"inputs": list(inputs), **cleaning},
+        }
+        if model:
+            sections["tokenize"] = {"vocab_size": model["vocab_size"]}
+            sections["train"] = {name: model[name] for name in _MODEL}
+            if options.sample is not None:
+                sections["train"]["sample"] = options.sample
+        if self.scorers:
+            sections["scorer"] = [{"scorer": name} for name in self.scorers]
+        sections["select"] = [{"name": "pruned", **_selection(options)}]
+        sections["write"] = {"selection": "pruned", "outputs": self._relative(options.outputs)}
+        return sections
+
+    def _relative(self, names: Sequence[str | Path]) -> list[str]:
+        return [os.path.relpath(Path(name).absolute(), self.folder.absolute()) for name in names]
+
+
+def _names(inputs: Any) -> list[str | Path]:
+    return [inputs] if isinstance(inputs, str | Path) else list(inputs)
+
+
+def _selection(options: PruneOptions) -> dict[str, Any]:
+    """The options of the selection."""
+    keep = options.keep[0] if len(options.keep) == 1 else list(options.keep)
+    given = {"on": options.on, "within": options.within}
+    named = {name: value for name, value in given.items() if value is not None}
+    return {"method": options.method or DEFAULT_METHOD, "keep": keep, **named}
 
 
 def _decided(made: RunFile) -> dict[str, Any]:
-    """What was decided when the run was made: rows that were joined since change nothing of it."""
+    """What was decided when the run was made: rows that were appended since change nothing of it."""
     if made.train is None:
         return {}
-    names = ("preset", "epochs", "checkpoints")
-    model = {"vocab_size": made.tokenize.vocab_size, **{name: getattr(made.train, name) for name in names}}
+    model = {"vocab_size": made.tokenize.vocab_size, **{name: getattr(made.train, name) for name in _MODEL}}
     return {} if None in model.values() else model
 
 
@@ -191,84 +332,86 @@ def _can_report() -> bool:
     return all(importlib.util.find_spec(package) is not None for package in EXTRAS["report"])
 
 
-def decide(pairs: int) -> dict[str, Any]:
-    """Size of the vocabulary and of the warm-up model for a corpus of so many kept pairs.
+def decide(pairs: int, *, several: bool = False) -> dict[str, Any]:
+    """Size of the vocabulary and of the warm-up model by the number of clean pairs.
 
     The model stays small: it only has to tell pairs apart, and its cost is part of the cost of pruning.
+
+    Args:
+        pairs: clean pairs.
+        several: whether the method compares more than two checkpoints.
     """
     vocab_size = 1_000 if pairs < 5_000 else 4_000 if pairs < 50_000 else 8_000 if pairs < 1_000_000 else 16_000
     return {
         "vocab_size": vocab_size,
         "preset": "tiny" if pairs < 5_000_000 else "small",
-        "epochs": 5,
-        "checkpoints": "1,5",
+        "epochs": 5.0,
+        "checkpoints": "1,3,5" if several else "1,5",
     }
 
 
-def estimate(
-    folder: Path, decided: dict[str, Any], *, seed: int, threads: int | None, say: Callable[[str], None]
-) -> None:
-    """Say how long training and scoring will take."""
-    counts = read_manifest(folder / "tokens", step="tokenize")["counts"]
-    speed = measure_speed(folder / "tokens", preset=decided["preset"], seed=seed, threads=threads)
-    passes = len(decided["checkpoints"].split(","))
-    training = counts["target_tokens"] * decided["epochs"] / speed
-    scoring = counts["target_tokens"] * passes * _FORWARD_SHARE / speed
-    say(
-        f"expected  train {_minutes(training)}, score {_minutes(scoring)}, select and write "
-        f"{_minutes(counts['rows'] * _WRITE)} (training does {speed:,.0f} target tokens/s here)"
-    )
+def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """The keys of two run files whose values differ, with both values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*before, *now])  # pyright: ignore[reportUnknownArgumentType]
+        return [
+            difference
+            for key in keys
+            for difference in _differences(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))  # pyright: ignore
+        ]
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now) and name == "select":  # pyright: ignore
+        return [
+            difference
+            for old, new in zip(before, now, strict=True)  # pyright: ignore
+            for difference in _differences(old, new, name)
+        ]
+    if before == now:
+        return []
+    return [f"{name}: {_shown(before)} before, {_shown(now)} now"]
 
 
-def measure_speed(tokens: Path, *, preset: str, seed: int, threads: int | None) -> float:
-    """Target tokens a second of training: a few updates of the very model on the very tokens, thrown away."""
-    from catprune.training.train import train
-
-    # Beside the tokens: a temporary folder elsewhere may be too small for a model.
-    folder = tokens / "log" / "speed"
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed one left
-    try:
-        train(tokens, out=folder, preset=preset, steps=10, seed=seed, threads=threads, quiet=True)
-        events = (folder / "log" / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    trained = next(event for event in map(json.loads, events) if event["event"] == "trained")
-    return float(trained["tokens_per_second"])
+def _shown(value: Any) -> str:
+    return "the default" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _minutes(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
+def to_toml(sections: Mapping[str, Any]) -> str:
+    """The text of a run file. JSON strings, numbers and lists of them are TOML, too."""
+    plain = [f"{name} = {_toml(value)}" for name, value in sections.items() if not _is_table(value)]
+    lines = [f"#:schema {SCHEMA}", "# Made by `catprune prune`; `catprune run` with this file repeats it.", *plain]
+    for name, value in sections.items():
+        tables: list[dict[str, Any]] = value if isinstance(value, list) else [value]
+        for table in tables if _is_table(value) else ():
+            lines += ["", f"[[{name}]]" if isinstance(value, list) else f"[{name}]"]
+            lines += [f"{key} = {_toml(item)}" for key, item in table.items()]
+    return "\n".join(lines) + "\n"
 
 
-def _relative(name: str | Path, folder: Path) -> str:
-    return os.path.relpath(Path(name).absolute(), folder.absolute())
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))  # pyright: ignore
 
 
-def to_toml(settings: dict[str, Any]) -> str:
-    """The run file of a pruning. JSON strings are TOML strings."""
+def _toml(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)  # pyright: ignore
 
-    def text(value: object) -> str:
-        return json.dumps(value, ensure_ascii=False)
 
-    languages = "".join(
-        f"{name} = {text(value)}\n" for name, value in settings["languages"].items() if value is not None
-    )
-    sides = "".join(f"{name} = {text(value)}\n" for name, value in settings["sides"].items() if value is not None)
-    select = "".join(f"{name} = {text(value)}\n" for name, value in settings["select"].items())
-    scorers = "".join(f"[[scorer]]\nscorer = {text(name)}\n\n" for name in settings["scorers"])
-    model = ""
-    if "preset" in settings:
-        model = (
-            f"[tokenize]\nvocab_size = {settings['vocab_size']}\n\n"
-            f"[train]\npreset = {text(settings['preset'])}\nepochs = {settings['epochs']:g}\n"
-            f"checkpoints = {text(settings['checkpoints'])}\n\n"
-        )
-    return (
-        "# Made by `catprune prune`; `catprune run` with this file repeats it.\n"
-        f'out = "."\nseed = {settings["seed"]}\nreport = "{settings["report"]}"\n\n'
-        f"[clean]\ninputs = {text(settings['inputs'])}\n{languages}{sides}\n"
-        f"{model}{scorers}[[select]]\n{select}\n"
-        f'[write]\nselection = "pruned"\noutputs = {text(settings["outputs"])}\n'
-    )
+def summary(done: Ran) -> list[str]:
+    """What was kept, in pairs and tokens, a warning where the kept pairs are short, and how to evaluate it."""
+    if not done.selections:
+        return []
+    folder = next(iter(done.selections.values()))
+    counts = read_manifest(folder, step="select")["counts"]
+    lines = [f"kept {share_text(counts['kept'], counts['scored'])} of {counts['scored']:,} scored pairs"]
+    if counts["tokens"]:
+        lines[0] += f" and {share_text(counts['tokens_kept'], counts['tokens'])} of {counts['tokens']:,} target tokens"
+        pairs, tokens = counts["kept"] / counts["scored"], counts["tokens_kept"] / counts["tokens"]
+        if tokens < _SHORT * pairs:
+            mean, whole = counts["tokens_kept"] / counts["kept"], counts["tokens"] / counts["scored"]
+            lines.append(
+                f"warning: the kept pairs are short, {mean:.1f} target tokens on average, {whole:.1f} in the clean "
+                "corpus; within = length keeps the same share of each length"
+            )
+    lines.append(f"to evaluate it, add an [evaluate] section with test sets to {done.folder / 'run.toml'} and run:")
+    lines.append(f"  catprune run {done.folder}")
+    return lines

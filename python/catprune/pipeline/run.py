@@ -7,22 +7,23 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from catprune.cleaning.test_sets import parse_test_sets, test_set_paths
 from catprune.corpus.appended import has_joined, is_growing, is_outgrown, is_selected_before, replacing, require_trained
 from catprune.corpus.inputs import input_paths, is_monolingual
 from catprune.errors import CatpruneError, OtherPlan, UsageError, require
-from catprune.pipeline.run_file import RunFile, WriteSection, read_run_file
+from catprune.pipeline.options import EvaluateFileOptions, RunOptions, Step
+from catprune.pipeline.run_file import RunFile, column_of, parsed_inputs, read_run_file, training_options
 from catprune.selection.budget import parse_keeps
 from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.request import read_ranking
-from catprune.selection.select import DEFAULTS
 from catprune.selection.sources import is_of_cleaning, joined_columns
 from catprune.workspace.device import require_torch
 from catprune.workspace.files import read_json
 from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import read_manifest
+from catprune.workspace.options import takes
 from catprune.workspace.wording import new_text
 from catprune.writing.write import output_paths, record_of, refuse_outputs
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 #: The steps of a run, in order.
-STEPS = ("clean", "tokenize", "train", "score", "select", "write", "evaluate", "report")
+STEPS: tuple[str, ...] = get_args(Step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,51 +51,21 @@ class Ran:
     report: Path | None
 
 
-def run(
-    file: str | Path,
-    *,
-    until: str = "report",
-    threads: int | None = None,
-    memory: int | str | None = None,
-    tmp_dir: str | Path | None = None,
-    verify_inputs: bool = False,
-    force: bool = False,
-    quiet: bool = False,
-    say: Callable[[str], None] | None = None,
-) -> Ran:
-    """Do every step of a run file that is not done yet.
+@takes(RunOptions)
+def run(options: RunOptions) -> Ran:
+    """Run every step of a run file that is not finished.
 
-    If the file lists more inputs behind those that the run was made from, they are joined to it: only their rows are
-    cleaned, tokenised and scored, by the model as it was trained before; selections and outputs are made anew over all
-    rows, and an evaluation stays what it was, which is said.
-
-    Args:
-        file: a TOML file; see `catprune.pipeline.run_file.RunFile`.
-        until: the last step to do.
-        threads, memory, tmp_dir: in the place of the file's.
-        verify_inputs: see `clean`.
-        force: replace steps whose plan changed, instead of refusing, and an evaluation of the corpus before.
-        quiet: show no progress bars.
-        say: called with one line after each step.
+    If the file lists more inputs after those of an earlier run, they are appended: only their rows are cleaned,
+    tokenised and scored, by the model as it was trained before. Selections and outputs are recomputed over all rows. An
+    evaluation stays as it was, and the summary says so.
 
     Raises:
         UsageError: the file has a mistake.
-        CatpruneError: a step failed; running again goes on from there.
+        CatpruneError: a step failed; running again continues from there.
     """
-    if until not in STEPS:
-        raise UsageError(f"{until} is not a step; the steps are {', '.join(STEPS)}")
-    settings = read_run_file(file)
-    _check_files(settings, until=until, force=force)
-    running = _Running(
-        settings,
-        threads=threads or settings.threads,
-        memory=settings.memory if memory is None else memory,
-        tmp_dir=tmp_dir or settings.tmp_dir,
-        verify_inputs=verify_inputs,
-        force=force,
-        quiet=quiet,
-        say=say or (lambda _: None),
-    )
+    settings, until = read_run_file(options.file, options.set), options.until
+    _check_files(settings, until=until, force=options.force)
+    running = _Running(settings, options)
     with lock_folder(running.folder):
         running.spare_joined_rows()
         for step in STEPS[: STEPS.index(until) + 1]:
@@ -117,7 +88,7 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
         trained = (Path(settings.out) / "warmup/manifest.json").is_file()
         for section in settings.scorer:
             scorer = open_scorer(**section.given("name"))
-            if not trained and not (Path(settings.out) / "scores" / section.column / "manifest.json").is_file():
+            if not trained and not (Path(settings.out) / "scores" / column_of(section) / "manifest.json").is_file():
                 with scorer:
                     pass  # what its library cannot load shows before a model is trained
     if "select" in done:
@@ -142,12 +113,12 @@ def _check_columns(settings: RunFile) -> None:
     Raises:
         UsageError: one is neither a method, a scorer of the file, a column of cleaning or of a file to join, nor there.
     """
-    scores, told = Path(settings.out) / "scores", ", ".join(section.column for section in settings.scorer)
+    scores, told = Path(settings.out) / "scores", ", ".join(column_of(section) for section in settings.scorer)
     computed = {method.name for method in METHODS if method.reads != "scorer"}
-    made = {section.column for section in settings.scorer}
+    made = {column_of(section) for section in settings.scorer}
     for section in settings.select:
-        joined = {name for path in section.join or [] for name in joined_columns(Path(path))}
-        for name in read_ranking({**DEFAULTS, **section.given("name", "tokens_of")}).names:
+        joined = {name for path in section.join for name in joined_columns(Path(path))}
+        for name in read_ranking(section.checked("name", "tokens_of")).names:
             folder = name.partition(".")[0]
             known = name in computed | joined or folder in made or is_of_cleaning(name) or (scores / folder).is_dir()
             if not known:
@@ -158,16 +129,16 @@ def _files_read(settings: RunFile) -> list[str]:
     """Every file that the run reads and did not make."""
     tests = settings.evaluate.tests if settings.evaluate else []
     return [
-        *(path for one in settings.clean.parsed() for path in input_paths(one)),
+        *(path for one in parsed_inputs(settings) for path in input_paths(one)),
         *filter(None, (settings.clean.tags, settings.tokenize.tokenizer)),
-        *(name.rpartition(":")[0] for name in settings.clean.prefer or [] if ".parquet:" in name),
-        *(path for section in settings.select for path in section.join or []),
-        *(path for one in parse_test_sets(settings.clean.exclude or []) for path in test_set_paths(one)),
+        *(name.rpartition(":")[0] for name in settings.clean.prefer if ".parquet:" in name),
+        *(path for section in settings.select for path in section.join),
+        *(path for one in parse_test_sets(settings.clean.exclude) for path in test_set_paths(one)),
         *(path for test in tests for path in (test.source, test.target)),
     ]
 
 
-def _refuse_other_records(write: WriteSection, folder: Path) -> None:
+def _refuse_other_records(write: Any, folder: Path) -> None:
     """Fails where the outputs were written from another run's folders.
 
     Raises:
@@ -184,30 +155,30 @@ def _refuse_other_records(write: WriteSection, folder: Path) -> None:
             )
 
 
+def _silent(_: str) -> None:
+    """Say nothing."""
+
+
 class _Running:
     """A run under way: where each step's folder is, and what each step said."""
 
     def __init__(
         self,
         settings: RunFile,
-        *,
-        threads: int | None,
-        memory: int | str | None,
-        tmp_dir: str | Path | None,
-        verify_inputs: bool,
-        force: bool,
-        quiet: bool,
-        say: Callable[[str], None],
+        options: RunOptions,
     ) -> None:
         self.settings = settings
         self.folder = Path(settings.out)
         self.clean, self.tokens = self.folder / "clean", self.folder / "tokens"
         self.warmup, self.scores = self.folder / "warmup", self.folder / "scores"
         self.selections = {section.name: self.folder / "selection" / section.name for section in settings.select}
-        self.spilling: dict[str, Any] = {"tmp_dir": tmp_dir}
-        self.cleaning: dict[str, Any] = {"memory": memory, "verify_inputs": verify_inputs, **self.spilling}
-        self.say, self.force = say, force
-        self.options: dict[str, Any] = {"threads": threads, "force": force, "quiet": quiet}
+        self.spilling: dict[str, Any] = {"tmp_dir": options.tmp_dir or settings.tmp_dir}
+        memory = settings.memory if options.memory is None else options.memory
+        self.cleaning: dict[str, Any] = {"memory": memory, "verify_inputs": options.verify_inputs, **self.spilling}
+        self.say: Callable[[str], None] = options.say or _silent
+        self.force = options.force
+        threads = options.threads or settings.threads
+        self.options: dict[str, Any] = {"threads": threads, "force": options.force, "quiet": options.quiet}
         #: Those of steps that work on new rows alone; see `spare_joined_rows`.
         self.sparing = {**self.options}
 
@@ -217,7 +188,7 @@ class _Running:
         Raises:
             CatpruneError: rows are to be joined under a training that is unfinished.
         """
-        growing = is_growing(self.folder, self.settings.clean.parsed())
+        growing = is_growing(self.folder, parsed_inputs(self.settings))
         if growing and not self.force:
             require_trained(self.folder)
         if growing or has_joined(self.folder):
@@ -254,7 +225,7 @@ class _Running:
         given = {**section.given("inputs"), **self.cleaning, **self.sparing}
         done = replacing(self._is_forced, clean)(section.inputs, out=self.clean, **given)
         for selection in self.settings.select:
-            wanted = 0 if selection.keep is None else parse_keeps(selection.keep)[0].get("rows", 0)
+            wanted = parse_keeps(selection.keep)[0].get("rows", 0)
             if wanted > done.kept:
                 raise CatpruneError(f"{selection.name}: cannot keep {wanted} pairs, cleaning kept {done.kept}")
         return summary(done, examples=1)
@@ -299,16 +270,16 @@ class _Running:
             what = "texts" if self.settings.clean.monolingual else "pairs"
             said.append(f"{len(paths)} checkpoints over {done.pairs:,} {what}{new_text(done.new, done.pairs)}")
         for section in self.settings.scorer:
-            given = {**section.given(), "name": section.column, **self.sparing}
+            given = {**section.given(), "name": column_of(section), **self.sparing}
             scored = replacing(self._is_forced, score_pairs)(self.clean, out=self.scores, **given)
-            said.append(f"{section.column} over {scored.pairs:,} pairs{new_text(scored.new, scored.pairs)}")
+            said.append(f"{column_of(section)} over {scored.pairs:,} pairs{new_text(scored.new, scored.pairs)}")
         return said
 
     def _checkpoints(self) -> list[str]:
         return [one["name"] for one in read_manifest(self.warmup, step="train")["checkpoints"]]
 
     def _select(self) -> list[str]:
-        from catprune.selection.select import caution, select, summary
+        from catprune.selection.select import caution, counts_text, select
 
         said: list[str] = []
         cautions: dict[str, None] = {}  # what holds of several selections is said once
@@ -317,7 +288,7 @@ class _Running:
             if section.tokens_of is not None:
                 tokens = read_manifest(self.selections[section.tokens_of], step="select")["counts"]["tokens_kept"]
                 given["keep"] = f"{tokens}tokens"
-            names = {name.partition(".")[0] for name in read_ranking({**DEFAULTS, **given}).names}
+            names = {name.partition(".")[0] for name in read_ranking(section.checked("name", "tokens_of")).names}
             beside = self.settings.train or any((self.scores / name).is_dir() for name in names)
             source = self.scores if beside else self.clean
             if self.settings.train is not None:
@@ -326,7 +297,7 @@ class _Running:
             folder, options = self.selections[section.name], {**given, **self.spilling, **self.options}
             before, is_before = _end(folder), partial(is_selected_before, but=["keep"] if section.tokens_of else [])
             done = replacing(is_before, select)(source, out=folder, **options)
-            first, *more = summary(done)
+            first, *more = counts_text(done)
             if warned := caution(done):
                 cautions[warned] = None
             said += [f"{section.name}: {first}", *more, *_new_kept(done.manifest, before)]
@@ -352,7 +323,7 @@ class _Running:
             return []
         names = section.subsets if section.subsets is not None else ["full", *self.selections]
         tests = [TestSet(test.name, Path(test.source), Path(test.target)) for test in section.tests]
-        training = section.training()
+        training = training_options(section)
         recipe = section.given("tests", "subsets", *training)
         recipe.setdefault("against", [name for name in ("full", "random") if name in names])
         folder = self.folder / "evaluate"
@@ -363,8 +334,7 @@ class _Running:
                 subsets={name: self.selections.get(name) for name in names},
                 tests=tests,
                 out=folder,
-                training=training,
-                **{"seed": self.settings.seed, **recipe},
+                **{"seed": self.settings.seed, **training, **recipe},
                 **self.options,
             )
         except OtherPlan as other:
@@ -395,12 +365,22 @@ def _new_kept(selected: Mapping[str, Any], before: int) -> list[str]:
     return [f"  {sum(new):,} of those kept are new"] if before and new else []
 
 
-def evaluate_file(file: str | Path, **options: Any) -> Ran:
-    """The steps of a run file up to its evaluation.
+@takes(EvaluateFileOptions)
+def evaluate_file(options: EvaluateFileOptions) -> Ran:
+    """Run the steps of a run file up to its evaluation.
 
     Raises:
         CatpruneError: the file has no [evaluate] section, or a step failed.
     """
-    if read_run_file(file).evaluate is None:
-        raise CatpruneError(f"{file} has no [evaluate] section: say which test sets to use")
-    return run(file, until="evaluate", **options)
+    if read_run_file(options.file, options.set).evaluate is None:
+        raise CatpruneError(f"{options.file} has no [evaluate] section: it names the test sets")
+    given = {name: getattr(options, name) for name in ("file", "set", "memory", "threads", "force", "quiet", "say")}
+    return run(until="evaluate", **given)
+
+
+def summary(done: Ran) -> list[str]:
+    """The table of the evaluation, if the run has one."""
+    from catprune.evaluation.results import open_evaluation, render
+
+    folder = done.folder / "evaluate"
+    return [render(open_evaluation(folder))] if (folder / "manifest.json").is_file() else []

@@ -1,240 +1,188 @@
-"""The run file: one TOML that says what every step does, validated before any step starts."""
+"""The run file: one TOML file that says what every step does, checked before any step starts."""
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from catprune.cleaning.clean import LEAST_MEMORY
 from catprune.cleaning.minhash_options import choose_near
-from catprune.cleaning.rule_options import choose_duplicates, choose_input_rules, choose_key, choose_rules, parse_prefer
-from catprune.corpus.inputs import FORMATS, check_fields, parse_inputs
+from catprune.cleaning.options import CleanOptions
+from catprune.cleaning.request import LEAST_MEMORY
+from catprune.cleaning.rule_options import (
+    choose_duplicates,
+    choose_input_rules,
+    choose_key,
+    choose_rules,
+    language_rules,
+    parse_prefer,
+)
+from catprune.corpus.inputs import check_fields, parse_inputs
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluation.evaluate import NAME, TRAINING, check_evaluation
-from catprune.model.sizes import find_size
+from catprune.evaluation.options import EvaluateOptions
+from catprune.scoring.options import ScoreOptions, ScorePairsOptions
+from catprune.selection.options import SelectOptions
 from catprune.selection.request import check_column, check_options
-from catprune.selection.select import DEFAULTS
+from catprune.tokens.options import TokenizeOptions
 from catprune.tokens.tokenize import check_tokenizing
-from catprune.training.recipe import check_numbers, plan_marks
-from catprune.workspace.device import check_precision
+from catprune.training.options import TrainOptions
+from catprune.training.recipe import plan_marks
+from catprune.workspace.common_options import Memory, Seed, TemporaryFolder, Threads
+from catprune.workspace.options import OUTPUT, Declared, did_you_mean, fields_of, make, option
 from catprune.workspace.resources import choose_memory
+from catprune.writing.options import WriteOptions
 from catprune.writing.write import describe_output, name_sides, output_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator, Mapping
 
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+#: The name of the schema beside a run file.
+SCHEMA = "run-file.schema.json"
 
 
-class _Section(BaseModel):
-    # None is "not said": the defaults stand in one place, the functions' signatures.
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Section(BaseModel):
+    """A section of a run file: the options of a step, without those that belong to the run.
+
+    Attributes:
+        options: the model of the step's options.
+        required: options of the step that a run knows, with values of the right kind to check the others by.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    options: ClassVar[Any] = None
+    required: ClassVar[dict[str, Any]] = {}
 
     def given(self, *but: str) -> dict[str, Any]:
         """The options that the file gives, without the keys named."""
         return {key: getattr(self, key) for key in self.model_fields_set if key not in but}
 
+    def checked(self, *but: str, **more: Any) -> Any:
+        """The step's options as its function gets them.
 
-class CleanSection(_Section):
-    """See `catprune.clean`."""
-
-    inputs: list[str]
-    source_lang: str | None = None
-    target_lang: str | None = None
-    tags: str | None = None
-    columns: tuple[int, int] | int | None = None
-    fields: tuple[str, str] | str | None = None
-    format: str | None = None
-    monolingual: bool | None = None
-    duplicates: str | None = None
-    duplicates_form: str | None = None
-    prefer: list[str] | None = None
-    against: list[str] | None = None
-    verify: bool | None = None
-    judge: bool | None = None
-    near_duplicates: str | None = None
-    near: dict[str, float | int | str] | None = None
-    exclude: list[str] | None = None
-    identify_language: bool | None = None
-    rules: dict[str, float | int | bool] | None = None
-    input_rules: list[dict[str, str | float | int | bool]] | None = None
-    max_line_bytes: int | None = None
-
-    def parsed(self) -> list[dict[str, Any]]:
-        """The inputs, as `parse_inputs` gives them."""
-        return parse_inputs(
-            self.inputs,
-            columns=self.columns,
-            fields=self.fields,
-            format=self.format,
-            monolingual=bool(self.monolingual),
-            languages=(self.source_lang, self.target_lang),
-        )
+        Raises:
+            UsageError: a value that an option cannot have.
+        """
+        return make(self.options, {**self.required, **self.given(*but), **more})
 
 
-class TokenizeSection(_Section):
-    """See `catprune.tokenize`."""
-
-    vocab_size: int | None = None
-    tokenizer: str | None = None
-    sample: int | None = None
-    max_tokens: int | None = None
-
-
-class Recipe(_Section):
-    """How a model is trained; see `catprune.train`."""
-
-    preset: str | None = None
-    epochs: float | None = None
-    steps: int | None = None
-    batch_tokens: int | None = None
-    learning_rate: float | None = None
-    warmup_steps: int | None = None
-    label_smoothing: float | None = None
-    dropout: float | None = None
-    precision: str | None = None
-    save_every: int | None = None
+def _section(title: str, options: Any, /, *, required: dict[str, Any], **more: Any) -> Any:
+    """The section of a step: every option that a run file may have, and more keys."""
+    declared = options.__pydantic_fields__
+    keys: dict[str, Any] = {
+        field.name: (declared[field.name].annotation, declared[field.name])
+        for field in fields_of(options)
+        if field.declared.run_file
+    }
+    doc = (options.__doc__ or "").strip()
+    section: Any = create_model(title, __base__=Section, __doc__=doc, **{**keys, **more})
+    section.options, section.required = options, required
+    return section
 
 
-class TrainSection(Recipe):
-    """The warm-up model."""
+class TestSection(Section):
+    """A held-out test set."""
 
-    checkpoints: str | None = None
-    sample: int | None = None
-
-
-class ScoreSection(_Section):
-    """See `catprune.score`."""
-
-    precision: str | None = None
-    batch_tokens: int | None = None
+    name: Name = Field(description="Name of the test set.")
+    source: str = Field(description="File of the source sentences, one per line.")
+    target: str = Field(description="File of the reference translations, one per line.")
 
 
-class ScorerSection(_Section):
-    """A scorer, whose column selections take by its name; see `catprune.score_pairs`."""
-
-    scorer: str
-    name: Name | None = None
-    model: str | None = None
-    margin: bool | None = None
-    neighbours: int | None = None
-
-    @property
-    def column(self) -> str:
-        """The name of its column."""
-        usual = self.scorer.rpartition(":")[2]
-        return self.name or (f"{usual}-margin" if self.margin else usual)
-
-
-class SelectSection(_Section):
-    """One selection; see `catprune.select`. `tokens_of` keeps as many target tokens as another selection does."""
-
-    name: Name
-    method: str | None = None
-    column: str | None = None
-    keep: StrictStr | StrictInt | StrictFloat | list[StrictStr | StrictInt | StrictFloat] | None = None
-    tokens_of: str | None = None
-    on: str | None = None
-    direction: str | None = None
-    sign: str | None = None
-    within: str | None = None
-    ties: str | None = None
-    bins: int | None = None
-    threshold: float | None = None
-    clusters: int | None = None
-    checkpoints: list[str] | None = None
-    seed: int | None = None
-    seen_apart: bool | None = None
-    merge: str | None = None
-    merge_by: str | None = None
-    where: str | list[str] | None = None
-    always_keep: str | list[str] | None = None
-    sample: bool | None = None
-    condense: str | None = None
-    join: list[str] | None = None
-
-
-class WriteSection(_Section):
-    """See `catprune.write`."""
-
-    outputs: list[str]
-    selection: str | None = None
-    fields: tuple[str, str] | str | None = None
-    tags: str | None = None
-    dropped: list[str] | None = None
-
-
-class TestSection(_Section):
-    """A test set."""
-
-    name: Name
-    source: str
-    target: str
+if TYPE_CHECKING:
+    # Their keys come from the options of the steps, which no type checker follows.
+    CleanSection: TypeAlias = Any
+    TokenizeSection: TypeAlias = Any
+    TrainSection: TypeAlias = Any
+    ScoreSection: TypeAlias = Any
+    ScorerSection: TypeAlias = Any
+    SelectSection: TypeAlias = Any
+    WriteSection: TypeAlias = Any
+    EvaluateSection: TypeAlias = Any
+else:
+    # What a step reads and writes is a matter of the run: any name does to check the other options by.
+    _OUT = {"out": "out"}
+    CleanSection = _section(
+        "CleanSection",
+        CleanOptions,
+        required=_OUT,
+        inputs=(list[str], CleanOptions.__pydantic_fields__["inputs"]),
+    )
+    TokenizeSection = _section("TokenizeSection", TokenizeOptions, required={"clean": "clean", **_OUT})
+    TrainSection = _section("TrainSection", TrainOptions, required={"tokens": "tokens", **_OUT})
+    ScoreSection = _section("ScoreSection", ScoreOptions, required={"tokens": "tokens", "checkpoints": [], **_OUT})
+    ScorerSection = _section(
+        "ScorerSection",
+        ScorePairsOptions,
+        required={"clean": "clean", **_OUT},
+        scorer=(str, ScorePairsOptions.__pydantic_fields__["scorer"]),
+    )
+    SelectSection = _section(
+        "SelectSection",
+        SelectOptions,
+        required={"source": "scores", **_OUT},
+        name=(Name, Field(description="Name of the selection.")),
+        tokens_of=(
+            str | None,
+            Field(
+                None, description="Keep as many target tokens as this selection, which is above it, instead of `keep`."
+            ),
+        ),
+    )
+    WriteSection = _section(
+        "WriteSection",
+        WriteOptions,
+        required={"clean": "clean"},
+        selection=(str | None, Field(None, description="Name of the selection to write; without it all clean pairs.")),
+    )
+    EvaluateSection = _section(
+        "EvaluateSection",
+        EvaluateOptions,
+        required={"tokens": "tokens", "subsets": {}, "tests": [], **_OUT},
+        tests=(list[TestSection], Field(description="Held-out test sets.")),
+        subsets=(
+            list[str] | None,
+            Field(None, description="Selections, and `full` for all clean pairs. Default: full and all selections."),
+        ),
+    )
 
 
-class EvaluateSection(Recipe):
-    """See `catprune.evaluate`. Subsets are names of selections, and `full`."""
-
-    tests: list[TestSection]
-    subsets: list[str] | None = None
-    against: list[str] | None = None
-    beam: int | None = None
-    resamples: int | None = None
-
-    def training(self) -> dict[str, Any]:
-        """The given options that go on to every training."""
-        return {key: value for key, value in self.given().items() if key in TRAINING}
+#: Sections that need not be there.
+_EMPTY: dict[str, Any] = {"tokenize": TokenizeSection, "score": ScoreSection}
 
 
-class RunFile(_Section):
-    """A whole run. Paths are relative to the file, `report` to `out`; an empty `report` asks for none."""
+class RunFile(Section):
+    """A whole run. Paths are relative to the file, `report` to `out`; an empty `report` switches the report off."""
 
-    out: str
-    seed: int = Field(default=1, ge=0, lt=2**64)
-    threads: int | None = Field(default=None, ge=1)
-    memory: int | str | None = None
-    tmp_dir: str | None = None
+    out: Annotated[str, option("Folder of the run.", OUTPUT, path=True)]
+    seed: Seed = 1
+    threads: Threads = None
+    memory: Memory = None
+    tmp_dir: TemporaryFolder = None
+    report: Annotated[str, option('Name of the report in the folder of the run; "" for none.', OUTPUT)] = "report.html"
     clean: CleanSection
-    tokenize: TokenizeSection = TokenizeSection()
+    tokenize: TokenizeSection = Field(default_factory=lambda: _EMPTY["tokenize"]())
     train: TrainSection | None = None
-    score: ScoreSection = ScoreSection()
+    score: ScoreSection = Field(default_factory=lambda: _EMPTY["score"]())
     scorer: list[ScorerSection] = []
     select: list[SelectSection] = []
     write: WriteSection | None = None
     evaluate: EvaluateSection | None = None
-    report: str = "report.html"
 
     @model_validator(mode="after")
     def _check(self) -> RunFile:
         """Whatever a step would refuse later on, as far as it can be known before the first."""
         names, checkpoints = [section.name for section in self.select], self._checkpoints()
-        monolingual = bool(self.clean.monolingual)
-        if self.clean.fields and not monolingual:
-            check_fields(self.clean.fields)
-        if self.clean.format not in (None, *FORMATS):
-            raise ValueError(f"clean.format = {self.clean.format}: give {', '.join(FORMATS)}")
-        self._check_rules(self.clean)
-        duplicates = {"duplicates", "duplicates_form", "prefer", "against", "verify"}
-        choose_duplicates(**{key: value for key, value in self.clean.given().items() if key in duplicates})
-        for key in filter(None, (self.clean.duplicates, self.clean.near_duplicates)):
-            choose_key(key, monolingual=monolingual)
+        monolingual = self.clean.monolingual
+        self._check_cleaning()
         choose_memory(self.memory, least=LEAST_MEMORY)
-        choose_near(self.clean.near_duplicates or "none", self.clean.near or {})
-        check_tokenizing(**self.tokenize.given())
-        check_numbers(batch_tokens=self.score.batch_tokens)
+        check_tokenizing(self.tokenize.checked())
         self._check_scorers(checkpoints)
         for section in self.select:
             if names.count(section.name) > 1 or section.name == "full":
@@ -246,10 +194,6 @@ class RunFile(_Section):
             self._check_outputs(self.write)
             if self.write.selection is not None and self.write.selection not in names:
                 raise ValueError(f"write: selection = {self.write.selection} is not among {', '.join(names)}")
-        for preset in filter(None, (one.preset for one in (self.train, self.evaluate) if one)):
-            find_size(preset)
-        for precision in filter(None, (one.precision for one in (self.train, self.score, self.evaluate) if one)):
-            check_precision(precision)
         if self.evaluate:
             if monolingual:
                 raise ValueError(
@@ -261,42 +205,44 @@ class RunFile(_Section):
     def _check_scorers(self, checkpoints: list[str]) -> None:
         if self.scorer and self.clean.monolingual:
             raise ValueError("scorer: a scorer takes pairs, a monolingual corpus has none")
-        columns = [section.column for section in self.scorer]
+        columns = [column_of(section) for section in self.scorer]
         for section in self.scorer:
-            check_column(section.column)
-            if columns.count(section.column) > 1 or section.column in checkpoints:
-                raise ValueError(f"scorer: two columns are named {section.column}: give one of them another name")
+            check_column(column_of(section))
+            if columns.count(column_of(section)) > 1 or column_of(section) in checkpoints:
+                raise ValueError(f"scorer: two columns are named {column_of(section)}: give one of them another name")
 
-    def _check_outputs(self, section: WriteSection) -> None:
+    def _check_outputs(self, section: Any) -> None:
         for outputs in filter(None, (section.outputs, section.dropped)):
             clean = self.clean
-            names = name_sides(section.fields, clean.model_dump(), monolingual=bool(clean.monolingual))
+            languages = {"source_lang": clean.source_lang, "target_lang": clean.target_lang}
+            names = name_sides(section.fields, languages, monolingual=clean.monolingual)
             describe_output([Path(path) for path in outputs], names)
         output_paths(section.outputs, **section.given("outputs", "selection", "fields"))
         if section.tags is not None and self.clean.tags is None:
             raise ValueError("write: tags need the tags of [clean]")
 
-    def _check_rules(self, section: CleanSection) -> None:
-        languages = section.source_lang, section.target_lang
-        inputs = section.parsed()
-        parse_prefer(section.prefer or [], inputs)
-        others = choose_input_rules(section.input_rules or [], inputs=inputs)
-        for one in ({}, *others.values()):
-            rules = {**(section.rules or {}), **one}
-            choose_rules(
-                rules, source_lang=languages[0], target_lang=languages[1], monolingual=bool(section.monolingual)
-            )
+    def _check_cleaning(self) -> None:
+        options = self.clean.checked()
+        if options.fields and not options.monolingual:
+            check_fields(options.fields)
+        inputs = parsed_inputs(self)
+        parse_prefer(options.prefer, inputs)
+        for own in ({}, *choose_input_rules(options.input_rules, inputs=inputs).values()):
+            choose_rules(options, own)
+        choose_duplicates(options)
+        for key in (options.duplicates, options.near_duplicates):
+            choose_key(key, monolingual=options.monolingual)
+        choose_near(options.near_duplicates, options.near)
+        language_rules(options)
 
     def _checkpoints(self) -> list[str]:
         """The names of the checkpoints that the warm-up model will leave."""
         if self.train is None:
             return []
-        check_numbers(**self.train.given("preset", "precision", "checkpoints"))
         return [mark.name for mark in plan_marks(self.train.epochs, self.train.steps, self.train.checkpoints)]
 
-    def _check_selection(self, section: SelectSection, checkpoints: list[str]) -> None:
-        options = DEFAULTS | section.given("name", "tokens_of")
-        ranking, _ = check_options(options)
+    def _check_selection(self, section: Any, checkpoints: list[str]) -> None:
+        ranking, _ = check_options(section.checked("name", "tokens_of"))
         named = checkpoints if section.checkpoints is None else section.checkpoints
         if unknown := [name for name in named if name not in checkpoints or named.count(name) > 1]:
             raise ValueError(f"{section.name}: checkpoint {unknown[0]} is not one of {', '.join(checkpoints)}, once")
@@ -316,104 +262,201 @@ class RunFile(_Section):
             asked = "within = tag" if section.within == "tag" else ranking.own[0].label
             raise ValueError(f"{section.name}: {asked} needs the tags of [clean]")
 
-    def _check_evaluation(self, section: EvaluateSection, selections: list[str]) -> None:
-        for name in [*(section.subsets or []), *(section.against or [])]:
+    def _check_evaluation(self, section: Any, selections: list[str]) -> None:
+        for name in [*(section.subsets or []), *section.given().get("against", [])]:
             if name != "full" and name not in selections:
                 raise ValueError(f"evaluate: {name} is neither a selection nor full")
         subsets = section.subsets if section.subsets is not None else ["full", *selections]
         check_evaluation(
             subsets,
             [test.name for test in section.tests],
-            section.against or [],
-            section.training(),
+            section.given().get("against", []),
             steps=section.steps,
             epochs=section.epochs,
-            beam=section.beam,
-            resamples=section.resamples,
         )
 
 
-def read_run_file(path: str | Path) -> RunFile:
-    """Read and validate a run file; its paths come back absolute.
+def parsed_inputs(file: RunFile) -> list[dict[str, Any]]:
+    """The inputs of the corpus, as every pass over text takes them."""
+    clean = file.clean
+    return parse_inputs(
+        clean.inputs,
+        columns=clean.columns,
+        fields=clean.fields,
+        format=clean.format,
+        monolingual=clean.monolingual,
+        languages=(clean.source_lang, clean.target_lang),
+    )
+
+
+def column_of(section: Any) -> str:
+    """The name of a scorer's column."""
+    usual = section.scorer.rpartition(":")[2]
+    return section.name or (f"{usual}-margin" if section.margin else usual)
+
+
+def training_options(section: Any) -> dict[str, Any]:
+    """The options of [evaluate] that go to every training."""
+    return {key: value for key, value in section.given().items() if key in TRAINING}
+
+
+def find_run_file(path: str | Path) -> Path:
+    """The run file; of a folder its `run.toml`.
 
     Raises:
-        CatpruneError: it is not TOML, a key is unknown, or a value cannot be meant; each with its place.
+        CatpruneError: the folder has none.
     """
     path = Path(path)
+    if not path.is_dir():
+        return path
+    if not (path / "run.toml").is_file():
+        raise CatpruneError(f"{path} has no run.toml: give a run file, or the folder of a run")
+    return path / "run.toml"
+
+
+def read_run_file(path: str | Path, changes: Sequence[str] = ()) -> RunFile:
+    """Read and check a run file; its paths become absolute.
+
+    Args:
+        path: the file, or the folder of a run.
+        changes: changed keys, like "train.epochs=3".
+
+    Raises:
+        CatpruneError: it is not TOML, a key is unknown, or a value is invalid; each with its place.
+    """
+    path = find_run_file(path)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CatpruneError(f"{path} is not TOML: {error}") from None
+    for change in changes:
+        _change(values, change)
     try:
-        return RunFile.model_validate(_resolve(values, path.absolute().parent))
+        return RunFile.model_validate(_resolve(values, RunFile, path.absolute().parent))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     except ValidationError as error:
-        # A misspelt key first: what it was meant to be is missing, too.
-        found = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        raise UsageError(f"{path}: {'; '.join(dict.fromkeys(_describe(one) for one in found[:3]))}") from None
+        # Unknown keys first: a misspelt key explains a missing one.
+        mistakes = sorted(error.errors(include_url=False), key=lambda mistake: mistake["type"] != "extra_forbidden")
+        raise UsageError(f"{path}: {'; '.join(dict.fromkeys(map(_describe, mistakes[:3])))}") from None
 
 
-def _describe(error: Any) -> str:
-    """A mistake by its place in the file."""
-    place = ".".join(str(part) for part in error["loc"])
-    told = "there is no such key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
-    return f"{place}: {told}" if place else told
+def json_schema() -> bytes:
+    """The JSON Schema of run files, by which editors complete and check them."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunFile.model_json_schema()}
+    return json.dumps(schema, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-def _resolve(values: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Join every path of the file with the folder that holds it."""
+def _change(values: dict[str, Any], change: str) -> None:
+    """Change one key of the file's values in place.
 
-    def join(text: Any) -> Any:
-        return os.path.normpath(base / text) if isinstance(text, str) else text
+    Raises:
+        UsageError: it is no KEY=VALUE, or there is no such table.
+    """
+    key, equals, text = change.partition("=")
+    *tables, last = key.strip().split(".")
+    if not equals or not last or not all(tables):
+        raise UsageError(f"set {change}: give KEY=VALUE, like train.epochs=3")
+    at: Any = values
+    for name in tables:
+        if isinstance(at, list):
+            named: list[Any] = [table for number, table in enumerate(at) if name in (str(number), table.get("name"))]  # pyright: ignore[reportUnknownVariableType]
+            if not named:
+                raise UsageError(f"set {change}: there is no table {name}")
+            at = named[0]
+        else:
+            at = at.setdefault(name, {})
+    if not isinstance(at, dict):
+        raise UsageError(f"set {change}: {'.'.join(tables)} is no table with keys")
+    try:
+        at[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        at[last] = text
 
-    resolved = {**values}
-    if "out" in values:
-        resolved["out"] = join(values["out"])
-    if values.get("tmp_dir") is not None:
-        resolved["tmp_dir"] = join(values["tmp_dir"])
-    for section, keys in {
-        "clean": ["inputs", "tags", "prefer", "against", "exclude"],
-        "tokenize": ["tokenizer"],
-        "write": ["outputs", "tags", "dropped"],
-    }.items():
-        if isinstance(given := values.get(section), dict):
-            joined: dict[str, Any] = {**given}
-            for key in keys:
-                value: Any = joined.get(key)
-                if value is not None:
-                    joined[key] = [join(one) for one in value] if isinstance(value, list) else join(value)  # pyright: ignore[reportUnknownVariableType]
-            resolved[section] = joined
-    if isinstance(given := values.get("select"), list):
-        given = [_join_table(one, ["condense"], join) for one in given]  # pyright: ignore[reportUnknownVariableType]
-        resolved["select"] = [
-            {**one, "join": [join(path) for path in one["join"]]}  # pyright: ignore
-            if isinstance(one, dict) and isinstance(one.get("join"), list)  # pyright: ignore
-            else one
-            for one in given  # pyright: ignore
-        ]
-    if isinstance(given := values.get("scorer"), list):
-        resolved["scorer"] = [_join_scorer(one, base) for one in given]  # pyright: ignore[reportUnknownVariableType]
-    for section, key, names in (("clean", "input_rules", ["input"]), ("evaluate", "tests", ["source", "target"])):
-        given: Any = resolved.get(section)
-        if isinstance(given, dict) and isinstance(tables := given.get(key), list):
-            resolved[section] = {**given, key: [_join_table(table, names, join) for table in tables]}
+
+def _describe(mistake: Any) -> str:
+    """A mistake, with its place in the file."""
+    place = ".".join(str(part) for part in mistake["loc"] if not _is_type(str(part)))
+    if mistake["type"] == "extra_forbidden":
+        return f"{place}: there is no such key{_similar_key(mistake['loc'])}"
+    text = mistake["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if mistake["type"] == "missing":
+        return f"{place} is missing: give it"
+    if mistake["type"] == "value_error":
+        return f"{place}: {text}" if place else text
+    return f"{place} = {json.dumps(mistake['input'], default=str, ensure_ascii=False)}: give {text}"
+
+
+def _is_type(part: str) -> bool:
+    """Whether a part of a place is a member of a union, which is no key of the file."""
+    return part in ("str", "int", "float", "bool", "path") or "[" in part or part.startswith(("literal", "function-"))
+
+
+@functools.cache
+def _keys(section: str) -> tuple[str, ...]:
+    fields = RunFile.model_fields
+    if section not in fields:
+        return tuple(fields)
+    model = next((part for part in _models(fields[section].annotation)), None)
+    return tuple(model.model_fields) if model is not None else ()
+
+
+def _similar_key(loc: Sequence[Any]) -> str:
+    return did_you_mean(str(loc[-1]), _keys(str(loc[0]) if len(loc) > 1 else ""))
+
+
+def _models(annotation: Any) -> Iterator[Any]:
+    """The sections within a type."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _models(part)
+
+
+def _resolve(values: Mapping[str, Any], section: Any, base: Path) -> dict[str, Any]:
+    """Make the paths of a section absolute: relative ones are relative to the folder that holds the file."""
+
+    def join(value: Any) -> Any:
+        if isinstance(value, list):
+            return [join(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return os.path.normpath(base / value) if isinstance(value, str) else value
+
+    resolved: dict[str, Any] = {}
+    for key, value in values.items():
+        info = section.model_fields.get(key)
+        inner = next(_models(info.annotation), None) if info is not None else None
+        if inner is not None:
+            tables: Any = value
+            resolved[key] = (
+                [_resolve(table, inner, base) if isinstance(table, dict) else table for table in tables]  # pyright: ignore
+                if isinstance(tables, list)
+                else _resolve(tables, inner, base)
+                if isinstance(tables, dict)
+                else tables
+            )
+        elif key == "input_rules" and isinstance(value, list):
+            resolved[key] = [_join_input(table, join) for table in value]  # pyright: ignore[reportUnknownVariableType]
+        elif section is ScorerSection:
+            resolved[key] = _join_scorer(key, value, base)
+        elif (section is TestSection and key != "name") or (
+            info is not None and isinstance(extra := info.json_schema_extra, Declared) and extra.path
+        ):
+            resolved[key] = join(value)
+        else:
+            resolved[key] = value
     return resolved
 
 
-def _join_scorer(table: Any, base: Path) -> Any:
-    """A function's file is a path; a model is one if it is there, else a name that its library knows."""
-    if not isinstance(table, dict):
-        return table
-    given: dict[str, Any] = table
-    scorer, model = given.get("scorer"), given.get("model")
-    names = ["scorer"] if isinstance(scorer, str) and ":" in scorer else []
-    names += ["model"] if isinstance(model, str) and (base / model).exists() else []
-    return {key: os.path.normpath(base / value) if key in names else value for key, value in given.items()}
+def _join_scorer(key: str, value: Any, base: Path) -> Any:
+    """The file of a function is a path; a model is a path if it exists, else a name that its library knows."""
+    is_file = isinstance(value, str) and (
+        (key == "scorer" and ":" in value) or (key == "model" and (base / value).exists())
+    )
+    return os.path.normpath(base / value) if is_file else value
 
 
-def _join_table(table: Any, names: list[str], join: Callable[[Any], Any]) -> Any:
+def _join_input(table: Any, join: Callable[[Any], Any]) -> Any:
     if not isinstance(table, dict):
         return table
-    given: dict[str, Any] = table
-    return {key: join(value) if key in names else value for key, value in given.items()}
+    rules: dict[str, Any] = table
+    return {key: join(value) if key == "input" else value for key, value in rules.items()}

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from catprune import _core
 from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, require
+from catprune.reporting.options import ReportOptions
 from catprune.workspace.files import to_json, write_whole
 from catprune.workspace.manifest import digest_manifest
+from catprune.workspace.options import takes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,25 +42,21 @@ class Drawn:
     height: int
 
 
-def report(run: str | Path, *, out: str | Path | None = None, seed: int = 1, force: bool = False) -> Path:
+@takes(ReportOptions)
+def report(options: ReportOptions) -> Path:
     """Write the evidence of a run into one HTML file; equal runs give equal bytes.
 
-    Args:
-        run: the folder that holds clean, tokens, warmup, scores/*, selection/*, evaluate: what is missing is
-            named in the page.
-        out: the file; `report.html` in the run's folder by default.
-        seed: of the sampled pairs.
-        force: make the page anew, also in the place of a file that is no report.
+    The run's folder holds clean, tokens, warmup, scores, selection and evaluate; the page names what is missing.
 
     Returns:
-        The file; one that was made from just this stays as it is.
+        The file. A report of the same state is not written again, unless `force` is given.
 
     Raises:
-        CatpruneError: the run has no finished step, or `out` is some other file.
-        MissingExtra: jinja2 or plotly is not installed.
+        CatpruneError: the run has no finished step, or `out` is another file.
+        MissingExtra: a package of the extra `report` is not installed.
     """
-    run = Path(run)
-    out = run / "report.html" if out is None else Path(out)
+    run, seed, force = Path(options.run), options.seed, options.force
+    out = run / "report.html" if options.out is None else Path(options.out)
     require("report", "jinja2", "plotly")
     if out.is_dir() or (out.exists() and not force and not _is_report(out)):
         raise CatpruneError(f"{out} is there and is not a report: give another name, or --force to replace a file")
@@ -178,3 +176,8 @@ def _signatures(steps: Steps) -> list[dict[str, str]]:
         }
         for name, part in steps.named().items()
     ]
+
+
+def summary(path: Path) -> list[str]:
+    """Where the report is."""
+    return [str(path)]

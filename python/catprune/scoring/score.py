@@ -14,14 +14,16 @@ from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
 from catprune.scoring.column_shards import COLUMNS, metadata_of
 from catprune.scoring.column_shards import Block as ScoredBlock
+from catprune.scoring.options import ScoreOptions
 from catprune.tokens.blocks import Block, BlockEntry, Tokens
-from catprune.training.recipe import check_numbers
 from catprune.workspace.device import Device, own_state, require_torch
 from catprune.workspace.files import read_json
 from catprune.workspace.manifest import describe_folder, digest_manifest, formers, reads_grown
+from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress
 from catprune.workspace.shards import Shard
 from catprune.workspace.step_folder import StepFolder
+from catprune.workspace.wording import new_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,92 +77,57 @@ class Scored:
     notes: dict[str, str]
 
 
-def score(
-    tokens: str | Path,
-    *,
-    checkpoints: str | Path | Sequence[str | Path],
-    out: str | Path,
-    precision: str = "auto",
-    batch_tokens: int | None = None,
-    source_lang: str | None = None,
-    target_lang: str | None = None,
-    prompt: str | None = None,
-    shard: str | None = None,
-    threads: int | None = None,
-    force: bool = False,
-    quiet: bool = False,
-) -> Scored:
+@takes(ScoreOptions)
+def score(options: ScoreOptions) -> Scored:
     """Score all pairs under each checkpoint; finished checkpoints and blocks are not done again.
 
-    Checkpoints are native ones, over a tokens folder; or over a clean folder those of others, folders of the
-    transformers library (translation models, or decoder-only ones with a prompt) and model files of Marian-NMT (.npz,
-    with vocabularies of SentencePiece): their tokenizer writes its own token blocks beside `out` first, once for all
-    checkpoints that share it. Its loss is the library's: over all tokens of the target, language
-    codes included; of a decoder-only model over the target and the end of the sentence, the prompt not counted.
+    Native checkpoints read a tokens folder. External checkpoints read a clean folder: folders of the transformers
+    library (translation models, or decoder-only models with a prompt) and models of Marian-NMT (.npz, with
+    SentencePiece vocabularies). The tokenizer of an external checkpoint first writes its own token blocks next to
+    `out`, once for all checkpoints that share it. Its loss is the library's: over all target tokens, language codes
+    included; for a decoder-only model over the target and the end of the sentence, without the prompt.
 
-    One forward pass in eval mode, with the reference as the decoder's input, gives per pair `tokens`, `nll_sum`
-    (nats), `correct` (tokens that are the most probable ones), `el2n_sum` and `grad_norm_sum` (Paul et al. 2021,
-    arXiv 2107.07075, per token, the latter of the output matrix) and `ign_sum` (the gradient norms weighted by the
-    tokens' self-information under the corpus' unigrams, scaled to mean 1). Sums, exponentials and the logits of the
-    targets are float32 in either precision. Of a backward model (`train(reverse=True)`) all this is of the source,
-    given the target. Where it is known how often the checkpoint had been trained on each row, `seen` says it; `select`
-    ranks rows apart by it where they differ. If rows have been joined to the corpus since it was scored, only they are
-    scored.
-
-    Args:
-        tokens: a folder that `tokenize` finished, or for foreign checkpoints one that `clean` finished.
-        checkpoints: folders of checkpoints, or one, each as `path` or `name=path`; the name defaults to the folder's.
-        out: the folder in which each checkpoint gets a folder of its name.
-        precision: of the matrix products: auto, float32 or bfloat16.
-        batch_tokens: most tokens of a batch on either side, padding counted: what bounds the memory. None: 1,024 on
-            processors, where larger batches are padded more and are not faster, 16,384 on GPUs. A batch that is too
-            large all the same is halved, as often as needed; how many were is in the shards and the manifest.
-        source_lang, target_lang: codes of tokenizers that have them, like eng_Latn (NLLB) or en_XX (mBART).
-        prompt: what a decoder-only model reads before the target, `{source}` in it once, with the space before the
-            target where there is one: both are tokenised as one text, and a token of both is the target's; for models
-            with an encoder what stands around their source (T5's task, the code of an opus-mt model). None of a
-            monolingual corpus: there a text follows what its tokenizer begins a sequence with, or where that is nothing
-            its own first token, which is not counted.
-        shard: `i/n`, i from 1 to n: score each n-th block, from the i-th on. All n processes write into the same
-            folders, at once or one after the other; the one that finds all blocks done writes the manifest, which is
-            that of a single process. `auto`: i and n as torchrun, srun or a Slurm array say, each on its own GPU.
-        threads: of the processor (None: as torch has it).
-        force: replace folders that hold other work.
-        quiet: no progress bar.
+    One forward pass in eval mode with teacher forcing gives, per pair, `tokens`, `nll_sum` (nats), `correct` (tokens
+    that are the most probable ones), `el2n_sum` and `grad_norm_sum` (Paul et al. 2021, arXiv 2107.07075, per token; the
+    latter of the output matrix) and `ign_sum` (the gradient norms weighted by the self-information of the tokens under
+    the unigram distribution of the corpus, scaled to mean 1). Sums, exponentials and the logits of the targets are
+    float32 in either precision. A backward model (`train(reverse=True)`) is scored on the source, given the target.
+    `seen` says how often the checkpoint was trained on each row, where that is known. If rows were appended to the
+    corpus since it was scored, only they are scored.
 
     Raises:
-        UsageError: options that cannot be meant.
+        UsageError: an option has no valid meaning.
         CatpruneError: a folder or a checkpoint that cannot be read or was changed, or one of another tokenizer.
-        MissingExtra: torch or safetensors is not installed, or transformers or
-            sentencepiece, where they are needed.
+        MissingExtra: torch or safetensors is not installed, or transformers or sentencepiece where they are needed.
     """
     require_torch()
     from catprune.checkpoints.native import require_tokenizer
 
-    check_numbers(batch_tokens=batch_tokens)
-    share = Shard.parse(shard)
+    share, out, force, quiet = Shard.parse(options.shard), Path(options.out), options.force, options.quiet
     if force and not share.is_whole:
-        raise UsageError("--force would remove the work of the other shards: remove the folder yourself")
-    device = Device.choose(precision, local=share.local)
-    batch_tokens = batch_tokens or BATCH_TOKENS[device.name]
-    monolingual = _is_monolingual(Path(tokens))
+        raise UsageError("force would remove the work of the other shards: remove the folder yourself")
+    device = Device.choose(options.precision, local=share.local)
+    batch_tokens = options.batch_tokens or BATCH_TOKENS[device.name]
+    tokens = Path(options.tokens)
+    monolingual = _is_monolingual(tokens)
     named = {
-        name: _open(path, languages=(source_lang, target_lang), prompt=prompt, monolingual=monolingual)
-        for name, path in _names(checkpoints).items()
+        name: _open(
+            path, languages=(options.source_lang, options.target_lang), prompt=options.prompt, monolingual=monolingual
+        )
+        for name, path in _names(options.checkpoints).items()
     }
     notes = _notes(named)
     blocks = {
-        name: _tokens_of(Path(tokens), one, out=Path(out), wait=not share.is_whole, quiet=quiet)
-        for name, one in named.items()
+        name: _tokens_of(tokens, one, out=out, wait=not share.is_whole, quiet=quiet) for name, one in named.items()
     }
     for name, checkpoint in named.items():
         require_tokenizer(checkpoint, blocks[name])
     manifests: dict[str, dict[str, Any]] = {}
     left: dict[str, int] = {}
     new = 0
-    with own_state(threads):
+    with own_state(options.threads):
         for name, checkpoint in named.items():
-            path, limit, opened = Path(out) / name, batch_tokens, blocks[name]
+            path, limit, opened = out / name, batch_tokens, blocks[name]
             with _plan(path, opened, checkpoint, device, batch_tokens=limit, force=force, shard=share) as folder:
                 if folder.before is not None:
                     new = max(new, opened.manifest["counts"]["pairs"] - folder.before["counts"]["pairs"])
@@ -176,8 +143,8 @@ def score(
                 manifests[name] = folder.manifest
     counts = next(iter(blocks.values())).manifest["counts"]
     flops = sum(manifest["flops"] for manifest in manifests.values())
-    folders = {name: Path(out) / name for name in named}
-    return Scored(Path(out), folders, counts["pairs"], new, counts["too_long"], flops, manifests, left, notes)
+    folders = {name: out / name for name in named}
+    return Scored(out, folders, counts["pairs"], new, counts["too_long"], flops, manifests, left, notes)
 
 
 def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
@@ -541,3 +508,11 @@ def importance_weights(counts: NDArray[np.uint64]) -> NDArray[np.float64]:
     information = -np.log(shares, out=np.zeros(len(counts)), where=counts > 0)
     mean = float((shares * information).sum())
     return information / mean if mean > 0 else np.ones(len(counts))
+
+
+def summary(done: Scored) -> list[str]:
+    """What was scored, in lines for a reader."""
+    left = [f"{name}: {blocks} blocks are left to other shards" for name, blocks in done.left.items()]
+    names = ", ".join(done.folders)
+    scored = f"{done.pairs:,} pairs have scores of {names}{new_text(done.new, done.pairs)}; in {done.folder}"
+    return [*done.notes.values(), *(left or [scored])]

@@ -16,10 +16,12 @@ from catprune.corpus.inputs import is_monolingual
 from catprune.corpus.open_corpus import open_corpus
 from catprune.errors import UsageError
 from catprune.scoring.column_shards import Block, ScoredPairs, blocks_of, check_scores, describe_shards, finished
+from catprune.scoring.options import ScorePairsOptions
 from catprune.scoring.scorers import FunctionScorer, Scorer, open_scorer
 from catprune.selection.request import check_column
 from catprune.selection.sources import SCORER_STEP
 from catprune.workspace.manifest import describe_folder, read_manifest, reads_grown
+from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress
 from catprune.workspace.shards import Shard
 from catprune.workspace.step_folder import StepFolder
@@ -32,61 +34,39 @@ if TYPE_CHECKING:
     Function = Callable[[Sequence[str], Sequence[str]], Any]
 
 
-def score_pairs(
-    clean: str | Path,
-    *,
-    scorer: str | Function,
-    out: str | Path,
-    name: str | None = None,
-    model: str | Path | None = None,
-    margin: bool = False,
-    neighbours: int | None = None,
-    shard: str | None = None,
-    threads: int | None = None,
-    force: bool = False,
-    quiet: bool = False,
-) -> ScoredPairs:
-    """Score every pair that cleaning kept, block by block; finished blocks are not done again.
+@takes(ScorePairsOptions)
+def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
+    """Score every clean pair by its text, block by block; finished blocks are not done again.
 
-    A block is what `tokenize` makes one of: 65,536 rows, restarting at every input. If rows have been joined to the
-    corpus since it was scored, only their blocks are scored. `select --method NAME`, `--column NAME`, `--merge` and
-    `--where` take the column by its name where it stands beside the scores of checkpoints.
-
-    Args:
-        clean: a folder that `clean` finished.
-        scorer: a name of `SCORERS`; or `FILE.py:FUNCTION`, or a function: it is given the sources and
-            the targets of a block, two lists of str of one length, and returns one finite number for each pair.
-        out: the folder in which the scorer gets a folder of its name.
-        name: of that folder; None: the scorer's, with `-margin` where that is asked for.
-        model: of a scorer that has several: a folder, or a name that its library knows; None: its usual one.
-        margin: of scorers by embeddings: the ratio margin in the place of the cosine, Artetxe & Schwenk 2019
-            (arXiv 1811.01136): the cosine over the mean of those with the nearest neighbours in both directions, which
-            are looked for among 32,768 pairs that are drawn evenly from the corpus as it is first scored (all, where
-            it has fewer), and stay the same when rows are joined.
-        neighbours: of the margin, how many (None: 4).
-        shard: `i/n` or `auto`, as for `score`.
-        threads: of the processor (None: as the scorer's library has it).
-        force: replace a folder that holds other work, and of a function what it scored before.
-        quiet: no progress bar.
+    A block is a block of `tokenize`: 65,536 rows, restarting at every input. If rows were appended to the corpus since
+    it was scored, only their blocks are scored. `select` takes the column by its name, as a method, as a column, in
+    `merge` and in `where`, if it is next to the scores of checkpoints.
 
     Raises:
-        UsageError: an unknown scorer, options that it does not have, or a name that a selection could not say.
+        UsageError: an unknown scorer, options that it does not have, or a name that a selection could not use.
         CatpruneError: an unfinished clean folder, text that was changed, or a scorer that gives no finite numbers.
         MissingExtra: the scorer's library is not installed.
     """
-    source, share = Path(clean), Shard.parse(shard)
+    source, share, force = Path(options.clean), Shard.parse(options.shard), options.force
     if force and not share.is_whole:
-        raise UsageError("--force would remove the work of the other shards: remove the folder yourself")
+        raise UsageError("force would remove the work of the other shards: remove the folder yourself")
     manifest = read_manifest(source, step="clean")
     if is_monolingual(manifest):
         raise UsageError(f"{source} has no sources: a scorer takes pairs")
-    opened = open_scorer(scorer, model=model, margin=margin, neighbours=neighbours, threads=threads, local=share.local)
-    name = check_column(name or opened.name)
-    path = Path(out) / name
+    opened = open_scorer(
+        options.scorer,
+        model=options.model,
+        margin=options.margin,
+        neighbours=options.neighbours,
+        threads=options.threads,
+        local=share.local,
+    )
+    name = check_column(options.name or opened.name)
+    path = Path(options.out) / name
     reads, grown = {"clean": describe_folder(source, relative_to=path)}, reads_grown("clean", source)
-    options = {"scorer": opened.describe()}
+    plan = {"scorer": opened.describe()}
     with StepFolder(
-        path, step=SCORER_STEP, reads=reads, options=options, force=force, extends=grown, shard=share
+        path, step=SCORER_STEP, reads=reads, options=plan, force=force, extends=grown, shard=share
     ) as folder:
         if force and isinstance(opened, FunctionScorer):
             folder.start_over()  # what else it depends on is not known
@@ -94,7 +74,7 @@ def score_pairs(
             return _scored(folder, new=0, left=0)
         blocks = list(blocks_of(manifest))
         mine = [block for block in blocks[share.number :: share.count] if not finished(folder, block)]
-        new = _score_blocks(folder, source, mine, opened, quiet=quiet)
+        new = _score_blocks(folder, source, mine, opened, quiet=options.quiet)
         left = sum(not finished(folder, block) for block in blocks)
         if not left:
             folder.publish(**describe_shards(folder, blocks))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from catprune.errors import UsageError
+from catprune.workspace.options import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +224,14 @@ def find_method(name: str) -> Method:
     for method in METHODS:
         if method.name == name:
             return method
+    names = [method.name for method in METHODS]
     raise UsageError(
-        f"there is no method {name}: the methods are {', '.join(one.name for one in METHODS)}; columns of other names "
-        "are given by --column"
+        f"there is no method {name}{did_you_mean(name, names) or '; `catprune methods` lists them'} (columns of other "
+        "names are given as column)"
     )
+
+
+def describe_method(method: Method) -> list[str]:
+    """A method in two lines for a reader."""
+    options = "".join(f"; {name} = {value}" for name, value in method.options if value is not None)
+    return [f"{method.name:15} {method.formula}", f"{'':15} {method.source}{options}"]

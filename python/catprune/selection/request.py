@@ -12,22 +12,17 @@ from catprune.selection.budget import Own, is_token_budget, parse_keeps
 from catprune.selection.methods import CLUSTERED, COLUMN, MERGE, METHODS, Method, find_method
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from catprune.selection.options import SelectOptions
 
 _NAME = r"[A-Za-z_][\w./-]*"
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _TERM = re.compile(rf"\s*(?P<sign>[+-])?\s*(?:(?P<weight>{_NUMBER})\s*\*\s*)?(?P<name>{_NAME})\s*")
 _GUARD = re.compile(rf"\s*(?P<name>{_NAME})\s*(?P<op>>=|<=|==|!=|>|<)\s*(?P<value>[+-]?(?:{_NUMBER}|inf))\s*")
-#: What ranks where nothing else is said.
-USUAL = "cat-diff"
-
-CHOICES: dict[str, tuple[str | None, ...]] = {
-    "on": ("ppl", "nll"),
-    "sign": ("signed", "abs"),
-    "direction": ("top", "bottom", "middle"),
-    "within": (None, "input", "tag", "length"),
-    "ties": (None, "row", "random"),
-    "merge_by": ("rank", "z"),
+#: The method that ranks by default.
+DEFAULT_METHOD = "progress"
+#: Options that change the scores of some methods, with their defaults.
+METHOD_OPTIONS: dict[str, Any] = {
+    name: default for method in METHODS for name, default in method.options if name != "seed"
 }
 
 
@@ -129,96 +124,99 @@ def check_column(name: str) -> str:
     return name
 
 
-def _several(values: str | Sequence[str] | None) -> list[str]:
-    return [values] if isinstance(values, str) else list(values or ())
+def read_ranking(options: SelectOptions, *, column: str | None = None) -> Ranking:
+    """What the options of `select` ask for.
 
-
-def read_ranking(given: Mapping[str, Any], *, column: str | None = None) -> Ranking:
-    """What the options of `select` ask for; `column` is the only one that the source has, if it has only one.
+    Args:
+        options: the options.
+        column: the only column of the source, if it has only one.
 
     Raises:
-        UsageError: options that cannot be meant, alone or together.
+        UsageError: options that have no valid meaning, alone or together.
     """
-    share, own = parse_keeps(given["keep"], _several(given["always_keep"]))
-    guards = tuple(parse_guard(text) for text in _several(given["where"]))
-    asked = [name for name in ("method", "merge", "column") if given[name] is not None]
-    if len(asked) > 1:
-        raise UsageError(
-            f"{asked[0]} = {given[asked[0]]} and {asked[1]} = {given[asked[1]]}: give one of them, it is what ranks"
-        )
+    share, own = parse_keeps(options.keep, options.always_keep)
+    guards = tuple(parse_guard(text) for text in options.where)
+    rankers = {"method": options.method, "merge": options.merge, "column": options.column}
+    given = [f"{name} = {value}" for name, value in rankers.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{given[0]} and {given[1]}: give one of them, it ranks the pairs")
     merge_by: str | None = None
     terms: tuple[tuple[float, str], ...]
-    if given["merge"] is not None:
-        kind, terms, merge_by = MERGE, parse_merge(given["merge"]), given["merge_by"]
-    elif column := given["column"] or column:
-        if given["method"] is not None:
-            raise UsageError(f"method = {given['method']}: the source holds one column, which is what ranks")
+    if options.merge is not None:
+        kind, terms, merge_by = MERGE, parse_merge(options.merge), options.merge_by or "rank"
+    elif column := options.column or column:
+        if options.method is not None:
+            raise UsageError(f"method = {options.method}: the source has one column, {column}, which ranks")
         kind, terms = COLUMN, ((1.0, column),)
     else:
-        method = find_method(given["method"] or USUAL)
+        method = find_method(options.method or DEFAULT_METHOD)
         kind, terms = COLUMN if method.reads == "scorer" else method.name, ((1.0, method.name),)
     if any(guard.name == "progress" for guard in guards):
-        raise UsageError("where: progress compares the pairs that guards let through: guard by another column")
+        raise UsageError("where: progress depends on the pairs that pass the conditions: use another column")
     if CLUSTERED in [guard.name for guard in guards] or (CLUSTERED in [name for _, name in terms] and merge_by):
-        raise UsageError(f"{CLUSTERED} draws from clusters and gives no pair a score: name it alone, as the method")
+        raise UsageError(f"{CLUSTERED} draws from clusters and gives no scores: use it alone, as the method")
     return Ranking(kind, terms, merge_by, guards, share, own)
 
 
-def check_options(given: Mapping[str, Any], *, column: str | None = None) -> tuple[Ranking, dict[str, Any]]:
-    """What is asked for, and the options that matter to it, checked: only these stand in the plan.
+def check_options(options: SelectOptions, *, column: str | None = None) -> tuple[Ranking, dict[str, Any]]:
+    """The ranking, and the options that matter to it; only these are in the plan.
 
     Raises:
-        UsageError: an option that cannot be meant.
+        UsageError: options that have no valid meaning, alone or together, or that the method does not use.
     """
-    for name, values in CHOICES.items():
-        if given[name] not in values:
-            raise UsageError(f"{name} = {given[name]}: give one of {', '.join(filter(None, values))}")
-    if not isinstance(given["bins"], int) or not 1 <= given["bins"] <= 1000:
-        raise UsageError(f"bins = {given['bins']}: give 1 to 1000")
-    if not 0 <= given["seed"] < 2**64:
-        raise UsageError(f"seed = {given['seed']}: give 0 to 2^64 - 1")
-    if given["threads"] is not None and given["threads"] < 1:
-        raise UsageError(f"threads = {given['threads']}: give at least 1")
-    if not 0 < given["threshold"] <= 1:
-        raise UsageError(f"threshold = {given['threshold']}: give a share of the tokens, above 0 and at most 1")
-    if not isinstance(given["clusters"], int) or not 1 <= given["clusters"] <= 10_000:
-        raise UsageError(f"clusters = {given['clusters']}: give 1 to 10000")
-    ranking = read_ranking(given, column=column)
-    if ranking.counts_tokens and given["direction"] == "middle":
-        raise UsageError("a token budget has no middle: give a fraction or a count of rows")
-    if given["sample"] and given["direction"] != "top":
-        raise UsageError(f"direction = {given['direction']}: a sample is drawn from all, leave it out")
-    if ranking.kind == CLUSTERED and (given["within"] or given["sample"]):
-        raise UsageError(f"{CLUSTERED} draws at random from each cluster: leave --within and --sample out")
-    is_rho = any(method.reads == "reference" for method in ranking.methods)
-    if is_rho and given["reference"] is None:
-        raise UsageError("rho compares with a model that was trained on other pairs: name its scores by --reference")
-    if given["reference"] is not None and not is_rho:
-        raise UsageError(f"reference = {given['reference']}: only rho compares with a reference model, leave it out")
-    options = {name: given[name] for method in ranking.methods for name, _ in method.options}
-    options |= {"method": ranking.kind, "direction": given["direction"], "keep": ranking.share}
-    options["within"] = given["within"]
+    ranking = read_ranking(options, column=column)
+    if ranking.counts_tokens and options.direction == "middle":
+        raise UsageError("direction = middle: a token budget has no middle, give a share or a number of pairs")
+    if options.draw and options.direction != "top":
+        raise UsageError(f"direction = {options.direction}: draw draws from all pairs, leave direction out")
+    if ranking.kind == CLUSTERED and (options.within or options.draw):
+        raise UsageError(f"{CLUSTERED} draws at random from each cluster: leave within and draw out")
+    used = _method_options(ranking, options)
+    if "reference" in used and used["reference"] is None:
+        raise UsageError("reference is missing: rho compares with the scores of a model trained on other pairs")
+    plan = {**used, "method": ranking.kind, "direction": options.direction, "keep": ranking.share}
+    plan["within"] = options.within
     usual = find_method(ranking.kind).ties if ranking.merge_by is None and ranking.kind != COLUMN else "row"
-    options["ties"] = given["ties"] or ("random" if given["sample"] else usual)
-    if options["ties"] == "random" or given["sample"]:
-        options["seed"] = given["seed"]
-    return ranking, options | _rarer(ranking, given)
+    plan["ties"] = options.ties or ("random" if options.draw else usual)
+    if plan["ties"] == "random" or options.draw or any("seed" in dict(method.options) for method in ranking.methods):
+        plan["seed"] = options.seed
+    return ranking, plan | _rarer(ranking, options)
 
 
-def _rarer(ranking: Ranking, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that stand in a plan only where they are given."""
-    options: dict[str, Any] = {}
+def _method_options(ranking: Ranking, options: SelectOptions) -> dict[str, Any]:
+    """The options of the methods that rank and guard, with their defaults.
+
+    Raises:
+        UsageError: an option that none of them uses.
+    """
+    used: dict[str, Any] = {}
+    for name, default in METHOD_OPTIONS.items():
+        value = getattr(options, name)
+        if any(name in dict(method.options) for method in ranking.methods):
+            used[name] = default if value is None else value
+        elif value is not None:
+            users = ", ".join(method.name for method in METHODS if name in dict(method.options))
+            ranks = "a column" if ranking.kind == COLUMN else "a merge" if ranking.kind == MERGE else ranking.kind
+            raise UsageError(f"{name} = {value}: {ranks} does not use it, only {users}: leave it out")
+    if options.merge_by is not None and ranking.merge_by is None:
+        raise UsageError(f"merge_by = {options.merge_by}: no columns are merged, leave it out")
+    return used
+
+
+def _rarer(ranking: Ranking, options: SelectOptions) -> dict[str, Any]:
+    """The options that are in a plan only if they are given."""
+    plan: dict[str, Any] = {}
     if ranking.merge_by:
-        options["merge"] = " + ".join(f"{weight:.17g}*{name}" for weight, name in ranking.terms)
-        options["merge_by"] = ranking.merge_by
+        plan["merge"] = " + ".join(f"{weight:.17g}*{name}" for weight, name in ranking.terms)
+        plan["merge_by"] = ranking.merge_by
     elif ranking.kind == COLUMN:
-        options["column"] = ranking.terms[0][1]
+        plan["column"] = ranking.terms[0][1]
     if ranking.guards:
-        options["where"] = [str(guard) for guard in ranking.guards]
+        plan["where"] = [str(guard) for guard in ranking.guards]
     if ranking.own:
-        options["own"] = [[own.label, own.keep] for own in ranking.own]
-    if given["sample"]:
-        options["sample"] = True
-    if given["rows"]:
-        options["rows"] = True
-    return options
+        plan["own"] = [[own.label, own.keep] for own in ranking.own]
+    if options.draw:
+        plan["draw"] = True
+    if options.rows_only:
+        plan["rows_only"] = True
+    return plan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import shutil
@@ -11,17 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune import _core
-from catprune.corpus.arrow_stream import takes_streams
 from catprune.errors import CatpruneError, UsageError
 from catprune.selection.condense import COLUMN as CONDENSED
 from catprune.selection.condense import Ranked, check_clusters
 from catprune.selection.condense import condense as write_condensed
 from catprune.selection.loss_clusters import find_clusters
 from catprune.selection.methods import CLUSTERED
-from catprune.selection.request import Ranking, check_options
+from catprune.selection.options import SelectOptions
+from catprune.selection.request import METHOD_OPTIONS, Ranking, check_options
+from catprune.selection.score_stream import spooled_source
 from catprune.selection.sources import Source, describe_groups, open_source, sole_column
 from catprune.workspace.files import read_json
 from catprune.workspace.manifest import describe_folder, verify_shards
+from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress
 from catprune.workspace.resources import choose_threads
 from catprune.workspace.step_folder import StepFolder, finish_once
@@ -70,151 +71,92 @@ class Selected:
     manifest: Mapping[str, Any]
 
 
-@takes_streams
-def select(
-    source: str | Path | Sequence[str | Path],
-    *,
-    out: str | Path,
-    method: str | None = None,
-    keep: str | float | Sequence[str | float] = "50%",
-    on: str = "ppl",
-    direction: str = "top",
-    sign: str = "signed",
-    within: str | None = None,
-    ties: str | None = None,
-    bins: int = 50,
-    threshold: float = 0.5,
-    clusters: int = 100,
-    reference: str | None = None,
-    checkpoints: Sequence[str] | None = None,
-    seed: int = 1,
-    seen_apart: bool = True,
-    column: str | None = None,
-    merge: str | None = None,
-    merge_by: str = "rank",
-    where: str | Sequence[str] | None = None,
-    always_keep: str | Sequence[str] | None = None,
-    sample: bool = False,
-    condense: str | Path | None = None,
-    join: Sequence[str | Path] = (),
-    clean: str | Path | None = None,
-    rows: bool = False,
-    tmp_dir: str | Path | None = None,
-    threads: int | None = None,
-    force: bool = False,
-    quiet: bool = False,
-) -> Selected:
+@takes(SelectOptions)
+def select(options: SelectOptions) -> Selected:
     """Select the best-ranked pairs; memory does not grow with the corpus, and no column is sorted.
 
-    Formulas and sources of the methods stand in `catprune.selection.methods.METHODS`. Perplexities and scores beyond
-    the range of float32 count as the largest float32; -0.0 equals 0.0.
+    `catprune.selection.methods.METHODS` has the formulas and sources of the methods. Perplexities and scores beyond the
+    range of float32 count as the largest float32; -0.0 equals 0.0.
 
-    Args:
-        source: a folder of scores (checkpoints in training order: by step, then by name), or several, where workers
-            scored into folders of their own; or a clean folder, for `random` and for `length` in characters; or
-            Parquet files with `row`, or folders of them, in any order; or a one-dimensional .npy array of float32
-            or float64, whose index is the row; or a table or reader that gives an Arrow stream (Polars, DuckDB,
-            PyArrow, …) with `row`, ascending, and `column`. Rows that come twice, or are missing between shards, are
-            an error.
-        out: the folder to write; equal work that is finished there is not done again.
-        method: a name of `METHODS`; None: cat-diff where nothing else ranks. `cat-diff` and `progress` use
-            the first and the last checkpoint, `ppl`, `length` and `random` the last, `rho` the first and the
-            reference, `dual-xent` the last forward and the last backward one, the others all; where there are forward
-            and backward models, all but `dual-xent` look at the forward ones. Methods of scorers use none.
-        keep: "50%" or "0.5" of the records (rounded down), 1000 of them, or the best-ranked ones whose target
-            tokens fit into "50%tokens" of the scored tokens or into "123456tokens". A list may hold shares of single
-            inputs and tags besides ("tag=news:80%", "input=wmt.en:1000"): each is ranked apart and keeps its share of
-            its own records; the others together keep the general one of theirs.
-        on: rank by "ppl" or "nll".
-        direction: "top", "bottom", or "middle": of n ranks (best first) the k from ⌊(n-k)/2⌋ on.
-        sign: of cat-diff, "signed" or "abs".
-        within: rank each "input", each "tag" or each bucket of "length" (⌊2·log₂ n⌋ of n target tokens, or characters
-            where the source has no tokens) apart; each keeps its share (by largest remainder).
-        ties: which of equal scores at the cut are kept: "row", the lower rows, or "random", by a hash of
-            (seed, row); None: as the method has it.
-        bins: of progress, per group.
-        threshold: of forgetting: the share of its tokens from which on a pair counts as known.
-        clusters: of s2l: how many k-means looks for among the courses of nll of a sample of 100,000 records. The
-            clusters take the place of groups by how often rows had been seen.
-        reference: of rho: the scores of the model that was trained on other pairs (`train --rows`).
-        checkpoints: names of the checkpoints to use; None: all that the folder has.
-        seed: of the method random, of random ties and of a sample.
-        seen_apart: where the checkpoints that a method compares had been trained on some rows more often than on
-            others, rank rows that had been seen equally often among themselves, each such group giving its share, as
-            `within` does.
-        column: the score column of Parquet files, or of a scorer's folder beside the checkpoints; a null has no score.
-        merge: several columns as one, "0.7*cat-var + 0.3*labse": their weighted mean, a record that lacks one of them
-            having no score. A name is a method; or a folder beside the checkpoints with one column (FOLDER.COLUMN
-            for one of several); or a column of the source's files, of those to `join`, or of the clean folder.
-        merge_by: "rank": by the ranks of the values as fractions of 1, tied ones sharing their mean rank; "z": by
-            standard scores (population deviation; 0 where all values are equal).
-        where: guards like "labse>0.6" (>, >=, <, <=, ==, !=; names as in `merge`), applied before anything is ranked
-            or counted as a share; values are compared as float32, a record without one does not pass.
-        always_keep: "input=NAME" or "tag=VALUE": all its records are kept, unranked and unguarded, scored or not, and
-            on top of `keep`, which counts the others only.
-        sample: draw without replacement, each record with the chances of its score as a weight (0 or more; a weight
-            of 0 is drawn only when there is nothing else left). The score is then log(weight) + Gumbel noise.
-        condense: a clean folder of the same inputs and options with near duplicates, whose clusters are those that it
-            found: of each only the best-ranked record (of equal ones the lower row) is ranked with the others and
-            counted as a share; the rest is as if a guard had dropped it. All records are scored for that.
-        join: Parquet files or folders of them with `row` and further columns.
-        clean: the clean folder behind Parquet files; its rows without a reason are then the records.
-        rows: write `rows.npy` in place of shards: the kept rows ascending, uint32, or uint64 where there are rows from
-            2^32 on. `write` takes shards.
-        tmp_dir: where temporary files go (merging by rank: 12 bytes a record); None: into `out`.
-        threads: None: as the machine has them. The result does not depend on them.
-        force: replace other work in `out`.
-        quiet: show no progress bar.
+    Sources are a folder of scores (checkpoints are in training order: by step, then by name), or several, where workers
+    scored into folders of their own; a clean folder, for `random` and for `length` in characters; Parquet files with
+    `row`, or folders of them, in any order; or a one-dimensional .npy array of float32 or float64, whose index is the
+    row. In Python also a table or reader with an Arrow stream (Polars, DuckDB, PyArrow, ...) of `row`, ascending, and
+    `column`. Repeated rows, and rows missing between shards, are an error.
+
+    `cat-diff` and `progress` use the first and the last checkpoint, `ppl`, `length` and `random` the last, `rho` the
+    first and the reference, `dual-xent` the last forward and the last backward one, the others all. If there are
+    forward and backward models, all methods but `dual-xent` use the forward ones.
+
+    A share is rounded down. Of n ranks (best first), `middle` keeps the k from floor((n - k) / 2) on. Shares of groups
+    are rounded by largest remainder. In `merge`, `where` and `column`, a name is a method; a folder next to the
+    checkpoints that holds one column (FOLDER.COLUMN for one of several); or a column of the source, of `join` or of the
+    clean folder. Merged ranks are fractions of 1, tied values share their mean rank; standard scores use the population
+    deviation, and are 0 where all values are equal. A pair that lacks one of the columns has no score. Conditions of
+    `where` compare as float32, before anything is ranked or counted; a pair without the value does not pass.
+    `draw` ranks by log(score) + Gumbel noise. With `condense`, all pairs are scored, and only the best-ranked pair of
+    each cluster is ranked with the others and counted.
 
     Raises:
-        UsageError: an option that cannot be meant.
+        UsageError: an option has no valid meaning, or does not belong to the method.
         CatpruneError: unfinished folders, files that were changed, checkpoints that cannot be compared, fewer
             scored rows than asked, a NaN, a negative weight, too little disk, or nothing kept.
         OSError: a file cannot be read or written.
     """
-    sources = [Path(source)] if isinstance(source, str | Path) else [Path(one) for one in source]
+    with spooled_source(options) as sources:
+        return _select(options, sources)
+
+
+def _select(options: SelectOptions, sources: list[Path]) -> Selected:
+    """Select from sources that are all files or folders."""
     if not sources:
-        raise UsageError("no source: give a folder of scores, a clean folder, or files of scores")
-    out = Path(out)
-    given = {"method": method, "column": column, "merge": merge, "merge_by": merge_by, "where": where}
-    given |= {"keep": keep, "always_keep": always_keep, "sample": sample, "rows": rows, "on": on, "sign": sign}
-    given |= {"direction": direction, "within": within, "ties": ties, "bins": bins, "seed": seed, "threads": threads}
-    given |= {"threshold": threshold, "clusters": clusters, "reference": reference}
-    ranking, options = check_options(given, column=sole_column(sources))
-    behind = Path(clean) if clean else None
-    join = [Path(join)] if isinstance(join, str | Path) else [Path(one) for one in join]
+        raise UsageError("source is empty: give a folder of scores, a clean folder, or files of scores")
+    out, tmp_dir = Path(options.out), options.tmp_dir
+    ranking, plan = check_options(options, column=sole_column(sources))
+    behind = Path(options.clean) if options.clean else None
+    join = [Path(path) for path in options.join]
+    condense = options.condense
     for files in (sources, join):
         if twice := [one for place, one in enumerate(files) if one in files[:place]]:
             raise UsageError(f"{twice[0]} is named twice: give it once")
     found = open_source(
-        sources, out, ranking, checkpoints=checkpoints, reference=reference, clean=behind, join=join, within=within
+        sources,
+        out,
+        ranking,
+        checkpoints=options.checkpoints,
+        reference=options.reference,
+        clean=behind,
+        join=join,
+        within=options.within,
     )
-    seen_apart = seen_apart and not found.trajectory
+    by_exposure = options.by_exposure and not found.trajectory
     if condense is not None:
-        _check_condensing(ranking, direction, found, Path(condense))
+        _check_condensing(ranking, options.direction, found, Path(condense))
         found.reads["condense"] = describe_folder(Path(condense), relative_to=out)
     if found.seen:
-        options["seen_apart"] = seen_apart
-    if seen_apart and math.prod(len(one["times"]) for one in found.seen) > _MOST_COURSES:
+        plan["by_exposure"] = by_exposure
+    if by_exposure and math.prod(len(one["times"]) for one in found.seen) > _MOST_COURSES:
         raise UsageError(
-            "rows had been trained on in too many ways to be ranked apart: name fewer checkpoints, or rank them "
-            "together (--seen-together)"
+            "the exposures of rows differ in too many ways to be ranked separately: name fewer checkpoints, or give "
+            "by_exposure = false (--ignore-exposure)"
         )
-    request = _to_request(ranking, options, found, given)
-    request["seen"] = found.seen if seen_apart else ()
-    request |= {"out": str(out), "rows": rows, "threads": choose_threads(threads)}
+    request = _to_request(ranking, plan, found, options)
+    request["seen"] = found.seen if by_exposure else ()
+    request |= {"out": str(out), "rows": options.rows_only, "threads": choose_threads(options.threads)}
 
     def work() -> dict[str, Any]:
         behind = [found.clean] if found.clean and (request["clean"] or found.joined) else []
         for folder in dict.fromkeys([*found.folders, *behind]):
             verify_shards(folder, read_json(folder / "manifest.json"))
-        with Progress("select", total=None, unit="rows", quiet=quiet) as bar:
+        with Progress("select", total=None, unit="rows", quiet=options.quiet) as bar:
 
             def show(_: int, rows: int) -> None:
                 bar.to(rows)
 
             if found.trajectory:
-                request["clusters"] = find_clusters(request["source"]["sets"], found.trajectory, clusters, seed)
+                request["clusters"] = find_clusters(
+                    request["source"]["sets"], found.trajectory, plan["clusters"], options.seed
+                )
             here = Path(tmp_dir) / f"catprune-select-{_own(out)}" if tmp_dir else out / "tmp"
             final = {**request, "tmp": str(here), "plan": step.digest}
             if condense is None:
@@ -224,7 +166,7 @@ def select(
                 counts = _select_condensed(final, found, Path(condense), beside, show)
         if not counts["kept"]:
             step.start_over()  # so that the next try may have another plan
-            raise CatpruneError(_nothing_kept(keep, counts))
+            raise CatpruneError(_nothing_kept(options.keep, counts))
         groups, shards = counts.pop("groups"), counts.pop("shards")
         return {
             "counts": counts,
@@ -233,25 +175,24 @@ def select(
             "partly_seen": [one["name"] for one in found.seen],
         }
 
-    with StepFolder(out, step="select", reads=found.reads, options=options, force=force) as step:
+    with StepFolder(out, step="select", reads=found.reads, options=plan, force=options.force) as step:
         manifest = finish_once(step, work)
     return _selected(out, manifest)
 
 
-def _to_request(
-    ranking: Ranking, options: Mapping[str, Any], found: Source, given: Mapping[str, Any]
-) -> dict[str, Any]:
+def _to_request(ranking: Ranking, plan: Mapping[str, Any], found: Source, options: SelectOptions) -> dict[str, Any]:
     """The request of the pass, but for what does not change the result."""
     if ranking.counts_tokens and found.request["source"]["kind"] != "scores":
         raise UsageError("a token budget needs a folder of scores: nothing else counts target tokens")
-    groups = describe_groups(given["within"], ranking, found)
+    groups = describe_groups(options.within, ranking, found)
     merge = None
     if ranking.merge_by:
         terms = [[found.columns[name], weight] for weight, name in ranking.terms]
         merge = {"by": ranking.merge_by, "terms": terms}
     guards = [{"column": found.columns[one.name], "op": one.op, "value": one.value} for one in ranking.guards]
-    plain = {name: given[name] for name in ("on", "sign", "threshold", "direction", "bins", "seed", "sample")}
-    plain |= {"ties": options["ties"], "keep": ranking.share, "merge": merge, "guards": guards}
+    plain = {name: plan.get(name, METHOD_OPTIONS[name]) for name in ("on", "sign", "threshold", "bins")}
+    plain |= {"direction": options.direction, "seed": options.seed, "sample": options.draw}
+    plain |= {"ties": plan["ties"], "keep": ranking.share, "merge": merge, "guards": guards}
     plain |= {"clusters": None, "score": found.columns[ranking.terms[0][1]]}
     return {**found.request, **groups, **plain, "computed": found.computed, "joined": found.joined}
 
@@ -302,12 +243,12 @@ def _own(out: Path) -> str:
     return _core.digest_bytes(os.fsencode(out.absolute()))[:16]
 
 
-def _nothing_kept(keep: str | float | Sequence[str | float], counts: Mapping[str, Any]) -> str:
+def _nothing_kept(keep: Sequence[str | float], counts: Mapping[str, Any]) -> str:
     scored, tokens = counts["scored"], counts["tokens"]
     of = f"{scored} scored pairs" if tokens is None else f"{scored} scored pairs with {tokens} target tokens"
     if not scored and counts["guarded"]:
         return f"the guards let none of {counts['guarded']} pairs through: check what `where` asks for"
-    return f"keep = {keep} keeps none of {of}" + (": keep more" if scored else "")
+    return f"keep = {', '.join(map(str, keep))} keeps none of {of}" + (": keep more" if scored else "")
 
 
 def _selected(folder: Path, manifest: Mapping[str, Any]) -> Selected:
@@ -332,10 +273,6 @@ def _selected(folder: Path, manifest: Mapping[str, Any]) -> Selected:
     )
 
 
-#: What an option of `select` is where nobody gives it.
-DEFAULTS: dict[str, Any] = {one.name: one.default for one in inspect.signature(select).parameters.values()}
-
-
 #: Ways in which rows may have been seen, to be ranked apart.
 _MOST_COURSES = 4096
 #: Groups that the summary tells one by one.
@@ -343,6 +280,12 @@ _GROUPS_SHOWN = 20
 
 
 def summary(done: Selected) -> list[str]:
+    """What was kept, in lines for a reader, with a warning at the end if there is one."""
+    warning = caution(done)
+    return counts_text(done) + ([] if warning is None else [warning])
+
+
+def counts_text(done: Selected) -> list[str]:
     """What was kept, in lines for a reader: pairs, tokens, ties."""
     lines = [
         f"{share_text(done.kept, done.scored)} of {done.scored:,} scored pairs kept; {done.unscored:,} have no score"
@@ -386,9 +329,9 @@ def caution(done: Selected) -> str | None:
     """A warning where rows that had been seen more and less often were ranked together, and need not have been."""
     options = done.manifest["options"]
     # Clusters of courses take the place of groups by how often rows had been seen.
-    if not done.partly_seen or options["seen_apart"] or options["method"] == CLUSTERED:
+    if not done.partly_seen or options["by_exposure"] or options["method"] == CLUSTERED:
         return None
     return (
         f"{', '.join(done.partly_seen)}: trained on some pairs more often than on others, which ranks them by that "
-        "too; leave --seen-together out, or take checkpoints after whole epochs"
+        "too; leave by_exposure on, or use checkpoints after whole epochs"
     )

@@ -15,11 +15,14 @@ from catprune import _core
 from catprune.corpus.inputs import is_monolingual, resolve
 from catprune.corpus.unchanged import check_unchanged, cleaned_files
 from catprune.errors import CatpruneError, UsageError
+from catprune.tokens.options import TokenizeOptions
 from catprune.workspace.files import write_whole
 from catprune.workspace.manifest import describe_folder, read_manifest, reads_grown, verify_shards
+from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.resources import choose_threads
 from catprune.workspace.step_folder import StepFolder, finish_once
+from catprune.workspace.wording import new_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,62 +82,38 @@ class Tokenized:
     manifest: Mapping[str, Any]
 
 
-def tokenize(
-    clean: str | Path,
-    *,
-    out: str | Path,
-    vocab_size: int | None = None,
-    tokenizer: str | Path | None = None,
-    sample: int | None = None,
-    max_tokens: int = 512,
-    seed: int = 1,
-    threads: int | None = None,
-    force: bool = False,
-    quiet: bool = False,
-) -> Tokenized:
-    """Write the pairs that cleaning kept as token ids.
+@takes(TokenizeOptions)
+def tokenize(options: TokenizeOptions) -> Tokenized:
+    """Write the clean pairs as token ids.
 
-    Of a monolingual corpus every source is that of no text, its end-of-sentence alone, so that an encoder-decoder
-    learns a language model; the tokenizer is trained on the targets.
+    In a monolingual corpus every source is empty, its end-of-sentence alone, so that an encoder-decoder learns a
+    language model; the tokenizer is trained on the targets.
 
-    If inputs have been joined to the clean folder since, only they are read: the tokenizer and the unigram counts stay
-    those of the corpus as it was. `force` makes all anew.
-
-    Args:
-        clean: a finished clean folder.
-        out: the folder to write.
-        vocab_size: types of the byte-level BPE to train, jointly over both sides; 16,000 by default.
-        tokenizer: a `tokenizer.json` to use instead; its post-processor must end every sequence with end-of-sentence.
-        sample: about how many kept pairs the tokenizer is trained on; a million by default.
-        max_tokens: a pair with more on a side, end-of-sentence included, carries no tokens and is counted.
-        seed: of the sample.
-        threads: worker threads; the result does not depend on it.
-        force: replace other work in `out`.
-        quiet: show no progress bar.
+    If inputs were appended to the clean folder, only they are read: the tokenizer and the unigram counts stay those of
+    the earlier corpus. `force` tokenises everything again.
 
     Raises:
-        UsageError: an option that cannot be meant.
+        UsageError: an option has no valid meaning.
         CatpruneError: an input changed since it was cleaned, or the tokenizer cannot be used.
     """
-    check_tokenizing(tokenizer=tokenizer, vocab_size=vocab_size, sample=sample, max_tokens=max_tokens)
-    if not 0 <= seed < 2**64:
-        raise UsageError(f"seed = {seed}: give 0 to 2^64 - 1")
+    tokenizer, seed = options.tokenizer, options.seed
+    check_tokenizing(options)
     if tokenizer is not None:
         describe_tokenizer(Path(tokenizer))
-    vocab_size, sample = vocab_size or VOCAB_SIZE, sample or SAMPLE
-    clean, folder = Path(clean), Path(out)
+    vocab_size, sample = options.vocab_size or VOCAB_SIZE, options.sample or SAMPLE
+    clean, folder = Path(options.clean), Path(options.out)
     cleaned = read_manifest(clean, step="clean")
     if not cleaned["counts"]["kept"]:
         raise CatpruneError(f"{clean}: cleaning kept no pair; see `reasons` in its manifest.json")
-    options: dict[str, Any] = {"max_tokens": max_tokens}
+    plan: dict[str, Any] = {"max_tokens": options.max_tokens}
     if tokenizer is None:
-        options |= {"vocab_size": vocab_size, "sample": sample, "seed": seed}
+        plan |= {"vocab_size": vocab_size, "sample": sample, "seed": seed}
     reads = {
         "clean": describe_folder(clean, relative_to=folder),
         "tokenizer": _core.digest_file(str(tokenizer)) if tokenizer else None,
     }
     grown = reads_grown("clean", clean)
-    with StepFolder(folder, step="tokenize", reads=reads, options=options, force=force, extends=grown) as step:
+    with StepFolder(folder, step="tokenize", reads=reads, options=plan, force=options.force, extends=grown) as step:
 
         def work() -> dict[str, Any]:
             before = step.before
@@ -146,25 +125,25 @@ def tokenize(
             request: dict[str, Any] = {
                 "corpus": {**resolve(clean, new), "first_row": first_row},
                 "kept": {"clean": [str(clean / shard["file"]) for shard in new["shards"]]},
-                "threads": choose_threads(threads),
+                "threads": choose_threads(options.threads),
             }
             path = folder / "tokenizer.json"
             if tokenizer is not None:
                 write_whole(path, Path(tokenizer).read_bytes())
             elif not path.is_file():
                 fraction = min(1.0, sample / cleaned["counts"]["kept"])
-                _train_tokenizer(path, request, fraction, vocab_size, seed, quiet=quiet)
+                _train_tokenizer(path, request, fraction, vocab_size, seed, quiet=options.quiet)
             described = describe_tokenizer(path)
             total = sum(file["bytes"] for file in files)
             request |= {
                 "files": files,
                 "tokenizer": str(path),
-                "max_tokens": max_tokens,
+                "max_tokens": options.max_tokens,
                 "frozen": before is not None,
                 "out": str(folder),
                 "plan": step.digest,
             }
-            with Progress("tokenize", total=total, unit="B", quiet=quiet) as bar:
+            with Progress("tokenize", total=total, unit="B", quiet=options.quiet) as bar:
                 found: dict[str, Any] = _core.tokenize(request, bytes_progress(bar))
             if before is not None:
                 if described != before["tokenizer"]:
@@ -193,24 +172,14 @@ def _from(first_row: int, ranges: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for one in ranges if one["first"] >= first_row]
 
 
-def check_tokenizing(
-    *,
-    tokenizer: str | Path | None = None,
-    vocab_size: int | None = None,
-    sample: int | None = None,
-    max_tokens: int | None = None,
-) -> None:
-    """Refuse options that cannot be meant, alone or together; None stands for the default.
+def check_tokenizing(options: TokenizeOptions) -> None:
+    """Refuse options that contradict each other.
 
     Raises:
-        UsageError: the first of them.
+        UsageError: options of training a tokenizer beside a finished tokenizer.
     """
-    if tokenizer is not None and (vocab_size is not None or sample is not None):
-        raise UsageError("vocab_size and sample are of a tokenizer that is trained: leave them out, or the tokenizer")
-    if vocab_size is not None and not 300 <= vocab_size <= 2**20:
-        raise UsageError(f"vocab_size = {vocab_size}: give 300 (256 bytes and the special tokens) to {2**20}")
-    if (max_tokens is not None and max_tokens < 2) or (sample is not None and sample < 1):
-        raise UsageError("max_tokens is at least 2, sample at least 1")
+    if options.tokenizer is not None and (options.vocab_size is not None or options.sample is not None):
+        raise UsageError("vocab_size and sample are options of training a tokenizer: leave them out, or tokenizer")
 
 
 def _counts(cleaned: dict[str, Any], shards: list[dict[str, Any]]) -> dict[str, int]:
@@ -286,3 +255,15 @@ def _special_tokens(tokenizer: Any) -> dict[str, str]:
         present = [token for token in tokens if tokenizer.token_to_id(token) is not None]
         found[name] = present[0] if present else tokens[0]
     return found
+
+
+def summary(done: Tokenized) -> list[str]:
+    """What was tokenised, in lines for a reader."""
+    monolingual = is_monolingual(done.manifest)
+    what = "texts" if monolingual else "pairs"
+    source = "" if monolingual else f"{done.source_tokens:,} source and "
+    tokens = f"{source}{done.target_tokens:,} {'' if monolingual else 'target '}tokens"
+    lines = [f"{done.pairs:,} {what}{new_text(done.new, done.pairs)}, {tokens}, vocabulary size {done.vocab_size:,}"]
+    if done.too_long:
+        lines.append(f"{done.too_long:,} {what} are longer than max_tokens and get no tokens")
+    return lines

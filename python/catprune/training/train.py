@@ -12,11 +12,15 @@ from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, UsageError
 from catprune.model.sizes import find_size
 from catprune.tokens.blocks import Tokens
-from catprune.training.recipe import Recipe, check_numbers, plan_marks, read_pruning
+from catprune.training.options import TrainOptions
+from catprune.training.recipe import Recipe, plan_marks, read_pruning
 from catprune.workspace.device import Device, own_state, require_torch
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace, verify_shards
+from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress
+from catprune.workspace.shards import is_first_process
 from catprune.workspace.step_folder import PRUNED_ROWS, STATE, StepFolder, finish_once
+from catprune.workspace.wording import share_text
 
 if TYPE_CHECKING:
     from catprune.training.data_order import Order
@@ -52,83 +56,22 @@ class Trained:
     manifest: dict[str, Any]
 
 
-def train(
-    tokens: str | Path,
-    *,
-    out: str | Path,
-    preset: str = "tiny",
-    epochs: float | None = None,
-    steps: int | None = None,
-    checkpoints: str | None = None,
-    selection: str | Path | None = None,
-    rows: str | Path | None = None,
-    exclude_rows: str | Path | None = None,
-    sample: int | None = None,
-    reverse: bool = False,
-    prune_while_training: str | None = None,
-    prune_ratio: float | None = None,
-    prune_anneal: float | None = None,
-    prune_cycle: int | None = None,
-    seed: int = 1,
-    batch_tokens: int = 2048,
-    learning_rate: float | None = None,
-    warmup_steps: int = 200,
-    label_smoothing: float = 0.1,
-    dropout: float = 0.1,
-    precision: str = "auto",
-    threads: int | None = None,
-    save_every: int = 500,
-    force: bool = False,
-    quiet: bool = False,
-) -> Trained:
-    """Train a model on a tokens folder; a killed run goes on from its last state and ends with the same bytes.
+@takes(TrainOptions)
+def train(options: TrainOptions) -> Trained:
+    """Train a model on a tokens folder; a killed run continues from its last state and ends with the same bytes.
 
     The loss is cross-entropy with label smoothing (Szegedy et al. 2016, arXiv 1512.00567), a mean over the batch's
-    target tokens; updates are AdamW with clipping at norm 1 and an inverse square-root schedule (Vaswani et al. 2017).
+    target tokens. Updates are AdamW with clipping at norm 1 and an inverse square-root schedule (Vaswani et al. 2017).
 
-    Processes that torchrun starts train one model together (each on its own GPU, or on processors over gloo): they part
-    every batch among them, so that `batch_tokens` and everything else mean the same for any number of them. The first
-    one writes; a run that was stopped may go on with another number of them, and gives the bytes of an undisturbed one
-    if the number stays.
-
-    Args:
-        tokens: a folder that `tokenize` finished.
-        out: the folder for checkpoints, `metrics.jsonl` and the manifest.
-        preset: tiny, small, base or big.
-        epochs: passes over the training rows; fractions are legal (default 5, or the last checkpoint's epoch).
-        steps: updates, instead of epochs.
-        checkpoints: where to write checkpoints besides the end, e.g. "1,3,0.5" (epochs) or "500steps".
-        selection: train only on the rows that this selection folder keeps.
-        rows: train only on the rows in this .npy file of ascending integers, as `select(rows=True)` writes it.
-        exclude_rows: train on no row of this file, likewise (a held-out set, or the rest for a reference model).
-        sample: train on so many of the pairs that are left, drawn once; every block gives its share of them. An epoch
-            is then a pass over the sample. Scoring says for each row how often it had been trained on, and `select`
-            ranks such rows apart.
-        reverse: train the backward model: from the target into the source.
-        prune_while_training: pass over a part of the pairs of each epoch, by the losses that they last had in this
-            training: "infobatch" or "ddp" (see `catprune.dynamic`). Batches are those of the training on everything,
-            each with fewer pairs: rates and checkpoints mean the same, tokens and FLOPs are what was computed.
-        prune_ratio: of infobatch the chance with which a pair whose loss is below the mean is dropped (None: 0.5), of
-            ddp the share that is dropped, those with the lowest losses (None: 0.3).
-        prune_anneal: of infobatch: an epoch that ends after this share of the training drops nothing (None: 0.875).
-        prune_cycle: of ddp: epochs for which a choice stands (None: 1).
-        seed: fixes the initial weights, the order of pairs and what dropout drops.
-        batch_tokens: most tokens of a batch on either side, padding counted.
-        learning_rate: the highest, reached after `warmup_steps` (None: 0.64 / d_model, 0.005 for tiny).
-        warmup_steps: updates of linear warm-up.
-        label_smoothing: share of the target that is spread over the vocabulary.
-        dropout: after the embeddings and after every sub-layer.
-        precision: auto, float32 or bfloat16.
-        threads: of the processor (None: as torch has it).
-        save_every: updates between two saved states.
-        force: replace a folder that holds other work.
-        quiet: no progress bar.
+    Processes that torchrun starts train one model together, each on its own GPU, or on processors over gloo. Each batch
+    is split across them, so that `batch_tokens` and all other options mean the same for any number of processes. Rank 0
+    writes. A stopped run may continue with another number of processes; it gives the bytes of an undisturbed run if the
+    number stays.
 
     Raises:
-        UsageError: options that cannot be meant.
-        CatpruneError: a folder that cannot be read or holds other work, a selection of other rows than the tokens',
-            no pairs to train on or fewer than the sample, a file of rows that cannot be meant, a loss that is no
-            number.
+        UsageError: an option has no valid meaning.
+        CatpruneError: a folder that cannot be read or holds other work; a selection of another corpus; no pairs to
+            train on, or fewer than the sample; an invalid file of rows; a loss that is not finite.
         MissingExtra: torch or safetensors is not installed.
     """
     require_torch()
@@ -137,18 +80,20 @@ def train(
     from catprune.training.processes import Processes
     from catprune.training.pruned_rows import PrunedRows
 
-    size = find_size(preset)
-    check_numbers(epochs=epochs, steps=steps, seed=seed, learning_rate=learning_rate, dropout=dropout)
-    check_numbers(label_smoothing=label_smoothing, warmup_steps=warmup_steps)
-    check_numbers(batch_tokens=batch_tokens, save_every=save_every, sample=sample)
-    marks = plan_marks(epochs, steps, checkpoints)
-    pruned = read_pruning(prune_while_training, ratio=prune_ratio, anneal=prune_anneal, cycle=prune_cycle)
-    out_path, opened = Path(out), Tokens.open(tokens)
-    if reverse and is_monolingual(opened.manifest):
-        raise UsageError(f"{tokens} is monolingual: there is no source to predict, leave --reverse out")
-    if learning_rate is None:
-        learning_rate = 0.64 / size.d_model  # measured for tiny; wider models bear less
-    recipe = Recipe(seed, learning_rate, warmup_steps, label_smoothing, dropout)
+    size = find_size(options.preset)
+    marks = plan_marks(options.epochs, options.steps, options.checkpoints)
+    pruned = read_pruning(
+        options.prune_while_training,
+        ratio=options.prune_ratio,
+        anneal=options.prune_anneal,
+        cycle=options.prune_cycle,
+    )
+    out_path, opened, selection = Path(options.out), Tokens.open(options.tokens), options.selection
+    if options.reverse and is_monolingual(opened.manifest):
+        raise UsageError(f"reverse = True: {options.tokens} is monolingual and has no source to predict")
+    # Measured for tiny; wider models need lower rates.
+    learning_rate = 0.64 / size.d_model if options.learning_rate is None else options.learning_rate
+    recipe = Recipe(options.seed, learning_rate, options.warmup_steps, options.label_smoothing, options.dropout)
     reads: dict[str, Any] = {"tokens": describe_folder(opened.path, relative_to=out_path)}
     chosen = None if selection is None else Selection(Path(selection))
     if chosen is not None:
@@ -156,33 +101,35 @@ def train(
         reads["selection"] = describe_folder(chosen.path, relative_to=out_path)
     files = {
         name: Rows(Path(path), exclude=name == "exclude_rows")
-        for name, path in (("rows", rows), ("exclude_rows", exclude_rows))
+        for name, path in (("rows", options.rows), ("exclude_rows", options.exclude_rows))
         if path is not None
     }
     for name, file in files.items():
         file.check_end(opened.blocks[-1].end if opened.blocks else 0)
         reads[name] = file.describe(relative_to=out_path)
     filters = (*([] if chosen is None else [chosen]), *files.values())
-    order = Order(opened, seed, batch_tokens, filters=filters, sample=sample, reverse=reverse)
-    with Processes.join() as processes, own_state(threads):
-        device = Device.choose(precision, local=processes.local)
-        options: dict[str, Any] = {
-            "preset": preset,
+    order = Order(
+        opened, options.seed, options.batch_tokens, filters=filters, sample=options.sample, reverse=options.reverse
+    )
+    with Processes.join() as processes, own_state(options.threads):
+        device = Device.choose(options.precision, local=processes.local)
+        plan: dict[str, Any] = {
+            "preset": options.preset,
             "end": marks[-1].name,
             "checkpoints": [mark.name for mark in marks],
-            "sample": sample,
-            "reverse": reverse,
-            "seed": seed,
-            "batch_tokens": batch_tokens,
+            "sample": options.sample,
+            "reverse": options.reverse,
+            "seed": options.seed,
+            "batch_tokens": options.batch_tokens,
             "learning_rate": learning_rate,
-            "warmup_steps": warmup_steps,
-            "label_smoothing": label_smoothing,
-            "dropout": dropout,
+            "warmup_steps": options.warmup_steps,
+            "label_smoothing": options.label_smoothing,
+            "dropout": options.dropout,
             "precision": device.precision,
         }
         if pruned is not None:
-            options["prune_while_training"] = pruned
-        folder = StepFolder(out_path, step="train", reads=reads, options=options, force=force)
+            plan["prune_while_training"] = pruned
+        folder = StepFolder(out_path, step="train", reads=reads, options=plan, force=options.force)
 
         def start() -> Training:
             losses = None
@@ -196,7 +143,7 @@ def train(
                 size=size,
                 marks=marks,
                 device=device,
-                save_every=save_every,
+                save_every=options.save_every,
                 processes=processes,
                 pruning=losses,
             )
@@ -207,7 +154,7 @@ def train(
             _check_order(order, marks)
             processes.hear(said=True)
             training = start()
-            _run(training, marks, quiet=quiet)
+            _run(training, marks, quiet=options.quiet)
             return _describe(training, marks)
 
         if processes.leads:
@@ -331,3 +278,18 @@ def _check_order(order: Order, marks: list[Mark]) -> None:
     for mark in marks:
         if not mark.reached(step=step, pairs=done, per_epoch=pairs):
             raise UsageError(f"checkpoint {mark.name} lies behind the end ({step} steps, {done / pairs:g} epochs)")
+
+
+def summary(done: Trained) -> list[str]:
+    """What was trained, in lines for a reader; nothing in processes that do not write."""
+    if not is_first_process():
+        return []
+    lines = [
+        f"{done.steps:,} updates, {done.target_tokens:,} target tokens, {done.parameters:,} parameters, "
+        f"{done.precision}, {done.flops:.2e} FLOPs"
+    ]
+    if pruned := done.manifest.get("pruned"):
+        whole = done.target_tokens + pruned["target_tokens"]
+        skipped = share_text(pruned["target_tokens"], whole)
+        lines.append(f"skipped {pruned['pairs']:,} pairs in all epochs, {skipped} of {whole:,} target tokens")
+    return [*lines, *(f"  {path}" for path in done.checkpoints)]

@@ -22,8 +22,8 @@ from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import (
     COLUMN_SETS,
     FORMAT,
-    listed_shards,
     digest_manifest,
+    listed_shards,
     plan_digests,
     verify_shards,
 )

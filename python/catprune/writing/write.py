@@ -17,8 +17,10 @@ from catprune.corpus.unchanged import check_unchanged, cleaned_files
 from catprune.errors import CatpruneError, OtherPlan, UsageError
 from catprune.workspace.files import read_json, to_json, write_whole
 from catprune.workspace.manifest import FORMAT, describe_folder, read_manifest
+from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.resources import choose_threads
+from catprune.writing.options import WriteOptions
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -48,57 +50,32 @@ class Written:
     manifest: Mapping[str, Any]
 
 
-def write(
-    clean: str | Path,
-    outputs: Sequence[str | Path],
-    *,
-    selection: str | Path | None = None,
-    fields: tuple[str, str] | str | None = None,
-    tags: str | Path | None = None,
-    dropped: Sequence[str | Path] | None = None,
-    threads: int | None = None,
-    force: bool = False,
-    quiet: bool = False,
-) -> Written:
-    """Write the pairs of a selection, or all that cleaning kept.
+@takes(WriteOptions)
+def write(options: WriteOptions) -> Written:
+    """Write the pairs of a selection, or all clean pairs.
 
-    Args:
-        clean: the clean folder of the corpus.
-        outputs: two files, or one that ends in `.tsv`, `.jsonl`, `.parquet` or `.tmx`; text of names that end in `.gz`,
-            `.zst`, `.xz` or `.bz2` is compressed. Where all inputs are of the output's format (and Parquet files have
-            the same columns), whole records are copied, otherwise the two sides alone are written. Of a monolingual
-            corpus one file, of lines unless its name says otherwise.
-        selection: a selection folder; None writes what cleaning kept.
-        fields: names of the two sides in JSONL and Parquet that are not copied whole, a dot leading into an object or
-            struct; the language codes by default, or "source" and "target". In TMX the language codes themselves. Of a
-            monolingual corpus one name, "text" by default.
-        tags: a file for the tags of the written pairs, one a line.
-        dropped: files, as `outputs`, for the pairs that were not kept.
-        threads: worker threads; the result does not depend on it.
-        force: replace files that are there.
-        quiet: show no progress bar.
-
-    A record of what was written stands beside the first file, as `<file>.catprune.json`; equal work whose files
-    are as they were left is not done again.
+    A record of what was written is next to the first file, as `<file>.catprune.json`. Equal work whose files are
+    unchanged is not done again.
 
     Raises:
-        UsageError: the outputs cannot be meant.
-        OtherPlan: the files are there, as another write left them.
+        UsageError: the outputs have no valid meaning.
+        OtherPlan: the files exist, as another write left them.
         CatpruneError: an input changed, another file is in the way, or the selection is of another corpus.
     """
-    clean = Path(clean)
-    kept_paths = tuple(Path(path) for path in outputs)
-    paths = output_paths(outputs, dropped=dropped, tags=tags)
+    clean, selection, tags, dropped = Path(options.clean), options.selection, options.tags, options.dropped
+    force = options.force
+    kept_paths = tuple(Path(path) for path in options.outputs)
+    paths = output_paths(options.outputs, dropped=dropped, tags=tags)
     cleaned = read_manifest(clean, step="clean")
     if tags and not cleaned["tags"]:
         raise UsageError(f"{clean} was cleaned without tags: there are none to write")
     monolingual = is_monolingual(cleaned)
-    names = name_sides(fields, cleaned["options"], monolingual=monolingual)
+    names = name_sides(options.fields, cleaned["options"], monolingual=monolingual)
     request: dict[str, Any] = {
         "output": describe_output(kept_paths, names),
         "dropped": describe_output([Path(path) for path in dropped], names) if dropped else None,
         "tags": str(tags) if tags else None,
-        "threads": choose_threads(threads),
+        "threads": choose_threads(options.threads),
     }
     record = record_of(paths)
     base = paths[0].parent
@@ -140,7 +117,7 @@ def write(
         request |= {"corpus": corpus, "files": files, "kept": kept, "expected": expected}
         write_whole(record, plan)  # a record without files: what stands there is ours, and unfinished
         try:
-            with Progress("write", total=sum(file["bytes"] for file in files), unit="B", quiet=quiet) as bar:
+            with Progress("write", total=sum(file["bytes"] for file in files), unit="B", quiet=options.quiet) as bar:
                 found: dict[str, Any] = _core.write(request, bytes_progress(bar))
         except BaseException:
             if not any(path.exists() for path in paths):

@@ -1,59 +1,52 @@
-"""A score column that comes as an Arrow stream: written to a file first, then selected from like any other file."""
+"""Score columns that come as an Arrow stream: spooled to a file, then read like any other file."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
+
+    from catprune.selection.options import SelectOptions
 
 #: Rows of a row group; the bytes of the file follow from the values alone, not from how they were cut into batches.
 _GROUP = 1 << 20
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 
 class ArrowStream(Protocol):
-    """What Polars, DuckDB, PyArrow and others give: a table or reader by the Arrow PyCapsule interface."""
+    """A table or reader with the Arrow PyCapsule interface, as Polars, DuckDB, PyArrow and others give it."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
-Files: TypeAlias = "str | Path | Sequence[str | Path]"
+@contextlib.contextmanager
+def spooled_source(options: SelectOptions) -> Generator[list[Path]]:
+    """The sources of a selection as paths; a table is written to a file for as long as the context lasts.
 
-
-def takes_streams(
-    step: Callable[Concatenate[Files, P], R],
-) -> Callable[Concatenate[Files | ArrowStream, P], R]:
-    """A step whose first argument may be an `ArrowStream` where it takes a file; `out` and `column` are its options."""
-
-    @functools.wraps(step)
-    def taking(source: Files | ArrowStream, *args: P.args, **options: P.kwargs) -> R:
-        if isinstance(source, str | Path):
-            return step(source, *args, **options)
-        if isinstance(source, Sequence):
-            names = [one for one in source if isinstance(one, str | Path)]  # pyright: ignore[reportUnnecessaryIsInstance]
-            if len(names) < len(source):
-                raise UsageError(f"{type(source).__name__} is no path, and no list of paths")
-            return step(names, *args, **options)
-        column, out = options.get("column"), options.get("out")
-        if not hasattr(source, "__arrow_c_stream__"):
-            raise UsageError(f"{type(source).__name__} is no path, and no table that gives an Arrow stream")
-        if not isinstance(column, str) or not isinstance(out, str | Path):
-            raise UsageError("a table needs `column`, the name of its score column, and `out`")
-        with _spilled(source, column, Path(out) / "log") as path:
-            return step(path, *args, **options)
-
-    return taking
+    Raises:
+        UsageError: a source is neither a path nor a table, or a table comes without a column name.
+    """
+    source = options.source
+    if isinstance(source, str | Path):
+        yield [Path(source)]
+    elif isinstance(source, Sequence):
+        if other := [part for part in source if not isinstance(part, str | Path)]:
+            raise UsageError(f"source holds a {type(other[0]).__name__}: give paths, or one table")
+        yield [Path(part) for part in source]
+    elif not hasattr(source, "__arrow_c_stream__"):
+        raise UsageError(f"source is a {type(source).__name__}: give paths, or a table with an Arrow stream")
+    elif options.column is None:
+        raise UsageError("column is missing: give the name of the table's score column")
+    else:
+        with _spilled(source, options.column, Path(options.out) / "log") as path:
+            yield [path]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,210 @@
+"""What a cleaning reads and decides by: its options, checked against its inputs, as plan and as request of the pass."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catprune import _core
+from catprune.cleaning.minhash_options import choose_near
+from catprune.cleaning.rule_options import (
+    PAIR_RULES,
+    choose_duplicates,
+    choose_input_rules,
+    choose_key,
+    choose_rules,
+    language_rules,
+    parse_prefer,
+    read_against,
+    read_input_rules,
+)
+from catprune.cleaning.test_sets import digest_test_sets, parse_test_sets
+from catprune.corpus.inputs import input_paths, parse_inputs, relative_input
+from catprune.corpus.spool import spool_inputs
+from catprune.errors import UsageError
+from catprune.workspace.resources import choose_memory, choose_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from catprune.cleaning.options import CleanOptions
+
+#: The least memory that the pass can work in.
+LEAST_MEMORY = 128 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaning:
+    """The checked options of a cleaning.
+
+    Attributes:
+        options: as they were given.
+        folder: the output folder; the current folder for a dry run without one.
+        inputs: the inputs as every pass over text takes them.
+        key: what exact duplicates share.
+        form: which normal forms are made equal before texts are compared.
+        near: options of near duplicates as the pass takes them; None to keep near duplicates.
+        prefer: which of exact duplicates is kept, as the pass takes it.
+        rules: the thresholds for all inputs; None without filters.
+        rules_of: input number -> the thresholds given for that input alone.
+        languages: what the filters need to know of the languages.
+        notes: what is not known of the languages.
+        tests: the test sets.
+        excluded: their digests.
+        against: other corpora whose kept pairs are duplicates here.
+        resources: threads and memory.
+    """
+
+    options: CleanOptions
+    folder: Path
+    inputs: list[dict[str, Any]]
+    key: str
+    form: dict[str, bool]
+    near: dict[str, Any] | None
+    prefer: dict[str, Any] | str
+    rules: dict[str, Any] | None
+    rules_of: dict[int, dict[str, Any]]
+    languages: dict[str, Any]
+    notes: list[str]
+    tests: list[dict[str, str | None]]
+    excluded: list[list[dict[str, str]]]
+    against: list[dict[str, Any]]
+    resources: dict[str, int]
+
+    @classmethod
+    def read(cls, options: CleanOptions) -> Cleaning:
+        """Check the options together and look at the inputs.
+
+        Raises:
+            UsageError: options that contradict each other.
+            OSError: an input does not exist.
+        """
+        if options.out is None and not options.dry_run:
+            raise UsageError("out is missing: give a folder to write, or dry_run")
+        key = choose_key(options.duplicates, monolingual=options.monolingual)
+        form = choose_duplicates(options)
+        resources = {
+            "threads": choose_threads(options.threads),
+            "memory": choose_memory(options.memory, least=LEAST_MEMORY),
+        }
+        near = choose_near(choose_key(options.near_duplicates, monolingual=options.monolingual), options.near)
+        folder = Path(options.out or ".")
+        inputs = _read_inputs(options)
+        rules_of = choose_input_rules(_input_rules(options), inputs=inputs)
+        rules = choose_rules(options, {})
+        for thresholds in rules_of.values():
+            choose_rules(options, thresholds)
+        languages, notes = language_rules(options)
+        prefer = parse_prefer(options.prefer, inputs)
+        for path in [path for entry in inputs for path in input_paths(entry)] + (
+            [str(options.tags)] if options.tags else []
+        ):
+            Path(path).stat()  # report a missing file before a folder is made
+        tests = parse_test_sets(options.exclude)
+        excluded = digest_test_sets(tests, folder)
+        if any(Path(name).absolute() == folder.absolute() for name in options.against):
+            raise UsageError(f"against = {options.out}: this is the output folder; give the folder of another corpus")
+        against = read_against(options.against, key=key, form=form)
+        return cls(
+            options, folder, inputs, key, form, near, prefer, rules, rules_of, languages, notes, tests, excluded,
+            against, resources,
+        )  # fmt: skip
+
+    def reads(self) -> dict[str, Any]:
+        """What the plan says is read, with paths relative to the folder."""
+        options, folder = self.options, self.folder
+        column = self._preferred_column()
+        return {
+            "inputs": [relative_input(entry, folder) for entry in self.inputs],
+            "tags": os.path.relpath(options.tags, folder) if options.tags else None,
+            "against": [
+                {"folder": os.path.relpath(other["folder"], folder), "digest": other["digest"]}
+                for other in self.against
+            ],
+            "prefer": {"path": os.path.relpath(column["path"], folder), "digest": _core.digest_file(column["path"])}
+            if column
+            else None,
+            "exclude": self.excluded,
+        }
+
+    def plan(self) -> dict[str, Any]:
+        """The options that decide the result."""
+        options, column = self.options, self._preferred_column()
+        rules = self.rules
+        if rules is not None and options.monolingual:
+            rules = {name: value for name, value in rules.items() if name not in PAIR_RULES}
+        inputs = self.prefer["inputs"] if isinstance(self.prefer, dict) and "inputs" in self.prefer else None
+        return {
+            "source_lang": options.source_lang,
+            "target_lang": options.target_lang,
+            "duplicates": self.key,
+            "duplicates_form": self.form,
+            "prefer": column["column"] if column else inputs,
+            "verify": options.verify,
+            "near_duplicates": self.near,
+            "identify_language": options.identify_language,
+            "rules": rules,
+            "input_rules": {str(number): thresholds for number, thresholds in sorted(self.rules_of.items())},
+            "max_line_bytes": options.max_line_bytes,
+        }
+
+    def request(self, into: Path, plan: str, *, before: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The request of the pass: over all inputs, or over those that are appended to the results `before`."""
+        options, folder = self.options, self.folder
+        old = 0 if before is None else len(before["inputs"])
+        own = [] if before is None else [str((folder / shard["file"]).absolute()) for shard in before["fingerprints"]]
+        return {
+            "corpus": {
+                "inputs": self.inputs[old:],
+                "tags": str(Path(options.tags).absolute()) if options.tags else None,
+                "max_line_bytes": options.max_line_bytes,
+                "first_row": 0 if before is None else before["counts"]["rows"],
+            },
+            "rules": self._rules()[old:],
+            "duplicates": self.key,
+            "duplicates_form": self.form,
+            "verify": options.verify,
+            "prefer": self.prefer,
+            "against": [*own, *(shard for other in self.against for shard in other["shards"])],
+            "near_duplicates": self.near,
+            "exclude": self.tests,
+            "out": str(into),
+            "tmp": str(Path(options.tmp_dir or into).absolute()),
+            "plan": plan,
+            **self.resources,
+        }
+
+    def _rules(self) -> list[dict[str, Any]]:
+        """The thresholds of each input; none without filters."""
+        chosen = (choose_rules(self.options, self.rules_of.get(number, {})) for number in range(len(self.inputs)))
+        return [rules | self.languages for rules in chosen if rules is not None]
+
+    def _preferred_column(self) -> dict[str, str] | None:
+        return self.prefer["column"] if isinstance(self.prefer, dict) and "column" in self.prefer else None
+
+
+def _read_inputs(options: CleanOptions) -> list[dict[str, Any]]:
+    """Spool standard input and read the names of the inputs."""
+    names = spool_inputs(
+        options.inputs,
+        options.spool,
+        format=options.format,
+        monolingual=options.monolingual,
+        force=options.force,
+        quiet=options.quiet,
+    )
+    return parse_inputs(
+        names,
+        columns=options.columns,
+        fields=options.fields,
+        languages=(options.source_lang, options.target_lang),
+        format=options.format,
+        monolingual=options.monolingual,
+    )
+
+
+def _input_rules(options: CleanOptions) -> Any:
+    rules = options.input_rules
+    return read_input_rules(rules) if isinstance(rules, str | Path) else rules

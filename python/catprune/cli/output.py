@@ -1,0 +1,87 @@
+"""What a command prints: its result as lines or JSON, and errors as one line with an exit code."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from catprune.errors import CatpruneError, UsageError, is_out_of_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Print errors as one line: exit code 1 for data and files, 2 for wrong usage, 130 for Ctrl-C."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except UsageError as error:
+            fail(str(error), 2)
+        except CatpruneError as error:
+            fail(str(error), 1)
+        except BrokenPipeError:
+            raise typer.Exit(1) from None
+        except OSError as error:
+            fail(_explain(error), 1)
+        except KeyboardInterrupt:
+            fail("interrupted; run the same command again to continue", 130)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            fail("out of memory: use a smaller batch_tokens, a smaller preset or less --memory", 1)
+
+    return run
+
+
+def fail(message: str, code: int) -> None:
+    """Print a message on standard error and exit."""
+    typer.echo(f"catprune: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def _explain(error: OSError) -> str:
+    text = f"{error.filename}: {error.strerror or error}" if error.filename else f"{error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = "the disk" if error.filename else "the target of standard output"
+        return f"{text}: free space on {place}, then run the same command again to continue"
+    return text
+
+
+def show(result: Any, lines: Sequence[str], *, as_json: bool, quiet: bool) -> None:
+    """Print the summary of a step: lines for a reader, or the result as JSON."""
+    if as_json:
+        import dataclasses
+
+        names = [field.name for field in dataclasses.fields(result) if not field.name.startswith("manifest")]
+        print_json({name: getattr(result, name) for name in names})
+    elif not quiet:
+        for line in lines:
+            typer.echo(line)
+
+
+def print_json(values: Any) -> None:
+    """Print values as one line of JSON."""
+    typer.echo(json.dumps(values, default=_plain, sort_keys=True))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "__dataclass_fields__"):
+        import dataclasses
+
+        return dataclasses.asdict(value)
+    return dict(value)
+
+
+def saying(*, silent: bool) -> Callable[[str], None]:
+    """A function that prints lines of progress on standard error."""
+    return (lambda _: None) if silent else (lambda line: typer.echo(line, err=True))

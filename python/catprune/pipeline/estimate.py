@@ -1,0 +1,101 @@
+"""How long the steps of a pruning take: measured where a measurement is cheap, otherwise from known rates."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from typing import TYPE_CHECKING, Any
+
+from catprune.workspace.device import own_state
+from catprune.workspace.manifest import read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+#: Seconds of one processor: cleaning per byte of (compressed) text, tokenising per pair, selecting and writing per
+#: pair. They were measured for docs/explanation/architecture.md and only say what to expect.
+CLEAN, TOKENIZE, WRITE = 1.2e-7, 4e-5, 2e-6
+#: Scoring is a forward pass, a third of the work of training on the same tokens.
+FORWARD_SHARE = 1 / 3
+#: Target tokens per byte of target text, a usual value of byte-level BPE.
+TOKENS_PER_CHARACTER = 0.25
+#: Updates and target tokens of a batch of a speed measurement on random tokens.
+UPDATES, BATCH_TOKENS = 3, 2048
+
+
+def duration(seconds: float) -> str:
+    """A time in words: seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
+
+
+def expected(target_tokens: float, rows: int, *, model: Mapping[str, Any], speed: float) -> str:
+    """The times of training, scoring, selecting and writing, as one line.
+
+    Args:
+        target_tokens: tokens of the clean pairs.
+        rows: records of the corpus.
+        model: `epochs` and `checkpoints` of the warm-up model.
+        speed: target tokens per second of training.
+    """
+    training = target_tokens * model["epochs"] / speed
+    scoring = target_tokens * len(model["checkpoints"].split(",")) * FORWARD_SHARE / speed
+    return (
+        f"train {duration(training)}, score {duration(scoring)}, select and write {duration(rows * WRITE)} "
+        f"(training processes {speed:,.0f} target tokens/s here)"
+    )
+
+
+def measure_training(tokens: Path, *, preset: Any, seed: int, threads: int | None) -> float:
+    """Target tokens per second of training: a few updates of the real model on the real tokens, then removed."""
+    from catprune.training.train import train
+
+    # Beside the tokens: a temporary folder elsewhere may be too small for a model.
+    folder = tokens / "log" / "speed"
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed measurement left
+    try:
+        train(tokens, out=folder, preset=preset, steps=10, seed=seed, threads=threads, quiet=True)
+        events = (folder / "log" / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    trained = next(event for event in map(json.loads, events) if event["event"] == "trained")
+    return float(trained["tokens_per_second"])
+
+
+def guess_training(*, preset: str, vocab_size: int, threads: int | None) -> float:
+    """Target tokens per second of training on random tokens: what can be measured before any text is tokenised."""
+    import torch
+
+    from catprune.model.output_layer import smoothed_loss
+    from catprune.model.sizes import find_size
+    from catprune.model.transformer import Transformer
+    from catprune.workspace.device import Device
+
+    with own_state(threads):
+        device = Device.choose("auto", local=None)
+        dtype = torch.bfloat16 if device.precision == "bfloat16" else torch.float32
+        model = Transformer(find_size(preset), vocab_size=vocab_size).to(device.name)
+        ids = torch.randint(vocab_size, (BATCH_TOKENS // 32, 32), device=device.name)
+        optimizer = torch.optim.AdamW(model.parameters())
+        started = 0.0
+        for update in range(UPDATES + 1):
+            if update == 1:
+                started = time.monotonic()  # the first update prepares kernels
+            with torch.autocast(device.name, dtype, enabled=dtype == torch.bfloat16):
+                hidden = model(ids, ids)
+            loss, _ = smoothed_loss(
+                hidden.float().flatten(0, 1), model.output_matrix, ids.flatten(), smoothing=0.1, dtype=dtype
+            )
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return UPDATES * BATCH_TOKENS / (time.monotonic() - started)
+
+
+def target_tokens(folder: Path) -> tuple[int, int]:
+    """Target tokens and rows of a run's tokens folder."""
+    counts = read_manifest(folder, step="tokenize")["counts"]
+    return counts["target_tokens"], counts["rows"]

@@ -1,0 +1,126 @@
+"""The options of `run` and `prune`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, Literal
+
+from catprune.cleaning.options import Columns, FieldNames, Format, Monolingual, SourceLanguage, TargetLanguage
+from catprune.selection.options import Keep, Method, On, Within
+from catprune.training.options import Checkpoints, Epochs, Preset, Sample
+from catprune.workspace.common_options import (
+    Force,
+    Memory,
+    Paths,
+    Quiet,
+    Seed,
+    TemporaryFolder,
+    Texts,
+    Threads,
+    VerifyInputs,
+)
+from catprune.workspace.options import INPUT, OUTPUT, STEPS, TEST_SETS, AnyPath, option, options
+
+#: The steps of a run, in order.
+Step = Literal["clean", "tokenize", "train", "score", "select", "write", "evaluate", "report"]
+
+Say = Annotated[
+    Callable[[str], None] | None,
+    option("Function that is called with each line of progress.", OUTPUT, command=False, run_file=False),
+]
+Changes = Annotated[
+    Texts,
+    option(
+        "Change a key of the run file, like train.epochs=3 or select.cat.keep=30%; may be repeated.",
+        STEPS,
+        metavar="KEY=VALUE",
+        details="The value is TOML; text needs no quotation marks. Tables of a list are chosen by name or number.",
+    ),
+]
+
+
+@options
+class RunOptions:
+    """Run every step of a run file that is not finished."""
+
+    file: Annotated[AnyPath, option("Run file, or the folder of a run.", INPUT, metavar="RUN", path=True)]
+    _: KW_ONLY
+    until: Annotated[Step, option("Last step to run.", STEPS)] = "report"
+    set: Changes = ()
+    verify_inputs: VerifyInputs = False
+    memory: Memory = None
+    tmp_dir: TemporaryFolder = None
+    threads: Threads = None
+    force: Force = False
+    quiet: Quiet = False
+    say: Say = None
+
+
+@options
+class EvaluateFileOptions:
+    """Train a model on each subset of a run file, translate the test sets, and compare."""
+
+    file: Annotated[
+        AnyPath, option("Run file with an [evaluate] section, or the folder of a run.", INPUT, metavar="RUN", path=True)
+    ]
+    _: KW_ONLY
+    set: Changes = ()
+    memory: Memory = None
+    threads: Threads = None
+    force: Force = False
+    quiet: Quiet = False
+    say: Say = None
+
+
+@options
+class PruneOptions:
+    """Prune a corpus in one command: clean, tokenize, train, score, select, write."""
+
+    inputs: Annotated[
+        Any,
+        option(
+            "Inputs, then outputs: a.en a.de pruned.en pruned.de, or one file that holds both sides for each.",
+            INPUT,
+            metavar="FILE",
+            path=True,
+        ),
+    ]
+    outputs: Annotated[
+        Paths, option("Two files, or one file that holds both sides; see `write`.", OUTPUT, path=True, command=False)
+    ]
+    _: KW_ONLY
+    keep: Keep = ("50%",)
+    out: Annotated[AnyPath, option("Folder of the run.", OUTPUT, short="-o", metavar="DIR", path=True)] = "run"
+    source_lang: SourceLanguage = None
+    target_lang: TargetLanguage = None
+    columns: Columns = None
+    fields: FieldNames = None
+    format: Format = None
+    monolingual: Monolingual = False
+    exclude: Annotated[
+        Paths,
+        option(
+            "Test set, like 'newstest*.{en,de}' or a text file; pairs that share a sentence with it are dropped.",
+            TEST_SETS,
+            metavar="FILE",
+            path=True,
+        ),
+    ] = ()
+    method: Method = None
+    on: On = None
+    within: Within = None
+    preset: Annotated[Preset | None, option("Size of the warm-up model.", "Model", default="by the corpus")] = None
+    epochs: Epochs = None
+    checkpoints: Checkpoints = None
+    sample: Sample = None
+    dry_run: Annotated[bool, option("Show what would be done and how long it would take; write nothing.", OUTPUT)] = (
+        False
+    )
+    memory: Memory = None
+    tmp_dir: TemporaryFolder = None
+    seed: Seed = 1
+    threads: Threads = None
+    force: Force = False
+    quiet: Quiet = False
+    say: Say = None

@@ -1,0 +1,23 @@
+"""The options of `report`."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+from typing import Annotated
+
+from catprune.workspace.common_options import Force
+from catprune.workspace.options import INPUT, OUTPUT, AnyPath, option, options
+
+
+@options
+class ReportOptions:
+    """Show a run in one HTML file that opens offline."""
+
+    run: Annotated[AnyPath, option("Folder of the run.", INPUT, metavar="RUN", path=True)]
+    _: KW_ONLY
+    out: Annotated[
+        AnyPath | None,
+        option("HTML file to write.", OUTPUT, short="-o", metavar="FILE", path=True, default="RUN/report.html"),
+    ] = None
+    seed: Annotated[int, option("Random seed of the pairs that are shown.", OUTPUT, metavar="N", least=0)] = 1
+    force: Force = False

@@ -1,0 +1,182 @@
+"""The options of `train`, and those that every training of a run shares."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+from typing import Annotated, Literal
+
+from catprune.workspace.common_options import Force, OutFolder, Quiet, Seed, TorchThreads
+from catprune.workspace.options import (
+    CHECKPOINTS,
+    DATA,
+    DYNAMIC,
+    INPUT,
+    MODEL,
+    OPTIMIZATION,
+    RESOURCES,
+    AnyPath,
+    option,
+    options,
+)
+
+MOST = 10**12
+
+Preset = Annotated[Literal["tiny", "small", "base", "big"], option("Size of the model.", MODEL)]
+Epochs = Annotated[
+    float | None,
+    option(
+        "Passes over the training pairs; fractions are allowed.",
+        OPTIMIZATION,
+        metavar="N",
+        most=MOST,
+        default="the last checkpoint's epoch, or 5",
+    ),
+]
+Steps = Annotated[
+    int | None, option("Number of updates, instead of epochs.", OPTIMIZATION, metavar="N", least=1, most=MOST)
+]
+Checkpoints = Annotated[
+    str | None,
+    option(
+        "Where to save checkpoints besides the end: epochs or updates, like 1,3,5 or 500steps.",
+        CHECKPOINTS,
+        metavar="LIST",
+        default="the end",
+    ),
+]
+Sample = Annotated[
+    int | None,
+    option(
+        "Train on this number of pairs, drawn evenly from the whole corpus.",
+        DATA,
+        metavar="N",
+        least=1,
+        most=MOST,
+        default="all pairs",
+        details="An epoch is then a pass over the sample. `select` ranks pairs by exposure: those that were trained "
+        "on and those that were not are ranked separately.",
+    ),
+]
+BatchTokens = Annotated[
+    int, option("Most tokens of a batch on either side, with padding.", OPTIMIZATION, metavar="N", least=1, most=MOST)
+]
+LearningRate = Annotated[
+    float | None,
+    option("Peak learning rate, reached after the warm-up.", OPTIMIZATION, metavar="RATE", default="0.64 / width"),
+]
+WarmupSteps = Annotated[
+    int, option("Updates of linear learning-rate warm-up.", OPTIMIZATION, metavar="N", least=1, most=MOST)
+]
+LabelSmoothing = Annotated[
+    float,
+    option(
+        "Share of the target distribution that is spread over the vocabulary.", OPTIMIZATION, metavar="SHARE", least=0
+    ),
+]
+Dropout = Annotated[float, option("Dropout after embeddings and sub-layers.", OPTIMIZATION, metavar="SHARE", least=0)]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    option(
+        "Precision of matrix products.",
+        RESOURCES,
+        details="`auto` takes bfloat16 where the processor gains by it.",
+    ),
+]
+SaveEvery = Annotated[
+    int,
+    option(
+        "Updates between two saved states, from which a killed run continues.",
+        CHECKPOINTS,
+        metavar="N",
+        least=1,
+        most=MOST,
+    ),
+]
+
+
+@options
+class TrainOptions:
+    """Train a translation model and keep its early checkpoints. Under torchrun, all processes train one model."""
+
+    tokens: Annotated[AnyPath, option("Tokens folder.", INPUT, metavar="TOKENS", path=True, run_file=False)]
+    _: KW_ONLY
+    out: OutFolder
+    preset: Preset = "tiny"
+    epochs: Epochs = None
+    steps: Steps = None
+    checkpoints: Checkpoints = None
+    selection: Annotated[
+        AnyPath | None,
+        option("Train only on the pairs of this selection.", DATA, metavar="DIR", path=True, run_file=False),
+    ] = None
+    rows: Annotated[
+        AnyPath | None,
+        option(
+            "Train only on the rows in this .npy file of ascending integers.",
+            DATA,
+            metavar="FILE",
+            path=True,
+            run_file=False,
+        ),
+    ] = None
+    exclude_rows: Annotated[
+        AnyPath | None,
+        option("Do not train on the rows in this .npy file.", DATA, metavar="FILE", path=True, run_file=False),
+    ] = None
+    sample: Sample = None
+    reverse: Annotated[bool, option("Train the backward model, from target to source.", MODEL, run_file=False)] = False
+    prune_while_training: Annotated[
+        Literal["infobatch", "ddp"] | None,
+        option(
+            "Skip pairs in each epoch by their last known loss.",
+            DYNAMIC,
+            default="off",
+            run_file=False,
+            details="Batches are those of the full training with fewer pairs, so that schedules keep their meaning.",
+        ),
+    ] = None
+    prune_ratio: Annotated[
+        float | None,
+        option(
+            "infobatch: chance to drop a pair whose loss is below the mean; ddp: share of pairs that is dropped.",
+            DYNAMIC,
+            metavar="SHARE",
+            least=0,
+            default="0.5; ddp 0.3",
+            run_file=False,
+        ),
+    ] = None
+    prune_anneal: Annotated[
+        float | None,
+        option(
+            "infobatch: share of the training after which nothing is dropped.",
+            DYNAMIC,
+            metavar="SHARE",
+            most=1,
+            default="0.875",
+            run_file=False,
+        ),
+    ] = None
+    prune_cycle: Annotated[
+        int | None,
+        option(
+            "ddp: epochs between two choices of pairs.",
+            DYNAMIC,
+            metavar="N",
+            least=1,
+            most=MOST,
+            default="1",
+            run_file=False,
+        ),
+    ] = None
+    batch_tokens: BatchTokens = 2048
+    learning_rate: LearningRate = None
+    warmup_steps: WarmupSteps = 200
+    label_smoothing: LabelSmoothing = 0.1
+    dropout: Dropout = 0.1
+    save_every: SaveEvery = 500
+    precision: Precision = "auto"
+    seed: Seed = 1
+    threads: TorchThreads = None
+    force: Force = False
+    quiet: Quiet = False
