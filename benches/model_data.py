@@ -84,7 +84,7 @@ class Data:
         text = self._once(f"{name}/text", deal)
         inputs = [text / f"{part}.{{source,target}}" for part in range(parts)]
         clean = text.with_name("clean")
-        catprune.clean([*map(str, inputs)], out=clean, judge=False, duplicates="none", quiet=True)
+        catprune.clean([*map(str, inputs)], out=clean, rules=False, duplicates="none", quiet=True)
         catprune.tokenize(
             clean, out=text.with_name("tokens"), tokenizer=chosen, quiet=True, force=tokenizer is not None
         )

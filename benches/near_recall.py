@@ -18,6 +18,7 @@ from pathlib import Path
 import catprune
 import pyarrow.parquet as parquet
 from catprune.cleaning.minhash_options import choose_near, compared
+from catprune.cleaning.options import NearDuplicates
 
 
 def shingles(pair: list[list[str]], size: int) -> set[tuple[int, str]]:
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     near = {"threshold": given.threshold, "permutations": given.permutations}
-    chosen = choose_near("pair", near)
+    chosen = choose_near("pair", NearDuplicates(**near))
     assert chosen is not None
     draw = random.Random(given.seed)
     couples = [couple(draw) for _ in range(given.couples)]

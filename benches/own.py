@@ -16,7 +16,7 @@ def clean_options(job: Job) -> dict[str, Any]:
     """What `clean` is told, by the row's mode: "open", no rules and the raw key, or all "default"."""
     options: dict[str, Any] = {"threads": job.get("threads"), "memory": job.get("memory")}
     if job["mode"] == "open":
-        options |= {"judge": False, "duplicates_form": "raw"}
+        options |= {"rules": False, "duplicates_form": "raw"}
     return options
 
 
@@ -88,7 +88,7 @@ def near(job: Job) -> Timed:
         "shingles": "words",
         "shingle_size": 2,
     }
-    options = {"judge": False, "duplicates": "none", "near_duplicates": "source", "near": near, "threads": 1}
+    options = {"rules": False, "duplicates": "none", "near_duplicates": "source", "near": near, "threads": 1}
     folder = Path(job["out"]) / "clean"
 
     def run() -> dict[str, Any]:

@@ -133,8 +133,8 @@ def select(setup: Setup) -> Row:
     job = {"npy": str(npy), "parquet": str(parquet)}
     entries = [
         Entry("numpy script", "numpy_top", job, home="peers"),
-        Entry("catprune, .npy to rows.npy", "ours_select", {**job, "read": "npy", "rows": True}),
-        Entry("catprune, Parquet to rows.npy", "ours_select", {**job, "read": "parquet", "rows": True}),
+        Entry("catprune, .npy to rows.npy", "ours_select", {**job, "read": "npy", "rows_only": True}),
+        Entry("catprune, Parquet to rows.npy", "ours_select", {**job, "read": "parquet", "rows_only": True}),
         Entry("catprune, Parquet to selection/", "ours_select", {**job, "read": "parquet", "rows": False}),
     ]
     goals = [

@@ -160,12 +160,12 @@ Tags = Annotated[
 ]
 Columns = Annotated[
     tuple[int, int] | int | None,
-    BeforeValidator(two_numbers),
+    BeforeValidator(two_numbers, json_schema_input_type=tuple[int, int] | int | str | None),
     option("Source and target column of TSV files, from 1.", INPUT, metavar="N,N", default="1,2"),
 ]
 FieldNames = Annotated[
     tuple[str, str] | str | None,
-    BeforeValidator(two_names),
+    BeforeValidator(two_names, json_schema_input_type=tuple[str, str] | str | None),
     option(
         "Source and target field of JSONL and Parquet files, like translation.en,translation.de.",
         INPUT,

@@ -279,7 +279,7 @@ class _Running:
         return [one["name"] for one in read_manifest(self.warmup, step="train")["checkpoints"]]
 
     def _select(self) -> list[str]:
-        from catprune.selection.select import caution, counts_text, select
+        from catprune.selection.select import advice, caution, counts_text, select
 
         said: list[str] = []
         cautions: dict[str, None] = {}  # what holds of several selections is said once
@@ -298,8 +298,7 @@ class _Running:
             before, is_before = _end(folder), partial(is_selected_before, but=["keep"] if section.tokens_of else [])
             done = replacing(is_before, select)(source, out=folder, **options)
             first, *more = counts_text(done)
-            if warned := caution(done):
-                cautions[warned] = None
+            cautions |= dict.fromkeys(filter(None, (caution(done), advice(done))))
             said += [f"{section.name}: {first}", *more, *_new_kept(done.manifest, before)]
         return ["what each selection keeps", *said, *cautions] if said else []
 

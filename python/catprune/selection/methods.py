@@ -23,6 +23,11 @@ class Method:
             the source), or "scorer" (none: a column that `score --scorer` wrote).
         options: the options that change the score, with their defaults.
         ties: which of equal scores are kept: "row" (the lower row) or "random" (by a hash of seed and row).
+        direction: the end of the ranking that the source, or this project's measurement, recommends to keep; empty if
+            the method has none.
+        hard: the end that keeps pairs that are hard to learn, and noise among them; empty if neither end does. Of
+            methods with the option `on` this holds for `ppl`.
+        advice: why, in a few words.
     """
 
     name: str
@@ -32,6 +37,9 @@ class Method:
     reads: str
     options: tuple[tuple[str, str | int | float | None], ...] = ()
     ties: str = "row"
+    direction: str = "top"
+    hard: str = ""
+    advice: str = ""
 
 
 _ON = ("on", "ppl")
@@ -51,6 +59,8 @@ METHODS: tuple[Method, ...] = (
         needs=2,
         reads="ends",
         options=(_ON, ("sign", "signed")),
+        hard="top",
+        advice="the largest fall; on ppl close to the initial perplexity, so clean first or rank on nll",
     ),
     Method(
         "cat-var",
@@ -59,6 +69,8 @@ METHODS: tuple[Method, ...] = (
         needs=2,
         reads="all",
         options=(_ON,),
+        hard="top",
+        advice="the largest variance; on ppl close to the initial perplexity, so clean first or rank on nll",
     ),
     Method(
         "progress",
@@ -67,6 +79,8 @@ METHODS: tuple[Method, ...] = (
         needs=2,
         reads="ends",
         options=(("bins", 50),),
+        hard="bottom",
+        advice="the pairs that fell most among pairs of similar initial loss (docs/results/who-finds-what.md)",
     ),
     Method(
         "ppl",
@@ -75,6 +89,9 @@ METHODS: tuple[Method, ...] = (
         needs=1,
         reads="last",
         options=(_ON,),
+        direction="middle",
+        hard="top",
+        advice="Marion et al. 2023 found the middle best; the top is hard or noise",
     ),
     Method(
         "ign",
@@ -82,6 +99,8 @@ METHODS: tuple[Method, ...] = (
         "importance-weighted gradient norm, as catprune reads it",
         needs=1,
         reads="all",
+        hard="top",
+        advice="large gradients are hard pairs and noise: clean first",
     ),
     Method(
         "grand",
@@ -89,6 +108,8 @@ METHODS: tuple[Method, ...] = (
         "Paul et al. 2021, arXiv 2107.07075, last-layer form",
         needs=1,
         reads="all",
+        hard="top",
+        advice="Paul et al. 2021 keep the top on clean data; on dirty data the top is noise",
     ),
     Method(
         "el2n",
@@ -96,6 +117,8 @@ METHODS: tuple[Method, ...] = (
         "Paul et al. 2021, arXiv 2107.07075, token-averaged",
         needs=1,
         reads="all",
+        hard="top",
+        advice="Paul et al. 2021 keep the top on clean data; on dirty data the top is noise",
     ),
     Method(
         "confidence",
@@ -103,6 +126,8 @@ METHODS: tuple[Method, ...] = (
         _CARTOGRAPHY,
         needs=1,
         reads="all",
+        hard="bottom",
+        advice="low confidence is hard to learn, and often an error (Swayamdipta et al. 2020)",
     ),
     Method(
         "variability",
@@ -110,6 +135,7 @@ METHODS: tuple[Method, ...] = (
         _CARTOGRAPHY,
         needs=2,
         reads="all",
+        advice="ambiguous pairs (Swayamdipta et al. 2020)",
     ),
     Method(
         "correctness",
@@ -118,6 +144,8 @@ METHODS: tuple[Method, ...] = (
         needs=1,
         reads="all",
         ties="random",
+        hard="bottom",
+        advice="low correctness is hard to learn, and often an error (Swayamdipta et al. 2020)",
     ),
     Method(
         "closeness",
@@ -126,6 +154,7 @@ METHODS: tuple[Method, ...] = (
         needs=1,
         reads="all",
         ties="random",
+        advice="pairs of middle confidence",
     ),
     Method(
         "forgetting",
@@ -135,6 +164,8 @@ METHODS: tuple[Method, ...] = (
         reads="all",
         options=(("threshold", 0.5),),
         ties="random",
+        hard="top",
+        advice="Toneva et al. 2019 keep what is forgotten; what is never learned counts as most, noise among it",
     ),
     Method(
         "inactive",
@@ -142,6 +173,9 @@ METHODS: tuple[Method, ...] = (
         "Jiao et al. 2020, arXiv 2010.02552",
         needs=1,
         reads="all",
+        direction="bottom",
+        hard="top",
+        advice="Jiao et al. 2020 remove the inactive pairs, which are the top",
     ),
     Method(
         "s2l",
@@ -151,6 +185,8 @@ METHODS: tuple[Method, ...] = (
         reads="all",
         options=(("clusters", 100), ("seed", 1)),
         ties="random",
+        direction="",
+        advice="draws evenly from all clusters",
     ),
     Method(
         "rho",
@@ -159,6 +195,7 @@ METHODS: tuple[Method, ...] = (
         needs=1,
         reads="reference",
         options=(("reference", None),),
+        advice="what is not learned yet but can be learned (Mindermann et al. 2022)",
     ),
     Method(
         "dual-xent",
@@ -166,6 +203,8 @@ METHODS: tuple[Method, ...] = (
         "Junczys-Dowmunt 2018, arXiv 1809.00197",
         needs=1,
         reads="directions",
+        hard="bottom",
+        advice="both models agree and are sure (Junczys-Dowmunt 2018)",
     ),
     Method(
         "comet-qe",
@@ -173,6 +212,8 @@ METHODS: tuple[Method, ...] = (
         "Rei et al. 2020, arXiv 2010.15535 (wmt20-comet-qe-da), or another QE model of COMET",
         needs=0,
         reads="scorer",
+        hard="bottom",
+        advice="the best estimated translations",
     ),
     Method(
         "labse",
@@ -180,6 +221,8 @@ METHODS: tuple[Method, ...] = (
         "Feng et al. 2020, arXiv 2007.01852; margin: Artetxe & Schwenk 2019, arXiv 1811.01136",
         needs=0,
         reads="scorer",
+        hard="bottom",
+        advice="the most similar sides",
     ),
     Method(
         "laser",
@@ -187,6 +230,8 @@ METHODS: tuple[Method, ...] = (
         "Artetxe & Schwenk 2019, arXiv 1812.10464; Heffernan et al. 2022, arXiv 2205.12654",
         needs=0,
         reads="scorer",
+        hard="bottom",
+        advice="the most similar sides",
     ),
     Method(
         "e5",
@@ -194,6 +239,8 @@ METHODS: tuple[Method, ...] = (
         "Wang et al. 2024, arXiv 2402.05672",
         needs=0,
         reads="scorer",
+        hard="bottom",
+        advice="the most similar sides",
     ),
     Method(
         "length",
@@ -202,6 +249,8 @@ METHODS: tuple[Method, ...] = (
         needs=0,
         reads="last",
         ties="random",
+        direction="",
+        advice="a baseline",
     ),
     Method(
         "random",
@@ -211,6 +260,8 @@ METHODS: tuple[Method, ...] = (
         reads="last",
         options=(("seed", 1),),
         ties="random",
+        direction="",
+        advice="a baseline",
     ),
 )
 
@@ -231,7 +282,13 @@ def find_method(name: str) -> Method:
     )
 
 
+def keeps_hard(method: Method, direction: str, on: str | None) -> bool:
+    """Whether this end of a method's ranking keeps the pairs that are hard to learn, and noise among them."""
+    return direction == method.hard and on != "nll"
+
+
 def describe_method(method: Method) -> list[str]:
     """A method in two lines for a reader."""
     options = "".join(f"; {name} = {value}" for name, value in method.options if value is not None)
-    return [f"{method.name:15} {method.formula}", f"{'':15} {method.source}{options}"]
+    end = f"keep the {method.direction}: " if method.direction else ""
+    return [f"{method.name:15} {method.formula}", f"{'':15} {method.source}{options}", f"{'':15} {end}{method.advice}"]

@@ -33,7 +33,10 @@ Method = Annotated[
 ]
 Keep = Annotated[
     Sequence[str | int | float],
-    BeforeValidator(lambda value: several(value if isinstance(value, str | list | tuple) else [value])),
+    BeforeValidator(
+        lambda value: several(value if isinstance(value, str | list | tuple) else [value]),
+        json_schema_input_type=str | int | float | Sequence[str | int | float],
+    ),
     option(
         "What to keep: 50% or 0.5 of the pairs, a number of pairs, or 50%tokens; tag=NAME:80% for one tag.",
         BUDGET,

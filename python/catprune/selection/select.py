@@ -15,7 +15,7 @@ from catprune.selection.condense import COLUMN as CONDENSED
 from catprune.selection.condense import Ranked, check_clusters
 from catprune.selection.condense import condense as write_condensed
 from catprune.selection.loss_clusters import find_clusters
-from catprune.selection.methods import CLUSTERED
+from catprune.selection.methods import CLUSTERED, METHODS, keeps_hard
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import METHOD_OPTIONS, Ranking, check_options
 from catprune.selection.score_stream import spooled_source
@@ -281,8 +281,7 @@ _GROUPS_SHOWN = 20
 
 def summary(done: Selected) -> list[str]:
     """What was kept, in lines for a reader, with a warning at the end if there is one."""
-    warning = caution(done)
-    return counts_text(done) + ([] if warning is None else [warning])
+    return [*counts_text(done), *filter(None, (caution(done), advice(done)))]
 
 
 def counts_text(done: Selected) -> list[str]:
@@ -335,3 +334,17 @@ def caution(done: Selected) -> str | None:
         f"{', '.join(done.partly_seen)}: trained on some pairs more often than on others, which ranks them by that "
         "too; leave by_exposure on, or use checkpoints after whole epochs"
     )
+
+
+def advice(done: Selected) -> str | None:
+    """A note where the end that was kept holds the pairs that are hard to learn, or is not the recommended one."""
+    options = done.manifest["options"]
+    method = next((method for method in METHODS if method.name == done.method), None)
+    if method is None or not method.direction:
+        return None
+    direction = options["direction"]
+    if keeps_hard(method, direction, options.get("on")):
+        return f"note: the {direction} of {method.name} holds what is hard to learn, noise too: {method.advice}"
+    if direction != method.direction:
+        return f"note: {method.name} is meant to keep the {method.direction}: {method.advice}"
+    return None

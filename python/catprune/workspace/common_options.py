@@ -44,11 +44,11 @@ def two_numbers(value: Any) -> Any:
 
 
 #: Paths, of which a single one may be given without a list.
-Paths = Annotated[Sequence[AnyPath], BeforeValidator(several)]
+Paths = Annotated[Sequence[AnyPath], BeforeValidator(several, json_schema_input_type=str | Sequence[str])]
 #: Texts, likewise.
-Texts = Annotated[Sequence[str], BeforeValidator(several)]
+Texts = Annotated[Sequence[str], BeforeValidator(several, json_schema_input_type=str | Sequence[str])]
 #: Names, also separated by commas.
-Names = Annotated[Sequence[str], BeforeValidator(names)]
+Names = Annotated[Sequence[str], BeforeValidator(names, json_schema_input_type=str | Sequence[str])]
 
 OutFolder = Annotated[AnyPath, option("Folder to write.", OUTPUT, short="-o", metavar="DIR", path=True, run_file=False)]
 Threads = Annotated[

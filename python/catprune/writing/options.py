@@ -36,7 +36,7 @@ class WriteOptions:
     ] = None
     fields: Annotated[
         tuple[str, str] | str | None,
-        BeforeValidator(two_names),
+        BeforeValidator(two_names, json_schema_input_type=tuple[str, str] | str | None),
         option(
             "Field names of JSONL and Parquet, or languages of TMX.",
             OUTPUT,
