@@ -76,8 +76,8 @@ def run_file() -> Iterator[str]:
     yield "# Run file"
     yield ""
     yield "`catprune run run.toml` runs every step that the file describes and that is not finished. `catprune prune`"
-    yield "writes such a file. Paths are relative to the file. Keys that are left out have the defaults below. The whole"
-    yield "file is checked before the first step starts: unknown keys and wrong types are errors. The first line"
+    yield "writes such a file. Paths are relative to the file. Keys that are left out have the defaults below. The"
+    yield "whole file is checked before the first step starts: unknown keys and wrong types are errors. The first line"
     yield "`#:schema run-file.schema.json` lets editors complete and check the keys."
     yield ""
     yield "`catprune run run.toml --set train.epochs=3 --set select.cat.keep=30%` changes keys for one call."
@@ -85,10 +85,11 @@ def run_file() -> Iterator[str]:
     yield from ("", "## Top level", "")
     yield from table(("key", "meaning", "default"), *(key_row(name, info) for name, info in top.items()))
     for name, info in RunFile.model_fields.items():
+        opening, closing = ("[[", "]]") if "list" in str(info.annotation) else ("[", "]")
         for section in sections(info.annotation):
             yield from (
                 "",
-                f"## {'[[' if 'list' in str(info.annotation) else '['}{name}{']]' if 'list' in str(info.annotation) else ']'}",
+                f"## {opening}{name}{closing}",
                 "",
             )
             yield from (section.__doc__ or "", "")
