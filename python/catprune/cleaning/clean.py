@@ -12,14 +12,13 @@ from catprune import _core
 from catprune.cleaning.options import CleanOptions
 from catprune.cleaning.request import Cleaning
 from catprune.cleaning.test_sets import check_test_sets
-from catprune.corpus.inputs import input_paths, is_monolingual, relative_input
+from catprune.corpus.inputs import input_paths, relative_input
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, look, remember
 from catprune.errors import CatpruneError
 from catprune.workspace.manifest import verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.step_folder import StepFolder, finish_once
-from catprune.workspace.wording import new_text, share_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -194,43 +193,6 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
 def _cleaned(folder: Path | None, manifest: Mapping[str, Any], *, new: int = 0) -> Cleaned:
     counts = manifest["counts"]
     return Cleaned(folder, counts["rows"], counts["kept"], counts["reasons"], counts["only"], new, manifest)
-
-
-def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
-    """What was dropped and why, in lines for a reader: the commonest reason first, each with a few examples."""
-    would = "would be " if done.folder is None else ""
-    monolingual = is_monolingual(done.manifest)
-    what = "texts" if monolingual else "pairs"
-    lines = [
-        f"{done.rows:,} {what} read{new_text(done.new, done.rows)}, {share_text(done.kept, done.rows)} {would}kept"
-    ]
-    lines += done.manifest["notes"]
-    if done.kept < done.rows:
-        lines.append("dropped for (several are possible; in brackets those that nothing else drops):")
-    for reason, count in sorted(done.reasons.items(), key=lambda item: (-item[1], item[0])):
-        if not count:
-            continue
-        lines.append(f"  {reason:24} {share_text(count, done.rows):>20} ({done.only[reason]:,})")
-        shown = done.manifest["examples"][reason][:examples]
-        for one in shown:
-            sides = [one["target"]] if monolingual else [one["source"], one["target"]]
-            lines.append(f"    row {one['row']}: {' ||| '.join(map(_shorten, sides))}")
-    if done.rows and done.rows == done.reasons["malformed_record"] + done.reasons.get("missing_side", 0):
-        lines.append(
-            "no record is a text: say with --fields, --columns or --format where it stands"
-            if monolingual
-            else "no record is a pair: say with --fields, --columns, --format or the languages where the sides stand"
-        )
-    for one in done.manifest["excluded"]:
-        names = " and ".join(file["path"] for file in one["files"])
-        short = f", {one['too_short']:,} of them too short to exclude a {what[:-1]}" if one["too_short"] else ""
-        lines.append(f"{one['pairs']:,} {what} stand in {names} ({one['lines']:,} lines{short})")
-    return lines
-
-
-def _shorten(text: str) -> str:
-    printable = "".join(character if character.isprintable() else "�" for character in text)
-    return printable if len(printable) <= 50 else printable[:49] + "…"
 
 
 def _to_results(found: Any, parsed: list[dict[str, Any]], folder: Path, notes: list[str]) -> dict[str, Any]:

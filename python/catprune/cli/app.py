@@ -55,12 +55,13 @@ class Command:
 
     Attributes:
         name: the command.
-        module: the module of the function and of its `summary`.
+        module: the module of the function, and of `summary`, which describes its result.
         model: the options.
         panel: its group in the list of commands.
         examples: commands to show at the end of the help.
         says: whether the function takes `say`.
         function: the name of the function, if it is another.
+        summary: the module of `summary`, if it is another.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Command:
     examples: tuple[str, ...]
     says: bool = False
     function: str = ""
+    summary: str = ""
 
     def add(self) -> None:
         """Add it to the app."""
@@ -80,14 +82,15 @@ class Command:
             if self.says:
                 options["say"] = saying(silent=bool(options.get("quiet")) or as_json)
             module = import_module(self.module)
-            self.show(module, getattr(module, self.function or self.name)(**options), options, as_json=as_json)
+            self.show(getattr(module, self.function or self.name)(**options), options, as_json=as_json)
 
         _add(self.name, command, parameters(self.model), self.model.__doc__, self.panel, self.examples)
 
-    def show(self, module: Any, result: Any, options: dict[str, Any], *, as_json: bool) -> None:
+    def show(self, result: Any, options: dict[str, Any], *, as_json: bool) -> None:
         """Print the result."""
         quiet = bool(options.get("quiet")) and self.name != "stats"
-        show(result, [] if as_json else module.summary(result), as_json=as_json, quiet=quiet)
+        lines = [] if as_json else import_module(self.summary or self.module).summary(result)
+        show(result, lines, as_json=as_json, quiet=quiet)
 
 
 def _add(
@@ -138,6 +141,7 @@ COMMANDS = (
             "catprune clean wmt.en wmt.de --dry-run --max-words 100 --near-duplicates pair",
             "zcat all.tsv.gz | catprune clean - --spool all.tsv --out run/clean",
         ),
+        summary="catprune.cleaning.summary",
     ),
     Command(
         "tokenize",
@@ -172,6 +176,7 @@ LATER = (
             "catprune select run/scores --out half --method cat-diff --within tag",
             "catprune select run/scores --out best --merge '0.7*progress + 0.3*labse' --where 'labse>0.6'",
         ),
+        summary="catprune.selection.summary",
     ),
     Command(
         "write",

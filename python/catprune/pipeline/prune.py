@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune.cleaning.clean import clean
-from catprune.cleaning.clean import summary as clean_summary
+from catprune.cleaning.summary import summary as clean_summary
 from catprune.corpus.appended import has_joined, is_growing, replacing, require_trained
 from catprune.corpus.inputs import input_paths, parse_inputs
 from catprune.errors import CatpruneError, UsageError, require

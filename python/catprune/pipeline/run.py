@@ -219,7 +219,8 @@ class _Running:
         )
 
     def _clean(self) -> list[str]:
-        from catprune.cleaning.clean import clean, summary
+        from catprune.cleaning.clean import clean
+        from catprune.cleaning.summary import summary
 
         section = self.settings.clean
         given = {**section.given("inputs"), **self.cleaning, **self.sparing}
@@ -279,7 +280,8 @@ class _Running:
         return [one["name"] for one in read_manifest(self.warmup, step="train")["checkpoints"]]
 
     def _select(self) -> list[str]:
-        from catprune.selection.select import advice, caution, counts_text, select
+        from catprune.selection.select import select
+        from catprune.selection.summary import advice, caution, counts_text
 
         said: list[str] = []
         cautions: dict[str, None] = {}  # what holds of several selections is said once

@@ -422,8 +422,9 @@ def _resolve(values: Mapping[str, Any], section: Any, base: Path) -> dict[str, A
         return os.path.normpath(base / value) if isinstance(value, str) else value
 
     resolved: dict[str, Any] = {}
+    known: dict[str, Any] = getattr(section, "model_fields")  # noqa: B009
     for key, value in values.items():
-        info = section.model_fields.get(key)
+        info: Any = known.get(key)
         inner = next(_models(info.annotation), None) if info is not None else None
         if inner is not None:
             tables: Any = value

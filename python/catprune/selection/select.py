@@ -15,7 +15,7 @@ from catprune.selection.condense import COLUMN as CONDENSED
 from catprune.selection.condense import Ranked, check_clusters
 from catprune.selection.condense import condense as write_condensed
 from catprune.selection.loss_clusters import find_clusters
-from catprune.selection.methods import CLUSTERED, METHODS, keeps_hard
+from catprune.selection.methods import CLUSTERED
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import METHOD_OPTIONS, Ranking, check_options
 from catprune.selection.score_stream import spooled_source
@@ -26,7 +26,6 @@ from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress
 from catprune.workspace.resources import choose_threads
 from catprune.workspace.step_folder import StepFolder, finish_once
-from catprune.workspace.wording import share_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -135,7 +134,7 @@ def _select(options: SelectOptions, sources: list[Path]) -> Selected:
         found.reads["condense"] = describe_folder(Path(condense), relative_to=out)
     if found.seen:
         plan["by_exposure"] = by_exposure
-    if by_exposure and math.prod(len(one["times"]) for one in found.seen) > _MOST_COURSES:
+    if by_exposure and math.prod(len(one["times"]) for one in found.seen) > _MOST_EXPOSURES:
         raise UsageError(
             "the exposures of rows differ in too many ways to be ranked separately: name fewer checkpoints, or give "
             "by_exposure = false (--ignore-exposure)"
@@ -273,78 +272,5 @@ def _selected(folder: Path, manifest: Mapping[str, Any]) -> Selected:
     )
 
 
-#: Ways in which rows may have been seen, to be ranked apart.
-_MOST_COURSES = 4096
-#: Groups that the summary tells one by one.
-_GROUPS_SHOWN = 20
-
-
-def summary(done: Selected) -> list[str]:
-    """What was kept, in lines for a reader, with a warning at the end if there is one."""
-    return [*counts_text(done), *filter(None, (caution(done), advice(done)))]
-
-
-def counts_text(done: Selected) -> list[str]:
-    """What was kept, in lines for a reader: pairs, tokens, ties."""
-    lines = [
-        f"{share_text(done.kept, done.scored)} of {done.scored:,} scored pairs kept; {done.unscored:,} have no score"
-    ]
-    lines += _group_lines(done)
-    if done.guarded > done.condensed:
-        lines.append(f"{done.guarded - done.condensed:,} more pairs were dropped before by a guard")
-    if done.condensed:
-        lines.append(f"{done.condensed:,} more pairs are near duplicates of one that ranks better")
-    if done.trusted:
-        lines.append(f"{done.trusted:,} of those kept were trusted and not ranked")
-    if done.tokens is not None and done.tokens_kept is not None:
-        lines.append(f"{share_text(done.tokens_kept, done.tokens)} of {done.tokens:,} target tokens kept")
-    if done.decided_by_ties:
-        lines.append(f"{done.decided_by_ties:,} pairs have the score at the cut: ties decided which of them")
-    return lines
-
-
-def _group_lines(done: Selected) -> list[str]:
-    """What each group gave; those that nobody asked for in one line."""
-    options, count = done.manifest["options"], len(done.groups)
-    if not count:
-        return []
-    if not (options["within"] or options.get("own")):
-        sizes = [group["scored"] for group in done.groups]
-        told = f"of {min(sizes):,} to {max(sizes):,} scored pairs"
-        if options["method"] == CLUSTERED:
-            whole = sum(group["kept"] == group["scored"] for group in done.groups)
-            return [f"  drawn evenly from {count:,} clusters {told}; {whole:,} of them are kept whole"]
-        return [f"  ranked apart by how often checkpoints had been trained on them: {count} groups {told}"]
-    lines: list[str] = []
-    for group in done.groups[:_GROUPS_SHOWN]:
-        counts = f"{share_text(group['kept'], group['scored'])} of {group['scored']:,} kept"
-        lines.append(f"  {group['name']}: {counts}; {group['unscored']:,} have no score")
-    if count > _GROUPS_SHOWN:
-        lines.append(f"  … and {count - _GROUPS_SHOWN} more groups (--json)")
-    return lines
-
-
-def caution(done: Selected) -> str | None:
-    """A warning where rows that had been seen more and less often were ranked together, and need not have been."""
-    options = done.manifest["options"]
-    # Clusters of courses take the place of groups by how often rows had been seen.
-    if not done.partly_seen or options["by_exposure"] or options["method"] == CLUSTERED:
-        return None
-    return (
-        f"{', '.join(done.partly_seen)}: trained on some pairs more often than on others, which ranks them by that "
-        "too; leave by_exposure on, or use checkpoints after whole epochs"
-    )
-
-
-def advice(done: Selected) -> str | None:
-    """A note where the end that was kept holds the pairs that are hard to learn, or is not the recommended one."""
-    options = done.manifest["options"]
-    method = next((method for method in METHODS if method.name == done.method), None)
-    if method is None or not method.direction:
-        return None
-    direction = options["direction"]
-    if keeps_hard(method, direction, options.get("on")):
-        return f"note: the {direction} of {method.name} holds what is hard to learn, noise too: {method.advice}"
-    if direction != method.direction:
-        return f"note: {method.name} is meant to keep the {method.direction}: {method.advice}"
-    return None
+#: Most combinations of exposures that are ranked separately.
+_MOST_EXPOSURES = 4096

@@ -1,0 +1,63 @@
+"""The result of cleaning, in lines for a reader."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from catprune.corpus.inputs import is_monolingual
+from catprune.workspace.wording import new_text, share_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from catprune.cleaning.clean import Cleaned
+
+#: Characters of a side that an example shows, and how many of them are before the first difference of the sides.
+_SHOWN, _BEFORE = 50, 15
+
+
+def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
+    """What was dropped and why, the most frequent reason first, each with a few examples."""
+    would = "would be " if done.folder is None else ""
+    monolingual = is_monolingual(done.manifest)
+    what = "texts" if monolingual else "pairs"
+    new = new_text(done.new, done.rows)
+    lines = [f"{done.rows:,} {what} read{new}, {share_text(done.kept, done.rows)} {would}kept"]
+    lines += done.manifest["notes"]
+    if done.kept < done.rows:
+        lines.append("reasons to drop (a record may have several; in brackets: the only reason):")
+    for reason, count in sorted(done.reasons.items(), key=lambda item: (-item[1], item[0])):
+        if count:
+            lines.append(f"  {reason:24} {share_text(count, done.rows):>20} ({done.only[reason]:,})")
+            shown = done.manifest["examples"][reason][:examples]
+            lines += [f"    row {example['row']}: {_example(example)}" for example in shown]
+    if done.rows and done.rows == done.reasons["malformed_record"] + done.reasons.get("missing_side", 0):
+        lines.append(
+            f"no record is a {what[:-1]}: specify where the text is, with fields, columns, format or the languages"
+        )
+    for test_set in done.manifest["excluded"]:
+        names = " and ".join(file["path"] for file in test_set["files"])
+        short = f", {test_set['too_short']:,} of them too short to match" if test_set["too_short"] else ""
+        lines.append(f"{test_set['pairs']:,} {what} are in {names} ({test_set['lines']:,} lines{short})")
+    return lines
+
+
+def _example(example: Mapping[str, Any]) -> str:
+    """The sides of an example; where long sides begin alike, the part around their first difference."""
+    sides = [_printable(example[side]) for side in ("source", "target") if side in example]
+    begin = 0
+    if len(sides) == 2 and sides[0] != sides[1]:
+        alike = next((at for at, (a, b) in enumerate(zip(*sides, strict=False)) if a != b), min(map(len, sides)))
+        begin = alike - _BEFORE if alike >= _SHOWN - _BEFORE else 0
+    return " ||| ".join(_window(side, begin) for side in sides)
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def _window(text: str, begin: int) -> str:
+    """At most `_SHOWN` characters of a text from a place on."""
+    part = ("…" if begin else "") + text[begin:]
+    return part if len(part) <= _SHOWN else part[: _SHOWN - 1] + "…"

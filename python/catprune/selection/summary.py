@@ -1,0 +1,92 @@
+"""The result of a selection, in lines for a reader: counts, groups, warnings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from catprune.selection.methods import CLUSTERED, METHODS, keeps_hard
+from catprune.workspace.wording import share_text
+
+if TYPE_CHECKING:
+    from catprune.selection.select import Selected
+
+#: More groups than this are summarised in one line.
+_GROUPS_SHOWN = 12
+
+
+def summary(done: Selected) -> list[str]:
+    """What was kept, in lines for a reader, with a warning at the end if there is one."""
+    return [*counts_text(done), *filter(None, (caution(done), advice(done)))]
+
+
+def counts_text(done: Selected) -> list[str]:
+    """What was kept, in lines for a reader: pairs, tokens, ties."""
+    lines = [
+        f"{share_text(done.kept, done.scored)} of {done.scored:,} scored pairs kept; {done.unscored:,} have no score"
+    ]
+    lines += _group_lines(done)
+    if done.guarded > done.condensed:
+        lines.append(f"{done.guarded - done.condensed:,} more pairs do not meet a condition of where")
+    if done.condensed:
+        lines.append(f"{done.condensed:,} more pairs are near duplicates of one that ranks better")
+    if done.trusted:
+        lines.append(f"{done.trusted:,} of the kept pairs are always kept and were not ranked")
+    if done.tokens is not None and done.tokens_kept is not None:
+        lines.append(f"{share_text(done.tokens_kept, done.tokens)} of {done.tokens:,} target tokens kept")
+    if done.decided_by_ties:
+        lines.append(f"{done.decided_by_ties:,} pairs have the score at the cut; ties decided which of them are kept")
+    return lines
+
+
+def _group_lines(done: Selected) -> list[str]:
+    """What each group gave: one line per group if there are few, otherwise one line for all."""
+    options, count = done.manifest["options"], len(done.groups)
+    if not count:
+        return []
+    sizes = [group["scored"] for group in done.groups]
+    if not (options["within"] or options.get("own")):
+        range_text = f"of {min(sizes):,} to {max(sizes):,} scored pairs"
+        if options["method"] == CLUSTERED:
+            whole = sum(group["kept"] == group["scored"] for group in done.groups)
+            return [f"  drawn evenly from {count:,} clusters {range_text}; {whole:,} of them are kept whole"]
+        return [f"  ranked separately by exposure: {count} groups {range_text}"]
+    unit = " target tokens" if options["within"] == "length" and done.tokens is not None else ""
+    unit = unit or (" characters" if options["within"] == "length" else "")
+    if count > _GROUPS_SHOWN:
+        shares = [group["kept"] / group["scored"] for group in done.groups if group["scored"]]
+        return [
+            f"  {count:,} groups of {min(sizes):,} to {max(sizes):,} scored pairs keep {min(shares, default=0):.1%} to "
+            f"{max(shares, default=0):.1%} (--json lists them)"
+        ]
+    return [
+        f"  {group['name']}{unit if group['name'][0].isdigit() else ''}: "
+        f"{share_text(group['kept'], group['scored'])} of {group['scored']:,} kept"
+        + (f"; {group['unscored']:,} have no score" if group["unscored"] else "")
+        for group in done.groups
+    ]
+
+
+def caution(done: Selected) -> str | None:
+    """A warning where rows of different exposure were ranked together, and need not have been."""
+    options = done.manifest["options"]
+    # Clusters of loss trajectories replace groups by exposure.
+    if not done.partly_seen or options["by_exposure"] or options["method"] == CLUSTERED:
+        return None
+    return (
+        f"{', '.join(done.partly_seen)}: trained on some pairs more often than on others, and the ranking depends "
+        "on that; leave by_exposure on, or use checkpoints after whole epochs"
+    )
+
+
+def advice(done: Selected) -> str | None:
+    """A note where the end that was kept holds the pairs that are hard to learn, or is not the recommended one."""
+    options = done.manifest["options"]
+    method = next((method for method in METHODS if method.name == done.method), None)
+    if method is None or not method.direction:
+        return None
+    direction = options["direction"]
+    if keeps_hard(method, direction, options.get("on")):
+        return f"note: the {direction} of {method.name} holds what is hard to learn, noise too: {method.advice}"
+    if direction != method.direction:
+        return f"note: {method.name} is meant to keep the {method.direction}: {method.advice}"
+    return None
