@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float32Array, Int64Array, UInt32Array};
-use catprune_core::clean::clean;
-use catprune_core::columns::write_shard;
-use catprune_core::corpus::Corpus;
-use catprune_core::kept::KeptIn;
-use catprune_core::select::select;
-use catprune_core::stats::stats;
-use catprune_core::stream::stream;
-use catprune_core::tokenize::tokenize;
-use catprune_core::write::write;
+use catprune_core::cleaning::clean::clean;
+use catprune_core::columns::shards::write_shard;
+use catprune_core::corpus::chunk::Corpus;
+use catprune_core::corpus::pipeline::stream;
+use catprune_core::corpus::row_filter::KeptIn;
+use catprune_core::selection::select::select;
+use catprune_core::stats::stats::stats;
+use catprune_core::tokens::tokenize::tokenize;
+use catprune_core::writing::write::write;
 use catprune_core::{Result, Watch};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, from_value, json};
@@ -184,7 +184,7 @@ impl Bench {
         let cleaned = clean(
             &request(json!({
                 "corpus": self.corpus(folder, "plain"),
-                "rules": [catprune_core::rules::Rules::default()],
+                "rules": [catprune_core::cleaning::rules::Rules::default()],
                 "duplicates": "pair",
                 "duplicates_form": {
                     "nfkc": normalised, "case": normalised, "white_space": normalised, "punctuation": normalised,

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use catprune_core::Watch;
-use catprune_core::fingerprints::Key;
-use catprune_core::near::{NearOptions, Signatures, Unit};
-use catprune_core::near_clusters::Components;
-use catprune_core::near_duplicates::NearDuplicates;
-use catprune_core::normal::{Form, Normaliser};
+use catprune_core::duplicates::fingerprints::Key;
+use catprune_core::duplicates::near::buckets::NearDuplicates;
+use catprune_core::duplicates::near::components::Components;
+use catprune_core::duplicates::near::signature::{NearOptions, Signatures, Unit};
+use catprune_core::text::normal_form::{Form, Normaliser};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 fn options(key: Key, permutations: usize, bands: usize, shingles: Unit, shingle_size: usize) -> NearOptions {

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use catprune_core::corpus::{Corpus, Input, Record};
-use catprune_core::draft::{Draft, digest_bytes, digest_file};
-use catprune_core::first_rows::{FirstRows, slot};
-use catprune_core::found::Finding;
-use catprune_core::kept::KeptIn;
-use catprune_core::lines::{CHUNK_LINES, LineReader};
-use catprune_core::partitions::{Candidate, Layout, Partitions};
-use catprune_core::stream::stream;
-use catprune_core::threads::on_threads;
+use catprune_core::corpus::chunk::{Corpus, Input, Record};
+use catprune_core::corpus::pipeline::stream;
+use catprune_core::corpus::readers::lines::{CHUNK_LINES, LineReader};
+use catprune_core::corpus::row_filter::KeptIn;
+use catprune_core::duplicates::first_rows::{FirstRows, slot};
+use catprune_core::duplicates::late::Finding;
+use catprune_core::duplicates::partitions::{Candidate, Layout, Partitions};
+use catprune_core::io::atomic_files::{Draft, digest_bytes, digest_file};
+use catprune_core::io::threads::on_threads;
 use catprune_core::{Error, Watch};
 
 /// A folder of one test's own.

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Once;
 
-use catprune_core::codec::compress;
-use catprune_core::corpus::{Corpus, Input, Record};
-use catprune_core::kept::KeptIn;
-use catprune_core::stream::stream;
+use catprune_core::io::compression::compress;
+use catprune_core::corpus::chunk::{Corpus, Input, Record};
+use catprune_core::corpus::row_filter::KeptIn;
+use catprune_core::corpus::pipeline::stream;
 use catprune_core::{Error, Result, Watch};
 
 pub const MAX_LINE_BYTES: usize = 64;

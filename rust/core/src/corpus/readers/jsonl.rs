@@ -1,0 +1,201 @@
+//! JSON lines: one object a line, two of its fields (or one) are the record; the others are passed over undecoded.
+
+use std::fmt;
+use std::result::Result as StdResult;
+
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::Deserializer;
+
+use crate::Result;
+use crate::corpus::chunk::Record;
+use crate::corpus::fields::{self, Fields};
+use crate::corpus::readers::lines::Lines;
+use crate::corpus::record::Pairs;
+
+/// The names on the way to the fields.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// Which side stands here.
+    side: Option<usize>,
+    children: Vec<(String, Tree)>,
+}
+
+/// The sides of a record, as far as they were found.
+#[derive(Default)]
+struct Found {
+    text: [Vec<u8>; 2],
+    found: [bool; 2],
+}
+
+impl Tree {
+    pub fn new(fields: &Fields) -> Result<Self> {
+        let mut tree = Self::default();
+        let paths = fields.paths()?;
+        let first = 2 - paths.len();
+        for (side, path) in (first..).zip(paths) {
+            let mut place = &mut tree;
+            for name in path {
+                let index = place.children.iter().position(|(child, _)| child == name).unwrap_or_else(|| {
+                    place.children.push((name.to_owned(), Self::default()));
+                    place.children.len() - 1
+                });
+                place = &mut place.children[index].1;
+            }
+            place.side = Some(side);
+        }
+        Ok(tree)
+    }
+
+    /// Whether a side stands here or below.
+    fn holds(&self, side: usize) -> bool {
+        self.side == Some(side) || self.children.iter().any(|(_, child)| child.holds(side))
+    }
+
+    /// Of two members of one name the last counts, with all that is in it.
+    fn forget(&self, found: &mut Found) {
+        if let Some(side) = self.side {
+            found.found[side] = false;
+        }
+        self.children.iter().for_each(|(_, child)| child.forget(found));
+    }
+}
+
+/// The pairs of some lines. A line that is no JSON object, that lacks a field, or whose field is no string, is malformed.
+/// Bytes that are not UTF-8, and lone surrogates, come through as they are.
+pub fn decode(records: &Lines, tree: &Tree) -> Pairs {
+    let mut pairs = Pairs::default();
+    let mut found = Found::default();
+    // A source that is not looked for is empty.
+    let absent = !tree.holds(0);
+    for index in 0..records.len() {
+        if records.is_too_long(index) {
+            pairs.push(Record::TooLong);
+            continue;
+        }
+        found.found = [absent, false];
+        let line = records.line(index);
+        let mut json = Deserializer::from_slice(line);
+        let read = Seed { tree, found: &mut found }.deserialize(&mut json).and_then(|()| json.end());
+        pairs.push(match (read, found.found) {
+            (Ok(()), [true, true]) if is_strict(line) => {
+                Record::Pair { source: &found.text[0], target: &found.text[1] }
+            }
+            _ => Record::Malformed,
+        });
+    }
+    pairs
+}
+
+/// Whether no string holds a bare control character: the reading of strings as bytes lets them through.
+fn is_strict(line: &[u8]) -> bool {
+    line.iter().all(|&byte| byte >= b' ') || serde_json::from_slice::<IgnoredAny>(line).is_ok()
+}
+
+/// Reads the value at one place of the tree.
+struct Seed<'a> {
+    tree: &'a Tree,
+    found: &'a mut Found,
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> StdResult<(), D::Error> {
+        if self.tree.side.is_some() { json.deserialize_bytes(self) } else { json.deserialize_map(self) }
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string, or an object on the way to it")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, text: &[u8]) -> StdResult<(), E> {
+        let Some(side) = self.tree.side else { return Err(E::custom("not an object")) };
+        self.found.text[side].clear();
+        self.found.text[side].extend_from_slice(text);
+        self.found.found[side] = true;
+        Ok(())
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> StdResult<(), M::Error> {
+        if self.tree.side.is_some() {
+            return Err(M::Error::custom("not a string"));
+        }
+        while let Some(child) = map.next_key_seed(Name(self.tree))? {
+            match child {
+                Some(tree) => {
+                    tree.forget(self.found);
+                    map.next_value_seed(Seed { tree, found: &mut *self.found })?;
+                }
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the name of a member and says which child of the tree it is.
+struct Name<'a>(&'a Tree);
+
+impl<'de, 'a> DeserializeSeed<'de> for Name<'a> {
+    type Value = Option<&'a Tree>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> StdResult<Self::Value, D::Error> {
+        json.deserialize_bytes(self)
+    }
+}
+
+impl<'a> Visitor<'_> for Name<'a> {
+    type Value = Option<&'a Tree>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the name of a member")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, name: &[u8]) -> StdResult<Self::Value, E> {
+        Ok(self.0.children.iter().find(|(child, _)| child.as_bytes() == name).map(|(_, child)| child))
+    }
+}
+
+/// A line of JSON around two strings, or one: what stands before, between and after them.
+pub struct Template {
+    pieces: Vec<String>,
+}
+
+impl Template {
+    pub fn new(fields: &Fields) -> Result<Self> {
+        let paths = fields.paths()?;
+        let shared = fields::shared(&paths);
+        let open = |names: &[&str]| -> String {
+            let inner: Vec<String> = names.iter().map(|name| format!("{}:", quoted(name))).collect();
+            inner.join("{")
+        };
+        let way: Vec<String> = paths[0][..shared].iter().map(|name| format!("{{{}:", quoted(name))).collect();
+        let (mut pieces, mut before) = (Vec::new(), format!("{}{{", way.concat()));
+        for path in &paths {
+            pieces.push(format!("{before}{}", open(&path[shared..])));
+            before = format!("{},", "}".repeat(path.len() - shared - 1));
+        }
+        pieces.push(format!("{}{}\n", before.trim_end_matches(','), "}".repeat(shared + 1)));
+        Ok(Self { pieces })
+    }
+
+    /// Appends one line; `sides` are as many as there are fields.
+    pub fn push(&self, text: &mut Vec<u8>, sides: &[&str]) {
+        for (place, piece) in self.pieces.iter().enumerate() {
+            text.extend_from_slice(piece.as_bytes());
+            if let Some(side) = sides.get(place) {
+                text.extend_from_slice(quoted(side).as_bytes());
+            }
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

@@ -1,0 +1,6 @@
+//! One reader a format: lines, TSV, JSON lines, Parquet and TMX.
+
+pub mod jsonl;
+pub mod lines;
+pub mod parquet;
+pub mod tmx;

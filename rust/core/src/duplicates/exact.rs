@@ -1,0 +1,147 @@
+//! Exact duplicates in bounded memory: one table of fingerprints while it fits, partitions on disk beyond it, with the
+//! same verdicts.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::duplicates::first_rows::{ELSEWHERE, FirstRows, slot};
+use crate::duplicates::late::{Finding, Found};
+use crate::duplicates::partitions::{Candidate, Layout, Partitions};
+use crate::{Result, Watch};
+
+/// The rows of a chunk that the rules let through, ascending, and what tells them apart.
+#[derive(Debug, Default)]
+pub struct Survivors {
+    pub rows: Vec<u64>,
+    /// For every part of the key.
+    pub keys: Vec<Keyed>,
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct Keyed {
+    pub fingerprints: Vec<u128>,
+    /// What the fingerprints are of, and where each ends; empty unless bytes are compared.
+    pub texts: Vec<u8>,
+    pub ends: Vec<usize>,
+}
+
+impl Keyed {
+    fn text(&self, index: usize) -> &[u8] {
+        let Some(&end) = self.ends.get(index) else { return &[] };
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.texts[start..end]
+    }
+}
+
+/// Finds duplicates by one key, or by each of two.
+pub struct Duplicates {
+    parts: Vec<Part>,
+    layout: Layout,
+    memory: usize,
+    /// For what is spilled.
+    folder: PathBuf,
+}
+
+enum Part {
+    Table(FirstRows),
+    Files(Partitions),
+}
+
+impl Duplicates {
+    /// `keys` tables share `memory` bytes. Where not always the first row is kept, or bytes are compared, verdicts wait
+    /// for the end of the corpus.
+    pub fn new(keys: usize, layout: Layout, memory: usize, folder: &Path) -> Result<Self> {
+        let table = || Part::Table(FirstRows::new(memory / keys.max(1), 0));
+        let parts = (0..keys).map(|_| table()).collect();
+        let mut duplicates = Self { parts, layout, memory, folder: folder.to_owned() };
+        if !layout.is_plain() && keys > 0 {
+            duplicates.spill()?;
+        }
+        Ok(duplicates)
+    }
+
+    /// Whether verdicts wait for `resolve`.
+    pub fn are_deferred(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Files(_)))
+    }
+
+    /// Adds the fingerprints of rows that another corpus keeps, one list for each part of the key.
+    pub fn add_elsewhere(&mut self, fingerprints: &[Vec<u128>]) -> Result<()> {
+        let keyed =
+            |fingerprints: &Vec<u128>| Keyed { fingerprints: fingerprints.clone(), ..Keyed::default() };
+        let survivors = Survivors {
+            rows: vec![ELSEWHERE; fingerprints.first().map_or(0, Vec::len)],
+            keys: fingerprints.iter().map(keyed).collect(),
+        };
+        self.add(&survivors, |_| 0, |_, _| {})
+    }
+
+    /// Adds the rows of a chunk. While the tables hold, `earlier` is told of each duplicate (its place among the
+    /// survivors, the row that is kept); later they wait for `resolve`. `priority` is lowest for the most wished-for row.
+    pub fn add(
+        &mut self,
+        survivors: &Survivors,
+        priority: impl Fn(usize) -> u32,
+        mut earlier: impl FnMut(usize, u64),
+    ) -> Result<()> {
+        let count = survivors.rows.len();
+        let has_room = |part: &mut Part| match part {
+            Part::Table(table) => table.reserve(count),
+            Part::Files(_) => true,
+        };
+        if !self.parts.iter_mut().all(has_room) {
+            self.spill()?;
+        }
+        let mut of = vec![None; if self.are_deferred() { 0 } else { count }];
+        for (part, key) in self.parts.iter_mut().zip(&survivors.keys) {
+            let rows = key.fingerprints.iter().zip(&survivors.rows);
+            match part {
+                Part::Table(table) => {
+                    let slots: Vec<_> = rows.map(|(&fingerprint, &row)| slot(fingerprint, row)).collect();
+                    table.insert(&slots, |index, held| {
+                        of[index] = of[index].into_iter().chain(held).min();
+                    });
+                }
+                Part::Files(files) => {
+                    for (index, (&fingerprint, &row)) in rows.enumerate() {
+                        let slot = slot(fingerprint, row);
+                        files.add(Candidate { slot, priority: priority(index), text: key.text(index) })?;
+                    }
+                }
+            }
+        }
+        for (index, of) in of.into_iter().enumerate() {
+            if let Some(of) = of {
+                earlier(index, of);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the tables to partitions: what is duplicate from here on is told by `resolve`.
+    fn spill(&mut self) -> Result<()> {
+        let buffers = self.memory / 4 / self.parts.len().max(1);
+        for part in &mut self.parts {
+            let Part::Table(table) = part else { continue };
+            // The table goes before the buffers come.
+            let table = std::mem::replace(table, FirstRows::new(0, 0));
+            let mut files = Partitions::create(&self.folder, self.layout, buffers)?;
+            for slot in table.held() {
+                files.add(Candidate { slot, ..Candidate::default() })?;
+            }
+            *part = Part::Files(files);
+        }
+        Ok(())
+    }
+
+    /// The duplicates whose verdicts waited, in shards that end at these rows.
+    pub fn resolve(self, ends: Vec<u64>, threads: usize, watch: &Watch) -> Result<Found> {
+        let found = Mutex::new(Finding::new(ends, &self.folder, self.memory / 8)?);
+        for part in self.parts {
+            if let Part::Files(files) = part {
+                files.resolve(&found, threads, self.memory, watch)?;
+            }
+        }
+        found.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
+    }
+}

@@ -1,0 +1,238 @@
+//! Files that appear whole or not at all: written under a temporary name, synced, renamed, their folder synced.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Sender, bounded};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::io::compression::open_plain;
+use crate::{Error, Result};
+
+/// A file being written as `<path>.tmp`; dropped unpublished, it is removed.
+pub struct Draft {
+    path: PathBuf,
+    temporary: PathBuf,
+    stream: Option<BufWriter<Hashed<File>>>,
+    along: Option<Along>,
+}
+
+/// A thread that syncs a file while it is written, so that its end need not wait for all of it.
+struct Along {
+    ask: Sender<()>,
+    thread: JoinHandle<io::Result<()>>,
+    /// Bytes written since the last request.
+    unsynced: usize,
+}
+
+/// Bytes between two requests.
+const SYNC_BYTES: usize = 32 << 20;
+
+/// A finished draft that still has its temporary name, so that several files can appear together.
+pub struct Sealed {
+    path: PathBuf,
+    temporary: PathBuf,
+    renamed: bool,
+    pub digest: String,
+}
+
+/// A file of a pass's own, removed when it is dropped.
+pub struct Temporary {
+    pub path: PathBuf,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Passes bytes on and hashes them on the way.
+pub struct Hashed<W> {
+    pub inner: W,
+    hash: Xxh3,
+    pub bytes: u64,
+}
+
+impl<W> Hashed<W> {
+    pub fn new(inner: W) -> Self {
+        Self { inner, hash: Xxh3::new(), bytes: 0 }
+    }
+
+    /// xxh3-128 of what has passed, 32 hexadecimal digits.
+    pub fn digest(&self) -> String {
+        format!("{:032x}", self.hash.digest128())
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: io::Read> io::Read for Hashed<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(bytes)?;
+        self.hash.update(&bytes[..read]);
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
+impl Draft {
+    pub fn create(path: &Path) -> Result<Self> {
+        let temporary = temporary_name(path);
+        let file = File::create(&temporary).map_err(Error::io(&temporary))?;
+        let stream = Some(BufWriter::with_capacity(1 << 20, Hashed::new(file)));
+        Ok(Self { path: path.to_owned(), temporary, stream, along: None })
+    }
+
+    /// Syncs from now on while it is written: for large files.
+    pub fn sync_along(&mut self) -> Result<()> {
+        let Some(stream) = &self.stream else { return Ok(()) };
+        let file = stream.get_ref().inner.try_clone().map_err(Error::io(&self.path))?;
+        let (ask, asked) = bounded(1);
+        // An error is told to one call of sync only, so this one must not be lost.
+        let thread = thread::spawn(move || asked.iter().try_for_each(|()| file.sync_data()));
+        self.along = Some(Along { ask, thread, unsynced: 0 });
+        Ok(())
+    }
+
+    /// Flushes and syncs the bytes; the file keeps its temporary name until `Sealed::publish`.
+    pub fn seal(mut self) -> Result<Sealed> {
+        let path = self.path.clone();
+        let failed = |source| Error::Io { path: path.clone(), source };
+        let Some(stream) = self.stream.take() else {
+            return Err(failed(io::Error::other("already sealed")));
+        };
+        let hashed = stream.into_inner().map_err(|error| failed(error.into_error()))?;
+        if let Some(Along { ask, thread, .. }) = self.along.take() {
+            drop(ask);
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))).map_err(failed)?;
+        }
+        hashed.inner.sync_all().map_err(failed)?;
+        let digest = hashed.digest();
+        let temporary = std::mem::take(&mut self.temporary);
+        Ok(Sealed { path, temporary, renamed: false, digest })
+    }
+
+    /// Seals and publishes at once; returns the digest of the bytes.
+    pub fn publish(self) -> Result<String> {
+        self.seal()?.publish()
+    }
+
+    /// Publishes under another name in the same folder, for files whose names tell how much they hold.
+    pub fn publish_as(mut self, path: &Path) -> Result<String> {
+        path.clone_into(&mut self.path);
+        self.publish()
+    }
+
+    /// Ends the file as it is, under a second temporary name: for what the same pass reads again.
+    pub fn keep(mut self) -> Result<Temporary> {
+        if let Some(stream) = &mut self.stream {
+            stream.flush().map_err(Error::io(&self.path))?;
+        }
+        let kept = Temporary { path: with_suffix(&self.path, ".waiting.tmp") };
+        fs::rename(&self.temporary, &kept.path).map_err(Error::io(&kept.path))?;
+        self.temporary = PathBuf::new();
+        Ok(kept)
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(stream) = &mut self.stream else { return Err(io::Error::other("already sealed")) };
+        let written = stream.write(bytes)?;
+        if let Some(along) = &mut self.along {
+            along.unsynced += written;
+            // A request that still waits covers these bytes too.
+            if along.unsynced >= SYNC_BYTES && along.ask.try_send(()).is_ok() {
+                along.unsynced = 0;
+            }
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.temporary.as_os_str().is_empty() {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+impl Sealed {
+    /// Gives the file its final name and syncs the folder.
+    pub fn publish(mut self) -> Result<String> {
+        fs::rename(&self.temporary, &self.path).map_err(Error::io(&self.path))?;
+        self.renamed = true;
+        sync_folder(&self.path)?;
+        Ok(std::mem::take(&mut self.digest))
+    }
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        if !self.renamed {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+fn temporary_name(path: &Path) -> PathBuf {
+    with_suffix(path, ".tmp")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))
+}
+
+/// xxh3-128 of some bytes, 32 hexadecimal digits.
+pub fn digest_bytes(bytes: &[u8]) -> String {
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
+}
+
+/// xxh3-128 of a file's bytes.
+pub fn digest_file(path: &Path, watch: &crate::Watch) -> Result<String> {
+    digest_watched(path, watch, |read| watch.add(read, 0))
+}
+
+/// xxh3-128 of a file's bytes; `count` is told how many were read.
+pub fn digest_watched(path: &Path, watch: &crate::Watch, count: impl Fn(u64)) -> Result<String> {
+    let mut file = Hashed::new(open_plain(path)?);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        watch.check()?;
+        let read = io::Read::read(&mut file, &mut buffer).map_err(Error::io(path))?;
+        if read == 0 {
+            return Ok(file.digest());
+        }
+        count(read as u64);
+    }
+}

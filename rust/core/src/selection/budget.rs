@@ -1,0 +1,152 @@
+//! How much is kept: of the whole, and of every group its share. Integer arithmetic only.
+
+use serde::Deserialize;
+
+use crate::selection::statistics::order_statistics::Left;
+use crate::{Error, Result};
+
+/// What to keep; fractions are `[numerator, denominator]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Of the records that guards let through, scored or not.
+    Fraction(u64, u64),
+    Rows(u64),
+    /// Of the target tokens of the scored records.
+    TokenFraction(u64, u64),
+    Tokens(u64),
+}
+
+/// What there is to keep in one group.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Stock {
+    pub scored: u64,
+    pub unscored: u64,
+    /// What guards have dropped; neither scored nor unscored.
+    pub guarded: u64,
+    pub tokens: u64,
+}
+
+impl Stock {
+    pub fn records(&self) -> u64 {
+        self.scored + self.unscored + self.guarded
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.scored += other.scored;
+        self.unscored += other.unscored;
+        self.guarded += other.guarded;
+        self.tokens += other.tokens;
+    }
+}
+
+impl Keep {
+    /// Whether target tokens are counted and not rows.
+    pub fn counts_tokens(&self) -> bool {
+        matches!(self, Self::Tokens(_) | Self::TokenFraction(..))
+    }
+}
+
+/// How the groups share what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// In proportion to what they have.
+    Proportional,
+    /// As evenly as what they have allows: small groups are kept whole.
+    Balanced,
+}
+
+/// The quota of every group: proportionally rows go to the groups in proportion to their scored records, tokens in proportion to their
+/// target tokens, by largest remainder (equal remainders: the first group). A fraction of the tokens is taken of
+/// every group on its own, rounded down. Balanced quotas are those of S2L (arXiv 2403.07384): from the smallest group on (of
+/// equal ones the first) each gives all that it has, but at most an even part, rounded down, of what is still to be kept.
+pub fn quotas(keep: Keep, sharing: Sharing, stocks: &[Stock]) -> Result<Vec<Left>> {
+    let total = |of: fn(&Stock) -> u64| stocks.iter().map(of).sum::<u64>();
+    let scored: Vec<u64> = stocks.iter().map(|stock| stock.scored).collect();
+    let divide = if sharing == Sharing::Balanced { even } else { shares };
+    let rows = |rows: u64| {
+        enough("rows", rows, total(|stock| stock.scored), "are scored")?;
+        Ok(divide(rows, &scored).into_iter().map(Left::Rows).collect())
+    };
+    match keep {
+        Keep::Rows(count) => rows(count),
+        Keep::Fraction(of, parts) => rows(floor(total(|stock| stock.scored + stock.unscored), of, parts)),
+        Keep::Tokens(tokens) => {
+            enough("target tokens", tokens, total(|stock| stock.tokens), "are in scored rows")?;
+            let weights: Vec<u64> = stocks.iter().map(|stock| stock.tokens).collect();
+            Ok(divide(tokens, &weights).into_iter().map(Left::Tokens).collect())
+        }
+        Keep::TokenFraction(of, parts) if sharing == Sharing::Balanced => {
+            quotas(Keep::Tokens(floor(total(|stock| stock.tokens), of, parts)), sharing, stocks)
+        }
+        Keep::TokenFraction(of, parts) => {
+            Ok(stocks.iter().map(|stock| Left::Tokens(floor(stock.tokens, of, parts))).collect())
+        }
+    }
+}
+
+fn enough(what: &str, wanted: u64, present: u64, are: &str) -> Result<()> {
+    if wanted > present {
+        return Err(Error::input(format!("cannot keep {wanted} {what}, only {present} {are}: keep fewer")));
+    }
+    Ok(())
+}
+
+fn floor(whole: u64, of: u64, parts: u64) -> u64 {
+    (u128::from(whole) * u128::from(of) / u128::from(parts.max(1))) as u64
+}
+
+/// Divides `whole` in proportion to `weights` by largest remainder.
+fn shares(whole: u64, weights: &[u64]) -> Vec<u64> {
+    let sum: u128 = weights.iter().map(|&weight| u128::from(weight)).sum::<u128>().max(1);
+    let exact = |weight: u64| u128::from(whole) * u128::from(weight);
+    let mut shares: Vec<u64> = weights.iter().map(|&weight| (exact(weight) / sum) as u64).collect();
+    let missing =
+        if weights.iter().all(|&weight| weight == 0) { 0 } else { whole - shares.iter().sum::<u64>() };
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by_key(|&group| std::cmp::Reverse(exact(weights[group]) % sum));
+    for &group in order.iter().take(missing as usize) {
+        shares[group] += 1;
+    }
+    shares
+}
+
+/// Divides `whole` evenly, as far as groups of these sizes can give; all of it is given where they hold so much.
+fn even(whole: u64, sizes: &[u64]) -> Vec<u64> {
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|&group| sizes[group]);
+    let (mut parts, mut left) = (vec![0; sizes.len()], whole);
+    for (place, &group) in order.iter().enumerate() {
+        parts[group] = sizes[group].min(left / (sizes.len() - place) as u64);
+        left -= parts[group];
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up_and_ties_go_to_the_first() {
+        assert_eq!(shares(5, &[1, 1, 1, 1]), [2, 1, 1, 1]);
+        assert_eq!(shares(10, &[29, 71]), [3, 7]);
+        assert_eq!(shares(0, &[]), Vec::<u64>::new());
+        assert_eq!(shares(u64::MAX, &[u64::MAX]), [u64::MAX]);
+    }
+
+    #[test]
+    fn even_parts_keep_small_groups_whole_and_add_up() {
+        assert_eq!(even(10, &[100, 2, 3]), [5, 2, 3]);
+        assert_eq!(even(11, &[100, 2, 100]), [4, 2, 5]);
+        assert_eq!(even(3, &[5, 5]), [1, 2]);
+        assert_eq!(even(7, &[3, 4, 0]), [3, 4, 0]);
+        assert_eq!(even(0, &[]), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn fractions_are_exact() {
+        assert_eq!(floor(100, 29, 100), 29);
+        assert_eq!(floor(3, 1, 2), 1);
+    }
+}

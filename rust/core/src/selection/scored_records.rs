@@ -1,0 +1,304 @@
+//! The records of a measure as batches that are ready to be ranked: columns joined, groups numbered, guards applied, scores made.
+
+use std::ops::Range;
+use std::thread;
+
+use crossbeam_channel::bounded;
+
+use crate::columns::external::{Column, Reading};
+use crate::selection::groups::{Groups, Tags};
+use crate::selection::methods::{self, Method};
+use crate::selection::sources::records::{Batch, Measure, Records, Source};
+use crate::selection::sources::shards::Shard;
+use crate::selection::statistics::expectation::Expectation;
+use crate::selection::statistics::merge::{Basis, By, Moments};
+use crate::selection::statistics::ranks::Ranks;
+use crate::{Error, Result, Watch};
+
+/// Batches that a thread may be ahead of the one that takes them.
+const AHEAD: usize = 4;
+
+/// The records of a measure, to be streamed as often as it takes.
+pub struct Feed<'a> {
+    pub measure: &'a Measure,
+    pub groups: Groups<'a>,
+    records: Records,
+    joined: Vec<Column>,
+    expectation: Option<Expectation>,
+    basis: Option<Basis>,
+}
+
+/// What one stream of batches goes on with.
+struct State<'f> {
+    tagger: Option<Tags<'f>>,
+    readings: Vec<Reading<'f>>,
+    /// How many records came before.
+    ordinal: u64,
+}
+
+impl<'a> Feed<'a> {
+    pub fn new(measure: &'a Measure) -> Result<Self> {
+        let records = Records::open(&measure.source)?;
+        let mut joined = Vec::with_capacity(measure.joined.len());
+        for column in &measure.joined {
+            let column = Column::open(&column.paths, &column.column)?;
+            if let Some(shards) = records.shards() {
+                column.check_end(shards.last().map_or(0, |shard| shard.end))?;
+            }
+            joined.push(column);
+        }
+        let groups = Groups::new(measure);
+        Ok(Self { measure, groups, records, joined, expectation: None, basis: None })
+    }
+
+    /// Learns what a score needs to know of all records: the bins of `progress`, and how the columns of a merge compare.
+    /// `scored` is the number of scored records of every group.
+    pub fn learn(&mut self, records: u64, scored: &[u64], watch: &Watch) -> Result<()> {
+        if self.progress().is_some() {
+            self.expectation = Some(Expectation::of(self, self.measure.bins, scored, watch)?);
+        }
+        let Some(merge) = &self.measure.merge else { return Ok(()) };
+        self.basis = Some(match merge.by {
+            By::Z => Basis::Standard(Moments::of(self, merge, watch)?),
+            By::Rank => Basis::Ranks(Ranks::of(self, merge, records, scored.iter().sum(), watch)?),
+        });
+        Ok(())
+    }
+
+    /// Whether records carry target tokens.
+    pub fn has_tokens(&self) -> bool {
+        matches!(self.measure.source, Source::Scores { .. })
+    }
+
+    /// The shards whose ranges the selection's shards repeat; None where the rows alone say.
+    pub fn shards(&self) -> Option<&[Shard]> {
+        self.records.shards()
+    }
+
+    /// All rows are below this.
+    pub fn end(&self) -> u64 {
+        self.records.end()
+    }
+
+    /// The column that `progress` is computed in.
+    pub fn progress(&self) -> Option<usize> {
+        self.measure.computed.iter().position(|column| column.method == Method::Progress)
+    }
+
+    /// Streams the records through `visit`, each thread over a contiguous part with its own state; returns the states
+    /// in the order of the records. With `rowless`, batches may come without row numbers.
+    pub fn fold<A: Send>(
+        &self,
+        rowless: bool,
+        watch: &Watch,
+        start: impl Fn() -> A + Sync,
+        visit: impl Fn(&mut A, &Batch) -> Result<()> + Sync,
+    ) -> Result<Vec<A>> {
+        let work = |span: Range<usize>| {
+            let mut state = start();
+            self.stream(&mut self.start(), span, rowless, watch, &mut |batch| visit(&mut state, batch))?;
+            Ok(state)
+        };
+        let count = self.records.len();
+        let threads = self.threads();
+        let work = &work;
+        thread::scope(|scope| {
+            let span = |part: usize| part * count / threads..(part + 1) * count / threads;
+            let workers: Vec<_> = (0..threads).map(|part| scope.spawn(move || work(span(part)))).collect();
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        })
+    }
+
+    /// Streams all records through `visit`, in row order; other threads read ahead, each every so many parts. With
+    /// `rowless`, batches may come without row numbers.
+    pub fn all(
+        &self,
+        rowless: bool,
+        watch: &Watch,
+        visit: &mut dyn FnMut(&Batch) -> Result<()>,
+    ) -> Result<()> {
+        let count = self.records.len();
+        let threads = self.threads();
+        if threads == 1 {
+            return self.stream(&mut self.start(), 0..count, rowless, watch, &mut |batch| visit(batch));
+        }
+        thread::scope(|scope| {
+            let mut lanes = Vec::with_capacity(threads);
+            for first in 0..threads {
+                let (send, receive) = bounded::<Option<Batch>>(AHEAD);
+                let (give_back, spare) = bounded::<Batch>(AHEAD + 2);
+                let worker = scope.spawn(move || -> Result<()> {
+                    // Goes on from part to part: what is joined may stand in one large row group.
+                    let mut state = self.start();
+                    for part in (first..count).step_by(threads) {
+                        self.stream(&mut state, part..part + 1, rowless, watch, &mut |batch| {
+                            // The batch goes out whole; one that came back is filled next.
+                            let columns = batch.columns.len();
+                            let mut next = spare.try_recv().unwrap_or_default();
+                            next.columns.resize_with(columns, Vec::new);
+                            send.send(Some(std::mem::replace(batch, next))).map_err(|_| Error::Interrupted)
+                        })?;
+                        send.send(None).map_err(|_| Error::Interrupted)?;
+                    }
+                    Ok(())
+                });
+                lanes.push((receive, give_back, worker));
+            }
+            let mut outcome = Ok(());
+            'parts: for part in 0..count {
+                let (receive, give_back, _) = &lanes[part % threads];
+                loop {
+                    match receive.recv() {
+                        Ok(Some(batch)) => {
+                            outcome = visit(&batch);
+                            if outcome.is_err() {
+                                break 'parts;
+                            }
+                            let _ = give_back.try_send(batch);
+                        }
+                        Ok(None) => break,
+                        // Its worker has failed, and says why below.
+                        Err(_) => break 'parts,
+                    }
+                }
+            }
+            let workers: Vec<_> = lanes.into_iter().map(|(_, _, worker)| worker).collect();
+            for worker in workers {
+                let ended = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                // A worker that nobody listens to any more is no failure of its own.
+                let unheard = matches!(ended, Err(Error::Interrupted)) && !watch.is_stopped();
+                if outcome.is_ok() && !unheard {
+                    outcome = ended;
+                }
+            }
+            outcome
+        })
+    }
+
+    fn threads(&self) -> usize {
+        // Merged ranks are read in the order in which they were written.
+        let single = matches!(self.basis, Some(Basis::Ranks(_)));
+        if single { 1 } else { self.measure.threads.clamp(1, self.records.len().max(1)) }
+    }
+
+    /// Whether a record's row is its place: there are no gaps.
+    pub fn is_gapless(&self) -> bool {
+        self.records.is_gapless()
+    }
+
+    /// Whether the passes that only count can do without row numbers.
+    fn is_rowless(&self) -> bool {
+        self.groups.is_one() && self.joined.is_empty() && !self.measure.sample && self.measure.merge.is_none()
+    }
+
+    /// The number of records, where the source says that all of them are scored and nothing is dropped.
+    pub fn count(&self) -> Option<u64> {
+        let plain = self.is_rowless() && self.measure.guards.is_empty() && self.measure.merge.is_none();
+        self.records.count().filter(|_| plain)
+    }
+
+    fn start(&self) -> State<'_> {
+        State {
+            tagger: self.groups.tagger(),
+            readings: self.joined.iter().map(|column| column.read(0..column.len())).collect(),
+            ordinal: 0,
+        }
+    }
+
+    /// Streams a span of records that comes after those that `state` has seen.
+    fn stream(
+        &self,
+        state: &mut State<'_>,
+        span: Range<usize>,
+        rowless: bool,
+        watch: &Watch,
+        visit: &mut dyn FnMut(&mut Batch) -> Result<()>,
+    ) -> Result<()> {
+        let columns = self.measure.columns();
+        let mut batch = Batch { columns: vec![Vec::new(); columns], ..Batch::default() };
+        self.records.stream(self.measure, span, rowless && self.is_rowless(), &mut batch, &mut |batch| {
+            watch.check()?;
+            let own = columns - state.readings.len();
+            for (reading, column) in state.readings.iter_mut().zip(&mut batch.columns[own..]) {
+                reading.join(&batch.rows, column)?;
+            }
+            watch.add(0, batch.columns.first().map_or(0, Vec::len) as u64);
+            self.groups.assign(batch, &mut state.tagger)?;
+            self.score(batch, state.ordinal)?;
+            state.ordinal += batch.rows.len() as u64;
+            visit(batch)
+        })
+    }
+
+    /// Makes the scores of a batch (which may have come without rows), as far as it is known how; until then they only say which records have one.
+    fn score(&self, batch: &mut Batch, ordinal: u64) -> Result<()> {
+        let Measure { merge, guards, .. } = self.measure;
+        if merge.is_none() && guards.is_empty() && self.progress().is_none() {
+            std::mem::swap(&mut batch.scores, &mut batch.columns[self.measure.score]);
+            return if self.measure.sample { self.draw(batch) } else { Ok(()) };
+        }
+        batch.scores.clear();
+        match merge {
+            None => batch.scores.extend_from_slice(&batch.columns[self.measure.score]),
+            Some(merge) => {
+                batch.scores.resize(batch.columns[0].len(), 0.0);
+                for &(column, _) in &merge.terms {
+                    for (score, value) in batch.scores.iter_mut().zip(&batch.columns[column]) {
+                        if value.is_nan() {
+                            *score = f32::NAN;
+                        }
+                    }
+                }
+            }
+        }
+        batch.guarded.clear();
+        if !guards.is_empty() {
+            for index in 0..batch.scores.len() {
+                let passes = guards.iter().all(|guard| guard.admits(batch.columns[guard.column][index]));
+                let guarded = !passes && !self.groups.is_trusted(batch.group(index));
+                batch.guarded.push(guarded);
+                if guarded {
+                    batch.scores[index] = f32::NAN;
+                }
+            }
+        }
+        if let (Some(expectation), Some(column)) = (&self.expectation, self.progress()) {
+            for index in 0..batch.scores.len() {
+                if batch.scores[index].is_nan() {
+                    continue;
+                }
+                let expected = expectation.at(batch.group(index), batch.starts[index]);
+                let score = expected - batch.columns[column][index];
+                batch.columns[column][index] = score;
+                if merge.is_none() {
+                    batch.scores[index] = score;
+                }
+            }
+        }
+        if let (Some(merge), Some(basis)) = (merge, &self.basis) {
+            basis.fill(merge, batch, ordinal)?;
+        }
+        if self.measure.sample && (merge.is_none() || self.basis.is_some()) {
+            return self.draw(batch);
+        }
+        Ok(())
+    }
+
+    /// Replaces weights by draws.
+    fn draw(&self, batch: &mut Batch) -> Result<()> {
+        for (&row, score) in batch.rows.iter().zip(&mut batch.scores) {
+            if *score < 0.0 {
+                return Err(Error::input(format!(
+                    "the weight of row {row} is {score}: sampling takes weights of 0 and more"
+                )));
+            }
+            if !score.is_nan() {
+                *score = methods::draw(*score, row, self.measure.seed);
+            }
+        }
+        Ok(())
+    }
+}

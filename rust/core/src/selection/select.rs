@@ -1,0 +1,335 @@
+//! Selection: which rows are kept, exactly, in bounded memory, by a few passes over the records and one that writes.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::columns::npy::RowsWriter;
+use crate::selection::budget::{Keep, Sharing, Stock, quotas};
+use crate::selection::cut::{Counts, Cut, Edge};
+use crate::selection::groups::Within;
+use crate::selection::methods::row_hash;
+use crate::selection::scored_records::Feed;
+use crate::selection::sources::records::{Batch, Measure, Source};
+use crate::selection::statistics::order_statistics::{Left, Search, descend, order};
+use crate::selection::writer::{ShardWritten, Writer};
+use crate::{Error, Result, Watch};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    Top,
+    Bottom,
+    /// The ranks from ⌊(n-k)/2⌋ on, best first.
+    Middle,
+}
+
+/// Which of the rows with the score at the cut are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ties {
+    /// The lower rows.
+    Row,
+    /// Those whose hash of (seed, row) is higher; equal hashes: the lower row.
+    Random,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct SelectRequest {
+    #[serde(flatten)]
+    pub measure: Measure,
+    pub direction: Direction,
+    pub ties: Ties,
+    /// Of the records that have no share of their own.
+    pub keep: Keep,
+    pub out: PathBuf,
+    /// Whether only the numbers of the kept rows are written, to `rows.npy`, and no shards.
+    pub rows: bool,
+    /// The digest of the plan, for the metadata of the shards.
+    pub plan: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Group {
+    pub name: String,
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Selection {
+    #[serde(flatten)]
+    pub counts: Counts,
+    pub groups: Vec<Group>,
+    pub shards: Vec<ShardWritten>,
+}
+
+/// Selects and writes the selection's shards, or the rows alone.
+pub fn select(request: &SelectRequest, watch: &Watch) -> Result<Selection> {
+    check(request)?;
+    let mut feed = Feed::new(&request.measure)?;
+    let stocks = census(&feed, watch)?;
+    let names = feed.groups.names();
+    let sorted = in_order(request, &feed.groups.kinds());
+    let left = share_out(request, &stocks, &sorted)?;
+    let scored: Vec<u64> = stocks.iter().map(|stock| stock.scored).collect();
+    feed.learn(stocks.iter().map(Stock::records).sum(), &scored, watch)?;
+    let seed = (request.ties == Ties::Random).then_some(request.measure.seed);
+    let ranking = Ranking { feed: &feed, direction: request.direction, seed };
+    let mut cuts = ranking.cuts(&stocks, &left, watch)?;
+    let shards = if request.rows {
+        let count = kept_in_all(&stocks, &left, &cuts);
+        write_rows(&ranking, &mut cuts, request, count, watch)?;
+        Vec::new()
+    } else {
+        write_shards(&ranking, &mut cuts, request, watch)?
+    };
+    let counts: Vec<Counts> =
+        cuts.into_iter().zip(&stocks).map(|(cut, stock)| cut.counts(stock, feed.has_tokens())).collect();
+    let mut all = Counts {
+        tokens: feed.has_tokens().then_some(0),
+        tokens_kept: feed.has_tokens().then_some(0),
+        ..Counts::default()
+    };
+    for group in &counts {
+        all.add(group);
+    }
+    // A group is met by name before its rows are known to be passed over; without records it is none.
+    let met = sorted.iter().filter(|&&group| !feed.groups.is_one() && stocks[group].records() > 0);
+    let groups =
+        met.map(|&group| Group { name: names[group].clone(), counts: counts[group].clone() }).collect();
+    Ok(Selection { counts: all, groups, shards })
+}
+
+/// The order of the groups: those of their own as given, the others by their names' bytes, or as the inputs and lengths.
+/// Tags are numbered as they are met, which threads may change.
+fn in_order(request: &SelectRequest, kinds: &[String]) -> Vec<usize> {
+    let courses = request.measure.courses() as usize;
+    let mut sorted: Vec<usize> = (0..kinds.len() * courses).collect();
+    if request.measure.within == Some(Within::Tag) {
+        sorted[request.measure.own.len() * courses..]
+            .sort_by_key(|&group| (&kinds[group / courses], group % courses));
+    }
+    sorted
+}
+
+/// What every group may keep: those of their own their share, the others together the general one.
+fn share_out(request: &SelectRequest, stocks: &[Stock], sorted: &[usize]) -> Result<Vec<Left>> {
+    let (own, courses) = (&request.measure.own, request.measure.courses() as usize);
+    let mut left = vec![Left::Rows(0); stocks.len()];
+    for (number, own) in own.iter().enumerate() {
+        let groups = number * courses..(number + 1) * courses;
+        if stocks[groups.clone()].iter().all(|stock| stock.records() == 0) {
+            return Err(Error::input(format!(
+                "{}: no record is of it (or another option takes it first)",
+                own.label
+            )));
+        }
+        if let Some(keep) = own.keep {
+            let quotas = quotas(keep, Sharing::Proportional, &stocks[groups.clone()])
+                .map_err(|error| Error::input(format!("{}: {error}", own.label)))?;
+            left[groups].copy_from_slice(&quotas);
+        }
+    }
+    let others = &sorted[own.len() * courses..];
+    let ordered: Vec<Stock> = others.iter().map(|&group| stocks[group]).collect();
+    let clustered = request.measure.clusters.is_some();
+    let sharing = if clustered { Sharing::Balanced } else { Sharing::Proportional };
+    for (&group, quota) in others.iter().zip(quotas(request.keep, sharing, &ordered)?) {
+        left[group] = quota;
+    }
+    Ok(left)
+}
+
+/// How many rows will be kept; None where that is a matter of tokens.
+fn kept_in_all(stocks: &[Stock], left: &[Left], cuts: &[Cut]) -> Option<u64> {
+    let groups = stocks.iter().zip(left).zip(cuts);
+    let kept = groups.map(|((stock, left), cut)| match left {
+        _ if cut.trusted => Some(stock.records()),
+        Left::Rows(rows) => Some(*rows),
+        Left::Tokens(_) => None,
+    });
+    kept.sum()
+}
+
+/// Counts the records of every group.
+fn census(feed: &Feed<'_>, watch: &Watch) -> Result<Vec<Stock>> {
+    if let Some(count) = feed.count() {
+        return Ok(vec![Stock { scored: count, ..Stock::default() }]);
+    }
+    let parts = feed.fold(true, watch, Vec::<Stock>::new, |stocks, batch| {
+        if batch.groups.is_empty() && batch.guarded.is_empty() {
+            stocks.resize(1, Stock::default());
+            let scored = batch.scores.iter().map(|score| u64::from(!score.is_nan())).sum::<u64>();
+            stocks[0].scored += scored;
+            stocks[0].unscored += batch.scores.len() as u64 - scored;
+            let tokens = batch.scores.iter().zip(&batch.tokens);
+            stocks[0].tokens +=
+                tokens.map(|(score, &tokens)| u64::from(tokens) * u64::from(!score.is_nan())).sum::<u64>();
+            return Ok(());
+        }
+        for (index, score) in batch.scores.iter().enumerate() {
+            let group = batch.group(index);
+            if group >= stocks.len() {
+                stocks.resize(group + 1, Stock::default());
+            }
+            let stock = &mut stocks[group];
+            if !score.is_nan() {
+                stock.scored += 1;
+                stock.tokens += u64::from(batch.token(index));
+            } else if batch.guarded.get(index) == Some(&true) {
+                stock.guarded += 1;
+            } else {
+                stock.unscored += 1;
+            }
+        }
+        Ok(())
+    })?;
+    let mut stocks = vec![Stock::default(); feed.groups.names().len()];
+    for part in parts {
+        for (stock, more) in stocks.iter_mut().zip(&part) {
+            stock.add(more);
+        }
+    }
+    Ok(stocks)
+}
+
+/// The order of the rows: smaller keys are better, then higher hashes (where ties are decided so), then lower rows.
+struct Ranking<'a> {
+    feed: &'a Feed<'a>,
+    direction: Direction,
+    seed: Option<u64>,
+}
+
+impl Ranking<'_> {
+    /// The bits that make a key of the order of a score.
+    fn flip(&self) -> u32 {
+        if self.direction == Direction::Bottom { 0 } else { u32::MAX }
+    }
+
+    fn key(&self, score: f32) -> u32 {
+        order(score) ^ self.flip()
+    }
+
+    fn hash(&self, batch: &Batch, index: usize) -> u64 {
+        self.seed.map_or(0, |seed| !row_hash(batch.rows[index], seed))
+    }
+
+    /// Where every group is cut, `left` being what it may keep.
+    fn cuts(&self, stocks: &[Stock], left: &[Left], watch: &Watch) -> Result<Vec<Cut>> {
+        let mut cuts = vec![Cut::default(); stocks.len()];
+        let mut searches = Vec::new();
+        let mut find = |group: usize, left: Left| match left {
+            Left::Rows(0) => Edge::Nothing,
+            Left::Rows(rows) if rows >= stocks[group].scored => Edge::Everything,
+            Left::Tokens(tokens) if tokens >= stocks[group].tokens => Edge::Everything,
+            left => {
+                searches.push(Search::new(group, left));
+                Edge::Search(searches.len() - 1)
+            }
+        };
+        for (group, (cut, &left)) in cuts.iter_mut().zip(left).enumerate() {
+            cut.trusted = self.feed.groups.is_trusted(group);
+            let skipped = match (self.direction, left) {
+                (Direction::Middle, Left::Rows(rows)) => (stocks[group].scored - rows) / 2,
+                _ => 0,
+            };
+            let left = if let Left::Rows(rows) = left { Left::Rows(rows + skipped) } else { left };
+            cut.edges = [find(group, Left::Rows(skipped)), find(group, left)];
+        }
+        let item = |batch: &Batch, index: usize| {
+            let score = batch.scores[index];
+            (!score.is_nan()).then(|| (batch.group(index), self.key(score)))
+        };
+        descend(self.feed, &mut searches, self.seed, Some(self.flip()), item, watch)?;
+        for edge in cuts.iter_mut().flat_map(|cut| &mut cut.edges) {
+            if let Edge::Search(number) = *edge {
+                let search = &searches[number];
+                *edge = Edge::At { key: search.key(), hash: search.hash(), left: search.left };
+            }
+        }
+        Ok(cuts)
+    }
+
+    /// Decides batch by batch, in row order, and hands on which records are kept; with `rowless`, perhaps without rows.
+    fn decide(
+        &self,
+        cuts: &mut [Cut],
+        rowless: bool,
+        watch: &Watch,
+        take: &mut dyn FnMut(&Batch, &[bool]) -> Result<()>,
+    ) -> Result<()> {
+        let mut kept = Vec::new();
+        self.feed.all(rowless && self.seed.is_none(), watch, &mut |batch| {
+            kept.clear();
+            if let ([cut], true) = (&mut *cuts, batch.groups.is_empty())
+                && cut.is_plain()
+            {
+                cut.decide_all(&batch.scores, &batch.tokens, self.flip(), &mut kept);
+                return take(batch, &kept);
+            }
+            for (index, &score) in batch.scores.iter().enumerate() {
+                let Some(cut) = cuts.get_mut(batch.group(index)) else {
+                    return Err(Error::input(
+                        "what is read has changed while it was read: run the step again",
+                    ));
+                };
+                kept.push(if score.is_nan() {
+                    cut.decide_unscored()
+                } else {
+                    cut.decide(self.key(score), self.hash(batch, index), batch.token(index), score)
+                });
+            }
+            take(batch, &kept)
+        })
+    }
+}
+
+/// The last pass: writes the shards.
+fn write_shards(
+    ranking: &Ranking<'_>,
+    cuts: &mut [Cut],
+    request: &SelectRequest,
+    watch: &Watch,
+) -> Result<Vec<ShardWritten>> {
+    let mut writer = Writer::new(&request.out, &request.plan, ranking.feed.shards());
+    ranking.decide(cuts, false, watch, &mut |batch, kept| writer.add(&batch.rows, kept, &batch.scores))?;
+    writer.finish()
+}
+
+/// The last pass, where only row numbers are wanted. Their count stands in the head of the file; where it is a matter of
+/// tokens, a pass before it counts.
+fn write_rows(
+    ranking: &Ranking<'_>,
+    cuts: &mut [Cut],
+    request: &SelectRequest,
+    count: Option<u64>,
+    watch: &Watch,
+) -> Result<()> {
+    let mut rows = count.unwrap_or(0);
+    if count.is_none() {
+        ranking.decide(&mut cuts.to_vec(), true, watch, &mut |_, kept| {
+            rows += kept.iter().filter(|&&kept| kept).count() as u64;
+            Ok(())
+        })?;
+    }
+    let mut writer = RowsWriter::create(&request.out.join("rows.npy"), rows, ranking.feed.end())?;
+    let gapless = ranking.feed.is_gapless();
+    ranking.decide(cuts, gapless, watch, &mut |batch, kept| writer.add(&batch.rows, kept))?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// Whether this request can be meant; `catprune select` has checked it before with better words.
+fn check(request: &SelectRequest) -> Result<()> {
+    let own = request.measure.own.iter().filter_map(|own| own.keep);
+    let budget = own.chain([request.keep]).any(|keep| keep.counts_tokens());
+    let scores = matches!(request.measure.source, Source::Scores { .. });
+    if budget && (!scores || request.direction == Direction::Middle) {
+        return Err(Error::input("a token budget needs scores of checkpoints, and top or bottom"));
+    }
+    if request.measure.sample && request.direction != Direction::Top {
+        return Err(Error::input("a sample has no bottom and no middle"));
+    }
+    Ok(())
+}
