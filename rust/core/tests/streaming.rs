@@ -13,7 +13,8 @@ use catprune_core::corpus::row_filter::KeptIn;
 use catprune_core::duplicates::first_rows::{FirstRows, slot};
 use catprune_core::duplicates::late::Finding;
 use catprune_core::duplicates::partitions::{Candidate, Layout, Partitions};
-use catprune_core::io::atomic_files::{Draft, digest_bytes, digest_file};
+use catprune_core::io::atomic_files::Draft;
+use catprune_core::io::digests::{digest_bytes, digest_file};
 use catprune_core::io::threads::on_threads;
 use catprune_core::{Error, Watch};
 

@@ -2,7 +2,7 @@
 
 use catprune_core::cleaning::clean::CleanRequest;
 use catprune_core::cleaning::rules::Rules;
-use catprune_core::selection::select::SelectRequest;
+use catprune_core::selection::request::SelectRequest;
 use catprune_core::stats::stats::StatsRequest;
 use catprune_core::tokens::tokenize::{SampleRequest, TokenizeRequest};
 use catprune_core::writing::write::{ReadPairsRequest, WriteRequest};

@@ -13,6 +13,7 @@ use crate::cleaning::rules::{ALONE, MEASURES, Measures, NEAR_DUPLICATE, OF_TWO_S
 use crate::cleaning::shards::{Kind, Late, OpenShard, Published, Verdict, Waiting, in_order, reason};
 use crate::cleaning::test_sets::Exclusion;
 use crate::columns::external::{Column, Reading};
+use crate::columns::float32::order;
 use crate::columns::shards::ShardReader;
 use crate::corpus::chunk::{CorpusRead, Input};
 use crate::corpus::open_corpus::tag;
@@ -26,7 +27,6 @@ use crate::duplicates::partitions::Layout;
 use crate::io::disk;
 use crate::io::spool::Spool;
 use crate::io::threads::on_threads;
-use crate::selection::statistics::order_statistics::order;
 use crate::writing::write::{ReadPairsRequest, read_pairs};
 use crate::{Error, Result, Watch};
 

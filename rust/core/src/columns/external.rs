@@ -14,9 +14,8 @@ use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::statistics::Statistics;
 
-use crate::columns::shards::{ShardReader, guarded};
-use crate::selection::methods::saturate;
-use crate::selection::sources::shards::wrong_type;
+use crate::columns::float32::saturate;
+use crate::columns::shards::{ShardReader, guarded, wrong_type};
 use crate::{Error, Result};
 
 /// One row group of one file; its rows are `first..=last` or some of them.

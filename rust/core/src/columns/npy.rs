@@ -6,9 +6,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::columns::float32::saturate;
 use crate::io::atomic_files::Draft;
-use crate::selection::methods::saturate;
-use crate::selection::sources::records::Batch;
 use crate::{Error, Result};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -80,58 +79,67 @@ impl Npy {
         self.count
     }
 
-    /// Streams some parts; with `rowless`, without row numbers.
-    pub fn stream(
-        &self,
-        span: Range<usize>,
-        rowless: bool,
-        batch: &mut Batch,
-        visit: &mut dyn FnMut(&mut Batch) -> Result<()>,
-    ) -> Result<()> {
-        let mut wide = vec![0.0_f64; if self.width == 8 { BATCH as usize } else { 0 }];
-        let (mut row, end) = (span.start as u64 * PART, (span.end as u64 * PART).min(self.count));
-        while row < end {
-            let count = BATCH.min(end - row);
-            let at = self.start + row * self.width;
-            let scores = &mut batch.columns[0];
-            scores.resize(count as usize, 0.0);
-            if self.width == 4 {
-                self.read(bytemuck::cast_slice_mut(scores), at)?;
-                for score in scores.iter_mut() {
-                    *score = f32::from_bits(u32::from_le(score.to_bits()));
-                }
-            } else {
-                let wide = &mut wide[..count as usize];
-                self.read(bytemuck::cast_slice_mut(wide), at)?;
-                let values = wide.iter().map(|value| f64::from_bits(u64::from_le(value.to_bits())));
-                scores.iter_mut().zip(values).for_each(|(score, value)| *score = saturate(value));
-            }
-            // Told in the end and not at each value: that costs no branch.
-            let mut nan = false;
-            for score in scores.iter_mut() {
-                nan |= score.is_nan();
-                *score = score.clamp(f32::MIN, f32::MAX);
-            }
-            if nan {
-                let index = scores.iter().position(|score| score.is_nan()).unwrap_or(0);
-                return Err(Error::input(format!(
-                    "{}: value {} is NaN: an array has no null, leave such rows out of a Parquet file",
-                    self.path.display(),
-                    row + index as u64
-                )));
-            }
-            batch.rows.clear();
-            if !rowless {
-                batch.rows.extend(row..row + count);
-            }
-            visit(batch)?;
-            row += count;
-        }
-        Ok(())
+    /// Reads some parts, in the order of the values.
+    pub fn read(&self, span: Range<usize>) -> NpyReading<'_> {
+        let (row, end) = (span.start as u64 * PART, (span.end as u64 * PART).min(self.count));
+        let wide = vec![0.0; if self.width == 8 { BATCH as usize } else { 0 }];
+        NpyReading { array: self, row, end, wide }
     }
 
-    fn read(&self, bytes: &mut [u8], at: u64) -> Result<()> {
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
         self.file.read_exact_at(bytes, at).map_err(Error::io(&self.path))
+    }
+}
+
+/// A place in an array.
+pub struct NpyReading<'a> {
+    array: &'a Npy,
+    row: u64,
+    end: u64,
+    /// Holds a batch of float64 values before they are rounded.
+    wide: Vec<f64>,
+}
+
+impl NpyReading<'_> {
+    /// Reads the next batch into `values` and, unless `rowless`, its rows into `rows`; false at the end.
+    pub fn batch(&mut self, rowless: bool, rows: &mut Vec<u64>, values: &mut Vec<f32>) -> Result<bool> {
+        if self.row >= self.end {
+            return Ok(false);
+        }
+        let count = BATCH.min(self.end - self.row);
+        let at = self.array.start + self.row * self.array.width;
+        values.resize(count as usize, 0.0);
+        if self.array.width == 4 {
+            self.array.read_at(bytemuck::cast_slice_mut(values), at)?;
+            for value in values.iter_mut() {
+                *value = f32::from_bits(u32::from_le(value.to_bits()));
+            }
+        } else {
+            let wide = &mut self.wide[..count as usize];
+            self.array.read_at(bytemuck::cast_slice_mut(wide), at)?;
+            let rounded = wide.iter().map(|value| saturate(f64::from_bits(u64::from_le(value.to_bits()))));
+            values.iter_mut().zip(rounded).for_each(|(value, rounded)| *value = rounded);
+        }
+        // NaN is noticed once a batch and not at each value: that costs no branch.
+        let mut nan = false;
+        for value in values.iter_mut() {
+            nan |= value.is_nan();
+            *value = value.clamp(f32::MIN, f32::MAX);
+        }
+        if nan {
+            let index = values.iter().position(|value| value.is_nan()).unwrap_or(0);
+            return Err(Error::input(format!(
+                "{}: value {} is NaN: an array has no null, leave such rows out of a Parquet file",
+                self.array.path.display(),
+                self.row + index as u64
+            )));
+        }
+        rows.clear();
+        if !rowless {
+            rows.extend(self.row..self.row + count);
+        }
+        self.row += count;
+        Ok(true)
     }
 }
 

@@ -199,3 +199,8 @@ impl Iterator for ShardReader {
         Some(Ok(self.order.iter().map(|&index| Arc::clone(batch.column(index))).collect()))
     }
 }
+
+/// The error of a column that is of another type than is wanted.
+pub fn wrong_type(path: &Path, name: &str, array: &ArrayRef, wanted: &str) -> Error {
+    Error::input(format!("{}: column {name} is {}, not {wanted}", path.display(), array.data_type()))
+}

@@ -11,7 +11,8 @@ use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, MtStreamBuilder, Status, Stream};
 
-use crate::io::atomic_files::Hashed;
+use crate::io::digests::Hashed;
+use crate::io::plain_file::open_plain;
 use crate::{Error, Result, Watch};
 
 pub const BUFFER_BYTES: usize = 1 << 20;
@@ -205,16 +206,6 @@ pub fn open_file(path: &Path) -> Result<(File, Vec<u8>)> {
         return Err(Error::input(format!("{} is empty", path.display())));
     }
     Ok((file, magic))
-}
-
-/// Opens what is a file and nothing else. It is asked before: a named pipe does not open until somebody writes to it.
-pub fn open_plain(path: &Path) -> Result<File> {
-    let kind = std::fs::metadata(path).map_err(Error::io(path))?.file_type();
-    if !kind.is_file() {
-        let kind = if kind.is_dir() { "a folder" } else { "no plain file, and later steps read again" };
-        return Err(Error::input(format!("{} is {kind}: give a file", path.display())));
-    }
-    File::open(path).map_err(Error::io(path))
 }
 
 fn first_bytes(file: &mut File) -> io::Result<Vec<u8>> {

@@ -2,7 +2,9 @@
 
 pub mod atomic_files;
 pub mod compression;
+pub mod digests;
 pub mod disk;
 pub mod encoding;
+pub mod plain_file;
 pub mod spool;
 pub mod threads;

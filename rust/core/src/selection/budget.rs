@@ -1,19 +1,12 @@
 //! How much is kept: of the whole, and of every group its share. Integer arithmetic only.
 
-use serde::Deserialize;
-
-use crate::selection::statistics::order_statistics::Left;
+use crate::selection::request::Keep;
 use crate::{Error, Result};
 
-/// What to keep; fractions are `[numerator, denominator]`.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Keep {
-    /// Of the records that guards let through, scored or not.
-    Fraction(u64, u64),
+/// Rows or tokens that are still to be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
     Rows(u64),
-    /// Of the target tokens of the scored records.
-    TokenFraction(u64, u64),
     Tokens(u64),
 }
 
@@ -37,13 +30,6 @@ impl Stock {
         self.unscored += other.unscored;
         self.guarded += other.guarded;
         self.tokens += other.tokens;
-    }
-}
-
-impl Keep {
-    /// Whether target tokens are counted and not rows.
-    pub fn counts_tokens(&self) -> bool {
-        matches!(self, Self::Tokens(_) | Self::TokenFraction(..))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::selection::budget::Stock;
-use crate::selection::statistics::order_statistics::{FIRST, LAST, Left, from_order, order};
+use crate::columns::float32::{FIRST, LAST, from_order, order};
+use crate::selection::budget::{Left, Stock};
 
 /// What came out, in all or in one group.
 #[derive(Debug, Default, Clone, Serialize)]

@@ -5,6 +5,8 @@
 
 use serde::Deserialize;
 
+use crate::columns::float32::saturate;
+
 /// Which score; higher is kept first unless the direction says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -131,11 +133,6 @@ fn forgetting(accuracies: &[f64], threshold: f64) -> f64 {
         return accuracies.len() as f64;
     }
     accuracies.windows(2).filter(|pair| known(&pair[0]) && !known(&pair[1])).count() as f64
-}
-
-/// Rounds to float32; what is beyond its range becomes the largest finite float32, so that scores stay finite.
-pub fn saturate(value: f64) -> f32 {
-    (value as f32).clamp(f32::MIN, f32::MAX)
 }
 
 /// A perplexity is cut at the largest float32 before it is used: differences of two overflowing ones are 0, not NaN.

@@ -6,20 +6,24 @@ use std::thread;
 use crossbeam_channel::bounded;
 
 use crate::columns::external::{Column, Reading};
-use crate::selection::groups::{Groups, Tags};
+use crate::selection::batch::Batch;
+use crate::selection::groups::Groups;
 use crate::selection::methods::{self, Method};
-use crate::selection::sources::records::{Batch, Measure, Records, Source};
-use crate::selection::sources::shards::Shard;
+use crate::selection::request::{By, Measure, Shard, Source};
+use crate::selection::scan::Scan;
+use crate::selection::sources::records::Records;
 use crate::selection::statistics::expectation::Expectation;
-use crate::selection::statistics::merge::{Basis, By, Moments};
+use crate::selection::statistics::merge::Basis;
+use crate::selection::statistics::moments::Moments;
 use crate::selection::statistics::ranks::Ranks;
+use crate::selection::tags::Tags;
 use crate::{Error, Result, Watch};
 
 /// Batches that a thread may be ahead of the one that takes them.
 const AHEAD: usize = 4;
 
 /// The records of a measure, to be streamed as often as it takes.
-pub struct Feed<'a> {
+pub struct ScoredRecords<'a> {
     pub measure: &'a Measure,
     pub groups: Groups<'a>,
     records: Records,
@@ -29,14 +33,14 @@ pub struct Feed<'a> {
 }
 
 /// What one stream of batches goes on with.
-struct State<'f> {
-    tagger: Option<Tags<'f>>,
-    readings: Vec<Reading<'f>>,
+struct State<'r> {
+    tagger: Option<Tags<'r>>,
+    readings: Vec<Reading<'r>>,
     /// How many records came before.
     ordinal: u64,
 }
 
-impl<'a> Feed<'a> {
+impl<'a> ScoredRecords<'a> {
     pub fn new(measure: &'a Measure) -> Result<Self> {
         let records = Records::open(&measure.source)?;
         let mut joined = Vec::with_capacity(measure.joined.len());
@@ -54,13 +58,16 @@ impl<'a> Feed<'a> {
     /// Learns what a score needs to know of all records: the bins of `progress`, and how the columns of a merge compare.
     /// `scored` is the number of scored records of every group.
     pub fn learn(&mut self, records: u64, scored: &[u64], watch: &Watch) -> Result<()> {
-        if self.progress().is_some() {
-            self.expectation = Some(Expectation::of(self, self.measure.bins, scored, watch)?);
+        if let Some(column) = self.progress_column() {
+            self.expectation = Some(Expectation::of(self, column, self.measure.bins, scored, watch)?);
         }
         let Some(merge) = &self.measure.merge else { return Ok(()) };
         self.basis = Some(match merge.by {
             By::Z => Basis::Standard(Moments::of(self, merge, watch)?),
-            By::Rank => Basis::Ranks(Ranks::of(self, merge, records, scored.iter().sum(), watch)?),
+            By::Rank => Basis::Ranks({
+                let (tmp, scored) = (&self.measure.tmp, scored.iter().sum());
+                Ranks::of(self, merge, tmp, records, scored, watch)?
+            }),
         });
         Ok(())
     }
@@ -81,101 +88,8 @@ impl<'a> Feed<'a> {
     }
 
     /// The column that `progress` is computed in.
-    pub fn progress(&self) -> Option<usize> {
+    pub fn progress_column(&self) -> Option<usize> {
         self.measure.computed.iter().position(|column| column.method == Method::Progress)
-    }
-
-    /// Streams the records through `visit`, each thread over a contiguous part with its own state; returns the states
-    /// in the order of the records. With `rowless`, batches may come without row numbers.
-    pub fn fold<A: Send>(
-        &self,
-        rowless: bool,
-        watch: &Watch,
-        start: impl Fn() -> A + Sync,
-        visit: impl Fn(&mut A, &Batch) -> Result<()> + Sync,
-    ) -> Result<Vec<A>> {
-        let work = |span: Range<usize>| {
-            let mut state = start();
-            self.stream(&mut self.start(), span, rowless, watch, &mut |batch| visit(&mut state, batch))?;
-            Ok(state)
-        };
-        let count = self.records.len();
-        let threads = self.threads();
-        let work = &work;
-        thread::scope(|scope| {
-            let span = |part: usize| part * count / threads..(part + 1) * count / threads;
-            let workers: Vec<_> = (0..threads).map(|part| scope.spawn(move || work(span(part)))).collect();
-            workers
-                .into_iter()
-                .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
-        })
-    }
-
-    /// Streams all records through `visit`, in row order; other threads read ahead, each every so many parts. With
-    /// `rowless`, batches may come without row numbers.
-    pub fn all(
-        &self,
-        rowless: bool,
-        watch: &Watch,
-        visit: &mut dyn FnMut(&Batch) -> Result<()>,
-    ) -> Result<()> {
-        let count = self.records.len();
-        let threads = self.threads();
-        if threads == 1 {
-            return self.stream(&mut self.start(), 0..count, rowless, watch, &mut |batch| visit(batch));
-        }
-        thread::scope(|scope| {
-            let mut lanes = Vec::with_capacity(threads);
-            for first in 0..threads {
-                let (send, receive) = bounded::<Option<Batch>>(AHEAD);
-                let (give_back, spare) = bounded::<Batch>(AHEAD + 2);
-                let worker = scope.spawn(move || -> Result<()> {
-                    // Goes on from part to part: what is joined may stand in one large row group.
-                    let mut state = self.start();
-                    for part in (first..count).step_by(threads) {
-                        self.stream(&mut state, part..part + 1, rowless, watch, &mut |batch| {
-                            // The batch goes out whole; one that came back is filled next.
-                            let columns = batch.columns.len();
-                            let mut next = spare.try_recv().unwrap_or_default();
-                            next.columns.resize_with(columns, Vec::new);
-                            send.send(Some(std::mem::replace(batch, next))).map_err(|_| Error::Interrupted)
-                        })?;
-                        send.send(None).map_err(|_| Error::Interrupted)?;
-                    }
-                    Ok(())
-                });
-                lanes.push((receive, give_back, worker));
-            }
-            let mut outcome = Ok(());
-            'parts: for part in 0..count {
-                let (receive, give_back, _) = &lanes[part % threads];
-                loop {
-                    match receive.recv() {
-                        Ok(Some(batch)) => {
-                            outcome = visit(&batch);
-                            if outcome.is_err() {
-                                break 'parts;
-                            }
-                            let _ = give_back.try_send(batch);
-                        }
-                        Ok(None) => break,
-                        // Its worker has failed, and says why below.
-                        Err(_) => break 'parts,
-                    }
-                }
-            }
-            let workers: Vec<_> = lanes.into_iter().map(|(_, _, worker)| worker).collect();
-            for worker in workers {
-                let ended = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                // A worker that nobody listens to any more is no failure of its own.
-                let unheard = matches!(ended, Err(Error::Interrupted)) && !watch.is_stopped();
-                if outcome.is_ok() && !unheard {
-                    outcome = ended;
-                }
-            }
-            outcome
-        })
     }
 
     fn threads(&self) -> usize {
@@ -236,7 +150,7 @@ impl<'a> Feed<'a> {
     /// Makes the scores of a batch (which may have come without rows), as far as it is known how; until then they only say which records have one.
     fn score(&self, batch: &mut Batch, ordinal: u64) -> Result<()> {
         let Measure { merge, guards, .. } = self.measure;
-        if merge.is_none() && guards.is_empty() && self.progress().is_none() {
+        if merge.is_none() && guards.is_empty() && self.progress_column().is_none() {
             std::mem::swap(&mut batch.scores, &mut batch.columns[self.measure.score]);
             return if self.measure.sample { self.draw(batch) } else { Ok(()) };
         }
@@ -265,7 +179,7 @@ impl<'a> Feed<'a> {
                 }
             }
         }
-        if let (Some(expectation), Some(column)) = (&self.expectation, self.progress()) {
+        if let (Some(expectation), Some(column)) = (&self.expectation, self.progress_column()) {
             for index in 0..batch.scores.len() {
                 if batch.scores[index].is_nan() {
                     continue;
@@ -300,5 +214,92 @@ impl<'a> Feed<'a> {
             }
         }
         Ok(())
+    }
+}
+
+impl Scan for ScoredRecords<'_> {
+    fn fold<A: Send>(
+        &self,
+        rowless: bool,
+        watch: &Watch,
+        start: impl Fn() -> A + Sync,
+        visit: impl Fn(&mut A, &Batch) -> Result<()> + Sync,
+    ) -> Result<Vec<A>> {
+        let work = |span: Range<usize>| {
+            let mut state = start();
+            self.stream(&mut self.start(), span, rowless, watch, &mut |batch| visit(&mut state, batch))?;
+            Ok(state)
+        };
+        let count = self.records.len();
+        let threads = self.threads();
+        let work = &work;
+        thread::scope(|scope| {
+            let span = |part: usize| part * count / threads..(part + 1) * count / threads;
+            let workers: Vec<_> = (0..threads).map(|part| scope.spawn(move || work(span(part)))).collect();
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        })
+    }
+
+    /// Other threads read ahead, each every so many parts.
+    fn all(&self, rowless: bool, watch: &Watch, visit: &mut dyn FnMut(&Batch) -> Result<()>) -> Result<()> {
+        let count = self.records.len();
+        let threads = self.threads();
+        if threads == 1 {
+            return self.stream(&mut self.start(), 0..count, rowless, watch, &mut |batch| visit(batch));
+        }
+        thread::scope(|scope| {
+            let mut lanes = Vec::with_capacity(threads);
+            for first in 0..threads {
+                let (send, receive) = bounded::<Option<Batch>>(AHEAD);
+                let (give_back, spare) = bounded::<Batch>(AHEAD + 2);
+                let worker = scope.spawn(move || -> Result<()> {
+                    // Goes on from part to part: what is joined may stand in one large row group.
+                    let mut state = self.start();
+                    for part in (first..count).step_by(threads) {
+                        self.stream(&mut state, part..part + 1, rowless, watch, &mut |batch| {
+                            // The batch goes out whole; one that came back is filled next.
+                            let columns = batch.columns.len();
+                            let mut next = spare.try_recv().unwrap_or_default();
+                            next.columns.resize_with(columns, Vec::new);
+                            send.send(Some(std::mem::replace(batch, next))).map_err(|_| Error::Interrupted)
+                        })?;
+                        send.send(None).map_err(|_| Error::Interrupted)?;
+                    }
+                    Ok(())
+                });
+                lanes.push((receive, give_back, worker));
+            }
+            let mut outcome = Ok(());
+            'parts: for part in 0..count {
+                let (receive, give_back, _) = &lanes[part % threads];
+                loop {
+                    match receive.recv() {
+                        Ok(Some(batch)) => {
+                            outcome = visit(&batch);
+                            if outcome.is_err() {
+                                break 'parts;
+                            }
+                            let _ = give_back.try_send(batch);
+                        }
+                        Ok(None) => break,
+                        // Its worker has failed, and says why below.
+                        Err(_) => break 'parts,
+                    }
+                }
+            }
+            let workers: Vec<_> = lanes.into_iter().map(|(_, _, worker)| worker).collect();
+            for worker in workers {
+                let ended = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                // A worker that nobody listens to any more is no failure of its own.
+                let unheard = matches!(ended, Err(Error::Interrupted)) && !watch.is_stopped();
+                if outcome.is_ok() && !unheard {
+                    outcome = ended;
+                }
+            }
+            outcome
+        })
     }
 }

@@ -1,53 +1,19 @@
 //! Selection: which rows are kept, exactly, in bounded memory, by a few passes over the records and one that writes.
 
-use std::path::PathBuf;
+use serde::Serialize;
 
-use serde::{Deserialize, Serialize};
-
+use crate::columns::float32::order;
 use crate::columns::npy::RowsWriter;
-use crate::selection::budget::{Keep, Sharing, Stock, quotas};
+use crate::selection::batch::Batch;
+use crate::selection::budget::{Left, Sharing, Stock, quotas};
 use crate::selection::cut::{Counts, Cut, Edge};
-use crate::selection::groups::Within;
 use crate::selection::methods::row_hash;
-use crate::selection::scored_records::Feed;
-use crate::selection::sources::records::{Batch, Measure, Source};
-use crate::selection::statistics::order_statistics::{Left, Search, descend, order};
+use crate::selection::request::{Direction, SelectRequest, Source, Ties, Within};
+use crate::selection::scan::Scan;
+use crate::selection::scored_records::ScoredRecords;
+use crate::selection::statistics::order_statistics::{Search, descend};
 use crate::selection::writer::{ShardWritten, Writer};
 use crate::{Error, Result, Watch};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    Top,
-    Bottom,
-    /// The ranks from ⌊(n-k)/2⌋ on, best first.
-    Middle,
-}
-
-/// Which of the rows with the score at the cut are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ties {
-    /// The lower rows.
-    Row,
-    /// Those whose hash of (seed, row) is higher; equal hashes: the lower row.
-    Random,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct SelectRequest {
-    #[serde(flatten)]
-    pub measure: Measure,
-    pub direction: Direction,
-    pub ties: Ties,
-    /// Of the records that have no share of their own.
-    pub keep: Keep,
-    pub out: PathBuf,
-    /// Whether only the numbers of the kept rows are written, to `rows.npy`, and no shards.
-    pub rows: bool,
-    /// The digest of the plan, for the metadata of the shards.
-    pub plan: String,
-}
 
 #[derive(Debug, Serialize)]
 pub struct Group {
@@ -67,7 +33,7 @@ pub struct Selection {
 /// Selects and writes the selection's shards, or the rows alone.
 pub fn select(request: &SelectRequest, watch: &Watch) -> Result<Selection> {
     check(request)?;
-    let mut feed = Feed::new(&request.measure)?;
+    let mut feed = ScoredRecords::new(&request.measure)?;
     let stocks = census(&feed, watch)?;
     let names = feed.groups.names();
     let sorted = in_order(request, &feed.groups.kinds());
@@ -153,7 +119,7 @@ fn kept_in_all(stocks: &[Stock], left: &[Left], cuts: &[Cut]) -> Option<u64> {
 }
 
 /// Counts the records of every group.
-fn census(feed: &Feed<'_>, watch: &Watch) -> Result<Vec<Stock>> {
+fn census(feed: &ScoredRecords<'_>, watch: &Watch) -> Result<Vec<Stock>> {
     if let Some(count) = feed.count() {
         return Ok(vec![Stock { scored: count, ..Stock::default() }]);
     }
@@ -196,7 +162,7 @@ fn census(feed: &Feed<'_>, watch: &Watch) -> Result<Vec<Stock>> {
 
 /// The order of the rows: smaller keys are better, then higher hashes (where ties are decided so), then lower rows.
 struct Ranking<'a> {
-    feed: &'a Feed<'a>,
+    feed: &'a ScoredRecords<'a>,
     direction: Direction,
     seed: Option<u64>,
 }

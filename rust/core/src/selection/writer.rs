@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::Result;
 use crate::columns::shards::{SHARD_ROWS, shard_name, write_shard};
-use crate::selection::sources::shards::Shard;
+use crate::selection::request::Shard;
 
 #[derive(Debug, Clone, Serialize)]
 pub struct ShardWritten {

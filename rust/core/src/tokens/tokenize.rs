@@ -16,7 +16,8 @@ use crate::corpus::chunk::{Chunk, Corpus, Record};
 use crate::corpus::pipeline::stream;
 use crate::corpus::readers::lines::FileRead;
 use crate::corpus::row_filter::KeptIn;
-use crate::io::atomic_files::{Draft, digest_bytes};
+use crate::io::atomic_files::Draft;
+use crate::io::digests::digest_bytes;
 use crate::tokens::encoder::Ids;
 use crate::{Error, Result, Watch};
 

@@ -14,8 +14,8 @@ use crate::corpus::chunk::Record;
 use crate::corpus::fields::Fields;
 use crate::corpus::readers::lines::{CHUNK_LINES, FileRead};
 use crate::corpus::record::Pairs;
-use crate::io::atomic_files::digest_watched;
 use crate::io::compression::open_file;
+use crate::io::digests::digest_watched;
 use crate::{Error, Result, Watch};
 
 /// About how much text a chunk may hold; rows that are larger on average come in smaller chunks.

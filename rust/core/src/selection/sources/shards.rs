@@ -1,21 +1,12 @@
 //! Shards that a selection reads: their rows and types, and whether those of several checkpoints fit together.
 
-use std::path::{Path, PathBuf};
-
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use serde::Deserialize;
 
+use crate::columns::shards::wrong_type;
+use crate::selection::request::Shard;
 use crate::{Error, Result};
-
-/// One file of a column set: the rows `first..end`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Shard {
-    pub path: PathBuf,
-    pub first: u64,
-    pub end: u64,
-}
 
 /// Shards in row order, wherever they come from: they must cover the rows from 0 on, each once.
 pub fn align(shards: &[Shard]) -> Result<Vec<Shard>> {
@@ -66,10 +57,6 @@ pub fn typed<'a, T: arrow_array::types::ArrowPrimitiveType>(
     array
         .as_primitive_opt::<T>()
         .ok_or_else(|| wrong_type(&shard.path, name, array, &T::DATA_TYPE.to_string()))
-}
-
-pub fn wrong_type(path: &Path, name: &str, array: &ArrayRef, wanted: &str) -> Error {
-    Error::input(format!("{}: column {name} is {}, not {wanted}", path.display(), array.data_type()))
 }
 
 /// Checkpoints must have been scored over the same shards.

@@ -1,8 +1,10 @@
 //! What a row's last nll was to be expected to be, given its first: the median within quantile bins.
 
-use crate::selection::scored_records::Feed;
-use crate::selection::sources::records::Batch;
-use crate::selection::statistics::order_statistics::{Left, Search, descend, from_order, order};
+use crate::columns::float32::{from_order, order};
+use crate::selection::batch::Batch;
+use crate::selection::budget::Left;
+use crate::selection::scan::Scan;
+use crate::selection::statistics::order_statistics::{Search, descend};
 use crate::{Result, Watch};
 
 /// For every group the bounds of its bins and the medians in them.
@@ -17,12 +19,11 @@ pub struct Expectation {
 }
 
 impl Expectation {
-    /// Reads the records a few times; `scored` is the number of scored rows of every group.
-    pub fn of(feed: &Feed<'_>, bins: usize, scored: &[u64], watch: &Watch) -> Result<Self> {
-        let column = feed.progress().unwrap_or(0);
-        let bounds = bounds(feed, bins, scored, watch)?;
+    /// Reads the records a few times; `column` has the last nll, `scored` is the number of scored rows of every group.
+    pub fn of(scan: &impl Scan, column: usize, bins: usize, scored: &[u64], watch: &Watch) -> Result<Self> {
+        let bounds = bounds(scan, bins, scored, watch)?;
         let mut expectation = Self { bins, bounds, medians: vec![0.0; bins * scored.len()] };
-        let counts = expectation.count(feed, watch)?;
+        let counts = expectation.count(scan, watch)?;
         let occupied = counts.iter().enumerate().filter(|&(_, &count)| count > 0);
         let mut searches: Vec<Search> =
             occupied.map(|(class, &count)| Search::new(class, Left::Rows(count.div_ceil(2)))).collect();
@@ -31,7 +32,7 @@ impl Expectation {
             (!batch.scores[index].is_nan())
                 .then(|| (expectation.class(batch.group(index), start), order(last)))
         };
-        descend(feed, &mut searches, None, None, item, watch)?;
+        descend(scan, &mut searches, None, None, item, watch)?;
         for search in searches {
             expectation.medians[search.class] = from_order(search.key());
         }
@@ -49,9 +50,9 @@ impl Expectation {
     }
 
     /// Rows in every bin of every group.
-    fn count(&self, feed: &Feed<'_>, watch: &Watch) -> Result<Vec<u64>> {
+    fn count(&self, scan: &impl Scan, watch: &Watch) -> Result<Vec<u64>> {
         let start = || vec![0u64; self.medians.len()];
-        let parts = feed.fold(true, watch, start, |counts, batch| {
+        let parts = scan.fold(true, watch, start, |counts, batch| {
             for (index, &start) in batch.starts.iter().enumerate() {
                 if !batch.scores[index].is_nan() {
                     counts[self.class(batch.group(index), start)] += 1;
@@ -63,7 +64,7 @@ impl Expectation {
     }
 }
 
-fn bounds(feed: &Feed<'_>, bins: usize, scored: &[u64], watch: &Watch) -> Result<Vec<Vec<f32>>> {
+fn bounds(scan: &impl Scan, bins: usize, scored: &[u64], watch: &Watch) -> Result<Vec<Vec<f32>>> {
     let mut searches = Vec::new();
     for (group, &count) in scored.iter().enumerate().filter(|&(_, &count)| count > 0) {
         for bound in 1..bins as u64 {
@@ -75,7 +76,7 @@ fn bounds(feed: &Feed<'_>, bins: usize, scored: &[u64], watch: &Watch) -> Result
         let start = batch.starts[index];
         (!batch.scores[index].is_nan()).then(|| (batch.group(index), order(start)))
     };
-    descend(feed, &mut searches, None, None, item, watch)?;
+    descend(scan, &mut searches, None, None, item, watch)?;
     let mut bounds = vec![Vec::new(); scored.len()];
     for search in searches {
         bounds[search.class].push(from_order(search.key()));

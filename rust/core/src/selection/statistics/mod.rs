@@ -2,5 +2,6 @@
 
 pub mod expectation;
 pub mod merge;
+pub mod moments;
 pub mod order_statistics;
 pub mod ranks;

@@ -1,37 +1,17 @@
 //! Exact order statistics of streamed keys in bounded memory: searches that descend, digit by digit, through
 //! histograms of the keys. Nothing is sorted and no column is held.
 
+use crate::columns::float32::{FIRST, LAST, order};
+use crate::selection::batch::Batch;
+use crate::selection::budget::Left;
 use crate::selection::methods::row_hash;
-use crate::selection::scored_records::Feed;
-use crate::selection::sources::records::Batch;
+use crate::selection::scan::Scan;
 use crate::{Result, Watch};
 
 /// Counters that one pass may hold: 16 bytes each, once a thread.
 const COUNTERS: usize = 1 << 22;
 /// Scores that are looked at together.
 const RUN: usize = 32;
-
-/// Maps floats to integers of the same order; -0.0 and 0.0 share one. NaN has no place in it.
-pub fn order(value: f32) -> u32 {
-    let bits = (value + 0.0).to_bits();
-    bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31)
-}
-
-/// The places of the lowest and the highest finite float; turned round they are each other's.
-pub const FIRST: u32 = 0x0080_0000;
-pub const LAST: u32 = 0xff7f_ffff;
-
-/// The float with this place in the order.
-pub fn from_order(key: u32) -> f32 {
-    f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
-}
-
-/// Rows or tokens that are still to be let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
-    Rows(u64),
-    Tokens(u64),
-}
 
 /// A search in one class of rows for the key at which, smallest key first, `left` is used up: the key of the
 /// `left`th row (counted from 1), or the key among whose rows the first one does not fit into `left` tokens.
@@ -114,7 +94,7 @@ impl Level {
 /// None for a record that takes no part; `seed` lets the higher hash of (seed, row) decide between equal keys.
 /// `flip` promises that in a batch of one group the key is the order of the score with these bits turned round.
 pub fn descend(
-    feed: &Feed<'_>,
+    scan: &impl Scan,
     searches: &mut [Search],
     seed: Option<u64>,
     flip: Option<u32>,
@@ -134,7 +114,7 @@ pub fn descend(
         let lone = tables.iter().flatten().next().filter(|_| count == 1 && shift >= 64);
         let lone = lone.map(|&(prefix, _)| prefix as u64);
         let start = || Counting { sums: vec![Sums::default(); count << bits], rows: Vec::new(), pending: 0 };
-        let parts = feed.fold(hashed.is_none(), watch, start, |counting, batch| {
+        let parts = scan.fold(hashed.is_none(), watch, start, |counting, batch| {
             if let (Some(flip), Some(prefix), true) = (flip, lone, batch.groups.is_empty()) {
                 counting.add_plain(batch, flip, prefix, level);
                 return Ok(());
@@ -268,21 +248,6 @@ fn tables(searches: &[Search], classes: usize, level: Level) -> (Vec<Vec<(u128, 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn order_is_that_of_floats_and_can_be_undone() {
-        let values = [f32::MIN, -1.5, -f32::MIN_POSITIVE, 0.0, f32::MIN_POSITIVE, 1.0, f32::MAX];
-        for pair in values.windows(2) {
-            assert!(order(pair[0]) < order(pair[1]));
-        }
-        for value in values {
-            assert_eq!(from_order(order(value)).to_bits(), value.to_bits());
-        }
-        assert_eq!(order(-0.0), order(0.0));
-        assert_eq!([order(f32::MIN), order(f32::MAX), !order(f32::MIN)], [FIRST, LAST, LAST]);
-        // Which sign the sum of a NaN has is not said anywhere: either end will do.
-        assert!([f32::NAN, -f32::NAN].iter().all(|&nan| !(FIRST..=LAST).contains(&order(nan))));
-    }
 
     #[test]
     fn digits_narrow_as_searches_grow() {

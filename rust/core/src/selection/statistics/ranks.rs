@@ -10,10 +10,10 @@ use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::columns::float32::order;
 use crate::io::disk::{self, Scratch};
-use crate::selection::scored_records::Feed;
-use crate::selection::statistics::merge::Merge;
-use crate::selection::statistics::order_statistics::order;
+use crate::selection::request::Merge;
+use crate::selection::scan::Scan;
 use crate::{Error, Result, Watch};
 
 /// Files that are open at a time, and the buffer of each.
@@ -38,16 +38,24 @@ pub struct Ranks {
 }
 
 impl Ranks {
-    pub fn of(feed: &Feed<'_>, merge: &Merge, records: u64, scored: u64, watch: &Watch) -> Result<Self> {
-        let scratch = Scratch::create(&feed.measure.tmp)?;
+    /// Reads the records a few times; temporary files are made in `tmp`, which is removed at last.
+    pub fn of(
+        scan: &impl Scan,
+        merge: &Merge,
+        tmp: &Path,
+        records: u64,
+        scored: u64,
+        watch: &Watch,
+    ) -> Result<Self> {
+        let scratch = Scratch::create(tmp)?;
         disk::require(scratch.path(), 8 * records + 4 * scored, "the ranks (--tmp-dir, or --merge-by z)")?;
         let (path, sums) = open_file(&scratch, "sums.tmp")?;
         for (number, &(column, weight)) in merge.terms.iter().enumerate() {
-            let spills = Spills::of(feed, column, &scratch, watch)?;
+            let spills = Spills::of(scan, column, &scratch, watch)?;
             for spill in &spills.spills {
                 spill.rank(&spills.slots, watch)?;
             }
-            spills.add(feed, column, weight, scored, (&path, &sums, number == 0), watch)?;
+            spills.add(scan, column, weight, scored, (&path, &sums, number == 0), watch)?;
             for spill in spills.spills {
                 fs::remove_file(&spill.path).map_err(Error::io(&spill.path))?;
             }
@@ -83,8 +91,8 @@ struct Spills {
 }
 
 impl Spills {
-    fn of(feed: &Feed<'_>, column: usize, scratch: &Scratch, watch: &Watch) -> Result<Self> {
-        let counts = count(feed, column, watch)?;
+    fn of(scan: &impl Scan, column: usize, scratch: &Scratch, watch: &Watch) -> Result<Self> {
+        let counts = count(scan, column, watch)?;
         let occupied = counts.iter().filter(|&&count| count > 0).count();
         let most = occupied.div_ceil(SPILLS).max(1);
         let mut found = Self { spills: Vec::new(), slots: vec![(0, 0); counts.len()] };
@@ -101,14 +109,14 @@ impl Spills {
             }
             before += count;
         }
-        found.spill(feed, column, watch)?;
+        found.spill(scan, column, watch)?;
         Ok(found)
     }
 
-    fn spill(&self, feed: &Feed<'_>, column: usize, watch: &Watch) -> Result<()> {
+    fn spill(&self, scan: &impl Scan, column: usize, watch: &Watch) -> Result<()> {
         let mut writers: Vec<_> =
             self.spills.iter().map(|spill| BufWriter::with_capacity(BUFFER, &spill.file)).collect();
-        feed.all(false, watch, &mut |batch| {
+        scan.all(false, watch, &mut |batch| {
             for (&value, score) in batch.columns[column].iter().zip(&batch.scores) {
                 if !score.is_nan() {
                     let key = order(value);
@@ -128,7 +136,7 @@ impl Spills {
     /// Adds the weighted ranks of a column to the sums; the first column begins them.
     fn add(
         &self,
-        feed: &Feed<'_>,
+        scan: &impl Scan,
         column: usize,
         weight: f64,
         scored: u64,
@@ -143,7 +151,7 @@ impl Spills {
         }
         let mut ordinal = 0;
         let mut bytes = Vec::new();
-        feed.all(false, watch, &mut |batch| {
+        scan.all(false, watch, &mut |batch| {
             let mut held = if begin {
                 vec![0.0; batch.rows.len()]
             } else {
@@ -171,8 +179,8 @@ impl Spills {
 }
 
 /// How many scored values have each leading digit.
-fn count(feed: &Feed<'_>, column: usize, watch: &Watch) -> Result<Vec<u64>> {
-    let parts = feed.fold(
+fn count(scan: &impl Scan, column: usize, watch: &Watch) -> Result<Vec<u64>> {
+    let parts = scan.fold(
         true,
         watch,
         || vec![0u64; 1 << 16],

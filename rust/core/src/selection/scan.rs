@@ -1,0 +1,20 @@
+//! Passes over all records of a selection: what the statistics need of whatever streams them.
+
+use crate::selection::batch::Batch;
+use crate::{Result, Watch};
+
+/// Records that can be streamed as often as it takes. With `rowless`, batches may come without row numbers.
+pub trait Scan: Sync {
+    /// Streams the records through `visit`, each thread over a contiguous part with its own state; returns the states
+    /// in the order of the records.
+    fn fold<A: Send>(
+        &self,
+        rowless: bool,
+        watch: &Watch,
+        start: impl Fn() -> A + Sync,
+        visit: impl Fn(&mut A, &Batch) -> Result<()> + Sync,
+    ) -> Result<Vec<A>>;
+
+    /// Streams all records through `visit`, in row order.
+    fn all(&self, rowless: bool, watch: &Watch, visit: &mut dyn FnMut(&Batch) -> Result<()>) -> Result<()>;
+}
