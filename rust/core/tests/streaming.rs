@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use catprune_core::corpus::chunk::{Corpus, Input, Record};
 use catprune_core::corpus::pipeline::stream;
 use catprune_core::corpus::readers::lines::{CHUNK_LINES, LineReader};
+use catprune_core::corpus::record::Record;
+use catprune_core::corpus::request::{Corpus, Input};
 use catprune_core::corpus::row_filter::KeptIn;
 use catprune_core::duplicates::first_rows::{FirstRows, slot};
 use catprune_core::duplicates::late::Finding;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Once;
 
 use catprune_core::io::compression::compress;
-use catprune_core::corpus::chunk::{Corpus, Input, Record};
+use catprune_core::corpus::request::{Corpus, Input};
+use catprune_core::corpus::record::Record;
 use catprune_core::corpus::row_filter::KeptIn;
 use catprune_core::corpus::pipeline::stream;
 use catprune_core::{Error, Result, Watch};

@@ -2,10 +2,11 @@
 
 use catprune_core::cleaning::clean::CleanRequest;
 use catprune_core::cleaning::rules::Rules;
+use catprune_core::corpus::read_pairs::ReadPairsRequest;
 use catprune_core::selection::request::SelectRequest;
 use catprune_core::stats::stats::StatsRequest;
 use catprune_core::tokens::tokenize::{SampleRequest, TokenizeRequest};
-use catprune_core::writing::write::{ReadPairsRequest, WriteRequest};
+use catprune_core::writing::write::WriteRequest;
 use catprune_core::{Result, Watch};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -100,5 +101,5 @@ pub fn stats<'py>(
 /// The text of a few rows.
 #[pyfunction]
 pub fn read_pairs<'py>(request: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    run_request::<ReadPairsRequest, _>(request, None, catprune_core::writing::write::read_pairs)
+    run_request::<ReadPairsRequest, _>(request, None, catprune_core::corpus::read_pairs::read_pairs)
 }

@@ -7,7 +7,8 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cleaning::rules::REASONS;
-use crate::corpus::chunk::{Chunk, Record};
+use crate::corpus::chunk::Chunk;
+use crate::corpus::record::Record;
 
 /// Examples kept of each reason, and how much of a side they show.
 const EXAMPLES: usize = 3;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use simdutf8::basic::from_utf8;
 
-use crate::corpus::chunk::Record;
+use crate::corpus::record::Record;
 use crate::text::characters::{CONTROL, Characters, DIGIT, Scripts};
 use crate::text::lanes::Width;
 use crate::text::pair_checks::{IDENTIFIED_LETTERS, ends_sentence, is_other_language, markup, numbers, urls};

@@ -15,8 +15,9 @@ use crate::cleaning::test_sets::Exclusion;
 use crate::columns::external::{Column, Reading};
 use crate::columns::float32::order;
 use crate::columns::shards::ShardReader;
-use crate::corpus::chunk::{CorpusRead, Input};
-use crate::corpus::open_corpus::tag;
+use crate::corpus::files_read::CorpusRead;
+use crate::corpus::read_pairs::{ReadPairsRequest, read_pairs};
+use crate::corpus::request::Input;
 use crate::duplicates::exact::Duplicates;
 use crate::duplicates::fingerprints::Key;
 use crate::duplicates::first_rows::FirstRows;
@@ -27,7 +28,6 @@ use crate::duplicates::partitions::Layout;
 use crate::io::disk;
 use crate::io::spool::Spool;
 use crate::io::threads::on_threads;
-use crate::writing::write::{ReadPairsRequest, read_pairs};
 use crate::{Error, Result, Watch};
 
 /// The disk that is needed is estimated from the corpus's first rows.
@@ -216,7 +216,7 @@ impl<'a> Ledger<'a> {
                 tally.kept += kept;
             }
             let tag = match &chunk.tags {
-                Some(_) => Some(tag(&self.request.corpus, chunk, index)?),
+                Some(_) => Some(chunk.tag(&self.request.corpus, index)?),
                 None => None,
             };
             if let Some(tag) = tag {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::corpus::readers::lines::{FileRead, LineReader};
+use crate::corpus::files_read::FileRead;
+use crate::corpus::readers::lines::LineReader;
 use crate::text::normal_form::{Form, Normaliser};
 use crate::{Error, Result, Watch};
 

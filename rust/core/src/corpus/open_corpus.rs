@@ -2,7 +2,7 @@
 //! threads that end when the stream is dropped.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -15,9 +15,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
 
 use crate::columns::shards::ShardReader;
-use crate::corpus::chunk::{Chunk, Corpus, Record};
+use crate::corpus::chunk::Chunk;
+use crate::corpus::files_read::FileRead;
 use crate::corpus::pipeline::stream;
-use crate::corpus::readers::lines::FileRead;
+use crate::corpus::record::Record;
+use crate::corpus::request::Corpus;
 use crate::corpus::row_filter::KeptIn;
 use crate::{Error, Result, Watch};
 
@@ -45,15 +47,6 @@ pub struct OpenCorpusRequest {
     pub reasons: Option<Vec<PathBuf>>,
     pub text: Text,
     pub threads: usize,
-}
-
-/// The tag of a record; "" where there are none.
-pub(crate) fn tag<'c>(corpus: &Corpus, chunk: &'c Chunk, index: usize) -> Result<&'c str> {
-    let Some(tags) = &chunk.tags else { return Ok("") };
-    std::str::from_utf8(tags.line(index)).map_err(|_| {
-        let path = corpus.tags.as_deref().unwrap_or(Path::new("tags")).display();
-        Error::input(format!("{path}, line {}: the tag is not valid UTF-8", chunk.first + index as u64 + 1))
-    })
 }
 
 impl OpenCorpusRequest {
@@ -94,7 +87,7 @@ impl OpenCorpusRequest {
         if self.corpus.tags.is_some() {
             let mut tags = LargeStringBuilder::new();
             for &index in &wanted {
-                tags.append_value(tag(&self.corpus, chunk, index)?);
+                tags.append_value(chunk.tag(&self.corpus, index)?);
             }
             columns.push(Arc::new(tags.finish()));
         }

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
-use crate::corpus::chunk::{Chunk, Corpus, CorpusRead, read};
+use crate::corpus::chunk::Chunk;
+use crate::corpus::files_read::CorpusRead;
+use crate::corpus::reading::read;
+use crate::corpus::request::Corpus;
 use crate::corpus::row_filter::{Kept, KeptIn};
 use crate::{Error, Result, Watch};
 

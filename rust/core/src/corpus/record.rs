@@ -1,7 +1,21 @@
-//! Pairs that were decoded from records: the two sides of each, or why it has none.
+//! A record, which is a pair or the reason why it is none, and the buffer of records that had to be decoded.
 
-use crate::corpus::chunk::Record;
+/// A record's two sides, or why it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record<'a> {
+    Pair {
+        source: &'a [u8],
+        target: &'a [u8],
+    },
+    /// A line over the limit.
+    TooLong,
+    /// Too few columns, no JSON, a field that is missing or no text.
+    Malformed,
+    /// A translation unit without one of the languages.
+    MissingSide,
+}
 
+/// Pairs that were decoded from records.
 #[derive(Debug, Default)]
 pub struct Pairs {
     bytes: Vec<u8>,

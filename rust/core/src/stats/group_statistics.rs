@@ -7,7 +7,7 @@ use serde::Serialize;
 use unicode_script::{Script, UnicodeScript};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::corpus::chunk::Record;
+use crate::corpus::record::Record;
 use crate::stats::cardinality::{Count, Sketch};
 use crate::stats::histogram::{Histogram, Quantiles};
 use crate::text::pair_checks::{IDENTIFIED_LETTERS, LANGUAGES, identify};

@@ -7,10 +7,11 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::corpus::chunk::{Chunk, Corpus, CorpusRead};
-use crate::corpus::open_corpus::tag;
+use crate::corpus::chunk::Chunk;
+use crate::corpus::files_read::CorpusRead;
+use crate::corpus::files_read::FileRead;
 use crate::corpus::pipeline::stream;
-use crate::corpus::readers::lines::FileRead;
+use crate::corpus::request::Corpus;
 use crate::corpus::row_filter::KeptIn;
 use crate::duplicates::fingerprints::{Fingerprints, Key};
 use crate::stats::cardinality::{Count, Distinct};
@@ -139,7 +140,7 @@ fn count(
     let first = usize::from(chunk.monolingual);
     for index in 0..chunk.len() {
         let kept = chunk.kept.get(index).copied().unwrap_or(true);
-        let tag = Some(tag(&request.corpus, chunk, index)?)
+        let tag = Some(chunk.tag(&request.corpus, index)?)
             .filter(|&tag| request.tags.as_ref().is_none_or(|tags| tags.contains(tag)));
         let number = *numbers.entry(tag).or_insert_with(|| {
             hashes.tags.push(tag.map(str::to_owned));

@@ -6,3 +6,4 @@ pub mod normal_form;
 pub mod pair_checks;
 pub mod side;
 pub mod words;
+pub mod xml;

@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::corpus::chunk::{Chunk, Corpus, Record};
+use crate::corpus::chunk::Chunk;
+use crate::corpus::files_read::FileRead;
 use crate::corpus::pipeline::stream;
-use crate::corpus::readers::lines::FileRead;
+use crate::corpus::record::Record;
+use crate::corpus::request::Corpus;
 use crate::corpus::row_filter::KeptIn;
 use crate::io::atomic_files::Draft;
 use crate::io::digests::digest_bytes;

@@ -14,13 +14,15 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 
-use crate::corpus::chunk::{Chunk, Corpus, Input, Record};
+use crate::corpus::chunk::Chunk;
 use crate::corpus::fields::{Fields, shared};
-use crate::corpus::readers::jsonl::Template;
 use crate::corpus::readers::parquet::parquet_schema;
 use crate::corpus::readers::tmx;
+use crate::corpus::record::Record;
+use crate::corpus::request::{Corpus, Input};
 use crate::io::atomic_files::{Draft, Sealed};
 use crate::io::compression::compress;
+use crate::writing::json_template::Template;
 use crate::writing::tmx_units::Units;
 use crate::{Error, Result};
 

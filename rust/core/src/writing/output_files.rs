@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, bounded};
 
-use crate::corpus::readers::lines::FileRead;
+use crate::corpus::files_read::FileRead;
 use crate::io::atomic_files::Sealed;
 use crate::writing::formats::{Piece, Sink};
 use crate::{Error, Result};

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::corpus::chunk::{Chunk, Corpus, Input, Record};
+use crate::corpus::chunk::Chunk;
+use crate::corpus::files_read::FileRead;
 use crate::corpus::pipeline::stream;
-use crate::corpus::readers::lines::FileRead;
+use crate::corpus::record::Record;
+use crate::corpus::request::{Corpus, Input};
 use crate::corpus::row_filter::KeptIn;
 pub use crate::writing::formats::Output;
 use crate::writing::formats::{Format, Formatted, Piece, Sink, pack};
@@ -166,41 +168,4 @@ fn tags_of(chunk: &Chunk, written: &[usize], path: &Path) -> Result<Piece> {
         text.push(b'\n');
     }
     pack(text, path)
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReadPairsRequest {
-    pub corpus: Corpus,
-    /// Ascending.
-    pub rows: Vec<u64>,
-}
-
-/// The text of a few rows, invalid UTF-8 replaced; a row without two sides is two empty strings. Reads the corpus
-/// up to the last of them.
-pub fn read_pairs(request: &ReadPairsRequest, watch: &Watch) -> Result<Vec<(String, String)>> {
-    let mut pairs = Vec::with_capacity(request.rows.len());
-    let Some(&last) = request.rows.last() else { return Ok(pairs) };
-    let text = |side: &[u8]| String::from_utf8_lossy(side).into_owned();
-    stream(
-        &request.corpus,
-        &KeptIn::Rows(request.rows.clone()),
-        1,
-        watch,
-        |chunk| {
-            let read = chunk.wanted().map(|index| match chunk.record(index) {
-                Record::Pair { source, target } => (text(source), text(target)),
-                Record::TooLong | Record::Malformed | Record::MissingSide => (String::new(), String::new()),
-            });
-            Ok((chunk.end(), read.collect::<Vec<_>>()))
-        },
-        |(end, read)| {
-            pairs.extend(read);
-            Ok(end <= last)
-        },
-    )?;
-    if pairs.len() == request.rows.len() {
-        return Ok(pairs);
-    }
-    Err(Error::input(format!("row {last} is past the end of the corpus, or the rows are not ascending")))
 }

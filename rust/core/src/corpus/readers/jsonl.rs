@@ -7,10 +7,9 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Deserializer;
 
 use crate::Result;
-use crate::corpus::chunk::Record;
-use crate::corpus::fields::{self, Fields};
+use crate::corpus::fields::Fields;
 use crate::corpus::readers::lines::Lines;
-use crate::corpus::record::Pairs;
+use crate::corpus::record::{Pairs, Record};
 
 /// The names on the way to the fields.
 #[derive(Debug, Default)]
@@ -160,42 +159,4 @@ impl<'a> Visitor<'_> for Name<'a> {
     fn visit_bytes<E: serde::de::Error>(self, name: &[u8]) -> StdResult<Self::Value, E> {
         Ok(self.0.children.iter().find(|(child, _)| child.as_bytes() == name).map(|(_, child)| child))
     }
-}
-
-/// A line of JSON around two strings, or one: what stands before, between and after them.
-pub struct Template {
-    pieces: Vec<String>,
-}
-
-impl Template {
-    pub fn new(fields: &Fields) -> Result<Self> {
-        let paths = fields.paths()?;
-        let shared = fields::shared(&paths);
-        let open = |names: &[&str]| -> String {
-            let inner: Vec<String> = names.iter().map(|name| format!("{}:", quoted(name))).collect();
-            inner.join("{")
-        };
-        let way: Vec<String> = paths[0][..shared].iter().map(|name| format!("{{{}:", quoted(name))).collect();
-        let (mut pieces, mut before) = (Vec::new(), format!("{}{{", way.concat()));
-        for path in &paths {
-            pieces.push(format!("{before}{}", open(&path[shared..])));
-            before = format!("{},", "}".repeat(path.len() - shared - 1));
-        }
-        pieces.push(format!("{}{}\n", before.trim_end_matches(','), "}".repeat(shared + 1)));
-        Ok(Self { pieces })
-    }
-
-    /// Appends one line; `sides` are as many as there are fields.
-    pub fn push(&self, text: &mut Vec<u8>, sides: &[&str]) {
-        for (place, piece) in self.pieces.iter().enumerate() {
-            text.extend_from_slice(piece.as_bytes());
-            if let Some(side) = sides.get(place) {
-                text.extend_from_slice(quoted(side).as_bytes());
-            }
-        }
-    }
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }

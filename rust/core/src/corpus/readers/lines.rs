@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use memchr::memchr_iter;
 
+use crate::corpus::files_read::FileRead;
 use crate::io::compression::Decoder;
 use crate::{Error, Result, Watch};
 
@@ -90,15 +91,6 @@ fn without_end(line: &[u8]) -> &[u8] {
         Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
         None => line,
     }
-}
-
-/// What was read of one file, once it has ended.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize, PartialEq, Eq)]
-pub struct FileRead {
-    pub path: PathBuf,
-    pub bytes: u64,
-    /// xxh3-128 of the bytes as they are on disk.
-    pub digest: String,
 }
 
 pub struct LineReader<'w> {

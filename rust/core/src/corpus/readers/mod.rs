@@ -4,3 +4,4 @@ pub mod jsonl;
 pub mod lines;
 pub mod parquet;
 pub mod tmx;
+pub mod tsv;

@@ -10,10 +10,11 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use crate::columns::shards::guarded;
-use crate::corpus::chunk::Record;
 use crate::corpus::fields::Fields;
-use crate::corpus::readers::lines::{CHUNK_LINES, FileRead};
+use crate::corpus::files_read::FileRead;
+use crate::corpus::readers::lines::CHUNK_LINES;
 use crate::corpus::record::Pairs;
+use crate::corpus::record::Record;
 use crate::io::compression::open_file;
 use crate::io::digests::digest_watched;
 use crate::{Error, Result, Watch};

@@ -7,12 +7,13 @@ use quick_xml::Reader;
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
-use crate::corpus::chunk::Record;
-use crate::corpus::readers::lines::{CHUNK_LINES, FileRead};
+use crate::corpus::files_read::FileRead;
+use crate::corpus::readers::lines::CHUNK_LINES;
 use crate::corpus::record::Pairs;
+use crate::corpus::record::Record;
 use crate::io::compression::{Decoder, is_stopped};
 use crate::io::encoding::{Decoded, UNDECODABLE};
-use crate::writing::tmx_units::{DECLARATION, is_legal, is_sound};
+use crate::text::xml::{DECLARATION, is_legal, is_sound};
 use crate::{Error, Result, Watch};
 
 /// The longest text, tag or comment that is held; one that is longer is no TMX that anybody made on purpose.
