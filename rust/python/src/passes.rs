@@ -1,6 +1,6 @@
 //! The passes; requests and results are dictionaries of the core's own structures.
 
-use catprune_core::cleaning::clean::CleanRequest;
+use catprune_core::cleaning::request::CleanRequest;
 use catprune_core::cleaning::rules::Rules;
 use catprune_core::corpus::read_pairs::ReadPairsRequest;
 use catprune_core::selection::request::SelectRequest;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::cleaning::rules::REASONS;
+use crate::cleaning::reasons::{REASONS, places};
 use crate::corpus::chunk::Chunk;
 use crate::corpus::record::Record;
 
@@ -37,7 +37,7 @@ pub struct Examples {
 impl Examples {
     /// Offers a dropped row; `example` is made only if it is among the lowest.
     pub fn offer(&mut self, reasons: u32, row: u64, example: impl Fn() -> Example) {
-        for reason in numbers(reasons) {
+        for reason in places(reasons) {
             if let Some(place) = self.place(reason, row) {
                 let held = &mut self.reasons[reason];
                 held.insert(place, example());
@@ -69,7 +69,7 @@ impl Examples {
 
     /// Offers a row that has turned out to be one; its text may be wanting.
     pub fn offer_found(&mut self, reason: u32, row: u64) {
-        if numbers(reason).all(|reason| self.place(reason, row).is_none()) {
+        if places(reason).all(|reason| self.place(reason, row).is_none()) {
             return;
         }
         let text = self.candidates.get(&order(row)).cloned();
@@ -100,15 +100,6 @@ impl Examples {
     pub fn into_reasons(self) -> BTreeMap<&'static str, Vec<Example>> {
         REASONS.into_iter().zip(self.reasons).filter(|(_, examples)| !examples.is_empty()).collect()
     }
-}
-
-/// The places in `REASONS` of the reasons in a mask.
-pub fn numbers(mut reasons: u32) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let lowest = (reasons != 0).then(|| reasons.trailing_zeros() as usize);
-        reasons &= reasons.wrapping_sub(1);
-        lowest
-    })
 }
 
 fn order(row: u64) -> u64 {

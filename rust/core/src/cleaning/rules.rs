@@ -3,83 +3,19 @@
 use serde::{Deserialize, Serialize};
 use simdutf8::basic::from_utf8;
 
+use crate::cleaning::reasons::{
+    CHARACTER_RATIO, CONTROL_CHARACTERS, EMPTY, FEW_LETTERS, FEW_WORDS_WITH_LETTERS, IDENTICAL_SIDES,
+    INVALID_UTF8, LINE_TOO_LONG, LONG_WORD, MALFORMED_RECORD, MARKUP, MISSING_SIDE, NEAR_COPY,
+    NUMBER_MISMATCH, REPEATED_NGRAMS, TERMINAL_PUNCTUATION, TOO_FEW_WORDS, TOO_MANY_CHARACTERS,
+    TOO_MANY_WORDS, URL_MISMATCH, WORD_RATIO, WRONG_LANGUAGE, WRONG_SCRIPT,
+};
 use crate::corpus::record::Record;
 use crate::text::characters::{CONTROL, Characters, DIGIT, Scripts};
 use crate::text::lanes::Width;
 use crate::text::pair_checks::{IDENTIFIED_LETTERS, ends_sentence, is_other_language, markup, numbers, urls};
-use crate::text::side::Side;
-pub use crate::text::side::{ALONE, MEASURES, Measures};
+use crate::text::side::{Measures, Side};
 use crate::text::words::common;
 use crate::{Error, Result};
-
-/// Names of the reason bits, bit 0 first. Their order is part of the format: new ones go to the end.
-pub const REASONS: [&str; 27] = [
-    "malformed_record",
-    "line_too_long",
-    "invalid_utf8",
-    "control_characters",
-    "empty",
-    "too_few_words",
-    "too_many_words",
-    "too_many_characters",
-    "word_ratio",
-    "character_ratio",
-    "identical_sides",
-    "few_words_with_letters",
-    "few_letters",
-    "long_word",
-    "duplicate",
-    "near_duplicate",
-    "excluded",
-    "duplicate_elsewhere",
-    "missing_side",
-    "repeated_ngrams",
-    "number_mismatch",
-    "url_mismatch",
-    "markup",
-    "wrong_script",
-    "terminal_punctuation",
-    "near_copy",
-    "wrong_language",
-];
-
-const MALFORMED_RECORD: u32 = 1 << 0;
-const LINE_TOO_LONG: u32 = 1 << 1;
-const INVALID_UTF8: u32 = 1 << 2;
-const CONTROL_CHARACTERS: u32 = 1 << 3;
-const EMPTY: u32 = 1 << 4;
-const TOO_FEW_WORDS: u32 = 1 << 5;
-const TOO_MANY_WORDS: u32 = 1 << 6;
-const TOO_MANY_CHARACTERS: u32 = 1 << 7;
-const WORD_RATIO: u32 = 1 << 8;
-const CHARACTER_RATIO: u32 = 1 << 9;
-const IDENTICAL_SIDES: u32 = 1 << 10;
-const FEW_WORDS_WITH_LETTERS: u32 = 1 << 11;
-const FEW_LETTERS: u32 = 1 << 12;
-const LONG_WORD: u32 = 1 << 13;
-pub const DUPLICATE: u32 = 1 << 14;
-pub const NEAR_DUPLICATE: u32 = 1 << 15;
-pub const EXCLUDED: u32 = 1 << 16;
-pub const DUPLICATE_ELSEWHERE: u32 = 1 << 17;
-const MISSING_SIDE: u32 = 1 << 18;
-const REPEATED_NGRAMS: u32 = 1 << 19;
-const NUMBER_MISMATCH: u32 = 1 << 20;
-const URL_MISMATCH: u32 = 1 << 21;
-const MARKUP: u32 = 1 << 22;
-const WRONG_SCRIPT: u32 = 1 << 23;
-const TERMINAL_PUNCTUATION: u32 = 1 << 24;
-const NEAR_COPY: u32 = 1 << 25;
-const WRONG_LANGUAGE: u32 = 1 << 26;
-
-/// The reasons that take two sides: none of them is a monolingual record's.
-pub const OF_TWO_SIDES: u32 = WORD_RATIO
-    | CHARACTER_RATIO
-    | IDENTICAL_SIDES
-    | MISSING_SIDE
-    | NUMBER_MISMATCH
-    | URL_MISMATCH
-    | TERMINAL_PUNCTUATION
-    | NEAR_COPY;
 
 /// The thresholds; a pair on a threshold is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]

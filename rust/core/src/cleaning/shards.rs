@@ -11,7 +11,7 @@ use arrow_array::types::{Int32Type, Int64Type, UInt32Type};
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, Int64Array, UInt32Array};
 use arrow_schema::{DataType, Field};
 
-use crate::cleaning::rules::{DUPLICATE, DUPLICATE_ELSEWHERE, MEASURES, Measures, REASONS};
+use crate::cleaning::reasons::{DUPLICATE, DUPLICATE_ELSEWHERE, REASONS};
 use crate::columns::shards::{
     BATCH_ROWS, SHARD_ROWS, Shard, ShardReader, ShardWriter, field, shard_name, write_shard,
 };
@@ -20,6 +20,7 @@ use crate::duplicates::first_rows::ELSEWHERE;
 use crate::duplicates::late;
 use crate::io::atomic_files::Temporary;
 use crate::io::spool::{Block, Spool};
+use crate::text::side::{MEASURES, Measures};
 use crate::{Error, Result};
 
 /// What all shards of a corpus have in common.

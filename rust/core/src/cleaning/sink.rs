@@ -7,9 +7,11 @@ use std::path::Path;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 
-use crate::cleaning::clean::{CleanRequest, Cleaned, Prefer, Verdicts, Yield};
-use crate::cleaning::examples::{Examples, example, numbers};
-use crate::cleaning::rules::{ALONE, MEASURES, Measures, NEAR_DUPLICATE, OF_TWO_SIDES, REASONS};
+use crate::cleaning::decisions::Verdicts;
+use crate::cleaning::disk_estimate::{Need, total_bytes};
+use crate::cleaning::examples::{Examples, example};
+use crate::cleaning::reasons::{NEAR_DUPLICATE, OF_TWO_SIDES, REASONS, places};
+use crate::cleaning::request::{CleanRequest, Cleaned, Prefer, Yield};
 use crate::cleaning::shards::{Kind, Late, OpenShard, Published, Verdict, Waiting, in_order, reason};
 use crate::cleaning::test_sets::Exclusion;
 use crate::columns::external::{Column, Reading};
@@ -17,17 +19,16 @@ use crate::columns::float32::order;
 use crate::columns::shards::ShardReader;
 use crate::corpus::files_read::CorpusRead;
 use crate::corpus::read_pairs::{ReadPairsRequest, read_pairs};
-use crate::corpus::request::Input;
+use crate::duplicates::candidates::Layout;
 use crate::duplicates::exact::Duplicates;
 use crate::duplicates::fingerprints::Key;
-use crate::duplicates::first_rows::FirstRows;
 use crate::duplicates::late::Found;
 use crate::duplicates::near::buckets::NearDuplicates;
 use crate::duplicates::near::components::Labels;
-use crate::duplicates::partitions::Layout;
 use crate::io::disk;
 use crate::io::spool::Spool;
 use crate::io::threads::on_threads;
+use crate::text::side::{ALONE, MEASURES, Measures};
 use crate::{Error, Result, Watch};
 
 /// The disk that is needed is estimated from the corpus's first rows.
@@ -389,34 +390,10 @@ impl<'a> Ledger<'a> {
 
 /// Counts a row by its reasons.
 fn add_reasons(counts: &mut [(u64, u64); REASONS.len()], reasons: u32) {
-    for reason in numbers(reasons) {
+    for reason in places(reasons) {
         let (rows, only) = &mut counts[reason];
         *rows += 1;
         *only += u64::from(reasons.is_power_of_two());
-    }
-}
-
-/// Bytes of disk that a corpus needs.
-struct Need {
-    columns: u64,
-    partitions: u64,
-}
-
-impl Need {
-    /// Bytes a row as they are measured (docs/architecture.md), rounded up.
-    fn of(request: &CleanRequest, memory: usize, rows: u64, text: u64) -> Self {
-        let keys = request.duplicates.parts().len() as u64;
-        let columns = if request.rules.is_empty() { 2 } else { 26 } + 20 * keys;
-        let always = request.verify || !matches!(request.prefer, Prefer::First);
-        let full = FirstRows::capacity(memory / keys.max(1) as usize) as u64;
-        let spills = keys > 0 && (always || rows > full);
-        let waits = spills || request.near_duplicates.is_some();
-        // What waits is written twice; a partition's record is a slot, and a duplicate's is as long.
-        let partitions = rows * keys * 36 + if request.verify { text } else { 0 };
-        Self {
-            columns: rows * columns * if waits { 2 } else { 1 },
-            partitions: if spills { partitions } else { 0 },
-        }
     }
 }
 
@@ -424,15 +401,6 @@ impl Need {
 fn exact_memory(request: &CleanRequest, exclusion: &Exclusion) -> usize {
     let memory = (request.memory - request.memory / 8).saturating_sub(FIXED_BYTES + exclusion.bytes());
     if request.near_duplicates.is_some() { memory / 2 } else { memory }
-}
-
-/// Bytes of all files of the corpus, as they are on disk.
-fn total_bytes(request: &CleanRequest) -> Result<u64> {
-    let mut total = 0;
-    for path in request.corpus.inputs.iter().flat_map(Input::paths).chain(request.corpus.tags.as_deref()) {
-        total += std::fs::metadata(path).map_err(Error::io(path))?.len();
-    }
-    Ok(total)
 }
 
 /// Reads the fingerprints that another corpus keeps.

@@ -1,7 +1,7 @@
 //! The best row of each key, where the first is not always kept or keys are compared byte for byte.
 
+use crate::duplicates::candidates::Candidate;
 use crate::duplicates::first_rows::{Slot, row, same};
-use crate::duplicates::partitions::Candidate;
 
 const SMALLEST_BITS: u32 = 12;
 const FREE: u32 = u32::MAX;

@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::duplicates::candidates::{Candidate, Layout};
 use crate::duplicates::first_rows::{ELSEWHERE, FirstRows, slot};
 use crate::duplicates::late::{Finding, Found};
-use crate::duplicates::partitions::{Candidate, Layout, Partitions};
+use crate::duplicates::partitions::Partitions;
 use crate::{Result, Watch};
 
 /// The rows of a chunk that the rules let through, ascending, and what tells them apart.

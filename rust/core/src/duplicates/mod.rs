@@ -1,6 +1,7 @@
 //! Exact and near duplicates in bounded memory.
 
 pub mod best_rows;
+pub mod candidates;
 pub mod exact;
 pub mod fingerprints;
 pub mod first_rows;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::duplicates::best_rows::BestRows;
+use crate::duplicates::candidates::{Candidate, Layout};
 use crate::duplicates::first_rows::{ELSEWHERE, FirstRows, Slot, row};
 use crate::duplicates::late::Finding;
 use crate::io::spool::{Block, Spool};
@@ -21,30 +22,6 @@ const BATCH: usize = 1024;
 const TABLE_SHARE: usize = 6;
 /// No table gets less: an empty one takes a part of this already.
 const LEAST_TABLE: usize = 1 << 18;
-
-/// What stands in a record beside the slot.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Layout {
-    /// How much the row is wished for: the lowest of equal keys is kept, not the first.
-    pub priority: bool,
-    /// What the fingerprint is of, to be compared byte for byte.
-    pub text: bool,
-}
-
-impl Layout {
-    /// Whether the first row of a fingerprint is always the one that is kept.
-    pub fn is_plain(self) -> bool {
-        self == Self::default()
-    }
-}
-
-/// A row that may be a duplicate.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Candidate<'a> {
-    pub slot: Slot,
-    pub priority: u32,
-    pub text: &'a [u8],
-}
 
 pub struct Partitions {
     folder: PathBuf,

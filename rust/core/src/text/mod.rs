@@ -2,6 +2,7 @@
 
 pub mod characters;
 pub mod lanes;
+pub mod mix;
 pub mod normal_form;
 pub mod pair_checks;
 pub mod side;

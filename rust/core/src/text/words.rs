@@ -3,6 +3,8 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::text::mix::GOLDEN;
+
 /// Bytes that a word may begin or end with: ASCII letters and digits, and anything beyond ASCII.
 static INNER: [bool; 256] = {
     let mut inner = [false; 256];
@@ -49,7 +51,6 @@ const NGRAM: usize = 3;
 /// Words that both sides need before they can be copies of each other: of shorter ones the translation may well be
 /// the same but for capitals or order.
 const FEWEST_COPIED: usize = 4;
-const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Words {
     pub fn clear(&mut self) {
@@ -93,7 +94,7 @@ impl Words {
         self.hash(text);
         self.sorted.clear();
         self.sorted.extend(self.hashes.windows(NGRAM).map(|words| {
-            words.iter().fold(0_u64, |hash, word| (hash ^ word).wrapping_mul(MIX).rotate_left(29))
+            words.iter().fold(0_u64, |hash, word| (hash ^ word).wrapping_mul(GOLDEN).rotate_left(29))
         }));
         self.sorted.sort_unstable();
         self.sorted.windows(2).filter(|pair| pair[0] == pair[1]).count() >= least
@@ -160,7 +161,7 @@ fn place(text: &[u8], start: usize, end: usize) -> (usize, u64) {
     };
     let length = (end - start).max(1);
     let lower = (first | 0x2020_2020_2020_2020) & (u64::MAX >> (64 - 8 * length.min(8)));
-    let place = (lower ^ length as u64).wrapping_mul(MIX);
+    let place = (lower ^ length as u64).wrapping_mul(GOLDEN);
     ((place >> 61) as usize, 1 << (place >> 55 & 63))
 }
 

@@ -10,6 +10,7 @@ use crate::duplicates::near::components::{Components, Labels};
 use crate::duplicates::near::signature::NearOptions;
 use crate::io::disk;
 use crate::io::spool::Spool;
+use crate::text::mix::GOLDEN;
 use crate::{Error, Result, Watch};
 
 /// Bands are parted by the highest byte of their hash.
@@ -42,7 +43,7 @@ impl Hasher for Spread {
         }
     }
     fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = (self.0 ^ number).wrapping_mul(GOLDEN);
     }
 }
 

@@ -6,15 +6,13 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::duplicates::fingerprints::Key;
+use crate::text::mix::{GOLDEN, mix};
 use crate::text::normal_form::Normaliser;
 
 /// Permutations that are worked on together, in registers.
 const LANES: usize = 32;
 /// Bits of a sketch at most: one for each of the first permutations.
 const SKETCH_BITS: usize = 128;
-/// An odd number without a pattern in its bits: the base of the rolling hash, and the step of `mix`'s seeds.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// What a shingle is a run of.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -110,7 +108,7 @@ impl<'a> Signatures<'a> {
         Some(self.sketch())
     }
 
-    /// Adds the shingles of a normalised side: for units u of a run of n, `mix(side ^ Σ u_j GOLDEN^(n-1-j)) >> 32`.
+    /// Adds the shingles of a normalised side by a rolling hash of base `GOLDEN`: for units u of a run of n, `mix(side ^ Σ u_j GOLDEN^(n-1-j)) >> 32`.
     fn add(&mut self, side: &str, number: u64) {
         self.normaliser.normalise_text(side, &mut self.normal);
         self.units.clear();
@@ -159,11 +157,4 @@ impl<'a> Signatures<'a> {
         let bits = self.minima[..self.options.permutations.min(SKETCH_BITS)].iter();
         bits.rev().fold(0, |sketch, least| sketch << 1 | u128::from(least.wrapping_mul(GOLDEN as u32) >> 31))
     }
-}
-
-/// Spreads the bits of a number over all 64 (the finaliser of splitmix64).
-fn mix(number: u64) -> u64 {
-    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ number >> 31
 }
