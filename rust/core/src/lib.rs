@@ -15,4 +15,4 @@ pub mod tokens;
 pub mod writing;
 
 pub use error::{Error, Result};
-pub use progress::Watch;
+pub use progress::Progress;

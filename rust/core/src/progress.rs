@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use crate::{Error, Result};
 
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct Progress {
     bytes: AtomicU64,
     rows: AtomicU64,
     stopped: AtomicBool,
 }
 
-impl Watch {
+impl Progress {
     /// Counts work done; bytes are those read from disk, compressed where the file is.
     pub fn add(&self, bytes: u64, rows: u64) {
         self.bytes.fetch_add(bytes, Relaxed);

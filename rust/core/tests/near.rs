@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use catprune_core::Watch;
+use catprune_core::Progress;
 use catprune_core::duplicates::fingerprints::Key;
 use catprune_core::duplicates::near::buckets::NearDuplicates;
 use catprune_core::duplicates::near::components::Components;
@@ -72,7 +72,7 @@ fn components_are_those_of_a_plain_search() {
                 components.link(row, earlier).unwrap();
             }
             let found: Vec<_> =
-                components.finish(&Watch::default()).unwrap().map(|label| label.unwrap()).collect();
+                components.finish(&Progress::default()).unwrap().map(|label| label.unwrap()).collect();
             assert_eq!(found, expected, "seed {seed}, memory {memory}");
         }
     }
@@ -95,7 +95,7 @@ fn rows_that_are_left_out_join_nothing() {
         for &row in left_out {
             near.leave_out(row);
         }
-        near.resolve(&Watch::default()).unwrap().collect::<Result<BTreeMap<_, _>, _>>().unwrap()
+        near.resolve(&Progress::default()).unwrap().collect::<Result<BTreeMap<_, _>, _>>().unwrap()
     };
     assert_eq!(find(&[]), BTreeMap::from([(10, 0), (30, 0), (40, 0), (60, 0), (50, 20)]));
     assert_eq!(find(&[0, 20, 40]), BTreeMap::from([(30, 10), (60, 10)]));

@@ -25,7 +25,7 @@ pub fn digest_bytes(data: &[u8]) -> String {
 #[pyfunction]
 #[pyo3(signature = (path, progress=None))]
 pub fn digest_file(py: Python<'_>, path: PathBuf, progress: Option<&Bound<'_, PyAny>>) -> PyResult<String> {
-    doorway::run(py, progress, |watch| digests::digest_file(&path, watch))
+    doorway::run(py, progress, |progress| digests::digest_file(&path, progress))
 }
 
 /// Writes one Parquet shard from arrays of equal length; `valid` makes all columns but `row` null where False.

@@ -7,7 +7,7 @@ use catprune_core::selection::request::SelectRequest;
 use catprune_core::stats::stats::StatsRequest;
 use catprune_core::tokens::tokenize::{SampleRequest, TokenizeRequest};
 use catprune_core::writing::write::WriteRequest;
-use catprune_core::{Result, Watch};
+use catprune_core::{Progress, Result};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pythonize::pythonize;
@@ -20,7 +20,7 @@ use crate::doorway;
 fn run_request<'py, R, T>(
     request: &Bound<'py, PyAny>,
     progress: Option<&Bound<'py, PyAny>>,
-    pass: impl FnOnce(&R, &Watch) -> Result<T> + Send,
+    pass: impl FnOnce(&R, &Progress) -> Result<T> + Send,
 ) -> PyResult<Bound<'py, PyAny>>
 where
     R: DeserializeOwned + Send + Sync,
@@ -28,11 +28,11 @@ where
 {
     let py = request.py();
     let request: R = doorway::receive(request)?;
-    let result = doorway::run(py, progress, |watch| pass(&request, watch))?;
+    let result = doorway::run(py, progress, |progress| pass(&request, progress))?;
     pythonize(py, &result).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// Judges every pair, finds duplicates, writes `clean/`.
+/// Workers every pair, finds duplicates, writes `clean/`.
 #[pyfunction]
 #[pyo3(signature = (request, progress=None))]
 pub fn clean<'py>(

@@ -5,7 +5,7 @@ use crate::duplicates::exact::{Keyed, Survivors};
 use crate::text::side::Measures;
 
 /// What a worker finds out about a chunk.
-pub struct Verdicts {
+pub struct Decisions {
     pub chunk: Chunk,
     pub reasons: Vec<u32>,
     /// Of every row, or empty.
@@ -19,7 +19,7 @@ pub struct Verdicts {
     pub excluded: Vec<u64>,
 }
 
-impl Verdicts {
+impl Decisions {
     pub fn new(chunk: Chunk, parts: usize, sets: usize) -> Self {
         let count = chunk.len();
         let keys = vec![Keyed::default(); parts];

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::cleaning::examples::Example;
 use crate::cleaning::rules::Rules;
 use crate::cleaning::test_sets::{Excluded, TestSet};
-use crate::columns::shards::Shard;
+use crate::columns::shards::PublishedShard;
 use crate::corpus::files_read::CorpusRead;
 use crate::corpus::request::Corpus;
 use crate::duplicates::fingerprints::Key;
@@ -66,7 +66,7 @@ pub enum Prefer {
 
 /// How many rows there were and how many were kept.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Yield {
+pub struct RowCounts {
     pub rows: u64,
     pub kept: u64,
 }
@@ -74,9 +74,9 @@ pub struct Yield {
 #[derive(Debug, Serialize)]
 pub struct Cleaned {
     pub read: CorpusRead,
-    pub total: Yield,
-    pub inputs: Vec<Yield>,
-    pub tags: BTreeMap<String, Yield>,
+    pub total: RowCounts,
+    pub inputs: Vec<RowCounts>,
+    pub tags: BTreeMap<String, RowCounts>,
     /// Rows that have each reason; a row may have several.
     pub reasons: BTreeMap<&'static str, u64>,
     /// Of these the rows that have no other.
@@ -84,7 +84,7 @@ pub struct Cleaned {
     pub examples: BTreeMap<&'static str, Vec<Example>>,
     /// Of each test set, in the order given.
     pub excluded: Vec<Excluded>,
-    pub shards: Vec<Shard>,
-    pub fingerprints: Vec<Shard>,
-    pub duplicates: Vec<Shard>,
+    pub shards: Vec<PublishedShard>,
+    pub fingerprints: Vec<PublishedShard>,
+    pub duplicates: Vec<PublishedShard>,
 }

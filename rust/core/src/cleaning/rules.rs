@@ -84,8 +84,8 @@ impl Default for Rules {
     }
 }
 
-/// A pair judged by the rules; `reasons` has a bit for every rule that it breaks.
-pub struct Judged<'a> {
+/// What the rules decide of a record; `reasons` has a bit for every rule that it breaks.
+pub struct Decision<'a> {
     pub reasons: u32,
     pub source: Measures,
     pub target: Measures,
@@ -94,7 +94,7 @@ pub struct Judged<'a> {
 }
 
 /// Why a record is no pair of text, or its two sides.
-pub fn judge_structure(record: Record<'_>) -> (u32, Option<(&str, &str)>) {
+pub fn check_structure(record: Record<'_>) -> (u32, Option<(&str, &str)>) {
     match record {
         Record::Pair { source, target } => match (from_utf8(source), from_utf8(target)) {
             (Ok(source), Ok(target)) => (0, Some((source, target))),
@@ -106,8 +106,8 @@ pub fn judge_structure(record: Record<'_>) -> (u32, Option<(&str, &str)>) {
     }
 }
 
-/// Judges pairs by rules, with buffers that it uses again.
-pub struct Judge<'r> {
+/// Workers pairs by rules, with buffers that it uses again.
+pub struct RuleFilter<'r> {
     rules: &'r Rules,
     characters: Characters,
     source: Side,
@@ -116,7 +116,7 @@ pub struct Judge<'r> {
     shared: [Vec<u64>; 2],
 }
 
-impl<'r> Judge<'r> {
+impl<'r> RuleFilter<'r> {
     pub fn new(rules: &'r Rules) -> Result<Self> {
         let side = |codes: &[String]| {
             let scripts = Scripts::new(codes).ok_or_else(|| {
@@ -128,10 +128,10 @@ impl<'r> Judge<'r> {
         Ok(Self { rules, characters: Characters::new(), source, target, shared: [Vec::new(), Vec::new()] })
     }
 
-    pub fn judge<'a>(&mut self, record: Record<'a>) -> Judged<'a> {
-        let (reasons, text) = judge_structure(record);
+    pub fn decide<'a>(&mut self, record: Record<'a>) -> Decision<'a> {
+        let (reasons, text) = check_structure(record);
         let Some((source, target)) = text else {
-            return Judged { reasons, source: Measures::default(), target: Measures::default(), text };
+            return Decision { reasons, source: Measures::default(), target: Measures::default(), text };
         };
         let rules = self.rules;
         self.source.measure(source);
@@ -149,11 +149,11 @@ impl<'r> Judge<'r> {
             }
         }
         self.match_numbers(source, target);
-        reasons |= rules.judge_measures(&self.source.measures, &self.target.measures);
+        reasons |= rules.measure_reasons(&self.source.measures, &self.target.measures);
         if reasons & EMPTY == 0 {
             reasons |= self.compare(source, target);
         }
-        Judged {
+        Decision {
             reasons,
             source: self.source.measures,
             target: self.target.measures,
@@ -161,17 +161,17 @@ impl<'r> Judge<'r> {
         }
     }
 
-    /// Judges a record that has no source, by the rules that take one side.
-    pub fn judge_target<'a>(&mut self, record: Record<'a>) -> Judged<'a> {
-        let (mut reasons, text) = judge_structure(record);
+    /// Workers a record that has no source, by the rules that take one side.
+    pub fn decide_target<'a>(&mut self, record: Record<'a>) -> Decision<'a> {
+        let (mut reasons, text) = check_structure(record);
         if let Some((_, target)) = text {
-            reasons = self.judge_text(target);
+            reasons = self.target_reasons(target);
         }
         let measures = if text.is_some() { self.target.measures } else { Measures::default() };
-        Judged { reasons, source: Measures::default(), target: measures, text }
+        Decision { reasons, source: Measures::default(), target: measures, text }
     }
 
-    fn judge_text(&mut self, text: &str) -> u32 {
+    fn target_reasons(&mut self, text: &str) -> u32 {
         let (rules, side) = (self.rules, &mut self.target);
         side.measure(text);
         let control = !rules.keep_control_characters && side.classes & CONTROL != 0;
@@ -186,7 +186,7 @@ impl<'r> Judge<'r> {
         if side.measures.words == 0 {
             return reasons | EMPTY;
         }
-        reasons |= rules.judge_sides([&side.measures]);
+        reasons |= rules.side_reasons([&side.measures]);
         let most = rules.max_repeated_share;
         if most < 1.0 && side.words.repeat(text, most) {
             reasons |= REPEATED_NGRAMS;
@@ -256,12 +256,12 @@ fn is_wrong_language(measures: &Measures, text: &str, language: Option<&str>) ->
 
 impl Rules {
     /// The reasons that follow from the measures alone. Ratios and shares of an empty side are not taken.
-    fn judge_measures(&self, source: &Measures, target: &Measures) -> u32 {
+    fn measure_reasons(&self, source: &Measures, target: &Measures) -> u32 {
         if source.words == 0 || target.words == 0 {
             return EMPTY;
         }
         let ratio = |one: u32, other: u32| share(one.max(other), one.min(other));
-        let mut reasons = self.judge_sides([source, target]);
+        let mut reasons = self.side_reasons([source, target]);
         let numbers = source.numbers.max(target.numbers);
         let unmatched = source.unmatched_numbers.max(target.unmatched_numbers);
         if f64::from(unmatched) > self.max_number_mismatch * f64::from(numbers) {
@@ -277,7 +277,7 @@ impl Rules {
     }
 
     /// The reasons that follow from what is measured of each side; none is empty.
-    fn judge_sides<const SIDES: usize>(&self, sides: [&Measures; SIDES]) -> u32 {
+    fn side_reasons<const SIDES: usize>(&self, sides: [&Measures; SIDES]) -> u32 {
         let any = |broken: &dyn Fn(&Measures) -> bool, reason: u32| {
             if sides.into_iter().any(broken) { reason } else { 0 }
         };

@@ -1,4 +1,4 @@
-//! The shards of `clean/`: verdicts and measures, the fingerprints of what was kept, the duplicates; and how verdicts
+//! The shards of `clean/`: decisions and measures, the fingerprints of what was kept, the duplicates; and how decisions
 //! that had to wait come into shards that were written without them.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use arrow_schema::{DataType, Field};
 
 use crate::cleaning::reasons::{DUPLICATE, DUPLICATE_ELSEWHERE, REASONS};
 use crate::columns::shards::{
-    BATCH_ROWS, SHARD_ROWS, Shard, ShardReader, ShardWriter, field, shard_name, write_shard,
+    BATCH_ROWS, PublishedShard, SHARD_ROWS, ShardReader, ShardWriter, field, shard_name, write_shard,
 };
 use crate::duplicates::fingerprints::Key;
 use crate::duplicates::first_rows::ELSEWHERE;
@@ -24,7 +24,7 @@ use crate::text::side::{MEASURES, Measures};
 use crate::{Error, Result};
 
 /// What all shards of a corpus have in common.
-pub struct Kind {
+pub struct ShardLayout {
     pub out: PathBuf,
     pub plan: String,
     /// How many of the measures are written of the source, and of the target.
@@ -33,7 +33,7 @@ pub struct Kind {
     pub key: Key,
 }
 
-impl Kind {
+impl ShardLayout {
     fn metadata(&self) -> BTreeMap<String, String> {
         BTreeMap::from([("plan".to_owned(), self.plan.clone())])
     }
@@ -58,7 +58,7 @@ impl Kind {
         fields
     }
 
-    fn verdicts(&self, first: u64) -> Result<ShardWriter> {
+    fn decisions(&self, first: u64) -> Result<ShardWriter> {
         let mut metadata = self.metadata();
         metadata.insert("reasons".to_owned(), REASONS.join(","));
         ShardWriter::create(&self.out.join(format!("part-{first:012}")), self.columns(), &metadata)
@@ -78,24 +78,24 @@ impl Kind {
 /// The shards that were published, by the first row of each: noted as soon as they have their names, from several threads.
 #[derive(Default)]
 pub struct Published {
-    pub verdicts: Mutex<BTreeMap<u64, Shard>>,
-    pub fingerprints: Mutex<BTreeMap<u64, Shard>>,
-    pub duplicates: Mutex<BTreeMap<u64, Shard>>,
+    pub decisions: Mutex<BTreeMap<u64, PublishedShard>>,
+    pub fingerprints: Mutex<BTreeMap<u64, PublishedShard>>,
+    pub duplicates: Mutex<BTreeMap<u64, PublishedShard>>,
 }
 
-/// The shards of one kind, in row order.
-pub fn in_order(shards: Mutex<BTreeMap<u64, Shard>>) -> Vec<Shard> {
+/// The shards of one layout, in row order.
+pub fn in_order(shards: Mutex<BTreeMap<u64, PublishedShard>>) -> Vec<PublishedShard> {
     shards.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
-fn note(shards: &Mutex<BTreeMap<u64, Shard>>, shard: Shard) {
+fn note(shards: &Mutex<BTreeMap<u64, PublishedShard>>, shard: PublishedShard) {
     shards.lock().unwrap_or_else(PoisonError::into_inner).insert(shard.first, shard);
 }
 
 impl Published {
     /// Removes them.
     pub fn discard(&self, out: &Path) -> Result<()> {
-        for shards in [&self.verdicts, &self.fingerprints, &self.duplicates] {
+        for shards in [&self.decisions, &self.fingerprints, &self.duplicates] {
             for shard in shards.lock().unwrap_or_else(PoisonError::into_inner).values() {
                 let path = out.join(&shard.file);
                 std::fs::remove_file(&path).map_err(Error::io(&path))?;
@@ -105,8 +105,8 @@ impl Published {
     }
 }
 
-/// A row's verdict and measures.
-pub struct Verdict<'a> {
+/// A row's decision and measures.
+pub struct RowDecision<'a> {
     pub reasons: u32,
     pub measures: [Measures; 2],
     pub tag: Option<&'a str>,
@@ -114,10 +114,10 @@ pub struct Verdict<'a> {
 
 /// A shard that is being filled.
 pub struct OpenShard<'k> {
-    kind: &'k Kind,
+    layout: &'k ShardLayout,
     first: u64,
     rows: u64,
-    verdicts: ShardWriter,
+    decisions: ShardWriter,
     batch: Batch,
     fingerprints: Option<FingerprintWriter>,
     duplicates: Vec<(u64, u64)>,
@@ -132,14 +132,14 @@ struct Batch {
 }
 
 impl<'k> OpenShard<'k> {
-    pub fn open(kind: &'k Kind, first: u64) -> Result<Self> {
+    pub fn open(layout: &'k ShardLayout, first: u64) -> Result<Self> {
         Ok(Self {
-            kind,
+            layout,
             first,
             rows: 0,
-            verdicts: kind.verdicts(first)?,
+            decisions: layout.decisions(first)?,
             batch: Batch::default(),
-            fingerprints: kind.fingerprints(first)?,
+            fingerprints: layout.fingerprints(first)?,
             duplicates: Vec::new(),
         })
     }
@@ -148,19 +148,19 @@ impl<'k> OpenShard<'k> {
         self.rows >= SHARD_ROWS
     }
 
-    pub fn add(&mut self, verdict: &Verdict<'_>) -> Result<()> {
-        self.batch.reasons.push(verdict.reasons);
-        let sides = self.batch.measures.iter_mut().zip(&verdict.measures);
-        for ((columns, measures), count) in sides.zip(self.kind.measures) {
+    pub fn add(&mut self, decision: &RowDecision<'_>) -> Result<()> {
+        self.batch.reasons.push(decision.reasons);
+        let sides = self.batch.measures.iter_mut().zip(&decision.measures);
+        for ((columns, measures), count) in sides.zip(self.layout.measures) {
             for (column, value) in columns[..count].iter_mut().zip(measures.values()) {
                 column.push(value);
             }
         }
-        if let Some(tag) = verdict.tag {
+        if let Some(tag) = decision.tag {
             self.batch.tags.append_value(tag);
         }
         self.rows += 1;
-        if self.batch.reasons.len() == BATCH_ROWS { self.write_verdicts() } else { Ok(()) }
+        if self.batch.reasons.len() == BATCH_ROWS { self.write_decisions() } else { Ok(()) }
     }
 
     /// Adds the fingerprints of a row that is not known to be a duplicate, one for each part of the key.
@@ -175,7 +175,7 @@ impl<'k> OpenShard<'k> {
         self.duplicates.push((row, of));
     }
 
-    fn write_verdicts(&mut self) -> Result<()> {
+    fn write_decisions(&mut self) -> Result<()> {
         let end = self.first + self.rows;
         let reasons = std::mem::take(&mut self.batch.reasons);
         if reasons.is_empty() {
@@ -184,31 +184,31 @@ impl<'k> OpenShard<'k> {
         let rows = (end - reasons.len() as u64) as i64..end as i64;
         let mut columns: Vec<ArrayRef> =
             vec![Arc::new(Int64Array::from_iter_values(rows)), Arc::new(UInt32Array::from(reasons))];
-        for (measures, count) in self.batch.measures.iter_mut().zip(self.kind.measures) {
+        for (measures, count) in self.batch.measures.iter_mut().zip(self.layout.measures) {
             let measures = measures[..count].iter_mut();
             columns.extend(measures.map(|column| Arc::new(UInt32Array::from(std::mem::take(column))) as _));
         }
-        if self.kind.tagged {
+        if self.layout.tagged {
             columns.push(Arc::new(self.batch.tags.finish()));
         }
-        self.verdicts.write(columns)
+        self.decisions.write(columns)
     }
 
     pub fn publish(mut self, published: &Published) -> Result<()> {
-        self.write_verdicts()?;
+        self.write_decisions()?;
         let (first, end) = (self.first, self.first + self.rows);
-        let shard = Ready { kind: self.kind, first, end };
-        shard.publish(self.verdicts, self.fingerprints, &self.duplicates, published)
+        let shard = ReadyShard { layout: self.layout, first, end };
+        shard.publish(self.decisions, self.fingerprints, &self.duplicates, published)
     }
 
     /// Sets the shard aside until it is known which of its rows are duplicates; those that already are go to `known`.
-    pub fn wait(mut self, known: &mut Spool) -> Result<Waiting> {
-        self.write_verdicts()?;
+    pub fn wait(mut self, known: &mut Spool) -> Result<WaitingShard> {
+        self.write_decisions()?;
         self.duplicates.iter().try_for_each(|&(row, of)| known.push(0, &late::record(row, of)))?;
-        Ok(Waiting {
+        Ok(WaitingShard {
             first: self.first,
             end: self.first + self.rows,
-            verdicts: self.verdicts.keep()?,
+            decisions: self.decisions.keep()?,
             fingerprints: self.fingerprints.map(FingerprintWriter::keep).transpose()?,
             known: known.take(0)?,
         })
@@ -262,26 +262,26 @@ impl FingerprintWriter {
 }
 
 /// A shard that is complete.
-struct Ready<'k> {
-    kind: &'k Kind,
+struct ReadyShard<'k> {
+    layout: &'k ShardLayout,
     first: u64,
     end: u64,
 }
 
-impl Ready<'_> {
+impl ReadyShard<'_> {
     fn publish(
         &self,
-        verdicts: ShardWriter,
+        decisions: ShardWriter,
         fingerprints: Option<FingerprintWriter>,
         duplicates: &[(u64, u64)],
         published: &Published,
     ) -> Result<()> {
-        let Self { kind, first, end } = *self;
+        let Self { layout, first, end } = *self;
         let file = shard_name(first, end);
-        let shard = |file, digest, rows| Shard { file, first, end, digest, rows };
+        let shard = |file, digest, rows| PublishedShard { file, first, end, digest, rows };
         if let Some(writer) = fingerprints {
             let name = format!("fingerprints/{file}");
-            let (digest, rows) = writer.publish_as(&kind.out.join(&name))?;
+            let (digest, rows) = writer.publish_as(&layout.out.join(&name))?;
             note(&published.fingerprints, shard(name, digest, rows));
         }
         if !duplicates.is_empty() {
@@ -293,20 +293,20 @@ impl Ready<'_> {
                 ("row".to_owned(), Arc::new(Int64Array::from_iter_values(rows))),
                 ("duplicate_of".to_owned(), Arc::new(of.collect::<Int64Array>())),
             ];
-            let digest = write_shard(&kind.out.join(&name), columns, &kind.metadata())?;
+            let digest = write_shard(&layout.out.join(&name), columns, &layout.metadata())?;
             note(&published.duplicates, shard(name, digest, duplicates.len() as u64));
         }
-        let digest = verdicts.publish_as(&kind.out.join(&file))?;
-        note(&published.verdicts, shard(file, digest, end - first));
+        let digest = decisions.publish_as(&layout.out.join(&file))?;
+        note(&published.decisions, shard(file, digest, end - first));
         Ok(())
     }
 }
 
 /// A shard whose duplicates are not known yet.
-pub struct Waiting {
+pub struct WaitingShard {
     first: u64,
     pub end: u64,
-    verdicts: Temporary,
+    decisions: Temporary,
     fingerprints: Option<Temporary>,
     /// The duplicates that were known when it had to wait.
     known: Vec<Block>,
@@ -314,7 +314,7 @@ pub struct Waiting {
 
 /// A row that turned out, when the text had passed, to be dropped in favour of another.
 #[derive(Debug, Clone, Copy)]
-pub struct Late {
+pub struct LateDuplicate {
     pub row: u64,
     pub of: u64,
     pub reason: u32,
@@ -325,22 +325,22 @@ pub fn reason(of: u64) -> u32 {
     if of == ELSEWHERE { DUPLICATE_ELSEWHERE } else { DUPLICATE }
 }
 
-impl Waiting {
+impl WaitingShard {
     /// Publishes the shard with the duplicates that were `known` when it had to wait, and those that were found among its
     /// rows since; gives the tags of the latter too.
     pub fn publish(
         &self,
-        kind: &Kind,
+        layout: &ShardLayout,
         known: Option<&Spool>,
-        found: &[Late],
+        found: &[LateDuplicate],
         published: &Published,
     ) -> Result<BTreeMap<String, u64>> {
-        let mut writer = kind.verdicts(self.first)?;
-        let fields = kind.columns();
+        let mut writer = layout.decisions(self.first)?;
+        let fields = layout.columns();
         let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
         let (mut first, mut left) = (self.first, found);
         let mut tags = BTreeMap::new();
-        for columns in ShardReader::open(&self.verdicts.path, &names)? {
+        for columns in ShardReader::open(&self.decisions.path, &names)? {
             let mut columns = columns?;
             let mut reasons = columns[1].as_primitive::<UInt32Type>().values().to_vec();
             let end = first + reasons.len() as u64;
@@ -348,7 +348,7 @@ impl Waiting {
             for late in &left[..here] {
                 reasons[(late.row - first) as usize] |= late.reason;
             }
-            if let Some(column) = columns.last().filter(|_| kind.tagged).map(AsArray::as_any_dictionary) {
+            if let Some(column) = columns.last().filter(|_| layout.tagged).map(AsArray::as_any_dictionary) {
                 let (keys, values) = (column.normalized_keys(), column.values().as_string::<i32>());
                 let mut counts = vec![0; values.iter().len()];
                 left[..here].iter().for_each(|late| counts[keys[(late.row - first) as usize]] += 1);
@@ -360,24 +360,28 @@ impl Waiting {
             writer.write(columns)?;
             (first, left) = (end, &left[here..]);
         }
-        let fingerprints = self.kept_fingerprints(kind, found)?;
+        let fingerprints = self.kept_fingerprints(layout, found)?;
         let mut duplicates = match known {
             Some(known) => late::read(known, &self.known)?,
             None => Vec::new(),
         };
         duplicates.extend(found.iter().map(|late| (late.row, late.of)));
         duplicates.sort_unstable();
-        let ready = Ready { kind, first: self.first, end: self.end };
+        let ready = ReadyShard { layout, first: self.first, end: self.end };
         ready.publish(writer, fingerprints, &duplicates, published)?;
         Ok(tags)
     }
 
     /// The fingerprints of the rows that are no duplicates after all.
-    fn kept_fingerprints(&self, kind: &Kind, found: &[Late]) -> Result<Option<FingerprintWriter>> {
-        let (Some(waiting), Some(mut writer)) = (&self.fingerprints, kind.fingerprints(self.first)?) else {
+    fn kept_fingerprints(
+        &self,
+        layout: &ShardLayout,
+        found: &[LateDuplicate],
+    ) -> Result<Option<FingerprintWriter>> {
+        let (Some(waiting), Some(mut writer)) = (&self.fingerprints, layout.fingerprints(self.first)?) else {
             return Ok(None);
         };
-        let fields = kind.fingerprint_columns();
+        let fields = layout.fingerprint_columns();
         let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
         let mut left = found.iter().map(|late| late.row as i64).peekable();
         for columns in ShardReader::open(&waiting.path, &names)? {

@@ -7,14 +7,16 @@ use std::path::Path;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 
-use crate::cleaning::decisions::Verdicts;
+use crate::cleaning::decisions::Decisions;
 use crate::cleaning::disk_estimate::{Need, total_bytes};
 use crate::cleaning::examples::{Examples, example};
 use crate::cleaning::reasons::{NEAR_DUPLICATE, OF_TWO_SIDES, REASONS, places};
-use crate::cleaning::request::{CleanRequest, Cleaned, Prefer, Yield};
-use crate::cleaning::shards::{Kind, Late, OpenShard, Published, Verdict, Waiting, in_order, reason};
+use crate::cleaning::request::{CleanRequest, Cleaned, Prefer, RowCounts};
+use crate::cleaning::shards::{
+    LateDuplicate, OpenShard, Published, RowDecision, ShardLayout, WaitingShard, in_order, reason,
+};
 use crate::cleaning::test_sets::Exclusion;
-use crate::columns::external::{Column, Reading};
+use crate::columns::external::{ExternalColumn, ExternalReading};
 use crate::columns::float32::order;
 use crate::columns::shards::ShardReader;
 use crate::corpus::files_read::CorpusRead;
@@ -22,14 +24,14 @@ use crate::corpus::read_pairs::{ReadPairsRequest, read_pairs};
 use crate::duplicates::candidates::Layout;
 use crate::duplicates::exact::Duplicates;
 use crate::duplicates::fingerprints::Key;
-use crate::duplicates::late::Found;
+use crate::duplicates::late::LateDuplicates;
 use crate::duplicates::near::buckets::NearDuplicates;
 use crate::duplicates::near::components::Labels;
 use crate::io::disk;
 use crate::io::spool::Spool;
 use crate::io::threads::on_threads;
 use crate::text::side::{ALONE, MEASURES, Measures};
-use crate::{Error, Result, Watch};
+use crate::{Error, Progress, Result};
 
 /// The disk that is needed is estimated from the corpus's first rows.
 const ESTIMATE_ROWS: u64 = 1 << 18;
@@ -41,18 +43,18 @@ const KNOWN_BYTES: usize = 1 << 16;
 /// What it takes to publish a shard that has waited: its duplicates, and the buffers of what is read and written.
 const PUBLISH_BYTES: usize = 64 << 20;
 
-pub struct Ledger<'a> {
+pub struct DecisionSink<'a> {
     request: &'a CleanRequest,
-    kind: &'a Kind,
-    watch: &'a Watch,
+    layout: &'a ShardLayout,
+    progress: &'a Progress,
     /// None once resolved.
     duplicates: Option<Duplicates>,
     near: Option<NearDuplicates>,
     /// The column by which the best of duplicates is known, and where it is read.
-    best: Option<(&'a Column, Reading<'a>)>,
+    best: Option<(&'a ExternalColumn, ExternalReading<'a>)>,
     shard: Option<OpenShard<'a>>,
     input: usize,
-    waiting: Vec<(usize, Waiting)>,
+    waiting: Vec<(usize, WaitingShard)>,
     /// The duplicates in waiting shards that were known before these had to wait.
     known: Option<Spool>,
     published: Published,
@@ -68,15 +70,15 @@ pub struct Ledger<'a> {
     cleaned: Cleaned,
 }
 
-impl<'a> Ledger<'a> {
+impl<'a> DecisionSink<'a> {
     /// What the shards that a request asks for have in common.
-    pub fn kind(request: &CleanRequest) -> Kind {
+    pub fn layout(request: &CleanRequest) -> ShardLayout {
         let measures = match (request.rules.is_empty(), request.corpus.is_monolingual()) {
             (true, _) => [0, 0],
             (false, false) => [MEASURES.len(); 2],
             (false, true) => [0, ALONE],
         };
-        Kind {
+        ShardLayout {
             out: request.out.clone(),
             plan: request.plan.clone(),
             measures,
@@ -87,15 +89,15 @@ impl<'a> Ledger<'a> {
 
     pub fn new(
         request: &'a CleanRequest,
-        kind: &'a Kind,
+        layout: &'a ShardLayout,
         exclusion: &Exclusion,
-        best: Option<&'a Column>,
-        watch: &'a Watch,
+        best: Option<&'a ExternalColumn>,
+        progress: &'a Progress,
     ) -> Result<Self> {
         let cleaned = Cleaned {
             read: CorpusRead::default(),
-            total: Yield::default(),
-            inputs: vec![Yield::default(); request.corpus.inputs.len()],
+            total: RowCounts::default(),
+            inputs: vec![RowCounts::default(); request.corpus.inputs.len()],
             tags: BTreeMap::new(),
             reasons: BTreeMap::new(),
             only: BTreeMap::new(),
@@ -105,22 +107,22 @@ impl<'a> Ledger<'a> {
             fingerprints: Vec::new(),
             duplicates: Vec::new(),
         };
-        let layout = Layout { priority: !matches!(request.prefer, Prefer::First), text: request.verify };
+        let candidates = Layout { priority: !matches!(request.prefer, Prefer::First), text: request.verify };
         let keys = request.duplicates.parts().len();
         let memory = exact_memory(request, exclusion);
         let near = match &request.near_duplicates {
             Some(near) => Some(NearDuplicates::new(near, &request.tmp, memory)?),
             None => None,
         };
-        let mut duplicates = Duplicates::new(keys, layout, memory, &request.tmp)?;
+        let mut duplicates = Duplicates::new(keys, candidates, memory, &request.tmp)?;
         for path in &request.against {
-            add_elsewhere(&mut duplicates, path, request.duplicates, watch)?;
+            add_elsewhere(&mut duplicates, path, request.duplicates, progress)?;
         }
         let best = best.map(|column| (column, column.read(0..column.len())));
         Ok(Self {
             request,
-            kind,
-            watch,
+            layout,
+            progress,
             duplicates: Some(duplicates),
             near,
             best,
@@ -139,25 +141,25 @@ impl<'a> Ledger<'a> {
         })
     }
 
-    pub fn add(&mut self, mut verdicts: Verdicts) -> Result<()> {
-        self.estimate(verdicts.chunk.first - self.request.corpus.first_row)?;
-        let input = verdicts.chunk.input;
+    pub fn add(&mut self, mut decisions: Decisions) -> Result<()> {
+        self.estimate(decisions.chunk.first - self.request.corpus.first_row)?;
+        let input = decisions.chunk.input;
         if input != self.input || self.shard.as_ref().is_some_and(OpenShard::is_full) {
             self.close_shard()?;
             self.input = input;
         }
         let mut shard = match self.shard.take() {
             Some(shard) => shard,
-            None => OpenShard::open(self.kind, verdicts.chunk.first)?,
+            None => OpenShard::open(self.layout, decisions.chunk.first)?,
         };
-        self.drop_duplicates(&mut verdicts, &mut shard)?;
-        self.count(&verdicts, &mut shard)?;
+        self.drop_duplicates(&mut decisions, &mut shard)?;
+        self.count(&decisions, &mut shard)?;
         self.shard = Some(shard);
         Ok(())
     }
 
-    fn drop_duplicates(&mut self, verdicts: &mut Verdicts, shard: &mut OpenShard<'_>) -> Result<()> {
-        let Verdicts { chunk, reasons, survivors, sketches, bands, .. } = verdicts;
+    fn drop_duplicates(&mut self, decisions: &mut Decisions, shard: &mut OpenShard<'_>) -> Result<()> {
+        let Decisions { chunk, reasons, survivors, sketches, bands, .. } = decisions;
         let priorities = self.priorities(chunk.input, &survivors.rows)?;
         let Some(duplicates) = &mut self.duplicates else { return Ok(()) };
         let priority = |index: usize| priorities.get(index).copied().unwrap_or(0);
@@ -203,18 +205,18 @@ impl<'a> Ledger<'a> {
         })
     }
 
-    fn count(&mut self, verdicts: &Verdicts, shard: &mut OpenShard<'_>) -> Result<()> {
-        let chunk = &verdicts.chunk;
+    fn count(&mut self, decisions: &Decisions, shard: &mut OpenShard<'_>) -> Result<()> {
+        let chunk = &decisions.chunk;
         let cleaned = &mut self.cleaned;
-        for (set, pairs) in cleaned.excluded.iter_mut().zip(&verdicts.excluded) {
+        for (set, pairs) in cleaned.excluded.iter_mut().zip(&decisions.excluded) {
             set.pairs += pairs;
         }
-        for (index, &reasons) in verdicts.reasons.iter().enumerate() {
+        for (index, &reasons) in decisions.reasons.iter().enumerate() {
             let row = chunk.first + index as u64;
             let kept = u64::from(reasons == 0);
-            for tally in [&mut cleaned.total, &mut cleaned.inputs[chunk.input]] {
-                tally.rows += 1;
-                tally.kept += kept;
+            for counts in [&mut cleaned.total, &mut cleaned.inputs[chunk.input]] {
+                counts.rows += 1;
+                counts.kept += kept;
             }
             let tag = match &chunk.tags {
                 Some(_) => Some(chunk.tag(&self.request.corpus, index)?),
@@ -222,15 +224,15 @@ impl<'a> Ledger<'a> {
             };
             if let Some(tag) = tag {
                 if !cleaned.tags.contains_key(tag) {
-                    cleaned.tags.insert(tag.to_owned(), Yield::default());
+                    cleaned.tags.insert(tag.to_owned(), RowCounts::default());
                 }
-                if let Some(tally) = cleaned.tags.get_mut(tag) {
-                    tally.rows += 1;
-                    tally.kept += kept;
+                if let Some(counts) = cleaned.tags.get_mut(tag) {
+                    counts.rows += 1;
+                    counts.kept += kept;
                 }
             }
-            let measures = verdicts.measures.get(index).copied().unwrap_or([Measures::default(); 2]);
-            shard.add(&Verdict { reasons, measures, tag })?;
+            let measures = decisions.measures.get(index).copied().unwrap_or([Measures::default(); 2]);
+            shard.add(&RowDecision { reasons, measures, tag })?;
             if reasons != 0 {
                 add_reasons(&mut self.reasons, reasons);
                 self.examples.offer(reasons, row, || example(chunk, index));
@@ -254,7 +256,7 @@ impl<'a> Ledger<'a> {
 
     /// Refuses, before much is written, a corpus whose columns and fingerprints the disk has no room for.
     fn estimate(&mut self, rows: u64) -> Result<()> {
-        self.share_read = self.watch.done().0 as f64 / self.total_bytes as f64;
+        self.share_read = self.progress.done().0 as f64 / self.total_bytes as f64;
         if self.estimated || rows < ESTIMATE_ROWS {
             return Ok(());
         }
@@ -280,7 +282,7 @@ impl<'a> Ledger<'a> {
         )
     }
 
-    /// Publishes what is left, after the verdicts that had to wait.
+    /// Publishes what is left, after the decisions that had to wait.
     pub fn finish(&mut self, read: CorpusRead) -> Result<()> {
         self.close_shard()?;
         if let Some((column, _)) = &self.best {
@@ -291,11 +293,11 @@ impl<'a> Ledger<'a> {
             return Ok(());
         };
         let ends = self.waiting.iter().map(|(_, waiting)| waiting.end).collect();
-        let found = duplicates.resolve(ends, self.request.threads, self.watch)?;
+        let found = duplicates.resolve(ends, self.request.threads, self.progress)?;
         let near = match self.near.take() {
             Some(mut near) => {
-                found.see(self.watch, |row| near.leave_out(row))?;
-                Some(near.resolve(self.watch)?)
+                found.see(self.progress, |row| near.leave_out(row))?;
+                Some(near.resolve(self.progress)?)
             }
             None => None,
         };
@@ -304,12 +306,12 @@ impl<'a> Ledger<'a> {
     }
 
     /// Publishes the shards that have waited, several at a time.
-    fn publish_waiting(&mut self, found: &Found, near: Option<Labels>) -> Result<()> {
+    fn publish_waiting(&mut self, found: &LateDuplicates, near: Option<Labels>) -> Result<()> {
         let mut near = near.into_iter().flatten().peekable();
         let threads = self.request.threads.min(self.memory / PUBLISH_BYTES).max(1);
         let mut shards = std::mem::take(&mut self.waiting).into_iter().enumerate();
         loop {
-            self.watch.check()?;
+            self.progress.check()?;
             let group: Vec<_> = shards.by_ref().take(threads).collect();
             if group.is_empty() {
                 return Ok(());
@@ -321,17 +323,18 @@ impl<'a> Ledger<'a> {
                     |next: &Result<(u64, u64)>| next.as_ref().map_or(true, |&(row, _)| row < waiting.end);
                 while let Some(next) = near.next_if(is_here) {
                     let (row, of) = next?;
-                    of_shard.push(Late { row, of, reason: NEAR_DUPLICATE });
+                    of_shard.push(LateDuplicate { row, of, reason: NEAR_DUPLICATE });
                 }
                 near_duplicates.push(of_shard);
             }
             let publish = |(): &mut (), number: usize| {
                 let (shard, (_, waiting)) = &group[number];
                 let exact = found.of_shard(*shard)?.into_iter();
-                let exact = exact.map(|(row, of)| Late { row, of, reason: reason(of) });
-                let mut late: Vec<Late> = near_duplicates[number].iter().copied().chain(exact).collect();
+                let exact = exact.map(|(row, of)| LateDuplicate { row, of, reason: reason(of) });
+                let mut late: Vec<LateDuplicate> =
+                    near_duplicates[number].iter().copied().chain(exact).collect();
                 late.sort_unstable_by_key(|late| late.row);
-                let tags = waiting.publish(self.kind, self.known.as_ref(), &late, &self.published)?;
+                let tags = waiting.publish(self.layout, self.known.as_ref(), &late, &self.published)?;
                 Ok((late, tags))
             };
             let published = on_threads(threads, group.len(), || (), publish)?;
@@ -342,13 +345,13 @@ impl<'a> Ledger<'a> {
     }
 
     /// Rows that were counted as kept are duplicates.
-    fn uncount(&mut self, input: usize, late: &[Late], tags: BTreeMap<String, u64>) {
+    fn uncount(&mut self, input: usize, late: &[LateDuplicate], tags: BTreeMap<String, u64>) {
         let cleaned = &mut self.cleaned;
         cleaned.total.kept -= late.len() as u64;
         cleaned.inputs[input].kept -= late.len() as u64;
         for (tag, rows) in tags {
-            if let Some(tally) = cleaned.tags.get_mut(&tag) {
-                tally.kept -= rows;
+            if let Some(counts) = cleaned.tags.get_mut(&tag) {
+                counts.kept -= rows;
             }
         }
         for late in late {
@@ -360,7 +363,7 @@ impl<'a> Ledger<'a> {
     /// Reads the text of the examples that were not held while it passed.
     fn complete_examples(&mut self) -> Result<()> {
         let request = ReadPairsRequest { corpus: self.request.corpus.clone(), rows: self.examples.wanting() };
-        let pairs = read_pairs(&request, self.watch)?;
+        let pairs = read_pairs(&request, self.progress)?;
         for (&row, (source, target)) in request.rows.iter().zip(&pairs) {
             self.examples.complete(row, source, target);
         }
@@ -380,7 +383,7 @@ impl<'a> Ledger<'a> {
             reasons: counts.clone().map(|(reason, (rows, _))| (reason, rows)).collect(),
             only: counts.map(|(reason, (_, only))| (reason, only)).collect(),
             examples: self.examples.into_reasons(),
-            shards: in_order(self.published.verdicts),
+            shards: in_order(self.published.decisions),
             fingerprints: in_order(self.published.fingerprints),
             duplicates: in_order(self.published.duplicates),
             ..self.cleaned
@@ -404,11 +407,11 @@ fn exact_memory(request: &CleanRequest, exclusion: &Exclusion) -> usize {
 }
 
 /// Reads the fingerprints that another corpus keeps.
-fn add_elsewhere(duplicates: &mut Duplicates, path: &Path, key: Key, watch: &Watch) -> Result<()> {
+fn add_elsewhere(duplicates: &mut Duplicates, path: &Path, key: Key, progress: &Progress) -> Result<()> {
     let names: Vec<&str> = key.parts().iter().map(|part| part.name()).collect();
     let wrong = || Error::input(format!("{}: not a shard of fingerprints", path.display()));
     for columns in ShardReader::open(path, &names)? {
-        watch.check()?;
+        progress.check()?;
         let mut parts = Vec::with_capacity(names.len());
         for column in columns? {
             let column = column.as_fixed_size_binary_opt().filter(|column| column.null_count() == 0);

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::corpus::files_read::FileRead;
 use crate::corpus::readers::lines::LineReader;
 use crate::text::normal_form::{Form, Normaliser};
-use crate::{Error, Result, Watch};
+use crate::{Error, Progress, Result};
 
 /// A test segment of fewer characters, normalised, is in many a training corpus without having leaked into it.
 pub const LEAST_CHARACTERS: usize = 10;
@@ -48,13 +48,13 @@ pub struct Exclusion {
 
 impl Exclusion {
     /// Reads the test sets; `memory` bounds what is held.
-    pub fn read(sets: &[TestSet], max_line_bytes: usize, memory: usize, watch: &Watch) -> Result<Self> {
+    pub fn read(sets: &[TestSet], max_line_bytes: usize, memory: usize, progress: &Progress) -> Result<Self> {
         let normaliser = Normaliser::new(Form::NORMALISED);
         let mut exclusion = Self { normaliser, segments: Default::default(), sets: Vec::new() };
         for (number, set) in sets.iter().enumerate() {
             exclusion.sets.push(Excluded::default());
             let mut take = |path: &Path, sides: &[usize]| {
-                exclusion.read_file(path, sides, number, (max_line_bytes, memory), watch)
+                exclusion.read_file(path, sides, number, (max_line_bytes, memory), progress)
             };
             let Some(target) = &set.target else {
                 take(&set.source, &[0, 1])?;
@@ -81,12 +81,12 @@ impl Exclusion {
         sides: &[usize],
         number: usize,
         (max_line_bytes, memory): (usize, usize),
-        watch: &Watch,
+        progress: &Progress,
     ) -> Result<u64> {
-        let mut reader = LineReader::open(path, max_line_bytes, watch)?;
+        let mut reader = LineReader::open(path, max_line_bytes, progress)?;
         let mut normal = String::new();
         loop {
-            watch.check()?;
+            progress.check()?;
             let first = reader.lines;
             let lines = reader.chunk()?;
             let set = &mut self.sets[number];

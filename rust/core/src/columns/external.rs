@@ -28,12 +28,12 @@ struct Piece {
 }
 
 /// A column of one or several files with `row`, unique and ascending in each row group.
-pub struct Column {
+pub struct ExternalColumn {
     name: String,
     pieces: Vec<Piece>,
 }
 
-impl Column {
+impl ExternalColumn {
     /// Opens all files and puts their row groups in order; rows that stand in two of them are an error.
     pub fn open(paths: &[PathBuf], name: &str) -> Result<Self> {
         let mut pieces = Vec::new();
@@ -90,8 +90,8 @@ impl Column {
     }
 
     /// Reads some of the parts, in row order.
-    pub fn read(&self, span: Range<usize>) -> Reading<'_> {
-        Reading::of(&self.name, &self.pieces[span])
+    pub fn read(&self, span: Range<usize>) -> ExternalReading<'_> {
+        ExternalReading::of(&self.name, &self.pieces[span])
     }
 }
 
@@ -181,7 +181,7 @@ fn ascend(path: &Path, array: &ArrayRef, next: &mut u64, rows: &mut Vec<u64>) ->
 }
 
 /// A place in a column; what was read last is held.
-pub struct Reading<'a> {
+pub struct ExternalReading<'a> {
     name: &'a str,
     /// Whether `rows` stays empty: the scores alone are read, about twice as fast.
     pub rowless: bool,
@@ -194,7 +194,7 @@ pub struct Reading<'a> {
     at: usize,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> ExternalReading<'a> {
     fn of(name: &'a str, pieces: &'a [Piece]) -> Self {
         let (rows, scores) = (Vec::new(), Vec::new());
         Self { name, rowless: false, pieces, reader: None, next: 0, rows, scores, at: 0 }
@@ -274,7 +274,7 @@ fn check_statistics(piece: &Piece, next: u64) -> Result<()> {
 fn is_nan(piece: &Piece, name: &str, row: Option<&u64>) -> Error {
     let Some(row) = row else {
         let pieces = std::slice::from_ref(piece);
-        let mut reading = Reading::of(name, pieces);
+        let mut reading = ExternalReading::of(name, pieces);
         return loop {
             match reading.batch() {
                 Ok(true) => {}

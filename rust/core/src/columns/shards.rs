@@ -31,7 +31,7 @@ const ROW_GROUP_ROWS: usize = 1 << 18;
 
 /// A published shard, as manifests list it.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize, PartialEq, Eq)]
-pub struct Shard {
+pub struct PublishedShard {
     /// Relative to the step's folder.
     pub file: String,
     pub first: u64,

@@ -20,8 +20,8 @@ use crate::corpus::files_read::FileRead;
 use crate::corpus::pipeline::stream;
 use crate::corpus::record::Record;
 use crate::corpus::request::Corpus;
-use crate::corpus::row_filter::KeptIn;
-use crate::{Error, Result, Watch};
+use crate::corpus::row_filter::WantedRows;
+use crate::{Error, Progress, Result};
 
 /// Batches that wait for the consumer, besides those that the pipeline works on.
 const WAITING: usize = 2;
@@ -42,7 +42,7 @@ pub struct OpenCorpusRequest {
     pub corpus: Corpus,
     /// What cleaning read, to notice a changed file; None where nothing was cleaned.
     pub files: Option<Vec<FileRead>>,
-    pub kept: KeptIn,
+    pub kept: WantedRows,
     /// The shards of a cleaned corpus, to give every row with its reasons and whether it is kept; None gives the kept rows.
     pub reasons: Option<Vec<PathBuf>>,
     pub text: Text,
@@ -115,14 +115,14 @@ impl OpenCorpusRequest {
     }
 
     /// Reads the corpus and sends its batches, until it ends or nobody receives them any more.
-    fn send(&self, watch: &Watch, batches: &Sender<Result<RecordBatch>>) -> Result<()> {
+    fn send(&self, progress: &Progress, batches: &Sender<Result<RecordBatch>>) -> Result<()> {
         let schema = self.schema();
         let mut reasons = self.reasons.as_deref().map(Reasons::new);
         let read = stream(
             &self.corpus,
             &self.kept,
             self.threads,
-            watch,
+            progress,
             |chunk| self.columns(&chunk),
             |mut columns| {
                 let rows = columns[0].len();
@@ -178,21 +178,21 @@ impl Reasons {
 /// Batches of up to 4,096 rows, in row order; reading begins with the first that is asked for.
 pub struct OpenCorpus {
     request: Arc<OpenCorpusRequest>,
-    watch: Arc<Watch>,
+    progress: Arc<Progress>,
     running: Option<(Receiver<Result<RecordBatch>>, JoinHandle<()>)>,
     ended: bool,
 }
 
 pub fn open_corpus(request: OpenCorpusRequest) -> OpenCorpus {
-    OpenCorpus { request: Arc::new(request), watch: Arc::default(), running: None, ended: false }
+    OpenCorpus { request: Arc::new(request), progress: Arc::default(), running: None, ended: false }
 }
 
 impl OpenCorpus {
     fn start(&self) -> (Receiver<Result<RecordBatch>>, JoinHandle<()>) {
         let (sender, receiver) = bounded(WAITING);
-        let (request, watch) = (Arc::clone(&self.request), Arc::clone(&self.watch));
+        let (request, progress) = (Arc::clone(&self.request), Arc::clone(&self.progress));
         let reader = thread::spawn(move || {
-            if let Err(error) = request.send(&watch, &sender) {
+            if let Err(error) = request.send(&progress, &sender) {
                 let _ = sender.send(Err(error));
             }
         });
@@ -232,7 +232,7 @@ impl RecordBatchReader for OpenCorpus {
 
 impl Drop for OpenCorpus {
     fn drop(&mut self) {
-        self.watch.stop();
+        self.progress.stop();
         if let Some((receiver, reader)) = self.running.take() {
             drop(receiver);
             let _ = reader.join();

@@ -13,71 +13,71 @@ use crate::corpus::chunk::Chunk;
 use crate::corpus::files_read::CorpusRead;
 use crate::corpus::reading::read;
 use crate::corpus::request::Corpus;
-use crate::corpus::row_filter::{Kept, KeptIn};
-use crate::{Error, Result, Watch};
+use crate::corpus::row_filter::{RowFilter, WantedRows};
+use crate::{Error, Progress, Result};
 
 /// Text under way at most, where the caller does not say, unless a single chunk is larger; long lines must not add up.
-const BYTES_UNDER_WAY: usize = 256 << 20;
+const BYTES_IN_FLIGHT: usize = 256 << 20;
 
 /// How much is under way: read, and not handed on yet.
-struct Room {
+struct InFlight {
     most: usize,
     most_bytes: usize,
-    inside: Mutex<Inside>,
+    held: Mutex<Held>,
     left: Condvar,
 }
 
 #[derive(Default)]
-struct Inside {
+struct Held {
     chunks: usize,
     bytes: usize,
     closed: bool,
 }
 
-impl Room {
+impl InFlight {
     fn new(most: usize, most_bytes: usize) -> Self {
-        Self { most, most_bytes, inside: Mutex::default(), left: Condvar::new() }
+        Self { most, most_bytes, held: Mutex::default(), left: Condvar::new() }
     }
 
     /// Waits until a chunk may come in; false if nothing will be handed on any more.
     fn enter(&self, bytes: usize) -> bool {
-        let full = |inside: &mut Inside| {
-            let crowded = inside.chunks >= self.most || inside.bytes + bytes > self.most_bytes;
-            !inside.closed && inside.chunks > 0 && crowded
+        let full = |held: &mut Held| {
+            let crowded = held.chunks >= self.most || held.bytes + bytes > self.most_bytes;
+            !held.closed && held.chunks > 0 && crowded
         };
-        let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut inside = self.left.wait_while(inside, full).unwrap_or_else(PoisonError::into_inner);
-        inside.chunks += 1;
-        inside.bytes += bytes;
-        !inside.closed
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.left.wait_while(held, full).unwrap_or_else(PoisonError::into_inner);
+        held.chunks += 1;
+        held.bytes += bytes;
+        !held.closed
     }
 
     fn leave(&self, bytes: usize) {
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        inside.chunks -= 1;
-        inside.bytes -= bytes;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.chunks -= 1;
+        held.bytes -= bytes;
         self.left.notify_all();
     }
 }
 
-/// Closes the room when the pipeline ends, however it ends.
-struct Leaving(Arc<Room>);
+/// Closes the gate when the pipeline ends, however it ends.
+struct CloseOnDrop(Arc<InFlight>);
 
-impl Drop for Leaving {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        self.0.inside.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.0.left.notify_all();
     }
 }
 
 /// What may be under way: bytes of text, and of what `work` makes of each record besides.
 #[derive(Clone, Copy)]
-pub struct UnderWay {
+pub struct InFlightLimit {
     pub bytes: usize,
     pub record_bytes: usize,
 }
 
-impl UnderWay {
+impl InFlightLimit {
     fn weight(self, chunk: &Chunk) -> usize {
         chunk.bytes() + chunk.len() * self.record_bytes
     }
@@ -87,18 +87,18 @@ impl UnderWay {
 /// `sink` says false to stop early.
 pub fn stream<T: Send>(
     corpus: &Corpus,
-    kept_in: &KeptIn,
+    wanted_rows: &WantedRows,
     threads: usize,
-    watch: &Watch,
+    progress: &Progress,
     work: impl Fn(Chunk) -> Result<T> + Sync,
     sink: impl FnMut(T) -> Result<bool>,
 ) -> Result<CorpusRead> {
     stream_within(
-        UnderWay { bytes: BYTES_UNDER_WAY, record_bytes: 0 },
+        InFlightLimit { bytes: BYTES_IN_FLIGHT, record_bytes: 0 },
         corpus,
-        kept_in,
+        wanted_rows,
         threads,
-        watch,
+        progress,
         work,
         sink,
     )
@@ -106,26 +106,27 @@ pub fn stream<T: Send>(
 
 /// The same with at most so much under way.
 pub fn stream_within<T: Send>(
-    most: UnderWay,
+    most: InFlightLimit,
     corpus: &Corpus,
-    kept_in: &KeptIn,
+    wanted_rows: &WantedRows,
     threads: usize,
-    watch: &Watch,
+    progress: &Progress,
     work: impl Fn(Chunk) -> Result<T> + Sync,
     mut sink: impl FnMut(T) -> Result<bool>,
 ) -> Result<CorpusRead> {
     let threads = threads.max(1);
-    let under_way = 4 * threads;
+    let chunks_in_flight = 4 * threads;
     thread::scope(|scope| {
-        let (chunk_in, chunk_out) = bounded::<(u64, Chunk)>(under_way);
-        let (done_in, done_out) = bounded::<(u64, usize, Result<T>)>(under_way);
-        let room = Arc::new(Room::new(under_way, most.bytes));
-        let leaving = Leaving(Arc::clone(&room));
-        let entrance = Arc::clone(&room);
+        let (chunk_in, chunk_out) = bounded::<(u64, Chunk)>(chunks_in_flight);
+        let (done_in, done_out) = bounded::<(u64, usize, Result<T>)>(chunks_in_flight);
+        let in_flight = Arc::new(InFlight::new(chunks_in_flight, most.bytes));
+        let close_on_drop = CloseOnDrop(Arc::clone(&in_flight));
+        let reader_in_flight = Arc::clone(&in_flight);
         let reader = scope.spawn(move || {
             let mut number = 0;
-            read(corpus, &mut Kept::open(kept_in), watch, |chunk| {
-                let sent = entrance.enter(most.weight(&chunk)) && chunk_in.send((number, chunk)).is_ok();
+            read(corpus, &mut RowFilter::open(wanted_rows), progress, |chunk| {
+                let sent =
+                    reader_in_flight.enter(most.weight(&chunk)) && chunk_in.send((number, chunk)).is_ok();
                 number += 1;
                 sent
             })
@@ -151,7 +152,7 @@ pub fn stream_within<T: Send>(
         let mut waiting = BTreeMap::new();
         let mut next = 0;
         loop {
-            watch.check()?;
+            progress.check()?;
             let (number, bytes, result) = match done_out.recv_timeout(Duration::from_millis(50)) {
                 Ok(done) => done,
                 Err(RecvTimeoutError::Timeout) => continue,
@@ -163,7 +164,7 @@ pub fn stream_within<T: Send>(
                 if !sink(result?)? {
                     return Ok(CorpusRead::default());
                 }
-                leaving.0.leave(bytes);
+                close_on_drop.0.leave(bytes);
             }
         }
         reader.join().unwrap_or_else(|_| Err(Error::input("a reader panicked: this is a bug of catprune")))

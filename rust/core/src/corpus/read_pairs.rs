@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::corpus::pipeline::stream;
 use crate::corpus::record::Record;
 use crate::corpus::request::Corpus;
-use crate::corpus::row_filter::KeptIn;
-use crate::{Error, Result, Watch};
+use crate::corpus::row_filter::WantedRows;
+use crate::{Error, Progress, Result};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,15 +18,15 @@ pub struct ReadPairsRequest {
 
 /// The text of a few rows, invalid UTF-8 replaced; a row without two sides is two empty strings. Reads the corpus
 /// up to the last of them.
-pub fn read_pairs(request: &ReadPairsRequest, watch: &Watch) -> Result<Vec<(String, String)>> {
+pub fn read_pairs(request: &ReadPairsRequest, progress: &Progress) -> Result<Vec<(String, String)>> {
     let mut pairs = Vec::with_capacity(request.rows.len());
     let Some(&last) = request.rows.last() else { return Ok(pairs) };
     let text = |side: &[u8]| String::from_utf8_lossy(side).into_owned();
     stream(
         &request.corpus,
-        &KeptIn::Rows(request.rows.clone()),
+        &WantedRows::Rows(request.rows.clone()),
         1,
-        watch,
+        progress,
         |chunk| {
             let read = chunk.wanted().map(|index| match chunk.record(index) {
                 Record::Pair { source, target } => (text(source), text(target)),

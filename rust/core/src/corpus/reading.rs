@@ -15,25 +15,25 @@ use crate::corpus::readers::parquet::TableReader;
 use crate::corpus::readers::tmx::{self, TmxReader};
 use crate::corpus::record::Pairs;
 use crate::corpus::request::{Corpus, Input};
-use crate::corpus::row_filter::Kept;
-use crate::{Error, Result, Watch};
+use crate::corpus::row_filter::RowFilter;
+use crate::{Error, Progress, Result};
 
 /// Reads the whole corpus in order and hands every chunk to `emit`, which says false to stop early.
 pub fn read(
     corpus: &Corpus,
-    kept: &mut Kept,
-    watch: &Watch,
+    kept: &mut RowFilter,
+    progress: &Progress,
     mut emit: impl FnMut(Chunk) -> bool,
 ) -> Result<CorpusRead> {
     let mut tags = match &corpus.tags {
-        Some(path) => Some(LineReader::open(path, corpus.max_line_bytes, watch)?),
+        Some(path) => Some(LineReader::open(path, corpus.max_line_bytes, progress)?),
         None => None,
     };
     let mut row = corpus.first_row;
     let mut inputs = Vec::with_capacity(corpus.inputs.len());
     for (number, input) in corpus.inputs.iter().enumerate() {
         let first = row;
-        let files = read_input(corpus, input, watch, |text| {
+        let files = read_input(corpus, input, progress, |text| {
             let mut chunk = Chunk {
                 input: number,
                 input_first: first,
@@ -65,13 +65,13 @@ pub fn read(
 fn read_input(
     corpus: &Corpus,
     input: &Input,
-    watch: &Watch,
+    progress: &Progress,
     mut emit: impl FnMut(ChunkText) -> Result<bool>,
 ) -> Result<Option<Vec<FileRead>>> {
     thread::scope(|scope| match input {
         Input::Moses { source, target } => {
-            let (sources, source_reader) = spawn(scope, source, corpus.max_line_bytes, watch);
-            let (targets, target_reader) = spawn(scope, target, corpus.max_line_bytes, watch);
+            let (sources, source_reader) = spawn(scope, source, corpus.max_line_bytes, progress);
+            let (targets, target_reader) = spawn(scope, target, corpus.max_line_bytes, progress);
             let mut lines = 0;
             loop {
                 let (source_lines, target_lines) = (sources.recv(), targets.recv());
@@ -98,30 +98,30 @@ fn read_input(
             }
         }
         Input::Text { path } => {
-            let open = move || LineReader::open(path, corpus.max_line_bytes, watch);
+            let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
             read_one(spawn_one(scope, open), |lines| emit(ChunkText::Lines(lines)))
         }
         Input::Tsv { path, source_column, target_column } => {
             let (source_column, target_column) = (*source_column, *target_column);
-            let open = move || LineReader::open(path, corpus.max_line_bytes, watch);
+            let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
             let text = |records| ChunkText::Tsv { records, source_column, target_column };
             read_one(spawn_one(scope, open), |records| emit(text(records)))
         }
         Input::Jsonl { path, fields } => {
             let tree = Arc::new(Tree::new(fields)?);
-            let open = move || LineReader::open(path, corpus.max_line_bytes, watch);
+            let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
             let text = |records| ChunkText::Jsonl { records, tree: Arc::clone(&tree) };
             read_one(spawn_one(scope, open), |records| emit(text(records)))
         }
         Input::Parquet { path, fields, whole } => {
             let shared = Arc::new(fields.clone());
-            let open = move || TableReader::open(path, fields, *whole, watch);
+            let open = move || TableReader::open(path, fields, *whole, progress);
             let text = |batch| ChunkText::Parquet { batch, fields: Arc::clone(&shared) };
             read_one(spawn_one(scope, open), |batch| emit(text(batch)))
         }
         Input::Tmx { path, source_language, target_language, whole } => {
             let languages = [source_language.as_str(), target_language.as_str()];
-            let open = move || TmxReader::open(path, languages, corpus.max_line_bytes, *whole, watch);
+            let open = move || TmxReader::open(path, languages, corpus.max_line_bytes, *whole, progress);
             read_one(spawn_one(scope, open), |records| emit(ChunkText::Tmx(records)))
         }
     })
@@ -217,11 +217,11 @@ fn spawn<'scope, 'env>(
     scope: &'scope thread::Scope<'scope, 'env>,
     path: &'env Path,
     max_line_bytes: usize,
-    watch: &'env Watch,
+    progress: &'env Progress,
 ) -> (Receiver<Lines>, Reader<'scope>) {
     let (send, receive) = bounded(1);
     let reader = scope.spawn(move || {
-        let mut reader = LineReader::open(path, max_line_bytes, watch)?;
+        let mut reader = LineReader::open(path, max_line_bytes, progress)?;
         loop {
             let chunk = reader.chunk()?;
             let ended = chunk.is_empty();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::fields::Fields;
 
-/// Lines over this many bytes are a verdict and never held whole, unless the caller says otherwise.
+/// Lines over this many bytes are a decision and never held whole, unless the caller says otherwise.
 pub const MAX_LINE_BYTES: usize = 16_384;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// Where the wanted rows stand.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum KeptIn {
+pub enum WantedRows {
     All,
     /// Shards with `reasons`: 0 is kept.
     Clean(Vec<PathBuf>),
@@ -27,7 +27,7 @@ pub enum KeptIn {
 }
 
 /// Answers for ascending ranges of rows, reading ahead one batch of each column at most.
-pub struct Kept {
+pub struct RowFilter {
     /// A row is wanted if all of them want it; none of them, if the pass wants all rows.
     parts: Vec<Part>,
 }
@@ -43,8 +43,8 @@ struct Part {
     read_to: u64,
 }
 
-impl Kept {
-    pub fn open(kept_in: &KeptIn) -> Self {
+impl RowFilter {
+    pub fn open(wanted_rows: &WantedRows) -> Self {
         let part = |column, shards: &[PathBuf]| Part {
             column,
             shards: shards.iter().cloned().collect(),
@@ -52,11 +52,13 @@ impl Kept {
             ahead: VecDeque::new(),
             read_to: 0,
         };
-        let parts = match kept_in {
-            KeptIn::All => Vec::new(),
-            KeptIn::Clean(shards) => vec![part("reasons", shards)],
-            KeptIn::Selection { selection, clean } => vec![part("kept", selection), part("reasons", clean)],
-            KeptIn::Rows(rows) => vec![Part { ahead: rows.iter().copied().collect(), ..part("", &[]) }],
+        let parts = match wanted_rows {
+            WantedRows::All => Vec::new(),
+            WantedRows::Clean(shards) => vec![part("reasons", shards)],
+            WantedRows::Selection { selection, clean } => {
+                vec![part("kept", selection), part("reasons", clean)]
+            }
+            WantedRows::Rows(rows) => vec![Part { ahead: rows.iter().copied().collect(), ..part("", &[]) }],
         };
         Self { parts }
     }

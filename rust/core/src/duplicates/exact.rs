@@ -1,14 +1,14 @@
 //! Exact duplicates in bounded memory: one table of fingerprints while it fits, partitions on disk beyond it, with the
-//! same verdicts.
+//! same decisions.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::duplicates::candidates::{Candidate, Layout};
 use crate::duplicates::first_rows::{ELSEWHERE, FirstRows, slot};
-use crate::duplicates::late::{Finding, Found};
+use crate::duplicates::late::{LateCollector, LateDuplicates};
 use crate::duplicates::partitions::Partitions;
-use crate::{Result, Watch};
+use crate::{Progress, Result};
 
 /// The rows of a chunk that the rules let through, ascending, and what tells them apart.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ enum Part {
 }
 
 impl Duplicates {
-    /// `keys` tables share `memory` bytes. Where not always the first row is kept, or bytes are compared, verdicts wait
+    /// `keys` tables share `memory` bytes. Where not always the first row is kept, or bytes are compared, decisions wait
     /// for the end of the corpus.
     pub fn new(keys: usize, layout: Layout, memory: usize, folder: &Path) -> Result<Self> {
         let table = || Part::Table(FirstRows::new(memory / keys.max(1), 0));
@@ -61,7 +61,7 @@ impl Duplicates {
         Ok(duplicates)
     }
 
-    /// Whether verdicts wait for `resolve`.
+    /// Whether decisions wait for `resolve`.
     pub fn are_deferred(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Files(_)))
     }
@@ -135,12 +135,12 @@ impl Duplicates {
         Ok(())
     }
 
-    /// The duplicates whose verdicts waited, in shards that end at these rows.
-    pub fn resolve(self, ends: Vec<u64>, threads: usize, watch: &Watch) -> Result<Found> {
-        let found = Mutex::new(Finding::new(ends, &self.folder, self.memory / 8)?);
+    /// The duplicates whose decisions waited, in shards that end at these rows.
+    pub fn resolve(self, ends: Vec<u64>, threads: usize, progress: &Progress) -> Result<LateDuplicates> {
+        let found = Mutex::new(LateCollector::new(ends, &self.folder, self.memory / 8)?);
         for part in self.parts {
             if let Part::Files(files) = part {
-                files.resolve(&found, threads, self.memory, watch)?;
+                files.resolve(&found, threads, self.memory, progress)?;
             }
         }
         found.into_inner().unwrap_or_else(PoisonError::into_inner).finish()

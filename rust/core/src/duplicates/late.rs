@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::io::spool::{Block, Spool};
-use crate::{Result, Watch};
+use crate::{Progress, Result};
 
 const RECORD: usize = 16;
 
@@ -30,14 +30,14 @@ pub fn read(spool: &Spool, blocks: &[Block]) -> Result<Vec<(u64, u64)>> {
 }
 
 /// Takes duplicates as they are found.
-pub struct Finding {
+pub struct LateCollector {
     /// Where each shard ends.
     ends: Vec<u64>,
     spool: Spool,
 }
 
 /// All that were found.
-pub struct Found {
+pub struct LateDuplicates {
     spool: Spool,
     shards: usize,
 }
@@ -45,7 +45,7 @@ pub struct Found {
 /// Less would be a call to the system, and a block to remember, for every few duplicates of a shard.
 const LEAST_BUFFER: usize = 1 << 10;
 
-impl Finding {
+impl LateCollector {
     /// For shards that end at these rows; `memory` bounds what waits to be written to a file in `folder`.
     pub fn new(ends: Vec<u64>, folder: &Path, memory: usize) -> Result<Self> {
         let spool = Spool::new(folder, ends.len(), memory.max(ends.len() * LEAST_BUFFER))?;
@@ -58,17 +58,17 @@ impl Finding {
     }
 
     /// There are no more.
-    pub fn finish(mut self) -> Result<Found> {
+    pub fn finish(mut self) -> Result<LateDuplicates> {
         self.spool.flush()?;
-        Ok(Found { spool: self.spool, shards: self.ends.len() })
+        Ok(LateDuplicates { spool: self.spool, shards: self.ends.len() })
     }
 }
 
-impl Found {
+impl LateDuplicates {
     /// Tells `see` every row, some more than once.
-    pub fn see(&self, watch: &Watch, mut see: impl FnMut(u64)) -> Result<()> {
+    pub fn see(&self, progress: &Progress, mut see: impl FnMut(u64)) -> Result<()> {
         for block in (0..self.shards).flat_map(|shard| self.spool.blocks(shard)) {
-            watch.check()?;
+            progress.check()?;
             read(&self.spool, &[*block])?.iter().for_each(|&(row, _)| see(row));
         }
         Ok(())

@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use crate::duplicates::best_rows::BestRows;
 use crate::duplicates::candidates::{Candidate, Layout};
 use crate::duplicates::first_rows::{ELSEWHERE, FirstRows, Slot, row};
-use crate::duplicates::late::Finding;
+use crate::duplicates::late::LateCollector;
 use crate::io::spool::{Block, Spool};
 use crate::io::threads::on_threads;
-use crate::{Error, Result, Watch};
+use crate::{Error, Progress, Result};
 
 /// Leading bits that tell the partitions of one level apart; one that is too large is parted again by the next bits.
 const LEVEL_BITS: u32 = 8;
@@ -63,10 +63,10 @@ impl Partitions {
     /// Tells the duplicates of all partitions. `memory` bounds the tables of all threads together.
     pub fn resolve(
         mut self,
-        found: &Mutex<Finding>,
+        found: &Mutex<LateCollector>,
         threads: usize,
         memory: usize,
-        watch: &Watch,
+        progress: &Progress,
     ) -> Result<()> {
         self.spool.flush()?;
         let largest = (0..PARTS).map(|number| self.spool.bytes(number)).max().unwrap_or(0);
@@ -78,16 +78,16 @@ impl Partitions {
             let mut duplicates = OnTheirWay { found, waiting: Vec::with_capacity(BATCH) };
             let blocks = self.spool.blocks(number);
             let whole = if self.layout.is_plain() {
-                self.first_of(blocks, first_rows, watch, &mut duplicates)?
+                self.first_of(blocks, first_rows, progress, &mut duplicates)?
             } else {
-                self.best_of(blocks, best_rows, watch, &mut duplicates)?
+                self.best_of(blocks, best_rows, progress, &mut duplicates)?
             };
             duplicates.hand_over()?;
             Ok(whole)
         })?;
         // What was found in a part of these is right, and will be found again.
         for number in (0..PARTS).filter(|&number| !whole[number]) {
-            self.split(number, memory, watch)?.resolve(found, threads, memory, watch)?;
+            self.split(number, memory, progress)?.resolve(found, threads, memory, progress)?;
         }
         Ok(())
     }
@@ -97,13 +97,13 @@ impl Partitions {
         &self,
         blocks: &[Block],
         table: &mut FirstRows,
-        watch: &Watch,
+        progress: &Progress,
         duplicates: &mut OnTheirWay<'_>,
     ) -> Result<bool> {
         table.clear();
         let mut buffer = Vec::new();
         for &block in blocks {
-            watch.check()?;
+            progress.check()?;
             let (records, _) = self.spool.read(block, &mut buffer)?.as_chunks();
             let slots: Vec<Slot> = records.iter().map(|&record| Slot::from_le_bytes(record)).collect();
             for slots in slots.chunks(BATCH) {
@@ -127,13 +127,13 @@ impl Partitions {
         &self,
         blocks: &[Block],
         table: &mut BestRows,
-        watch: &Watch,
+        progress: &Progress,
         duplicates: &mut OnTheirWay<'_>,
     ) -> Result<bool> {
         table.clear();
         let mut buffer = Vec::new();
         for &block in blocks {
-            watch.check()?;
+            progress.check()?;
             for record in self.records(self.spool.read(block, &mut buffer)?) {
                 if !table.offer(record) {
                     return Ok(false);
@@ -141,7 +141,7 @@ impl Partitions {
             }
         }
         for &block in blocks {
-            watch.check()?;
+            progress.check()?;
             for record in self.records(self.spool.read(block, &mut buffer)?) {
                 if let Some(best) = table.best(record).filter(|&best| best != row(record.slot)) {
                     duplicates.waiting.push((row(record.slot), best));
@@ -153,7 +153,7 @@ impl Partitions {
     }
 
     /// Parts a partition by the next bits of its fingerprints.
-    fn split(&self, number: usize, memory: usize, watch: &Watch) -> Result<Self> {
+    fn split(&self, number: usize, memory: usize, progress: &Progress) -> Result<Self> {
         let shared = self.shared + LEVEL_BITS;
         // The slots tell 88 bits apart; keys that share nearly all of them are not parted by more bits.
         if shared + LEVEL_BITS > 64 {
@@ -162,7 +162,7 @@ impl Partitions {
         let mut parts = Self::at_level(&self.folder, self.layout, shared, memory / 8)?;
         let mut buffer = Vec::new();
         for &block in self.spool.blocks(number) {
-            watch.check()?;
+            progress.check()?;
             for record in self.records(self.spool.read(block, &mut buffer)?) {
                 parts.add(record)?;
             }
@@ -177,7 +177,7 @@ impl Partitions {
 
 /// Duplicates on their way from one of the threads.
 struct OnTheirWay<'f> {
-    found: &'f Mutex<Finding>,
+    found: &'f Mutex<LateCollector>,
     waiting: Vec<(u64, u64)>,
 }
 

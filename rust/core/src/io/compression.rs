@@ -13,7 +13,7 @@ use liblzma::stream::{Action, Check, Filters, LzmaOptions, MtStreamBuilder, Stat
 
 use crate::io::digests::Hashed;
 use crate::io::plain_file::open_plain;
-use crate::{Error, Result, Watch};
+use crate::{Error, Progress, Result};
 
 pub const BUFFER_BYTES: usize = 1 << 20;
 /// What the threads of an xz decoder may hold together; beyond it blocks are decoded one after the other.
@@ -25,16 +25,16 @@ pub type Raw<'w> = Hashed<Counted<'w>>;
 
 pub struct Counted<'w> {
     file: File,
-    watch: &'w Watch,
+    progress: &'w Progress,
 }
 
 impl Read for Counted<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.watch.is_stopped() {
+        if self.progress.is_stopped() {
             return Err(io::Error::other(Stopped));
         }
         let read = self.file.read(buffer)?;
-        self.watch.add(read as u64, 0);
+        self.progress.add(read as u64, 0);
         Ok(read)
     }
 }
@@ -60,9 +60,9 @@ pub enum Decoder<'w> {
 
 impl<'w> Decoder<'w> {
     /// Opens a plain file of any compression, told by the first bytes and not by the name.
-    pub fn open(path: &Path, watch: &'w Watch) -> Result<Self> {
+    pub fn open(path: &Path, progress: &'w Progress) -> Result<Self> {
         let (file, magic) = open_file(path)?;
-        let raw = Hashed::new(Counted { file, watch });
+        let raw = Hashed::new(Counted { file, progress });
         let buffered = |raw| BufReader::with_capacity(BUFFER_BYTES, raw);
         Ok(match magic[..] {
             [0x1f, 0x8b, ..] => Self::Gzip(Box::new(MultiGzDecoder::new(buffered(raw)))),

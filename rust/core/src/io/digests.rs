@@ -6,7 +6,7 @@ use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::io::plain_file::open_plain;
-use crate::{Error, Result, Watch};
+use crate::{Error, Progress, Result};
 
 /// Passes bytes on and hashes them on the way.
 pub struct Hashed<W> {
@@ -54,16 +54,16 @@ pub fn digest_bytes(bytes: &[u8]) -> String {
 }
 
 /// xxh3-128 of a file's bytes.
-pub fn digest_file(path: &Path, watch: &Watch) -> Result<String> {
-    digest_watched(path, watch, |read| watch.add(read, 0))
+pub fn digest_file(path: &Path, progress: &Progress) -> Result<String> {
+    digest_with_progress(path, progress, |read| progress.add(read, 0))
 }
 
 /// xxh3-128 of a file's bytes; `count` is told how many were read.
-pub fn digest_watched(path: &Path, watch: &Watch, count: impl Fn(u64)) -> Result<String> {
+pub fn digest_with_progress(path: &Path, progress: &Progress, count: impl Fn(u64)) -> Result<String> {
     let mut file = Hashed::new(open_plain(path)?);
     let mut buffer = vec![0; 1 << 20];
     loop {
-        watch.check()?;
+        progress.check()?;
         let read = io::Read::read(&mut file, &mut buffer).map_err(Error::io(path))?;
         if read == 0 {
             return Ok(file.digest());

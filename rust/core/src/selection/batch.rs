@@ -14,8 +14,8 @@ pub struct Batch {
     pub starts: Vec<f32>,
     /// Which records a guard has dropped; empty where there are no guards.
     pub guarded: Vec<bool>,
-    /// How often records had been trained on, as a number below `Measure::courses`; empty where that does not matter.
-    pub courses: Vec<u32>,
+    /// How often records had been trained on, as a number below `Measure::exposures`; empty where that does not matter.
+    pub exposures: Vec<u32>,
     /// The clusters of the records; empty where there are none.
     pub clusters: Vec<u32>,
 }

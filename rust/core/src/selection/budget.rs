@@ -5,14 +5,14 @@ use crate::{Error, Result};
 
 /// Rows or tokens that are still to be let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
+pub enum Budget {
     Rows(u64),
     Tokens(u64),
 }
 
 /// What there is to keep in one group.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Stock {
+pub struct GroupCounts {
     pub scored: u64,
     pub unscored: u64,
     /// What guards have dropped; neither scored nor unscored.
@@ -20,7 +20,7 @@ pub struct Stock {
     pub tokens: u64,
 }
 
-impl Stock {
+impl GroupCounts {
     pub fn records(&self) -> u64 {
         self.scored + self.unscored + self.guarded
     }
@@ -46,27 +46,27 @@ pub enum Sharing {
 /// target tokens, by largest remainder (equal remainders: the first group). A fraction of the tokens is taken of
 /// every group on its own, rounded down. Balanced quotas are those of S2L (arXiv 2403.07384): from the smallest group on (of
 /// equal ones the first) each gives all that it has, but at most an even part, rounded down, of what is still to be kept.
-pub fn quotas(keep: Keep, sharing: Sharing, stocks: &[Stock]) -> Result<Vec<Left>> {
-    let total = |of: fn(&Stock) -> u64| stocks.iter().map(of).sum::<u64>();
-    let scored: Vec<u64> = stocks.iter().map(|stock| stock.scored).collect();
+pub fn quotas(keep: Keep, sharing: Sharing, group_counts: &[GroupCounts]) -> Result<Vec<Budget>> {
+    let total = |of: fn(&GroupCounts) -> u64| group_counts.iter().map(of).sum::<u64>();
+    let scored: Vec<u64> = group_counts.iter().map(|counts| counts.scored).collect();
     let divide = if sharing == Sharing::Balanced { even } else { shares };
     let rows = |rows: u64| {
-        enough("rows", rows, total(|stock| stock.scored), "are scored")?;
-        Ok(divide(rows, &scored).into_iter().map(Left::Rows).collect())
+        enough("rows", rows, total(|counts| counts.scored), "are scored")?;
+        Ok(divide(rows, &scored).into_iter().map(Budget::Rows).collect())
     };
     match keep {
         Keep::Rows(count) => rows(count),
-        Keep::Fraction(of, parts) => rows(floor(total(|stock| stock.scored + stock.unscored), of, parts)),
+        Keep::Fraction(of, parts) => rows(floor(total(|counts| counts.scored + counts.unscored), of, parts)),
         Keep::Tokens(tokens) => {
-            enough("target tokens", tokens, total(|stock| stock.tokens), "are in scored rows")?;
-            let weights: Vec<u64> = stocks.iter().map(|stock| stock.tokens).collect();
-            Ok(divide(tokens, &weights).into_iter().map(Left::Tokens).collect())
+            enough("target tokens", tokens, total(|counts| counts.tokens), "are in scored rows")?;
+            let weights: Vec<u64> = group_counts.iter().map(|counts| counts.tokens).collect();
+            Ok(divide(tokens, &weights).into_iter().map(Budget::Tokens).collect())
         }
         Keep::TokenFraction(of, parts) if sharing == Sharing::Balanced => {
-            quotas(Keep::Tokens(floor(total(|stock| stock.tokens), of, parts)), sharing, stocks)
+            quotas(Keep::Tokens(floor(total(|counts| counts.tokens), of, parts)), sharing, group_counts)
         }
         Keep::TokenFraction(of, parts) => {
-            Ok(stocks.iter().map(|stock| Left::Tokens(floor(stock.tokens, of, parts))).collect())
+            Ok(group_counts.iter().map(|counts| Budget::Tokens(floor(counts.tokens, of, parts))).collect())
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::columns::float32::{FIRST, LAST, from_order, order};
-use crate::selection::budget::{Left, Stock};
+use crate::selection::budget::{Budget, GroupCounts};
 
 /// What came out, in all or in one group.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -54,7 +54,7 @@ pub enum Edge {
     At {
         key: u32,
         hash: Option<u64>,
-        left: Left,
+        left: Budget,
     },
 }
 
@@ -80,12 +80,12 @@ impl Edge {
 }
 
 /// Takes one row out of what is left; the first one that does not fit ends a token budget.
-fn room(left: &mut Left, tokens: u64) -> bool {
+fn room(left: &mut Budget, tokens: u64) -> bool {
     match left {
-        Left::Rows(rows) if *rows > 0 => *rows -= 1,
-        Left::Tokens(budget) if tokens <= *budget => *budget -= tokens,
+        Budget::Rows(rows) if *rows > 0 => *rows -= 1,
+        Budget::Tokens(budget) if tokens <= *budget => *budget -= tokens,
         other => {
-            *other = Left::Rows(0);
+            *other = Budget::Rows(0);
             return false;
         }
     }
@@ -185,17 +185,17 @@ impl Cut {
         !self.trusted && !self.edges.iter().any(|edge| matches!(edge, Edge::At { hash: Some(_), .. }))
     }
 
-    /// What came out of a group of this stock; `counted` says whether its tokens were.
-    pub fn counts(self, stock: &Stock, counted: bool) -> Counts {
+    /// What came out of a group of this counts; `counted` says whether its tokens were.
+    pub fn counts(self, counts: &GroupCounts, counted: bool) -> Counts {
         let decided = self.tied.map(|(tied, kept)| if 0 < kept && kept < tied { tied } else { 0 });
         let same = self.edges[0].key() == self.edges[1].key();
         Counts {
-            scored: stock.scored,
-            unscored: stock.unscored,
-            guarded: stock.guarded,
+            scored: counts.scored,
+            unscored: counts.unscored,
+            guarded: counts.guarded,
             trusted: if self.trusted { self.kept } else { 0 },
             kept: self.kept,
-            tokens: counted.then_some(stock.tokens),
+            tokens: counted.then_some(counts.tokens),
             tokens_kept: counted.then_some(self.tokens_kept),
             decided_by_ties: if same { decided[0] } else { decided.iter().sum() },
             lowest: self.lowest.map(from_order),

@@ -49,7 +49,7 @@ impl<'a> Groups<'a> {
 
     /// Whether a group is kept as a whole.
     pub fn is_trusted(&self, group: usize) -> bool {
-        let own = self.measure.own.get(group / self.measure.courses() as usize);
+        let own = self.measure.own.get(group / self.measure.exposures() as usize);
         own.is_some_and(|own| own.keep.is_none())
     }
 
@@ -64,7 +64,7 @@ impl<'a> Groups<'a> {
             None => Vec::new(),
         };
         let by_input = self.measure.within == Some(Within::Input) || !self.own_inputs.is_empty();
-        let (others, courses) = (self.measure.own.len() as u32, self.measure.courses());
+        let (others, exposures) = (self.measure.own.len() as u32, self.measure.exposures());
         for (index, &row) in batch.rows.iter().enumerate() {
             let tag = tags.get(index).copied();
             let input = if by_input { self.input_of(row) } else { 0 };
@@ -84,7 +84,7 @@ impl<'a> Groups<'a> {
                         }
                 }
             };
-            batch.groups.push(group * courses + batch.courses.get(index).copied().unwrap_or(0));
+            batch.groups.push(group * exposures + batch.exposures.get(index).copied().unwrap_or(0));
         }
         Ok(())
     }
@@ -95,12 +95,12 @@ impl<'a> Groups<'a> {
         if self.measure.seen.is_empty() {
             return kinds;
         }
-        let courses: Vec<String> =
-            (0..self.measure.courses()).map(|course| self.measure.course_name(course)).collect();
-        let joined = |kind: &String, course: &String| {
-            if kind.is_empty() { course.clone() } else { format!("{kind}, {course}") }
+        let exposures: Vec<String> =
+            (0..self.measure.exposures()).map(|exposure| self.measure.exposure_name(exposure)).collect();
+        let joined = |kind: &String, exposure: &String| {
+            if kind.is_empty() { exposure.clone() } else { format!("{kind}, {exposure}") }
         };
-        kinds.iter().flat_map(|kind| courses.iter().map(move |course| joined(kind, course))).collect()
+        kinds.iter().flat_map(|kind| exposures.iter().map(move |exposure| joined(kind, exposure))).collect()
     }
 
     /// The names of what is told apart but for how often it was seen: as the user wrote it; tags, the numbers of the

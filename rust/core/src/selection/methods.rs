@@ -41,7 +41,7 @@ pub enum Statistic {
     Ign,
 }
 
-/// The quantity whose course is looked at.
+/// The quantity whose trajectory is scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum On {

@@ -79,7 +79,7 @@ pub enum Source {
         #[serde(default)]
         backward: Vec<usize>,
     },
-    /// The verdicts of cleaning; records are the rows without a reason.
+    /// The decisions of cleaning; records are the rows without a reason.
     Clean { shards: Vec<Shard> },
     /// Files with `row` and a numeric column.
     File { paths: Vec<PathBuf>, column: String },
@@ -238,19 +238,19 @@ impl Measure {
     }
 
     /// How many combinations there are of the numbers of times that `seen` lists.
-    pub fn courses(&self) -> u32 {
+    pub fn exposures(&self) -> u32 {
         self.seen.iter().map(|seen| seen.times.len() as u32).product()
     }
 
     /// What such a combination is called, like "seen 0 times by epoch-0.5, 1 time by epoch-1.5".
-    pub fn course_name(&self, mut course: u32) -> String {
+    pub fn exposure_name(&self, mut exposure: u32) -> String {
         let mut parts = Vec::with_capacity(self.seen.len());
         for seen in self.seen.iter().rev() {
             let count = seen.times.len() as u32;
-            let times = seen.times[(course % count) as usize];
+            let times = seen.times[(exposure % count) as usize];
             let unit = if times == 1 { "time" } else { "times" };
             parts.push(format!("{times} {unit} by {}", seen.name));
-            course /= count;
+            exposure /= count;
         }
         parts.reverse();
         format!("seen {}", parts.join(", "))

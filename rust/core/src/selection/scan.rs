@@ -1,7 +1,7 @@
 //! Passes over all records of a selection: what the statistics need of whatever streams them.
 
 use crate::selection::batch::Batch;
-use crate::{Result, Watch};
+use crate::{Progress, Result};
 
 /// Records that can be streamed as often as it takes. With `rowless`, batches may come without row numbers.
 pub trait Scan: Sync {
@@ -10,11 +10,16 @@ pub trait Scan: Sync {
     fn fold<A: Send>(
         &self,
         rowless: bool,
-        watch: &Watch,
+        progress: &Progress,
         start: impl Fn() -> A + Sync,
         visit: impl Fn(&mut A, &Batch) -> Result<()> + Sync,
     ) -> Result<Vec<A>>;
 
     /// Streams all records through `visit`, in row order.
-    fn all(&self, rowless: bool, watch: &Watch, visit: &mut dyn FnMut(&Batch) -> Result<()>) -> Result<()>;
+    fn all(
+        &self,
+        rowless: bool,
+        progress: &Progress,
+        visit: &mut dyn FnMut(&Batch) -> Result<()>,
+    ) -> Result<()>;
 }

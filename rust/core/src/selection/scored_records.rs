@@ -5,7 +5,7 @@ use std::thread;
 
 use crossbeam_channel::bounded;
 
-use crate::columns::external::{Column, Reading};
+use crate::columns::external::{ExternalColumn, ExternalReading};
 use crate::selection::batch::Batch;
 use crate::selection::groups::Groups;
 use crate::selection::methods::{self, Method};
@@ -17,7 +17,7 @@ use crate::selection::statistics::merge::Basis;
 use crate::selection::statistics::moments::Moments;
 use crate::selection::statistics::ranks::Ranks;
 use crate::selection::tags::Tags;
-use crate::{Error, Result, Watch};
+use crate::{Error, Progress, Result};
 
 /// Batches that a thread may be ahead of the one that takes them.
 const AHEAD: usize = 4;
@@ -27,7 +27,7 @@ pub struct ScoredRecords<'a> {
     pub measure: &'a Measure,
     pub groups: Groups<'a>,
     records: Records,
-    joined: Vec<Column>,
+    joined: Vec<ExternalColumn>,
     expectation: Option<Expectation>,
     basis: Option<Basis>,
 }
@@ -35,7 +35,7 @@ pub struct ScoredRecords<'a> {
 /// What one stream of batches goes on with.
 struct State<'r> {
     tagger: Option<Tags<'r>>,
-    readings: Vec<Reading<'r>>,
+    readings: Vec<ExternalReading<'r>>,
     /// How many records came before.
     ordinal: u64,
 }
@@ -45,7 +45,7 @@ impl<'a> ScoredRecords<'a> {
         let records = Records::open(&measure.source)?;
         let mut joined = Vec::with_capacity(measure.joined.len());
         for column in &measure.joined {
-            let column = Column::open(&column.paths, &column.column)?;
+            let column = ExternalColumn::open(&column.paths, &column.column)?;
             if let Some(shards) = records.shards() {
                 column.check_end(shards.last().map_or(0, |shard| shard.end))?;
             }
@@ -57,16 +57,16 @@ impl<'a> ScoredRecords<'a> {
 
     /// Learns what a score needs to know of all records: the bins of `progress`, and how the columns of a merge compare.
     /// `scored` is the number of scored records of every group.
-    pub fn learn(&mut self, records: u64, scored: &[u64], watch: &Watch) -> Result<()> {
+    pub fn learn(&mut self, records: u64, scored: &[u64], progress: &Progress) -> Result<()> {
         if let Some(column) = self.progress_column() {
-            self.expectation = Some(Expectation::of(self, column, self.measure.bins, scored, watch)?);
+            self.expectation = Some(Expectation::of(self, column, self.measure.bins, scored, progress)?);
         }
         let Some(merge) = &self.measure.merge else { return Ok(()) };
         self.basis = Some(match merge.by {
-            By::Z => Basis::Standard(Moments::of(self, merge, watch)?),
+            By::Z => Basis::Standard(Moments::of(self, merge, progress)?),
             By::Rank => Basis::Ranks({
                 let (tmp, scored) = (&self.measure.tmp, scored.iter().sum());
-                Ranks::of(self, merge, tmp, records, scored, watch)?
+                Ranks::of(self, merge, tmp, records, scored, progress)?
             }),
         });
         Ok(())
@@ -128,18 +128,18 @@ impl<'a> ScoredRecords<'a> {
         state: &mut State<'_>,
         span: Range<usize>,
         rowless: bool,
-        watch: &Watch,
+        progress: &Progress,
         visit: &mut dyn FnMut(&mut Batch) -> Result<()>,
     ) -> Result<()> {
         let columns = self.measure.columns();
         let mut batch = Batch { columns: vec![Vec::new(); columns], ..Batch::default() };
         self.records.stream(self.measure, span, rowless && self.is_rowless(), &mut batch, &mut |batch| {
-            watch.check()?;
+            progress.check()?;
             let own = columns - state.readings.len();
             for (reading, column) in state.readings.iter_mut().zip(&mut batch.columns[own..]) {
                 reading.join(&batch.rows, column)?;
             }
-            watch.add(0, batch.columns.first().map_or(0, Vec::len) as u64);
+            progress.add(0, batch.columns.first().map_or(0, Vec::len) as u64);
             self.groups.assign(batch, &mut state.tagger)?;
             self.score(batch, state.ordinal)?;
             state.ordinal += batch.rows.len() as u64;
@@ -221,13 +221,13 @@ impl Scan for ScoredRecords<'_> {
     fn fold<A: Send>(
         &self,
         rowless: bool,
-        watch: &Watch,
+        progress: &Progress,
         start: impl Fn() -> A + Sync,
         visit: impl Fn(&mut A, &Batch) -> Result<()> + Sync,
     ) -> Result<Vec<A>> {
         let work = |span: Range<usize>| {
             let mut state = start();
-            self.stream(&mut self.start(), span, rowless, watch, &mut |batch| visit(&mut state, batch))?;
+            self.stream(&mut self.start(), span, rowless, progress, &mut |batch| visit(&mut state, batch))?;
             Ok(state)
         };
         let count = self.records.len();
@@ -244,11 +244,16 @@ impl Scan for ScoredRecords<'_> {
     }
 
     /// Other threads read ahead, each every so many parts.
-    fn all(&self, rowless: bool, watch: &Watch, visit: &mut dyn FnMut(&Batch) -> Result<()>) -> Result<()> {
+    fn all(
+        &self,
+        rowless: bool,
+        progress: &Progress,
+        visit: &mut dyn FnMut(&Batch) -> Result<()>,
+    ) -> Result<()> {
         let count = self.records.len();
         let threads = self.threads();
         if threads == 1 {
-            return self.stream(&mut self.start(), 0..count, rowless, watch, &mut |batch| visit(batch));
+            return self.stream(&mut self.start(), 0..count, rowless, progress, &mut |batch| visit(batch));
         }
         thread::scope(|scope| {
             let mut lanes = Vec::with_capacity(threads);
@@ -259,7 +264,7 @@ impl Scan for ScoredRecords<'_> {
                     // Goes on from part to part: what is joined may stand in one large row group.
                     let mut state = self.start();
                     for part in (first..count).step_by(threads) {
-                        self.stream(&mut state, part..part + 1, rowless, watch, &mut |batch| {
+                        self.stream(&mut state, part..part + 1, rowless, progress, &mut |batch| {
                             // The batch goes out whole; one that came back is filled next.
                             let columns = batch.columns.len();
                             let mut next = spare.try_recv().unwrap_or_default();
@@ -294,7 +299,7 @@ impl Scan for ScoredRecords<'_> {
             for worker in workers {
                 let ended = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 // A worker that nobody listens to any more is no failure of its own.
-                let unheard = matches!(ended, Err(Error::Interrupted)) && !watch.is_stopped();
+                let unheard = matches!(ended, Err(Error::Interrupted)) && !progress.is_stopped();
                 if outcome.is_ok() && !unheard {
                     outcome = ended;
                 }

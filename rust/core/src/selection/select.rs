@@ -5,15 +5,15 @@ use serde::Serialize;
 use crate::columns::float32::order;
 use crate::columns::npy::RowsWriter;
 use crate::selection::batch::Batch;
-use crate::selection::budget::{Left, Sharing, Stock, quotas};
+use crate::selection::budget::{Budget, GroupCounts, Sharing, quotas};
 use crate::selection::cut::{Counts, Cut, Edge};
 use crate::selection::methods::row_hash;
 use crate::selection::request::{Direction, SelectRequest, Source, Ties, Within};
 use crate::selection::scan::Scan;
 use crate::selection::scored_records::ScoredRecords;
 use crate::selection::statistics::order_statistics::{Search, descend};
-use crate::selection::writer::{ShardWritten, Writer};
-use crate::{Error, Result, Watch};
+use crate::selection::writer::{SelectionShard, Writer};
+use crate::{Error, Progress, Result};
 
 #[derive(Debug, Serialize)]
 pub struct Group {
@@ -27,31 +27,34 @@ pub struct Selection {
     #[serde(flatten)]
     pub counts: Counts,
     pub groups: Vec<Group>,
-    pub shards: Vec<ShardWritten>,
+    pub shards: Vec<SelectionShard>,
 }
 
 /// Selects and writes the selection's shards, or the rows alone.
-pub fn select(request: &SelectRequest, watch: &Watch) -> Result<Selection> {
+pub fn select(request: &SelectRequest, progress: &Progress) -> Result<Selection> {
     check(request)?;
     let mut feed = ScoredRecords::new(&request.measure)?;
-    let stocks = census(&feed, watch)?;
+    let group_counts = census(&feed, progress)?;
     let names = feed.groups.names();
     let sorted = in_order(request, &feed.groups.kinds());
-    let left = share_out(request, &stocks, &sorted)?;
-    let scored: Vec<u64> = stocks.iter().map(|stock| stock.scored).collect();
-    feed.learn(stocks.iter().map(Stock::records).sum(), &scored, watch)?;
+    let left = share_out(request, &group_counts, &sorted)?;
+    let scored: Vec<u64> = group_counts.iter().map(|counts| counts.scored).collect();
+    feed.learn(group_counts.iter().map(GroupCounts::records).sum(), &scored, progress)?;
     let seed = (request.ties == Ties::Random).then_some(request.measure.seed);
     let ranking = Ranking { feed: &feed, direction: request.direction, seed };
-    let mut cuts = ranking.cuts(&stocks, &left, watch)?;
+    let mut cuts = ranking.cuts(&group_counts, &left, progress)?;
     let shards = if request.rows {
-        let count = kept_in_all(&stocks, &left, &cuts);
-        write_rows(&ranking, &mut cuts, request, count, watch)?;
+        let count = kept_in_all(&group_counts, &left, &cuts);
+        write_rows(&ranking, &mut cuts, request, count, progress)?;
         Vec::new()
     } else {
-        write_shards(&ranking, &mut cuts, request, watch)?
+        write_shards(&ranking, &mut cuts, request, progress)?
     };
-    let counts: Vec<Counts> =
-        cuts.into_iter().zip(&stocks).map(|(cut, stock)| cut.counts(stock, feed.has_tokens())).collect();
+    let counts: Vec<Counts> = cuts
+        .into_iter()
+        .zip(&group_counts)
+        .map(|(cut, counts)| cut.counts(counts, feed.has_tokens()))
+        .collect();
     let mut all = Counts {
         tokens: feed.has_tokens().then_some(0),
         tokens_kept: feed.has_tokens().then_some(0),
@@ -61,7 +64,7 @@ pub fn select(request: &SelectRequest, watch: &Watch) -> Result<Selection> {
         all.add(group);
     }
     // A group is met by name before its rows are known to be passed over; without records it is none.
-    let met = sorted.iter().filter(|&&group| !feed.groups.is_one() && stocks[group].records() > 0);
+    let met = sorted.iter().filter(|&&group| !feed.groups.is_one() && group_counts[group].records() > 0);
     let groups =
         met.map(|&group| Group { name: names[group].clone(), counts: counts[group].clone() }).collect();
     Ok(Selection { counts: all, groups, shards })
@@ -70,35 +73,35 @@ pub fn select(request: &SelectRequest, watch: &Watch) -> Result<Selection> {
 /// The order of the groups: those of their own as given, the others by their names' bytes, or as the inputs and lengths.
 /// Tags are numbered as they are met, which threads may change.
 fn in_order(request: &SelectRequest, kinds: &[String]) -> Vec<usize> {
-    let courses = request.measure.courses() as usize;
-    let mut sorted: Vec<usize> = (0..kinds.len() * courses).collect();
+    let exposures = request.measure.exposures() as usize;
+    let mut sorted: Vec<usize> = (0..kinds.len() * exposures).collect();
     if request.measure.within == Some(Within::Tag) {
-        sorted[request.measure.own.len() * courses..]
-            .sort_by_key(|&group| (&kinds[group / courses], group % courses));
+        sorted[request.measure.own.len() * exposures..]
+            .sort_by_key(|&group| (&kinds[group / exposures], group % exposures));
     }
     sorted
 }
 
 /// What every group may keep: those of their own their share, the others together the general one.
-fn share_out(request: &SelectRequest, stocks: &[Stock], sorted: &[usize]) -> Result<Vec<Left>> {
-    let (own, courses) = (&request.measure.own, request.measure.courses() as usize);
-    let mut left = vec![Left::Rows(0); stocks.len()];
+fn share_out(request: &SelectRequest, group_counts: &[GroupCounts], sorted: &[usize]) -> Result<Vec<Budget>> {
+    let (own, exposures) = (&request.measure.own, request.measure.exposures() as usize);
+    let mut left = vec![Budget::Rows(0); group_counts.len()];
     for (number, own) in own.iter().enumerate() {
-        let groups = number * courses..(number + 1) * courses;
-        if stocks[groups.clone()].iter().all(|stock| stock.records() == 0) {
+        let groups = number * exposures..(number + 1) * exposures;
+        if group_counts[groups.clone()].iter().all(|counts| counts.records() == 0) {
             return Err(Error::input(format!(
                 "{}: no record is of it (or another option takes it first)",
                 own.label
             )));
         }
         if let Some(keep) = own.keep {
-            let quotas = quotas(keep, Sharing::Proportional, &stocks[groups.clone()])
+            let quotas = quotas(keep, Sharing::Proportional, &group_counts[groups.clone()])
                 .map_err(|error| Error::input(format!("{}: {error}", own.label)))?;
             left[groups].copy_from_slice(&quotas);
         }
     }
-    let others = &sorted[own.len() * courses..];
-    let ordered: Vec<Stock> = others.iter().map(|&group| stocks[group]).collect();
+    let others = &sorted[own.len() * exposures..];
+    let ordered: Vec<GroupCounts> = others.iter().map(|&group| group_counts[group]).collect();
     let clustered = request.measure.clusters.is_some();
     let sharing = if clustered { Sharing::Balanced } else { Sharing::Proportional };
     for (&group, quota) in others.iter().zip(quotas(request.keep, sharing, &ordered)?) {
@@ -108,56 +111,56 @@ fn share_out(request: &SelectRequest, stocks: &[Stock], sorted: &[usize]) -> Res
 }
 
 /// How many rows will be kept; None where that is a matter of tokens.
-fn kept_in_all(stocks: &[Stock], left: &[Left], cuts: &[Cut]) -> Option<u64> {
-    let groups = stocks.iter().zip(left).zip(cuts);
-    let kept = groups.map(|((stock, left), cut)| match left {
-        _ if cut.trusted => Some(stock.records()),
-        Left::Rows(rows) => Some(*rows),
-        Left::Tokens(_) => None,
+fn kept_in_all(group_counts: &[GroupCounts], left: &[Budget], cuts: &[Cut]) -> Option<u64> {
+    let groups = group_counts.iter().zip(left).zip(cuts);
+    let kept = groups.map(|((counts, left), cut)| match left {
+        _ if cut.trusted => Some(counts.records()),
+        Budget::Rows(rows) => Some(*rows),
+        Budget::Tokens(_) => None,
     });
     kept.sum()
 }
 
 /// Counts the records of every group.
-fn census(feed: &ScoredRecords<'_>, watch: &Watch) -> Result<Vec<Stock>> {
+fn census(feed: &ScoredRecords<'_>, progress: &Progress) -> Result<Vec<GroupCounts>> {
     if let Some(count) = feed.count() {
-        return Ok(vec![Stock { scored: count, ..Stock::default() }]);
+        return Ok(vec![GroupCounts { scored: count, ..GroupCounts::default() }]);
     }
-    let parts = feed.fold(true, watch, Vec::<Stock>::new, |stocks, batch| {
+    let parts = feed.fold(true, progress, Vec::<GroupCounts>::new, |group_counts, batch| {
         if batch.groups.is_empty() && batch.guarded.is_empty() {
-            stocks.resize(1, Stock::default());
+            group_counts.resize(1, GroupCounts::default());
             let scored = batch.scores.iter().map(|score| u64::from(!score.is_nan())).sum::<u64>();
-            stocks[0].scored += scored;
-            stocks[0].unscored += batch.scores.len() as u64 - scored;
+            group_counts[0].scored += scored;
+            group_counts[0].unscored += batch.scores.len() as u64 - scored;
             let tokens = batch.scores.iter().zip(&batch.tokens);
-            stocks[0].tokens +=
+            group_counts[0].tokens +=
                 tokens.map(|(score, &tokens)| u64::from(tokens) * u64::from(!score.is_nan())).sum::<u64>();
             return Ok(());
         }
         for (index, score) in batch.scores.iter().enumerate() {
             let group = batch.group(index);
-            if group >= stocks.len() {
-                stocks.resize(group + 1, Stock::default());
+            if group >= group_counts.len() {
+                group_counts.resize(group + 1, GroupCounts::default());
             }
-            let stock = &mut stocks[group];
+            let counts = &mut group_counts[group];
             if !score.is_nan() {
-                stock.scored += 1;
-                stock.tokens += u64::from(batch.token(index));
+                counts.scored += 1;
+                counts.tokens += u64::from(batch.token(index));
             } else if batch.guarded.get(index) == Some(&true) {
-                stock.guarded += 1;
+                counts.guarded += 1;
             } else {
-                stock.unscored += 1;
+                counts.unscored += 1;
             }
         }
         Ok(())
     })?;
-    let mut stocks = vec![Stock::default(); feed.groups.names().len()];
+    let mut group_counts = vec![GroupCounts::default(); feed.groups.names().len()];
     for part in parts {
-        for (stock, more) in stocks.iter_mut().zip(&part) {
-            stock.add(more);
+        for (counts, more) in group_counts.iter_mut().zip(&part) {
+            counts.add(more);
         }
     }
-    Ok(stocks)
+    Ok(group_counts)
 }
 
 /// The order of the rows: smaller keys are better, then higher hashes (where ties are decided so), then lower rows.
@@ -182,13 +185,13 @@ impl Ranking<'_> {
     }
 
     /// Where every group is cut, `left` being what it may keep.
-    fn cuts(&self, stocks: &[Stock], left: &[Left], watch: &Watch) -> Result<Vec<Cut>> {
-        let mut cuts = vec![Cut::default(); stocks.len()];
+    fn cuts(&self, group_counts: &[GroupCounts], left: &[Budget], progress: &Progress) -> Result<Vec<Cut>> {
+        let mut cuts = vec![Cut::default(); group_counts.len()];
         let mut searches = Vec::new();
-        let mut find = |group: usize, left: Left| match left {
-            Left::Rows(0) => Edge::Nothing,
-            Left::Rows(rows) if rows >= stocks[group].scored => Edge::Everything,
-            Left::Tokens(tokens) if tokens >= stocks[group].tokens => Edge::Everything,
+        let mut find = |group: usize, left: Budget| match left {
+            Budget::Rows(0) => Edge::Nothing,
+            Budget::Rows(rows) if rows >= group_counts[group].scored => Edge::Everything,
+            Budget::Tokens(tokens) if tokens >= group_counts[group].tokens => Edge::Everything,
             left => {
                 searches.push(Search::new(group, left));
                 Edge::Search(searches.len() - 1)
@@ -197,17 +200,17 @@ impl Ranking<'_> {
         for (group, (cut, &left)) in cuts.iter_mut().zip(left).enumerate() {
             cut.trusted = self.feed.groups.is_trusted(group);
             let skipped = match (self.direction, left) {
-                (Direction::Middle, Left::Rows(rows)) => (stocks[group].scored - rows) / 2,
+                (Direction::Middle, Budget::Rows(rows)) => (group_counts[group].scored - rows) / 2,
                 _ => 0,
             };
-            let left = if let Left::Rows(rows) = left { Left::Rows(rows + skipped) } else { left };
-            cut.edges = [find(group, Left::Rows(skipped)), find(group, left)];
+            let left = if let Budget::Rows(rows) = left { Budget::Rows(rows + skipped) } else { left };
+            cut.edges = [find(group, Budget::Rows(skipped)), find(group, left)];
         }
         let item = |batch: &Batch, index: usize| {
             let score = batch.scores[index];
             (!score.is_nan()).then(|| (batch.group(index), self.key(score)))
         };
-        descend(self.feed, &mut searches, self.seed, Some(self.flip()), item, watch)?;
+        descend(self.feed, &mut searches, self.seed, Some(self.flip()), item, progress)?;
         for edge in cuts.iter_mut().flat_map(|cut| &mut cut.edges) {
             if let Edge::Search(number) = *edge {
                 let search = &searches[number];
@@ -222,11 +225,11 @@ impl Ranking<'_> {
         &self,
         cuts: &mut [Cut],
         rowless: bool,
-        watch: &Watch,
+        progress: &Progress,
         take: &mut dyn FnMut(&Batch, &[bool]) -> Result<()>,
     ) -> Result<()> {
         let mut kept = Vec::new();
-        self.feed.all(rowless && self.seed.is_none(), watch, &mut |batch| {
+        self.feed.all(rowless && self.seed.is_none(), progress, &mut |batch| {
             kept.clear();
             if let ([cut], true) = (&mut *cuts, batch.groups.is_empty())
                 && cut.is_plain()
@@ -256,10 +259,10 @@ fn write_shards(
     ranking: &Ranking<'_>,
     cuts: &mut [Cut],
     request: &SelectRequest,
-    watch: &Watch,
-) -> Result<Vec<ShardWritten>> {
+    progress: &Progress,
+) -> Result<Vec<SelectionShard>> {
     let mut writer = Writer::new(&request.out, &request.plan, ranking.feed.shards());
-    ranking.decide(cuts, false, watch, &mut |batch, kept| writer.add(&batch.rows, kept, &batch.scores))?;
+    ranking.decide(cuts, false, progress, &mut |batch, kept| writer.add(&batch.rows, kept, &batch.scores))?;
     writer.finish()
 }
 
@@ -270,18 +273,18 @@ fn write_rows(
     cuts: &mut [Cut],
     request: &SelectRequest,
     count: Option<u64>,
-    watch: &Watch,
+    progress: &Progress,
 ) -> Result<()> {
     let mut rows = count.unwrap_or(0);
     if count.is_none() {
-        ranking.decide(&mut cuts.to_vec(), true, watch, &mut |_, kept| {
+        ranking.decide(&mut cuts.to_vec(), true, progress, &mut |_, kept| {
             rows += kept.iter().filter(|&&kept| kept).count() as u64;
             Ok(())
         })?;
     }
     let mut writer = RowsWriter::create(&request.out.join("rows.npy"), rows, ranking.feed.end())?;
     let gapless = ranking.feed.is_gapless();
-    ranking.decide(cuts, gapless, watch, &mut |batch, kept| writer.add(&batch.rows, kept))?;
+    ranking.decide(cuts, gapless, progress, &mut |batch, kept| writer.add(&batch.rows, kept))?;
     writer.finish()?;
     Ok(())
 }

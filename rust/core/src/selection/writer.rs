@@ -14,7 +14,7 @@ use crate::columns::shards::{SHARD_ROWS, shard_name, write_shard};
 use crate::selection::request::Shard;
 
 #[derive(Debug, Clone, Serialize)]
-pub struct ShardWritten {
+pub struct SelectionShard {
     pub file: String,
     pub first: u64,
     pub end: u64,
@@ -33,7 +33,7 @@ pub struct Writer<'a> {
     rows: Vec<i64>,
     kept: Vec<bool>,
     scores: Vec<f32>,
-    written: Vec<ShardWritten>,
+    written: Vec<SelectionShard>,
 }
 
 impl<'a> Writer<'a> {
@@ -70,7 +70,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes what is left, empty shards included, so that the shards cover what the source's cover.
-    pub fn finish(mut self) -> Result<Vec<ShardWritten>> {
+    pub fn finish(mut self) -> Result<Vec<SelectionShard>> {
         if let (None, Some((first, end)), Some(&last)) = (&self.ranges, self.current, self.rows.last()) {
             self.current = Some((first, end.min(last as u64 + 1)));
         }
@@ -105,7 +105,7 @@ impl<'a> Writer<'a> {
             ("score".to_owned(), Arc::new(Float32Array::new(values.into(), Some(valid)))),
         ];
         let digest = write_shard(&self.out.join(&file), columns, &self.metadata)?;
-        self.written.push(ShardWritten { file, first, end, digest, kept: count });
+        self.written.push(SelectionShard { file, first, end, digest, kept: count });
         Ok(())
     }
 }

@@ -117,14 +117,14 @@ impl Hasher for Identity {
 }
 
 /// Counts different 64-bit hashes: exactly up to `most` of them, by a sketch beyond.
-pub struct Distinct {
+pub struct Cardinality {
     /// None once there were more.
     seen: Option<HashSet<u64, BuildHasherDefault<Identity>>>,
     most: usize,
     sketch: Sketch,
 }
 
-impl Distinct {
+impl Cardinality {
     /// `memory` bytes bound the table, the old one included while it grows.
     pub fn new(memory: usize) -> Self {
         // The standard table has 9 bytes a bucket and fills seven of eight; growing, it holds one of half the size too.

@@ -1,4 +1,4 @@
-//! What is counted of a group of pairs, or of texts without a source, and the figures that are shown of it. Tallies add up in any order.
+//! What is counted of a group of pairs, or of texts without a source, and the figures that are shown of it. Statistics add up in any order.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ const MOST_RATIO: u64 = 1_000_000;
 
 /// The pairs of one input and one tag that cleaning kept, or that it dropped.
 #[derive(Clone, Default)]
-pub struct Tally {
+pub struct GroupStatistics {
     rows: u64,
     malformed: u64,
     missing_side: u64,
@@ -45,7 +45,7 @@ struct Side {
     too_short: u64,
 }
 
-impl Tally {
+impl GroupStatistics {
     /// Counts a record, also by languages if they are to be identified; its two sides if they are text. Of a monolingual
     /// record there is no source to count, and no ratio.
     pub fn add<'a>(
@@ -233,7 +233,7 @@ pub struct Duplicates {
     pub target: Option<Count>,
 }
 
-impl Tally {
+impl GroupStatistics {
     /// Pairs of text.
     pub fn pairs(&self) -> u64 {
         self.rows - self.malformed - self.missing_side - self.too_long - self.invalid_utf8

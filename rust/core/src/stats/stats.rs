@@ -12,12 +12,12 @@ use crate::corpus::files_read::CorpusRead;
 use crate::corpus::files_read::FileRead;
 use crate::corpus::pipeline::stream;
 use crate::corpus::request::Corpus;
-use crate::corpus::row_filter::KeptIn;
+use crate::corpus::row_filter::WantedRows;
 use crate::duplicates::fingerprints::{Fingerprints, Key};
-use crate::stats::cardinality::{Count, Distinct};
-use crate::stats::group_statistics::{Compressed, Duplicates, Figures, Tally};
+use crate::stats::cardinality::{Cardinality, Count};
+use crate::stats::group_statistics::{Compressed, Duplicates, Figures, GroupStatistics};
 use crate::text::normal_form::{Form, Normaliser};
-use crate::{Error, Result, Watch};
+use crate::{Error, Progress, Result};
 
 /// Each has its own counts in memory; a file with more names records, not components.
 const MOST_TAGS: usize = 1000;
@@ -29,7 +29,7 @@ pub struct StatsRequest {
     pub corpus: Corpus,
     /// What cleaning read, to notice a changed file; None where nothing was cleaned.
     pub files: Option<Vec<FileRead>>,
-    pub kept: KeptIn,
+    pub kept: WantedRows,
     pub duplicates_form: Form,
     /// Whether the language of each side is told.
     pub identify_language: bool,
@@ -61,7 +61,7 @@ type Place = (usize, Option<String>, bool);
 /// What one thread has counted; several add up to the same whatever each of them got.
 #[derive(Default)]
 struct Counts {
-    tallies: BTreeMap<Place, Tally>,
+    groups: BTreeMap<Place, GroupStatistics>,
     /// By input, of all rows and of the kept ones.
     zstd: BTreeMap<(usize, bool), [Compressed; 2]>,
 }
@@ -75,10 +75,10 @@ struct Hashes {
     pairs: Vec<(u32, bool, [u64; 3])>,
 }
 
-pub fn stats(request: &StatsRequest, watch: &Watch) -> Result<Stats> {
+pub fn stats(request: &StatsRequest, progress: &Progress) -> Result<Stats> {
     let pool: Mutex<Vec<Counts>> = Mutex::default();
     let take = || pool.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-    let cleaned = !matches!(request.kept, KeptIn::All);
+    let cleaned = !matches!(request.kept, WantedRows::All);
     let normaliser = Normaliser::new(request.duplicates_form);
     let monolingual = request.corpus.is_monolingual();
     let mut repeats = Repeats::new(request.memory, cleaned, monolingual);
@@ -86,7 +86,7 @@ pub fn stats(request: &StatsRequest, watch: &Watch) -> Result<Stats> {
         &request.corpus,
         &request.kept,
         request.threads,
-        watch,
+        progress,
         |chunk| {
             let mut counts = take();
             let hashes = count(request, &normaliser, &chunk, &mut counts)?;
@@ -94,7 +94,7 @@ pub fn stats(request: &StatsRequest, watch: &Watch) -> Result<Stats> {
             Ok(hashes)
         },
         |hashes| {
-            watch.add(0, hashes.rows);
+            progress.add(0, hashes.rows);
             repeats.add(&hashes);
             Ok(true)
         },
@@ -102,7 +102,7 @@ pub fn stats(request: &StatsRequest, watch: &Watch) -> Result<Stats> {
     if let Some(files) = &request.files {
         read.compare(files)?;
     }
-    let mut counts = Counts { tallies: std::mem::take(&mut repeats.tallies), ..Counts::default() };
+    let mut counts = Counts { groups: std::mem::take(&mut repeats.groups), ..Counts::default() };
     for other in pool.into_inner().unwrap_or_else(PoisonError::into_inner) {
         counts.merge(&other);
     }
@@ -113,7 +113,7 @@ pub fn stats(request: &StatsRequest, watch: &Watch) -> Result<Stats> {
 }
 
 fn check_tags(request: &StatsRequest, counts: &Counts) -> Result<()> {
-    let mut tags: Vec<&String> = counts.tallies.keys().filter_map(|(_, tag, _)| tag.as_ref()).collect();
+    let mut tags: Vec<&String> = counts.groups.keys().filter_map(|(_, tag, _)| tag.as_ref()).collect();
     tags.sort_unstable();
     tags.dedup();
     if tags.len() <= MOST_TAGS {
@@ -146,8 +146,9 @@ fn count(
             hashes.tags.push(tag.map(str::to_owned));
             hashes.tags.len() as u32 - 1
         });
-        let tally = counts.tally(chunk.input, tag, kept);
-        let Some(sides) = tally.add(chunk.record(index), request.identify_language, chunk.monolingual) else {
+        let statistics = counts.statistics(chunk.input, tag, kept);
+        let Some(sides) = statistics.add(chunk.record(index), request.identify_language, chunk.monolingual)
+        else {
             continue;
         };
         hashes.pairs.push((number, kept, keys(&mut fingerprints, sides, chunk.monolingual)));
@@ -181,8 +182,8 @@ fn keys(
 }
 
 impl Counts {
-    fn tally(&mut self, input: usize, tag: Option<&str>, kept: bool) -> &mut Tally {
-        self.tallies.entry((input, tag.map(str::to_owned), kept)).or_default()
+    fn statistics(&mut self, input: usize, tag: Option<&str>, kept: bool) -> &mut GroupStatistics {
+        self.groups.entry((input, tag.map(str::to_owned), kept)).or_default()
     }
 
     /// The sides of a chunk, each in a frame of its own: a measure that does not depend on how many threads there are.
@@ -198,8 +199,8 @@ impl Counts {
     }
 
     fn merge(&mut self, other: &Self) {
-        for (place, tally) in &other.tallies {
-            self.tallies.entry(place.clone()).or_default().merge(tally);
+        for (place, statistics) in &other.groups {
+            self.groups.entry(place.clone()).or_default().merge(statistics);
         }
         for (place, sides) in &other.zstd {
             add_sides(self.zstd.entry(*place).or_default(), sides);
@@ -218,17 +219,17 @@ fn add_sides(sums: &mut [Compressed; 2], sides: &[Compressed; 2]) {
 struct Repeats {
     /// The first of the keys that are counted: of a monolingual corpus only the last is.
     first: usize,
-    all: [Distinct; 3],
-    kept: Option<[Distinct; 3]>,
-    tallies: BTreeMap<Place, Tally>,
+    all: [Cardinality; 3],
+    kept: Option<[Cardinality; 3]>,
+    groups: BTreeMap<Place, GroupStatistics>,
 }
 
 impl Repeats {
     fn new(memory: usize, cleaned: bool, monolingual: bool) -> Self {
         let first = if monolingual { KEYS.len() - 1 } else { 0 };
         let share = memory / (KEYS.len() - first) / if cleaned { 2 } else { 1 };
-        let distinct = || std::array::from_fn(|_| Distinct::new(share));
-        Self { first, all: distinct(), kept: cleaned.then(distinct), tallies: BTreeMap::new() }
+        let distinct = || std::array::from_fn(|_| Cardinality::new(share));
+        Self { first, all: distinct(), kept: cleaned.then(distinct), groups: BTreeMap::new() }
     }
 
     fn add(&mut self, hashes: &Hashes) {
@@ -242,7 +243,7 @@ impl Repeats {
             }
             if found != [[0; 3]; 2] {
                 let place = (hashes.input, hashes.tags[*number as usize].clone(), *kept);
-                self.tallies.entry(place).or_default().add_repeats(&found);
+                self.groups.entry(place).or_default().add_repeats(&found);
             }
         }
     }
@@ -261,7 +262,7 @@ impl Summary {
     fn stats(&self, read: &CorpusRead) -> Stats {
         let mut tags = BTreeMap::new();
         if self.tagged {
-            for (_, tag, _) in self.counts.tallies.keys() {
+            for (_, tag, _) in self.counts.groups.keys() {
                 if let Some(name) = tag.as_ref().filter(|&name| !tags.contains_key(name)) {
                     tags.insert(name.clone(), self.part(&|(_, other, _)| other == tag, None, false));
                 }
@@ -284,11 +285,11 @@ impl Summary {
         whole: bool,
     ) -> Part {
         let figures = |kept: bool| {
-            let mut sum = Tally::default();
-            let tallies = self.counts.tallies.iter();
-            tallies
+            let mut sum = GroupStatistics::default();
+            let groups = self.counts.groups.iter();
+            groups
                 .filter(|(place, _)| belongs(place) && (place.2 || !kept))
-                .for_each(|(_, tally)| sum.merge(tally));
+                .for_each(|(_, statistics)| sum.merge(statistics));
             let zstd = input_belongs.map(|belongs| {
                 let mut sums = <[Compressed; 2]>::default();
                 let sides = self.counts.zstd.iter();
@@ -302,17 +303,17 @@ impl Summary {
         Part { all: figures(false), kept: self.cleaned.then(|| figures(true)) }
     }
 
-    fn duplicates(&self, tally: &Tally, kept: bool, whole: bool) -> Duplicates {
+    fn duplicates(&self, statistics: &GroupStatistics, kept: bool, whole: bool) -> Duplicates {
         let Some(distinct) = (if kept { self.repeats.kept.as_ref() } else { Some(&self.repeats.all) }) else {
             return Duplicates::default();
         };
         let [pair, source, target] = [0, 1, 2].map(|key| match distinct[key].count() {
             _ if key < self.repeats.first => None,
             Count { exact: true, .. } => {
-                Some(Count { count: tally.repeats[usize::from(kept)][key], exact: true })
+                Some(Count { count: statistics.repeats[usize::from(kept)][key], exact: true })
             }
             Count { count, .. } => {
-                whole.then(|| Count { count: tally.pairs().saturating_sub(count), exact: false })
+                whole.then(|| Count { count: statistics.pairs().saturating_sub(count), exact: false })
             }
         });
         Duplicates { pair, source, target }

@@ -68,7 +68,7 @@ const BLOCK: usize = 64;
 
 /// Of each of 64 bytes: whether it is of white space, begins a letter, begins a character, is beyond ASCII.
 #[derive(Default, Clone, Copy)]
-struct Block {
+struct ByteMasks {
     white: u64,
     letter: u64,
     lead: u64,
@@ -80,7 +80,7 @@ pub struct Side {
     lanes: Width,
     characters: Characters,
     scripts: Scripts,
-    blocks: Vec<Block>,
+    blocks: Vec<ByteMasks>,
     pub measures: Measures,
     /// What is said of any character of the text: `CONTROL`, `DIGIT` and others.
     pub classes: u16,
@@ -140,7 +140,7 @@ impl Side {
         let (chunks, rest) = text.as_chunks::<BLOCK>();
         let mut seen = Seen::new(lanes);
         // No branch may stand between a comparison and its mask: compilers then make the one from the other bit by bit.
-        self.blocks.resize(chunks.len() + 1, Block::default());
+        self.blocks.resize(chunks.len() + 1, ByteMasks::default());
         for (block, bytes) in self.blocks.iter_mut().zip(chunks) {
             *block = seen.block(bytes);
         }
@@ -346,10 +346,10 @@ impl<L: Lanes> Seen<L> {
 
     /// The masks of a block.
     #[inline(always)]
-    fn block(&mut self, bytes: &[u8; BLOCK]) -> Block {
+    fn block(&mut self, bytes: &[u8; BLOCK]) -> ByteMasks {
         let lanes = self.lanes;
         let is = |text, byte: u8| lanes.equal(text, lanes.splat(byte));
-        let mut block = Block::default();
+        let mut block = ByteMasks::default();
         for at in (0..BLOCK).step_by(L::COUNT) {
             let text = lanes.load(&bytes[at..]);
             let lower = lanes.or(text, lanes.splat(0x20));

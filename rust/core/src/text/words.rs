@@ -1,5 +1,5 @@
 //! The words of a side, and what the rules on repetition and on copies ask of them: each is looked at only as far as a
-//! verdict needs it.
+//! decision needs it.
 
 use xxhash_rust::xxh3::xxh3_64;
 

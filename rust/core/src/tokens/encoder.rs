@@ -33,14 +33,14 @@ impl Memory {
     }
 }
 
-pub struct Ids {
+pub struct Encoder {
     tokenizer: Tokenizer,
     /// The ids that begin and end a sequence, where words can be tokenised by themselves.
     ends: Option<[Vec<u32>; 2]>,
     idle: Mutex<Vec<Memory>>,
 }
 
-impl Ids {
+impl Encoder {
     /// `json` is the text of the tokenizer: its parts tell whether words can be tokenised by themselves.
     pub fn new(tokenizer: Tokenizer, json: &[u8]) -> Self {
         let ends = serde_json::from_slice(json).ok().and_then(|json: Value| word_ends(&json));

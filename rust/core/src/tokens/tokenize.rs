@@ -17,11 +17,11 @@ use crate::corpus::files_read::FileRead;
 use crate::corpus::pipeline::stream;
 use crate::corpus::record::Record;
 use crate::corpus::request::Corpus;
-use crate::corpus::row_filter::KeptIn;
+use crate::corpus::row_filter::WantedRows;
 use crate::io::atomic_files::Draft;
 use crate::io::digests::digest_bytes;
-use crate::tokens::encoder::Ids;
-use crate::{Error, Result, Watch};
+use crate::tokens::encoder::Encoder;
+use crate::{Error, Progress, Result};
 
 /// Raw rows of a block; blocks restart at every input, so that an appended corpus has the blocks of a fresh one.
 pub const BLOCK_ROWS: u64 = 65_536;
@@ -32,7 +32,7 @@ pub struct TokenizeRequest {
     pub corpus: Corpus,
     /// What cleaning read, to notice a changed file.
     pub files: Vec<FileRead>,
-    pub kept: KeptIn,
+    pub kept: WantedRows,
     pub tokenizer: PathBuf,
     /// A pair with more tokens on a side, end-of-sentence included, carries none.
     pub max_tokens: usize,
@@ -77,18 +77,18 @@ struct Sequences {
     lengths: Vec<usize>,
 }
 
-pub fn tokenize(request: &TokenizeRequest, watch: &Watch) -> Result<Tokenized> {
+pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokenized> {
     let (tokenizer, json) = load_tokenizer(&request.tokenizer)?;
-    // Ids may have gaps, so the count of types is not enough.
+    // Encoder may have gaps, so the count of types is not enough.
     let types = tokenizer.get_vocab(true).into_values().max().map_or(0, |highest| highest as usize + 1);
-    let ids = Ids::new(tokenizer, &json);
+    let ids = Encoder::new(tokenizer, &json);
     let mut blocks = Blocks::open(request, types)?;
     let done: Vec<u64> = blocks.done.keys().copied().collect();
     let read = stream(
         &request.corpus,
         &request.kept,
         request.threads,
-        watch,
+        progress,
         |chunk| {
             let block = block_first(&chunk);
             let encoded = if done.binary_search(&block).is_ok() {
@@ -99,7 +99,7 @@ pub fn tokenize(request: &TokenizeRequest, watch: &Watch) -> Result<Tokenized> {
             Ok((block, chunk.end(), chunk.len(), encoded))
         },
         |(block, end, rows, encoded)| {
-            watch.add(0, rows as u64);
+            progress.add(0, rows as u64);
             blocks.add(block, end, encoded)?;
             Ok(true)
         },
@@ -135,7 +135,7 @@ fn load_tokenizer(path: &Path) -> Result<(Tokenizer, Vec<u8>)> {
     Ok((tokenizer, bytes))
 }
 
-fn encode(tokenizer: &Ids, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
+fn encode(tokenizer: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
     let mut encoded = Encoded::default();
     let mut sides = [Vec::new(), Vec::new()];
     tokenizer.with(|encode| {
@@ -352,7 +352,7 @@ fn to_little_endian<T, const N: usize>(values: &[T], bytes: impl Fn(&T) -> [u8; 
 #[serde(deny_unknown_fields)]
 pub struct SampleRequest {
     pub corpus: Corpus,
-    pub kept: KeptIn,
+    pub kept: WantedRows,
     /// A row is taken if its hash falls into this share of all hashes; 1 takes every row.
     pub fraction: f64,
     pub seed: u64,
@@ -370,7 +370,7 @@ fn sample_hash(row: u64, seed: u64) -> u64 {
 
 /// Writes a seeded sample of the kept pairs and returns their number. Whether a row is taken depends on the
 /// seed and the row alone.
-pub fn sample(request: &SampleRequest, watch: &Watch) -> Result<u64> {
+pub fn sample(request: &SampleRequest, progress: &Progress) -> Result<u64> {
     let mut draft = Draft::create(&request.out)?;
     let mut pairs = 0;
     // 2^64 * fraction, saturating at the largest hash.
@@ -379,7 +379,7 @@ pub fn sample(request: &SampleRequest, watch: &Watch) -> Result<u64> {
         &request.corpus,
         &request.kept,
         request.threads,
-        watch,
+        progress,
         |chunk| {
             let mut text = Vec::new();
             let mut taken = 0_u64;
@@ -398,7 +398,7 @@ pub fn sample(request: &SampleRequest, watch: &Watch) -> Result<u64> {
             Ok((taken, chunk.len(), text))
         },
         |(taken, rows, text)| {
-            watch.add(0, rows as u64);
+            progress.add(0, rows as u64);
             pairs += taken;
             draft.write_all(&text).map_err(Error::io(&request.out))?;
             Ok(true)

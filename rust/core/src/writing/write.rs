@@ -9,11 +9,11 @@ use crate::corpus::files_read::FileRead;
 use crate::corpus::pipeline::stream;
 use crate::corpus::record::Record;
 use crate::corpus::request::{Corpus, Input};
-use crate::corpus::row_filter::KeptIn;
+use crate::corpus::row_filter::WantedRows;
 pub use crate::writing::formats::Output;
 use crate::writing::formats::{Format, Formatted, Piece, Sink, pack};
 use crate::writing::output_files::Outputs;
-use crate::{Error, Result, Watch};
+use crate::{Error, Progress, Result};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,7 +21,7 @@ pub struct WriteRequest {
     pub corpus: Corpus,
     /// What cleaning read, to notice a changed file; the tags last, if they are written.
     pub files: Vec<FileRead>,
-    pub kept: KeptIn,
+    pub kept: WantedRows,
     /// How many rows are kept; another number is an error.
     pub expected: u64,
     pub output: Output,
@@ -58,7 +58,7 @@ struct Done {
     tags: Option<Piece>,
 }
 
-pub fn write(request: &WriteRequest, watch: &Watch) -> Result<Written> {
+pub fn write(request: &WriteRequest, progress: &Progress) -> Result<Written> {
     let writing = Writing::new(request)?;
     let paths = request.paths();
     let mut outputs = Outputs::new(writing.create()?, &paths);
@@ -67,10 +67,10 @@ pub fn write(request: &WriteRequest, watch: &Watch) -> Result<Written> {
         &writing.corpus,
         &request.kept,
         request.threads,
-        watch,
+        progress,
         |chunk| writing.format(&chunk),
         |done| {
-            watch.add(0, done.rows);
+            progress.add(0, done.rows);
             written.add(&done);
             outputs.write(done.kept.pieces.into_iter().chain(done.dropped.pieces).chain(done.tags))?;
             Ok(true)

@@ -19,11 +19,11 @@ pub struct Tree {
     children: Vec<(String, Tree)>,
 }
 
-/// The sides of a record, as far as they were found.
+/// The sides of a record, as far as they are present.
 #[derive(Default)]
-struct Found {
+struct Sides {
     text: [Vec<u8>; 2],
-    found: [bool; 2],
+    present: [bool; 2],
 }
 
 impl Tree {
@@ -51,11 +51,11 @@ impl Tree {
     }
 
     /// Of two members of one name the last counts, with all that is in it.
-    fn forget(&self, found: &mut Found) {
+    fn forget(&self, sides: &mut Sides) {
         if let Some(side) = self.side {
-            found.found[side] = false;
+            sides.present[side] = false;
         }
-        self.children.iter().for_each(|(_, child)| child.forget(found));
+        self.children.iter().for_each(|(_, child)| child.forget(sides));
     }
 }
 
@@ -63,7 +63,7 @@ impl Tree {
 /// Bytes that are not UTF-8, and lone surrogates, come through as they are.
 pub fn decode(records: &Lines, tree: &Tree) -> Pairs {
     let mut pairs = Pairs::default();
-    let mut found = Found::default();
+    let mut sides = Sides::default();
     // A source that is not looked for is empty.
     let absent = !tree.holds(0);
     for index in 0..records.len() {
@@ -71,13 +71,13 @@ pub fn decode(records: &Lines, tree: &Tree) -> Pairs {
             pairs.push(Record::TooLong);
             continue;
         }
-        found.found = [absent, false];
+        sides.present = [absent, false];
         let line = records.line(index);
         let mut json = Deserializer::from_slice(line);
-        let read = Seed { tree, found: &mut found }.deserialize(&mut json).and_then(|()| json.end());
-        pairs.push(match (read, found.found) {
+        let read = Seed { tree, sides: &mut sides }.deserialize(&mut json).and_then(|()| json.end());
+        pairs.push(match (read, sides.present) {
             (Ok(()), [true, true]) if is_strict(line) => {
-                Record::Pair { source: &found.text[0], target: &found.text[1] }
+                Record::Pair { source: &sides.text[0], target: &sides.text[1] }
             }
             _ => Record::Malformed,
         });
@@ -93,7 +93,7 @@ fn is_strict(line: &[u8]) -> bool {
 /// Reads the value at one place of the tree.
 struct Seed<'a> {
     tree: &'a Tree,
-    found: &'a mut Found,
+    sides: &'a mut Sides,
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
@@ -113,9 +113,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_bytes<E: serde::de::Error>(self, text: &[u8]) -> StdResult<(), E> {
         let Some(side) = self.tree.side else { return Err(E::custom("not an object")) };
-        self.found.text[side].clear();
-        self.found.text[side].extend_from_slice(text);
-        self.found.found[side] = true;
+        self.sides.text[side].clear();
+        self.sides.text[side].extend_from_slice(text);
+        self.sides.present[side] = true;
         Ok(())
     }
 
@@ -126,8 +126,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
         while let Some(child) = map.next_key_seed(Name(self.tree))? {
             match child {
                 Some(tree) => {
-                    tree.forget(self.found);
-                    map.next_value_seed(Seed { tree, found: &mut *self.found })?;
+                    tree.forget(self.sides);
+                    map.next_value_seed(Seed { tree, sides: &mut *self.sides })?;
                 }
                 None => {
                     map.next_value::<IgnoredAny>()?;

@@ -9,7 +9,7 @@ use memchr::memchr_iter;
 
 use crate::corpus::files_read::FileRead;
 use crate::io::compression::Decoder;
-use crate::{Error, Result, Watch};
+use crate::{Error, Progress, Result};
 
 /// Lines of a chunk; a chunk is the unit that workers get, so outputs must not depend on its place.
 pub const CHUNK_LINES: usize = 4096;
@@ -109,8 +109,8 @@ pub struct LineReader<'w> {
 impl<'w> LineReader<'w> {
     /// Opens a file; compression is told by the first bytes, not by the name. One byte order mark of UTF-8 at its start is
     /// no text; that of another encoding is an error.
-    pub fn open(path: &Path, max_line_bytes: usize, watch: &'w Watch) -> Result<Self> {
-        let decoder = Decoder::open(path, watch)?;
+    pub fn open(path: &Path, max_line_bytes: usize, progress: &'w Progress) -> Result<Self> {
+        let decoder = Decoder::open(path, progress)?;
         let mut reader = Self {
             path: path.to_owned(),
             decoder,

@@ -16,15 +16,15 @@ use crate::corpus::readers::lines::CHUNK_LINES;
 use crate::corpus::record::Pairs;
 use crate::corpus::record::Record;
 use crate::io::compression::open_file;
-use crate::io::digests::digest_watched;
-use crate::{Error, Result, Watch};
+use crate::io::digests::digest_with_progress;
+use crate::{Error, Progress, Result};
 
 /// About how much text a chunk may hold; rows that are larger on average come in smaller chunks.
 const CHUNK_BYTES: u64 = 64 << 20;
 
 pub struct TableReader<'w> {
     path: PathBuf,
-    watch: &'w Watch,
+    progress: &'w Progress,
     batches: ParquetRecordBatchReader,
     /// Rows that were read and not handed out yet.
     ahead: Option<RecordBatch>,
@@ -38,7 +38,7 @@ type Builder = ParquetRecordBatchReaderBuilder<File>;
 
 impl<'w> TableReader<'w> {
     /// Opens a file; `whole` reads all columns, otherwise only those with the text.
-    pub fn open(path: &Path, fields: &Fields, whole: bool, watch: &'w Watch) -> Result<Self> {
+    pub fn open(path: &Path, fields: &Fields, whole: bool, progress: &'w Progress) -> Result<Self> {
         let builder = builder(path)?;
         let mut leaves = Vec::new();
         for names in fields.paths()? {
@@ -62,7 +62,7 @@ impl<'w> TableReader<'w> {
         let builder = builder.with_projection(mask).with_batch_size(1 << most.ilog2());
         let batches = guarded(path, || builder.build())?;
         let bytes = path.metadata().map_err(Error::io(path))?.len();
-        Ok(Self { path: path.to_owned(), watch, batches, ahead: None, bytes, rows, given: 0 })
+        Ok(Self { path: path.to_owned(), progress, batches, ahead: None, bytes, rows, given: 0 })
     }
 
     /// The next rows; None after the last. No chunk goes over a multiple of `CHUNK_LINES`.
@@ -82,7 +82,7 @@ impl<'w> TableReader<'w> {
         let share = |rows: u64| {
             (u128::from(self.bytes) * u128::from(rows.min(self.rows)) / u128::from(self.rows.max(1))) as u64
         };
-        self.watch.add(share(self.given + taken as u64) - share(self.given), 0);
+        self.progress.add(share(self.given + taken as u64) - share(self.given), 0);
         self.given += taken as u64;
         Ok(Some(batch.slice(0, taken)))
     }
@@ -102,7 +102,7 @@ impl<'w> TableReader<'w> {
 
     /// The file's digest; its bytes are read once more for it.
     pub fn finish(self) -> Result<FileRead> {
-        let digest = digest_watched(&self.path, self.watch, |_| ())?;
+        let digest = digest_with_progress(&self.path, self.progress, |_| ())?;
         Ok(FileRead { path: self.path, bytes: self.bytes, digest })
     }
 }

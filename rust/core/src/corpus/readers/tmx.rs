@@ -14,7 +14,7 @@ use crate::corpus::record::Record;
 use crate::io::compression::{Decoder, is_stopped};
 use crate::io::encoding::{Decoded, UNDECODABLE};
 use crate::text::xml::{DECLARATION, is_legal, is_sound};
-use crate::{Error, Result, Watch};
+use crate::{Error, Progress, Result};
 
 /// The longest text, tag or comment that is held; one that is longer is no TMX that anybody made on purpose.
 const MARKUP_BYTES: usize = 64 << 20;
@@ -78,9 +78,9 @@ impl<'w> TmxReader<'w> {
         languages: [&str; 2],
         max_line_bytes: usize,
         whole: bool,
-        watch: &'w Watch,
+        progress: &'w Progress,
     ) -> Result<Self> {
-        let mut decoded = Decoded::new(Decoder::open(path, watch)?, MARKUP_BYTES);
+        let mut decoded = Decoded::new(Decoder::open(path, progress)?, MARKUP_BYTES);
         decoded.copy = whole.then(Vec::new);
         if let Err(error) = decoded.sniff() {
             return Err(decoded.inner.explain(error, path, "line 0"));
@@ -162,7 +162,7 @@ impl<'w> TmxReader<'w> {
         if self.xml.get_ref().copy.is_some()
             && let Ok(event) = &event
         {
-            self.judge(event);
+            self.check_copy(event);
         }
         let done = match event {
             Ok(Event::Start(start)) => self.start(&start),
@@ -193,7 +193,7 @@ impl<'w> TmxReader<'w> {
     }
 
     /// Says whether what is copied can stand in another document.
-    fn judge(&mut self, event: &Event<'_>) {
+    fn check_copy(&mut self, event: &Event<'_>) {
         match (event, &mut self.xml.get_mut().copy) {
             (Event::Decl(_) | Event::DocType(_), Some(copy)) if self.depth == 0 => copy.clear(),
             (Event::Text(text), _) if self.depth == 0 => self.sound &= text.trim_ascii().is_empty(),
@@ -370,7 +370,7 @@ impl Records {
 
 /// What a file begins with, up to its first unit; None if that cannot stand in another document.
 pub fn opening(path: &Path) -> Result<Option<String>> {
-    TmxReader::open(path, ["", ""], 0, true, &Watch::default())?.opening()
+    TmxReader::open(path, ["", ""], 0, true, &Progress::default())?.opening()
 }
 
 impl Segment {

@@ -11,7 +11,7 @@ use crate::duplicates::near::signature::NearOptions;
 use crate::io::disk;
 use crate::io::spool::Spool;
 use crate::text::mix::GOLDEN;
-use crate::{Error, Result, Watch};
+use crate::{Error, Progress, Result};
 
 /// Bands are parted by the highest byte of their hash.
 const PARTITIONS: usize = 256;
@@ -124,14 +124,14 @@ impl NearDuplicates {
     }
 
     /// The rows that are not the first of their cluster, ascending, each with that first row.
-    pub fn resolve(mut self, watch: &Watch) -> Result<Labels> {
+    pub fn resolve(mut self, progress: &Progress) -> Result<Labels> {
         let mut clusters = Components::new(self.rows, &self.folder, self.memory / 3)?;
         let mut buckets = Buckets::default();
         for partition in 0..PARTITIONS {
-            self.resolve_partition(partition, &mut buckets, &mut clusters, watch)?;
+            self.resolve_partition(partition, &mut buckets, &mut clusters, progress)?;
         }
         drop((self, buckets));
-        clusters.finish(watch)
+        clusters.finish(progress)
     }
 
     /// Goes over a partition as often as its buckets are too many for memory, each time for a part of the hashes.
@@ -140,7 +140,7 @@ impl NearDuplicates {
         partition: usize,
         buckets: &mut Buckets,
         clusters: &mut Components,
-        watch: &Watch,
+        progress: &Progress,
     ) -> Result<()> {
         let records = self.bands.bytes(partition) / RECORD;
         let passes = (records * BUCKET_BYTES).div_ceil((self.memory / 3).max(1)).max(1) as u128;
@@ -149,7 +149,7 @@ impl NearDuplicates {
         for pass in 0..passes {
             buckets.clear();
             for &block in &blocks {
-                watch.check()?;
+                progress.check()?;
                 for record in self.bands.read(block, &mut buffer)?.as_chunks().0 {
                     let (hash, row, sketch) = parse(record);
                     if (u128::from(hash) * passes) >> 56 == pass && !self.is_left_out(row) {

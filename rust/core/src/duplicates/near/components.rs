@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use crate::io::spool::Spool;
-use crate::{Result, Watch};
+use crate::{Progress, Result};
 
 /// Bytes of a row in a range.
 const ROW_BYTES: usize = 12;
@@ -119,7 +119,7 @@ impl Components {
     }
 
     /// Joins all ranges from the last to the first.
-    pub fn finish(mut self, watch: &Watch) -> Result<Labels> {
+    pub fn finish(mut self, progress: &Progress) -> Result<Labels> {
         let last = (self.range.first / self.range_rows) as usize;
         let spool = || Spool::new(&self.folder, last + 1, self.buffer_memory);
         let (mut asked, answers) = (spool()?, spool()?);
@@ -131,7 +131,7 @@ impl Components {
                 self.range = Range::new(number as u64 * self.range_rows, self.range_rows);
             }
             for block in self.links.take(number)? {
-                watch.check()?;
+                progress.check()?;
                 for &record in self.links.read(block, &mut buffer)?.as_chunks().0 {
                     let (row, earlier) = untwo(record);
                     self.link(row, earlier)?;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::Result;
-use crate::columns::external::Column;
+use crate::columns::external::ExternalColumn;
 use crate::columns::npy::Npy;
 use crate::selection::batch::Batch;
 use crate::selection::request::{Measure, Shard, Source};
@@ -15,7 +15,7 @@ use crate::selection::sources::shards::{align, check_ranges};
 pub enum Records {
     Scores(ScoreSets),
     Clean(Vec<Shard>),
-    File(Column),
+    File(ExternalColumn),
     Npy(Npy),
 }
 
@@ -31,7 +31,7 @@ impl Records {
                 Self::Scores(ScoreSets { shards, backward })
             }
             Source::Clean { shards } => Self::Clean(align(shards)?),
-            Source::File { paths, column } => Self::File(Column::open(paths, column)?),
+            Source::File { paths, column } => Self::File(ExternalColumn::open(paths, column)?),
             Source::Npy { path } => Self::Npy(Npy::open(path)?),
         })
     }

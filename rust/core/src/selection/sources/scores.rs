@@ -42,7 +42,7 @@ pub fn stream_scores(
         let sets: Vec<Vec<ArrayRef>> = sets.into_iter().flatten().collect();
         let Some(lead) = sets.first() else { return Ok(()) };
         batch.rows = rows(&lead[0], shards[0], &mut next)?;
-        follow(measure, batch, &sets, shards)?;
+        number_exposures(measure, batch, &sets, shards)?;
         let forward = backward.iter().position(|&backward| !backward).unwrap_or(0);
         let lengths = typed::<UInt32Type>(&sets[forward][1], "tokens", shards[forward])?;
         compute(measure, batch, &Sums::of(measure, &sets, shards)?, lengths)?;
@@ -128,11 +128,12 @@ fn compute(
     let read: Vec<Option<Vec<Sums<'_>>>> = measure.computed.iter().map(read).collect();
     let start = measure.computed.iter().find(|column| column.method == Method::Progress);
     let start = start.map(|column| find(Statistic::Nll, &column.sets[..1]));
-    let course = measure.clusters.as_ref().map(|clusters| (clusters, find(Statistic::Nll, &clusters.sets)));
+    let trajectory =
+        measure.clusters.as_ref().map(|clusters| (clusters, find(Statistic::Nll, &clusters.sets)));
     batch.starts.clear();
     batch.starts.resize(if start.is_some() { count } else { 0 }, f32::NAN);
     batch.clusters.clear();
-    batch.clusters.resize(if course.is_some() { count } else { 0 }, 0);
+    batch.clusters.resize(if trajectory.is_some() { count } else { 0 }, 0);
     let mut means = Vec::new();
     for (index, &row) in batch.rows.iter().enumerate().filter(|&(index, _)| lengths.is_valid(index)) {
         let fill = |from: &[Sums<'_>], means: &mut Vec<f64>| -> Result<()> {
@@ -158,7 +159,7 @@ fn compute(
         if let Some(start) = &start {
             batch.starts[index] = saturate(start[0].mean(index, row)?);
         }
-        if let Some((clusters, from)) = &course {
+        if let Some((clusters, from)) = &trajectory {
             fill(from, &mut means)?;
             batch.clusters[index] = clusters.nearest(&means);
         }
@@ -167,16 +168,21 @@ fn compute(
 }
 
 /// Numbers how often the records of a batch had been trained on; those without tokens never were.
-fn follow(measure: &Measure, batch: &mut Batch, sets: &[Vec<ArrayRef>], shards: &[&Shard]) -> Result<()> {
-    batch.courses.clear();
+fn number_exposures(
+    measure: &Measure,
+    batch: &mut Batch,
+    sets: &[Vec<ArrayRef>],
+    shards: &[&Shard],
+) -> Result<()> {
+    batch.exposures.clear();
     if measure.seen.is_empty() {
         return Ok(());
     }
-    batch.courses.resize(batch.rows.len(), 0);
+    batch.exposures.resize(batch.rows.len(), 0);
     for Seen { set, times, .. } in &measure.seen {
         let shard = shards[*set];
         let seen = typed::<UInt32Type>(&sets[*set][sets[*set].len() - 1], "seen", shard)?;
-        for (index, course) in batch.courses.iter_mut().enumerate() {
+        for (index, exposure) in batch.exposures.iter_mut().enumerate() {
             let found = times.iter().position(|&time| seen.is_null(index) || time == seen.value(index));
             let Some(place) = found else {
                 let (path, row) = (shard.path.display(), batch.rows[index]);
@@ -185,7 +191,7 @@ fn follow(measure: &Measure, batch: &mut Batch, sets: &[Vec<ArrayRef>], shards: 
                     "{path}: row {row} was trained on {told} times, which its manifest does not list: score it again"
                 )));
             };
-            *course = *course * times.len() as u32 + place as u32;
+            *exposure = *exposure * times.len() as u32 + place as u32;
         }
     }
     Ok(())

@@ -2,10 +2,10 @@
 
 use crate::columns::float32::{from_order, order};
 use crate::selection::batch::Batch;
-use crate::selection::budget::Left;
+use crate::selection::budget::Budget;
 use crate::selection::scan::Scan;
 use crate::selection::statistics::order_statistics::{Search, descend};
-use crate::{Result, Watch};
+use crate::{Progress, Result};
 
 /// For every group the bounds of its bins and the medians in them.
 ///
@@ -20,19 +20,25 @@ pub struct Expectation {
 
 impl Expectation {
     /// Reads the records a few times; `column` has the last nll, `scored` is the number of scored rows of every group.
-    pub fn of(scan: &impl Scan, column: usize, bins: usize, scored: &[u64], watch: &Watch) -> Result<Self> {
-        let bounds = bounds(scan, bins, scored, watch)?;
+    pub fn of(
+        scan: &impl Scan,
+        column: usize,
+        bins: usize,
+        scored: &[u64],
+        progress: &Progress,
+    ) -> Result<Self> {
+        let bounds = bounds(scan, bins, scored, progress)?;
         let mut expectation = Self { bins, bounds, medians: vec![0.0; bins * scored.len()] };
-        let counts = expectation.count(scan, watch)?;
+        let counts = expectation.count(scan, progress)?;
         let occupied = counts.iter().enumerate().filter(|&(_, &count)| count > 0);
         let mut searches: Vec<Search> =
-            occupied.map(|(class, &count)| Search::new(class, Left::Rows(count.div_ceil(2)))).collect();
+            occupied.map(|(class, &count)| Search::new(class, Budget::Rows(count.div_ceil(2)))).collect();
         let item = |batch: &Batch, index: usize| {
             let (start, last) = (batch.starts[index], batch.columns[column][index]);
             (!batch.scores[index].is_nan())
                 .then(|| (expectation.class(batch.group(index), start), order(last)))
         };
-        descend(scan, &mut searches, None, None, item, watch)?;
+        descend(scan, &mut searches, None, None, item, progress)?;
         for search in searches {
             expectation.medians[search.class] = from_order(search.key());
         }
@@ -50,9 +56,9 @@ impl Expectation {
     }
 
     /// Rows in every bin of every group.
-    fn count(&self, scan: &impl Scan, watch: &Watch) -> Result<Vec<u64>> {
+    fn count(&self, scan: &impl Scan, progress: &Progress) -> Result<Vec<u64>> {
         let start = || vec![0u64; self.medians.len()];
-        let parts = scan.fold(true, watch, start, |counts, batch| {
+        let parts = scan.fold(true, progress, start, |counts, batch| {
             for (index, &start) in batch.starts.iter().enumerate() {
                 if !batch.scores[index].is_nan() {
                     counts[self.class(batch.group(index), start)] += 1;
@@ -64,19 +70,19 @@ impl Expectation {
     }
 }
 
-fn bounds(scan: &impl Scan, bins: usize, scored: &[u64], watch: &Watch) -> Result<Vec<Vec<f32>>> {
+fn bounds(scan: &impl Scan, bins: usize, scored: &[u64], progress: &Progress) -> Result<Vec<Vec<f32>>> {
     let mut searches = Vec::new();
     for (group, &count) in scored.iter().enumerate().filter(|&(_, &count)| count > 0) {
         for bound in 1..bins as u64 {
             let position = (u128::from(bound) * u128::from(count) / bins as u128) as u64;
-            searches.push(Search::new(group, Left::Rows(position + 1)));
+            searches.push(Search::new(group, Budget::Rows(position + 1)));
         }
     }
     let item = |batch: &Batch, index: usize| {
         let start = batch.starts[index];
         (!batch.scores[index].is_nan()).then(|| (batch.group(index), order(start)))
     };
-    descend(scan, &mut searches, None, None, item, watch)?;
+    descend(scan, &mut searches, None, None, item, progress)?;
     let mut bounds = vec![Vec::new(); scored.len()];
     for search in searches {
         bounds[search.class].push(from_order(search.key()));

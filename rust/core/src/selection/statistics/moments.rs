@@ -2,7 +2,7 @@
 
 use crate::selection::request::Merge;
 use crate::selection::scan::Scan;
-use crate::{Result, Watch};
+use crate::{Progress, Result};
 
 /// Exact sums of float32 values and of their squares: one integer for each exponent, so that neither the order of the
 /// values nor the number of threads changes a digit.
@@ -20,9 +20,9 @@ impl Default for Moments {
 
 impl Moments {
     /// Mean and deviation of every term, over the records that have all of them.
-    pub fn of(scan: &impl Scan, merge: &Merge, watch: &Watch) -> Result<Vec<(f64, f64)>> {
+    pub fn of(scan: &impl Scan, merge: &Merge, progress: &Progress) -> Result<Vec<(f64, f64)>> {
         let start = || merge.terms.iter().map(|_| Self::default()).collect::<Vec<_>>();
-        let parts = scan.fold(true, watch, start, |moments, batch| {
+        let parts = scan.fold(true, progress, start, |moments, batch| {
             for (moments, &(column, _)) in moments.iter_mut().zip(&merge.terms) {
                 for (&value, score) in batch.columns[column].iter().zip(&batch.scores) {
                     if !score.is_nan() {

@@ -3,10 +3,10 @@
 
 use crate::columns::float32::{FIRST, LAST, order};
 use crate::selection::batch::Batch;
-use crate::selection::budget::Left;
+use crate::selection::budget::Budget;
 use crate::selection::methods::row_hash;
 use crate::selection::scan::Scan;
-use crate::{Result, Watch};
+use crate::{Progress, Result};
 
 /// Counters that one pass may hold: 16 bytes each, once a thread.
 const COUNTERS: usize = 1 << 22;
@@ -19,14 +19,14 @@ const RUN: usize = 32;
 #[derive(Debug, Clone)]
 pub struct Search {
     pub class: usize,
-    pub left: Left,
+    pub left: Budget,
     key: u128,
     digits: u32,
     done: bool,
 }
 
 impl Search {
-    pub fn new(class: usize, left: Left) -> Self {
+    pub fn new(class: usize, left: Budget) -> Self {
         Self { class, left, key: 0, digits: 0, done: false }
     }
 
@@ -45,16 +45,16 @@ impl Search {
         for (digit, sum) in sums.iter().enumerate() {
             let Sums { rows, tokens } = *sum;
             let inside = match &mut self.left {
-                Left::Rows(left) if *left <= rows => true,
-                Left::Tokens(left) if *left < tokens => true,
-                Left::Rows(left) => take(left, rows),
-                Left::Tokens(left) => take(left, tokens),
+                Budget::Rows(left) if *left <= rows => true,
+                Budget::Tokens(left) if *left < tokens => true,
+                Budget::Rows(left) => take(left, rows),
+                Budget::Tokens(left) => take(left, tokens),
             };
             if inside {
                 self.key |= (digit as u128) << level.shift;
                 self.digits += level.bits;
                 // All rows with this key get in: which of them comes first decides nothing.
-                self.done = level.shift == 64 && self.left == Left::Rows(rows);
+                self.done = level.shift == 64 && self.left == Budget::Rows(rows);
                 return;
             }
         }
@@ -99,7 +99,7 @@ pub fn descend(
     seed: Option<u64>,
     flip: Option<u32>,
     item: impl Fn(&Batch, usize) -> Option<(usize, u32)> + Sync,
-    watch: &Watch,
+    progress: &Progress,
 ) -> Result<()> {
     let bits = digit_bits(searches.len());
     let classes = searches.iter().map(|search| search.class + 1).max().unwrap_or(0);
@@ -114,7 +114,7 @@ pub fn descend(
         let lone = tables.iter().flatten().next().filter(|_| count == 1 && shift >= 64);
         let lone = lone.map(|&(prefix, _)| prefix as u64);
         let start = || Counting { sums: vec![Sums::default(); count << bits], rows: Vec::new(), pending: 0 };
-        let parts = scan.fold(hashed.is_none(), watch, start, |counting, batch| {
+        let parts = scan.fold(hashed.is_none(), progress, start, |counting, batch| {
             if let (Some(flip), Some(prefix), true) = (flip, lone, batch.groups.is_empty()) {
                 counting.add_plain(batch, flip, prefix, level);
                 return Ok(());

@@ -14,7 +14,7 @@ use crate::columns::float32::order;
 use crate::io::disk::{self, Scratch};
 use crate::selection::request::Merge;
 use crate::selection::scan::Scan;
-use crate::{Error, Result, Watch};
+use crate::{Error, Progress, Result};
 
 /// Files that are open at a time, and the buffer of each.
 const SPILLS: usize = 512;
@@ -45,17 +45,17 @@ impl Ranks {
         tmp: &Path,
         records: u64,
         scored: u64,
-        watch: &Watch,
+        progress: &Progress,
     ) -> Result<Self> {
         let scratch = Scratch::create(tmp)?;
         disk::require(scratch.path(), 8 * records + 4 * scored, "the ranks (--tmp-dir, or --merge-by z)")?;
         let (path, sums) = open_file(&scratch, "sums.tmp")?;
         for (number, &(column, weight)) in merge.terms.iter().enumerate() {
-            let spills = Spills::of(scan, column, &scratch, watch)?;
+            let spills = Spills::of(scan, column, &scratch, progress)?;
             for spill in &spills.spills {
-                spill.rank(&spills.slots, watch)?;
+                spill.rank(&spills.slots, progress)?;
             }
-            spills.add(scan, column, weight, scored, (&path, &sums, number == 0), watch)?;
+            spills.add(scan, column, weight, scored, (&path, &sums, number == 0), progress)?;
             for spill in spills.spills {
                 fs::remove_file(&spill.path).map_err(Error::io(&spill.path))?;
             }
@@ -91,8 +91,8 @@ struct Spills {
 }
 
 impl Spills {
-    fn of(scan: &impl Scan, column: usize, scratch: &Scratch, watch: &Watch) -> Result<Self> {
-        let counts = count(scan, column, watch)?;
+    fn of(scan: &impl Scan, column: usize, scratch: &Scratch, progress: &Progress) -> Result<Self> {
+        let counts = count(scan, column, progress)?;
         let occupied = counts.iter().filter(|&&count| count > 0).count();
         let most = occupied.div_ceil(SPILLS).max(1);
         let mut found = Self { spills: Vec::new(), slots: vec![(0, 0); counts.len()] };
@@ -109,14 +109,14 @@ impl Spills {
             }
             before += count;
         }
-        found.spill(scan, column, watch)?;
+        found.spill(scan, column, progress)?;
         Ok(found)
     }
 
-    fn spill(&self, scan: &impl Scan, column: usize, watch: &Watch) -> Result<()> {
+    fn spill(&self, scan: &impl Scan, column: usize, progress: &Progress) -> Result<()> {
         let mut writers: Vec<_> =
             self.spills.iter().map(|spill| BufWriter::with_capacity(BUFFER, &spill.file)).collect();
-        scan.all(false, watch, &mut |batch| {
+        scan.all(false, progress, &mut |batch| {
             for (&value, score) in batch.columns[column].iter().zip(&batch.scores) {
                 if !score.is_nan() {
                     let key = order(value);
@@ -141,7 +141,7 @@ impl Spills {
         weight: f64,
         scored: u64,
         (path, sums, begin): (&Path, &File, bool),
-        watch: &Watch,
+        progress: &Progress,
     ) -> Result<()> {
         let mut readers = Vec::with_capacity(self.spills.len());
         for spill in &self.spills {
@@ -151,7 +151,7 @@ impl Spills {
         }
         let mut ordinal = 0;
         let mut bytes = Vec::new();
-        scan.all(false, watch, &mut |batch| {
+        scan.all(false, progress, &mut |batch| {
             let mut held = if begin {
                 vec![0.0; batch.rows.len()]
             } else {
@@ -179,10 +179,10 @@ impl Spills {
 }
 
 /// How many scored values have each leading digit.
-fn count(scan: &impl Scan, column: usize, watch: &Watch) -> Result<Vec<u64>> {
+fn count(scan: &impl Scan, column: usize, progress: &Progress) -> Result<Vec<u64>> {
     let parts = scan.fold(
         true,
-        watch,
+        progress,
         || vec![0u64; 1 << 16],
         |counts, batch| {
             for (&value, score) in batch.columns[column].iter().zip(&batch.scores) {
@@ -198,10 +198,10 @@ fn count(scan: &impl Scan, column: usize, watch: &Watch) -> Result<Vec<u64>> {
 
 impl Spill {
     /// Replaces every key by 2b + c: b values of this spill are lower, c are equal.
-    fn rank(&self, slots: &[(u16, u16)], watch: &Watch) -> Result<()> {
+    fn rank(&self, slots: &[(u16, u16)], progress: &Progress) -> Result<()> {
         let place = |key: u32| usize::from(slots[(key >> 16) as usize].1) << 16 | (key & 0xffff) as usize;
         let mut table = vec![0u64; self.digits << 16];
-        self.rewrite(watch, false, |key| {
+        self.rewrite(progress, false, |key| {
             table[place(key)] += 1;
             Ok(key)
         })?;
@@ -211,7 +211,7 @@ impl Spill {
             *entry = 2 * before + count;
             before += count;
         }
-        self.rewrite(watch, true, |key| {
+        self.rewrite(progress, true, |key| {
             u32::try_from(table[place(key)]).map_err(|_| {
                 Error::input("more than 2^31 values are too close together to be ranked: use --merge-by z")
             })
@@ -219,13 +219,18 @@ impl Spill {
     }
 
     /// Goes through the numbers in the file, and puts what `change` makes of them in their place if `keep`.
-    fn rewrite(&self, watch: &Watch, keep: bool, mut change: impl FnMut(u32) -> Result<u32>) -> Result<()> {
+    fn rewrite(
+        &self,
+        progress: &Progress,
+        keep: bool,
+        mut change: impl FnMut(u32) -> Result<u32>,
+    ) -> Result<()> {
         let failed = || Error::io(&self.path);
         let size = self.file.metadata().map_err(failed())?.len();
         let mut buffer = vec![0; CHUNK.min(size as usize)];
         let mut at = 0;
         while at < size {
-            watch.check()?;
+            progress.check()?;
             let chunk = &mut buffer[..CHUNK.min((size - at) as usize)];
             self.file.read_exact_at(chunk, at).map_err(failed())?;
             for bytes in chunk.as_chunks_mut().0 {
