@@ -1,4 +1,4 @@
-//! How a caller watches a running pass: bytes and rows done, and a way to stop it.
+//! Progress and cancellation of a running pass: bytes and rows done, and a flag that stops it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 

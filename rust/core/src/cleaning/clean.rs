@@ -1,5 +1,5 @@
-//! Cleaning: one pass over the text that workers every pair by the rules, drops exact duplicates among the
-//! survivors, and writes decisions and measures as columns beside the corpus.
+//! The `clean` pass: applies the rules to every record, finds duplicates among the remaining records, and writes
+//! decisions and measures as columns. It reads the text once.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ use crate::duplicates::near::signature::Signatures;
 use crate::text::normal_form::{Form, Normaliser};
 use crate::{Error, Progress, Result};
 
-/// Text under way may take this share of the memory.
+/// Text in flight may use one part in this many of the memory.
 const TEXT_SHARE: usize = 8;
 
 pub fn clean(request: &CleanRequest, progress: &Progress) -> Result<Cleaned> {
@@ -57,7 +57,7 @@ pub fn clean(request: &CleanRequest, progress: &Progress) -> Result<Cleaned> {
     );
     match read.and_then(|read| sink.finish(read)) {
         Ok(()) => Ok(sink.into_cleaned()),
-        // What was read is not a corpus: nothing of it stays.
+        // The input is not a valid corpus: no shard of it stays.
         Err(error @ Error::Input(_)) => {
             sink.discard()?;
             Err(error)
@@ -66,7 +66,7 @@ pub fn clean(request: &CleanRequest, progress: &Progress) -> Result<Cleaned> {
     }
 }
 
-/// What the workers decide by.
+/// What the workers share: the request, the test sets and the normalisers.
 struct Workers<'a> {
     request: &'a CleanRequest,
     exclusion: &'a Exclusion,

@@ -1,21 +1,21 @@
-//! What a worker decides of the records of a chunk, by the record alone.
+//! Decisions about the records of a chunk that need no other record.
 
 use crate::corpus::chunk::Chunk;
 use crate::duplicates::exact::{Keyed, Survivors};
 use crate::text::side::Measures;
 
-/// What a worker finds out about a chunk.
+/// The result of a worker for one chunk.
 pub struct Decisions {
     pub chunk: Chunk,
     pub reasons: Vec<u32>,
-    /// Of every row, or empty.
+    /// The measures of every row; empty if nothing is measured.
     pub measures: Vec<[Measures; 2]>,
     /// The rows without a reason.
     pub survivors: Survivors,
-    /// Of the survivors: a sketch of each that has shingles, and the bands of those.
+    /// For each survivor its sketch, if it has shingles; and the bands of all that have one.
     pub sketches: Vec<Option<u128>>,
     pub bands: Vec<u64>,
-    /// Pairs that stand in each test set.
+    /// Pairs with a side in each test set.
     pub excluded: Vec<u64>,
 }
 

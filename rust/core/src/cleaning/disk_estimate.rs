@@ -1,4 +1,4 @@
-//! How much disk the columns and the spilled fingerprints of a corpus need.
+//! Estimates the disk space that the columns and the spilled fingerprints of a corpus need.
 
 use crate::cleaning::request::{CleanRequest, Prefer};
 use crate::corpus::request::Input;
@@ -12,7 +12,7 @@ pub struct Need {
 }
 
 impl Need {
-    /// Bytes a row as they are measured (docs/architecture.md), rounded up.
+    /// Bytes per row as measured (docs/architecture.md), rounded up.
     pub fn of(request: &CleanRequest, memory: usize, rows: u64, text: u64) -> Self {
         let keys = request.duplicates.parts().len() as u64;
         let columns = if request.rules.is_empty() { 2 } else { 26 } + 20 * keys;
@@ -20,7 +20,7 @@ impl Need {
         let full = FirstRows::capacity(memory / keys.max(1) as usize) as u64;
         let spills = keys > 0 && (always || rows > full);
         let waits = spills || request.near_duplicates.is_some();
-        // What waits is written twice; a partition's record is a slot, and a duplicate's is as long.
+        // Waiting shards are written twice. A record of a partition is one slot, and a record of a late duplicate is as long.
         let partitions = rows * keys * 36 + if request.verify { text } else { 0 };
         Self {
             columns: rows * columns * if waits { 2 } else { 1 },
@@ -29,7 +29,7 @@ impl Need {
     }
 }
 
-/// Bytes of all files of the corpus, as they are on disk.
+/// Size of all files of the corpus on disk, in bytes.
 pub fn total_bytes(request: &CleanRequest) -> Result<u64> {
     let mut total = 0;
     for path in request.corpus.inputs.iter().flat_map(Input::paths).chain(request.corpus.tags.as_deref()) {

@@ -1,5 +1,5 @@
-//! Examples of dropped pairs: of each reason the few rows whose hashes are lowest, so that they come from all over the
-//! corpus and are the same at every run.
+//! Examples of dropped pairs: for each reason the few rows with the lowest hashes, so that they come from the whole
+//! corpus and are the same in every run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use crate::cleaning::reasons::{REASONS, places};
 use crate::corpus::chunk::Chunk;
 use crate::corpus::record::Record;
 
-/// Examples kept of each reason, and how much of a side they show.
+/// Examples for each reason, and characters of a side that they show.
 const EXAMPLES: usize = 3;
 const EXAMPLE_CHARACTERS: usize = 200;
-/// Survivors whose text is held in case that they turn out to be duplicates: enough unless fewer than about one in
+/// Survivors whose text is kept in case they turn out to be duplicates. This suffices unless fewer than about one in
 /// fifty does.
 const CANDIDATES: usize = 256;
 
@@ -26,11 +26,11 @@ pub struct Example {
 
 #[derive(Default)]
 pub struct Examples {
-    /// Of each reason, by hash.
+    /// For each reason, by hash.
     reasons: [Vec<Example>; REASONS.len()],
     /// Survivors by hash.
     candidates: BTreeMap<u64, Example>,
-    /// Rows whose text was not held.
+    /// Rows whose text was not kept.
     wanting: BTreeSet<u64>,
 }
 
@@ -46,7 +46,7 @@ impl Examples {
         }
     }
 
-    /// Where a row stands among the examples of a reason; nearly all stand nowhere.
+    /// The position of a row among the examples of a reason; None for nearly all rows.
     fn place(&self, reason: usize, row: u64) -> Option<usize> {
         let held = &self.reasons[reason];
         let place = held.iter().rposition(|example| order(example.row) < order(row)).map_or(0, |at| at + 1);
@@ -67,8 +67,8 @@ impl Examples {
         }
     }
 
-    /// Offers a row that has turned out to be one; its text may be wanting.
-    pub fn offer_found(&mut self, reason: u32, row: u64) {
+    /// Offers a row that turned out to be a duplicate; its text may be missing.
+    pub fn offer_late(&mut self, reason: u32, row: u64) {
         if places(reason).all(|reason| self.place(reason, row).is_none()) {
             return;
         }
@@ -78,13 +78,13 @@ impl Examples {
         }
         let wanting = || Example { row, source: String::new(), target: String::new() };
         self.offer(reason, row, || text.clone().unwrap_or_else(wanting));
-        // Only what is still an example is read at the end.
+        // Rows that are no longer examples need not be read at the end.
         if self.wanting.len() > 64 * EXAMPLES {
             self.wanting = self.wanting().into_iter().collect();
         }
     }
 
-    /// The rows, ascending, of examples whose text was not held.
+    /// The rows of examples whose text is missing, ascending.
     pub fn wanting(&self) -> Vec<u64> {
         let shown: BTreeSet<u64> = self.reasons.iter().flatten().map(|example| example.row).collect();
         self.wanting.intersection(&shown).copied().collect()
@@ -106,7 +106,7 @@ fn order(row: u64) -> u64 {
     xxh3_64(&row.to_le_bytes())
 }
 
-/// A record that is no pair, or no text, is shown as it stands, as far as it was held.
+/// The example of a record; a malformed record is shown as it is in the file, if it was kept.
 pub fn example(chunk: &Chunk, index: usize) -> Example {
     let row = chunk.first + index as u64;
     match chunk.record(index) {

@@ -1,6 +1,6 @@
 //! The reasons for which a record is dropped, one bit each.
 
-/// Names of the reason bits, bit 0 first. Their order is part of the format: new ones go to the end.
+/// Names of the reason bits, bit 0 first. Their order is part of the format: append new reasons at the end.
 pub const REASONS: [&str; 27] = [
     "malformed_record",
     "line_too_long",
@@ -59,7 +59,7 @@ pub const TERMINAL_PUNCTUATION: u32 = 1 << 24;
 pub const NEAR_COPY: u32 = 1 << 25;
 pub const WRONG_LANGUAGE: u32 = 1 << 26;
 
-/// The reasons that take two sides: none of them is a monolingual record's.
+/// The reasons that need two sides; a monolingual record has none of them.
 pub const OF_TWO_SIDES: u32 = WORD_RATIO
     | CHARACTER_RATIO
     | IDENTICAL_SIDES
@@ -69,7 +69,7 @@ pub const OF_TWO_SIDES: u32 = WORD_RATIO
     | TERMINAL_PUNCTUATION
     | NEAR_COPY;
 
-/// The places in `REASONS` of the reasons in a mask.
+/// The indices in `REASONS` of the bits of a mask, ascending.
 pub fn places(mut reasons: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let lowest = (reasons != 0).then(|| reasons.trailing_zeros() as usize);

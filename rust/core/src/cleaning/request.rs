@@ -1,4 +1,4 @@
-//! What `clean` is asked for, and what it reports.
+//! The request and the result of `clean`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,19 +19,19 @@ use crate::text::normal_form::Form;
 #[serde(deny_unknown_fields)]
 pub struct CleanRequest {
     pub corpus: Corpus,
-    /// Of each input; none at all: only what is no pair of text is dropped, and nothing is measured.
+    /// One for each input. If empty, only records that are not text are dropped, and nothing is measured.
     pub rules: Vec<Rules>,
     pub duplicates: Key,
     pub duplicates_form: Form,
-    /// Looked for among what the rules and exact duplicates leave.
+    /// Searched among the records that the rules and exact duplicates leave.
     #[serde(default)]
     pub near_duplicates: Option<NearOptions>,
     #[serde(default)]
     pub exclude: Vec<TestSet>,
-    /// Whether keys are compared byte for byte and not by their fingerprints alone.
+    /// Whether keys are compared byte for byte, not only by their fingerprints.
     pub verify: bool,
     pub prefer: Prefer,
-    /// Shards of fingerprints that another corpus keeps.
+    /// Shards with the fingerprints of another corpus, whose pairs count as earlier.
     pub against: Vec<PathBuf>,
     pub out: PathBuf,
     /// The folder of temporary files, which have no names.
@@ -39,25 +39,25 @@ pub struct CleanRequest {
     /// The digest of the plan, for the metadata of the shards.
     pub plan: String,
     pub threads: usize,
-    /// Bytes of the pass's own, text under way included.
+    /// Memory of the pass in bytes, including the text in flight.
     pub memory: usize,
 }
 
 impl CleanRequest {
-    /// Bytes of a record's signature on its way.
+    /// Bytes of a record's near-duplicate signature while it is in flight.
     pub fn band_bytes(&self) -> usize {
         self.near_duplicates.as_ref().map_or(0, |near| 8 * near.bands + size_of::<Option<u128>>())
     }
 }
 
-/// Which of duplicate rows is kept.
+/// Which row of equal keys is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Prefer {
     First,
-    /// The first row of the input that stands first in this list (numbers of inputs); others come after.
+    /// The first row of the input that comes first in this list of input numbers; unlisted inputs come last.
     Inputs(Vec<usize>),
-    /// The row with the highest value in a column of a Parquet file with `row`; one without a value comes last.
+    /// The row with the highest value in a column of a Parquet file with `row`; rows without a value come last.
     Column {
         path: PathBuf,
         column: String,
@@ -79,10 +79,10 @@ pub struct Cleaned {
     pub tags: BTreeMap<String, RowCounts>,
     /// Rows that have each reason; a row may have several.
     pub reasons: BTreeMap<&'static str, u64>,
-    /// Of these the rows that have no other.
+    /// Rows that have this reason and no other.
     pub only: BTreeMap<&'static str, u64>,
     pub examples: BTreeMap<&'static str, Vec<Example>>,
-    /// Of each test set, in the order given.
+    /// For each test set, in the order of the request.
     pub excluded: Vec<Excluded>,
     pub shards: Vec<PublishedShard>,
     pub fingerprints: Vec<PublishedShard>,

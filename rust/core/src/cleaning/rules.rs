@@ -1,4 +1,4 @@
-//! The rules of cleaning: what is measured of a pair, or of a text alone, and for which reasons it is dropped.
+//! The rules: the measures of a pair or of a single text, and the reasons for dropping it.
 
 use serde::{Deserialize, Serialize};
 use simdutf8::basic::from_utf8;
@@ -33,25 +33,25 @@ pub struct Rules {
     pub min_letter_share: f64,
     /// Characters of the longest word.
     pub max_word_characters: u32,
-    /// Share of word 3-grams that stood before in the same side. 1 is off, here and in what follows.
+    /// Share of word 3-grams that occurred before in the same side. 1 switches the rule off, as for the next three rules.
     pub max_repeated_share: f64,
-    /// Share of the numbers of the side with more of them that have no equal on the other.
+    /// Share of numbers without an equal number in the other side, for the side that has more numbers.
     pub max_number_mismatch: f64,
     pub max_url_mismatch: f64,
     /// Share of visible characters that belong to tags, entities and placeholders.
     pub max_markup_share: f64,
-    /// Share of letters of the side's scripts among all letters; 0 is off.
+    /// Share of letters of the side's scripts among all letters; 0 switches the rule off.
     pub min_script_share: f64,
     /// 2 |A ∩ B| / (|A| + |B|) over the words of the two sides.
     pub max_common_word_share: f64,
-    /// Drop a pair of which only one side ends a sentence.
+    /// Drop a pair if only one side ends with sentence-final punctuation.
     pub same_terminal_punctuation: bool,
     pub keep_identical: bool,
     pub keep_control_characters: bool,
-    /// Scripts that each side is written in, by ISO 15924; empty where that is not known.
+    /// Scripts that each side is written in, as ISO 15924 codes; empty if unknown.
     pub source_scripts: Vec<String>,
     pub target_scripts: Vec<String>,
-    /// The languages that the sides are identified as, by the codes of ISO 639-3; None is off.
+    /// The expected languages of the sides, as ISO 639-3 codes; None switches the rule off.
     pub source_language: Option<String>,
     pub target_language: Option<String>,
 }
@@ -84,16 +84,16 @@ impl Default for Rules {
     }
 }
 
-/// What the rules decide of a record; `reasons` has a bit for every rule that it breaks.
+/// The decision about a record; `reasons` has a bit for each rule that the record breaks.
 pub struct Decision<'a> {
     pub reasons: u32,
     pub source: Measures,
     pub target: Measures,
-    /// The two sides as text, where they are valid UTF-8.
+    /// The two sides as text, if both are valid UTF-8.
     pub text: Option<(&'a str, &'a str)>,
 }
 
-/// Why a record is no pair of text, or its two sides.
+/// The two sides of a record as text, or the reason why it has none.
 pub fn check_structure(record: Record<'_>) -> (u32, Option<(&str, &str)>) {
     match record {
         Record::Pair { source, target } => match (from_utf8(source), from_utf8(target)) {
@@ -106,7 +106,7 @@ pub fn check_structure(record: Record<'_>) -> (u32, Option<(&str, &str)>) {
     }
 }
 
-/// Workers pairs by rules, with buffers that it uses again.
+/// Applies rules to records; reuses its buffers.
 pub struct RuleFilter<'r> {
     rules: &'r Rules,
     characters: Characters,
@@ -161,7 +161,7 @@ impl<'r> RuleFilter<'r> {
         }
     }
 
-    /// Workers a record that has no source, by the rules that take one side.
+    /// Decides about a record without a source, by the rules that need one side.
     pub fn decide_target<'a>(&mut self, record: Record<'a>) -> Decision<'a> {
         let (mut reasons, text) = check_structure(record);
         if let Some((_, target)) = text {
@@ -211,7 +211,7 @@ impl<'r> RuleFilter<'r> {
         }
     }
 
-    /// The reasons that neither the measures nor equality tell.
+    /// The reasons that follow neither from the measures nor from equality.
     fn compare(&mut self, source: &str, target: &str) -> u32 {
         let rules = self.rules;
         let mut reasons = 0;
@@ -248,14 +248,14 @@ impl<'r> RuleFilter<'r> {
     }
 }
 
-/// Whether a side is long enough to tell its language, and taken for another than the one named.
+/// Whether a side is long enough to identify its language, and is identified as another one.
 fn is_wrong_language(measures: &Measures, text: &str, language: Option<&str>) -> bool {
     measures.letters >= IDENTIFIED_LETTERS
         && language.is_some_and(|language| is_other_language(text, language))
 }
 
 impl Rules {
-    /// The reasons that follow from the measures alone. Ratios and shares of an empty side are not taken.
+    /// The reasons that follow from the measures alone. Ratios and shares of an empty side are not computed.
     fn measure_reasons(&self, source: &Measures, target: &Measures) -> u32 {
         if source.words == 0 || target.words == 0 {
             return EMPTY;
@@ -276,7 +276,7 @@ impl Rules {
         reasons
     }
 
-    /// The reasons that follow from what is measured of each side; none is empty.
+    /// The reasons that follow from the measures of each side; no side is empty.
     fn side_reasons<const SIDES: usize>(&self, sides: [&Measures; SIDES]) -> u32 {
         let any = |broken: &dyn Fn(&Measures) -> bool, reason: u32| {
             if sides.into_iter().any(broken) { reason } else { 0 }

@@ -1,5 +1,5 @@
-//! The shards of `clean/`: decisions and measures, the fingerprints of what was kept, the duplicates; and how decisions
-//! that had to wait come into shards that were written without them.
+//! The shards of `clean/`: decisions and measures, fingerprints of kept rows, and duplicates. If duplicates are only
+//! known at the end, shards are first written without them and completed later.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use crate::{Error, Result};
 pub struct ShardLayout {
     pub out: PathBuf,
     pub plan: String,
-    /// How many of the measures are written of the source, and of the target.
+    /// How many measures are written for the source, and for the target.
     pub measures: [usize; 2],
     pub tagged: bool,
     pub key: Key,
@@ -75,7 +75,7 @@ impl ShardLayout {
     }
 }
 
-/// The shards that were published, by the first row of each: noted as soon as they have their names, from several threads.
+/// The published shards by their first row. Several threads add shards as soon as these have their final names.
 #[derive(Default)]
 pub struct Published {
     pub decisions: Mutex<BTreeMap<u64, PublishedShard>>,
@@ -83,7 +83,7 @@ pub struct Published {
     pub duplicates: Mutex<BTreeMap<u64, PublishedShard>>,
 }
 
-/// The shards of one layout, in row order.
+/// Shards in row order.
 pub fn in_order(shards: Mutex<BTreeMap<u64, PublishedShard>>) -> Vec<PublishedShard> {
     shards.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
@@ -93,7 +93,7 @@ fn note(shards: &Mutex<BTreeMap<u64, PublishedShard>>, shard: PublishedShard) {
 }
 
 impl Published {
-    /// Removes them.
+    /// Removes all published shards.
     pub fn discard(&self, out: &Path) -> Result<()> {
         for shards in [&self.decisions, &self.fingerprints, &self.duplicates] {
             for shard in shards.lock().unwrap_or_else(PoisonError::into_inner).values() {
@@ -201,7 +201,7 @@ impl<'k> OpenShard<'k> {
         shard.publish(self.decisions, self.fingerprints, &self.duplicates, published)
     }
 
-    /// Sets the shard aside until it is known which of its rows are duplicates; those that already are go to `known`.
+    /// Sets the shard aside until all duplicates are known; duplicates that are already known are pushed to `known`.
     pub fn wait(mut self, known: &mut Spool) -> Result<WaitingShard> {
         self.write_decisions()?;
         self.duplicates.iter().try_for_each(|&(row, of)| known.push(0, &late::record(row, of)))?;
@@ -215,7 +215,7 @@ impl<'k> OpenShard<'k> {
     }
 }
 
-/// Writes fingerprints in batches of one size, so that their bytes do not depend on how they come.
+/// Writes fingerprints in batches of one size, so that the bytes do not depend on the chunks that they come in.
 struct FingerprintWriter {
     writer: ShardWriter,
     rows: Vec<i64>,
@@ -249,7 +249,7 @@ impl FingerprintWriter {
         self.writer.write(columns)
     }
 
-    /// The file's digest and the number of rows in it.
+    /// Publishes the file; returns its digest and its number of rows.
     fn publish_as(mut self, path: &Path) -> Result<(String, u64)> {
         self.flush()?;
         Ok((self.writer.publish_as(path)?, self.written))
@@ -287,7 +287,7 @@ impl ReadyShard<'_> {
         if !duplicates.is_empty() {
             let name = format!("duplicates/{file}");
             let rows = duplicates.iter().map(|&(row, _)| row as i64);
-            // The other corpus has rows of its own.
+            // Rows of another corpus mean nothing in this one.
             let of = duplicates.iter().map(|&(_, of)| (of != ELSEWHERE).then_some(of as i64));
             let columns: Vec<(String, ArrayRef)> = vec![
                 ("row".to_owned(), Arc::new(Int64Array::from_iter_values(rows))),
@@ -308,11 +308,11 @@ pub struct WaitingShard {
     pub end: u64,
     decisions: Temporary,
     fingerprints: Option<Temporary>,
-    /// The duplicates that were known when it had to wait.
+    /// The duplicates that were known when the shard was set aside.
     known: Vec<Block>,
 }
 
-/// A row that turned out, when the text had passed, to be dropped in favour of another.
+/// A row that turned out to be a duplicate after the whole text was read.
 #[derive(Debug, Clone, Copy)]
 pub struct LateDuplicate {
     pub row: u64,
@@ -320,33 +320,33 @@ pub struct LateDuplicate {
     pub reason: u32,
 }
 
-/// The reason of a row whose key another row has.
+/// The reason for a duplicate of row `of`.
 pub fn reason(of: u64) -> u32 {
     if of == ELSEWHERE { DUPLICATE_ELSEWHERE } else { DUPLICATE }
 }
 
 impl WaitingShard {
-    /// Publishes the shard with the duplicates that were `known` when it had to wait, and those that were found among its
-    /// rows since; gives the tags of the latter too.
+    /// Publishes the shard with the duplicates that were `known` when it was set aside, and the `late` ones among its rows.
+    /// Returns how many late duplicates each tag has.
     pub fn publish(
         &self,
         layout: &ShardLayout,
         known: Option<&Spool>,
-        found: &[LateDuplicate],
+        late: &[LateDuplicate],
         published: &Published,
     ) -> Result<BTreeMap<String, u64>> {
         let mut writer = layout.decisions(self.first)?;
         let fields = layout.columns();
         let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
-        let (mut first, mut left) = (self.first, found);
+        let (mut first, mut left) = (self.first, late);
         let mut tags = BTreeMap::new();
         for columns in ShardReader::open(&self.decisions.path, &names)? {
             let mut columns = columns?;
             let mut reasons = columns[1].as_primitive::<UInt32Type>().values().to_vec();
             let end = first + reasons.len() as u64;
             let here = left.partition_point(|late| late.row < end);
-            for late in &left[..here] {
-                reasons[(late.row - first) as usize] |= late.reason;
+            for duplicate in &left[..here] {
+                reasons[(duplicate.row - first) as usize] |= duplicate.reason;
             }
             if let Some(column) = columns.last().filter(|_| layout.tagged).map(AsArray::as_any_dictionary) {
                 let (keys, values) = (column.normalized_keys(), column.values().as_string::<i32>());
@@ -360,30 +360,30 @@ impl WaitingShard {
             writer.write(columns)?;
             (first, left) = (end, &left[here..]);
         }
-        let fingerprints = self.kept_fingerprints(layout, found)?;
+        let fingerprints = self.kept_fingerprints(layout, late)?;
         let mut duplicates = match known {
             Some(known) => late::read(known, &self.known)?,
             None => Vec::new(),
         };
-        duplicates.extend(found.iter().map(|late| (late.row, late.of)));
+        duplicates.extend(late.iter().map(|late| (late.row, late.of)));
         duplicates.sort_unstable();
         let ready = ReadyShard { layout, first: self.first, end: self.end };
         ready.publish(writer, fingerprints, &duplicates, published)?;
         Ok(tags)
     }
 
-    /// The fingerprints of the rows that are no duplicates after all.
+    /// Writes the fingerprints of the rows that are not late duplicates.
     fn kept_fingerprints(
         &self,
         layout: &ShardLayout,
-        found: &[LateDuplicate],
+        late: &[LateDuplicate],
     ) -> Result<Option<FingerprintWriter>> {
         let (Some(waiting), Some(mut writer)) = (&self.fingerprints, layout.fingerprints(self.first)?) else {
             return Ok(None);
         };
         let fields = layout.fingerprint_columns();
         let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
-        let mut left = found.iter().map(|late| late.row as i64).peekable();
+        let mut left = late.iter().map(|late| late.row as i64).peekable();
         for columns in ShardReader::open(&waiting.path, &names)? {
             let columns = columns?;
             let rows = columns[0].as_primitive::<Int64Type>().values();

@@ -1,5 +1,5 @@
-//! What cleaning keeps from chunk to chunk: the fingerprints, the shard that is being filled, those whose duplicates
-//! are not known yet, the counts.
+//! The sink of decisions: takes chunks in row order, finds duplicates, and fills and publishes shards. It holds the
+//! fingerprints, the open shard, the shards whose duplicates are not known yet, and the counts.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,14 +33,14 @@ use crate::io::threads::on_threads;
 use crate::text::side::{ALONE, MEASURES, Measures};
 use crate::{Error, Progress, Result};
 
-/// The disk that is needed is estimated from the corpus's first rows.
+/// Rows after which the needed disk space is estimated.
 const ESTIMATE_ROWS: u64 = 1 << 18;
-/// What the pass needs beside the table of fingerprints: buffers of the shards that are written.
+/// Memory that the pass needs beside the fingerprints: buffers of the shards that are written.
 const FIXED_BYTES: usize = 40 << 20;
 
-/// Buffer of what is known of waiting shards.
+/// Buffer for the known duplicates of waiting shards.
 const KNOWN_BYTES: usize = 1 << 16;
-/// What it takes to publish a shard that has waited: its duplicates, and the buffers of what is read and written.
+/// Memory for publishing a waiting shard: its duplicates, and the buffers of reading and writing.
 const PUBLISH_BYTES: usize = 64 << 20;
 
 pub struct DecisionSink<'a> {
@@ -50,19 +50,19 @@ pub struct DecisionSink<'a> {
     /// None once resolved.
     duplicates: Option<Duplicates>,
     near: Option<NearDuplicates>,
-    /// The column by which the best of duplicates is known, and where it is read.
+    /// The column that ranks duplicates, and the position where it is read.
     best: Option<(&'a ExternalColumn, ExternalReading<'a>)>,
     shard: Option<OpenShard<'a>>,
     input: usize,
     waiting: Vec<(usize, WaitingShard)>,
-    /// The duplicates in waiting shards that were known before these had to wait.
+    /// The duplicates of waiting shards that were known when these were set aside.
     known: Option<Spool>,
     published: Published,
     estimated: bool,
-    /// Of all files as they are on disk, and how much of them was read.
+    /// Size of all files on disk, and the share of it that was read.
     total_bytes: u64,
     share_read: f64,
-    /// Bytes for exact duplicates.
+    /// Memory for exact duplicates, in bytes.
     memory: usize,
     examples: Examples,
     /// Rows that have each reason, and those that have no other.
@@ -71,7 +71,7 @@ pub struct DecisionSink<'a> {
 }
 
 impl<'a> DecisionSink<'a> {
-    /// What the shards that a request asks for have in common.
+    /// The layout of the shards that a request asks for.
     pub fn layout(request: &CleanRequest) -> ShardLayout {
         let measures = match (request.rules.is_empty(), request.corpus.is_monolingual()) {
             (true, _) => [0, 0],
@@ -188,7 +188,7 @@ impl<'a> DecisionSink<'a> {
         Ok(())
     }
 
-    /// How much each of these rows is wished for, the most being 1 (0 is another corpus's); empty where the first is kept.
+    /// The priority of each row: the lowest number is kept, 0 is a row of another corpus. Empty if the first row is kept.
     fn priorities(&mut self, input: usize, rows: &[u64]) -> Result<Vec<u32>> {
         if let Some((_, reading)) = &mut self.best {
             let mut values = Vec::with_capacity(rows.len());
@@ -198,7 +198,7 @@ impl<'a> DecisionSink<'a> {
         }
         Ok(match &self.request.prefer {
             Prefer::Inputs(inputs) => {
-                let place = inputs.iter().position(|&one| one == input).unwrap_or(inputs.len());
+                let place = inputs.iter().position(|&listed| listed == input).unwrap_or(inputs.len());
                 vec![place as u32 + 1; rows.len()]
             }
             Prefer::First | Prefer::Column { .. } => Vec::new(),
@@ -254,7 +254,7 @@ impl<'a> DecisionSink<'a> {
         shard.publish(&self.published)
     }
 
-    /// Refuses, before much is written, a corpus whose columns and fingerprints the disk has no room for.
+    /// Fails, before much is written, if the disk has no space for the columns and fingerprints of the corpus.
     fn estimate(&mut self, rows: u64) -> Result<()> {
         self.share_read = self.progress.done().0 as f64 / self.total_bytes as f64;
         if self.estimated || rows < ESTIMATE_ROWS {
@@ -282,7 +282,7 @@ impl<'a> DecisionSink<'a> {
         )
     }
 
-    /// Publishes what is left, after the decisions that had to wait.
+    /// Resolves late duplicates and publishes the remaining shards.
     pub fn finish(&mut self, read: CorpusRead) -> Result<()> {
         self.close_shard()?;
         if let Some((column, _)) = &self.best {
@@ -293,20 +293,20 @@ impl<'a> DecisionSink<'a> {
             return Ok(());
         };
         let ends = self.waiting.iter().map(|(_, waiting)| waiting.end).collect();
-        let found = duplicates.resolve(ends, self.request.threads, self.progress)?;
+        let late_exact = duplicates.resolve(ends, self.request.threads, self.progress)?;
         let near = match self.near.take() {
             Some(mut near) => {
-                found.see(self.progress, |row| near.leave_out(row))?;
+                late_exact.see(self.progress, |row| near.leave_out(row))?;
                 Some(near.resolve(self.progress)?)
             }
             None => None,
         };
-        self.publish_waiting(&found, near)?;
+        self.publish_waiting(&late_exact, near)?;
         self.complete_examples()
     }
 
-    /// Publishes the shards that have waited, several at a time.
-    fn publish_waiting(&mut self, found: &LateDuplicates, near: Option<Labels>) -> Result<()> {
+    /// Publishes the waiting shards, several at a time.
+    fn publish_waiting(&mut self, late_exact: &LateDuplicates, near: Option<Labels>) -> Result<()> {
         let mut near = near.into_iter().flatten().peekable();
         let threads = self.request.threads.min(self.memory / PUBLISH_BYTES).max(1);
         let mut shards = std::mem::take(&mut self.waiting).into_iter().enumerate();
@@ -329,7 +329,7 @@ impl<'a> DecisionSink<'a> {
             }
             let publish = |(): &mut (), number: usize| {
                 let (shard, (_, waiting)) = &group[number];
-                let exact = found.of_shard(*shard)?.into_iter();
+                let exact = late_exact.of_shard(*shard)?.into_iter();
                 let exact = exact.map(|(row, of)| LateDuplicate { row, of, reason: reason(of) });
                 let mut late: Vec<LateDuplicate> =
                     near_duplicates[number].iter().copied().chain(exact).collect();
@@ -344,7 +344,7 @@ impl<'a> DecisionSink<'a> {
         }
     }
 
-    /// Rows that were counted as kept are duplicates.
+    /// Corrects the counts for rows that were counted as kept but are late duplicates.
     fn uncount(&mut self, input: usize, late: &[LateDuplicate], tags: BTreeMap<String, u64>) {
         let cleaned = &mut self.cleaned;
         cleaned.total.kept -= late.len() as u64;
@@ -356,11 +356,11 @@ impl<'a> DecisionSink<'a> {
         }
         for late in late {
             add_reasons(&mut self.reasons, late.reason);
-            self.examples.offer_found(late.reason, late.row);
+            self.examples.offer_late(late.reason, late.row);
         }
     }
 
-    /// Reads the text of the examples that were not held while it passed.
+    /// Reads the text of examples that was not kept.
     fn complete_examples(&mut self) -> Result<()> {
         let request = ReadPairsRequest { corpus: self.request.corpus.clone(), rows: self.examples.wanting() };
         let pairs = read_pairs(&request, self.progress)?;
@@ -370,7 +370,7 @@ impl<'a> DecisionSink<'a> {
         Ok(())
     }
 
-    /// Removes the shards.
+    /// Removes the published shards.
     pub fn discard(&self) -> Result<()> {
         self.published.discard(&self.request.out)
     }
@@ -391,7 +391,7 @@ impl<'a> DecisionSink<'a> {
     }
 }
 
-/// Counts a row by its reasons.
+/// Counts a row for each of its reasons.
 fn add_reasons(counts: &mut [(u64, u64); REASONS.len()], reasons: u32) {
     for reason in places(reasons) {
         let (rows, only) = &mut counts[reason];
@@ -400,13 +400,13 @@ fn add_reasons(counts: &mut [(u64, u64); REASONS.len()], reasons: u32) {
     }
 }
 
-/// Bytes for exact duplicates; near ones get as much.
+/// Memory for exact duplicates in bytes; near duplicates get the same amount.
 fn exact_memory(request: &CleanRequest, exclusion: &Exclusion) -> usize {
     let memory = (request.memory - request.memory / 8).saturating_sub(FIXED_BYTES + exclusion.bytes());
     if request.near_duplicates.is_some() { memory / 2 } else { memory }
 }
 
-/// Reads the fingerprints that another corpus keeps.
+/// Reads the fingerprints of another corpus.
 fn add_elsewhere(duplicates: &mut Duplicates, path: &Path, key: Key, progress: &Progress) -> Result<()> {
     let names: Vec<&str> = key.parts().iter().map(|part| part.name()).collect();
     let wrong = || Error::input(format!("{}: not a shard of fingerprints", path.display()));

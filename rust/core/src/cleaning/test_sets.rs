@@ -1,4 +1,4 @@
-//! Decontamination: the segments of test sets, and which of them a training pair stands in.
+//! Decontamination: reads the segments of test sets and finds training pairs that contain one.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use crate::corpus::readers::lines::LineReader;
 use crate::text::normal_form::{Form, Normaliser};
 use crate::{Error, Progress, Result};
 
-/// A test segment of fewer characters, normalised, is in many a training corpus without having leaked into it.
+/// Test segments with fewer normalised characters are ignored: they occur in many corpora without having leaked.
 pub const LEAST_CHARACTERS: usize = 10;
-/// Bytes that a segment takes in memory at most, while its table doubles.
+/// Memory of a segment in bytes, at most, while its table doubles.
 const SEGMENT_BYTES: usize = 208;
 
-/// A test set: two files of equal line count, or one whose lines may stand on either side of a pair.
+/// A test set: two files of equal line count, or one file whose lines are compared with both sides.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TestSet {
@@ -25,7 +25,7 @@ pub struct TestSet {
     pub target: Option<PathBuf>,
 }
 
-/// What came of a test set.
+/// The counts of a test set.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Excluded {
     pub files: Vec<FileRead>,
@@ -33,12 +33,12 @@ pub struct Excluded {
     pub lines: u64,
     /// Lines of fewer than `LEAST_CHARACTERS`, which exclude nothing.
     pub too_short: u64,
-    /// Training pairs of which a side stands in it.
+    /// Training pairs with a side in the test set.
     pub pairs: u64,
 }
 
-/// The segments of all test sets by xxh3-128 of their normalised form; the odds that two of n different ones are taken
-/// for equal are n² / 2^129.
+/// The segments of all test sets, by xxh3-128 of their normalised form. The probability that any two of n different
+/// segments collide is n² / 2^129.
 pub struct Exclusion {
     normaliser: Normaliser,
     /// Numbers of the test sets that have a segment, for sources and for targets.
@@ -47,7 +47,7 @@ pub struct Exclusion {
 }
 
 impl Exclusion {
-    /// Reads the test sets; `memory` bounds what is held.
+    /// Reads the test sets; fails if they need more than half of `memory`.
     pub fn read(sets: &[TestSet], max_line_bytes: usize, memory: usize, progress: &Progress) -> Result<Self> {
         let normaliser = Normaliser::new(Form::NORMALISED);
         let mut exclusion = Self { normaliser, segments: Default::default(), sets: Vec::new() };
@@ -74,7 +74,7 @@ impl Exclusion {
         Ok(exclusion)
     }
 
-    /// Adds the lines of a file to `sides`; gives their number.
+    /// Adds the lines of a file to `sides`; returns their number.
     fn read_file(
         &mut self,
         path: &Path,
@@ -127,26 +127,26 @@ impl Exclusion {
         }
     }
 
-    /// Bytes that are held, at most.
+    /// Memory of the segments in bytes, at most.
     pub fn bytes(&self) -> usize {
         self.segments.iter().map(HashMap::len).sum::<usize>() * SEGMENT_BYTES
     }
 
-    /// The numbers of the test sets that one of the sides stands in, ascending. `normal` is a buffer.
+    /// The numbers of the test sets that contain one of the sides, ascending. `normal` is a buffer.
     pub fn find(&self, sides: [&str; 2], normal: &mut String) -> Vec<u32> {
-        let mut found = Vec::new();
+        let mut numbers = Vec::new();
         for (side, segments) in sides.into_iter().zip(&self.segments) {
             if segments.is_empty() {
                 continue;
             }
             self.normaliser.normalise_text(side, normal);
             if !is_short(normal) {
-                found.extend(segments.get(&xxh3_128(normal.as_bytes())).into_iter().flatten());
+                numbers.extend(segments.get(&xxh3_128(normal.as_bytes())).into_iter().flatten());
             }
         }
-        found.sort_unstable();
-        found.dedup();
-        found
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
     }
 }
 

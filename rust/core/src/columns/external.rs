@@ -1,4 +1,4 @@
-//! A numeric column keyed by `row` in Parquet files, in whatever order they are named: opened once, read from any row on.
+//! An external column: numbers keyed by `row` in Parquet files of any order, opened once, read from any row on.
 
 use std::fs::File;
 use std::ops::Range;
@@ -27,18 +27,18 @@ struct Piece {
     last: u64,
 }
 
-/// A column of one or several files with `row`, unique and ascending in each row group.
+/// A column of one or several files. `row` is unique, and ascends in each row group.
 pub struct ExternalColumn {
     name: String,
     pieces: Vec<Piece>,
 }
 
 impl ExternalColumn {
-    /// Opens all files and puts their row groups in order; rows that stand in two of them are an error.
+    /// Opens all files and sorts their row groups by row; overlapping row groups are an error.
     pub fn open(paths: &[PathBuf], name: &str) -> Result<Self> {
         let mut pieces = Vec::new();
         for path in paths {
-            // Missing columns are an error that lists those that there are.
+            // Opening fails if a column is missing, and lists the columns of the file.
             ShardReader::open(path, &["row", name])?;
             let file = File::open(path).map_err(Error::io(path))?;
             let footer = guarded(path, || ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()))?;
@@ -147,7 +147,7 @@ fn ascend(path: &Path, array: &ArrayRef, next: &mut u64, rows: &mut Vec<u64>) ->
     match array.data_type() {
         DataType::Int64 => {
             let values = array.as_primitive::<Int64Type>().values();
-            // Told without a branch a row; where it is not so, the first row that is wrong is looked for.
+            // Checked without a branch for each row; only if the check fails is the first wrong row searched.
             let ascends = values.windows(2).filter(|pair| pair[0] >= pair[1]).count() == 0;
             match (values.first(), values.last()) {
                 (Some(&first), Some(&last))
@@ -170,7 +170,7 @@ fn ascend(path: &Path, array: &ArrayRef, next: &mut u64, rows: &mut Vec<u64>) ->
             .values()
             .iter()
             .try_for_each(|&row| add(i64::from(row), next, rows)),
-        // Beyond 2^63 it is negative, and refused.
+        // Numbers beyond 2^63 become negative, and are refused.
         DataType::UInt64 => array
             .as_primitive::<UInt64Type>()
             .values()
@@ -180,7 +180,7 @@ fn ascend(path: &Path, array: &ArrayRef, next: &mut u64, rows: &mut Vec<u64>) ->
     }
 }
 
-/// A place in a column; what was read last is held.
+/// A position in a column, with the records that were read last.
 pub struct ExternalReading<'a> {
     name: &'a str,
     /// Whether `rows` stays empty: the scores alone are read, about twice as fast.
@@ -189,7 +189,7 @@ pub struct ExternalReading<'a> {
     reader: Option<(ShardReader, &'a Piece)>,
     next: u64,
     pub rows: Vec<u64>,
-    /// NaN where there is none.
+    /// NaN if the record has no value.
     pub scores: Vec<f32>,
     at: usize,
 }
@@ -228,7 +228,7 @@ impl<'a> ExternalReading<'a> {
         }
     }
 
-    /// The scores of these ascending rows, NaN where the column has none; rows in between are passed over.
+    /// The scores of these ascending rows, NaN for rows that the column lacks; other rows are skipped.
     pub fn join(&mut self, rows: &[u64], scores: &mut Vec<f32>) -> Result<()> {
         scores.clear();
         for &row in rows {
@@ -238,7 +238,7 @@ impl<'a> ExternalReading<'a> {
         Ok(())
     }
 
-    /// Moves to the first record at or after `row`; whether it is that row's.
+    /// Moves to the first record at or after `row`; true if it has this row.
     fn seek(&mut self, row: u64) -> Result<bool> {
         loop {
             while let Some(&found) = self.rows.get(self.at) {
@@ -270,7 +270,7 @@ fn check_statistics(piece: &Piece, next: u64) -> Result<()> {
     )))
 }
 
-/// A NaN in this row, which has to be looked for where rows are not read.
+/// The error of a NaN in this row; without row numbers, the row group is read again to find the row.
 fn is_nan(piece: &Piece, name: &str, row: Option<&u64>) -> Error {
     let Some(row) = row else {
         let pieces = std::slice::from_ref(piece);
@@ -290,8 +290,8 @@ fn is_nan(piece: &Piece, name: &str, row: Option<&u64>) -> Error {
     Error::input(format!("{path}: {name} of row {row} is NaN: write null where there is no score"))
 }
 
-/// Reads numbers as float32; what is beyond its range counts as the largest, null is NaN. Returns the place of the first
-/// NaN that is none of these.
+/// Reads numbers as float32. Values beyond its range become the largest finite value, null becomes NaN. Returns the
+/// index of the first stored NaN.
 fn fill(path: &Path, name: &str, array: &ArrayRef, scores: &mut Vec<f32>) -> Result<Option<usize>> {
     fn all<T: ArrowPrimitiveType>(array: &ArrayRef, scores: &mut Vec<f32>, to: impl Fn(T::Native) -> f32) {
         let array = array.as_primitive::<T>();
@@ -318,7 +318,7 @@ fn fill(path: &Path, name: &str, array: &ArrayRef, scores: &mut Vec<f32>) -> Res
         DataType::UInt64 => all::<UInt64Type>(array, scores, |value| value as f32),
         _ => return Err(wrong_type(path, name, array, "float32, float64 or an integer")),
     }
-    // Told without a branch a value.
+    // Checked without a branch for each value.
     if scores.iter().filter(|score| score.is_nan()).count() == 0 {
         return Ok(None);
     }

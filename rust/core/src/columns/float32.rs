@@ -1,21 +1,21 @@
 //! Values as float32: rounding that stays finite, and integers of the same order.
 
-/// Rounds to float32; what is beyond its range becomes the largest finite float32, so that scores stay finite.
+/// Rounds to float32; values beyond its range become the largest finite float32, so that scores stay finite.
 pub fn saturate(value: f64) -> f32 {
     (value as f32).clamp(f32::MIN, f32::MAX)
 }
 
-/// Maps floats to integers of the same order; -0.0 and 0.0 share one. NaN has no place in it.
+/// Maps floats to integers of the same order; -0.0 and 0.0 share one. NaN has no defined integer.
 pub fn order(value: f32) -> u32 {
     let bits = (value + 0.0).to_bits();
     bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31)
 }
 
-/// The places of the lowest and the highest finite float; turned round they are each other's.
+/// The integers of the lowest and the highest finite float; each is the bitwise complement of the other.
 pub const FIRST: u32 = 0x0080_0000;
 pub const LAST: u32 = 0xff7f_ffff;
 
-/// The float with this place in the order.
+/// The inverse of `order`.
 pub fn from_order(key: u32) -> f32 {
     f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
 }
@@ -35,7 +35,7 @@ mod tests {
         }
         assert_eq!(order(-0.0), order(0.0));
         assert_eq!([order(f32::MIN), order(f32::MAX), !order(f32::MIN)], [FIRST, LAST, LAST]);
-        // Which sign the sum of a NaN has is not said anywhere: either end will do.
+        // The sign of a NaN sum is not specified: either end is accepted.
         assert!([f32::NAN, -f32::NAN].iter().all(|&nan| !(FIRST..=LAST).contains(&order(nan))));
     }
 }

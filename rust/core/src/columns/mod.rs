@@ -1,4 +1,4 @@
-//! Columns of numbers by row: Parquet shards, columns from elsewhere, `.npy` arrays.
+//! Columns of numbers by row: Parquet shards, external columns, `.npy` arrays.
 
 pub mod external;
 pub mod float32;

@@ -1,4 +1,4 @@
-//! `NumPy`'s .npy files: one-dimensional float arrays that are read in pieces, and the row numbers that are kept.
+//! `NumPy`'s .npy files: reads one-dimensional float arrays in parts, and writes the numbers of kept rows.
 
 use std::fs::File;
 use std::io::Write;
@@ -91,7 +91,7 @@ impl Npy {
     }
 }
 
-/// A place in an array.
+/// A position in an array.
 pub struct NpyReading<'a> {
     array: &'a Npy,
     row: u64,
@@ -155,10 +155,10 @@ pub struct RowsWriter {
     path: PathBuf,
     draft: Draft,
     wide: bool,
-    /// How many rows were announced, and how many have come.
+    /// How many rows were announced, and how many were written.
     count: u64,
     written: u64,
-    /// The row after the last one that was decided, where rows come without numbers.
+    /// The row after the last one that was decided, for rows without numbers.
     next: u64,
     bytes: Vec<u8>,
 }
@@ -178,7 +178,7 @@ impl RowsWriter {
         Ok(Self { path: path.to_owned(), draft, wide, count, written: 0, next: 0, bytes: Vec::new() })
     }
 
-    /// Adds those of the rows that are kept; without `rows` they are those after the last ones.
+    /// Adds the kept rows; if `rows` is empty, the rows continue after the last ones.
     pub fn add(&mut self, rows: &[u64], kept: &[bool]) -> Result<()> {
         let first = self.next;
         self.next = first + kept.len() as u64;
@@ -186,7 +186,7 @@ impl RowsWriter {
     }
 
     fn put(&mut self, rows: impl Iterator<Item = u64>, kept: &[bool]) -> Result<()> {
-        // Every row is put down, and overwritten by the next one if it is not kept: that costs no branch.
+        // Every row is written, and overwritten by the next one if it is not kept: this needs no branch.
         let width = if self.wide { 8 } else { 4 };
         self.bytes.resize(kept.len() * width, 0);
         let mut count = 0;
@@ -210,7 +210,7 @@ impl RowsWriter {
     /// Publishes the file; returns its digest.
     pub fn finish(self) -> Result<String> {
         if self.written != self.count {
-            return Err(Error::input("what is read has changed while it was read: run the step again"));
+            return Err(Error::input("the scores changed while they were read: run the step again"));
         }
         self.draft.publish()
     }

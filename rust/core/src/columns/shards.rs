@@ -24,7 +24,7 @@ use crate::{Error, Result};
 /// Rows of a batch that a reader hands out.
 pub const BATCH_ROWS: usize = 65_536;
 
-/// Rows of a shard, where nothing else cuts it.
+/// Rows of a shard, unless another limit ends it earlier.
 pub const SHARD_ROWS: u64 = 1 << 20;
 /// Rows whose encoded columns a writer holds in memory.
 const ROW_GROUP_ROWS: usize = 1 << 18;
@@ -63,8 +63,8 @@ pub fn field(name: &str, data_type: DataType) -> Field {
     Field::new(name, data_type, name != "row")
 }
 
-/// A shard that is written batch by batch. Integers are delta-packed, floats plain, nothing is compressed (a scan is then
-/// about as fast as reading). Equal batches give equal bytes.
+/// Writes a shard batch by batch. Integers are delta-packed, floats are plain, and nothing is compressed, so that a scan
+/// is about as fast as reading. Equal batches give equal bytes.
 pub struct ShardWriter {
     path: PathBuf,
     schema: Arc<Schema>,
@@ -92,7 +92,7 @@ impl ShardWriter {
         self.into_draft()?.publish_as(path)
     }
 
-    /// Ends the file for this pass to read.
+    /// Ends the file under a temporary name, for this pass to read again.
     pub fn keep(self) -> Result<Temporary> {
         self.into_draft()?.keep()
     }
@@ -123,7 +123,7 @@ fn properties(schema: &Schema, metadata: &BTreeMap<String, String>) -> WriterPro
     properties.build()
 }
 
-/// Reads with the library, which panics on some damaged files.
+/// Calls the Parquet library, which panics on some damaged files.
 pub fn guarded<T>(path: &Path, read: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(read)) {
         Ok(read) => read.map_err(|error| Error::parquet(path, error)),
@@ -174,7 +174,7 @@ impl ShardReader {
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
         let mut sorted = wanted.clone();
         sorted.sort_unstable();
-        // The reader hands out the columns in file order; `order` brings them back into the order asked for.
+        // The reader returns columns in file order; `order` restores the requested order.
         let order = wanted.iter().map(|index| sorted.partition_point(|other| other < index)).collect();
         let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
         let batches = guarded(path, || builder.build())?;
@@ -200,7 +200,7 @@ impl Iterator for ShardReader {
     }
 }
 
-/// The error of a column that is of another type than is wanted.
+/// The error for a column of the wrong type.
 pub fn wrong_type(path: &Path, name: &str, array: &ArrayRef, wanted: &str) -> Error {
     Error::input(format!("{}: column {name} is {}, not {wanted}", path.display(), array.data_type()))
 }

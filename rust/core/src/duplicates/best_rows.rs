@@ -1,4 +1,4 @@
-//! The best row of each key, where the first is not always kept or keys are compared byte for byte.
+//! A table of the best row of each key, for priorities other than row order and for byte-for-byte comparison.
 
 use crate::duplicates::candidates::Candidate;
 use crate::duplicates::first_rows::{Slot, row, same};
@@ -12,7 +12,7 @@ struct Entry {
     text: std::ops::Range<usize>,
 }
 
-/// Of equal keys the row of the lowest priority number is the best, then the lower row.
+/// Among equal keys the row with the lowest priority number is the best; ties go to the lower row.
 pub struct BestRows {
     /// Numbers of entries, by the leading bits of their fingerprints.
     places: Vec<u32>,
@@ -36,7 +36,7 @@ impl BestRows {
         self.texts.clear();
     }
 
-    /// Notes a row; false if there is no room for its key.
+    /// Adds a row; false if the table has no room for its key.
     pub fn offer(&mut self, candidate: Candidate<'_>) -> bool {
         let mut at = self.find(candidate);
         if let Some(entry) = self.entries.get_mut(self.places[at] as usize) {
@@ -67,7 +67,7 @@ impl BestRows {
         entry.map(|entry| row(entry.slot))
     }
 
-    /// Vectors double, so that twice of what is held must fit.
+    /// Vectors double when they grow, so twice their size must fit.
     fn has_room(&self, text: usize) -> bool {
         let entries = (self.entries.len() + 1) * size_of::<Entry>() + self.places.len() * size_of::<u32>();
         2 * entries + 2 * (self.texts.len() + text) <= self.max_bytes && self.entries.len() < FREE as usize

@@ -1,18 +1,18 @@
-//! A row that may be a duplicate, and what is kept of it until that is known.
+//! A row that may be a duplicate, and the layout of its spilled record.
 
 use crate::duplicates::first_rows::Slot;
 
-/// What stands in a record beside the slot.
+/// The parts of a spilled record besides the slot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// How much the row is wished for: the lowest of equal keys is kept, not the first.
+    /// The priority: among equal keys the row with the lowest number is kept, not the first.
     pub priority: bool,
-    /// What the fingerprint is of, to be compared byte for byte.
+    /// The text of the key, to be compared byte for byte.
     pub text: bool,
 }
 
 impl Layout {
-    /// Whether the first row of a fingerprint is always the one that is kept.
+    /// Whether the first row of each fingerprint is kept.
     pub fn is_plain(self) -> bool {
         self == Self::default()
     }

@@ -1,5 +1,5 @@
-//! Exact duplicates in bounded memory: one table of fingerprints while it fits, partitions on disk beyond it, with the
-//! same decisions.
+//! Exact duplicates in bounded memory: one table of fingerprints while it fits, partitions on disk beyond it. The
+//! decisions are the same.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -10,18 +10,18 @@ use crate::duplicates::late::{LateCollector, LateDuplicates};
 use crate::duplicates::partitions::Partitions;
 use crate::{Progress, Result};
 
-/// The rows of a chunk that the rules let through, ascending, and what tells them apart.
+/// The rows of a chunk that pass the rules, ascending, with their keys.
 #[derive(Debug, Default)]
 pub struct Survivors {
     pub rows: Vec<u64>,
-    /// For every part of the key.
+    /// One for every part of the key.
     pub keys: Vec<Keyed>,
 }
 
 #[derive(Debug, Default, Clone)]
 pub struct Keyed {
     pub fingerprints: Vec<u128>,
-    /// What the fingerprints are of, and where each ends; empty unless bytes are compared.
+    /// The texts of the keys, and where each ends; empty unless keys are compared byte for byte.
     pub texts: Vec<u8>,
     pub ends: Vec<usize>,
 }
@@ -39,7 +39,7 @@ pub struct Duplicates {
     parts: Vec<Part>,
     layout: Layout,
     memory: usize,
-    /// For what is spilled.
+    /// The folder of temporary files.
     folder: PathBuf,
 }
 
@@ -49,8 +49,8 @@ enum Part {
 }
 
 impl Duplicates {
-    /// `keys` tables share `memory` bytes. Where not always the first row is kept, or bytes are compared, decisions wait
-    /// for the end of the corpus.
+    /// `keys` tables share `memory` bytes. With priorities or byte-for-byte comparison, all decisions wait for the end of
+    /// the corpus.
     pub fn new(keys: usize, layout: Layout, memory: usize, folder: &Path) -> Result<Self> {
         let table = || Part::Table(FirstRows::new(memory / keys.max(1), 0));
         let parts = (0..keys).map(|_| table()).collect();
@@ -66,7 +66,7 @@ impl Duplicates {
         self.parts.iter().any(|part| matches!(part, Part::Files(_)))
     }
 
-    /// Adds the fingerprints of rows that another corpus keeps, one list for each part of the key.
+    /// Adds the fingerprints of another corpus, one list for each part of the key.
     pub fn add_elsewhere(&mut self, fingerprints: &[Vec<u128>]) -> Result<()> {
         let keyed =
             |fingerprints: &Vec<u128>| Keyed { fingerprints: fingerprints.clone(), ..Keyed::default() };
@@ -77,8 +77,8 @@ impl Duplicates {
         self.add(&survivors, |_| 0, |_, _| {})
     }
 
-    /// Adds the rows of a chunk. While the tables hold, `earlier` is told of each duplicate (its place among the
-    /// survivors, the row that is kept); later they wait for `resolve`. `priority` is lowest for the most wished-for row.
+    /// Adds the rows of a chunk. While the tables fit, calls `earlier` for each duplicate, with its index among the
+    /// survivors and the row that is kept; later, duplicates wait for `resolve`. The row with the lowest `priority` is kept.
     pub fn add(
         &mut self,
         survivors: &Survivors,
@@ -119,12 +119,12 @@ impl Duplicates {
         Ok(())
     }
 
-    /// Moves the tables to partitions: what is duplicate from here on is told by `resolve`.
+    /// Moves the tables to partitions: later duplicates are reported by `resolve`.
     fn spill(&mut self) -> Result<()> {
         let buffers = self.memory / 4 / self.parts.len().max(1);
         for part in &mut self.parts {
             let Part::Table(table) = part else { continue };
-            // The table goes before the buffers come.
+            // The table is freed before the buffers are allocated.
             let table = std::mem::replace(table, FirstRows::new(0, 0));
             let mut files = Partitions::create(&self.folder, self.layout, buffers)?;
             for slot in table.held() {
@@ -135,14 +135,14 @@ impl Duplicates {
         Ok(())
     }
 
-    /// The duplicates whose decisions waited, in shards that end at these rows.
+    /// The duplicates whose decisions waited, by shards that end at these rows.
     pub fn resolve(self, ends: Vec<u64>, threads: usize, progress: &Progress) -> Result<LateDuplicates> {
-        let found = Mutex::new(LateCollector::new(ends, &self.folder, self.memory / 8)?);
+        let late = Mutex::new(LateCollector::new(ends, &self.folder, self.memory / 8)?);
         for part in self.parts {
             if let Part::Files(files) = part {
-                files.resolve(&found, threads, self.memory, progress)?;
+                files.resolve(&late, threads, self.memory, progress)?;
             }
         }
-        found.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
+        late.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
     }
 }

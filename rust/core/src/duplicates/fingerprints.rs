@@ -18,7 +18,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// The keys that are told apart, each with fingerprints of its own.
+    /// The keys that are compared separately, each with its own fingerprints.
     pub fn parts(self) -> &'static [Self] {
         match self {
             Self::None => &[],
@@ -40,7 +40,7 @@ impl Key {
     }
 }
 
-/// Makes fingerprints; keeps its buffers from one to the next.
+/// Makes fingerprints; reuses its buffer.
 pub struct Fingerprints<'n> {
     /// None: texts are compared byte for byte.
     normaliser: Option<&'n Normaliser>,
@@ -52,12 +52,12 @@ impl<'n> Fingerprints<'n> {
         Self { normaliser: (!form.is_raw()).then_some(normaliser), buffer: Vec::new() }
     }
 
-    /// xxh3-128 of a text's form.
+    /// xxh3-128 of a text's normal form.
     pub fn of_text(&mut self, text: &str) -> u128 {
         xxh3_128(self.form(text))
     }
 
-    /// The fingerprint of one of `Key::parts`; that of a pair is the hash of its sides' (little-endian, source first).
+    /// The fingerprint of one of `Key::parts`. A pair's is the hash of its sides' fingerprints (little-endian, source first).
     pub fn of(&mut self, key: Key, source: &str, target: &str) -> u128 {
         match key {
             Key::Source => self.of_text(source),
@@ -71,7 +71,7 @@ impl<'n> Fingerprints<'n> {
         }
     }
 
-    /// Appends what the fingerprint is of: the forms of the key's sides, each after its length (u32, little-endian).
+    /// Appends the text of the key: the normal forms of its sides, each after its length (u32, little-endian).
     pub fn append_text(&mut self, key: Key, source: &str, target: &str, bytes: &mut Vec<u8>) {
         for (side, text) in [(Key::Source, source), (Key::Target, target)] {
             if key == Key::Pair || key == side {

@@ -1,5 +1,5 @@
-//! Duplicates that are found after the text has passed, in any order and from several threads: in a temporary file, by
-//! the shard that waits for them.
+//! Late duplicates: found after the whole text was read, in any order and from several threads. They are kept in a
+//! temporary file, by the shard that waits for them.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::{Progress, Result};
 
 const RECORD: usize = 16;
 
-/// Two rows: a duplicate and the one that is kept in its place.
+/// A record of a duplicate and the row that is kept instead.
 pub fn record(row: u64, of: u64) -> [u8; RECORD] {
     let mut record = [0; RECORD];
     record[..8].copy_from_slice(&row.to_le_bytes());
@@ -29,35 +29,35 @@ pub fn read(spool: &Spool, blocks: &[Block]) -> Result<Vec<(u64, u64)>> {
     Ok(both)
 }
 
-/// Takes duplicates as they are found.
+/// Collects duplicates as they are found.
 pub struct LateCollector {
     /// Where each shard ends.
     ends: Vec<u64>,
     spool: Spool,
 }
 
-/// All that were found.
+/// All late duplicates, by shard.
 pub struct LateDuplicates {
     spool: Spool,
     shards: usize,
 }
 
-/// Less would be a call to the system, and a block to remember, for every few duplicates of a shard.
+/// Bytes of the smallest buffer: a smaller one would need a system call and a block for every few duplicates.
 const LEAST_BUFFER: usize = 1 << 10;
 
 impl LateCollector {
-    /// For shards that end at these rows; `memory` bounds what waits to be written to a file in `folder`.
+    /// For shards that end at these rows; `memory` bounds the buffers of the file in `folder`.
     pub fn new(ends: Vec<u64>, folder: &Path, memory: usize) -> Result<Self> {
         let spool = Spool::new(folder, ends.len(), memory.max(ends.len() * LEAST_BUFFER))?;
         Ok(Self { ends, spool })
     }
 
-    /// Adds a duplicate; the same one may come again.
+    /// Adds a duplicate; it may be added more than once.
     pub fn push(&mut self, row: u64, of: u64) -> Result<()> {
         self.spool.push(self.ends.partition_point(|&end| end <= row), &record(row, of))
     }
 
-    /// There are no more.
+    /// Ends the collection.
     pub fn finish(mut self) -> Result<LateDuplicates> {
         self.spool.flush()?;
         Ok(LateDuplicates { spool: self.spool, shards: self.ends.len() })
@@ -65,7 +65,7 @@ impl LateCollector {
 }
 
 impl LateDuplicates {
-    /// Tells `see` every row, some more than once.
+    /// Calls `see` for every row, for some rows more than once.
     pub fn see(&self, progress: &Progress, mut see: impl FnMut(u64)) -> Result<()> {
         for block in (0..self.shards).flat_map(|shard| self.spool.blocks(shard)) {
             progress.check()?;
@@ -74,11 +74,11 @@ impl LateDuplicates {
         Ok(())
     }
 
-    /// Those of one shard: ascending rows, each once, with the lowest of the rows that are kept in its place.
+    /// The duplicates of one shard: each row once, ascending, with the lowest of the rows that are kept instead.
     pub fn of_shard(&self, shard: usize) -> Result<Vec<(u64, u64)>> {
-        let mut found = read(&self.spool, self.spool.blocks(shard))?;
-        found.sort_unstable();
-        found.dedup_by_key(|&mut (row, _)| row);
-        Ok(found)
+        let mut pairs = read(&self.spool, self.spool.blocks(shard))?;
+        pairs.sort_unstable();
+        pairs.dedup_by_key(|&mut (row, _)| row);
+        Ok(pairs)
     }
 }

@@ -1,5 +1,5 @@
-//! Duplicates beyond memory: fingerprints and rows are spilled in partitions by their leading bits, and each partition is
-//! resolved in memory by itself.
+//! Exact duplicates beyond memory: fingerprints and rows are spilled to partitions by their leading bits, and each
+//! partition is resolved in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -12,15 +12,16 @@ use crate::io::spool::{Block, Spool};
 use crate::io::threads::on_threads;
 use crate::{Error, Progress, Result};
 
-/// Leading bits that tell the partitions of one level apart; one that is too large is parted again by the next bits.
+/// Leading bits that select a partition of one level; a partition that is too large is split by the next bits.
 const LEVEL_BITS: u32 = 8;
 const PARTS: usize = 1 << LEVEL_BITS;
 /// Records that are looked up together.
 const BATCH: usize = 1024;
-/// A table takes at most so many times the bytes of its partition: of first rows four (growing it is there twice, and
-/// half of the larger one's slots may be free), of best rows, which have entries and their places, just under six.
+/// A table needs at most this many times the bytes of its partition. A table of first rows needs four: while it grows it
+/// exists twice, and half of its slots may be free. A table of best rows, with entries and their places, needs just
+/// under six.
 const TABLE_SHARE: usize = 6;
-/// No table gets less: an empty one takes a part of this already.
+/// The least memory of a table: an empty table already needs a part of it.
 const LEAST_TABLE: usize = 1 << 18;
 
 pub struct Partitions {
@@ -29,18 +30,18 @@ pub struct Partitions {
     /// Leading bits that were used up by the levels above.
     shared: u32,
     spool: Spool,
-    /// A record on its way.
+    /// The buffer of a record.
     record: Vec<u8>,
 }
 
 impl Partitions {
-    /// Spills to a temporary file in `folder`; `buffers` is what may wait in memory.
+    /// Spills to a temporary file in `folder`; `buffers` bounds the bytes that wait in memory.
     pub fn create(folder: &Path, layout: Layout, buffers: usize) -> Result<Self> {
         Self::at_level(folder, layout, 0, buffers)
     }
 
     fn at_level(folder: &Path, layout: Layout, shared: u32, buffers: usize) -> Result<Self> {
-        // Less would be a call to the system for every few records.
+        // Smaller buffers would need a system call for every few records.
         let spool = Spool::new(folder, PARTS, buffers.max(PARTS << 12))?;
         Ok(Self { folder: folder.to_owned(), layout, shared, spool, record: Vec::new() })
     }
@@ -60,22 +61,22 @@ impl Partitions {
         self.spool.push(number, &self.record)
     }
 
-    /// Tells the duplicates of all partitions. `memory` bounds the tables of all threads together.
+    /// Finds the duplicates of all partitions. `memory` bounds the tables of all threads together.
     pub fn resolve(
         mut self,
-        found: &Mutex<LateCollector>,
+        late: &Mutex<LateCollector>,
         threads: usize,
         memory: usize,
         progress: &Progress,
     ) -> Result<()> {
         self.spool.flush()?;
         let largest = (0..PARTS).map(|number| self.spool.bytes(number)).max().unwrap_or(0);
-        // Fewer threads are better than parting a partition that one table would hold.
+        // Fewer threads are better than splitting a partition that fits into one table.
         let workers = threads.min(memory / (TABLE_SHARE * largest).max(LEAST_TABLE)).max(1);
         let (room, shared) = (memory / workers, self.shared + LEVEL_BITS);
         let tables = || (FirstRows::new(room, shared), BestRows::new(room, shared));
         let whole = on_threads(workers, PARTS, tables, |(first_rows, best_rows), number| {
-            let mut duplicates = OnTheirWay { found, waiting: Vec::with_capacity(BATCH) };
+            let mut duplicates = Pending { late, waiting: Vec::with_capacity(BATCH) };
             let blocks = self.spool.blocks(number);
             let whole = if self.layout.is_plain() {
                 self.first_of(blocks, first_rows, progress, &mut duplicates)?
@@ -85,9 +86,9 @@ impl Partitions {
             duplicates.hand_over()?;
             Ok(whole)
         })?;
-        // What was found in a part of these is right, and will be found again.
+        // Duplicates that were found in such a partition are correct, and will be found again.
         for number in (0..PARTS).filter(|&number| !whole[number]) {
-            self.split(number, memory, progress)?.resolve(found, threads, memory, progress)?;
+            self.split(number, memory, progress)?.resolve(late, threads, memory, progress)?;
         }
         Ok(())
     }
@@ -98,7 +99,7 @@ impl Partitions {
         blocks: &[Block],
         table: &mut FirstRows,
         progress: &Progress,
-        duplicates: &mut OnTheirWay<'_>,
+        duplicates: &mut Pending<'_>,
     ) -> Result<bool> {
         table.clear();
         let mut buffer = Vec::new();
@@ -122,13 +123,13 @@ impl Partitions {
         Ok(true)
     }
 
-    /// Resolves a partition by the best row of each key, told apart byte for byte where the records hold their text.
+    /// Resolves a partition by the best row of each key, compared byte for byte if the records contain their text.
     fn best_of(
         &self,
         blocks: &[Block],
         table: &mut BestRows,
         progress: &Progress,
-        duplicates: &mut OnTheirWay<'_>,
+        duplicates: &mut Pending<'_>,
     ) -> Result<bool> {
         table.clear();
         let mut buffer = Vec::new();
@@ -152,10 +153,10 @@ impl Partitions {
         Ok(true)
     }
 
-    /// Parts a partition by the next bits of its fingerprints.
+    /// Splits a partition by the next bits of its fingerprints.
     fn split(&self, number: usize, memory: usize, progress: &Progress) -> Result<Self> {
         let shared = self.shared + LEVEL_BITS;
-        // The slots tell 88 bits apart; keys that share nearly all of them are not parted by more bits.
+        // Slots hold 88 bits; keys that share nearly all of them cannot be split further.
         if shared + LEVEL_BITS > 64 {
             return Err(Error::input("a part of the fingerprints does not fit into memory: raise --memory"));
         }
@@ -175,19 +176,19 @@ impl Partitions {
     }
 }
 
-/// Duplicates on their way from one of the threads.
-struct OnTheirWay<'f> {
-    found: &'f Mutex<LateCollector>,
+/// Duplicates that one thread has found and not handed over yet.
+struct Pending<'f> {
+    late: &'f Mutex<LateCollector>,
     waiting: Vec<(u64, u64)>,
 }
 
-impl OnTheirWay<'_> {
+impl Pending<'_> {
     fn hand_over(&mut self) -> Result<()> {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        self.waiting.drain(..).try_for_each(|(row, of)| found.push(row, of))
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.drain(..).try_for_each(|(row, of)| late.push(row, of))
     }
 }
 

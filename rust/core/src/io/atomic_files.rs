@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all: written under a temporary name, synced, renamed, their folder synced.
+//! Atomic files: written under a temporary name, synced, renamed, and their folder synced.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ pub struct Draft {
     along: Option<Along>,
 }
 
-/// A thread that syncs a file while it is written, so that its end need not wait for all of it.
+/// A thread that syncs a file while it is written, so that the final sync has little left to write.
 struct Along {
     ask: Sender<()>,
     thread: JoinHandle<io::Result<()>>,
@@ -38,7 +38,7 @@ pub struct Sealed {
     pub digest: String,
 }
 
-/// A file of a pass's own, removed when it is dropped.
+/// A temporary file of a pass, removed when it is dropped.
 pub struct Temporary {
     pub path: PathBuf,
 }
@@ -57,12 +57,12 @@ impl Draft {
         Ok(Self { path: path.to_owned(), temporary, stream, along: None })
     }
 
-    /// Syncs from now on while it is written: for large files.
+    /// Starts to sync the file while it is written; for large files.
     pub fn sync_along(&mut self) -> Result<()> {
         let Some(stream) = &self.stream else { return Ok(()) };
         let file = stream.get_ref().inner.try_clone().map_err(Error::io(&self.path))?;
         let (ask, asked) = bounded(1);
-        // An error is told to one call of sync only, so this one must not be lost.
+        // The system reports a write error to one sync call only, so this result must not be lost.
         let thread = thread::spawn(move || asked.iter().try_for_each(|()| file.sync_data()));
         self.along = Some(Along { ask, thread, unsynced: 0 });
         Ok(())
@@ -91,13 +91,13 @@ impl Draft {
         self.seal()?.publish()
     }
 
-    /// Publishes under another name in the same folder, for files whose names tell how much they hold.
+    /// Publishes under another name in the same folder, for files whose names contain their row range.
     pub fn publish_as(mut self, path: &Path) -> Result<String> {
         path.clone_into(&mut self.path);
         self.publish()
     }
 
-    /// Ends the file as it is, under a second temporary name: for what the same pass reads again.
+    /// Ends the file under a second temporary name, for the same pass to read again.
     pub fn keep(mut self) -> Result<Temporary> {
         if let Some(stream) = &mut self.stream {
             stream.flush().map_err(Error::io(&self.path))?;

@@ -1,5 +1,5 @@
-//! Compression: plain, gzip, zstd, xz and bzip2 are told by their first bytes and read to the end of the last member;
-//! what is written is one member a piece.
+//! Compression: plain, gzip, zstd, xz and bzip2 are detected by their first bytes and read to the end of the last
+//! member. Each piece that is written is one member.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -16,7 +16,7 @@ use crate::io::plain_file::open_plain;
 use crate::{Error, Progress, Result};
 
 pub const BUFFER_BYTES: usize = 1 << 20;
-/// What the threads of an xz decoder may hold together; beyond it blocks are decoded one after the other.
+/// Memory limit of a multi-threaded xz decoder; beyond it, blocks are decoded one after the other.
 const XZ_THREADING_BYTES: u64 = 256 << 20;
 const XZ_PRESET: u32 = 6;
 
@@ -59,7 +59,7 @@ pub enum Decoder<'w> {
 }
 
 impl<'w> Decoder<'w> {
-    /// Opens a plain file of any compression, told by the first bytes and not by the name.
+    /// Opens a plain file of any compression, detected by the first bytes and not by the name.
     pub fn open(path: &Path, progress: &'w Progress) -> Result<Self> {
         let (file, magic) = open_file(path)?;
         let raw = Hashed::new(Counted { file, progress });
@@ -69,7 +69,7 @@ impl<'w> Decoder<'w> {
             // The second is a skippable frame, which parallel compressors write first.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
                 let mut decoder = zstd::Decoder::with_buffer(buffered(raw)).map_err(Error::io(path))?;
-                // What `zstd --long=31` wrote is read, too; the memory is only taken where a frame asks for it.
+                // Files of `zstd --long=31` can be read too; the memory is only allocated if a frame asks for it.
                 decoder.window_log_max(31).map_err(Error::io(path))?;
                 Self::Zstd(Box::new(decoder))
             }
@@ -94,7 +94,7 @@ impl<'w> Decoder<'w> {
         }
     }
 
-    /// What a failed read means: the disk, or a damaged file, which ends after `place` (like "line 7").
+    /// The error of a failed read: an I/O error, or a damaged file that ends after `place` (like "line 7").
     pub fn explain(&self, error: io::Error, path: &Path, place: &str) -> Error {
         if is_stopped(&error) {
             return Error::Interrupted;
@@ -121,8 +121,8 @@ impl Read for Decoder<'_> {
     }
 }
 
-/// Streams of xz, one after the other, with the padding that may stand between them. Blocks that name their sizes
-/// (those of `xz -T`) are decoded in parallel.
+/// Reads concatenated xz streams, with padding between them. Blocks that store their sizes (as `xz -T` writes them) are
+/// decoded in parallel.
 pub struct XzDecoder<R> {
     input: R,
     /// None between two streams.
@@ -135,7 +135,7 @@ impl<R: BufRead> XzDecoder<R> {
         Self { input, stream: None, padding: 0 }
     }
 
-    /// Passes over padding to the next stream; false at the end of the file.
+    /// Skips padding up to the next stream; false at the end of the file.
     fn begin(&mut self) -> io::Result<bool> {
         loop {
             let input = self.input.fill_buf()?;
@@ -190,7 +190,7 @@ impl<R: BufRead> Read for XzDecoder<R> {
             if written > 0 {
                 return Ok(written);
             }
-            // Twice without progress: nothing more will come of this input.
+            // The decoder made no progress twice: the input has ended inside a stream.
             if status == Status::MemNeeded {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ends too early"));
             }
@@ -198,7 +198,7 @@ impl<R: BufRead> Read for XzDecoder<R> {
     }
 }
 
-/// Opens a file that is a plain one and not empty, and gives its first six bytes, too.
+/// Opens a plain file that is not empty; also returns its first six bytes.
 pub fn open_file(path: &Path) -> Result<(File, Vec<u8>)> {
     let mut file = open_plain(path)?;
     let magic = first_bytes(&mut file).map_err(Error::io(path))?;
@@ -215,7 +215,7 @@ fn first_bytes(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The compression that a file's name promises.
+/// The compression that a file's name indicates.
 fn promised(path: &Path) -> Option<&'static str> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("gz") => Some("gzip"),
@@ -226,7 +226,7 @@ fn promised(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// A name that promises compression over bytes that have none is a mistake better told than read as text.
+/// Fails if the name indicates a compression that the bytes do not have: reading them as text would hide the mistake.
 fn check_plain(path: &Path) -> Result<()> {
     let Some(promised) = promised(path) else { return Ok(()) };
     Err(Error::input(format!(
@@ -235,8 +235,8 @@ fn check_plain(path: &Path) -> Result<()> {
     )))
 }
 
-/// Compresses as the name of the file promises: one gzip member, zstd frame, xz or bzip2 stream, so that pieces
-/// compressed on several threads are the same bytes on any number of them.
+/// Compresses as the file's name indicates, into one gzip member, zstd frame, xz or bzip2 stream. Each piece is a
+/// member of its own, so that the bytes do not depend on the number of threads.
 pub fn compress(bytes: Vec<u8>, path: &Path) -> io::Result<Vec<u8>> {
     match promised(path) {
         Some("gzip") => {
@@ -251,7 +251,7 @@ pub fn compress(bytes: Vec<u8>, path: &Path) -> io::Result<Vec<u8>> {
         }
         Some("xz") => {
             let mut options = LzmaOptions::new_preset(XZ_PRESET)?;
-            // A window beyond the piece would only cost its memory.
+            // A window larger than the piece would only cost memory.
             options.dict_size(bytes.len().next_power_of_two().clamp(1 << 16, 8 << 20) as u32);
             let stream = Stream::new_stream_encoder(Filters::new().lzma2(&options), Check::Crc64)?;
             let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);

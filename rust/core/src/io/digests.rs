@@ -58,7 +58,7 @@ pub fn digest_file(path: &Path, progress: &Progress) -> Result<String> {
     digest_with_progress(path, progress, |read| progress.add(read, 0))
 }
 
-/// xxh3-128 of a file's bytes; `count` is told how many were read.
+/// xxh3-128 of a file's bytes; calls `count` with the number of bytes of each read.
 pub fn digest_with_progress(path: &Path, progress: &Progress, count: impl Fn(u64)) -> Result<String> {
     let mut file = Hashed::new(open_plain(path)?);
     let mut buffer = vec![0; 1 << 20];

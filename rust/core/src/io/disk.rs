@@ -1,4 +1,4 @@
-//! Temporary folders, and whether a disk has room for what a pass is going to write, told before it is full.
+//! Temporary folders, and checks of free disk space before a pass writes much.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// Fails if the disk of `folder` has fewer free bytes than `needed`; `what` says for what.
+/// Fails if the disk of `folder` has fewer free bytes than `needed`; `what` names the files in the message.
 pub fn require(folder: &Path, needed: u64, what: &str) -> Result<()> {
     let disk = rustix::fs::statvfs(folder).map_err(|error| Error::io(folder)(error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
@@ -28,7 +28,7 @@ pub fn are_one(folder: &Path, other: &Path) -> Result<bool> {
     Ok(device(folder)? == device(other)?)
 }
 
-/// A folder of temporary files: what a killed run left in it goes first, and it goes with the pass.
+/// A folder of temporary files. Files of a killed run are removed first; the folder is removed when it is dropped.
 pub struct Scratch(PathBuf);
 
 impl Scratch {

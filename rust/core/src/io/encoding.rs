@@ -1,11 +1,11 @@
-//! Text of any declared encoding as UTF-8, in which what cannot be decoded is marked; its lines are counted.
+//! Decodes text of any declared encoding to UTF-8, marks bytes that cannot be decoded, and counts lines.
 
 use std::io::{self, BufRead, Read};
 
 use encoding_rs::{DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use memchr::memchr_iter;
 
-/// Stands for bytes that are no text in the file's encoding. XML may not hold it, so that text does not either.
+/// Replaces bytes that are not text in the file's encoding. XML does not allow this character, so no text contains it.
 pub const UNDECODABLE: char = '\u{FFFF}';
 const BUFFER_BYTES: usize = 1 << 16;
 /// Where the declaration of an XML document must stand.
@@ -19,15 +19,15 @@ pub struct Decoded<R> {
     raw_at: usize,
     raw_end: usize,
     ended: bool,
-    /// Whether the decoder has given all.
+    /// Whether the decoder has no more output.
     finished: bool,
     text: Vec<u8>,
     text_at: usize,
     /// Line feeds consumed so far.
     pub lines: u64,
-    /// Bytes that may be consumed until the caller gives more; a document without markup must not be held whole.
+    /// Bytes that may be consumed until the caller raises the limit: a document without markup must not be buffered whole.
     pub allowance: usize,
-    /// What is consumed, where the caller wants a copy.
+    /// A copy of the consumed text, if the caller wants one.
     pub copy: Option<Vec<u8>>,
 }
 
@@ -81,7 +81,7 @@ impl<R: Read> Decoded<R> {
     fn decode(&mut self) {
         self.text.resize(self.text.capacity(), 0);
         let mut filled = 0;
-        // Room for one mark stays free.
+        // Keeps room for one replacement character.
         while filled + 8 < self.text.len() {
             let (source, room) = (&self.raw[self.raw_at..self.raw_end], self.text.len() - 4);
             let (result, read, written) = self.decoder.decode_to_utf8_without_replacement(
@@ -106,7 +106,7 @@ impl<R: Read> Decoded<R> {
     }
 }
 
-/// The encoding that an XML declaration names. One that can be read is not UTF-16, whatever it says.
+/// The encoding that an XML declaration names. A declaration that was read as bytes cannot be UTF-16, whatever it says.
 fn declared(start: &[u8]) -> Option<&'static Encoding> {
     let start = start.strip_prefix(b"<?xml")?;
     let declaration = &start[..memchr::memmem::find(start, b"?>")?];

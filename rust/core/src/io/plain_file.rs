@@ -1,11 +1,11 @@
-//! Opening what is a plain file, and nothing else.
+//! Opens plain files, and refuses folders, pipes and devices.
 
 use std::fs::File;
 use std::path::Path;
 
 use crate::{Error, Result};
 
-/// Opens what is a file and nothing else. It is asked before: a named pipe does not open until somebody writes to it.
+/// Opens a plain file. The type is checked before: opening a named pipe would block until somebody writes to it.
 pub fn open_plain(path: &Path) -> Result<File> {
     let kind = std::fs::metadata(path).map_err(Error::io(path))?.file_type();
     if !kind.is_file() {

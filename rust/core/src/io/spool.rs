@@ -1,5 +1,5 @@
-//! A temporary file of records in partitions: written in any order, read back one partition at a time. It has no name, so
-//! that nothing of it outlives the process, however that ends.
+//! A temporary file of records in partitions, written in any order and read back one partition at a time. The file has
+//! no name, so that it disappears with the process, however that ends.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,7 +14,7 @@ pub struct Spool {
     folder: PathBuf,
     file: File,
     end: u64,
-    /// A buffer of this many bytes is written.
+    /// A buffer is written when it holds this many bytes.
     full: usize,
     buffers: Vec<Vec<u8>>,
     blocks: Vec<Vec<Block>>,
@@ -67,7 +67,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Writes what waits in all partitions, and lets go of the buffers.
+    /// Writes the buffers of all partitions and frees them.
     pub fn flush(&mut self) -> Result<()> {
         (0..self.buffers.len()).try_for_each(|partition| self.finish(partition))
     }
@@ -77,7 +77,7 @@ impl Spool {
         &self.blocks[partition]
     }
 
-    /// Takes all blocks of a partition out of it: what is pushed later stands in blocks of its own.
+    /// Takes all blocks out of a partition; records that are pushed later get new blocks.
     pub fn take(&mut self, partition: usize) -> Result<Vec<Block>> {
         self.finish(partition)?;
         Ok(std::mem::take(&mut self.blocks[partition]))

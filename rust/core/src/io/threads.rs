@@ -7,8 +7,8 @@ use std::thread;
 
 use crate::{Error, Result};
 
-/// Runs `work` on the numbers below `count`, on at most `threads` threads, each with a state of its own; gives what it
-/// returned, in the order of the numbers. After an error or a panic no more is begun.
+/// Runs `work` on the numbers below `count`, on at most `threads` threads, each with its own state. Returns the results
+/// in the order of the numbers. After an error or a panic no further number is started.
 pub fn on_threads<S, T: Send>(
     threads: usize,
     count: usize,
@@ -32,7 +32,7 @@ pub fn on_threads<S, T: Send>(
                     next.store(count, Ordering::Relaxed);
                     *done = Err(error);
                 }
-                // The first error is the one that is told.
+                // Only the first error is reported.
                 (Err(_), _) => return,
             }
         }

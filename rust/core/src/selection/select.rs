@@ -239,9 +239,7 @@ impl Ranking<'_> {
             }
             for (index, &score) in batch.scores.iter().enumerate() {
                 let Some(cut) = cuts.get_mut(batch.group(index)) else {
-                    return Err(Error::input(
-                        "what is read has changed while it was read: run the step again",
-                    ));
+                    return Err(Error::input("the scores changed while they were read: run the step again"));
                 };
                 kept.push(if score.is_nan() {
                     cut.decide_unscored()

@@ -1,5 +1,5 @@
-//! Near duplicates, on the sink: the bands of all pairs in partitions on disk, buckets of equal bands resolved in memory
-//! one partition at a time, and the rows that they link joined into clusters.
+//! Near duplicates in row order: the bands of all pairs are spilled to partitions on disk. Buckets of equal bands are
+//! resolved in memory, one partition at a time, and the linked rows are joined to clusters.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,12 +13,12 @@ use crate::io::spool::Spool;
 use crate::text::mix::GOLDEN;
 use crate::{Error, Progress, Result};
 
-/// Bands are parted by the highest byte of their hash.
+/// Bands are partitioned by the highest byte of their hash.
 const PARTITIONS: usize = 256;
 /// The other 7 bytes of the hash, 5 of the row, 16 of the sketch.
 const RECORD: usize = 28;
 const MAX_ROW: u64 = 1 << 40;
-/// A bucket in memory: 56 bytes, 1 of the table, at the emptiest that a table that doubles can be.
+/// Memory of a bucket: 56 bytes and 1 of the table, if the table has just doubled.
 const BUCKET_BYTES: usize = 160;
 /// Disk is estimated when this many pairs were added, and whenever their number has doubled.
 const FIRST_ESTIMATE: u64 = 1 << 17;
@@ -29,7 +29,7 @@ struct Bucket {
     latest: (u64, u128),
 }
 
-/// Hashes are hashes already; their high bits, which the table looks at first, are those that the partition shares.
+/// The keys are hashes already, but the table looks at the high bits first, and all keys of a partition share those.
 #[derive(Default)]
 struct Spread(u64);
 
@@ -52,7 +52,7 @@ type Buckets = HashMap<u64, Bucket, BuildHasherDefault<Spread>>;
 /// Collects the bands of pairs in row order, and resolves them at the end.
 ///
 /// In a bucket (the pairs that agree on a band) each row is compared with the bucket's first row and with the row before
-/// it; rows whose sketches say that they are as similar as the threshold asks are linked. A cluster is a
+/// it; rows are linked if the similarity of their sketches reaches the threshold. A cluster is a
 /// connected component of all links. A bucket depends on the rows that are in it and on their order alone, so clusters
 /// do not depend on partitions, memory or threads.
 pub struct NearDuplicates {
@@ -61,14 +61,14 @@ pub struct NearDuplicates {
     most_differing: u32,
     pairs: u64,
     rows: u64,
-    /// One bit a row, as far as rows were left out.
+    /// One bit for each row, up to the last row that was left out.
     left_out: Vec<u64>,
     folder: PathBuf,
     memory: usize,
 }
 
 impl NearDuplicates {
-    /// Temporary files stand in `folder`; `memory` bounds buffers and tables, and later the clusters.
+    /// Temporary files are in `folder`; `memory` bounds buffers and tables, and later the clusters.
     pub fn new(options: &NearOptions, folder: &Path, memory: usize) -> Result<Self> {
         Ok(Self {
             bands: Spool::new(folder, PARTITIONS, memory / 8)?,
@@ -82,7 +82,7 @@ impl NearDuplicates {
         })
     }
 
-    /// Adds a pair; rows ascend. `done` is the share of the corpus that was read, to estimate what disk is needed.
+    /// Adds a pair; rows ascend. `done` is the share of the corpus that was read; it is used to estimate the disk space.
     pub fn add(&mut self, row: u64, bands: &[u64], sketch: u128, done: f64) -> Result<()> {
         if row >= MAX_ROW {
             return Err(Error::input(format!(
@@ -134,7 +134,7 @@ impl NearDuplicates {
         clusters.finish(progress)
     }
 
-    /// Goes over a partition as often as its buckets are too many for memory, each time for a part of the hashes.
+    /// Resolves a partition, in several passes over parts of the hashes if its buckets do not fit into memory.
     fn resolve_partition(
         &mut self,
         partition: usize,

@@ -5,7 +5,7 @@
 //! joined in memory; a component of a range keeps its lowest neighbour below the range, and its other neighbours
 //! below are linked with that one instead, which says the same and concerns lower ranges only. Going up again, labels
 //! are known for all lower ranges, so each component takes that of its neighbour. A link goes down a range at most
-//! once a range, and nothing is ever held but one range. Components do not depend on how their links are ordered,
+//! once a range, and only one range is held at a time. Components do not depend on how their links are ordered,
 //! so the labels do not depend on the ranges.
 
 use std::path::Path;
@@ -32,12 +32,12 @@ fn untwo(record: Two) -> (u64, u64) {
     (both as u64, (both >> 64) as u64)
 }
 
-/// Consecutive rows, joined in trees whose roots are their lowest rows.
+/// Consecutive rows as a forest; the root of a tree is its lowest row.
 struct Range {
     first: u64,
     /// Offset of a row of the same tree, nearer to its root; a root is its own.
     parents: Vec<u32>,
-    /// For a root the lowest row below the range that its tree is linked with, at last the label of that row.
+    /// For a root: the lowest row below the range that its tree is linked with; in the end the label of that row.
     outside: Vec<u64>,
 }
 
@@ -60,7 +60,7 @@ impl Range {
         if self.outside[root] == NONE { self.first + root as u64 } else { self.outside[root] }
     }
 
-    /// Joins a row of the range with an earlier one; gives a link between lower rows that follows from it, if any.
+    /// Joins a row of the range with an earlier one; returns the link between lower rows that follows from it, if any.
     fn link(&mut self, row: u64, earlier: u64) -> Option<(u64, u64)> {
         let mut root = self.root(row);
         let mut below = earlier;
@@ -84,7 +84,7 @@ impl Range {
 pub struct Components {
     rows: u64,
     range_rows: u64,
-    /// The range at hand: the last one until `finish`.
+    /// The current range: the last one until `finish`.
     range: Range,
     links: Spool,
     buffer_memory: usize,
@@ -92,7 +92,7 @@ pub struct Components {
 }
 
 impl Components {
-    /// For rows below `rows`; `memory` bounds the range at hand, and as much again the buffers of the files in `folder`.
+    /// For rows below `rows`; `memory` bounds the current range, and also the buffers of the files in `folder`.
     pub fn new(rows: u64, folder: &Path, memory: usize) -> Result<Self> {
         let range_rows = (memory / ROW_BYTES).clamp(1, u32::MAX as usize) as u64;
         let ranges = rows.div_ceil(range_rows).max(1);
@@ -114,7 +114,7 @@ impl Components {
             link = self.range.link(row, earlier);
         }
         let Some((row, earlier)) = link else { return Ok(()) };
-        // What follows from a link lies below the range at hand.
+        // A link that follows from another concerns rows below the current range.
         self.links.push((row / self.range_rows) as usize, &two(row, earlier))
     }
 
@@ -150,7 +150,7 @@ impl Components {
         Ok(labels)
     }
 
-    /// Writes the range at hand, and asks the ranges below for the labels that it needs.
+    /// Writes the current range, and records which labels it needs from lower ranges.
     fn put_away(&self, ranges: &mut Spool, asked: &mut Spool) -> Result<()> {
         let number = (self.range.first / self.range_rows) as usize;
         for (offset, (parent, &outside)) in self.range.parents.iter().zip(&self.range.outside).enumerate() {
@@ -179,7 +179,7 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Answers what later ranges asked of the range at hand, and takes up the next one.
+    /// Answers the requests of later ranges to the current range, and loads the next range.
     fn advance(&mut self) -> Result<()> {
         let number = (self.range.first / self.range_rows) as usize;
         let mut buffer = Vec::new();

@@ -1,5 +1,5 @@
-//! The signature of a pair: the least values of its shingles under many permutations, the hashes of its bands, and a
-//! sketch that estimates how similar two pairs are.
+//! The `MinHash` signature of a pair: the least values of its shingles under many permutations, the hashes of its bands,
+//! and a sketch that estimates the similarity of two pairs.
 
 use pulp::Arch;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use crate::duplicates::fingerprints::Key;
 use crate::text::mix::{GOLDEN, mix};
 use crate::text::normal_form::Normaliser;
 
-/// Permutations that are worked on together, in registers.
+/// Permutations that are computed together, in registers.
 const LANES: usize = 32;
 /// Bits of a sketch at most: one for each of the first permutations.
 const SKETCH_BITS: usize = 128;
@@ -26,7 +26,7 @@ pub enum Unit {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NearOptions {
-    /// Which sides are compared; of a pair, shingles of the source differ from those of the target.
+    /// Which sides are compared. For pairs, shingles of the source differ from shingles of the target.
     pub key: Key,
     /// Least Jaccard similarity of the shingles, as the sketches estimate it.
     pub threshold: f64,
@@ -35,7 +35,7 @@ pub struct NearOptions {
     /// they agree on a whole band.
     pub bands: usize,
     pub shingles: Unit,
-    /// Units of a shingle; a shorter side is a single one.
+    /// Units of a shingle; a shorter side is a single shingle.
     pub shingle_size: usize,
 }
 
@@ -44,12 +44,12 @@ impl NearOptions {
     /// the same: with k bits and a similarity of J, k (1 + J) / 2 agree.
     pub fn most_differing(&self) -> u32 {
         let bits = self.permutations.min(SKETCH_BITS) as f64;
-        // A threshold that meets a number of bits exactly must not miss it by rounding.
+        // A threshold that equals a whole number of bits must not miss it by rounding.
         (bits * (1.0 - self.threshold) / 2.0 + 1e-9) as u32
     }
 }
 
-/// Makes signatures; keeps its buffers from one to the next.
+/// Makes signatures; reuses its buffers.
 pub struct Signatures<'a> {
     options: &'a NearOptions,
     normaliser: &'a Normaliser,
@@ -64,7 +64,7 @@ pub struct Signatures<'a> {
 }
 
 impl<'a> Signatures<'a> {
-    /// `normaliser` gives the form that shingles are cut from.
+    /// Shingles are cut from the normal form that `normaliser` makes.
     pub fn new(options: &'a NearOptions, normaliser: &'a Normaliser) -> Self {
         let blocks = options.permutations.div_ceil(LANES);
         let lanes = |place: u64, odd: u32| {
@@ -86,7 +86,7 @@ impl<'a> Signatures<'a> {
         }
     }
 
-    /// Appends the hashes of the pair's bands to `bands` and gives its sketch; nothing for a pair without a shingle.
+    /// Appends the hashes of the pair's bands to `bands` and returns its sketch; None for a pair without a shingle.
     pub fn of(&mut self, source: &str, target: &str, bands: &mut Vec<u64>) -> Option<u128> {
         self.shingles.clear();
         if self.options.key != Key::Target {
@@ -108,7 +108,8 @@ impl<'a> Signatures<'a> {
         Some(self.sketch())
     }
 
-    /// Adds the shingles of a normalised side by a rolling hash of base `GOLDEN`: for units u of a run of n, `mix(side ^ Σ u_j GOLDEN^(n-1-j)) >> 32`.
+    /// Adds the shingles of a normalised side, by a rolling hash of base `GOLDEN`: for units u of a run of n,
+    /// `mix(side ^ Σ u_j GOLDEN^(n-1-j)) >> 32`.
     fn add(&mut self, side: &str, number: u64) {
         self.normaliser.normalise_text(side, &mut self.normal);
         self.units.clear();
@@ -133,7 +134,7 @@ impl<'a> Signatures<'a> {
     }
 
     /// The least value of `multiplier * shingle + addend` modulo 2^32 for each permutation. The loops are such that the
-    /// compiler keeps a block of minima in vector registers, as wide as the processor at hand has them.
+    /// compiler keeps a block of minima in vector registers, as wide as the processor has.
     fn minimise(&mut self) {
         let Self { arch, multipliers, addends, minima, shingles, .. } = self;
         arch.dispatch(|| {
