@@ -5,7 +5,8 @@ use catprune_core::cleaning::rules::Rules;
 use catprune_core::corpus::read_pairs::ReadPairsRequest;
 use catprune_core::selection::request::SelectRequest;
 use catprune_core::stats::stats::StatsRequest;
-use catprune_core::tokens::tokenize::{SampleRequest, TokenizeRequest};
+use catprune_core::tokens::request::TokenizeRequest;
+use catprune_core::tokens::sample::SampleRequest;
 use catprune_core::writing::write::WriteRequest;
 use catprune_core::{Progress, Result};
 use pyo3::exceptions::PyValueError;
@@ -32,7 +33,7 @@ where
     pythonize(py, &result).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// Workers every pair, finds duplicates, writes `clean/`.
+/// Applies the rules to every pair, finds duplicates, writes `clean/`.
 #[pyfunction]
 #[pyo3(signature = (request, progress=None))]
 pub fn clean<'py>(
@@ -55,7 +56,7 @@ pub fn sample<'py>(
     request: &Bound<'py, PyAny>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    run_request::<SampleRequest, _>(request, progress, catprune_core::tokens::tokenize::sample)
+    run_request::<SampleRequest, _>(request, progress, catprune_core::tokens::sample::sample)
 }
 
 /// Writes `tokens/`.
