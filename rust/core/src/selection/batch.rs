@@ -1,22 +1,23 @@
-//! A batch of records on their way through a selection.
+//! A batch of records in a selection.
 
-/// Records in row order. A score of NaN means that there is none.
+/// Records in row order. A score of NaN means that the record has no score.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub rows: Vec<u64>,
-    /// Empty where everything is one group.
+    /// The group of each record; empty if there is only one group.
     pub groups: Vec<u32>,
-    /// Target tokens; empty where the source has none.
+    /// Target tokens; empty if the source has none.
     pub tokens: Vec<u32>,
     pub columns: Vec<Vec<f32>>,
     pub scores: Vec<f32>,
-    /// For `progress` the nll of the first checkpoint, else empty.
+    /// The nll of the first checkpoint for `progress`, otherwise empty.
     pub starts: Vec<f32>,
-    /// Which records a guard has dropped; empty where there are no guards.
+    /// Which records a guard has dropped; empty without guards.
     pub guarded: Vec<bool>,
-    /// How often records had been trained on, as a number below `Measure::exposures`; empty where that does not matter.
+    /// The exposure of each record (how often it had been trained on), a number below `Measure::exposures`; empty if
+    /// exposure is ignored.
     pub exposures: Vec<u32>,
-    /// The clusters of the records; empty where there are none.
+    /// The cluster of each record; empty without clusters.
     pub clusters: Vec<u32>,
 }
 

@@ -1,21 +1,21 @@
-//! How much is kept: of the whole, and of every group its share. Integer arithmetic only.
+//! How much is kept in total and in each group, by integer arithmetic only.
 
 use crate::selection::request::Keep;
 use crate::{Error, Result};
 
-/// Rows or tokens that are still to be let in.
+/// Rows or tokens that may still be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Budget {
     Rows(u64),
     Tokens(u64),
 }
 
-/// What there is to keep in one group.
+/// The counts of one group before the selection.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct GroupCounts {
     pub scored: u64,
     pub unscored: u64,
-    /// What guards have dropped; neither scored nor unscored.
+    /// Records that guards have dropped; neither scored nor unscored.
     pub guarded: u64,
     pub tokens: u64,
 }
@@ -33,19 +33,19 @@ impl GroupCounts {
     }
 }
 
-/// How the groups share what is kept.
+/// How groups share a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
-    /// In proportion to what they have.
+    /// In proportion to their size.
     Proportional,
-    /// As evenly as what they have allows: small groups are kept whole.
+    /// As evenly as possible: small groups are kept whole.
     Balanced,
 }
 
-/// The quota of every group: proportionally rows go to the groups in proportion to their scored records, tokens in proportion to their
-/// target tokens, by largest remainder (equal remainders: the first group). A fraction of the tokens is taken of
-/// every group on its own, rounded down. Balanced quotas are those of S2L (arXiv 2403.07384): from the smallest group on (of
-/// equal ones the first) each gives all that it has, but at most an even part, rounded down, of what is still to be kept.
+/// The budget of every group. Proportional: rows are shared in proportion to scored records, tokens in proportion to
+/// target tokens, by largest remainder (ties go to the first group). A fraction of the tokens is taken from each group
+/// separately, rounded down. Balanced, as in S2L (arXiv 2403.07384): from the smallest group on (ties: the first), each
+/// group gives all its rows, but at most an even part, rounded down, of the remaining budget.
 pub fn quotas(keep: Keep, sharing: Sharing, group_counts: &[GroupCounts]) -> Result<Vec<Budget>> {
     let total = |of: fn(&GroupCounts) -> u64| group_counts.iter().map(of).sum::<u64>();
     let scored: Vec<u64> = group_counts.iter().map(|counts| counts.scored).collect();
@@ -97,7 +97,7 @@ fn shares(whole: u64, weights: &[u64]) -> Vec<u64> {
     shares
 }
 
-/// Divides `whole` evenly, as far as groups of these sizes can give; all of it is given where they hold so much.
+/// Divides `whole` evenly among groups of these sizes; a group gives at most its size.
 fn even(whole: u64, sizes: &[u64]) -> Vec<u64> {
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|&group| sizes[group]);

@@ -1,11 +1,11 @@
-//! Where a ranking is cut, what a cut keeps row by row, and the counts that come out.
+//! The cut of a ranking: decides row by row what is kept, and counts it.
 
 use serde::Serialize;
 
 use crate::columns::float32::{FIRST, LAST, from_order, order};
 use crate::selection::budget::{Budget, GroupCounts};
 
-/// What came out, in all or in one group.
+/// The result of a selection, in total or for one group.
 #[derive(Debug, Default, Clone, Serialize)]
 pub struct Counts {
     pub scored: u64,
@@ -13,14 +13,14 @@ pub struct Counts {
     /// Records that a guard has dropped; they count neither as scored nor as unscored.
     pub guarded: u64,
     pub kept: u64,
-    /// Of those kept, the ones of trusted inputs and tags: kept without being ranked, with a score or not.
+    /// Kept records of trusted inputs and tags, which are kept without being ranked, with a score or not.
     pub trusted: u64,
-    /// Target tokens of the scored records; None where the source has none.
+    /// Target tokens of the scored records; None if the source has no tokens.
     pub tokens: Option<u64>,
     pub tokens_kept: Option<u64>,
-    /// Rows whose score is the one at a cut, where some of them are kept and some are not.
+    /// Rows with the score at a cut, if only some of them are kept.
     pub decided_by_ties: u64,
-    /// The lowest and the highest score that is kept.
+    /// The lowest and the highest kept score.
     pub lowest: Option<f32>,
     pub highest: Option<f32>,
 }
@@ -42,15 +42,15 @@ impl Counts {
     }
 }
 
-/// The rows before a place in the ranking of a group.
+/// The rows before a position in the ranking of a group.
 #[derive(Debug, Default, Clone, Copy)]
 pub enum Edge {
     #[default]
     Nothing,
     Everything,
-    /// To be found by this search.
+    /// The position that the search of this number finds.
     Search(usize),
-    /// Better keys, and of the rows with just this key (and hash) those that `left` still has room for.
+    /// All rows with better keys, and rows with exactly this key (and hash) as long as `left` has room.
     At {
         key: u32,
         hash: Option<u64>,
@@ -59,7 +59,7 @@ pub enum Edge {
 }
 
 impl Edge {
-    /// Whether a row, asked for in row order, stands before this place.
+    /// Whether a row is before this position; must be called in row order.
     pub fn admits(&mut self, key: u32, hash: u64, tokens: u32) -> bool {
         match self {
             Self::Nothing | Self::Search(_) => false,
@@ -79,7 +79,7 @@ impl Edge {
     }
 }
 
-/// Takes one row out of what is left; the first one that does not fit ends a token budget.
+/// Takes one row from the budget; the first row that does not fit ends a token budget.
 fn room(left: &mut Budget, tokens: u64) -> bool {
     match left {
         Budget::Rows(rows) if *rows > 0 => *rows -= 1,
@@ -92,7 +92,7 @@ fn room(left: &mut Budget, tokens: u64) -> bool {
     true
 }
 
-/// One group's cut: kept is what stands before the second edge and not before the first.
+/// The cut of one group: rows before the second edge and not before the first are kept.
 #[derive(Debug, Default, Clone)]
 pub struct Cut {
     pub edges: [Edge; 2],
@@ -102,12 +102,12 @@ pub struct Cut {
     tokens_kept: u64,
     lowest: Option<u32>,
     highest: Option<u32>,
-    /// Rows with the key of an edge, and those of them that are kept.
+    /// Rows with the key of each edge, and how many of them are kept.
     tied: [(u64, u64); 2],
 }
 
 impl Cut {
-    /// Whether a row without a score is kept: if it is trusted.
+    /// Whether a row without a score is kept; true in a trusted group.
     pub fn decide_unscored(&mut self) -> bool {
         self.kept += u64::from(self.trusted);
         self.trusted
@@ -137,9 +137,9 @@ impl Cut {
         kept
     }
 
-    /// Decides a batch of one group, where no hash decides: `flip` turns an order into a key.
+    /// Decides a batch of one group without hashes; `flip` turns an order into a key.
     pub fn decide_all(&mut self, scores: &[f32], tokens: &[u32], flip: u32, kept: &mut Vec<bool>) {
-        // Keys from `first` on and below `end` are kept; those at the edges are decided one by one, and a NaN is outside.
+        // Keys from `first` on and below `end` are kept; rows at the edges are decided one by one, and NaN is outside.
         let first = match self.edges[0] {
             Edge::At { key, .. } => key + 1,
             Edge::Everything => u32::MAX,
@@ -180,12 +180,12 @@ impl Cut {
         }
     }
 
-    /// Whether `decide_all` may decide: no hash does, and rows are ranked.
+    /// Whether `decide_all` may be used: the group is ranked, and no hash decides ties.
     pub fn is_plain(&self) -> bool {
         !self.trusted && !self.edges.iter().any(|edge| matches!(edge, Edge::At { hash: Some(_), .. }))
     }
 
-    /// What came out of a group of this counts; `counted` says whether its tokens were.
+    /// The result of a group with these counts; `counted` says whether it has tokens.
     pub fn counts(self, counts: &GroupCounts, counted: bool) -> Counts {
         let decided = self.tied.map(|(tied, kept)| if 0 < kept && kept < tied { tied } else { 0 });
         let same = self.edges[0].key() == self.edges[1].key();

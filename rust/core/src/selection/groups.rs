@@ -1,4 +1,4 @@
-//! The groups of records that are ranked apart: inputs, tags, buckets of length, and what has a share of its own.
+//! Groups of records that are ranked separately: inputs, tags, length buckets, clusters, and groups with their own share.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,13 +8,12 @@ use crate::selection::batch::Batch;
 use crate::selection::request::{Measure, Of, Within};
 use crate::selection::tags::Tags;
 
-/// How records fall into groups: first those with a share of their own, in the order given, then the others, by what they
-/// are ranked within or by clusters; each of them
-/// again by how often its records had been trained on, where that differs.
+/// Assigns records to groups. Groups with their own share come first, in the order of the request; then the groups that
+/// records are ranked within, or clusters. Each group is split by exposure, if exposures differ.
 pub struct Groups<'a> {
     measure: &'a Measure,
     tags: Mutex<BTreeMap<String, u32>>,
-    /// By the number of a tag, which of the own groups it is; the tags named are numbered first.
+    /// By the number of a tag, its own group; the tags of own groups are numbered first.
     own_tags: Vec<u32>,
     own_inputs: BTreeMap<u32, u32>,
 }
@@ -35,19 +34,19 @@ impl<'a> Groups<'a> {
         Self { measure, tags: Mutex::new(tags), own_tags, own_inputs }
     }
 
-    /// The tags of records, where they matter.
+    /// The tags of records, if groups depend on them.
     pub fn tagger(&self) -> Option<Tags<'_>> {
         let wanted = self.measure.within == Some(Within::Tag) || !self.own_tags.is_empty();
         self.measure.clean.as_ref().filter(|_| wanted).map(|clean| Tags::new(clean, &self.tags))
     }
 
-    /// Whether everything is one group.
+    /// Whether there is only one group.
     pub fn is_one(&self) -> bool {
         let Measure { within, own, seen, clusters, .. } = self.measure;
         within.is_none() && own.is_empty() && seen.is_empty() && clusters.is_none()
     }
 
-    /// Whether a group is kept as a whole.
+    /// Whether all records of a group are kept.
     pub fn is_trusted(&self, group: usize) -> bool {
         let own = self.measure.own.get(group / self.measure.exposures() as usize);
         own.is_some_and(|own| own.keep.is_none())
@@ -89,7 +88,7 @@ impl<'a> Groups<'a> {
         Ok(())
     }
 
-    /// The names of the groups met so far, by number.
+    /// The names of the groups seen so far, by number.
     pub fn names(&self) -> Vec<String> {
         let kinds = self.kinds();
         if self.measure.seen.is_empty() {
@@ -103,8 +102,7 @@ impl<'a> Groups<'a> {
         kinds.iter().flat_map(|kind| exposures.iter().map(move |exposure| joined(kind, exposure))).collect()
     }
 
-    /// The names of what is told apart but for how often it was seen: as the user wrote it; tags, the numbers of the
-    /// inputs, or ranges of lengths.
+    /// The names of the groups without their exposure: labels of the user, tags, input numbers, or ranges of lengths.
     pub fn kinds(&self) -> Vec<String> {
         let mut names: Vec<String> = self.measure.own.iter().map(|own| own.label.clone()).collect();
         match self.measure.within {
@@ -142,7 +140,7 @@ impl<'a> Groups<'a> {
     }
 }
 
-/// Buckets that a length can fall into: 0, and ⌊2·log₂ n⌋ + 1 of every other one.
+/// Number of length buckets: bucket 0 for length 0, bucket ⌊2·log₂ n⌋ + 1 for length n.
 const BUCKETS: u32 = 65;
 
 fn bucket(length: u32) -> u32 {
@@ -156,7 +154,7 @@ fn bucket_name(number: u32) -> String {
     if end <= first + 1 { first.to_string() } else { format!("{first}-{}", end - 1) }
 }
 
-/// The smallest number whose square is not below this one.
+/// The smallest number whose square is at least `square`.
 fn root_up(square: u128) -> u128 {
     let root = square.isqrt();
     root + u128::from(root * root < square)

@@ -1,13 +1,13 @@
 //! The score of one row from its stored statistics (formulas and sources: `catprune methods`).
 //!
 //! `nll_t = nll_sum_t / tokens` and everything after it is computed in float64, with an exponential in pure Rust
-//! (`libm`), so that a score has the same bytes on every machine; what is stored is its float32.
+//! (`libm`), so that a score has the same bytes on every machine; scores are stored as float32.
 
 use serde::Deserialize;
 
 use crate::columns::float32::saturate;
 
-/// Which score; higher is kept first unless the direction says otherwise.
+/// The score of a selection; higher scores are kept first unless the direction says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
@@ -57,19 +57,19 @@ pub enum Sign {
     Abs,
 }
 
-/// What methods leave open.
+/// Options of the methods.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Choices {
     pub on: On,
     pub sign: Sign,
-    /// The share of a pair's tokens that must be right for the pair to count as known, for `forgetting`.
+    /// For `forgetting`: the token accuracy from which a pair counts as learned.
     pub threshold: f64,
 }
 
 impl Statistic {
     pub const ALL: [Self; 5] = [Self::Nll, Self::Correct, Self::El2n, Self::GradNorm, Self::Ign];
 
-    /// The column of a score set.
+    /// The name of its column in a score set.
     pub fn column(self) -> &'static str {
         match self {
             Self::Nll => "nll_sum",
@@ -82,7 +82,7 @@ impl Statistic {
 }
 
 impl Method {
-    /// The statistic that is read of every checkpoint.
+    /// The statistic that is read for every checkpoint.
     pub fn reads(self) -> Option<Statistic> {
         match self {
             Self::Length | Self::Random | Self::S2l => None,
@@ -97,7 +97,7 @@ impl Method {
 
 /// The score of a row with these means per token of the method's statistic, one for each checkpoint in training order (of
 /// `rho` the early one and the reference, of `dual-xent` the forward and the backward one); for `Progress` it is the last
-/// nll. Methods that read no statistic score 0 here: their scores come from elsewhere.
+/// nll. Methods without a statistic score 0 here: their scores are computed elsewhere.
 pub fn score(method: Method, choices: &Choices, means: &[f64]) -> f32 {
     let (first, last) = (means.first().copied().unwrap_or(0.0), means.last().copied().unwrap_or(0.0));
     let on = choices.on;
@@ -125,8 +125,8 @@ pub fn score(method: Method, choices: &Choices, means: &[f64]) -> f32 {
     })
 }
 
-/// How often a pair was known under one checkpoint and no longer under the next; one that never was counts as forgotten
-/// most, more often than there are steps between the checkpoints.
+/// How often a pair was learned at one checkpoint and no longer at the next. A pair that was never learned gets the
+/// highest count, one more than there are steps between checkpoints.
 fn forgetting(accuracies: &[f64], threshold: f64) -> f64 {
     let known = |accuracy: &f64| *accuracy >= threshold;
     if !accuracies.iter().any(known) {
@@ -135,7 +135,7 @@ fn forgetting(accuracies: &[f64], threshold: f64) -> f64 {
     accuracies.windows(2).filter(|pair| known(&pair[0]) && !known(&pair[1])).count() as f64
 }
 
-/// A perplexity is cut at the largest float32 before it is used: differences of two overflowing ones are 0, not NaN.
+/// A perplexity is clamped to the largest float32, so that the difference of two overflowing ones is 0, not NaN.
 fn value(on: On, nll: f64) -> f64 {
     match on {
         On::Ppl => libm::exp(nll).min(f64::from(f32::MAX)),
@@ -165,7 +165,7 @@ pub fn random(row: u64, seed: u64) -> f32 {
 }
 
 /// The draw of a row with this weight: log(weight) plus Gumbel noise from the hash of (seed, row). The k highest draws
-/// are a weighted sample of k rows without replacement. A weight of 0 comes after all others.
+/// are a weighted sample of k rows without replacement. Weights of 0 come last.
 pub fn draw(weight: f32, row: u64, seed: u64) -> f32 {
     if weight <= 0.0 {
         return f32::MIN;

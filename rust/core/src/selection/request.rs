@@ -1,4 +1,4 @@
-//! What a selection is asked for: sources, columns, guards, groups, and how much is kept.
+//! The request of `select`: sources, columns, guards, groups, and how much is kept.
 
 use std::path::PathBuf;
 
@@ -17,13 +17,13 @@ pub enum Direction {
     Middle,
 }
 
-/// Which of the rows with the score at the cut are kept.
+/// Which rows with the score at the cut are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ties {
     /// The lower rows.
     Row,
-    /// Those whose hash of (seed, row) is higher; equal hashes: the lower row.
+    /// Rows with a higher hash of (seed, row); equal hashes: the lower row.
     Random,
 }
 
@@ -33,7 +33,7 @@ pub struct SelectRequest {
     pub measure: Measure,
     pub direction: Direction,
     pub ties: Ties,
-    /// Of the records that have no share of their own.
+    /// For all records without their own share.
     pub keep: Keep,
     pub out: PathBuf,
     /// Whether only the numbers of the kept rows are written, to `rows.npy`, and no shards.
@@ -42,11 +42,11 @@ pub struct SelectRequest {
     pub plan: String,
 }
 
-/// What to keep; fractions are `[numerator, denominator]`.
+/// How much to keep; fractions are `[numerator, denominator]`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {
-    /// Of the records that guards let through, scored or not.
+    /// Of the records that pass the guards, scored or not.
     Fraction(u64, u64),
     Rows(u64),
     /// Of the target tokens of the scored records.
@@ -72,8 +72,8 @@ pub struct Shard {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Source {
-    /// One list of shards per checkpoint, in training order; `backward` are those of models that predict the source, whose
-    /// tokens are counted there.
+    /// One list of shards per checkpoint, in training order; `backward` lists the sets of models that predict the
+    /// source; their token counts are source tokens.
     Scores {
         sets: Vec<Vec<Shard>>,
         #[serde(default)]
@@ -91,7 +91,7 @@ pub enum Source {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Computed {
     pub method: Method,
-    /// Which of the sets of scores it reads, in training order.
+    /// The score sets that it reads, in training order.
     pub sets: Vec<usize>,
 }
 
@@ -102,17 +102,17 @@ pub struct Joined {
     pub column: String,
 }
 
-/// A checkpoint that had been trained on some rows more often than on others.
+/// The exposures of a checkpoint that was trained on some rows more often than on others.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Seen {
-    /// Which of the sets of scores says so, in its column `seen`.
+    /// The score set whose column `seen` has the exposures.
     pub set: usize,
     pub name: String,
-    /// The numbers of times that occur, ascending.
+    /// The exposures that occur, ascending.
     pub times: Vec<u32>,
 }
 
-/// A condition on a column; a record that has no value there fails it.
+/// A condition on a column; a record without a value fails it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Guard {
     pub column: usize,
@@ -150,7 +150,7 @@ pub struct Measure {
     pub score: usize,
     pub merge: Option<Merge>,
     pub guards: Vec<Guard>,
-    /// Whether the score is a weight, by which is drawn.
+    /// Whether the score is a weight for sampling.
     pub sample: bool,
     /// The shards of the cleaned corpus, for the tags.
     pub clean: Option<Vec<Shard>>,
@@ -158,14 +158,14 @@ pub struct Measure {
     /// The column of lengths; None: target tokens.
     pub length: Option<usize>,
     pub own: Vec<Own>,
-    /// By which records are told apart, each cluster giving as much as the others as far as it can.
+    /// Clusters that are ranked separately and share the budget evenly.
     pub clusters: Option<Clusters>,
-    /// Records that were trained on equally often by all of these are ranked among themselves.
+    /// Records are ranked separately by their exposures to these checkpoints.
     pub seen: Vec<Seen>,
     /// The row range `[first, end)` of every input.
     pub inputs: Vec<(u64, u64)>,
     pub threads: usize,
-    /// Where temporary files may be made and removed.
+    /// A folder for temporary files, which is removed in the end.
     pub tmp: PathBuf,
 }
 
@@ -176,7 +176,7 @@ pub enum By {
     Z,
 }
 
-/// Columns and their weights; the sum is divided by that of the weights' magnitudes.
+/// Columns and their weights; the weighted sum is divided by the sum of the absolute weights.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Merge {
     pub by: By,
@@ -184,7 +184,7 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// The sum of the weights' magnitudes.
+    /// The sum of the absolute weights.
     pub fn total(&self) -> f64 {
         self.terms.iter().map(|(_, weight)| weight.abs()).sum()
     }
@@ -206,13 +206,13 @@ pub enum Of {
     Tag(String),
 }
 
-/// An input or tag that is ranked apart from all others and keeps a share of its own.
+/// An input or tag that is ranked separately and has its own share.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Own {
     pub of: Of,
     /// As the user wrote it.
     pub label: String,
-    /// None: all of it is kept, unranked and unguarded.
+    /// None: all its records are kept, without ranking or guards.
     pub keep: Option<Keep>,
 }
 
@@ -226,7 +226,7 @@ impl Measure {
         own + self.joined.len()
     }
 
-    /// The statistics that are read of a checkpoint, in the order of their columns.
+    /// The statistics that are read for a checkpoint, in the order of their columns.
     pub fn statistics(&self, set: usize) -> impl Iterator<Item = Statistic> {
         let clustered = self.clusters.as_ref().is_some_and(|clusters| clusters.sets.contains(&set));
         let wanted = move |statistic: &Statistic| {
@@ -237,12 +237,12 @@ impl Measure {
         Statistic::ALL.into_iter().filter(wanted)
     }
 
-    /// How many combinations there are of the numbers of times that `seen` lists.
+    /// The number of combinations of the exposures that `seen` lists.
     pub fn exposures(&self) -> u32 {
         self.seen.iter().map(|seen| seen.times.len() as u32).product()
     }
 
-    /// What such a combination is called, like "seen 0 times by epoch-0.5, 1 time by epoch-1.5".
+    /// The name of a combination, like "seen 0 times by epoch-0.5, 1 time by epoch-1.5".
     pub fn exposure_name(&self, mut exposure: u32) -> String {
         let mut parts = Vec::with_capacity(self.seen.len());
         for seen in self.seen.iter().rev() {
@@ -258,7 +258,7 @@ impl Measure {
 }
 
 impl Guard {
-    /// Whether a value, compared as float32, passes.
+    /// Whether a value passes; it is compared as float32.
     pub fn admits(&self, value: f32) -> bool {
         let limit = saturate(self.value);
         !value.is_nan()
@@ -267,7 +267,7 @@ impl Guard {
                 Op::AtLeast => value >= limit,
                 Op::Below => value < limit,
                 Op::AtMost => value <= limit,
-                // Both are stored numbers: equality is what is meant.
+                // Both are stored numbers, so exact equality is intended.
                 #[allow(clippy::float_cmp)]
                 Op::Equal => value == limit,
                 #[allow(clippy::float_cmp)]

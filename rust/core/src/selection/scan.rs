@@ -1,4 +1,4 @@
-//! Passes over all records of a selection: what the statistics need of whatever streams them.
+//! Scans over all records of a selection: the interface between the statistics and the records.
 
 use crate::selection::batch::Batch;
 use crate::{Progress, Result};

@@ -1,4 +1,5 @@
-//! The records of a measure as batches that are ready to be ranked: columns joined, groups numbered, guards applied, scores made.
+//! The records of a selection as batches that can be ranked: columns joined, groups numbered, guards applied, scores
+//! computed.
 
 use std::ops::Range;
 use std::thread;
@@ -19,10 +20,10 @@ use crate::selection::statistics::ranks::Ranks;
 use crate::selection::tags::Tags;
 use crate::{Error, Progress, Result};
 
-/// Batches that a thread may be ahead of the one that takes them.
+/// Batches that a thread may read ahead.
 const AHEAD: usize = 4;
 
-/// The records of a measure, to be streamed as often as it takes.
+/// The records of a measure, which can be streamed any number of times.
 pub struct ScoredRecords<'a> {
     pub measure: &'a Measure,
     pub groups: Groups<'a>,
@@ -32,11 +33,11 @@ pub struct ScoredRecords<'a> {
     basis: Option<Basis>,
 }
 
-/// What one stream of batches goes on with.
+/// The state of one stream of batches.
 struct State<'r> {
     tagger: Option<Tags<'r>>,
     readings: Vec<ExternalReading<'r>>,
-    /// How many records came before.
+    /// Number of records before the next batch.
     ordinal: u64,
 }
 
@@ -55,7 +56,7 @@ impl<'a> ScoredRecords<'a> {
         Ok(Self { measure, groups, records, joined, expectation: None, basis: None })
     }
 
-    /// Learns what a score needs to know of all records: the bins of `progress`, and how the columns of a merge compare.
+    /// Computes the statistics over all records that scores need: the bins of `progress`, ranks or moments of a merge.
     /// `scored` is the number of scored records of every group.
     pub fn learn(&mut self, records: u64, scored: &[u64], progress: &Progress) -> Result<()> {
         if let Some(column) = self.progress_column() {
@@ -77,7 +78,7 @@ impl<'a> ScoredRecords<'a> {
         matches!(self.measure.source, Source::Scores { .. })
     }
 
-    /// The shards whose ranges the selection's shards repeat; None where the rows alone say.
+    /// The shards whose row ranges the selection's shards copy; None if the source has no shards.
     pub fn shards(&self) -> Option<&[Shard]> {
         self.records.shards()
     }

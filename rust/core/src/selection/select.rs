@@ -1,4 +1,5 @@
-//! Selection: which rows are kept, exactly, in bounded memory, by a few passes over the records and one that writes.
+//! The `select` pass: decides exactly which rows are kept, in bounded memory, by a few passes over the records and a last
+//! one that writes.
 
 use serde::Serialize;
 
@@ -33,15 +34,15 @@ pub struct Selection {
 /// Selects and writes the selection's shards, or the rows alone.
 pub fn select(request: &SelectRequest, progress: &Progress) -> Result<Selection> {
     check(request)?;
-    let mut feed = ScoredRecords::new(&request.measure)?;
-    let group_counts = census(&feed, progress)?;
-    let names = feed.groups.names();
-    let sorted = in_order(request, &feed.groups.kinds());
+    let mut records = ScoredRecords::new(&request.measure)?;
+    let group_counts = census(&records, progress)?;
+    let names = records.groups.names();
+    let sorted = in_order(request, &records.groups.kinds());
     let left = share_out(request, &group_counts, &sorted)?;
     let scored: Vec<u64> = group_counts.iter().map(|counts| counts.scored).collect();
-    feed.learn(group_counts.iter().map(GroupCounts::records).sum(), &scored, progress)?;
+    records.learn(group_counts.iter().map(GroupCounts::records).sum(), &scored, progress)?;
     let seed = (request.ties == Ties::Random).then_some(request.measure.seed);
-    let ranking = Ranking { feed: &feed, direction: request.direction, seed };
+    let ranking = Ranking { records: &records, direction: request.direction, seed };
     let mut cuts = ranking.cuts(&group_counts, &left, progress)?;
     let shards = if request.rows {
         let count = kept_in_all(&group_counts, &left, &cuts);
@@ -53,25 +54,26 @@ pub fn select(request: &SelectRequest, progress: &Progress) -> Result<Selection>
     let counts: Vec<Counts> = cuts
         .into_iter()
         .zip(&group_counts)
-        .map(|(cut, counts)| cut.counts(counts, feed.has_tokens()))
+        .map(|(cut, counts)| cut.counts(counts, records.has_tokens()))
         .collect();
     let mut all = Counts {
-        tokens: feed.has_tokens().then_some(0),
-        tokens_kept: feed.has_tokens().then_some(0),
+        tokens: records.has_tokens().then_some(0),
+        tokens_kept: records.has_tokens().then_some(0),
         ..Counts::default()
     };
     for group in &counts {
         all.add(group);
     }
-    // A group is met by name before its rows are known to be passed over; without records it is none.
-    let met = sorted.iter().filter(|&&group| !feed.groups.is_one() && group_counts[group].records() > 0);
+    // A group may get a name although none of its rows is a record: such a group is not reported.
+    let reported =
+        sorted.iter().filter(|&&group| !records.groups.is_one() && group_counts[group].records() > 0);
     let groups =
-        met.map(|&group| Group { name: names[group].clone(), counts: counts[group].clone() }).collect();
+        reported.map(|&group| Group { name: names[group].clone(), counts: counts[group].clone() }).collect();
     Ok(Selection { counts: all, groups, shards })
 }
 
-/// The order of the groups: those of their own as given, the others by their names' bytes, or as the inputs and lengths.
-/// Tags are numbered as they are met, which threads may change.
+/// The order of the groups: own groups in the order of the request, then tags by the bytes of their names, or inputs and
+/// lengths by number. Tags are numbered as threads see them, so their numbers have no fixed order.
 fn in_order(request: &SelectRequest, kinds: &[String]) -> Vec<usize> {
     let exposures = request.measure.exposures() as usize;
     let mut sorted: Vec<usize> = (0..kinds.len() * exposures).collect();
@@ -82,7 +84,7 @@ fn in_order(request: &SelectRequest, kinds: &[String]) -> Vec<usize> {
     sorted
 }
 
-/// What every group may keep: those of their own their share, the others together the general one.
+/// The budget of every group: own groups have their own share, the others share the general one.
 fn share_out(request: &SelectRequest, group_counts: &[GroupCounts], sorted: &[usize]) -> Result<Vec<Budget>> {
     let (own, exposures) = (&request.measure.own, request.measure.exposures() as usize);
     let mut left = vec![Budget::Rows(0); group_counts.len()];
@@ -110,7 +112,7 @@ fn share_out(request: &SelectRequest, group_counts: &[GroupCounts], sorted: &[us
     Ok(left)
 }
 
-/// How many rows will be kept; None where that is a matter of tokens.
+/// How many rows will be kept; None for a token budget.
 fn kept_in_all(group_counts: &[GroupCounts], left: &[Budget], cuts: &[Cut]) -> Option<u64> {
     let groups = group_counts.iter().zip(left).zip(cuts);
     let kept = groups.map(|((counts, left), cut)| match left {
@@ -122,11 +124,11 @@ fn kept_in_all(group_counts: &[GroupCounts], left: &[Budget], cuts: &[Cut]) -> O
 }
 
 /// Counts the records of every group.
-fn census(feed: &ScoredRecords<'_>, progress: &Progress) -> Result<Vec<GroupCounts>> {
-    if let Some(count) = feed.count() {
+fn census(records: &ScoredRecords<'_>, progress: &Progress) -> Result<Vec<GroupCounts>> {
+    if let Some(count) = records.count() {
         return Ok(vec![GroupCounts { scored: count, ..GroupCounts::default() }]);
     }
-    let parts = feed.fold(true, progress, Vec::<GroupCounts>::new, |group_counts, batch| {
+    let parts = records.fold(true, progress, Vec::<GroupCounts>::new, |group_counts, batch| {
         if batch.groups.is_empty() && batch.guarded.is_empty() {
             group_counts.resize(1, GroupCounts::default());
             let scored = batch.scores.iter().map(|score| u64::from(!score.is_nan())).sum::<u64>();
@@ -154,7 +156,7 @@ fn census(feed: &ScoredRecords<'_>, progress: &Progress) -> Result<Vec<GroupCoun
         }
         Ok(())
     })?;
-    let mut group_counts = vec![GroupCounts::default(); feed.groups.names().len()];
+    let mut group_counts = vec![GroupCounts::default(); records.groups.names().len()];
     for part in parts {
         for (counts, more) in group_counts.iter_mut().zip(&part) {
             counts.add(more);
@@ -163,15 +165,15 @@ fn census(feed: &ScoredRecords<'_>, progress: &Progress) -> Result<Vec<GroupCoun
     Ok(group_counts)
 }
 
-/// The order of the rows: smaller keys are better, then higher hashes (where ties are decided so), then lower rows.
+/// The order of the rows: smaller keys first, then higher hashes (if ties are decided at random), then lower rows.
 struct Ranking<'a> {
-    feed: &'a ScoredRecords<'a>,
+    records: &'a ScoredRecords<'a>,
     direction: Direction,
     seed: Option<u64>,
 }
 
 impl Ranking<'_> {
-    /// The bits that make a key of the order of a score.
+    /// The bits that turn the order of a score into a key.
     fn flip(&self) -> u32 {
         if self.direction == Direction::Bottom { 0 } else { u32::MAX }
     }
@@ -184,7 +186,7 @@ impl Ranking<'_> {
         self.seed.map_or(0, |seed| !row_hash(batch.rows[index], seed))
     }
 
-    /// Where every group is cut, `left` being what it may keep.
+    /// The cut of every group; `left` are the budgets.
     fn cuts(&self, group_counts: &[GroupCounts], left: &[Budget], progress: &Progress) -> Result<Vec<Cut>> {
         let mut cuts = vec![Cut::default(); group_counts.len()];
         let mut searches = Vec::new();
@@ -198,7 +200,7 @@ impl Ranking<'_> {
             }
         };
         for (group, (cut, &left)) in cuts.iter_mut().zip(left).enumerate() {
-            cut.trusted = self.feed.groups.is_trusted(group);
+            cut.trusted = self.records.groups.is_trusted(group);
             let skipped = match (self.direction, left) {
                 (Direction::Middle, Budget::Rows(rows)) => (group_counts[group].scored - rows) / 2,
                 _ => 0,
@@ -210,7 +212,7 @@ impl Ranking<'_> {
             let score = batch.scores[index];
             (!score.is_nan()).then(|| (batch.group(index), self.key(score)))
         };
-        descend(self.feed, &mut searches, self.seed, Some(self.flip()), item, progress)?;
+        descend(self.records, &mut searches, self.seed, Some(self.flip()), item, progress)?;
         for edge in cuts.iter_mut().flat_map(|cut| &mut cut.edges) {
             if let Edge::Search(number) = *edge {
                 let search = &searches[number];
@@ -220,7 +222,7 @@ impl Ranking<'_> {
         Ok(cuts)
     }
 
-    /// Decides batch by batch, in row order, and hands on which records are kept; with `rowless`, perhaps without rows.
+    /// Decides batch by batch, in row order, and calls `take` with the decisions; with `rowless`, batches may lack rows.
     fn decide(
         &self,
         cuts: &mut [Cut],
@@ -229,7 +231,7 @@ impl Ranking<'_> {
         take: &mut dyn FnMut(&Batch, &[bool]) -> Result<()>,
     ) -> Result<()> {
         let mut kept = Vec::new();
-        self.feed.all(rowless && self.seed.is_none(), progress, &mut |batch| {
+        self.records.all(rowless && self.seed.is_none(), progress, &mut |batch| {
             kept.clear();
             if let ([cut], true) = (&mut *cuts, batch.groups.is_empty())
                 && cut.is_plain()
@@ -259,13 +261,13 @@ fn write_shards(
     request: &SelectRequest,
     progress: &Progress,
 ) -> Result<Vec<SelectionShard>> {
-    let mut writer = Writer::new(&request.out, &request.plan, ranking.feed.shards());
+    let mut writer = Writer::new(&request.out, &request.plan, ranking.records.shards());
     ranking.decide(cuts, false, progress, &mut |batch, kept| writer.add(&batch.rows, kept, &batch.scores))?;
     writer.finish()
 }
 
-/// The last pass, where only row numbers are wanted. Their count stands in the head of the file; where it is a matter of
-/// tokens, a pass before it counts.
+/// The last pass if only row numbers are written. The header of the file needs their count; for a token budget, an
+/// additional pass counts them first.
 fn write_rows(
     ranking: &Ranking<'_>,
     cuts: &mut [Cut],
@@ -280,14 +282,14 @@ fn write_rows(
             Ok(())
         })?;
     }
-    let mut writer = RowsWriter::create(&request.out.join("rows.npy"), rows, ranking.feed.end())?;
-    let gapless = ranking.feed.is_gapless();
+    let mut writer = RowsWriter::create(&request.out.join("rows.npy"), rows, ranking.records.end())?;
+    let gapless = ranking.records.is_gapless();
     ranking.decide(cuts, gapless, progress, &mut |batch, kept| writer.add(&batch.rows, kept))?;
     writer.finish()?;
     Ok(())
 }
 
-/// Whether this request can be meant; `catprune select` has checked it before with better words.
+/// Checks the request; `catprune select` has checked it before, with better messages.
 fn check(request: &SelectRequest) -> Result<()> {
     let own = request.measure.own.iter().filter_map(|own| own.keep);
     let budget = own.chain([request.keep]).any(|keep| keep.counts_tokens());

@@ -1,4 +1,4 @@
-//! The shards of a selection: `row`, `kept` and `score`, in the row ranges of the shards that it was made from.
+//! The shards of a selection: `row`, `kept` and `score`, with the row ranges of the source's shards.
 
 use std::collections::BTreeMap;
 use std::mem::take;

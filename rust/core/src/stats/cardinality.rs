@@ -1,4 +1,4 @@
-//! How many different values there are: a sketch of fixed size, and an exact count as long as memory allows.
+//! Cardinality of a set of hashes: a sketch of fixed size, and an exact count as long as memory allows.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -10,7 +10,7 @@ const INDEX_BITS: u32 = 14;
 const RANKS: usize = (64 - INDEX_BITS) as usize;
 
 /// `HyperLogLog` (Flajolet et al. 2007) with Ertl's estimator (2017, arXiv 1702.01284, algorithm 6), which needs no table of
-/// corrections. The same sketch comes of the same set of hashes, in whatever order and parts they came.
+/// corrections. A sketch depends on the set of hashes only, not on their order or on merges.
 #[derive(Debug, Clone, Default)]
 pub struct Sketch {
     /// Empty until something was added.
@@ -96,7 +96,7 @@ pub struct Count {
     pub exact: bool,
 }
 
-/// Hashes are their own hash.
+/// Uses a hash as its own hash.
 #[derive(Default)]
 struct Identity(u64);
 
@@ -118,7 +118,7 @@ impl Hasher for Identity {
 
 /// Counts different 64-bit hashes: exactly up to `most` of them, by a sketch beyond.
 pub struct Cardinality {
-    /// None once there were more.
+    /// None once there were more than `most`.
     seen: Option<HashSet<u64, BuildHasherDefault<Identity>>>,
     most: usize,
     sketch: Sketch,
@@ -132,7 +132,7 @@ impl Cardinality {
         Self { seen: Some(HashSet::default()), most: buckets / 8 * 7, sketch: Sketch::default() }
     }
 
-    /// Whether this hash is new; None where that is no longer known.
+    /// Whether this hash is new; None after the exact count was given up.
     pub fn insert(&mut self, hash: u64) -> Option<bool> {
         self.sketch.add(hash);
         let seen = self.seen.as_mut()?;

@@ -1,4 +1,5 @@
-//! What is counted of a group of pairs, or of texts without a source, and the figures that are shown of it. Statistics add up in any order.
+//! Statistics of a group of pairs, or of texts without a source, and the figures that are reported. Statistics can be
+//! added in any order.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -12,11 +13,11 @@ use crate::stats::cardinality::{Count, Sketch};
 use crate::stats::histogram::{Histogram, Quantiles};
 use crate::text::pair_checks::{IDENTIFIED_LETTERS, LANGUAGES, identify};
 
-/// Ratios are counted in thousandths, rounded down; larger ones than this count as this.
+/// Ratios are counted in thousandths, rounded down, up to this one.
 const RATIO_UNIT: f64 = 1000.0;
 const MOST_RATIO: u64 = 1_000_000;
 
-/// The pairs of one input and one tag that cleaning kept, or that it dropped.
+/// The kept or the dropped pairs of one input and one tag.
 #[derive(Clone, Default)]
 pub struct GroupStatistics {
     rows: u64,
@@ -40,14 +41,14 @@ struct Side {
     types: Sketch,
     /// Letters by script.
     scripts: BTreeMap<&'static str, u64>,
-    /// Texts by the language that they are taken for, and those that are too short to tell.
+    /// Texts by identified language, and texts that are too short to identify.
     languages: [u64; LANGUAGES.len()],
     too_short: u64,
 }
 
 impl GroupStatistics {
-    /// Counts a record, also by languages if they are to be identified; its two sides if they are text. Of a monolingual
-    /// record there is no source to count, and no ratio.
+    /// Counts a record, and its languages if `identified`; returns its two sides if they are text. A monolingual record
+    /// has no source and no ratio.
     pub fn add<'a>(
         &mut self,
         record: Record<'a>,
@@ -120,7 +121,7 @@ fn ratio(over: u32, under: u32) -> u32 {
 }
 
 impl Side {
-    /// Counts a side; its characters and words.
+    /// Counts a side; returns its characters and words.
     fn add(&mut self, text: &str, identified: bool) -> [u32; 2] {
         let (mut characters, mut latin, mut others, mut words) = (0, 0, 0, 0);
         for character in text.chars() {
@@ -164,14 +165,14 @@ impl Side {
     }
 }
 
-/// Bytes of text and what zstd makes of them.
+/// Bytes of text before and after compression by zstd.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Compressed {
     pub bytes: u64,
     pub compressed: u64,
 }
 
-/// What is shown of a group of pairs.
+/// The reported figures of a group of pairs.
 #[derive(Debug, Serialize)]
 pub struct Figures {
     pub rows: u64,
@@ -179,9 +180,9 @@ pub struct Figures {
     pub missing_side: u64,
     pub line_too_long: u64,
     pub invalid_utf8: u64,
-    /// Records of text with a side without a word.
+    /// Records of text that have a side without words.
     pub empty: u64,
-    /// None of a monolingual corpus, as the ratios.
+    /// None for a monolingual corpus, like the ratios.
     pub source: Option<SideFigures>,
     pub target: SideFigures,
     pub character_ratio: Option<Ratios>,
@@ -197,13 +198,13 @@ pub struct SideFigures {
     pub tokens: u64,
     pub types: Count,
     pub scripts: BTreeMap<&'static str, u64>,
-    /// None if they were not to be identified.
+    /// None if languages were not identified.
     pub languages: Option<Languages>,
-    /// None for a tag: its lines do not stand together.
+    /// None for a tag: its lines are not consecutive.
     pub zstd: Option<Compressed>,
 }
 
-/// What the texts of a side are taken for, the most frequent language first, then by code.
+/// The identified languages of a side, the most frequent first, then by code.
 #[derive(Debug, Serialize)]
 pub struct Languages {
     pub too_short: u64,
@@ -214,7 +215,7 @@ pub struct Languages {
 pub struct Language {
     pub language: &'static str,
     pub count: u64,
-    /// Of those that were identified.
+    /// Share of the identified texts.
     pub share: f64,
 }
 
@@ -224,8 +225,8 @@ pub struct Ratios {
     pub longer_over_shorter: Option<Quantiles<f64>>,
 }
 
-/// Rows that repeat an earlier row of the corpus; None of a part where they were not counted exactly, and of a monolingual
-/// corpus but for the target.
+/// Rows that repeat an earlier row of the corpus. None for a part in which they were not counted exactly; a monolingual
+/// corpus has only the target.
 #[derive(Debug, Default, Serialize)]
 pub struct Duplicates {
     pub pair: Option<Count>,
@@ -277,7 +278,7 @@ impl Side {
         let all = self.languages.iter().sum::<u64>() as f64;
         let mut identified: Vec<Language> =
             counts.map(|(language, count)| Language { language, count, share: count as f64 / all }).collect();
-        identified.sort_unstable_by_key(|one| (Reverse(one.count), one.language));
+        identified.sort_unstable_by_key(|language| (Reverse(language.count), language.language));
         Languages { too_short: self.too_short, identified }
     }
 

@@ -63,7 +63,7 @@ impl Histogram {
         self.entries().map(|(value, times)| u64::from(value) * times).sum()
     }
 
-    /// None where nothing was counted. `to` makes the value that is shown of the one that was counted.
+    /// None if nothing was counted. `to` turns a counted value into the reported one.
     pub fn quantiles<T: Copy>(&self, to: impl Fn(u32) -> T, unit: f64) -> Option<Quantiles<T>> {
         let count = self.entries().map(|(_, times)| times).sum::<u64>();
         let at = |percent: u64| {

@@ -1,5 +1,5 @@
-//! Statistics of a corpus in one pass over the text: of every input, every tag and in all; of a cleaned corpus also of
-//! what cleaning kept.
+//! The `stats` pass: statistics of a corpus for every input, every tag and in total, in one pass over the text. A cleaned
+//! corpus also gets statistics of its kept pairs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::stats::group_statistics::{Compressed, Duplicates, Figures, GroupStati
 use crate::text::normal_form::{Form, Normaliser};
 use crate::{Error, Progress, Result};
 
-/// Each has its own counts in memory; a file with more names records, not components.
+/// Each tag has its own counts in memory. A file with more tags probably names records, not components.
 const MOST_TAGS: usize = 1000;
 const LEVEL: i32 = 3;
 
@@ -31,9 +31,9 @@ pub struct StatsRequest {
     pub files: Option<Vec<FileRead>>,
     pub kept: WantedRows,
     pub duplicates_form: Form,
-    /// Whether the language of each side is told.
+    /// Whether the language of each side is identified.
     pub identify_language: bool,
-    /// The tags that are counted apart; records of others count for their input alone. None: all that there are.
+    /// The tags that are counted separately; records with other tags count only for their input. None: all tags.
     #[serde(default)]
     pub tags: Option<BTreeSet<String>>,
     /// Bytes for the fingerprints of duplicates.
@@ -41,7 +41,7 @@ pub struct StatsRequest {
     pub threads: usize,
 }
 
-/// The figures of all rows and of those that cleaning kept.
+/// The figures of all rows and of the kept rows.
 #[derive(Debug, Serialize)]
 pub struct Part {
     pub all: Figures,
@@ -55,10 +55,10 @@ pub struct Stats {
     pub tags: BTreeMap<String, Part>,
 }
 
-/// Input, tag (None if it is not counted apart), whether kept.
+/// Input, tag (None if it is not counted separately), whether kept.
 type Place = (usize, Option<String>, bool);
 
-/// What one thread has counted; several add up to the same whatever each of them got.
+/// The counts of one thread; their sum does not depend on how chunks were distributed.
 #[derive(Default)]
 struct Counts {
     groups: BTreeMap<Place, GroupStatistics>,
@@ -66,11 +66,11 @@ struct Counts {
     zstd: BTreeMap<(usize, bool), [Compressed; 2]>,
 }
 
-/// What must be looked at in the order of the rows: hashes of the pairs of text.
+/// The hashes of the pairs of a chunk, which must be processed in row order.
 struct Hashes {
     input: usize,
     rows: u64,
-    /// The tags of the chunk, and for each pair which it has, whether it is kept, and its hashes.
+    /// The tags of the chunk; and for each pair the number of its tag, whether it is kept, and its hashes.
     tags: Vec<Option<String>>,
     pairs: Vec<(u32, bool, [u64; 3])>,
 }
@@ -125,7 +125,7 @@ fn check_tags(request: &StatsRequest, counts: &Counts) -> Result<()> {
     )))
 }
 
-/// Counts a chunk: everything but what needs the rows before it.
+/// Counts a chunk, except for duplicates, which need the rows before it.
 fn count(
     request: &StatsRequest,
     normaliser: &Normaliser,
@@ -166,7 +166,7 @@ fn count(
     Ok(hashes)
 }
 
-/// What may repeat.
+/// The keys of duplicates.
 const KEYS: [Key; 3] = [Key::Pair, Key::Source, Key::Target];
 
 /// The lower half of the fingerprints of each of `KEYS`; without a source, of the target alone.
@@ -186,7 +186,7 @@ impl Counts {
         self.groups.entry((input, tag.map(str::to_owned), kept)).or_default()
     }
 
-    /// The sides of a chunk, each in a frame of its own: a measure that does not depend on how many threads there are.
+    /// Compresses the sides of a chunk, each in its own frame, so that the sum does not depend on the number of threads.
     fn compress(&mut self, input: usize, kept: bool, texts: &[Vec<u8>; 2]) -> Result<()> {
         let sums = self.zstd.entry((input, kept)).or_default();
         for (sum, text) in sums.iter_mut().zip(texts).filter(|(_, text)| !text.is_empty()) {
@@ -215,9 +215,9 @@ fn add_sides(sums: &mut [Compressed; 2], sides: &[Compressed; 2]) {
     }
 }
 
-/// Duplicates by `KEYS`, of all rows and of the kept ones apart.
+/// Duplicates by `KEYS`, for all rows and for the kept rows.
 struct Repeats {
-    /// The first of the keys that are counted: of a monolingual corpus only the last is.
+    /// The first key that is counted; a monolingual corpus has only the last.
     first: usize,
     all: [Cardinality; 3],
     kept: Option<[Cardinality; 3]>,
@@ -234,22 +234,22 @@ impl Repeats {
 
     fn add(&mut self, hashes: &Hashes) {
         for (number, kept, keys) in &hashes.pairs {
-            let mut found = [[0; 3]; 2];
+            let mut repeats = [[0; 3]; 2];
             for (key, hash) in keys.iter().enumerate().skip(self.first) {
-                found[0][key] = u64::from(self.all[key].insert(*hash) == Some(false));
+                repeats[0][key] = u64::from(self.all[key].insert(*hash) == Some(false));
                 if let Some(distinct) = self.kept.as_mut().filter(|_| *kept) {
-                    found[1][key] = u64::from(distinct[key].insert(*hash) == Some(false));
+                    repeats[1][key] = u64::from(distinct[key].insert(*hash) == Some(false));
                 }
             }
-            if found != [[0; 3]; 2] {
+            if repeats != [[0; 3]; 2] {
                 let place = (hashes.input, hashes.tags[*number as usize].clone(), *kept);
-                self.groups.entry(place).or_default().add_repeats(&found);
+                self.groups.entry(place).or_default().add_repeats(&repeats);
             }
         }
     }
 }
 
-/// The counts of the whole corpus, and what they are shown as.
+/// The counts of the whole corpus, from which the figures are computed.
 struct Summary {
     counts: Counts,
     repeats: Repeats,

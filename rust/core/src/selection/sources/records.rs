@@ -49,7 +49,7 @@ impl Records {
         self.len() == 0
     }
 
-    /// The shards whose ranges the selection's shards repeat; None where the rows alone say.
+    /// The shards whose row ranges the selection's shards copy; None if the source has no shards.
     pub fn shards(&self) -> Option<&[Shard]> {
         match self {
             Self::Scores(sets) => sets.shards.first().map(Vec::as_slice),

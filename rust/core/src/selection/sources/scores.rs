@@ -167,7 +167,7 @@ fn compute(
     Ok(())
 }
 
-/// Numbers how often the records of a batch had been trained on; those without tokens never were.
+/// Numbers the exposures of a batch. Records without tokens were never trained on, and get the first exposure.
 fn number_exposures(
     measure: &Measure,
     batch: &mut Batch,
@@ -183,12 +183,12 @@ fn number_exposures(
         let shard = shards[*set];
         let seen = typed::<UInt32Type>(&sets[*set][sets[*set].len() - 1], "seen", shard)?;
         for (index, exposure) in batch.exposures.iter_mut().enumerate() {
-            let found = times.iter().position(|&time| seen.is_null(index) || time == seen.value(index));
-            let Some(place) = found else {
+            let place = times.iter().position(|&time| seen.is_null(index) || time == seen.value(index));
+            let Some(place) = place else {
                 let (path, row) = (shard.path.display(), batch.rows[index]);
-                let told = seen.value(index);
+                let exposure = seen.value(index);
                 return Err(Error::input(format!(
-                    "{path}: row {row} was trained on {told} times, which its manifest does not list: score it again"
+                    "{path}: row {row} was trained on {exposure} times, which its manifest does not list: score it again"
                 )));
             };
             *exposure = *exposure * times.len() as u32 + place as u32;

@@ -1,4 +1,4 @@
-//! Shards that a selection reads: their rows and types, and whether those of several checkpoints fit together.
+//! Shards that a selection reads: checks of their rows and types, and that several checkpoints fit together.
 
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
@@ -8,7 +8,7 @@ use crate::columns::shards::wrong_type;
 use crate::selection::request::Shard;
 use crate::{Error, Result};
 
-/// Shards in row order, wherever they come from: they must cover the rows from 0 on, each once.
+/// Sorts shards by row; they must cover all rows from 0 on, each once.
 pub fn align(shards: &[Shard]) -> Result<Vec<Shard>> {
     let mut aligned = shards.to_vec();
     aligned.sort_by_key(|shard| (shard.first, shard.end));
@@ -34,7 +34,7 @@ pub fn align(shards: &[Shard]) -> Result<Vec<Shard>> {
 /// The rows of a shard's batch: ascending, from `next` on, inside the shard's range.
 pub fn rows(array: &ArrayRef, shard: &Shard, next: &mut u64) -> Result<Vec<u64>> {
     let rows = typed::<Int64Type>(array, "row", shard)?;
-    let mut found = Vec::with_capacity(rows.len());
+    let mut checked = Vec::with_capacity(rows.len());
     for &row in rows.values() {
         let row = row as u64;
         if row < *next || row >= shard.end {
@@ -43,10 +43,10 @@ pub fn rows(array: &ArrayRef, shard: &Shard, next: &mut u64) -> Result<Vec<u64>>
                 "{path}: row {row} is out of order or outside {first}..{end}: make the file again"
             )));
         }
-        found.push(row);
+        checked.push(row);
         *next = row + 1;
     }
-    Ok(found)
+    Ok(checked)
 }
 
 pub fn typed<'a, T: arrow_array::types::ArrowPrimitiveType>(
@@ -80,8 +80,8 @@ pub fn check_ranges(sets: &[Vec<Shard>]) -> Result<()> {
     Ok(())
 }
 
-/// Checkpoints must have scored the same rows, of the same tokens; those whose model predicts the source count the tokens of
-/// the source, and must only have scored the same rows.
+/// Checkpoints must have scored the same rows with the same tokens. Models that predict the source count source tokens,
+/// and must only have scored the same rows.
 pub fn check_equal(shards: &[&Shard], backward: &[bool], sets: &[Option<Vec<ArrayRef>>]) -> Result<()> {
     for number in 1..sets.len() {
         let (first, shard) = (shards[0], shards[number]);

@@ -1,4 +1,4 @@
-//! What a row's last nll was to be expected to be, given its first: the median within quantile bins.
+//! The expected last nll of a row given its first nll: the median within quantile bins.
 
 use crate::columns::float32::{from_order, order};
 use crate::selection::batch::Batch;
@@ -45,7 +45,7 @@ impl Expectation {
         Ok(expectation)
     }
 
-    /// What a row of this group with this first nll is expected to come to.
+    /// The expected last nll of a row of this group with this first nll.
     pub fn at(&self, group: usize, start: f32) -> f32 {
         self.medians[self.class(group, start)]
     }

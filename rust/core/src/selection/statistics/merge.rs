@@ -1,4 +1,4 @@
-//! Several columns as one: the weighted mean of their ranks or of their standard scores.
+//! Merges columns: the weighted mean of their ranks or of their standard scores.
 
 use crate::Result;
 use crate::columns::float32::saturate;
@@ -6,7 +6,7 @@ use crate::selection::batch::Batch;
 use crate::selection::request::Merge;
 use crate::selection::statistics::ranks::Ranks;
 
-/// What is known of all records, so that a record's merged score can be told.
+/// The statistics over all records from which a merged score is computed.
 pub enum Basis {
     /// Mean and population standard deviation of every term.
     Standard(Vec<(f64, f64)>),

@@ -1,4 +1,4 @@
-//! What must be known of all records before one of them has its score.
+//! Statistics over all records that scores and cuts need.
 
 pub mod expectation;
 pub mod merge;

@@ -60,7 +60,7 @@ impl Moments {
         }
     }
 
-    /// Mean and population standard deviation; (0, 0) of nothing.
+    /// Mean and population standard deviation; (0, 0) without values.
     fn standard(&self) -> (f64, f64) {
         if self.count == 0 {
             return (0.0, 0.0);

@@ -1,5 +1,5 @@
-//! Exact order statistics of streamed keys in bounded memory: searches that descend, digit by digit, through
-//! histograms of the keys. Nothing is sorted and no column is held.
+//! Exact order statistics of streamed keys in bounded memory: searches descend digit by digit through histograms of the
+//! keys. Nothing is sorted, and no column is held in memory.
 
 use crate::columns::float32::{FIRST, LAST, order};
 use crate::selection::batch::Batch;
@@ -10,7 +10,7 @@ use crate::{Progress, Result};
 
 /// Counters that one pass may hold: 16 bytes each, once a thread.
 const COUNTERS: usize = 1 << 22;
-/// Scores that are looked at together.
+/// Scores that are compared together.
 const RUN: usize = 32;
 
 /// A search in one class of rows for the key at which, smallest key first, `left` is used up: the key of the
@@ -53,7 +53,7 @@ impl Search {
             if inside {
                 self.key |= (digit as u128) << level.shift;
                 self.digits += level.bits;
-                // All rows with this key get in: which of them comes first decides nothing.
+                // All rows with this key are kept, so ties need no decision.
                 self.done = level.shift == 64 && self.left == Budget::Rows(rows);
                 return;
             }
@@ -92,7 +92,7 @@ impl Level {
 
 /// Runs all searches to their end, one pass over the records for each digit. `item` gives a record's class and key, or
 /// None for a record that takes no part; `seed` lets the higher hash of (seed, row) decide between equal keys.
-/// `flip` promises that in a batch of one group the key is the order of the score with these bits turned round.
+/// `flip` promises that in a batch of one group the key is the order of the score with these bits inverted.
 pub fn descend(
     scan: &impl Scan,
     searches: &mut [Search],
@@ -110,7 +110,7 @@ pub fn descend(
         let level = Level { shift, bits };
         let hashed = if shift < 64 { seed } else { None };
         let (tables, count) = tables(searches, classes, level);
-        // One histogram of keys alone, which is what most selections come to: its prefix is compared and not looked up.
+        // Most selections need one histogram of keys only: its prefix is compared, not looked up.
         let lone = tables.iter().flatten().next().filter(|_| count == 1 && shift >= 64);
         let lone = lone.map(|&(prefix, _)| prefix as u64);
         let start = || Counting { sums: vec![Sums::default(); count << bits], rows: Vec::new(), pending: 0 };
@@ -148,14 +148,14 @@ pub fn descend(
 /// What a thread counts.
 struct Counting {
     sums: Vec<Sums>,
-    /// Rows alone, where that is all there is to count: four times as many fit into a cache.
+    /// Rows only, if tokens are not counted: four times as many counters fit into a cache.
     rows: Vec<u32>,
     /// How many were counted in `rows`; moved to the sums before a counter can run over.
     pending: u64,
 }
 
 impl Counting {
-    /// Counts the scores of a batch whose keys have this prefix; without a branch a score where all of them do.
+    /// Counts the scores of a batch whose keys have this prefix; without a branch for each score if all keys have it.
     fn add_plain(&mut self, batch: &Batch, flip: u32, prefix: u64, level: Level) {
         let shift = level.shift - 64;
         let key = |score: f32| order(score) ^ flip;
@@ -175,11 +175,11 @@ impl Counting {
         let Some(rows) = self.rows.first_chunk_mut::<{ 1 << 16 }>() else { return };
         if shift == 16 {
             batch.scores.iter().for_each(|&score| rows[(key(score) >> 16) as usize] += 1);
-            // Digits that only a NaN has: its score is none.
+            // Only NaN has these digits, and NaN is not a score.
             rows[..(FIRST >> 16) as usize].fill(0);
             rows[(LAST >> 16) as usize + 1..].fill(0);
         } else {
-            // Few have the prefix (a NaN never has): most runs are passed over after one look.
+            // Few have the prefix (a NaN never has): most runs are skipped after one comparison.
             for run in batch.scores.chunks(RUN) {
                 let mut any = false;
                 for &score in run {

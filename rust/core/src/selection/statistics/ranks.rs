@@ -1,5 +1,5 @@
-//! Ranks of columns without a column in memory: keys are spilled by their leading digits, and what lies in one spill is
-//! ranked by counting its low digits, in place. 12 bytes of temporary disk a record.
+//! Ranks of columns that do not fit into memory: keys are spilled by their leading digits, and each spill is ranked in
+//! place by counting its low digits. Needs 12 bytes of temporary disk per record.
 //!
 //! The rank that is merged is (b + c/2) / n: b values are lower, c are equal (the mean of their ranks), n are ranked; so
 //! it lies between 0 and 1, and higher values have higher ones. A spill holds its records in row order, so the pass that
@@ -79,7 +79,7 @@ fn read_sums(path: &Path, sums: &File, ordinal: u64, count: usize) -> Result<Vec
 struct Spill {
     path: PathBuf,
     file: File,
-    /// How many digits occur in it, and how many values are below all of its.
+    /// How many leading digits occur in the spill, and how many values are below it.
     digits: usize,
     before: u64,
 }
@@ -145,7 +145,7 @@ impl Spills {
     ) -> Result<()> {
         let mut readers = Vec::with_capacity(self.spills.len());
         for spill in &self.spills {
-            // One handle a file: there may be half as many as a process may have.
+            // One handle for each file: a process may only have about twice as many.
             (&spill.file).rewind().map_err(Error::io(&spill.path))?;
             readers.push(BufReader::with_capacity(BUFFER, &spill.file));
         }
@@ -218,7 +218,7 @@ impl Spill {
         })
     }
 
-    /// Goes through the numbers in the file, and puts what `change` makes of them in their place if `keep`.
+    /// Calls `change` for every number in the file, and replaces the number by the result if `keep`.
     fn rewrite(
         &self,
         progress: &Progress,
