@@ -1,11 +1,13 @@
 //! Values as float32: rounding that stays finite, and integers of the same order.
 
 /// Rounds to float32; values beyond its range become the largest finite float32, so that scores stay finite.
+#[inline]
 pub fn saturate(value: f64) -> f32 {
     (value as f32).clamp(f32::MIN, f32::MAX)
 }
 
 /// Maps floats to integers of the same order; -0.0 and 0.0 share one. NaN has no defined integer.
+#[inline]
 pub fn order(value: f32) -> u32 {
     let bits = (value + 0.0).to_bits();
     bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31)
@@ -16,6 +18,7 @@ pub const FIRST: u32 = 0x0080_0000;
 pub const LAST: u32 = 0xff7f_ffff;
 
 /// The inverse of `order`.
+#[inline]
 pub fn from_order(key: u32) -> f32 {
     f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
 }

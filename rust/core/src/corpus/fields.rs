@@ -1,4 +1,4 @@
-//! The fields of a record by name, two or one; a dot leads into an object or struct, as in `translation.en`.
+//! The names of the one or two text fields of a record; a dot leads into an object or struct, as in `translation.en`.
 
 use serde::{Deserialize, Serialize};
 

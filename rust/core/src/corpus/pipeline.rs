@@ -1,5 +1,5 @@
-//! The pipeline of every pass over text: chunks are read in order, worked on by several threads, and their
-//! results handed on in order again, with a bounded number under way.
+//! The pipeline of every pass over text: chunks are read in order and processed by several threads, and their results
+//! are passed on in order. The number of chunks in flight is bounded.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,10 +16,10 @@ use crate::corpus::request::Corpus;
 use crate::corpus::row_filter::{RowFilter, WantedRows};
 use crate::{Error, Progress, Result};
 
-/// Text under way at most, where the caller does not say, unless a single chunk is larger; long lines must not add up.
+/// Default limit of text in flight in bytes; a single larger chunk may pass. Long lines must not add up.
 const BYTES_IN_FLIGHT: usize = 256 << 20;
 
-/// How much is under way: read, and not handed on yet.
+/// A gate that bounds what is in flight: read, and not passed on yet.
 struct InFlight {
     most: usize,
     most_bytes: usize,
@@ -39,7 +39,7 @@ impl InFlight {
         Self { most, most_bytes, held: Mutex::default(), left: Condvar::new() }
     }
 
-    /// Waits until a chunk may come in; false if nothing will be handed on any more.
+    /// Waits until a chunk may enter; false if the pipeline has ended.
     fn enter(&self, bytes: usize) -> bool {
         let full = |held: &mut Held| {
             let crowded = held.chunks >= self.most || held.bytes + bytes > self.most_bytes;
@@ -70,7 +70,7 @@ impl Drop for CloseOnDrop {
     }
 }
 
-/// What may be under way: bytes of text, and of what `work` makes of each record besides.
+/// The limit of what is in flight: bytes of text, and the bytes that `work` adds for each record.
 #[derive(Clone, Copy)]
 pub struct InFlightLimit {
     pub bytes: usize,
@@ -84,7 +84,7 @@ impl InFlightLimit {
 }
 
 /// Runs `work` on every chunk, on `threads` threads, and `sink` on the results, in row order, on this thread.
-/// `sink` says false to stop early.
+/// `sink` returns false to stop early.
 pub fn stream<T: Send>(
     corpus: &Corpus,
     wanted_rows: &WantedRows,
@@ -104,7 +104,7 @@ pub fn stream<T: Send>(
     )
 }
 
-/// The same with at most so much under way.
+/// The same with a given limit of what is in flight.
 pub fn stream_within<T: Send>(
     most: InFlightLimit,
     corpus: &Corpus,

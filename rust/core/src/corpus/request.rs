@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::fields::Fields;
 
-/// Lines over this many bytes are a decision and never held whole, unless the caller says otherwise.
+/// Default limit of a line in bytes; a longer line is dropped with a reason and never held whole.
 pub const MAX_LINE_BYTES: usize = 16_384;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! Which rows a pass wants: all, those that cleaning kept, those of a selection, or a list.
+//! The rows that a pass reads: all, clean pairs, the rows of a selection, or a list.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::columns::shards::ShardReader;
 use crate::{Error, Result};
 
-/// Where the wanted rows stand.
+/// The rows that a pass wants, and where they are stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WantedRows {
@@ -26,7 +26,7 @@ pub enum WantedRows {
     Rows(Vec<u64>),
 }
 
-/// Answers for ascending ranges of rows, reading ahead one batch of each column at most.
+/// Tells for ascending ranges of rows which are wanted; reads at most one batch of each column ahead.
 pub struct RowFilter {
     /// A row is wanted if all of them want it; none of them, if the pass wants all rows.
     parts: Vec<Part>,

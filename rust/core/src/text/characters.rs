@@ -1,4 +1,4 @@
-//! What a character is: the Unicode properties that the rules ask for, in one table that is made once.
+//! Unicode properties of characters that the rules need, in one table that is made once.
 
 use std::sync::LazyLock;
 

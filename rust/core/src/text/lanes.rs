@@ -1,4 +1,4 @@
-//! Bytes side by side in a register: 32 where the processor has AVX2 (and the rest of x86-64-v3), else 16.
+//! SIMD lanes: registers of 32 bytes if the processor has x86-64-v3 (AVX2), otherwise of 16.
 // What runs on lanes is compiled for their processor; only what is inlined into it comes along.
 #![allow(clippy::inline_always)]
 

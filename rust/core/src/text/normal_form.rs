@@ -1,4 +1,4 @@
-//! The normalised form of a text: what two texts must share to be one for duplicates and for decontamination.
+//! The normal form of a text: texts with equal normal forms are duplicates, or equal for decontamination.
 // Copying is compiled for its lanes; only what is inlined into it comes along.
 #![allow(clippy::inline_always)]
 

@@ -1,5 +1,4 @@
-//! What the two sides of a pair should share or not hold: numbers, URLs, markup, the end of a sentence,
-//! a language.
+//! Checks of the two sides of a pair: numbers, URLs, markup, sentence-final punctuation, and language.
 
 use std::sync::LazyLock;
 

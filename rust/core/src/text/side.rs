@@ -1,5 +1,5 @@
-//! One side of a pair: measured in blocks of 64 bytes as bit masks, a bit a byte; only characters beyond ASCII
-//! are looked at one by one.
+//! The measures of one side of a pair. ASCII is measured in blocks of 64 bytes as bit masks, one bit per byte; only other
+//! characters are processed one by one.
 // Measuring is compiled for its lanes; only what is inlined into it comes along.
 #![allow(clippy::inline_always)]
 

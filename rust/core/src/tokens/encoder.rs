@@ -1,4 +1,4 @@
-//! Token ids of text, by the tokenizer itself; and for byte-level BPE word by word out of a memory, with the same ids.
+//! Token ids of text by the tokenizer. For byte-level BPE the ids of known words come from a cache, with the same result.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! Formats out: records as lines of text, of TSV, of JSON, as rows of Parquet, or as units of TMX; whole records where
-//! the inputs are of the same format, so that their other fields survive.
+//! Output formats: lines of text, TSV or JSON, rows of Parquet, units of TMX. If the inputs have the same format, whole
+//! records are copied, so that their other fields survive.
 
 use std::io::Write;
 use std::ops::RangeFrom;

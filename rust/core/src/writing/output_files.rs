@@ -1,4 +1,4 @@
-//! Files that are written side by side, each by a thread of its own, and appear together.
+//! Output files that are written in parallel, each by its own thread, and published together.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! Translation units out: generated around two texts, or copied as they stood, if any reader of XML takes them so.
+//! Translation units out: generated around two texts, or copied unchanged if every reader of XML accepts them.
 
 use quick_xml::escape::{escape, partial_escape};
 

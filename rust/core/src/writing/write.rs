@@ -1,4 +1,4 @@
-//! Writing: the kept records as text, in corpus order; of a pair both sides or none.
+//! The `write` pass: writes the kept records as text, in corpus order; of a pair both sides or none.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! JSON lines: one object a line, two of its fields (or one) are the record; the others are passed over undecoded.
+//! JSON lines: one object per line, of which one or two fields are the record; other fields are skipped undecoded.
 
 use std::fmt;
 use std::result::Result as StdResult;

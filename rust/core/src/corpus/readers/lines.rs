@@ -1,4 +1,4 @@
-//! Lines of one file, without its byte order mark, in chunks of a fixed number of lines; its raw bytes are hashed on the way.
+//! Reads the lines of one file in chunks of a fixed number of lines, without its byte order mark; hashes the raw bytes.
 
 use std::io::{self, Read};
 use std::ops::Range;

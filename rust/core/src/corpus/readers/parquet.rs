@@ -1,4 +1,4 @@
-//! Rows of a Parquet file, two of whose columns (or one), maybe inside structs, are the record.
+//! Rows of a Parquet file, of which one or two columns, perhaps inside structs, are the record.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -197,7 +197,7 @@ impl<'a> TextColumn<'a> {
             around.push(array);
             array = array.as_struct_opt().and_then(|inner| inner.column_by_name(name)).ok_or_else(lost)?;
         }
-        let dictionary = array.as_any_dictionary_opt().filter(|one| !one.values().is_empty());
+        let dictionary = array.as_any_dictionary_opt().filter(|dictionary| !dictionary.values().is_empty());
         let keys = dictionary.map(AnyDictionaryArray::normalized_keys);
         let values = dictionary.map_or(array, |dictionary| dictionary.values());
         Ok(Self { around, array, keys, values })
