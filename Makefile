@@ -8,6 +8,7 @@ build: setup
 
 lint: setup
 	cargo fmt --check
+	python3 rust/check_imports.py
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	uv run ruff format --check
 	uv run ruff check

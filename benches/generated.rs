@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float32Array, Int64Array, UInt32Array};
-use catprune_core::clean::clean;
-use catprune_core::columns::write_shard;
-use catprune_core::corpus::Corpus;
-use catprune_core::kept::KeptIn;
-use catprune_core::select::select;
-use catprune_core::stats::stats;
-use catprune_core::stream::stream;
-use catprune_core::tokenize::tokenize;
-use catprune_core::write::write;
-use catprune_core::{Result, Watch};
+use catprune_core::cleaning::clean::clean;
+use catprune_core::columns::shards::write_shard;
+use catprune_core::corpus::pipeline::stream;
+use catprune_core::corpus::request::Corpus;
+use catprune_core::corpus::row_filter::WantedRows;
+use catprune_core::selection::select::select;
+use catprune_core::stats::stats::stats;
+use catprune_core::tokens::tokenize::tokenize;
+use catprune_core::writing::write::write;
+use catprune_core::{Progress, Result};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, from_value, json};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -94,7 +94,7 @@ impl Bench {
         Self { folder: folder.to_owned(), pairs }
     }
 
-    /// Writes what the passes read: the text plain and compressed, verdicts, a tokenizer, scores.
+    /// Writes what the passes read: the text plain and compressed, decisions, a tokenizer, scores.
     pub fn prepare(&self) {
         for folder in [
             "clean",
@@ -168,7 +168,7 @@ impl Bench {
             rows += count;
             Ok(true)
         };
-        stream(&corpus, &KeptIn::All, 1, &Watch::default(), |chunk| Ok(chunk.len()), count).unwrap();
+        stream(&corpus, &WantedRows::All, 1, &Progress::default(), |chunk| Ok(chunk.len()), count).unwrap();
         assert_eq!(rows as u64, self.pairs);
     }
 
@@ -184,7 +184,7 @@ impl Bench {
         let cleaned = clean(
             &request(json!({
                 "corpus": self.corpus(folder, "plain"),
-                "rules": [catprune_core::rules::Rules::default()],
+                "rules": [catprune_core::cleaning::rules::Rules::default()],
                 "duplicates": "pair",
                 "duplicates_form": {
                     "nfkc": normalised, "case": normalised, "white_space": normalised, "punctuation": normalised,
@@ -200,7 +200,7 @@ impl Bench {
                 "threads": 1,
                 "memory": 1_u64 << 30,
             })),
-            &Watch::default(),
+            &Progress::default(),
         );
         serde_json::to_value(cleaned.unwrap()).unwrap()
     }
@@ -213,7 +213,7 @@ impl Bench {
             "corpus": self.corpus("", "plain"), "files": null, "kept": "all", "duplicates_form": form,
             "identify_language": false, "memory": 1_u64 << 30, "threads": 1,
         });
-        black_box(stats(&request(value), &Watch::default()).unwrap());
+        black_box(stats(&request(value), &Progress::default()).unwrap());
     }
 
     /// What the passes after cleaning are told of it, and how many pairs were kept.
@@ -238,7 +238,7 @@ impl Bench {
         let [source, target] = NAMES.map(|name| self.folder.join(format!("written.{name}{ending}")));
         value["output"] = json!({"format": "moses", "source": source, "target": target});
         value["expected"] = kept;
-        black_box(write(&request(value), &Watch::default()).unwrap());
+        black_box(write(&request(value), &Progress::default()).unwrap());
     }
 
     fn tokenize(&self) {
@@ -251,7 +251,7 @@ impl Bench {
         value["frozen"] = json!(false);
         value["out"] = json!(out);
         value["plan"] = json!("");
-        black_box(tokenize(&request(value), &Watch::default()).unwrap());
+        black_box(tokenize(&request(value), &Progress::default()).unwrap());
     }
 
     fn select(&self) {
@@ -271,7 +271,7 @@ impl Bench {
             "direction": "top", "ties": "row", "bins": 50, "keep": {"fraction": [1, 2]}, "rows": false,
             "out": self.folder.join("selection"), "tmp": self.folder.join("selection-tmp"), "plan": "",
         });
-        black_box(select(&request(value), &Watch::default()).unwrap());
+        black_box(select(&request(value), &Progress::default()).unwrap());
     }
 
     fn write_shard(&self) -> Result<String> {

@@ -10,7 +10,7 @@ pub enum Error {
     /// The operating system refused; it becomes an `OSError` with the path.
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    /// The input, a folder or an option is not as it must be; it becomes a `CatpruneError`.
+    /// The input, a folder or an option is wrong; it becomes a `CatpruneError`.
     #[error("{0}")]
     Input(String),
     /// The caller asked to stop (Ctrl-C).

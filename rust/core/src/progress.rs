@@ -1,84 +1,39 @@
-//! What a row's last nll was to be expected to be, given its first: the median within quantile bins.
+//! Progress and cancellation of a running pass: bytes and rows done, and a flag that stops it.
 
-use crate::feed::Feed;
-use crate::radix::{Left, Search, descend, from_order, order};
-use crate::records::Batch;
-use crate::{Result, Watch};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// For every group the bounds of its bins and the medians in them.
-///
-/// Of n scored rows with ascending first nll, bound b of B bins (b = 1 … B-1) is the value at 0-based position
-/// ⌊b·n/B⌋, and a row's bin is the number of bounds that are not above its first nll: equal values share a bin, so that a
-/// bin may stay empty. The median of an even number of values is the lower one. All values are float32.
-pub struct Expectation {
-    bins: usize,
-    bounds: Vec<Vec<f32>>,
-    medians: Vec<f32>,
+use crate::{Error, Result};
+
+#[derive(Debug, Default)]
+pub struct Progress {
+    bytes: AtomicU64,
+    rows: AtomicU64,
+    stopped: AtomicBool,
 }
 
-impl Expectation {
-    /// Reads the records a few times; `scored` is the number of scored rows of every group.
-    pub fn of(feed: &Feed<'_>, bins: usize, scored: &[u64], watch: &Watch) -> Result<Self> {
-        let column = feed.progress().unwrap_or(0);
-        let bounds = bounds(feed, bins, scored, watch)?;
-        let mut expectation = Self { bins, bounds, medians: vec![0.0; bins * scored.len()] };
-        let counts = expectation.count(feed, watch)?;
-        let occupied = counts.iter().enumerate().filter(|&(_, &count)| count > 0);
-        let mut searches: Vec<Search> =
-            occupied.map(|(class, &count)| Search::new(class, Left::Rows(count.div_ceil(2)))).collect();
-        let item = |batch: &Batch, index: usize| {
-            let (start, last) = (batch.starts[index], batch.columns[column][index]);
-            (!batch.scores[index].is_nan())
-                .then(|| (expectation.class(batch.group(index), start), order(last)))
-        };
-        descend(feed, &mut searches, None, None, item, watch)?;
-        for search in searches {
-            expectation.medians[search.class] = from_order(search.key());
-        }
-        Ok(expectation)
+impl Progress {
+    /// Counts work done; bytes are those read from disk, compressed where the file is.
+    pub fn add(&self, bytes: u64, rows: u64) {
+        self.bytes.fetch_add(bytes, Relaxed);
+        self.rows.fetch_add(rows, Relaxed);
     }
 
-    /// What a row of this group with this first nll is expected to come to.
-    pub fn at(&self, group: usize, start: f32) -> f32 {
-        self.medians[self.class(group, start)]
+    /// Bytes and rows done so far.
+    pub fn done(&self) -> (u64, u64) {
+        (self.bytes.load(Relaxed), self.rows.load(Relaxed))
     }
 
-    fn class(&self, group: usize, start: f32) -> usize {
-        let bounds = &self.bounds[group];
-        group * self.bins + bounds.partition_point(|&bound| bound <= start)
+    /// Asks the pass to end at its next check.
+    pub fn stop(&self) {
+        self.stopped.store(true, Relaxed);
     }
 
-    /// Rows in every bin of every group.
-    fn count(&self, feed: &Feed<'_>, watch: &Watch) -> Result<Vec<u64>> {
-        let start = || vec![0u64; self.medians.len()];
-        let parts = feed.fold(true, watch, start, |counts, batch| {
-            for (index, &start) in batch.starts.iter().enumerate() {
-                if !batch.scores[index].is_nan() {
-                    counts[self.class(batch.group(index), start)] += 1;
-                }
-            }
-            Ok(())
-        })?;
-        Ok((0..self.medians.len()).map(|class| parts.iter().map(|part| part[class]).sum()).collect())
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Relaxed)
     }
-}
 
-fn bounds(feed: &Feed<'_>, bins: usize, scored: &[u64], watch: &Watch) -> Result<Vec<Vec<f32>>> {
-    let mut searches = Vec::new();
-    for (group, &count) in scored.iter().enumerate().filter(|&(_, &count)| count > 0) {
-        for bound in 1..bins as u64 {
-            let position = (u128::from(bound) * u128::from(count) / bins as u128) as u64;
-            searches.push(Search::new(group, Left::Rows(position + 1)));
-        }
+    /// Ends a stopped pass with `Error::Interrupted`.
+    pub fn check(&self) -> Result<()> {
+        if self.is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
     }
-    let item = |batch: &Batch, index: usize| {
-        let start = batch.starts[index];
-        (!batch.scores[index].is_nan()).then(|| (batch.group(index), order(start)))
-    };
-    descend(feed, &mut searches, None, None, item, watch)?;
-    let mut bounds = vec![Vec::new(); scored.len()];
-    for search in searches {
-        bounds[search.class].push(from_order(search.key()));
-    }
-    Ok(bounds)
 }

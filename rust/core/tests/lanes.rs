@@ -1,10 +1,10 @@
 //! What is done many bytes at a time comes out the same on lanes of every width.
 #![allow(clippy::unwrap_used)]
 
-use catprune_core::characters::Scripts;
-use catprune_core::lanes::Width;
-use catprune_core::normal::{Form, Normaliser};
-use catprune_core::side::Side;
+use catprune_core::text::characters::Scripts;
+use catprune_core::text::lanes::Width;
+use catprune_core::text::normal_form::{Form, Normaliser};
+use catprune_core::text::side::Side;
 
 /// Texts of all lengths about those of a register and a block, made of pieces that mean something to masks.
 fn texts() -> Vec<String> {

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use catprune_core::Watch;
-use catprune_core::fingerprints::Key;
-use catprune_core::near::{NearOptions, Signatures, Unit};
-use catprune_core::near_clusters::Components;
-use catprune_core::near_duplicates::NearDuplicates;
-use catprune_core::normal::{Form, Normaliser};
+use catprune_core::Progress;
+use catprune_core::duplicates::fingerprints::Key;
+use catprune_core::duplicates::near::buckets::NearDuplicates;
+use catprune_core::duplicates::near::components::Components;
+use catprune_core::duplicates::near::signature::{NearOptions, Signatures, Unit};
+use catprune_core::text::normal_form::{Form, Normaliser};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 fn options(key: Key, permutations: usize, bands: usize, shingles: Unit, shingle_size: usize) -> NearOptions {
@@ -72,7 +72,7 @@ fn components_are_those_of_a_plain_search() {
                 components.link(row, earlier).unwrap();
             }
             let found: Vec<_> =
-                components.finish(&Watch::default()).unwrap().map(|label| label.unwrap()).collect();
+                components.finish(&Progress::default()).unwrap().map(|label| label.unwrap()).collect();
             assert_eq!(found, expected, "seed {seed}, memory {memory}");
         }
     }
@@ -95,7 +95,7 @@ fn rows_that_are_left_out_join_nothing() {
         for &row in left_out {
             near.leave_out(row);
         }
-        near.resolve(&Watch::default()).unwrap().collect::<Result<BTreeMap<_, _>, _>>().unwrap()
+        near.resolve(&Progress::default()).unwrap().collect::<Result<BTreeMap<_, _>, _>>().unwrap()
     };
     assert_eq!(find(&[]), BTreeMap::from([(10, 0), (30, 0), (40, 0), (60, 0), (50, 20)]));
     assert_eq!(find(&[0, 20, 40]), BTreeMap::from([(30, 10), (60, 10)]));

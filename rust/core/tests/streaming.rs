@@ -6,16 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use catprune_core::corpus::{Corpus, Input, Record};
-use catprune_core::draft::{Draft, digest_bytes, digest_file};
-use catprune_core::first_rows::{FirstRows, slot};
-use catprune_core::found::Finding;
-use catprune_core::kept::KeptIn;
-use catprune_core::lines::{CHUNK_LINES, LineReader};
-use catprune_core::partitions::{Candidate, Layout, Partitions};
-use catprune_core::stream::stream;
-use catprune_core::threads::on_threads;
-use catprune_core::{Error, Watch};
+use catprune_core::corpus::pipeline::stream;
+use catprune_core::corpus::readers::lines::{CHUNK_LINES, LineReader};
+use catprune_core::corpus::record::Record;
+use catprune_core::corpus::request::{Corpus, Input};
+use catprune_core::corpus::row_filter::WantedRows;
+use catprune_core::duplicates::candidates::{Candidate, Layout};
+use catprune_core::duplicates::first_rows::{FirstRows, slot};
+use catprune_core::duplicates::late::LateCollector;
+use catprune_core::duplicates::partitions::Partitions;
+use catprune_core::io::atomic_files::Draft;
+use catprune_core::io::digests::{digest_bytes, digest_file};
+use catprune_core::io::threads::on_threads;
+use catprune_core::{Error, Progress};
 
 /// A folder of one test's own.
 fn folder(name: &str) -> PathBuf {
@@ -26,8 +29,8 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn read_lines(path: &Path, max_line_bytes: usize) -> Vec<Option<Vec<u8>>> {
-    let watch = Watch::default();
-    let mut reader = LineReader::open(path, max_line_bytes, &watch).unwrap();
+    let progress = Progress::default();
+    let mut reader = LineReader::open(path, max_line_bytes, &progress).unwrap();
     let mut lines = Vec::new();
     loop {
         let chunk = reader.chunk().unwrap();
@@ -100,12 +103,12 @@ fn resolve(
     threads: usize,
     memory: usize,
 ) -> Vec<(u64, u64)> {
-    let found = Mutex::new(Finding::new(ends.to_vec(), folder, 0).unwrap());
-    partitions.resolve(&found, threads, memory, &Watch::default()).unwrap();
+    let found = Mutex::new(LateCollector::new(ends.to_vec(), folder, 0).unwrap());
+    partitions.resolve(&found, threads, memory, &Progress::default()).unwrap();
     let found = found.into_inner().unwrap().finish().unwrap();
     let mut seen = std::collections::BTreeSet::new();
     found
-        .see(&Watch::default(), |row| {
+        .see(&Progress::default(), |row| {
             seen.insert(row);
         })
         .unwrap();
@@ -201,9 +204,9 @@ fn chunks_come_back_in_order_from_any_number_of_threads() {
         let mut next = 0;
         let read = stream(
             &corpus,
-            &KeptIn::Rows((0..lines as u64).filter(|row| row % 3 == 0).collect()),
+            &WantedRows::Rows((0..lines as u64).filter(|row| row % 3 == 0).collect()),
             threads,
-            &Watch::default(),
+            &Progress::default(),
             |chunk| {
                 for index in chunk.wanted() {
                     let row = chunk.first as usize + index;
@@ -230,20 +233,20 @@ fn chunks_come_back_in_order_from_any_number_of_threads() {
 #[test]
 fn a_pipeline_ends_on_errors_panics_stops_and_early_exits() {
     let corpus = corpus("ends", 50 * CHUNK_LINES);
-    let run = |watch: &Watch, fail_at: u64, panic_at: u64, stop_at: u64, leave_at: u64| {
+    let run = |progress: &Progress, fail_at: u64, panic_at: u64, stop_at: u64, leave_at: u64| {
         let seen = AtomicU64::new(0);
         stream(
             &corpus,
-            &KeptIn::All,
+            &WantedRows::All,
             3,
-            watch,
+            progress,
             |chunk| {
                 assert!(chunk.first < panic_at, "as it should");
                 if chunk.first >= fail_at { Err(Error::input("failed")) } else { Ok(chunk.first) }
             },
             |first| {
                 if first >= stop_at {
-                    watch.stop();
+                    progress.stop();
                 }
                 seen.fetch_add(1, Ordering::Relaxed);
                 Ok(first < leave_at)
@@ -253,13 +256,13 @@ fn a_pipeline_ends_on_errors_panics_stops_and_early_exits() {
     };
     let never = u64::MAX;
     let later = 10 * CHUNK_LINES as u64;
-    assert!(matches!(run(&Watch::default(), later, never, never, never), Err(Error::Input(_))));
+    assert!(matches!(run(&Progress::default(), later, never, never, never), Err(Error::Input(_))));
     assert!(
-        matches!(run(&Watch::default(), never, later, never, never), Err(Error::Input(m)) if m.contains("panicked"))
+        matches!(run(&Progress::default(), never, later, never, never), Err(Error::Input(m)) if m.contains("panicked"))
     );
-    assert!(matches!(run(&Watch::default(), never, never, later, never), Err(Error::Interrupted)));
-    assert_eq!(run(&Watch::default(), never, never, never, later).unwrap(), 11);
-    assert_eq!(run(&Watch::default(), never, never, never, never).unwrap(), 50);
+    assert!(matches!(run(&Progress::default(), never, never, later, never), Err(Error::Interrupted)));
+    assert_eq!(run(&Progress::default(), never, never, never, later).unwrap(), 11);
+    assert_eq!(run(&Progress::default(), never, never, never, never).unwrap(), 50);
 }
 
 #[test]
@@ -276,6 +279,6 @@ fn a_draft_appears_whole_or_not_at_all() {
     assert!(!path.exists());
     let digest = draft.publish().unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"whole");
-    assert_eq!(digest, digest_file(&path, &Watch::default()).unwrap());
+    assert_eq!(digest, digest_file(&path, &Progress::default()).unwrap());
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
 }

@@ -1,7 +1,7 @@
 //! Columns by row in Parquet files of others: rows ascend, each once, or the file is refused.
 #![no_main]
 
-use catprune_core::foreign::Column;
+use catprune_core::columns::external::Column;
 use catprune_fuzz::{file, ignore_panics_of_libraries};
 use libfuzzer_sys::fuzz_target;
 

@@ -1,8 +1,8 @@
 //! JSON lines: where a parser of whole values finds two strings, so does the reader.
 #![no_main]
 
-use catprune_core::corpus::Input;
-use catprune_core::fields::Fields;
+use catprune_core::corpus::request::Input;
+use catprune_core::corpus::fields::Fields;
 use catprune_fuzz::{MAX_LINE_BYTES, file, read};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;

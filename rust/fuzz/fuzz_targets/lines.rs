@@ -1,7 +1,7 @@
 //! Plain lines, whatever bytes: as columns, and as texts without a source.
 #![no_main]
 
-use catprune_core::corpus::Input;
+use catprune_core::corpus::request::Input;
 use catprune_fuzz::{expected, expected_lines, file, read, tsv};
 use libfuzzer_sys::fuzz_target;
 

@@ -1,8 +1,8 @@
 //! Arrays: what is told of a header holds, or the file is refused.
 #![no_main]
 
-use catprune_core::npy::Npy;
-use catprune_core::records::Batch;
+use catprune_core::columns::npy::Npy;
+use catprune_core::selection::sources::records::Batch;
 use catprune_fuzz::file;
 use libfuzzer_sys::fuzz_target;
 

@@ -1,8 +1,8 @@
 //! Parquet: a damaged file is told. Panics of the library are caught by the reader, so only its own count here.
 #![no_main]
 
-use catprune_core::corpus::Input;
-use catprune_core::fields::Fields;
+use catprune_core::corpus::request::Input;
+use catprune_core::corpus::fields::Fields;
 use catprune_fuzz::{file, ignore_panics_of_libraries, read};
 use libfuzzer_sys::fuzz_target;
 

@@ -1,7 +1,7 @@
 //! TMX: a document, or what is left of one.
 #![no_main]
 
-use catprune_core::corpus::Input;
+use catprune_core::corpus::request::Input;
 use catprune_fuzz::{file, read};
 use libfuzzer_sys::fuzz_target;
 

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Once;
 
-use catprune_core::codec::compress;
-use catprune_core::corpus::{Corpus, Input, Record};
-use catprune_core::kept::KeptIn;
-use catprune_core::stream::stream;
-use catprune_core::{Error, Result, Watch};
+use catprune_core::io::compression::compress;
+use catprune_core::corpus::request::{Corpus, Input};
+use catprune_core::corpus::record::Record;
+use catprune_core::corpus::row_filter::WantedRows;
+use catprune_core::corpus::pipeline::stream;
+use catprune_core::{Error, Result, Progress};
 
 pub const MAX_LINE_BYTES: usize = 64;
 
@@ -44,9 +45,9 @@ pub fn read(input: Input) -> Result<Vec<Found>> {
     let mut all = Vec::new();
     let read = stream(
         &corpus,
-        &KeptIn::All,
+        &WantedRows::All,
         1,
-        &Watch::default(),
+        &Progress::default(),
         |chunk| {
             let found = chunk.wanted().map(|index| match chunk.record(index) {
                 Record::Pair { source, target } => Ok((source.to_vec(), target.to_vec())),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Float32Array, Int64Array, UInt32Array};
 use arrow_buffer::NullBuffer;
-use catprune_core::{columns, draft};
+use catprune_core::columns::shards::write_shard;
+use catprune_core::io::digests;
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -17,14 +18,14 @@ use crate::doorway;
 /// xxh3-128 of some bytes.
 #[pyfunction]
 pub fn digest_bytes(data: &[u8]) -> String {
-    draft::digest_bytes(data)
+    digests::digest_bytes(data)
 }
 
 /// xxh3-128 of a file's bytes.
 #[pyfunction]
 #[pyo3(signature = (path, progress=None))]
 pub fn digest_file(py: Python<'_>, path: PathBuf, progress: Option<&Bound<'_, PyAny>>) -> PyResult<String> {
-    doorway::run(py, progress, |watch| draft::digest_file(&path, watch))
+    doorway::run(py, progress, |progress| digests::digest_file(&path, progress))
 }
 
 /// Writes one Parquet shard from arrays of equal length; `valid` makes all columns but `row` null where False.
@@ -54,7 +55,7 @@ pub fn write_columns(
     {
         return Err(PyValueError::new_err("the first column must be `row`, and all columns of one length"));
     }
-    doorway::run(py, None, |_| columns::write_shard(&path, arrays, &metadata))
+    doorway::run(py, None, |_| write_shard(&path, arrays, &metadata))
 }
 
 fn to_arrow(name: &str, values: &Bound<'_, PyAny>, nulls: Option<NullBuffer>) -> PyResult<ArrayRef> {

@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use catprune_core::{Error, Result, Watch};
+use catprune_core::{Error, Progress, Result};
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyUnicodeEncodeError, PyValueError};
 use pyo3::prelude::*;
@@ -30,17 +30,17 @@ pub fn receive<R: DeserializeOwned>(request: &Bound<'_, PyAny>) -> PyResult<R> {
 }
 
 /// Runs `pass` on a thread of its own while the calling thread, which alone may run Python's signal handlers,
-/// waits for it. `progress` is called as `progress(bytes, rows)`.
+/// waits for it. `callback` is called as `callback(bytes, rows)`.
 pub fn run<T: Send>(
     py: Python<'_>,
-    progress: Option<&Bound<'_, PyAny>>,
-    pass: impl FnOnce(&Watch) -> Result<T> + Send,
+    callback: Option<&Bound<'_, PyAny>>,
+    pass: impl FnOnce(&Progress) -> Result<T> + Send,
 ) -> PyResult<T> {
-    let watch = &Watch::default();
+    let progress = &Progress::default();
     thread::scope(|scope| {
         let (done, finished) = bounded(1);
         let worker = scope.spawn(move || {
-            let result = pass(watch);
+            let result = pass(progress);
             let _ = done.send(());
             result
         });
@@ -51,9 +51,9 @@ pub fn run<T: Send>(
                 break;
             }
             if outcome.is_ok() {
-                outcome = pulse(py, progress, watch);
+                outcome = pulse(py, callback, progress);
                 if outcome.is_err() {
-                    watch.stop();
+                    progress.stop();
                 }
             }
         }
@@ -61,17 +61,17 @@ pub fn run<T: Send>(
         outcome?;
         let result =
             result.map_err(|_| PyRuntimeError::new_err("a pass panicked: this is a bug of catprune"))?;
-        if let (Ok(_), Some(progress)) = (&result, progress) {
-            progress.call1(watch.done())?;
+        if let (Ok(_), Some(callback)) = (&result, callback) {
+            callback.call1(progress.done())?;
         }
         result.map_err(|error| to_exception(py, error))
     })
 }
 
-fn pulse(py: Python<'_>, progress: Option<&Bound<'_, PyAny>>, watch: &Watch) -> PyResult<()> {
+fn pulse(py: Python<'_>, callback: Option<&Bound<'_, PyAny>>, progress: &Progress) -> PyResult<()> {
     py.check_signals()?;
-    if let Some(progress) = progress {
-        progress.call1(watch.done())?;
+    if let Some(callback) = callback {
+        callback.call1(progress.done())?;
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! The passes; requests and results are dictionaries of the core's own structures.
 
-use catprune_core::clean::CleanRequest;
-use catprune_core::rules::Rules;
-use catprune_core::select::SelectRequest;
-use catprune_core::stats::StatsRequest;
-use catprune_core::tokenize::{SampleRequest, TokenizeRequest};
-use catprune_core::write::{ReadPairsRequest, WriteRequest};
-use catprune_core::{Result, Watch};
+use catprune_core::cleaning::request::CleanRequest;
+use catprune_core::cleaning::rules::Rules;
+use catprune_core::corpus::read_pairs::ReadPairsRequest;
+use catprune_core::selection::request::SelectRequest;
+use catprune_core::stats::stats::StatsRequest;
+use catprune_core::tokens::request::TokenizeRequest;
+use catprune_core::tokens::sample::SampleRequest;
+use catprune_core::writing::write::WriteRequest;
+use catprune_core::{Progress, Result};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pythonize::pythonize;
@@ -19,7 +21,7 @@ use crate::doorway;
 fn run_request<'py, R, T>(
     request: &Bound<'py, PyAny>,
     progress: Option<&Bound<'py, PyAny>>,
-    pass: impl FnOnce(&R, &Watch) -> Result<T> + Send,
+    pass: impl FnOnce(&R, &Progress) -> Result<T> + Send,
 ) -> PyResult<Bound<'py, PyAny>>
 where
     R: DeserializeOwned + Send + Sync,
@@ -27,18 +29,18 @@ where
 {
     let py = request.py();
     let request: R = doorway::receive(request)?;
-    let result = doorway::run(py, progress, |watch| pass(&request, watch))?;
+    let result = doorway::run(py, progress, |progress| pass(&request, progress))?;
     pythonize(py, &result).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// Judges every pair, finds duplicates, writes `clean/`.
+/// Applies the rules to every pair, finds duplicates, writes `clean/`.
 #[pyfunction]
 #[pyo3(signature = (request, progress=None))]
 pub fn clean<'py>(
     request: &Bound<'py, PyAny>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    run_request::<CleanRequest, _>(request, progress, catprune_core::clean::clean)
+    run_request::<CleanRequest, _>(request, progress, catprune_core::cleaning::clean::clean)
 }
 
 /// The rules and their thresholds where none is given.
@@ -54,7 +56,7 @@ pub fn sample<'py>(
     request: &Bound<'py, PyAny>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    run_request::<SampleRequest, _>(request, progress, catprune_core::tokenize::sample)
+    run_request::<SampleRequest, _>(request, progress, catprune_core::tokens::sample::sample)
 }
 
 /// Writes `tokens/`.
@@ -64,7 +66,7 @@ pub fn tokenize<'py>(
     request: &Bound<'py, PyAny>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    run_request::<TokenizeRequest, _>(request, progress, catprune_core::tokenize::tokenize)
+    run_request::<TokenizeRequest, _>(request, progress, catprune_core::tokens::tokenize::tokenize)
 }
 
 /// Ranks the records and writes `selection/`.
@@ -74,7 +76,7 @@ pub fn select<'py>(
     request: &Bound<'py, PyAny>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    run_request::<SelectRequest, _>(request, progress, catprune_core::select::select)
+    run_request::<SelectRequest, _>(request, progress, catprune_core::selection::select::select)
 }
 
 /// Writes the kept pairs as text.
@@ -84,7 +86,7 @@ pub fn write<'py>(
     request: &Bound<'py, PyAny>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    run_request::<WriteRequest, _>(request, progress, catprune_core::write::write)
+    run_request::<WriteRequest, _>(request, progress, catprune_core::writing::write::write)
 }
 
 /// Counts what a corpus is made of.
@@ -94,11 +96,11 @@ pub fn stats<'py>(
     request: &Bound<'py, PyAny>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    run_request::<StatsRequest, _>(request, progress, catprune_core::stats::stats)
+    run_request::<StatsRequest, _>(request, progress, catprune_core::stats::stats::stats)
 }
 
 /// The text of a few rows.
 #[pyfunction]
 pub fn read_pairs<'py>(request: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    run_request::<ReadPairsRequest, _>(request, None, catprune_core::write::read_pairs)
+    run_request::<ReadPairsRequest, _>(request, None, catprune_core::corpus::read_pairs::read_pairs)
 }

@@ -1,0 +1,36 @@
+//! Decisions about the records of a chunk that need no other record.
+
+use crate::corpus::chunk::Chunk;
+use crate::duplicates::exact::{Keyed, Survivors};
+use crate::text::side::Measures;
+
+/// The result of a worker for one chunk.
+pub struct Decisions {
+    pub chunk: Chunk,
+    pub reasons: Vec<u32>,
+    /// The measures of every row; empty if nothing is measured.
+    pub measures: Vec<[Measures; 2]>,
+    /// The rows without a reason.
+    pub survivors: Survivors,
+    /// For each survivor its sketch, if it has shingles; and the bands of all that have one.
+    pub sketches: Vec<Option<u128>>,
+    pub bands: Vec<u64>,
+    /// Pairs with a side in each test set.
+    pub excluded: Vec<u64>,
+}
+
+impl Decisions {
+    pub fn new(chunk: Chunk, parts: usize, sets: usize) -> Self {
+        let count = chunk.len();
+        let keys = vec![Keyed::default(); parts];
+        Self {
+            chunk,
+            reasons: Vec::with_capacity(count),
+            measures: Vec::new(),
+            survivors: Survivors { rows: Vec::with_capacity(count), keys },
+            sketches: Vec::new(),
+            bands: Vec::new(),
+            excluded: vec![0; sets],
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The sink of decisions: takes chunks in row order, finds duplicates, and fills and publishes shards. It holds the
+//! fingerprints, the open shard, the shards whose duplicates are not known yet, and the counts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+
+use crate::cleaning::decisions::Decisions;
+use crate::cleaning::disk_estimate::{Need, total_bytes};
+use crate::cleaning::examples::{Examples, example};
+use crate::cleaning::reasons::{NEAR_DUPLICATE, OF_TWO_SIDES, REASONS, places};
+use crate::cleaning::request::{CleanRequest, Cleaned, Prefer, RowCounts};
+use crate::cleaning::shards::{
+    LateDuplicate, OpenShard, Published, RowDecision, ShardLayout, WaitingShard, in_order, reason,
+};
+use crate::cleaning::test_sets::Exclusion;
+use crate::columns::external::{ExternalColumn, ExternalReading};
+use crate::columns::float32::order;
+use crate::columns::shards::ShardReader;
+use crate::corpus::files_read::CorpusRead;
+use crate::corpus::read_pairs::{ReadPairsRequest, read_pairs};
+use crate::duplicates::candidates::Layout;
+use crate::duplicates::exact::Duplicates;
+use crate::duplicates::fingerprints::Key;
+use crate::duplicates::late::LateDuplicates;
+use crate::duplicates::near::buckets::NearDuplicates;
+use crate::duplicates::near::components::Labels;
+use crate::io::disk;
+use crate::io::spool::Spool;
+use crate::io::threads::on_threads;
+use crate::text::side::{ALONE, MEASURES, Measures};
+use crate::{Error, Progress, Result};
+
+/// Rows after which the needed disk space is estimated.
+const ESTIMATE_ROWS: u64 = 1 << 18;
+/// Memory that the pass needs beside the fingerprints: buffers of the shards that are written.
+const FIXED_BYTES: usize = 40 << 20;
+
+/// Buffer for the known duplicates of waiting shards.
+const KNOWN_BYTES: usize = 1 << 16;
+/// Memory for publishing a waiting shard: its duplicates, and the buffers of reading and writing.
+const PUBLISH_BYTES: usize = 64 << 20;
+
+pub struct DecisionSink<'a> {
+    request: &'a CleanRequest,
+    layout: &'a ShardLayout,
+    progress: &'a Progress,
+    /// None once resolved.
+    duplicates: Option<Duplicates>,
+    near: Option<NearDuplicates>,
+    /// The column that ranks duplicates, and the position where it is read.
+    best: Option<(&'a ExternalColumn, ExternalReading<'a>)>,
+    shard: Option<OpenShard<'a>>,
+    input: usize,
+    waiting: Vec<(usize, WaitingShard)>,
+    /// The duplicates of waiting shards that were known when these were set aside.
+    known: Option<Spool>,
+    published: Published,
+    estimated: bool,
+    /// Size of all files on disk, and the share of it that was read.
+    total_bytes: u64,
+    share_read: f64,
+    /// Memory for exact duplicates, in bytes.
+    memory: usize,
+    examples: Examples,
+    /// Rows that have each reason, and those that have no other.
+    reasons: [(u64, u64); REASONS.len()],
+    cleaned: Cleaned,
+}
+
+impl<'a> DecisionSink<'a> {
+    /// The layout of the shards that a request asks for.
+    pub fn layout(request: &CleanRequest) -> ShardLayout {
+        let measures = match (request.rules.is_empty(), request.corpus.is_monolingual()) {
+            (true, _) => [0, 0],
+            (false, false) => [MEASURES.len(); 2],
+            (false, true) => [0, ALONE],
+        };
+        ShardLayout {
+            out: request.out.clone(),
+            plan: request.plan.clone(),
+            measures,
+            tagged: request.corpus.tags.is_some(),
+            key: request.duplicates,
+        }
+    }
+
+    pub fn new(
+        request: &'a CleanRequest,
+        layout: &'a ShardLayout,
+        exclusion: &Exclusion,
+        best: Option<&'a ExternalColumn>,
+        progress: &'a Progress,
+    ) -> Result<Self> {
+        let cleaned = Cleaned {
+            read: CorpusRead::default(),
+            total: RowCounts::default(),
+            inputs: vec![RowCounts::default(); request.corpus.inputs.len()],
+            tags: BTreeMap::new(),
+            reasons: BTreeMap::new(),
+            only: BTreeMap::new(),
+            examples: BTreeMap::new(),
+            excluded: exclusion.sets.clone(),
+            shards: Vec::new(),
+            fingerprints: Vec::new(),
+            duplicates: Vec::new(),
+        };
+        let candidates = Layout { priority: !matches!(request.prefer, Prefer::First), text: request.verify };
+        let keys = request.duplicates.parts().len();
+        let memory = exact_memory(request, exclusion);
+        let near = match &request.near_duplicates {
+            Some(near) => Some(NearDuplicates::new(near, &request.tmp, memory)?),
+            None => None,
+        };
+        let mut duplicates = Duplicates::new(keys, candidates, memory, &request.tmp)?;
+        for path in &request.against {
+            add_elsewhere(&mut duplicates, path, request.duplicates, progress)?;
+        }
+        let best = best.map(|column| (column, column.read(0..column.len())));
+        Ok(Self {
+            request,
+            layout,
+            progress,
+            duplicates: Some(duplicates),
+            near,
+            best,
+            shard: None,
+            input: 0,
+            waiting: Vec::new(),
+            known: None,
+            published: Published::default(),
+            estimated: false,
+            total_bytes: total_bytes(request)?.max(1),
+            share_read: 0.0,
+            memory,
+            examples: Examples::default(),
+            reasons: [(0, 0); REASONS.len()],
+            cleaned,
+        })
+    }
+
+    pub fn add(&mut self, mut decisions: Decisions) -> Result<()> {
+        self.estimate(decisions.chunk.first - self.request.corpus.first_row)?;
+        let input = decisions.chunk.input;
+        if input != self.input || self.shard.as_ref().is_some_and(OpenShard::is_full) {
+            self.close_shard()?;
+            self.input = input;
+        }
+        let mut shard = match self.shard.take() {
+            Some(shard) => shard,
+            None => OpenShard::open(self.layout, decisions.chunk.first)?,
+        };
+        self.drop_duplicates(&mut decisions, &mut shard)?;
+        self.count(&decisions, &mut shard)?;
+        self.shard = Some(shard);
+        Ok(())
+    }
+
+    fn drop_duplicates(&mut self, decisions: &mut Decisions, shard: &mut OpenShard<'_>) -> Result<()> {
+        let Decisions { chunk, reasons, survivors, sketches, bands, .. } = decisions;
+        let priorities = self.priorities(chunk.input, &survivors.rows)?;
+        let Some(duplicates) = &mut self.duplicates else { return Ok(()) };
+        let priority = |index: usize| priorities.get(index).copied().unwrap_or(0);
+        duplicates.add(survivors, priority, |index, of| {
+            let row = survivors.rows[index];
+            reasons[(row - chunk.first) as usize] = reason(of);
+            shard.add_duplicate(row, of);
+        })?;
+        let deferred = duplicates.are_deferred() || self.near.is_some();
+        let of_a_pair = self.request.near_duplicates.as_ref().map_or(1, |near| near.bands);
+        let mut bands = bands.chunks_exact(of_a_pair);
+        for (index, &row) in survivors.rows.iter().enumerate() {
+            let place = (row - chunk.first) as usize;
+            let signature =
+                sketches.get(index).copied().flatten().and_then(|sketch| Some((bands.next()?, sketch)));
+            if reasons[place] == 0 {
+                if let (Some(near), Some((bands, sketch))) = (&mut self.near, signature) {
+                    near.add(row, bands, sketch, self.share_read)?;
+                }
+                shard.add_fingerprints(row, survivors.keys.iter().map(|key| key.fingerprints[index]))?;
+                if deferred {
+                    self.examples.offer_candidate(row, || example(chunk, place));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The priority of each row: the lowest number is kept, 0 is a row of another corpus. Empty if the first row is kept.
+    fn priorities(&mut self, input: usize, rows: &[u64]) -> Result<Vec<u32>> {
+        if let Some((_, reading)) = &mut self.best {
+            let mut values = Vec::with_capacity(rows.len());
+            reading.join(rows, &mut values)?;
+            let best_first = |value: f32| if value.is_nan() { u32::MAX } else { (!order(value)).max(1) };
+            return Ok(values.into_iter().map(best_first).collect());
+        }
+        Ok(match &self.request.prefer {
+            Prefer::Inputs(inputs) => {
+                let place = inputs.iter().position(|&listed| listed == input).unwrap_or(inputs.len());
+                vec![place as u32 + 1; rows.len()]
+            }
+            Prefer::First | Prefer::Column { .. } => Vec::new(),
+        })
+    }
+
+    fn count(&mut self, decisions: &Decisions, shard: &mut OpenShard<'_>) -> Result<()> {
+        let chunk = &decisions.chunk;
+        let cleaned = &mut self.cleaned;
+        for (set, pairs) in cleaned.excluded.iter_mut().zip(&decisions.excluded) {
+            set.pairs += pairs;
+        }
+        for (index, &reasons) in decisions.reasons.iter().enumerate() {
+            let row = chunk.first + index as u64;
+            let kept = u64::from(reasons == 0);
+            for counts in [&mut cleaned.total, &mut cleaned.inputs[chunk.input]] {
+                counts.rows += 1;
+                counts.kept += kept;
+            }
+            let tag = match &chunk.tags {
+                Some(_) => Some(chunk.tag(&self.request.corpus, index)?),
+                None => None,
+            };
+            if let Some(tag) = tag {
+                if !cleaned.tags.contains_key(tag) {
+                    cleaned.tags.insert(tag.to_owned(), RowCounts::default());
+                }
+                if let Some(counts) = cleaned.tags.get_mut(tag) {
+                    counts.rows += 1;
+                    counts.kept += kept;
+                }
+            }
+            let measures = decisions.measures.get(index).copied().unwrap_or([Measures::default(); 2]);
+            shard.add(&RowDecision { reasons, measures, tag })?;
+            if reasons != 0 {
+                add_reasons(&mut self.reasons, reasons);
+                self.examples.offer(reasons, row, || example(chunk, index));
+            }
+        }
+        Ok(())
+    }
+
+    fn close_shard(&mut self) -> Result<()> {
+        let Some(shard) = self.shard.take() else { return Ok(()) };
+        if self.near.is_some() || self.duplicates.as_ref().is_some_and(Duplicates::are_deferred) {
+            let known = match &mut self.known {
+                Some(known) => known,
+                none => none.insert(Spool::new(&self.request.tmp, 1, KNOWN_BYTES)?),
+            };
+            self.waiting.push((self.input, shard.wait(known)?));
+            return Ok(());
+        }
+        shard.publish(&self.published)
+    }
+
+    /// Fails, before much is written, if the disk has no space for the columns and fingerprints of the corpus.
+    fn estimate(&mut self, rows: u64) -> Result<()> {
+        self.share_read = self.progress.done().0 as f64 / self.total_bytes as f64;
+        if self.estimated || rows < ESTIMATE_ROWS {
+            return Ok(());
+        }
+        self.estimated = true;
+        let need = Need::of(
+            self.request,
+            self.memory,
+            (rows as f64 / self.share_read.min(1.0)) as u64,
+            self.total_bytes,
+        );
+        if disk::are_one(&self.request.out, &self.request.tmp)? {
+            return disk::require(
+                &self.request.out,
+                need.columns + need.partitions,
+                "the columns and spilled fingerprints of this corpus (--tmp-dir)",
+            );
+        }
+        disk::require(&self.request.out, need.columns, "the columns of this corpus")?;
+        disk::require(
+            &self.request.tmp,
+            need.partitions,
+            "the spilled fingerprints of this corpus (--tmp-dir)",
+        )
+    }
+
+    /// Resolves late duplicates and publishes the remaining shards.
+    pub fn finish(&mut self, read: CorpusRead) -> Result<()> {
+        self.close_shard()?;
+        if let Some((column, _)) = &self.best {
+            column.check_end(self.cleaned.total.rows)?;
+        }
+        self.cleaned.read = read;
+        let Some(duplicates) = self.duplicates.take().filter(|_| !self.waiting.is_empty()) else {
+            return Ok(());
+        };
+        let ends = self.waiting.iter().map(|(_, waiting)| waiting.end).collect();
+        let late_exact = duplicates.resolve(ends, self.request.threads, self.progress)?;
+        let near = match self.near.take() {
+            Some(mut near) => {
+                late_exact.see(self.progress, |row| near.leave_out(row))?;
+                Some(near.resolve(self.progress)?)
+            }
+            None => None,
+        };
+        self.publish_waiting(&late_exact, near)?;
+        self.complete_examples()
+    }
+
+    /// Publishes the waiting shards, several at a time.
+    fn publish_waiting(&mut self, late_exact: &LateDuplicates, near: Option<Labels>) -> Result<()> {
+        let mut near = near.into_iter().flatten().peekable();
+        let threads = self.request.threads.min(self.memory / PUBLISH_BYTES).max(1);
+        let mut shards = std::mem::take(&mut self.waiting).into_iter().enumerate();
+        loop {
+            self.progress.check()?;
+            let group: Vec<_> = shards.by_ref().take(threads).collect();
+            if group.is_empty() {
+                return Ok(());
+            }
+            let mut near_duplicates = Vec::with_capacity(group.len());
+            for (_, (_, waiting)) in &group {
+                let mut of_shard = Vec::new();
+                let is_here =
+                    |next: &Result<(u64, u64)>| next.as_ref().map_or(true, |&(row, _)| row < waiting.end);
+                while let Some(next) = near.next_if(is_here) {
+                    let (row, of) = next?;
+                    of_shard.push(LateDuplicate { row, of, reason: NEAR_DUPLICATE });
+                }
+                near_duplicates.push(of_shard);
+            }
+            let publish = |(): &mut (), number: usize| {
+                let (shard, (_, waiting)) = &group[number];
+                let exact = late_exact.of_shard(*shard)?.into_iter();
+                let exact = exact.map(|(row, of)| LateDuplicate { row, of, reason: reason(of) });
+                let mut late: Vec<LateDuplicate> =
+                    near_duplicates[number].iter().copied().chain(exact).collect();
+                late.sort_unstable_by_key(|late| late.row);
+                let tags = waiting.publish(self.layout, self.known.as_ref(), &late, &self.published)?;
+                Ok((late, tags))
+            };
+            let published = on_threads(threads, group.len(), || (), publish)?;
+            for ((_, (input, _)), (late, tags)) in group.into_iter().zip(published) {
+                self.uncount(input, &late, tags);
+            }
+        }
+    }
+
+    /// Corrects the counts for rows that were counted as kept but are late duplicates.
+    fn uncount(&mut self, input: usize, late: &[LateDuplicate], tags: BTreeMap<String, u64>) {
+        let cleaned = &mut self.cleaned;
+        cleaned.total.kept -= late.len() as u64;
+        cleaned.inputs[input].kept -= late.len() as u64;
+        for (tag, rows) in tags {
+            if let Some(counts) = cleaned.tags.get_mut(&tag) {
+                counts.kept -= rows;
+            }
+        }
+        for late in late {
+            add_reasons(&mut self.reasons, late.reason);
+            self.examples.offer_late(late.reason, late.row);
+        }
+    }
+
+    /// Reads the text of examples that was not kept.
+    fn complete_examples(&mut self) -> Result<()> {
+        let request = ReadPairsRequest { corpus: self.request.corpus.clone(), rows: self.examples.wanting() };
+        let pairs = read_pairs(&request, self.progress)?;
+        for (&row, (source, target)) in request.rows.iter().zip(&pairs) {
+            self.examples.complete(row, source, target);
+        }
+        Ok(())
+    }
+
+    /// Removes the published shards.
+    pub fn discard(&self) -> Result<()> {
+        self.published.discard(&self.request.out)
+    }
+
+    pub fn into_cleaned(self) -> Cleaned {
+        let others = if self.request.corpus.is_monolingual() { OF_TWO_SIDES } else { 0 };
+        let reasons = REASONS.into_iter().zip(self.reasons).enumerate();
+        let counts = reasons.filter(|(bit, _)| others & 1 << bit == 0).map(|(_, counted)| counted);
+        Cleaned {
+            reasons: counts.clone().map(|(reason, (rows, _))| (reason, rows)).collect(),
+            only: counts.map(|(reason, (_, only))| (reason, only)).collect(),
+            examples: self.examples.into_reasons(),
+            shards: in_order(self.published.decisions),
+            fingerprints: in_order(self.published.fingerprints),
+            duplicates: in_order(self.published.duplicates),
+            ..self.cleaned
+        }
+    }
+}
+
+/// Counts a row for each of its reasons.
+fn add_reasons(counts: &mut [(u64, u64); REASONS.len()], reasons: u32) {
+    for reason in places(reasons) {
+        let (rows, only) = &mut counts[reason];
+        *rows += 1;
+        *only += u64::from(reasons.is_power_of_two());
+    }
+}
+
+/// Memory for exact duplicates in bytes; near duplicates get the same amount.
+fn exact_memory(request: &CleanRequest, exclusion: &Exclusion) -> usize {
+    let memory = (request.memory - request.memory / 8).saturating_sub(FIXED_BYTES + exclusion.bytes());
+    if request.near_duplicates.is_some() { memory / 2 } else { memory }
+}
+
+/// Reads the fingerprints of another corpus.
+fn add_elsewhere(duplicates: &mut Duplicates, path: &Path, key: Key, progress: &Progress) -> Result<()> {
+    let names: Vec<&str> = key.parts().iter().map(|part| part.name()).collect();
+    let wrong = || Error::input(format!("{}: not a shard of fingerprints", path.display()));
+    for columns in ShardReader::open(path, &names)? {
+        progress.check()?;
+        let mut parts = Vec::with_capacity(names.len());
+        for column in columns? {
+            let column = column.as_fixed_size_binary_opt().filter(|column| column.null_count() == 0);
+            let values = column.ok_or_else(wrong)?.iter().flatten();
+            let numbers = values.map(|value| value.try_into().map(u128::from_be_bytes));
+            parts.push(numbers.collect::<std::result::Result<Vec<_>, _>>().map_err(|_| wrong())?);
+        }
+        duplicates.add_elsewhere(&parts)?;
+    }
+    Ok(())
+}

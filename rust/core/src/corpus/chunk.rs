@@ -1,0 +1,164 @@
+//! A chunk of records of one input, in whatever format, with their rows and tags.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use crate::corpus::fields::Fields;
+use crate::corpus::readers::jsonl::{self, Tree};
+use crate::corpus::readers::lines::Lines;
+use crate::corpus::readers::parquet;
+use crate::corpus::readers::tmx;
+use crate::corpus::readers::tsv::column;
+use crate::corpus::record::{Pairs, Record};
+use crate::corpus::request::Corpus;
+use crate::{Error, Result};
+
+/// The records as their format has them.
+pub enum ChunkText {
+    Moses { source: Lines, target: Lines },
+    Lines(Lines),
+    Tsv { records: Lines, source_column: Option<usize>, target_column: usize },
+    Jsonl { records: Lines, tree: Arc<Tree> },
+    Parquet { batch: RecordBatch, fields: Arc<Fields> },
+    Tmx(tmx::Records),
+}
+
+/// Up to `CHUNK_LINES` consecutive records of one input. Chunks restart at every input.
+pub struct Chunk {
+    /// Which input.
+    pub input: usize,
+    /// The first row of that input.
+    pub input_first: u64,
+    /// The row of its first record.
+    pub first: u64,
+    /// Whether the pass wants each record; empty where it wants all.
+    pub kept: Vec<bool>,
+    pub tags: Option<Lines>,
+    /// Whether all sources are empty, because there are none.
+    pub monolingual: bool,
+    pub(super) text: ChunkText,
+    /// The pairs of a format that has to be decoded, once they are.
+    pub(super) pairs: Pairs,
+    pub(super) max_line_bytes: usize,
+}
+
+impl Chunk {
+    pub fn len(&self) -> usize {
+        match &self.text {
+            ChunkText::Moses { source: lines, .. } | ChunkText::Lines(lines) => lines.len(),
+            ChunkText::Tsv { records, .. } | ChunkText::Jsonl { records, .. } => records.len(),
+            ChunkText::Parquet { batch, .. } => batch.num_rows(),
+            ChunkText::Tmx(records) => records.pairs.len(),
+        }
+    }
+
+    /// Makes the pairs of a format that cannot be cut out of its bytes; `record` wants it done before. This is the
+    /// workers' part of reading.
+    pub fn decode(&mut self) -> Result<()> {
+        match &self.text {
+            ChunkText::Moses { .. } | ChunkText::Lines(_) | ChunkText::Tsv { .. } | ChunkText::Tmx(_) => {}
+            ChunkText::Jsonl { records, tree } => self.pairs = jsonl::decode(records, tree),
+            ChunkText::Parquet { batch, fields } => {
+                self.pairs = parquet::decode(batch, fields, self.max_line_bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn end(&self) -> u64 {
+        self.first + self.len() as u64
+    }
+
+    pub fn record(&self, index: usize) -> Record<'_> {
+        match &self.text {
+            ChunkText::Moses { source, target } => {
+                if source.is_too_long(index) || target.is_too_long(index) {
+                    return Record::TooLong;
+                }
+                Record::Pair { source: source.line(index), target: target.line(index) }
+            }
+            ChunkText::Lines(lines) if lines.is_too_long(index) => Record::TooLong,
+            ChunkText::Lines(lines) => Record::Pair { source: &[], target: lines.line(index) },
+            ChunkText::Tsv { records, source_column, target_column } => {
+                if records.is_too_long(index) {
+                    return Record::TooLong;
+                }
+                let line = records.line(index);
+                let source = source_column.map_or(Some(&[][..]), |number| column(line, number));
+                match (source, column(line, *target_column)) {
+                    (Some(source), Some(target)) => Record::Pair { source, target },
+                    _ => Record::Malformed,
+                }
+            }
+            ChunkText::Jsonl { .. } | ChunkText::Parquet { .. } => self.pairs.record(index),
+            ChunkText::Tmx(records) => records.pairs.record(index),
+        }
+    }
+
+    /// The whole record as it stood in its file, where it is one line, or a unit that was read whole.
+    pub fn whole(&self, index: usize) -> Option<&[u8]> {
+        match &self.text {
+            ChunkText::Tsv { records, .. } | ChunkText::Jsonl { records, .. } => Some(records.line(index)),
+            ChunkText::Tmx(records) => records.whole(index),
+            ChunkText::Moses { .. } | ChunkText::Lines(_) | ChunkText::Parquet { .. } => None,
+        }
+    }
+
+    /// The two sides of consecutive records as lines, if they stand so in their files; nothing for a source that is none.
+    pub fn run(&self, records: Range<usize>) -> Option<[&[u8]; 2]> {
+        match &self.text {
+            ChunkText::Moses { source, target } => Some([source.run(records.clone())?, target.run(records)?]),
+            ChunkText::Lines(lines) => Some([&[], lines.run(records)?]),
+            _ => None,
+        }
+    }
+
+    /// The rows of a Parquet file; with all their columns if the input says so.
+    pub fn batch(&self) -> Option<&RecordBatch> {
+        match &self.text {
+            ChunkText::Parquet { batch, .. } => Some(batch),
+            _ => None,
+        }
+    }
+
+    /// Bytes of text.
+    pub fn bytes(&self) -> usize {
+        match &self.text {
+            ChunkText::Moses { source, target } => source.bytes() + target.bytes(),
+            ChunkText::Lines(records) | ChunkText::Tsv { records, .. } => records.bytes(),
+            // The raw and the decoded text.
+            ChunkText::Jsonl { records, .. } => 2 * records.bytes(),
+            ChunkText::Parquet { batch, .. } => 2 * batch.get_array_memory_size(),
+            ChunkText::Tmx(records) => records.bytes(),
+        }
+    }
+
+    /// The indices of the records that the pass wants.
+    pub fn wanted(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.len()).filter(|&index| self.kept.is_empty() || self.kept[index])
+    }
+
+    /// The indices of the others.
+    pub fn unwanted(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.kept.len()).filter(|&index| !self.kept[index])
+    }
+
+    /// The tag of a record; "" where there are none.
+    pub fn tag(&self, corpus: &Corpus, index: usize) -> Result<&str> {
+        let Some(tags) = &self.tags else { return Ok("") };
+        std::str::from_utf8(tags.line(index)).map_err(|_| {
+            let path = corpus.tags.as_deref().unwrap_or(Path::new("tags")).display();
+            Error::input(format!(
+                "{path}, line {}: the tag is not valid UTF-8",
+                self.first + index as u64 + 1
+            ))
+        })
+    }
+}

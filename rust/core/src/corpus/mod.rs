@@ -1,0 +1,13 @@
+//! A corpus: what a request says of it, its records, its readers, and the pipeline that reads it.
+
+pub mod chunk;
+pub mod fields;
+pub mod files_read;
+pub mod open_corpus;
+pub mod pipeline;
+pub mod read_pairs;
+pub mod readers;
+pub mod reading;
+pub mod record;
+pub mod request;
+pub mod row_filter;

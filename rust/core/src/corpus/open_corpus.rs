@@ -1,0 +1,241 @@
+//! A corpus as a stream of Arrow record batches, for pipelines outside catprune: read ahead by a bounded amount, by
+//! threads that end when the stream is dropped.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use arrow_array::builder::{LargeBinaryBuilder, LargeStringBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchReader, UInt32Array};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use serde::{Deserialize, Serialize};
+
+use crate::columns::shards::ShardReader;
+use crate::corpus::chunk::Chunk;
+use crate::corpus::files_read::FileRead;
+use crate::corpus::pipeline::stream;
+use crate::corpus::record::Record;
+use crate::corpus::request::Corpus;
+use crate::corpus::row_filter::WantedRows;
+use crate::{Error, Progress, Result};
+
+/// Batches that wait for the consumer, besides those that the pipeline works on.
+const WAITING: usize = 2;
+
+/// What the text becomes.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Text {
+    /// `large_utf8`; a side that is not valid UTF-8 is null.
+    Utf8,
+    /// `large_binary`, the bytes as they are.
+    Bytes,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenCorpusRequest {
+    pub corpus: Corpus,
+    /// What cleaning read, to notice a changed file; None where nothing was cleaned.
+    pub files: Option<Vec<FileRead>>,
+    pub kept: WantedRows,
+    /// The shards of a cleaned corpus, to give every row with its reasons and whether it is kept; None gives the kept rows.
+    pub reasons: Option<Vec<PathBuf>>,
+    pub text: Text,
+    pub threads: usize,
+}
+
+impl OpenCorpusRequest {
+    /// `row`, `source` (unless the corpus is monolingual), `target`, then `tag`, then `kept` and `reasons`, where there are any.
+    pub fn schema(&self) -> SchemaRef {
+        let text = match self.text {
+            Text::Utf8 => DataType::LargeUtf8,
+            Text::Bytes => DataType::LargeBinary,
+        };
+        let mut fields = vec![Field::new("row", DataType::Int64, false)];
+        let sides = &["source", "target"][usize::from(self.corpus.is_monolingual())..];
+        fields.extend(sides.iter().map(|side| Field::new(*side, text.clone(), true)));
+        if self.corpus.tags.is_some() {
+            fields.push(Field::new("tag", DataType::LargeUtf8, false));
+        }
+        if self.reasons.is_some() {
+            fields.push(Field::new("kept", DataType::Boolean, false));
+            fields.push(Field::new("reasons", DataType::UInt32, false));
+        }
+        Arc::new(Schema::new(fields))
+    }
+
+    /// The columns of a chunk, but for the reasons.
+    fn columns(&self, chunk: &Chunk) -> Result<Vec<ArrayRef>> {
+        let wanted: Vec<usize> = match self.reasons {
+            Some(_) => (0..chunk.len()).collect(),
+            None => chunk.wanted().collect(),
+        };
+        let rows = wanted.iter().map(|&index| chunk.first as i64 + index as i64);
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(rows))];
+        for side in usize::from(chunk.monolingual)..2 {
+            let texts = wanted.iter().map(|&index| match chunk.record(index) {
+                Record::Pair { source, target } => Some([source, target][side]),
+                Record::TooLong | Record::Malformed | Record::MissingSide => None,
+            });
+            columns.push(self.text_column(texts));
+        }
+        if self.corpus.tags.is_some() {
+            let mut tags = LargeStringBuilder::new();
+            for &index in &wanted {
+                tags.append_value(chunk.tag(&self.corpus, index)?);
+            }
+            columns.push(Arc::new(tags.finish()));
+        }
+        if self.reasons.is_some() {
+            columns.push(Arc::new(BooleanArray::from(chunk.kept.clone())));
+        }
+        Ok(columns)
+    }
+
+    fn text_column<'a>(&self, texts: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
+        match self.text {
+            Text::Utf8 => {
+                let mut column = LargeStringBuilder::new();
+                texts.for_each(|text| {
+                    column.append_option(text.and_then(|text| std::str::from_utf8(text).ok()));
+                });
+                Arc::new(column.finish())
+            }
+            Text::Bytes => {
+                let mut column = LargeBinaryBuilder::new();
+                texts.for_each(|text| column.append_option(text));
+                Arc::new(column.finish())
+            }
+        }
+    }
+
+    /// Reads the corpus and sends its batches, until it ends or nobody receives them any more.
+    fn send(&self, progress: &Progress, batches: &Sender<Result<RecordBatch>>) -> Result<()> {
+        let schema = self.schema();
+        let mut reasons = self.reasons.as_deref().map(Reasons::new);
+        let read = stream(
+            &self.corpus,
+            &self.kept,
+            self.threads,
+            progress,
+            |chunk| self.columns(&chunk),
+            |mut columns| {
+                let rows = columns[0].len();
+                if let Some(reasons) = &mut reasons {
+                    columns.push(Arc::new(reasons.take(rows)?));
+                }
+                if rows == 0 {
+                    return Ok(true);
+                }
+                let batch = RecordBatch::try_new(Arc::clone(&schema), columns)
+                    .map_err(|error| Error::input(format!("a batch of text: {error}")))?;
+                Ok(batches.send(Ok(batch)).is_ok())
+            },
+        )?;
+        match &self.files {
+            Some(files) => read.compare(files),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The reasons of consecutive rows; a cleaned corpus has a record for every row.
+struct Reasons {
+    shards: VecDeque<PathBuf>,
+    reader: Option<ShardReader>,
+    ahead: VecDeque<u32>,
+}
+
+impl Reasons {
+    fn new(shards: &[PathBuf]) -> Self {
+        Self { shards: shards.iter().cloned().collect(), reader: None, ahead: VecDeque::new() }
+    }
+
+    fn take(&mut self, count: usize) -> Result<UInt32Array> {
+        while self.ahead.len() < count {
+            if let Some(batch) = self.reader.as_mut().and_then(Iterator::next) {
+                let batch = batch?;
+                let reasons = batch[0]
+                    .as_primitive_opt::<UInt32Type>()
+                    .ok_or_else(|| Error::input("a cleaned corpus has reasons of another type"))?;
+                self.ahead.extend(reasons.values());
+                continue;
+            }
+            let path = self.shards.pop_front().ok_or_else(|| {
+                Error::input("the corpus has more records than were cleaned: clean again with --force")
+            })?;
+            self.reader = Some(ShardReader::open(&path, &["reasons"])?);
+        }
+        Ok(self.ahead.drain(..count).collect::<Vec<u32>>().into())
+    }
+}
+
+/// Batches of up to 4,096 rows, in row order; reading begins with the first that is asked for.
+pub struct OpenCorpus {
+    request: Arc<OpenCorpusRequest>,
+    progress: Arc<Progress>,
+    running: Option<(Receiver<Result<RecordBatch>>, JoinHandle<()>)>,
+    ended: bool,
+}
+
+pub fn open_corpus(request: OpenCorpusRequest) -> OpenCorpus {
+    OpenCorpus { request: Arc::new(request), progress: Arc::default(), running: None, ended: false }
+}
+
+impl OpenCorpus {
+    fn start(&self) -> (Receiver<Result<RecordBatch>>, JoinHandle<()>) {
+        let (sender, receiver) = bounded(WAITING);
+        let (request, progress) = (Arc::clone(&self.request), Arc::clone(&self.progress));
+        let reader = thread::spawn(move || {
+            if let Err(error) = request.send(&progress, &sender) {
+                let _ = sender.send(Err(error));
+            }
+        });
+        (receiver, reader)
+    }
+}
+
+impl Iterator for OpenCorpus {
+    type Item = std::result::Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.running.is_none() && !self.ended {
+            self.running = Some(self.start());
+        }
+        let outside = |error: Error| Some(Err(ArrowError::ExternalError(Box::new(error))));
+        match self.running.as_ref()?.0.recv() {
+            Ok(Ok(batch)) => Some(Ok(batch)),
+            Ok(Err(error)) => outside(error),
+            Err(_) => {
+                // The end, or a thread that is no more.
+                self.ended = true;
+                let (_, reader) = self.running.take()?;
+                let panicked = reader.join().is_err();
+                panicked
+                    .then(|| Error::input("a reader panicked: this is a bug of catprune"))
+                    .and_then(outside)
+            }
+        }
+    }
+}
+
+impl RecordBatchReader for OpenCorpus {
+    fn schema(&self) -> SchemaRef {
+        self.request.schema()
+    }
+}
+
+impl Drop for OpenCorpus {
+    fn drop(&mut self) {
+        self.progress.stop();
+        if let Some((receiver, reader)) = self.running.take() {
+            drop(receiver);
+            let _ = reader.join();
+        }
+    }
+}

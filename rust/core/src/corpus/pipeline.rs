@@ -1,0 +1,172 @@
+//! The pipeline of every pass over text: chunks are read in order and processed by several threads, and their results
+//! are passed on in order. The number of chunks in flight is bounded.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+
+use crate::corpus::chunk::Chunk;
+use crate::corpus::files_read::CorpusRead;
+use crate::corpus::reading::read;
+use crate::corpus::request::Corpus;
+use crate::corpus::row_filter::{RowFilter, WantedRows};
+use crate::{Error, Progress, Result};
+
+/// Default limit of text in flight in bytes; a single larger chunk may pass. Long lines must not add up.
+const BYTES_IN_FLIGHT: usize = 256 << 20;
+
+/// A gate that bounds what is in flight: read, and not passed on yet.
+struct InFlight {
+    most: usize,
+    most_bytes: usize,
+    held: Mutex<Held>,
+    left: Condvar,
+}
+
+#[derive(Default)]
+struct Held {
+    chunks: usize,
+    bytes: usize,
+    closed: bool,
+}
+
+impl InFlight {
+    fn new(most: usize, most_bytes: usize) -> Self {
+        Self { most, most_bytes, held: Mutex::default(), left: Condvar::new() }
+    }
+
+    /// Waits until a chunk may enter; false if the pipeline has ended.
+    fn enter(&self, bytes: usize) -> bool {
+        let full = |held: &mut Held| {
+            let crowded = held.chunks >= self.most || held.bytes + bytes > self.most_bytes;
+            !held.closed && held.chunks > 0 && crowded
+        };
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.left.wait_while(held, full).unwrap_or_else(PoisonError::into_inner);
+        held.chunks += 1;
+        held.bytes += bytes;
+        !held.closed
+    }
+
+    fn leave(&self, bytes: usize) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.chunks -= 1;
+        held.bytes -= bytes;
+        self.left.notify_all();
+    }
+}
+
+/// Closes the gate when the pipeline ends, however it ends.
+struct CloseOnDrop(Arc<InFlight>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.0.left.notify_all();
+    }
+}
+
+/// The limit of what is in flight: bytes of text, and the bytes that `work` adds for each record.
+#[derive(Clone, Copy)]
+pub struct InFlightLimit {
+    pub bytes: usize,
+    pub record_bytes: usize,
+}
+
+impl InFlightLimit {
+    fn weight(self, chunk: &Chunk) -> usize {
+        chunk.bytes() + chunk.len() * self.record_bytes
+    }
+}
+
+/// Runs `work` on every chunk, on `threads` threads, and `sink` on the results, in row order, on this thread.
+/// `sink` returns false to stop early.
+pub fn stream<T: Send>(
+    corpus: &Corpus,
+    wanted_rows: &WantedRows,
+    threads: usize,
+    progress: &Progress,
+    work: impl Fn(Chunk) -> Result<T> + Sync,
+    sink: impl FnMut(T) -> Result<bool>,
+) -> Result<CorpusRead> {
+    stream_within(
+        InFlightLimit { bytes: BYTES_IN_FLIGHT, record_bytes: 0 },
+        corpus,
+        wanted_rows,
+        threads,
+        progress,
+        work,
+        sink,
+    )
+}
+
+/// The same with a given limit of what is in flight.
+pub fn stream_within<T: Send>(
+    most: InFlightLimit,
+    corpus: &Corpus,
+    wanted_rows: &WantedRows,
+    threads: usize,
+    progress: &Progress,
+    work: impl Fn(Chunk) -> Result<T> + Sync,
+    mut sink: impl FnMut(T) -> Result<bool>,
+) -> Result<CorpusRead> {
+    let threads = threads.max(1);
+    let chunks_in_flight = 4 * threads;
+    thread::scope(|scope| {
+        let (chunk_in, chunk_out) = bounded::<(u64, Chunk)>(chunks_in_flight);
+        let (done_in, done_out) = bounded::<(u64, usize, Result<T>)>(chunks_in_flight);
+        let in_flight = Arc::new(InFlight::new(chunks_in_flight, most.bytes));
+        let close_on_drop = CloseOnDrop(Arc::clone(&in_flight));
+        let reader_in_flight = Arc::clone(&in_flight);
+        let reader = scope.spawn(move || {
+            let mut number = 0;
+            read(corpus, &mut RowFilter::open(wanted_rows), progress, |chunk| {
+                let sent =
+                    reader_in_flight.enter(most.weight(&chunk)) && chunk_in.send((number, chunk)).is_ok();
+                number += 1;
+                sent
+            })
+        });
+        for _ in 0..threads {
+            let (chunk_out, done_in, work) = (chunk_out.clone(), done_in.clone(), &work);
+            scope.spawn(move || {
+                for (number, mut chunk) in chunk_out {
+                    let bytes = most.weight(&chunk);
+                    // A panic must not leave the others waiting for this chunk for ever.
+                    let result = catch_unwind(AssertUnwindSafe(|| {
+                        chunk.decode()?;
+                        work(chunk)
+                    }))
+                    .unwrap_or_else(|_| Err(Error::input("a worker panicked: this is a bug of catprune")));
+                    if done_in.send((number, bytes, result)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop((chunk_out, done_in));
+        let mut waiting = BTreeMap::new();
+        let mut next = 0;
+        loop {
+            progress.check()?;
+            let (number, bytes, result) = match done_out.recv_timeout(Duration::from_millis(50)) {
+                Ok(done) => done,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            waiting.insert(number, (bytes, result));
+            while let Some((bytes, result)) = waiting.remove(&next) {
+                next += 1;
+                if !sink(result?)? {
+                    return Ok(CorpusRead::default());
+                }
+                close_on_drop.0.leave(bytes);
+            }
+        }
+        reader.join().unwrap_or_else(|_| Err(Error::input("a reader panicked: this is a bug of catprune")))
+    })
+}

@@ -1,0 +1,7 @@
+//! One reader a format: lines, TSV, JSON lines, Parquet and TMX.
+
+pub mod jsonl;
+pub mod lines;
+pub mod parquet;
+pub mod tmx;
+pub mod tsv;

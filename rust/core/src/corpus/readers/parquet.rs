@@ -1,0 +1,225 @@
+//! Rows of a Parquet file, of which one or two columns, perhaps inside structs, are the record.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow_array::cast::AsArray;
+use arrow_array::{AnyDictionaryArray, Array, ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Fields as Columns, SchemaRef};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+
+use crate::columns::shards::guarded;
+use crate::corpus::fields::Fields;
+use crate::corpus::files_read::FileRead;
+use crate::corpus::readers::lines::CHUNK_LINES;
+use crate::corpus::record::Pairs;
+use crate::corpus::record::Record;
+use crate::io::compression::open_file;
+use crate::io::digests::digest_with_progress;
+use crate::{Error, Progress, Result};
+
+/// About how much text a chunk may hold; rows that are larger on average come in smaller chunks.
+const CHUNK_BYTES: u64 = 64 << 20;
+
+pub struct TableReader<'w> {
+    path: PathBuf,
+    progress: &'w Progress,
+    batches: ParquetRecordBatchReader,
+    /// Rows that were read and not handed out yet.
+    ahead: Option<RecordBatch>,
+    bytes: u64,
+    rows: u64,
+    /// Rows handed out so far.
+    given: u64,
+}
+
+type Builder = ParquetRecordBatchReaderBuilder<File>;
+
+impl<'w> TableReader<'w> {
+    /// Opens a file; `whole` reads all columns, otherwise only those with the text.
+    pub fn open(path: &Path, fields: &Fields, whole: bool, progress: &'w Progress) -> Result<Self> {
+        let builder = builder(path)?;
+        let mut leaves = Vec::new();
+        for names in fields.paths()? {
+            check_column(path, builder.schema().fields(), &names)?;
+            let columns = builder.parquet_schema().columns().iter();
+            leaves.extend(
+                columns.enumerate().filter(|(_, leaf)| leaf.path().parts() == names).map(|(at, _)| at),
+            );
+        }
+        if whole {
+            leaves = (0..builder.parquet_schema().num_columns()).collect();
+        }
+        let groups = builder.metadata().row_groups();
+        let rows = groups.iter().map(|group| group.num_rows().max(0) as u64).sum::<u64>();
+        let sizes =
+            groups.iter().flat_map(|group| leaves.iter().map(|&leaf| group.column(leaf).uncompressed_size()));
+        let size = sizes.map(|size| size.max(0) as u64).sum::<u64>();
+        let most = (CHUNK_BYTES / (size / rows.max(1)).max(1)).clamp(1, CHUNK_LINES as u64);
+        let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
+        // A power of two, so that chunks end where those of other formats do.
+        let builder = builder.with_projection(mask).with_batch_size(1 << most.ilog2());
+        let batches = guarded(path, || builder.build())?;
+        let bytes = path.metadata().map_err(Error::io(path))?.len();
+        Ok(Self { path: path.to_owned(), progress, batches, ahead: None, bytes, rows, given: 0 })
+    }
+
+    /// The next rows; None after the last. No chunk goes over a multiple of `CHUNK_LINES`.
+    pub fn chunk(&mut self) -> Result<Option<RecordBatch>> {
+        let batch = match self.ahead.take() {
+            Some(batch) => batch,
+            None => match guarded(&self.path, || self.batches.next().transpose().map_err(Into::into))? {
+                Some(batch) => batch,
+                None => return self.end(),
+            },
+        };
+        let room = CHUNK_LINES - self.given as usize % CHUNK_LINES;
+        let taken = room.min(batch.num_rows());
+        if taken < batch.num_rows() {
+            self.ahead = Some(batch.slice(taken, batch.num_rows() - taken));
+        }
+        let share = |rows: u64| {
+            (u128::from(self.bytes) * u128::from(rows.min(self.rows)) / u128::from(self.rows.max(1))) as u64
+        };
+        self.progress.add(share(self.given + taken as u64) - share(self.given), 0);
+        self.given += taken as u64;
+        Ok(Some(batch.slice(0, taken)))
+    }
+
+    fn end(&self) -> Result<Option<RecordBatch>> {
+        let (path, given, rows) = (self.path.display(), self.given, self.rows);
+        if given == 0 {
+            return Err(Error::input(format!("{path} is empty")));
+        }
+        if given != rows {
+            return Err(Error::input(format!(
+                "{path} is damaged: it ends after row {given} of {rows}: fetch it again"
+            )));
+        }
+        Ok(None)
+    }
+
+    /// The file's digest; its bytes are read once more for it.
+    pub fn finish(self) -> Result<FileRead> {
+        let digest = digest_with_progress(&self.path, self.progress, |_| ())?;
+        Ok(FileRead { path: self.path, bytes: self.bytes, digest })
+    }
+}
+
+fn builder(path: &Path) -> Result<Builder> {
+    let (file, magic) = open_file(path)?;
+    if !magic.starts_with(b"PAR1") {
+        return Err(Error::input(format!("{} is not Parquet: its first bytes are not PAR1", path.display())));
+    }
+    guarded(path, || Builder::try_new(file))
+}
+
+/// The columns of a Parquet file.
+pub fn parquet_schema(path: &Path) -> Result<SchemaRef> {
+    Ok(builder(path)?.schema().clone())
+}
+
+fn check_column(path: &Path, columns: &Columns, names: &[&str]) -> Result<()> {
+    let mut level = columns;
+    for (depth, name) in names.iter().enumerate() {
+        let Some((_, column)) = level.find(name) else {
+            let present: Vec<&str> = level.iter().map(|column| column.name().as_str()).collect();
+            let (path, wanted) = (path.display(), names[..=depth].join("."));
+            let present = present.join(", ");
+            return Err(Error::input(format!(
+                "{path} has no column {wanted}; there are {present}: give --fields"
+            )));
+        };
+        match column.data_type() {
+            DataType::Struct(inner) if depth + 1 < names.len() => level = inner,
+            found if depth + 1 == names.len() && is_text(found) => return Ok(()),
+            found => {
+                let (path, wanted) = (path.display(), names.join("."));
+                return Err(Error::input(format!(
+                    "{path}: column {wanted} is no text but {found}: give --fields"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_text(found: &DataType) -> bool {
+    match found {
+        DataType::Dictionary(_, values) => is_text(values),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        _ => matches!(found, DataType::Binary | DataType::LargeBinary | DataType::BinaryView),
+    }
+}
+
+/// The pairs of some rows. A null, also of a struct around it, makes a row malformed; a side over the limit, too long.
+pub fn decode(batch: &RecordBatch, fields: &Fields, max_line_bytes: usize) -> Result<Pairs> {
+    let mut columns = Vec::with_capacity(2);
+    for names in fields.paths()? {
+        columns.push(TextColumn::find(batch, &names)?);
+    }
+    let (sources, targets) = match &columns[..] {
+        [sources, targets] => (Some(sources), targets),
+        [targets, ..] => (None, targets),
+        [] => return Ok(Pairs::default()),
+    };
+    let mut pairs = Pairs::default();
+    for row in 0..batch.num_rows() {
+        let source = sources.map_or(Some(&[][..]), |sources| sources.text(row));
+        pairs.push(match (source, targets.text(row)) {
+            (Some(source), Some(target)) if source.len().max(target.len()) > max_line_bytes => {
+                Record::TooLong
+            }
+            (Some(source), Some(target)) => Record::Pair { source, target },
+            _ => Record::Malformed,
+        });
+    }
+    Ok(pairs)
+}
+
+/// A column of text and the structs around it.
+struct TextColumn<'a> {
+    around: Vec<&'a ArrayRef>,
+    array: &'a ArrayRef,
+    /// Where the values stand, if the column is a dictionary.
+    keys: Option<Vec<usize>>,
+    values: &'a ArrayRef,
+}
+
+impl<'a> TextColumn<'a> {
+    fn find(batch: &'a RecordBatch, names: &[&str]) -> Result<Self> {
+        let lost = || Error::input(format!("the column {} is gone: an input changed", names.join(".")));
+        let (first, rest) = names.split_first().ok_or_else(lost)?;
+        let mut array = batch.column_by_name(first).ok_or_else(lost)?;
+        let mut around = Vec::new();
+        for name in rest {
+            around.push(array);
+            array = array.as_struct_opt().and_then(|inner| inner.column_by_name(name)).ok_or_else(lost)?;
+        }
+        let dictionary = array.as_any_dictionary_opt().filter(|dictionary| !dictionary.values().is_empty());
+        let keys = dictionary.map(AnyDictionaryArray::normalized_keys);
+        let values = dictionary.map_or(array, |dictionary| dictionary.values());
+        Ok(Self { around, array, keys, values })
+    }
+
+    /// None for null.
+    fn text(&self, row: usize) -> Option<&'a [u8]> {
+        if self.array.is_null(row) || self.around.iter().any(|around| around.is_null(row)) {
+            return None;
+        }
+        let at = self.keys.as_ref().map_or(row, |keys| keys[row]);
+        if self.values.is_null(at) {
+            return None;
+        }
+        match self.values.data_type() {
+            DataType::Utf8 => self.values.as_string::<i32>().value(at).as_bytes().into(),
+            DataType::LargeUtf8 => self.values.as_string::<i64>().value(at).as_bytes().into(),
+            DataType::Utf8View => self.values.as_string_view().value(at).as_bytes().into(),
+            DataType::Binary => self.values.as_binary::<i32>().value(at).into(),
+            DataType::LargeBinary => self.values.as_binary::<i64>().value(at).into(),
+            DataType::BinaryView => self.values.as_binary_view().value(at).into(),
+            _ => None,
+        }
+    }
+}

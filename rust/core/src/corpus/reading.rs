@@ -1,0 +1,297 @@
+//! Reads a corpus in order: each file on a thread of its own, their chunks with global row numbers and tags.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, ScopedJoinHandle};
+
+use arrow_array::RecordBatch;
+use crossbeam_channel::{Receiver, bounded};
+
+use crate::corpus::chunk::{Chunk, ChunkText};
+use crate::corpus::files_read::{CorpusRead, FileRead, InputRead};
+use crate::corpus::readers::jsonl::Tree;
+use crate::corpus::readers::lines::{LineReader, Lines};
+use crate::corpus::readers::parquet::TableReader;
+use crate::corpus::readers::tmx::{self, TmxReader};
+use crate::corpus::record::Pairs;
+use crate::corpus::request::{Corpus, Input};
+use crate::corpus::row_filter::RowFilter;
+use crate::{Error, Progress, Result};
+
+/// Reads the whole corpus in order and hands every chunk to `emit`, which says false to stop early.
+pub fn read(
+    corpus: &Corpus,
+    kept: &mut RowFilter,
+    progress: &Progress,
+    mut emit: impl FnMut(Chunk) -> bool,
+) -> Result<CorpusRead> {
+    let mut tags = match &corpus.tags {
+        Some(path) => Some(LineReader::open(path, corpus.max_line_bytes, progress)?),
+        None => None,
+    };
+    let mut row = corpus.first_row;
+    let mut inputs = Vec::with_capacity(corpus.inputs.len());
+    for (number, input) in corpus.inputs.iter().enumerate() {
+        let first = row;
+        let files = read_input(corpus, input, progress, |text| {
+            let mut chunk = Chunk {
+                input: number,
+                input_first: first,
+                first: row,
+                kept: Vec::new(),
+                tags: None,
+                monolingual: input.is_monolingual(),
+                text,
+                pairs: Pairs::default(),
+                max_line_bytes: corpus.max_line_bytes,
+            };
+            if let Some(tags) = &mut tags {
+                chunk.tags = Some(take_tags(tags, &chunk)?);
+            }
+            chunk.kept = kept.take(row, chunk.len())?;
+            row = chunk.end();
+            Ok(emit(chunk))
+        })?;
+        let Some(files) = files else {
+            return Ok(CorpusRead { inputs, tags: None });
+        };
+        inputs.push(InputRead { first, end: row, files });
+    }
+    let tags = tags.map(|reader| finish_tags(reader, row)).transpose()?;
+    Ok(CorpusRead { inputs, tags })
+}
+
+/// None if `emit` stopped the reading.
+fn read_input(
+    corpus: &Corpus,
+    input: &Input,
+    progress: &Progress,
+    mut emit: impl FnMut(ChunkText) -> Result<bool>,
+) -> Result<Option<Vec<FileRead>>> {
+    thread::scope(|scope| match input {
+        Input::Moses { source, target } => {
+            let (sources, source_reader) = spawn(scope, source, corpus.max_line_bytes, progress);
+            let (targets, target_reader) = spawn(scope, target, corpus.max_line_bytes, progress);
+            let mut lines = 0;
+            loop {
+                let (source_lines, target_lines) = (sources.recv(), targets.recv());
+                let (Ok(source_lines), Ok(target_lines)) = (source_lines, target_lines) else {
+                    // A reader that failed has hung up; its error is told by `join`.
+                    drop((sources, targets));
+                    let (source, target) = (join(source_reader), join(target_reader));
+                    return Err(first_error(source, target));
+                };
+                if source_lines.len() != target_lines.len() {
+                    let ends = (lines + source_lines.len() as u64, lines + target_lines.len() as u64);
+                    let counts = (ends.0 + count_rest(&sources), ends.1 + count_rest(&targets));
+                    join(source_reader)?;
+                    join(target_reader)?;
+                    return Err(unequal(source, target, counts));
+                }
+                lines += source_lines.len() as u64;
+                if source_lines.is_empty() {
+                    return Ok(Some(vec![join(source_reader)?, join(target_reader)?]));
+                }
+                if !emit(ChunkText::Moses { source: source_lines, target: target_lines })? {
+                    return Ok(None);
+                }
+            }
+        }
+        Input::Text { path } => {
+            let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
+            read_one(spawn_one(scope, open), |lines| emit(ChunkText::Lines(lines)))
+        }
+        Input::Tsv { path, source_column, target_column } => {
+            let (source_column, target_column) = (*source_column, *target_column);
+            let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
+            let text = |records| ChunkText::Tsv { records, source_column, target_column };
+            read_one(spawn_one(scope, open), |records| emit(text(records)))
+        }
+        Input::Jsonl { path, fields } => {
+            let tree = Arc::new(Tree::new(fields)?);
+            let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
+            let text = |records| ChunkText::Jsonl { records, tree: Arc::clone(&tree) };
+            read_one(spawn_one(scope, open), |records| emit(text(records)))
+        }
+        Input::Parquet { path, fields, whole } => {
+            let shared = Arc::new(fields.clone());
+            let open = move || TableReader::open(path, fields, *whole, progress);
+            let text = |batch| ChunkText::Parquet { batch, fields: Arc::clone(&shared) };
+            read_one(spawn_one(scope, open), |batch| emit(text(batch)))
+        }
+        Input::Tmx { path, source_language, target_language, whole } => {
+            let languages = [source_language.as_str(), target_language.as_str()];
+            let open = move || TmxReader::open(path, languages, corpus.max_line_bytes, *whole, progress);
+            read_one(spawn_one(scope, open), |records| emit(ChunkText::Tmx(records)))
+        }
+    })
+}
+
+/// What one file is read by: chunks until there are no more, then its digest.
+trait Chunks {
+    type Chunk: Send;
+
+    fn next(&mut self) -> Result<Option<Self::Chunk>>;
+
+    fn finish(self) -> Result<FileRead>;
+}
+
+impl Chunks for LineReader<'_> {
+    type Chunk = Lines;
+
+    fn next(&mut self) -> Result<Option<Lines>> {
+        let chunk = self.chunk()?;
+        if self.lines == 0 {
+            return Err(Error::input(format!("{} is empty", self.path().display())));
+        }
+        Ok(Some(chunk).filter(|chunk| !chunk.is_empty()))
+    }
+
+    fn finish(self) -> Result<FileRead> {
+        LineReader::finish(self)
+    }
+}
+
+impl Chunks for TableReader<'_> {
+    type Chunk = RecordBatch;
+
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.chunk()
+    }
+
+    fn finish(self) -> Result<FileRead> {
+        TableReader::finish(self)
+    }
+}
+
+impl Chunks for TmxReader<'_> {
+    type Chunk = tmx::Records;
+
+    fn next(&mut self) -> Result<Option<tmx::Records>> {
+        Ok(Some(self.chunk()?).filter(|records| !records.pairs.is_empty()))
+    }
+
+    fn finish(self) -> Result<FileRead> {
+        TmxReader::finish(self)
+    }
+}
+
+/// Reads one file on a thread of its own; the channel closes at its end or where it fails.
+fn spawn_one<'scope, 'env, R: Chunks>(
+    scope: &'scope thread::Scope<'scope, 'env>,
+    open: impl FnOnce() -> Result<R> + Send + 'scope,
+) -> (Receiver<R::Chunk>, Reader<'scope>)
+where
+    R::Chunk: 'scope,
+{
+    let (send, receive) = bounded(1);
+    let reader = scope.spawn(move || {
+        let mut reader = open()?;
+        while let Some(chunk) = reader.next()? {
+            if send.send(chunk).is_err() {
+                return Err(Error::Interrupted);
+            }
+        }
+        reader.finish()
+    });
+    (receive, reader)
+}
+
+/// None if `emit` stopped the reading.
+fn read_one<C>(
+    (chunks, reader): (Receiver<C>, Reader<'_>),
+    mut emit: impl FnMut(C) -> Result<bool>,
+) -> Result<Option<Vec<FileRead>>> {
+    for chunk in &chunks {
+        if !emit(chunk)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(vec![join(reader)?]))
+}
+
+type Reader<'scope> = ScopedJoinHandle<'scope, Result<FileRead>>;
+
+/// Reads a file on a thread of its own, so that two sides decompress side by side. An empty chunk is the end.
+fn spawn<'scope, 'env>(
+    scope: &'scope thread::Scope<'scope, 'env>,
+    path: &'env Path,
+    max_line_bytes: usize,
+    progress: &'env Progress,
+) -> (Receiver<Lines>, Reader<'scope>) {
+    let (send, receive) = bounded(1);
+    let reader = scope.spawn(move || {
+        let mut reader = LineReader::open(path, max_line_bytes, progress)?;
+        loop {
+            let chunk = reader.chunk()?;
+            let ended = chunk.is_empty();
+            if ended && reader.lines == 0 {
+                return Err(Error::input(format!("{} is empty", path.display())));
+            }
+            if send.send(chunk).is_err() {
+                return Err(Error::Interrupted);
+            }
+            if ended {
+                return reader.finish();
+            }
+        }
+    });
+    (receive, reader)
+}
+
+fn join(reader: Reader<'_>) -> Result<FileRead> {
+    reader.join().unwrap_or_else(|_| Err(Error::input("a reader panicked: this is a bug of catprune")))
+}
+
+fn first_error(source: Result<FileRead>, target: Result<FileRead>) -> Error {
+    match (source, target) {
+        // The side that was merely hung up on says `Interrupted`; the other one says why.
+        (Err(Error::Interrupted) | Ok(_), Err(error)) | (Err(error), _) => error,
+        (Ok(_), Ok(_)) => Error::input("a reader ended early"),
+    }
+}
+
+fn count_rest(chunks: &Receiver<Lines>) -> u64 {
+    chunks.iter().map(|chunk| chunk.len() as u64).sum()
+}
+
+fn unequal(source: &Path, target: &Path, (source_lines, target_lines): (u64, u64)) -> Error {
+    let (short, long, ends, goes_on) = if source_lines < target_lines {
+        (source, target, source_lines, target_lines)
+    } else {
+        (target, source, target_lines, source_lines)
+    };
+    Error::input(format!(
+        "{} ends after line {ends}, {} goes on to line {goes_on}: the two sides must have equal line counts",
+        short.display(),
+        long.display()
+    ))
+}
+
+fn take_tags(tags: &mut LineReader<'_>, chunk: &Chunk) -> Result<Lines> {
+    tags.take(chunk.len()).and_then(|lines| {
+        if let Some(index) = (0..lines.len()).find(|&index| lines.is_too_long(index)) {
+            let (path, line) = (tags.path().display(), chunk.first + index as u64 + 1);
+            return Err(Error::input(format!(
+                "{path}, line {line}: the tag is over the longest line allowed"
+            )));
+        }
+        if lines.len() == chunk.len() {
+            return Ok(lines);
+        }
+        let (path, ends) = (tags.path().display(), tags.lines);
+        Err(Error::input(format!(
+            "{path} ends after line {ends}, the corpus goes on: one tag a record is needed"
+        )))
+    })
+}
+
+fn finish_tags(mut tags: LineReader<'_>, rows: u64) -> Result<FileRead> {
+    if tags.take(1)?.is_empty() {
+        return tags.finish();
+    }
+    let path = tags.path().display();
+    Err(Error::input(format!(
+        "{path} goes on after line {rows}, where the corpus ends: one tag a record is needed"
+    )))
+}

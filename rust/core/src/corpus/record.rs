@@ -1,0 +1,72 @@
+//! A record, which is a pair or the reason why it is none, and the buffer of records that had to be decoded.
+
+/// A record's two sides, or why it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record<'a> {
+    Pair {
+        source: &'a [u8],
+        target: &'a [u8],
+    },
+    /// A line over the limit.
+    TooLong,
+    /// Too few columns, no JSON, a field that is missing or no text.
+    Malformed,
+    /// A translation unit without one of the languages.
+    MissingSide,
+}
+
+/// Pairs that were decoded from records.
+#[derive(Debug, Default)]
+pub struct Pairs {
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Pair { start: usize, middle: usize, end: usize },
+    TooLong,
+    Malformed,
+    MissingSide,
+}
+
+impl Pairs {
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Bytes of all sides.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn push(&mut self, record: Record<'_>) {
+        self.places.push(match record {
+            Record::Pair { source, target } => {
+                let start = self.bytes.len();
+                self.bytes.extend_from_slice(source);
+                let middle = self.bytes.len();
+                self.bytes.extend_from_slice(target);
+                Place::Pair { start, middle, end: self.bytes.len() }
+            }
+            Record::TooLong => Place::TooLong,
+            Record::Malformed => Place::Malformed,
+            Record::MissingSide => Place::MissingSide,
+        });
+    }
+
+    pub fn record(&self, index: usize) -> Record<'_> {
+        match self.places[index] {
+            Place::Pair { start, middle, end } => {
+                Record::Pair { source: &self.bytes[start..middle], target: &self.bytes[middle..end] }
+            }
+            Place::TooLong => Record::TooLong,
+            Place::Malformed => Record::Malformed,
+            Place::MissingSide => Record::MissingSide,
+        }
+    }
+}

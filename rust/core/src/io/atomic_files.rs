@@ -1,0 +1,173 @@
+//! Atomic files: written under a temporary name, synced, renamed, and their folder synced.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::io::digests::Hashed;
+use crate::{Error, Result};
+
+/// A file being written as `<path>.tmp`; dropped unpublished, it is removed.
+pub struct Draft {
+    path: PathBuf,
+    temporary: PathBuf,
+    stream: Option<BufWriter<Hashed<File>>>,
+    along: Option<Along>,
+}
+
+/// A thread that syncs a file while it is written, so that the final sync has little left to write.
+struct Along {
+    ask: Sender<()>,
+    thread: JoinHandle<io::Result<()>>,
+    /// Bytes written since the last request.
+    unsynced: usize,
+}
+
+/// Bytes between two requests.
+const SYNC_BYTES: usize = 32 << 20;
+
+/// A finished draft that still has its temporary name, so that several files can appear together.
+pub struct Sealed {
+    path: PathBuf,
+    temporary: PathBuf,
+    renamed: bool,
+    pub digest: String,
+}
+
+/// A temporary file of a pass, removed when it is dropped.
+pub struct Temporary {
+    pub path: PathBuf,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Draft {
+    pub fn create(path: &Path) -> Result<Self> {
+        let temporary = temporary_name(path);
+        let file = File::create(&temporary).map_err(Error::io(&temporary))?;
+        let stream = Some(BufWriter::with_capacity(1 << 20, Hashed::new(file)));
+        Ok(Self { path: path.to_owned(), temporary, stream, along: None })
+    }
+
+    /// Starts to sync the file while it is written; for large files.
+    pub fn sync_along(&mut self) -> Result<()> {
+        let Some(stream) = &self.stream else { return Ok(()) };
+        let file = stream.get_ref().inner.try_clone().map_err(Error::io(&self.path))?;
+        let (ask, asked) = bounded(1);
+        // The system reports a write error to one sync call only, so this result must not be lost.
+        let thread = thread::spawn(move || asked.iter().try_for_each(|()| file.sync_data()));
+        self.along = Some(Along { ask, thread, unsynced: 0 });
+        Ok(())
+    }
+
+    /// Flushes and syncs the bytes; the file keeps its temporary name until `Sealed::publish`.
+    pub fn seal(mut self) -> Result<Sealed> {
+        let path = self.path.clone();
+        let failed = |source| Error::Io { path: path.clone(), source };
+        let Some(stream) = self.stream.take() else {
+            return Err(failed(io::Error::other("already sealed")));
+        };
+        let hashed = stream.into_inner().map_err(|error| failed(error.into_error()))?;
+        if let Some(Along { ask, thread, .. }) = self.along.take() {
+            drop(ask);
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))).map_err(failed)?;
+        }
+        hashed.inner.sync_all().map_err(failed)?;
+        let digest = hashed.digest();
+        let temporary = std::mem::take(&mut self.temporary);
+        Ok(Sealed { path, temporary, renamed: false, digest })
+    }
+
+    /// Seals and publishes at once; returns the digest of the bytes.
+    pub fn publish(self) -> Result<String> {
+        self.seal()?.publish()
+    }
+
+    /// Publishes under another name in the same folder, for files whose names contain their row range.
+    pub fn publish_as(mut self, path: &Path) -> Result<String> {
+        path.clone_into(&mut self.path);
+        self.publish()
+    }
+
+    /// Ends the file under a second temporary name, for the same pass to read again.
+    pub fn keep(mut self) -> Result<Temporary> {
+        if let Some(stream) = &mut self.stream {
+            stream.flush().map_err(Error::io(&self.path))?;
+        }
+        let kept = Temporary { path: with_suffix(&self.path, ".waiting.tmp") };
+        fs::rename(&self.temporary, &kept.path).map_err(Error::io(&kept.path))?;
+        self.temporary = PathBuf::new();
+        Ok(kept)
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(stream) = &mut self.stream else { return Err(io::Error::other("already sealed")) };
+        let written = stream.write(bytes)?;
+        if let Some(along) = &mut self.along {
+            along.unsynced += written;
+            // A request that still waits covers these bytes too.
+            if along.unsynced >= SYNC_BYTES && along.ask.try_send(()).is_ok() {
+                along.unsynced = 0;
+            }
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.temporary.as_os_str().is_empty() {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+impl Sealed {
+    /// Gives the file its final name and syncs the folder.
+    pub fn publish(mut self) -> Result<String> {
+        fs::rename(&self.temporary, &self.path).map_err(Error::io(&self.path))?;
+        self.renamed = true;
+        sync_folder(&self.path)?;
+        Ok(std::mem::take(&mut self.digest))
+    }
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        if !self.renamed {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+fn temporary_name(path: &Path) -> PathBuf {
+    with_suffix(path, ".tmp")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))
+}

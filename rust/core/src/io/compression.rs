@@ -1,0 +1,268 @@
+//! Compression: plain, gzip, zstd, xz and bzip2 are detected by their first bytes and read to the end of the last
+//! member. Each piece that is written is one member.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::thread;
+
+use bzip2::bufread::MultiBzDecoder;
+use flate2::Compression;
+use flate2::bufread::MultiGzDecoder;
+use liblzma::stream::{Action, Check, Filters, LzmaOptions, MtStreamBuilder, Status, Stream};
+
+use crate::io::digests::Hashed;
+use crate::io::plain_file::open_plain;
+use crate::{Error, Progress, Result};
+
+pub const BUFFER_BYTES: usize = 1 << 20;
+/// Memory limit of a multi-threaded xz decoder; beyond it, blocks are decoded one after the other.
+const XZ_THREADING_BYTES: u64 = 256 << 20;
+const XZ_PRESET: u32 = 6;
+
+/// The bytes of a file as they are on disk, hashed and counted on the way.
+pub type Raw<'w> = Hashed<Counted<'w>>;
+
+pub struct Counted<'w> {
+    file: File,
+    progress: &'w Progress,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.progress.is_stopped() {
+            return Err(io::Error::other(Stopped));
+        }
+        let read = self.file.read(buffer)?;
+        self.progress.add(read as u64, 0);
+        Ok(read)
+    }
+}
+
+/// Ends a read when the caller asked to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped")]
+struct Stopped;
+
+pub fn is_stopped(error: &io::Error) -> bool {
+    matches!(error.get_ref(), Some(inner) if inner.is::<Stopped>())
+}
+
+type Buffered<'w> = BufReader<Raw<'w>>;
+
+pub enum Decoder<'w> {
+    Plain(Box<Raw<'w>>),
+    Gzip(Box<MultiGzDecoder<Buffered<'w>>>),
+    Zstd(Box<zstd::Decoder<'static, Buffered<'w>>>),
+    Xz(Box<XzDecoder<Buffered<'w>>>),
+    Bzip2(Box<MultiBzDecoder<Buffered<'w>>>),
+}
+
+impl<'w> Decoder<'w> {
+    /// Opens a plain file of any compression, detected by the first bytes and not by the name.
+    pub fn open(path: &Path, progress: &'w Progress) -> Result<Self> {
+        let (file, magic) = open_file(path)?;
+        let raw = Hashed::new(Counted { file, progress });
+        let buffered = |raw| BufReader::with_capacity(BUFFER_BYTES, raw);
+        Ok(match magic[..] {
+            [0x1f, 0x8b, ..] => Self::Gzip(Box::new(MultiGzDecoder::new(buffered(raw)))),
+            // The second is a skippable frame, which parallel compressors write first.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+                let mut decoder = zstd::Decoder::with_buffer(buffered(raw)).map_err(Error::io(path))?;
+                // Files of `zstd --long=31` can be read too; the memory is only allocated if a frame asks for it.
+                decoder.window_log_max(31).map_err(Error::io(path))?;
+                Self::Zstd(Box::new(decoder))
+            }
+            [0xfd, b'7', b'z', b'X', b'Z', 0] => Self::Xz(Box::new(XzDecoder::new(buffered(raw)))),
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72] => {
+                Self::Bzip2(Box::new(MultiBzDecoder::new(buffered(raw))))
+            }
+            _ => {
+                check_plain(path)?;
+                Self::Plain(Box::new(raw))
+            }
+        })
+    }
+
+    pub fn raw(&mut self) -> &mut Raw<'w> {
+        match self {
+            Self::Plain(raw) => raw,
+            Self::Gzip(decoder) => decoder.get_mut().get_mut(),
+            Self::Zstd(decoder) => decoder.get_mut().get_mut(),
+            Self::Xz(decoder) => decoder.input.get_mut(),
+            Self::Bzip2(decoder) => decoder.get_mut().get_mut(),
+        }
+    }
+
+    /// The error of a failed read: an I/O error, or a damaged file that ends after `place` (like "line 7").
+    pub fn explain(&self, error: io::Error, path: &Path, place: &str) -> Error {
+        if is_stopped(&error) {
+            return Error::Interrupted;
+        }
+        if error.raw_os_error().is_some() || matches!(self, Self::Plain(_)) {
+            return Error::Io { path: path.to_owned(), source: error };
+        }
+        Error::input(format!(
+            "{} is truncated or damaged after {place} ({error}): fetch it again",
+            path.display()
+        ))
+    }
+}
+
+impl Read for Decoder<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(decoder) => decoder.read(buffer),
+            Self::Gzip(decoder) => decoder.read(buffer),
+            Self::Zstd(decoder) => decoder.read(buffer),
+            Self::Xz(decoder) => decoder.read(buffer),
+            Self::Bzip2(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
+/// Reads concatenated xz streams, with padding between them. Blocks that store their sizes (as `xz -T` writes them) are
+/// decoded in parallel.
+pub struct XzDecoder<R> {
+    input: R,
+    /// None between two streams.
+    stream: Option<Stream>,
+    padding: usize,
+}
+
+impl<R: BufRead> XzDecoder<R> {
+    pub fn new(input: R) -> Self {
+        Self { input, stream: None, padding: 0 }
+    }
+
+    /// Skips padding up to the next stream; false at the end of the file.
+    fn begin(&mut self) -> io::Result<bool> {
+        loop {
+            let input = self.input.fill_buf()?;
+            let zeros = input.iter().take_while(|&&byte| byte == 0).count();
+            let (ended, more) = (input.is_empty(), zeros < input.len());
+            self.input.consume(zeros);
+            self.padding += zeros;
+            if (ended || more) && !self.padding.is_multiple_of(4) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "padding of a wrong size"));
+            }
+            if ended {
+                return Ok(false);
+            }
+            if more {
+                self.padding = 0;
+                let threads = thread::available_parallelism().map_or(1, |count| count.get().min(16));
+                self.stream = Some(
+                    MtStreamBuilder::new()
+                        .threads(threads as u32)
+                        .memlimit_threading(XZ_THREADING_BYTES)
+                        .memlimit_stop(u64::MAX)
+                        .decoder()?,
+                );
+                return Ok(true);
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Read for XzDecoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let Some(stream) = &mut self.stream else {
+                if self.begin()? {
+                    continue;
+                }
+                return Ok(0);
+            };
+            let input = self.input.fill_buf()?;
+            let ended = input.is_empty();
+            let (read_before, written_before) = (stream.total_in(), stream.total_out());
+            let status = stream.process(input, buffer, if ended { Action::Finish } else { Action::Run })?;
+            let consumed = (stream.total_in() - read_before) as usize;
+            let written = (stream.total_out() - written_before) as usize;
+            self.input.consume(consumed);
+            if status == Status::StreamEnd {
+                self.stream = None;
+            }
+            if written > 0 {
+                return Ok(written);
+            }
+            // The decoder made no progress twice: the input has ended inside a stream.
+            if status == Status::MemNeeded {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ends too early"));
+            }
+        }
+    }
+}
+
+/// Opens a plain file that is not empty; also returns its first six bytes.
+pub fn open_file(path: &Path) -> Result<(File, Vec<u8>)> {
+    let mut file = open_plain(path)?;
+    let magic = first_bytes(&mut file).map_err(Error::io(path))?;
+    if magic.is_empty() {
+        return Err(Error::input(format!("{} is empty", path.display())));
+    }
+    Ok((file, magic))
+}
+
+fn first_bytes(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(6);
+    Read::by_ref(file).take(6).read_to_end(&mut bytes)?;
+    io::Seek::rewind(file)?;
+    Ok(bytes)
+}
+
+/// The compression that a file's name indicates.
+fn promised(path: &Path) -> Option<&'static str> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz") => Some("gzip"),
+        Some("zst") => Some("zstd"),
+        Some("xz") => Some("xz"),
+        Some("bz2") => Some("bzip2"),
+        _ => None,
+    }
+}
+
+/// Fails if the name indicates a compression that the bytes do not have: reading them as text would hide the mistake.
+fn check_plain(path: &Path) -> Result<()> {
+    let Some(promised) = promised(path) else { return Ok(()) };
+    Err(Error::input(format!(
+        "{} is not {promised}: its first bytes are not those of {promised}",
+        path.display()
+    )))
+}
+
+/// Compresses as the file's name indicates, into one gzip member, zstd frame, xz or bzip2 stream. Each piece is a
+/// member of its own, so that the bytes do not depend on the number of threads.
+pub fn compress(bytes: Vec<u8>, path: &Path) -> io::Result<Vec<u8>> {
+    match promised(path) {
+        Some("gzip") => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(&bytes)?;
+            encoder.finish()
+        }
+        Some("zstd") => {
+            let mut compressor = zstd::bulk::Compressor::new(3)?;
+            compressor.include_checksum(true)?;
+            compressor.compress(&bytes)
+        }
+        Some("xz") => {
+            let mut options = LzmaOptions::new_preset(XZ_PRESET)?;
+            // A window larger than the piece would only cost memory.
+            options.dict_size(bytes.len().next_power_of_two().clamp(1 << 16, 8 << 20) as u32);
+            let stream = Stream::new_stream_encoder(Filters::new().lzma2(&options), Check::Crc64)?;
+            let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+            encoder.write_all(&bytes)?;
+            encoder.finish()
+        }
+        Some("bzip2") => {
+            let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+            encoder.write_all(&bytes)?;
+            encoder.finish()
+        }
+        _ => Ok(bytes),
+    }
+}

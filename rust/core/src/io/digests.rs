@@ -1,0 +1,73 @@
+//! Digests: xxh3-128 of bytes, of files, and of streams while they are read or written.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::io::plain_file::open_plain;
+use crate::{Error, Progress, Result};
+
+/// Passes bytes on and hashes them on the way.
+pub struct Hashed<W> {
+    pub inner: W,
+    hash: Xxh3,
+    pub bytes: u64,
+}
+
+impl<W> Hashed<W> {
+    pub fn new(inner: W) -> Self {
+        Self { inner, hash: Xxh3::new(), bytes: 0 }
+    }
+
+    /// xxh3-128 of what has passed, 32 hexadecimal digits.
+    pub fn digest(&self) -> String {
+        format!("{:032x}", self.hash.digest128())
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: io::Read> io::Read for Hashed<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(bytes)?;
+        self.hash.update(&bytes[..read]);
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
+/// xxh3-128 of some bytes, 32 hexadecimal digits.
+pub fn digest_bytes(bytes: &[u8]) -> String {
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
+}
+
+/// xxh3-128 of a file's bytes.
+pub fn digest_file(path: &Path, progress: &Progress) -> Result<String> {
+    digest_with_progress(path, progress, |read| progress.add(read, 0))
+}
+
+/// xxh3-128 of a file's bytes; calls `count` with the number of bytes of each read.
+pub fn digest_with_progress(path: &Path, progress: &Progress, count: impl Fn(u64)) -> Result<String> {
+    let mut file = Hashed::new(open_plain(path)?);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        progress.check()?;
+        let read = io::Read::read(&mut file, &mut buffer).map_err(Error::io(path))?;
+        if read == 0 {
+            return Ok(file.digest());
+        }
+        count(read as u64);
+    }
+}

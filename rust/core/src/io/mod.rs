@@ -1,0 +1,10 @@
+//! Files and threads below every format: compression, encodings, atomic files, digests, disk space, spools.
+
+pub mod atomic_files;
+pub mod compression;
+pub mod digests;
+pub mod disk;
+pub mod encoding;
+pub mod plain_file;
+pub mod spool;
+pub mod threads;

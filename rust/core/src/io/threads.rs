@@ -1,0 +1,48 @@
+//! Independent pieces of work on several threads.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crate::{Error, Result};
+
+/// Runs `work` on the numbers below `count`, on at most `threads` threads, each with its own state. Returns the results
+/// in the order of the numbers. After an error or a panic no further number is started.
+pub fn on_threads<S, T: Send>(
+    threads: usize,
+    count: usize,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Ok(Vec::new())));
+    let worker = || {
+        let mut state = state();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return;
+            }
+            let result = catch_unwind(AssertUnwindSafe(|| work(&mut state, number)))
+                .unwrap_or_else(|_| Err(Error::input("a worker panicked: this is a bug of catprune")));
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            match (&mut *done, result) {
+                (Ok(done), Ok(result)) => done.push((number, result)),
+                (Ok(_), Err(error)) => {
+                    next.store(count, Ordering::Relaxed);
+                    *done = Err(error);
+                }
+                // Only the first error is reported.
+                (Err(_), _) => return,
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..threads.min(count) {
+            scope.spawn(worker);
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    done.sort_unstable_by_key(|&(number, _)| number);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
+}

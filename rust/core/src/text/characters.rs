@@ -1,0 +1,121 @@
+//! Unicode properties of characters that the rules need, in one table that is made once.
+
+use std::sync::LazyLock;
+
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+use unicode_script::{Script, UnicodeScript};
+
+pub const WHITE_SPACE: u16 = 1 << 0;
+pub const ALPHABETIC: u16 = 1 << 1;
+/// Category Cc, the tab aside.
+pub const CONTROL: u16 = 1 << 2;
+/// Category Nd.
+pub const DIGIT: u16 = 1 << 3;
+/// Script Han, Hiragana or Katakana, and the length marks that katakana words hold: no space between words.
+pub const HAN_KANA: u16 = 1 << 4;
+/// Letters and marks of the scripts Thai, Lao, Khmer and Myanmar: no space between words.
+pub const SOUTH_EAST_ASIAN: u16 = 1 << 5;
+/// Ends a sentence; see `TERMINALS`.
+pub const TERMINAL: u16 = 1 << 6;
+/// Closes what was opened before: category Pe or Pf, and the straight quotation marks.
+pub const CLOSING: u16 = 1 << 7;
+/// Of a script without spaces between words.
+pub const UNSPACED: u16 = HAN_KANA | SOUTH_EAST_ASIAN;
+/// The script's number, in the upper half.
+const SCRIPT: u32 = 8;
+
+/// The classes of the characters below U+10000; `class` knows the others.
+static TABLE: LazyLock<Vec<u16>> =
+    LazyLock::new(|| (0..0x1_0000).map(|code| char::from_u32(code).map_or(0, look_up)).collect());
+
+/// The first digit of every run of decimal digits.
+static ZEROS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+    let is_digit = |code| char::from_u32(code).is_some_and(is_decimal);
+    (1..=u32::from(char::MAX)).filter(|&code| is_digit(code) && !is_digit(code - 1)).collect()
+});
+
+/// What ends a sentence in the scripts that are in use; `;` is the question mark of Greek.
+const TERMINALS: &str = ".!?…;\u{37e}‼⁇⁈⁉‽。．！？｡؟۔।॥։።፧၊။។៕";
+
+fn is_decimal(character: char) -> bool {
+    character.general_category() == GeneralCategory::DecimalNumber
+}
+
+/// The properties of characters; a copy of it is a reference to the table.
+#[derive(Clone, Copy)]
+pub struct Characters(&'static [u16]);
+
+impl Characters {
+    pub fn new() -> Self {
+        Self(&TABLE)
+    }
+
+    pub fn class(self, character: char) -> u16 {
+        self.0.get(character as usize).copied().unwrap_or_else(|| look_up(character))
+    }
+
+    /// The value of a decimal digit of any script.
+    pub fn digit(self, character: char) -> Option<u8> {
+        if character.is_ascii() || self.class(character) & DIGIT == 0 {
+            return character.to_digit(10).map(|value| value as u8);
+        }
+        let run = ZEROS.partition_point(|&zero| zero <= character as u32).checked_sub(1)?;
+        Some(((character as u32 - ZEROS[run]) % 10) as u8)
+    }
+}
+
+impl Default for Characters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn look_up(character: char) -> u16 {
+    let script = character.script();
+    let category = character.general_category();
+    let closing = [GeneralCategory::ClosePunctuation, GeneralCategory::FinalPunctuation].contains(&category);
+    let spelling =
+        character.is_alphabetic() || character.general_category_group() == GeneralCategoryGroup::Mark;
+    let south_east_asian = [Script::Thai, Script::Lao, Script::Khmer, Script::Myanmar].contains(&script);
+    let mut class = (script as u16) << SCRIPT;
+    for (holds, bit) in [
+        (character.is_whitespace(), WHITE_SPACE),
+        (character.is_alphabetic(), ALPHABETIC),
+        (character.is_control() && character != '\t', CONTROL),
+        (category == GeneralCategory::DecimalNumber, DIGIT),
+        ([Script::Han, Script::Hiragana, Script::Katakana].contains(&script), HAN_KANA),
+        ("ーｰ".contains(character), HAN_KANA),
+        (south_east_asian && spelling, SOUTH_EAST_ASIAN),
+        (TERMINALS.contains(character), TERMINAL),
+        (closing || "\"'".contains(character), CLOSING),
+    ] {
+        class |= if holds { bit } else { 0 };
+    }
+    class
+}
+
+/// A set of scripts; letters that several scripts share are in all of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Scripts([bool; 256]);
+
+impl Scripts {
+    /// From codes of ISO 15924, like `Latn`; none if one of them is no script. An empty list is every script.
+    pub fn new(codes: &[String]) -> Option<Self> {
+        let mut scripts = [codes.is_empty(); 256];
+        for script in [Script::Common, Script::Inherited] {
+            scripts[script as usize] = true;
+        }
+        for code in codes {
+            scripts[Script::from_short_name(code)? as usize] = true;
+        }
+        Some(Self(scripts))
+    }
+
+    pub fn holds_class(&self, class: u16) -> bool {
+        self.0[usize::from(class >> SCRIPT)]
+    }
+
+    pub fn holds_latin(&self) -> bool {
+        self.0[Script::Latin as usize]
+    }
+}

@@ -1,0 +1,57 @@
+//! Which text and markup every reader of XML takes.
+
+use std::sync::LazyLock;
+
+use quick_xml::XmlVersion;
+use quick_xml::escape::resolve_xml_entity;
+use quick_xml::events::{BytesRef, BytesStart, Event};
+use regex::Regex;
+
+/// What a document in UTF-8 begins with.
+pub const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
+/// The name of an element and its attributes; the prefixes are those that need no declaration around it.
+static TAG: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r"^[A-Za-z_][A-Za-z0-9_.-]*",
+        r"(?:[ \t\r\n]+(?:xml:|xmlns:)?[A-Za-z_][A-Za-z0-9_.-]*",
+        r#"[ \t\r\n]*=[ \t\r\n]*(?:"[^<"]*"|'[^<']*'))*[ \t\r\n]*$"#,
+    ))
+    .ok()
+});
+
+/// Whether XML 1.0 has all characters of a text.
+pub fn is_legal(text: &str) -> bool {
+    text.chars().all(|character| {
+        matches!(character, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+    })
+}
+
+/// Whether what was read inside a document is well-formed, and by itself: the reader lets through what others refuse.
+pub fn is_sound(event: &Event<'_>) -> bool {
+    match event {
+        Event::Start(start) => is_tag(start),
+        Event::Text(text) => !text.contains("]]>"),
+        Event::Comment(comment) => !comment.contains("--") && !comment.ends_with('-'),
+        Event::GeneralRef(reference) => is_reference(reference),
+        Event::End(_) | Event::CData(_) | Event::Eof => true,
+        Event::PI(_) | Event::Decl(_) | Event::DocType(_) | Event::Empty(_) => false,
+    }
+}
+
+fn is_tag(start: &BytesStart<'_>) -> bool {
+    let value_is_legal =
+        |value: quick_xml::Result<std::borrow::Cow<'_, str>>| value.is_ok_and(|value| is_legal(&value));
+    TAG.as_ref().is_some_and(|tag| tag.is_match(start))
+        && start.attributes().all(|attribute| {
+            attribute.is_ok_and(|one| value_is_legal(one.normalized_value(XmlVersion::Explicit1_0)))
+        })
+}
+
+fn is_reference(reference: &BytesRef<'_>) -> bool {
+    match reference.resolve_char_ref() {
+        Ok(Some(character)) => is_legal(character.encode_utf8(&mut [0; 4])),
+        Ok(None) => resolve_xml_entity(reference).is_some(),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,101 @@
+//! The `tokenize` pass: the kept pairs as token ids.
+
+use std::fs;
+use std::path::Path;
+
+use tokenizers::Tokenizer;
+
+use crate::corpus::chunk::Chunk;
+use crate::corpus::pipeline::stream;
+use crate::corpus::record::Record;
+use crate::tokens::blocks::{Blocks, Encoded, block_first};
+use crate::tokens::encoder::Encoder;
+use crate::tokens::request::{TokenizeRequest, Tokenized};
+use crate::{Error, Progress, Result};
+
+pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokenized> {
+    let (tokenizer, json) = load_tokenizer(&request.tokenizer)?;
+    // Ids may have gaps, so the vocabulary size is not enough.
+    let types = tokenizer.get_vocab(true).into_values().max().map_or(0, |highest| highest as usize + 1);
+    let ids = Encoder::new(tokenizer, &json);
+    let mut blocks = Blocks::open(request, types)?;
+    let done: Vec<u64> = blocks.done.keys().copied().collect();
+    let read = stream(
+        &request.corpus,
+        &request.kept,
+        request.threads,
+        progress,
+        |chunk| {
+            let block = block_first(&chunk);
+            let encoded = if done.binary_search(&block).is_ok() {
+                Encoded::default()
+            } else {
+                encode(&ids, request.max_tokens, &chunk)?
+            };
+            Ok((block, chunk.end(), chunk.len(), encoded))
+        },
+        |(block, end, rows, encoded)| {
+            progress.add(0, rows as u64);
+            blocks.add(block, end, encoded)?;
+            Ok(true)
+        },
+    );
+    let outcome = read.and_then(|read| {
+        blocks.publish_block()?;
+        read.compare(&request.files)
+    });
+    match outcome {
+        Ok(()) => blocks.finish(),
+        // The text is not the text that was cleaned: blocks made of it must not be taken up by a later run.
+        Err(error @ Error::Input(_)) => {
+            blocks.discard()?;
+            Err(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a tokenizer.json and switches its truncation and padding off: a pair is scored whole or not at all.
+fn load_tokenizer(path: &Path) -> Result<(Tokenizer, Vec<u8>)> {
+    let failed = |error: tokenizers::Error| {
+        Error::input(format!("{} is not a tokenizer.json that can be read: {error}", path.display()))
+    };
+    let bytes = fs::read(path).map_err(Error::io(path))?;
+    let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(failed)?;
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(failed)?;
+    Ok((tokenizer, bytes))
+}
+
+fn encode(tokenizer: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
+    let mut encoded = Encoded::default();
+    let mut sides = [Vec::new(), Vec::new()];
+    tokenizer.with(|encode| {
+        for index in chunk.wanted() {
+            let row = chunk.first as i64 + index as i64;
+            let Record::Pair { source, target } = chunk.record(index) else { return Err(not_text(row)) };
+            for (side, ids) in [source, target].into_iter().zip(&mut sides) {
+                let text = std::str::from_utf8(side).map_err(|_| not_text(row))?;
+                ids.clear();
+                encode(text, ids)
+                    .map_err(|error| Error::input(format!("row {row} cannot be tokenised: {error}")))?;
+            }
+            if sides.iter().any(|ids| ids.len() > max_tokens) {
+                encoded.too_long.push(row);
+                continue;
+            }
+            encoded.rows.push(row);
+            for (ids, sequences) in sides.iter().zip(&mut encoded.sides) {
+                sequences.ids.extend_from_slice(ids);
+                sequences.lengths.push(ids.len());
+            }
+        }
+        Ok(encoded)
+    })
+}
+
+fn not_text(row: i64) -> Error {
+    Error::input(format!(
+        "row {row} is kept but is no pair of UTF-8 text: an input changed since it was cleaned"
+    ))
+}

@@ -1,0 +1,399 @@
+//! Output formats: lines of text, TSV or JSON, rows of Parquet, units of TMX. If the inputs have the same format, whole
+//! records are copied, so that their other fields survive.
+
+use std::io::Write;
+use std::ops::RangeFrom;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, StructArray};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_select::filter::filter_record_batch;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use serde::{Deserialize, Serialize};
+
+use crate::corpus::chunk::Chunk;
+use crate::corpus::fields::{Fields, shared};
+use crate::corpus::readers::parquet::parquet_schema;
+use crate::corpus::readers::tmx;
+use crate::corpus::record::Record;
+use crate::corpus::request::{Corpus, Input};
+use crate::io::atomic_files::{Draft, Sealed};
+use crate::io::compression::compress;
+use crate::writing::json_template::Template;
+use crate::writing::tmx_units::Units;
+use crate::{Error, Result};
+
+/// A row group of Parquet ends at so many rows, or so many bytes.
+const GROUP_ROWS: usize = 1 << 17;
+const GROUP_BYTES: usize = 64 << 20;
+
+/// Where the text goes; lines of names that end in `.gz`, `.zst`, `.xz` or `.bz2` are compressed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "format", rename_all = "lowercase")]
+pub enum Output {
+    Moses {
+        source: PathBuf,
+        target: PathBuf,
+    },
+    /// The one side of a monolingual corpus.
+    Text {
+        path: PathBuf,
+    },
+    Tsv {
+        path: PathBuf,
+    },
+    Jsonl {
+        path: PathBuf,
+        #[serde(flatten)]
+        fields: Fields,
+    },
+    Parquet {
+        path: PathBuf,
+        #[serde(flatten)]
+        fields: Fields,
+    },
+    Tmx {
+        path: PathBuf,
+        source_language: String,
+        target_language: String,
+    },
+}
+
+impl Output {
+    pub fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::Moses { source, target } => vec![source, target],
+            Self::Text { path }
+            | Self::Tsv { path }
+            | Self::Jsonl { path, .. }
+            | Self::Parquet { path, .. }
+            | Self::Tmx { path, .. } => vec![path],
+        }
+    }
+
+    /// Fails unless it has as many sides as the corpus.
+    fn check(&self, corpus: &Corpus) -> Result<()> {
+        let monolingual = corpus.is_monolingual();
+        let fits = match self {
+            Self::Moses { .. } | Self::Tmx { .. } => !monolingual,
+            Self::Text { .. } => monolingual,
+            Self::Tsv { .. } => true,
+            Self::Jsonl { fields, .. } | Self::Parquet { fields, .. } => {
+                fields.source_field.is_none() == monolingual
+            }
+        };
+        let told = if monolingual { "one side, the output two" } else { "two sides, the output one" };
+        if fits { Ok(()) } else { Err(Error::input(format!("the corpus has {told}"))) }
+    }
+
+    /// Whether all inputs are of this format, and for Parquet have the same columns, for TMX are read by the same codes:
+    /// their records are copied whole.
+    pub fn is_whole(&self, corpus: &Corpus) -> Result<bool> {
+        let same = corpus.inputs.iter().all(|input| match (self, input) {
+            (
+                Self::Tmx { source_language, target_language, .. },
+                Input::Tmx { source_language: source, target_language: target, .. },
+            ) => {
+                [source_language, target_language].map(|code| tmx::canonical(code))
+                    == [source, target].map(|code| tmx::canonical(code))
+            }
+            (Self::Tsv { .. }, Input::Tsv { .. })
+            | (Self::Jsonl { .. }, Input::Jsonl { .. })
+            | (Self::Parquet { .. }, Input::Parquet { .. }) => true,
+            _ => false,
+        });
+        if !same || !matches!(self, Self::Parquet { .. }) {
+            return Ok(same);
+        }
+        let schemas = tables(corpus).map(parquet_schema).collect::<Result<Vec<_>>>()?;
+        Ok(schemas.windows(2).all(|two| two[0].fields() == two[1].fields()))
+    }
+}
+
+/// The Parquet files of a corpus.
+fn tables(corpus: &Corpus) -> impl Iterator<Item = &Path> {
+    corpus.inputs.iter().filter_map(|input| match input {
+        Input::Parquet { path, .. } => Some(path.as_path()),
+        _ => None,
+    })
+}
+
+/// How records become an output.
+pub struct Format<'a> {
+    output: &'a Output,
+    pub whole: bool,
+    /// The sides that are written: all, or from the second on.
+    sides: RangeFrom<usize>,
+    template: Option<Template>,
+    schema: Option<SchemaRef>,
+    units: Option<Units>,
+}
+
+/// What a worker made of a chunk for one file.
+pub enum Piece {
+    Bytes(Vec<u8>),
+    Rows(RecordBatch),
+}
+
+/// What a worker made of a chunk for one output.
+#[derive(Default)]
+pub struct Formatted {
+    /// The indices that were written.
+    pub written: Vec<usize>,
+    /// The rows of records that the format cannot hold.
+    pub unwritable: Vec<u64>,
+    /// One for each file.
+    pub pieces: Vec<Piece>,
+}
+
+impl<'a> Format<'a> {
+    pub fn new(output: &'a Output, corpus: &Corpus) -> Result<Self> {
+        output.check(corpus)?;
+        let whole = output.is_whole(corpus)?;
+        let sides = usize::from(corpus.is_monolingual())..;
+        let (mut template, mut schema, mut units) = (None, None, None);
+        match output {
+            Output::Jsonl { fields, .. } => template = Some(Template::new(fields)?),
+            Output::Parquet { fields, .. } => {
+                let first = tables(corpus).next().filter(|_| whole);
+                schema = Some(if let Some(path) = first {
+                    parquet_schema(path)?
+                } else {
+                    let none = [StringArray::new_null(0), StringArray::new_null(0)];
+                    columns(fields, &none[sides.clone()])?.schema()
+                });
+            }
+            Output::Tmx { source_language, target_language, .. } => {
+                let first = corpus.inputs.first().and_then(|input| input.paths().next());
+                let opening = first.filter(|_| whole).map(tmx::opening).transpose()?.flatten();
+                units = Some(Units::new(source_language, target_language, opening));
+            }
+            Output::Moses { .. } | Output::Text { .. } | Output::Tsv { .. } => {}
+        }
+        Ok(Self { output, whole, sides, template, schema, units })
+    }
+
+    /// The open files, in the order of the pieces.
+    pub fn create(&self) -> Result<Vec<Sink>> {
+        let frame = self.units.as_ref().map(|units| &units.frame);
+        let paths = self.output.paths().into_iter();
+        paths.map(|path| Sink::create(path, self.schema.as_ref(), frame)).collect()
+    }
+
+    /// Formats the records of some indices. One without two sides counts as one that cannot be written.
+    pub fn format(&self, chunk: &Chunk, indices: impl Iterator<Item = usize>) -> Result<Formatted> {
+        let mut formatted = Formatted::default();
+        let mut text: [Vec<u8>; 2] = Default::default();
+        let of_lines = matches!(self.output, Output::Moses { .. } | Output::Text { .. });
+        if of_lines && chunk.run(0..chunk.len()).is_some() {
+            formatted.written = indices.collect();
+            copy_runs(chunk, &formatted.written, &mut text, self.sides.clone());
+            formatted.pieces = self.pack(text)?;
+            return Ok(formatted);
+        }
+        for index in indices {
+            let whole = chunk.whole(index).filter(|_| self.whole);
+            let done = match chunk.record(index) {
+                Record::Pair { source, target } => self.push(&mut text, whole, source, target),
+                Record::TooLong | Record::Malformed | Record::MissingSide => false,
+            };
+            if done {
+                formatted.written.push(index);
+            } else {
+                formatted.unwritable.push(chunk.first + index as u64);
+            }
+        }
+        formatted.pieces = if let Some(schema) = &self.schema {
+            vec![Piece::Rows(self.rows(chunk, &formatted.written, schema)?)]
+        } else {
+            self.pack(text)?
+        };
+        Ok(formatted)
+    }
+
+    fn pack(&self, text: [Vec<u8>; 2]) -> Result<Vec<Piece>> {
+        let paths = self.output.paths().into_iter().zip(text);
+        paths.map(|(path, text)| pack(text, path)).collect()
+    }
+
+    /// Appends one pair, or its whole record; false if the format cannot hold it. Rows are only looked at.
+    fn push(&self, text: &mut [Vec<u8>; 2], whole: Option<&[u8]>, source: &[u8], target: &[u8]) -> bool {
+        let any =
+            |byte| memchr::memchr2(byte, b'\n', source).or(memchr::memchr2(byte, b'\n', target)).is_some();
+        let utf8 = || Some((std::str::from_utf8(source).ok()?, std::str::from_utf8(target).ok()?));
+        // Read back, it would be a part of the line's end.
+        let returns = |side: &[u8]| side.ends_with(b"\r");
+        let [first, second] = text;
+        match (self.output, whole) {
+            (Output::Moses { .. }, _) if any(b'\n') || returns(source) || returns(target) => return false,
+            (Output::Moses { .. }, _) => {
+                push_line(first, &[source]);
+                push_line(second, &[target]);
+            }
+            (Output::Text { .. }, _) if any(b'\n') || returns(target) => return false,
+            (Output::Text { .. }, _) => push_line(first, &[target]),
+            (Output::Tsv { .. }, Some(record)) if returns(record) => return false,
+            (Output::Tsv { .. } | Output::Jsonl { .. }, Some(record)) => push_line(first, &[record]),
+            (Output::Tsv { .. }, None) if any(b'\t') || returns(target) => return false,
+            (Output::Tsv { .. }, None) => {
+                push_line(first, &[source, b"\t", target][2 * self.sides.start..]);
+            }
+            (Output::Jsonl { .. }, None) => match (utf8(), &self.template) {
+                (Some((source, target)), Some(template)) => {
+                    template.push(first, &[source, target][self.sides.clone()]);
+                }
+                _ => return false,
+            },
+            (Output::Tmx { .. }, _) => {
+                return utf8()
+                    .zip(self.units.as_ref())
+                    .is_some_and(|((source, target), units)| units.push(first, whole, source, target));
+            }
+            (Output::Parquet { .. }, _) => return self.whole || utf8().is_some(),
+        }
+        true
+    }
+
+    fn rows(&self, chunk: &Chunk, written: &[usize], schema: &SchemaRef) -> Result<RecordBatch> {
+        let lost = |error: arrow_schema::ArrowError| Error::input(format!("rows cannot be copied: {error}"));
+        if let Some(batch) = chunk.batch().filter(|_| self.whole) {
+            let mut mask = vec![false; chunk.len()];
+            for &index in written {
+                mask[index] = true;
+            }
+            let kept = filter_record_batch(batch, &BooleanArray::from(mask)).map_err(lost)?;
+            return RecordBatch::try_new(Arc::clone(schema), kept.columns().to_vec()).map_err(lost);
+        }
+        let side = |side: usize| -> StringArray {
+            let pairs = written.iter().map(|&index| match chunk.record(index) {
+                Record::Pair { source, target } => std::str::from_utf8([source, target][side]).ok(),
+                _ => None,
+            });
+            pairs.collect()
+        };
+        match self.output {
+            Output::Parquet { fields, .. } => columns(fields, &[side(0), side(1)][self.sides.clone()]),
+            _ => Err(Error::input("rows are only written as Parquet: this is a bug of catprune")),
+        }
+    }
+}
+
+/// Text as a piece of a file; nothing stays nothing.
+pub fn pack(text: Vec<u8>, path: &Path) -> Result<Piece> {
+    let packed = if text.is_empty() { Ok(text) } else { compress(text, path) };
+    packed.map(Piece::Bytes).map_err(Error::io(path))
+}
+
+/// Lines of files that go to lines of as many files: those that follow each other are copied together.
+fn copy_runs(chunk: &Chunk, indices: &[usize], text: &mut [Vec<u8>; 2], written: RangeFrom<usize>) {
+    for run in indices.chunk_by(|one, next| one + 1 == *next) {
+        let sides = chunk.run(run[0]..run[run.len() - 1] + 1).unwrap_or_default();
+        for (text, side) in text.iter_mut().zip(&sides[written.clone()]) {
+            text.extend_from_slice(side);
+            if !side.ends_with(b"\n") {
+                text.push(b'\n');
+            }
+        }
+    }
+}
+
+fn push_line(text: &mut Vec<u8>, pieces: &[&[u8]]) {
+    for piece in pieces {
+        text.extend_from_slice(piece);
+    }
+    text.push(b'\n');
+}
+
+/// The sides as columns, inside structs where the names say so.
+fn columns(fields: &Fields, texts: &[StringArray]) -> Result<RecordBatch> {
+    let paths = fields.paths()?;
+    let level = shared(&paths);
+    let wrap = |name: &str, inner: Vec<(Field, ArrayRef)>| -> Result<(Field, ArrayRef)> {
+        let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = inner.into_iter().unzip();
+        let array = StructArray::try_new(fields.into(), arrays, None)
+            .map_err(|error| Error::input(error.to_string()))?;
+        let array: ArrayRef = Arc::new(array);
+        Ok((Field::new(name, array.data_type().clone(), false), array))
+    };
+    let mut sides = Vec::with_capacity(2);
+    for (path, array) in paths.iter().zip(texts) {
+        let names = &path[level..];
+        let (last, around) = names.split_last().ok_or_else(|| Error::input("a field has no name"))?;
+        let mut column: (Field, ArrayRef) =
+            (Field::new(*last, DataType::Utf8, false), Arc::new(array.clone()));
+        for name in around.iter().rev() {
+            column = wrap(name, vec![column])?;
+        }
+        sides.push(column);
+    }
+    for name in paths[0][..level].iter().rev() {
+        sides = vec![wrap(name, sides)?];
+    }
+    let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = sides.into_iter().unzip();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+        .map_err(|error| Error::input(error.to_string()))
+}
+
+/// A file that pieces are appended to.
+pub enum Sink {
+    Text { path: PathBuf, draft: Box<Draft>, footer: Vec<u8>, empty: bool },
+    Table { path: PathBuf, writer: Box<ArrowWriter<Draft>> },
+}
+
+impl Sink {
+    /// `frame` is what text begins and ends with.
+    pub fn create(path: &Path, schema: Option<&SchemaRef>, frame: Option<&[Vec<u8>; 2]>) -> Result<Self> {
+        let mut draft = Draft::create(path)?;
+        draft.sync_along()?;
+        let path = path.to_owned();
+        let Some(schema) = schema else {
+            let [header, footer] = frame.cloned().unwrap_or_default();
+            let mut sink = Self::Text { path: path.clone(), draft: Box::new(draft), footer, empty: true };
+            sink.write(&pack(header, &path)?)?;
+            return Ok(sink);
+        };
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .build();
+        let writer = ArrowWriter::try_new(draft, Arc::clone(schema), Some(properties))
+            .map_err(|error| Error::parquet(&path, error))?;
+        Ok(Self::Table { path, writer: Box::new(writer) })
+    }
+
+    pub fn write(&mut self, piece: &Piece) -> Result<()> {
+        match (self, piece) {
+            (Self::Text { path, draft, empty, .. }, Piece::Bytes(bytes)) => {
+                *empty &= bytes.is_empty();
+                draft.write_all(bytes).map_err(Error::io(path))
+            }
+            (Self::Table { path, writer }, Piece::Rows(rows)) => {
+                let mut write = || {
+                    writer.write(rows)?;
+                    if writer.in_progress_size() > GROUP_BYTES { writer.flush() } else { Ok(()) }
+                };
+                write().map_err(|error| Error::parquet(path, error))
+            }
+            _ => Err(Error::input("a piece of another format: this is a bug of catprune")),
+        }
+    }
+
+    pub fn seal(self) -> Result<Sealed> {
+        match self {
+            Self::Text { path, mut draft, footer, empty } => {
+                // A compressed file of no bytes is damaged to those who read it.
+                if empty || !footer.is_empty() {
+                    let end = compress(footer, &path).map_err(Error::io(&path))?;
+                    draft.write_all(&end).map_err(Error::io(&path))?;
+                }
+                draft.seal()
+            }
+            Self::Table { path, writer } => {
+                writer.into_inner().map_err(|error| Error::parquet(&path, error))?.seal()
+            }
+        }
+    }
+}

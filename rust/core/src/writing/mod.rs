@@ -1,0 +1,7 @@
+//! The `write` pass: formats, and files that appear together.
+
+pub mod formats;
+pub mod json_template;
+pub mod output_files;
+pub mod tmx_units;
+pub mod write;

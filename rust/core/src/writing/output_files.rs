@@ -1,0 +1,97 @@
+//! Output files that are written in parallel, each by its own thread, and published together.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::corpus::files_read::FileRead;
+use crate::io::atomic_files::Sealed;
+use crate::writing::formats::{Piece, Sink};
+use crate::{Error, Result};
+
+/// Pieces that may wait for a file's thread.
+const WAITING: usize = 4;
+
+/// The threads that fill the files, and where pieces are handed to them.
+pub struct Outputs {
+    lanes: Vec<Lane>,
+}
+
+struct Lane {
+    path: PathBuf,
+    /// None once all was handed over, or a write failed.
+    pieces: Option<Sender<Piece>>,
+    writer: Option<JoinHandle<Result<Sink>>>,
+}
+
+impl Outputs {
+    pub fn new(sinks: Vec<Sink>, paths: &[&Path]) -> Self {
+        Self { lanes: sinks.into_iter().zip(paths).map(|(sink, path)| Lane::new(sink, path)).collect() }
+    }
+
+    /// Hands over the next piece of every file.
+    pub fn write(&mut self, pieces: impl IntoIterator<Item = Piece>) -> Result<()> {
+        for (lane, piece) in self.lanes.iter_mut().zip(pieces) {
+            let sent = lane.pieces.as_ref().is_some_and(|pieces| pieces.send(piece).is_ok());
+            if !sent {
+                lane.finish()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives all files their names, once all are on disk. Old files of these names go first: whenever this ends, what is
+    /// there is whole and of one run, or missing.
+    pub fn publish(mut self) -> Result<Vec<FileRead>> {
+        let mut sealed = Vec::with_capacity(self.lanes.len());
+        for lane in &mut self.lanes {
+            sealed.push((lane.path.clone(), lane.finish()?.seal()?));
+        }
+        for (path, _) in &sealed {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(path)(error)),
+                _ => {}
+            }
+        }
+        sealed.into_iter().map(|(path, sealed)| name(path, sealed)).collect()
+    }
+}
+
+fn name(path: PathBuf, sealed: Sealed) -> Result<FileRead> {
+    let digest = sealed.publish()?;
+    let bytes = fs::metadata(&path).map_err(Error::io(&path))?.len();
+    Ok(FileRead { path, bytes, digest })
+}
+
+impl Lane {
+    fn new(mut sink: Sink, path: &Path) -> Self {
+        let (pieces, incoming) = bounded::<Piece>(WAITING);
+        let writer = thread::spawn(move || {
+            incoming.iter().try_for_each(|piece| sink.write(&piece))?;
+            Ok(sink)
+        });
+        Self { path: path.to_owned(), pieces: Some(pieces), writer: Some(writer) }
+    }
+
+    /// Waits until everything was written.
+    fn finish(&mut self) -> Result<Sink> {
+        self.pieces = None;
+        let failed =
+            || Error::input(format!("{}: a writer panicked: this is a bug of catprune", self.path.display()));
+        self.writer.take().and_then(|writer| writer.join().ok()).unwrap_or_else(|| Err(failed()))
+    }
+}
+
+impl Drop for Outputs {
+    /// Unpublished drafts are removed before the caller goes on.
+    fn drop(&mut self) {
+        for lane in &mut self.lanes {
+            if lane.writer.is_some() {
+                drop(lane.finish());
+            }
+        }
+    }
+}
