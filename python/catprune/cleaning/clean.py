@@ -6,7 +6,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from catprune import _core
 from catprune.cleaning.minhash_options import choose_near
@@ -23,7 +23,7 @@ from catprune.cleaning.rule_options import (
 from catprune.cleaning.test_sets import check_test_sets, digest_test_sets, parse_test_sets
 from catprune.corpus.inputs import input_paths, is_monolingual, parse_inputs, relative_input
 from catprune.corpus.spool import spool_inputs
-from catprune.corpus.unchanged import check_unchanged, cleaned_files, look, remember
+from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at, look, remember
 from catprune.errors import CatpruneError, UsageError
 from catprune.workspace.manifest import verify_shards
 from catprune.workspace.progress import Progress, bytes_progress
@@ -33,6 +33,8 @@ from catprune.workspace.wording import new_text, share_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from catprune.boundary import CleanRequest, CleanResult, FileRead, Input, Rules
 
 #: The least that the pass can be held to.
 LEAST_MEMORY = 128 * 2**20
@@ -156,8 +158,8 @@ def clean(
     """
     if isinstance(inputs, str | Path):
         raise UsageError(f"{inputs} is one name: give a list of inputs")
-    duplicates = choose_key(duplicates, monolingual=monolingual)
-    form = choose_duplicates(duplicates, duplicates_form, prefer=prefer, against=against, verify=verify)
+    key = choose_key(duplicates, monolingual=monolingual)
+    form = choose_duplicates(key, duplicates_form, prefer=prefer, against=against, verify=verify)
     taken = {"threads": choose_threads(threads), "memory": choose_memory(memory, least=LEAST_MEMORY)}
     if (rules or input_rules or identify_language) and not judge:
         raise UsageError("judge = False is for no rules at all: give none")
@@ -186,21 +188,21 @@ def clean(
     excluded = digest_test_sets(tests, folder)
     if any(Path(one).absolute() == folder.absolute() for one in against):
         raise UsageError(f"against {out}: a corpus is not cleaned against the folder that it is cleaned into")
-    others = read_against(against, key=duplicates, form=form)
+    others = read_against(against, key=key, form=form)
     best = preferred["column"] if isinstance(preferred, dict) and "column" in preferred else None
 
     def run(into: Path, plan: str, *, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
         old = 0 if before is None else len(before["inputs"])
         own = [] if before is None else [str((folder / one["file"]).absolute()) for one in before["fingerprints"]]
-        request = {
+        request: CleanRequest = {
             "corpus": {
                 "inputs": parsed[old:],
                 "tags": str(Path(tags).absolute()) if tags else None,
                 "max_line_bytes": max_line_bytes,
                 "first_row": 0 if before is None else before["counts"]["rows"],
             },
-            "rules": [one | of_languages for one in of_inputs[old:]] if judge else [],
-            "duplicates": duplicates,
+            "rules": [cast("Rules", one | of_languages) for one in of_inputs[old:]] if judge else [],
+            "duplicates": key,
             "duplicates_form": form,
             "verify": verify,
             "prefer": preferred,
@@ -210,18 +212,20 @@ def clean(
             "out": str(into),
             "tmp": str(Path(tmp_dir or into).absolute()),
             "plan": plan,
-            **taken,
+            "threads": taken["threads"],
+            "memory": taken["memory"],
         }
         total = sum(Path(path).stat().st_size for one in parsed[old:] for path in input_paths(one))
         with Progress("clean", total=total, unit="B", quiet=quiet) as bar:
-            found: dict[str, Any] = _core.clean(request, bytes_progress(bar))
+            found = _core.clean(request, bytes_progress(bar))
         check_test_sets(found["excluded"], excluded)
+        results = _to_results(found, parsed[old:], folder, notes)
         if monolingual:
-            found["examples"] = {
+            examples = {
                 reason: [{"row": one["row"], "target": one["target"]} for one in shown]
                 for reason, shown in found["examples"].items()
             }
-        results = _to_results(found, parsed[old:], folder, notes) | ({"monolingual": True} if monolingual else {})
+            results |= {"examples": examples, "monolingual": True}
         return results if before is None else _join(before, results)
 
     if dry_run:
@@ -240,9 +244,13 @@ def clean(
     options = {
         "source_lang": source_lang,
         "target_lang": target_lang,
-        "duplicates": duplicates,
+        "duplicates": key,
         "duplicates_form": form,
-        "prefer": best["column"] if best else preferred["inputs"] if isinstance(preferred, dict) else None,
+        "prefer": best["column"]
+        if best
+        else preferred["inputs"]
+        if isinstance(preferred, dict) and "inputs" in preferred
+        else None,
         "verify": verify,
         "near_duplicates": compared,
         "identify_language": identify_language,
@@ -255,7 +263,7 @@ def clean(
         if finished is not None:
             read = cleaned_files(folder, finished)
             if tags and finished["tags"]:
-                read.append({**finished["tags"], "path": str(Path(tags).absolute())})
+                read.append(file_at(finished["tags"], str(Path(tags).absolute())))
             try:
                 check_unchanged(read, cache=folder / "log" / "digests.json", verify=verify_inputs)
             except CatpruneError:
@@ -374,10 +382,10 @@ def _shorten(text: str) -> str:
     return printable if len(printable) <= 50 else printable[:49] + "…"
 
 
-def _to_results(found: Any, parsed: list[dict[str, Any]], folder: Path, notes: list[str]) -> dict[str, Any]:
+def _to_results(found: CleanResult, parsed: Sequence[Input], folder: Path, notes: list[str]) -> dict[str, Any]:
     """The manifest's view of what the pass returned: paths relative to the folder."""
 
-    def relative(file: dict[str, Any]) -> dict[str, Any]:
+    def relative(file: FileRead) -> FileRead:
         return {**file, "path": os.path.relpath(file["path"], folder.absolute())}
 
     inputs = [

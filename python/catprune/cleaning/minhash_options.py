@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from catprune.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from catprune.boundary import Key, NearOptions
 
 KEYS = ("pair", "source", "target", "none")
 #: How many units make a shingle, unless the caller says otherwise.
@@ -24,7 +26,7 @@ NEAR: dict[str, Any] = {
 MISSED = 0.1
 
 
-def choose_near(key: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
+def choose_near(key: str, given: Mapping[str, Any]) -> NearOptions | None:
     """The options as the pass takes them, the bands and the shingle filled in; None if near duplicates are kept.
 
     Raises:
@@ -54,7 +56,7 @@ def choose_near(key: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
             raise UsageError(f"near {', '.join(given)} without near_duplicates: say pair, source or target")
         return None
     return {
-        "key": key,
+        "key": cast("Key", key),
         "threshold": float(threshold),
         "permutations": permutations,
         "bands": bands or choose_bands(threshold, permutations=permutations),

@@ -17,6 +17,8 @@ from catprune.workspace.manifest import digest_manifest, read_manifest, verify_s
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from catprune.boundary import Form, Key, Prefer
+
 DUPLICATES = ("pair", "source", "target", "either", "none")
 #: What can be made equal before texts are compared, and what is by default.
 FORM = ("nfkc", "case", "white_space", "punctuation", "digits")
@@ -127,7 +129,7 @@ def read_input_rules(path: str | Path) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", tables)
 
 
-def parse_form(text: str) -> dict[str, bool]:
+def parse_form(text: str) -> Form:
     """Read "raw", or a list like "nfkc,case" or "normalised,digits", as the pass wants it.
 
     Raises:
@@ -141,10 +143,10 @@ def parse_form(text: str) -> dict[str, bool]:
             f"duplicates_form {text!r}: {unknown[0]!r} is none of normalised, raw, {', '.join(FORM)}; raw for none"
         )
     equal = {*chosen, *(NORMALISED if "normalised" in chosen else ())}
-    return {name: name in equal for name in FORM}
+    return cast("Form", {name: name in equal for name in FORM})
 
 
-def parse_prefer(prefer: Sequence[str], parsed: Sequence[Mapping[str, Any]]) -> dict[str, Any] | str:
+def parse_prefer(prefer: Sequence[str], parsed: Sequence[Mapping[str, Any]]) -> Prefer:
     """Read inputs as they were named, or one `FILE.parquet:COLUMN`, as the pass wants them; "first" if there are none.
 
     Raises:
@@ -163,7 +165,7 @@ def parse_prefer(prefer: Sequence[str], parsed: Sequence[Mapping[str, Any]]) -> 
     return {"inputs": numbers}
 
 
-def choose_key(name: str, *, monolingual: bool) -> str:
+def choose_key(name: str, *, monolingual: bool) -> Key:
     """What records are compared by: a monolingual one is its target, so "pair" means that.
 
     Raises:
@@ -171,7 +173,7 @@ def choose_key(name: str, *, monolingual: bool) -> str:
     """
     if monolingual and name in ("source", "either"):
         raise UsageError(f"duplicates by {name}: a monolingual corpus has a target alone")
-    return "target" if monolingual and name == "pair" else name
+    return "target" if monolingual and name == "pair" else cast("Key", name)
 
 
 def choose_duplicates(
@@ -181,7 +183,7 @@ def choose_duplicates(
     prefer: Sequence[str] = (),
     against: Sequence[str | Path] = (),
     verify: bool = False,
-) -> dict[str, bool]:
+) -> Form:
     """The form that these options of `clean` ask for, as the pass wants it.
 
     Raises:
@@ -198,7 +200,7 @@ def choose_duplicates(
     return parse_form(duplicates_form)
 
 
-def read_against(against: Sequence[str | Path], *, key: str, form: Mapping[str, bool]) -> list[dict[str, Any]]:
+def read_against(against: Sequence[str | Path], *, key: Key, form: Form) -> list[dict[str, Any]]:
     """The folder, digest and fingerprint shards of each corpus that this one is compared with.
 
     Raises:
@@ -219,7 +221,7 @@ def read_against(against: Sequence[str | Path], *, key: str, form: Mapping[str, 
     return found
 
 
-def _form_text(form: Mapping[str, bool]) -> str:
+def _form_text(form: Form) -> str:
     return ",".join(name for name in FORM if form[name]) or "raw"
 
 

@@ -30,6 +30,7 @@ from catprune.writing.write import describe_output, name_sides, refuse_outputs
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from catprune.boundary import Input
     from catprune.pipeline.run_file import RunFile
 
 #: Seconds of one processor, as docs/architecture.md has them measured: cleaning for each byte of (compressed) text,
@@ -155,9 +156,7 @@ def prune(
     return run(file, **spilling, **options, say=say)
 
 
-def _new_inputs(
-    made: RunFile, file: Path, settings: dict[str, Any], parsed: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def _new_inputs(made: RunFile, file: Path, settings: dict[str, Any], parsed: list[Input]) -> list[Input]:
     """The inputs that the run in the folder does not have; it is the same run but for these.
 
     Raises:

@@ -36,6 +36,8 @@ from catprune.writing.write import describe_output, name_sides, output_paths
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from catprune.boundary import Input
+
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
@@ -73,7 +75,7 @@ class CleanSection(_Section):
     input_rules: list[dict[str, str | float | int | bool]] | None = None
     max_line_bytes: int | None = None
 
-    def parsed(self) -> list[dict[str, Any]]:
+    def parsed(self) -> list[Input]:
         """The inputs, as `parse_inputs` gives them."""
         return parse_inputs(
             self.inputs,

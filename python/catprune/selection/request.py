@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from catprune.errors import UsageError
 from catprune.selection.budget import Own, is_token_budget, parse_keeps
@@ -13,6 +13,8 @@ from catprune.selection.methods import CLUSTERED, COLUMN, MERGE, METHODS, Method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from catprune.boundary import Keep, MergeBy, Operator
 
 _NAME = r"[A-Za-z_][\w./-]*"
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
@@ -36,7 +38,7 @@ class Guard:
     """A condition that a pair must meet before it is ranked: `name op value`."""
 
     name: str
-    op: str
+    op: Operator
     value: float
 
     def __str__(self) -> str:
@@ -58,9 +60,9 @@ class Ranking:
 
     kind: str
     terms: tuple[tuple[float, str], ...]
-    merge_by: str | None
+    merge_by: MergeBy | None
     guards: tuple[Guard, ...]
-    share: dict[str, Any]
+    share: Keep
     own: tuple[Own, ...]
 
     @property
@@ -113,7 +115,7 @@ def parse_guard(text: str) -> Guard:
     match = _GUARD.fullmatch(text)
     if match is None:
         raise UsageError(f"where = {text!r} cannot be read: write COLUMN>VALUE, with > >= < <= == or !=")
-    return Guard(match["name"], match["op"], float(match["value"]))
+    return Guard(match["name"], cast("Operator", match["op"]), float(match["value"]))
 
 
 def check_column(name: str) -> str:
@@ -146,7 +148,7 @@ def read_ranking(given: Mapping[str, Any], *, column: str | None = None) -> Rank
         raise UsageError(
             f"{asked[0]} = {given[asked[0]]} and {asked[1]} = {given[asked[1]]}: give one of them, it is what ranks"
         )
-    merge_by: str | None = None
+    merge_by: MergeBy | None = None
     terms: tuple[tuple[float, str], ...]
     if given["merge"] is not None:
         kind, terms, merge_by = MERGE, parse_merge(given["merge"]), given["merge_by"]
