@@ -15,9 +15,10 @@ from typing import Any
 import catprune
 import pytest
 from catprune import CatpruneError, UsageError, _core
-from catprune.cleaning.clean import summary
-from catprune.cleaning.rule_options import RULES
+from catprune.cleaning.summary import summary
+from catprune.cleaning.options import Filters
 from catprune.corpus.inputs import parse_inputs
+from catprune.workspace.options import defaults_of
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support import oracles
@@ -26,36 +27,36 @@ from support.cleaned import BYTES, FORMS, KEYS, SHARE, SIDE, TEXT, duplicates_of
 PAIRS = st.lists(st.tuples(BYTES, BYTES), min_size=1, max_size=30)
 
 
-@given(pairs=PAIRS, key=st.sampled_from(KEYS), form=st.sampled_from(FORMS), judge=st.booleans())
+@given(pairs=PAIRS, key=st.sampled_from(KEYS), form=st.sampled_from(FORMS), filtered=st.booleans())
 @example(
     pairs=[(b"Ein Haus.", b"A house"), (b"ein  HAUS", b"a house!"), (b"...", b"..")],
     key="pair",
     form="normalised",
-    judge=True,
+    filtered=True,
 )
 @example(
     pairs=[("ﬁn".encode(), b"a b"), (b"fin", b"a b"), ("İ".encode(), b"x"), ("i̇".encode(), b"x")],
     key="source",
     form="normalised",
-    judge=True,
+    filtered=True,
 )
 def test_verdicts_are_the_oracles(
-    tmp_path: Path, pair: Any, pairs: list[tuple[bytes, bytes]], key: str, form: str, judge: bool
+    tmp_path: Path, pair: Any, pairs: list[tuple[bytes, bytes]], key: str, form: str, filtered: bool
 ) -> None:
     paths = pair(*(b"".join(side[place] + b"\n" for side in pairs) for place in (0, 1)))
     shutil.rmtree(tmp_path / "clean", ignore_errors=True)
-    done = catprune.clean(paths, out=tmp_path / "clean", duplicates=key, duplicates_form=form, judge=judge, threads=2)
+    done = catprune.clean(paths, out=tmp_path / "clean", duplicates=key, duplicates_form=form, rules=None if filtered else False, threads=2)
     pairs = [(stripped(source), stripped(target)) for source, target in pairs]
-    expected = oracles.clean(pairs, key=key, form=form, judge=judge)
+    expected = oracles.clean(pairs, key=key, form=form, filtered=filtered)
     assert reasons(tmp_path / "clean") == expected.reasons
     assert done.kept == sum(not found for found in expected.reasons)
     counted = Counter(name for found in expected.reasons for name in found)
     assert {name: count for name, count in done.reasons.items() if count} == counted
     assert duplicates_of(tmp_path / "clean") == expected.duplicate_of
-    assert ("source_words" in read(tmp_path / "clean")) is judge
+    assert ("source_words" in read(tmp_path / "clean")) is filtered
 
 
-SHARED = [name for name in RULES if "share" in name or "mismatch" in name]
+SHARED = [name for name in defaults_of(Filters) if "share" in name or "mismatch" in name]
 SHARES = st.fixed_dictionaries(dict.fromkeys(SHARED, SHARE) | {"same_terminal_punctuation": st.booleans()})
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import catprune
 import pytest
 from catprune import UsageError
-from catprune.cleaning.minhash_options import NEAR, choose_bands, choose_near, compared
+from catprune.cleaning.minhash_options import choose_bands, choose_near, compared
+from catprune.cleaning.options import NearDuplicates
 from hypothesis import given
 from hypothesis import strategies as st
 from support import oracles, oracles_near
@@ -48,7 +49,7 @@ def test_clusters_are_the_oracles(
     tmp_path: Path, pair: Any, pairs: list[tuple[str, str]], key: str, near: dict[str, Any], duplicates: str
 ) -> None:
     paths = pair(*("".join(one[side] + "\n" for one in pairs).encode() for side in (0, 1)))
-    options = choose_near(key, near)
+    options = choose_near(key, NearDuplicates(**near))
     assert options is not None
     common: dict[str, Any] = {"duplicates": duplicates, "near_duplicates": key, "near": near, "rules": LOOSE}
     shutil.rmtree(tmp_path / "clean", ignore_errors=True)
@@ -132,7 +133,7 @@ SKETCH = "0x9c64345f39"
 
 def test_signatures_are_as_written_down() -> None:
     """The same values stand in the Rust tests."""
-    options = choose_near("pair", {"permutations": 40, "bands": 3})
+    options = choose_near("pair", NearDuplicates(permutations=40, bands=3))
     assert options is not None
     bands, sketch = oracles_near.signature(("Ein Haus am See.", "a House"), options) or ([], 0)
     assert [*map(hex, bands)] == BANDS
@@ -179,4 +180,4 @@ def test_usage(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=told):
             catprune.clean(["a", "b"], out=tmp_path / "clean", near_duplicates=key, near=near)
-    assert choose_near("none", dict.fromkeys(NEAR)) is None
+    assert choose_near("none", NearDuplicates()) is None and choose_near("none", None) is None

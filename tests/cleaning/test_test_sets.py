@@ -10,7 +10,7 @@ from typing import Any
 import catprune
 import pytest
 from catprune import CatpruneError, UsageError
-from catprune.cleaning.clean import summary
+from catprune.cleaning.summary import summary
 from hypothesis import given
 from hypothesis import strategies as st
 from support import oracles

@@ -19,7 +19,7 @@ import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 from catprune import CatpruneError, UsageError, _core
-from catprune.cleaning.clean import summary
+from catprune.cleaning.summary import summary
 from catprune.cleaning.minhash_options import choose_near
 from catprune.cleaning.rule_options import PAIR_RULES, RULES
 from catprune.cleaning.stats import summary as figures
@@ -59,21 +59,21 @@ def fresh(path: Path) -> Path:
     texts=st.lists(BYTES, min_size=1, max_size=30),
     key=st.sampled_from(["pair", "target", "none"]),
     form=st.sampled_from(FORMS),
-    judge=st.booleans(),
+    filtered=st.booleans(),
     cut=st.integers(0, 30),
 )
-@example(texts=[b"Ein Haus.", b"ein  HAUS", b"", b"\xff", b"..."], key="pair", form="normalised", judge=True, cut=1)
+@example(texts=[b"Ein Haus.", b"ein  HAUS", b"", b"\xff", b"..."], key="pair", form="normalised", filtered=True, cut=1)
 def test_verdicts_are_the_oracles(
-    tmp_path: Path, texts: list[bytes], key: str, form: str, judge: bool, cut: int
+    tmp_path: Path, texts: list[bytes], key: str, form: str, filtered: bool, cut: int
 ) -> None:
     parts = [part for part in (texts[:cut], texts[cut:]) if part]
     paths = [tmp_path / f"part{number}.de" for number in range(len(parts))]
     for path, part in zip(paths, parts, strict=True):
         path.write_bytes(joined(part))
-    options: dict[str, Any] = {"duplicates": key, "duplicates_form": form, "judge": judge, "monolingual": True}
+    options: dict[str, Any] = {"duplicates": key, "duplicates_form": form, "rules": None if filtered else False, "monolingual": True}
     done = catprune.clean(paths, out=fresh(tmp_path / "clean"), threads=2, **options)
     bare: list[tuple[None, bytes]] = [(None, stripped(text)) for text in texts]
-    expected = oracles.clean(bare, key="target" if key == "pair" else key, form=form, judge=judge)
+    expected = oracles.clean(bare, key="target" if key == "pair" else key, form=form, filtered=filtered)
     assert reasons(tmp_path / "clean") == expected.reasons
     assert (done.rows, done.kept) == (len(texts), sum(not found for found in expected.reasons))
     counted = Counter(name for found in expected.reasons for name in found)
@@ -81,7 +81,7 @@ def test_verdicts_are_the_oracles(
     assert duplicates_of(tmp_path / "clean") == expected.duplicate_of
     columns = read(tmp_path / "clean")
     assert not any(name.startswith("source") for name in columns)
-    assert ("target_words" in columns) is judge
+    assert ("target_words" in columns) is filtered
 
 
 @given(
@@ -243,13 +243,13 @@ def test_another_language_is_told(tmp_path: Path) -> None:
     assert done.manifest["notes"] == []
 
 
-@given(texts=st.lists(BYTES, min_size=1, max_size=20), judge=st.booleans())
-def test_what_is_written_is_what_was_kept(tmp_path: Path, texts: list[bytes], judge: bool) -> None:
+@given(texts=st.lists(BYTES, min_size=1, max_size=20), filtered=st.booleans())
+def test_what_is_written_is_what_was_kept(tmp_path: Path, texts: list[bytes], filtered: bool) -> None:
     run = fresh(tmp_path / "run")
     (tmp_path / "text").write_bytes(joined(texts))
-    catprune.clean([tmp_path / "text"], out=run / "clean", monolingual=True, judge=judge)
+    catprune.clean([tmp_path / "text"], out=run / "clean", monolingual=True, rules=None if filtered else False)
     bare = [stripped(text) for text in texts]
-    verdicts = oracles.clean([(None, text) for text in bare], key="target", judge=judge).reasons
+    verdicts = oracles.clean([(None, text) for text in bare], key="target", filtered=filtered).reasons
     kept = [text for text, found in zip(bare, verdicts, strict=True) if not found]
     dropped = [text for text, found in zip(bare, verdicts, strict=True) if found]
     done = catprune.write(run / "clean", [run / "p.de"], dropped=[run / "d.de"])

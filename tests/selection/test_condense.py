@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 from catprune import CatpruneError, UsageError
-from catprune.selection.select import summary
+from catprune.selection.summary import summary
 from catprune.workspace.manifest import read_manifest
 
 WORDS = ["house", "tree", "river", "stone", "cloud", "bird", "mountain", "window", "garden", "letter", "bridge"]
@@ -75,7 +75,8 @@ def test_the_best_of_each_cluster_is_ranked(
 ) -> None:
     monkeypatch.setattr(import_module("catprune.selection.condense"), "MEMBERS", members)
     options: dict[str, Any] = {"column": "quality", "clean": corpus / "clean", "direction": direction, **QUIET}
-    options |= {"where": where, "keep": 0.5, "out": tmp_path / "selection", "condense": corpus / "near"}
+    options |= {"keep": 0.5, "out": tmp_path / "selection", "condense": corpus / "near"}
+    options |= {"where": where} if where is not None else {}
     done = catprune.select(corpus / "quality.parquet", **options)
     kept = {row for row, reasons in read(corpus / "clean", "row", "reasons") if not reasons}
     known = {row: value for row, value in read_file(corpus / "quality.parquet") if row in kept}

@@ -13,7 +13,8 @@ import pytest
 from catprune.errors import CatpruneError, UsageError
 from catprune.selection.loss_clusters import k_means, sample_trajectories
 from catprune.selection.methods import METHODS
-from catprune.selection.select import caution, select
+from catprune.selection.select import select
+from catprune.selection.summary import caution
 from support.oracles_select import even_parts, row_hash
 from support.scores import kept, put_corpus, put_scores, read
 
@@ -113,10 +114,10 @@ def test_checkpoints_of_several_trainings_are_not_mixed(tmp_path: Path) -> None:
     options: dict[str, Any] = {"method": "cat-diff", "on": "nll", "keep": 1, "quiet": True}
     with pytest.raises(UsageError, match=r"several trainings \(one, two of .*warmup; trusted of .*reference\): name"):
         select(tmp_path / "scores", out=tmp_path / "s", **options)
-    assert select(tmp_path / "scores", out=tmp_path / "r", **{**options, "method": "random"}).kept == 1
+    assert select(tmp_path / "scores", out=tmp_path / "r", method="random", keep=1, quiet=True).kept == 1
     select(tmp_path / "scores", out=tmp_path / "s", checkpoints=["one", "two"], **options)
     assert read(tmp_path / "s")["score"].to_pylist()[0] == -2.0
-    select(tmp_path / "scores", out=tmp_path / "t", **{**options, "method": "rho"}, reference="trusted")
+    select(tmp_path / "scores", out=tmp_path / "t", method="rho", reference="trusted", keep=1, quiet=True)
     assert read(tmp_path / "t")["score"].to_pylist()[0] == -1.0
     # The reference may stand in a folder of its own.
     (tmp_path / "other").mkdir()
@@ -124,16 +125,16 @@ def test_checkpoints_of_several_trainings_are_not_mixed(tmp_path: Path) -> None:
     both = [tmp_path / "scores", tmp_path / "other"]
     for place, named in enumerate((None, ["one", "two"])):
         out = tmp_path / f"u{place}"
-        select(both, out=out, **{**options, "method": "rho"}, reference="trusted", checkpoints=named)
+        select(both, out=out, method="rho", reference="trusted", checkpoints=named, keep=1, quiet=True)
         assert read(out)["score"].to_pylist()[0] == -1.0
 
 
 def test_a_reference_model_is_named(run: Path) -> None:
-    with pytest.raises(UsageError, match="name its scores by --reference"):
+    with pytest.raises(UsageError, match="reference is missing: rho compares with the scores"):
         select(run / "scores", out=run / "s", method="rho", quiet=True)
     with pytest.raises(CatpruneError, match="holds no scores of the reference four"):
         select(run / "scores", out=run / "s", method="rho", reference="four", quiet=True)
-    with pytest.raises(UsageError, match="only rho compares with a reference model"):
+    with pytest.raises(UsageError, match="reference = three: ppl does not use it, only rho: leave it out"):
         select(run / "scores", out=run / "s", method="ppl", reference="three", quiet=True)
     put_scores(run, "back", 9, ROWS, [8, 3, 1], [1.25, 1.0, None], [0, 3], reverse=True)
     with pytest.raises(CatpruneError, match="back and one predict different sides: rho compares models of one"):
@@ -192,10 +193,10 @@ def test_what_s2l_cannot_be_asked_for(courses: Path) -> None:
         select(courses / "scores", out=courses / "s", quiet=True, **options)
 
     for options, told in (
-        ({"merge": "s2l + ppl"}, "s2l draws from clusters and gives no pair a score"),
-        ({"method": "ppl", "where": "s2l>0.5"}, "s2l draws from clusters and gives no pair a score"),
-        ({"method": "s2l", "within": "input"}, "leave --within and --sample out"),
-        ({"method": "s2l", "clusters": 0}, "clusters = 0: give 1 to 10000"),
+        ({"merge": "s2l + ppl"}, "s2l draws from clusters and gives no scores: use it alone"),
+        ({"method": "ppl", "where": "s2l>0.5"}, "s2l draws from clusters and gives no scores: use it alone"),
+        ({"method": "s2l", "within": "input"}, "s2l draws at random from each cluster: leave within and draw out"),
+        ({"method": "s2l", "clusters": 0}, "clusters = 0: give a whole number, at least 1 and at most 10000"),
         ({"method": "s2l", "clusters": 61}, "clusters = 61: only 60 pairs are scored, give fewer"),
         ({"method": "forgetting", "threshold": 0.0}, "threshold = 0.0: give a share"),
     ):

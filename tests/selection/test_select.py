@@ -16,7 +16,8 @@ from catprune._core import digest_file
 from catprune.errors import CatpruneError, UsageError
 from catprune.selection.budget import parse_keep
 from catprune.selection.methods import METHODS
-from catprune.selection.select import caution, select
+from catprune.selection.select import select
+from catprune.selection.summary import caution
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.oracles_select import kept_rows, progress, random_score, row_hash
@@ -204,7 +205,8 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("method", "on"), FORMULAS)
 def test_scores_follow_the_formulas(run: Path, method: str, on: str) -> None:
-    select(run / "scores", out=run / "s", method=method, on=on, quiet=True)
+    options = {"on": on} if method in ("cat-diff", "cat-var", "ppl") else {}
+    select(run / "scores", out=run / "s", method=method, quiet=True, **options)
     table = read(run / "s")
     _, _, nll = statistics(run)
     found = table["score"].drop_null().to_numpy()
@@ -212,7 +214,7 @@ def test_scores_follow_the_formulas(run: Path, method: str, on: str) -> None:
 
 
 def test_absolute_differences(run: Path) -> None:
-    select(run / "scores", out=run / "s", sign="abs", on="nll", quiet=True)
+    select(run / "scores", out=run / "s", method="cat-diff", sign="abs", on="nll", quiet=True)
     _, _, nll = statistics(run)
     np.testing.assert_allclose(
         read(run / "s")["score"].drop_null().to_numpy(), abs(nll[0] - nll[2]), rtol=2e-7, atol=1e-9
@@ -294,13 +296,13 @@ def test_infinite_scores_count_as_the_largest(tmp_path: Path) -> None:
 
 
 def test_checkpoints_by_name_and_in_training_order(run: Path) -> None:
-    options: dict[str, Any] = {"on": "nll", "quiet": True}
+    options: dict[str, Any] = {"method": "cat-diff", "on": "nll", "quiet": True}
     found = select(run / "scores", out=run / "a", checkpoints=["a-late", "middle"], **options)
     assert [read["path"] for read in found.manifest["reads"]["scores"]] == [
         "../scores/middle",
         "../scores/a-late",
     ]
-    found = select(run / "scores", out=run / "b", method="ppl", **options)
+    found = select(run / "scores", out=run / "b", **{**options, "method": "ppl"})
     assert [read["path"] for read in found.manifest["reads"]["scores"]] == ["../scores/a-late"]
     with pytest.raises(CatpruneError, match=r"2 checkpoints.*has 1"):
         select(run / "scores", out=run / "c", checkpoints=["middle"], **options)
@@ -317,7 +319,7 @@ def test_rows_that_were_seen_equally_often_are_ranked_among_themselves(tmp_path:
     put_scores(tmp_path, "a", 1, rows, [1] * 200, nll["a"], [0, 64, 200], early)
     put_scores(tmp_path, "b", 2, rows, [1] * 200, nll["b"], [0, 64, 200], [3] * 200)
     put_scores(tmp_path, "c", 3, rows, [1] * 200, nll["c"], [0, 64, 200], late)
-    options: dict[str, Any] = {"on": "nll", "keep": "30%", "quiet": True}
+    options: dict[str, Any] = {"method": "cat-diff", "on": "nll", "keep": "30%", "quiet": True}
     score = np.array(nll["a"], np.float32).astype(np.float64) - np.array(nll["c"], np.float32)
     score = score.astype(np.float32).tolist()
     groups = [10 * (row >= 90) + 3 * (early[row] - 1) + late[row] for row in rows]
@@ -348,7 +350,7 @@ def test_how_often_rows_were_seen_must_be_what_the_manifest_lists(tmp_path: Path
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("reverse", r"cat-diff needs scores of 2 checkpoints, .*scores has 1 \(one\)"),
+        ("reverse", r"progress needs scores of 2 checkpoints, .*scores has 1 \(one\)"),
         ("smoothed", r"one of .*one and .*two has smoothed weights"),
     ],
 )
@@ -432,8 +434,38 @@ def test_sources_of_other_steps(run: Path) -> None:
 
 
 def test_options_that_do_not_matter_are_not_in_the_plan(run: Path) -> None:
-    first = select(run / "scores", out=run / "s", seed=1, bins=50, quiet=True)
-    assert select(run / "scores", out=run / "s", seed=2, bins=7, threads=1, quiet=True) == first
+    first = select(run / "scores", out=run / "s", method="cat-diff", seed=1, quiet=True)
+    assert select(run / "scores", out=run / "s", method="cat-diff", seed=2, threads=1, quiet=True) == first
+    assert first.manifest["options"].keys() >= {"on", "sign"}
+    assert first.manifest["options"].keys().isdisjoint({"seed", "bins", "threshold", "clusters", "reference"})
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"method": "cat-diff", "bins": 7}, "bins = 7: cat-diff does not use it, only progress: leave it out"),
+        ({"threshold": 0.2}, "threshold = 0.2: progress does not use it, only forgetting: leave it out"),
+        ({"clusters": 9}, "clusters = 9: progress does not use it, only s2l: leave it out"),
+        ({"on": "nll"}, "on = nll: progress does not use it, only cat-diff, cat-var, ppl: leave it out"),
+        ({"on": "ppl"}, "on = ppl: progress does not use it, only cat-diff, cat-var, ppl: leave it out"),
+        ({"sign": "abs"}, "sign = abs: progress does not use it, only cat-diff: leave it out"),
+        ({"reference": "middle"}, "reference = middle: progress does not use it, only rho: leave it out"),
+        ({"column": "labse", "bins": 7}, "bins = 7: a column does not use it, only progress: leave it out"),
+        ({"merge": "ppl + labse", "bins": 7}, "bins = 7: a merge does not use it, only progress: leave it out"),
+        ({"merge_by": "z"}, "merge_by = z: no columns are merged, leave it out"),
+    ],
+)
+def test_options_of_other_methods_are_refused(run: Path, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=f"^{told}$"):
+        select(run / "scores", out=run / "s", quiet=True, **options)
+    assert not (run / "s").exists()
+
+
+def test_options_of_any_method_that_ranks_or_guards_are_taken(run: Path) -> None:
+    found = select(run / "scores", out=run / "s", where="ppl>0", on="nll", bins=7, keep=9, quiet=True)
+    assert (found.manifest["options"]["on"], found.manifest["options"]["bins"]) == ("nll", 7)
+    merged = select(run / "scores", out=run / "m", merge="progress + cat-diff", sign="abs", keep=9, quiet=True)
+    assert merged.manifest["options"].keys() >= {"bins", "on", "sign", "merge_by"}
 
 
 @pytest.mark.parametrize(

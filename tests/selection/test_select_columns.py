@@ -15,7 +15,8 @@ import pytest
 from catprune.cleaning.clean import clean
 from catprune.errors import CatpruneError, UsageError
 from catprune.selection.request import parse_guard, parse_merge
-from catprune.selection.select import select, summary
+from catprune.selection.select import select
+from catprune.selection.summary import summary
 from catprune.writing.write import write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -240,7 +241,7 @@ def test_samples_are_the_highest_draws(tmp_path: Path) -> None:
     rows = list(range(0, 4000, 2))
     weights = [[1.0, 3.0, 0.0, None][i % 4] for i in range(len(rows))]
     put_column(tmp_path / "w.parquet", rows, weights, "w", group=300)
-    options: dict[str, Any] = {"column": "w", "sample": True, "seed": 9, "quiet": True}
+    options: dict[str, Any] = {"column": "w", "draw": True, "seed": 9, "quiet": True}
     select(tmp_path / "w.parquet", keep=100, out=tmp_path / "s", **options)
     draws = {row: draw(weight, row, 9) for row, weight in zip(rows, weights, strict=True) if weight is not None}
     assert kept(tmp_path / "s") == set(sorted(draws, key=draws.__getitem__)[-100:])
@@ -277,7 +278,7 @@ def test_arrays_and_row_numbers(
     expected = kept_rows(rows, values, [0] * len(rows), [0] * len(rows), direction=direction, ties=ties, seed=1,
                          keep=("fraction", Fraction(share, 100)))  # fmt: skip
     options: dict[str, Any] = {"keep": f"{share}%", "direction": direction, "ties": ties, "threads": threads}
-    options |= {"rows": True, "quiet": True}
+    options |= {"rows_only": True, "quiet": True}
     if not expected:
         with pytest.raises(CatpruneError, match="keeps none of"):
             select(folder / "scores.npy", out=folder / "s", **options)
@@ -291,7 +292,7 @@ def test_arrays_and_row_numbers(
     assert np.load(folder / "p" / "rows.npy").tolist() == sorted(expected)
     fields = ("scored", "kept", "decided_by_ties")
     assert [getattr(found, name) for name in fields] == [getattr(column, name) for name in fields]
-    shards = select(folder / "scores.npy", out=folder / "t", **options | {"rows": False})
+    shards = select(folder / "scores.npy", out=folder / "t", **options | {"rows_only": False})
     assert kept(folder / "t") == expected and shards.manifest["counts"] == found.manifest["counts"]
 
 
@@ -301,11 +302,11 @@ def test_rows_of_large_sources(tmp_path: Path) -> None:
     order = np.lexsort((np.arange(len(values)), -values))[: len(values) // 3]
     for threads in (1, 2, 3):
         select(
-            tmp_path / "scores.npy", keep=len(order), out=tmp_path / f"s{threads}", rows=True, threads=threads, **QUIET
+            tmp_path / "scores.npy", keep=len(order), out=tmp_path / f"s{threads}", rows_only=True, threads=threads, **QUIET
         )
         assert np.array_equal(np.load(tmp_path / f"s{threads}" / "rows.npy"), np.sort(order))
     put_column(tmp_path / "far.parquet", [1, 2**32, 2**40], [1.0, 2.0, 3.0], "x")
-    select(tmp_path / "far.parquet", column="x", keep=2, out=tmp_path / "far", rows=True, **QUIET)
+    select(tmp_path / "far.parquet", column="x", keep=2, out=tmp_path / "far", rows_only=True, **QUIET)
     array = np.load(tmp_path / "far" / "rows.npy")
     assert array.dtype == np.uint64 and array.tolist() == [2**32, 2**40]
 
@@ -338,8 +339,8 @@ def test_row_numbers_are_no_selection_for_write(tmp_path: Path) -> None:
     for name in ("en", "de"):
         (tmp_path / name).write_text("".join(f"{name} line number {number}\n" for number in range(9)))
     clean([tmp_path / "en", tmp_path / "de"], out=tmp_path / "clean", duplicates="none", quiet=True)
-    select(tmp_path / "clean", method="random", out=tmp_path / "s", rows=True, **QUIET)
-    with pytest.raises(CatpruneError, match="row numbers alone"):
+    select(tmp_path / "clean", method="random", out=tmp_path / "s", rows_only=True, **QUIET)
+    with pytest.raises(CatpruneError, match="holds only row numbers: select without rows_only"):
         write(tmp_path / "clean", [tmp_path / "a", tmp_path / "b"], selection=tmp_path / "s", quiet=True)
 
 
@@ -370,7 +371,7 @@ def test_files_in_any_order_are_one_column(tmp_path: Path) -> None:
 def test_guards_on_the_ranked_column_itself(tmp_path: Path, ties: str) -> None:
     values = [float(row % 7) for row in range(100)]
     put_column(tmp_path / "x.parquet", list(range(100)), values, "x", group=9)
-    options: dict[str, Any] = {"where": ["x<5", "x!=3"], "keep": "50%", "rows": True, "ties": ties, "quiet": True}
+    options: dict[str, Any] = {"where": ["x<5", "x!=3"], "keep": "50%", "rows_only": True, "ties": ties, "quiet": True}
     found = select(tmp_path / "x.parquet", column="x", out=tmp_path / "s", **options)
     passed = [row for row, value in enumerate(values) if value < 5 and value != 3]
     expected = kept_rows(
@@ -461,7 +462,7 @@ def test_names_of_columns(run: Path) -> None:
     assert found.guarded == 60 - len(passed)
     best = sorted((row for row in passed if e5[row] is not None), key=lambda row: -e5[row])  # type: ignore[operator]
     assert kept(run / "c") == set(best[: len(passed) // 5])
-    assert any("dropped before by a guard" in line for line in summary(found))
+    assert any("more pairs do not meet a condition of where" in line for line in summary(found))
     with pytest.raises(UsageError, match="no column nowhere: name a method"):
         select(run / "scores", merge="ppl + nowhere", out=run / "d", **options)
     put_column(run / "again.parquet", rows, [0.0] * 60, "extra")
@@ -521,7 +522,7 @@ def test_expressions() -> None:
         {"always_keep": "a"},
         {"method": "ppl", "merge": "ppl + labse"},
         {"merge_by": "mean", "merge": "ppl + labse"},
-        {"sample": True, "direction": "bottom"},
+        {"draw": True, "direction": "bottom"},
         {"within": "words"},
     ],
 )
@@ -535,5 +536,5 @@ def test_a_method_is_not_ignored_beside_a_column(run: Path) -> None:
     with pytest.raises(UsageError, match=r"method = random and column = extra: give one of them"):
         select(run / "more.parquet", method="random", column="extra", out=run / "s", **QUIET)
     np.save(run / "a.npy", np.zeros(3, np.float32))
-    with pytest.raises(UsageError, match="method = random: the source holds one column"):
+    with pytest.raises(UsageError, match="method = random: the source has one column, a, which ranks"):
         select(run / "a.npy", method="random", out=run / "s", **QUIET)

@@ -13,7 +13,7 @@ from catprune.cleaning.options import CleanOptions
 from catprune.cleaning.request import Cleaning
 from catprune.cleaning.test_sets import check_test_sets
 from catprune.corpus.inputs import input_paths, relative_input
-from catprune.corpus.unchanged import check_unchanged, cleaned_files, look, remember
+from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at, look, remember
 from catprune.errors import CatpruneError
 from catprune.workspace.manifest import verify_shards
 from catprune.workspace.options import takes
@@ -21,7 +21,9 @@ from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.step_folder import StepFolder, finish_once
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from catprune.boundary import CleanResult, FileRead, Input
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def _check_finished(cleaning: Cleaning, step: StepFolder) -> None:
     folder, options = cleaning.folder, cleaning.options
     files = cleaned_files(folder, finished)
     if options.tags and finished["tags"]:
-        files.append({**finished["tags"], "path": str(Path(options.tags).absolute())})
+        files.append(file_at(finished["tags"], str(Path(options.tags).absolute())))
     try:
         check_unchanged(files, cache=folder / "log" / "digests.json", verify=options.verify_inputs)
     except CatpruneError:
@@ -121,16 +123,15 @@ def _run(cleaning: Cleaning, into: Path, plan: str, *, before: Mapping[str, Any]
     inputs = cleaning.inputs[old:]
     total = sum(Path(path).stat().st_size for entry in inputs for path in input_paths(entry))
     with Progress("clean", total=total, unit="B", quiet=cleaning.options.quiet) as bar:
-        results: Any = _core.clean(cleaning.request(into, plan, before=before), bytes_progress(bar))
+        results = _core.clean(cleaning.request(into, plan, before=before), bytes_progress(bar))
     check_test_sets(results["excluded"], cleaning.excluded)
-    monolingual = cleaning.options.monolingual
-    if monolingual:
-        results["examples"] = {
+    manifest = _to_results(results, inputs, cleaning.folder, cleaning.notes)
+    if cleaning.options.monolingual:
+        examples = {
             reason: [{"row": example["row"], "target": example["target"]} for example in examples]
             for reason, examples in results["examples"].items()
         }
-    manifest = _to_results(results, inputs, cleaning.folder, cleaning.notes)
-    manifest |= {"monolingual": True} if monolingual else {}
+        manifest |= {"examples": examples, "monolingual": True}
     return manifest if before is None else _join(before, manifest)
 
 
@@ -195,10 +196,10 @@ def _cleaned(folder: Path | None, manifest: Mapping[str, Any], *, new: int = 0) 
     return Cleaned(folder, counts["rows"], counts["kept"], counts["reasons"], counts["only"], new, manifest)
 
 
-def _to_results(found: Any, parsed: list[dict[str, Any]], folder: Path, notes: list[str]) -> dict[str, Any]:
+def _to_results(found: CleanResult, parsed: Sequence[Input], folder: Path, notes: list[str]) -> dict[str, Any]:
     """The manifest's view of what the pass returned: paths relative to the folder."""
 
-    def relative(file: dict[str, Any]) -> dict[str, Any]:
+    def relative(file: FileRead) -> FileRead:
         return {**file, "path": os.path.relpath(file["path"], folder.absolute())}
 
     inputs = [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from catprune.cleaning.options import NearDuplicates
 from catprune.errors import UsageError
 from catprune.workspace.options import changed_values
+
+if TYPE_CHECKING:
+    from catprune.boundary import Key, NearOptions
 
 #: Units per shingle by default.
 SHINGLE_SIZES = {"characters": 5, "words": 2}
@@ -14,7 +17,7 @@ SHINGLE_SIZES = {"characters": 5, "words": 2}
 MISSED = 0.1
 
 
-def choose_near(key: str, near: NearDuplicates | None) -> dict[str, Any] | None:
+def choose_near(key: str, near: NearDuplicates | None) -> NearOptions | None:
     """The options as the pass takes them, with bands and shingle size filled in; None to keep near duplicates.
 
     Raises:
@@ -35,7 +38,7 @@ def choose_near(key: str, near: NearDuplicates | None) -> dict[str, Any] | None:
     if near.bands is not None and near.bands > near.permutations:
         raise UsageError(f"near bands = {near.bands}: give a whole number from 1 to {near.permutations}")
     return {
-        "key": key,
+        "key": cast("Key", key),
         "threshold": float(near.threshold),
         "permutations": near.permutations,
         "bands": near.bands or choose_bands(near.threshold, permutations=near.permutations),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from catprune import _core
 from catprune.cleaning.minhash_options import choose_near
@@ -29,6 +29,7 @@ from catprune.workspace.resources import choose_memory, choose_threads
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from catprune.boundary import CleanRequest, Form, Input, Key, NearOptions, Prefer, Rules, TestSet, ValueColumn
     from catprune.cleaning.options import CleanOptions
 
 #: The least memory that the pass can work in.
@@ -59,16 +60,16 @@ class Cleaning:
 
     options: CleanOptions
     folder: Path
-    inputs: list[dict[str, Any]]
-    key: str
-    form: dict[str, bool]
-    near: dict[str, Any] | None
-    prefer: dict[str, Any] | str
+    inputs: list[Input]
+    key: Key
+    form: Form
+    near: NearOptions | None
+    prefer: Prefer
     rules: dict[str, Any] | None
     rules_of: dict[int, dict[str, Any]]
     languages: dict[str, Any]
     notes: list[str]
-    tests: list[dict[str, str | None]]
+    tests: list[TestSet]
     excluded: list[list[dict[str, str]]]
     against: list[dict[str, Any]]
     resources: dict[str, int]
@@ -150,7 +151,7 @@ class Cleaning:
             "max_line_bytes": options.max_line_bytes,
         }
 
-    def request(self, into: Path, plan: str, *, before: Mapping[str, Any] | None) -> dict[str, Any]:
+    def request(self, into: Path, plan: str, *, before: Mapping[str, Any] | None) -> CleanRequest:
         """The request of the pass: over all inputs, or over those that are appended to the results `before`."""
         options, folder = self.options, self.folder
         old = 0 if before is None else len(before["inputs"])
@@ -173,19 +174,20 @@ class Cleaning:
             "out": str(into),
             "tmp": str(Path(options.tmp_dir or into).absolute()),
             "plan": plan,
-            **self.resources,
+            "threads": self.resources["threads"],
+            "memory": self.resources["memory"],
         }
 
-    def _rules(self) -> list[dict[str, Any]]:
+    def _rules(self) -> list[Rules]:
         """The thresholds of each input; none without filters."""
         chosen = (choose_rules(self.options, self.rules_of.get(number, {})) for number in range(len(self.inputs)))
-        return [rules | self.languages for rules in chosen if rules is not None]
+        return [cast("Rules", rules | self.languages) for rules in chosen if rules is not None]
 
-    def _preferred_column(self) -> dict[str, str] | None:
+    def _preferred_column(self) -> ValueColumn | None:
         return self.prefer["column"] if isinstance(self.prefer, dict) and "column" in self.prefer else None
 
 
-def _read_inputs(options: CleanOptions) -> list[dict[str, Any]]:
+def _read_inputs(options: CleanOptions) -> list[Input]:
     """Spool standard input and read the names of the inputs."""
     names = spool_inputs(
         options.inputs,

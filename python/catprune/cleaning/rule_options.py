@@ -17,6 +17,7 @@ from catprune.workspace.options import changed_values, defaults_of, make
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from catprune.boundary import Form, Key, Prefer
     from catprune.cleaning.options import CleanOptions
 
 #: What can be made equal before texts are compared, and what is by default.
@@ -110,7 +111,7 @@ def read_input_rules(path: str | Path) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", tables)
 
 
-def parse_form(text: str) -> dict[str, bool]:
+def parse_form(text: str) -> Form:
     """Read "raw", or a list like "nfkc,case" or "normalised,digits", as the pass wants it.
 
     Raises:
@@ -124,10 +125,10 @@ def parse_form(text: str) -> dict[str, bool]:
             f"duplicates_form {text!r}: {unknown[0]!r} is none of normalised, raw, {', '.join(FORM)}; raw for none"
         )
     equal = {*chosen, *(NORMALISED if "normalised" in chosen else ())}
-    return {name: name in equal for name in FORM}
+    return cast("Form", {name: name in equal for name in FORM})
 
 
-def parse_prefer(prefer: Sequence[str], parsed: Sequence[Mapping[str, Any]]) -> dict[str, Any] | str:
+def parse_prefer(prefer: Sequence[str], parsed: Sequence[Mapping[str, Any]]) -> Prefer:
     """Read inputs as they were named, or one `FILE.parquet:COLUMN`, as the pass wants them; "first" if there are none.
 
     Raises:
@@ -146,7 +147,7 @@ def parse_prefer(prefer: Sequence[str], parsed: Sequence[Mapping[str, Any]]) -> 
     return {"inputs": numbers}
 
 
-def choose_key(name: str, *, monolingual: bool) -> str:
+def choose_key(name: str, *, monolingual: bool) -> Key:
     """What records are compared by: a monolingual one is its target, so "pair" means that.
 
     Raises:
@@ -154,10 +155,10 @@ def choose_key(name: str, *, monolingual: bool) -> str:
     """
     if monolingual and name in ("source", "either"):
         raise UsageError(f"duplicates by {name}: a monolingual corpus has a target alone")
-    return "target" if monolingual and name == "pair" else name
+    return "target" if monolingual and name == "pair" else cast("Key", name)
 
 
-def choose_duplicates(options: CleanOptions) -> dict[str, bool]:
+def choose_duplicates(options: CleanOptions) -> Form:
     """The normal form in which texts are compared, as the pass takes it.
 
     Raises:
@@ -170,7 +171,7 @@ def choose_duplicates(options: CleanOptions) -> dict[str, bool]:
     return parse_form(options.duplicates_form)
 
 
-def read_against(against: Sequence[str | Path], *, key: str, form: Mapping[str, bool]) -> list[dict[str, Any]]:
+def read_against(against: Sequence[str | Path], *, key: Key, form: Form) -> list[dict[str, Any]]:
     """The folder, digest and fingerprint shards of each corpus that this one is compared with.
 
     Raises:
@@ -191,7 +192,7 @@ def read_against(against: Sequence[str | Path], *, key: str, form: Mapping[str, 
     return found
 
 
-def _form_text(form: Mapping[str, bool]) -> str:
+def _form_text(form: Form) -> str:
     return ",".join(name for name in FORM if form[name]) or "raw"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune import _core
+from catprune.boundary import Part
 from catprune.cleaning.options import StatsOptions
 from catprune.cleaning.rule_options import parse_form
 from catprune.corpus.inputs import input_paths
@@ -21,8 +22,16 @@ from catprune.workspace.wording import share_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from catprune.boundary import Compressed, Count, Figures, Languages, Quantiles, SideFigures, StatsRequest
+
 #: Tags that are counted apart, and those that are shown: each has its own counts in memory, and a line.
 MOST_TAGS, SHOWN_TAGS = 1000, 20
+
+
+class InputPart(Part):
+    """The figures of one input, and its files."""
+
+    files: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +64,9 @@ class Stats:
         signature: version and options.
     """
 
-    total: Mapping[str, Any]
-    inputs: tuple[Mapping[str, Any], ...]
-    tags: Mapping[str, Mapping[str, Any]]
+    total: Part
+    inputs: tuple[InputPart, ...]
+    tags: Mapping[str, Part]
     tags_left_out: int
     signature: Mapping[str, Any]
 
@@ -76,7 +85,7 @@ def stats(options: StatsOptions) -> Stats:
         OSError: a file cannot be read.
     """
     form, inputs = parse_form(options.duplicates_form), options.inputs
-    request = read_corpus(
+    corpus = read_corpus(
         inputs,
         tags=options.tags,
         columns=options.columns,
@@ -87,20 +96,21 @@ def stats(options: StatsOptions) -> Stats:
         max_line_bytes=options.max_line_bytes,
         threads=options.threads,
     )
-    paths = [input_paths(one) for one in request["corpus"]["inputs"]]
+    paths = [input_paths(one) for one in corpus["corpus"]["inputs"]]
     names = [inputs] if isinstance(inputs, str | Path) else inputs
-    cleaned = request["files"] is not None
+    cleaned = corpus.get("files") is not None
     counts = read_manifest(Path(names[0]), step="clean")["counts"]["tags"] if cleaned else {}
     shown = _most_frequent({tag: one["rows"] for tag, one in counts.items()}, MOST_TAGS)
-    request["tags"] = shown if cleaned else None
-    request |= {
+    request: StatsRequest = {
+        **corpus,
+        "tags": shown if cleaned else None,
         "duplicates_form": form,
         "identify_language": options.identify_language,
         "memory": choose_memory(options.memory),
     }
     total = sum(Path(path).stat().st_size for files in paths for path in files)
     with Progress("stats", total=total, unit="B", quiet=options.quiet) as bar:
-        found: dict[str, Any] = _core.stats(request, bytes_progress(bar))
+        found = _core.stats(request, bytes_progress(bar))
     return Stats(
         total=found["total"],
         inputs=tuple({"files": files, **part} for files, part in zip(paths, found["inputs"], strict=True)),
@@ -110,7 +120,7 @@ def stats(options: StatsOptions) -> Stats:
             "version": _core.__version__,
             "duplicates_form": options.duplicates_form,
             "identify_language": options.identify_language,
-            "max_line_bytes": request["corpus"]["max_line_bytes"],
+            "max_line_bytes": request["corpus"].get("max_line_bytes"),
         },
     )
 
@@ -142,7 +152,7 @@ def _row(name: str, values: Sequence[str]) -> str:
 _QUANTILES = ("p1", "p25", "p50", "p75", "p99", "max")
 
 
-def _block(figures: Sequence[Mapping[str, Any]]) -> list[str]:
+def _block(figures: Sequence[Figures]) -> list[str]:
     monolingual = figures[0]["source"] is None
     lines = [_row("texts" if monolingual else "pairs", [f"{one['rows']:,}" for one in figures])]
     for name in ("malformed_record", "missing_side", "line_too_long", "invalid_utf8", "empty"):
@@ -155,18 +165,18 @@ def _block(figures: Sequence[Mapping[str, Any]]) -> list[str]:
         return [*lines, "", _row("", [heading] * len(figures)), *_side("text", [one["target"] for one in figures])]
     lines += ["", _row("longer over shorter", [heading] * len(figures))]
     for name in ("character_ratio", "word_ratio"):
-        values = [_quantiles(one[name]["longer_over_shorter"]) for one in figures]
+        values = [_quantiles(ratios["longer_over_shorter"]) for one in figures if (ratios := one[name])]
         lines.append(_row(f"  in {name.removesuffix('_ratio')}s", values))
     lines.append("target over source")
     for name in ("character_ratio", "word_ratio"):
-        values = [_quantiles(one[name]["target_over_source"]) for one in figures]
+        values = [_quantiles(ratios["target_over_source"]) for one in figures if (ratios := one[name])]
         lines.append(_row(f"  in {name.removesuffix('_ratio')}s", values))
     for side in ("source", "target"):
-        lines += ["", *_side(side, [one[side] for one in figures])]
+        lines += ["", *_side(side, [found for one in figures if (found := one[side])])]
     return lines
 
 
-def _side(name: str, sides: Sequence[Mapping[str, Any]]) -> list[str]:
+def _side(name: str, sides: Sequence[SideFigures]) -> list[str]:
     units = ("characters", "words", "bytes")
     lines = [name, *(_row(f"  {unit}", [_quantiles(side[unit]) for side in sides]) for unit in units)]
     lines.append(_row("  tokens", [f"{side['tokens']:,}" for side in sides]))
@@ -176,12 +186,13 @@ def _side(name: str, sides: Sequence[Mapping[str, Any]]) -> list[str]:
     for script in sorted(scripts, key=lambda script: (-scripts[script], script))[:5]:
         shares = [_share(side["scripts"].get(script, 0), sum(side["scripts"].values())) for side in sides]
         lines.append(_row(f"  {script}", shares))
-    if all(side["languages"] for side in sides):
-        lines += _languages([side["languages"] for side in sides])
+    identified = [found for side in sides if (found := side["languages"])]
+    if len(identified) == len(sides):
+        lines += _languages(identified)
     return lines
 
 
-def _languages(sides: Sequence[Mapping[str, Any]]) -> list[str]:
+def _languages(sides: Sequence[Languages]) -> list[str]:
     """The most frequent languages, what is left of the others, and how many sides could not be told."""
     counts = [{one["language"]: one["count"] for one in side["identified"]} for side in sides]
     top = [*counts[0]][:5]
@@ -198,7 +209,7 @@ def _languages(sides: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*lines, _row("  too short to tell", shown)]
 
 
-def _overview(what: str, parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _overview(what: str, parts: Mapping[str, Part]) -> list[str]:
     """A line for each: the full figures are in the JSON."""
     width = min(60, max(len(what), *map(len, parts)))
     monolingual = any(part["all"]["source"] is None for part in parts.values())
@@ -209,8 +220,9 @@ def _overview(what: str, parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = [f"{what:{width}}" + "".join(f"{name:>16}" for name in names) + f"   ({told})"]
     for name, part in parts.items():
         one, kept = part["all"], part["kept"]
-        words = [one[side]["words"] for side in ("source", "target") if one[side]]
-        ratio = None if monolingual else one["character_ratio"]["target_over_source"]
+        words = [found["words"] for side in ("source", "target") if (found := one[side])]
+        ratios = one["character_ratio"]
+        ratio = ratios and ratios["target_over_source"]
         values = [
             f"{one['rows']:,}",
             f"{kept['rows']:,}" if kept else "",
@@ -223,16 +235,16 @@ def _overview(what: str, parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _repeats(figures: Mapping[str, Any], key: str) -> str:
+def _repeats(figures: Figures, key: str) -> str:
     found = figures["duplicates"][key]
     return f"{_count(found)} ({_share(found['count'], figures['rows'])})"
 
 
-def _count(found: Mapping[str, Any] | None) -> str:
+def _count(found: Count | None) -> str:
     return "" if found is None else f"{'' if found['exact'] else '≈ '}{found['count']:,}"
 
 
-def _quantiles(found: Mapping[str, Any] | None) -> str:
+def _quantiles(found: Quantiles[int] | Quantiles[float] | None) -> str:
     if found is None:
         return ""
     return " ".join(f"{found[name]:,}" if isinstance(found[name], int) else f"{found[name]:.2f}" for name in _QUANTILES)
@@ -242,5 +254,5 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else ""
 
 
-def _compressed(found: Mapping[str, int]) -> str:
-    return _share(found["compressed"], found["bytes"])
+def _compressed(found: Compressed | None) -> str:
+    return "" if found is None else _share(found["compressed"], found["bytes"])

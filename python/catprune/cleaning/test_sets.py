@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from catprune._core import digest_file
 from catprune.corpus.inputs import find_sides, format_of
@@ -14,8 +14,10 @@ from catprune.errors import CatpruneError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from catprune.boundary import Excluded, TestSet
 
-def parse_test_sets(names: Sequence[str | Path]) -> list[dict[str, str | None]]:
+
+def parse_test_sets(names: Sequence[str | Path]) -> list[TestSet]:
     """Each name is a text file of one segment a line, or a template like `newstest.{en,de}`; or has wildcards.
 
     Returns:
@@ -26,7 +28,7 @@ def parse_test_sets(names: Sequence[str | Path]) -> list[dict[str, str | None]]:
     """
     if isinstance(names, str | Path):
         raise UsageError(f"exclude = {names} is one name: give a list of test sets")
-    sets: list[dict[str, str | None]] = []
+    sets: list[TestSet] = []
     for name in map(str, names):
         sides = find_sides(name)
         for source, target in expand_pairs(name, list(sides)) if sides else [(one, None) for one in expand(name)]:
@@ -34,19 +36,19 @@ def parse_test_sets(names: Sequence[str | Path]) -> list[dict[str, str | None]]:
                 raise UsageError(
                     f"{name}: a test set is text, one segment a line, and not {found}: write its sides as text"
                 )
-            one = {"source": str(Path(source).absolute()), "target": target and str(Path(target).absolute())}
+            one: TestSet = {"source": str(Path(source).absolute()), "target": target and str(Path(target).absolute())}
             if one in sets:
                 raise UsageError(f"{source} is excluded twice")
             sets.append(one)
     return sets
 
 
-def test_set_paths(one: dict[str, str | None]) -> list[str]:
+def test_set_paths(one: TestSet) -> list[str]:
     """The files of a test set, source first."""
-    return [path for path in (one["source"], one["target"]) if path is not None]
+    return [path for path in (one["source"], one.get("target")) if path is not None]
 
 
-def digest_test_sets(sets: Sequence[dict[str, str | None]], folder: Path) -> list[list[dict[str, str]]]:
+def digest_test_sets(sets: Sequence[TestSet], folder: Path) -> list[list[dict[str, str]]]:
     """What a plan in `folder` says of the files of each test set: relative path and xxh3-128.
 
     Raises:
@@ -61,7 +63,7 @@ def digest_test_sets(sets: Sequence[dict[str, str | None]], folder: Path) -> lis
     ]
 
 
-def check_test_sets(found: Sequence[dict[str, Any]], planned: Sequence[list[dict[str, str]]]) -> None:
+def check_test_sets(found: Sequence[Excluded], planned: Sequence[list[dict[str, str]]]) -> None:
     """Compare what a pass read with the plan.
 
     Raises:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from catprune.boundary import Input
+
 Result = TypeVar("Result")
 
 
@@ -78,7 +80,7 @@ def _without_manifests(plan: Any) -> Any:
     return [_without_manifests(one) for one in plan] if isinstance(plan, list) else plan  # pyright: ignore[reportUnknownVariableType]
 
 
-def is_growing(run: Path, inputs: Sequence[dict[str, Any]]) -> bool:
+def is_growing(run: Path, inputs: Sequence[Input]) -> bool:
     """Whether there are inputs behind those that a run has cleaned.
 
     Args:

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from catprune._core import read_pairs
 from catprune.corpus.templates import TEMPLATE, WILDCARD, expand, expand_pairs
@@ -15,6 +15,8 @@ from catprune.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from catprune.boundary import Corpus, Input, MosesInput
 
 _COMPRESSED = (".gz", ".zst", ".xz", ".bz2")
 #: What a file's name says about its format; any but Parquet may be compressed.
@@ -41,7 +43,7 @@ def parse_inputs(
     languages: tuple[str | None, str | None] = (None, None),
     format: str | None = None,
     monolingual: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[Input]:
     """Two plain files are a Moses pair; otherwise each name is a file that holds both sides, or a template.
 
     Of a monolingual corpus each name is a file, of lines if it does not say otherwise.
@@ -73,7 +75,9 @@ def parse_inputs(
             raise UsageError(
                 f"source_lang = {languages[0]}: a monolingual corpus has no source: give target_lang alone"
             )
-        inputs = [one for text in texts for one in _parse_texts(text, format, columns=columns, fields=fields)]
+        inputs: list[Input] = [
+            one for text in texts for one in _parse_texts(text, format, columns=columns, fields=fields)
+        ]
     elif len(texts) == 2 and not (format or any(_is_more(text) for text in texts)):
         inputs = [_moses(*texts)]
     else:
@@ -101,7 +105,7 @@ def _is_more(text: str) -> bool:
     return bool(format_of(text) or TEMPLATE.search(text) or (WILDCARD.search(text) and not Path(text).exists()))
 
 
-def _moses(source: str, target: str) -> dict[str, Any]:
+def _moses(source: str, target: str) -> MosesInput:
     return {"format": "moses", "source": str(Path(source).absolute()), "target": str(Path(target).absolute())}
 
 
@@ -128,14 +132,14 @@ def find_inputs(name: str, parsed: Sequence[Mapping[str, Any]]) -> list[int]:
     paths = {str(Path(name).absolute())}
     if find_sides(name) or WILDCARD.search(name):
         paths |= {path for one in _parse_one(name, "tsv") for path in input_paths(one)}
-    found = [number for number, one in enumerate(parsed) if paths & set(input_paths(dict(one)))]
+    found = [number for number, one in enumerate(parsed) if paths & set(input_paths(one))]
     if not found:
-        files = ", ".join(path for one in parsed for path in input_paths(dict(one)))
+        files = ", ".join(path for one in parsed for path in input_paths(one))
         raise UsageError(f"{name} is not one of the inputs: {files}")
     return found
 
 
-def _parse_one(text: str, format: str | None) -> list[dict[str, Any]]:
+def _parse_one(text: str, format: str | None) -> list[Mapping[str, Any]]:
     if sides := find_sides(text):
         return [_moses(*pair) for pair in expand_pairs(text, list(sides))]
     names = expand(text)
@@ -150,7 +154,7 @@ def _parse_one(text: str, format: str | None) -> list[dict[str, Any]]:
 
 def _parse_texts(
     text: str, format: str | None, *, columns: tuple[int, int] | int | None, fields: tuple[str, str] | str | None
-) -> list[dict[str, Any]]:
+) -> list[Input]:
     """The inputs of a monolingual corpus that one name stands for."""
     if find_sides(text):
         raise UsageError(f"{text}: a template has two sides, a monolingual corpus one: name its files")
@@ -167,7 +171,7 @@ def _parse_texts(
         elif one["format"] != "text":
             one["target_field"] = check_field(fields)
         parsed.append(one)
-    return parsed
+    return cast("list[Input]", parsed)
 
 
 def check_languages(path: str, languages: tuple[str | None, str | None]) -> tuple[str, str]:
@@ -216,18 +220,19 @@ def check_fields(fields: tuple[str, str] | str) -> tuple[str, str]:
     return source, target
 
 
-def input_paths(one: dict[str, Any]) -> list[str]:
+def input_paths(one: Mapping[str, Any]) -> list[str]:
     """The files of an input, source first."""
     return [one["source"], one["target"]] if one["format"] == "moses" else [one["path"]]
 
 
-def with_paths(one: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+def with_paths(one: Mapping[str, Any], paths: Sequence[str]) -> Input:
     """The input with other paths, and only the keys that a pass reads."""
     named = {"source": paths[0], "target": paths[1]} if one["format"] == "moses" else {"path": paths[0]}
-    return {**{key: one[key] for key in ("format", *_KEYS[one["format"]]) if key in one}, **named}
+    kept = {key: one[key] for key in ("format", *_KEYS[one["format"]]) if key in one}
+    return cast("Input", {**kept, **named})
 
 
-def relative_input(one: dict[str, Any], folder: Path) -> dict[str, Any]:
+def relative_input(one: Mapping[str, Any], folder: Path) -> Input:
     """The input as it stands in a manifest in `folder`."""
     return with_paths(one, [os.path.relpath(path, folder.absolute()) for path in input_paths(one)])
 
@@ -237,7 +242,7 @@ def is_monolingual(manifest: Mapping[str, Any]) -> bool:
     return bool(manifest.get("monolingual", False))
 
 
-def resolve(clean: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+def resolve(clean: Path, manifest: dict[str, Any]) -> Corpus:
     """The corpus that a finished clean folder describes, as every pass over text takes it."""
     base = clean.absolute()
     inputs = [
@@ -259,26 +264,26 @@ def read_rows(clean: Path, manifest: dict[str, Any], rows: Sequence[int]) -> lis
 
 
 def _complete(
-    one: dict[str, Any],
+    one: Mapping[str, Any],
     *,
     columns: tuple[int, int] | int | None,
     fields: tuple[str, str] | str | None,
     languages: tuple[str | None, str | None],
-) -> dict[str, Any]:
+) -> Input:
     """The input with where its two sides stand."""
     if one["format"] == "moses":
-        return one
+        return cast("MosesInput", one)
     if one["format"] == "tsv":
         source, target = (1, 2) if columns is None else (columns, columns) if isinstance(columns, int) else columns
         if min(source, target) < 1 or source == target:
             raise UsageError(f"columns {source},{target}: give two different numbers from 1")
-        return {**one, "source_column": source, "target_column": target}
+        return {"format": "tsv", "path": one["path"], "source_column": source, "target_column": target}
     if one["format"] == "tmx":
         first, second = check_languages(one["path"], languages)
-        return {**one, "source_language": first, "target_language": second}
+        return {"format": "tmx", "path": one["path"], "source_language": first, "target_language": second}
     if fields is None and not all(languages):
         raise UsageError(
             f"{one['path']}: give the fields of the two sides, like --fields en,de or translation.en,translation.de"
         )
     source_field, target_field = check_fields(fields or (str(languages[0]), str(languages[1])))
-    return {**one, "source_field": source_field, "target_field": target_field}
+    return {"format": one["format"], "path": one["path"], "source_field": source_field, "target_field": target_field}

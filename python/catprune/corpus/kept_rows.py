@@ -10,8 +10,10 @@ from catprune.workspace.manifest import digest_manifest, read_manifest, trace, v
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from catprune.boundary import KeptIn, SelectionShards
 
-def kept_rows(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> tuple[dict[str, Any], int]:
+
+def kept_rows(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> tuple[KeptIn, int]:
     """Which rows are written, as the pass takes it, and how many they are; checked to be what was made."""
     verify_shards(clean, cleaned)
     if selection is None:
@@ -24,8 +26,8 @@ def kept_rows(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> t
     if origin is not None and digest_manifest(origin) != digest_manifest(clean):
         raise CatpruneError(f"{selection} was made from {origin}, not from {clean}: give the folder it was made from")
     verify_shards(selection, selected)
-    shards = {
+    both: SelectionShards = {
         "selection": [str(selection / shard["file"]) for shard in selected["shards"]],
         "clean": [str(clean / shard["file"]) for shard in cleaned["shards"]],
     }
-    return {"selection": shards}, selected["counts"]["kept"]
+    return {"selection": both}, selected["counts"]["kept"]

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from catprune import _core
 from catprune.corpus.inputs import input_paths, parse_inputs, resolve
 from catprune.corpus.kept_rows import kept_rows
-from catprune.corpus.unchanged import check_unchanged, cleaned_files
+from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, UsageError
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.resources import choose_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from catprune.boundary import CheckedCorpus, Corpus, OpenCorpusRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class OpenCorpus:
     malformed record is null, and as text also one that is not valid UTF-8; kept rows have none of these.
     """
 
-    _request: dict[str, Any]
+    _request: OpenCorpusRequest
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """A new stream from the first row; a schema that is asked for is not followed, as the interface allows."""
@@ -110,8 +112,9 @@ def open_corpus(
         max_line_bytes=max_line_bytes,
         threads=threads,
     )
-    cleaned = request["files"] is not None
-    shards: Any = request["kept"]["selection"]["clean"] if behind else request["kept"]["clean"] if cleaned else None
+    cleaned = request.get("files") is not None
+    kept: Any = request["kept"]
+    shards: Any = kept["selection"]["clean"] if behind else kept["clean"] if cleaned else None
     return OpenCorpus({**request, "text": text, "reasons": shards if rows == "all" else None})
 
 
@@ -127,31 +130,31 @@ def read_corpus(
     languages: tuple[str | None, str | None],
     max_line_bytes: int,
     threads: int | None,
-) -> dict[str, Any]:
+) -> CheckedCorpus:
     """What a pass over text must know of inputs or of a clean folder, whose files are checked to be what was made."""
     names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     if "-" in map(str, names):
         raise UsageError("- is standard input, which `clean --spool FILE` alone reads: give files, or a clean folder")
     if not 1 <= max_line_bytes < 2**20:
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
-    workers = {"threads": choose_threads(threads)}
+    workers = choose_threads(threads)
     if len(names) == 1 and Path(names[0]).is_dir():
         if tags is not None:
             raise UsageError(f"{names[0]} is a clean folder and has its own tags: leave `tags` out")
-        return _of_clean(Path(names[0]), selection) | workers
+        return _of_clean(Path(names[0]), selection, workers)
     if selection is not None:
         raise UsageError("a selection needs the clean folder that it was made from: give that instead of inputs")
     parsed = parse_inputs(
         names, columns=columns, fields=fields, languages=languages, format=format, monolingual=monolingual
     )
-    corpus: dict[str, Any] = {"inputs": parsed, "max_line_bytes": max_line_bytes}
+    corpus: Corpus = {"inputs": parsed, "max_line_bytes": max_line_bytes}
     for path in [path for one in corpus["inputs"] for path in input_paths(one)] + ([str(tags)] if tags else []):
         Path(path).stat()  # a missing file is told before anything is read
     corpus["tags"] = str(Path(tags).absolute()) if tags else None
-    return {"corpus": corpus, "files": None, "kept": "all"} | workers
+    return {"corpus": corpus, "files": None, "kept": "all", "threads": workers}
 
 
-def _of_clean(folder: Path, selection: Path | None) -> dict[str, Any]:
+def _of_clean(folder: Path, selection: Path | None, workers: int) -> CheckedCorpus:
     manifest = read_manifest(folder, step="clean")
     kept, _ = kept_rows(folder, manifest, selection)
     files = cleaned_files(folder, manifest)
@@ -159,6 +162,6 @@ def _of_clean(folder: Path, selection: Path | None) -> dict[str, Any]:
     looked = list(files)
     if manifest["tags"]:
         corpus["tags"] = os.path.normpath(folder.absolute() / manifest["tags"]["path"])
-        looked.append({**manifest["tags"], "path": corpus["tags"]})
+        looked.append(file_at(manifest["tags"], corpus["tags"]))
     check_unchanged(looked, cache=folder / "log" / "digests.json")
-    return {"corpus": corpus, "files": looked, "kept": kept}
+    return {"corpus": corpus, "files": looked, "kept": kept, "threads": workers}

@@ -11,14 +11,21 @@ from catprune.errors import CatpruneError
 from catprune.workspace.files import read_json, to_json, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from catprune.boundary import FileRead
 
 
-def cleaned_files(clean: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def cleaned_files(clean: Path, manifest: dict[str, Any]) -> list[FileRead]:
     """Path, size and digest of every file that cleaning read, in order."""
     base = clean.absolute()
     files = [file for one in manifest["inputs"] for file in one["files"]]
-    return [{**file, "path": os.path.normpath(base / file["path"])} for file in files]
+    return [file_at(file, os.path.normpath(base / file["path"])) for file in files]
+
+
+def file_at(file: Mapping[str, Any], path: str) -> FileRead:
+    """A file of a manifest, with another path."""
+    return {"path": path, "bytes": file["bytes"], "digest": file["digest"]}
 
 
 def look(path: str) -> list[int]:
@@ -27,17 +34,17 @@ def look(path: str) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
-def remember(files: Sequence[dict[str, Any]], before: Sequence[list[int]], *, cache: Path) -> None:
+def remember(files: Sequence[FileRead], before: Sequence[list[int]], *, cache: Path) -> None:
     """Note how the files looked that a pass has just read; one that has changed meanwhile is not noted."""
     looks = {
-        str(file["path"]): [*first, file["digest"]]
+        file["path"]: [*first, file["digest"]]
         for file, first in zip(files, before, strict=True)
-        if look(str(file["path"])) == first
+        if look(file["path"]) == first
     }
     write_whole(cache, to_json(looks))
 
 
-def check_unchanged(files: Sequence[dict[str, Any]], *, cache: Path, verify: bool = False) -> None:
+def check_unchanged(files: Sequence[FileRead], *, cache: Path, verify: bool = False) -> None:
     """Fails if a file is not the one that was cleaned.
 
     A file whose size, time and inode are those of the last look is trusted; any other is hashed again.
@@ -53,7 +60,7 @@ def check_unchanged(files: Sequence[dict[str, Any]], *, cache: Path, verify: boo
     known = read_json(cache) if cache.is_file() and not verify else {}
     looks: dict[str, Any] = {}
     for file in files:
-        path = str(file["path"])
+        path = file["path"]
         try:
             now = [*look(path), file["digest"]]
         except FileNotFoundError:

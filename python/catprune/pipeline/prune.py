@@ -45,6 +45,7 @@ from catprune.writing.write import describe_output, name_sides, refuse_outputs
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from catprune.boundary import Input
     from catprune.cleaning.clean import Cleaned
     from catprune.pipeline.run_file import RunFile
 
@@ -93,7 +94,7 @@ class _Pruning:
     options: PruneOptions
     folder: Path
     file: Path
-    inputs: list[dict[str, Any]]
+    inputs: list[Input]
     ranking: Ranking
     scorers: list[str]
     say: Callable[[str], None]
@@ -172,7 +173,7 @@ class _Pruning:
         self._say_decision(model)
         return model
 
-    def _clean(self, new: list[dict[str, Any]], *, force: bool) -> Cleaned:
+    def _clean(self, new: list[Input], *, force: bool) -> Cleaned:
         self._say_size(new)
         cleaned = replacing(lambda _: self.options.force, clean)(
             self.options.inputs, out=self.folder / "clean", **{**self._cleaning(), "force": force}
@@ -180,7 +181,7 @@ class _Pruning:
         self.say(f"          {clean_summary(cleaned, examples=0)[0]}")  # the reasons follow when `run` passes the step
         return cleaned
 
-    def _say_size(self, inputs: list[dict[str, Any]]) -> None:
+    def _say_size(self, inputs: list[Input]) -> None:
         size = sum(Path(path).stat().st_size for entry in inputs for path in input_paths(entry))
         seconds = size * CLEAN / choose_threads(self.options.threads)
         self.say(f"clean     {size / 1e6:,.1f} MB, about {duration(seconds)}")
@@ -249,7 +250,7 @@ class _Pruning:
         self.say("dry run   nothing was written; the same command without dry_run starts")
         return Ran(self.folder, {}, (), None)
 
-    def _new_inputs(self, made: RunFile) -> list[dict[str, Any]]:
+    def _new_inputs(self, made: RunFile) -> list[Input]:
         """The inputs that the run in the folder does not have; otherwise it is the same run.
 
         Raises:

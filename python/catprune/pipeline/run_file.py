@@ -43,6 +43,8 @@ from catprune.writing.write import describe_output, name_sides, output_paths
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from catprune.boundary import Input
+
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 #: The name of the schema beside a run file.
 SCHEMA = "run-file.schema.json"
@@ -276,7 +278,7 @@ class RunFile(Section):
         )
 
 
-def parsed_inputs(file: RunFile) -> list[dict[str, Any]]:
+def parsed_inputs(file: RunFile) -> list[Input]:
     """The inputs of the corpus, as every pass over text takes them."""
     clean = file.clean
     return parse_inputs(

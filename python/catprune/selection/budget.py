@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, cast
 
 from catprune.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from catprune.boundary import Keep
 
 _FORM = re.compile(r"(?P<number>\d+(?P<decimals>\.\d+)?|(?P<bare>\.\d+))(?P<percent>%)?(?P<tokens>tokens)?")
 _LARGEST = 2**63
@@ -28,9 +30,9 @@ class Own:
         keep: its share, as the pass wants it; None: all of it, unranked.
     """
 
-    of: str
+    of: Literal["input", "tag"]
     name: str
-    keep: dict[str, Any] | None
+    keep: Keep | None
 
     @property
     def label(self) -> str:
@@ -38,9 +40,7 @@ class Own:
         return f"{self.of}={self.name}"
 
 
-def parse_keeps(
-    keep: str | float | Sequence[str | float], always: Sequence[str] = ()
-) -> tuple[dict[str, Any], tuple[Own, ...]]:
+def parse_keeps(keep: str | float | Sequence[str | float], always: Sequence[str] = ()) -> tuple[Keep, tuple[Own, ...]]:
     """Read the general share, and those of single inputs and tags: "tag=news:80%", and "input=wmt" that is kept always.
 
     Where only shares of single ones are given, the general one is 50%.
@@ -59,12 +59,12 @@ def parse_keeps(
         name, colon, share = match["name"].rpartition(":")
         if not colon:
             raise UsageError(f"keep = {one!r}: say how much, like {one}:80%")
-        own.append(Own(match["of"], name, parse_keep(share)))
+        own.append(Own(cast("Literal['input', 'tag']", match["of"]), name, parse_keep(share)))
     for one in always:
         match = _PART.fullmatch(one)
         if match is None:
             raise UsageError(f"always-keep = {one!r} cannot be read: give input=NAME or tag=VALUE")
-        own.append(Own(match["of"], match["name"], None))
+        own.append(Own(cast("Literal['input', 'tag']", match["of"]), match["name"], None))
     if len(general) > 1:
         raise UsageError(f"keep = {general[0]!r} and {general[1]!r}: give one for all, others like tag=VALUE:80%")
     labels = [one.label for one in own]
@@ -74,7 +74,7 @@ def parse_keeps(
     return parse_keep(general[0] if general else "50%"), tuple(own)
 
 
-def parse_keep(keep: str | float) -> dict[str, Any]:
+def parse_keep(keep: str | float) -> Keep:
     """Read "50%", "0.5", 1000, "50%tokens" or "123456tokens" as the pass wants it.
 
     A fraction carries % or a decimal point and is read as the decimal number it is written as; an integer is
@@ -96,12 +96,13 @@ def parse_keep(keep: str | float) -> dict[str, Any]:
             raise UsageError(f"keep = {keep!r}: no corpus has so many, give a count below 2^63")
         if not value:
             raise UsageError(f"keep = {keep!r}: a count is at least 1; a fraction carries % or a decimal point")
-        return {"tokens" if tokens else "rows": int(value)}
+        return {"tokens": int(value)} if tokens else {"rows": int(value)}
     if not 0 < value <= 1 or value.denominator >= _LARGEST:
         raise UsageError(f"keep = {keep!r}: a fraction is above 0 and at most 1, like 50% or 0.5")
-    return {"token_fraction" if tokens else "fraction": [value.numerator, value.denominator]}
+    fraction = [value.numerator, value.denominator]
+    return {"token_fraction": fraction} if tokens else {"fraction": fraction}
 
 
-def is_token_budget(share: dict[str, Any]) -> bool:
+def is_token_budget(share: Keep) -> bool:
     """Whether what `parse_keep` read counts target tokens and not pairs."""
     return not {"tokens", "token_fraction"}.isdisjoint(share)

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from catprune.boundary import Clusters, ShardFile
+
 #: Records that k-means looks at.
 SAMPLE = 100_000
 _ITERATIONS = 25
 
 
-def find_clusters(
-    sets: Sequence[Sequence[dict[str, Any]]], trajectory: Sequence[int], clusters: int, seed: int
-) -> dict[str, Any]:
+def find_clusters(sets: Sequence[Sequence[ShardFile]], trajectory: Sequence[int], clusters: int, seed: int) -> Clusters:
     """What the pass must know of the clusters: which sets a trajectory goes through, and the centres.
 
     Args:
@@ -45,7 +45,7 @@ def find_clusters(
     return {"sets": list(trajectory), "centres": centres.tolist()}
 
 
-def sample_trajectories(sets: Sequence[Sequence[dict[str, Any]]], *, most: int, seed: int) -> NDArray[np.float32]:
+def sample_trajectories(sets: Sequence[Sequence[ShardFile]], *, most: int, seed: int) -> NDArray[np.float32]:
     """About `most` of the scored records (all, if there are no more), drawn shard by shard, float32 [records, sets].
 
     The shards of a set may come in any order: workers score into folders of their own, which have no order.
@@ -66,7 +66,7 @@ def sample_trajectories(sets: Sequence[Sequence[dict[str, Any]]], *, most: int, 
     return np.concatenate(parts) if parts else np.zeros((0, len(sets)), np.float32)
 
 
-def _align(sets: Sequence[Sequence[dict[str, Any]]]) -> list[tuple[dict[str, Any], ...]]:
+def _align(sets: Sequence[Sequence[ShardFile]]) -> list[tuple[ShardFile, ...]]:
     """The shards of the same rows of all sets side by side, in row order, as the pass puts them."""
     ordered = [sorted(shards, key=lambda shard: (shard["first"], shard["end"])) for shards in sets]
     for shards in ordered[1:]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from catprune.errors import UsageError
 from catprune.selection.budget import Own, is_token_budget, parse_keeps
 from catprune.selection.methods import CLUSTERED, COLUMN, MERGE, METHODS, Method, find_method
 
 if TYPE_CHECKING:
+    from catprune.boundary import Keep, MergeBy, Operator
     from catprune.selection.options import SelectOptions
 
 _NAME = r"[A-Za-z_][\w./-]*"
@@ -31,7 +32,7 @@ class Guard:
     """A condition that a pair must meet before it is ranked: `name op value`."""
 
     name: str
-    op: str
+    op: Operator
     value: float
 
     def __str__(self) -> str:
@@ -53,9 +54,9 @@ class Ranking:
 
     kind: str
     terms: tuple[tuple[float, str], ...]
-    merge_by: str | None
+    merge_by: MergeBy | None
     guards: tuple[Guard, ...]
-    share: dict[str, Any]
+    share: Keep
     own: tuple[Own, ...]
 
     @property
@@ -108,7 +109,7 @@ def parse_guard(text: str) -> Guard:
     match = _GUARD.fullmatch(text)
     if match is None:
         raise UsageError(f"where = {text!r} cannot be read: write COLUMN>VALUE, with > >= < <= == or !=")
-    return Guard(match["name"], match["op"], float(match["value"]))
+    return Guard(match["name"], cast("Operator", match["op"]), float(match["value"]))
 
 
 def check_column(name: str) -> str:
@@ -140,7 +141,7 @@ def read_ranking(options: SelectOptions, *, column: str | None = None) -> Rankin
     given = [f"{name} = {value}" for name, value in rankers.items() if value is not None]
     if len(given) > 1:
         raise UsageError(f"{given[0]} and {given[1]}: give one of them, it ranks the pairs")
-    merge_by: str | None = None
+    merge_by: MergeBy | None = None
     terms: tuple[tuple[float, str], ...]
     if options.merge is not None:
         kind, terms, merge_by = MERGE, parse_merge(options.merge), options.merge_by or "rank"

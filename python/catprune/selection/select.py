@@ -30,6 +30,8 @@ from catprune.workspace.step_folder import StepFolder, finish_once
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from catprune.boundary import ColumnGuard, Keep, Merge, OwnShare, RankRequest, SelectRequest
+
 
 @dataclass(frozen=True, slots=True)
 class Selected:
@@ -140,11 +142,10 @@ def _select(options: SelectOptions, sources: list[Path]) -> Selected:
             "by_exposure = false (--ignore-exposure)"
         )
     request = _to_request(ranking, plan, found, options)
-    request["seen"] = found.seen if by_exposure else ()
-    request |= {"out": str(out), "rows": options.rows_only, "threads": choose_threads(options.threads)}
+    workers = choose_threads(options.threads)
 
     def work() -> dict[str, Any]:
-        behind = [found.clean] if found.clean and (request["clean"] or found.joined) else []
+        behind = [found.clean] if found.clean and (request.get("clean") or found.joined) else []
         for folder in dict.fromkeys([*found.folders, *behind]):
             verify_shards(folder, read_json(folder / "manifest.json"))
         with Progress("select", total=None, unit="rows", quiet=options.quiet) as bar:
@@ -152,14 +153,22 @@ def _select(options: SelectOptions, sources: list[Path]) -> Selected:
             def show(_: int, rows: int) -> None:
                 bar.to(rows)
 
-            if found.trajectory:
+            if found.trajectory and request["source"]["kind"] == "scores":
                 request["clusters"] = find_clusters(
                     request["source"]["sets"], found.trajectory, plan["clusters"], options.seed
                 )
             here = Path(tmp_dir) / f"catprune-select-{_own(out)}" if tmp_dir else out / "tmp"
-            final = {**request, "tmp": str(here), "plan": step.digest}
+            final: SelectRequest = {
+                **request,
+                "seen": found.seen if by_exposure else (),
+                "out": str(out),
+                "rows": options.rows_only,
+                "tmp": str(here),
+                "plan": step.digest,
+                "threads": workers,
+            }
             if condense is None:
-                counts: dict[str, Any] = _core.select(final, show)
+                counts: dict[str, Any] = {**_core.select(final, show)}
             else:
                 beside = Path(tmp_dir) / f"catprune-condense-{_own(out)}" if tmp_dir else out / "log" / "condense"
                 counts = _select_condensed(final, found, Path(condense), beside, show)
@@ -179,21 +188,37 @@ def _select(options: SelectOptions, sources: list[Path]) -> Selected:
     return _selected(out, manifest)
 
 
-def _to_request(ranking: Ranking, plan: Mapping[str, Any], found: Source, options: SelectOptions) -> dict[str, Any]:
+def _to_request(ranking: Ranking, plan: Mapping[str, Any], found: Source, options: SelectOptions) -> RankRequest:
     """The request of the pass, but for what does not change the result."""
     if ranking.counts_tokens and found.request["source"]["kind"] != "scores":
         raise UsageError("a token budget needs a folder of scores: nothing else counts target tokens")
     groups = describe_groups(options.within, ranking, found)
-    merge = None
+    merge: Merge | None = None
     if ranking.merge_by:
-        terms = [[found.columns[name], weight] for weight, name in ranking.terms]
+        terms = [(found.columns[name], weight) for weight, name in ranking.terms]
         merge = {"by": ranking.merge_by, "terms": terms}
-    guards = [{"column": found.columns[one.name], "op": one.op, "value": one.value} for one in ranking.guards]
-    plain = {name: plan.get(name, METHOD_OPTIONS[name]) for name in ("on", "sign", "threshold", "bins")}
-    plain |= {"direction": options.direction, "seed": options.seed, "sample": options.draw}
-    plain |= {"ties": plan["ties"], "keep": ranking.share, "merge": merge, "guards": guards}
-    plain |= {"clusters": None, "score": found.columns[ranking.terms[0][1]]}
-    return {**found.request, **groups, **plain, "computed": found.computed, "joined": found.joined}
+    guards: list[ColumnGuard] = [
+        {"column": found.columns[guard.name], "op": guard.op, "value": guard.value} for guard in ranking.guards
+    ]
+    return {
+        "source": found.request["source"],
+        **groups,
+        "computed": found.computed,
+        "joined": found.joined,
+        "on": plan.get("on", METHOD_OPTIONS["on"]),
+        "sign": plan.get("sign", METHOD_OPTIONS["sign"]),
+        "threshold": plan.get("threshold", METHOD_OPTIONS["threshold"]),
+        "bins": plan.get("bins", METHOD_OPTIONS["bins"]),
+        "seed": options.seed,
+        "score": found.columns[ranking.terms[0][1]],
+        "merge": merge,
+        "guards": guards,
+        "sample": options.draw,
+        "clusters": None,
+        "direction": options.direction,
+        "ties": plan["ties"],
+        "keep": ranking.share,
+    }
 
 
 def _check_condensing(ranking: Ranking, direction: str, found: Source, near: Path) -> None:
@@ -217,19 +242,21 @@ def _check_condensing(ranking: Ranking, direction: str, found: Source, near: Pat
 
 
 def _select_condensed(
-    request: dict[str, Any], found: Source, near: Path, beside: Path, show: Callable[[int, int], None]
+    request: SelectRequest, found: Source, near: Path, beside: Path, show: Callable[[int, int], None]
 ) -> dict[str, Any]:
     """Rank all records, and then those alone that are the best of their clusters; `beside` is for what is between."""
-    nothing = {"fraction": [1, 2**62]}  # only the scores are wanted, and how many records have one is not known yet
-    own = [one if one["keep"] is None else {**one, "keep": nothing} for one in request["own"]]
+    nothing: Keep = {
+        "fraction": [1, 2**62]
+    }  # only the scores are wanted, and how many records have one is not known yet
+    own: list[OwnShare] = [one if one.get("keep") is None else {**one, "keep": nothing} for one in request["own"]]
     shutil.rmtree(beside, ignore_errors=True)  # what a killed run left
     try:
         (beside / "ranked").mkdir(parents=True)
-        whole = {"keep": nothing, "own": own, "sample": False, "rows": False, "out": str(beside / "ranked")}
-        before = _core.select({**request, **whole}, show)
+        whole: SelectRequest = {**request, "keep": nothing, "own": own, "sample": False, "rows": False}
+        before = _core.select({**whole, "out": str(beside / "ranked")}, show)
         ranked = [Ranked(beside / "ranked" / one["file"], one["first"], one["end"]) for one in before["shards"]]
         files = write_condensed(near, ranked, beside, lowest=request["direction"] == "bottom")
-        guard = {"column": found.join(f"{near}/{CONDENSED}", files, CONDENSED), "op": "==", "value": 1.0}
+        guard: ColumnGuard = {"column": found.join(f"{near}/{CONDENSED}", files, CONDENSED), "op": "==", "value": 1.0}
         counts = _core.select({**request, "joined": found.joined, "guards": [*request["guards"], guard]}, show)
         # Not what the column marks: records that are kept always pass this guard, too.
         return {**counts, "condensed": counts["guarded"] - before["guarded"]}

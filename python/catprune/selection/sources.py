@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from catprune import _core
 from catprune.corpus.inputs import find_sides
@@ -26,8 +26,20 @@ from catprune.workspace.files import read_json
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from catprune.boundary import (
+        Computed,
+        GroupsRequest,
+        Joined,
+        MethodName,
+        Of,
+        OwnShare,
+        Seen,
+        ShardFile,
+        SourceRequest,
+        Within,
+    )
     from catprune.selection.request import Ranking
 
 #: The step of a folder with a scorer's column; those of checkpoints are of `score`.
@@ -46,13 +58,13 @@ class Source:
     """
 
     reads: dict[str, Any]
-    request: dict[str, Any]
+    request: SourceRequest
     clean: Path | None
     folders: tuple[Path, ...] = ()
-    seen: tuple[dict[str, Any], ...] = ()
-    computed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    seen: tuple[Seen, ...] = ()
+    computed: list[Computed] = field(default_factory=list["Computed"])
     columns: dict[str, int] = field(default_factory=dict[str, int])
-    joined: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    joined: list[Joined] = field(default_factory=list["Joined"])
     trajectory: tuple[int, ...] = ()
 
     def join(self, name: str, files: Sequence[Path], column: str) -> int:
@@ -276,7 +288,7 @@ def _files(sources: Sequence[Path], out: Path, ranking: Ranking, clean: Path | N
         )
     reads: dict[str, Any] = {"files": _describe_files(files, out)}
     if clean is None:
-        request = {"source": {"kind": "file", "paths": [str(file) for file in files], "column": column}}
+        request: SourceRequest = {"source": {"kind": "file", "paths": [str(file) for file in files], "column": column}}
         return Source(reads, request, None, columns={column: 0})
     read_manifest(clean, step="clean")
     reads["clean"] = describe_folder(clean, relative_to=out)
@@ -341,14 +353,14 @@ def _scores(
     return found
 
 
-def _compute(found: Source, names: Sequence[str] | dict[str, Any], sets: dict[str, list[int]]) -> None:
+def _compute(found: Source, names: Iterable[str], sets: dict[str, list[int]]) -> None:
     """Let the pass compute these methods."""
     for name in names:
         found.columns[name] = len(found.columns)
-        found.computed.append({"method": name, "sets": sets.get(name, [])})
+        found.computed.append({"method": cast("MethodName", name), "sets": sets.get(name, [])})
 
 
-def _check_end(sets: Sequence[Sequence[dict[str, Any]]], clean: Path | None) -> None:
+def _check_end(sets: Sequence[Sequence[ShardFile]], clean: Path | None) -> None:
     """Fails if the shards of a checkpoint do not reach to the end of the cleaned corpus."""
     if clean is None:
         return
@@ -447,14 +459,15 @@ def _check_column(folder: Path, clean: Path | None) -> None:
         )
 
 
-def _shards(folder: Path) -> list[dict[str, Any]]:
+def _shards(folder: Path) -> list[ShardFile]:
     shards = read_json(folder / "manifest.json")["shards"]
     return [{"path": str(folder / shard["file"]), "first": shard["first"], "end": shard["end"]} for shard in shards]
 
 
-def describe_groups(within: str | None, ranking: Ranking, found: Source) -> dict[str, Any]:
+def describe_groups(within: Within | None, ranking: Ranking, found: Source) -> GroupsRequest:
     """What the pass must know to rank groups apart; the length of a pair may have to be joined."""
-    request: dict[str, Any] = {"within": within, "inputs": [], "own": [], "length": None, "clean": None}
+    owns: list[OwnShare] = []
+    request: GroupsRequest = {"within": within, "inputs": [], "own": owns, "length": None, "clean": None}
     if within == "length" and found.request["source"]["kind"] != "scores":
         if found.clean is None:
             raise UsageError("within length needs the clean folder: name it with --clean")
@@ -472,10 +485,10 @@ def describe_groups(within: str | None, ranking: Ranking, found: Source) -> dict
             raise UsageError(f"{found.clean} has no tags: clean with --tags, or name inputs")
         request["clean"] = _shards(found.clean)
     if "input" in kinds:
-        request["inputs"] = [[one["first"], one["end"]] for one in manifest["inputs"]]
+        request["inputs"] = [(one["first"], one["end"]) for one in manifest["inputs"]]
     for own in ranking.own:
-        of = {"tag": own.name} if own.of == "tag" else {"input": _find_input(own.name, manifest["inputs"])}
-        request["own"].append({"of": of, "label": own.label, "keep": own.keep})
+        of: Of = {"tag": own.name} if own.of == "tag" else {"input": _find_input(own.name, manifest["inputs"])}
+        owns.append({"of": of, "label": own.label, "keep": own.keep})
     return request
 
 

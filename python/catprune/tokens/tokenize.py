@@ -25,7 +25,9 @@ from catprune.workspace.step_folder import StepFolder, finish_once
 from catprune.workspace.wording import new_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from catprune.boundary import BlockShard, KeptCorpus, TokenizeRequest
 
 VOCAB_SIZE, SAMPLE = 16_000, 1_000_000
 BEGIN, END, PAD = "<s>", "</s>", "<pad>"
@@ -122,7 +124,7 @@ def tokenize(options: TokenizeOptions) -> Tokenized:
             files = cleaned_files(clean, new)
             check_unchanged(files, cache=clean / "log" / "digests.json")
             verify_shards(clean, new)
-            request: dict[str, Any] = {
+            request: KeptCorpus = {
                 "corpus": {**resolve(clean, new), "first_row": first_row},
                 "kept": {"clean": [str(clean / shard["file"]) for shard in new["shards"]]},
                 "threads": choose_threads(options.threads),
@@ -135,7 +137,8 @@ def tokenize(options: TokenizeOptions) -> Tokenized:
                 _train_tokenizer(path, request, fraction, vocab_size, seed, quiet=options.quiet)
             described = describe_tokenizer(path)
             total = sum(file["bytes"] for file in files)
-            request |= {
+            full: TokenizeRequest = {
+                **request,
                 "files": files,
                 "tokenizer": str(path),
                 "max_tokens": options.max_tokens,
@@ -144,7 +147,7 @@ def tokenize(options: TokenizeOptions) -> Tokenized:
                 "plan": step.digest,
             }
             with Progress("tokenize", total=total, unit="B", quiet=options.quiet) as bar:
-                found: dict[str, Any] = _core.tokenize(request, bytes_progress(bar))
+                found = _core.tokenize(full, bytes_progress(bar))
             if before is not None:
                 if described != before["tokenizer"]:
                     raise CatpruneError(f"{path} was changed after tokenizing: run `catprune tokenize --force` again")
@@ -182,14 +185,14 @@ def check_tokenizing(options: TokenizeOptions) -> None:
         raise UsageError("vocab_size and sample are options of training a tokenizer: leave them out, or tokenizer")
 
 
-def _counts(cleaned: dict[str, Any], shards: list[dict[str, Any]]) -> dict[str, int]:
+def _counts(cleaned: dict[str, Any], shards: Sequence[BlockShard]) -> dict[str, int]:
     names = ("pairs", "too_long", "source_tokens", "target_tokens")
     counts = {name: sum(shard[name] for shard in shards) for name in names}
     return {**counts, "rows": cleaned["counts"]["rows"], "kept": cleaned["counts"]["kept"]}
 
 
 def _train_tokenizer(
-    path: Path, request: dict[str, Any], fraction: float, vocab_size: int, seed: int, *, quiet: bool
+    path: Path, request: KeptCorpus, fraction: float, vocab_size: int, seed: int, *, quiet: bool
 ) -> None:
     """Train on a sample of the kept text, in a child process, and publish the result whole."""
     text = path.with_name("sample.txt.tmp")

@@ -8,12 +8,12 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from catprune import _core
 from catprune.corpus.inputs import check_field, check_fields, check_languages, format_of, is_monolingual, resolve
 from catprune.corpus.kept_rows import kept_rows
-from catprune.corpus.unchanged import check_unchanged, cleaned_files
+from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, OtherPlan, UsageError
 from catprune.workspace.files import read_json, to_json, write_whole
 from catprune.workspace.manifest import FORMAT, describe_folder, read_manifest
@@ -24,6 +24,8 @@ from catprune.writing.options import WriteOptions
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
+
+    from catprune.boundary import FileRead, Output, OutputsRequest, WriteRequest, WriteResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +73,17 @@ def write(options: WriteOptions) -> Written:
         raise UsageError(f"{clean} was cleaned without tags: there are none to write")
     monolingual = is_monolingual(cleaned)
     names = name_sides(options.fields, cleaned["options"], monolingual=monolingual)
-    request: dict[str, Any] = {
+    request: OutputsRequest = {
         "output": describe_output(kept_paths, names),
         "dropped": describe_output([Path(path) for path in dropped], names) if dropped else None,
         "tags": str(tags) if tags else None,
-        "threads": choose_threads(options.threads),
     }
+    workers = choose_threads(options.threads)
     record = record_of(paths)
     base = paths[0].parent
     files = cleaned_files(clean, cleaned)
-    tag_files = (
-        [{**cleaned["tags"], "path": os.path.normpath(clean.absolute() / cleaned["tags"]["path"])}]
+    tag_files: list[FileRead] = (
+        [file_at(cleaned["tags"], os.path.normpath(clean.absolute() / cleaned["tags"]["path"]))]
         if cleaned["tags"]
         else []
     )
@@ -114,11 +116,18 @@ def write(options: WriteOptions) -> Written:
             files += tag_files
             corpus["tags"] = tag_files[0]["path"]
         kept, expected = kept_rows(clean, cleaned, Path(selection) if selection else None)
-        request |= {"corpus": corpus, "files": files, "kept": kept, "expected": expected}
+        full: WriteRequest = {
+            **request,
+            "corpus": corpus,
+            "files": files,
+            "kept": kept,
+            "expected": expected,
+            "threads": workers,
+        }
         write_whole(record, plan)  # a record without files: what stands there is ours, and unfinished
         try:
             with Progress("write", total=sum(file["bytes"] for file in files), unit="B", quiet=options.quiet) as bar:
-                found: dict[str, Any] = _core.write(request, bytes_progress(bar))
+                found = _core.write(full, bytes_progress(bar))
         except BaseException:
             if not any(path.exists() for path in paths):
                 record.unlink(missing_ok=True)  # nothing came of it: whatever gets these names is not ours
@@ -188,9 +197,11 @@ def name_sides(
     return codes if all(codes) and codes[0] != codes[1] else None
 
 
-def fields_matter(request: dict[str, Any]) -> bool:
+def fields_matter(request: OutputsRequest) -> bool:
     """Whether an output names the two sides."""
-    return any(one and one["format"] not in ("moses", "text", "tsv") for one in (request["output"], request["dropped"]))
+    return any(
+        one and one["format"] not in ("moses", "text", "tsv") for one in (request["output"], request.get("dropped"))
+    )
 
 
 @contextmanager
@@ -234,7 +245,7 @@ def record_of(paths: Sequence[Path]) -> Path:
     return paths[0].with_name(paths[0].name + ".catprune.json")
 
 
-def describe_output(paths: Sequence[Path], names: tuple[str, str] | str | None) -> dict[str, str]:
+def describe_output(paths: Sequence[Path], names: tuple[str, str] | str | None) -> Output:
     """The outputs as the pass takes them; `names` as of `name_sides`: one name is a monolingual corpus's.
 
     Raises:
@@ -253,16 +264,16 @@ def describe_output(paths: Sequence[Path], names: tuple[str, str] | str | None) 
         if len(paths) != 1 or formats[0] == "tmx":
             raise UsageError("a monolingual corpus has one side: give one file, of text or .tsv, .jsonl or .parquet")
         text = {"format": formats[0] or "text", "path": str(paths[0])}
-        return text | ({"target_field": names} if formats[0] in ("jsonl", "parquet") else {})
+        return cast("Output", text | ({"target_field": names} if formats[0] in ("jsonl", "parquet") else {}))
     if len(paths) == 2 and all(formats):
         raise UsageError(f"a {paths[0].suffix} file holds both sides: give one, or two files of other names")
     if len(paths) == 2 and os.path.realpath(paths[0]) != os.path.realpath(paths[1]):
         return {"format": "moses", "source": str(paths[0]), "target": str(paths[1])}
     if len(paths) != 1 or formats[0] is None:
         raise UsageError("give two different output files, or one whose name ends in .tsv, .jsonl, .parquet or .tmx")
-    output = {"format": formats[0], "path": str(paths[0])}
+    path = str(paths[0])
     if formats[0] == "tsv":
-        return output
+        return {"format": "tsv", "path": path}
     if formats[0] == "tmx":
         if names is None:
             raise UsageError(
@@ -270,9 +281,10 @@ def describe_output(paths: Sequence[Path], names: tuple[str, str] | str | None) 
                 "or --fields en,de to write"
             )
         source, target = check_languages(str(paths[0]), names)
-        return {**output, "source_language": source, "target_language": target}
+        return {"format": "tmx", "path": path, "source_language": source, "target_language": target}
     source, target = names or ("source", "target")
-    return {**output, "source_field": source, "target_field": target}
+    output = {"format": formats[0], "path": path, "source_field": source, "target_field": target}
+    return cast("Output", output)
 
 
 def _finished(record: Path, plan: bytes, paths: tuple[Path, ...], *, force: bool) -> dict[str, Any] | None:
@@ -314,7 +326,7 @@ def _state(path: Path, digest: str) -> str | None:
     return None if _core.digest_file(str(path)) == digest else "was changed since it was written"
 
 
-def _publish_record(record: Path, plan: bytes, found: dict[str, Any]) -> dict[str, Any]:
+def _publish_record(record: Path, plan: bytes, found: WriteResult) -> dict[str, Any]:
     """Write the record beside the files; it names their digests, so it comes last."""
     files = [{**file, "path": os.path.relpath(file["path"], record.parent)} for file in found["files"]]
     counts = {name: value for name, value in found.items() if name != "files"}
