@@ -164,8 +164,8 @@ def test_a_killed_run_goes_on(corpus: tuple[Path, list[tuple[str, str]]]) -> Non
         from importlib import import_module
         import_module("catprune.scoring.column_shards").BLOCK_ROWS = 10
         from catprune.scoring.score_pairs import score_pairs
-        done = score_pairs("{base}/clean", scorer="{base}/mine.py:slow", out="{base}/scores", quiet=True)
-        print(done.new)
+        done = score_pairs("{base}/clean", scorer="{base}/mine.py:slow", out="{base}/scores")
+        print(done.new, done.is_new)
     """)
     killed = subprocess.run([sys.executable, "-c", script], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -173,8 +173,11 @@ def test_a_killed_run_goes_on(corpus: tuple[Path, list[tuple[str, str]]]) -> Non
     ended = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=os.environ | {"ON": "1"}
     )
-    assert ended.stdout == "11\n"
+    assert ended.stdout == "11 True\n"
+    assert ended.stderr == "score slow: continuing: 3 of 5 blocks are done\n"
     manifest = (base / "scores/slow/manifest.json").read_bytes()
+    again = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert (again.stdout, again.stderr) == ("0 False\n", "")
     shutil.rmtree(base / "scores")
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, env=os.environ | {"ON": "1"})
     assert (base / "scores/slow/manifest.json").read_bytes() == manifest
@@ -205,7 +208,7 @@ def test_functions_are_told_apart_and_force_scores_anew(corpus: tuple[Path, Any]
     base, _ = corpus
     options: dict[str, Any] = {"out": base / "scores", "name": "scaled", **QUIET}
     assert score_pairs(base / "clean", scorer=partial(scaled, by=2), **options).new == 35
-    with pytest.raises(CatpruneError, match="holds work with another plan"):
+    with pytest.raises(CatpruneError, match=r"holds work with other options \(scorer.*source changed since"):
         score_pairs(base / "clean", scorer=partial(scaled, by=3), **options)
     assert score_pairs(base / "clean", scorer=partial(scaled, by=2), force=True, **options).new == 35
     with pytest.raises(
@@ -222,7 +225,7 @@ def test_functions_are_told_apart_and_force_scores_anew(corpus: tuple[Path, Any]
     for name, value in (("longer", 2.0), ("shorter", 1.0)):
         done = score_pairs(base / "clean", scorer=f"{base}/lam.py:{name}", out=base / "scores", **QUIET)
         assert (done.folder.name, set(read(done.folder).values())) == (name, {value})
-    with pytest.raises(CatpruneError, match="holds work with another plan"):
+    with pytest.raises(CatpruneError, match=r"other options \(scorer\.function was longer, is now shorter\)"):
         score_pairs(base / "clean", scorer=f"{base}/lam.py:shorter", name="longer", out=base / "scores", **QUIET)
     # A file is run as Python runs it: it may import what stands beside it, and hold classes of data.
     (base / "beside.py").write_text("def one(): return 1.0\n")
@@ -378,7 +381,7 @@ def test_a_function_of_columns(tmp_path: Path) -> None:
     assert (done.pairs, done.new) == (12, 12)
     assert read(tmp_path / "scores/learnt") == {row: None if row == 5 else row / 2 for row in rows}
     assert score_columns(tmp_path / "scores", learnt, **QUIET).new == 0
-    with pytest.raises(CatpruneError, match=r"source was \".*\", is \".*\""):
+    with pytest.raises(CatpruneError, match=r"function was learnt, is now lambda; source changed since"):
         score_columns(tmp_path / "scores", lambda columns: columns["early"]["tokens"], name="learnt", **QUIET)
     select(tmp_path / "scores", column="learnt", keep=3, out=tmp_path / "s", **QUIET)
     assert kept(tmp_path / "s") == {9, 10, 11}

@@ -525,5 +525,5 @@ def test_the_command_says_what_was_passed_over(tokens, tmp_path, capsys):
 
 def test_another_ratio_is_another_plan(tokens, tmp_path):
     train(tokens, out=tmp_path / "w", steps=2, **FAST, **WAYS["ddp"])
-    with pytest.raises(CatpruneError, match=r"options\.prune_while_training\.ratio was 0\.4, is 0\.2"):
+    with pytest.raises(CatpruneError, match=r"prune_ratio was 0\.4, is now 0\.2"):
         train(tokens, out=tmp_path / "w", steps=2, **FAST, **WAYS["ddp"] | {"prune_ratio": 0.2})

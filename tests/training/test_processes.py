@@ -144,4 +144,8 @@ def test_all_hear_that_the_work_is_done_or_refused(tokens):
     codes, wrote = train_in_two(tokens, out, **OPTIONS)
     assert codes == [0, 0] and [text.split() for text, _ in wrote] == [["12"], ["12"]]
     codes, wrote = train_in_two(tokens, out, **OPTIONS | {"steps": 13})
-    assert all(codes) and "holds work with another plan" in wrote[0][1]
+    assert (
+        all(codes)
+        and "holds work with other options (epochs or steps was step-12, is now step-13; checkpoints was "
+        in wrote[0][1]
+    )

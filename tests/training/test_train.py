@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -202,7 +203,7 @@ def undisturbed(tokens):
 
 
 @pytest.mark.parametrize("dies_at", ["the third state", "the second checkpoint", "the manifest"])
-def test_killed_and_run_again_gives_the_same_bytes(tokens, undisturbed, dies_at):
+def test_killed_and_run_again_gives_the_same_bytes(tokens, undisturbed, dies_at, capsys):
     broken = tokens.parent / dies_at.replace(" ", "-")
     child = f"""
         import importlib, os, signal
@@ -229,7 +230,9 @@ def test_killed_and_run_again_gives_the_same_bytes(tokens, undisturbed, dies_at)
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(child)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert (broken / "state.safetensors").exists() and not (broken / "manifest.json").exists()
-    resumed = train(tokens, out=broken, **KILLED)
+    resumed = train(tokens, out=broken, **KILLED | {"quiet": False})
+    assert re.fullmatch(r"train: continuing at update \d+ of (about )?\d+\n", capsys.readouterr().err)
+    assert resumed.is_new and not train(tokens, out=broken, **KILLED).is_new
     log = (broken / "log/events.jsonl").read_text()
     assert json.loads(log.splitlines()[-2])["target_tokens"] < resumed.target_tokens
     assert contents(broken) == undisturbed
@@ -316,13 +319,13 @@ def test_a_full_disk_is_an_error_that_names_the_file_and_the_same_call_goes_on(t
     assert contents(full) == undisturbed
 
 
-@pytest.mark.parametrize(("end", "unit"), [({"steps": 30}, "upd"), ({"epochs": 2}, "tok")])
+@pytest.mark.parametrize(("end", "unit"), [({"steps": 30}, "updates"), ({"epochs": 2}, "tokens")])
 def test_the_bar_knows_how_much_is_left(tokens, tmp_path, monkeypatch, end, unit):
     bars = []
 
     class Bar(Progress):
-        def __init__(self, what, *, total, unit, quiet):
-            super().__init__(what, total=total, unit=unit, quiet=quiet)
+        def __init__(self, what, *, total, unit, quiet, done):
+            super().__init__(what, total=total, unit=unit, quiet=quiet, done=done)
             self.total, self.unit, self.seen = total, unit, []
             bars.append(self)
 
@@ -460,7 +463,9 @@ def test_options_that_cannot_be_meant(tokens, tmp_path, options, message):
 def test_other_work_is_refused_and_replaced_by_force(tokens, tmp_path):
     train(tokens, out=tmp_path / "w", steps=2, **FAST)
     before = contents(tmp_path / "w")
-    with pytest.raises(CatpruneError, match=r"options\.seed was 1, is 2"):
+    with pytest.raises(
+        CatpruneError, match=r"w holds work with other options \(seed was 1, is now 2\): give another folder"
+    ):
         train(tokens, out=tmp_path / "w", steps=2, seed=2, **FAST)
     assert contents(tmp_path / "w") == before
     train(tokens, out=tmp_path / "w", steps=3, seed=2, force=True, **FAST)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,15 +59,20 @@ def finished(folder: StepFolder, block: Block) -> bool:
     return metadata_of(folder, block.path(folder.path)) is not None
 
 
-def describe_shards(folder: StepFolder, blocks: Sequence[Block]) -> dict[str, Any]:
-    """Shards and counts, for the manifest."""
+def count_pairs(shard: Path) -> int:
+    """Count the pairs of a finished shard."""
     import pyarrow.parquet as parquet
 
+    return parquet.read_metadata(shard).num_rows
+
+
+def describe_shards(folder: StepFolder, blocks: Sequence[Block]) -> dict[str, Any]:
+    """Shards and counts, for the manifest."""
     shards: list[dict[str, Any]] = []
     for block in blocks:
         path = block.path(folder.path)
         listed = {"file": path.name, "first": block.first, "end": block.end, "digest": digest_file(str(path))}
-        shards.append({**listed, "pairs": parquet.read_metadata(path).num_rows})
+        shards.append({**listed, "pairs": count_pairs(path)})
     return {"counts": {"pairs": sum(shard["pairs"] for shard in shards)}, "shards": shards}
 
 
@@ -85,6 +90,7 @@ class ScoredPairs:
         new: of them those that were scored now.
         left: blocks that other processes still score; the manifest is empty until none are left.
         manifest: as written.
+        is_new: whether this call scored; False if the column was finished before.
     """
 
     folder: Path
@@ -92,6 +98,7 @@ class ScoredPairs:
     new: int
     left: int
     manifest: Mapping[str, Any]
+    is_new: bool = field(default=True, compare=False)
 
 
 def check_scores(scores: Any, rows: NDArray[np.int64], *, by: str) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,10 @@ from catprune.training.recipe import check_numbers
 from catprune.workspace.device import Device, own_state, require_torch
 from catprune.workspace.files import read_json
 from catprune.workspace.manifest import describe_folder, digest_manifest, formers, reads_grown
-from catprune.workspace.progress import Progress
+from catprune.workspace.progress import Progress, say
 from catprune.workspace.shards import Shard
 from catprune.workspace.step_folder import StepFolder
+from catprune.workspace.wording import continuing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +63,7 @@ class Scored:
         manifests: as written, by name; none of checkpoints of which other processes still score blocks.
         left: how many blocks those are, by name.
         notes: what is to be known of single checkpoints, by name.
+        is_new: whether this call scored; False if the scores of all checkpoints were finished before.
     """
 
     folder: Path
@@ -73,6 +75,7 @@ class Scored:
     manifests: dict[str, dict[str, Any]]
     left: dict[str, int]
     notes: dict[str, str]
+    is_new: bool = field(default=True, compare=False)
 
 
 def score(
@@ -157,11 +160,12 @@ def score(
         require_tokenizer(checkpoint, blocks[name])
     manifests: dict[str, dict[str, Any]] = {}
     left: dict[str, int] = {}
-    new = 0
+    new, is_new = 0, False
     with own_state(threads):
         for name, checkpoint in named.items():
             path, limit, opened = Path(out) / name, batch_tokens, blocks[name]
             with _plan(path, opened, checkpoint, device, batch_tokens=limit, force=force, shard=share) as folder:
+                is_new |= not folder.finished_before
                 if folder.before is not None:
                     new = max(new, opened.manifest["counts"]["pairs"] - folder.before["counts"]["pairs"])
                 if folder.manifest is None:
@@ -177,7 +181,7 @@ def score(
     counts = next(iter(blocks.values())).manifest["counts"]
     flops = sum(manifest["flops"] for manifest in manifests.values())
     folders = {name: Path(out) / name for name in named}
-    return Scored(Path(out), folders, counts["pairs"], new, counts["too_long"], flops, manifests, left, notes)
+    return Scored(Path(out), folders, counts["pairs"], new, counts["too_long"], flops, manifests, left, notes, is_new)
 
 
 def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
@@ -340,7 +344,9 @@ class _Scoring:
         weights = importance_weights(self.tokens.unigrams()[0 if self.reverse else 1])
         total = sum(self._predicted(entry) for entry in mine)
         done = total - sum(self._predicted(entry) for entry in todo)
-        with Progress(f"score {name}", total=total, unit="tok", quiet=quiet) as bar:
+        if len(todo) < len(mine):
+            say(f"score {name}: {continuing(len(mine) - len(todo), len(mine))}", quiet=quiet)
+        with Progress(f"score {name}", total=total, unit="tokens", quiet=quiet, done=done) as bar:
             for entry in todo:
                 self.halved = 0
                 block = self.tokens.read(entry)

@@ -9,7 +9,15 @@ import numpy as np
 
 from catprune._core import write_columns
 from catprune.errors import CatpruneError, UsageError
-from catprune.scoring.column_shards import COLUMNS, Block, ScoredPairs, check_scores, describe_shards, finished
+from catprune.scoring.column_shards import (
+    COLUMNS,
+    Block,
+    ScoredPairs,
+    check_scores,
+    count_pairs,
+    describe_shards,
+    finished,
+)
 from catprune.scoring.scorers import describe_function
 from catprune.selection.request import check_column
 from catprune.selection.score_sets import (
@@ -21,8 +29,9 @@ from catprune.selection.score_sets import (
 )
 from catprune.selection.sources import SCORER_STEP
 from catprune.workspace.manifest import describe_folder, read_manifest, verify_shards
-from catprune.workspace.progress import Progress
+from catprune.workspace.progress import Progress, say
 from catprune.workspace.step_folder import StepFolder
+from catprune.workspace.wording import continuing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,16 +85,18 @@ def score_columns(
         if force:
             folder.start_over()  # what else the function depends on is not known
         if folder.manifest is not None:
-            return ScoredPairs(path, folder.manifest["counts"]["pairs"], 0, 0, folder.manifest)
+            return ScoredPairs(path, folder.manifest["counts"]["pairs"], 0, 0, folder.manifest, is_new=False)
         manifests = [read_manifest(one, step="score") for one in folders]
         for one, manifest in zip(folders, manifests, strict=True):
             verify_shards(one, manifest)
         blocks = [Block(shard["first"], shard["end"]) for shard in manifests[0]["shards"]]
-        new = 0
-        with Progress(f"score {name}", total=None, unit="pairs", quiet=quiet) as bar:
-            for block in blocks:
-                if finished(folder, block):
-                    continue
+        todo = [block for block in blocks if not finished(folder, block)]
+        total = sum(count_pairs(block.path(folders[0])) for block in blocks)
+        done, new = sum(count_pairs(block.path(path)) for block in blocks if block not in todo), 0
+        if 0 < len(todo) < len(blocks):
+            say(f"score {name}: {continuing(len(blocks) - len(todo), len(blocks))}", quiet=quiet)
+        with Progress(f"score {name}", total=total, unit="pairs", quiet=quiet, done=done) as bar:
+            for block in todo:
                 tables = [parquet.read_table(block.path(one), columns=["row", *COLUMNS]) for one in folders]
                 if any(not table["row"].equals(tables[0]["row"]) for table in tables):
                     raise CatpruneError(f"{folders[0]} and the others have different rows: score all over one corpus")
@@ -100,6 +111,6 @@ def score_columns(
                 columns: dict[str, NDArray[Any]] = {"row": rows, "score": values}
                 write_columns(str(block.path(path)), columns, valid=valid, metadata={"plan": folder.digest})
                 new += len(rows)
-                bar.to(new)
+                bar.to(done + new)
         manifest = folder.publish(**describe_shards(folder, blocks))
         return ScoredPairs(path, manifest["counts"]["pairs"], new, 0, manifest)

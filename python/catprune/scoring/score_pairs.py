@@ -15,17 +15,26 @@ from catprune._core import write_columns
 from catprune.corpus.inputs import is_monolingual
 from catprune.corpus.open_corpus import open_corpus
 from catprune.errors import UsageError
-from catprune.scoring.column_shards import Block, ScoredPairs, blocks_of, check_scores, describe_shards, finished
+from catprune.scoring.column_shards import (
+    Block,
+    ScoredPairs,
+    blocks_of,
+    check_scores,
+    count_pairs,
+    describe_shards,
+    finished,
+)
 from catprune.scoring.scorers import FunctionScorer, Scorer, open_scorer
 from catprune.selection.request import check_column
 from catprune.selection.sources import SCORER_STEP
 from catprune.workspace.manifest import describe_folder, read_manifest, reads_grown
-from catprune.workspace.progress import Progress
+from catprune.workspace.progress import Progress, say
 from catprune.workspace.shards import Shard
 from catprune.workspace.step_folder import StepFolder
+from catprune.workspace.wording import continuing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -93,8 +102,8 @@ def score_pairs(
         if folder.manifest is not None:
             return _scored(folder, new=0, left=0)
         blocks = list(blocks_of(manifest))
-        mine = [block for block in blocks[share.number :: share.count] if not finished(folder, block)]
-        new = _score_blocks(folder, source, mine, opened, quiet=quiet)
+        mine = blocks[share.number :: share.count]
+        new = _score_blocks(folder, source, mine, opened, total=_expected_pairs(manifest, mine), quiet=quiet)
         left = sum(not finished(folder, block) for block in blocks)
         if not left:
             folder.publish(**describe_shards(folder, blocks))
@@ -104,15 +113,28 @@ def score_pairs(
 def _scored(folder: StepFolder, *, new: int, left: int) -> ScoredPairs:
     manifest = folder.manifest or {}
     pairs = manifest["counts"]["pairs"] if manifest else 0
-    return ScoredPairs(folder.path, pairs, new, left, manifest)
+    return ScoredPairs(folder.path, pairs, new, left, manifest, is_new=not folder.finished_before)
 
 
-def _score_blocks(folder: StepFolder, clean: Path, todo: Sequence[Block], scorer: Scorer, *, quiet: bool) -> int:
-    """Score blocks and write their shards; how many pairs they have."""
+def _expected_pairs(cleaned: Mapping[str, Any], blocks: Sequence[Block]) -> int:
+    """Estimate the clean pairs of some blocks from their share of the rows; of all blocks the number is exact."""
+    rows = sum(block.end - block.first for block in blocks)
+    return round(cleaned["counts"]["kept"] * rows / max(cleaned["counts"]["rows"], 1))
+
+
+def _score_blocks(
+    folder: StepFolder, clean: Path, blocks: Sequence[Block], scorer: Scorer, *, total: int, quiet: bool
+) -> int:
+    """Score the blocks that have no shard yet, and return how many pairs these have."""
+    todo = [block for block in blocks if not finished(folder, block)]
     if not todo:
         return 0
+    what = f"score {folder.path.name}"
+    done = sum(count_pairs(block.path(folder.path)) for block in blocks if block not in todo)
+    if len(todo) < len(blocks):
+        say(f"{what}: {continuing(len(blocks) - len(todo), len(blocks))}", quiet=quiet)
     started, new = time.monotonic(), 0
-    with scorer, Progress(f"score {folder.path.name}", total=None, unit="pairs", quiet=quiet) as bar:
+    with scorer, Progress(what, total=total, unit="pairs", quiet=quiet, done=done) as bar:
         if read_manifest(clean, step="clean")["counts"]["kept"]:
             scorer.begin(clean, folder.path)
         for block, rows, sources, targets in _read_blocks(clean, todo):
@@ -120,7 +142,7 @@ def _score_blocks(folder: StepFolder, clean: Path, todo: Sequence[Block], scorer
             columns: dict[str, NDArray[Any]] = {"row": rows, "score": np.asarray(scores, np.float32)}
             write_columns(str(block.path(folder.path)), columns, metadata={"plan": folder.digest})
             new += len(rows)
-            bar.to(new)
+            bar.to(done + new)
     seconds = time.monotonic() - started
     folder.log("scored", seconds=round(seconds, 3), pairs=new, pairs_per_second=round(new / seconds, 3))
     return new

@@ -119,7 +119,7 @@ class _Writer:
         first_row = 0 if before is None else before["counts"]["rows"]
         ranges = [one for one in _block_ranges(cleaned) if one[0] >= first_row]
         done = sum(shard["pairs"] + shard["too_long"] for shard in shards)
-        with Progress("tokenize", total=cleaned["counts"]["kept"], unit="pair", quiet=quiet) as bar:
+        with Progress("tokenize", total=cleaned["counts"]["kept"], unit="pairs", quiet=quiet, done=done) as bar:
             for block in _blocks(clean, ranges):
                 shards.append(self._write(*block))
                 done += shards[-1]["pairs"] + shards[-1]["too_long"]

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,7 @@ class Tokenized:
         source_tokens, target_tokens: end-of-sentence included.
         vocab_size: types of the tokenizer.
         manifest: everything that the folder's `manifest.json` says.
+        is_new: whether this call tokenized; False if the work was finished before.
     """
 
     folder: Path
@@ -77,6 +78,7 @@ class Tokenized:
     target_tokens: int
     vocab_size: int
     manifest: Mapping[str, Any]
+    is_new: bool = field(default=True, compare=False)
 
 
 def tokenize(
@@ -185,6 +187,7 @@ def tokenize(
         counts["target_tokens"],
         manifest["tokenizer"]["vocab_size"],
         manifest,
+        is_new=not step.finished_before,
     )
 
 

@@ -204,6 +204,21 @@ class Training:
         done = self.at.epoch * self.per_epoch + self.at.pairs
         return mark.reached(step=self.at.step, pairs=done, per_epoch=self.per_epoch)
 
+    @property
+    def done(self) -> int:
+        """What is done, in the unit of the last mark: updates, or target tokens, the pruned ones included."""
+        at = self.at
+        return at.step if self.end.unit == "step" else at.target_tokens + at.pruned_tokens
+
+    def place(self) -> str:
+        """Say where a resumed training continues: "continuing at update 527 of 2,635"."""
+        at, end = self.at, self.end
+        if end.unit == "step":
+            return f"continuing at update {at.step:,} of {end.amount:,.0f}"
+        # Epochs differ by a few batches, and to count those to come would take a pass over all lengths.
+        epochs = at.epoch + at.pairs / self.per_epoch
+        return f"continuing at update {at.step:,} of about {at.step * end.amount / epochs:,.0f}"
+
     def run(self, bar: Progress) -> None:
         """Train until the last mark is reached; the bar counts updates where the last mark does, else target tokens.
 
@@ -366,9 +381,9 @@ class Training:
         at = self.at
         if self.end.unit == "step":
             speed = (at.target_tokens - self._before) / max(time.monotonic() - self._started, 1e-9)
-            bar.to(at.step, epoch=f"{self._epoch():.2f}", tokens=f"{speed:,.0f}/s", **shown)
+            bar.to(self.done, epoch=f"{self._epoch():.2f}", tokens=f"{speed:,.0f}/s", **shown)
         else:
-            bar.to(at.target_tokens + at.pruned_tokens, step=at.step, **shown)
+            bar.to(self.done, step=at.step, **shown)
 
     def _cut_metrics(self) -> None:
         """Drop the lines that a killed run wrote after its last state."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from catprune.tokens.blocks import Tokens
 from catprune.training.recipe import Recipe, check_numbers, plan_marks, read_pruning
 from catprune.workspace.device import Device, own_state, require_torch
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace, verify_shards
-from catprune.workspace.progress import Progress
+from catprune.workspace.progress import Progress, say
 from catprune.workspace.step_folder import PRUNED_ROWS, STATE, StepFolder, finish_once
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Trained:
         parameters: trained numbers.
         precision: of matrix products, `float32` or `bfloat16`.
         manifest: as written.
+        is_new: whether this call trained; False if the training was finished before.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Trained:
     parameters: int
     precision: str
     manifest: dict[str, Any]
+    is_new: bool = field(default=True, compare=False)
 
 
 def train(
@@ -215,13 +217,16 @@ def train(
                 if folder.manifest is not None:
                     processes.hear(said=False)
                 finish_once(folder, work)
+                is_new = not folder.finished_before
                 # Only now: whatever ends the process before goes on from them.
                 (out_path / STATE).unlink(missing_ok=True)
                 shutil.rmtree(out_path / PRUNED_ROWS, ignore_errors=True)
-        elif processes.hear():
-            _run(start(), marks, quiet=True)
+        else:
+            is_new = processes.hear()
+            if is_new:
+                _run(start(), marks, quiet=True)
         processes.hear()  # the first one has written the manifest
-        return _trained(out_path, read_manifest(out_path, step="train"))
+        return _trained(out_path, read_manifest(out_path, step="train"), is_new=is_new)
 
 
 def require_origin(selection: Path, tokens: Path) -> None:
@@ -257,9 +262,12 @@ def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:
 
 
 def _run(training: Training, marks: list[Mark], *, quiet: bool) -> None:
+    if training.at.step:
+        say(f"train: {training.place()}", quiet=quiet)
     in_epochs = marks[-1].unit == "epoch"
     total = marks[-1].amount * (training.order.counts[1] if in_epochs else 1)
-    with Progress("train", total=total, unit="tok" if in_epochs else "upd", quiet=quiet) as bar:
+    unit = "tokens" if in_epochs else "updates"
+    with Progress("train", total=total, unit=unit, quiet=quiet, done=training.done) as bar:
         training.run(bar)
 
 
@@ -305,10 +313,10 @@ def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
     }
 
 
-def _trained(path: Path, manifest: dict[str, Any]) -> Trained:
+def _trained(path: Path, manifest: dict[str, Any], *, is_new: bool) -> Trained:
     names = ("steps", "epochs", "target_tokens", "flops", "parameters", "precision")
     listed = tuple(path / entry["name"] for entry in manifest["checkpoints"])
-    return Trained(path, listed, **{name: manifest[name] for name in names}, manifest=manifest)
+    return Trained(path, listed, **{name: manifest[name] for name in names}, manifest=manifest, is_new=is_new)
 
 
 def _check_order(order: Order, marks: list[Mark]) -> None:

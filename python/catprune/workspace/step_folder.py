@@ -22,11 +22,12 @@ from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import (
     COLUMN_SETS,
     FORMAT,
-    listed_shards,
     digest_manifest,
+    listed_shards,
     plan_digests,
     verify_shards,
 )
+from catprune.workspace.plan_differences import describe_differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,16 +60,6 @@ OWN = (
 )
 
 
-def _differences(old: object, new: object, name: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted({*old, *new})  # pyright: ignore[reportUnknownVariableType]
-        found: list[str] = []
-        for key in keys:  # pyright: ignore[reportUnknownVariableType]
-            found += _differences(old.get(key), new.get(key), f"{name}.{key}" if name else f"{key}")  # pyright: ignore
-        return found
-    return [] if old == new else [f"{name} was {json.dumps(old)}, is {json.dumps(new)}"]
-
-
 class StepFolder:
     """A locked step folder; use it as a context manager. `clear` leaves the entries named in `keeps`.
 
@@ -86,6 +77,7 @@ class StepFolder:
         plan: the dictionary that stands in `plan.json`.
         digest: xxh3-128 of the plan; shards carry it in their metadata.
         manifest: of finished equal work, else None.
+        finished_before: whether the work was finished when the folder was opened, so that there is nothing to do.
         before: of finished work that this plan extends, while it is not finished itself, else None.
 
     Raises:
@@ -111,6 +103,7 @@ class StepFolder:
         plan = {"format": FORMAT, "step": step, "version": __version__, "reads": reads, "options": options}
         self._set_plan(json.loads(to_json(plan)))
         self.manifest: dict[str, Any] | None = None
+        self.finished_before = False
         self.before: dict[str, Any] | None = None
         self._extends = extends
         self._force = force
@@ -167,13 +160,8 @@ class StepFolder:
                 # A plan that nothing came of yet (a mistake in its first seconds) is nobody's work, unless others may
                 # have begun by it.
                 if (not self._force and holds_files(self.path, but=self.keeps)) or self._shard is not None:
-                    differences = _differences(old, self.plan)
-                    changed = "; ".join(differences[:3])
-                    if all(one.startswith("reads.") and "manifest" in one for one in differences):
-                        read = ", ".join(one.partition(" was ")[0].removesuffix(".manifest") for one in differences)
-                        changed = f"{read} changed since, or rows were joined to it"
                     raise OtherPlan(
-                        f"{self.path} holds work with another plan ({changed}): "
+                        f"{self.path} holds work with {describe_differences(old, self.plan)}: "
                         "give another folder, or --force to replace it",
                         base=self.path,
                         old=old,
@@ -191,6 +179,7 @@ class StepFolder:
                 self.before = manifest
                 return
             self.manifest = manifest
+            self.finished_before = True
             if self._force:
                 self._redo_damaged(manifest)
 
@@ -237,6 +226,7 @@ class StepFolder:
         self._set_plan({name: value for name, value in self.plan.items() if name != "extends"})
         write_whole(self.path / "plan.json", to_json(self.plan))
         self.manifest = self.before = None
+        self.finished_before = False
 
     def publish(self, **results: Any) -> dict[str, Any]:
         """Write `manifest.json` (the plan and `results`), after removing what interrupted runs left behind."""

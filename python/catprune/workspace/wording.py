@@ -8,6 +8,11 @@ def share_text(part: int, whole: int) -> str:
     return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
 
 
+def continuing(done: int, blocks: int) -> str:
+    """Say that a step continues after some of its blocks: "continuing: 12 of 40 blocks are done"."""
+    return f"continuing: {done:,} of {blocks:,} blocks {'is' if done == 1 else 'are'} done"
+
+
 def new_text(new: int, whole: int) -> str:
     """What a summary says of the part that was worked on, where the other was done before."""
     return f", of them {new:,} new" if 0 < new < whole else ""
