@@ -257,7 +257,7 @@ def test_a_malformed_record_is_shown(tmp_path: Path) -> None:
 def test_names_that_are_not_utf8_are_told(tmp_path: Path) -> None:
     for name in (b"d\xe4.en", b"d\xe4.de"):
         (tmp_path / os.fsdecode(name)).write_bytes(b"a b\n")
-    with pytest.raises(CatpruneError, match=r"d\?\.en is not UTF-8: rename it"):
+    with pytest.raises(CatpruneError, match=r"d\?\.en is not UTF-8: rename the file"):
         catprune.clean([tmp_path / os.fsdecode(b"d\xe4.{en,de}")], out=tmp_path / "clean")
     names = [tmp_path / os.fsdecode(b"d\xe4.en"), tmp_path / os.fsdecode(b"d\xe4.de")]
     with pytest.raises(CatpruneError, match=r"a name is not UTF-8 \('.*d\\udce4.en'\): rename it"):
@@ -277,7 +277,7 @@ def test_memory_and_threads_are_read_alike(tmp_path: Path, pair: Any) -> None:
         ({"memory": 4e9}, "memory = 4000000000.0"),
         ({"memory": "4\N{KELVIN SIGN}"}, "memory = 4"),
         ({"memory": "99999999T"}, "memory = 99999999T"),
-        ({"memory": "1G", "threads": "2"}, "threads = '2': give at least 1, a whole number"),
+        ({"memory": "1G", "threads": "2"}, "threads = '2': give a whole number, at least 1"),
         ({"threads": 0}, "threads = 0"),
     ):
         with pytest.raises(UsageError, match=told):

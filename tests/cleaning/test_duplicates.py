@@ -165,7 +165,7 @@ def test_what_another_corpus_keeps_is_dropped(tmp_path: Path, pair: Any) -> None
         catprune.clean(new, out=tmp_path / "other", against=[tmp_path / "old"], duplicates="source")
     shard = next((tmp_path / "old" / "fingerprints").iterdir())
     shard.write_bytes(shard.read_bytes()[:-9])
-    with pytest.raises(CatpruneError, match="was changed since it was made"):
+    with pytest.raises(CatpruneError, match="was changed since it was written"):
         catprune.clean(new, out=tmp_path / "again", against=[tmp_path / "old"])
 
 

@@ -181,7 +181,7 @@ def test_what_cannot_be_joined_is_refused(corpus, tmp_path):
     shard = next((run / "clean/fingerprints").glob("part-*"))
     held = shard.read_bytes()
     shard.write_bytes(held[:-9] + bytes(9))
-    with pytest.raises(CatpruneError, match="was changed since it was made"):
+    with pytest.raises(CatpruneError, match="was changed since it was written"):
         clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
     shard.write_bytes(held)
     clean(inputs(corpus, "a"), out=run / "verified", verify=True, **QUIET)

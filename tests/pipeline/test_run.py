@@ -195,7 +195,7 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
         ('on = "nll"', 'keep = "120%"', "keep = '120%'"),
         ('on = "nll"', 'checkpoints = ["step-4"]', "cat-diff needs 2 checkpoints, there will be 1"),
         ('on = "nll"', 'checkpoints = ["step-4", "step-5"]', "checkpoint step-5 is not one of step-4, step-12"),
-        ('checkpoints = "4steps,12steps"', 'checkpoints = "x"', "checkpoint 'x' is not understood"),
+        ('checkpoints = "4steps,12steps"', 'checkpoints = "x"', "checkpoint 'x' is invalid"),
         ('checkpoints = "4steps,12steps"', "learning_rate = -1", "learning-rate is -1"),
         ("vocab_size = 400", "vocab_size = 1", "vocab_size = 1"),
         ('scorer = "mine.py:lengths"', 'scorer = "e5"\n[[scorer]]\nscorer = "e5"', "two columns are named e5"),

@@ -328,7 +328,7 @@ def test_launchers_tell_the_shard(monkeypatch):
             assert Shard.parse("auto") == expected
             name = next(iter(environment))
             patched.setenv(name, "99")
-            with pytest.raises(UsageError, match="the launcher's variables are not whole"):
+            with pytest.raises(UsageError, match="the launcher's variables are incomplete"):
                 Shard.parse("auto")
     assert (Shard.parse("2/4").name, Shard.parse(None).is_whole) == ("2-of-4", True)
 

@@ -358,7 +358,9 @@ def test_scores_that_do_not_fit_together(run: Path) -> None:
         place = table.column_names.index(column)
         changed = table.set_column(place, column, pa.array(values, table[column].type))
         pq.write_table(changed.slice(0, len(values) - (column == "row")), shard)
-        with pytest.raises(CatpruneError, match=rf"{shard.name} was changed since it was made: run `catprune score`"):
+        with pytest.raises(
+            CatpruneError, match=rf"{shard.name} was changed since it was written: run `catprune score`"
+        ):
             select(run / "scores", out=run / "s", force=True, quiet=True)
         manifest = json.loads((late / "manifest.json").read_text())
         manifest["shards"][1]["digest"] = digest_file(str(shard))

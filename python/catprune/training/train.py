@@ -30,15 +30,15 @@ class Trained:
     """A finished training.
 
     Attributes:
-        folder: what it made.
+        folder: the step's folder.
         checkpoints: the checkpoints' folders in the order of training.
-        steps: updates made, those of which pruning left nothing included.
+        steps: updates, including those whose whole batch was pruned.
         epochs: passes over the training rows.
         target_tokens: target tokens trained on, repeats counted.
         flops: floating-point operations, counted from shapes; a backward pass counts twice a forward pass.
-        parameters: trained numbers.
-        precision: of matrix products, `float32` or `bfloat16`.
-        manifest: as written.
+        parameters: trained parameters.
+        precision: precision of matrix products, `float32` or `bfloat16`.
+        manifest: the content of `manifest.json`.
         is_new: whether this call trained; False if the training was finished before.
     """
 
@@ -83,15 +83,14 @@ def train(
     force: bool = False,
     quiet: bool = False,
 ) -> Trained:
-    """Train a model on a tokens folder; a killed run goes on from its last state and ends with the same bytes.
+    """Train a model on a tokens folder; a killed run continues from its last state and ends with the same bytes.
 
-    The loss is cross-entropy with label smoothing (Szegedy et al. 2016, arXiv 1512.00567), a mean over the batch's
-    target tokens; updates are AdamW with clipping at norm 1 and an inverse square-root schedule (Vaswani et al. 2017).
+    The loss is cross-entropy with label smoothing (Szegedy et al. 2016, arXiv 1512.00567), averaged over the batch's
+    target tokens. Updates are AdamW with clipping at norm 1 and an inverse square-root schedule (Vaswani et al. 2017).
 
-    Processes that torchrun starts train one model together (each on its own GPU, or on processors over gloo): they part
-    every batch among them, so that `batch_tokens` and everything else mean the same for any number of them. The first
-    one writes; a run that was stopped may go on with another number of them, and gives the bytes of an undisturbed one
-    if the number stays.
+    Under torchrun each batch is split across the processes (DDP), each on its own GPU, or on CPUs over gloo. So
+    `batch_tokens` and all other options mean the same for any number of processes. Only rank 0 writes. A stopped run
+    may continue with another number of processes; it gives the bytes of an undisturbed run if the number stays.
 
     Args:
         tokens: a folder that `tokenize` finished.
@@ -149,7 +148,7 @@ def train(
     if reverse and is_monolingual(opened.manifest):
         raise UsageError(f"{tokens} is monolingual: there is no source to predict, leave --reverse out")
     if learning_rate is None:
-        learning_rate = 0.64 / size.d_model  # measured for tiny; wider models bear less
+        learning_rate = 0.64 / size.d_model  # measured for tiny; wider models need lower rates
     recipe = Recipe(seed, learning_rate, warmup_steps, label_smoothing, dropout)
     reads: dict[str, Any] = {"tokens": describe_folder(opened.path, relative_to=out_path)}
     chosen = None if selection is None else Selection(Path(selection))
@@ -218,36 +217,38 @@ def train(
                     processes.hear(said=False)
                 finish_once(folder, work)
                 is_new = not folder.finished_before
-                # Only now: whatever ends the process before goes on from them.
+                # Only now: a process that ended before this line continues from these files.
                 (out_path / STATE).unlink(missing_ok=True)
                 shutil.rmtree(out_path / PRUNED_ROWS, ignore_errors=True)
         else:
             is_new = processes.hear()
             if is_new:
                 _run(start(), marks, quiet=True)
-        processes.hear()  # the first one has written the manifest
+        processes.hear()  # wait until rank 0 has written the manifest
         return _trained(out_path, read_manifest(out_path, step="train"), is_new=is_new)
 
 
 def require_origin(selection: Path, tokens: Path) -> None:
-    """Refuse a selection of other rows than the tokens'; one of a foreign file does not say whose rows it means.
+    """Refuse a selection that was made from another clean folder than the tokens.
+
+    A selection from an external file does not say which rows it means; it is accepted.
 
     Raises:
-        CatpruneError: the clean folder behind the selection is not the one behind the tokens, or one of them is gone.
+        CatpruneError: the clean folders differ, or one of them is missing.
     """
-    chosen = trace(selection, read_manifest(selection, step="select"), "clean")
+    selected = trace(selection, read_manifest(selection, step="select"), "clean")
     tokenized = trace(tokens, read_manifest(tokens, step="tokenize"), "clean")
-    if chosen is None or tokenized is None:
+    if selected is None or tokenized is None:
         return
-    if digest_manifest(chosen) != digest_manifest(tokenized):
+    if digest_manifest(selected) != digest_manifest(tokenized):
         raise CatpruneError(
-            f"{selection} was made from {chosen}, {tokens} from {tokenized}: rows do not mean the same pairs; "
+            f"{selection} was made from {selected}, {tokens} from {tokenized}: rows do not mean the same pairs; "
             "give a selection and tokens of one clean folder"
         )
 
 
 def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:
-    """What prunes by the options of a plan; pairs are known by their rows."""
+    """Return the pruning that a plan's options describe; pairs are identified by their rows."""
     from catprune.training.dynamic import Ddp, InfoBatch
 
     rows = order.tokens.blocks[-1].end
@@ -255,7 +256,7 @@ def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:
         return Ddp(pairs=rows, ratio=options["ratio"], cycle=options["cycle"])
     epochs = end.amount
     if end.unit == "step":
-        # Epochs differ by a few batches; the first one stands for all.
+        # Epochs differ by a few batches: count those of the first.
         windows = enumerate(order.windows(0))
         epochs /= sum(len(order.batches(0, window, entries)[1]) for window, entries in windows)
     return InfoBatch(pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed)
@@ -272,7 +273,7 @@ def _run(training: Training, marks: list[Mark], *, quiet: bool) -> None:
 
 
 def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
-    """What came out, for the manifest."""
+    """Return the results of a training, for the manifest."""
     import torch
 
     from catprune.checkpoints.native import digest_weights, read_checkpoint
@@ -320,11 +321,11 @@ def _trained(path: Path, manifest: dict[str, Any], *, is_new: bool) -> Trained:
 
 
 def _check_order(order: Order, marks: list[Mark]) -> None:
-    """Refuse an empty corpus, and checkpoints that would never be reached: known before, not after the training."""
+    """Refuse an empty corpus, and checkpoints after the end, before the training starts."""
     pairs, _ = order.counts
     if not pairs:
-        left = "" if order.is_whole else " that a selection and files of rows leave"
-        raise CatpruneError(f"{order.tokens.path} has no pairs to train on{left}: keep more rows")
+        reason = "" if order.is_whole else ": the selection and the files of rows exclude all"
+        raise CatpruneError(f"{order.tokens.path} has no pairs to train on{reason}: keep more rows")
     if len({mark.unit for mark in marks}) == 1:
         return
     end, step, epoch = marks[-1], 0, 0
@@ -338,4 +339,4 @@ def _check_order(order: Order, marks: list[Mark]) -> None:
         epoch += 1
     for mark in marks:
         if not mark.reached(step=step, pairs=done, per_epoch=pairs):
-            raise UsageError(f"checkpoint {mark.name} lies behind the end ({step} steps, {done / pairs:g} epochs)")
+            raise UsageError(f"checkpoint {mark.name} is after the end ({step} steps, {done / pairs:g} epochs)")

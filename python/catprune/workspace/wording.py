@@ -1,10 +1,10 @@
-"""How summaries put numbers into words."""
+"""Numbers in words, for summaries and progress."""
 
 from __future__ import annotations
 
 
 def share_text(part: int, whole: int) -> str:
-    """A part of a whole for a reader: "1,234 (12.3%)"."""
+    """Write a part of a whole with its share: "1,234 (12.3%)"."""
     return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
 
 
@@ -14,5 +14,5 @@ def continuing(done: int, blocks: int) -> str:
 
 
 def new_text(new: int, whole: int) -> str:
-    """What a summary says of the part that was worked on, where the other was done before."""
+    """Say how many items are new, if others were done before: ", of them 12 new"."""
     return f", of them {new:,} new" if 0 < new < whole else ""
