@@ -173,9 +173,9 @@ def test_what_cannot_be_joined_is_refused(corpus, tmp_path):
     run = shutil.copytree(corpus / "run", corpus / "refused")
     before = contents(run)
     for other in (inputs(corpus, "b", "a"), inputs(corpus, "b"), inputs(corpus, "b", "a", "c")):
-        with pytest.raises(CatpruneError, match=r"reads\.inputs was"):
+        with pytest.raises(CatpruneError, match=r"other inputs \("):
             clean(other, out=run / "clean", **QUIET)
-    with pytest.raises(CatpruneError, match=r"options\.duplicates was"):
+    with pytest.raises(CatpruneError, match=r"duplicates was "):
         clean(inputs(corpus, "a", "b"), out=run / "clean", duplicates="source", **QUIET)
     assert contents(run) == before
     shard = next((run / "clean/fingerprints").glob("part-*"))

@@ -499,17 +499,17 @@ def test_what_cannot_be_meant(tmp_path: Path, pair: Any) -> None:
         ("duplicates by source", paths[:1], {"near_duplicates": "source"}),
         ("a template has two sides", [str(tmp_path / "text.{en,de}")], {}),
         ("TMX holds pairs", [str(tmp_path / "a.tmx")], {}),
-        ("a monolingual corpus has one: give its name", [str(tmp_path / "a.jsonl")], {"fields": ("a", "b")}),
-        ("a monolingual corpus has one: give its name", [str(tmp_path / "a.jsonl")], {"fields": "a..b"}),
-        ("a monolingual corpus has one: give a number", [str(tmp_path / "a.tsv")], {"columns": (1, 2)}),
+        ("a monolingual corpus has one field: give its name", [str(tmp_path / "a.jsonl")], {"fields": ("a", "b")}),
+        ("a monolingual corpus has one field: give its name", [str(tmp_path / "a.jsonl")], {"fields": "a..b"}),
+        ("a monolingual corpus has one column: give one number", [str(tmp_path / "a.tsv")], {"columns": (1, 2)}),
         ("is named twice", paths[:1] * 2, {}),
     ]
     for match, inputs, options in wrong:
         with pytest.raises(UsageError, match=match):
             catprune.clean(inputs, out=tmp_path / "clean", monolingual=True, **options)
-    with pytest.raises(UsageError, match="--monolingual that there is one side"):
+    with pytest.raises(UsageError, match="--monolingual if there is one side"):
         catprune.clean(paths[:1], out=tmp_path / "clean")
-    with pytest.raises(UsageError, match="the fields of the two sides"):
+    with pytest.raises(UsageError, match="give two fields, like en,de"):
         catprune.clean([tmp_path / "a.jsonl"], out=tmp_path / "clean", fields="text")
     with pytest.raises(UsageError, match="two different numbers"):
         catprune.clean([tmp_path / "a.tsv"], out=tmp_path / "clean", columns=1)
@@ -521,7 +521,7 @@ def test_what_cannot_be_meant(tmp_path: Path, pair: Any) -> None:
             catprune.write(tmp_path / "clean", [tmp_path / name for name in outputs])
     with pytest.raises(UsageError, match="two different output files"):
         catprune.write(tmp_path / "bitext", [tmp_path / "p.en"])
-    with pytest.raises(UsageError, match="a monolingual corpus has one"):
+    with pytest.raises(UsageError, match="a monolingual corpus has one field"):
         catprune.write(tmp_path / "clean", [tmp_path / "p.jsonl"], fields=("en", "de"))
     with pytest.raises(CatpruneError, match=r"fingerprints of another kind|--duplicates"):
         catprune.clean(paths[:1], out=tmp_path / "c", monolingual=True, against=[tmp_path / "bitext"])

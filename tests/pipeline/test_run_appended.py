@@ -299,7 +299,7 @@ def test_rows_are_not_joined_under_a_training_that_is_under_way(finished: Path, 
     file = grow(finished, tmp_path)
     (tmp_path / "run" / name / "manifest.json").unlink()
     before = states(tmp_path)
-    with pytest.raises(CatpruneError, match=f"{name} is unfinished and was begun without the inputs that are new"):
+    with pytest.raises(CatpruneError, match=f"{name} is unfinished and was started without the new inputs"):
         catprune.run(file, quiet=True)
     assert states(tmp_path) == before
     (tmp_path / "run" / name).rename(tmp_path / name)
@@ -339,7 +339,7 @@ def test_a_column_beside_the_scores_must_have_the_new_rows(finished: Path, tmp_p
     score_pairs(tmp_path / "run/clean", **column)
     catprune.run(tmp_path / "run.toml", quiet=True, until="write")
     (tmp_path / "run.toml").write_text(text.replace(OLD, NEW))
-    with pytest.raises(CatpruneError, match=r"characters was made from .*clean which changed since"):
+    with pytest.raises(CatpruneError, match=r"characters was made from .*clean, which changed since"):
         catprune.run(tmp_path / "run.toml", quiet=True, until="write")
     score_pairs(tmp_path / "run/clean", **column)
     catprune.run(tmp_path / "run.toml", quiet=True, until="write")

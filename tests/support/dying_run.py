@@ -7,9 +7,9 @@ from pathlib import Path
 #: Runs a file, and dies as by a power cut in the middle of writing a path for the nth time.
 DYING = """
 import os, signal, sys
-from catprune.workspace import step_folder
+from catprune.workspace import files
 
-write, left = step_folder.write_whole, int(sys.argv[3])
+write, left = files.write_whole, int(sys.argv[3])
 
 
 def write_or_die(path, data):
@@ -21,7 +21,7 @@ def write_or_die(path, data):
     write(path, data)
 
 
-step_folder.write_whole = write_or_die
+files.write_whole = write_or_die  # before the steps import it
 import catprune
 
 catprune.run(sys.argv[1], quiet=True)

@@ -168,7 +168,7 @@ def test_a_changed_text_is_noticed(tmp_path: Path, cleaned: Path) -> None:
         catprune.tokenize(cleaned, out=tmp_path / "tokens", vocab_size=400)
     shutil.rmtree(tmp_path / "tokens")
     path.unlink()
-    with pytest.raises(CatpruneError, match=r"text\.de is gone"):
+    with pytest.raises(CatpruneError, match=r"text\.de is missing"):
         catprune.tokenize(cleaned, out=tmp_path / "tokens", vocab_size=400)
 
 

@@ -72,7 +72,7 @@ def test_a_selection_of_a_corpus_that_was_cleaned_again_is_refused(tmp_path: Pat
 def test_force_removes_nothing_but_what_the_step_makes(tmp_path: Path, cleaned: Path) -> None:
     paths = [tmp_path / "text.en", tmp_path / "text.de"]
     (cleaned / "notes.txt").write_text("mine")
-    with pytest.raises(CatpruneError, match=r"notes\.txt is not what `clean` makes"):
+    with pytest.raises(CatpruneError, match=r"`clean` did not make .*notes\.txt"):
         catprune.clean(paths, out=cleaned, rules={"max_words": 9}, force=True)
     assert (cleaned / "notes.txt").read_text() == "mine"
     with pytest.raises(CatpruneError, match="holds the work of `clean`"):

@@ -1,4 +1,4 @@
-"""A score column that comes as an Arrow stream: written to a file first, then selected from like any other file."""
+"""Score columns given as Arrow streams: written to a file first, then used like any other file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from catprune.errors import CatpruneError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-#: Rows of a row group; the bytes of the file follow from the values alone, not from how they were cut into batches.
+#: Rows of a row group. The bytes of the file depend on the values alone, not on the batches of the stream.
 _GROUP = 1 << 20
 
 P = ParamSpec("P")
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 class ArrowStream(Protocol):
-    """What Polars, DuckDB, PyArrow and others give: a table or reader by the Arrow PyCapsule interface."""
+    """A table or reader with the Arrow PyCapsule interface: Polars, DuckDB, PyArrow and others."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
@@ -34,7 +34,7 @@ Files: TypeAlias = "str | Path | Sequence[str | Path]"
 def takes_streams(
     step: Callable[Concatenate[Files, P], R],
 ) -> Callable[Concatenate[Files | ArrowStream, P], R]:
-    """A step whose first argument may be an `ArrowStream` where it takes a file; `out` and `column` are its options."""
+    """Let the first argument of a step also be an `ArrowStream`; the step has the options `out` and `column`."""
 
     @functools.wraps(step)
     def taking(source: Files | ArrowStream, *args: P.args, **options: P.kwargs) -> R:
@@ -43,13 +43,13 @@ def takes_streams(
         if isinstance(source, Sequence):
             names = [one for one in source if isinstance(one, str | Path)]  # pyright: ignore[reportUnnecessaryIsInstance]
             if len(names) < len(source):
-                raise UsageError(f"{type(source).__name__} is no path, and no list of paths")
+                raise UsageError(f"{type(source).__name__} is not a path or a list of paths: give paths")
             return step(names, *args, **options)
         column, out = options.get("column"), options.get("out")
         if not hasattr(source, "__arrow_c_stream__"):
-            raise UsageError(f"{type(source).__name__} is no path, and no table that gives an Arrow stream")
+            raise UsageError(f"{type(source).__name__} is not a path or a table with an Arrow stream: give one of them")
         if not isinstance(column, str) or not isinstance(out, str | Path):
-            raise UsageError("a table needs `column`, the name of its score column, and `out`")
+            raise UsageError("a table needs two options: give `column`, the name of its score column, and `out`")
         with _spilled(source, column, Path(out) / "log") as path:
             return step(path, *args, **options)
 
@@ -58,7 +58,7 @@ def takes_streams(
 
 @contextlib.contextmanager
 def _spilled(source: ArrowStream, column: str, folder: Path) -> Generator[Path]:
-    """The stream's `row` and `column` as a Parquet file, named by its digest, for as long as the context lasts."""
+    """Write `row` and `column` of a stream to a Parquet file named by its digest; it is removed at the end."""
     made = [path for path in (folder, folder.parent) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f"column-{os.getpid()}.tmp"
@@ -83,7 +83,7 @@ def _write(source: ArrowStream, column: str, path: Path) -> None:
     with arrow.RecordBatchReader.from_stream(source) as reader:
         for name in ("row", column):
             if name not in reader.schema.names:
-                raise CatpruneError(f"the table has no column {name}; it has {', '.join(reader.schema.names)}")
+                raise CatpruneError(f"the table has no column {name}: give one of {', '.join(reader.schema.names)}")
         schema = arrow.schema([reader.schema.field(name).with_metadata({}) for name in ("row", column)])
         held = arrow.Table.from_batches([], schema=schema)
         with parquet.ParquetWriter(

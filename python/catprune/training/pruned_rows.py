@@ -1,7 +1,7 @@
 """Loss and exposure of every row during a training that prunes, in mapped files of its folder.
 
 Files are numbered by cycle, the epochs for which the same losses decide. `losses-2.npy` holds the losses at the start
-of cycle 2 and never changes during the cycle. Losses observed in cycle 2 go into `losses-3.npy`, which starts as a copy.
+of cycle 2 and does not change during the cycle. Losses observed in cycle 2 go into `losses-3.npy`, a copy at first.
 `times-2.npy` says how often each row had been trained on before cycle 2. So a run that was killed repeats its decisions
 and its writes. Files that no saved state needs are removed.
 """
@@ -61,7 +61,7 @@ class PrunedRows:
         self.pruning.observe(rows, losses)
 
     def times(self, rows: NDArray[np.int64], again: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Count how often rows have been trained on, int64 [rows]; `again` [rows]: which ones this epoch has reached."""
+        """Count how often rows have been trained on, int64 [rows]; `again`: which rows this epoch has reached."""
         assert self._times is not None
         epochs = (
             self.pruning.epoch % self.pruning.cycle + again

@@ -69,7 +69,8 @@ def _input_differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
             yield f"the number of {name} was {len(before)}, is now {len(now)}"
             return
         for number, entries in enumerate(zip(before, now, strict=True), start=1):
-            yield from _input_differences(*entries, name=f"{name} {number}")
+            separator = "." if name[-1:].isdigit() else " "  # lists in lists: exclude 1.2
+            yield from _input_differences(*entries, name=f"{name}{separator}{number}")
     else:
         yield _change(name, old, new)
 
