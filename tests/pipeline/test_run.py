@@ -242,7 +242,7 @@ def test_what_can_be_known_before_training_is_told_before_it(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"cat: there is no column labse.score: \[\[scorer\]\] makes lengths"):
         catprune.run(file, quiet=True)
     file.write_text(RUN_FILE.replace("mine.py:lengths", "none.py:lengths"))
-    with pytest.raises(UsageError, match=r"none\.py is no file of Python"):
+    with pytest.raises(UsageError, match=r"none\.py is not a Python file"):
         catprune.run(file, quiet=True)
     file.write_text(RUN_FILE)
     test_set = (tmp_path / "bitext/test.de").read_bytes()

@@ -138,7 +138,7 @@ def test_how_often_rows_had_been_seen_stands_beside_their_scores(trained, tmp_pa
     )
     assert "seen" not in next(iter(read_scores(tmp_path / "o/epoch-1").values())), "these are other rows"
     (tmp_path / "w/epoch-1/seen.parquet").unlink()
-    with pytest.raises(CatpruneError, match=r"epoch-1/seen\.parquet is gone: bring it back"):
+    with pytest.raises(CatpruneError, match=r"epoch-1/seen\.parquet is missing: restore the file"):
         score(tokens, checkpoints=checkpoints[0], out=tmp_path / "g", **options)
 
 
@@ -421,5 +421,5 @@ def test_damaged_weights_and_blocks_are_named(trained, tmp_path):
         score(changed, checkpoints=[checkpoint], out=tmp_path / "u", quiet=True)
     counts.write_bytes(held)
     part.write_bytes(data[:-50])
-    with pytest.raises(CatpruneError, match="not a whole safetensors file"):
+    with pytest.raises(CatpruneError, match="not a complete safetensors file"):
         score(changed, checkpoints=[checkpoint], out=tmp_path / "t", quiet=True)

@@ -219,7 +219,7 @@ def test_functions_are_told_apart_and_force_scores_anew(corpus: tuple[Path, Any]
     score_pairs(base / "clean", scorer=partial(scaled, by=weights.sum() + 1), **{**options, "name": "w"})
     told = [describe_function(partial(scaled, weights + (np.arange(5000) == place))) for place in (7, 2500)]
     assert told[0] != told[1]
-    with pytest.raises(UsageError, match="cannot be told apart"):
+    with pytest.raises(UsageError, match="cannot be pickled"):
         describe_function(partial(scaled, by=lambda: 1))
     (base / "lam.py").write_text("longer = lambda s, t: [2.0] * len(s)\nshorter = lambda s, t: [1.0] * len(s)\n")
     for name, value in (("longer", 2.0), ("shorter", 1.0)):
@@ -243,8 +243,8 @@ def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
     (base / "broken.py").write_text("1 / 0\n")
     (base / "empty.py").write_text("")
     for scorer, told in (
-        ("lapse", "there is no scorer lapse: give one of labse, e5, laser, comet-qe, or FILE.py:FUNCTION"),
-        ("none.py:score", "none.py is no file of Python"),
+        ("lapse", "unknown scorer lapse: give one of labse, e5, laser, comet-qe, or FILE.py:FUNCTION"),
+        ("none.py:score", "none.py is not a Python file"),
         (f"{base}/empty.py:score", "empty.py has no function score"),
     ):
         with pytest.raises(UsageError, match=told):
@@ -260,13 +260,13 @@ def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
         score_pairs(base / "clean", scorer=made["made"], out=base / "scores", **QUIET)
     with pytest.raises(UsageError, match="options of catprune's scorers"):
         score_pairs(base / "clean", scorer=lengths, margin=True, out=base / "scores", **QUIET)
-    with pytest.raises(UsageError, match="neighbours = 3: they are those of a margin"):
+    with pytest.raises(UsageError, match="neighbours = 3: only the margin has neighbours"):
         score_pairs(base / "clean", scorer="e5", neighbours=3, out=base / "scores", **QUIET)
     with pytest.raises(UsageError, match="comet-qe has no embeddings"):
         score_pairs(base / "clean", scorer="comet-qe", margin=True, out=base / "scores", **QUIET)
     monolingual = base / "mono"
     clean([base / "a.en"], out=monolingual, monolingual=True, **QUIET)
-    with pytest.raises(UsageError, match="has no sources: a scorer takes pairs"):
+    with pytest.raises(UsageError, match="is monolingual, but a scorer takes pairs"):
         score_pairs(monolingual, scorer=lengths, out=base / "scores", **QUIET)
 
 

@@ -1,6 +1,6 @@
-"""Score pairs by their text: a scorer's number for every pair that cleaning kept, beside the scores of checkpoints.
+"""Score clean pairs by their text with a scorer: one column next to the scores of checkpoints.
 
-A scorer is a function from the sources and targets of some pairs to one number for each; a higher one is kept first.
+A scorer maps the sources and targets of pairs to one number for each pair; pairs with higher numbers are kept first.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ def score_pairs(
     force: bool = False,
     quiet: bool = False,
 ) -> ScoredPairs:
-    """Score every pair that cleaning kept, block by block; finished blocks are not done again.
+    """Score every clean pair, block by block; finished blocks are skipped.
 
-    A block is what `tokenize` makes one of: 65,536 rows, restarting at every input. If rows have been joined to the
-    corpus since it was scored, only their blocks are scored. `select --method NAME`, `--column NAME`, `--merge` and
-    `--where` take the column by its name where it stands beside the scores of checkpoints.
+    Blocks are those of `tokenize`: 65,536 rows, restarting at every input. Blocks of appended rows are scored
+    incrementally. `select --method NAME`, `--column NAME`, `--merge` and `--where` take the column by its name if its
+    folder is next to the scores of checkpoints.
 
     Args:
         clean: a folder that `clean` finished.
@@ -88,7 +88,7 @@ def score_pairs(
         raise UsageError("--force would remove the work of the other shards: remove the folder yourself")
     manifest = read_manifest(source, step="clean")
     if is_monolingual(manifest):
-        raise UsageError(f"{source} has no sources: a scorer takes pairs")
+        raise UsageError(f"{source} is monolingual, but a scorer takes pairs: give a clean folder of pairs")
     opened = open_scorer(scorer, model=model, margin=margin, neighbours=neighbours, threads=threads, local=share.local)
     name = check_column(name or opened.name)
     path = Path(out) / name
@@ -98,7 +98,7 @@ def score_pairs(
         path, step=SCORER_STEP, reads=reads, options=options, force=force, extends=grown, shard=share
     ) as folder:
         if force and isinstance(opened, FunctionScorer):
-            folder.start_over()  # what else it depends on is not known
+            folder.start_over()  # the function may depend on things that the plan does not know
         if folder.manifest is not None:
             return _scored(folder, new=0, left=0)
         blocks = list(blocks_of(manifest))
@@ -149,7 +149,7 @@ def _score_blocks(
 
 
 def _read_blocks(clean: Path, todo: Sequence[Block]) -> Iterator[tuple[Block, NDArray[np.int64], list[str], list[str]]]:
-    """Rows, sources and targets of the kept pairs of each block, in order; what lies between is read and dropped."""
+    """Yield rows, sources and targets of the clean pairs of each block, in order; other pairs are read and dropped."""
     waiting = list(todo)
     rows: list[NDArray[np.int64]] = []
     sources: list[str] = []
@@ -157,10 +157,10 @@ def _read_blocks(clean: Path, todo: Sequence[Block]) -> Iterator[tuple[Block, ND
 
     def take() -> tuple[Block, NDArray[np.int64], list[str], list[str]]:
         nonlocal rows, sources, targets
-        found = np.concatenate([np.zeros(0, np.int64), *rows])
-        taken = waiting.pop(0), found, sources, targets
+        block_rows = np.concatenate([np.zeros(0, np.int64), *rows])
+        pairs = waiting.pop(0), block_rows, sources, targets
         rows, sources, targets = [], [], []
-        return taken
+        return pairs
 
     for batch in open_corpus(clean):
         numbers = cast("NDArray[np.int64]", batch.column("row").to_numpy())
@@ -182,7 +182,7 @@ def _read_blocks(clean: Path, todo: Sequence[Block]) -> Iterator[tuple[Block, ND
 
 
 def summary(done: ScoredPairs) -> list[str]:
-    """What was scored, in lines for a reader."""
+    """Summarize what was scored, in lines."""
     if done.left:
         blocks = "block is" if done.left == 1 else "blocks are"
         return [f"{done.new:,} pairs scored; {done.left:,} {blocks} left to other shards"]

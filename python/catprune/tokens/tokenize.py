@@ -1,4 +1,4 @@
-"""Tokenize: train a joint tokenizer on a seeded sample, or load one, and write the kept pairs as token blocks."""
+"""The step `tokenize`: train a joint tokenizer on a seeded sample, or load one, and write token blocks."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 VOCAB_SIZE, SAMPLE = 16_000, 1_000_000
 BEGIN, END, PAD = "<s>", "</s>", "<pad>"
 
-# Runs in a process of its own: a training run of the library cannot be cancelled from inside. Its standard input ends
-# when this process does, however that ends: then the child ends, too.
+# Runs in a child process, because the library cannot cancel a training. The standard input of the child ends when this
+# process ends, in whatever way; then the child ends too.
 _TRAIN = """
 import json, os, sys, threading
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -57,16 +57,16 @@ os._exit(0)
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """What tokenising made.
+    """A finished tokens folder.
 
     Attributes:
-        folder: the token blocks.
+        folder: the folder of the token blocks.
         pairs: pairs that carry tokens.
-        new: of them those in rows that were joined since, and that this call did; 0 where it did all, or none.
-        too_long: kept pairs over `max_tokens`, which carry none.
-        source_tokens, target_tokens: end-of-sentence included.
-        vocab_size: types of the tokenizer.
-        manifest: everything that the folder's `manifest.json` says.
+        new: pairs in appended rows that this call tokenized; 0 if it tokenized all pairs or none.
+        too_long: clean pairs over `max_tokens`, which carry no tokens.
+        source_tokens, target_tokens: tokens of each side, end-of-sentence included.
+        vocab_size: vocabulary size of the tokenizer.
+        manifest: the content of `manifest.json`.
         is_new: whether this call tokenized; False if the work was finished before.
     """
 
@@ -94,13 +94,13 @@ def tokenize(
     force: bool = False,
     quiet: bool = False,
 ) -> Tokenized:
-    """Write the pairs that cleaning kept as token ids.
+    """Write the clean pairs as token ids.
 
-    Of a monolingual corpus every source is that of no text, its end-of-sentence alone, so that an encoder-decoder
-    learns a language model; the tokenizer is trained on the targets.
+    In a monolingual corpus every source is empty (only end-of-sentence), so that an encoder-decoder learns a language
+    model; the tokenizer is trained on the targets.
 
-    If inputs have been joined to the clean folder since, only they are read: the tokenizer and the unigram counts stay
-    those of the corpus as it was. `force` makes all anew.
+    If inputs were appended to the clean folder, only these are read. The tokenizer and the unigram counts stay those of
+    the corpus before; `force` recomputes everything.
 
     Args:
         clean: a finished clean folder.
@@ -192,8 +192,8 @@ def tokenize(
 
 
 def _from(first_row: int, ranges: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The inputs, or shards, from a row on that one begins at."""
-    return [one for one in ranges if one["first"] >= first_row]
+    """Return the inputs, or shards, that start at `first_row` or later."""
+    return [entry for entry in ranges if entry["first"] >= first_row]
 
 
 def check_tokenizing(
@@ -203,17 +203,19 @@ def check_tokenizing(
     sample: int | None = None,
     max_tokens: int | None = None,
 ) -> None:
-    """Refuse options that cannot be meant, alone or together; None stands for the default.
+    """Refuse invalid options and combinations; None means the default.
 
     Raises:
-        UsageError: the first of them.
+        UsageError: an option is invalid.
     """
     if tokenizer is not None and (vocab_size is not None or sample is not None):
-        raise UsageError("vocab_size and sample are of a tokenizer that is trained: leave them out, or the tokenizer")
+        raise UsageError(
+            "vocab_size and sample are options of training a tokenizer: leave them out, or leave tokenizer out"
+        )
     if vocab_size is not None and not 300 <= vocab_size <= 2**20:
         raise UsageError(f"vocab_size = {vocab_size}: give 300 (256 bytes and the special tokens) to {2**20}")
     if (max_tokens is not None and max_tokens < 2) or (sample is not None and sample < 1):
-        raise UsageError("max_tokens is at least 2, sample at least 1")
+        raise UsageError(f"max_tokens = {max_tokens}, sample = {sample}: give at least 2 tokens, and at least 1 pair")
 
 
 def _counts(cleaned: dict[str, Any], shards: list[dict[str, Any]]) -> dict[str, int]:
@@ -225,45 +227,47 @@ def _counts(cleaned: dict[str, Any], shards: list[dict[str, Any]]) -> dict[str, 
 def _train_tokenizer(
     path: Path, request: dict[str, Any], fraction: float, vocab_size: int, seed: int, *, quiet: bool
 ) -> None:
-    """Train on a sample of the kept text, in a child process, and publish the result whole."""
+    """Train a tokenizer on a sample of the clean pairs, in a child process, and write it whole or not at all."""
     text = path.with_name("sample.txt.tmp")
     with Progress("sample", total=None, unit="B", quiet=quiet) as bar:
         _core.sample({**request, "fraction": fraction, "seed": seed, "out": str(text)}, bytes_progress(bar))
     arguments = json.dumps([vocab_size, str(text), [PAD, BEGIN, END]])
-    life, held = os.pipe()  # nothing is ever written: the child only notices when our end closes
+    child_end, own_end = os.pipe()  # nothing is written: the child only notices that our end closes
     child = subprocess.Popen(
-        [sys.executable, "-c", _TRAIN, arguments], stdin=life, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", _TRAIN, arguments], stdin=child_end, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    os.close(life)
+    os.close(child_end)
     try:
-        trained, complaint = child.communicate()
+        trained, errors = child.communicate()
     except BaseException:
         child.kill()
         child.wait()
         raise
     finally:
-        os.close(held)
+        os.close(own_end)
         text.unlink(missing_ok=True)
     if child.returncode == -signal.SIGINT:
         raise KeyboardInterrupt
     if child.returncode:
-        last = complaint.decode(errors="replace").strip().splitlines()[-1:] or [f"exit {child.returncode}"]
+        last = errors.decode(errors="replace").strip().splitlines()[-1:] or [f"exit {child.returncode}"]
         raise CatpruneError(f"training the tokenizer failed: {last[0]}")
     write_whole(path, trained)
 
 
 def describe_tokenizer(path: Path) -> dict[str, Any]:
-    """Digest, size and special ids of a `tokenizer.json`.
+    """Describe a `tokenizer.json`: digest, vocabulary size and special ids.
 
     Raises:
-        CatpruneError: it has no begin, end and padding token, or does not end sequences with end-of-sentence.
+        CatpruneError: a begin, end or padding token is missing, or sequences do not end with end-of-sentence.
     """
     from tokenizers import Tokenizer
 
     try:
         tokenizer: Any = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exceptions
-        raise CatpruneError(f"{path} is not a tokenizer.json that can be read: {error}") from None
+        raise CatpruneError(
+            f"{path} cannot be read ({error}): give a tokenizer.json of the tokenizers library"
+        ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     ids = {name: tokenizer.token_to_id(token) for name, token in _special_tokens(tokenizer).items()}
@@ -272,20 +276,20 @@ def describe_tokenizer(path: Path) -> dict[str, Any]:
         raise CatpruneError(f"{path} has no token for {', '.join(missing)}: add {BEGIN}, {END} and {PAD}")
     if tokenizer.encode("a").ids[-1:] != [ids["eos_id"]]:
         raise CatpruneError(f"{path} does not end sequences with {END}: add a TemplateProcessing post-processor")
-    # Ids may have gaps, so the count of types is not enough for a table of them.
+    # Ids may have gaps, so the number of entries may be less than the size of a table.
     vocab_size = max(tokenizer.get_vocab().values()) + 1
     return {"digest": _core.digest_file(str(path)), "vocab_size": vocab_size, **ids}
 
 
 def _special_tokens(tokenizer: Any) -> dict[str, str]:
-    """Our names for the special tokens, or those of common tokenizers."""
+    """Find the special tokens, by our names or those of common tokenizers."""
     spellings = {
         "bos_id": (BEGIN, "<bos>", "[CLS]"),
         "eos_id": (END, "<eos>", "[SEP]"),
         "pad_id": (PAD, "[PAD]"),
     }
-    found: dict[str, str] = {}
+    special: dict[str, str] = {}
     for name, tokens in spellings.items():
         present = [token for token in tokens if tokenizer.token_to_id(token) is not None]
-        found[name] = present[0] if present else tokens[0]
-    return found
+        special[name] = present[0] if present else tokens[0]
+    return special
