@@ -1,4 +1,4 @@
-"""The console script `catprune`, and `python -m catprune`: Ctrl-C counts from the first import on."""
+"""The console script `catprune` and `python -m catprune`; Ctrl-C is handled from the first import on."""
 
 import io
 import sys
@@ -7,7 +7,7 @@ import sys
 def main() -> None:
     """Run the command line."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A character that the terminal has no byte for must not end the command.
+        # A character that the terminal cannot encode must not end the command.
         sys.stdout.reconfigure(errors="replace")
     try:
         from catprune.cli.app import app

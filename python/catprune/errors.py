@@ -1,4 +1,4 @@
-"""The errors that catprune raises on purpose; each message names the file, the line and the remedy."""
+"""The errors that catprune raises; each message names the file, the line and what to do."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: How an extra is installed.
+#: How to install an extra.
 EXTRA = "catprune with its extra {0} (in a clone: uv sync --extra {0})"
 
 
 class CatpruneError(Exception):
-    """Something in the input, the options or a folder that the user can mend. The command line exits with 1."""
+    """A problem in the input, the options or a folder that the user can fix. The command line exits with 1."""
 
 
 class UsageError(CatpruneError):
-    """An option or argument that cannot be meant. The command line exits with 2."""
+    """An invalid option or argument. The command line exits with 2."""
 
 
 class OtherPlan(CatpruneError):
-    """Work by another plan is in the way of a step.
+    """A step's folder holds work with other options or inputs.
 
     Attributes:
-        base: the folder that holds it, which paths in plans are relative to.
+        base: the folder that holds the work; paths in plans are relative to it.
         old: the plan of that work.
-        new: the plan that was wanted.
+        new: the plan of this call.
     """
 
     def __init__(self, message: str, *, base: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -43,19 +43,22 @@ class MissingExtra(CatpruneError):
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether the machine or the GPU ran out: torch tells it by a class of its own, or only in words."""
+    """Whether an error says that the machine or the GPU ran out of memory.
+
+    Torch raises `OutOfMemoryError`, or a `RuntimeError` that says so only in its message.
+    """
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or any(told in str(error) for told in ("allocate memory", "not enough memory"))
+        or any(phrase in str(error) for phrase in ("allocate memory", "not enough memory"))
     )
 
 
 def require(extra: str, *packages: str) -> None:
-    """Import the packages of an optional extra.
+    """Check that the packages of an optional extra are installed.
 
     Raises:
-        MissingExtra: the first that is not installed.
+        MissingExtra: a package is not installed.
     """
     for package in packages:
         try:

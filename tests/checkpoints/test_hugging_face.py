@@ -202,13 +202,15 @@ def test_each_corpus_has_its_own_tokens(tmp_path: Path, cleaned: Path) -> None:
 def test_what_cannot_be_scored_is_refused(tmp_path: Path, cleaned: Path) -> None:
     nllb_folder, llama_folder = (build(kind, tmp_path / kind) for kind in ("nllb", "llama"))
     options: dict[str, Any] = {"out": tmp_path / "s", "threads": 1, "quiet": True}
-    with pytest.raises(UsageError, match=r"needs the codes of both languages, None is none: it has .*_Latn"):
+    with pytest.raises(
+        UsageError, match=r"needs the codes of both languages, and None is not one: give codes like .*_Latn"
+    ):
         score(cleaned, checkpoints=nllb_folder, **options)
     with pytest.raises(UsageError, match="is a decoder-only model: give the prompt"):
         score(cleaned, checkpoints=llama_folder, **options)
-    with pytest.raises(UsageError, match="must stand in it once"):
+    with pytest.raises(UsageError, match="in the prompt once"):
         score(cleaned, checkpoints=llama_folder, prompt="no source", **options)
-    with pytest.raises(UsageError, match="say the languages in the prompt"):
+    with pytest.raises(UsageError, match="name the languages in the prompt"):
         score(cleaned, checkpoints=llama_folder, prompt=PROMPT, source_lang="en", **options)
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter/adapter_config.json").write_text("{}")
@@ -222,18 +224,18 @@ def test_what_cannot_be_scored_is_refused(tmp_path: Path, cleaned: Path) -> None
     with pytest.raises(CatpruneError, match="holds no weights"):
         score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
     (llama_folder / "tokenizer.json").unlink()
-    with pytest.raises(CatpruneError, match="holds no tokenizer: save it there, too"):
+    with pytest.raises(CatpruneError, match="holds no tokenizer: save the tokenizer there too"):
         score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
     (llama_folder / "code.py").write_text(f"open({str(tmp_path / 'harmed')!r}, 'w')")
     described = {"model_type": "unheard-of", "auto_map": {"AutoConfig": "code.Config"}}
     (llama_folder / "config.json").write_text(json.dumps(described))
-    with pytest.raises(CatpruneError, match=r"config\.json cannot be read .*, code beside it is not run"):
+    with pytest.raises(CatpruneError, match=r"config\.json cannot be read .*; code in the folder is not run"):
         score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
     assert not (tmp_path / "harmed").exists()
     with pytest.raises(CatpruneError, match=r"holds several checkpoints: give one of them, like .*/checkpoint-9"):
         score(cleaned, checkpoints=build("gpt2", tmp_path / "training/checkpoint-9").parent, prompt=PROMPT, **options)
     marian_folder = build("marian", tmp_path / "marian")
-    with pytest.raises(CatpruneError, match=r"marian is not the folder of cleaned text: run `catprune clean`"):
+    with pytest.raises(CatpruneError, match=r"marian is not a clean folder: run `catprune clean`"):
         score(marian_folder, checkpoints=marian_folder, **options)
     (marian_folder / "target.spm").unlink()
     with pytest.raises(CatpruneError, match=r"the tokenizer cannot be read .*; target.spm, .* missing"):
@@ -260,7 +262,7 @@ def test_weights_are_those_that_the_configuration_describes(
         score(cleaned, checkpoints=folder, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
 
 
-@pytest.mark.parametrize(("whole", "told"), [(True, "sees the tokens that follow"), (False, "are missing: save the")])
+@pytest.mark.parametrize(("whole", "told"), [(True, "attends to later tokens"), (False, "are missing: save the")])
 def test_models_that_do_not_write_text_are_refused(tmp_path: Path, cleaned: Path, told: str, *, whole: bool) -> None:
     folder = bert(tmp_path / "bert", whole=whole)
     with pytest.raises(CatpruneError, match=told):
@@ -273,7 +275,9 @@ def test_a_tokenizer_of_more_types_than_the_model_is_refused(tmp_path: Path, cle
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     tokenizer.add_tokens(["cat", "Ġcat", "katze"])
     tokenizer.save_pretrained(folder)
-    with pytest.raises(CatpruneError, match=r"has 340 types on the side of the .*, its tokenizer gave id 34"):
+    with pytest.raises(
+        CatpruneError, match=r"has a vocabulary size of 340 on the .* side, but its tokenizer gave id 34"
+    ):
         score(cleaned, checkpoints=folder, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
 
 

@@ -215,10 +215,12 @@ def test_which_weights_are_read_is_said(tmp_path: Path, vocabularies: Path, clea
     path = tmp_path / "model.npz.yml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "exponential-smoothing": 0.0001}))
     smoothed = score(cleaned, checkpoints=f"m={models[0]}", out=tmp_path / "b", **options)
-    assert smoothed.notes == {"m": f"{models[0]}: smoothed weights; their raw ones are not beside it (.orig.npz)"}
+    assert smoothed.notes == {
+        "m": f"{models[0]}: smoothed weights; there is no file of raw weights (.orig.npz) next to the file"
+    }
     assert smoothed.manifests["m"]["checkpoint"]["smoothed"] is True
     raw = score(cleaned, checkpoints=models[1], out=tmp_path / "c", **options)
-    assert raw.notes == {"model.npz": f"{models[2]}: raw weights, in the place of the smoothed ones"}
+    assert raw.notes == {"model.npz": f"{models[2]}: raw weights, instead of the smoothed ones"}
     with pytest.raises(UsageError, match=r"iter700\.npz are smoothed, those of .*orig\.npz are not: give checkpoints"):
         score(cleaned, checkpoints=models[:2], out=tmp_path / "d", **options)
 
@@ -228,7 +230,7 @@ def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleane
     weights = write_model(model, vocabularies)
     held = yaml.safe_load(model.with_name("model.npz.yml").read_text())
     for broken, told in (
-        ({**weights, "decoder_Wemb": weights["decoder_Wemb"][:5]}, "5 types on the side of the target"),
+        ({**weights, "decoder_Wemb": weights["decoder_Wemb"][:5]}, "5 embeddings on the target side"),
         ({**weights, "decoder_l1_rnn_W": weights["decoder_l1_self_Wq"]}, "of parts that are not known here"),
         (
             {name: one for name, one in weights.items() if name != "decoder_l1_self_Wq"},
@@ -263,7 +265,7 @@ def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleane
     place = whole.index(weights["decoder_l1_self_Wq"].tobytes())
     for damaged in (whole[:5000], whole[:place] + b"damage" + whole[place + 6 :]):
         model.write_bytes(damaged)
-        with pytest.raises(CatpruneError, match=r"is damaged or no \.npz"):
+        with pytest.raises(CatpruneError, match=r"is damaged or not an \.npz"):
             score(cleaned, checkpoints=model, **options)
     save(model, weights, held)
     (tmp_path / "de.spm").unlink()

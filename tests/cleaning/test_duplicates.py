@@ -165,7 +165,7 @@ def test_what_another_corpus_keeps_is_dropped(tmp_path: Path, pair: Any) -> None
         catprune.clean(new, out=tmp_path / "other", against=[tmp_path / "old"], duplicates="source")
     shard = next((tmp_path / "old" / "fingerprints").iterdir())
     shard.write_bytes(shard.read_bytes()[:-9])
-    with pytest.raises(CatpruneError, match="was changed since it was made"):
+    with pytest.raises(CatpruneError, match="was changed since it was written"):
         catprune.clean(new, out=tmp_path / "again", against=[tmp_path / "old"])
 
 
@@ -194,7 +194,7 @@ def test_normalised_stands_for_its_parts_in_a_list() -> None:
 def test_usage(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"a\n", b"b\n")
     for options, told in (
-        ({"duplicates": "both"}, "duplicates = both"),
+        ({"duplicates": "both"}, "duplicates = 'both': give one of pair, source"),
         ({"duplicates_form": "nfkc,space"}, "'space' is none of normalised, raw, nfkc"),
         ({"duplicates_form": ""}, "'' is none of .*raw for none"),
         ({"duplicates_form": "raw,case"}, "raw makes nothing equal"),
@@ -202,7 +202,9 @@ def test_usage(tmp_path: Path, pair: Any) -> None:
         ({"prefer": [str(paths[0])], "duplicates": "none"}, "duplicates = none finds none"),
         ({"verify": True, "against": [tmp_path / "old"]}, "give one of them"),
         ({"memory": 2**20}, "128M"),
-        ({"rules": False, "rules": {"min_words": 2}}, "no rules at all: give none"),
+        ({"rules": False, "input_rules": [{"input": str(paths[0]), "min_words": 2}]}, "leave input_rules and"),
+        ({"rules": False, "identify_language": True}, "leave input_rules and identify_language out"),
+        ({"rules": True}, "rules = True: give "),
     ):
         with pytest.raises(UsageError, match=told):
             catprune.clean(paths, out=tmp_path / "x", **options)

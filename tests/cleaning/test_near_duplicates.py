@@ -169,14 +169,14 @@ def test_bands_follow_from_the_threshold() -> None:
 
 def test_usage(tmp_path: Path) -> None:
     for key, near, told in (
-        ("both", {}, "near_duplicates = both"),
-        ("pair", {"threshold": 1.0}, "near threshold 1.0"),
-        ("pair", {"permutations": 8}, "near permutations 8"),
-        ("pair", {"bands": 129}, "near bands 129: give a whole number from 1 to 128"),
-        ("pair", {"shingles": "letters"}, "near shingles letters"),
-        ("pair", {"shingle_size": 0}, "near shingle_size 0"),
-        ("pair", {"treshold": 0.5}, "treshold is not an option"),
-        ("none", {"threshold": 0.5}, "near threshold without near_duplicates"),
+        ("both", {}, "near_duplicates = 'both'"),
+        ("pair", {"threshold": 1.0}, "near threshold = 1.0"),
+        ("pair", {"permutations": 8}, "permutations = 8: give a whole number, at least 16"),
+        ("pair", {"bands": 129}, "near bands = 129: give a whole number from 1 to 128"),
+        ("pair", {"shingles": "letters"}, "shingles = 'letters': give one of characters, words"),
+        ("pair", {"shingle_size": 0}, "shingle_size = 0"),
+        ("pair", {"treshold": 0.5}, "near: there is no option treshold; did you mean threshold"),
+        ("none", {"threshold": 0.5}, "near threshold is given without near_duplicates"),
     ):
         with pytest.raises(UsageError, match=told):
             catprune.clean(["a", "b"], out=tmp_path / "clean", near_duplicates=key, near=near)

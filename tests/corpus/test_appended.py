@@ -93,7 +93,7 @@ def test_a_joined_corpus_is_that_of_all_inputs_and_only_the_new_ones_are_worked_
         assert all(np.array_equal(*arrays) for arrays in zip(tokens.read(entry), others.read(other), strict=True))
     assert tokens.unigrams()[1].sum() == tokens.blocks[0].target_tokens, "counts of the corpus as it was"
 
-    with pytest.raises(CatpruneError, match=r"reads\.tokens changed since, or rows were joined"):
+    with pytest.raises(CatpruneError, match=r"other inputs \(tokens changed since, or rows were appended to it"):
         train(run / "tokens", out=run / "warmup", epochs=2, checkpoints="1", warmup_steps=5, batch_tokens=512,
               precision="float32", **QUIET)  # fmt: skip
     scored = score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)
@@ -173,15 +173,15 @@ def test_what_cannot_be_joined_is_refused(corpus, tmp_path):
     run = shutil.copytree(corpus / "run", corpus / "refused")
     before = contents(run)
     for other in (inputs(corpus, "b", "a"), inputs(corpus, "b"), inputs(corpus, "b", "a", "c")):
-        with pytest.raises(CatpruneError, match=r"reads\.inputs was"):
+        with pytest.raises(CatpruneError, match=r"other inputs \("):
             clean(other, out=run / "clean", **QUIET)
-    with pytest.raises(CatpruneError, match=r"options\.duplicates was"):
+    with pytest.raises(CatpruneError, match=r"duplicates was "):
         clean(inputs(corpus, "a", "b"), out=run / "clean", duplicates="source", **QUIET)
     assert contents(run) == before
     shard = next((run / "clean/fingerprints").glob("part-*"))
     held = shard.read_bytes()
     shard.write_bytes(held[:-9] + bytes(9))
-    with pytest.raises(CatpruneError, match="was changed since it was made"):
+    with pytest.raises(CatpruneError, match="was changed since it was written"):
         clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
     shard.write_bytes(held)
     clean(inputs(corpus, "a"), out=run / "verified", verify=True, **QUIET)

@@ -287,9 +287,9 @@ def test_inputs_of_every_format_are_one_corpus(tmp_path: Path) -> None:
 def test_templates_match_one_to_one(tmp_path: Path) -> None:
     for name in ("p-1.en", "p-1.de", "p-2.en", "q-10.en", "q-10.de", "q-9.en", "q-9.de"):
         (tmp_path / name).write_text("x\n")
-    with pytest.raises(UsageError, match=r"p-2\.en has no other side among .*p-\*\.de"):
+    with pytest.raises(UsageError, match=r"p-2\.en has no counterpart that matches .*p-\*\.de"):
         parse_inputs([tmp_path / "p-*.{en,de}"])
-    with pytest.raises(UsageError, match="there is no such file"):
+    with pytest.raises(UsageError, match="no such file"):
         parse_inputs([tmp_path / "none-*.{en,de}"])
     parsed = parse_inputs([tmp_path / "q-*.{en,de}"])
     assert [Path(one["source"]).name for one in parsed] == ["q-10.en", "q-9.en"]
@@ -299,13 +299,13 @@ def test_templates_match_one_to_one(tmp_path: Path) -> None:
 def test_options_that_cannot_be_meant() -> None:
     for options, told in (
         ({"names": ["a.jsonl"]}, "give the fields"),
-        ({"names": ["a.jsonl"], "fields": ("a", "a.b")}, "neither inside the other"),
+        ({"names": ["a.jsonl"], "fields": ("a", "a.b")}, "one field is inside the other"),
         ({"names": ["a.parquet"], "fields": ("a", "")}, "a name is empty"),
-        ({"names": ["a.tmx"], "languages": ("en", None)}, "needs --source-lang and --target-lang"),
-        ({"names": ["a.tmx"], "languages": ("en", "en-GB")}, "would be the same variants"),
-        ({"names": ["a.tmx"], "languages": ("en", 'd"')}, "is no language code"),
+        ({"names": ["a.tmx"], "languages": ("en", None)}, "needs two languages: give --source-lang and --target-lang"),
+        ({"names": ["a.tmx"], "languages": ("en", "en-GB")}, "match the same variants"),
+        ({"names": ["a.tmx"], "languages": ("en", 'd"')}, "is not a language code"),
         ({"names": ["a.xyz"], "format": "csv"}, "format csv"),
-        ({"names": ["a.parquet.gz"]}, "--format says what"),
+        ({"names": ["a.parquet.gz"]}, "give --format for a file"),
     ):
         with pytest.raises(UsageError, match=told):
             parse_inputs(**options)
@@ -526,8 +526,8 @@ def test_standard_input_is_spooled_once(
         clean(b"")
     assert not list(tmp_path.glob("spool*"))
     assert clean(b"a b\tc d\n") == 1
-    assert clean(b"x\ty\nz\tw\n") == 1  # it is there: standard input is not read
-    assert "spool.tsv is there: standard input is not read" in capsys.readouterr().err
+    assert clean(b"x\ty\nz\tw\n") == 1  # the copy exists: standard input is not read
+    assert "spool.tsv exists: standard input is not read" in capsys.readouterr().err
     assert spool.read_bytes() == b"a b\tc d\n"
     assert clean(b"e f\tg h\ni j\tk l\n", force=True) == 2
     assert catprune.write(tmp_path / "clean", [tmp_path / "p.tsv"]).pairs == 2

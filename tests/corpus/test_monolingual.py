@@ -19,10 +19,10 @@ import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 from catprune import CatpruneError, UsageError, _core
-from catprune.cleaning.summary import summary
 from catprune.cleaning.minhash_options import choose_near
 from catprune.cleaning.rule_options import PAIR_RULES, RULES
 from catprune.cleaning.stats import summary as figures
+from catprune.cleaning.summary import summary
 from catprune.cli.app import app
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -70,10 +70,15 @@ def test_verdicts_are_the_oracles(
     paths = [tmp_path / f"part{number}.de" for number in range(len(parts))]
     for path, part in zip(paths, parts, strict=True):
         path.write_bytes(joined(part))
-    options: dict[str, Any] = {"duplicates": key, "duplicates_form": form, "rules": None if filtered else False, "monolingual": True}
+    options: dict[str, Any] = {
+        "duplicates": key,
+        "duplicates_form": form,
+        "rules": None if filtered else False,
+        "monolingual": True,
+    }
     done = catprune.clean(paths, out=fresh(tmp_path / "clean"), threads=2, **options)
     bare: list[tuple[None, bytes]] = [(None, stripped(text)) for text in texts]
-    expected = oracles.clean(bare, key="target" if key == "pair" else key, form=form, filtered=filtered)
+    expected = oracles.clean(bare, key="target" if key == "pair" else key, form=form, rules=filtered)
     assert reasons(tmp_path / "clean") == expected.reasons
     assert (done.rows, done.kept) == (len(texts), sum(not found for found in expected.reasons))
     counted = Counter(name for found in expected.reasons for name in found)
@@ -249,7 +254,7 @@ def test_what_is_written_is_what_was_kept(tmp_path: Path, texts: list[bytes], fi
     (tmp_path / "text").write_bytes(joined(texts))
     catprune.clean([tmp_path / "text"], out=run / "clean", monolingual=True, rules=None if filtered else False)
     bare = [stripped(text) for text in texts]
-    verdicts = oracles.clean([(None, text) for text in bare], key="target", filtered=filtered).reasons
+    verdicts = oracles.clean([(None, text) for text in bare], key="target", rules=filtered).reasons
     kept = [text for text, found in zip(bare, verdicts, strict=True) if not found]
     dropped = [text for text, found in zip(bare, verdicts, strict=True) if found]
     done = catprune.write(run / "clean", [run / "p.de"], dropped=[run / "d.de"])
@@ -499,17 +504,17 @@ def test_what_cannot_be_meant(tmp_path: Path, pair: Any) -> None:
         ("duplicates by source", paths[:1], {"near_duplicates": "source"}),
         ("a template has two sides", [str(tmp_path / "text.{en,de}")], {}),
         ("TMX holds pairs", [str(tmp_path / "a.tmx")], {}),
-        ("a monolingual corpus has one: give its name", [str(tmp_path / "a.jsonl")], {"fields": ("a", "b")}),
-        ("a monolingual corpus has one: give its name", [str(tmp_path / "a.jsonl")], {"fields": "a..b"}),
-        ("a monolingual corpus has one: give a number", [str(tmp_path / "a.tsv")], {"columns": (1, 2)}),
+        ("a monolingual corpus has one field: give its name", [str(tmp_path / "a.jsonl")], {"fields": ("a", "b")}),
+        ("a monolingual corpus has one field: give its name", [str(tmp_path / "a.jsonl")], {"fields": "a..b"}),
+        ("a monolingual corpus has one column: give one number", [str(tmp_path / "a.tsv")], {"columns": (1, 2)}),
         ("is named twice", paths[:1] * 2, {}),
     ]
     for match, inputs, options in wrong:
         with pytest.raises(UsageError, match=match):
             catprune.clean(inputs, out=tmp_path / "clean", monolingual=True, **options)
-    with pytest.raises(UsageError, match="--monolingual that there is one side"):
+    with pytest.raises(UsageError, match="--monolingual if there is one side"):
         catprune.clean(paths[:1], out=tmp_path / "clean")
-    with pytest.raises(UsageError, match="the fields of the two sides"):
+    with pytest.raises(UsageError, match="give two fields, like en,de"):
         catprune.clean([tmp_path / "a.jsonl"], out=tmp_path / "clean", fields="text")
     with pytest.raises(UsageError, match="two different numbers"):
         catprune.clean([tmp_path / "a.tsv"], out=tmp_path / "clean", columns=1)
@@ -521,7 +526,7 @@ def test_what_cannot_be_meant(tmp_path: Path, pair: Any) -> None:
             catprune.write(tmp_path / "clean", [tmp_path / name for name in outputs])
     with pytest.raises(UsageError, match="two different output files"):
         catprune.write(tmp_path / "bitext", [tmp_path / "p.en"])
-    with pytest.raises(UsageError, match="a monolingual corpus has one"):
+    with pytest.raises(UsageError, match="a monolingual corpus has one field"):
         catprune.write(tmp_path / "clean", [tmp_path / "p.jsonl"], fields=("en", "de"))
     with pytest.raises(CatpruneError, match=r"fingerprints of another kind|--duplicates"):
         catprune.clean(paths[:1], out=tmp_path / "c", monolingual=True, against=[tmp_path / "bitext"])

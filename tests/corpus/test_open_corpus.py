@@ -142,7 +142,7 @@ def test_a_selection_from_a_stream_is_that_from_a_file(cleaned: Path, tmp_path: 
     assert len(manifests) == 1  # whatever it came from, and however it was cut into batches
     again = catprune.select(frame, column="quality", clean=cleaned, out=tmp_path / "polars", keep="30%")
     assert again.kept == done.kept
-    with pytest.raises(CatpruneError, match="another plan"):
+    with pytest.raises(CatpruneError, match="holds work with other inputs"):
         catprune.select(
             frame.reverse().with_columns(row=frame["row"]),
             column="quality",
@@ -154,12 +154,12 @@ def test_a_selection_from_a_stream_is_that_from_a_file(cleaned: Path, tmp_path: 
 
 def test_a_stream_that_cannot_be_meant(tmp_path: Path) -> None:
     table = pyarrow.table({"row": [1, 0], "quality": [0.5, 1.5]})
-    with pytest.raises(CatpruneError, match="no column comet; it has row, quality"):
+    with pytest.raises(CatpruneError, match="no column comet: give one of row, quality"):
         catprune.select(table, column="comet", out=tmp_path / "out")
     with pytest.raises(CatpruneError, match="sort by row"):
         catprune.select(table, column="quality", out=tmp_path / "out")
-    with pytest.raises(UsageError, match="needs `column`"):
+    with pytest.raises(UsageError, match="give `column`"):
         catprune.select(table, out=tmp_path / "out")
-    with pytest.raises(UsageError, match="list is no path"):
+    with pytest.raises(UsageError, match="list is not a path"):
         catprune.select([1.0], column="quality", out=tmp_path / "out")  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.parquet"))

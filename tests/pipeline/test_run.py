@@ -176,7 +176,7 @@ def test_without_a_model_scorers_alone_rank(tmp_path: Path) -> None:
 def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
     file = undisturbed / "other.toml"
     file.write_text(RUN_FILE.replace("vocab_size = 400", "vocab_size = 500"))
-    with pytest.raises(CatpruneError, match=r"options\.vocab_size was 400, is 500"):
+    with pytest.raises(CatpruneError, match=r"vocab_size was 400, is now 500"):
         catprune.run(file, quiet=True)
 
 
@@ -195,7 +195,7 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
         ('on = "nll"', 'keep = "120%"', "keep = '120%'"),
         ('on = "nll"', 'checkpoints = ["step-4"]', "cat-diff needs 2 checkpoints, there will be 1"),
         ('on = "nll"', 'checkpoints = ["step-4", "step-5"]', "checkpoint step-5 is not one of step-4, step-12"),
-        ('checkpoints = "4steps,12steps"', 'checkpoints = "x"', "checkpoint 'x' is not understood"),
+        ('checkpoints = "4steps,12steps"', 'checkpoints = "x"', "checkpoint 'x' is invalid"),
         ('checkpoints = "4steps,12steps"', "learning_rate = -1", "learning-rate is -1"),
         ("vocab_size = 400", "vocab_size = 1", "vocab_size = 1"),
         ('scorer = "mine.py:lengths"', 'scorer = "e5"\n[[scorer]]\nscorer = "e5"', "two columns are named e5"),
@@ -242,7 +242,7 @@ def test_what_can_be_known_before_training_is_told_before_it(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"cat: there is no column labse.score: \[\[scorer\]\] makes lengths"):
         catprune.run(file, quiet=True)
     file.write_text(RUN_FILE.replace("mine.py:lengths", "none.py:lengths"))
-    with pytest.raises(UsageError, match=r"none\.py is no file of Python"):
+    with pytest.raises(UsageError, match=r"none\.py is not a Python file"):
         catprune.run(file, quiet=True)
     file.write_text(RUN_FILE)
     test_set = (tmp_path / "bitext/test.de").read_bytes()

@@ -344,7 +344,7 @@ def test_a_damaged_shard_is_named(run: Path, tmp_path: Path, part: str, left: in
     shutil.copytree(run, damaged)
     shard = next((damaged / part).glob("part-*"))
     shard.write_bytes(shard.read_bytes()[:left])
-    with pytest.raises(CatpruneError, match=rf"{shard} was changed since it was made: run `catprune \w+` again"):
+    with pytest.raises(CatpruneError, match=rf"{shard} was changed since it was written: run `catprune \w+` again"):
         report(damaged, out=tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 

@@ -106,7 +106,7 @@ def test_models_that_translate_and_prompts_are_refused(tmp_path: Path, texts: Pa
         score(texts, checkpoints=tmp_path / "model.npz", **options)
     with pytest.raises(UsageError, match="leave the prompt out"):
         score(texts, checkpoints=llama, prompt=PROMPT, **options)
-    with pytest.raises(UsageError, match="say the languages in the prompt"):
+    with pytest.raises(UsageError, match="name the languages in the prompt"):
         score(texts, checkpoints=llama, target_lang="de", **options)
     catprune.tokenize(texts, out=tmp_path / "tokens", vocab_size=300, quiet=True)
     with pytest.raises(CatpruneError, match="has another tokenizer than"):

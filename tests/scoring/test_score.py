@@ -138,7 +138,7 @@ def test_how_often_rows_had_been_seen_stands_beside_their_scores(trained, tmp_pa
     )
     assert "seen" not in next(iter(read_scores(tmp_path / "o/epoch-1").values())), "these are other rows"
     (tmp_path / "w/epoch-1/seen.parquet").unlink()
-    with pytest.raises(CatpruneError, match=r"epoch-1/seen\.parquet is gone: bring it back"):
+    with pytest.raises(CatpruneError, match=r"epoch-1/seen\.parquet is missing: restore the file"):
         score(tokens, checkpoints=checkpoints[0], out=tmp_path / "g", **options)
 
 
@@ -259,11 +259,15 @@ def test_shards_give_the_bytes_of_one_process(trained, tmp_path, order):
     assert again == scored, "finished work is finished for every shard"
 
 
-def test_a_shard_says_what_is_left_to_others(trained, tmp_path):
+def test_a_shard_says_what_is_left_to_others(trained, tmp_path, capsys):
     options = {"checkpoints": trained / "warmup/step-5", "threads": 1, "precision": "float32", "quiet": True}
     scored = score(trained / "tokens", out=tmp_path, shard="2/3", **options)
     assert (scored.left, scored.manifests, scored.pairs) == ({"step-5": 2}, {}, 294)
     assert len(list(tmp_path.glob("step-5/part-*"))) == 1
+    scored = score(trained / "tokens", out=tmp_path, **options | {"quiet": False})
+    assert (scored.left, scored.is_new) == ({}, True)
+    assert capsys.readouterr().err == "score step-5: continuing: 1 of 3 blocks is done\n"
+    assert not score(trained / "tokens", out=tmp_path, **options).is_new
 
 
 def test_shards_share_a_folder_with_shards_alone(trained, tmp_path):
@@ -275,7 +279,7 @@ def test_shards_share_a_folder_with_shards_alone(trained, tmp_path):
             with pytest.raises(CatpruneError, match="another process is at work"):
                 score(trained / "tokens", out=tmp_path, shard=shard, **options)
         assert score(trained / "tokens", out=tmp_path, shard="3/3", **options).left == {"step-5": 1}
-        with pytest.raises(CatpruneError, match="another plan"):
+        with pytest.raises(CatpruneError, match=r"other options \(batch_tokens was 1024, is now 100\)"):
             score(trained / "tokens", out=tmp_path, shard="3/3", batch_tokens=100, **options)
     with lock_folder(folder), pytest.raises(CatpruneError, match="another process is at work"):
         score(trained / "tokens", out=tmp_path, shard="2/3", **options)
@@ -324,7 +328,7 @@ def test_launchers_tell_the_shard(monkeypatch):
             assert Shard.parse("auto") == expected
             name = next(iter(environment))
             patched.setenv(name, "99")
-            with pytest.raises(UsageError, match="the launcher's variables are not whole"):
+            with pytest.raises(UsageError, match="the launcher's variables are incomplete"):
                 Shard.parse("auto")
     assert (Shard.parse("2/4").name, Shard.parse(None).is_whole) == ("2-of-4", True)
 
@@ -417,5 +421,5 @@ def test_damaged_weights_and_blocks_are_named(trained, tmp_path):
         score(changed, checkpoints=[checkpoint], out=tmp_path / "u", quiet=True)
     counts.write_bytes(held)
     part.write_bytes(data[:-50])
-    with pytest.raises(CatpruneError, match="not a whole safetensors file"):
+    with pytest.raises(CatpruneError, match="not a complete safetensors file"):
         score(changed, checkpoints=[checkpoint], out=tmp_path / "t", quiet=True)

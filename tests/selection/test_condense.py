@@ -167,7 +167,7 @@ def test_clusters_of_other_records_are_refused(corpus: Path, tmp_path: Path) -> 
     held = shard.read_bytes()
     try:
         shard.write_bytes(held[:-9] + bytes(9))
-        with pytest.raises(CatpruneError, match="was changed since it was made"):
+        with pytest.raises(CatpruneError, match="was changed since it was written"):
             condensed(corpus / "near")
     finally:
         shard.write_bytes(held)

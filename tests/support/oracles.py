@@ -213,13 +213,13 @@ def clean(
     *,
     key: str = "pair",
     form: str = "normalised",
-    filtered: bool = True,
+    rules: bool = True,
     priority: list[float] | None = None,
     against: list[tuple[str, str]] = (),  # type: ignore[assignment]
     **options: float,
 ) -> Cleaned:
     """Every pair's reasons. Of the survivors that share a key the one of lowest priority stays, then the lower row."""
-    cleaned = Cleaned([reasons(*pair, **options) if filtered else structure(*pair, **options) for pair in pairs])
+    cleaned = Cleaned([reasons(*pair, **options) if rules else structure(*pair, **options) for pair in pairs])
     forms = {"raw": lambda side: side, "normalised": normalise}.get(form, lambda side: normalise(side, form))
     groups: dict[tuple[str, ...], list[int | None]] = {}
     for source, target in against:

@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -153,13 +154,13 @@ def test_rows_of_a_file_are_all_that_is_trained_on(tokens, tmp_path, kind):
     [
         (np.array([3, 2]), "rows.npy names row 2 after row 3"),
         (np.array([2, 2]), "rows.npy names row 2 after row 2"),
-        (np.array([-1, 2]), "rows.npy begins with row -1"),
-        (np.array([1, 300]), "rows.npy names row 300, the tokens end before row 300"),
-        (np.array([1.0]), "does not hold one column of whole numbers"),
-        (np.array([[1]]), "does not hold one column of whole numbers"),
-        (np.array([0, 7]), "has no pairs to train on that a selection and files of rows leave"),
-        (b"1\n2\n", "rows.npy is no .npy file"),
-        (b"", "rows.npy is no .npy file"),
+        (np.array([-1, 2]), "rows.npy starts with row -1"),
+        (np.array([1, 300]), "rows.npy names row 300, but the tokens end before row 300"),
+        (np.array([1.0]), "does not hold a one-dimensional array of whole numbers"),
+        (np.array([[1]]), "does not hold a one-dimensional array of whole numbers"),
+        (np.array([0, 7]), "has no pairs to train on: the selection and the files of rows exclude all"),
+        (b"1\n2\n", "rows.npy is not a .npy file"),
+        (b"", "rows.npy is not a .npy file"),
         (None, "rows.npy does not exist: give a .npy file of ascending row numbers"),
     ],
 )
@@ -174,7 +175,7 @@ def test_files_of_rows_that_cannot_be_meant(tokens, tmp_path, rows, message):
 
 
 def test_a_sample_larger_than_what_there_is_is_refused(tokens, tmp_path):
-    with pytest.raises(CatpruneError, match="a sample of 1000 pairs is asked, there are 296 to train on"):
+    with pytest.raises(CatpruneError, match="sample = 1000, but there are 296 pairs to train on"):
         train(tokens, out=tmp_path / "w", epochs=1, sample=1000, **FAST)
 
 
@@ -202,7 +203,7 @@ def undisturbed(tokens):
 
 
 @pytest.mark.parametrize("dies_at", ["the third state", "the second checkpoint", "the manifest"])
-def test_killed_and_run_again_gives_the_same_bytes(tokens, undisturbed, dies_at):
+def test_killed_and_run_again_gives_the_same_bytes(tokens, undisturbed, dies_at, capsys):
     broken = tokens.parent / dies_at.replace(" ", "-")
     child = f"""
         import importlib, os, signal
@@ -229,7 +230,9 @@ def test_killed_and_run_again_gives_the_same_bytes(tokens, undisturbed, dies_at)
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(child)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert (broken / "state.safetensors").exists() and not (broken / "manifest.json").exists()
-    resumed = train(tokens, out=broken, **KILLED)
+    resumed = train(tokens, out=broken, **KILLED | {"quiet": False})
+    assert re.fullmatch(r"train: continuing at update \d+ of (about )?\d+\n", capsys.readouterr().err)
+    assert resumed.is_new and not train(tokens, out=broken, **KILLED).is_new
     log = (broken / "log/events.jsonl").read_text()
     assert json.loads(log.splitlines()[-2])["target_tokens"] < resumed.target_tokens
     assert contents(broken) == undisturbed
@@ -316,13 +319,13 @@ def test_a_full_disk_is_an_error_that_names_the_file_and_the_same_call_goes_on(t
     assert contents(full) == undisturbed
 
 
-@pytest.mark.parametrize(("end", "unit"), [({"steps": 30}, "upd"), ({"epochs": 2}, "tok")])
+@pytest.mark.parametrize(("end", "unit"), [({"steps": 30}, "updates"), ({"epochs": 2}, "tokens")])
 def test_the_bar_knows_how_much_is_left(tokens, tmp_path, monkeypatch, end, unit):
     bars = []
 
     class Bar(Progress):
-        def __init__(self, what, *, total, unit, quiet):
-            super().__init__(what, total=total, unit=unit, quiet=quiet)
+        def __init__(self, what, *, total, unit, quiet, done):
+            super().__init__(what, total=total, unit=unit, quiet=quiet, done=done)
             self.total, self.unit, self.seen = total, unit, []
             bars.append(self)
 
@@ -375,7 +378,7 @@ def test_a_selection_is_all_that_is_trained_on(tokens, tmp_path, monkeypatch):
     }
     shard = next(selection.glob("part-*"))
     shard.write_bytes(shard.read_bytes()[:-50])
-    changed = f"{shard.name} was changed since it was made: run `catprune select` again"
+    changed = f"{shard.name} was changed since it was written: run `catprune select` again"
     with pytest.raises(CatpruneError, match=changed):
         train(tokens, out=tmp_path / "c", epochs=1, selection=selection, **FAST)
     (tmp_path / "a").write_text("a\n")
@@ -387,7 +390,7 @@ def test_a_selection_is_all_that_is_trained_on(tokens, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="learning-rate is inf"):
         evaluate(tokens, out=tmp_path / "e", steps=1, training={"learning_rate": float("inf")}, **one)
     nothing = write_selection(tmp_path / "nothing", [])
-    with pytest.raises(CatpruneError, match="tokens has no pairs to train on that a selection"):
+    with pytest.raises(CatpruneError, match="tokens has no pairs to train on: the selection"):
         train(tokens, out=tmp_path / "n", epochs=1, selection=nothing, **FAST)
 
 
@@ -416,7 +419,7 @@ def test_a_selection_of_other_rows_is_refused(tmp_path):
     made_from(selection, "clean")
     train(own, out=tmp_path / "w", steps=1, selection=selection, **FAST)
     shutil.rmtree(tmp_path / "clean")
-    with pytest.raises(CatpruneError, match="which is gone"):
+    with pytest.raises(CatpruneError, match="which is missing"):
         train(own, out=tmp_path / "v", steps=1, selection=selection, **FAST)
 
 
@@ -426,11 +429,11 @@ def test_a_selection_of_other_rows_is_refused(tmp_path):
         ({"preset": "huge"}, "unknown preset huge"),
         ({"epochs": 1, "steps": 5}, "both epochs and steps"),
         ({"epochs": 0}, "give more than 0"),
-        ({"epochs": 2, "checkpoints": "3"}, "epoch-3 lies behind the end"),
-        ({"epochs": 1, "checkpoints": "900steps"}, "step-900 lies behind the end"),
+        ({"epochs": 2, "checkpoints": "3"}, "epoch-3 is after the end"),
+        ({"epochs": 1, "checkpoints": "900steps"}, "step-900 is after the end"),
         ({"checkpoints": "1,900steps"}, "say where to end"),
-        ({"checkpoints": "1,,3"}, "is not understood"),
-        ({"checkpoints": "1.5steps"}, "is not understood"),
+        ({"checkpoints": "1,,3"}, "is invalid"),
+        ({"checkpoints": "1.5steps"}, "is invalid"),
         ({"precision": "int8"}, "unknown precision int8"),
         ({"learning_rate": 0.0}, "learning-rate is 0"),
         ({"dropout": 1.0}, "dropout is 1"),
@@ -448,7 +451,7 @@ def test_a_selection_of_other_rows_is_refused(tmp_path):
         ({"learning_rate": float("nan")}, "learning-rate is nan"),
         ({"label_smoothing": float("nan")}, "label-smoothing is nan"),
         ({"checkpoints": [1, 2]}, "give a string like '1,3,5'"),
-        ({"checkpoints": "9" * 400}, "is not understood"),
+        ({"checkpoints": "9" * 400}, "is invalid"),
         ({"epochs": 2, "checkpoints": "0.1234561,0.1234562"}, r"would be named epoch-0\.123456"),
     ],
 )
@@ -460,7 +463,9 @@ def test_options_that_cannot_be_meant(tokens, tmp_path, options, message):
 def test_other_work_is_refused_and_replaced_by_force(tokens, tmp_path):
     train(tokens, out=tmp_path / "w", steps=2, **FAST)
     before = contents(tmp_path / "w")
-    with pytest.raises(CatpruneError, match=r"options\.seed was 1, is 2"):
+    with pytest.raises(
+        CatpruneError, match=r"w holds work with other options \(seed was 1, is now 2\): give another folder"
+    ):
         train(tokens, out=tmp_path / "w", steps=2, seed=2, **FAST)
     assert contents(tmp_path / "w") == before
     train(tokens, out=tmp_path / "w", steps=3, seed=2, force=True, **FAST)

@@ -64,7 +64,7 @@ def test_tags_are_an_input_too(tmp_path: Path, pair: Any) -> None:
 def test_a_selection_of_a_corpus_that_was_cleaned_again_is_refused(tmp_path: Path, cleaned: Path, pair: Any) -> None:
     paths = pair(b"neu\nein Haus\nein Hund\neine Maus\n", b"new\na house\na dog\na mouse\n")
     catprune.clean(paths, out=cleaned, force=True)
-    with pytest.raises(CatpruneError, match="as it no longer is"):
+    with pytest.raises(CatpruneError, match="which changed since"):
         catprune.write(cleaned, [tmp_path / "p.en", tmp_path / "p.de"], selection=tmp_path / "half")
     assert not (tmp_path / "p.en").exists()
 
@@ -72,7 +72,7 @@ def test_a_selection_of_a_corpus_that_was_cleaned_again_is_refused(tmp_path: Pat
 def test_force_removes_nothing_but_what_the_step_makes(tmp_path: Path, cleaned: Path) -> None:
     paths = [tmp_path / "text.en", tmp_path / "text.de"]
     (cleaned / "notes.txt").write_text("mine")
-    with pytest.raises(CatpruneError, match=r"notes\.txt is not what `clean` makes"):
+    with pytest.raises(CatpruneError, match=r"`clean` did not make .*notes\.txt"):
         catprune.clean(paths, out=cleaned, rules={"max_words": 9}, force=True)
     assert (cleaned / "notes.txt").read_text() == "mine"
     with pytest.raises(CatpruneError, match="holds the work of `clean`"):
@@ -85,7 +85,7 @@ def test_damaged_columns_are_noticed_and_redone_by_force(tmp_path: Path, cleaned
     whole = shard.read_bytes()
     shard.write_bytes(whole[:70] + bytes([whole[70] ^ 0x55]) + whole[71:])
     outputs = [tmp_path / "p.en", tmp_path / "p.de"]
-    with pytest.raises(CatpruneError, match="was changed since it was made"):
+    with pytest.raises(CatpruneError, match="was changed since it was written"):
         catprune.write(cleaned, outputs, selection=tmp_path / "half")
     catprune.select(cleaned, out=tmp_path / "half", method="random", keep=2, force=True, quiet=True)
     assert shard.read_bytes() == whole

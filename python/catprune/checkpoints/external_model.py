@@ -1,4 +1,4 @@
-"""Models of the transformers library, run as ours are: vectors out, the output matrix apart."""
+"""Models of the transformers library without their output matrix, run like native models."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
     from catprune.model.attention import Form
 
-#: How far the probabilities may be from those of the whole model, in float32.
+#: Maximum difference of log-probabilities from those of the complete model, in float32.
 TOLERANCE = 1e-4
 
 
 class ForeignModel(nn.Module):
-    """A model without its last layer, which is taken off so that tokens x vocabulary is never held.
+    """A model without its output layer, so that tokens x vocabulary is never in memory.
 
     Attributes:
         output_matrix: float [vocabulary, d_model].
         output_bias: float [vocabulary], or None.
-        types: how many types sources and targets may be of.
+        types: vocabulary sizes of sources and targets.
     """
 
     output_bias: Tensor | None
@@ -38,7 +38,9 @@ class ForeignModel(nn.Module):
         model.requires_grad_(requires_grad=False)
         head: Any = model.get_output_embeddings()
         if not isinstance(head, nn.Linear):
-            raise CatpruneError(f"{name}: its output layer is {type(head).__name__}, not one matrix")
+            raise CatpruneError(
+                f"{name}: its output layer is {type(head).__name__}, not one matrix: give another model"
+            )
         decoder = model if is_decoder_only else model.get_decoder()
         inputs = [one.get_input_embeddings().weight for one in (model, decoder)]
         self.types = (len(inputs[0]), min(len(inputs[1]), len(head.weight)))
@@ -50,19 +52,19 @@ class ForeignModel(nn.Module):
             model.final_logits_bias = torch.zeros(1, 1)
         self.output_matrix = head.weight
         self.register_buffer("output_bias", None if bias is None else bias.detach().clone(), persistent=False)
-        # Not set_output_embeddings: what is tied to the matrix would go with it.
+        # Not set_output_embeddings: it would also replace embeddings tied to the matrix.
         head.forward = _unchanged
         self.model = model
         found = self._probe(model) @ self.output_matrix.T
         if self.output_bias is not None:
             found = found + self.output_bias
         if found.shape != wanted.shape or (found.log_softmax(-1) - wanted.log_softmax(-1)).abs().max() > TOLERANCE:
-            raise CatpruneError(f"{name}: its logits are not its last vectors times one matrix; it cannot be scored")
+            raise CatpruneError(f"{name}: its logits are not its last vectors times one matrix: give another model")
         self._count_numbers(model, {one.data_ptr() for one in (*inputs, head.weight)})
 
     def _count_numbers(self, model: Any, embedded: set[int]) -> None:
-        """How many numbers every source and every target position meets, embeddings at these places aside."""
-        # What reads pictures beside the text is not run.
+        """Count the weights that each source and each target position is multiplied with, without embeddings."""
+        # Encoders of images are not run.
         run = model.get_decoder() if self.is_decoder_only else model
         layers = {parameter.data_ptr(): parameter.numel() for parameter in run.parameters()}
         encoder = None if self.is_decoder_only else model.get_encoder()
@@ -74,21 +76,21 @@ class ForeignModel(nn.Module):
 
     @torch.no_grad()
     def _probe(self, model: Any, last: int = 0) -> Tensor:
-        """What comes out for a few ids: logits, or vectors once the last layer is off."""
+        """Run a few ids: returns logits, or vectors once the output layer is removed."""
         model.eval()
         ids = torch.arange(3, min(9, *self.types))[None]
         return self._run(model, ids, torch.cat([ids, torch.tensor([[last]])], dim=1))
 
     def _require_causal(self, model: Any, name: str) -> None:
-        """Refuse a model that sees what it is to predict, as BERT does."""
+        """Refuse a model that attends to later tokens, such as BERT."""
         one, other = (self._probe(model, last)[:, :-1].log_softmax(-1) for last in (0, 1))
         if (one - other).abs().max() > TOLERANCE:
-            raise CatpruneError(f"{name} sees the tokens that follow, it does not write text: give another model")
+            raise CatpruneError(f"{name} attends to later tokens, so it is not a language model: give another model")
 
     def _run(self, model: Any, source: Tensor, inputs: Tensor) -> Tensor:
         if self.is_decoder_only:
             ids = torch.cat([source, inputs[:, 1:]], dim=1)
-            # Said, so that the library does not look for padding among the ids, and warn of it.
+            # Explicit, so that the library does not look for padding among the ids and warn.
             mask = torch.ones_like(ids)
             return model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, source.shape[1] - 1 :]
         mask = torch.ones_like(source)

@@ -1,4 +1,4 @@
-"""Checkpoints of the transformers library: models that translate (encoder-decoder) and decoder-only ones."""
+"""External checkpoints of the transformers library: encoder-decoder and decoder-only models."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
     from catprune.checkpoints.external_model import ForeignModel
 
-#: Files of a tokenizer, whatever its kind; what else lies in a checkpoint's folder does not change ids.
+#: Files of a tokenizer, of any kind; other files of a checkpoint do not change ids.
 TOKENIZER_FILES = ("token*.json", "*.spm", "*.model", "vocab*", "merges.txt", "special_tokens_map.json", "added_*.json")
-#: What a tokenizer's files also hold and ids do not follow from here: how it was last called, and where it came from.
+#: Settings in a tokenizer's files that do not change ids here: those of its last call, and its origin.
 LAST_CALL = (
     *("max_length", "padding", "padding_side", "pad_to_multiple_of", "src_lang", "stride", "tgt_lang"),
     *("truncation", "truncation_side", "truncation_strategy"),
     *("is_local", "local_files_only", "model_max_length", "name_or_path"),
 )
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-#: Where a prompt has the source.
+#: Stands for the source in a prompt.
 SOURCE = "{source}"
 LONGEST = 512
 
@@ -39,15 +39,15 @@ class HuggingFace:
 
     Attributes:
         path: the folder.
-        is_decoder_only: whether it has no encoder: the source is then part of a prompt.
-        longest: tokens that a side, or prompt and target together, may have.
-        prompt: what stands around the source, `{source}`: of a decoder-only model all that it reads before the target,
-            of one with an encoder what the source begins with (T5's task, the code of an opus-mt model). None of a
-            decoder-only model that scores texts without a source.
-        step, epoch: of the training, where trainer_state.json or the folder's name (checkpoint-500) says them.
-        described: what ids follow from: digests of the tokenizer's files, languages, prompt, special ids, and how a
-            target is told from its prompt.
-        tokenizer: types, special ids (begin is what the decoder starts with), and as its digest that of `described`.
+        is_decoder_only: whether the model has no encoder; the source is then part of a prompt.
+        longest: maximum tokens of a side, or of prompt and target together.
+        prompt: text around `{source}`. For a decoder-only model it is everything before the target; for a model with an
+            encoder it wraps the source (T5's task, the code of an opus-mt model). None for a decoder-only model that
+            scores texts without a source.
+        step, epoch: position in the training, from trainer_state.json or the folder's name (checkpoint-500); else None.
+        described: all that determines the ids: digests of the tokenizer's files, languages, prompt, special ids, and
+            how prompt and target are separated.
+        tokenizer: vocabulary size, special ids (bos is the decoder's start symbol), and the digest of `described`.
     """
 
     path: Path
@@ -64,11 +64,11 @@ class HuggingFace:
     def open(
         cls, path: Path, *, languages: tuple[str | None, str | None], prompt: str | None, monolingual: bool = False
     ) -> HuggingFace:
-        """Read a checkpoint's configuration and tokenizer; the weights stay where they are.
+        """Read the configuration and the tokenizer of a checkpoint; weights are not loaded.
 
         Raises:
-            CatpruneError: the folder holds no model that can score, or a tokenizer that cannot be read.
-            UsageError: languages or a prompt that the model needs, or has no use for.
+            CatpruneError: the folder holds no model that can score, or the tokenizer cannot be read.
+            UsageError: languages or a prompt are missing, or the model does not use them.
             MissingExtra: transformers is not installed.
         """
         require("transformers", "transformers", "sentencepiece")
@@ -78,13 +78,11 @@ class HuggingFace:
         is_decoder_only = not config.is_encoder_decoder
         _check(path, prompt, is_decoder_only=is_decoder_only, monolingual=monolingual)
         if is_decoder_only and any(languages):
-            raise UsageError(f"{path} is a decoder-only model: say the languages in the prompt")
+            raise UsageError(f"{path} is a decoder-only model: name the languages in the prompt instead")
         encoder = _load_tokenizer(path, languages)
         codes: list[str] = getattr(encoder, "supported_language_codes", None) or []
         if codes and not any(code in (prompt or "") for code in codes):
-            raise UsageError(
-                f"{path} translates into several languages: give the prompt '{codes[0]} {SOURCE}' or the like"
-            )
+            raise UsageError(f"{path} translates into several languages: give a prompt like '{codes[0]} {SOURCE}'")
         state = _read(path / "trainer_state.json") if (path / "trainer_state.json").is_file() else {}
         named = re.fullmatch(r"checkpoint-([0-9]+)", path.resolve().name)
         step = state.get("global_step", int(named[1]) if named else None)
@@ -100,15 +98,19 @@ class HuggingFace:
         return cls(path, is_decoder_only, longest, prompt, step, state.get("epoch"), described, tokenizer, encoder)
 
     def reads(self) -> dict[str, Any]:
-        """Digests of what is read: of the weights' files by name, safetensors alone where there are any."""
+        """Return the digests of the files that are read: config and weights, only safetensors if there are any.
+
+        Raises:
+            CatpruneError: there are no weights.
+        """
         for pattern in WEIGHTS:
             if found := sorted(self.path.glob(pattern)):
                 weights = {one.name: digest_file(str(one)) for one in found}
                 return {"weights": weights, "config": digest_file(str(self.path / "config.json"))}
-        raise CatpruneError(f"{self.path} holds no weights: none of {', '.join(WEIGHTS)} is there")
+        raise CatpruneError(f"{self.path} holds no weights: save the model there ({' or '.join(WEIGHTS)})")
 
     def recorded(self) -> dict[str, Any]:
-        """What is known of its training; on which rows is not."""
+        """Return what is known of the training; the rows that it saw are unknown."""
         return {
             "step": self.step,
             "epoch": self.epoch,
@@ -119,22 +121,24 @@ class HuggingFace:
         }
 
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
-        """The ids of some pairs as the model was trained on them, ends and language codes included."""
-        with _quiet():  # the library warns of long texts, which carry no tokens here
+        """Encode pairs in the form that the model was trained on, end symbols and language codes included."""
+        with _quiet():  # the library warns of long texts; here they carry no tokens
             if self.is_decoder_only and self.prompt is None:
                 return self._encode_alone(targets)
             if self.prompt is not None:
                 before, after = self.prompt.split(SOURCE)
                 sources = [f"{before}{one}{after}" for one in sources]
             if self.is_decoder_only:
-                return self._part(sources, targets)
+                return self._encode_prompted(sources, targets)
             return self._encoder(list(sources))["input_ids"], self._encoder(text_target=list(targets))["input_ids"]
 
-    def _part(self, prompts: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
-        """The ids of each prompt and its target as one text, parted where the target begins.
+    def _encode_prompted(
+        self, prompts: Sequence[str], targets: Sequence[str]
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Encode each prompt and its target as one text, and split the ids where the target starts.
 
-        A token that has characters of both is the target's, so that all of the target is counted. Tokenizers that do
-        not say of which characters a token is made part where the prompt alone would have gone on differently.
+        Tokens are assigned by character offsets; a token that spans the boundary counts as target. Tokenizers without
+        offsets split after the common prefix with the ids of the prompt alone.
         """
         texts = [f"{prompt}{target}" for prompt, target in zip(prompts, targets, strict=True)]
         begin, end = self.tokenizer.bos_id, self.tokenizer.eos_id
@@ -150,17 +154,17 @@ class HuggingFace:
             alone: list[list[int]] = self._encoder(list(prompts))["input_ids"]
             counts = [_count_equal(*pair) for pair in zip(alone, encoded["input_ids"], strict=True)]
         ids: list[list[int]] = encoded["input_ids"]
-        # Some tokenizers end whatever they are given.
+        # Some tokenizers append end-of-sentence themselves.
         whole = [one if one[-1:] == [end] else [*one, end] for one in ids]
-        # Where nothing precedes the target its first token follows the start symbol.
+        # Without tokens before the target, its first token follows the start symbol.
         sources = [one[:count] or [begin] for one, count in zip(whole, counts, strict=True)]
         return sources, [one[count:] for one, count in zip(whole, counts, strict=True)]
 
     def _encode_alone(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
-        """The ids of texts without a source: the first of each, which is given and not predicted, and the others.
+        """Encode texts without a source: the first id of each, which is not predicted, and the other ids.
 
-        The first is what the tokenizer begins a sequence with, or the text's own where it has nothing of the kind: as
-        the library's own loss has it. The last is the end of the sentence.
+        The first id is the start symbol of the tokenizer, or the text's first token if it has none, as in the library's
+        own loss. The last id is end-of-sentence.
         """
         end = self.tokenizer.eos_id
         is_ended = self._encoder("a")["input_ids"][-1] == end
@@ -168,11 +172,11 @@ class HuggingFace:
         return [one[:1] for one in ids], [one[1:] if is_ended else [*one[1:], end] for one in ids]
 
     def load(self, *, device: str) -> ForeignModel:
-        """The model in eval mode, float32.
+        """Load the model in eval mode, float32.
 
         Raises:
-            CatpruneError: weights that cannot be read without running code from them, or are not all there, or a model
-                that gives its probabilities in another way than by one matrix.
+            CatpruneError: the weights cannot be read without running code from them, or are incomplete, or the output
+                layer is not a single matrix.
         """
         import torch
         import transformers
@@ -190,56 +194,61 @@ class HuggingFace:
                     weights_only=True,
                     output_loading_info=True,
                 )
-            except Exception as error:  # the library and pickle raise whatever they like
-                told = f"{self.path}: the weights cannot be read ({_first_line(error)}): save them anew"
-                raise CatpruneError(f"{told}, as safetensors") from None
+            except Exception as error:  # the library and pickle raise many kinds of errors
+                message = (
+                    f"{self.path}: the weights cannot be read ({_first_line(error)}): save them again as safetensors"
+                )
+                raise CatpruneError(message) from None
         model, report = read
-        for names, told in (("missing_keys", "are missing"), ("unexpected_keys", "are not in its config.json")):
+        for names, problem in (("missing_keys", "are missing"), ("unexpected_keys", "are not in its config.json")):
             if found := sorted(report[names]):
                 listed = f"{', '.join(found[:3])}{', …' if len(found) > 3 else ''}"
-                raise CatpruneError(f"{self.path}: the weights {listed} {told}: save the whole {type(model).__name__}")
-        # Also where it is first asked for inside of inference mode.
+                raise CatpruneError(
+                    f"{self.path}: the weights {listed} {problem}: save the whole {type(model).__name__}"
+                )
+        # The model may be loaded first inside inference mode.
         with torch.inference_mode(mode=False), torch.no_grad():
             loaded = ForeignModel(model, name=str(self.path), is_decoder_only=self.is_decoder_only)
         return loaded.to(device).eval()
 
 
 def is_hugging_face(path: Path) -> bool:
-    """Whether a folder is one of the transformers library's, as its config.json tells."""
+    """Whether a folder is a checkpoint of the transformers library, by its config.json."""
     if (path / "adapter_config.json").is_file():
         return True
     return (path / "config.json").is_file() and "model_type" in _read(path / "config.json")
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON object of somebody else's."""
+    """Read a JSON object that another program wrote."""
     return read_json(path, remedy="save the checkpoint again")
 
 
 def _digest(path: Path) -> str:
-    """Of a file of a tokenizer; of those that are written anew with every checkpoint only of what ids follow from."""
+    """Digest a file of a tokenizer; in files that every checkpoint writes again, only what determines ids."""
     if path.name not in ("tokenizer.json", "tokenizer_config.json"):
         return digest_file(str(path))
     return digest_bytes(to_json({name: value for name, value in _read(path).items() if name not in LAST_CALL}))
 
 
 def _configuration(path: Path) -> Any:
-    """The configuration, with what config.json leaves to the library."""
+    """Read the configuration, with the defaults of the library."""
     import transformers
 
     _read(path / "config.json")
     with _quiet():
         try:
             return transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        except Exception as error:  # the library raises whatever it likes
-            told = f"{path / 'config.json'} cannot be read ({_first_line(error)})"
-            raise CatpruneError(f"{told}: it must be of a model in the library, code beside it is not run") from None
+        except Exception as error:  # the library raises many kinds of errors
+            message = f"{path / 'config.json'} cannot be read ({_first_line(error)})"
+            raise CatpruneError(f"{message}: give a model of the library; code in the folder is not run") from None
 
 
 def _numbers(config: Any, *names: str) -> list[int]:
-    """What a configuration, and the one of its text where that is nested in it, say under some names."""
-    told = [getattr(one, name, None) for one in (config, config.get_text_config(decoder=True)) for name in names]
-    return [int(number) for number in told if number]
+    """Return the numbers that a configuration, or its nested text configuration, has under some names."""
+    configs = config, config.get_text_config(decoder=True)
+    numbers = [getattr(part, name, None) for part in configs for name in names]
+    return [int(number) for number in numbers if number]
 
 
 def _first_line(error: Exception) -> str:
@@ -251,18 +260,18 @@ def _check(path: Path, prompt: str | None, *, is_decoder_only: bool, monolingual
         if not is_decoder_only:
             raise UsageError(f"{path} translates, and a monolingual corpus has no source: give a decoder-only model")
         if prompt is not None:
-            raise UsageError(f"prompt {prompt!r}: a monolingual corpus has no source: leave the prompt out")
+            raise UsageError(f"prompt {prompt!r}: a monolingual corpus has no source, so leave the prompt out")
         return
     if prompt is None and is_decoder_only:
         raise UsageError(
             f"{path} is a decoder-only model: give the prompt it was trained with, like 'English: {SOURCE}'"
         )
     if prompt is not None and prompt.count(SOURCE) != 1:
-        raise UsageError(f"prompt {prompt!r}: {SOURCE} must stand in it once")
+        raise UsageError(f"prompt {prompt!r}: give {SOURCE} in the prompt once")
 
 
 def _count_equal(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many ids two sequences begin with alike."""
+    """Count the ids of the common prefix of two sequences."""
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
@@ -274,15 +283,15 @@ def _load_tokenizer(path: Path, languages: tuple[str | None, str | None]) -> Any
             tokenizer: Any = transformers.AutoTokenizer.from_pretrained(  # pyright: ignore[reportUnknownMemberType]
                 path, local_files_only=True, trust_remote_code=False
             )
-        except Exception as error:  # the library raises whatever it likes
+        except Exception as error:  # the library raises many kinds of errors
             told = f"{path}: the tokenizer cannot be read ({_first_line(error)}): save it anew (save_pretrained)"
             if not (path / "tokenizer.json").is_file():
                 told = f"{told}; {_without(path)} missing, and from a tokenizer.model alone protobuf may be needed"
             raise CatpruneError(told) from None
     names: dict[str, str | None] = tokenizer.vocab_files_names
-    # Where there are none, some of the library's tokenizers are made without a word, with no vocabulary at all.
+    # Without these files, some tokenizers of the library load without an error, but with an empty vocabulary.
     if names and not any((path / name).is_file() for name in (*names.values(), "tokenizer.json") if name):
-        raise CatpruneError(f"{path} holds no tokenizer: save it there, too (tokenizer.save_pretrained)")
+        raise CatpruneError(f"{path} holds no tokenizer: save the tokenizer there too (tokenizer.save_pretrained)")
     codes = _codes(tokenizer)
     if not codes:
         if any(languages):
@@ -291,13 +300,15 @@ def _load_tokenizer(path: Path, languages: tuple[str | None, str | None]) -> Any
     for language in languages:
         if language not in codes:
             some = ", ".join(sorted(codes)[:8])
-            raise UsageError(f"{path} needs the codes of both languages, {language} is none: it has {some}, …")
+            raise UsageError(
+                f"{path} needs the codes of both languages, and {language} is not one: give codes like {some}"
+            )
     tokenizer.src_lang, tokenizer.tgt_lang = languages
     return tokenizer
 
 
 def _without(path: Path) -> str:
-    """Which of its tokenizer's files a folder lacks."""
+    """Name the files of its tokenizer that a folder lacks."""
     import transformers
 
     config = path / "tokenizer_config.json"
@@ -307,7 +318,7 @@ def _without(path: Path) -> str:
 
 
 def _codes(tokenizer: Any) -> set[str]:
-    """The language codes that a tokenizer puts before or after its text."""
+    """Return the language codes of a tokenizer."""
     if not hasattr(tokenizer, "tgt_lang"):
         return set()
     for name in ("lang_code_to_token", "lang_code_to_id", "fairseq_language_codes"):
@@ -327,21 +338,23 @@ def _special_ids(path: Path, config: Any, tokenizer: Any) -> dict[str, int]:
     if begin is None and not config.is_encoder_decoder:
         begin = tokenizer.eos_token_id
     if config.model_type == "mbart":
-        # Its decoder begins with what its targets end with, the language code or the end of the sentence.
+        # Its decoder starts with the last id of a target: the language code or end-of-sentence.
         begin = tokenizer(text_target=["a"])["input_ids"][0][-1]
     end = tokenizer.eos_token_id
     if begin is None or end is None:
-        raise CatpruneError(f"{path}: neither config.json nor the tokenizer says how targets begin and end")
+        raise CatpruneError(
+            f"{path}: neither config.json nor the tokenizer has start and end symbols: save the checkpoint with them"
+        )
     vocabularies = (tokenizer, getattr(tokenizer, "target_encoder", ()))  # Marian can have one for each side
     types = max([*_numbers(config, "vocab_size", "decoder_vocab_size"), *map(len, vocabularies)])
-    # Targets alone are padded, behind their ends, where nothing sees it; the tokenizer's own id the model may not have.
+    # Only targets are padded, after their ends, where any id will do; the model may lack the tokenizer's pad id.
     pad = begin if config.is_encoder_decoder else end
     return {"vocab_size": types, "bos_id": int(begin), "eos_id": int(end), "pad_id": int(pad)}
 
 
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
-    """Without the library's progress bars and advice."""
+    """Silence the library's progress bars and warnings."""
     import warnings
 
     from transformers.utils import logging

@@ -1,4 +1,4 @@
-"""Checkpoints of Marian-NMT: an .npz of weights with its configuration inside, and SentencePiece vocabularies."""
+"""External checkpoints of Marian-NMT: an .npz with weights and configuration, and SentencePiece vocabularies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from catprune.checkpoints.marian_model import MarianModel
 
-#: Where the weights hold their configuration.
+#: The array that holds the configuration.
 CONFIGURATION = "special:model.yml"
 LONGEST = 512
 SIDES = ("source", "target")
@@ -31,19 +31,18 @@ SIDES = ("source", "target")
 class Marian:
     """A model file of Marian-NMT.
 
-    With exponential smoothing Marian writes the smoothed weights to `model.npz`, to the files of iterations and of the
-    best validation, and some versions the weights as they were trained, of the last update alone, to
-    `model.npz.orig.npz`: training dynamics are those of the latter, which is read where it is there. The plan names
-    the file.
+    With exponential smoothing Marian writes smoothed weights to `model.npz` and to the files of iterations and of the
+    best validation. Some versions also write the raw weights of the last update to `model.npz.orig.npz`. Training
+    dynamics are those of the raw weights, so this file is read if it exists. The plan names the file.
 
     Attributes:
         path: the .npz that is read.
-        options: its configuration.
-        smoothed: whether the weights are averages over updates, by its .yml; None if that does not say so.
-        step: updates made, where model.npz.progress.yml or the name (model.iter10000.npz) says them.
-        described: what ids follow from: digests of the vocabularies, special ids.
-        tokenizer: types, special ids and the digest of `described`. The decoder begins with a vector of zeros, which
-            has the id after the last type.
+        options: the configuration of the model.
+        smoothed: whether the weights are averages over updates, by the .yml; None if unknown.
+        step: updates, from model.npz.progress.yml or the name (model.iter10000.npz); else None.
+        described: all that determines the ids: digests of the vocabularies, special ids.
+        tokenizer: vocabulary size, special ids and the digest of `described`. The decoder starts with a zero vector,
+            whose id follows the last one of the vocabulary.
     """
 
     path: Path
@@ -59,10 +58,10 @@ class Marian:
 
     @classmethod
     def open(cls, given: Path) -> Marian:
-        """Read a model's configuration and vocabularies; the weights stay where they are.
+        """Read the configuration and the vocabularies of a model; weights are not loaded.
 
         Raises:
-            CatpruneError: no model of Marian's, or one with parts that are not known here.
+            CatpruneError: the file is not a Marian model, or the model has unsupported parts.
             MissingExtra: sentencepiece or PyYAML is not installed.
         """
         require("marian", "sentencepiece", "yaml")
@@ -73,7 +72,7 @@ class Marian:
         given = given.with_name(given.name.removesuffix(".orig.npz"))
         options = _mapping(_configuration(path), of=path)
         if options.get("type") != "transformer":
-            raise CatpruneError(f"{path} is a model of type {options.get('type')}: transformer alone is known here")
+            raise CatpruneError(f"{path} is a model of type {options.get('type')}: only type transformer is supported")
         told = [options, *(_mapping(one.read_bytes(), of=one) for one in _described(given) if one.is_file())]
         names = _vocabularies(given, told)
         smoothings = [one["exponential-smoothing"] for one in told if "exponential-smoothing" in one]
@@ -84,7 +83,7 @@ class Marian:
         sizes = [one.get_piece_size() for one in pieces]
         ends = [one.eos_id() for one in pieces]
         if min(ends) < 0:
-            raise CatpruneError(f"{names[ends.index(-1)]} has no end of sentence: it is not a vocabulary of Marian's")
+            raise CatpruneError(f"{names[ends.index(-1)]} has no end-of-sentence symbol: give a vocabulary of Marian")
         ids = {"vocab_size": max(sizes) + 1, "bos_id": max(sizes), "eos_id": ends[1], "pad_id": max(sizes)}
         files = {f"{side} {name.name}": digest_file(str(name)) for side, name in zip(SIDES, names, strict=True)}
         described = {"files": files, "sentencepiece": sentencepiece.__version__, **ids}
@@ -92,24 +91,24 @@ class Marian:
         return cls(path, options, smoothed, _step(given), described, tokenizer, (pieces[0], pieces[1]))
 
     def reads(self) -> dict[str, Any]:
-        """Digests of what is read."""
+        """Return the digest of the file that is read."""
         return {"weights": {self.path.name: digest_file(str(self.path))}}
 
     def recorded(self) -> dict[str, Any]:
-        """What is known of its training; on which rows is not."""
+        """Return what is known of the training; the rows that it saw are unknown."""
         nothing = dict.fromkeys(("epoch", "target_tokens", "flops", "seen"))
         return {"step": self.step, **nothing, "reverse": False, "smoothed": self.smoothed}
 
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
-        """The ids of some pairs, the end of each sentence included."""
+        """Encode pairs, end-of-sentence included."""
         source, target = self._pieces
         return source.encode(list(sources), add_eos=True), target.encode(list(targets), add_eos=True)
 
     def load(self, *, device: str) -> MarianModel:
-        """The model in eval mode, float32.
+        """Load the model in eval mode, float32.
 
         Raises:
-            CatpruneError: weights that are missing, or of parts that are not known here.
+            CatpruneError: weights are missing, or belong to unsupported parts.
         """
         import numpy as np
 
@@ -123,8 +122,8 @@ class Marian:
             matrix = weights.get(f"{side}_Wemb", weights.get("Wemb"))
             types = self._pieces[place].get_piece_size()
             if matrix is not None and len(matrix) < types:
-                told = f"{len(matrix)} types on the side of the {SIDES[place]}, its vocabulary {types}"
-                raise CatpruneError(f"{self.path} has {told}: give it its own vocabularies")
+                sizes = f"{len(matrix)} embeddings on the {SIDES[place]} side, but its vocabulary has {types} entries"
+                raise CatpruneError(f"{self.path} has {sizes}: give the model its own vocabularies")
         try:
             model = MarianModel(weights, self.options, start=self.tokenizer.bos_id)
         except KeyError as error:
@@ -135,7 +134,7 @@ class Marian:
 
 
 def is_marian(path: Path) -> bool:
-    """Whether a path is that of a model file of Marian's, as its name tells."""
+    """Whether a path is a Marian model, by its suffix."""
     return path.suffix == ".npz" and path.is_file()
 
 
@@ -151,7 +150,7 @@ def _configuration(path: Path) -> str:
 
 @contextlib.contextmanager
 def _arrays(path: Path) -> Generator[Any]:
-    """The arrays of an .npz; nothing is unpickled."""
+    """Open the arrays of an .npz; nothing is unpickled."""
     import zipfile
     import zlib
 
@@ -162,15 +161,16 @@ def _arrays(path: Path) -> Generator[Any]:
             yield arrays
     except UnicodeDecodeError:
         raise
-    except (ValueError, TypeError):  # what NumPy says advises to allow it
-        told = "it holds something else than arrays of numbers, which is not read"
-        raise CatpruneError(f"{path} is no model of Marian's: {told}") from None
+    except (ValueError, TypeError):  # NumPy's message advises to allow pickle
+        raise CatpruneError(f"{path} holds pickled objects, which are not read: give a model.npz of Marian") from None
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise CatpruneError(f"{path} is damaged or no .npz ({error}): copy it again, or give another") from None
+        raise CatpruneError(
+            f"{path} is damaged or not an .npz file ({error}): copy the file again, or give another"
+        ) from None
 
 
 def _mapping(text: str | bytes, *, of: Path) -> dict[str, Any]:
-    """A mapping in YAML."""
+    """Parse a mapping in YAML."""
     import yaml
 
     try:
@@ -183,13 +183,13 @@ def _mapping(text: str | bytes, *, of: Path) -> dict[str, Any]:
 
 
 def _described(model: Path) -> list[Path]:
-    """Where a model's configuration may lie: files of single iterations come without one of their own."""
+    """Return where the configuration of a model may be: files of single iterations have none of their own."""
     stem = re.sub(r"\.iter[0-9]+\.npz$", ".npz", re.sub(r"\.best-[^.]+\.npz$", "", model.name))
     return [model.with_name(f"{name}{end}") for name in (model.name, stem) for end in (".yml", ".decoder.yml")]
 
 
 def _vocabularies(model: Path, told: list[dict[str, Any]]) -> tuple[Path, Path]:
-    """The SentencePiece models of both sides, as the first of the configurations names them that names any."""
+    """Find the SentencePiece models of both sides, from the first configuration that names them."""
     names = [[Path(str(name)) for name in one.get("vocabs") or ()] for one in told]
     names = next((one for one in names if len(one) == 2), [])
     if not names:
@@ -197,15 +197,17 @@ def _vocabularies(model: Path, told: list[dict[str, Any]]) -> tuple[Path, Path]:
         raise CatpruneError(f"{places[0]} or {places[-1].name} must name two vocabularies (vocabs: […])")
     found: list[Path] = []
     for name in names:
-        # Trainings write the paths of the machine that they ran on.
+        # Paths in configurations are those of the machine of the training.
         places = [name, model.parent / name, model.parent / name.name]
         place = next((one for one in places if one.is_file()), None)
         if place is None:
-            raise CatpruneError(f"{model}: its vocabulary {name} is not there, nor {places[-1]}")
+            raise CatpruneError(
+                f"{model}: its vocabulary {name} does not exist, nor does {places[-1]}: put one next to the model"
+            )
         if place.suffix != ".spm":
             raise UsageError(
-                f"{place}: vocabularies of SentencePiece (.spm) alone are known here; text that another tool cut into "
-                "pieces, and factored vocabularies, are not"
+                f"{place}: only SentencePiece vocabularies (.spm) are supported, not text segmented by other tools or "
+                "factored vocabularies"
             )
         found.append(place)
     return found[0], found[1]

@@ -1,4 +1,4 @@
-"""Native checkpoints: a folder of model.safetensors, config.json and tokenizer.json, written whole or not at all."""
+"""Native checkpoints: folders of model.safetensors, config.json and tokenizer.json, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ _RECORDED = ("step", "epoch", "target_tokens", "flops", "reverse", "seen")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a checkpoint's config.json says.
+    """A native checkpoint, as its config.json describes it.
 
     Attributes:
-        path: its folder.
+        path: the folder.
         size: the model's shape, by the names of `recipe.Size`.
         tokenizer: digest, vocabulary size and special ids of the tokens it was trained on.
-        step: updates made.
+        step: updates.
         epoch: passes over the training rows.
         target_tokens: target tokens trained on, repeats counted.
         flops: floating-point operations of the training up to here.
         reverse: whether it translates from the target into the source.
-        seen: how often rows had been trained on: `times` lists the numbers of times that occur (where there are
-            several, `seen.parquet` has those of each row); `tokens` is the digest of the manifest of the tokens folder
-            whose rows these are, and `end` the row before which they end.
+        seen: exposure, i.e. how often rows had been trained on. `times` lists the counts that occur (if there are
+            several, `seen.parquet` holds the count of each row); `tokens` is the digest of the manifest of the tokens
+            folder; `end` is the end (exclusive) of its rows.
     """
 
     path: Path
@@ -66,38 +66,42 @@ class Checkpoint:
 
     @property
     def seen_file(self) -> Path | None:
-        """Where it stands how often each row had been trained on, if rows differ."""
+        """The file of the exposure of each row; None if it is the same for all rows."""
         return self.path / "seen.parquet" if len(self.seen["times"]) > 1 else None
 
     def reads(self) -> dict[str, Any]:
-        """Digests of what is read of it."""
+        """Return the digests of the files that are read.
+
+        Raises:
+            CatpruneError: a file is missing or was changed.
+        """
         read = {"weights": verify_weights(self), "config": digest_file(str(self.path / "config.json"))}
         if self.seen_file is None:
             return read
         if not self.seen_file.is_file():
-            raise CatpruneError(f"{self.seen_file} is gone: bring it back, it says which rows had been trained on")
+            raise CatpruneError(f"{self.seen_file} is missing: restore the file, which says which rows were trained on")
         return {**read, "seen": digest_file(str(self.seen_file))}
 
     def recorded(self) -> dict[str, Any]:
-        """What is known of its training, as the attributes are named."""
+        """Return what is known of the training, by the names of the attributes."""
         return {name: getattr(self, name) for name in _RECORDED}
 
     def load(self, *, device: str) -> Transformer:
-        """The model in eval mode, float32."""
+        """Load the model in eval mode, float32."""
         return load_model(self, device=device)
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
-    """Read a checkpoint's config.json; the weights stay where they are.
+    """Read the config.json of a checkpoint; weights are not loaded.
 
     Raises:
-        CatpruneError: it is not a native checkpoint's folder.
+        CatpruneError: the folder is not a native checkpoint.
     """
     path = Path(folder)
     if not (path / "config.json").is_file() or not (path / "model.safetensors").is_file():
         raise CatpruneError(
             f"{path} is not a checkpoint: give a folder that `catprune train` wrote (run/epoch-1), one of transformers "
-            "(config.json with its weights), or a model.npz of Marian's"
+            "(config.json with its weights), or a model.npz of Marian"
         )
     config = read_json(path / "config.json")
     if config.get("architecture") != ARCHITECTURE or config.get("format") != FORMAT:
@@ -109,11 +113,11 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     try:
         return Checkpoint(path, tokenizer=Tokenizer(**config["tokenizer"]), **{name: config[name] for name in names})
     except (KeyError, TypeError) as error:
-        raise CatpruneError(f"{path / 'config.json'} is not complete ({error}): train again") from None
+        raise CatpruneError(f"{path / 'config.json'} is incomplete ({error}): train again") from None
 
 
 def require_tokenizer(checkpoint: Checkpoint | Foreign, tokens: Tokens) -> None:
-    """Refuse a checkpoint that was trained on other tokens.
+    """Refuse a checkpoint with another tokenizer than the tokens.
 
     Raises:
         CatpruneError: the tokenizers' digests differ.
@@ -129,10 +133,10 @@ def require_tokenizer(checkpoint: Checkpoint | Foreign, tokens: Tokens) -> None:
 
 
 def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> Transformer:
-    """The model of a checkpoint in eval mode, float32.
+    """Load the model of a checkpoint in eval mode, float32.
 
     Raises:
-        CatpruneError: the weights' file is damaged, or its tensors are not those that config.json describes.
+        CatpruneError: the file of the weights is damaged, or its tensors do not match config.json.
     """
     from catprune.model.sizes import Size
     from catprune.model.transformer import Transformer
@@ -144,7 +148,11 @@ def load_model(checkpoint: Checkpoint, *, device: str = "cpu") -> Transformer:
 
 
 def fit(model: Transformer, tensors: dict[str, Tensor], *, name: Path) -> None:
-    """Copy `tensors` into the model; an error names the first that is missing, foreign or of another shape."""
+    """Copy `tensors` into the model.
+
+    Raises:
+        CatpruneError: a tensor is missing, unknown or has another shape.
+    """
     wanted = model.state_dict()
     for key in sorted({*wanted, *tensors}):
         found = list(tensors[key].shape) if key in tensors else "nothing"
@@ -163,15 +171,15 @@ def write_checkpoint(
     training: dict[str, Any],
     seen: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]] | None = None,
 ) -> None:
-    """Write a checkpoint under a temporary name and rename its folder; one of the same name is replaced.
+    """Write a checkpoint under a temporary name and rename its folder; a checkpoint of that name is replaced.
 
     Args:
-        folder: its final name.
-        model: the weights, written as float32.
-        tokens: whose tokenizer it carries.
+        folder: the final name.
+        model: the model; weights are written as float32.
+        tokens: the tokens folder, whose tokenizer is copied.
         size: the model's shape.
         training: step, epoch, target_tokens, flops, reverse and seen, as in `Checkpoint`.
-        seen: where rows differ: of each block the rows, and how often each had been trained on.
+        seen: if exposure differs between rows: for each block the rows and their counts.
     """
     described = {"size": asdict(size), "tokenizer": asdict(tokens.tokenizer), **training}
     config = {"architecture": ARCHITECTURE, "format": FORMAT, **described}
@@ -193,7 +201,7 @@ def write_checkpoint(
 
 
 def _write_seen(path: Path, seen: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> None:
-    """Write `row` and `times`, a row group for each block, so that a block's can be read alone."""
+    """Write `row` and `times` with one row group per block, so that single blocks can be read."""
     import pyarrow
     import pyarrow.parquet as parquet
 
@@ -208,17 +216,17 @@ def _write_seen(path: Path, seen: Iterable[tuple[NDArray[np.int64], NDArray[np.i
 
 
 class Seen:
-    """How often the rows of each block had been trained on at a checkpoint; rows that were joined since: never.
+    """The exposure of the rows of each block at a checkpoint; 0 for rows appended since.
 
     Args:
-        checkpoint: trained on the tokens of `blocks`, or on those before more were joined.
-        blocks: all that there are now.
+        checkpoint: trained on the tokens of `blocks`, or on these before rows were appended.
+        blocks: all current blocks.
     """
 
     def __init__(self, checkpoint: Checkpoint, blocks: Sequence[BlockEntry]) -> None:
         self._seen = checkpoint.seen
         self._places = {entry.first: place for place, entry in enumerate(blocks) if entry.end <= self._seen["end"]}
-        self._is_grown = len(self._places) < len(blocks)
+        self._is_appended = len(self._places) < len(blocks)
         self._path = checkpoint.seen_file
         if self._path is None:
             return
@@ -234,11 +242,11 @@ class Seen:
             )
 
     def describe(self) -> dict[str, Any]:
-        """As in `Checkpoint`, of all blocks."""
-        return {**self._seen, "times": sorted({*self._seen["times"], *([0] if self._is_grown else [])})}
+        """Return `seen` as in `Checkpoint`, for all blocks."""
+        return {**self._seen, "times": sorted({*self._seen["times"], *([0] if self._is_appended else [])})}
 
     def times(self, entry: BlockEntry, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
-        """Of the ascending `rows` that carry tokens in a block, uint32 [rows]."""
+        """Return the exposure of the ascending `rows` of a block that carry tokens, uint32 [rows]."""
         if entry.first not in self._places:
             return np.zeros(len(rows), np.uint32)
         if self._path is None:
@@ -250,19 +258,19 @@ class Seen:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], *, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all; beside the tensors, memory holds its bytes once.
+    """Write a safetensors file, whole or not at all; this needs memory for a copy of its bytes.
 
     Raises:
-        OSError: the disk is full, or refuses otherwise.
+        OSError: the file cannot be written.
     """
     from safetensors.torch import save
 
-    # Not save_file: its errors are no OSError, and it leaves half a file behind.
+    # Not save_file: its errors are not OSError, and it leaves partial files.
     write_whole(path, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file.
+    """Read the tensors and the metadata of a safetensors file.
 
     Raises:
         CatpruneError: the file is damaged.
@@ -273,19 +281,19 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CatpruneError(f"{path} is damaged ({error}): remove it and train again") from None
+        raise CatpruneError(f"{path} is damaged ({error}): remove the file and train again") from None
 
 
 def digest_weights(checkpoint: Checkpoint) -> str:
-    """xxh3-128 of the weights' file."""
+    """Return the xxh3-128 digest of the file of the weights."""
     return digest_file(str(checkpoint.weights))
 
 
 def verify_weights(checkpoint: Checkpoint) -> str:
-    """The digest of the weights' file, compared with the training's manifest where the checkpoint lies beside one.
+    """Compare the digest of the weights with the training's manifest, if there is one, and return the digest.
 
     Raises:
-        CatpruneError: the file is not the one that the training wrote.
+        CatpruneError: the file was changed since training.
     """
     digest, path = digest_weights(checkpoint), checkpoint.path.resolve()
     manifest = path.parent / "manifest.json"

@@ -1,1 +1,1 @@
-"""The text of a corpus: inputs, row by row access, appended rows."""
+"""The text of a corpus: inputs, access by rows, appended rows."""

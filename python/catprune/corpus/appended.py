@@ -1,4 +1,4 @@
-"""A corpus that rows were joined to: what of the work that was made from it before stands, and what is made anew."""
+"""Work on a corpus with appended rows: what stays, and what is made again."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ Result = TypeVar("Result")
 
 
 def is_outgrown(work: OtherPlan) -> bool:
-    """Whether what is in the way was made by the same plan, before rows were joined to a folder that it reads.
+    """Whether the old work has the same options, but was made before rows were appended to a folder that it reads.
 
-    What the other folders hold that it reads may differ: they follow from that one.
+    The other folders that it reads may differ, since they depend on that one.
     """
     same = _without_manifests(work.old) == _without_manifests(work.new)
     return same and any(is_grown(work.base / read["path"], read["manifest"]) for read in _folders(work.old["reads"]))
 
 
 def is_selected_before(work: OtherPlan, *, but: Sequence[str]) -> bool:
-    """Whether a selection that is in the way was made by the same options before rows were joined to its corpus.
+    """Whether an old selection has the same options, but was made before rows were appended to its corpus.
 
     Args:
-        work: what is in the way.
-        but: options that follow from another selection, and may differ.
+        work: the error of the selection.
+        but: options that may differ, because they depend on another selection.
     """
     old, new = ({**plan, "options": {**plan["options"]}} for plan in (work.old, work.new))
     if "by_exposure" not in old["options"]:
         but = [*but, "by_exposure"]  # it stands in a plan once a model has not seen all rows
     for plan in (old, new):
-        # Columns of cleaning and of scorers are named by their files, of which there are more now.
+        # Columns of cleaning and of scorers are listed by their files; appended rows add files.
         plan["reads"] = {name: read for name, read in plan["reads"].items() if name != "joined"}
         plan["options"] = {name: value for name, value in plan["options"].items() if name not in but}
     return is_outgrown(OtherPlan(str(work), base=work.base, old=old, new=new))
 
 
 def replacing(when: Callable[[OtherPlan], bool], step: Callable[..., Result]) -> Callable[..., Result]:
-    """A step that replaces the work in its way where that is right, and only then."""
+    """Return a step that replaces old work if `when` returns True, and raises `OtherPlan` otherwise."""
 
     def do(*arguments: Any, **options: Any) -> Result:
         try:
@@ -60,55 +60,55 @@ def replacing(when: Callable[[OtherPlan], bool], step: Callable[..., Result]) ->
 
 
 def is_grown(folder: Path, manifest: str) -> bool:
-    """Whether rows have been joined to a folder since its manifest had this digest."""
+    """Whether rows were appended to a folder since its manifest had this digest."""
     return (folder / "manifest.json").is_file() and manifest in formers(folder)
 
 
 def _folders(reads: Any) -> Iterator[Mapping[str, str]]:
-    """The folders among what a plan reads, as `describe_folder` gives them."""
+    """Yield the folders that a plan reads, as `describe_folder` returns them."""
     if isinstance(reads, dict) and "manifest" in reads:
         yield reads  # pyright: ignore[reportUnknownVariableType]
     elif isinstance(reads, dict | list):
-        for one in reads.values() if isinstance(reads, dict) else reads:  # pyright: ignore[reportUnknownVariableType]
-            yield from _folders(one)
+        for entry in reads.values() if isinstance(reads, dict) else reads:  # pyright: ignore[reportUnknownVariableType]
+            yield from _folders(entry)
 
 
 def _without_manifests(plan: Any) -> Any:
-    """A plan that names folders by their paths alone."""
+    """Return a plan without the digests of manifests: folders are identified by path."""
     if isinstance(plan, dict):
-        return {name: _without_manifests(one) for name, one in plan.items() if name != "manifest"}  # pyright: ignore[reportUnknownVariableType]
-    return [_without_manifests(one) for one in plan] if isinstance(plan, list) else plan  # pyright: ignore[reportUnknownVariableType]
+        return {name: _without_manifests(entry) for name, entry in plan.items() if name != "manifest"}  # pyright: ignore[reportUnknownVariableType]
+    return [_without_manifests(entry) for entry in plan] if isinstance(plan, list) else plan  # pyright: ignore[reportUnknownVariableType]
 
 
 def is_growing(run: Path, inputs: Sequence[Input]) -> bool:
-    """Whether there are inputs behind those that a run has cleaned.
+    """Whether inputs were appended to those that a run has cleaned.
 
     Args:
         run: the run's folder.
-        inputs: as `parse_inputs` gives them.
+        inputs: all inputs, as `parse_inputs` returns them.
     """
     plan = run / "clean" / "plan.json"
     before = read_json(plan)["reads"]["inputs"] if plan.is_file() else []
-    now = [relative_input(one, run / "clean") for one in inputs]
+    now = [relative_input(entry, run / "clean") for entry in inputs]
     return 0 < len(before) < len(now) and now[: len(before)] == before
 
 
 def has_joined(run: Path) -> bool:
-    """Whether inputs have been joined to those that a run began with."""
+    """Whether inputs were appended to a run since it started."""
     plan = run / "clean" / "plan.json"
     return plan.is_file() and "extends" in read_json(plan)
 
 
 def require_trained(run: Path) -> None:
-    """Refuse to join inputs to a run while its models are half trained: what they are trained on would be gone.
+    """Refuse to append inputs to a run while a training is unfinished: its tokens would be replaced.
 
     Raises:
-        CatpruneError: a training, or an evaluation, is unfinished.
+        CatpruneError: a training or an evaluation is unfinished.
     """
     for folder in (run / "warmup", run / "evaluate"):
-        begun = (folder / "plan.json").is_file() and not (folder / "manifest.json").is_file()
-        if begun and holds_files(folder, but=StepFolder.keeps):
+        is_unfinished = (folder / "plan.json").is_file() and not (folder / "manifest.json").is_file()
+        if is_unfinished and holds_files(folder, but=StepFolder.keeps):
             raise CatpruneError(
-                f"{folder} is unfinished and was begun without the inputs that are new: finish it without them first, "
-                "or move it away"
+                f"{folder} is unfinished and was started without the new inputs: finish the run without them first, "
+                "or move the folder elsewhere"
             )

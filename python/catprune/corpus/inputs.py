@@ -1,4 +1,4 @@
-"""Inputs as users name them, and as steps pass them on."""
+"""Inputs: parsing the names that users give, and the form in which steps pass them on."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from catprune.boundary import Corpus, Input, MosesInput
 
 _COMPRESSED = (".gz", ".zst", ".xz", ".bz2")
-#: What a file's name says about its format; any but Parquet may be compressed.
+#: Formats by file suffix; all but Parquet may be compressed.
 SUFFIXES = {".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".tmx": "tmx"}
 FORMATS = ("tsv", "jsonl", "parquet", "tmx")
-#: What a pass reads of an input besides its format.
+#: The keys of an input that a pass reads, besides its format.
 _KEYS = {
     "moses": ("source", "target"),
     "text": ("path",),
@@ -31,7 +31,7 @@ _KEYS = {
     "parquet": ("path", "source_field", "target_field"),
     "tmx": ("path", "source_language", "target_language"),
 }
-#: The field of JSONL and Parquet that a monolingual corpus is in, unless another is named.
+#: The default field of a monolingual corpus in JSONL and Parquet.
 TEXT = "text"
 
 
@@ -44,30 +44,31 @@ def parse_inputs(
     format: str | None = None,
     monolingual: bool = False,
 ) -> list[Input]:
-    """Two plain files are a Moses pair; otherwise each name is a file that holds both sides, or a template.
+    """Parse the names of inputs.
 
-    Of a monolingual corpus each name is a file, of lines if it does not say otherwise.
+    Two plain files are a Moses pair; otherwise each name is a file with both sides, or a template. In a monolingual
+    corpus each name is one file, of lines unless its name or `format` says otherwise.
 
     Args:
-        names: as given on the command line. In templates (`wmt.{en,de}`) and names of one file, `*`, `?` and `[…]`
-            stand for what the file system has, sorted by name.
-        columns: numbers of the source and target column of TSV files, from 1; the first two by default.
-        fields: names of the source and target field of JSONL and Parquet files, a dot leading into an object or
-            struct; the language codes by default. Of a monolingual corpus one column, the first by default, and one
-            field, "text" by default.
-        languages: codes of the two languages, which TMX files need.
-        format: "tsv", "jsonl", "parquet" or "tmx": what files of both sides hold whose names do not say it.
+        names: as given on the command line. In templates (`wmt.{en,de}`) and names of one file, the wildcards `*`, `?`
+            and `[…]` match files, sorted by name.
+        columns: numbers of the source and target column of TSV files, from 1; the first two by default. For a
+            monolingual corpus one number, 1 by default.
+        fields: names of the source and target field of JSONL and Parquet files, with dots for nested fields; the
+            language codes by default. For a monolingual corpus one name, "text" by default.
+        languages: codes of the two languages; TMX files need them.
+        format: "tsv", "jsonl", "parquet" or "tmx": the format of files whose names do not say it.
         monolingual: each record is one text, the target; there is no source.
 
     Returns:
-        For each input `{"format": …}` and the keys that a pass reads of it, paths absolute.
+        For each input `{"format": …}` and the keys that a pass reads, with absolute paths.
 
     Raises:
-        UsageError: the names cannot be meant, a file is named twice, or the sides of a template do not match.
+        UsageError: a name is invalid, a file is named twice, or the sides of a template do not match.
     """
     texts = [str(name) for name in names]
     if not texts:
-        raise UsageError("no input: give two files, or files that hold both sides, or templates like 'wmt.{en,de}'")
+        raise UsageError("no input: give two files, files that hold both sides, or templates like 'wmt.{en,de}'")
     if format is not None and format not in FORMATS:
         raise UsageError(f"format {format}: give {', '.join(FORMATS)}")
     if monolingual:
@@ -86,12 +87,12 @@ def parse_inputs(
     counts = Counter(path for one in inputs for path in input_paths(one))
     for path, count in counts.items():
         if count > 1:
-            raise UsageError(f"{path} is named twice")
+            raise UsageError(f"{path} is named twice: name each file once")
     return inputs
 
 
 def format_of(name: str | Path) -> str | None:
-    """The format of a file that holds both sides, by its name; None if the name does not say one."""
+    """Return the format of a file that holds both sides, by its name; None if the name does not say it."""
     path = Path(name)
     suffix = path.suffix
     if suffix in _COMPRESSED:
@@ -101,7 +102,7 @@ def format_of(name: str | Path) -> str | None:
 
 
 def _is_more(text: str) -> bool:
-    """Whether a name is more than one side: a file of both, a template, or a name with wildcards."""
+    """Whether a name stands for more than one side: a file with both sides, a template, or wildcards."""
     return bool(format_of(text) or TEMPLATE.search(text) or (WILDCARD.search(text) and not Path(text).exists()))
 
 
@@ -110,24 +111,27 @@ def _moses(source: str, target: str) -> MosesInput:
 
 
 def find_sides(text: str) -> tuple[str, str] | None:
-    """The two names that a template like `wmt.{en,de}` stands for; None if it is no template.
+    """Expand a template like `wmt.{en,de}` into two names; None if the text is not a template.
 
     Raises:
-        UsageError: two different templates in one name.
+        UsageError: one name holds two different templates.
     """
     templates = {found[0]: found for found in TEMPLATE.finditer(text)}
     if len(templates) > 1:
-        raise UsageError(f"{text}: give the two sides in one way, not as {' and '.join(templates)}")
+        raise UsageError(f"{text}: give one template, not {' and '.join(templates)}")
     for whole, found in templates.items():
         return text.replace(whole, found[1]), text.replace(whole, found[2])
     return None
 
 
 def find_inputs(name: str, parsed: Sequence[Mapping[str, Any]]) -> list[int]:
-    """The numbers of the inputs that a name stands for, which was given for them: a file, or a template or wildcards.
+    """Find the inputs that a file, a template or a name with wildcards stands for.
+
+    Returns:
+        The positions of these inputs in `parsed`.
 
     Raises:
-        UsageError: it stands for none of them.
+        UsageError: the name stands for none of the inputs.
     """
     paths = {str(Path(name).absolute())}
     if find_sides(name) or WILDCARD.search(name):
@@ -147,7 +151,7 @@ def _parse_one(text: str, format: str | None) -> list[Mapping[str, Any]]:
         if not (format_of(name) or format):
             raise UsageError(
                 f"{name}: give two files, or names that end in {', '.join(SUFFIXES)}, or templates in quotes like "
-                "'wmt.{en,de}'; --format says what a file of another name holds, --monolingual that there is one side"
+                "'wmt.{en,de}'; give --format for a file of another name, or --monolingual if there is one side"
             )
     return [{"format": format_of(name) or format, "path": str(Path(name).absolute())} for name in names]
 
@@ -155,18 +159,18 @@ def _parse_one(text: str, format: str | None) -> list[Mapping[str, Any]]:
 def _parse_texts(
     text: str, format: str | None, *, columns: tuple[int, int] | int | None, fields: tuple[str, str] | str | None
 ) -> list[Input]:
-    """The inputs of a monolingual corpus that one name stands for."""
+    """Parse one name of a monolingual corpus; wildcards may give several inputs."""
     if find_sides(text):
-        raise UsageError(f"{text}: a template has two sides, a monolingual corpus one: name its files")
+        raise UsageError(f"{text}: a template has two sides, but a monolingual corpus has one: name its files")
     parsed: list[dict[str, Any]] = []
     for name in expand(text):
         one: dict[str, Any] = {"format": format_of(name) or format or "text", "path": str(Path(name).absolute())}
         if one["format"] == "tmx":
-            raise UsageError(f"{name}: TMX holds pairs: write the side that you want as text first")
+            raise UsageError(f"{name}: TMX holds pairs: write the side that you want to a text file first")
         if one["format"] == "tsv":
             column = 1 if columns is None else columns
             if not isinstance(column, int) or column < 1:
-                raise UsageError(f"columns {columns}: a monolingual corpus has one: give a number from 1")
+                raise UsageError(f"columns {columns}: a monolingual corpus has one column: give one number from 1")
             one["target_column"] = column
         elif one["format"] != "text":
             one["target_field"] = check_field(fields)
@@ -175,48 +179,48 @@ def _parse_texts(
 
 
 def check_languages(path: str, languages: tuple[str | None, str | None]) -> tuple[str, str]:
-    """The languages of a TMX file.
+    """Check the languages of a TMX file.
 
     Raises:
-        UsageError: one is missing or no code, or a variant could be of both.
+        UsageError: a language is missing or is not a code, or a variant could belong to both.
     """
     source, target = languages
     if not source or not target:
-        raise UsageError(f"{path}: a TMX file needs --source-lang and --target-lang")
+        raise UsageError(f"{path}: a TMX file needs two languages: give --source-lang and --target-lang")
     if bad := [code for code in (source, target) if not re.fullmatch(r"[A-Za-z0-9]+([-_][A-Za-z0-9]+)*", code)]:
-        raise UsageError(f"{path}: {bad[0]} is no language code: give one like en or pt-BR")
+        raise UsageError(f"{path}: {bad[0]} is not a language code: give a code like en or pt-BR")
     codes = [code.lower().replace("_", "-") + "-" for code in (source, target)]
     if codes[0].startswith(codes[1]) or codes[1].startswith(codes[0]):
-        raise UsageError(f"{path}: {source} and {target} would be the same variants: give two languages")
+        raise UsageError(f"{path}: {source} and {target} match the same variants: give two languages")
     return source, target
 
 
 def check_field(fields: tuple[str, str] | str | None) -> str:
-    """The name of the one field of a monolingual corpus, a dot leading into an object or struct.
+    """Check the name of the field of a monolingual corpus; dots lead into nested fields.
 
     Raises:
-        UsageError: two names, or an empty one.
+        UsageError: there are two names, or a part is empty.
     """
     field = TEXT if fields is None else fields
     if not isinstance(field, str) or not all(field.split(".")):
-        raise UsageError(f"fields {fields!r}: a monolingual corpus has one: give its name, like {TEXT}")
+        raise UsageError(f"fields {fields!r}: a monolingual corpus has one field: give its name, like {TEXT}")
     return field
 
 
 def check_fields(fields: tuple[str, str] | str) -> tuple[str, str]:
-    """Two names of fields, a dot leading into an object or struct.
+    """Check the names of the source and target field; dots lead into nested fields.
 
     Raises:
         UsageError: there is one name, a name is empty, or one field would be inside the other.
     """
     if isinstance(fields, str):
-        raise UsageError(f"fields {fields}: give the fields of the two sides, like en,de; --monolingual has one")
+        raise UsageError(f"fields {fields}: give two fields, like en,de; only --monolingual takes one")
     source, target = fields
     paths = [f"{name}." for name in fields]
     if ".." in "".join(paths) or "." in (source[:1], target[:1]) or not source or not target:
-        raise UsageError(f"fields {source},{target}: a name is empty")
+        raise UsageError(f"fields {source},{target}: a name is empty: give two fields, like en,de")
     if paths[0].startswith(paths[1]) or paths[1].startswith(paths[0]):
-        raise UsageError(f"fields {source},{target}: give two fields, neither inside the other")
+        raise UsageError(f"fields {source},{target}: one field is inside the other: give two separate fields")
     return source, target
 
 
@@ -233,17 +237,17 @@ def with_paths(one: Mapping[str, Any], paths: Sequence[str]) -> Input:
 
 
 def relative_input(one: Mapping[str, Any], folder: Path) -> Input:
-    """The input as it stands in a manifest in `folder`."""
+    """Return an input as the manifest in `folder` lists it, with relative paths."""
     return with_paths(one, [os.path.relpath(path, folder.absolute()) for path in input_paths(one)])
 
 
 def is_monolingual(manifest: Mapping[str, Any]) -> bool:
-    """Whether the manifest of a clean or a tokens folder is of a corpus whose records are targets alone."""
+    """Whether the manifest of a clean or a tokens folder says that the corpus has no sources."""
     return bool(manifest.get("monolingual", False))
 
 
 def resolve(clean: Path, manifest: dict[str, Any]) -> Corpus:
-    """The corpus that a finished clean folder describes, as every pass over text takes it."""
+    """Return the corpus of a finished clean folder, in the form that passes over text take."""
     base = clean.absolute()
     inputs = [
         with_paths(one, [os.path.normpath(base / path) for path in input_paths(one)]) for one in manifest["inputs"]
@@ -252,10 +256,10 @@ def resolve(clean: Path, manifest: dict[str, Any]) -> Corpus:
 
 
 def read_rows(clean: Path, manifest: dict[str, Any], rows: Sequence[int]) -> list[tuple[str, str]]:
-    """Sources and targets of some rows, ascending, of a finished clean folder.
+    """Read the sources and targets of some ascending rows of a finished clean folder.
 
     Raises:
-        CatpruneError: its files are gone or changed.
+        CatpruneError: an input file is missing or changed.
     """
     if not rows:
         return []
@@ -270,7 +274,7 @@ def _complete(
     fields: tuple[str, str] | str | None,
     languages: tuple[str | None, str | None],
 ) -> Input:
-    """The input with where its two sides stand."""
+    """Add to an input where its two sides are: columns, fields or languages."""
     if one["format"] == "moses":
         return cast("MosesInput", one)
     if one["format"] == "tsv":
@@ -283,7 +287,7 @@ def _complete(
         return {"format": "tmx", "path": one["path"], "source_language": first, "target_language": second}
     if fields is None and not all(languages):
         raise UsageError(
-            f"{one['path']}: give the fields of the two sides, like --fields en,de or translation.en,translation.de"
+            f"{one['path']}: give the fields of the two sides, like --fields en,de or --fields text.en,text.de"
         )
     source_field, target_field = check_fields(fields or (str(languages[0]), str(languages[1])))
     return {"format": one["format"], "path": one["path"], "source_field": source_field, "target_field": target_field}

@@ -1,4 +1,4 @@
-"""Which rows of a clean corpus are kept, by cleaning alone or by a selection."""
+"""The rows of a clean corpus that cleaning or a selection keeps."""
 
 from __future__ import annotations
 
@@ -14,17 +14,28 @@ if TYPE_CHECKING:
 
 
 def kept_rows(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> tuple[KeptIn, int]:
-    """Which rows are written, as the pass takes it, and how many they are; checked to be what was made."""
+    """Describe the kept rows for a pass, and count them; shards are verified.
+
+    Args:
+        clean: a finished clean folder.
+        cleaned: its manifest.
+        selection: a selection from this folder; None: all clean pairs.
+
+    Raises:
+        CatpruneError: a shard was changed, or the selection was made from another folder.
+    """
     verify_shards(clean, cleaned)
     if selection is None:
         shards = [str(clean / shard["file"]) for shard in cleaned["shards"]]
         return {"clean": shards}, cleaned["counts"]["kept"]
     selected = read_manifest(selection, step="select")
     if selected["options"].get("rows_only"):
-        raise CatpruneError(f"{selection} holds only row numbers: select without rows_only")
+        raise CatpruneError(f"{selection} holds only row numbers: select again without rows_only")
     origin = trace(selection, selected, "clean")
     if origin is not None and digest_manifest(origin) != digest_manifest(clean):
-        raise CatpruneError(f"{selection} was made from {origin}, not from {clean}: give the folder it was made from")
+        raise CatpruneError(
+            f"{selection} was made from {origin}, not from {clean}: give the clean folder of the selection"
+        )
     verify_shards(selection, selected)
     both: SelectionShards = {
         "selection": [str(selection / shard["file"]) for shard in selected["shards"]],

@@ -1,4 +1,4 @@
-"""Open corpus: the text of a corpus as Arrow record batches, for pipelines in Python."""
+"""The text of a corpus as Arrow record batches, for pipelines in Python."""
 
 from __future__ import annotations
 
@@ -23,31 +23,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OpenCorpus:
-    """A corpus that can be read as often as one likes, each time from its beginning.
+    """A corpus that can be read several times, each time from the start.
 
-    Iterating gives `pyarrow.RecordBatch`es of up to 4,096 rows. Polars (`pl.DataFrame`), DuckDB (`from corpus`),
-    PyArrow (`pyarrow.RecordBatchReader.from_stream`) and whatever else takes the Arrow PyCapsule interface read it too,
-    without a copy of the batches. Memory is bounded by what is under way; the interpreter is not held meanwhile.
+    Iteration yields `pyarrow.RecordBatch`es of up to 4,096 rows. Polars (`pl.DataFrame`), DuckDB (`from corpus`),
+    PyArrow (`pyarrow.RecordBatchReader.from_stream`) and other libraries with the Arrow PyCapsule interface read it
+    without copying batches. Memory is bounded by a few batches, and the GIL is released while reading.
 
-    Columns: `row` (int64), `source` and `target` (large_string, or large_binary; of a monolingual corpus the latter
-    alone), `tag` (large_string) where there are tags, and with `rows="all"` of a clean folder `kept` (bool) and
-    `reasons` (uint32, the bits that `clean` sets). A side that is over the longest line allowed or missing from a
-    malformed record is null, and as text also one that is not valid UTF-8; kept rows have none of these.
+    Columns:
+
+    - `row`: int64.
+    - `source`, `target`: large_string, or large_binary with `text="bytes"`. A monolingual corpus has only `target`.
+    - `tag`: large_string, if there are tags.
+    - `kept` (bool) and `reasons` (uint32, the bits that `clean` sets): with `rows="all"` of a clean folder.
+
+    A side is null if its line is too long, if its record is malformed, or, as text, if it is not valid UTF-8. Kept rows
+    have no nulls.
     """
 
     _request: OpenCorpusRequest
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """A new stream from the first row; a schema that is asked for is not followed, as the interface allows."""
+        """Return a new stream from the first row; a requested schema is ignored, as the interface allows."""
         del requested_schema
         return _core.open_corpus(self._request)
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches in row order, each a `pyarrow.RecordBatch`.
+        """Yield the batches in row order, each a `pyarrow.RecordBatch`.
 
         Raises:
-            CatpruneError: the text is not what was cleaned, sides of unequal length, a damaged file. What was read up
-                to there has been given already.
+            CatpruneError: the text changed since cleaning, the sides have unequal length, or a file is damaged. Earlier
+                batches have been yielded by then.
         """
         import pyarrow as arrow
 
@@ -81,24 +86,24 @@ def open_corpus(
     """Open a corpus for reading in batches.
 
     Args:
-        inputs: one clean folder; or inputs as `clean` takes them, which have no verdicts: all their rows are given.
+        inputs: one clean folder; or inputs as `clean` takes them, of which all rows are read.
         selection: a selection made from the clean folder.
-        rows: of a clean folder "kept", the rows that cleaning (and the selection) kept; or "all", each with whether it
-            is kept and its reasons.
-        text: "utf8", or "bytes" for the text as it is.
-        tags: a file with a tag for every record; a clean folder has its own.
-        columns, fields, format, monolingual, source_lang, target_lang: where inputs have their sides, as for `clean`;
-            a clean folder knows it.
-        max_line_bytes: longer lines are null and never held whole; a clean folder has its own.
-        threads: worker threads; the machine's by default.
+        rows: for a clean folder "kept", the rows that cleaning (and the selection) kept; or "all", with the columns
+            `kept` and `reasons`.
+        text: "utf8", or "bytes" for undecoded text.
+        tags: a file with one tag for each record; a clean folder has its own tags.
+        columns, fields, format, monolingual, source_lang, target_lang: where the sides are, as for `clean`; a clean
+            folder knows them.
+        max_line_bytes: longer lines are null and never in memory as a whole; a clean folder has its own limit.
+        threads: worker threads; default: all cores.
 
     Raises:
-        UsageError: an option that cannot be meant.
-        CatpruneError: a clean folder or selection that is unfinished, or whose files changed.
+        UsageError: an option is invalid.
+        CatpruneError: a clean folder or selection is unfinished, or its files changed.
         OSError: a file cannot be read.
     """
     if rows not in ("kept", "all") or text not in ("utf8", "bytes"):
-        raise UsageError(f'rows = {rows}, text = {text}: rows are "kept" or "all", text is "utf8" or "bytes"')
+        raise UsageError(f'rows = {rows}, text = {text}: give rows "kept" or "all", and text "utf8" or "bytes"')
     behind = Path(selection) if selection else None
     request = read_corpus(
         inputs,
@@ -131,10 +136,10 @@ def read_corpus(
     max_line_bytes: int,
     threads: int | None,
 ) -> CheckedCorpus:
-    """What a pass over text must know of inputs or of a clean folder, whose files are checked to be what was made."""
+    """Build the request of a pass over the text of inputs, or of a clean folder whose files are verified."""
     names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     if "-" in map(str, names):
-        raise UsageError("- is standard input, which `clean --spool FILE` alone reads: give files, or a clean folder")
+        raise UsageError("- is standard input, which only `clean --spool FILE` reads: give files, or a clean folder")
     if not 1 <= max_line_bytes < 2**20:
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
     workers = choose_threads(threads)
@@ -143,13 +148,13 @@ def read_corpus(
             raise UsageError(f"{names[0]} is a clean folder and has its own tags: leave `tags` out")
         return _of_clean(Path(names[0]), selection, workers)
     if selection is not None:
-        raise UsageError("a selection needs the clean folder that it was made from: give that instead of inputs")
+        raise UsageError("a selection needs the clean folder that it was made from: give that folder instead of inputs")
     parsed = parse_inputs(
         names, columns=columns, fields=fields, languages=languages, format=format, monolingual=monolingual
     )
     corpus: Corpus = {"inputs": parsed, "max_line_bytes": max_line_bytes}
     for path in [path for one in corpus["inputs"] for path in input_paths(one)] + ([str(tags)] if tags else []):
-        Path(path).stat()  # a missing file is told before anything is read
+        Path(path).stat()  # a missing file is reported before anything is read
     corpus["tags"] = str(Path(tags).absolute()) if tags else None
     return {"corpus": corpus, "files": None, "kept": "all", "threads": workers}
 
@@ -159,9 +164,9 @@ def _of_clean(folder: Path, selection: Path | None, workers: int) -> CheckedCorp
     kept, _ = kept_rows(folder, manifest, selection)
     files = cleaned_files(folder, manifest)
     corpus = resolve(folder, manifest)
-    looked = list(files)
+    checked = list(files)
     if manifest["tags"]:
         corpus["tags"] = os.path.normpath(folder.absolute() / manifest["tags"]["path"])
-        looked.append(file_at(manifest["tags"], corpus["tags"]))
-    check_unchanged(looked, cache=folder / "log" / "digests.json")
-    return {"corpus": corpus, "files": looked, "kept": kept, "threads": workers}
+        checked.append(file_at(manifest["tags"], corpus["tags"]))
+    check_unchanged(checked, cache=folder / "log" / "digests.json")
+    return {"corpus": corpus, "files": checked, "kept": kept, "threads": workers}

@@ -25,23 +25,23 @@ def spool_inputs(
     force: bool,
     quiet: bool,
 ) -> Sequence[str | Path]:
-    """The inputs with standard input, named "-", copied to a file and named by it.
+    """Copy standard input (the name "-") to the file `spool`, and return the inputs with the name of that file.
 
-    The copy gets its name when it is whole; if it is there, standard input is not read unless `force` says so, which is
-    told on standard error unless `quiet`.
+    The copy is written whole or not at all. If the file exists, standard input is not read unless `force` is set; a
+    line on standard error says so unless `quiet`.
 
     Raises:
-        UsageError: standard input without `spool` or beside other inputs, or a format that nothing says.
+        UsageError: standard input is given without `spool` or with other inputs, or its format is unknown.
         CatpruneError: standard input is empty.
         OSError: the file cannot be written.
     """
     if "-" not in map(str, names):
         if spool is not None:
-            raise UsageError("--spool is for standard input: give - as the one input")
+            raise UsageError("--spool is only for standard input: give - as the only input")
         return names
     if spool is None or len(names) > 1:
         raise UsageError(
-            "- is standard input: give it alone, with --spool FILE to copy it to: later steps read it again"
+            "- is standard input: give it as the only input, with --spool FILE for a copy that later steps read"
         )
     path = Path(spool)
     if not (format or monolingual or format_of(path)):
@@ -49,7 +49,7 @@ def spool_inputs(
     if force or not path.exists():
         _copy_standard_input(path)
     elif not quiet:
-        sys.stderr.write(f"{path} is there: standard input is not read\n")
+        sys.stderr.write(f"{path} exists: standard input is not read\n")
     return [path]
 
 
@@ -61,7 +61,7 @@ def _copy_standard_input(path: Path) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         if draft.stat().st_size == 0:
-            raise CatpruneError(f"standard input is empty: nothing to copy to {path}")
+            raise CatpruneError(f"standard input is empty: pipe text into it ({path} is not written)")
         draft.rename(path)
     except BaseException:
         draft.unlink(missing_ok=True)

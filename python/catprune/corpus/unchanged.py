@@ -1,4 +1,4 @@
-"""Whether the files that a corpus was read from are as they were: size, time and inode, or their digests."""
+"""Whether the input files of a corpus are unchanged, by size, time and inode, or by digest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def cleaned_files(clean: Path, manifest: dict[str, Any]) -> list[FileRead]:
-    """Path, size and digest of every file that cleaning read, in order."""
+    """Return path, size and digest of every file that cleaning read, in order."""
     base = clean.absolute()
     files = [file for one in manifest["inputs"] for file in one["files"]]
     return [file_at(file, os.path.normpath(base / file["path"])) for file in files]
@@ -29,13 +29,13 @@ def file_at(file: Mapping[str, Any], path: str) -> FileRead:
 
 
 def look(path: str) -> list[int]:
-    """What tells without reading that a file is as it was: size, modification time and inode."""
+    """Return size, modification time and inode: equal values mean an unchanged file."""
     stat = Path(path).stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
 def remember(files: Sequence[FileRead], before: Sequence[list[int]], *, cache: Path) -> None:
-    """Note how the files looked that a pass has just read; one that has changed meanwhile is not noted."""
+    """Cache the state of files that a pass has just read; a file that changed meanwhile is not cached."""
     looks = {
         file["path"]: [*first, file["digest"]]
         for file, first in zip(files, before, strict=True)
@@ -45,17 +45,17 @@ def remember(files: Sequence[FileRead], before: Sequence[list[int]], *, cache: P
 
 
 def check_unchanged(files: Sequence[FileRead], *, cache: Path, verify: bool = False) -> None:
-    """Fails if a file is not the one that was cleaned.
+    """Refuse files that changed since cleaning.
 
-    A file whose size, time and inode are those of the last look is trusted; any other is hashed again.
+    A file with the cached size, time and inode is trusted; any other is hashed again.
 
     Args:
         files: path, size and digest of each.
-        cache: the JSON file that remembers the last look.
-        verify: hash every file, whatever the last look said.
+        cache: the JSON file that holds the cached states.
+        verify: hash every file, regardless of the cache.
 
     Raises:
-        CatpruneError: a file is missing or holds other bytes.
+        CatpruneError: a file is missing or was changed.
     """
     known = read_json(cache) if cache.is_file() and not verify else {}
     looks: dict[str, Any] = {}
@@ -65,12 +65,12 @@ def check_unchanged(files: Sequence[FileRead], *, cache: Path, verify: bool = Fa
             now = [*look(path), file["digest"]]
         except FileNotFoundError:
             raise CatpruneError(
-                f"{path} is gone since it was cleaned: restore it, or clean again with --force"
+                f"{path} is missing since cleaning: restore the file, or clean again with --force"
             ) from None
         if known.get(path) != now and digest_file(path) != file["digest"]:
             raise CatpruneError(
                 f"{path} changed since it was cleaned ({file['bytes']} bytes then, {now[0]} now): "
-                "restore it, or clean again with --force"
+                "restore the file, or clean again with --force"
             )
         looks[path] = now
     if looks != known:

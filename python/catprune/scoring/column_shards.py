@@ -1,8 +1,8 @@
-"""The shards of a column that is scored block by block: which blocks there are, and which are finished."""
+"""The shards of a column that is scored block by block: its blocks, and which of them are finished."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from catprune.workspace.step_folder import StepFolder
 
-#: Rows of a block, which restart at every input.
+#: Rows of a block; blocks restart at every input.
 BLOCK_ROWS = 65_536
 
 
@@ -30,19 +30,19 @@ class Block:
     end: int
 
     def path(self, folder: Path) -> Path:
-        """Its shard."""
+        """The file of the block's shard."""
         return folder / f"part-{self.first:012d}-{self.end:012d}.parquet"
 
 
 def blocks_of(cleaned: Mapping[str, Any]) -> Iterator[Block]:
-    """The blocks of a clean folder's manifest: those of `tokenize`."""
-    for one in cleaned["inputs"]:
-        for first in range(one["first"], one["end"], BLOCK_ROWS):
-            yield Block(first, min(first + BLOCK_ROWS, one["end"]))
+    """Yield the blocks of a clean folder, which are those of `tokenize`."""
+    for read in cleaned["inputs"]:
+        for first in range(read["first"], read["end"], BLOCK_ROWS):
+            yield Block(first, min(first + BLOCK_ROWS, read["end"]))
 
 
 def metadata_of(folder: StepFolder, path: Path) -> dict[bytes, bytes] | None:
-    """The metadata of a shard that this or another process wrote by the folder's plan, or by one that it extends."""
+    """Read the metadata of a shard, if it is finished and of the folder's plan or of a plan that it extends."""
     import pyarrow.parquet as parquet
 
     if not path.is_file():
@@ -55,19 +55,24 @@ def metadata_of(folder: StepFolder, path: Path) -> dict[bytes, bytes] | None:
 
 
 def finished(folder: StepFolder, block: Block) -> bool:
-    """Whether a block's shard is there, by this plan."""
+    """Whether a block's shard is finished."""
     return metadata_of(folder, block.path(folder.path)) is not None
 
 
-def describe_shards(folder: StepFolder, blocks: Sequence[Block]) -> dict[str, Any]:
-    """Shards and counts, for the manifest."""
+def count_pairs(shard: Path) -> int:
+    """Count the pairs of a finished shard."""
     import pyarrow.parquet as parquet
 
+    return parquet.read_metadata(shard).num_rows
+
+
+def describe_shards(folder: StepFolder, blocks: Sequence[Block]) -> dict[str, Any]:
+    """Describe shards and counts for the manifest."""
     shards: list[dict[str, Any]] = []
     for block in blocks:
         path = block.path(folder.path)
         listed = {"file": path.name, "first": block.first, "end": block.end, "digest": digest_file(str(path))}
-        shards.append({**listed, "pairs": parquet.read_metadata(path).num_rows})
+        shards.append({**listed, "pairs": count_pairs(path)})
     return {"counts": {"pairs": sum(shard["pairs"] for shard in shards)}, "shards": shards}
 
 
@@ -79,12 +84,13 @@ class ScoredPairs:
     """A finished column.
 
     Attributes:
-        folder: it holds one column, `score`.
-        pairs: pairs that the column has: all that cleaning kept; of `score_columns` all that were tokenised, among them
-            those without statistics, which get no score.
-        new: of them those that were scored now.
-        left: blocks that other processes still score; the manifest is empty until none are left.
-        manifest: as written.
+        folder: the folder of the column `score`.
+        pairs: pairs of the column: all clean pairs; for `score_columns` all tokenized pairs, with null scores for pairs
+            without statistics.
+        new: pairs that this call scored.
+        left: blocks left to other processes; the manifest is empty until none are left.
+        manifest: the content of `manifest.json`.
+        is_new: whether this call scored; False if the column was finished before.
     """
 
     folder: Path
@@ -92,21 +98,22 @@ class ScoredPairs:
     new: int
     left: int
     manifest: Mapping[str, Any]
+    is_new: bool = field(default=True, compare=False)
 
 
 def check_scores(scores: Any, rows: NDArray[np.int64], *, by: str) -> NDArray[np.float32]:
-    """What a function gave for some rows, as float32 [rows].
+    """Check the scores that a function returned for rows, and convert them to float32 [rows].
 
     Raises:
-        CatpruneError: another number of scores than rows, or one that is not finite.
+        CatpruneError: the number of scores is wrong, or a score is not finite.
     """
     try:
-        found = np.asarray(scores, dtype=np.float32)
+        values = np.asarray(scores, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise CatpruneError(f"{by} gives no numbers ({error}): return one for each pair") from None
-    if found.shape != rows.shape:
-        raise CatpruneError(f"{by} gives scores of shape {found.shape} for {len(rows)} pairs: return one for each")
-    if not np.isfinite(found).all():
-        row = int(rows[~np.isfinite(found)][0])
-        raise CatpruneError(f"{by} gives row {row} the score {found[rows == row][0]}: return finite numbers")
-    return found
+    if values.shape != rows.shape:
+        raise CatpruneError(f"{by} gives scores of shape {values.shape} for {len(rows)} pairs: return one for each")
+    if not np.isfinite(values).all():
+        row = int(rows[~np.isfinite(values)][0])
+        raise CatpruneError(f"{by} gives row {row} the score {values[rows == row][0]}: return finite numbers")
+    return values

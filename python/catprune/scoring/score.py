@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,10 @@ from catprune.workspace.device import Device, own_state, require_torch
 from catprune.workspace.files import read_json
 from catprune.workspace.manifest import describe_folder, digest_manifest, formers, reads_grown
 from catprune.workspace.options import takes
-from catprune.workspace.progress import Progress
+from catprune.workspace.progress import Progress, say
 from catprune.workspace.shards import Shard
 from catprune.workspace.step_folder import StepFolder
-from catprune.workspace.wording import new_text
+from catprune.workspace.wording import continuing, new_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     AnyCheckpoint = Checkpoint | HuggingFace | Marian
 
 _COUNTS = ("tokens", "correct")
-#: Most tokens of a batch on either side, where nobody says.
+#: Default maximum of tokens of a batch on either side.
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16_384}
-#: How batches are made where there is a kernel for attention over packed sequences.
+#: The kind of batches if there is a kernel for attention over packed sequences.
 PACKED = "packed"
 
 
@@ -55,15 +55,16 @@ class Scored:
     """Finished scores.
 
     Attributes:
-        folder: it holds one folder for each checkpoint.
-        folders: the folder of each checkpoint, by name, in the order given.
-        pairs: pairs scored under each checkpoint; `too_long` more have null records.
-        new: of them those in rows that were joined since a checkpoint had scored the others; 0 where none were.
+        folder: the folder that holds one folder for each checkpoint.
+        folders: the folder of each checkpoint, by name, in the given order.
+        pairs: pairs scored under each checkpoint; `too_long` more pairs have null records.
+        new: pairs in appended rows, if a checkpoint had scored the others before; else 0.
         too_long: pairs that carry no tokens.
-        flops: floating-point operations of all the forward passes, counted from shapes.
-        manifests: as written, by name; none of checkpoints of which other processes still score blocks.
-        left: how many blocks those are, by name.
-        notes: what is to be known of single checkpoints, by name.
+        flops: floating-point operations of all forward passes, counted from shapes.
+        manifests: the manifests by name; checkpoints with blocks left to other processes have none.
+        left: blocks left to other processes, by name.
+        notes: remarks on single checkpoints, by name.
+        is_new: whether this call scored; False if the scores of all checkpoints were finished before.
     """
 
     folder: Path
@@ -75,6 +76,7 @@ class Scored:
     manifests: dict[str, dict[str, Any]]
     left: dict[str, int]
     notes: dict[str, str]
+    is_new: bool = field(default=True, compare=False)
 
 
 @takes(ScoreOptions)
@@ -124,11 +126,12 @@ def score(options: ScoreOptions) -> Scored:
         require_tokenizer(checkpoint, blocks[name])
     manifests: dict[str, dict[str, Any]] = {}
     left: dict[str, int] = {}
-    new = 0
+    new, is_new = 0, False
     with own_state(options.threads):
         for name, checkpoint in named.items():
             path, limit, opened = out / name, batch_tokens, blocks[name]
             with _plan(path, opened, checkpoint, device, batch_tokens=limit, force=force, shard=share) as folder:
+                is_new |= not folder.finished_before
                 if folder.before is not None:
                     new = max(new, opened.manifest["counts"]["pairs"] - folder.before["counts"]["pairs"])
                 if folder.manifest is None:
@@ -144,28 +147,28 @@ def score(options: ScoreOptions) -> Scored:
     counts = next(iter(blocks.values())).manifest["counts"]
     flops = sum(manifest["flops"] for manifest in manifests.values())
     folders = {name: out / name for name in named}
-    return Scored(out, folders, counts["pairs"], new, counts["too_long"], flops, manifests, left, notes)
+    return Scored(out, folders, counts["pairs"], new, counts["too_long"], flops, manifests, left, notes, is_new)
 
 
 def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
-    """The checkpoints by name; a path with "=" in it must be given as `name=path`."""
+    """Return the checkpoints by name; a path that contains "=" must be given as `name=path`."""
     named: dict[str, Path] = {}
-    for given in [checkpoints] if isinstance(checkpoints, str | Path) else checkpoints:
-        name, separator, path = str(given).partition("=")
+    for text in [checkpoints] if isinstance(checkpoints, str | Path) else checkpoints:
+        name, separator, path = str(text).partition("=")
         if not separator:
-            name, path = Path(given).resolve().name, str(given)
+            name, path = Path(text).resolve().name, str(text)
         if not name or "/" in name or name.startswith("."):
-            raise UsageError(f"checkpoint {given} has no usable name: give name=path, the name without '/'")
+            raise UsageError(f"checkpoint {text} has no valid name: give name=path, with a name without '/'")
         if name in named:
             raise UsageError(f"two checkpoints are named {name}: give them as name=path")
         named[name] = Path(path)
     if not named:
-        raise UsageError("no checkpoint is given: give at least one")
+        raise UsageError("no checkpoint: give at least one")
     return named
 
 
 def _is_monolingual(folder: Path) -> bool:
-    """Whether a clean or a tokens folder is of a corpus without sources; what is neither is told of later."""
+    """Whether a clean or a tokens folder is of a monolingual corpus; other folders are refused later."""
     manifest = folder / "manifest.json"
     return manifest.is_file() and is_monolingual(read_json(manifest))
 
@@ -173,18 +176,18 @@ def _is_monolingual(folder: Path) -> bool:
 def _open(
     path: Path, *, languages: tuple[str | None, str | None], prompt: str | None, monolingual: bool
 ) -> AnyCheckpoint:
-    """A checkpoint of either kind."""
+    """Open a native or an external checkpoint."""
     from catprune.checkpoints.hugging_face import HuggingFace, is_hugging_face
     from catprune.checkpoints.marian import Marian, is_marian
     from catprune.checkpoints.native import read_checkpoint
 
     if is_hugging_face(path):
         return HuggingFace.open(path, languages=languages, prompt=prompt, monolingual=monolingual)
-    inside = sorted(one.name for pattern in ("checkpoint-*", "epoch-*", "*.npz") for one in path.glob(pattern))
+    inside = sorted(entry.name for pattern in ("checkpoint-*", "epoch-*", "*.npz") for entry in path.glob(pattern))
     if inside and not (path / "config.json").is_file():
         raise UsageError(f"{path} holds several checkpoints: give one of them, like {path / inside[0]}")
     if any(languages) or prompt is not None:
-        raise UsageError(f"{path}: languages and prompts are for checkpoints of transformers")
+        raise UsageError(f"{path}: languages and prompts are only for checkpoints of transformers: leave them out")
     if not is_marian(path):
         return read_checkpoint(path)
     if monolingual:
@@ -193,10 +196,10 @@ def _open(
 
 
 def _notes(named: dict[str, AnyCheckpoint]) -> dict[str, str]:
-    """What weights are read of Marian's checkpoints: raw ones and averages over updates are not compared."""
+    """Say which weights of Marian checkpoints are read; raw and smoothed weights must not be compared."""
     from catprune.checkpoints.marian import Marian
 
-    smoothed = {name: one.smoothed for name, one in named.items() if isinstance(one, Marian)}
+    smoothed = {name: checkpoint.smoothed for name, checkpoint in named.items() if isinstance(checkpoint, Marian)}
     if {True, False} <= set(smoothed.values()):
         first, second = (next(name for name, kind in smoothed.items() if kind is wanted) for wanted in (True, False))
         raise UsageError(
@@ -209,24 +212,26 @@ def _notes(named: dict[str, AnyCheckpoint]) -> dict[str, str]:
         if kind is None:
             notes[name] = f"{path}: no .yml says whether its weights are smoothed (exponential-smoothing)"
         elif kind:
-            notes[name] = f"{path}: smoothed weights; their raw ones are not beside it (.orig.npz)"
+            notes[name] = f"{path}: smoothed weights; there is no file of raw weights (.orig.npz) next to the file"
         elif path.name.endswith(".orig.npz"):
-            notes[name] = f"{path}: raw weights, in the place of the smoothed ones"
+            notes[name] = f"{path}: raw weights, instead of the smoothed ones"
     return notes
 
 
 def _tokens_of(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool, quiet: bool) -> Tokens:
-    """The token blocks that a checkpoint scores; those of a foreign one are made of a clean folder."""
+    """Open the token blocks that a checkpoint scores; for an external one they are made of the clean folder."""
     from catprune.checkpoints.native import Checkpoint
     from catprune.tokens.external_blocks import write_foreign_tokens
 
     manifest = folder / "manifest.json"
     if not manifest.is_file() and not isinstance(checkpoint, Checkpoint):
-        raise CatpruneError(f"{folder} is not the folder of cleaned text: run `catprune clean` into it first")
+        raise CatpruneError(f"{folder} is not a clean folder: run `catprune clean` into the folder first")
     if not manifest.is_file() or read_json(manifest).get("step") != "clean":
         return Tokens.open(folder)
     if isinstance(checkpoint, Checkpoint):
-        raise UsageError(f"{checkpoint.path} is a native checkpoint, {folder} is clean text: give the tokens folder")
+        raise UsageError(
+            f"{checkpoint.path} is a native checkpoint, but {folder} is a clean folder: give the tokens folder"
+        )
     return Tokens.open(write_foreign_tokens(folder, checkpoint, beside=out, wait=wait, quiet=quiet))
 
 
@@ -276,7 +281,7 @@ class _Scoring:
 
     @cached_property
     def model(self) -> Transformer | ForeignModel | MarianModel:
-        """In eval mode, on the device; a native one on a processor has its matrices laid out for the kernels."""
+        """The model in eval mode, on the device; a native model on a CPU has its matrices laid out for the kernels."""
         from catprune.model.processor_layout import has_layout, lay_out
         from catprune.model.transformer import Transformer
 
@@ -287,7 +292,7 @@ class _Scoring:
 
     @cached_property
     def _products(self) -> Tensor | Types:
-        """The output matrix in the type of products; of a native model on a processor laid out for the kernels."""
+        """The output matrix in the dtype of products; for a native model on a CPU laid out for the kernels."""
         from catprune.model.output_layer import TYPES
         from catprune.model.processor_layout import LaidOutTypes, has_layout
         from catprune.model.transformer import Transformer
@@ -307,7 +312,9 @@ class _Scoring:
         weights = importance_weights(self.tokens.unigrams()[0 if self.reverse else 1])
         total = sum(self._predicted(entry) for entry in mine)
         done = total - sum(self._predicted(entry) for entry in todo)
-        with Progress(f"score {name}", total=total, unit="tok", quiet=quiet) as bar:
+        if len(todo) < len(mine):
+            say(f"score {name}: {continuing(len(mine) - len(todo), len(mine))}", quiet=quiet)
+        with Progress(f"score {name}", total=total, unit="tokens", quiet=quiet, done=done) as bar:
             for entry in todo:
                 self.halved = 0
                 block = self.tokens.read(entry)
@@ -326,20 +333,20 @@ class _Scoring:
         self.folder.log("scored", seconds=round(seconds, 3), tokens_per_second=round(tokens / seconds, 1))
 
     def _predicted(self, entry: BlockEntry) -> int:
-        """Tokens that the model predicts: a backward model those of the source."""
+        """Tokens of a block that the model predicts; a backward model predicts the source."""
         return entry.source_tokens if self.reverse else entry.target_tokens
 
     def _require_types(self, block: Block) -> None:
-        """Refuse tokens that the model has no vectors for."""
+        """Refuse ids outside the vocabulary of the model."""
         sides = block.source_ids, block.target_ids
         for side, types, ids in zip(("source", "target"), self.model.types, sides, strict=True):
             highest = int(ids.max(initial=0))
             if highest >= types:
-                told = f"{types} types on the side of the {side}, its tokenizer gave id {highest}"
-                raise CatpruneError(f"{self.checkpoint.path} has {told}: give the model its own tokenizer")
+                sizes = f"a vocabulary size of {types} on the {side} side, but its tokenizer gave id {highest}"
+                raise CatpruneError(f"{self.checkpoint.path} has {sizes}: give the model its own tokenizer")
 
     def blocks_left(self) -> int:
-        """Blocks that have no shard yet."""
+        """Count the blocks that have no shard yet."""
         return sum(self._finished(entry) is None for entry in self.tokens.blocks)
 
     def describe(self) -> dict[str, Any]:
@@ -359,7 +366,7 @@ class _Scoring:
 
     @cached_property
     def _seen(self) -> Seen | None:
-        """How often rows had been trained on; None if it is not known, or of other rows than these."""
+        """Exposure of the rows; None if it is unknown, or known for other rows than these."""
         from catprune.checkpoints.native import Checkpoint, Seen
 
         if not isinstance(self.checkpoint, Checkpoint):
@@ -401,7 +408,7 @@ class _Scoring:
     def _score_block(
         self, block: Block, weights: NDArray[np.float64], bar: Progress, done: int
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
-        """The columns of a block, in row order: its pairs, and as nulls those that are too long."""
+        """Return the columns of a block in row order, and which records are valid: pairs that are too long are null."""
         import numpy as np
 
         from catprune.model.batches import pairs_of
@@ -414,7 +421,9 @@ class _Scoring:
             bar.to(done)
         if not np.isfinite(sums).all():
             row = int(pairs.rows[~np.isfinite(sums).all(axis=0)][0])
-            raise CatpruneError(f"{self.checkpoint.path} gives row {row} a loss that is not a number: train again")
+            raise CatpruneError(
+                f"{self.checkpoint.path} gives row {row} a loss that is not finite: give another checkpoint"
+            )
         rows = np.concatenate([block.rows, block.too_long])
         order = np.argsort(rows, kind="stable")
         columns: dict[str, NDArray[Any]] = {"row": rows[order]}
@@ -427,7 +436,7 @@ class _Scoring:
     def _score_in_memory(
         self, pairs: Pairs, chosen: NDArray[np.int64], weights: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """`_score_batch`, in halves where the memory does not hold the whole."""
+        """Call `_score_batch`; split the batch in halves if memory runs out."""
         import numpy as np
 
         try:
@@ -439,10 +448,10 @@ class _Scoring:
                 row, lengths = int(pairs.rows[chosen[0]]), (pairs.source.lengths, pairs.target.lengths)
                 tokens = " and ".join(str(int(side[chosen[0]])) for side in lengths)
                 raise CatpruneError(
-                    f"there is no memory for row {row} alone ({tokens} tokens): tokenize with a lower --max-tokens, "
-                    f"or free some ({error})"
+                    f"row {row} alone ({tokens} tokens) does not fit into memory ({error}): tokenize with a lower "
+                    "--max-tokens, or free memory"
                 ) from None
-        # Not in the handler: what failed holds the batch as long as its error is at hand.
+        # Outside the handler: inside it the error still holds the tensors of the failed batch.
         self.halved += 1
         halves = [self._score_in_memory(pairs, half, weights) for half in np.array_split(chosen, 2)]
         return np.concatenate(halves, axis=1)
@@ -450,7 +459,7 @@ class _Scoring:
     def _score_batch(
         self, pairs: Pairs, chosen: NDArray[np.int64], weights: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """The columns of a batch, float64 [columns, pairs]."""
+        """Return the columns of a batch, float64 [columns, pairs]."""
         import numpy as np
 
         batch = (pairs.pack if self.packed else pairs.batch)(chosen, self.tokens.tokenizer)
@@ -461,7 +470,7 @@ class _Scoring:
         return np.concatenate([lengths[None].astype(np.float64), sums])
 
     def _statistics(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The batch's target tokens, int64 [tokens], and their statistics, float64 [4, tokens]."""
+        """Return the target tokens of a batch, int64 [tokens], and their statistics, float64 [4, tokens]."""
         import torch
 
         from catprune.model.attention import Packed, Spans
@@ -484,12 +493,12 @@ class _Scoring:
                 places = torch.from_numpy(token_places(batch)).to(device)
                 hidden, targets = hidden.flatten(0, 1)[places], targets.flatten()[places]
             matrix, bias = self.model.output_matrix, self.model.output_bias
-            found = token_statistics(hidden.float(), matrix, targets, bias, products=self._products)
-            return targets.cpu().numpy(), torch.stack(found).double().cpu().numpy()
+            statistics = token_statistics(hidden.float(), matrix, targets, bias, products=self._products)
+            return targets.cpu().numpy(), torch.stack(statistics).double().cpu().numpy()
 
 
 def _seen_of(block: Block, times: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """How often each record had been trained on, in row order; pairs that are too long never are."""
+    """Return the exposure of each record in row order, uint32 [records]; 0 for pairs that are too long."""
     import numpy as np
 
     rows = np.concatenate([block.rows, block.too_long])
@@ -497,10 +506,10 @@ def _seen_of(block: Block, times: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 def importance_weights(counts: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Each type's self-information under the unigram distribution, scaled to mean 1 over the corpus' tokens.
+    """Return the self-information of each id under the unigrams, scaled to mean 1 over the tokens of the corpus.
 
     Args:
-        counts: how often each id occurs, uint64 [vocabulary]; ids that never occur weigh 0.
+        counts: unigram counts, uint64 [vocabulary]; ids that never occur get weight 0.
     """
     import numpy as np
 

@@ -1,6 +1,6 @@
-"""Score pairs by their text: a scorer's number for every pair that cleaning kept, beside the scores of checkpoints.
+"""Score clean pairs by their text with a scorer: one column next to the scores of checkpoints.
 
-A scorer is a function from the sources and targets of some pairs to one number for each; a higher one is kept first.
+A scorer maps the sources and targets of pairs to one number for each pair; pairs with higher numbers are kept first.
 """
 
 from __future__ import annotations
@@ -15,19 +15,28 @@ from catprune._core import write_columns
 from catprune.corpus.inputs import is_monolingual
 from catprune.corpus.open_corpus import open_corpus
 from catprune.errors import UsageError
-from catprune.scoring.column_shards import Block, ScoredPairs, blocks_of, check_scores, describe_shards, finished
+from catprune.scoring.column_shards import (
+    Block,
+    ScoredPairs,
+    blocks_of,
+    check_scores,
+    count_pairs,
+    describe_shards,
+    finished,
+)
 from catprune.scoring.options import ScorePairsOptions
 from catprune.scoring.scorers import FunctionScorer, Scorer, open_scorer
 from catprune.selection.request import check_column
 from catprune.selection.sources import SCORER_STEP
 from catprune.workspace.manifest import describe_folder, read_manifest, reads_grown
 from catprune.workspace.options import takes
-from catprune.workspace.progress import Progress
+from catprune.workspace.progress import Progress, say
 from catprune.workspace.shards import Shard
 from catprune.workspace.step_folder import StepFolder
+from catprune.workspace.wording import continuing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,7 +61,7 @@ def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
         raise UsageError("force would remove the work of the other shards: remove the folder yourself")
     manifest = read_manifest(source, step="clean")
     if is_monolingual(manifest):
-        raise UsageError(f"{source} has no sources: a scorer takes pairs")
+        raise UsageError(f"{source} is monolingual, but a scorer takes pairs: give a clean folder of pairs")
     opened = open_scorer(
         options.scorer,
         model=options.model,
@@ -69,12 +78,12 @@ def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
         path, step=SCORER_STEP, reads=reads, options=plan, force=force, extends=grown, shard=share
     ) as folder:
         if force and isinstance(opened, FunctionScorer):
-            folder.start_over()  # what else it depends on is not known
+            folder.start_over()  # the function may depend on things that the plan does not know
         if folder.manifest is not None:
             return _scored(folder, new=0, left=0)
         blocks = list(blocks_of(manifest))
-        mine = [block for block in blocks[share.number :: share.count] if not finished(folder, block)]
-        new = _score_blocks(folder, source, mine, opened, quiet=options.quiet)
+        mine = blocks[share.number :: share.count]
+        new = _score_blocks(folder, source, mine, opened, total=_expected_pairs(manifest, mine), quiet=options.quiet)
         left = sum(not finished(folder, block) for block in blocks)
         if not left:
             folder.publish(**describe_shards(folder, blocks))
@@ -84,15 +93,28 @@ def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
 def _scored(folder: StepFolder, *, new: int, left: int) -> ScoredPairs:
     manifest = folder.manifest or {}
     pairs = manifest["counts"]["pairs"] if manifest else 0
-    return ScoredPairs(folder.path, pairs, new, left, manifest)
+    return ScoredPairs(folder.path, pairs, new, left, manifest, is_new=not folder.finished_before)
 
 
-def _score_blocks(folder: StepFolder, clean: Path, todo: Sequence[Block], scorer: Scorer, *, quiet: bool) -> int:
-    """Score blocks and write their shards; how many pairs they have."""
+def _expected_pairs(cleaned: Mapping[str, Any], blocks: Sequence[Block]) -> int:
+    """Estimate the clean pairs of some blocks from their share of the rows; of all blocks the number is exact."""
+    rows = sum(block.end - block.first for block in blocks)
+    return round(cleaned["counts"]["kept"] * rows / max(cleaned["counts"]["rows"], 1))
+
+
+def _score_blocks(
+    folder: StepFolder, clean: Path, blocks: Sequence[Block], scorer: Scorer, *, total: int, quiet: bool
+) -> int:
+    """Score the blocks that have no shard yet, and return how many pairs these have."""
+    todo = [block for block in blocks if not finished(folder, block)]
     if not todo:
         return 0
+    what = f"score {folder.path.name}"
+    done = sum(count_pairs(block.path(folder.path)) for block in blocks if block not in todo)
+    if len(todo) < len(blocks):
+        say(f"{what}: {continuing(len(blocks) - len(todo), len(blocks))}", quiet=quiet)
     started, new = time.monotonic(), 0
-    with scorer, Progress(f"score {folder.path.name}", total=None, unit="pairs", quiet=quiet) as bar:
+    with scorer, Progress(what, total=total, unit="pairs", quiet=quiet, done=done) as bar:
         if read_manifest(clean, step="clean")["counts"]["kept"]:
             scorer.begin(clean, folder.path)
         for block, rows, sources, targets in _read_blocks(clean, todo):
@@ -100,14 +122,14 @@ def _score_blocks(folder: StepFolder, clean: Path, todo: Sequence[Block], scorer
             columns: dict[str, NDArray[Any]] = {"row": rows, "score": np.asarray(scores, np.float32)}
             write_columns(str(block.path(folder.path)), columns, metadata={"plan": folder.digest})
             new += len(rows)
-            bar.to(new)
+            bar.to(done + new)
     seconds = time.monotonic() - started
     folder.log("scored", seconds=round(seconds, 3), pairs=new, pairs_per_second=round(new / seconds, 3))
     return new
 
 
 def _read_blocks(clean: Path, todo: Sequence[Block]) -> Iterator[tuple[Block, NDArray[np.int64], list[str], list[str]]]:
-    """Rows, sources and targets of the kept pairs of each block, in order; what lies between is read and dropped."""
+    """Yield rows, sources and targets of the clean pairs of each block, in order; other pairs are read and dropped."""
     waiting = list(todo)
     rows: list[NDArray[np.int64]] = []
     sources: list[str] = []
@@ -115,10 +137,10 @@ def _read_blocks(clean: Path, todo: Sequence[Block]) -> Iterator[tuple[Block, ND
 
     def take() -> tuple[Block, NDArray[np.int64], list[str], list[str]]:
         nonlocal rows, sources, targets
-        found = np.concatenate([np.zeros(0, np.int64), *rows])
-        taken = waiting.pop(0), found, sources, targets
+        block_rows = np.concatenate([np.zeros(0, np.int64), *rows])
+        pairs = waiting.pop(0), block_rows, sources, targets
         rows, sources, targets = [], [], []
-        return taken
+        return pairs
 
     for batch in open_corpus(clean):
         numbers = cast("NDArray[np.int64]", batch.column("row").to_numpy())
@@ -140,7 +162,7 @@ def _read_blocks(clean: Path, todo: Sequence[Block]) -> Iterator[tuple[Block, ND
 
 
 def summary(done: ScoredPairs) -> list[str]:
-    """What was scored, in lines for a reader."""
+    """Summarize what was scored, in lines."""
     if done.left:
         blocks = "block is" if done.left == 1 else "blocks are"
         return [f"{done.new:,} pairs scored; {done.left:,} {blocks} left to other shards"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from catprune.selection.options import SelectOptions
 
-#: Rows of a row group; the bytes of the file follow from the values alone, not from how they were cut into batches.
+#: Rows of a row group. The bytes of the file depend on the values alone, not on the batches of the stream.
 _GROUP = 1 << 20
 
 
@@ -51,7 +51,7 @@ def spooled_source(options: SelectOptions) -> Generator[list[Path]]:
 
 @contextlib.contextmanager
 def _spilled(source: ArrowStream, column: str, folder: Path) -> Generator[Path]:
-    """The stream's `row` and `column` as a Parquet file, named by its digest, for as long as the context lasts."""
+    """Write `row` and `column` of a stream to a Parquet file named by its digest; it is removed at the end."""
     made = [path for path in (folder, folder.parent) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f"column-{os.getpid()}.tmp"
@@ -76,7 +76,7 @@ def _write(source: ArrowStream, column: str, path: Path) -> None:
     with arrow.RecordBatchReader.from_stream(source) as reader:
         for name in ("row", column):
             if name not in reader.schema.names:
-                raise CatpruneError(f"the table has no column {name}; it has {', '.join(reader.schema.names)}")
+                raise CatpruneError(f"the table has no column {name}: give one of {', '.join(reader.schema.names)}")
         schema = arrow.schema([reader.schema.field(name).with_metadata({}) for name in ("row", column)])
         held = arrow.Table.from_batches([], schema=schema)
         with parquet.ParquetWriter(

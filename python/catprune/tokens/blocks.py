@@ -1,4 +1,4 @@
-"""Reading token blocks: the tokens folder, its tokenizer, and one block at a time as NumPy arrays."""
+"""Token blocks: the tokens folder, its tokenizer, and single blocks as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BLOCK_TENSORS = ("rows", "source_ids", "source_offsets", "target_ids", "target_
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """The tokenizer of a tokens folder: its file's xxh3-128 digest, the number of types and the special ids."""
+    """The tokenizer of a tokens folder: the xxh3-128 digest of its file, the vocabulary size and the special ids."""
 
     digest: str
     vocab_size: int
@@ -32,7 +32,7 @@ class Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class BlockEntry:
-    """A block as the manifest lists it: raw rows `first` to `end` (half-open), of which `pairs` carry tokens."""
+    """A block as the manifest lists it: rows `first` to `end` (half-open), of which `pairs` carry tokens."""
 
     file: str
     first: int
@@ -60,10 +60,10 @@ class Block(NamedTuple):
 
 
 def map_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """The tensors of a safetensors file, mapped and not copied, and its metadata.
+    """Map the tensors of a safetensors file without copying them, and read its metadata.
 
     Raises:
-        CatpruneError: the file is not safetensors, is cut short, or holds a type that token blocks do not use.
+        CatpruneError: the file is not safetensors, is truncated, or holds a dtype that token blocks do not use.
     """
     import numpy as np
 
@@ -78,7 +78,7 @@ def map_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]
             tensors[name] = np.frombuffer(data[start + first : start + end], dtype=_TYPES[entry["dtype"]])
             tensors[name] = tensors[name].reshape(entry["shape"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CatpruneError(f"{path} is not a whole safetensors file ({error}): make its folder anew") from None
+        raise CatpruneError(f"{path} is not a complete safetensors file ({error}): make its folder again") from None
     return tensors, metadata
 
 
@@ -87,7 +87,7 @@ class Tokens:
 
     Attributes:
         path: the folder.
-        manifest: its manifest, as it stands.
+        manifest: the content of `manifest.json`.
         tokenizer: digest, vocabulary size and special ids.
         blocks: the blocks in row order.
     """
@@ -105,14 +105,14 @@ class Tokens:
         """Open a folder that `tokenize` finished.
 
         Raises:
-            CatpruneError: the folder is missing, unfinished or another step's, or its tokenizer was changed.
+            CatpruneError: the folder is missing, unfinished or belongs to another step, or its tokenizer was changed.
         """
         path = Path(folder)
         tokens = cls(path, read_manifest(path, step="tokenize"))
-        found = digest_file(str(tokens.tokenizer_file))
-        if found != tokens.tokenizer.digest:
+        digest = digest_file(str(tokens.tokenizer_file))
+        if digest != tokens.tokenizer.digest:
             raise CatpruneError(
-                f"{tokens.tokenizer_file} has digest {found}, the manifest says {tokens.tokenizer.digest}: "
+                f"{tokens.tokenizer_file} has digest {digest}, but the manifest says {tokens.tokenizer.digest}: "
                 "run `catprune tokenize --force` again"
             )
         return tokens
@@ -123,26 +123,30 @@ class Tokens:
         return self.path / "tokenizer.json"
 
     def unigrams(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """How often each id occurs in the source and in the target: two uint64 [vocabulary]."""
+        """Read the unigram counts of source and target ids, uint64 [vocabulary] each.
+
+        Raises:
+            CatpruneError: the file was changed or is incomplete.
+        """
         path = self.path / "unigrams.safetensors"
         if digest_file(str(path)) != self.manifest["unigrams"]:
             raise CatpruneError(f"{path} was changed after tokenizing: run `catprune tokenize --force` again")
         tensors, _ = map_safetensors(path)
         size = (self.tokenizer.vocab_size,)
         if any(side not in tensors or tensors[side].shape != size for side in ("source", "target")):
-            raise CatpruneError(f"{path} lacks counts of {size[0]} types: run `catprune tokenize --force` again")
+            raise CatpruneError(f"{path} lacks counts of all {size[0]} ids: run `catprune tokenize --force` again")
         return tensors["source"], tensors["target"]
 
     def read(self, entry: BlockEntry) -> Block:
-        """Map one block; the first time its digest is compared with the manifest's.
+        """Map one block; its digest is verified the first time.
 
         Raises:
-            CatpruneError: the file is missing or cut short, was changed, or belongs to another plan.
+            CatpruneError: the file is missing or truncated, was changed, or belongs to other work.
         """
         path = self.path / entry.file
         tensors, metadata = map_safetensors(path)
         if metadata.get("plan") not in self._plans or any(name not in tensors for name in _BLOCK_TENSORS):
-            raise CatpruneError(f"{path} is not of this folder's plan: run `catprune tokenize --force` again")
+            raise CatpruneError(f"{path} does not belong to this folder's work: run `catprune tokenize --force` again")
         if entry.file not in self._checked:
             if digest_file(str(path)) != entry.digest:
                 raise CatpruneError(f"{path} was changed after tokenizing: run `catprune tokenize --force` again")

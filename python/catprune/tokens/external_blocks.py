@@ -1,4 +1,4 @@
-"""Token blocks by a checkpoint's own tokenizer: what `tokenize` writes, from cleaned text, for foreign models."""
+"""Token blocks for external checkpoints, made of clean pairs with the tokenizer of the checkpoint."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 
 class Foreign(Protocol):
-    """A checkpoint that brings its own tokenizer, as `hugging_face.HuggingFace` and `marian.Marian` are."""
+    """An external checkpoint, which brings its own tokenizer: `hugging_face.HuggingFace` or `marian.Marian`."""
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """The folder or file of the checkpoint."""
         ...
 
     @property
     def described(self) -> dict[str, Any]:
-        """What ids follow from."""
+        """Everything that determines the ids, for the plan."""
         ...
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Its types and special ids, and the digest of `described`."""
+        """Vocabulary size, special ids, and the digest of `described`."""
         ...
 
     @property
@@ -51,41 +51,44 @@ class Foreign(Protocol):
 
     @property
     def longest(self) -> int:
-        """Tokens that a sequence may have."""
+        """The maximum tokens of a sequence."""
         ...
 
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
-        """The ids of some pairs, as the model was trained on them."""
+        """Encode pairs in the form that the model was trained on."""
         ...
 
 
-#: Raw rows of a block, which restarts at every input.
+#: Rows of a block; blocks restart at every input.
 BLOCK_ROWS = 65_536
-#: What stands in the place of a tokenizer.json: the digests of a foreign tokenizer's files, and how it is used.
+#: Written instead of a tokenizer.json: the digests of the external tokenizer's files, and how it is used.
 DESCRIBED = "tokenizer.json"
 
 
 def write_foreign_tokens(clean: Path, checkpoint: Foreign, *, beside: Path, wait: bool, quiet: bool) -> Path:
-    """The folder of the token blocks that a checkpoint's tokenizer makes of the pairs that cleaning kept.
+    """Write the token blocks of the clean pairs with the tokenizer of an external checkpoint.
 
-    It is made once for all checkpoints that share the tokenizer, and named after it. One pass over the text; a block at
-    a time is in memory. Of rows that have been joined since only those are tokenised; the unigram counts stay.
+    The folder is named after the tokenizer and shared by all checkpoints that have it. This takes one pass over the
+    text, with one block in memory at a time. Appended rows are tokenized incrementally; the unigram counts stay.
 
     Args:
         clean: a finished clean folder.
-        checkpoint: whose tokenizer it is.
-        beside: the folder beside which it stands.
-        wait: until another process that is at work in it has ended.
-        quiet: no progress bar.
+        checkpoint: the external checkpoint.
+        beside: the tokens folder is made next to this folder.
+        wait: wait for another process that uses the folder, instead of raising an error.
+        quiet: show no progress.
+
+    Returns:
+        The tokens folder.
 
     Raises:
-        CatpruneError: the text is not what was cleaned, or another process is at work in the folder.
+        CatpruneError: the text changed since cleaning, or another process uses the folder.
     """
     cleaned = read_manifest(clean, step="clean")
     if not cleaned["counts"]["kept"]:
         raise CatpruneError(f"{clean}: cleaning kept no pair; see `reasons` in its manifest.json")
-    # Named after all that it follows from: other text or another tokenizer is another folder. Rows that were joined to
-    # the clean folder belong to the tokens of those before.
+    # The name depends on everything that determines the ids: other text or another tokenizer gives another folder. Rows
+    # appended to the clean folder extend the folder of the rows before.
     formers = [one["manifest"] for one in cleaned.get("extends", []) if "manifest" in one]
     begun = formers[0] if formers else digest_manifest(clean)
     origin = {"clean": begun, "tokenizer": checkpoint.tokenizer.digest, "longest": checkpoint.longest}
@@ -112,14 +115,14 @@ class _Writer:
         self.unigrams = [np.zeros(self.tokenizer.vocab_size, np.uint64) for _ in range(2)]
 
     def run(self, clean: Path, cleaned: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
-        """Write all blocks that are not there, and describe them for the manifest."""
+        """Write the blocks that are not finished, and describe all for the manifest."""
         before = self.folder.before
         write_whole(self.folder.path / DESCRIBED, to_json(self.checkpoint.described))
         shards: list[dict[str, Any]] = [] if before is None else list(before["shards"])
         first_row = 0 if before is None else before["counts"]["rows"]
         ranges = [one for one in _block_ranges(cleaned) if one[0] >= first_row]
         done = sum(shard["pairs"] + shard["too_long"] for shard in shards)
-        with Progress("tokenize", total=cleaned["counts"]["kept"], unit="pair", quiet=quiet) as bar:
+        with Progress("tokenize", total=cleaned["counts"]["kept"], unit="pairs", quiet=quiet, done=done) as bar:
             for block in _blocks(clean, ranges):
                 shards.append(self._write(*block))
                 done += shards[-1]["pairs"] + shards[-1]["too_long"]
@@ -138,7 +141,7 @@ class _Writer:
         }
 
     def _write(self, first: int, end: int, rows: NDArray[np.int64], texts: list[list[str]]) -> dict[str, Any]:
-        """One block; rows ascend."""
+        """Write one block; rows ascend."""
         sides = self.checkpoint.encode(*texts) if len(rows) else ([], [])
         lengths = [np.fromiter(map(len, side), np.int64, len(side)) for side in sides]
         most = self.checkpoint.longest
@@ -152,13 +155,13 @@ class _Writer:
             ids = np.fromiter(kept, np.uint32, int(length[fits].sum()))
             tensors[f"{name}_ids"] = ids.astype(self.kind)
             if ids.max(initial=0) >= len(unigrams):
-                told = f"its tokenizer gave id {ids.max()}, config.json knows {len(unigrams)} types"
-                raise CatpruneError(f"{self.checkpoint.path}: {told}: give the model its own tokenizer")
+                sizes = f"its tokenizer gave id {ids.max()}, but the vocabulary size in config.json is {len(unigrams)}"
+                raise CatpruneError(f"{self.checkpoint.path}: {sizes}: give the model its own tokenizer")
             tensors[f"{name}_offsets"] = np.concatenate([[0], np.cumsum(length[fits])]).astype(np.int64)
             unigrams += np.bincount(ids, minlength=len(unigrams)).astype(np.uint64)
         file = f"part-{first:012d}-{end:012d}.safetensors"
         path = self.folder.path / file
-        # One entry alone: safetensors writes several in an order that differs from run to run.
+        # Only one metadata entry: safetensors writes several in an order that differs between runs.
         _save(path, tensors, {"plan": self.folder.digest})
         counts = {"pairs": int(fits.sum()), "too_long": int((~fits).sum())}
         counts |= {f"{side}_tokens": len(tensors[f"{side}_ids"]) for side in ("source", "target")}
@@ -166,7 +169,7 @@ class _Writer:
 
 
 def _block_ranges(cleaned: dict[str, Any]) -> list[tuple[int, int]]:
-    """Raw rows of all blocks."""
+    """Return the row ranges of all blocks."""
     ranges: list[tuple[int, int]] = []
     for read in cleaned["inputs"]:
         first, end = int(read["first"]), int(read["end"])
@@ -177,7 +180,7 @@ def _block_ranges(cleaned: dict[str, Any]) -> list[tuple[int, int]]:
 def _blocks(
     clean: Path, ranges: list[tuple[int, int]]
 ) -> Iterator[tuple[int, int, NDArray[np.int64], list[list[str]]]]:
-    """Of every block its raw rows, the rows that were kept, and the texts of both sides."""
+    """Yield for each block its row range, the clean rows, and the texts of both sides."""
     batches = iter(open_corpus(clean))
     held: Any = None
     for first, end in ranges:

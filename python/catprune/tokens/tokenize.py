@@ -1,4 +1,4 @@
-"""Tokenize: train a joint tokenizer on a seeded sample, or load one, and write the kept pairs as token blocks."""
+"""The step `tokenize`: train a joint tokenizer on a seeded sample, or load one, and write token blocks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 VOCAB_SIZE, SAMPLE = 16_000, 1_000_000
 BEGIN, END, PAD = "<s>", "</s>", "<pad>"
 
-# Runs in a process of its own: a training run of the library cannot be cancelled from inside. Its standard input ends
-# when this process does, however that ends: then the child ends, too.
+# Runs in a child process, because the library cannot cancel a training. The standard input of the child ends when this
+# process ends, in whatever way; then the child ends too.
 _TRAIN = """
 import json, os, sys, threading
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -62,16 +62,17 @@ os._exit(0)
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """What tokenising made.
+    """A finished tokens folder.
 
     Attributes:
-        folder: the token blocks.
+        folder: the folder of the token blocks.
         pairs: pairs that carry tokens.
-        new: of them those in rows that were joined since, and that this call did; 0 where it did all, or none.
-        too_long: kept pairs over `max_tokens`, which carry none.
-        source_tokens, target_tokens: end-of-sentence included.
-        vocab_size: types of the tokenizer.
-        manifest: everything that the folder's `manifest.json` says.
+        new: pairs in appended rows that this call tokenized; 0 if it tokenized all pairs or none.
+        too_long: clean pairs over `max_tokens`, which carry no tokens.
+        source_tokens, target_tokens: tokens of each side, end-of-sentence included.
+        vocab_size: vocabulary size of the tokenizer.
+        manifest: the content of `manifest.json`.
+        is_new: whether this call tokenized; False if the work was finished before.
     """
 
     folder: Path
@@ -82,6 +83,7 @@ class Tokenized:
     target_tokens: int
     vocab_size: int
     manifest: Mapping[str, Any]
+    is_new: bool = field(default=True, compare=False)
 
 
 @takes(TokenizeOptions)
@@ -167,12 +169,13 @@ def tokenize(options: TokenizeOptions) -> Tokenized:
         counts["target_tokens"],
         manifest["tokenizer"]["vocab_size"],
         manifest,
+        is_new=not step.finished_before,
     )
 
 
 def _from(first_row: int, ranges: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The inputs, or shards, from a row on that one begins at."""
-    return [one for one in ranges if one["first"] >= first_row]
+    """Return the inputs, or shards, that start at `first_row` or later."""
+    return [entry for entry in ranges if entry["first"] >= first_row]
 
 
 def check_tokenizing(options: TokenizeOptions) -> None:
@@ -194,45 +197,47 @@ def _counts(cleaned: dict[str, Any], shards: Sequence[BlockShard]) -> dict[str, 
 def _train_tokenizer(
     path: Path, request: KeptCorpus, fraction: float, vocab_size: int, seed: int, *, quiet: bool
 ) -> None:
-    """Train on a sample of the kept text, in a child process, and publish the result whole."""
+    """Train a tokenizer on a sample of the clean pairs, in a child process, and write it whole or not at all."""
     text = path.with_name("sample.txt.tmp")
     with Progress("sample", total=None, unit="B", quiet=quiet) as bar:
         _core.sample({**request, "fraction": fraction, "seed": seed, "out": str(text)}, bytes_progress(bar))
     arguments = json.dumps([vocab_size, str(text), [PAD, BEGIN, END]])
-    life, held = os.pipe()  # nothing is ever written: the child only notices when our end closes
+    child_end, own_end = os.pipe()  # nothing is written: the child only notices that our end closes
     child = subprocess.Popen(
-        [sys.executable, "-c", _TRAIN, arguments], stdin=life, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", _TRAIN, arguments], stdin=child_end, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    os.close(life)
+    os.close(child_end)
     try:
-        trained, complaint = child.communicate()
+        trained, errors = child.communicate()
     except BaseException:
         child.kill()
         child.wait()
         raise
     finally:
-        os.close(held)
+        os.close(own_end)
         text.unlink(missing_ok=True)
     if child.returncode == -signal.SIGINT:
         raise KeyboardInterrupt
     if child.returncode:
-        last = complaint.decode(errors="replace").strip().splitlines()[-1:] or [f"exit {child.returncode}"]
+        last = errors.decode(errors="replace").strip().splitlines()[-1:] or [f"exit {child.returncode}"]
         raise CatpruneError(f"training the tokenizer failed: {last[0]}")
     write_whole(path, trained)
 
 
 def describe_tokenizer(path: Path) -> dict[str, Any]:
-    """Digest, size and special ids of a `tokenizer.json`.
+    """Describe a `tokenizer.json`: digest, vocabulary size and special ids.
 
     Raises:
-        CatpruneError: it has no begin, end and padding token, or does not end sequences with end-of-sentence.
+        CatpruneError: a begin, end or padding token is missing, or sequences do not end with end-of-sentence.
     """
     from tokenizers import Tokenizer
 
     try:
         tokenizer: Any = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exceptions
-        raise CatpruneError(f"{path} is not a tokenizer.json that can be read: {error}") from None
+        raise CatpruneError(
+            f"{path} cannot be read ({error}): give a tokenizer.json of the tokenizers library"
+        ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     ids = {name: tokenizer.token_to_id(token) for name, token in _special_tokens(tokenizer).items()}
@@ -241,23 +246,23 @@ def describe_tokenizer(path: Path) -> dict[str, Any]:
         raise CatpruneError(f"{path} has no token for {', '.join(missing)}: add {BEGIN}, {END} and {PAD}")
     if tokenizer.encode("a").ids[-1:] != [ids["eos_id"]]:
         raise CatpruneError(f"{path} does not end sequences with {END}: add a TemplateProcessing post-processor")
-    # Ids may have gaps, so the count of types is not enough for a table of them.
+    # Ids may have gaps, so the number of entries may be less than the size of a table.
     vocab_size = max(tokenizer.get_vocab().values()) + 1
     return {"digest": _core.digest_file(str(path)), "vocab_size": vocab_size, **ids}
 
 
 def _special_tokens(tokenizer: Any) -> dict[str, str]:
-    """Our names for the special tokens, or those of common tokenizers."""
+    """Find the special tokens, by our names or those of common tokenizers."""
     spellings = {
         "bos_id": (BEGIN, "<bos>", "[CLS]"),
         "eos_id": (END, "<eos>", "[SEP]"),
         "pad_id": (PAD, "[PAD]"),
     }
-    found: dict[str, str] = {}
+    special: dict[str, str] = {}
     for name, tokens in spellings.items():
         present = [token for token in tokens if tokenizer.token_to_id(token) is not None]
-        found[name] = present[0] if present else tokens[0]
-    return found
+        special[name] = present[0] if present else tokens[0]
+    return special
 
 
 def summary(done: Tokenized) -> list[str]:

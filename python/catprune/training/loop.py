@@ -1,4 +1,4 @@
-"""The training loop: updates, checkpoints, metrics, and the saved state from which a killed run goes on."""
+"""The training loop: updates, checkpoints, metrics, and the saved state from which a killed run continues."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 @dataclass(slots=True)
 class Position:
-    """Where the training stands: the next batch, and what was done. `pairs` counts those of this epoch.
+    """The position of a training: the next batch, and what was done.
 
-    Pairs that were pruned count among `pairs`, and not among `target_tokens`; the `pruned_` numbers are of all epochs.
+    `pairs` counts the pairs of this epoch, pruned ones included. `target_tokens` counts no pruned pairs. The `pruned_`
+    counts are over all epochs.
     """
 
     epoch: int = 0
@@ -60,14 +61,14 @@ class Position:
     pairs: int = 0
     target_tokens: int = 0
     flops: float = 0.0
-    tokens: int = 0  # target tokens that the losses since the last line of metrics are divided by
+    tokens: int = 0  # target tokens since the last line of metrics: the denominator of its losses
     pruned_pairs: int = 0
     pruned_tokens: int = 0
-    pruned_batches: int = 0  # of which nothing was left
+    pruned_batches: int = 0  # batches whose pairs were all pruned
 
 
-class _Part(NamedTuple):
-    """What is left of a batch: places in the window; `basis` target tokens divide the sum of the weighted losses."""
+class _PrunedBatch(NamedTuple):
+    """A batch after pruning: `kept` are indices into the window, `basis` is the denominator of the summed losses."""
 
     kept: NDArray[np.int64]
     weights: NDArray[np.float32] | None  # None: 1
@@ -77,8 +78,8 @@ class _Part(NamedTuple):
 class _Interrupts:
     """While open, the first Ctrl-C is only noted, so that the training can stop between two updates.
 
-    The second ends it at once. Elsewhere than on the main thread, or where the process has its own way with the signal
-    (or ignores it), nothing changes.
+    The second Ctrl-C ends the training at once. Nothing changes outside the main thread, or if the process has its own
+    handler (or ignores the signal).
     """
 
     def __init__(self) -> None:
@@ -102,7 +103,7 @@ class _Interrupts:
 
 
 class _Loss(nn.Module):
-    """A model and its loss as one module: what processes that train together wrap."""
+    """A model and its loss as one module, which DDP wraps."""
 
     def __init__(self, model: Transformer, *, smoothing: float, device: Device, of_pairs: bool) -> None:
         super().__init__()
@@ -117,16 +118,16 @@ class _Loss(nn.Module):
         mask: Tensor | None,
         weights: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Sums over the targets' tokens, float64 [2]: the smoothed loss, and the nll without gradient.
+        """Return sums over the target tokens, float64 [2]: the smoothed loss, and the nll without gradient.
 
-        With weights both are weighted. Where it is asked for (`of_pairs`), the nll of each pair comes besides as it is,
-        float64 [pairs].
+        Weights apply to both. With `of_pairs` the second result is the unweighted nll of each pair, float64 [pairs],
+        else None.
 
         Args:
             source, inputs, targets: ids as in `Batch`, padded.
-            places: where tokens stand in the flattened targets.
-            mask: of the sources, as in `Padded`.
-            weights: of the tokens, float32; None: 1, always so where nothing is asked for of the pairs.
+            places: indices of the tokens in the flattened targets, int64 [tokens].
+            mask: mask of the sources, as in `Padded`.
+            weights: weights of the tokens, float32 [tokens]; None: all 1. Without `of_pairs` it must be None.
         """
         with self.device.autocast():
             hidden = self.model(source, inputs, UNMASKED if mask is None else Padded(mask))
@@ -145,17 +146,17 @@ class Training:
     """A model in training.
 
     Args:
-        folder: the step's folder, in which checkpoints, metrics and the state are written.
-        order: which pairs come when.
-        recipe: how to update.
+        folder: the step's folder; checkpoints, metrics and the state are written there.
+        order: the order of the pairs.
+        recipe: the options of an update.
         size: the model's shape.
-        marks: where checkpoints are written; the training ends at the last that is reached.
-        device: where and in which precision.
-        save_every: updates between two states.
-        processes: those that train together. Each takes every so many pairs of a batch; gradients are added up, so
-            that an update is that of one process but for rounding, and for what dropout drops.
-        pruning: what of each batch is passed over; None: nothing. A batch of which nothing is left makes no update
-            and is counted as one, so that rates and marks are those of the same training on everything.
+        marks: where checkpoints are written; the training ends at the last one.
+        device: device and precision.
+        save_every: updates between two saved states.
+        processes: the processes that train together. Each batch is split round-robin across them and gradients are
+            averaged, so that an update equals that of one process, except for rounding and dropout.
+        pruning: which pairs of each batch are skipped; None: none. A batch without pairs makes no update but counts
+            as one, so that learning rates and marks are those of the training on all pairs.
     """
 
     def __init__(
@@ -187,7 +188,7 @@ class Training:
         )
         if processes.count > 1:
             self.loss = processes.wrap(self.loss)
-        # Of loss and nll since the last line of metrics: kept as they are, so that no save changes their rounding.
+        # Sums of loss and nll since the last line of metrics, saved with the state: so a resume rounds as before.
         self._sums = torch.zeros(2, dtype=torch.float64, device=device.name)
         if self._state_file.is_file():
             self._load_state()
@@ -204,11 +205,29 @@ class Training:
         done = self.at.epoch * self.per_epoch + self.at.pairs
         return mark.reached(step=self.at.step, pairs=done, per_epoch=self.per_epoch)
 
+    @property
+    def done(self) -> int:
+        """Progress in the unit of the last mark: updates, or target tokens including pruned ones."""
+        at = self.at
+        return at.step if self.end.unit == "step" else at.target_tokens + at.pruned_tokens
+
+    def place(self) -> str:
+        """Say where a resumed training continues: "continuing at update 527 of 2,635"."""
+        at, end = self.at, self.end
+        if end.unit == "step":
+            return f"continuing at update {at.step:,} of {end.amount:,.0f}"
+        # An estimate: epochs differ by a few batches, and counting those to come would take a pass over all lengths.
+        epochs = at.epoch + at.pairs / self.per_epoch
+        return f"continuing at update {at.step:,} of about {at.step * end.amount / epochs:,.0f}"
+
     def run(self, bar: Progress) -> None:
-        """Train until the last mark is reached; the bar counts updates where the last mark does, else target tokens.
+        """Train until the last mark is reached.
+
+        Args:
+            bar: shows `done`.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C was pressed; the update at hand was finished and the state saved.
+            KeyboardInterrupt: Ctrl-C was pressed; the current update was finished and the state saved.
         """
         self._show(bar)
         started, before, at = self._started, self._before, self.at
@@ -249,33 +268,33 @@ class Training:
         if self.marks:
             at.window, at.batch = at.window + 1, 0
 
-    def _part(self, pairs: Pairs, chosen: NDArray[np.int64]) -> _Part:
-        """What is left of a batch."""
+    def _prune(self, pairs: Pairs, chosen: NDArray[np.int64]) -> _PrunedBatch:
+        """Apply the pruning to a batch."""
         if self.pruning is None:
-            return _Part(chosen, None, int(pairs.target.lengths[chosen].sum()))
+            return _PrunedBatch(chosen, None, int(pairs.target.lengths[chosen].sum()))
         pruning = self.pruning.pruning
         kept = chosen[pruning.keeps(pairs.rows[chosen])]
         basis = chosen if pruning.by_whole else kept
-        return _Part(kept, pruning.weights(pairs.rows[kept]), int(pairs.target.lengths[basis].sum()))
+        return _PrunedBatch(kept, pruning.weights(pairs.rows[kept]), int(pairs.target.lengths[basis].sum()))
 
     def _update(self, pairs: Pairs, chosen: NDArray[np.int64]) -> None:
         """One update: forward, loss, backward, clipping, AdamW."""
         at, processes = self.at, self.processes
         at.step += 1
-        kept, weights, basis = self._part(pairs, chosen)
+        kept, weights, basis = self._prune(pairs, chosen)
         self._count(pairs, chosen, kept, basis)
         if not len(kept):
             return
-        # So that a resumed run drops the same units, and two processes do not.
+        # Seeded by step and rank: a resumed run drops the same units, and two processes drop different ones.
         torch.manual_seed(_seed_of(self.recipe.seed, at.step, processes.number))
         mine = slice(processes.number, None, processes.count)
-        # A process that is left without a pair goes along with one that does not count.
+        # A rank without pairs runs a dummy pair with zero weight.
         has_own = processes.number < len(kept)
-        taken = mine if has_own else slice(1)
+        own = mine if has_own else slice(1)
         sums: Tensor
         nlls: Tensor | None
-        sums, nlls = self.loss(*self._tensors(pairs, kept[taken], None if weights is None else weights[taken]))
-        weight = processes.count / basis if has_own else 0.0  # processes take the mean of their gradients
+        sums, nlls = self.loss(*self._tensors(pairs, kept[own], None if weights is None else weights[own]))
+        weight = processes.count / basis if has_own else 0.0  # DDP averages the gradients
         (sums[0] * weight).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for group in self.optimizer.param_groups:
@@ -286,22 +305,22 @@ class Training:
         processes.add(sums)
         self._sums += sums
         if nlls is not None:
-            found = torch.zeros(len(kept), dtype=torch.float64, device=self.device.name)
+            all_nlls = torch.zeros(len(kept), dtype=torch.float64, device=self.device.name)
             if has_own:
-                found[mine] = nlls
-            self._observe(pairs, kept, found)
+                all_nlls[mine] = nlls
+            self._observe(pairs, kept, all_nlls)
 
     def _observe(self, pairs: Pairs, kept: NDArray[np.int64], nlls: Tensor) -> None:
-        """Take down the mean nll of each pair that was trained on; of sums in which other processes' pairs are 0."""
+        """Record the mean nll of each trained pair; `nlls` [kept] is 0 for the pairs of other processes."""
         self.processes.add(nlls)
         if self.pruning is not None and self.processes.leads:
             self.pruning.observe(pairs.rows[kept], nlls.cpu().numpy() / pairs.target.lengths[kept])
 
     def _tensors(
-        self, pairs: Pairs, taken: NDArray[np.int64], weights: NDArray[np.float32] | None
+        self, pairs: Pairs, chosen: NDArray[np.int64], weights: NDArray[np.float32] | None
     ) -> Iterator[Tensor | None]:
-        """What `_Loss` takes, on the device."""
-        batch = pairs.batch(taken, self.order.tokens.tokenizer)
+        """Yield the arguments of `_Loss`, on the device."""
+        batch = pairs.batch(chosen, self.order.tokens.tokenizer)
         parts = (batch.source, batch.inputs, batch.targets, token_places(batch))
         yield from (torch.from_numpy(part).to(self.device.name) for part in parts)
         longest = batch.source.shape[1]
@@ -312,7 +331,7 @@ class Training:
         yield None if of_tokens is None else of_tokens.to(self.device.name)
 
     def _count(self, pairs: Pairs, chosen: NDArray[np.int64], kept: NDArray[np.int64], basis: int) -> None:
-        """Count a batch: its pairs are passed over, and only tokens and operations of those kept were computed."""
+        """Count a batch: all of its pairs, but tokens and operations only of the kept ones."""
         at, processes = self.at, self.processes
         tokens, computed = (int(pairs.target.lengths[part].sum()) for part in (chosen, kept))
         at.pairs += len(chosen)
@@ -332,21 +351,21 @@ class Training:
             )
 
     def _epoch(self) -> float:
-        """Passes over the pairs, whole ones as integers."""
+        """Passes over the pairs; whole ones as integers."""
         epoch = self.at.epoch + self.at.pairs / self.per_epoch
         return int(epoch) if epoch == int(epoch) else round(epoch, 6)
 
     def _write_metrics(self, bar: Progress) -> None:
-        """Append a line to metrics.jsonl: means over the updates since the last one, in nats per token."""
+        """Append a line to metrics.jsonl: means over the updates since the last line, in nats per token."""
         at = self.at
-        if not at.tokens:  # nothing was left of any batch
+        if not at.tokens:  # all pairs of these batches were pruned
             return
         loss, nll = self._sums.tolist()
         self._sums.zero_()
         if not math.isfinite(loss):
             raise CatpruneError(
                 f"{self.folder.path}: the loss is not a number at step {at.step}: "
-                "train with a lower --learning-rate and --force"
+                "train again with a lower --learning-rate and --force"
             )
         line = {
             "step": at.step,
@@ -366,12 +385,12 @@ class Training:
         at = self.at
         if self.end.unit == "step":
             speed = (at.target_tokens - self._before) / max(time.monotonic() - self._started, 1e-9)
-            bar.to(at.step, epoch=f"{self._epoch():.2f}", tokens=f"{speed:,.0f}/s", **shown)
+            bar.to(self.done, epoch=f"{self._epoch():.2f}", tokens=f"{speed:,.0f}/s", **shown)
         else:
-            bar.to(at.target_tokens + at.pruned_tokens, step=at.step, **shown)
+            bar.to(self.done, step=at.step, **shown)
 
     def _cut_metrics(self) -> None:
-        """Drop the lines that a killed run wrote after its last state."""
+        """Remove the lines that a killed run wrote after its last saved state."""
         path = self.folder.path / "metrics.jsonl"
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
         kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= self.at.step]
@@ -401,15 +420,16 @@ class Training:
     def _seen(
         self, pairs: Pairs, batches: list[NDArray[np.int64]], windows: list[list[BlockEntry]]
     ) -> tuple[list[int], Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]] | None]:
-        """How often pairs have been trained on.
+        """Count how often pairs have been trained on.
 
         Args:
-            pairs, batches: of the window at hand, the batches that are done.
-            windows: of the epoch at hand.
+            pairs: the pairs of the current window.
+            batches: the finished batches of the window.
+            windows: the windows of the current epoch.
 
         Returns:
-            The numbers of times that occur, ascending; and where they differ, for each block the rows that carry tokens
-            and how often each of them was trained on, both int64 [rows].
+            The counts that occur, ascending. If they differ, also for each block the rows that carry tokens and the
+            count of each row, both int64 [rows]; else None.
         """
         at, order, pruning = self.at, self.order, self.pruning
         at_end = at.pairs == self.per_epoch
@@ -437,7 +457,7 @@ class Training:
         return sorted(times), counted() if len(times) > 1 else None
 
     def _save_state(self) -> None:
-        """Replace the state: weights, moments, the losses' sums and the position in one file, renamed into place."""
+        """Replace the saved state: weights, moments, loss sums and position in one file, renamed into place."""
         if self.pruning is not None:
             self.pruning.flush()
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
@@ -452,7 +472,9 @@ class Training:
     def _load_state(self) -> None:
         tensors, metadata = load_tensors(self._state_file)
         if "sums" not in tensors:
-            raise CatpruneError(f"{self._state_file} is another version's: remove it, and the training starts anew")
+            raise CatpruneError(
+                f"{self._state_file} was written by another version: remove the file to start the training again"
+            )
         self._sums = tensors["sums"].to(self.device.name)
         prefix = "model."
         weights = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}

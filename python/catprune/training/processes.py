@@ -1,4 +1,4 @@
-"""The processes of one training, as torchrun starts them, and what they tell each other."""
+"""The processes of one training under torchrun, and how they communicate."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 _GONE = ("gloo", "nccl", "connection", "remote worker")
-#: How long a process waits for another: the first one reads whole corpora before the others may begin.
+#: How long a process waits for another: rank 0 reads whole corpora before the others may start.
 PATIENCE = datetime.timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """One of `count` processes that train one model, `number` from 0; the first writes all files.
+    """One of the processes that train one model; rank 0 writes all files.
 
     Attributes:
-        number: from 0.
-        count: how many train.
-        local: the number among those of the machine, None where there is one process.
+        number: the rank, from 0.
+        count: the number of processes.
+        local: the local rank, from 0; None for a single process.
     """
 
     number: int = 0
@@ -40,11 +40,11 @@ class Processes:
     @classmethod
     @contextlib.contextmanager
     def join(cls) -> Generator[Processes]:
-        """All processes that torchrun has started with this one; alone where it has not.
+        """Join the processes that torchrun started; without torchrun, yield a single process.
 
         Raises:
-            UsageError: the launcher's variables are not whole.
-            CatpruneError: another process has ended.
+            UsageError: the launcher's variables are incomplete.
+            CatpruneError: another process ended.
         """
         import torch
         from torch import distributed
@@ -53,35 +53,37 @@ class Processes:
             yield cls()
             return
         if "LOCAL_RANK" not in os.environ:
-            raise UsageError("RANK is set and LOCAL_RANK is not: start the processes with torchrun")
-        told = Shard.parse("auto")
-        if told.is_whole:
+            raise UsageError("RANK is set, but LOCAL_RANK is not: start the processes with torchrun")
+        launched = Shard.parse("auto")
+        if launched.is_whole:
             yield cls()
             return
-        # Numbers of a GPU go by NCCL; what is asked between two updates goes by the processor, so that nobody waits.
+        # GPU tensors go over NCCL. Flags between two updates go over gloo, so that no GPU has to wait for them.
         kind = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(kind, timeout=PATIENCE)
         try:
-            yield cls(told.number, told.count, told.local)
+            yield cls(launched.number, launched.count, launched.local)
         except RuntimeError as error:
-            # torch has no class for it: what is heard of others when they are gone.
+            # torch has no class for errors from processes that ended: its messages name one of these words.
             if is_out_of_memory(error) or not any(word in str(error).lower() for word in _GONE):
                 raise
-            raise CatpruneError(f"another process of this training has ended, see what it says ({error})") from error
+            raise CatpruneError(
+                f"another process of this training ended ({error}): see the output of that process"
+            ) from error
         finally:
             distributed.destroy_process_group()
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes."""
+        """Whether this process is rank 0, which writes the files."""
         return self.number == 0
 
     def hear(self, *, said: bool = False) -> bool:
-        """What the first process has `said`; all meet here."""
+        """Return the flag `said` of rank 0; all processes wait here."""
         return self._reduce(said and self.leads)
 
     def any(self, *, said: bool) -> bool:
-        """Whether one of them has said so; all meet here."""
+        """Return whether any process passed True; all processes wait here."""
         return self._reduce(said)
 
     def _reduce(self, value: bool) -> bool:  # noqa: FBT001
@@ -90,9 +92,9 @@ class Processes:
 
         if self.count == 1:
             return value
-        said = torch.tensor([float(value)])
-        distributed.all_reduce(said, op=distributed.ReduceOp.MAX)
-        return bool(said.item())
+        flag = torch.tensor([float(value)])
+        distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
+        return bool(flag.item())
 
     def add(self, values: Tensor) -> None:
         """Replace values by their sums over all processes."""
@@ -102,7 +104,7 @@ class Processes:
             distributed.all_reduce(values)
 
     def wrap(self, module: Module) -> Module:
-        """The module with the mean of all processes' gradients; its buffers are the same everywhere as they are."""
+        """Wrap a module in DDP, which averages gradients; buffers are not synchronized, since they are equal."""
         from torch.nn.parallel import DistributedDataParallel
 
         known = inspect.signature(DistributedDataParallel).parameters

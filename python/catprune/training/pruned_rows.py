@@ -1,9 +1,9 @@
-"""What a training that prunes keeps of every row, in mapped files of its folder: its loss, how often it was seen.
+"""Loss and exposure of every row during a training that prunes, in mapped files of its folder.
 
-Files are numbered by cycle, the epochs for which one look at the losses decides. `losses-2.npy` are the losses as they
-stood when cycle 2 began, and never change while it lasts; what is observed in it is written into `losses-3.npy`, which
-began as a copy. `times-2.npy` says how often each row had been trained on before cycle 2. So a run that was killed
-decides again what it had decided, and writes again what it had written. Files that no saved state needs are removed.
+Files are numbered by cycle, the epochs for which the same losses decide. `losses-2.npy` holds the losses at the start
+of cycle 2 and does not change during the cycle. Losses observed in cycle 2 go into `losses-3.npy`, a copy at first.
+`times-2.npy` says how often each row had been trained on before cycle 2. So a run that was killed repeats its decisions
+and its writes. Files that no saved state needs are removed.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 class PrunedRows:
-    """The rows of a corpus while a training prunes them.
+    """The rows of a corpus during a training that prunes.
 
     Args:
-        folder: where the files are; made if it does not exist.
-        pruning: what decides; its pairs are the rows.
-        processes: those that train together. The first writes, and all see its files.
+        folder: the folder of the files; it is made if it does not exist.
+        pruning: the decisions; its pairs are the rows.
+        processes: the processes that train together. Rank 0 writes, and all read its files.
     """
 
     def __init__(self, folder: Path, pruning: Pruning, *, processes: Processes) -> None:
@@ -43,42 +43,44 @@ class PrunedRows:
         self._times: NDArray[np.uint32] | None = None
 
     def begin(self, epoch: int, *, resumed: bool) -> None:
-        """Begin an epoch, or go on within it.
+        """Start an epoch, or continue within it.
 
         Raises:
-            CatpruneError: a file that is needed is gone or damaged.
+            CatpruneError: a file is missing or damaged.
         """
         cycle = epoch // self.pruning.cycle
         if self.processes.leads and not resumed and epoch % self.pruning.cycle == 0:
-            self._turn(cycle)
-        self.processes.hear()  # the files are there
+            self._start_cycle(cycle)
+        self.processes.hear()  # wait for the files
         self._times = self._map("times", cycle)
         losses = self._map("losses", cycle + 1, mode="r+") if self.processes.leads else None
         self.pruning.resume(epoch, before=self._map("losses", cycle), losses=losses)
 
     def observe(self, rows: NDArray[np.int64], losses: NDArray[np.float64]) -> None:
-        """Take down the mean nll of each row's tokens."""
+        """Record the mean nll of the tokens of each row, float64 [rows]."""
         self.pruning.observe(rows, losses)
 
     def times(self, rows: NDArray[np.int64], again: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """How often rows have been trained on; `again` says which this epoch has passed over."""
+        """Count how often rows have been trained on, int64 [rows]; `again`: which rows this epoch has reached."""
         assert self._times is not None
-        epochs = self.pruning.epoch % self.pruning.cycle + again  # of this cycle, in which a choice stands
+        epochs = (
+            self.pruning.epoch % self.pruning.cycle + again
+        )  # of this cycle, whose decisions are the same in all epochs
         return self._times[rows] + epochs * self.pruning.keeps(rows)
 
     def flush(self) -> None:
-        """Bring what was observed to the disk: a state that is saved after this can be gone on from."""
+        """Write observed losses to the disk; call this before a state is saved that continues from them."""
         if isinstance(self.pruning.losses, np.memmap):
             self.pruning.losses.flush()
 
     def forget(self, epoch: int) -> None:
-        """Remove the files that only states before this epoch need."""
+        """Remove the files that only states from before this epoch need."""
         for path in self.folder.glob("*-*.npy"):
             if int(path.stem.partition("-")[2]) < epoch // self.pruning.cycle:
                 path.unlink(missing_ok=True)
 
-    def _turn(self, cycle: int) -> None:
-        """Make the files of a cycle: what was observed decides, and is where the next begins."""
+    def _start_cycle(self, cycle: int) -> None:
+        """Write the files of a cycle: the observed losses decide, and the next file of losses starts as their copy."""
         self.folder.mkdir(exist_ok=True)
         if cycle == 0:
             self._write("times", 0, np.uint32, lambda first, end: np.zeros(end - first))
@@ -90,14 +92,14 @@ class PrunedRows:
         self._write("losses", cycle + 1, np.float32, lambda first, end: before[first:end])
 
     def _after(self, first: int, end: int) -> NDArray[np.int64]:
-        """How often rows were trained on when the epoch, the last of its cycle, is over."""
+        """Count how often rows `first` to `end` were trained on at the end of the last epoch of a cycle."""
         return self.times(np.arange(first, end), np.ones(end - first, np.bool_))
 
     def _path(self, name: str, cycle: int) -> Path:
         return self.folder / f"{name}-{cycle}.npy"
 
     def _write(self, name: str, cycle: int, kind: type[Any], part: Part) -> None:
-        """Write a file slice by slice, whole or not at all; not through a map, where a full disk would be fatal."""
+        """Write a file slice by slice, whole or not at all; not through a map, where a full disk kills the process."""
         path, count = self._path(name, cycle), self.pruning.pairs
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": (count,)}
         with whole_file(path) as stream:
@@ -110,8 +112,9 @@ class PrunedRows:
         try:
             return np.load(path, mmap_mode=mode)
         except (OSError, ValueError, EOFError) as error:
+            state = self.folder.parent / STATE
             raise CatpruneError(
-                f"{path} is gone or damaged ({error}): remove {self.folder.parent / STATE}: training starts anew"
+                f"{path} is missing or damaged ({error}): remove {state} to start the training again"
             ) from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from catprune.training.recipe import Recipe, plan_marks, read_pruning
 from catprune.workspace.device import Device, own_state, require_torch
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace, verify_shards
 from catprune.workspace.options import takes
-from catprune.workspace.progress import Progress
+from catprune.workspace.progress import Progress, say
 from catprune.workspace.shards import is_first_process
 from catprune.workspace.step_folder import PRUNED_ROWS, STATE, StepFolder, finish_once
 from catprune.workspace.wording import share_text
@@ -34,15 +34,16 @@ class Trained:
     """A finished training.
 
     Attributes:
-        folder: what it made.
+        folder: the step's folder.
         checkpoints: the checkpoints' folders in the order of training.
-        steps: updates made, those of which pruning left nothing included.
+        steps: updates, including those whose whole batch was pruned.
         epochs: passes over the training rows.
         target_tokens: target tokens trained on, repeats counted.
         flops: floating-point operations, counted from shapes; a backward pass counts twice a forward pass.
-        parameters: trained numbers.
-        precision: of matrix products, `float32` or `bfloat16`.
-        manifest: as written.
+        parameters: trained parameters.
+        precision: precision of matrix products, `float32` or `bfloat16`.
+        manifest: the content of `manifest.json`.
+        is_new: whether this call trained; False if the training was finished before.
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class Trained:
     parameters: int
     precision: str
     manifest: dict[str, Any]
+    is_new: bool = field(default=True, compare=False)
 
 
 @takes(TrainOptions)
@@ -162,34 +164,39 @@ def train(options: TrainOptions) -> Trained:
                 if folder.manifest is not None:
                     processes.hear(said=False)
                 finish_once(folder, work)
-                # Only now: whatever ends the process before goes on from them.
+                is_new = not folder.finished_before
+                # Only now: a process that ended before this line continues from these files.
                 (out_path / STATE).unlink(missing_ok=True)
                 shutil.rmtree(out_path / PRUNED_ROWS, ignore_errors=True)
-        elif processes.hear():
-            _run(start(), marks, quiet=True)
-        processes.hear()  # the first one has written the manifest
-        return _trained(out_path, read_manifest(out_path, step="train"))
+        else:
+            is_new = processes.hear()
+            if is_new:
+                _run(start(), marks, quiet=True)
+        processes.hear()  # wait until rank 0 has written the manifest
+        return _trained(out_path, read_manifest(out_path, step="train"), is_new=is_new)
 
 
 def require_origin(selection: Path, tokens: Path) -> None:
-    """Refuse a selection of other rows than the tokens'; one of a foreign file does not say whose rows it means.
+    """Refuse a selection that was made from another clean folder than the tokens.
+
+    A selection from an external file does not say which rows it means; it is accepted.
 
     Raises:
-        CatpruneError: the clean folder behind the selection is not the one behind the tokens, or one of them is gone.
+        CatpruneError: the clean folders differ, or one of them is missing.
     """
-    chosen = trace(selection, read_manifest(selection, step="select"), "clean")
+    selected = trace(selection, read_manifest(selection, step="select"), "clean")
     tokenized = trace(tokens, read_manifest(tokens, step="tokenize"), "clean")
-    if chosen is None or tokenized is None:
+    if selected is None or tokenized is None:
         return
-    if digest_manifest(chosen) != digest_manifest(tokenized):
+    if digest_manifest(selected) != digest_manifest(tokenized):
         raise CatpruneError(
-            f"{selection} was made from {chosen}, {tokens} from {tokenized}: rows do not mean the same pairs; "
+            f"{selection} was made from {selected}, {tokens} from {tokenized}: rows do not mean the same pairs; "
             "give a selection and tokens of one clean folder"
         )
 
 
 def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:
-    """What prunes by the options of a plan; pairs are known by their rows."""
+    """Return the pruning that a plan's options describe; pairs are identified by their rows."""
     from catprune.training.dynamic import Ddp, InfoBatch
 
     rows = order.tokens.blocks[-1].end
@@ -197,21 +204,24 @@ def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:
         return Ddp(pairs=rows, ratio=options["ratio"], cycle=options["cycle"])
     epochs = end.amount
     if end.unit == "step":
-        # Epochs differ by a few batches; the first one stands for all.
+        # Epochs differ by a few batches: count those of the first.
         windows = enumerate(order.windows(0))
         epochs /= sum(len(order.batches(0, window, entries)[1]) for window, entries in windows)
     return InfoBatch(pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed)
 
 
 def _run(training: Training, marks: list[Mark], *, quiet: bool) -> None:
+    if training.at.step:
+        say(f"train: {training.place()}", quiet=quiet)
     in_epochs = marks[-1].unit == "epoch"
     total = marks[-1].amount * (training.order.counts[1] if in_epochs else 1)
-    with Progress("train", total=total, unit="tok" if in_epochs else "upd", quiet=quiet) as bar:
+    unit = "tokens" if in_epochs else "updates"
+    with Progress("train", total=total, unit=unit, quiet=quiet, done=training.done) as bar:
         training.run(bar)
 
 
 def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
-    """What came out, for the manifest."""
+    """Return the results of a training, for the manifest."""
     import torch
 
     from catprune.checkpoints.native import digest_weights, read_checkpoint
@@ -252,18 +262,18 @@ def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
     }
 
 
-def _trained(path: Path, manifest: dict[str, Any]) -> Trained:
+def _trained(path: Path, manifest: dict[str, Any], *, is_new: bool) -> Trained:
     names = ("steps", "epochs", "target_tokens", "flops", "parameters", "precision")
     listed = tuple(path / entry["name"] for entry in manifest["checkpoints"])
-    return Trained(path, listed, **{name: manifest[name] for name in names}, manifest=manifest)
+    return Trained(path, listed, **{name: manifest[name] for name in names}, manifest=manifest, is_new=is_new)
 
 
 def _check_order(order: Order, marks: list[Mark]) -> None:
-    """Refuse an empty corpus, and checkpoints that would never be reached: known before, not after the training."""
+    """Refuse an empty corpus, and checkpoints after the end, before the training starts."""
     pairs, _ = order.counts
     if not pairs:
-        left = "" if order.is_whole else " that a selection and files of rows leave"
-        raise CatpruneError(f"{order.tokens.path} has no pairs to train on{left}: keep more rows")
+        reason = "" if order.is_whole else ": the selection and the files of rows exclude all"
+        raise CatpruneError(f"{order.tokens.path} has no pairs to train on{reason}: keep more rows")
     if len({mark.unit for mark in marks}) == 1:
         return
     end, step, epoch = marks[-1], 0, 0
@@ -277,7 +287,7 @@ def _check_order(order: Order, marks: list[Mark]) -> None:
         epoch += 1
     for mark in marks:
         if not mark.reached(step=step, pairs=done, per_epoch=pairs):
-            raise UsageError(f"checkpoint {mark.name} lies behind the end ({step} steps, {done / pairs:g} epochs)")
+            raise UsageError(f"checkpoint {mark.name} is after the end ({step} steps, {done / pairs:g} epochs)")
 
 
 def summary(done: Trained) -> list[str]:

@@ -1,1 +1,1 @@
-"""What every step stands on: its folder, its share of the work, the machine it runs on, progress."""
+"""What every step uses: its folder, its share of the work, the resources of the machine, progress."""

@@ -1,4 +1,4 @@
-"""Where torch computes and in which precision: decided once, before a plan is written."""
+"""The device and the precision of a step, decided once before its plan is written."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def check_precision(precision: str) -> None:
-    """Refuse an unknown precision.
+    """Refuse a precision that is not one of `PRECISIONS`.
 
     Raises:
-        UsageError: it is not one of `PRECISIONS`.
+        UsageError: the precision is unknown.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision}: give one of {', '.join(PRECISIONS)}")
 
 
 def require_torch() -> None:
-    """Raise `MissingExtra` where torch or safetensors is not installed."""
+    """Raise `MissingExtra` if torch or safetensors is not installed."""
     require("torch", "torch", "safetensors")
 
 
 def processor_gains_by_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 faster than float32.
 
-    By AMX it does. By AVX-512 it does on AMD's processors; Intel's have half the rate of float32 (84 against 165 GFLOPS
-    in products of 1024 x 128 by 128 x 512 on one core of an Emerald Rapids). Without either, torch needs a hundred
-    times as long.
+    With AMX it does. With AVX-512 alone, AMD processors do. Intel processors reach half the rate of float32 (84 instead
+    of 165 GFLOPS for 1024 x 128 by 128 x 512 on one core of an Emerald Rapids). Without either, torch takes about a
+    hundred times as long.
     """
     try:
-        told = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
         return False
-    return "amx_bf16" in told or ("avx512_bf16" in told and "AuthenticAMD" in told)
+    return "amx_bf16" in flags or ("avx512_bf16" in flags and "AuthenticAMD" in flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +56,21 @@ class Device:
 
     @classmethod
     def choose(cls, precision: str, *, local: int | None = None) -> Device:
-        """CUDA where there is one; `auto` becomes bfloat16 where the hardware gains by it, else float32.
+        """Choose CUDA if available, else the CPU. `auto` becomes bfloat16 if that is faster there, else float32.
 
         Args:
             precision: one of `PRECISIONS`.
-            local: this process's number among those of the machine: each takes a GPU of its own.
+            local: the local rank of this process, from 0: each process takes its own GPU.
 
         Raises:
-            UsageError: an unknown precision.
+            UsageError: the precision is unknown.
         """
         import torch
 
         check_precision(precision)
         name = "cuda" if torch.cuda.is_available() else "cpu"
         if name == "cuda" and local is not None:
-            # A launcher may show each process all GPUs of the machine, or its own alone.
+            # A launcher may show each process all GPUs of the machine, or only its own.
             torch.cuda.set_device(local % torch.cuda.device_count())
         if precision == "auto":
             gains = torch.cuda.is_bf16_supported() if name == "cuda" else processor_gains_by_bfloat16()
@@ -79,13 +79,13 @@ class Device:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of matrix products."""
+        """The dtype of matrix products."""
         import torch
 
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """The context in which models run."""
+        """Return the autocast context in which models run."""
         import torch
 
         return torch.autocast(self.name, dtype=self.dtype, enabled=self.precision == "bfloat16")
@@ -93,7 +93,7 @@ class Device:
 
 @contextlib.contextmanager
 def own_state(threads: int | None) -> Generator[None]:
-    """Run with `threads` threads (None: as torch has it), and leave torch's threads and random state as they were."""
+    """Run with `threads` threads (None: torch's own number), and restore torch's threads and random state."""
     import torch
 
     choose_threads(threads)

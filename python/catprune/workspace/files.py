@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, their JSON, and appended lines of logs."""
+"""Atomic writes of files, JSON, and lines appended to logs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Generator[IO[bytes]]:
-    """Write `<path>.tmp`, sync it, rename it to `path`, and sync the folder; writers of one file take turns.
+    """Write a file whole or not at all: write `<path>.tmp`, sync it, rename it to `path`, and sync the folder.
+
+    Several writers of one file take turns.
 
     Raises:
-        OSError: with the name of the file; nothing is left behind.
+        OSError: with the name of the file; the temporary file is removed.
     """
     temporary = path.with_name(f"{path.name}.tmp")
     with _open_alone(temporary, error_name=str(path)) as stream:
@@ -38,13 +40,13 @@ def whole_file(path: Path) -> Generator[IO[bytes]]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` to a file that has its name when it is whole; see `whole_file`."""
+    """Write `data` to a file, whole or not at all; see `whole_file`."""
     with whole_file(path) as stream:
         stream.write(data)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last through a power cut."""
+    """Sync a folder, so that the names in it survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -53,7 +55,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def append_line(path: Path, values: Mapping[str, Any]) -> None:
-    """Append a line of JSON to a log.
+    """Append one line of JSON to a log.
 
     Raises:
         OSError: with the name of the file.
@@ -67,9 +69,9 @@ def append_line(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _open_alone(temporary: Path, *, error_name: str) -> IO[bytes]:
-    """Open and lock the file of this name: what a killed process left is taken over, what a living one writes is not.
+    """Open and lock a temporary file. The file of a killed process is reused; that of a running process is waited for.
 
-    The name is looked at again under the lock, because the writer before us has renamed the file that we waited for.
+    The name is checked again under the lock: the writer before us has renamed the file that we waited for.
     """
     while True:
         try:
@@ -85,18 +87,24 @@ def _open_alone(temporary: Path, *, error_name: str) -> IO[bytes]:
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:
-    """One way to write JSON: sorted keys, two spaces, a final newline; NaN is refused."""
+    """Write JSON so that equal values give equal bytes: sorted keys, two spaces, a final newline, no NaN."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     try:
         return text.encode() + b"\n"
     except UnicodeEncodeError as error:
-        # No name holds a quotation mark that JSON has not escaped.
+        # The name lies between quotation marks: JSON escapes those within names.
         name = text[text.rindex('"', 0, error.start) + 1 : text.index('"', error.end)]
-        raise CatpruneError(f"{name.encode(errors='replace').decode()} is not UTF-8: rename it") from None
+        raise CatpruneError(
+            f"the name {name.encode(errors='replace').decode()} is not UTF-8: rename the file"
+        ) from None
 
 
-def read_json(path: Path, *, remedy: str = "remove it and run the step again") -> dict[str, Any]:
-    """Read a JSON object: one that catprune wrote, unless another `remedy` is told where it is damaged."""
+def read_json(path: Path, *, remedy: str = "remove the file and run the step again") -> dict[str, Any]:
+    """Read a file that holds a JSON object.
+
+    Raises:
+        CatpruneError: the file is damaged; the message ends with `remedy`.
+    """
     try:
         value: Any = json.loads(path.read_bytes())
     except ValueError as error:
@@ -107,6 +115,7 @@ def read_json(path: Path, *, remedy: str = "remove it and run the step again") -
 
 
 def holds_files(path: Path, *, but: frozenset[str]) -> bool:
-    """Whether there is anything in a folder but entries of these names and what an interrupted run did not finish."""
+    """Whether a folder holds files besides the entries named in `but` and temporary files of interrupted runs."""
     entries = [entry for entry in path.iterdir() if entry.name not in but]
-    return any(one.is_file() and one.suffix != ".tmp" for entry in entries for one in [entry, *entry.rglob("*")])
+    paths = [path for entry in entries for path in [entry, *entry.rglob("*")]]
+    return any(path.is_file() and path.suffix != ".tmp" for path in paths)

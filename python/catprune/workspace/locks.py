@@ -1,4 +1,4 @@
-"""Locks of folders, which other processes see."""
+"""Locks of folders, which hold between processes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from catprune.errors import CatpruneError
 
 
 def lock_folder(path: Path, *, shared: bool = False, name: str = "lock", wait: bool = False) -> IO[bytes]:
-    """Make a folder this process's own, or one that it shares, until the stream that comes back is closed.
+    """Lock a folder until the returned stream is closed.
+
+    Args:
+        path: the folder; it is made if it does not exist.
+        shared: share the lock with other processes that share it, instead of locking the folder exclusively.
+        name: of the lock file in the folder `log`.
+        wait: wait for the lock instead of failing.
 
     Raises:
-        CatpruneError: another process has it, or shares it where this one would have it alone.
+        CatpruneError: another process holds the lock.
     """
     (path / "log").mkdir(parents=True, exist_ok=True)
     lock = (path / "log" / name).open("wb")

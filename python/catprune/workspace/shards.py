@@ -1,4 +1,4 @@
-"""Which part of a step's work this process does, where several share it: `--shard i/n`."""
+"""The part of a step's work that this process does, if several processes share it: `--shard i/n`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from catprune.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Where launchers tell a process its number (from 0), how many there are, and its number on its machine.
+#: The variables in which launchers give a process its rank (from 0), the number of processes, and its local rank.
 LAUNCHERS = {
     "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     "srun": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
@@ -26,8 +26,8 @@ class Shard:
 
     Attributes:
         number: from 0.
-        count: how many share the work; together they do all of it, whenever each of them runs.
-        local: the process's number among those of its machine, from 0; None if it has not been told.
+        count: processes that share the work; together they do all of it, at once or one after the other.
+        local: the local rank, from 0; None if the launcher does not give one.
     """
 
     number: int
@@ -35,24 +35,24 @@ class Shard:
     local: int | None = None
 
     @classmethod
-    def parse(cls, given: str | None) -> Shard:
-        """From `i/n`, i from 1 to n, or from `auto`: as torchrun, srun or a Slurm array tell it. None: all the work.
+    def parse(cls, text: str | None) -> Shard:
+        """Parse `i/n`, with i from 1 to n, or `auto`: as torchrun, srun or a Slurm array set it. None: all the work.
 
         Raises:
-            UsageError: neither, or no launcher has told anything.
+            UsageError: the text is neither, or no launcher started this process.
         """
-        if given is None:
+        if text is None:
             return cls(0, 1)
-        if given == "auto":
-            return cls._told(os.environ)
-        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", given, re.ASCII)
-        number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+        if text == "auto":
+            return cls._from_launcher(os.environ)
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text, re.ASCII)
+        number, count = (int(match[1]), int(match[2])) if match else (0, 0)
         if not 1 <= number <= count:
-            raise UsageError(f"shard {given}: give i/n, i from 1 to n, or auto")
+            raise UsageError(f"shard {text}: give i/n, with i from 1 to n, or auto")
         return cls(number - 1, count)
 
     @classmethod
-    def _told(cls, environment: Mapping[str, str]) -> Shard:
+    def _from_launcher(cls, environment: Mapping[str, str]) -> Shard:
         try:
             for names in LAUNCHERS.values():
                 if names[0] in environment and (names[0] != "SLURM_PROCID" or ARRAY[0] not in environment):
@@ -62,8 +62,8 @@ class Shard:
                 place, first, count = (int(environment[name]) for name in ARRAY)
                 return cls(place - first, count)._checked()
         except (KeyError, ValueError) as error:
-            raise UsageError(f"shard auto: the launcher's variables are not whole ({error}): give i/n") from None
-        raise UsageError("shard auto: neither torchrun nor Slurm has started this process: give i/n")
+            raise UsageError(f"shard auto: the launcher's variables are incomplete ({error}): give i/n") from None
+        raise UsageError("shard auto: neither torchrun nor Slurm started this process: give i/n")
 
     def _checked(self) -> Shard:
         if not 0 <= self.number < self.count:
@@ -87,5 +87,5 @@ def is_launched() -> bool:
 
 
 def is_first_process() -> bool:
-    """Whether a summary is this process's to print: of those that train together the first."""
+    """Whether this process prints the summary: of processes that train together, only the first does."""
     return not is_launched() or os.environ["RANK"] == "0"

@@ -1,10 +1,14 @@
 """A step's folder: its plan (what will be done), its manifest (what was done), its lock and its log.
 
-`plan.json` is written before the work starts and `manifest.json` after it ended, both whole or not at all.
-An equal plan with a manifest is finished work; an equal plan without one is picked up; another plan is an error, unless
-it only adds rows: then the plan lists what it extends (digests of the plans before and of their manifests), what was
-done stays, and the manifest is replaced when the new rows are done.
-Paths in both are relative to the folder, so that equal work gives equal bytes wherever it is done.
+`plan.json` is written before the work starts, `manifest.json` after it ended; both whole or not at all.
+
+- An equal plan with a manifest is finished work.
+- An equal plan without a manifest is continued.
+- A plan that only adds rows extends the old one. It lists the digests of the plans before and of their manifests.
+  Finished shards stay, and the manifest is replaced when the new rows are done.
+- Any other plan is an error.
+
+Paths in both files are relative to the folder, so that equal work gives equal bytes wherever it is done.
 """
 
 from __future__ import annotations
@@ -27,17 +31,18 @@ from catprune.workspace.manifest import (
     plan_digests,
     verify_shards,
 )
+from catprune.workspace.plan_differences import describe_differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from catprune.workspace.shards import Shard
 
-#: Where a training keeps what it needs to go on; never part of a result.
+#: The state from which a training continues; never part of a result.
 STATE = "state.safetensors"
-#: The folder in which one that prunes keeps the losses of rows while it lasts; likewise.
+#: The folder in which a training that prunes keeps the losses of rows; never part of a result.
 PRUNED_ROWS = "pruned-rows"
-#: Names of what steps make in their folders; `--force` removes nothing else.
+#: Names of the files and folders that steps make; `--force` removes nothing else.
 OWN = (
     "manifest.json",
     "part-*",
@@ -59,38 +64,30 @@ OWN = (
 )
 
 
-def _differences(old: object, new: object, name: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted({*old, *new})  # pyright: ignore[reportUnknownVariableType]
-        found: list[str] = []
-        for key in keys:  # pyright: ignore[reportUnknownVariableType]
-            found += _differences(old.get(key), new.get(key), f"{name}.{key}" if name else f"{key}")  # pyright: ignore
-        return found
-    return [] if old == new else [f"{name} was {json.dumps(old)}, is {json.dumps(new)}"]
-
-
 class StepFolder:
-    """A locked step folder; use it as a context manager. `clear` leaves the entries named in `keeps`.
+    """A locked step folder; use it as a context manager.
 
     Args:
         path: the folder; it is made if it does not exist.
-        step: the name of the command that owns it.
-        reads: what is read, digests included (see `describe_folder`).
+        step: the name of the command that owns the folder.
+        reads: the folders and files that the step reads, with digests (see `describe_folder`).
         options: every option that changes the result, and none that does not (threads, memory).
         force: empty a folder that holds other work instead of refusing it; equal work stays.
-        extends: whether a new plan only adds rows to an old one, whose work is then kept.
-        shard: what this process does of the work; the others may be in the folder at the same time.
-        wait: until another process has left the folder, in the place of an error.
+        extends: called with the old and the new plan: whether the new one only adds rows. Finished work then stays.
+        shard: the part of the work that this process does; the other processes may use the folder at the same time.
+        wait: wait until another process has left the folder, instead of raising an error.
 
     Attributes:
-        plan: the dictionary that stands in `plan.json`.
+        keeps: names of entries that `clear` leaves.
+        plan: the content of `plan.json`.
         digest: xxh3-128 of the plan; shards carry it in their metadata.
-        manifest: of finished equal work, else None.
-        before: of finished work that this plan extends, while it is not finished itself, else None.
+        manifest: the manifest of finished equal work, else None.
+        finished_before: whether the work was finished when the folder was opened, so that there is nothing to do.
+        before: the manifest of finished work that this plan extends, until this plan is finished, else None.
 
     Raises:
         OtherPlan: the folder holds work with another plan.
-        CatpruneError: another process is at work in it, or it holds something else.
+        CatpruneError: another process uses the folder, or it holds files that are not catprune's.
     """
 
     keeps: ClassVar[frozenset[str]] = frozenset({"log", "plan.json"})
@@ -111,6 +108,7 @@ class StepFolder:
         plan = {"format": FORMAT, "step": step, "version": __version__, "reads": reads, "options": options}
         self._set_plan(json.loads(to_json(plan)))
         self.manifest: dict[str, Any] | None = None
+        self.finished_before = False
         self.before: dict[str, Any] | None = None
         self._extends = extends
         self._force = force
@@ -144,36 +142,31 @@ class StepFolder:
 
     @property
     def digests(self) -> frozenset[str]:
-        """Of this plan and of those that it extends: shards of any of them are part of the work."""
+        """The digests of this plan and of the plans that it extends: shards of any of them are part of the work."""
         return plan_digests(self.plan)
 
     def _entries(self) -> list[Path]:
-        """What stands in the folder besides what `clear` keeps."""
+        """The entries of the folder besides those that `clear` keeps."""
         return sorted(entry for entry in self.path.iterdir() if entry.name not in self.keeps)
 
     def _adopt(self, plan_path: Path) -> None:
-        """Compare the plan with the one in the folder; write it where there is none."""
+        """Compare the plan with the one in the folder; write it if there is none."""
         if plan_path.is_file():
             old = read_json(plan_path)
             if old.get("step") != self.plan["step"]:
-                held = f"the work of `{old['step']}`" if "step" in old else "a plan.json that is not catprune's"
-                raise CatpruneError(f"{self.path} holds {held}: give another folder")
+                content = f"the work of `{old['step']}`" if "step" in old else "a plan.json that is not catprune's"
+                raise CatpruneError(f"{self.path} holds {content}: give another folder")
             former = {"extends": old.pop("extends")} if "extends" in old else {}
             if old == self.plan:
                 self._set_plan(self.plan | former)
             elif not self._force and self._extends is not None and self._extends(old, self.plan):
                 self._extend(old | former)
             else:
-                # A plan that nothing came of yet (a mistake in its first seconds) is nobody's work, unless others may
-                # have begun by it.
+                # A plan without files (the step failed in its first seconds) may be replaced, unless other shards may
+                # have started by it.
                 if (not self._force and holds_files(self.path, but=self.keeps)) or self._shard is not None:
-                    differences = _differences(old, self.plan)
-                    changed = "; ".join(differences[:3])
-                    if all(one.startswith("reads.") and "manifest" in one for one in differences):
-                        read = ", ".join(one.partition(" was ")[0].removesuffix(".manifest") for one in differences)
-                        changed = f"{read} changed since, or rows were joined to it"
                     raise OtherPlan(
-                        f"{self.path} holds work with another plan ({changed}): "
+                        f"{self.path} holds work with {describe_differences(old, self.plan)}: "
                         "give another folder, or --force to replace it",
                         base=self.path,
                         old=old,
@@ -191,15 +184,16 @@ class StepFolder:
                 self.before = manifest
                 return
             self.manifest = manifest
+            self.finished_before = True
             if self._force:
                 self._redo_damaged(manifest)
 
     def _is_of_plan(self, manifest: Mapping[str, Any]) -> bool:
-        """Whether this is the manifest of the plan, and not of one that it extends."""
+        """Whether a manifest is this plan's, and not that of a plan it extends."""
         return manifest.get("extends") == self.plan.get("extends")
 
     def _extend(self, old: dict[str, Any]) -> None:
-        """Replace a plan by one that adds rows, whether its work was finished or not."""
+        """Replace the old plan by one that adds rows, whether the old work was finished or not."""
         path = self.path / "manifest.json"
         former = {"plan": digest_bytes(to_json(old))}
         if path.is_file() and read_json(path).get("extends") == old.get("extends"):
@@ -208,21 +202,21 @@ class StepFolder:
         write_whole(self.path / "plan.json", to_json(self.plan))
 
     def _redo_damaged(self, manifest: dict[str, Any]) -> None:
-        """Equal work stays under `force`, unless its files are not as they were left."""
+        """Start over if files of finished work were changed; with `force`, other equal work stays."""
         try:
             verify_shards(self.path, manifest)
         except CatpruneError:
             self.start_over()
 
     def clear(self) -> None:
-        """Remove what the step made, the manifest first: what is left is never taken as finished.
+        """Remove what the step made. The manifest goes first: a partly removed folder must not look finished.
 
         Raises:
-            CatpruneError: something in the folder is not the step's own; nothing is removed then.
+            CatpruneError: the folder holds something that the step did not make; nothing is removed.
         """
         for entry in self._entries():
             if not any(entry.match(pattern) for pattern in OWN) or (entry / "plan.json").exists():
-                raise CatpruneError(f"{entry} is not what `{self.plan['step']}` makes: move it away first")
+                raise CatpruneError(f"`{self.plan['step']}` did not make {entry}: move it elsewhere first")
         (self.path / "manifest.json").unlink(missing_ok=True)
         for entry in self._entries():
             if entry.is_dir() and not entry.is_symlink():
@@ -232,19 +226,24 @@ class StepFolder:
         (self.path / "plan.json").unlink(missing_ok=True)
 
     def start_over(self) -> None:
-        """Empty the folder and write the plan again: what it holds was made from something that changed."""
+        """Empty the folder and write the plan again, because an input of the finished work changed."""
         self.clear()
         self._set_plan({name: value for name, value in self.plan.items() if name != "extends"})
         write_whole(self.path / "plan.json", to_json(self.plan))
         self.manifest = self.before = None
+        self.finished_before = False
 
     def publish(self, **results: Any) -> dict[str, Any]:
-        """Write `manifest.json` (the plan and `results`), after removing what interrupted runs left behind."""
+        """Write `manifest.json` (the plan and `results`), after removing files of interrupted runs.
+
+        Returns:
+            The manifest.
+        """
         if self._shard is not None:
-            # Others may have come to the end, too, or come late: one at a time, and the first does it.
+            # Several processes may find all shards done: they take turns, and the first one publishes.
             self._locks.append(lock_folder(self.path, name="publish", wait=True))
             if read_json(self.path / "plan.json") != self.plan:
-                raise CatpruneError(f"{self.path} holds other work by now: give another folder")
+                raise CatpruneError(f"{self.path} now holds other work: give another folder")
             path = self.path / "manifest.json"
             if path.is_file() and self._is_of_plan(done := read_json(path)):
                 self.manifest = done
@@ -272,11 +271,11 @@ class StepFolder:
         return manifest
 
     def log(self, event: str, **values: Any) -> None:
-        """Append one line to `log/events.jsonl`: times and speeds, which the manifest never holds."""
+        """Append one line to `log/events.jsonl`: times and rates, which the manifest never holds."""
         line = {"time": round(time.time(), 3), "event": event, "plan": self.digest, **values}
         append_line(self.path / "log" / "events.jsonl", line)
 
 
 def finish_once(folder: StepFolder, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The manifest of `folder`: as it stands if the work is done, else `work()`'s results, published."""
+    """Return the manifest of `folder`; if the work is not finished, do it and publish its results first."""
     return folder.manifest if folder.manifest is not None else folder.publish(**work())

@@ -1,13 +1,18 @@
-"""How summaries put numbers into words."""
+"""Numbers in words, for summaries and progress."""
 
 from __future__ import annotations
 
 
 def share_text(part: int, whole: int) -> str:
-    """A part of a whole for a reader: "1,234 (12.3%)"."""
+    """Write a part of a whole with its share: "1,234 (12.3%)"."""
     return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
 
 
+def continuing(done: int, blocks: int) -> str:
+    """Say that a step continues after some of its blocks: "continuing: 12 of 40 blocks are done"."""
+    return f"continuing: {done:,} of {blocks:,} blocks {'is' if done == 1 else 'are'} done"
+
+
 def new_text(new: int, whole: int) -> str:
-    """What a summary says of the part that was worked on, where the other was done before."""
+    """Say how many items are new, if others were done before: ", of them 12 new"."""
     return f", of them {new:,} new" if 0 < new < whole else ""

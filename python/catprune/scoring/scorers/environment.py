@@ -1,4 +1,4 @@
-"""Scorers whose libraries need an environment of their own: a process that uv starts, to which blocks go as Parquet."""
+"""Scorers with an environment of their own: a child process of a uv script, which gets blocks as Parquet."""
 
 from __future__ import annotations
 
@@ -22,34 +22,33 @@ if TYPE_CHECKING:
 
 
 def digest_model(model: str) -> dict[str, str]:
-    """How a plan names a model: a file or a folder by its bytes, what a library downloads by its name."""
+    """Describe a model for a plan: a file or folder by its digest, a model that a library downloads by its name."""
     path = Path(model)
     if path.is_file():
         return {"digest": digest_file(str(path))}
     if not path.is_dir():
         return {"name": model}
-    files = sorted(one for one in path.rglob("*") if one.is_file())
-    told = "".join(f"{one.relative_to(path)}\0{digest_file(str(one))}\n" for one in files)
-    return {"digest": digest_bytes(os.fsencode(told))}
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    listing = "".join(f"{file.relative_to(path)}\0{digest_file(str(file))}\n" for file in files)
+    return {"digest": digest_bytes(os.fsencode(listing))}
 
 
-#: Variables that are of this process's own environment, or would tell a library that it is one of several processes.
+#: Variables of this process's environment, and of launchers: a library must not take the child for one of many ranks.
 _NOT_INHERITED = re.compile(
     "VIRTUAL_ENV|PYTHON(PATH|HOME|SAFEPATH)|((LOCAL_|GROUP_|NODE_)?RANK|(LOCAL_)?WORLD_SIZE|MASTER_(ADDR|PORT))|(SLURM|TORCHELASTIC)_.*"
 )
 
 
-#: In an environment: the digest of the script that it was made for.
+#: A file in an environment: the digest of the script that the environment was made for.
 MARK = "catprune-script"
 
 
 class Worker:
-    """A script of the folder `workers` that says what it needs (PEP 723), run in an environment that uv makes of it.
+    """A script of the folder `workers` with its requirements (PEP 723), run in an environment that uv makes.
 
-    The script is started with the name of a model, and says in a line "ready", or why the model cannot be loaded. Then
-    it reads names of Parquet files line by line, each with columns of text, and answers each by a line "done" when it
-    has written its columns to the same name with `.out` behind it. What it says on the standard error is shown where it
-    fails.
+    The script starts with the name of a model. It writes the line "ready", or why the model cannot be loaded.
+    Then it reads names of Parquet files line by line. For each it writes its columns to the same name with the suffix
+    `.out`, and then the line "done". Its standard error is shown if it fails.
 
     Raises:
         CatpruneError: uv is missing, the model cannot be loaded, or the script ended.
@@ -63,16 +62,16 @@ class Worker:
         self.name = name or model
         self._uv = shutil.which("uv")
         if self._uv is None:
-            raise CatpruneError(f"{self.name} runs in an environment of its own, which uv makes: install uv")
+            raise CatpruneError(f"{self.name} runs in an environment that uv makes: install uv")
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[str] | None = None
 
     def requirements(self) -> dict[str, Any]:
-        """The packages of the environment, and the day that decides their versions."""
+        """Return the packages of the environment, and the date that fixes their versions."""
         lines = re.findall(r"^#(?: (.*))?$", self.script.read_text(encoding="utf-8"), re.MULTILINE)
         block = lines[lines.index("/// script") + 1 : lines.index("///")]
-        told = tomllib.loads("\n".join(block))
-        return {"packages": told["dependencies"], "exclude-newer": told["tool"]["uv"]["exclude-newer"]}
+        metadata = tomllib.loads("\n".join(block))
+        return {"packages": metadata["dependencies"], "exclude-newer": metadata["tool"]["uv"]["exclude-newer"]}
 
     def __enter__(self) -> Self:
         python = self.python()
@@ -98,32 +97,32 @@ class Worker:
         return self
 
     def python(self) -> str:
-        """The interpreter of the script's environment, which is made where there is none of this very script.
+        """Return the interpreter of the script's environment; the environment is made if there is none of this script.
 
-        Once it is there nothing is asked of uv's package index, which a machine that computes may not reach.
+        Later calls do not use the package index, which a compute node may not reach.
         """
         assert self._uv is not None
         script, environment = str(self.script), self.environment()
         find = [self._uv, "python", "find", "--offline", "--script", script]
 
         def python_and_mark() -> tuple[str, Path]:
-            # Where there is no environment uv names another Python, beside which there is no mark.
+            # Without an environment uv prints another Python, which has no mark next to it.
             found = subprocess.run(find, capture_output=True, text=True, check=False, env=environment).stdout.strip()
             return found, Path(found or "/nowhere").parent.parent / MARK
 
         python, mark = python_and_mark()
         if not mark.is_file() or mark.read_text(encoding="utf-8") != digest_file(script):
-            # uv tells on the standard error what it does: gigabytes are installed.
+            # uv shows its progress on standard error: gigabytes are installed.
             if subprocess.run([self._uv, "sync", "--script", script], check=False, env=environment).returncode:
                 raise CatpruneError(
-                    f"uv could not make the environment of {self.name}, see above: the first time it needs the network"
+                    f"uv could not make the environment of {self.name} (see above): give it network access once"
                 )
             python, mark = python_and_mark()
             write_whole(mark, digest_file(script).encode())
         return python
 
     def environment(self) -> dict[str, str]:
-        """The variables of the script's process."""
+        """Return the environment variables of the script."""
         environment = {name: value for name, value in os.environ.items() if not _NOT_INHERITED.fullmatch(name)}
         if self.local is not None:
             environment["CATPRUNE_LOCAL"] = str(self.local)
@@ -147,7 +146,7 @@ class Worker:
         self._stack.close()
 
     def ask(self, columns: dict[str, Sequence[str]]) -> Any:
-        """The table that the script makes of these columns."""
+        """Send columns to the script, and return the table of its answer."""
         import pyarrow
         import pyarrow.parquet as parquet
 
@@ -172,7 +171,7 @@ class Worker:
 
     def _how_it_ended(self, status: int) -> str:
         if status < 0:
-            cause = "memory may have run out; " if -status == signal.SIGKILL else ""
+            cause = "memory may be exhausted; " if -status == signal.SIGKILL else ""
             return f"{self.script.name} ({self.name}) was ended by {signal.Signals(-status).name}: {cause}run it again"
         lines = (self._folder / "said").read_text(errors="replace").strip().splitlines()
         return f"{self.script.name} ({self.name}) ended: {' / '.join(lines[-3:]) or 'it said nothing'}"

@@ -1,0 +1,3 @@
+"""Fixtures of the tests of selection."""
+
+from support.scores import run as run
