@@ -10,10 +10,10 @@ from catprune.workspace.manifest import digest_manifest, read_manifest, trace, v
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from catprune.boundary import KeptIn, SelectionShards
+    from catprune.boundary import SelectionShards, WantedRows
 
 
-def kept_rows(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> tuple[KeptIn, int]:
+def kept_rows(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> tuple[WantedRows, int]:
     """Which rows are written, as the pass takes it, and how many they are; checked to be what was made."""
     verify_shards(clean, cleaned)
     if selection is None:
