@@ -139,14 +139,14 @@ class KeptRows(TypedDict):
 
 
 #: The rows that a pass reads; "all" for every row.
-KeptIn: TypeAlias = Literal["all"] | KeptByCleaning | KeptBySelection | KeptRows
+WantedRows: TypeAlias = Literal["all"] | KeptByCleaning | KeptBySelection | KeptRows
 
 
 class KeptCorpus(TypedDict):
     """What all passes over kept text take: the corpus, its kept rows, and the number of worker threads."""
 
     corpus: Corpus
-    kept: KeptIn
+    kept: WantedRows
     threads: int
 
 
@@ -156,7 +156,7 @@ class CheckedCorpus(KeptCorpus):
     files: NotRequired[Sequence[FileRead] | None]
 
 
-class ColumnShard(TypedDict):
+class PublishedShard(TypedDict):
     """A Parquet shard that a pass wrote: the rows [first, end); `rows` is the number of records in it."""
 
     file: str  # relative to the step's folder
@@ -270,7 +270,7 @@ class CleanRequest(TypedDict):
     memory: int  # bytes
 
 
-class Yield(TypedDict):
+class RowCounts(TypedDict):
     """Numbers of rows: all, and kept."""
 
     rows: int
@@ -298,16 +298,16 @@ class CleanResult(TypedDict):
     """The result of `clean`; `only` counts the rows that have this reason and no other."""
 
     read: CorpusRead
-    total: Yield
-    inputs: list[Yield]
-    tags: dict[str, Yield]
+    total: RowCounts
+    inputs: list[RowCounts]
+    tags: dict[str, RowCounts]
     reasons: dict[str, int]  # rows by reason; a row may have several reasons
     only: dict[str, int]
     examples: dict[str, list[Example]]
     excluded: list[Excluded]
-    shards: list[ColumnShard]
-    fingerprints: list[ColumnShard]
-    duplicates: list[ColumnShard]
+    shards: list[PublishedShard]
+    fingerprints: list[PublishedShard]
+    duplicates: list[PublishedShard]
 
 
 # stats

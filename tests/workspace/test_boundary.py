@@ -19,12 +19,10 @@ RUST = read_items()
 RUST_NAMES = {
     "CleanResult": "Cleaned",
     "ColumnGuard": "Guard",
-    "ColumnShard": "Shard",
     "GroupCounts": "Group",
     "OwnShare": "Own",
     "SelectCounts": "Counts",
     "SelectResult": "Selection",
-    "SelectionShard": "ShardWritten",
     "ShardFile": "Shard",
     "StatsResult": "Stats",
     "TokenizeResult": "Tokenized",
@@ -37,7 +35,6 @@ ENUMS: dict[Any, str] = {
     boundary.Direction: "Direction",
     boundary.Input: "Input",
     boundary.Keep: "Keep",
-    boundary.KeptIn: "KeptIn",
     boundary.Key: "Key",
     boundary.MergeBy: "By",
     boundary.MethodName: "Method",
@@ -51,6 +48,7 @@ ENUMS: dict[Any, str] = {
     boundary.Text: "Text",
     boundary.Ties: "Ties",
     boundary.Unit: "Unit",
+    boundary.WantedRows: "WantedRows",
     boundary.Within: "Within",
 }
 VARIANTS = {one for union in ENUMS for one in get_args(union) if is_typeddict(one)}

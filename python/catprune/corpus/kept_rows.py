@@ -10,10 +10,10 @@ from catprune.workspace.manifest import digest_manifest, read_manifest, trace, v
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from catprune.boundary import KeptIn, SelectionShards
+    from catprune.boundary import SelectionShards, WantedRows
 
 
-def kept_rows(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> tuple[KeptIn, int]:
+def kept_rows(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> tuple[WantedRows, int]:
     """Describe the kept rows for a pass, and count them; shards are verified.
 
     Args:
