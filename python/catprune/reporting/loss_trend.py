@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BINS = 50
-_PAIRS_PER_BIN = 100  # at least; a median of fewer pairs is noise
+_PAIRS_PER_BIN = 200  # at least; a median of fewer pairs is noise
 
 
 @dataclass(frozen=True, slots=True)

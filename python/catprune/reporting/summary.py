@@ -118,22 +118,32 @@ def cards(steps: Steps, kept: Sequence[Kept]) -> list[dict[str, str]]:
     shown = [] if steps.clean is None else _cleaning_cards(steps.clean)
     if not kept:
         return shown
-    pairs, clean_pairs = [row.pairs for row in kept], kept[0].clean_pairs
-    shares = _range([percent(count, clean_pairs) for count in sorted(pairs)])
+    return [*shown, _pairs_card(kept), *_token_cards(kept), *_length_cards(kept), *_cost_cards(kept)]
+
+
+def _pairs_card(kept: Sequence[Kept]) -> dict[str, str]:
+    pairs = sorted(row.pairs for row in kept)
     what = "pairs kept" if len(kept) == 1 else f"pairs kept by each of {len(kept)} selections"
-    shown.append(_card(_range([f"{count:,}" for count in sorted(pairs)]), what, f"{shares} of the clean pairs"))
-    counted = sorted((row.tokens / max(1, row.clean_tokens), row) for row in kept if row.tokens and row.clean_tokens)
-    if counted:
-        numbers = _range([f"{row.tokens:,}" for _, row in counted])
-        shown.append(_card(_range([f"{share:.1%}" for share, _ in counted]), "of the target tokens kept", numbers))
+    shares = _range([percent(count, kept[0].clean_pairs) for count in pairs])
+    return _card(_range([f"{count:,}" for count in pairs]), what, f"{shares} of the clean pairs")
+
+
+def _token_cards(kept: Sequence[Kept]) -> list[dict[str, str]]:
+    counted = sorted((row.tokens, row.clean_tokens) for row in kept if row.tokens and row.clean_tokens)
+    if not counted:
+        return []
+    shares = _range([percent(tokens, clean_tokens) for tokens, clean_tokens in counted])
+    return [_card(shares, "of the target tokens kept", _range([f"{tokens:,}" for tokens, _ in counted]))]
+
+
+def _length_cards(kept: Sequence[Kept]) -> list[dict[str, str]]:
     lengths = sorted(row.length for row in kept if row.length is not None)
-    if lengths:
-        unit, clean_length = kept[0].unit, kept[0].clean_length
-        what = f"{unit} in a kept target, on average"
-        shown.append(
-            _card(_range([f"{length:.1f}" for length in lengths]), what, f"all clean pairs: {clean_length:.1f}")
-        )
-    return shown + _cost_card(kept)
+    if not lengths:
+        return []
+    what = f"{kept[0].unit} in a kept target, on average"
+    return [
+        _card(_range([f"{length:.1f}" for length in lengths]), what, f"all clean pairs: {kept[0].clean_length:.1f}")
+    ]
 
 
 def _card(number: str, what: str, more: str) -> dict[str, str]:
@@ -160,13 +170,13 @@ def _choosing(cost: Cost) -> float:
     return cost.warmup + cost.scoring
 
 
-def _cost_card(kept: Sequence[Kept]) -> list[dict[str, str]]:
+def _cost_cards(kept: Sequence[Kept]) -> list[dict[str, str]]:
     """Return the card of the most expensive selection, in seconds if they were measured."""
     known = [row for row in kept if row.flops is not None and _choosing(row.flops) > 0]
     if not known:
         return []
     row = max(known, key=lambda row: _choosing(row.flops or Cost(0, 0, 0)))
-    flops = f"{number_text(_choosing(row.flops or Cost(0, 0, 0)))}FLOP"
+    flops = f"{number_text(_choosing(row.flops or Cost(0, 0, 0)))} FLOPs"
     if row.seconds is None:
         return [_card(flops, "to choose the pairs", "warm-up model and scoring")]
     parts = f"warm-up {seconds_text(row.seconds.warmup)}, scoring {seconds_text(row.seconds.scoring)}; {flops}"
@@ -245,7 +255,7 @@ def how_to_evaluate(run: Path, steps: Steps) -> dict[str, str] | None:
         kept = max(int(part.manifest["counts"]["kept"]) for part in steps.selections.values())
         lines += ["[[select]]", 'name = "random"', 'method = "random"', f"keep = {kept}", ""]
     lines += ["[evaluate]", "", "[[evaluate.tests]]", 'name = "test"']
-    lines += ['source = "test.source"  # held-out text, one sentence per line', 'target = "test.target"']
+    lines += ["# held-out text, one sentence per line", 'source = "test.source"', 'target = "test.target"']
     has_file = (run / "run.toml").is_file()
     file = f"{run.resolve().name}/run.toml" if has_file else "run.toml"
     return {
