@@ -112,7 +112,7 @@ def make_bars(
     x: Axis,
     y: Axis,
     edges: Sequence[float],
-    stacks: Sequence[tuple[str, Sequence[int]]],
+    stacks: Sequence[tuple[str, Sequence[float]]],
     hover: Callable[[int], str],
 ) -> tuple[Bar, ...]:
     """Return stacked bars.
@@ -127,7 +127,7 @@ def make_bars(
     bars: list[Bar] = []
     for place, (left, right) in enumerate(pairwise(lefts)):
         parts: list[tuple[str, float, float]] = []
-        total = 0
+        total = 0.0
         for style, heights in stacks:
             low, high = y.positions([total, total + heights[place]])
             total += heights[place]
