@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from catprune.reporting.charts import Chart, make_axis, make_bars, make_line
-from catprune.reporting.summary import mean_words
+from catprune.reporting.overview import mean_words
 from catprune.reporting.wording import percent, selection_label, shorten, visible
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from catprune import _core
 from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, require
-from catprune.reporting import corpus, pairs, summary
+from catprune.reporting import corpus, overview, pairs
 from catprune.reporting.quality import quality
 from catprune.workspace.files import to_json, write_whole
 from catprune.workspace.manifest import digest_manifest
@@ -78,7 +78,7 @@ def report(run: str | Path, *, out: str | Path | None = None, seed: int = 1, for
     steps = find_steps(run)
     if not steps.named():
         raise CatpruneError(f"{run} holds no finished step: give the folder that holds clean/, scores/ and so on")
-    costs = summary.measure_costs(steps)
+    costs = overview.measure_costs(steps)
     made_from = _made_from(run, steps, costs, seed=seed)
     if out.exists() and not force and _is_report(out, made_from=made_from):
         return out
@@ -126,10 +126,10 @@ def _context(
         "generator": f"catprune {_core.__version__}",
         "made_from": made_from,
         "seed": seed,
-        "inputs": "" if steps.clean is None else summary.input_names(steps.clean.manifest["inputs"]),
-        "missing": summary.missing_steps(steps),
+        "inputs": "" if steps.clean is None else overview.input_names(steps.clean.manifest["inputs"]),
+        "missing": overview.missing_steps(steps),
         "evaluated": steps.evaluate is not None,
-        "evaluation": None if steps.evaluate else summary.how_to_evaluate(run, steps),
+        "evaluation": None if steps.evaluate else overview.how_to_evaluate(run, steps),
         "reasons": [] if steps.clean is None else corpus.cleaning(steps.clean),
         "signatures": _signatures(steps),
         "monolingual": steps.clean is not None and is_monolingual(steps.clean.manifest),
@@ -141,10 +141,10 @@ def _context(
         page |= columns
     if page["no_text"]:
         page["made_from"] = ""  # the text may come back: the next call writes the page again
-    kept = summary.measure_kept(steps, survey, costs)
-    page |= {"headline": summary.headline(steps, kept), "cards": summary.cards(steps, kept)}
-    page |= {"kept": summary.kept_table(kept), "warnings": summary.warnings(kept)}
-    page["choosing"] = [] if page["costs"] else summary.choosing_table(kept)
+    kept = overview.measure_kept(steps, survey, costs)
+    page |= {"headline": overview.headline(steps, kept), "cards": overview.cards(steps, kept)}
+    page |= {"kept": overview.kept_table(kept), "warnings": overview.warnings(kept)}
+    page["choosing"] = [] if page["costs"] else overview.choosing_table(kept)
     page["sections"] = [(anchor, heading) for value, anchor, heading in _SECTIONS if page[value]]
     return page
 
