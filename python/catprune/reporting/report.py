@@ -1,16 +1,18 @@
-"""Report: one HTML page of a run's evidence, which opens offline."""
+"""Report: one HTML page of what a run kept, what it cost and what quality it reached; it opens offline."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune import _core
 from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, require
+from catprune.reporting import corpus, overview, pairs
 from catprune.reporting.options import ReportOptions
+from catprune.reporting.quality import quality
 from catprune.workspace.files import to_json, write_whole
 from catprune.workspace.manifest import digest_manifest
 from catprune.workspace.options import takes
@@ -18,33 +20,42 @@ from catprune.workspace.options import takes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from catprune.reporting.run_columns import Steps
+    from catprune.reporting.run_columns import Part, Steps
 
 _FIRST_LINE = b"<!doctype html>"
-SECTIONS = (
-    ("quality", "Quality"),
-    ("cost", "Cost"),
-    ("cleaning", "Cleaning"),
-    ("lengths", "Lengths"),
-    ("scores", "Scores"),
-    ("map", "Data map"),
-    ("kept", "What is kept"),
-    ("pairs", "Pairs"),
-    ("signatures", "Signatures"),
+# Value of the page that a section shows → its anchor and its name in the navigation.
+_SECTIONS = (
+    ("tests", "scores-by-test", "Scores"),
+    ("costs", "cost", "Cost"),
+    ("choosing", "cost", "Cost"),
+    ("map", "map", "Data map"),
+    ("exposure", "exposure", "Exposure"),
+    ("examples", "pairs", "Example pairs"),
+    ("distributions", "scores", "Cuts"),
+    ("lengths", "lengths", "Lengths"),
+    ("shares", "shares", "Shares"),
+    ("overlap", "overlap", "Overlap"),
+    ("reasons", "cleaning", "Cleaning"),
+    ("signatures", "signatures", "Signatures"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A figure as it stands in the page: its JSON, and its height in pixels before it is drawn."""
-
-    json: Any
-    height: int
+# Values that need the columns of the run; without a clean/ folder they are empty.
+_COLUMNS = (
+    "map",
+    "trend",
+    "exposure",
+    "examples",
+    "no_text",
+    "distributions",
+    "lengths",
+    "length_table",
+    "shares",
+    "overlap",
+)
 
 
 @takes(ReportOptions)
 def report(options: ReportOptions) -> Path:
-    """Write the evidence of a run into one HTML file; equal runs give equal bytes.
+    """Write the report of a run into one HTML file; equal runs give equal bytes.
 
     The run's folder holds clean, tokens, warmup, scores, selection and evaluate; the page names what is missing.
 
@@ -53,40 +64,43 @@ def report(options: ReportOptions) -> Path:
 
     Raises:
         CatpruneError: the run has no finished step, or `out` is another file.
-        MissingExtra: a package of the extra `report` is not installed.
+        MissingExtra: jinja2 is not installed.
     """
     run, seed, force = Path(options.run), options.seed, options.force
     out = run / "report.html" if options.out is None else Path(options.out)
-    require("report", "jinja2", "plotly")
+    require("report", "jinja2")
     if out.is_dir() or (out.exists() and not force and not _is_report(out)):
-        raise CatpruneError(f"{out} is there and is not a report: give another name, or --force to replace a file")
+        raise CatpruneError(f"{out} is not a report: give another name, or --force to replace the file")
     from catprune.reporting.run_columns import find_steps
 
     steps = find_steps(run)
     if not steps.named():
         raise CatpruneError(f"{run} holds no finished step: give the folder that holds clean/, scores/ and so on")
-    made_from = _made_from(run, steps, seed=seed)
+    costs = overview.measure_costs(steps)
+    made_from = _made_from(run, steps, costs, seed=seed)
     if out.exists() and not force and _is_report(out, made_from=made_from):
         return out
-    page = _render(_context(run, steps, seed=seed, made_from=made_from))
+    page = _render(_context(run, steps, costs, seed=seed, made_from=made_from))
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, page.encode())
     return out
 
 
 def _is_report(path: Path, *, made_from: str = "") -> bool:
-    """Whether a file is a report, and one that was made from just this."""
+    """Return whether a file is a report, and one with the digest `made_from`."""
     with path.open("rb") as stream:
         start = stream.read(400)
     return start.startswith(_FIRST_LINE) and b'content="catprune' in start and made_from.encode() in start
 
 
-def _made_from(run: Path, steps: Steps, *, seed: int) -> str:
-    """A digest of everything that the page depends on: version, seed, manifests, and the logged seconds."""
+def _made_from(run: Path, steps: Steps, costs: Mapping[str, tuple[Any, Any]], *, seed: int) -> str:
+    """Return a digest of everything the page depends on: version, seed, manifests and measured costs."""
     times = run / "evaluate" / "log" / "seconds.json"
     read: dict[str, Any] = {name: digest_manifest(part.folder) for name, part in steps.named().items()}
     read |= {"version": _core.__version__, "seed": seed, "title": run.resolve().name}
     read["times"] = _core.digest_file(str(times)) if times.is_file() else None
+    read["run file"] = (run / "run.toml").is_file()
+    read["costs"] = {name: [None if part is None else asdict(part) for part in parts] for name, parts in costs.items()}
     return _core.digest_bytes(to_json(read))
 
 
@@ -101,68 +115,64 @@ def _render(context: Mapping[str, Any]) -> str:
     return environment.get_template("report.html.j2").render(context) + "\n"
 
 
-def _draw(figure: Any) -> Drawn:
-    """A figure as JSON that cannot end its script element; by the encoder that is there everywhere."""
-    import markupsafe
-    import plotly.io
-
-    text = str(plotly.io.to_json(figure, engine="json", validate=False)).replace("<", "\\u003c")
-    return Drawn(markupsafe.Markup(text), int(figure.layout.height))
-
-
-def _context(run: Path, steps: Steps, *, seed: int, made_from: str) -> dict[str, Any]:
-    """Everything the page shows; what needs the columns is there if the run was cleaned."""
-    import markupsafe
-    import plotly.offline
-
-    from catprune.reporting import sections
-
-    notes = _notes(steps)
+def _context(
+    run: Path, steps: Steps, costs: Mapping[str, tuple[Any, Any]], *, seed: int, made_from: str
+) -> dict[str, Any]:
+    """Return everything the page shows."""
     page: dict[str, Any] = {
         "title": run.resolve().name,
         "generator": f"catprune {_core.__version__}",
         "made_from": made_from,
         "seed": seed,
-        "plotly": markupsafe.Markup(plotly.offline.get_plotlyjs()),
-        "sections": SECTIONS,
-        "notes": notes,
+        "inputs": "" if steps.clean is None else overview.input_names(steps.clean.manifest["inputs"]),
+        "missing": overview.missing_steps(steps),
+        "evaluated": steps.evaluate is not None,
+        "evaluation": None if steps.evaluate else overview.how_to_evaluate(run, steps),
+        "reasons": [] if steps.clean is None else corpus.cleaning(steps.clean),
         "signatures": _signatures(steps),
         "monolingual": steps.clean is not None and is_monolingual(steps.clean.manifest),
     }
-    figures: dict[str, Any] = {}
-    page |= sections.summary(steps)
-    page |= sections.quality(steps, figures)
-    page |= sections.cleaning(steps, figures)
-    shown = "pairs" not in notes
-    page |= sections.columns(steps, figures, notes, seed=seed)
-    if shown and "pairs" in notes:
-        page["made_from"] = ""  # the text may come back: the next call makes the page anew
-    page["figures"] = {name: _draw(figure) for name, figure in figures.items()}
+    page |= quality(steps) | dict.fromkeys(_COLUMNS)
+    survey = None
+    if steps.clean is not None and steps.clean.manifest["counts"]["rows"]:
+        survey, columns = _columns(steps, steps.clean, seed=seed)
+        page |= columns
+    if page["no_text"]:
+        page["made_from"] = ""  # the text may come back: the next call writes the page again
+    kept = overview.measure_kept(steps, survey, costs)
+    page |= {"headline": overview.headline(steps, kept), "cards": overview.cards(steps, kept)}
+    page |= {"kept": overview.kept_table(kept), "warnings": overview.warnings(kept)}
+    page["choosing"] = [] if page["costs"] else overview.choosing_table(kept)
+    page["sections"] = [(anchor, heading) for value, anchor, heading in _SECTIONS if page[value]]
     return page
 
 
-def _notes(steps: Steps) -> dict[str, str]:
-    """Section → what it lacks, or what is to be known of it, and what brings it."""
-    clean, scores = steps.clean is not None, bool(steps.scores)
-    from catprune.reporting.sections import evaluated_before
+def _columns(steps: Steps, clean: Part, *, seed: int) -> tuple[Any, dict[str, Any]]:
+    """Return the counts over the columns, and the values of the page that are made from columns."""
+    from catprune.reporting.aggregates import draw_sample, take_survey
+    from catprune.reporting.loss_trend import measure_trend
+    from catprune.reporting.run_columns import Reader
 
-    evaluated = (
-        evaluated_before(steps)
-        if steps.evaluate
-        else "Nothing was evaluated yet: give the run file an [evaluate] section, and run it again."
-    )
-    found = {
-        "missing": None if clean else "This folder holds no clean/: the sections on the corpus are empty.",
-        "quality": evaluated,
-        "cost": evaluated,
-        "cleaning": None if clean else "There is no clean/ in the run: run catprune clean.",
-        "lengths": None if clean else "There is no clean/ in the run: run catprune clean.",
-        "scores": None if clean and steps.selections else "No selection was made yet: run catprune select.",
-        "map": None if clean and scores else "There are no scores yet: run catprune score.",
-        "kept": None if clean and steps.selections else "No selection was made yet: run catprune select.",
-        "pairs": None if clean and steps.selections else "No selection was made yet: run catprune select.",
+    reader = Reader(steps, clean)
+    sample = draw_sample(reader, seed=seed)
+    survey = take_survey(reader, sample, seed=seed)
+    trend = measure_trend(sample.nll)
+    points = sample.rows[pairs.map_rows(sample)].tolist()
+    texts = pairs.read_texts(clean, [*points, *pairs.example_rows(survey)])
+    known = {} if isinstance(texts, str) else texts
+    grouped = bool(steps.selections) or reader.tagged
+    return survey, {
+        "map": pairs.data_map(reader, sample, trend, known) if trend is not None else None,
+        "trend": trend is not None,
+        "exposure": corpus.exposure(survey),
+        "examples": pairs.examples(steps, survey, trend, known) if not isinstance(texts, str) else [],
+        "no_text": texts if isinstance(texts, str) else "",
+        "distributions": corpus.distributions(steps, survey),
+        "lengths": corpus.lengths(survey),
+        "length_table": corpus.length_table(steps, survey),
+        "shares": corpus.shares(reader, survey) if grouped else None,
+        "overlap": corpus.overlap(survey, list(steps.selections)),
     }
-    return {section: text for section, text in found.items() if text is not None}
 
 
 def _signatures(steps: Steps) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""A run's columns side by side: its steps, and windows of rows over everything that was measured."""
+"""The finished steps of a run, and windows of rows over all their columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-WINDOW = 65_536  # rows joined at a time: what bounds the memory
+WINDOW = 65_536  # rows joined at a time; this limits the memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The finished steps of a run; None or empty where a step is missing.
+    """The finished steps of a run; None or empty if a step is missing.
 
-    `scores` are in the order of training, `selections` in the order of their names.
+    Attributes:
+        clean, tokens, warmup, evaluate: the steps with one folder.
+        scores: the scored checkpoints by name, in the order of training.
+        selections: the selections by name, in alphabetical order.
     """
 
     clean: Part | None
@@ -42,7 +45,7 @@ class Steps:
     selections: dict[str, Part]
 
     def named(self) -> dict[str, Part]:
-        """All that are there, by the path a reader knows them by."""
+        """Return the steps by their path in the folder of the run."""
         single = {name: getattr(self, name) for name in ("clean", "tokens", "warmup", "evaluate")}
         return (
             {name: part for name, part in single.items() if part is not None}
@@ -52,37 +55,38 @@ class Steps:
 
 
 def find_steps(run: Path) -> Steps:
-    """The finished steps in a run: clean, tokens, warmup, evaluate, every checkpoint in scores and folder in selection.
+    """Find the finished steps of a run: clean, tokens, warmup, evaluate, all checkpoints and all selections.
 
-    A selection folder that is itself a step's folder counts as one selection.
+    If selection/ is the folder of a step itself, it counts as one selection.
     """
-
-    def one(name: str, step: str) -> Part | None:
-        folder = run / name
-        found = (folder / "manifest.json").is_file()
-        return Part(folder, read_manifest(folder, step=step)) if found else None
-
-    def several(name: str, step: str) -> dict[str, Part]:
-        manifests = sorted((run / name).glob("*/manifest.json"))
-        folders = [path.parent for path in manifests if read_json(path).get("step") != SCORER_STEP]
-        return {folder.name: Part(folder, read_manifest(folder, step=step)) for folder in folders}
-
-    def training_order(item: tuple[str, Part]) -> tuple[float, str]:
-        return item[1].manifest["checkpoint"]["step"] or 0, item[0]
-
-    alone = one("selection", "select")
+    selection = _read_part(run / "selection", "select")
     return Steps(
-        clean=one("clean", "clean"),
-        tokens=one("tokens", "tokenize"),
-        warmup=one("warmup", "train"),
-        evaluate=one("evaluate", "evaluate"),
-        scores=dict(sorted(several("scores", "score").items(), key=training_order)),
-        selections=several("selection", "select") if alone is None else {"selection": alone},
+        clean=_read_part(run / "clean", "clean"),
+        tokens=_read_part(run / "tokens", "tokenize"),
+        warmup=_read_part(run / "warmup", "train"),
+        evaluate=_read_part(run / "evaluate", "evaluate"),
+        scores=dict(sorted(_read_parts(run / "scores", "score").items(), key=_training_order)),
+        selections=_read_parts(run / "selection", "select") if selection is None else {"selection": selection},
     )
 
 
+def _read_part(folder: Path, step: str) -> Part | None:
+    return Part(folder, read_manifest(folder, step=step)) if (folder / "manifest.json").is_file() else None
+
+
+def _read_parts(parent: Path, step: str) -> dict[str, Part]:
+    """Read the steps in the folders of `parent`, without the columns of scorers."""
+    manifests = sorted(parent.glob("*/manifest.json"))
+    folders = [path.parent for path in manifests if read_json(path).get("step") != SCORER_STEP]
+    return {folder.name: Part(folder, read_manifest(folder, step=step)) for folder in folders}
+
+
+def _training_order(item: tuple[str, Part]) -> tuple[float, str]:
+    return item[1].manifest["checkpoint"]["step"] or 0, item[0]
+
+
 class Columns:
-    """Some columns of a folder's shards, read once, in row order."""
+    """Some columns of the shards of a folder, read once, in row order."""
 
     def __init__(self, part: Part, columns: Sequence[str]) -> None:
         self._files = [part.folder / entry["file"] for entry in part.manifest["shards"]]
@@ -99,7 +103,7 @@ class Columns:
                 yield from file.iter_batches(batch_size=WINDOW, columns=present)
 
     def before(self, end: int) -> Any:
-        """The next records whose row is below `end`, as a pyarrow table; None if there are none."""
+        """Return the next records whose row is below `end` as a pyarrow table; None if there are none."""
         import numpy as np
         import pyarrow
 
@@ -120,12 +124,17 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Everything measured on n contiguous rows; what is missing is NaN or False.
+    """All columns of n contiguous rows; a missing value is NaN or False.
 
-    rows: int64 [n]; reasons: uint32 [n], 0 for pairs that survived cleaning; words: int64 [n], of the target;
-    group: int64 [n], an index into the reader's groups; nll: float64 [checkpoints, n], nats a token;
-    seen: float64 [checkpoints, n], how often a row had been trained on, where it is known;
-    kept: bool [selections, n]; score: float64 [selections, n].
+    Attributes:
+        rows: int64 [n].
+        reasons: uint32 [n], 0 for clean pairs.
+        words: int64 [n], words of the target.
+        group: int64 [n], an index into the groups of the reader.
+        nll: float64 [checkpoints, n], loss in nats per target token.
+        seen: float64 [checkpoints, n], how often the checkpoint had been trained on the row.
+        kept: bool [selections, n].
+        score: float64 [selections, n].
     """
 
     rows: NDArray[np.int64]
@@ -139,14 +148,14 @@ class Window:
 
 
 class Reader:
-    """Windows over a cleaned run.
+    """Windows over the rows of a cleaned run.
 
     Attributes:
-        groups: names of the tags if the corpus has tags, else of the inputs; complete after a pass.
+        groups: names of the tags if the corpus has tags, otherwise of the inputs; complete after one pass.
         tagged: whether the groups are tags.
 
     Raises:
-        CatpruneError: a file of the columns is gone, or holds other bytes than when it was made.
+        CatpruneError: a file of a column is missing or was changed.
     """
 
     def __init__(self, steps: Steps, clean: Part) -> None:
@@ -165,7 +174,7 @@ class Reader:
         self._codes: dict[str, int] = {}
 
     def windows(self) -> Iterator[Window]:
-        """One pass over all rows."""
+        """Read all rows once."""
         clean = Columns(self.clean, ["reasons", "target_words", *(["tag"] if self.tagged else [])])
         scores = [Columns(part, ["tokens", "nll_sum", "seen"]) for part in self.steps.scores.values()]
         selections = [Columns(part, ["kept", "score"]) for part in self.steps.selections.values()]
@@ -202,7 +211,7 @@ class Reader:
         )
 
     def _groups(self, table: Any) -> NDArray[np.int64]:
-        """The group of each row; a tag that was not met before gets the next number."""
+        """Return the group of each row; a new tag gets the next number."""
         import numpy as np
 
         if not self.tagged:
@@ -218,12 +227,12 @@ class Reader:
 
 
 def _input_name(entry: Mapping[str, Any]) -> str:
-    """An input as readers know it: the name of its (source) file, without its folder."""
+    """Return the name of the (source) file of an input, without its folder."""
     return str(entry.get("source") or entry.get("path")).rpartition("/")[2]
 
 
 def _numbers(table: Any, column: str) -> NDArray[np.float64]:
-    """A column as float64 with NaN for null."""
+    """Return a column as float64, with NaN for null."""
     import numpy as np
     import pyarrow
 
