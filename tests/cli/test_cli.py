@@ -34,10 +34,10 @@ def test_import_loads_nothing_heavy() -> None:
     assert loaded("import catprune; dir(catprune); catprune.__version__; catprune.CatpruneError") == set()
 
 
-def test_help_loads_only_typer() -> None:
+def test_help_loads_only_typer_and_the_checks_of_options() -> None:
     quietly = "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):"
     code = f"import catprune.cli.app as c, contextlib, io\n{quietly} c.app(['--help'])"
-    assert loaded(code) == {"typer"}
+    assert loaded(code) == {"typer", "pydantic"}
 
 
 def test_every_step_is_a_function_of_its_name() -> None:
@@ -66,7 +66,7 @@ def test_every_step_is_a_function_of_its_name() -> None:
 
 def test_corpus_commands_work_without_torch(tmp_path: Path, pair: Any) -> None:
     source, target = pair(b"ein Haus\nein Hund\n", b"a house\na dog\n")
-    names = "('torch', 'safetensors', 'ctranslate2', 'sacrebleu', 'plotly')"
+    names = "('torch', 'safetensors', 'ctranslate2', 'sacrebleu', 'jinja2')"
     blocked = f"import sys\nfor name in {names}: sys.modules[name] = None\n"
     code = blocked + "from catprune.__main__ import main; main()"
     commands = [
@@ -143,7 +143,7 @@ def test_every_command_works_from_its_words(
         "clean train.en train.de -o run/clean --tags train.kind --threads 1 --memory 1G": "kept",
         "tokenize run/clean -o run/tokens --vocab-size 300": "pairs",
         "train run/tokens -o run/warmup --steps 2 --checkpoints 1steps --batch-tokens 256 --precision float32": "flops",
-        "score run/tokens -o run/scores --checkpoint run/warmup/step-1 --checkpoint b=run/warmup/step-2": "folders",
+        "score run/tokens -o run/scores --checkpoints run/warmup/step-1 --checkpoints b=run/warmup/step-2": "folders",
         "select run/scores -o run/selection --method cat-diff --on nll --keep 50%tokens --within tag": "tokens_kept",
         "write run/clean p.en.gz p.de.gz --selection run/selection": "pairs",
         "report run --seed 2": "path",
@@ -184,7 +184,7 @@ def test_ctrl_c_ends_a_pass_and_the_same_command_goes_on(tmp_path: Path) -> None
     process.send_signal(signal.SIGINT)
     _, told = process.communicate()
     assert process.returncode == 130
-    assert "goes on from here" in told
+    assert "interrupted; run the same command again to continue" in told
     assert not (tmp_path / "clean" / "manifest.json").exists()
     assert not list((tmp_path / "clean").rglob("*.tmp"))
 
@@ -199,7 +199,7 @@ def test_a_full_disk_is_told_and_nothing_is_published(
     (clean / f"{name}.tmp").symlink_to("/dev/full")
     run = call("clean", source, target, "-o", clean)
     assert run.returncode == 1
-    assert f"{name}-000000000002.parquet: No space left on device: free room" in run.stderr
+    assert f"{name}-000000000002.parquet: No space left on device: free space on the disk, then run the same command" in run.stderr
     assert not list(clean.glob("*.parquet"))
     assert call("clean", source, target, "-o", clean).returncode == 0
     (tmp_path / "p.de.tmp").symlink_to("/dev/full")
@@ -221,18 +221,18 @@ def test_a_log_that_cannot_grow_is_named(tmp_path: Path, pair: Any) -> None:
 
 
 def test_out_of_memory_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    from catprune.cli import app as cli
+    from catprune.cli.output import guarded
 
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")):
 
-        @cli._guarded
+        @guarded
         def command(error: Exception = error) -> None:
             raise error
 
         with pytest.raises(typer.Exit) as ended:
             command()
         assert ended.value.exit_code == 1
-        assert "out of memory: give smaller batches" in capsys.readouterr().err
+        assert "out of memory: use a smaller batch_tokens, a smaller preset or less --memory" in capsys.readouterr().err
     with pytest.raises(RuntimeError, match="something else"):
         command(RuntimeError("something else"))
 

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from catprune.checkpoints.native import read_checkpoint
-from catprune.cleaning.clean import clean, summary
+from catprune.cleaning.clean import clean
+from catprune.cleaning.summary import summary
 from catprune.errors import CatpruneError
 from catprune.scoring.score import score
 from catprune.selection.select import select

@@ -20,10 +20,12 @@ import pyarrow.parquet as parquet
 import pytest
 from catprune import CatpruneError, UsageError, _core
 from catprune.cleaning.minhash_options import choose_near
-from catprune.cleaning.rule_options import PAIR_RULES, RULES
+from catprune.cleaning.options import Filters, NearDuplicates
+from catprune.cleaning.rule_options import PAIR_RULES
 from catprune.cleaning.stats import summary as figures
 from catprune.cleaning.summary import summary
 from catprune.cli.app import app
+from catprune.workspace.options import defaults_of
 from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
@@ -35,7 +37,7 @@ from support.near import LOOSE, SENTENCE, near_of
 from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
-OWN_RULES = [name for name in RULES if name not in PAIR_RULES]
+OWN_RULES = [name for name in defaults_of(Filters) if name not in PAIR_RULES]
 SHARED = [name for name in OWN_RULES if "share" in name]
 WORDS = ["haus", "hund", "der", "die", "läuft", "größer", "…", "naïve", "大きい", "дом", "maus", "katze", "baum"]
 
@@ -218,7 +220,7 @@ def test_near_duplicates_are_the_oracles(tmp_path: Path, texts: list[str], near:
     rules = {name: value for name, value in LOOSE.items() if name not in PAIR_RULES}
     options: dict[str, Any] = {"near_duplicates": "pair", "near": near, "rules": rules, "monolingual": True}
     catprune.clean([tmp_path / "text"], out=fresh(tmp_path / "clean"), **options)
-    found, chosen = reasons(tmp_path / "clean"), choose_near("target", near)
+    found, chosen = reasons(tmp_path / "clean"), choose_near("target", NearDuplicates(**near))
     assert chosen is not None
     bare = [stripped(text.encode()).decode() for text in texts]
     left = {row: ("", bare[row]) for row, names in enumerate(found) if names <= {"near_duplicate"}}
@@ -234,7 +236,7 @@ def test_texts_are_compared_with_the_targets_of_other_corpora(tmp_path: Path, pa
     done = catprune.clean([tmp_path / "mono"], out=tmp_path / "clean", tags=None, **options)
     assert reasons(tmp_path / "clean") == [{"duplicate_elsewhere"}, set(), {"excluded"}]
     told = "\n".join(summary(done, examples=3))
-    assert "3 texts read, 1 (33.3%) kept" in told and "1 texts stand in" in told and "|||" not in told
+    assert "3 texts read, 1 (33.3%) kept" in told and "1 texts are in" in told and "|||" not in told
 
 
 def test_another_language_is_told(tmp_path: Path) -> None:

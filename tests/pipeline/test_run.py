@@ -44,6 +44,7 @@ method = "random"
 
 [[select]]
 name = "cat"
+method = "cat-diff"
 on = "nll"
 within = "tag"
 where = "lengths>-8"

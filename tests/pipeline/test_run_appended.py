@@ -41,6 +41,7 @@ scorer = "mine.py:lengths"
 
 [[select]]
 name = "cat"
+method = "cat-diff"
 on = "nll"
 where = ["source_words>=2", "lengths>-30"]
 

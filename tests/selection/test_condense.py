@@ -119,6 +119,8 @@ def test_merged_ranks_shares_and_written_text(corpus: Path, tmp_path: Path) -> N
     assert catprune.write(corpus / "clean", outputs, selection=tmp_path / "selection", **QUIET).pairs == done.kept
     assert len({line[:-2] for line in outputs[0].read_text().splitlines()}) == done.kept
     own, general = done.groups
+    assert any(line.startswith("  input=b.en: ") for line in summary(done))
+    assert any(line.startswith("  all others: ") for line in summary(done))
     assert own["name"] == "input=b.en" and own["kept"] == (own["scored"] + own["unscored"]) * 6 // 10
     assert general["kept"] == (general["scored"] + general["unscored"]) * 4 // 10
 

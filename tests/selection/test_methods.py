@@ -198,7 +198,7 @@ def test_what_s2l_cannot_be_asked_for(courses: Path) -> None:
         ({"method": "s2l", "within": "input"}, "s2l draws at random from each cluster: leave within and draw out"),
         ({"method": "s2l", "clusters": 0}, "clusters = 0: give a whole number, at least 1 and at most 10000"),
         ({"method": "s2l", "clusters": 61}, "clusters = 61: only 60 pairs are scored, give fewer"),
-        ({"method": "forgetting", "threshold": 0.0}, "threshold = 0.0: give a share"),
+        ({"method": "forgetting", "threshold": 0.0}, "threshold = 0.0: give a number, above 0 and at most 1"),
     ):
         with pytest.raises(UsageError, match=told):
             ask(**options)

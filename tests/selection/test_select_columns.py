@@ -447,7 +447,8 @@ def test_names_of_columns(run: Path) -> None:
 
     e1, e5 = nll("e1"), nll("e5")
     labse = read(run / "scores" / "labse")["score"].to_pylist()
-    options: dict[str, Any] = {"on": "nll", "join": run / "more.parquet", "keep": "20%", "quiet": True}
+    plain: dict[str, Any] = {"join": run / "more.parquet", "keep": "20%", "quiet": True}
+    options = {"on": "nll", **plain}
     found = select(run / "scores", merge="0.7*ppl + 0.3*labse", out=run / "a", **options)
     assert read(run / "a")["score"].to_pylist() == merged([e5, labse], [0.7, 0.3], "rank")
     assert (found.method, found.unscored) == ("merge", 2)
@@ -476,7 +477,7 @@ def test_names_of_columns(run: Path) -> None:
             run / "scores",
             where="extra>1",
             out=run / "d",
-            **options | {"join": [run / "more.parquet", run / "again.parquet"]},
+            **plain | {"join": [run / "more.parquet", run / "again.parquet"]},
         )
 
 

@@ -221,9 +221,14 @@ class _Pruning:
             f"decided   keep {keep}{unit} by {self.method}; {described or 'no warm-up model needed'}; see {self.file}"
         )
 
+    def _say_tokenizing(self, pairs: int) -> None:
+        seconds = pairs * TOKENIZE / choose_threads(self.options.threads)
+        self.say(f"tokenize  {pairs:,} {self.what}, about {duration(seconds)}")
+
     def tokenize_and_estimate(self, model: dict[str, Any]) -> None:
         """Tokenise, and say how long training and scoring will take."""
         options = self.options
+        self._say_tokenizing(read_manifest(self.folder / "clean", step="clean")["counts"]["kept"])
         run(self.file, until="tokenize", **self.resources)
         tokens, rows = target_tokens(self.folder / "tokens")
         speed = measure_training(
@@ -236,13 +241,13 @@ class _Pruning:
         options = self.options
         self._say_size(self.inputs)
         cleaned = clean(options.inputs, dry_run=True, **self._cleaning())
-        self.say("\n          ".join(["          " + line for line in clean_summary(cleaned, examples=0)]).strip())
+        for line in clean_summary(cleaned, examples=0):
+            self.say(f"          {line}")
         self._require_pairs(cleaned)
         model = self._decide(cleaned.kept)
         self._say_decision(model)
         if model:
-            workers = choose_threads(options.threads)
-            self.say(f"tokenize  {cleaned.kept:,} {self.what}, about {duration(cleaned.kept * TOKENIZE / workers)}")
+            self._say_tokenizing(cleaned.kept)
             speed = guess_training(preset=model["preset"], vocab_size=model["vocab_size"], threads=options.threads)
             size = sum(Path(input_paths(entry)[-1]).stat().st_size for entry in self.inputs)
             tokens = size * TOKENS_PER_CHARACTER * cleaned.kept / max(1, cleaned.rows)

@@ -105,6 +105,7 @@ class SelectOptions:
             "Token accuracy from which on a pair counts as learned (forgetting).",
             RANKING,
             metavar="SHARE",
+            above=0,
             most=1,
             default="0.5",
         ),

@@ -59,7 +59,7 @@ def _group_lines(done: Selected) -> list[str]:
             f"{max(shares, default=0):.1%} (--json lists them)"
         ]
     return [
-        f"  {group['name']}{unit if group['name'][0].isdigit() else ''}: "
+        f"  {group['name'] or 'all others'}{unit if group['name'][:1].isdigit() else ''}: "
         f"{share_text(group['kept'], group['scored'])} of {group['scored']:,} kept"
         + (f"; {group['unscored']:,} have no score" if group["unscored"] else "")
         for group in done.groups
