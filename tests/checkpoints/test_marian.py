@@ -254,7 +254,7 @@ def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleane
             score(cleaned, checkpoints=model, **options)
     with model.open("wb") as stream:
         np.savez(stream, **{CONFIGURATION: np.array([{"a": 1}], dtype=object)})
-    with pytest.raises(CatpruneError, match="something else than arrays of numbers, which is not read"):
+    with pytest.raises(CatpruneError, match="holds pickled objects, which are not read"):
         score(cleaned, checkpoints=model, **options)
     with model.open("wb") as stream:
         np.savez(stream, **weights)
