@@ -269,7 +269,7 @@ def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleane
             score(cleaned, checkpoints=model, **options)
     save(model, weights, held)
     (tmp_path / "de.spm").unlink()
-    with pytest.raises(CatpruneError, match=r"its vocabulary /elsewhere/de\.spm is not there"):
+    with pytest.raises(CatpruneError, match=r"its vocabulary /elsewhere/de\.spm does not exist"):
         score(cleaned, checkpoints=model, **options)
-    with pytest.raises(UsageError, match="are for checkpoints of transformers"):
+    with pytest.raises(UsageError, match="are only for checkpoints of transformers"):
         score(cleaned, checkpoints=model, prompt="{source}", **options)

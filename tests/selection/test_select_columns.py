@@ -339,7 +339,7 @@ def test_row_numbers_are_no_selection_for_write(tmp_path: Path) -> None:
         (tmp_path / name).write_text("".join(f"{name} line number {number}\n" for number in range(9)))
     clean([tmp_path / "en", tmp_path / "de"], out=tmp_path / "clean", duplicates="none", quiet=True)
     select(tmp_path / "clean", method="random", out=tmp_path / "s", rows=True, **QUIET)
-    with pytest.raises(CatpruneError, match="row numbers alone"):
+    with pytest.raises(CatpruneError, match="only row numbers"):
         write(tmp_path / "clean", [tmp_path / "a", tmp_path / "b"], selection=tmp_path / "s", quiet=True)
 
 
