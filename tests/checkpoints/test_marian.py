@@ -254,7 +254,7 @@ def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleane
             score(cleaned, checkpoints=model, **options)
     with model.open("wb") as stream:
         np.savez(stream, **{CONFIGURATION: np.array([{"a": 1}], dtype=object)})
-    with pytest.raises(CatpruneError, match="something else than arrays of numbers, which is not read"):
+    with pytest.raises(CatpruneError, match="holds pickled objects, which are not read"):
         score(cleaned, checkpoints=model, **options)
     with model.open("wb") as stream:
         np.savez(stream, **weights)
@@ -269,7 +269,7 @@ def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleane
             score(cleaned, checkpoints=model, **options)
     save(model, weights, held)
     (tmp_path / "de.spm").unlink()
-    with pytest.raises(CatpruneError, match=r"its vocabulary /elsewhere/de\.spm is not there"):
+    with pytest.raises(CatpruneError, match=r"its vocabulary /elsewhere/de\.spm does not exist"):
         score(cleaned, checkpoints=model, **options)
-    with pytest.raises(UsageError, match="are for checkpoints of transformers"):
+    with pytest.raises(UsageError, match="are only for checkpoints of transformers"):
         score(cleaned, checkpoints=model, prompt="{source}", **options)

@@ -303,7 +303,7 @@ def test_shards_that_end_together_publish_once(trained, tmp_path):
 
 @pytest.mark.parametrize("given", ["", "0/2", "3/2", "1/0", "1", "a/b", "1/2/3", "-1/2", "½/2"])
 def test_what_is_no_shard_is_refused(given):
-    with pytest.raises(UsageError, match="give i/n, i from 1 to n, or auto"):
+    with pytest.raises(UsageError, match="give i/n, with i from 1 to n, or auto"):
         Shard.parse(given)
 
 
@@ -360,7 +360,7 @@ def test_batches_that_do_not_fit_are_halved_and_counted(trained, tmp_path, monke
     for row, found in read_scores(tmp_path / "halved/step-30").items():
         assert row in TOO_LONG or found == pytest.approx(rows[row], rel=1e-5)
     monkeypatch.setattr(_Scoring, "_statistics", lambda *_: (_ for _ in ()).throw(error))
-    with pytest.raises(CatpruneError, match=r"no memory for row \d+ alone \(\d+ and \d+ tokens\)"):
+    with pytest.raises(CatpruneError, match=r"row \d+ alone \(\d+ and \d+ tokens\) does not fit into memory"):
         score(trained / "tokens", out=tmp_path / "none", **options)
 
 
@@ -370,7 +370,7 @@ def test_what_cannot_be_scored_is_refused(trained, tmp_path):
         score(tokens, checkpoints=[tmp_path], out=tmp_path / "s")
     with pytest.raises(UsageError, match="two checkpoints are named step-5"):
         score(tokens, checkpoints=[checkpoint, checkpoint], out=tmp_path / "s")
-    with pytest.raises(UsageError, match="no usable name"):
+    with pytest.raises(UsageError, match="no valid name"):
         score(tokens, checkpoints=[f"a/b={checkpoint}"], out=tmp_path / "s")
     other = Path(shutil.copytree(tokens, tmp_path / "tokens"))
     (other / "tokenizer.json").write_text("{}")

@@ -258,7 +258,7 @@ def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
         made: dict[str, Any] = {}
         exec("def made(sources, targets): return [1.0] * len(sources)", made)
         score_pairs(base / "clean", scorer=made["made"], out=base / "scores", **QUIET)
-    with pytest.raises(UsageError, match="options of catprune's scorers"):
+    with pytest.raises(UsageError, match="not options of a function"):
         score_pairs(base / "clean", scorer=lengths, margin=True, out=base / "scores", **QUIET)
     with pytest.raises(UsageError, match="neighbours = 3: only the margin has neighbours"):
         score_pairs(base / "clean", scorer="e5", neighbours=3, out=base / "scores", **QUIET)

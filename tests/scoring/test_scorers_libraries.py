@@ -232,7 +232,7 @@ def check(blocks: Path, expected: np.ndarray[Any, Any], out: Path, monkeypatch: 
 
     with monkeypatch.context() as patch:
         patch.setattr(Worker, "ask", disturbed)
-        with pytest.raises(CatpruneError, match="was ended by SIGKILL: memory may have run out; run it again"):
+        with pytest.raises(CatpruneError, match="was ended by SIGKILL: memory may be exhausted; run it again"):
             score_pairs(blocks, out=out / "killed", quiet=True, **options)
     kept = shards_of(out / "killed" / options["scorer"])
     assert len(kept) == 1

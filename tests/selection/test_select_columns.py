@@ -345,7 +345,7 @@ def test_row_numbers_are_no_selection_for_write(tmp_path: Path) -> None:
         (tmp_path / name).write_text("".join(f"{name} line number {number}\n" for number in range(9)))
     clean([tmp_path / "en", tmp_path / "de"], out=tmp_path / "clean", duplicates="none", quiet=True)
     select(tmp_path / "clean", method="random", out=tmp_path / "s", rows_only=True, **QUIET)
-    with pytest.raises(CatpruneError, match="holds only row numbers: select without rows_only"):
+    with pytest.raises(CatpruneError, match="holds only row numbers: select again without rows_only"):
         write(tmp_path / "clean", [tmp_path / "a", tmp_path / "b"], selection=tmp_path / "s", quiet=True)
 
 
