@@ -71,7 +71,7 @@ def read_blocks(page: Path) -> list[Block]:
                 language=head.split(" ")[0],
                 title=title[1] if title else None,
                 text="\n".join(lines[start + 1 : number]) + "\n",
-                not_run=_comment("not run", above),
+                not_run=_comment("not run", above) or ("generated" if "notest" in head.split() else None),
                 tested_as=_comment("tested as", above),
             )
         )
@@ -119,7 +119,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str
 
 def write_corpus(folder: Path) -> None:
     """The demo's bitext under the names that the pages use."""
-    bitext = import_module("catprune.demo_bitext").write_demo_bitext(folder, pairs=PAIRS, test_pairs=10)
+    bitext = import_module("catprune.demonstration.bitext").write_demo_bitext(folder, pairs=PAIRS, test_pairs=10)
     names = {bitext.source: "wmt.en", bitext.target: "wmt.de", bitext.kinds: "wmt.tag"}
     names |= {bitext.test_source: "newstest.en", bitext.test_target: "newstest.de"}
     for path, name in names.items():

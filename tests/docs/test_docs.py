@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def example() -> str:
-    return re.findall(r"```toml\n(.*?)```", (ROOT / "docs/run-file.md").read_text(), re.DOTALL)[0]
+    return re.findall(r"```toml\n(.*?)```", (ROOT / "docs/how-to/write-a-run-file.md").read_text(), re.DOTALL)[0]
 
 
 def test_the_example_of_a_run_file_is_valid_and_names_every_key(tmp_path: Path) -> None:
@@ -35,8 +35,8 @@ def test_the_example_of_a_run_file_is_valid_and_names_every_key(tmp_path: Path) 
     assert values["clean"]["rules"].keys() < RULES.keys()
 
 
-def test_the_architecture_names_every_reason() -> None:
-    text = (ROOT / "docs/architecture.md").read_text()
+def test_the_filters_page_names_every_reason() -> None:
+    text = (ROOT / "docs/reference/filters.md").read_text()
     core = (ROOT / "rust/core/src/rules.rs").read_text()
     reasons = re.findall(r'"(\w+)",', core[core.index("REASONS") : core.index("const MALFORMED_RECORD")])
     assert len(reasons) == 27
@@ -46,3 +46,8 @@ def test_the_architecture_names_every_reason() -> None:
 def test_the_changelog_names_every_method() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     assert [method.name for method in METHODS if method.name not in text] == []
+
+
+def test_the_methods_page_names_every_method() -> None:
+    text = (ROOT / "docs/reference/methods.md").read_text()
+    assert [method.name for method in METHODS if f"| `{method.name}` |" not in text] == []
