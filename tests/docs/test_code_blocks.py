@@ -12,16 +12,20 @@ name. `text`, `toml` and `json` blocks are for reading. No other language is all
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -34,7 +38,8 @@ RUN = (
     "catprune clean wmt.en wmt.de --out run/clean --source-lang en --target-lang de --quiet",
     "catprune tokenize run/clean --out run/tokens --vocab-size 400 --quiet",
     "catprune train run/tokens --out run/warmup --steps 5 --checkpoints 1steps,5steps --batch-tokens 512 --quiet",
-    "catprune score run/tokens --checkpoints epoch-1=run/warmup/step-1,epoch-5=run/warmup/step-5 --out run/scores --quiet",
+    "catprune score run/tokens --out run/scores --quiet "
+    "--checkpoints epoch-1=run/warmup/step-1 --checkpoints epoch-5=run/warmup/step-5",
     "catprune select run/scores --method progress --keep 50% --out run/selection/progress --quiet",
 )
 
@@ -95,6 +100,14 @@ def setup_of(page: Path) -> str:
     return match[1] if match else "corpus"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny models train faster on one thread, several times so where the processors are busy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment in which `catprune` and `python` are those of the tests."""
@@ -127,13 +140,43 @@ def write_corpus(folder: Path) -> None:
 
 
 def execute(text: str, *, folder: Path, environment: dict[str, str], where: str, language: str = "bash") -> None:
-    """Run one block; the test fails with its output if it does."""
-    program = ["bash", "-euo", "pipefail", "-c", text] if language == "bash" else [sys.executable, "-c", text]
+    """Run one block; the test fails with its output if it does.
+
+    A plain `catprune` command runs in this process, since importing torch takes seconds. All else goes to a shell.
+    """
     environment = {**environment, "PYTHONPATH": os.pathsep.join([str(folder), environment.get("PYTHONPATH", "")])}
+    if language == "python":
+        program = folder / "block.py"  # a file, so that the source of its functions can be read
+        program.write_text(text)
+        run_program([sys.executable, str(program)], folder=folder, environment=environment, where=where)
+        return
+    for command in split_commands(text):
+        words = shlex.split(command, comments=True)
+        if words and words[0] == "catprune" and not re.search(r"[|<>$`;]", re.sub(r"'[^']*'", "", command)):
+            run_here(words[1:], folder=folder, where=f"{where}: {command}")
+        elif words:
+            program = ["bash", "-euo", "pipefail", "-c", command]
+            run_program(program, folder=folder, environment=environment, where=f"{where}: {command}")
+
+
+def split_commands(text: str) -> list[str]:
+    """The commands of a block: lines, continued by a backslash, and parts joined by `&&`."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [command.strip() for line in lines for command in line.split(" && ") if command.strip()]
+
+
+def run_program(program: list[str], *, folder: Path, environment: dict[str, str], where: str) -> None:
     done = subprocess.run(
         program, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
     )
-    assert done.returncode == 0, f"{where}:\n{text}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    assert done.returncode == 0, f"{where}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+
+
+def run_here(arguments: list[str], *, folder: Path, where: str) -> None:
+    app = import_module("catprune.cli.app").app
+    with contextlib.chdir(folder):
+        done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, f"{where}\n{done.output[-3000:]}\n{done.exception!r}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
