@@ -28,7 +28,7 @@ import pytest
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LANGUAGES = {"bash", "python", "text", "toml", "json"}
 SETUPS = ("empty", "corpus", "run")
 PAIRS = 300
@@ -191,9 +191,7 @@ def test_every_block_has_a_language_and_is_run_or_says_why_not(page: Path) -> No
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if runnable(page)], ids=lambda page: str(page.relative_to(ROOT))
 )
-def test_blocks_run_in_order(
-    page: Path, tmp_path: Path, folders: dict[str, Path], environment: dict[str, str]
-) -> None:
+def test_blocks_run_in_order(page: Path, tmp_path: Path, folders: dict[str, Path], environment: dict[str, str]) -> None:
     shutil.copytree(folders[setup_of(page)], tmp_path, dirs_exist_ok=True)
     for block in runnable(page):
         if block.title:
