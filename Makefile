@@ -1,5 +1,5 @@
 # The names that people and CI call. uv makes the environment and builds the extension.
-.PHONY: setup build lint test test-environments bench bench-check bench-baseline
+.PHONY: setup build lint test test-environments bench bench-check bench-baseline docs
 
 setup:
 	uv sync
@@ -33,3 +33,7 @@ bench-check:
 
 bench-baseline:
 	python3 benches/instructions.py baseline
+
+# The site, into site/. Broken links, broken anchors and pages without a nav entry fail.
+docs:
+	NO_MKDOCS_2_WARNING=1 uv run --only-group docs mkdocs build --strict

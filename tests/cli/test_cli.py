@@ -199,7 +199,10 @@ def test_a_full_disk_is_told_and_nothing_is_published(
     (clean / f"{name}.tmp").symlink_to("/dev/full")
     run = call("clean", source, target, "-o", clean)
     assert run.returncode == 1
-    assert f"{name}-000000000002.parquet: No space left on device: free space on the disk, then run the same command" in run.stderr
+    assert (
+        f"{name}-000000000002.parquet: No space left on device: free space on the disk, then run the same command"
+        in run.stderr
+    )
     assert not list(clean.glob("*.parquet"))
     assert call("clean", source, target, "-o", clean).returncode == 0
     (tmp_path / "p.de.tmp").symlink_to("/dev/full")

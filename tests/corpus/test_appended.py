@@ -84,7 +84,7 @@ def test_a_joined_corpus_is_that_of_all_inputs_and_only_the_new_ones_are_worked_
     assert kept == {row: reasons == 0 for row, (reasons,) in read_columns(tmp_path / "clean", "reasons").items()}
     assert cleaned.reasons["duplicate_elsewhere"] == whole.reasons["duplicate"] == 14
     assert cleaned.reasons["empty"] == 2 and len(cleaned.manifest["examples"]["empty"]) == 2
-    assert cleaned.manifest["notes"][-1] == "60 rows were joined to 240; 56 of the new ones are kept"
+    assert cleaned.manifest["notes"][-1] == "60 rows were appended to 240; 56 of them are kept"
     assert summary(cleaned, examples=1)
     fresh = tmp_path / "tokens"
     tokenize(tmp_path / "clean", out=fresh, tokenizer=run / "tokens/tokenizer.json", **QUIET)
@@ -186,11 +186,11 @@ def test_what_cannot_be_joined_is_refused(corpus, tmp_path):
         clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
     shard.write_bytes(held)
     clean(inputs(corpus, "a"), out=run / "verified", verify=True, **QUIET)
-    with pytest.raises(CatpruneError, match="cannot be joined to a corpus that was cleaned with --verify"):
+    with pytest.raises(CatpruneError, match="cannot be appended to a corpus that was cleaned with verify"):
         clean(inputs(corpus, "a", "b"), out=run / "verified", verify=True, **QUIET)
     (tmp_path / "tags").write_text("x\n" * 150)
     clean(inputs(corpus, "a"), out=run / "tagged", tags=tmp_path / "tags", **QUIET)
-    with pytest.raises(CatpruneError, match="cannot be joined to a corpus that was cleaned with --tags"):
+    with pytest.raises(CatpruneError, match="cannot be appended to a corpus that was cleaned with tags"):
         clean(inputs(corpus, "a", "b"), out=run / "tagged", tags=tmp_path / "tags", **QUIET)
     text = (corpus / "a.en").read_text()
     try:

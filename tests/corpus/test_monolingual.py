@@ -385,6 +385,7 @@ batch_tokens = 512
 
 [[select]]
 name = "cat"
+method = "cat-diff"
 on = "nll"
 keep = "50%"
 

@@ -158,7 +158,7 @@ def test_a_stream_that_cannot_be_meant(tmp_path: Path) -> None:
         catprune.select(table, column="comet", out=tmp_path / "out")
     with pytest.raises(CatpruneError, match="sort by row"):
         catprune.select(table, column="quality", out=tmp_path / "out")
-    with pytest.raises(UsageError, match="give `column`"):
+    with pytest.raises(UsageError, match="column is missing: give the name of the table's score column"):
         catprune.select(table, out=tmp_path / "out")
     with pytest.raises(UsageError, match="list is not a path"):
         catprune.select([1.0], column="quality", out=tmp_path / "out")  # type: ignore[arg-type]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from catprune.cleaning.rule_options import RULES
+from catprune.cleaning.options import Filters
 from catprune.pipeline import run_file
 from catprune.selection.methods import METHODS
+from catprune.training.options import TrainOptions
+from catprune.workspace.options import defaults_of
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 def example() -> str:
-    return re.findall(r"```toml\n(.*?)```", (ROOT / "docs/run-file.md").read_text(), re.DOTALL)[0]
+    return re.findall(r"```toml\n(.*?)```", (ROOT / "docs/how-to/write-a-run-file.md").read_text(), re.DOTALL)[0]
 
 
 def test_the_example_of_a_run_file_is_valid_and_names_every_key(tmp_path: Path) -> None:
@@ -27,16 +31,16 @@ def test_the_example_of_a_run_file_is_valid_and_names_every_key(tmp_path: Path) 
     sections = {"clean": run_file.CleanSection, "train": run_file.TrainSection, "score": run_file.ScoreSection}
     sections |= {"write": run_file.WriteSection}
     for name, section in sections.items():
-        assert values[name].keys() >= section.model_fields.keys() - {"steps"}, name
-    assert {key for one in values["select"] for key in one} == run_file.SelectSection.model_fields.keys()
-    own = run_file.EvaluateSection.model_fields.keys() - run_file.Recipe.model_fields.keys()
+        assert values[name].keys() >= section.model_fields.keys() - {"steps", "seed"}, name
+    assert {key for one in values["select"] for key in one} >= run_file.SelectSection.model_fields.keys() - {"sign"}
+    own = run_file.EvaluateSection.model_fields.keys() - defaults_of(TrainOptions).keys()
     assert values["evaluate"].keys() > own
-    assert values["tokenize"].keys() == run_file.TokenizeSection.model_fields.keys() - {"tokenizer"}
-    assert values["clean"]["rules"].keys() < RULES.keys()
+    assert values["tokenize"].keys() == run_file.TokenizeSection.model_fields.keys() - {"tokenizer", "seed"}
+    assert values["clean"]["rules"].keys() < defaults_of(Filters).keys()
 
 
-def test_the_architecture_names_every_reason() -> None:
-    text = (ROOT / "docs/architecture.md").read_text()
+def test_the_filters_page_names_every_reason() -> None:
+    text = (ROOT / "docs/reference/filters.md").read_text()
     core = (ROOT / "rust/core/src/cleaning/reasons.rs").read_text()
     reasons = re.findall(r'"(\w+)",', core[core.index("REASONS") : core.index("pub const MALFORMED_RECORD")])
     assert len(reasons) == 27
@@ -46,3 +50,14 @@ def test_the_architecture_names_every_reason() -> None:
 def test_the_changelog_names_every_method() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     assert [method.name for method in METHODS if method.name not in text] == []
+
+
+def test_the_methods_page_names_every_method() -> None:
+    text = (ROOT / "docs/reference/methods.md").read_text()
+    assert [method.name for method in METHODS if f"| `{method.name}` |" not in text] == []
+
+
+def test_the_generated_pages_are_up_to_date() -> None:
+    script = ROOT / "docs/generate.py"
+    run = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr

@@ -61,6 +61,7 @@ class Command:
         examples: commands to show at the end of the help.
         says: whether the function takes `say`.
         function: the name of the function, if it is another.
+        read: changes the options before they go to the function.
         summary: the module of `summary`, if it is another.
     """
 
@@ -71,6 +72,7 @@ class Command:
     examples: tuple[str, ...]
     says: bool = False
     function: str = ""
+    read: Callable[[dict[str, Any]], dict[str, Any]] = dict
     summary: str = ""
 
     def add(self) -> None:
@@ -78,7 +80,7 @@ class Command:
 
         def command(**given: Any) -> None:
             as_json = given.pop("as_json")
-            options = values_of(self.model, given)
+            options = self.read(values_of(self.model, given))
             if self.says:
                 options["say"] = saying(silent=bool(options.get("quiet")) or as_json)
             module = import_module(self.module)
@@ -109,6 +111,17 @@ def _add(
     )
 
 
+def _split_outputs(options: dict[str, Any]) -> dict[str, Any]:
+    """Split the files of `prune`: the last one or two are the outputs."""
+    from catprune.corpus.inputs import format_of
+
+    files = options["inputs"]
+    count = 1 if options.get("monolingual") or format_of(files[-1]) else 2
+    if len(files) <= count:
+        raise UsageError("outputs are missing: give the inputs, then two output files, or one that holds both sides")
+    return {**options, "inputs": files[:-count], "outputs": files[-count:]}
+
+
 PRUNE = Command(
     "prune",
     "catprune.pipeline.prune",
@@ -120,6 +133,7 @@ PRUNE = Command(
         "catprune prune wmt.en wmt.de pruned.en pruned.de --dry-run",
     ),
     says=True,
+    read=_split_outputs,
 )
 COMMANDS = (
     Command("demo", "catprune.demonstration.demo", DemoOptions, START, ("catprune demo --out my-demo",), says=True),
