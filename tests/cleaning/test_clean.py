@@ -414,7 +414,7 @@ def test_usage() -> None:
         catprune.clean(["a.en", "a.en"], out="x")
     with pytest.raises(UsageError, match="templates"):
         catprune.clean(["a", "b", "c"], out="x")
-    with pytest.raises(UsageError, match="max_word_ratio = 0.5: give a number, at least 1"):
+    with pytest.raises(UsageError, match=r"max_word_ratio = 0\.5: give a number, at least 1"):
         catprune.clean(["a", "b"], out="x", rules={"max_word_ratio": 0.5})
     with pytest.raises(UsageError, match="there is no option max_wrods; did you mean max_words"):
         catprune.clean(["a", "b"], out="x", rules={"max_wrods": 1})

@@ -25,7 +25,7 @@ def example() -> str:
 def test_the_example_of_a_run_file_is_valid_and_names_every_key(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(example())
     read = run_file.read_run_file(tmp_path / "run.toml")
-    assert read.evaluate is not None and len(read.select) == 6
+    assert read.evaluate is not None and len(read.select) == 7
     values: dict[str, Any] = tomllib.loads(example())
     assert values.keys() == run_file.RunFile.model_fields.keys()
     sections = {"clean": run_file.CleanSection, "train": run_file.TrainSection, "score": run_file.ScoreSection}

@@ -115,6 +115,7 @@ def write_evaluation(folder: Path, *, bleu: float | None = None) -> None:
         for name, metrics in scores.items()
     ]
     results = {"held_fixed": "epochs", "against": ["full", "random"], "tests": dict.fromkeys(TESTS, 40)}
+    results["test_order"] = list(TESTS)
     options = {"preset": "tiny", "seed": 1, "beam": 4, "resamples": 50, "steps": None}
     with StepFolder(folder, step="evaluate", reads={}, options=options) as made:
         write_whole(folder / "results.json", to_json({**results, "signatures": signatures, "subsets": subsets}))

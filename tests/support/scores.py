@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from catprune._core import digest_file
+from catprune.workspace.manifest import FORMAT
 from hypothesis import strategies as st
 
 FEW = st.sampled_from([-2.0, -1.0, -0.0, 0.0, 0.5, 0.75, 3.0])
@@ -18,7 +19,7 @@ FEW = st.sampled_from([-2.0, -1.0, -0.0, 0.0, 0.5, 0.75, 3.0])
 
 def put(path: Path, value: dict[str, Any]) -> None:
     path.mkdir(parents=True, exist_ok=True)
-    (path / "manifest.json").write_text(json.dumps({"format": 1, "options": {}, **value}))
+    (path / "manifest.json").write_text(json.dumps({"format": FORMAT, "options": {}, **value}))
 
 
 def put_shards(folder: Path, table: pa.Table, bounds: list[int]) -> list[dict[str, Any]]:

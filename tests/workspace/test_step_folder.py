@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from catprune.errors import OtherPlan
+from catprune.workspace.manifest import FORMAT
 from catprune.workspace.plan_differences import describe_differences
 from catprune.workspace.step_folder import StepFolder, finish_once
 
 
 def plan(options: dict[str, Any] | None = None, reads: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    return {"format": 1, "step": "x", "version": "0.1.0", "reads": reads or {}, "options": options or {}, **more}
+    return {"format": FORMAT, "step": "x", "version": "0.1.0", "reads": reads or {}, "options": options or {}, **more}
 
 
 @pytest.mark.parametrize(

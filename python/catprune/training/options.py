@@ -28,6 +28,7 @@ Epochs = Annotated[
         "Passes over the training pairs; fractions are allowed.",
         OPTIMIZATION,
         metavar="N",
+        above=0,
         most=MOST,
         default="the last checkpoint's epoch, or 5",
     ),
@@ -62,7 +63,9 @@ BatchTokens = Annotated[
 ]
 LearningRate = Annotated[
     float | None,
-    option("Peak learning rate, reached after the warm-up.", OPTIMIZATION, metavar="RATE", default="0.64 / width"),
+    option(
+        "Peak learning rate, reached after the warm-up.", OPTIMIZATION, metavar="RATE", above=0, default="0.64 / width"
+    ),
 ]
 WarmupSteps = Annotated[
     int, option("Updates of linear learning-rate warm-up.", OPTIMIZATION, metavar="N", least=1, most=MOST)
@@ -70,10 +73,16 @@ WarmupSteps = Annotated[
 LabelSmoothing = Annotated[
     float,
     option(
-        "Share of the target distribution that is spread over the vocabulary.", OPTIMIZATION, metavar="SHARE", least=0
+        "Share of the target distribution that is spread over the vocabulary.",
+        OPTIMIZATION,
+        metavar="SHARE",
+        least=0,
+        below=1,
     ),
 ]
-Dropout = Annotated[float, option("Dropout after embeddings and sub-layers.", OPTIMIZATION, metavar="SHARE", least=0)]
+Dropout = Annotated[
+    float, option("Dropout after embeddings and sub-layers.", OPTIMIZATION, metavar="SHARE", least=0, below=1)
+]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"],
     option(
@@ -142,6 +151,7 @@ class TrainOptions:
             DYNAMIC,
             metavar="SHARE",
             least=0,
+            below=1,
             default="0.5; ddp 0.3",
             run_file=False,
         ),
@@ -152,6 +162,7 @@ class TrainOptions:
             "infobatch: share of the training after which nothing is dropped.",
             DYNAMIC,
             metavar="SHARE",
+            above=0,
             most=1,
             default="0.875",
             run_file=False,

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-FORMAT = 1
+#: The version of plans and manifests; it rises when their content changes its meaning.
+FORMAT = 2
 
 
 #: The lists of shards in a manifest. The first lists shards in the step's folder, the others in folders of their names.
@@ -37,7 +38,8 @@ def read_manifest(folder: Path, *, step: str) -> dict[str, Any]:
         raise CatpruneError(f"{folder} holds the result of `{manifest.get('step')}`, not of `{step}`")
     if manifest.get("format") != FORMAT:
         raise CatpruneError(
-            f"{folder} has format {manifest.get('format')}, this catprune reads {FORMAT}: run `catprune {step}` again"
+            f"{folder} was written in format {manifest.get('format')}, this catprune reads format {FORMAT}: run "
+            f"`catprune {step}` again with --force"
         )
     return manifest
 

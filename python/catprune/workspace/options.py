@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -236,9 +237,15 @@ def make(model: Callable[..., Model], arguments: Mapping[str, Any], *, of: str =
         if name not in known:
             raise UsageError(f"{of or 'these options'}: there is no option {name}{did_you_mean(name, known)}")
     try:
-        return model(**arguments)
+        return model(**{name: plain(value) for name, value in arguments.items()})
     except ValidationError as error:
         raise UsageError(describe_error(error, model)) from None
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar as a plain number; other values as they are."""
+    numpy = sys.modules.get("numpy")
+    return value.item() if numpy is not None and isinstance(value, numpy.generic) else value
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
