@@ -497,16 +497,16 @@ def test_steps_anneal_as_the_epochs_that_they_are(tokens, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prune_while_training": "both"}, "unknown method to prune while training both: give one of infobatch, ddp"),
+        ({"prune_while_training": "both"}, "prune_while_training = 'both': give one of infobatch, ddp"),
         ({"prune_ratio": 0.5}, "prune-ratio is given without a method"),
         ({"prune_while_training": "ddp", "prune_anneal": 0.5}, "prune-anneal is no option of ddp"),
         ({"prune_while_training": "infobatch", "prune_cycle": 2}, "prune-cycle is no option of infobatch"),
-        ({"prune_while_training": "infobatch", "prune_ratio": 1.0}, r"prune-ratio is 1\.0: give 0 to below 1"),
+        ({"prune_while_training": "infobatch", "prune_ratio": 1.0}, r"prune_ratio = 1\.0: give a number, at least 0 and below 1"),
         (
             {"prune_while_training": "infobatch", "prune_anneal": 1.5},
-            r"prune-anneal is 1\.5: give more than 0, at most",
+            r"prune_anneal = 1\.5: give a number, above 0 and at most 1",
         ),
-        ({"prune_while_training": "ddp", "prune_cycle": 1.5}, r"prune-cycle is 1\.5: give a whole number"),
+        ({"prune_while_training": "ddp", "prune_cycle": 1.5}, r"prune_cycle = 1\.5: give a whole number"),
     ],
 )
 def test_options_that_cannot_be_meant(tokens, tmp_path, options, message):
@@ -520,7 +520,7 @@ def test_the_command_says_what_was_passed_over(tokens, tmp_path, capsys):
     line = f"train {tokens} --out {tmp_path / 'w'} --epochs 3 --batch-tokens 256 --threads 1 --precision float32"
     app([*line.split(), "--prune-while-training", "ddp", "--prune-ratio", "0.5"], standalone_mode=False)
     manifest = json.loads((tmp_path / "w/manifest.json").read_bytes())
-    said = f"ddp passed over 296 pairs in all epochs, {manifest['pruned']['target_tokens']:,} ("
+    said = f"skipped 296 pairs in all epochs, {manifest['pruned']['target_tokens']:,} ("
     assert said in capsys.readouterr().out
     assert manifest["options"]["prune_while_training"] == {"method": "ddp", "ratio": 0.5, "cycle": 1}
 

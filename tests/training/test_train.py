@@ -385,10 +385,10 @@ def test_a_selection_is_all_that_is_trained_on(tokens, tmp_path, monkeypatch):
     one = {"tests": [TestSet("toy", tmp_path / "a", tmp_path / "a")], "subsets": {"s": selection}, "against": []}
     with pytest.raises(CatpruneError, match=changed):
         evaluate(tokens, out=tmp_path / "e", steps=1, **one)
-    with pytest.raises(UsageError, match="epochs is nan"):
+    with pytest.raises(UsageError, match="epochs = nan: give a number, above 0"):
         evaluate(tokens, out=tmp_path / "e", epochs=float("nan"), **one)
-    with pytest.raises(UsageError, match="learning-rate is inf"):
-        evaluate(tokens, out=tmp_path / "e", steps=1, training={"learning_rate": float("inf")}, **one)
+    with pytest.raises(UsageError, match="learning_rate = inf: give a number, above 0"):
+        evaluate(tokens, out=tmp_path / "e", steps=1, learning_rate=float("inf"), **one)
     nothing = write_selection(tmp_path / "nothing", [])
     with pytest.raises(CatpruneError, match="tokens has no pairs to train on: the selection"):
         train(tokens, out=tmp_path / "n", epochs=1, selection=nothing, **FAST)
@@ -426,31 +426,31 @@ def test_a_selection_of_other_rows_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"preset": "huge"}, "unknown preset huge"),
+        ({"preset": "huge"}, "preset = 'huge': give one of tiny, small"),
         ({"epochs": 1, "steps": 5}, "both epochs and steps"),
-        ({"epochs": 0}, "give more than 0"),
+        ({"epochs": 0}, "epochs = 0: give a number, above 0"),
         ({"epochs": 2, "checkpoints": "3"}, "epoch-3 is after the end"),
         ({"epochs": 1, "checkpoints": "900steps"}, "step-900 is after the end"),
         ({"checkpoints": "1,900steps"}, "say where to end"),
         ({"checkpoints": "1,,3"}, "is invalid"),
         ({"checkpoints": "1.5steps"}, "is invalid"),
-        ({"precision": "int8"}, "unknown precision int8"),
-        ({"learning_rate": 0.0}, "learning-rate is 0"),
-        ({"dropout": 1.0}, "dropout is 1"),
-        ({"batch_tokens": 0}, "batch-tokens is 0"),
-        ({"sample": 0}, "sample is 0"),
+        ({"precision": "int8"}, "precision = 'int8': give one of auto, float32"),
+        ({"learning_rate": 0.0}, "learning_rate = 0.0: give a number, above 0"),
+        ({"dropout": 1.0}, "dropout = 1.0: give a number, at least 0 and below 1"),
+        ({"batch_tokens": 0}, "batch_tokens = 0: give a whole number, at least 1"),
+        ({"sample": 0}, "sample = 0: give a whole number, at least 1"),
         ({"threads": 0}, "threads = 0"),
-        ({"epochs": float("nan")}, "epochs is nan"),
-        ({"epochs": float("inf")}, "epochs is inf"),
-        ({"epochs": 1e300}, "epochs is 1e"),
-        ({"steps": 2.5}, r"steps is 2\.5: give a whole number"),
-        ({"steps": 10**400}, "steps is 1000"),
-        ({"seed": 0.5}, r"seed is 0\.5"),
-        ({"batch_tokens": 99.5}, r"batch-tokens is 99\.5"),
-        ({"learning_rate": float("inf")}, "learning-rate is inf"),
-        ({"learning_rate": float("nan")}, "learning-rate is nan"),
-        ({"label_smoothing": float("nan")}, "label-smoothing is nan"),
-        ({"checkpoints": [1, 2]}, "give a string like '1,3,5'"),
+        ({"epochs": float("nan")}, "epochs = nan"),
+        ({"epochs": float("inf")}, "epochs = inf"),
+        ({"epochs": 1e300}, r"epochs = 1e\+300: give a number, above 0 and at most"),
+        ({"steps": 2.5}, r"steps = 2\.5: give a whole number"),
+        ({"steps": 10**400}, "steps = 1000"),
+        ({"seed": 0.5}, r"seed = 0\.5: give a whole number"),
+        ({"batch_tokens": 99.5}, r"batch_tokens = 99\.5: give a whole number"),
+        ({"learning_rate": float("inf")}, "learning_rate = inf"),
+        ({"learning_rate": float("nan")}, "learning_rate = nan"),
+        ({"label_smoothing": float("nan")}, "label_smoothing = nan"),
+        ({"checkpoints": [1, 2]}, r"checkpoints = \[1, 2\]: give text"),
         ({"checkpoints": "9" * 400}, "is invalid"),
         ({"epochs": 2, "checkpoints": "0.1234561,0.1234562"}, r"would be named epoch-0\.123456"),
     ],
