@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune import _core
+from catprune.corpus.data import TemporaryFiles, Text, are_names, spool_corpus, spool_tags
 from catprune.corpus.inputs import input_paths, parse_inputs, resolve
 from catprune.corpus.kept_rows import kept_rows
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, UsageError
+from catprune.workspace.common_options import two_names, two_numbers
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.resources import choose_threads
+from catprune.workspace.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +43,8 @@ class OpenCorpus:
     have no nulls.
     """
 
-    _request: OpenCorpusRequest
+    _request: OpenCorpusRequest = field(repr=False)
+    _files: TemporaryFiles | None = field(default=None, repr=False)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Return a new stream from the first row; a requested schema is ignored, as the interface allows."""
@@ -68,13 +72,13 @@ class OpenCorpus:
 
 
 def open_corpus(
-    inputs: str | Path | Sequence[str | Path],
+    inputs: Any,
     *,
     selection: str | Path | None = None,
     rows: str = "kept",
     text: str = "utf8",
-    tags: str | Path | None = None,
-    columns: tuple[int, int] | int | None = None,
+    tags: Any = None,
+    columns: tuple[int, int] | int | str | None = None,
     fields: tuple[str, str] | str | None = None,
     format: str | None = None,
     monolingual: bool = False,
@@ -86,12 +90,13 @@ def open_corpus(
     """Open a corpus for reading in batches.
 
     Args:
-        inputs: one clean folder; or inputs as `clean` takes them, of which all rows are read.
+        inputs: one clean folder; or inputs as `clean` takes them, of which all rows are read. Data is copied to a
+            temporary file, which is removed with the last object that reads it.
         selection: a selection made from the clean folder.
         rows: for a clean folder "kept", the rows that cleaning (and the selection) kept; or "all", with the columns
             `kept` and `reasons`.
         text: "utf8", or "bytes" for undecoded text.
-        tags: a file with one tag for each record; a clean folder has its own tags.
+        tags: a file with one tag for each record, or the tags; a clean folder has its own tags.
         columns, fields, format, monolingual, source_lang, target_lang: where the sides are, as for `clean`; a clean
             folder knows them.
         max_line_bytes: longer lines are null and never in memory as a whole; a clean folder has its own limit.
@@ -105,11 +110,18 @@ def open_corpus(
     if rows not in ("kept", "all") or text not in ("utf8", "bytes"):
         raise UsageError(f'rows = {rows}, text = {text}: give rows "kept" or "all", and text "utf8" or "bytes"')
     behind = Path(selection) if selection else None
+    try:
+        numbers, fields = two_numbers(columns), two_names(fields)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    files = None if are_names(inputs) and (tags is None or isinstance(tags, str | Path)) else TemporaryFiles()
+    spool = Spool(Path(files.folder if files else ""))
+    names, fields = spool_corpus(inputs, Text(fields, (source_lang, target_lang), monolingual), spool)
     request = read_corpus(
-        inputs,
+        names,
         selection=behind,
-        tags=tags,
-        columns=columns,
+        tags=spool_tags(tags, spool),
+        columns=numbers,
         fields=fields,
         format=format,
         monolingual=monolingual,
@@ -120,7 +132,7 @@ def open_corpus(
     cleaned = request.get("files") is not None
     kept: Any = request["kept"]
     shards: Any = kept["selection"]["clean"] if behind else kept["clean"] if cleaned else None
-    return OpenCorpus({**request, "text": text, "reasons": shards if rows == "all" else None})
+    return OpenCorpus({**request, "text": text, "reasons": shards if rows == "all" else None}, files)
 
 
 def read_corpus(
