@@ -252,10 +252,9 @@ class CleanOptions:
             metavar="FILE",
             path=True,
             details="Files may be compressed by gzip, zstd, xz or bzip2.",
-            python="Data is accepted, too: a list of two-element "
-            "tuples or lists of str, or an iterator of them, is pairs (of a monolingual corpus: an iterator of str). "
-            "Arrow tables and streams, pandas and Polars frames and a datasets.Dataset are tables. A list of str is "
-            "file names; it may hold tables, too.",
+            python="Data is accepted, too: a list of two-element tuples or lists of str, or an iterator of them, is "
+            "pairs (of a monolingual corpus: an iterator of str). Arrow tables and streams, pandas and Polars frames "
+            "and a datasets.Dataset are tables. A list of str is file names; it may hold tables, too.",
         ),
     ]
     _: KW_ONLY

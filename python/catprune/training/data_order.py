@@ -7,22 +7,22 @@ import itertools
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from catprune._core import digest_file
-from catprune.errors import CatpruneError
+from catprune.errors import CatpruneError, UsageError
 from catprune.model.batches import cut, join, pairs_of
 from catprune.workspace.manifest import read_manifest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from catprune.model.batches import Pairs
     from catprune.tokens.blocks import BlockEntry, Tokens
+    from catprune.workspace.spool import Spool
 
 # Pairs of a window. Pairs are shuffled and sorted by length within windows, which bounds the memory.
 WINDOW_PAIRS = 1 << 18
@@ -70,6 +70,30 @@ class Selection:
                 raise CatpruneError(f"{path} cannot be read ({error}): run `catprune select` again") from None
             self._last = path, table["row"].to_numpy()[table["kept"].to_numpy().astype(np.bool_)]
         return self._last[1]
+
+
+def spool_rows(rows: Any, spool: Spool, *, name: str) -> Path:
+    """The .npy file of row numbers; an array or list of them, in any order, is spooled to one.
+
+    Args:
+        rows: a path, or integers of one dimension.
+        spool: where the file goes.
+        name: of the option.
+
+    Raises:
+        UsageError: these are no integers.
+    """
+    if isinstance(rows, str | Path):
+        return Path(rows)
+    try:
+        values: Any = np.asarray(rows)
+    except (ValueError, TypeError):
+        values = np.empty((), np.object_)
+    if values.shape == (0,):
+        values = values.astype(np.int64)
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise UsageError(f"{name} is a {type(rows).__name__} of {values.dtype}: give integers of one dimension")
+    return spool.array(np.unique(values), name=f"{name}-".replace("_", "-"))
 
 
 class Rows:
