@@ -151,7 +151,9 @@ def read_corpus(
     """Build the request of a pass over the text of inputs, or of a clean folder whose files are verified."""
     names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     if "-" in map(str, names):
-        raise UsageError("- is standard input, which only `clean --spool FILE` reads: give files, or a clean folder")
+        raise UsageError(
+            "- is standard input, which only `clean` with spool = FILE reads: give files, or a clean folder"
+        )
     if not 1 <= max_line_bytes < 2**20:
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
     workers = choose_threads(threads)

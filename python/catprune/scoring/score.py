@@ -449,7 +449,7 @@ class _Scoring:
                 tokens = " and ".join(str(int(side[chosen[0]])) for side in lengths)
                 raise CatpruneError(
                     f"row {row} alone ({tokens} tokens) does not fit into memory ({error}): tokenize with a lower "
-                    "--max-tokens, or free memory"
+                    "max_tokens, or free memory"
                 ) from None
         # Outside the handler: inside it the error still holds the tensors of the failed batch.
         self.halved += 1

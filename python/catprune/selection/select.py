@@ -142,7 +142,7 @@ def _select(options: SelectOptions) -> Selected:
     if by_exposure and math.prod(len(one["times"]) for one in found.seen) > _MOST_EXPOSURES:
         raise UsageError(
             "the exposures of rows differ in too many ways to be ranked separately: name fewer checkpoints, or give "
-            "by_exposure = false (--ignore-exposure)"
+            "by_exposure = false"
         )
     request = _to_request(ranking, plan, found, options)
     workers = choose_threads(options.threads)
@@ -240,7 +240,7 @@ def _check_condensing(ranking: Ranking, direction: str, found: Source, near: Pat
             "or bottom"
         )
     if found.clean is None:
-        raise UsageError("condense needs the clean folder of the records: name it with --clean")
+        raise UsageError("condense needs the clean folder of the records: give clean = FOLDER")
     check_clusters(near, found.clean)
 
 

@@ -97,11 +97,13 @@ def spool_rows(rows: Any, spool: Spool, *, name: str) -> Path:
 
 
 class Rows:
-    """The rows in a .npy file, as `select --rows` writes it, or all other rows. The file is mapped, not read."""
+    """The rows in a .npy file, as `select` writes it with `rows_only`, or all others. The file is mapped, not read."""
 
     def __init__(self, path: Path, *, exclude: bool = False) -> None:
         self.path, self.exclude = path, exclude
-        remedy = "give a .npy file of ascending row numbers, like the rows.npy that `catprune select --rows` writes"
+        remedy = (
+            "give a .npy file of ascending row numbers, like the rows.npy that `select` writes with rows_only = true"
+        )
         try:
             array: Any = np.load(path, mmap_mode="r")
         except FileNotFoundError:
