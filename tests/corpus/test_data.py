@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from catprune import CatpruneError, UsageError
+from catprune.selection.options import SelectOptions
 from catprune.workspace import spool as spools
 from support.cleaned import read
 
@@ -281,3 +282,40 @@ def test_data_sets_are_made_from_it(tmp_path: Path) -> None:
     made = datasets.Dataset.from_generator(batches_to_rows, gen_kwargs=arguments, cache_dir=str(tmp_path))
     assert made["target"][:] == TARGETS
     assert catprune.stats(made.shuffle(seed=1), fields="source,target", **QUIET).total["all"]["rows"] == 300
+
+
+def test_results_are_shown_in_short(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    ran = catprune.prune(PAIRS, tmp_path / "pruned.parquet", method="random", keep=100, out=run, **QUIET)
+    cleaned = catprune.clean(PAIRS, out=run / "clean", **QUIET)
+    selected = catprune.select(run / "clean", method="random", keep=100, out=run / "more", **QUIET)
+    written = catprune.write(run / "clean", tmp_path / "a.jsonl", fields="a,b", **QUIET)
+    stats = catprune.stats(run / "clean", **QUIET)
+    for shown, counts in (
+        (cleaned, "rows=300, kept=300"),
+        (selected, "scored=300"),
+        (written, "pairs=300"),
+        (stats, "Stats(rows=300, kept=300, inputs=1, tags=0)"),
+        (ran, "selections="),
+        (catprune.open_corpus(PAIRS), "OpenCorpus("),
+    ):
+        assert counts in repr(shown) and len(repr(shown).replace(str(tmp_path), "")) < 300
+        assert "manifest" not in repr(shown)
+
+
+def test_options_are_read_as_the_command_line_spells_them(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("".join(f"x\t{target}\t{source}\n" for source, target in PAIRS))
+    options: dict[str, Any] = {"columns": "3,2", "duplicates_form": "nfkc,white-space", **QUIET}
+    done = catprune.clean(tmp_path / "t.tsv", out=tmp_path / "clean", **options)
+    assert pa.table(catprune.open_corpus(tmp_path / "clean"))["target"].to_pylist() == TARGETS
+    assert pa.table(catprune.open_corpus(tmp_path / "t.tsv", columns="3,2"))["target"].to_pylist() == TARGETS
+    again = catprune.clean(tmp_path / "t.tsv", out=tmp_path / "clean", **{**options, "columns": (3, 2)})
+    assert again.manifest == done.manifest
+    for keep in ("50%", 0.5, 150, ["50%"], ("50%",)):
+        chosen = catprune.select(
+            tmp_path / "clean", method="random", keep=keep, out=tmp_path / "s", force=True, **QUIET
+        )
+        assert chosen.kept == 150
+    assert SelectOptions("scores", out="s", checkpoints="epoch-1,epoch-5").checkpoints == ["epoch-1", "epoch-5"]
+    with pytest.raises(UsageError, match="columns = 1;2: give two column numbers, like 1,2"):
+        catprune.open_corpus(tmp_path / "t.tsv", columns="1;2")

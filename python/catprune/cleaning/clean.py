@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +45,10 @@ class Cleaned:
     folder: Path | None
     rows: int
     kept: int
-    reasons: Mapping[str, int]
-    only: Mapping[str, int]
+    reasons: Mapping[str, int] = field(repr=False)
+    only: Mapping[str, int] = field(repr=False)
     new: int
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(repr=False)
 
 
 @takes(CleanOptions)

@@ -71,6 +71,11 @@ class Stats:
     tags_left_out: int
     signature: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        kept = self.total["kept"]
+        counts = f"rows={self.total['all']['rows']}" + (f", kept={kept['rows']}" if kept else "")
+        return f"{type(self).__name__}({counts}, inputs={len(self.inputs)}, tags={len(self.tags)})"
+
 
 @takes(StatsOptions)
 def stats(options: StatsOptions) -> Stats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,13 @@ class OpenCorpus:
     have no nulls.
     """
 
-    _request: OpenCorpusRequest = field(repr=False)
-    _files: TemporaryFiles | None = field(default=None, repr=False)
+    _request: OpenCorpusRequest
+    _files: TemporaryFiles | None = None
+
+    def __repr__(self) -> str:
+        paths = [path for entry in self._request["corpus"]["inputs"] for path in input_paths(entry)]
+        more = ", ..." if len(paths) > 2 else ""
+        return f"{type(self).__name__}({', '.join(paths[:2])}{more})"
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Return a new stream from the first row; a requested schema is ignored, as the interface allows."""

@@ -68,14 +68,14 @@ class Scored:
     """
 
     folder: Path
-    folders: dict[str, Path]
+    folders: dict[str, Path] = field(repr=False)
     pairs: int
     new: int
     too_long: int
     flops: float
-    manifests: dict[str, dict[str, Any]]
-    left: dict[str, int]
-    notes: dict[str, str]
+    manifests: dict[str, dict[str, Any]] = field(repr=False)
+    left: dict[str, int] = field(repr=False)
+    notes: dict[str, str] = field(repr=False)
     is_new: bool = field(default=True, compare=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +68,9 @@ class Selected:
     tokens: int | None
     tokens_kept: int | None
     decided_by_ties: int
-    groups: tuple[Mapping[str, Any], ...]
-    partly_seen: tuple[str, ...]
-    manifest: Mapping[str, Any]
+    groups: tuple[Mapping[str, Any], ...] = field(repr=False)
+    partly_seen: tuple[str, ...] = field(repr=False)
+    manifest: Mapping[str, Any] = field(repr=False)
 
 
 @takes(SelectOptions)

@@ -82,7 +82,7 @@ class Tokenized:
     source_tokens: int
     target_tokens: int
     vocab_size: int
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(repr=False)
     is_new: bool = field(default=True, compare=False)
 
 

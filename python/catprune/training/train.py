@@ -55,7 +55,7 @@ class Trained:
     flops: float
     parameters: int
     precision: str
-    manifest: dict[str, Any]
+    manifest: dict[str, Any] = field(repr=False)
     is_new: bool = field(default=True, compare=False)
 
 
