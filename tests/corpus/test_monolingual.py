@@ -515,7 +515,7 @@ def test_what_cannot_be_meant(tmp_path: Path, pair: Any) -> None:
     for match, inputs, options in wrong:
         with pytest.raises(UsageError, match=match):
             catprune.clean(inputs, out=tmp_path / "clean", monolingual=True, **options)
-    with pytest.raises(UsageError, match="--monolingual if there is one side"):
+    with pytest.raises(UsageError, match="monolingual = true if there is one side"):
         catprune.clean(paths[:1], out=tmp_path / "clean")
     with pytest.raises(UsageError, match="give two fields, like en,de"):
         catprune.clean([tmp_path / "a.jsonl"], out=tmp_path / "clean", fields="text")
@@ -531,5 +531,5 @@ def test_what_cannot_be_meant(tmp_path: Path, pair: Any) -> None:
         catprune.write(tmp_path / "bitext", [tmp_path / "p.en"])
     with pytest.raises(UsageError, match="a monolingual corpus has one field"):
         catprune.write(tmp_path / "clean", [tmp_path / "p.jsonl"], fields=("en", "de"))
-    with pytest.raises(CatpruneError, match=r"fingerprints of another kind|--duplicates"):
+    with pytest.raises(CatpruneError, match=r"fingerprints of another kind|duplicates"):
         catprune.clean(paths[:1], out=tmp_path / "c", monolingual=True, against=[tmp_path / "bitext"])

@@ -110,7 +110,7 @@ def test_a_column_is_ranked_guards_and_is_merged(corpus: tuple[Path, list[tuple[
             select(base / "scores", out=base / "j", **options, **QUIET)
     for options in ({"method": "e5"}, {"merge": "labse + e5"}):
         with pytest.raises(
-            UsageError, match=r"holds no column e5: run `catprune score CLEAN --scorer e5 --out .*scores`"
+            UsageError, match=r"holds no column e5: score the clean folder with scorer = e5 and out = .*scores"
         ):
             select(base / "scores", out=base / "j", **options, **QUIET)
     clean([base / "a.en", base / "a.de"], out=base / "other", rules={"min_words": 4}, **QUIET)

@@ -179,7 +179,7 @@ def test_comet_scores_as_its_library_does_and_resumes(
 def test_what_comet_cannot_load_is_said(comet: Path, whole: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for model, told in (
-        ("nobody/no-such-model", "nobody/no-such-model cannot be loaded .*give files by --model, or a name"),
+        ("nobody/no-such-model", "nobody/no-such-model cannot be loaded .*give files as model, or a name"),
         (comet / "reference", "cannot be loaded .*it asks for references"),
         (comet / "encoder", "has 0 files checkpoints"),
         (comet / "no.ckpt", "no.ckpt does not exist"),

@@ -151,7 +151,7 @@ def test_clusters_of_other_records_are_refused(corpus: Path, tmp_path: Path) -> 
     def condensed(near: Path, source: Path = corpus / "clean", **options: Any) -> None:
         catprune.select(source, out=tmp_path / "selection", **{"method": "length", **options}, condense=near, **QUIET)
 
-    with pytest.raises(CatpruneError, match="was cleaned without --near-duplicates"):
+    with pytest.raises(CatpruneError, match="was cleaned without near_duplicates"):
         condensed(corpus / "clean")
     catprune.clean([f"{corpus}/a.{{en,de}}"], out=tmp_path / "fewer", near_duplicates="pair", **QUIET)
     with pytest.raises(CatpruneError, match="was cleaned from other inputs"):

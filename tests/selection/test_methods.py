@@ -95,7 +95,7 @@ def test_dual_cross_entropy_reads_both_directions(run: Path) -> None:
     assert read(run / "ppl")["score"].to_pylist()[:2] == [0.25, 1.5]
     select(run / "scores", out=run / "both", merge="2*dual-xent + ppl", merge_by="z", keep=1, quiet=True)
     named = ["one", "two"]
-    with pytest.raises(CatpruneError, match=r"has none that predicts the source \(`train --reverse`\)"):
+    with pytest.raises(CatpruneError, match=r"has none that predicts the source \(`train` with reverse = true\)"):
         select(run / "scores", out=run / "u", method="dual-xent", checkpoints=named, keep=1, quiet=True)
     with pytest.raises(CatpruneError, match=r"has none that predicts the target"):
         select(run / "scores", out=run / "u", method="dual-xent", checkpoints=["back"], keep=1, quiet=True)

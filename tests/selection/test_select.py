@@ -424,7 +424,7 @@ def test_nothing_kept_is_refused_and_the_next_try_needs_no_force(run: Path) -> N
 def test_sources_of_other_steps(run: Path) -> None:
     with pytest.raises(UsageError, match="tokens is a tokens folder: score it first"):
         select(run / "tokens", out=run / "s")
-    with pytest.raises(UsageError, match=r"middle is one checkpoint's scores: give .*scores, and --checkpoint middle"):
+    with pytest.raises(UsageError, match=r"middle is one checkpoint's scores: give .*scores, and checkpoints = middle"):
         select(run / "scores" / "middle", out=run / "s")
     with pytest.raises(UsageError, match="scores is named twice: give it once"):
         select([run / "scores", run / "scores"], out=run / "s")

@@ -127,7 +127,7 @@ def require_tokenizer(checkpoint: Checkpoint | Foreign, tokens: Tokens) -> None:
             raise CatpruneError(f"{checkpoint.path} has another tokenizer than {tokens.path}: give the clean folder")
         raise CatpruneError(
             f"{checkpoint.path} was trained with tokenizer {checkpoint.tokenizer.digest}, "
-            f"{tokens.path} was made with {tokens.tokenizer.digest}: tokenize with --tokenizer "
+            f"{tokens.path} was made with {tokens.tokenizer.digest}: tokenize with tokenizer = "
             f"{checkpoint.path / 'tokenizer.json'}, or give another checkpoint"
         )
 
@@ -300,5 +300,5 @@ def verify_weights(checkpoint: Checkpoint) -> str:
     training = read_json(manifest) if manifest.is_file() else {}
     listed = training.get("checkpoints", []) if training.get("step") == "train" else []
     if any(entry["name"] == path.name and entry["digest"] != digest for entry in listed):
-        raise CatpruneError(f"{checkpoint.weights} was changed since training: run `catprune train` again with --force")
+        raise CatpruneError(f"{checkpoint.weights} was changed since training: train again with force = true")
     return digest

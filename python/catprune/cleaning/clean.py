@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,14 @@ from catprune import _core
 from catprune.cleaning.options import CleanOptions
 from catprune.cleaning.request import Cleaning
 from catprune.cleaning.test_sets import check_test_sets
+from catprune.corpus.data import FOLDER
 from catprune.corpus.inputs import input_paths, relative_input
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at, look, remember
-from catprune.errors import CatpruneError
+from catprune.errors import CatpruneError, UsageError
 from catprune.workspace.manifest import verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
+from catprune.workspace.spool import Spool
 from catprune.workspace.step_folder import StepFolder, finish_once
 
 if TYPE_CHECKING:
@@ -43,10 +45,10 @@ class Cleaned:
     folder: Path | None
     rows: int
     kept: int
-    reasons: Mapping[str, int]
-    only: Mapping[str, int]
+    reasons: Mapping[str, int] = field(repr=False)
+    only: Mapping[str, int] = field(repr=False)
     new: int
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(repr=False)
 
 
 @takes(CleanOptions)
@@ -57,6 +59,9 @@ def clean(options: CleanOptions) -> Cleaned:
     and their rows continue the numbering. Earlier decisions stay. A new pair that equals a kept one gets the reason
     `duplicate_elsewhere`; near duplicates are searched among the new pairs alone. `force` cleans all inputs again.
 
+    Pairs, tables and frames among the inputs are copied to Parquet files in the folder `inputs` next to `out`, from
+    which later steps read them. Files are named by their content, so that equal data is equal work.
+
     Returns:
         Counts, and where the columns are.
 
@@ -65,18 +70,27 @@ def clean(options: CleanOptions) -> Cleaned:
         CatpruneError: sides of unequal length, an empty or damaged file, a folder with other work.
         OSError: a file cannot be read or written.
     """
-    cleaning = Cleaning.read(options)
     if options.dry_run:
         # Decisions that wait for the end of the corpus need the columns for a while.
         with tempfile.TemporaryDirectory(prefix="catprune-", dir=options.tmp_dir or Path.cwd()) as scratch:
+            cleaning = Cleaning.read(options, Spool(Path(scratch) / FOLDER))
             return _cleaned(None, _run(cleaning, Path(scratch), f"dry-{os.getpid()}"))
+    if options.out is None:
+        raise UsageError("out is missing: give a folder to write, or dry_run")
+    spool = Spool(Path(options.out).absolute().parent / FOLDER)
+    with spool.discarded():
+        return _clean(Cleaning.read(options, spool))
+
+
+def _clean(cleaning: Cleaning) -> Cleaned:
+    """Clean the inputs that the folder has not finished."""
     folder = cleaning.folder
     with StepFolder(
         folder,
         step="clean",
         reads=cleaning.reads(),
         options=cleaning.plan(),
-        force=options.force,
+        force=cleaning.options.force,
         extends=_is_appended,
     ) as step:
         _check_finished(cleaning, step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
@@ -154,9 +155,28 @@ SourceLanguage = Annotated[
     ),
 ]
 TargetLanguage = Annotated[str | None, option("Language code of the target.", INPUT, metavar="LANG")]
+
+
+def _tags(value: Any) -> Any:
+    if (
+        value is None
+        or isinstance(value, str | Path)
+        or (hasattr(value, "__iter__") and not isinstance(value, Mapping))
+    ):
+        return value
+    raise ValueError(f"tags = {value}: give a file with one tag per record, or a list of tags")
+
+
 Tags = Annotated[
-    AnyPath | None,
-    option("File with one tag per record, for example its origin.", INPUT, metavar="FILE", path=True),
+    AnyPath | Any | None,
+    BeforeValidator(_tags, json_schema_input_type=str | None),
+    option(
+        "File with one tag per record, for example its origin.",
+        INPUT,
+        metavar="FILE",
+        path=True,
+        python="The tags themselves are accepted, too: a list, array or column of text.",
+    ),
 ]
 Columns = Annotated[
     tuple[int, int] | int | None,
@@ -232,6 +252,9 @@ class CleanOptions:
             metavar="FILE",
             path=True,
             details="Files may be compressed by gzip, zstd, xz or bzip2.",
+            python="Data is accepted, too: a list of two-element tuples or lists of str, or an iterator of them, is "
+            "pairs (of a monolingual corpus: an iterator of str). Arrow tables and streams, pandas and Polars frames "
+            "and a datasets.Dataset are tables. A list of str is file names; it may hold tables, too.",
         ),
     ]
     _: KW_ONLY

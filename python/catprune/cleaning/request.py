@@ -21,6 +21,7 @@ from catprune.cleaning.rule_options import (
     read_input_rules,
 )
 from catprune.cleaning.test_sets import digest_test_sets, parse_test_sets
+from catprune.corpus.data import spool_options
 from catprune.corpus.inputs import input_paths, parse_inputs, relative_input
 from catprune.corpus.spool import spool_inputs
 from catprune.errors import UsageError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from catprune.boundary import CleanRequest, Form, Input, Key, NearOptions, Prefer, Rules, TestSet, ValueColumn
     from catprune.cleaning.options import CleanOptions
+    from catprune.workspace.spool import Spool
 
 #: The least memory that the pass can work in.
 LEAST_MEMORY = 128 * 2**20
@@ -41,7 +43,7 @@ class Cleaning:
     """The checked options of a cleaning.
 
     Attributes:
-        options: as they were given.
+        options: as they were given, but for data, which is named by its files.
         folder: the output folder; the current folder for a dry run without one.
         inputs: the inputs as every pass over text takes them.
         key: what exact duplicates share.
@@ -75,15 +77,13 @@ class Cleaning:
     resources: dict[str, int]
 
     @classmethod
-    def read(cls, options: CleanOptions) -> Cleaning:
-        """Check the options together and look at the inputs.
+    def read(cls, options: CleanOptions, spool: Spool) -> Cleaning:
+        """Check the options together and look at the inputs; data among them is spooled.
 
         Raises:
             UsageError: options that contradict each other.
             OSError: an input does not exist.
         """
-        if options.out is None and not options.dry_run:
-            raise UsageError("out is missing: give a folder to write, or dry_run")
         key = choose_key(options.duplicates, monolingual=options.monolingual)
         form = choose_duplicates(options)
         resources = {
@@ -92,12 +92,13 @@ class Cleaning:
         }
         near = choose_near(choose_key(options.near_duplicates, monolingual=options.monolingual), options.near)
         folder = Path(options.out or ".")
+        rules = choose_rules(options, {})
+        languages, notes = language_rules(options)
+        options = spool_options(options, spool)
         inputs = _read_inputs(options)
         rules_of = choose_input_rules(_input_rules(options), inputs=inputs)
-        rules = choose_rules(options, {})
         for thresholds in rules_of.values():
             choose_rules(options, thresholds)
-        languages, notes = language_rules(options)
         prefer = parse_prefer(options.prefer, inputs)
         for path in [path for entry in inputs for path in input_paths(entry)] + (
             [str(options.tags)] if options.tags else []

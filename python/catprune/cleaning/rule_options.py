@@ -184,7 +184,7 @@ def read_against(against: Sequence[str | Path], *, key: Key, form: Form) -> list
         if theirs != (key, form):
             raise CatpruneError(
                 f"{folder} has fingerprints of another kind ({theirs[0]}, {_form_text(theirs[1])}): clean both corpora "
-                f"with the same --duplicates and --duplicates-form (here {key}, {_form_text(form)})"
+                f"with the same duplicates and duplicates_form (here {key}, {_form_text(form)})"
             )
         verify_shards(folder, {**manifest, "shards": [], "duplicates": [], "files": {}})
         shards = [str((folder / shard["file"]).absolute()) for shard in manifest["fingerprints"]]

@@ -11,6 +11,7 @@ from catprune import _core
 from catprune.boundary import Part
 from catprune.cleaning.options import StatsOptions
 from catprune.cleaning.rule_options import parse_form
+from catprune.corpus.data import spool_options, temporary_spool
 from catprune.corpus.inputs import input_paths
 from catprune.corpus.open_corpus import read_corpus
 from catprune.workspace.manifest import read_manifest
@@ -70,6 +71,11 @@ class Stats:
     tags_left_out: int
     signature: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        kept = self.total["kept"]
+        counts = f"rows={self.total['all']['rows']}" + (f", kept={kept['rows']}" if kept else "")
+        return f"{type(self).__name__}({counts}, inputs={len(self.inputs)}, tags={len(self.tags)})"
+
 
 @takes(StatsOptions)
 def stats(options: StatsOptions) -> Stats:
@@ -84,9 +90,16 @@ def stats(options: StatsOptions) -> Stats:
         CatpruneError: sides of unequal length, an empty or damaged file, a clean folder whose text changed.
         OSError: a file cannot be read.
     """
-    form, inputs = parse_form(options.duplicates_form), options.inputs
+    form = parse_form(options.duplicates_form)
+    with temporary_spool() as spool:
+        return _stats(spool_options(options, spool), form)
+
+
+def _stats(options: StatsOptions, form: Any) -> Stats:
+    """Count inputs that are all files."""
+    names = options.inputs
     corpus = read_corpus(
-        inputs,
+        names,
         tags=options.tags,
         columns=options.columns,
         fields=options.fields,
@@ -97,7 +110,6 @@ def stats(options: StatsOptions) -> Stats:
         threads=options.threads,
     )
     paths = [input_paths(one) for one in corpus["corpus"]["inputs"]]
-    names = [inputs] if isinstance(inputs, str | Path) else inputs
     cleaned = corpus.get("files") is not None
     counts = read_manifest(Path(names[0]), step="clean")["counts"]["tags"] if cleaned else {}
     shown = _most_frequent({tag: one["rows"] for tag, one in counts.items()}, MOST_TAGS)

@@ -151,7 +151,7 @@ def _parse_one(text: str, format: str | None) -> list[Mapping[str, Any]]:
         if not (format_of(name) or format):
             raise UsageError(
                 f"{name}: give two files, or names that end in {', '.join(SUFFIXES)}, or templates in quotes like "
-                "'wmt.{en,de}'; give --format for a file of another name, or --monolingual if there is one side"
+                "'wmt.{en,de}'; give format for a file of another name, or monolingual = true if there is one side"
             )
     return [{"format": format_of(name) or format, "path": str(Path(name).absolute())} for name in names]
 
@@ -186,7 +186,7 @@ def check_languages(path: str, languages: tuple[str | None, str | None]) -> tupl
     """
     source, target = languages
     if not source or not target:
-        raise UsageError(f"{path}: a TMX file needs two languages: give --source-lang and --target-lang")
+        raise UsageError(f"{path}: a TMX file needs two languages: give source_lang and target_lang")
     if bad := [code for code in (source, target) if not re.fullmatch(r"[A-Za-z0-9]+([-_][A-Za-z0-9]+)*", code)]:
         raise UsageError(f"{path}: {bad[0]} is not a language code: give a code like en or pt-BR")
     codes = [code.lower().replace("_", "-") + "-" for code in (source, target)]
@@ -214,7 +214,7 @@ def check_fields(fields: tuple[str, str] | str) -> tuple[str, str]:
         UsageError: there is one name, a name is empty, or one field would be inside the other.
     """
     if isinstance(fields, str):
-        raise UsageError(f"fields {fields}: give two fields, like en,de; only --monolingual takes one")
+        raise UsageError(f"fields {fields}: give two fields, like en,de; only a monolingual corpus has one")
     source, target = fields
     paths = [f"{name}." for name in fields]
     if ".." in "".join(paths) or "." in (source[:1], target[:1]) or not source or not target:
@@ -287,7 +287,7 @@ def _complete(
         return {"format": "tmx", "path": one["path"], "source_language": first, "target_language": second}
     if fields is None and not all(languages):
         raise UsageError(
-            f"{one['path']}: give the fields of the two sides, like --fields en,de or --fields text.en,text.de"
+            f"{one['path']}: give the fields of the two sides, like fields = en,de or fields = text.en,text.de"
         )
     source_field, target_field = check_fields(fields or (str(languages[0]), str(languages[1])))
     return {"format": one["format"], "path": one["path"], "source_field": source_field, "target_field": target_field}

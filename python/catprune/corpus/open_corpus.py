@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune import _core
+from catprune.corpus.data import TemporaryFiles, Text, are_names, spool_corpus, spool_tags
 from catprune.corpus.inputs import input_paths, parse_inputs, resolve
 from catprune.corpus.kept_rows import kept_rows
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, UsageError
+from catprune.workspace.common_options import two_names, two_numbers
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.resources import choose_threads
+from catprune.workspace.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,6 +44,12 @@ class OpenCorpus:
     """
 
     _request: OpenCorpusRequest
+    _files: TemporaryFiles | None = None
+
+    def __repr__(self) -> str:
+        paths = [path for entry in self._request["corpus"]["inputs"] for path in input_paths(entry)]
+        more = ", ..." if len(paths) > 2 else ""
+        return f"{type(self).__name__}({', '.join(paths[:2])}{more})"
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Return a new stream from the first row; a requested schema is ignored, as the interface allows."""
@@ -68,13 +77,13 @@ class OpenCorpus:
 
 
 def open_corpus(
-    inputs: str | Path | Sequence[str | Path],
+    inputs: Any,
     *,
     selection: str | Path | None = None,
     rows: str = "kept",
     text: str = "utf8",
-    tags: str | Path | None = None,
-    columns: tuple[int, int] | int | None = None,
+    tags: Any = None,
+    columns: tuple[int, int] | int | str | None = None,
     fields: tuple[str, str] | str | None = None,
     format: str | None = None,
     monolingual: bool = False,
@@ -86,12 +95,13 @@ def open_corpus(
     """Open a corpus for reading in batches.
 
     Args:
-        inputs: one clean folder; or inputs as `clean` takes them, of which all rows are read.
+        inputs: one clean folder; or inputs as `clean` takes them, of which all rows are read. Data is copied to a
+            temporary file, which is removed with the last object that reads it.
         selection: a selection made from the clean folder.
         rows: for a clean folder "kept", the rows that cleaning (and the selection) kept; or "all", with the columns
             `kept` and `reasons`.
         text: "utf8", or "bytes" for undecoded text.
-        tags: a file with one tag for each record; a clean folder has its own tags.
+        tags: a file with one tag for each record, or the tags; a clean folder has its own tags.
         columns, fields, format, monolingual, source_lang, target_lang: where the sides are, as for `clean`; a clean
             folder knows them.
         max_line_bytes: longer lines are null and never in memory as a whole; a clean folder has its own limit.
@@ -105,11 +115,18 @@ def open_corpus(
     if rows not in ("kept", "all") or text not in ("utf8", "bytes"):
         raise UsageError(f'rows = {rows}, text = {text}: give rows "kept" or "all", and text "utf8" or "bytes"')
     behind = Path(selection) if selection else None
+    try:
+        numbers, fields = two_numbers(columns), two_names(fields)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    files = None if are_names(inputs) and (tags is None or isinstance(tags, str | Path)) else TemporaryFiles()
+    spool = Spool(Path(files.folder if files else ""))
+    names, fields = spool_corpus(inputs, Text(fields, (source_lang, target_lang), monolingual), spool)
     request = read_corpus(
-        inputs,
+        names,
         selection=behind,
-        tags=tags,
-        columns=columns,
+        tags=spool_tags(tags, spool),
+        columns=numbers,
         fields=fields,
         format=format,
         monolingual=monolingual,
@@ -120,7 +137,7 @@ def open_corpus(
     cleaned = request.get("files") is not None
     kept: Any = request["kept"]
     shards: Any = kept["selection"]["clean"] if behind else kept["clean"] if cleaned else None
-    return OpenCorpus({**request, "text": text, "reasons": shards if rows == "all" else None})
+    return OpenCorpus({**request, "text": text, "reasons": shards if rows == "all" else None}, files)
 
 
 def read_corpus(
@@ -139,7 +156,9 @@ def read_corpus(
     """Build the request of a pass over the text of inputs, or of a clean folder whose files are verified."""
     names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     if "-" in map(str, names):
-        raise UsageError("- is standard input, which only `clean --spool FILE` reads: give files, or a clean folder")
+        raise UsageError(
+            "- is standard input, which only `clean` with spool = FILE reads: give files, or a clean folder"
+        )
     if not 1 <= max_line_bytes < 2**20:
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
     workers = choose_threads(threads)

@@ -37,15 +37,15 @@ def spool_inputs(
     """
     if "-" not in map(str, names):
         if spool is not None:
-            raise UsageError("--spool is only for standard input: give - as the only input")
+            raise UsageError("spool is only for standard input: give - as the only input")
         return names
     if spool is None or len(names) > 1:
         raise UsageError(
-            "- is standard input: give it as the only input, with --spool FILE for a copy that later steps read"
+            "- is standard input: give it as the only input, with spool = FILE for a copy that later steps read"
         )
     path = Path(spool)
     if not (format or monolingual or format_of(path)):
-        raise UsageError(f"{path}: give --format, or a name that ends in {', '.join(SUFFIXES)}")
+        raise UsageError(f"{path}: give format, or a name that ends in {', '.join(SUFFIXES)}")
     if force or not path.exists():
         _copy_standard_input(path)
     elif not quiet:

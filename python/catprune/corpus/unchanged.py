@@ -65,12 +65,12 @@ def check_unchanged(files: Sequence[FileRead], *, cache: Path, verify: bool = Fa
             now = [*look(path), file["digest"]]
         except FileNotFoundError:
             raise CatpruneError(
-                f"{path} is missing since cleaning: restore the file, or clean again with --force"
+                f"{path} is missing since cleaning: restore the file, or clean again with force = true"
             ) from None
         if known.get(path) != now and digest_file(path) != file["digest"]:
             raise CatpruneError(
                 f"{path} changed since it was cleaned ({file['bytes']} bytes then, {now[0]} now): "
-                "restore the file, or clean again with --force"
+                "restore the file, or clean again with force = true"
             )
         looks[path] = now
     if looks != known:

@@ -128,7 +128,8 @@ def demo(options: DemoOptions) -> Demonstrated:
     others = [path for path in folder.iterdir() if path.name != f"{file.name}.tmp"]
     if not force and others and not (file.is_file() and file.read_bytes() == text):
         raise CatpruneError(
-            f"{folder} holds something else, or a demo with other options: give another --out, or --force to replace it"
+            f"{folder} holds something else, or a demo with other options: give another out, or force = true to "
+            "replace it"
         )
     write_whole(file, text)  # first, for it is what says that the rest is a demo's
     (folder / "bitext").mkdir(exist_ok=True)

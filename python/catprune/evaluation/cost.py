@@ -88,7 +88,7 @@ def flops_of(selection: Path | None, *, training: Path) -> Cost:
 def _speed(folder: Path, what: str = "tokens_per_second") -> float | None:
     """Target tokens a second, as the step's log has it for the longest run of its plan; None if the log is gone.
 
-    The log outlives what --force replaced; events name the plan that they belong to.
+    The log outlives what `force` replaced; events name the plan that they belong to.
     """
     log = folder / "log" / "events.jsonl"
     if not log.is_file():

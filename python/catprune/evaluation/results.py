@@ -59,9 +59,9 @@ class Subset:
     steps: int
     epochs: float
     trained_tokens: int
-    scores: Mapping[str, Mapping[str, Score]] = field(hash=False)
-    flops: Cost
-    seconds: Cost | None
+    scores: Mapping[str, Mapping[str, Score]] = field(hash=False, repr=False)
+    flops: Cost = field(repr=False)
+    seconds: Cost | None = field(repr=False)
     scorers: tuple[str, ...]
 
 
@@ -83,10 +83,10 @@ class Evaluated:
     folder: Path
     held_fixed: str
     against: tuple[str, ...]
-    tests: Mapping[str, int] = field(hash=False)
-    signatures: Mapping[str, str] = field(hash=False)
+    tests: Mapping[str, int] = field(hash=False, repr=False)
+    signatures: Mapping[str, str] = field(hash=False, repr=False)
     resamples: int
-    signature: str
+    signature: str = field(repr=False)
     subsets: tuple[Subset, ...]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from catprune.cleaning.clean import clean
 from catprune.cleaning.summary import summary as clean_summary
 from catprune.corpus.appended import has_joined, is_growing, replacing, require_trained
+from catprune.corpus.data import FOLDER, spool_options, temporary_spool
 from catprune.corpus.inputs import input_paths, parse_inputs
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.pipeline.doctor import EXTRAS
@@ -39,6 +40,7 @@ from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.options import make, takes
 from catprune.workspace.resources import choose_threads
+from catprune.workspace.spool import Spool
 from catprune.workspace.wording import share_text
 from catprune.writing.write import describe_output, name_sides, refuse_outputs
 
@@ -62,17 +64,21 @@ def prune(options: PruneOptions) -> Ran:
     """Prune a corpus by what the early training of a small model says about each pair.
 
     The run's folder `out` gets a `run.toml`, by which `run` repeats the run. If that run was made from the first of
-    these inputs with the same options, the other inputs are appended to it, as `run` does, and to its run file. `force`
+    these inputs with the same options, the other inputs are appended to it, as `run` does, and to its run file. Data
+    among the inputs is copied to Parquet files in `inputs` in the run's folder, which the run file names. `force`
     redoes the steps that changed options affect; appended rows stay as they are.
 
     Raises:
         UsageError, CatpruneError: as the steps do.
     """
-    pruning = _Pruning.read(options)
     if options.dry_run:
-        return pruning.dry_run()
-    with lock_folder(pruning.folder):
-        model = pruning.clean_and_decide()
+        with temporary_spool(options.tmp_dir) as spool:
+            return _Pruning.read(options, spool).dry_run()
+    spool = Spool(Path(options.out) / FOLDER)
+    with spool.discarded():
+        pruning = _Pruning.read(options, spool)
+        with lock_folder(pruning.folder):
+            model = pruning.clean_and_decide()
     if pruning.needs_model and not (pruning.folder / "scores").is_dir():
         pruning.tokenize_and_estimate(model)
     return run(pruning.file, **pruning.resources, say=pruning.say)
@@ -83,7 +89,7 @@ class _Pruning:
     """A pruning whose options were checked.
 
     Attributes:
-        options: as they were given.
+        options: as they were given, but for data, which is named by its files.
         folder, file: the run's folder and its run file.
         inputs: the inputs as every pass over text takes them.
         ranking: what ranks, and how much is kept.
@@ -100,8 +106,9 @@ class _Pruning:
     say: Callable[[str], None]
 
     @classmethod
-    def read(cls, options: PruneOptions) -> _Pruning:
-        """Check everything that can be checked before the corpus is read."""
+    def read(cls, options: PruneOptions, spool: Spool) -> _Pruning:
+        """Check everything that can be checked before the corpus is read; data among the inputs is spooled."""
+        options = spool_options(options, spool)
         inputs = parse_inputs(
             options.inputs,
             columns=options.columns,

@@ -151,7 +151,7 @@ def _refuse_other_records(write: Any, folder: Path) -> None:
         read = reads.get(name)
         if read is not None and os.path.normpath(record.parent.absolute() / read["path"]) != str(path.absolute()):
             raise CatpruneError(
-                f"{write.outputs[0]} was written from {read['path']}: give another name, or --force to replace it"
+                f"{write.outputs[0]} was written from {read['path']}: give another name, or force = true to replace it"
             )
 
 

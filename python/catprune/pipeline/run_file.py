@@ -115,6 +115,7 @@ else:
         CleanOptions,
         required=_OUT,
         inputs=(list[str], CleanOptions.__pydantic_fields__["inputs"]),
+        tags=(str | None, CleanOptions.__pydantic_fields__["tags"]),
     )
     TokenizeSection = _section("TokenizeSection", TokenizeOptions, required={"clean": "clean", **_OUT})
     TrainSection = _section("TrainSection", TrainOptions, required={"tokens": "tokens", **_OUT})

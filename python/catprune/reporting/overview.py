@@ -232,7 +232,7 @@ def _short_warning(row: Kept) -> str:
     return (
         f"{row.label} prefers short pairs. It keeps {shares}: a kept target has {row.length:.1f} {row.unit} on "
         f"average, a clean one {row.clean_length:.1f}. To keep the same share of every length, select with "
-        "--within length. To compare methods fairly, keep equal numbers of tokens."
+        "within = length. To compare methods fairly, keep equal numbers of tokens."
     )
 
 

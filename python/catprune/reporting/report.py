@@ -70,7 +70,7 @@ def report(options: ReportOptions) -> Path:
     out = run / "report.html" if options.out is None else Path(options.out)
     require("report", "jinja2")
     if out.is_dir() or (out.exists() and not force and not _is_report(out)):
-        raise CatpruneError(f"{out} is not a report: give another name, or --force to replace the file")
+        raise CatpruneError(f"{out} is not a report: give another name, or force = true to replace the file")
     from catprune.reporting.run_columns import find_steps
 
     steps = find_steps(run)

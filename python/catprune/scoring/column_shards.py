@@ -97,7 +97,7 @@ class ScoredPairs:
     pairs: int
     new: int
     left: int
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(repr=False)
     is_new: bool = field(default=True, compare=False)
 
 

@@ -68,14 +68,14 @@ class Scored:
     """
 
     folder: Path
-    folders: dict[str, Path]
+    folders: dict[str, Path] = field(repr=False)
     pairs: int
     new: int
     too_long: int
     flops: float
-    manifests: dict[str, dict[str, Any]]
-    left: dict[str, int]
-    notes: dict[str, str]
+    manifests: dict[str, dict[str, Any]] = field(repr=False)
+    left: dict[str, int] = field(repr=False)
+    notes: dict[str, str] = field(repr=False)
     is_new: bool = field(default=True, compare=False)
 
 
@@ -449,7 +449,7 @@ class _Scoring:
                 tokens = " and ".join(str(int(side[chosen[0]])) for side in lengths)
                 raise CatpruneError(
                     f"row {row} alone ({tokens} tokens) does not fit into memory ({error}): tokenize with a lower "
-                    "--max-tokens, or free memory"
+                    "max_tokens, or free memory"
                 ) from None
         # Outside the handler: inside it the error still holds the tensors of the failed batch.
         self.halved += 1

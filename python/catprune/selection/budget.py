@@ -1,4 +1,4 @@
-"""How much is kept: what `--keep` can say, read exactly, and how a part of a whole is shown."""
+"""How much is kept: what `keep` can say, read exactly, and how a part of a whole is shown."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def check_clusters(near: Path, clean: Path) -> None:
     """
     theirs, ours = (read_manifest(folder, step="clean") for folder in (near, clean))
     if theirs["options"]["near_duplicates"] is None:
-        raise CatpruneError(f"{near} was cleaned without --near-duplicates: there are no clusters to condense")
+        raise CatpruneError(f"{near} was cleaned without near_duplicates: there are no clusters to condense")
     if _files(theirs) != _files(ours):
         raise CatpruneError(f"{near} was cleaned from other inputs than {clean}: rows do not mean the same pairs")
     options = [{**one["options"], "near_duplicates": None} for one in (theirs, ours)]

@@ -13,7 +13,7 @@ class Method:
     """One way to score a pair; a higher score is kept first unless the direction says otherwise.
 
     Attributes:
-        name: as `--method` takes it.
+        name: as `method` takes it.
         formula: the score in a line; nll_t is nats per target token under checkpoint t, ppl_t = exp(nll_t).
         source: where it comes from.
         needs: how many checkpoints at least; 0 if none. A reference model is not one of them, of models in both
@@ -217,7 +217,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "labse",
-        "cosine of LaBSE's embeddings, or with --margin their ratio margin",
+        "cosine of LaBSE's embeddings, or with margin = true their ratio margin",
         "Feng et al. 2020, arXiv 2007.01852; margin: Artetxe & Schwenk 2019, arXiv 1811.01136",
         needs=0,
         reads="scorer",

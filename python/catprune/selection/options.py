@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
@@ -12,7 +13,6 @@ from catprune.workspace.common_options import (
     Force,
     Names,
     OutFolder,
-    Paths,
     Quiet,
     Seed,
     TemporaryFolder,
@@ -21,6 +21,7 @@ from catprune.workspace.common_options import (
     several,
 )
 from catprune.workspace.options import BUDGET, GROUPS, INPUT, OUTPUT, RANKING, AnyPath, option, options
+from catprune.workspace.tables import TABLES, is_table
 
 Method = Annotated[
     str | None,
@@ -60,6 +61,15 @@ Within = Annotated[
 ]
 
 
+def _paths_or_tables(value: Any) -> Any:
+    """A list of file names and tables, of which a single one may be given."""
+    parts: Any = [value] if is_table(value) else several(value)
+    for part in parts if isinstance(parts, list) else [parts]:
+        if not (isinstance(part, str | Path) or is_table(part)):
+            raise ValueError(f"join holds a {type(part).__name__}: give paths, {TABLES}")
+    return parts
+
+
 @options
 class SelectOptions:
     """Rank the pairs by a method and keep the best, exactly."""
@@ -72,7 +82,8 @@ class SelectOptions:
             metavar="SOURCE",
             path=True,
             run_file=False,
-            details="In Python also a table or reader with an Arrow stream of `row` and `column`.",
+            python="Tables are accepted, too: Arrow tables and streams, pandas and Polars frames, with `row`, "
+            "ascending, and `column`; and a one-dimensional NumPy array of floats, whose index is the row.",
         ),
     ]
     _: KW_ONLY
@@ -164,9 +175,14 @@ class SelectOptions:
         ),
     ] = None
     join: Annotated[
-        Paths,
+        Sequence[Any],
+        BeforeValidator(_paths_or_tables, json_schema_input_type=str | Sequence[str]),
         option(
-            "Parquet file or folder with `row` and more columns; may be repeated.", INPUT, metavar="FILE", path=True
+            "Parquet file or folder with `row` and more columns; may be repeated.",
+            INPUT,
+            metavar="FILE",
+            path=True,
+            python="Tables are accepted, too, as `source` takes them.",
         ),
     ] = ()
     clean: Annotated[

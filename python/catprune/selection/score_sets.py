@@ -72,7 +72,7 @@ def needed_checkpoints(
     forward = [name for name in others if name not in backward]
     if method.reads == "directions":
         if not forward or not any(name in others for name in backward):
-            lacking = "predicts the source (`train --reverse`)" if forward else "predicts the target"
+            lacking = "predicts the source (`train` with reverse = true)" if forward else "predicts the target"
             raise CatpruneError(
                 f"{method.name} needs a forward and a backward model, {where} has none that {lacking}: score with one"
             )
@@ -107,7 +107,9 @@ def check_one_training(folders: Sequence[Path]) -> None:
             trainings.setdefault(training, {})[folder.name] = None
     if len(trainings) > 1:
         told = "; ".join(f"{', '.join(names)} of {training}" for training, names in trainings.items())
-        raise UsageError(f"there are scores of several trainings ({told}): name the checkpoints to use (--checkpoint)")
+        raise UsageError(
+            f"there are scores of several trainings ({told}): name the checkpoints to use (checkpoints = NAME,NAME)"
+        )
 
 
 def check_common_tokens(folders: Sequence[Path]) -> None:
@@ -135,7 +137,7 @@ def check_common_weights(folders: Sequence[Path]) -> None:
     if len(known) > 1:
         raise CatpruneError(
             f"one of {' and '.join(sorted(map(str, known.values())))} has smoothed weights, the other raw: their nll "
-            "cannot be compared, name checkpoints of one kind (--checkpoint)"
+            "cannot be compared, name checkpoints of one kind (checkpoints = NAME,NAME)"
         )
 
 

@@ -1,91 +1,86 @@
-"""Score columns that come as an Arrow stream: spooled to a file, then read like any other file."""
+"""Scores that Python holds - tables, frames, arrays: spooled to files for as long as a selection reads them."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Sequence
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
-from catprune import _core
 from catprune.errors import CatpruneError, UsageError
+from catprune.workspace.tables import TABLES, is_table, open_table
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from catprune.selection.options import SelectOptions
-
-#: Rows of a row group. The bytes of the file depend on the values alone, not on the batches of the stream.
-_GROUP = 1 << 20
+    from catprune.workspace.spool import Spool
 
 
-class ArrowStream(Protocol):
-    """A table or reader with the Arrow PyCapsule interface, as Polars, DuckDB, PyArrow and others give it."""
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
-
-
-@contextlib.contextmanager
-def spooled_source(options: SelectOptions) -> Generator[list[Path]]:
-    """The sources of a selection as paths; a table is written to a file for as long as the context lasts.
+def spool_scores(options: SelectOptions, spool: Spool) -> SelectOptions:
+    """The options with tables and arrays among the sources, and the files to join, named by the files they become.
 
     Raises:
-        UsageError: a source is neither a path nor a table, or a table comes without a column name.
+        UsageError: a source is none of these, or a table comes without a name of what ranks.
     """
     source = options.source
-    if isinstance(source, str | Path):
-        yield [Path(source)]
-    elif isinstance(source, Sequence):
-        if other := [part for part in source if not isinstance(part, str | Path)]:
-            raise UsageError(f"source holds a {type(other[0]).__name__}: give paths, or one table")
-        yield [Path(part) for part in source]
-    elif not hasattr(source, "__arrow_c_stream__"):
-        raise UsageError(f"source is a {type(source).__name__}: give paths, or a table with an Arrow stream")
-    elif options.column is None:
-        raise UsageError("column is missing: give the name of the table's score column")
-    else:
-        with _spilled(source, options.column, Path(options.out) / "log") as path:
-            yield [path]
+    if _is_array(source):
+        if options.column is not None:
+            raise UsageError(f"column = {options.column}: an array has no named column, leave it out")
+        return dataclasses.replace(options, source=[_spool_array(source, spool)], join=_spool_joined(options, spool))
+    parts = list(source) if isinstance(source, list | tuple) else [source]
+    if other := [part for part in parts if not (isinstance(part, str | Path) or is_table(part))]:
+        raise UsageError(f"source is or holds a {type(other[0]).__name__}: give paths, {TABLES}, or a NumPy array")
+    if any(is_table(part) for part in parts) and options.column is None and options.merge is None:
+        raise UsageError("column is missing: give the name of the table's score column, or of several in merge")
+    needed = ("row",) if options.column is None else ("row", options.column)
+    spooled = [spool_columns(part, spool, needed=needed) if is_table(part) else part for part in parts]
+    return dataclasses.replace(options, source=spooled, join=_spool_joined(options, spool))
 
 
-@contextlib.contextmanager
-def _spilled(source: ArrowStream, column: str, folder: Path) -> Generator[Path]:
-    """Write `row` and `column` of a stream to a Parquet file named by its digest; it is removed at the end."""
-    made = [path for path in (folder, folder.parent) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"column-{os.getpid()}.tmp"
-    path = draft
-    try:
-        _write(source, column, draft)
-        path = folder / f"column-{_core.digest_file(str(draft))}.parquet"
-        draft.rename(path)
-        yield path
-    finally:
-        draft.unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-        for empty in made:
-            with contextlib.suppress(OSError):
-                empty.rmdir()
+def _spool_joined(options: SelectOptions, spool: Spool) -> list[str | Path]:
+    return [spool_columns(part, spool, needed=("row",)) if is_table(part) else part for part in options.join]
 
 
-def _write(source: ArrowStream, column: str, path: Path) -> None:
+def spool_columns(table: Any, spool: Spool, *, needed: tuple[str, ...]) -> Path:
+    """The columns of numbers of a table as a Parquet file.
+
+    Args:
+        table: rows with a column `row`, ascending; see `is_table`.
+        spool: where the file goes.
+        needed: columns that must be there.
+
+    Raises:
+        CatpruneError: one is not, or holds no numbers.
+    """
     import pyarrow as arrow
-    from pyarrow import parquet
+    from pyarrow import types
 
-    with arrow.RecordBatchReader.from_stream(source) as reader:
-        for name in ("row", column):
-            if name not in reader.schema.names:
-                raise CatpruneError(f"the table has no column {name}: give one of {', '.join(reader.schema.names)}")
-        schema = arrow.schema([reader.schema.field(name).with_metadata({}) for name in ("row", column)])
-        held = arrow.Table.from_batches([], schema=schema)
-        with parquet.ParquetWriter(
-            path, schema, use_dictionary=False, compression="none", store_schema=False
-        ) as writer:
-            for batch in reader:
-                part = arrow.Table.from_batches([batch]).select(["row", column]).cast(schema)
-                held = arrow.concat_tables([held, part])
-                while held.num_rows >= _GROUP:
-                    writer.write_table(held.slice(0, _GROUP).combine_chunks(), row_group_size=_GROUP)
-                    held = held.slice(_GROUP)
-            writer.write_table(held.combine_chunks(), row_group_size=_GROUP)
+    schema, batches = open_table(table)
+    for name in needed:
+        if name not in schema.names:
+            raise CatpruneError(f"the table has no column {name}: give one of {', '.join(schema.names)}")
+        kind = schema.field(name).type
+        if not (types.is_integer(kind) or (name != "row" and types.is_floating(kind))):
+            wanted = "row numbers as integers" if name == "row" else "numbers"
+            raise CatpruneError(f"column {name} of the table is of type {kind}: give {wanted}")
+    fields = [field for field in schema if types.is_integer(field.type) or types.is_floating(field.type)]
+    numbers = arrow.schema([(field.name, _stored(field.type)) for field in fields])
+    parts = (batch.select(numbers.names).cast(numbers) for batch in batches)
+    return spool.numbers(numbers, parts, name="column-")
+
+
+def _stored(kind: Any) -> Any:
+    """The type that a column of numbers is read in."""
+    import pyarrow as arrow
+
+    return arrow.float32() if arrow.types.is_float16(kind) else kind
+
+
+def _is_array(value: object) -> bool:
+    return type(value).__module__ == "numpy" and type(value).__name__ in ("ndarray", "memmap")
+
+
+def _spool_array(values: Any, spool: Spool) -> Path:
+    """An array whose index is the row, as a .npy file."""
+    if values.ndim != 1 or values.dtype.kind != "f":
+        shape = "x".join(map(str, values.shape))
+        raise UsageError(f"source is an array of {values.dtype} and shape {shape}: give floats of one dimension")
+    return spool.array(values.astype("float64" if values.dtype.itemsize >= 8 else "float32"), name="column-")

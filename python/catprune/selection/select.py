@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,14 @@ from catprune.selection.loss_clusters import find_clusters
 from catprune.selection.methods import CLUSTERED
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import METHOD_OPTIONS, Ranking, check_options
-from catprune.selection.score_stream import spooled_source
+from catprune.selection.score_stream import spool_scores
 from catprune.selection.sources import Source, describe_groups, open_source, sole_column
 from catprune.workspace.files import read_json
 from catprune.workspace.manifest import describe_folder, verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress
 from catprune.workspace.resources import choose_threads
+from catprune.workspace.spool import Spool
 from catprune.workspace.step_folder import StepFolder, finish_once
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ class Selected:
     tokens: int | None
     tokens_kept: int | None
     decided_by_ties: int
-    groups: tuple[Mapping[str, Any], ...]
-    partly_seen: tuple[str, ...]
-    manifest: Mapping[str, Any]
+    groups: tuple[Mapping[str, Any], ...] = field(repr=False)
+    partly_seen: tuple[str, ...] = field(repr=False)
+    manifest: Mapping[str, Any] = field(repr=False)
 
 
 @takes(SelectOptions)
@@ -82,8 +83,8 @@ def select(options: SelectOptions) -> Selected:
     Sources are a folder of scores (checkpoints are in training order: by step, then by name), or several, where workers
     scored into folders of their own; a clean folder, for `random` and for `length` in characters; Parquet files with
     `row`, or folders of them, in any order; or a one-dimensional .npy array of float32 or float64, whose index is the
-    row. In Python also a table or reader with an Arrow stream (Polars, DuckDB, PyArrow, ...) of `row`, ascending, and
-    `column`. Repeated rows, and rows missing between shards, are an error.
+    row. Tables, frames and arrays are copied to files in `log` while they are read. Repeated rows, and rows missing
+    between shards, are an error.
 
     `cat-diff` and `progress` use the first and the last checkpoint, `ppl`, `length` and `random` the last, `rho` the
     first and the reference, `dual-xent` the last forward and the last backward one, the others all. If there are
@@ -104,12 +105,14 @@ def select(options: SelectOptions) -> Selected:
             scored rows than asked, a NaN, a negative weight, too little disk, or nothing kept.
         OSError: a file cannot be read or written.
     """
-    with spooled_source(options) as sources:
-        return _select(options, sources)
+    spool = Spool(Path(options.out) / "log")
+    with spool.discarded(whenever=True):
+        return _select(spool_scores(options, spool))
 
 
-def _select(options: SelectOptions, sources: list[Path]) -> Selected:
+def _select(options: SelectOptions) -> Selected:
     """Select from sources that are all files or folders."""
+    sources = [Path(part) for part in options.source]
     if not sources:
         raise UsageError("source is empty: give a folder of scores, a clean folder, or files of scores")
     out, tmp_dir = Path(options.out), options.tmp_dir
@@ -139,7 +142,7 @@ def _select(options: SelectOptions, sources: list[Path]) -> Selected:
     if by_exposure and math.prod(len(one["times"]) for one in found.seen) > _MOST_EXPOSURES:
         raise UsageError(
             "the exposures of rows differ in too many ways to be ranked separately: name fewer checkpoints, or give "
-            "by_exposure = false (--ignore-exposure)"
+            "by_exposure = false"
         )
     request = _to_request(ranking, plan, found, options)
     workers = choose_threads(options.threads)
@@ -237,7 +240,7 @@ def _check_condensing(ranking: Ranking, direction: str, found: Source, near: Pat
             "or bottom"
         )
     if found.clean is None:
-        raise UsageError("condense needs the clean folder of the records: name it with --clean")
+        raise UsageError("condense needs the clean folder of the records: give clean = FOLDER")
     check_clusters(near, found.clean)
 
 

@@ -153,11 +153,11 @@ def _refuse_other_steps(source: Path) -> None:
     step = None if written is None else read_json(written).get("step")
     if step == "score":
         raise UsageError(
-            f"{source} is one checkpoint's scores: give {source.absolute().parent}, and --checkpoint {source.name}"
+            f"{source} is one checkpoint's scores: give {source.absolute().parent}, and checkpoints = {source.name}"
         )
     if step == "clean":
         read_manifest(source, step="clean")
-        raise UsageError(f"{source} is a clean folder: give it alone, or beside a file of scores as --clean")
+        raise UsageError(f"{source} is a clean folder: give it alone, or with a file of scores as clean")
     if step == "tokenize":
         raise UsageError(f"{source} is a tokens folder: score it first (`catprune score`), and give the scores' folder")
     if step is not None:
@@ -205,7 +205,7 @@ def _clean_behind(folder: Path, clean: Path | None) -> Path | None:
     """The clean folder that scores were made from, which is the one that was given, if one was."""
     behind = trace(folder, read_json(folder / "manifest.json"), "clean")
     if clean is not None and (behind is None or digest_manifest(clean) != digest_manifest(behind)):
-        raise CatpruneError(f"{folder} was made from {behind}, not from {clean}: leave --clean out")
+        raise CatpruneError(f"{folder} was made from {behind}, not from {clean}: leave clean out")
     return behind
 
 
@@ -220,7 +220,7 @@ def _scorer(folders: Sequence[Path], out: Path, clean: Path | None) -> Source:
 
 def _array(source: Path, out: Path, clean: Path | None) -> Source:
     if clean is not None:
-        raise UsageError(f"{source} counts its values as rows: --clean goes with a Parquet file that has row")
+        raise UsageError(f"{source} counts its values as rows: clean goes with a Parquet file that has row")
     if not source.is_file():
         raise CatpruneError(f"{source} does not exist: give a .npy file")
     reads = {"files": _describe_files([source], out)}
@@ -283,8 +283,8 @@ def _files(sources: Sequence[Path], out: Path, ranking: Ranking, clean: Path | N
     column = ranking.terms[0][1]
     if ranking.kind != COLUMN and column not in (names := _column_names(files[0])):
         raise UsageError(
-            f"{files[0]} is a file without a column {column}: name its score column with --column, or its columns "
-            f"({', '.join(name for name in names if name != 'row')}) in --merge"
+            f"{files[0]} is a file without a column {column}: name its score column with column, or its columns "
+            f"({', '.join(name for name in names if name != 'row')}) in merge"
         )
     reads: dict[str, Any] = {"files": _describe_files(files, out)}
     if clean is None:
@@ -383,12 +383,12 @@ def _join_names(found: Source, sources: Sequence[Path], names: Sequence[str], jo
         if not places and any(method.name == name and method.reads == "scorer" for method in METHODS):
             _require_column(sources, name)
             raise UsageError(
-                f"there is no column {name}: run `catprune score CLEAN --scorer {name} --out SCORES`, and give SCORES"
+                f"there is no column {name}: score the clean folder with scorer = {name}, and give the folder of scores"
             )
         if not places:
             raise UsageError(
                 f"there is no column {name}: name a method ({', '.join(method.name for method in METHODS)}), a folder "
-                "of scores with one column or FOLDER.COLUMN, a column of a --join file, or one of the clean folder"
+                "of scores with one column or FOLDER.COLUMN, a column of a file in join, or one of the clean folder"
             )
         if len(places) > 1:
             raise UsageError(
@@ -442,7 +442,8 @@ def _require_column(sources: Sequence[Path], name: str) -> None:
                 read_manifest(source / name, step=SCORER_STEP)
             scorer = next((method.name for method in METHODS if method.name == name), "SCORER")
             raise UsageError(
-                f"{source} holds no column {name}: run `catprune score CLEAN --scorer {scorer} --out {source}` first"
+                f"{source} holds no column {name}: score the clean folder with scorer = {scorer} and "
+                f"out = {source} first"
             )
 
 
@@ -470,7 +471,7 @@ def describe_groups(within: Within | None, ranking: Ranking, found: Source) -> G
     request: GroupsRequest = {"within": within, "inputs": [], "own": owns, "length": None, "clean": None}
     if within == "length" and found.request["source"]["kind"] != "scores":
         if found.clean is None:
-            raise UsageError("within length needs the clean folder: name it with --clean")
+            raise UsageError("within length needs the clean folder: give clean = FOLDER")
         files = [Path(shard["path"]) for shard in _shards(found.clean)]
         request["length"] = found.join("target_characters", files, "target_characters")
     kinds = {within, *(own.of for own in ranking.own)} & {"input", "tag"}
@@ -478,11 +479,11 @@ def describe_groups(within: Within | None, ranking: Ranking, found: Source) -> G
         return request
     if found.clean is None:
         asked = f"within {within}" if within else ranking.own[0].label
-        raise UsageError(f"{asked} needs the clean folder: name it with --clean")
+        raise UsageError(f"{asked} needs the clean folder: give clean = FOLDER")
     manifest = read_manifest(found.clean, step="clean")
     if "tag" in kinds:
         if not manifest["reads"].get("tags"):
-            raise UsageError(f"{found.clean} has no tags: clean with --tags, or name inputs")
+            raise UsageError(f"{found.clean} has no tags: clean with tags, or name inputs")
         request["clean"] = _shards(found.clean)
     if "input" in kinds:
         request["inputs"] = [(one["first"], one["end"]) for one in manifest["inputs"]]

@@ -113,7 +113,7 @@ class Tokens:
         if digest != tokens.tokenizer.digest:
             raise CatpruneError(
                 f"{tokens.tokenizer_file} has digest {digest}, but the manifest says {tokens.tokenizer.digest}: "
-                "run `catprune tokenize --force` again"
+                "tokenize again with force = true"
             )
         return tokens
 
@@ -130,11 +130,11 @@ class Tokens:
         """
         path = self.path / "unigrams.safetensors"
         if digest_file(str(path)) != self.manifest["unigrams"]:
-            raise CatpruneError(f"{path} was changed after tokenizing: run `catprune tokenize --force` again")
+            raise CatpruneError(f"{path} was changed after tokenizing: tokenize again with force = true")
         tensors, _ = map_safetensors(path)
         size = (self.tokenizer.vocab_size,)
         if any(side not in tensors or tensors[side].shape != size for side in ("source", "target")):
-            raise CatpruneError(f"{path} lacks counts of all {size[0]} ids: run `catprune tokenize --force` again")
+            raise CatpruneError(f"{path} lacks counts of all {size[0]} ids: tokenize again with force = true")
         return tensors["source"], tensors["target"]
 
     def read(self, entry: BlockEntry) -> Block:
@@ -146,9 +146,9 @@ class Tokens:
         path = self.path / entry.file
         tensors, metadata = map_safetensors(path)
         if metadata.get("plan") not in self._plans or any(name not in tensors for name in _BLOCK_TENSORS):
-            raise CatpruneError(f"{path} does not belong to this folder's work: run `catprune tokenize --force` again")
+            raise CatpruneError(f"{path} does not belong to this folder's work: tokenize again with force = true")
         if entry.file not in self._checked:
             if digest_file(str(path)) != entry.digest:
-                raise CatpruneError(f"{path} was changed after tokenizing: run `catprune tokenize --force` again")
+                raise CatpruneError(f"{path} was changed after tokenizing: tokenize again with force = true")
             self._checked.add(entry.file)
         return Block(**{name: tensors[name] for name in _BLOCK_TENSORS})

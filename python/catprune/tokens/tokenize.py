@@ -82,7 +82,7 @@ class Tokenized:
     source_tokens: int
     target_tokens: int
     vocab_size: int
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(repr=False)
     is_new: bool = field(default=True, compare=False)
 
 
@@ -152,7 +152,7 @@ def tokenize(options: TokenizeOptions) -> Tokenized:
                 found = _core.tokenize(full, bytes_progress(bar))
             if before is not None:
                 if described != before["tokenizer"]:
-                    raise CatpruneError(f"{path} was changed after tokenizing: run `catprune tokenize --force` again")
+                    raise CatpruneError(f"{path} was changed after tokenizing: tokenize again with force = true")
                 found = {"shards": before["shards"] + found["shards"], "unigrams": before["unigrams"]}
             recorded = {"monolingual": True} if is_monolingual(cleaned) else {}
             return {**found, **recorded, "tokenizer": described, "counts": _counts(cleaned, found["shards"])}

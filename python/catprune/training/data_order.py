@@ -7,22 +7,22 @@ import itertools
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from catprune._core import digest_file
-from catprune.errors import CatpruneError
+from catprune.errors import CatpruneError, UsageError
 from catprune.model.batches import cut, join, pairs_of
 from catprune.workspace.manifest import read_manifest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from catprune.model.batches import Pairs
     from catprune.tokens.blocks import BlockEntry, Tokens
+    from catprune.workspace.spool import Spool
 
 # Pairs of a window. Pairs are shuffled and sorted by length within windows, which bounds the memory.
 WINDOW_PAIRS = 1 << 18
@@ -72,12 +72,38 @@ class Selection:
         return self._last[1]
 
 
+def spool_rows(rows: Any, spool: Spool, *, name: str) -> Path:
+    """The .npy file of row numbers; an array or list of them, in any order, is spooled to one.
+
+    Args:
+        rows: a path, or integers of one dimension.
+        spool: where the file goes.
+        name: of the option.
+
+    Raises:
+        UsageError: these are no integers.
+    """
+    if isinstance(rows, str | Path):
+        return Path(rows)
+    try:
+        values: Any = np.asarray(rows)
+    except (ValueError, TypeError):
+        values = np.empty((), np.object_)
+    if values.shape == (0,):
+        values = values.astype(np.int64)
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise UsageError(f"{name} is a {type(rows).__name__} of {values.dtype}: give integers of one dimension")
+    return spool.array(np.unique(values), name=f"{name}-".replace("_", "-"))
+
+
 class Rows:
-    """The rows in a .npy file, as `select --rows` writes it, or all other rows. The file is mapped, not read."""
+    """The rows in a .npy file, as `select` writes it with `rows_only`, or all others. The file is mapped, not read."""
 
     def __init__(self, path: Path, *, exclude: bool = False) -> None:
         self.path, self.exclude = path, exclude
-        remedy = "give a .npy file of ascending row numbers, like the rows.npy that `catprune select --rows` writes"
+        remedy = (
+            "give a .npy file of ascending row numbers, like the rows.npy that `select` writes with rows_only = true"
+        )
         try:
             array: Any = np.load(path, mmap_mode="r")
         except FileNotFoundError:

@@ -365,7 +365,7 @@ class Training:
         if not math.isfinite(loss):
             raise CatpruneError(
                 f"{self.folder.path}: the loss is not a number at step {at.step}: "
-                "train again with a lower --learning-rate and --force"
+                "train again with a lower learning_rate and force = true"
             )
         line = {
             "step": at.step,

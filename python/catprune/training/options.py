@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from catprune.workspace.common_options import Force, OutFolder, Quiet, Seed, TorchThreads
 from catprune.workspace.options import (
@@ -119,18 +119,26 @@ class TrainOptions:
         option("Train only on the pairs of this selection.", DATA, metavar="DIR", path=True, run_file=False),
     ] = None
     rows: Annotated[
-        AnyPath | None,
+        AnyPath | Any | None,
         option(
             "Train only on the rows in this .npy file of ascending integers.",
             DATA,
             metavar="FILE",
             path=True,
             run_file=False,
+            python="An array or list of row numbers in any order is accepted, too.",
         ),
     ] = None
     exclude_rows: Annotated[
-        AnyPath | None,
-        option("Do not train on the rows in this .npy file.", DATA, metavar="FILE", path=True, run_file=False),
+        AnyPath | Any | None,
+        option(
+            "Do not train on the rows in this .npy file.",
+            DATA,
+            metavar="FILE",
+            path=True,
+            run_file=False,
+            python="An array or list of row numbers in any order is accepted, too.",
+        ),
     ] = None
     sample: Sample = None
     reverse: Annotated[bool, option("Train the backward model, from target to source.", MODEL, run_file=False)] = False

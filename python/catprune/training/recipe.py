@@ -101,13 +101,13 @@ def read_pruning(method: str | None, **given: float | None) -> dict[str, Any] | 
     named = {name: number for name, number in given.items() if number is not None}
     if method is None:
         if named:
-            raise UsageError(f"prune-{next(iter(named))} is given without a method: give prune-while-training too")
+            raise UsageError(f"prune_{next(iter(named))} is given without a method: give prune_while_training too")
         return None
     if method not in PRUNING:
         raise UsageError(f"unknown method to prune while training {method}: give one of {', '.join(PRUNING)}")
     for name in named:
         if name not in PRUNING[method]:
-            raise UsageError(f"prune-{name} is no option of {method}: leave it out")
+            raise UsageError(f"prune_{name} is no option of {method}: leave it out")
     check_numbers(**{f"prune_{name}": number for name, number in named.items()})
     return {"method": method, **PRUNING[method], **named}
 
@@ -136,4 +136,4 @@ def check_numbers(**given: Any) -> None:
             is_valid = is_number and 0 < number < most
             wanted = "more than 0" + (f", below {most:g}" if name == "epochs" else ", a finite number")
         if number is not None and not is_valid:
-            raise UsageError(f"{name.replace('_', '-')} is {number}: give {wanted}")
+            raise UsageError(f"{name} is {number}: give {wanted}")

@@ -19,6 +19,7 @@ from catprune.workspace.manifest import describe_folder, digest_manifest, read_m
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, say
 from catprune.workspace.shards import is_first_process
+from catprune.workspace.spool import Spool
 from catprune.workspace.step_folder import PRUNED_ROWS, STATE, StepFolder, finish_once
 from catprune.workspace.wording import share_text
 
@@ -54,7 +55,7 @@ class Trained:
     flops: float
     parameters: int
     precision: str
-    manifest: dict[str, Any]
+    manifest: dict[str, Any] = field(repr=False)
     is_new: bool = field(default=True, compare=False)
 
 
@@ -77,7 +78,14 @@ def train(options: TrainOptions) -> Trained:
         MissingExtra: torch or safetensors is not installed.
     """
     require_torch()
-    from catprune.training.data_order import Order, Rows, Selection
+    spool = Spool(Path(options.out) / "log")
+    with spool.discarded():
+        return _train(options, spool)
+
+
+def _train(options: TrainOptions, spool: Spool) -> Trained:
+    """Train; rows that Python holds become files of the folder's log, which stay."""
+    from catprune.training.data_order import Order, Rows, Selection, spool_rows
     from catprune.training.loop import Training
     from catprune.training.processes import Processes
     from catprune.training.pruned_rows import PrunedRows
@@ -102,9 +110,9 @@ def train(options: TrainOptions) -> Trained:
         require_origin(chosen.path, opened.path)
         reads["selection"] = describe_folder(chosen.path, relative_to=out_path)
     files = {
-        name: Rows(Path(path), exclude=name == "exclude_rows")
-        for name, path in (("rows", options.rows), ("exclude_rows", options.exclude_rows))
-        if path is not None
+        name: Rows(spool_rows(given, spool, name=name), exclude=name == "exclude_rows")
+        for name, given in (("rows", options.rows), ("exclude_rows", options.exclude_rows))
+        if given is not None
     }
     for name, file in files.items():
         file.check_end(opened.blocks[-1].end if opened.blocks else 0)

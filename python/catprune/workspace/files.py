@@ -9,10 +9,11 @@ import os
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from catprune._core import digest_file
 from catprune.errors import CatpruneError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
 
 @contextlib.contextmanager
@@ -37,6 +38,36 @@ def whole_file(path: Path) -> Generator[IO[bytes]]:
             error.filename = str(path)
             raise
     sync_folder(path.parent)
+
+
+def write_digested(folder: Path, name: str, suffix: str, write: Callable[[IO[bytes]], None]) -> tuple[Path, bool]:
+    """Write a file `<name><digest><suffix>` whole or not at all; its name follows from its content.
+
+    A file of that name is replaced, in case that it was damaged; writers in one folder take turns.
+
+    Returns:
+        The path, and whether there was no such file before.
+
+    Raises:
+        OSError: with the name of the folder; nothing is left behind.
+    """
+    temporary = folder / "spool.tmp"
+    with _open_alone(temporary, error_name=str(folder)) as stream:
+        try:
+            stream.truncate(0)
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+            path = folder / f"{name}{digest_file(str(temporary))}{suffix}"
+            is_new = not path.exists()
+            temporary.rename(path)
+        except BaseException as error:
+            temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(folder)
+            raise
+    sync_folder(folder)
+    return path, is_new
 
 
 def write_whole(path: Path, data: bytes) -> None:

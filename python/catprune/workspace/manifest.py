@@ -137,4 +137,4 @@ def verify_shards(folder: Path, manifest: Mapping[str, Any]) -> None:
         path = folder / name
         if not path.is_file() or digest_file(str(path)) != digest:
             state = "was changed since it was written" if path.is_file() else "is missing"
-            raise CatpruneError(f"{path} {state}: run `catprune {manifest['step']}` again with --force")
+            raise CatpruneError(f"{path} {state}: run `catprune {manifest['step']}` again with force = true")

@@ -65,6 +65,7 @@ class Declared:
         panel: the panel of the command line's help, and the group of the reference.
         metavar: what stands for the value in help, like `N`; None: nothing (a flag, or a choice).
         details: more sentences, for the reference and the docstring.
+        python: what only Python takes, for the docstring.
         default: how a default is shown that is not a plain value, like "all cores".
         short: a one-letter flag, like "-o".
         off: a flag that stands for False, like "--no-rules".
@@ -77,6 +78,7 @@ class Declared:
     panel: str
     metavar: str | None = None
     details: str = ""
+    python: str = ""
     default: str | None = None
     short: str | None = None
     off: str | None = None
@@ -343,10 +345,10 @@ def arguments_text(model: Any) -> str:
     """The `Args:` section of a docstring."""
     lines = ["Args:"]
     for field in fields_of(model):
-        default = field.declared.default
-        shown = f" Default: {default}." if default else ""
+        declared = field.declared
+        shown = f"Default: {declared.default}." if declared.default else ""
         lines.append(
-            f"    {field.name}: {field.help}{shown}{' ' + field.declared.details if field.declared.details else ''}"
+            f"    {field.name}: {' '.join(filter(None, (field.help, shown, declared.details, declared.python)))}"
         )
     return "\n".join(lines)
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 STATE = "state.safetensors"
 #: The folder in which a training that prunes keeps the losses of rows; never part of a result.
 PRUNED_ROWS = "pruned-rows"
-#: Names of the files and folders that steps make; `--force` removes nothing else.
+#: Names of the files and folders that steps make; `force` removes nothing else.
 OWN = (
     "manifest.json",
     "part-*",
@@ -167,7 +167,7 @@ class StepFolder:
                 if (not self._force and holds_files(self.path, but=self.keeps)) or self._shard is not None:
                     raise OtherPlan(
                         f"{self.path} holds work with {describe_differences(old, self.plan)}: "
-                        "give another folder, or --force to replace it",
+                        "give another folder, or force = true to replace it",
                         base=self.path,
                         old=old,
                         new=self.plan,

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -49,7 +49,7 @@ class Written:
     whole: bool
     dropped: int
     dropped_unwritable: int
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(repr=False)
 
 
 @takes(WriteOptions)
@@ -237,7 +237,7 @@ def refuse_outputs(paths: Sequence[Path], inputs: Sequence[Path], *, force: bool
     for path in paths if not (force or record.exists()) else ():
         for name in (path, path.with_name(path.name + ".tmp")):
             if name.exists():
-                raise CatpruneError(f"{name} exists: give another name, or --force to replace it")
+                raise CatpruneError(f"{name} exists: give another name, or force = true to replace it")
 
 
 def record_of(paths: Sequence[Path]) -> Path:
@@ -277,8 +277,8 @@ def describe_output(paths: Sequence[Path], names: tuple[str, str] | str | None) 
     if formats[0] == "tmx":
         if names is None:
             raise UsageError(
-                f"{paths[0]}: TMX names the languages: give --source-lang and --target-lang to clean, "
-                "or --fields en,de to write"
+                f"{paths[0]}: TMX names the languages: give source_lang and target_lang to clean, "
+                "or fields = en,de to write"
             )
         source, target = check_languages(str(paths[0]), names)
         return {"format": "tmx", "path": path, "source_language": source, "target_language": target}
@@ -300,10 +300,10 @@ def _finished(record: Path, plan: bytes, paths: tuple[Path, ...], *, force: bool
             return old
         if not force and any(path.exists() for path in paths):
             path, state = wrong
-            raise CatpruneError(f"{path} {state}: give other names, or --force to write all of it again")
+            raise CatpruneError(f"{path} {state}: give other names, or force = true to write all of it again")
     for path in paths if not force else ():
         if path.exists():
-            told = f"{path} holds something else: give another name, or --force to replace it"
+            told = f"{path} holds something else: give another name, or force = true to replace it"
             if not _are_as_left(old, record.parent, paths):
                 raise CatpruneError(told)
             before = {name: value for name, value in old.items() if name not in ("counts", "files")}

@@ -91,7 +91,7 @@ def open_scorer(
         from catprune.scoring.scorers.comet import Comet
 
         if margin:
-            raise UsageError("comet-qe has no embeddings: leave --margin out")
+            raise UsageError("comet-qe has no embeddings: leave margin out")
         return Comet(model, threads=threads, local=local)
     from catprune.scoring.scorers.embeddings import Embeddings, open_embedder
 

@@ -47,7 +47,7 @@ def open_embedder(scorer: str, model: str | Path | None, *, threads: int | None,
         return Laser(model, threads=threads, local=local)
     if scorer == "e5":
         if model is not None:
-            raise UsageError("e5 has one model, which comes with its package: leave --model out")
+            raise UsageError("e5 has one model, which comes with its package: leave model out")
         return E5(threads=threads)
     return SentenceTransformers(model or LABSE, threads=threads, local=local)
 
@@ -123,7 +123,7 @@ class SentenceTransformers:
         except Exception as error:
             self._stack.close()
             raise CatpruneError(
-                f"{self.model} cannot be loaded by sentence-transformers ({error}): give a folder by --model, or its "
+                f"{self.model} cannot be loaded by sentence-transformers ({error}): give a folder as model, or its "
                 "name where it can be downloaded"
             ) from None
         return self

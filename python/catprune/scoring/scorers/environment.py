@@ -88,7 +88,7 @@ class Worker:
         try:
             if (answer := self._answer()) != "ready":
                 raise CatpruneError(
-                    f"{self.name} cannot be loaded ({answer}): give files by --model, or a name where it can be "
+                    f"{self.name} cannot be loaded ({answer}): give files as model, or a name where it can be "
                     "downloaded"
                 )
         except BaseException:

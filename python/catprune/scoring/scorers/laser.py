@@ -30,7 +30,7 @@ class Laser:
         self.folder = None if model is None else Path(model).absolute()
         if self.folder and (missing := [name for name in FILES if not (self.folder / name).is_file()]):
             raise CatpruneError(
-                f"{model} has no {', '.join(missing)}: give a folder with {', '.join(FILES)}, or leave --model out"
+                f"{model} has no {', '.join(missing)}: give a folder with {', '.join(FILES)}, or leave model out"
             )
         self._worker = Worker("laser_worker.py", str(self.folder or ""), name="LASER2", threads=threads, local=local)
 

@@ -47,7 +47,7 @@ class Margin(Embeddings):
         path = folder / POOL
         if not path.is_file():
             if any(parquet.read_metadata(shard).num_rows for shard in folder.glob("part-*.parquet")):
-                raise CatpruneError(f"{path}, by which scores were made, is gone: score anew with --force")
+                raise CatpruneError(f"{path}, by which scores were made, is gone: score again with force = true")
             rows, sources, targets = draw_pairs(clean, POOL_PAIRS)
             vectors = np.stack(self.embed(sources, targets))
             if not path.is_file():  # another process of --shard may have been faster
