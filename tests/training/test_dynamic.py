@@ -498,10 +498,13 @@ def test_steps_anneal_as_the_epochs_that_they_are(tokens, tmp_path):
     ("options", "message"),
     [
         ({"prune_while_training": "both"}, "prune_while_training = 'both': give one of infobatch, ddp"),
-        ({"prune_ratio": 0.5}, "prune-ratio is given without a method"),
-        ({"prune_while_training": "ddp", "prune_anneal": 0.5}, "prune-anneal is no option of ddp"),
-        ({"prune_while_training": "infobatch", "prune_cycle": 2}, "prune-cycle is no option of infobatch"),
-        ({"prune_while_training": "infobatch", "prune_ratio": 1.0}, r"prune_ratio = 1\.0: give a number, at least 0 and below 1"),
+        ({"prune_ratio": 0.5}, "prune_ratio is given without a method: give prune_while_training"),
+        ({"prune_while_training": "ddp", "prune_anneal": 0.5}, "prune_anneal is no option of ddp"),
+        ({"prune_while_training": "infobatch", "prune_cycle": 2}, "prune_cycle is no option of infobatch"),
+        (
+            {"prune_while_training": "infobatch", "prune_ratio": 1.0},
+            r"prune_ratio = 1\.0: give a number, at least 0 and below 1",
+        ),
         (
             {"prune_while_training": "infobatch", "prune_anneal": 1.5},
             r"prune_anneal = 1\.5: give a number, above 0 and at most 1",

@@ -58,5 +58,5 @@ def test_bounds_and_types_are_those_of_the_declaration() -> None:
 
 
 def test_an_unknown_option_is_named_with_the_one_that_was_meant() -> None:
-    with pytest.raises(UsageError, match="^train: there is no option epoch; did you mean epochs"):
+    with pytest.raises(UsageError, match=r"^train: there is no option epoch; did you mean epochs"):
         training(epoch=1)

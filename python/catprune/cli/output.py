@@ -60,6 +60,9 @@ def show(result: Any, lines: Sequence[str], *, as_json: bool, quiet: bool) -> No
     if as_json:
         import dataclasses
 
+        if isinstance(result, Path):
+            print_json({"path": result})
+            return
         names = [field.name for field in dataclasses.fields(result) if not field.name.startswith("manifest")]
         print_json({name: getattr(result, name) for name in names})
     elif not quiet:
