@@ -283,7 +283,7 @@ def test_shards_share_a_folder_with_shards_alone(trained, tmp_path):
             score(trained / "tokens", out=tmp_path, shard="3/3", batch_tokens=100, **options)
     with lock_folder(folder), pytest.raises(CatpruneError, match="another process is at work"):
         score(trained / "tokens", out=tmp_path, shard="2/3", **options)
-    with pytest.raises(UsageError, match="--force would remove the work of the other shards"):
+    with pytest.raises(UsageError, match="force would remove the work of the other shards: remove the folder yourself"):
         score(trained / "tokens", out=tmp_path, shard="2/3", force=True, **options)
 
 
@@ -389,7 +389,7 @@ def test_weights_that_training_did_not_write_are_refused(trained, tmp_path):
     weights = warmup / "step-5/model.safetensors"
     shutil.copy(warmup / "step-30/model.safetensors", weights)
     options = {"threads": 1, "precision": "float32", "quiet": True}
-    with pytest.raises(CatpruneError, match=rf"{weights} was changed since training: run `catprune train`"):
+    with pytest.raises(CatpruneError, match=rf"{weights} was changed since training: train again with force"):
         score(tokens, checkpoints=[weights.parent], out=tmp_path / "s", **options)
     one = score(tokens, checkpoints=str(warmup / "step-30"), out=tmp_path / "s", **options)
     assert one.folders == {"step-30": tmp_path / "s/step-30"}, "a string is one checkpoint, not one a letter"
