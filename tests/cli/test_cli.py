@@ -158,7 +158,7 @@ def test_every_command_works_from_its_words(
         code = app([*command.split(), "--json"], standalone_mode=False)
         told = capsys.readouterr()
         if key is None:
-            assert code == 2 and "two files in the place of one" in told.err
+            assert code == 2 and "outputs are missing" in told.err
             continue
         assert code in (0, None), told.err
         assert key in json.loads(told.out)

@@ -212,6 +212,7 @@ LATER = (
         ("catprune evaluate run.toml",),
         says=True,
         function="evaluate_file",
+        summary="catprune.evaluation.results",
     ),
     Command(
         "report",

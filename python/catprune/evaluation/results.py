@@ -236,3 +236,8 @@ def notes(found: Evaluated) -> list[str]:
         *found.signatures.values(),
         found.signature,
     ]
+
+
+def summary(evaluated: Evaluated) -> list[str]:
+    """The tables of an evaluation."""
+    return [render(evaluated)]

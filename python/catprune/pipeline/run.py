@@ -13,6 +13,7 @@ from catprune.cleaning.test_sets import parse_test_sets, test_set_paths
 from catprune.corpus.appended import has_joined, is_growing, is_outgrown, is_selected_before, replacing, require_trained
 from catprune.corpus.inputs import input_paths, is_monolingual
 from catprune.errors import CatpruneError, OtherPlan, UsageError, require
+from catprune.evaluation.results import Evaluated, open_evaluation, render
 from catprune.pipeline.options import EvaluateFileOptions, RunOptions, Step
 from catprune.pipeline.run_file import RunFile, column_of, parsed_inputs, read_run_file, training_options
 from catprune.selection.budget import parse_keeps
@@ -367,7 +368,7 @@ def _new_kept(selected: Mapping[str, Any], before: int) -> list[str]:
 
 
 @takes(EvaluateFileOptions)
-def evaluate_file(options: EvaluateFileOptions) -> Ran:
+def evaluate_file(options: EvaluateFileOptions) -> Evaluated:
     """Run the steps of a run file up to its evaluation.
 
     Raises:
@@ -376,12 +377,10 @@ def evaluate_file(options: EvaluateFileOptions) -> Ran:
     if read_run_file(options.file, options.set).evaluate is None:
         raise CatpruneError(f"{options.file} has no [evaluate] section: it names the test sets")
     given = {name: getattr(options, name) for name in ("file", "set", "memory", "threads", "force", "quiet", "say")}
-    return run(until="evaluate", **given)
+    return open_evaluation(run(until="evaluate", **given).folder / "evaluate")
 
 
 def summary(done: Ran) -> list[str]:
     """The table of the evaluation, if the run has one."""
-    from catprune.evaluation.results import open_evaluation, render
-
     folder = done.folder / "evaluate"
     return [render(open_evaluation(folder))] if (folder / "manifest.json").is_file() else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import Annotated
 
-from catprune.workspace.common_options import Force
+from catprune.workspace.common_options import Force, Quiet
 from catprune.workspace.options import INPUT, OUTPUT, AnyPath, option, options
 
 
@@ -21,3 +21,4 @@ class ReportOptions:
     ] = None
     seed: Annotated[int, option("Random seed of the pairs that are shown.", OUTPUT, metavar="N", least=0)] = 1
     force: Force = False
+    quiet: Quiet = False
