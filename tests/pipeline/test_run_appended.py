@@ -160,7 +160,7 @@ def test_only_new_rows_are_worked_on_and_the_model_stays(finished: Path, tmp_pat
     assert f"2 checkpoints over {counts['kept']} pairs, of them {new} new" in told["score"]
     assert any("of those kept are new" in line for line in said)
     assert any("of the corpus before rows were joined" in line for line in said)
-    assert "were trained before rows were joined" in (run / "report.html").read_text()
+    assert "were trained before rows were appended" in (run / "report.html").read_text()
     selected = read_manifest(run / "selection/cat", step="select")
     shard = run / "scores/step-12/part-000000000260-000000000420.parquet"
     assert {*parquet.read_table(shard)["seen"].to_pylist()} == {0}
@@ -178,7 +178,7 @@ def test_only_new_rows_are_worked_on_and_the_model_stays(finished: Path, tmp_pat
     said.clear()
     catprune.run(file, quiet=True, say=said.append)
     assert states(tmp_path) == again
-    assert not any("of them" in line for line in said)
+    assert [line for line in said if "of them" in line] == []
 
 
 def test_a_grown_run_is_what_the_steps_make_one_by_one(
@@ -195,8 +195,8 @@ def test_a_grown_run_is_what_the_steps_make_one_by_one(
     options: dict[str, Any] = {"checkpoints": ["step-4", "step-12"], "seed": 3, "force": True, **quiet}
     cat, where = run / "selection/cat", ["source_words>=2", "lengths>-30"]
     with pytest.raises(CatpruneError, match="holds work with other"):
-        catprune.select(run / "scores", out=cat, on="nll", where=where, **{**options, "force": False})
-    selected = catprune.select(run / "scores", out=cat, on="nll", where=where, **options)
+        catprune.select(run / "scores", out=cat, method="cat-diff", on="nll", where=where, **{**options, "force": False})
+    selected = catprune.select(run / "scores", out=cat, method="cat-diff", on="nll", where=where, **options)
     keep = f"{selected.tokens_kept}tokens"
     catprune.select(run / "scores", out=run / "selection/random-tokens", method="random", keep=keep, **options)
     outputs = [tmp_path / "pruned.en", tmp_path / "pruned.de"]
@@ -227,7 +227,7 @@ def test_models_of_what_the_corpus_is_now_are_one_move_away(grown: tuple[Path, l
     said: list[str] = []
     catprune.run(tmp_path / "run.toml", quiet=True, say=said.append)
     assert not any("of the corpus before" in line for line in said)
-    assert "were trained before rows were joined" not in (tmp_path / "run/report.html").read_text()
+    assert "were trained before rows were appended" not in (tmp_path / "run/report.html").read_text()
     trained = read_manifest(tmp_path / "run/evaluate/models/full", step="train")["counts"]["pairs"]
     assert trained == read_manifest(tmp_path / "run/clean", step="clean")["counts"]["kept"]
 
@@ -287,7 +287,7 @@ def test_force_lets_joined_rows_be_and_redoes_what_options_change(
         selected = read_manifest(run / "selection/cat", step="select")
         trained = read_manifest(run / "evaluate/models/cat", step="train")
         assert trained["counts"]["pairs"] == selected["counts"]["kept"]
-        assert "were trained before rows were joined" not in (run / "report.html").read_text()
+        assert "were trained before rows were appended" not in (run / "report.html").read_text()
     (tmp_path / "later/run/clean").rename(tmp_path / "clean")
     catprune.run(tmp_path / "later/run.toml", quiet=True, force=True, until="score")
     assert "extends" not in read_manifest(tmp_path / "later/run/tokens", step="tokenize")
@@ -325,7 +325,7 @@ def test_outputs_that_somebody_changed_are_not_replaced(finished: Path, tmp_path
 
 
 def test_a_column_beside_the_scores_must_have_the_new_rows(finished: Path, tmp_path: Path) -> None:
-    text = RUN_FILE.replace('on = "nll"', 'on = "nll"\nmerge = "cat-diff + characters"')
+    text = RUN_FILE.replace('method = "cat-diff"\non = "nll"', 'on = "nll"\nmerge = "cat-diff + characters"')
     (tmp_path / "run.toml").write_text(text)
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("run.toml", "evaluate"))
     shutil.rmtree(tmp_path / "run/selection")
@@ -358,13 +358,13 @@ def test_prune_of_more_inputs_goes_on(finished: Path, tmp_path: Path, monkeypatc
     options: dict[str, Any] = {"out": tmp_path / "run", "threads": 1, "quiet": True}
     prune = import_module("catprune.pipeline.prune")
     decided = {"vocab_size": 320, "preset": "tiny", "epochs": 1, "checkpoints": "0.5,1"}
-    monkeypatch.setattr(prune, "decide", lambda _: decided)
-    monkeypatch.setattr(prune, "estimate", lambda *_, **__: None)
+    monkeypatch.setattr(prune, "decide", lambda *_, **__: decided)
+    monkeypatch.setattr(prune, "measure_training", lambda *_, **__: 1.0)
     catprune.prune([tmp_path / "a/train.en", tmp_path / "a/train.de"], outputs, **options)
-    monkeypatch.setattr(prune, "decide", lambda _: {**decided, "vocab_size": 8000})
+    monkeypatch.setattr(prune, "decide", lambda *_, **__: {**decided, "vocab_size": 8000})
     before = states(tmp_path)
     for other, keep, told in (
-        (inputs[::-1], "50%", "has other inputs: give those first"),
+        (inputs[::-1], "50%", "has other inputs: give its inputs first"),
         (inputs[1:], "50%", "has other inputs"),
         (inputs, "30%", "has other options"),
     ):

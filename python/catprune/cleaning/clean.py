@@ -194,7 +194,7 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     ]
     lists = ("inputs", "shards", "fingerprints", "duplicates")
     joined = {name: before[name] + results[name] for name in lists}
-    new = f"{more['rows']:,} rows were appended to {counts['rows']:,}; {more['kept']:,} of them are kept"
+    new = f"{more['rows']:,} rows were appended to {counts['rows']:,}; {more['kept']:,} of the new rows are kept"
     return {
         **results,
         "notes": [*results["notes"], new],

@@ -175,7 +175,9 @@ class _Pruning:
         self._require_pairs(cleaned)
         model = (_decided(made) if made is not None else None) or self._decide(cleaned.kept)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / SCHEMA, json_schema())
+        schema = self.folder / SCHEMA
+        if not schema.is_file() or schema.read_bytes() != json_schema():
+            write_whole(schema, json_schema())
         write_whole(self.file, to_toml(self._sections(model, self._relative(_names(options.inputs)))).encode())
         self._say_decision(model)
         return model

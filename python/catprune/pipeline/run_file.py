@@ -377,12 +377,24 @@ def _change(values: dict[str, Any], change: str) -> None:
         at[last] = text
 
 
+#: Words of pydantic's messages, and ours.
+_WORDS = {
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "more than",
+    "a boolean": "true or false",
+    f"String should match pattern '^{NAME}$'": "letters, digits, - and _",
+}
+
+
 def _describe(mistake: Any) -> str:
     """A mistake, with its place in the file."""
     place = ".".join(str(part) for part in mistake["loc"] if not _is_type(str(part)))
     if mistake["type"] == "extra_forbidden":
         return f"{place}: there is no such key{_similar_key(mistake['loc'])}"
-    text = mistake["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    text = mistake["msg"].removeprefix("Value error, ").removeprefix("Input should be ").replace("a valid ", "a ")
+    for pydantic, plain in _WORDS.items():
+        text = text.replace(pydantic, plain)
     if mistake["type"] == "missing":
         return f"{place} is missing: give it"
     if mistake["type"] == "value_error":
