@@ -78,6 +78,7 @@ def test_prune_by_a_method_that_needs_no_model_trains_none(tmp_path: Path) -> No
     assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.name != "log") == [
         "clean",
         "report.html",
+        "run-file.schema.json",
         "run.toml",
         "selection",
     ]
