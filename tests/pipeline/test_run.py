@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -184,42 +185,70 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('out = "run"', "", "out is missing"),
-        ("vocab_size", "vocab_sise", r"tokenize\.vocab_sise: there is no such key"),
+        ('out = "run"', "", "out is missing: give it"),
+        ("vocab_size", "vocab_sise", r"tokenize\.vocab_sise: there is no such key; did you mean vocab_size\?"),
         ('tokens_of = "cat"', 'tokens_of = "dog"', "dog is not a selection above it"),
         ('selection = "cat"', 'selection = "dog"', "write: selection = dog"),
         ('subsets = ["full", "cat"]', 'subsets = ["dog"]', "evaluate: dog is neither"),
         ('name = "cat"', 'name = "random"', "random twice"),
         ("seed = 3", "seed = ", "is not TOML"),
-        ('on = "nll"', 'on = "loss"', 'on = "loss": give'),
-        ('on = "nll"', "bins = 0", "bins = 0"),
+        ('on = "nll"', 'on = "loss"', r'select\.1\.on = "loss": give one of ppl, nll'),
+        ('on = "nll"', "bins = 0", r"select\.1\.bins = 0: give a whole number, at least 1 and at most 1000"),
         ('on = "nll"', 'keep = "120%"', "keep = '120%'"),
         ('on = "nll"', 'checkpoints = ["step-4"]', "cat-diff needs 2 checkpoints, there will be 1"),
         ('on = "nll"', 'checkpoints = ["step-4", "step-5"]', "checkpoint step-5 is not one of step-4, step-12"),
         ('checkpoints = "4steps,12steps"', 'checkpoints = "x"', "checkpoint 'x' is invalid"),
-        ('checkpoints = "4steps,12steps"', "learning_rate = -1", "learning_rate = -1: give more than 0"),
-        ("vocab_size = 400", "vocab_size = 1", "vocab_size = 1"),
+        ('checkpoints = "4steps,12steps"', "learning_rate = -1", r"train\.learning_rate = -1: give a number, above 0"),
+        ("vocab_size = 400", "vocab_size = 1", r"tokenize\.vocab_size = 1: give a whole number, at least 300"),
         ('scorer = "mine.py:lengths"', 'scorer = "e5"\n[[scorer]]\nscorer = "e5"', "two columns are named e5"),
         ('scorer = "mine.py:lengths"', 'scorer = "e5"\nname = "step-4"', "two columns are named step-4"),
-        ("[score]", "[score]\nbatch_tokens = 0", "batch_tokens = 0: give at least 1"),
-        ("[tokenize]", "[clean.rules]\nmin_wrds = 3\n[tokenize]", "no option min_wrds; did you mean min_words"),
+        ("[score]", "[score]\nbatch_tokens = 0", r"score\.batch_tokens = 0: give a whole number, at least 1"),
+        (
+            "[tokenize]",
+            "[clean.rules]\nmin_wrds = 3\n[tokenize]",
+            r"rules: there is no option min_wrds; did you mean min_words\?",
+        ),
         ('checkpoints = "4steps,12steps"', "steps = 4", "needs 2 checkpoints, there will be 1"),
         ('tags = "bitext/train.kind"', "", "within = tag needs the tags"),
         ("steps = 4", "", "needs steps .* or epochs"),
-        ("steps = 4", 'steps = 4\npreset = "huge"', 'preset = "huge": give'),
-        ('precision = "float32"', 'precision = "float16"', 'precision = "float16": give'),
-        ("[evaluate]", "[evaluate]\nbeam = 0", "beam = 0: give at least 1"),
-        ("[clean]", "[claen]", "claen: there is no such key; did you mean clean"),
-        ("seed = 3", "seed = -1", "seed = -1: give at least 0"),
-        ('on = "nll"', "keep = true", "keep"),
-        ('name = "cat"', 'name = "cat.v2"', r'select\.1\.name = "cat\.v2": give letters'),
-        ('name = "test"', 'name = "te st"', r'evaluate\.tests\.0\.name = "te st": give letters'),
+        ("steps = 4", 'steps = 4\npreset = "huge"', r'evaluate\.preset = "huge": give one of tiny, small, base, big'),
+        (
+            'precision = "float32"',
+            'precision = "float16"',
+            r'train\.precision = "float16": give one of auto, float32, bfloat16',
+        ),
+        ("[evaluate]", "[evaluate]\nbeam = 0", r"evaluate\.beam = 0: give a whole number, at least 1"),
+        ("[clean]", "[claen]", r"claen: there is no such key; did you mean clean\?; clean is missing: give it"),
+        ("seed = 3", "seed = -1", "seed = -1: give a whole number, at least 0"),
+        (
+            'on = "nll"',
+            "keep = true",
+            r"select\.1\.keep = true: give text or a whole number or a number, or a list of these",
+        ),
+        ('name = "cat"', 'name = "cat.v2"', r'select\.1\.name = "cat\.v2": give letters, digits'),
+        ('name = "test"', 'name = "te st"', r'evaluate\.tests\.0\.name = "te st": give letters, digits'),
+        (
+            'scorer = "mine.py:lengths"',
+            'scorer = "e5"\nmargin = "yes"',
+            r'scorer\.0\.margin = "yes": give true or false',
+        ),
+        ("save_every = 3", "save_evry = 3", r"train\.save_evry: there is no such key; did you mean save_every\?"),
+        ("resamples = 20", "resamples = true", r"evaluate\.resamples = true: give a whole number, at least 1"),
+        ("threads = 1", "threads = 1.5", r"threads = 1\.5: give a whole number, at least 1"),
+        ("[tokenize]", "near = 3\n[tokenize]", r"clean\.near = 3: give a table of options"),
+        ("[tokenize]", "rules = 3\n[tokenize]", r"clean\.rules = 3: give a table of options or false"),
+        ("[tokenize]", "exclude = 3\n[tokenize]", r"clean\.exclude = 3: give text or a path, or a list of these"),
+        ("[train]", "[[train]]", r"train = \[.*\]: give a table of options"),
+        ("[score]", 'select = "all"\n[score]', r"train\.select: there is no such key"),
+        ('method = "cat-diff"', 'method = "cat-dif"', r"there is no method cat-dif; did you mean cat-diff\?"),
+        ('on = "nll"', "bins = 7", "bins = 7: cat-diff does not use it, only progress: leave it out"),
+        ('on = "nll"', "seen_apart = true", r"select\.1\.seen_apart: there is no such key"),
     ],
 )
 def test_mistakes_in_the_file_are_told_by_their_place(tmp_path: Path, old: str, new: str, told: str) -> None:
     file = tmp_path / "run.toml"
     file.write_text(RUN_FILE.replace(old, new, 1))
-    with pytest.raises((UsageError, CatpruneError), match=told):
+    with pytest.raises((UsageError, CatpruneError), match=f"^{re.escape(str(file))}.*{told}"):
         read_run_file(file)
 
 

@@ -121,7 +121,10 @@ def _parameter(name: str, kind: Any, declared: Any, default: Any = None) -> insp
 
 
 def _is_many(field: Field) -> bool:
+    """Whether an option may be repeated; a list that may be a file instead comes from the file."""
     kinds = alternatives(field.type)
+    if str in kinds:
+        return False
     return (field.positional and kinds == (Any,)) or any(get_origin(kind) in (Sequence, list) for kind in kinds)
 
 

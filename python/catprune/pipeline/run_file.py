@@ -35,7 +35,19 @@ from catprune.tokens.tokenize import check_tokenizing
 from catprune.training.options import TrainOptions
 from catprune.training.recipe import plan_marks
 from catprune.workspace.common_options import Memory, Seed, TemporaryFolder, Threads
-from catprune.workspace.options import OUTPUT, Declared, did_you_mean, fields_of, make, option
+from catprune.workspace.options import (
+    OUTPUT,
+    Declared,
+    describe_values,
+    did_you_mean,
+    fields_of,
+    make,
+    option,
+    read_field,
+)
+from catprune.workspace.options import (
+    Field as Option,
+)
 from catprune.workspace.resources import choose_memory
 from catprune.writing.options import WriteOptions
 from catprune.writing.write import describe_output, name_sides, output_paths
@@ -377,29 +389,39 @@ def _change(values: dict[str, Any], change: str) -> None:
         at[last] = text
 
 
-#: Words of pydantic's messages, and ours.
-_WORDS = {
-    "greater than or equal to": "at least",
-    "less than or equal to": "at most",
-    "greater than": "more than",
-    "a boolean": "true or false",
-    f"String should match pattern '^{NAME}$'": "letters, digits, - and _",
-}
-
-
 def _describe(mistake: Any) -> str:
     """A mistake, with its place in the file."""
-    place = ".".join(str(part) for part in mistake["loc"] if not _is_type(str(part)))
+    loc, declared = _find_option(mistake["loc"])
+    place = ".".join(str(part) for part in loc if not _is_type(str(part)))
     if mistake["type"] == "extra_forbidden":
         return f"{place}: there is no such key{_similar_key(mistake['loc'])}"
-    text = mistake["msg"].removeprefix("Value error, ").removeprefix("Input should be ").replace("a valid ", "a ")
-    for pydantic, plain in _WORDS.items():
-        text = text.replace(pydantic, plain)
+    text: str = mistake["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if mistake["type"] == "missing":
         return f"{place} is missing: give it"
     if mistake["type"] == "value_error":
         return f"{place}: {text}" if place else text
-    return f"{place} = {json.dumps(mistake['input'], default=str, ensure_ascii=False)}: give {text}"
+    usual: dict[str, str] = {
+        "string_pattern_mismatch": "letters, digits, '_' and '-', a letter or digit first",
+        "model_type": "a table of options",
+        "list_type": f"tables, each begun by [[{place}]]",
+    }
+    wanted = describe_values(declared) if declared else usual.get(mistake["type"], text)
+    value = json.dumps(mistake["input"], default=str, ensure_ascii=False)
+    return f"{place} = {value}: give {wanted}"
+
+
+def _find_option(loc: Sequence[Any]) -> tuple[Sequence[Any], Option | None]:
+    """The place of the option that a mistake is in, without what is inside of its value, and its declaration."""
+    section: Any = RunFile
+    for number, part in enumerate(loc):
+        info = section.model_fields.get(part)
+        inner = next(_models(info.annotation), None) if info is not None else None
+        if inner is not None:
+            section = inner
+        elif info is not None:
+            is_declared = isinstance(info.json_schema_extra, Declared)
+            return loc[: number + 1], read_field(str(part), info) if is_declared else None
+    return loc, None
 
 
 def _is_type(part: str) -> bool:

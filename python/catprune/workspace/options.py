@@ -190,10 +190,14 @@ def is_model(kind: Any) -> bool:
 def fields_of(model: Any) -> tuple[Field, ...]:
     """The options of a model, in the order of their declaration."""
     keyword_only = {field.name: field.kw_only for field in fields(model)}
-    return tuple(_read(name, info, keyword_only[name]) for name, info in model.__pydantic_fields__.items())
+    return tuple(
+        read_field(name, info, positional=keyword_only[name] is not True)
+        for name, info in model.__pydantic_fields__.items()
+    )
 
 
-def _read(name: str, info: FieldInfo, keyword_only: Any) -> Field:
+def read_field(name: str, info: FieldInfo, *, positional: bool = False) -> Field:
+    """The option that a declared field is."""
     extra: Any = info.json_schema_extra
     default = MISSING if info.is_required() else info.get_default(call_default_factory=False)
     return Field(
@@ -203,7 +207,7 @@ def _read(name: str, info: FieldInfo, keyword_only: Any) -> Field:
         info.description or "",
         _describe_bounds(info.metadata),
         extra,
-        keyword_only is not True,
+        positional,
     )
 
 
@@ -258,8 +262,7 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 def describe_error(error: ValidationError, model: Any) -> str:
     """The first mistake in values of a model: which option, its value, and what it takes."""
-    mistakes = error.errors(include_url=False)
-    first = mistakes[0]
+    first = error.errors(include_url=False)[0]
     name = next((str(part) for part in first["loc"] if isinstance(part, str)), "")
     if first["type"] == "missing":
         return f"{name} is missing: give it"
@@ -268,19 +271,14 @@ def describe_error(error: ValidationError, model: Any) -> str:
     field = next((field for field in fields_of(model) if field.name == name), None)
     if field is None:
         return f"{name}: {first['msg']}"
-    return f"{name} = {_shown(first, field, mistakes)}: give {describe_values(field)}"
-
-
-def _shown(first: Any, field: Field, mistakes: Sequence[Any]) -> str:
-    """The value that was given; an item of it where that alone is wrong."""
-    del field, mistakes
-    value = first["input"]
-    return repr(value) if isinstance(value, str) else str(value)
+    value = first["input"]  # an item of it where that alone is wrong
+    shown = repr(value) if isinstance(value, str) else str(value)
+    return f"{name} = {shown}: give {describe_values(field)}"
 
 
 def describe_values(field: Field) -> str:
     """The values that an option takes, in words."""
-    if field.choices:
+    if field.choices and field.model is None:
         many = any(get_origin(part) in (Sequence, list, tuple) for part in alternatives(field.type))
         return f"{'some' if many else 'one'} of {', '.join(map(str, field.choices))}"
     words = dict.fromkeys(_describe_type(part) for part in alternatives(field.type))
@@ -301,7 +299,12 @@ def _describe_type(kind: Any) -> str:
     if kind in plain:
         return plain[kind]
     if get_origin(kind) in (Sequence, list):
-        return "a list"
+        items = " or ".join(dict.fromkeys(_describe_type(part) for part in alternatives(get_args(kind)[0])))
+        if get_origin(kind) is list or items in ("", "a table of options"):
+            return f"a list of {items}" if items == "text" else "a list"
+        return f"{items}, or a list of these"  # see `several`
+    if literals(kind):
+        return " or ".join(str(value).lower() for value in literals(kind))
     if get_origin(kind) is tuple:
         return f"{len(get_args(kind))} values"
     if get_origin(kind) in (Mapping, dict) or is_model(kind):
