@@ -301,7 +301,7 @@ def test_options_that_cannot_be_meant() -> None:
         ({"names": ["a.jsonl"]}, "give the fields"),
         ({"names": ["a.jsonl"], "fields": ("a", "a.b")}, "one field is inside the other"),
         ({"names": ["a.parquet"], "fields": ("a", "")}, "a name is empty"),
-        ({"names": ["a.tmx"], "languages": ("en", None)}, "needs two languages: give --source-lang and --target-lang"),
+        ({"names": ["a.tmx"], "languages": ("en", None)}, "needs two languages: give source_lang and target_lang"),
         ({"names": ["a.tmx"], "languages": ("en", "en-GB")}, "match the same variants"),
         ({"names": ["a.tmx"], "languages": ("en", 'd"')}, "is not a language code"),
         ({"names": ["a.xyz"], "format": "csv"}, "format csv"),
@@ -461,7 +461,7 @@ def test_outputs_that_cannot_be_meant(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("a b\tc d\n")
     catprune.clean([tmp_path / "a.tsv"], out=tmp_path / "clean")
     for name, told in (
-        ("p.tmx", "give --source-lang and --target-lang to clean"),
+        ("p.tmx", "give source_lang and target_lang to clean"),
         ("p.parquet.gz", "compresses by itself"),
         ("p.zip", "is not written"),
     ):

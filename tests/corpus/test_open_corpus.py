@@ -160,6 +160,6 @@ def test_a_stream_that_cannot_be_meant(tmp_path: Path) -> None:
         catprune.select(table, column="quality", out=tmp_path / "out")
     with pytest.raises(UsageError, match="column is missing: give the name of the table's score column"):
         catprune.select(table, out=tmp_path / "out")
-    with pytest.raises(UsageError, match="source holds a float: give paths, or one table"):
+    with pytest.raises(UsageError, match="source is or holds a float: give paths, an Arrow table"):
         catprune.select([1.0], column="quality", out=tmp_path / "out")  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.parquet"))

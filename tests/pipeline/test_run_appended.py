@@ -195,7 +195,9 @@ def test_a_grown_run_is_what_the_steps_make_one_by_one(
     options: dict[str, Any] = {"checkpoints": ["step-4", "step-12"], "seed": 3, "force": True, **quiet}
     cat, where = run / "selection/cat", ["source_words>=2", "lengths>-30"]
     with pytest.raises(CatpruneError, match="holds work with other"):
-        catprune.select(run / "scores", out=cat, method="cat-diff", on="nll", where=where, **{**options, "force": False})
+        catprune.select(
+            run / "scores", out=cat, method="cat-diff", on="nll", where=where, **{**options, "force": False}
+        )
     selected = catprune.select(run / "scores", out=cat, method="cat-diff", on="nll", where=where, **options)
     keep = f"{selected.tokens_kept}tokens"
     catprune.select(run / "scores", out=run / "selection/random-tokens", method="random", keep=keep, **options)

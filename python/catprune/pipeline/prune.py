@@ -34,6 +34,7 @@ from catprune.scoring.scorers import open_scorer
 from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import DEFAULT_METHOD, Ranking, check_options
+from catprune.training.recipe import plan_marks
 from catprune.workspace.device import require_torch
 from catprune.workspace.files import write_whole
 from catprune.workspace.locks import lock_folder
@@ -220,7 +221,7 @@ class _Pruning:
             return {}
         given = {name: value for name in _MODEL if (value := getattr(self.options, name)) is not None}
         several = any(method.reads == "all" and method.needs > 1 for method in self.ranking.methods)
-        return {**decide(pairs, several=several), **given}
+        return {**decide(pairs, several=several), **_fit(given, several=several)}
 
     def _say_decision(self, model: Mapping[str, Any]) -> None:
         keep = ", ".join(map(str, self.options.keep))
@@ -320,6 +321,19 @@ class _Pruning:
 
     def _relative(self, names: Sequence[str | Path]) -> list[str]:
         return [os.path.relpath(Path(name).absolute(), self.folder.absolute()) for name in names]
+
+
+def _fit(given: dict[str, Any], *, several: bool) -> dict[str, Any]:
+    """Given epochs or checkpoints, each with the other one to fit: checkpoints from early to the end."""
+    if "epochs" in given and "checkpoints" not in given:
+        last = given["epochs"]
+        first = 1 if last > 1 else last / 2
+        points = [first, (first + last) / 2, last] if several else [first, last]
+        return {**given, "checkpoints": ",".join(f"{point:g}" for point in points)}
+    if "checkpoints" in given and "epochs" not in given:
+        marks = plan_marks(None, None, given["checkpoints"])
+        return {**given, **({"epochs": marks[-1].amount} if marks[-1].unit == "epoch" else {})}
+    return given
 
 
 def _names(inputs: Any) -> list[str | Path]:
