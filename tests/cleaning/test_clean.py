@@ -197,6 +197,9 @@ def test_an_input_may_have_its_own_rules(tmp_path: Path, pair: Any) -> None:
     done = catprune.clean(names, out=tmp_path / "clean", duplicates="none", input_rules=own)
     assert reasons(tmp_path / "clean") == [set(), {"too_many_words"}]
     assert done.manifest["options"]["input_rules"] == {"1": {"max_words": 2}}
+    back = [{"input": names[1], "max_words": 150}]  # the default, where the other input has less
+    catprune.clean(names, out=tmp_path / "back", duplicates="none", rules={"max_words": 2}, input_rules=back)
+    assert reasons(tmp_path / "back") == [{"too_many_words"}, set()]
     for wrong, told in {
         "is not one of the inputs": [{"input": "three"}],
         "say which `input`": [{"max_words": 2}],

@@ -58,7 +58,10 @@ def choose_rules(options: CleanOptions, own: Mapping[str, Any]) -> dict[str, flo
         if options.input_rules or options.identify_language:
             raise UsageError("rules = false switches all filters off: leave input_rules and identify_language out")
         return None
-    given = {**changed_values(options.rules or Filters()), **changed_values(make(Filters, own, of="input_rules"))}
+    checked = make(Filters, own, of="input_rules")
+    # An input's own threshold counts even where it is the default: the options may have another.
+    of_input = {name: getattr(checked, name) for name, value in own.items() if value is not None}
+    given = {**changed_values(options.rules or Filters()), **of_input}
     if options.monolingual and (two := [name for name in PAIR_RULES if name in given]):
         raise UsageError(f"{two[0]} compares two sides: a monolingual corpus has one")
     for code in filter(None, (options.source_lang, options.target_lang)):
