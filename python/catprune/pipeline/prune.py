@@ -127,6 +127,7 @@ class _Pruning:
         pruning = cls(options, folder, folder / "run.toml", inputs, ranking, scorers, options.say or (lambda _: None))
         if pruning.needs_model:
             require_torch()
+            plan_marks(options.epochs, None, options.checkpoints)
         elif given := [name for name in (*_MODEL, "sample") if getattr(options, name) is not None]:
             raise UsageError(f"{given[0]} is given, but {pruning.method} needs no warm-up model: leave it out")
         if pruning.method == CLUSTERED:
@@ -226,7 +227,8 @@ class _Pruning:
     def _say_decision(self, model: Mapping[str, Any]) -> None:
         keep = ", ".join(map(str, self.options.keep))
         unit = f" {self.what}" if self.ranking.share.keys() <= {"rows"} else ""
-        described = ", ".join(f"{name} {value}" for name, value in model.items())
+        plain = {name: f"{value:g}" if isinstance(value, float) else value for name, value in model.items()}
+        described = ", ".join(f"{name} {value}" for name, value in plain.items())
         self.say(
             f"decided   keep {keep}{unit} by {self.method}; {described or 'no warm-up model needed'}; see {self.file}"
         )

@@ -1,0 +1,166 @@
+"""Prune: what it would do, what it refuses, and its command line."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import catprune
+import pytest
+from catprune import CatpruneError, UsageError
+from catprune.cli.app import app
+from catprune.demonstration.bitext import write_demo_bitext
+from catprune.pipeline.run_file import json_schema
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    write_demo_bitext(tmp_path, pairs=250, test_pairs=3, seed=5)
+    return tmp_path
+
+
+def sides(folder: Path, name: str) -> list[Path]:
+    return [folder / f"{name}.en", folder / f"{name}.de"]
+
+
+def entries(folder: Path, *, log: bool = True) -> dict[str, int]:
+    """All files and folders and when they were changed."""
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if log or "log" not in path.parts}
+
+
+@pytest.mark.parametrize(
+    ("given", "decided"),
+    [
+        ({}, "epochs 5, checkpoints 1,5"),
+        ({"method": "cat-var"}, "epochs 5, checkpoints 1,3,5"),
+        ({"epochs": 1}, "epochs 1, checkpoints 0.5,1"),
+        ({"epochs": 10}, "epochs 10, checkpoints 1,10"),
+        ({"epochs": 0.5, "method": "cat-var"}, "epochs 0.5, checkpoints 0.25,0.375,0.5"),
+        ({"epochs": 3, "method": "cat-var"}, "epochs 3, checkpoints 1,2,3"),
+        ({"checkpoints": "1,3,8"}, "epochs 8, checkpoints 1,3,8"),
+        ({"checkpoints": "2steps"}, "epochs 5, checkpoints 2steps"),
+        ({"epochs": 2, "checkpoints": "2steps,1"}, "epochs 2, checkpoints 2steps,1"),
+        ({"epochs": 3, "checkpoints": "1,2"}, "epochs 3, checkpoints 1,2"),
+    ],
+)
+def test_epochs_and_checkpoints_fit_each_other(corpus: Path, given: dict[str, Any], decided: str) -> None:
+    said: list[str] = []
+    options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "say": said.append, "dry_run": True}
+    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **given, **options)
+    assert any(f"vocab_size 1000, preset tiny, {decided}; see" in line for line in said)
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(corpus: Path) -> None:
+    before, said = entries(corpus), list[str]()
+    options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "say": said.append, "threads": 1}
+    done = catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, keep="30%", **options)
+    assert entries(corpus) == before
+    assert (done.selections, done.outputs, done.report) == ({}, (), None)
+    steps = [line.split()[0] for line in said if not line.startswith(" ")]
+    assert steps == ["clean", "decided", "tokenize", "expected", "dry"]
+    assert any(line.startswith("          250 pairs read") for line in said)
+    decided = next(line for line in said if line.startswith("decided"))
+    assert "keep 30% by progress; vocab_size 1000, preset tiny, epochs 5, checkpoints 1,5" in decided
+    expected = next(line for line in said if line.startswith("expected"))
+    assert all(word in expected for word in ("train ", "score ", "select and write ", "target tokens/s"))
+    assert said[-1] == "dry run   nothing was written; the same command without dry_run starts"
+    # What is given is decided; without a model there is nothing to train.
+    said.clear()
+    given: dict[str, Any] = {"preset": "small", "epochs": 2, "checkpoints": "1,2", "method": "cat-diff", "on": "nll"}
+    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, **given, **options)
+    assert any("by cat-diff; vocab_size 1000, preset small, epochs 2, checkpoints 1,2" in line for line in said)
+    said.clear()
+    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, method="random", **options)
+    assert [line.split()[0] for line in said if not line.startswith(" ")] == ["clean", "decided", "dry"]
+    assert entries(corpus) == before
+    with pytest.raises(CatpruneError, match=r"too few \(1000 are to be kept\)"):
+        catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, keep=1000, **options)
+    assert entries(corpus) == before
+
+
+def test_a_dry_run_from_the_command_line(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = entries(corpus)
+    words = [*map(str, sides(corpus, "train")), *map(str, sides(corpus, "p")), "--out", str(corpus / "run")]
+    assert app(["prune", *words, "--dry-run", "--method", "length", "--keep", "9"], standalone_mode=False) in (0, None)
+    told = capsys.readouterr()
+    assert "keep 9 pairs by length; no warm-up model needed" in told.err
+    assert "nothing was written" in told.err
+    assert entries(corpus) == before
+
+
+def test_the_run_file_has_what_was_given_and_other_options_are_named(corpus: Path) -> None:
+    options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "threads": 1}
+    given: dict[str, Any] = {"method": "random", "keep": 20, "exclude": str(corpus / "test.{en,de}")}
+    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), source_lang="en", target_lang="de", **given, **options)
+    text = (corpus / "run/run.toml").read_text()
+    assert text.startswith("#:schema run-file.schema.json\n")
+    assert (corpus / "run/run-file.schema.json").read_bytes() == json_schema()
+    held = tomllib.loads(text)
+    assert held["clean"] == {
+        "inputs": ["../train.en", "../train.de"],
+        "source_lang": "en",
+        "target_lang": "de",
+        "exclude": ["../test.{en,de}"],
+    }
+    assert held["select"] == [{"name": "pruned", "method": "random", "keep": 20}]
+    assert "train" not in held and "tokenize" not in held
+    before = entries(corpus, log=False)
+    for changed, told in (
+        ({"keep": 30}, r"select\.keep: 20 before, 30 now"),
+        ({"keep": "30%"}, r'select\.keep: 20 before, "30%" now'),
+        ({"method": "length"}, r'select\.method: "random" before, "length" now'),
+        ({"seed": 3}, r"seed: 1 before, 3 now"),
+        ({"within": "length"}, r'select\.within: the default before, "length" now'),
+        ({"exclude": ()}, r'clean\.exclude: \["\.\./test\.{en,de}"\] before, the default now'),
+        ({"keep": 30, "seed": 3}, r"seed: 1 before, 3 now; select\.keep: 20 before, 30 now"),
+    ):
+        both = {"source_lang": "en", "target_lang": "de", **given, **options, **changed}
+        with pytest.raises(CatpruneError, match=rf"run\.toml has other options \({told}\): give another out, or force"):
+            catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **both)
+    assert entries(corpus, log=False) == before
+    # Resources are no options of the run.
+    again = {**given, **options, "source_lang": "en", "target_lang": "de", "threads": 2, "memory": "1G"}
+    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **again)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"on": "nll"}, "on = nll: progress does not use it, only cat-diff, cat-var, ppl: leave it out"),
+        ({"method": "random", "on": "ppl"}, "on = ppl: random does not use it"),
+        ({"method": "random", "epochs": 3}, "epochs is given, but random needs no warm-up model: leave it out"),
+        ({"method": "random", "preset": "tiny"}, "preset is given, but random needs no warm-up model: leave it out"),
+        ({"method": "random", "sample": 100}, "sample is given, but random needs no warm-up model: leave it out"),
+        ({"method": "progres"}, "there is no method progres; did you mean progress?"),
+        ({"epochs": -1}, "epochs = -1: give a number, above 0"),
+        ({"epochs": True}, "epochs = True: give a number, above 0"),
+        ({"checkpoints": "x"}, "checkpoint 'x' is invalid: give epochs (1,0.5) or 500steps"),
+        ({"checkpoints": "2", "epochs": 1}, "checkpoint epoch-2 is after the end of the training (epoch-1)"),
+        ({"checkpoints": "2steps,1"}, "checkpoints are given in epochs and in steps: say where to end"),
+        ({"dry_run": "yes"}, "dry_run = 'yes': give true or false"),
+        ({"presett": "tiny"}, "prune: there is no option presett; did you mean preset?"),
+        ({"merge": "ppl + labse"}, "prune: there is no option merge"),
+    ],
+)
+def test_options_that_cannot_be_meant(corpus: Path, options: dict[str, Any], told: str) -> None:
+    before = entries(corpus)
+    with pytest.raises(UsageError) as found:
+        catprune.prune(sides(corpus, "train"), sides(corpus, "p"), out=corpus / "run", quiet=True, **options)
+    assert str(found.value).startswith(told)
+    assert entries(corpus) == before
+
+
+def test_outputs_of_the_command_are_the_last_files(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = [str(path) for path in sides(corpus, "train")]
+    for outputs in (
+        [str(corpus / "p.en"), str(corpus / "p.de")],
+        [str(corpus / "p.tsv")],
+        [str(corpus / "p.jsonl.gz")],
+    ):
+        words = [*inputs, *outputs, "--out", f"{outputs[0]}.run", "--method", "random", "--keep", "7", "--json"]
+        words += ["--source-lang", "en", "--target-lang", "de"]
+        assert app(["prune", *words], standalone_mode=False) in (0, None)
+        assert json.loads(capsys.readouterr().out)["outputs"] == outputs
+    assert len((corpus / "p.tsv").read_text().splitlines()) == 7
