@@ -305,7 +305,7 @@ def test_options_that_cannot_be_meant() -> None:
         ({"names": ["a.tmx"], "languages": ("en", "en-GB")}, "match the same variants"),
         ({"names": ["a.tmx"], "languages": ("en", 'd"')}, "is not a language code"),
         ({"names": ["a.xyz"], "format": "csv"}, "format csv"),
-        ({"names": ["a.parquet.gz"]}, "give --format for a file"),
+        ({"names": ["a.parquet.gz"]}, "give format for a file"),
     ):
         with pytest.raises(UsageError, match=told):
             parse_inputs(**options)
