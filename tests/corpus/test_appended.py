@@ -84,7 +84,7 @@ def test_a_joined_corpus_is_that_of_all_inputs_and_only_the_new_ones_are_worked_
     assert kept == {row: reasons == 0 for row, (reasons,) in read_columns(tmp_path / "clean", "reasons").items()}
     assert cleaned.reasons["duplicate_elsewhere"] == whole.reasons["duplicate"] == 14
     assert cleaned.reasons["empty"] == 2 and len(cleaned.manifest["examples"]["empty"]) == 2
-    assert cleaned.manifest["notes"][-1] == "60 rows were appended to 240; 56 of them are kept"
+    assert cleaned.manifest["notes"][-1] == "60 rows were appended to 240; 56 of the new rows are kept"
     assert summary(cleaned, examples=1)
     fresh = tmp_path / "tokens"
     tokenize(tmp_path / "clean", out=fresh, tokenizer=run / "tokens/tokenizer.json", **QUIET)
