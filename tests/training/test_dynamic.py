@@ -297,12 +297,12 @@ def test_a_loop_goes_on_from_what_it_stored():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: InfoBatch(pairs=3, epochs=5, ratio=1), "^ratio is 1: give 0 to below 1"),
-        (lambda: InfoBatch(pairs=3, epochs=5, anneal=0), "^anneal is 0: give more than 0, at most 1"),
-        (lambda: InfoBatch(pairs=3, epochs=math.nan), "^epochs is nan"),
+        (lambda: InfoBatch(pairs=3, epochs=5, ratio=1), "^ratio = 1: give 0 to below 1"),
+        (lambda: InfoBatch(pairs=3, epochs=5, anneal=0), "^anneal = 0: give more than 0, at most 1"),
+        (lambda: InfoBatch(pairs=3, epochs=math.nan), "^epochs = nan"),
         (lambda: InfoBatch(pairs=-1, epochs=5), "^pairs is -1: give at least 0"),
-        (lambda: Ddp(pairs=3, ratio=-0.1), r"^ratio is -0\.1"),
-        (lambda: Ddp(pairs=3, cycle=0), "^cycle is 0: give a whole number, at least 1"),
+        (lambda: Ddp(pairs=3, ratio=-0.1), r"^ratio = -0\.1"),
+        (lambda: Ddp(pairs=3, cycle=0), "^cycle = 0: give a whole number, at least 1"),
         (lambda: InfoBatch(pairs=3, epochs=5).weights(np.array([0])), r"call begin\(epoch\) first"),
         (lambda: Ddp(pairs=3).draw([0]), r"call begin\(epoch\) first"),
         (lambda: Ddp(pairs=3).observe(np.array([0]), np.array([1])), r"call begin\(epoch\) first"),

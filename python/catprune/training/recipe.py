@@ -136,4 +136,4 @@ def check_numbers(**given: Any) -> None:
             is_valid = is_number and 0 < number < most
             wanted = "more than 0" + (f", below {most:g}" if name == "epochs" else ", a finite number")
         if number is not None and not is_valid:
-            raise UsageError(f"{name} is {number}: give {wanted}")
+            raise UsageError(f"{name} = {number}: give {wanted}")
