@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation: the command line, the run file, the filters and the methods.
+"""Writes the generated parts of the documentation: the command line, the run file and its schema.
 
 uv run docs/generate.py          # make docs does it; a test fails where a page is out of date
 """
@@ -6,16 +6,13 @@ uv run docs/generate.py          # make docs does it; a test fails where a page 
 from __future__ import annotations
 
 import sys
-from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from catprune.cleaning.options import Filters
 from catprune.cli.app import app_group
 from catprune.pipeline.run_file import RunFile, json_schema
-from catprune.selection.methods import METHODS
-from catprune.workspace.options import Declared, describe_values, fields_of
+from catprune.workspace.options import Declared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +26,6 @@ def pages() -> dict[Path, bytes]:
     texts = {
         "reference/command-line.md": command_line(),
         "reference/run-file.md": run_file(),
-        "reference/filters-table.md": filters(),
-        "reference/methods-table.md": methods(),
     }
     made = {DOCS / name: ("\n".join([NOTE, "", *lines]).rstrip() + "\n").encode() for name, lines in texts.items()}
     return {**made, DOCS / "run-file.schema.json": json_schema()}
@@ -126,25 +121,6 @@ def plain(value: Any) -> str:
         return ""
     values = value if isinstance(value, list | tuple) else [value]
     return ", ".join(f"`{str(item).lower() if isinstance(item, bool) else item}`" for item in values)
-
-
-def filters() -> list[str]:
-    """The filters with their defaults."""
-    rows = [
-        (f"`{field.name}`", field.help, field.declared.default or plain(field.default), describe_values(field))
-        for field in fields_of(Filters)
-        if field.default is not MISSING
-    ]
-    return table(("filter", "meaning", "default", "values"), *rows)
-
-
-def methods() -> list[str]:
-    """The methods with formulas and sources."""
-    rows = [
-        (f"`{method.name}`", method.formula, method.direction, str(method.needs or ""), method.source)
-        for method in METHODS
-    ]
-    return table(("method", "score", "recommended end", "checkpoints", "source"), *rows)
 
 
 def main() -> None:

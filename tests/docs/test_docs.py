@@ -57,6 +57,23 @@ def test_the_methods_page_names_every_method() -> None:
     assert [method.name for method in METHODS if f"| `{method.name}` |" not in text] == []
 
 
+def test_the_methods_page_recommends_what_the_table_does() -> None:
+    text = (ROOT / "docs/reference/methods.md").read_text()
+    rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("| `")]
+    said = {row.split("|")[1].strip(" `"): row.split("|")[4].strip(" –") for row in rows}
+    assert {method.name: method.direction for method in METHODS} == {
+        method.name: said[method.name] for method in METHODS
+    }
+
+
+def test_the_filters_page_names_every_filter_with_its_default() -> None:
+    text = (ROOT / "docs/reference/filters.md").read_text()
+    for name, default in defaults_of(Filters).items():
+        (row,) = (line for line in text.splitlines() if f"`--{name.replace('_', '-')}` |" in line)
+        if default is not None and not isinstance(default, bool):
+            assert f"| {default:,g}" in row.replace(",", "") or f"| {default:,}" in row, row
+
+
 def test_the_generated_pages_are_up_to_date() -> None:
     script = ROOT / "docs/generate.py"
     run = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)

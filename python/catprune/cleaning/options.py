@@ -238,6 +238,17 @@ Prefer = Annotated[
     ),
 ]
 
+Exclude = Annotated[
+    Paths,
+    option(
+        "Test set, like 'newstest*.{en,de}' or a text file; pairs that share a sentence with it are dropped.",
+        TEST_SETS,
+        metavar="FILE",
+        path=True,
+        details="Text is normalised as for duplicates. Segments of fewer than 10 characters are not matched.",
+    ),
+]
+
 
 @options
 class CleanOptions:
@@ -326,16 +337,7 @@ class CleanOptions:
         BeforeValidator(_near),
         option("How near duplicates are found.", NEAR_DUPLICATES, prefix="near_", default="see the options"),
     ] = None
-    exclude: Annotated[
-        Paths,
-        option(
-            "Test set, like 'newstest*.{en,de}' or a text file; pairs that share a sentence with it are dropped.",
-            TEST_SETS,
-            metavar="FILE",
-            path=True,
-            details="Text is normalised as for duplicates. Segments of fewer than 10 characters are not matched.",
-        ),
-    ] = ()
+    exclude: Exclude = ()
     memory: Memory = None
     tmp_dir: TemporaryFolder = None
     threads: Threads = None

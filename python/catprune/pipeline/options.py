@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
-from catprune.cleaning.options import Columns, FieldNames, Format, Monolingual, SourceLanguage, TargetLanguage
+from catprune.cleaning.options import Columns, Exclude, FieldNames, Format, Monolingual, SourceLanguage, TargetLanguage
 from catprune.selection.options import Keep, Method, On, Within
 from catprune.training.options import Checkpoints, Epochs, Preset, Sample
 from catprune.workspace.common_options import (
@@ -20,7 +20,7 @@ from catprune.workspace.common_options import (
     Threads,
     VerifyInputs,
 )
-from catprune.workspace.options import INPUT, OUTPUT, STEPS, TEST_SETS, AnyPath, option, options
+from catprune.workspace.options import INPUT, OUTPUT, STEPS, AnyPath, option, options
 
 #: The steps of a run, in order.
 Step = Literal["clean", "tokenize", "train", "score", "select", "write", "evaluate", "report"]
@@ -98,15 +98,7 @@ class PruneOptions:
     fields: FieldNames = None
     format: Format = None
     monolingual: Monolingual = False
-    exclude: Annotated[
-        Paths,
-        option(
-            "Test set, like 'newstest*.{en,de}' or a text file; pairs that share a sentence with it are dropped.",
-            TEST_SETS,
-            metavar="FILE",
-            path=True,
-        ),
-    ] = ()
+    exclude: Exclude = ()
     method: Method = None
     on: On = None
     within: Within = None

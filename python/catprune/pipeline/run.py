@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from catprune.cleaning.test_sets import parse_test_sets, test_set_paths
 from catprune.corpus.appended import has_joined, is_growing, is_outgrown, is_selected_before, replacing, require_trained
-from catprune.corpus.inputs import input_paths, is_monolingual
+from catprune.corpus.inputs import input_paths
 from catprune.errors import CatpruneError, OtherPlan, UsageError, require
 from catprune.evaluation.results import Evaluated, open_evaluation, render
 from catprune.pipeline.options import EvaluateFileOptions, RunOptions, Step
@@ -233,15 +233,13 @@ class _Running:
         return summary(done, examples=1)
 
     def _tokenize(self) -> list[str]:
-        from catprune.tokens.tokenize import tokenize
+        from catprune.tokens.tokenize import summary, tokenize
 
         if self.settings.train is None and self.settings.evaluate is None:
             return []  # nothing reads tokens
         given = {"seed": self.settings.seed, **self.settings.tokenize.given()}
         done = replacing(self._is_forced, tokenize)(self.clean, out=self.tokens, **given, **self.sparing)
-        what = ("texts", "tokens") if is_monolingual(done.manifest) else ("pairs", "target tokens")
-        new = new_text(done.new, done.pairs)
-        return [f"{done.pairs:,} {what[0]}{new}, {done.target_tokens:,} {what[1]} of {done.vocab_size:,} types"]
+        return summary(done)
 
     def _train(self) -> list[str]:
         from catprune.training.train import train

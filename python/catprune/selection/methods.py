@@ -100,7 +100,8 @@ METHODS: tuple[Method, ...] = (
         needs=1,
         reads="all",
         hard="top",
-        advice="large gradients are hard pairs and noise: clean first",
+        direction="bottom",
+        advice="on dirty text the top is noise (results, who finds what); on clean text it is hard pairs",
     ),
     Method(
         "grand",
@@ -109,7 +110,8 @@ METHODS: tuple[Method, ...] = (
         needs=1,
         reads="all",
         hard="top",
-        advice="Paul et al. 2021 keep the top on clean data; on dirty data the top is noise",
+        direction="bottom",
+        advice="on dirty text the top is noise (results, who finds what); Paul et al. 2021 keep it on clean data",
     ),
     Method(
         "el2n",
@@ -118,7 +120,8 @@ METHODS: tuple[Method, ...] = (
         needs=1,
         reads="all",
         hard="top",
-        advice="Paul et al. 2021 keep the top on clean data; on dirty data the top is noise",
+        direction="bottom",
+        advice="on dirty text the top is noise (results, who finds what); Paul et al. 2021 keep it on clean data",
     ),
     Method(
         "confidence",
@@ -165,7 +168,8 @@ METHODS: tuple[Method, ...] = (
         options=(("threshold", 0.5),),
         ties="random",
         hard="top",
-        advice="Toneva et al. 2019 keep what is forgotten; what is never learned counts as most, noise among it",
+        direction="bottom",
+        advice="pairs that are never learned count as most forgotten; Toneva et al. 2019 keep the top of clean data",
     ),
     Method(
         "inactive",
