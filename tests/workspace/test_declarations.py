@@ -30,15 +30,14 @@ from catprune.workspace.options import (
     defaults_of,
     describe_values,
     did_you_mean,
-    field_of,
     fields_of,
-    json_schema,
     make,
     option,
     options,
     takes,
 )
 from catprune.writing.options import WriteOptions
+from pydantic import TypeAdapter
 
 STEPS: dict[str, Any] = {
     "clean": CleanOptions,
@@ -80,6 +79,11 @@ GIVEN: dict[str, Any] = {
     "run": "run",
     "file": "run.toml",
 }
+
+
+def field_of(model: Any, name: str) -> Field:
+    """The option of this name."""
+    return next(field for field in fields_of(model) if field.name == name)
 
 
 def made(model: Any, **values: Any) -> Any:
@@ -324,7 +328,7 @@ def test_a_model_of_ones_own() -> None:
             step("x", share=share)
     with pytest.raises(FrozenInstanceError):
         Own("x").kind = "b"  # type: ignore[misc]
-    schema = json_schema(Own)
+    schema = TypeAdapter(Own).json_schema()
     assert schema["properties"]["kind"] == {
         "default": "a",
         "description": "Which. Default: the first.",

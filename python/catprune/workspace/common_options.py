@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from catprune.errors import UsageError
 from catprune.workspace.options import INPUT, OUTPUT, RESOURCES, AnyPath, option
 
 
@@ -96,14 +95,3 @@ Quiet = Annotated[bool, option("Show no progress and no summary.", OUTPUT, short
 VerifyInputs = Annotated[
     bool, option("Hash the input files again, even if they look unchanged.", INPUT, run_file=False)
 ]
-
-
-def refuse(*combination: tuple[str, object], why: str) -> None:
-    """Refuse options that are given together, or without what they need.
-
-    Raises:
-        UsageError: one of them is set; `why` says what does not go together.
-    """
-    for name, value in combination:
-        if value not in (None, False, (), []):
-            raise UsageError(f"{name} = {value}: {why}")

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, dataclass_transform, get_args, get_origin
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, ValidationError
 from pydantic import Field as PydanticField
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic.fields import FieldInfo
@@ -211,11 +211,6 @@ def read_field(name: str, info: FieldInfo, *, positional: bool = False) -> Field
     )
 
 
-def field_of(model: Any, name: str) -> Field:
-    """The option of this name."""
-    return next(field for field in fields_of(model) if field.name == name)
-
-
 def defaults_of(model: Any) -> dict[str, Any]:
     """The defaults of a model's options that need not be given."""
     return {field.name: field.default for field in fields_of(model) if field.default is not MISSING}
@@ -354,8 +349,3 @@ def arguments_text(model: Any) -> str:
             f"    {field.name}: {' '.join(filter(None, (field.help, shown, declared.details, declared.python)))}"
         )
     return "\n".join(lines)
-
-
-def json_schema(model: Any) -> dict[str, Any]:
-    """The JSON Schema of a model's values."""
-    return TypeAdapter(model).json_schema()
