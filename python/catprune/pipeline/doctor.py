@@ -15,7 +15,7 @@ EXTRAS = {
     "torch": ("torch", "safetensors"),
     "transformers": ("transformers", "sentencepiece"),
     "marian": ("sentencepiece",),
-    "evaluate": ("ctranslate2", "sacrebleu"),
+    "evaluate": ("ctranslate2", "sacrebleu", "scipy"),
     "report": ("jinja2",),
     "faiss": ("faiss-cpu",),
     "embeddings": ("sentence-transformers",),
