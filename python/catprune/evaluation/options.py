@@ -26,7 +26,7 @@ from catprune.workspace.options import EVALUATION, INPUT, AnyPath, option, optio
 
 @options
 class EvaluateOptions:
-    """Train one model per subset, alike in all but the data, and compare their translations of held-out text."""
+    """Train one model per subset with the same recipe, and compare the translations of held-out text."""
 
     tokens: Annotated[AnyPath, option("Tokens folder.", INPUT, metavar="TOKENS", path=True, run_file=False)]
     _: KW_ONLY
