@@ -293,8 +293,8 @@ class CleanOptions:
     max_line_bytes: MaxLineBytes = 16_384
     verify_inputs: VerifyInputs = False
     rules: Annotated[
-        Filters | Literal[False] | None,
-        BeforeValidator(_filters),
+        Filters | Mapping[str, Any] | Literal[False] | None,
+        BeforeValidator(_filters, json_schema_input_type=Filters | Literal[False] | None),
         option(
             "Thresholds of the filters; false switches all filters off.",
             FILTERS,
@@ -333,8 +333,8 @@ class CleanOptions:
         option("What is compared to find near duplicates.", NEAR_DUPLICATES),
     ] = "none"
     near: Annotated[
-        NearDuplicates | None,
-        BeforeValidator(_near),
+        NearDuplicates | Mapping[str, Any] | None,
+        BeforeValidator(_near, json_schema_input_type=NearDuplicates | None),
         option("How near duplicates are found.", NEAR_DUPLICATES, prefix="near_", default="see the options"),
     ] = None
     exclude: Exclude = ()
