@@ -195,15 +195,15 @@ def test_a_full_disk_is_told_and_nothing_is_published(
     source, target = pair(b"ein Haus\nein Hund\n", b"a house\na dog\n")
     clean = tmp_path / "clean"
     name = "part-000000000000"
-    clean.mkdir()
-    (clean / f"{name}.tmp").symlink_to("/dev/full")
+    (clean / "columns").mkdir(parents=True)
+    (clean / "columns" / f"{name}.tmp").symlink_to("/dev/full")
     run = call("clean", source, target, "-o", clean)
     assert run.returncode == 1
     assert (
         f"{name}-000000000002.parquet: No space left on device: free space on the disk, then run the same command"
         in run.stderr
     )
-    assert not list(clean.glob("*.parquet"))
+    assert not list(clean.rglob("*.parquet"))
     assert call("clean", source, target, "-o", clean).returncode == 0
     (tmp_path / "p.de.tmp").symlink_to("/dev/full")
     monkeypatch.setattr(import_module("catprune.writing.write"), "refuse_outputs", lambda *_, **__: None)  # the link

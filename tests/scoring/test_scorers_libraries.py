@@ -84,7 +84,7 @@ def read_scores(folder: Path) -> np.ndarray[Any, Any]:
 
 
 def shards_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("part-*.parquet")}
+    return {path.name: path.read_bytes() for path in folder.glob("columns/*.parquet")}
 
 
 def end_script(worker: Worker) -> None:

@@ -173,11 +173,11 @@ def _count_kept(folder: Path, selections: list[str]) -> dict[str, dict[str, int]
     import numpy as np
     import pyarrow.parquet as parquet
 
+    from catprune.workspace.manifest import COLUMNS
+
     def read(path: Path, columns: list[str]) -> dict[str, np.ndarray]:
-        tables = [parquet.read_table(part, columns=columns) for part in sorted(path.glob("part-*.parquet"))]
-        return {
-            name: np.concatenate([table[name].to_numpy(zero_copy_only=False) for table in tables]) for name in columns
-        }
+        table = parquet.read_table(path / COLUMNS, columns=columns)
+        return {name: table[name].to_numpy(zero_copy_only=False) for name in columns}
 
     cleaned = read(folder / "clean", ["reasons", "tag"])
     masks = {"cleaning": cleaned["reasons"] == 0}

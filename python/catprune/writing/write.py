@@ -16,7 +16,7 @@ from catprune.corpus.kept_rows import kept_rows
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, OtherPlan, UsageError
 from catprune.workspace.files import read_json, to_json, write_whole
-from catprune.workspace.manifest import FORMAT, describe_folder, read_manifest
+from catprune.workspace.manifest import COLUMN_SETS, FORMAT, describe_folder, read_manifest
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.resources import choose_threads
@@ -228,7 +228,9 @@ def refuse_outputs(paths: Sequence[Path], inputs: Sequence[Path], *, force: bool
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"{name} would be written twice, as an output and beside one: give other names")
-        if any((name.parent / own).is_file() for own in ("plan.json", "manifest.json")):
+        folder = name.absolute().parent
+        step = folder.parent if folder.name in COLUMN_SETS.values() else folder
+        if any((step / own).is_file() for own in ("plan.json", "manifest.json")):
             raise UsageError(f"{name} would stand among the files of a step: give another folder")
         if name.is_symlink() or (name.exists() and not name.is_file()):
             raise UsageError(f"{name} is a link, a folder or a device: give the names of plain files")
