@@ -149,12 +149,16 @@ def test_other_tools_read_the_folders_of_columns(undisturbed: Path) -> None:
 def test_a_finished_run_does_nothing_again(undisturbed: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (undisturbed / "run").rglob("*.parquet")}
     said: list[str] = []
-    catprune.run(undisturbed / "run.toml", quiet=True, say=said.append)
+    assert not catprune.run(undisturbed / "run.toml", quiet=True, say=said.append).is_new
     assert {path: path.stat().st_mtime_ns for path in before} == before
     steps = [line.split()[0] for line in said if not line.startswith(" ")]
     assert steps == ["clean", "tokenize", "train", "score", "select", "write", "evaluate", "report"]
     assert sum("target tokens kept" in line for line in said) == 3, "of every selection, also where they are equal"
     assert sum("more often than on others" in line for line in said) <= 1
+    for made in ("run/report.html", "run/selection/random/manifest.json"):
+        (undisturbed / made).unlink()
+        assert catprune.run(undisturbed / "run.toml", quiet=True).is_new, made
+        assert not catprune.run(undisturbed / "run.toml", quiet=True).is_new, made
     assert any(line.split()[:1] == ["duplicate"] for line in said), "the reasons are always shown"
 
 

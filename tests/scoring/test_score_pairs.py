@@ -56,7 +56,9 @@ def lengths(sources: list[str], targets: list[str]) -> list[int]:
 
 
 def read(folder: Path) -> dict[int, float | None]:
-    return dict(zip(*parquet.read_table(folder / "columns").to_pydict().values(), strict=True))
+    table = parquet.read_table(folder / "columns")
+    assert table.column_names == ["row", folder.name]
+    return dict(zip(*table.to_pydict().values(), strict=True))
 
 
 def test_a_function_scores_what_cleaning_kept(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
@@ -92,8 +94,8 @@ def test_a_column_is_ranked_guards_and_is_merged(corpus: tuple[Path, list[tuple[
     select(base / "scores", column="labse", keep=8, direction="bottom", out=base / "t", **QUIET)
     assert kept(base / "t") == set(sorted(values, key=lambda row: (values[row], row))[:8])
     score_pairs(base / "clean", scorer=lengths, out=base / "scores", name="twin", **QUIET)
-    select(base / "clean", merge="random + 0.5*score", join=[base / "scores/labse"], keep=8, out=base / "m", **QUIET)
-    select(base / "clean", method="random", where="score>4", join=[base / "scores/labse"], out=base / "g", **QUIET)
+    select(base / "clean", merge="random + 0.5*labse", join=[base / "scores/labse"], keep=8, out=base / "m", **QUIET)
+    select(base / "clean", method="random", where="labse>4", join=[base / "scores/labse"], out=base / "g", **QUIET)
     assert kept(base / "g")
     assert kept(base / "g") <= {row for row, value in values.items() if value > 4}
     # Without checkpoints, too, the folder of scores is a source of everything that needs none.
@@ -250,7 +252,7 @@ def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
             score_pairs(base / "clean", scorer=scorer, out=base / "scores", **QUIET)
     with pytest.raises(CatpruneError, match=r"broken.py cannot be run: ZeroDivisionError"):
         score_pairs(base / "clean", scorer=f"{base}/broken.py:score", out=base / "scores", **QUIET)
-    for name in ("length", "progress", "a b", "a.b", ""):
+    for name in ("length", "progress", "row", "a b", "a.b", ""):
         with pytest.raises(UsageError, match="name = "):
             score_pairs(base / "clean", scorer=lengths, out=base / "scores", name=name or "-", **QUIET)
     with pytest.raises(UsageError, match="the source of made cannot be read"):

@@ -98,6 +98,7 @@ class Demonstrated:
         chrf: subset → chrF of its model on held-out pairs.
         bleu: the same in BLEU.
         report: the HTML file.
+        is_new: whether this call did anything; False if the demo was finished before.
     """
 
     folder: Path
@@ -106,6 +107,7 @@ class Demonstrated:
     chrf: Mapping[str, float] = field(hash=False)
     bleu: Mapping[str, float] = field(hash=False)
     report: Path
+    is_new: bool = field(default=True, compare=False)
 
 
 @takes(DemoOptions)
@@ -143,6 +145,7 @@ def demo(options: DemoOptions) -> Demonstrated:
         _scores(found, "chrF"),
         _scores(found, "BLEU"),
         done.report or folder / "report.html",
+        done.is_new,
     )
 
 

@@ -90,7 +90,7 @@ class ScoredPairs:
     """A finished column.
 
     Attributes:
-        folder: the folder of the column `score`.
+        folder: the folder of the column, which has the folder's name.
         pairs: pairs of the column: all clean pairs; for `score_columns` all tokenized pairs, with null scores for pairs
             without statistics.
         new: pairs that this call scored.

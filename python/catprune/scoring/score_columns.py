@@ -111,7 +111,7 @@ def score_columns(
                 }
                 values = np.zeros(len(rows), np.float32)
                 values[valid] = check_scores(function(statistics) if valid.any() else [], rows[valid], by=name)
-                columns: dict[str, NDArray[Any]] = {"row": rows, "score": values}
+                columns: dict[str, NDArray[Any]] = {"row": rows, name: values}
                 write_columns(str(block.path(path)), columns, valid=valid, metadata={"plan": folder.digest})
                 new += len(rows)
                 bar.to(done + new)
