@@ -61,7 +61,11 @@ impl ShardLayout {
     fn decisions(&self, first: u64) -> Result<ShardWriter> {
         let mut metadata = self.metadata();
         metadata.insert("reasons".to_owned(), REASONS.join(","));
-        ShardWriter::create(&self.out.join(COLUMNS).join(format!("part-{first:012}")), self.columns(), &metadata)
+        ShardWriter::create(
+            &self.out.join(COLUMNS).join(format!("part-{first:012}")),
+            self.columns(),
+            &metadata,
+        )
     }
 
     fn fingerprints(&self, first: u64) -> Result<Option<FingerprintWriter>> {
