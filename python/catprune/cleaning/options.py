@@ -105,7 +105,7 @@ class Filters:
         option("Largest share of URLs that the other side lacks; 1 is off.", FILTERS, metavar="SHARE", least=0, most=1),
     ] = 1.0
     same_terminal_punctuation: Annotated[
-        bool, option("Drop pairs of which only one side ends a sentence.", FILTERS)
+        bool, option("Drop pairs in which only one side ends a sentence.", FILTERS)
     ] = False
     keep_identical: Annotated[bool, option("Keep pairs with identical sides.", FILTERS)] = False
     keep_control_characters: Annotated[bool, option("Keep sides with control characters.", FILTERS)] = False
@@ -195,7 +195,7 @@ FieldNames = Annotated[
 ]
 Format = Annotated[
     Literal["tsv", "jsonl", "parquet", "tmx"] | None,
-    option("Format of input files whose names do not tell it.", INPUT, default="by the file name"),
+    option("Format of input files, if their names do not show it.", INPUT, default="by the file name"),
 ]
 Monolingual = Annotated[
     bool,
@@ -357,7 +357,7 @@ class StatsOptions:
             INPUT,
             metavar="FILE",
             path=True,
-            details="For a clean folder, the clean pairs are counted beside all pairs.",
+            details="For a clean folder, the clean pairs are counted in addition to all pairs.",
         ),
     ]
     _: KW_ONLY

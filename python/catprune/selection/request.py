@@ -117,10 +117,12 @@ def check_column(name: str) -> str:
     """Check and return the name of a new score column.
 
     Raises:
-        UsageError: `where` and `merge` could not parse the name, or it is the name of a method.
+        UsageError: `where` and `merge` could not parse the name, or it is `row` or the name of a method.
     """
     if re.fullmatch(r"[A-Za-z_][\w-]*", name) is None:
         raise UsageError(f"name = {name}: give letters, digits, '_' and '-', a letter first")
+    if name == "row":
+        raise UsageError("name = row is the column of row numbers: give another name")
     if any(method.name == name and method.reads != "scorer" for method in METHODS):
         raise UsageError(f"name = {name} is the name of a method: give another name")
     return name

@@ -56,6 +56,7 @@ class Selected:
             trained on a sample or a selection). The loss of these rows fell further, which biases the ranking unless
             they are ranked separately.
         manifest: the content of `manifest.json`.
+        is_new: whether this call selected; False if the selection was finished before.
     """
 
     folder: Path
@@ -72,6 +73,7 @@ class Selected:
     groups: tuple[Mapping[str, Any], ...] = field(repr=False)
     partly_seen: tuple[str, ...] = field(repr=False)
     manifest: Mapping[str, Any] = field(repr=False)
+    is_new: bool = field(default=True, compare=False)
 
 
 @takes(SelectOptions)
@@ -196,7 +198,7 @@ def _select(options: SelectOptions) -> Selected:
 
     with StepFolder(out, step="select", reads=source.reads, options=plan, force=options.force) as step:
         manifest = finish_once(step, work)
-    return _selected(out, manifest)
+    return _selected(out, manifest, is_new=not step.finished_before)
 
 
 def _to_request(ranking: Ranking, plan: Mapping[str, Any], source: Source, options: SelectOptions) -> RankRequest:
@@ -289,7 +291,7 @@ def _nothing_kept(keep: str | float | Sequence[str | float], counts: Mapping[str
     return f"keep = {', '.join(map(str, list_shares(keep)))} keeps none of {whole}" + (": keep more" if scored else "")
 
 
-def _selected(folder: Path, manifest: Mapping[str, Any]) -> Selected:
+def _selected(folder: Path, manifest: Mapping[str, Any], *, is_new: bool) -> Selected:
     fields = (
         "scored",
         "unscored",
@@ -307,6 +309,7 @@ def _selected(folder: Path, manifest: Mapping[str, Any]) -> Selected:
         groups=tuple(manifest["groups"]),
         partly_seen=tuple(manifest["partly_seen"]),
         manifest=manifest,
+        is_new=is_new,
         **{name: manifest["counts"].get(name, 0 if name == "condensed" else None) for name in fields},
     )
 

@@ -258,9 +258,8 @@ def _parquet_files(source: Path) -> list[Path]:
 
 
 def joined_columns(path: Path) -> list[str]:
-    """Return the column names of a file or folder; for the folder of a scorer also the folder's name."""
-    own = [path.name] if _step_of(path) == SCORER_STEP else []
-    return [*own, *_column_names(_parquet_files(path)[0])]
+    """Return the column names of a file, or of a folder of files."""
+    return _column_names(_parquet_files(path)[0])
 
 
 def _column_names(file: Path) -> list[str]:
@@ -423,9 +422,6 @@ def _places(source: Source, sources: Sequence[Path], name: str, join: Sequence[P
             columns = [name for name in _column_names(files[0]) if name != "row"]
             if column in columns or (not column and len(columns) == 1):
                 return [(files, column or columns[0])]
-    scored = [_parquet_files(path) for path in join if path.name == name and _step_of(path) == SCORER_STEP]
-    if scored:
-        return [(files, "score") for files in scored]
     groups = [_parquet_files(path) for path in join]
     if source.request["source"]["kind"] == "file":
         groups.append([Path(path) for path in source.request["source"]["paths"]])
