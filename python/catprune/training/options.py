@@ -121,7 +121,7 @@ Precision = Annotated[
     option(
         "Precision of matrix products.",
         RESOURCES,
-        details="`auto` takes bfloat16 where the processor gains by it.",
+        details="`auto` takes bfloat16 where the processor gains by it; `tiny` is too narrow to gain.",
     ),
 ]
 SaveEvery = Annotated[
