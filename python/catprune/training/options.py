@@ -127,11 +127,12 @@ Precision = Annotated[
 SaveEvery = Annotated[
     int,
     option(
-        "Updates between two saved states, from which a killed run continues.",
+        "Most updates between two saved states, from which a killed run continues.",
         CHECKPOINTS,
         metavar="N",
         least=1,
         most=MOST,
+        details="A state is also saved every three minutes.",
     ),
 ]
 
