@@ -1,4 +1,4 @@
-"""The console script `catprune` and `python -m catprune`; Ctrl-C, SIGTERM and SIGHUP are handled from the first import on."""
+"""The console script `catprune` and `python -m catprune`; signals are handled from the first import on."""
 
 import io
 import os
