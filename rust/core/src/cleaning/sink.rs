@@ -30,7 +30,7 @@ use crate::duplicates::near::components::Labels;
 use crate::io::disk;
 use crate::io::spool::Spool;
 use crate::io::threads::on_threads;
-use crate::text::side::{ALONE, MEASURES, Measures};
+use crate::text::side::{MEASURES, MONOLINGUAL_MEASURES, Measures};
 use crate::{Error, Progress, Result};
 
 /// Rows after which the needed disk space is estimated.
@@ -76,7 +76,7 @@ impl<'a> DecisionSink<'a> {
         let measures = match (request.rules.is_empty(), request.corpus.is_monolingual()) {
             (true, _) => [0, 0],
             (false, false) => [MEASURES.len(); 2],
-            (false, true) => [0, ALONE],
+            (false, true) => [0, MONOLINGUAL_MEASURES],
         };
         ShardLayout {
             out: request.out.clone(),
