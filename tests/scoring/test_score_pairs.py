@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from catprune.cleaning.clean import clean
-from catprune.cli.app import app
+from catprune.cli import app
 from catprune.errors import CatpruneError, UsageError
 from catprune.scoring.column_shards import Block, blocks_of
 from catprune.scoring.score_columns import score_columns
@@ -260,7 +260,7 @@ def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
         score_pairs(base / "clean", scorer=made["made"], out=base / "scores", **QUIET)
     with pytest.raises(UsageError, match="not options of a function"):
         score_pairs(base / "clean", scorer=lengths, margin=True, out=base / "scores", **QUIET)
-    with pytest.raises(UsageError, match="neighbours = 3: only the margin has neighbours"):
+    with pytest.raises(UsageError, match="neighbours = 3: only margin uses neighbours"):
         score_pairs(base / "clean", scorer="e5", neighbours=3, out=base / "scores", **QUIET)
     with pytest.raises(UsageError, match="comet-qe has no embeddings"):
         score_pairs(base / "clean", scorer="comet-qe", margin=True, out=base / "scores", **QUIET)
@@ -337,7 +337,7 @@ def test_margins_of_all_blocks_compare(corpus: tuple[Path, Any], monkeypatch: py
     (done.folder / "neighbours.npy").unlink()
     (done.folder / "manifest.json").unlink()
     next(done.folder.glob("part-*37*.parquet")).unlink()
-    with pytest.raises(CatpruneError, match=r"neighbours.npy, by which scores were made, is gone"):
+    with pytest.raises(CatpruneError, match=r"neighbours.npy, from which scores were computed, is missing"):
         score_pairs(base / "clean", out=base / "scores", **options)
 
 

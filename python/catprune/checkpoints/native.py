@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import shutil
 from dataclasses import asdict, dataclass
@@ -11,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catprune._core import digest_file
-from catprune.errors import CatpruneError
+from catprune.errors import CatpruneError, UsageError
 from catprune.tokens.blocks import Tokenizer, Tokens
 from catprune.workspace.files import read_json, sync_folder, to_json, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from catprune.model.sizes import Size
     from catprune.model.transformer import Transformer
     from catprune.tokens.blocks import BlockEntry
-    from catprune.tokens.external_blocks import Foreign
+    from catprune.tokens.external_blocks import ExternalCheckpoint
 
 ARCHITECTURE = "catprune-transformer"
 FORMAT = 2
@@ -37,13 +39,13 @@ class Checkpoint:
 
     Attributes:
         path: the folder.
-        size: the model's shape, by the names of `recipe.Size`.
-        tokenizer: digest, vocabulary size and special ids of the tokens it was trained on.
+        size: the model's shape, with the fields of `sizes.Size`.
+        tokenizer: digest, vocabulary size and special ids of the tokens that the model was trained on.
         step: updates.
         epoch: passes over the training rows.
-        target_tokens: target tokens trained on, repeats counted.
+        target_tokens: target tokens trained on, with repetitions.
         flops: floating-point operations of the training up to here.
-        reverse: whether it translates from the target into the source.
+        reverse: whether the model translates from the target into the source.
         seen: exposure, i.e. how often rows had been trained on. `times` lists the counts that occur (if there are
             several, `seen.parquet` holds the count of each row); `tokens` is the digest of the manifest of the tokens
             folder; `end` is the end (exclusive) of its rows.
@@ -75,15 +77,15 @@ class Checkpoint:
         Raises:
             CatpruneError: a file is missing or was changed.
         """
-        read = {"weights": verify_weights(self), "config": digest_file(str(self.path / "config.json"))}
+        digests = {"weights": verify_weights(self), "config": digest_file(str(self.path / "config.json"))}
         if self.seen_file is None:
-            return read
+            return digests
         if not self.seen_file.is_file():
-            raise CatpruneError(f"{self.seen_file} is missing: restore the file, which says which rows were trained on")
-        return {**read, "seen": digest_file(str(self.seen_file))}
+            raise CatpruneError(f"{self.seen_file} is missing: restore the file, or train again")
+        return {**digests, "seen": digest_file(str(self.seen_file))}
 
     def recorded(self) -> dict[str, Any]:
-        """Return what is known of the training, by the names of the attributes."""
+        """Return the facts about the training, by the names of the attributes."""
         return {name: getattr(self, name) for name in _RECORDED}
 
     def load(self, *, device: str) -> Transformer:
@@ -116,7 +118,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         raise CatpruneError(f"{path / 'config.json'} is incomplete ({error}): train again") from None
 
 
-def require_tokenizer(checkpoint: Checkpoint | Foreign, tokens: Tokens) -> None:
+def require_tokenizer(checkpoint: Checkpoint | ExternalCheckpoint, tokens: Tokens) -> None:
     """Refuse a checkpoint with another tokenizer than the tokens.
 
     Raises:
@@ -153,12 +155,12 @@ def fit(model: Transformer, tensors: dict[str, Tensor], *, name: Path) -> None:
     Raises:
         CatpruneError: a tensor is missing, unknown or has another shape.
     """
-    wanted = model.state_dict()
-    for key in sorted({*wanted, *tensors}):
-        found = list(tensors[key].shape) if key in tensors else "nothing"
-        expected = list(wanted[key].shape) if key in wanted else "nothing"
-        if found != expected:
-            raise CatpruneError(f"{name}: tensor {key} has shape {found}, config.json needs {expected}: train again")
+    parameters = model.state_dict()
+    for key in sorted({*parameters, *tensors}):
+        shape = list(tensors[key].shape) if key in tensors else "nothing"
+        expected = list(parameters[key].shape) if key in parameters else "nothing"
+        if shape != expected:
+            raise CatpruneError(f"{name}: tensor {key} has shape {shape}, config.json needs {expected}: train again")
     model.load_state_dict(tensors)
 
 
@@ -183,21 +185,69 @@ def write_checkpoint(
     """
     described = {"size": asdict(size), "tokenizer": asdict(tokens.tokenizer), **training}
     config = {"architecture": ARCHITECTURE, "format": FORMAT, **described}
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with _whole_folder(folder) as temporary:
         save_tensors(temporary / "model.safetensors", model.state_dict())
         write_whole(temporary / "config.json", to_json(config))
         write_whole(temporary / "tokenizer.json", tokens.tokenizer_file.read_bytes())
         if seen is not None:
             _write_seen(temporary / "seen.parquet", seen)
+
+
+@contextlib.contextmanager
+def _whole_folder(folder: Path) -> Generator[Path]:
+    """Yield a temporary folder, and rename it to `folder` at the end; a folder of that name is replaced."""
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(folder.parent)
+
+
+def average_checkpoints(checkpoints: Sequence[str | Path], out: str | Path) -> Path:
+    """Write a checkpoint whose weights are the means of those of several native checkpoints (Vaswani et al. 2017).
+
+    Means are computed in float64. All other files are those of the checkpoint with the most updates.
+
+    Args:
+        checkpoints: folders, like the last five of a training.
+        out: the new folder; a checkpoint of that name is replaced.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UsageError: no checkpoint is given.
+        CatpruneError: a folder is not a native checkpoint or was changed, or the checkpoints differ in shape,
+            tokenizer or direction.
+    """
+    if not checkpoints:
+        raise UsageError("there are no checkpoints to average: give at least one folder")
+    read = [read_checkpoint(path) for path in checkpoints]
+    last, target = max(read, key=lambda checkpoint: checkpoint.step), Path(out)
+    for checkpoint, name in itertools.product(read, ("size", "tokenizer", "reverse")):
+        if getattr(checkpoint, name) != getattr(last, name):
+            raise CatpruneError(
+                f"{checkpoint.path} has another {name} than {last.path}: average checkpoints of one training"
+            )
+    sums: dict[str, Tensor] = {}
+    for checkpoint in read:
+        verify_weights(checkpoint)
+        for name, tensor in load_tensors(checkpoint.weights)[0].items():
+            sums[name] = tensor.double() + sums.get(name, 0)
+    config = {**read_json(last.path / "config.json"), "averaged": sorted(checkpoint.step for checkpoint in read)}
+    with _whole_folder(target) as temporary:
+        save_tensors(temporary / "model.safetensors", {name: (sums[name] / len(read)).float() for name in sums})
+        write_whole(temporary / "config.json", to_json(config))
+        for path in (last.path / "tokenizer.json", last.seen_file):
+            if path is not None:
+                shutil.copyfile(path, temporary / path.name)
+    return target
 
 
 def _write_seen(path: Path, seen: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> None:

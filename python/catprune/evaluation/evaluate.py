@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Evaluated", "TestSet", "compare", "evaluate"]
 
 # Options of `train` that `evaluate` passes on to every subset alike.
-TRAINING = ("batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout", "precision", "save_every")
+TRAINING = (
+    *("batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout"),
+    *("precision", "accumulate", "save_every"),
+)
 # Names of selections, subsets and test sets; they are also file names.
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 

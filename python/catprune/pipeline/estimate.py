@@ -21,7 +21,7 @@ CLEAN, TOKENIZE, WRITE = 1.2e-7, 4e-5, 2e-6
 FORWARD_SHARE = 1 / 3
 #: Target tokens per byte of target text, typical of byte-level BPE.
 TOKENS_PER_CHARACTER = 0.25
-#: Updates, and target tokens per batch, of a speed measurement on random tokens.
+#: Updates of a speed measurement on random tokens, and target tokens per batch of any measurement.
 UPDATES, BATCH_TOKENS = 3, 2048
 
 
@@ -57,7 +57,16 @@ def measure_training(tokens: Path, *, preset: Any, seed: int, threads: int | Non
     folder = tokens / "log" / "speed"
     shutil.rmtree(folder, ignore_errors=True)  # left by a killed measurement
     try:
-        train(tokens, out=folder, preset=preset, steps=10, seed=seed, threads=threads, quiet=True)
+        train(
+            tokens,
+            out=folder,
+            preset=preset,
+            steps=10,
+            batch_tokens=BATCH_TOKENS,
+            seed=seed,
+            threads=threads,
+            quiet=True,
+        )
         events = (folder / "log" / "events.jsonl").read_text(encoding="utf-8").splitlines()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from catprune.checkpoints.external_model import ForeignModel
+    from catprune.checkpoints.external_model import ExternalModel
     from catprune.checkpoints.hugging_face import HuggingFace
     from catprune.checkpoints.marian import Marian
     from catprune.checkpoints.marian_model import MarianModel
@@ -221,7 +221,7 @@ def _notes(named: dict[str, AnyCheckpoint]) -> dict[str, str]:
 def _tokens_of(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool, quiet: bool) -> Tokens:
     """Open the token blocks that a checkpoint scores; for an external one they are made of the clean folder."""
     from catprune.checkpoints.native import Checkpoint
-    from catprune.tokens.external_blocks import write_foreign_tokens
+    from catprune.tokens.external_blocks import write_external_tokens
 
     manifest = folder / "manifest.json"
     if not manifest.is_file() and not isinstance(checkpoint, Checkpoint):
@@ -232,7 +232,7 @@ def _tokens_of(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool
         raise UsageError(
             f"{checkpoint.path} is a native checkpoint, but {folder} is a clean folder: give the tokens folder"
         )
-    return Tokens.open(write_foreign_tokens(folder, checkpoint, beside=out, wait=wait, quiet=quiet))
+    return Tokens.open(write_external_tokens(folder, checkpoint, beside=out, wait=wait, quiet=quiet))
 
 
 def _plan(
@@ -280,7 +280,7 @@ class _Scoring:
         self.halved = 0
 
     @cached_property
-    def model(self) -> Transformer | ForeignModel | MarianModel:
+    def model(self) -> Transformer | ExternalModel | MarianModel:
         """The model in eval mode, on the device; a native model on a CPU has its matrices laid out for the kernels."""
         from catprune.model.processor_layout import has_layout, lay_out
         from catprune.model.transformer import Transformer
