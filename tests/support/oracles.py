@@ -28,6 +28,8 @@ RULES = {
     "same_terminal_punctuation": False,
 }
 _SPACE = regex.compile(r"\p{White_Space}+")
+#: What separates words: white space, and the Ethiopic word space.
+_WORD_SPACE = regex.compile(r"[\p{White_Space}\u1361]+")
 _LETTER = regex.compile(r"\p{Alphabetic}")
 _HAN_KANA = r"[\p{Han}\p{Hiragana}\p{Katakana}ーｰ]"
 _SYLLABIC = r"\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\p{Tai_Le}\p{New_Tai_Lue}\p{Tai_Tham}\p{Tai_Viet}"
@@ -67,7 +69,7 @@ def split_word(word: str) -> tuple[list[str], list[str], int, int]:
 
 def measures(side: str) -> tuple[int, ...]:
     """Characters, words, letters, visible characters, words with a letter, the longest word."""
-    spaced = [word for word in _SPACE.split(side) if word]
+    spaced = [word for word in _WORD_SPACE.split(side) if word]
     letters = sum(bool(_LETTER.match(character)) for character in side)
     words, with_letter, longest = 0, 0, 0
     for word in spaced:
@@ -87,7 +89,7 @@ def script_letters(side: str, scripts: list[str]) -> int:
 
 
 def markup(side: str) -> int:
-    return sum(len(_SPACE.sub("", found)) for found in _MARKUP.findall(side))
+    return sum(len(_WORD_SPACE.sub("", found)) for found in _MARKUP.findall(side))
 
 
 def numbers(side: str) -> Counter[str]:
@@ -111,7 +113,7 @@ def differ(one: Counter[str], other: Counter[str], most: float) -> bool:
 def units(side: str) -> list[str]:
     """Words in lower case without ASCII punctuation at their ends; of scripts without spaces characters."""
     lower = "".join(character.lower() if character.isascii() else character for character in side)
-    found = [unit for word in _SPACE.split(lower) if word for unit in split_word(word)[0]]
+    found = [unit for word in _WORD_SPACE.split(lower) if word for unit in split_word(word)[0]]
     return [
         regex.sub(r"^[\x00-\x2f\x3a-\x60\x7b-\x7f]+|[\x00-\x2f\x3a-\x60\x7b-\x7f]+$", "", unit) or unit
         for unit in found
@@ -131,7 +133,7 @@ def resembles(source: str, target: str, most: float) -> bool:
 
 
 def ends_sentence(side: str) -> bool:
-    bare = regex.sub(r"""[\p{White_Space}\p{Pe}\p{Pf}"']+$""", "", side)
+    bare = regex.sub(r"""[\p{White_Space}\u1361\p{Pe}\p{Pf}"']+$""", "", side)
     return bool(regex.search(r"[.!?…;\u037e‼⁇⁈⁉‽。．！？｡؟۔।॥։።፧၊။។៕]$", bare))
 
 

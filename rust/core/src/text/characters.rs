@@ -6,6 +6,7 @@ use unicode_normalization::{IsNormalized, is_nfc_quick};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_script::{Script, UnicodeScript};
 
+/// White space, and the Ethiopic word space: what separates words.
 pub const WHITE_SPACE: u32 = 1 << 0;
 pub const ALPHABETIC: u32 = 1 << 1;
 /// Category Cc, except the tab.
@@ -47,6 +48,8 @@ const SCRIPT: u32 = 16;
 /// The classes of the characters below U+10000; `class` looks up the others.
 static TABLE: LazyLock<Vec<u32>> =
     LazyLock::new(|| (0..0x1_0000).map(|code| char::from_u32(code).map_or(0, look_up)).collect());
+
+const ETHIOPIC_WORD_SPACE: char = '\u{1361}';
 
 /// The first digit of every run of decimal digits.
 static ZEROS: LazyLock<Vec<u32>> = LazyLock::new(|| {
@@ -101,7 +104,7 @@ fn look_up(character: char) -> u32 {
     let composing = is_nfc_quick(std::iter::once(character)) != IsNormalized::Yes;
     let mut class = u32::from(script as u16) << SCRIPT;
     for (holds, bit) in [
-        (character.is_whitespace(), WHITE_SPACE),
+        (character.is_whitespace() || character == ETHIOPIC_WORD_SPACE, WHITE_SPACE),
         (character.is_alphabetic(), ALPHABETIC),
         (character.is_control() && character != '\t', CONTROL),
         (category == GeneralCategory::DecimalNumber, DIGIT),
