@@ -472,7 +472,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "a.de").write_text("ein Haus\n")
     (tmp_path / "plain.en").write_text("a house\n")
     os.mkfifo(tmp_path / "a.en")
-    told = r"a\.en is no plain file, and later steps read again: give a file"
+    told = r"a\.en is a pipe or device, which later steps cannot read again: give a regular file"
     with pytest.raises(CatpruneError, match=told):
         catprune.clean([tmp_path / "a.en", tmp_path / "a.de"], out=tmp_path / "clean", quiet=True)
     inputs = [tmp_path / "plain.en", tmp_path / "a.de"]

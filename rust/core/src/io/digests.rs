@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::io::plain_file::open_plain;
 use crate::{Error, Progress, Result};
 
-/// Passes bytes on and hashes them on the way.
+/// A reader or writer that hashes and counts the bytes that pass.
 pub struct Hashed<W> {
     pub inner: W,
     hash: Xxh3,
@@ -20,7 +20,7 @@ impl<W> Hashed<W> {
         Self { inner, hash: Xxh3::new(), bytes: 0 }
     }
 
-    /// xxh3-128 of what has passed, 32 hexadecimal digits.
+    /// xxh3-128 of the bytes so far, 32 hexadecimal digits.
     pub fn digest(&self) -> String {
         format!("{:032x}", self.hash.digest128())
     }
@@ -48,17 +48,17 @@ impl<R: io::Read> io::Read for Hashed<R> {
     }
 }
 
-/// xxh3-128 of some bytes, 32 hexadecimal digits.
+/// xxh3-128 of `bytes`, 32 hexadecimal digits.
 pub fn digest_bytes(bytes: &[u8]) -> String {
     format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
 }
 
-/// xxh3-128 of a file's bytes.
+/// xxh3-128 of a file, 32 hexadecimal digits.
 pub fn digest_file(path: &Path, progress: &Progress) -> Result<String> {
     digest_with_progress(path, progress, |read| progress.add(read, 0))
 }
 
-/// xxh3-128 of a file's bytes; calls `count` with the number of bytes of each read.
+/// xxh3-128 of a file, 32 hexadecimal digits; calls `count` with the number of bytes of each read.
 pub fn digest_with_progress(path: &Path, progress: &Progress, count: impl Fn(u64)) -> Result<String> {
     let mut file = Hashed::new(open_plain(path)?);
     let mut buffer = vec![0; 1 << 20];

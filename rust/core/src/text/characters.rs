@@ -1,4 +1,4 @@
-//! Unicode properties of characters that the rules need, in one table that is made once.
+//! The Unicode properties of characters that the rules need, in one table that is built once.
 
 use std::sync::LazyLock;
 
@@ -7,24 +7,24 @@ use unicode_script::{Script, UnicodeScript};
 
 pub const WHITE_SPACE: u16 = 1 << 0;
 pub const ALPHABETIC: u16 = 1 << 1;
-/// Category Cc, the tab aside.
+/// Category Cc, except the tab.
 pub const CONTROL: u16 = 1 << 2;
 /// Category Nd.
 pub const DIGIT: u16 = 1 << 3;
-/// Script Han, Hiragana or Katakana, and the length marks that katakana words hold: no space between words.
+/// Script Han, Hiragana or Katakana, and the length marks of katakana words: no space between words.
 pub const HAN_KANA: u16 = 1 << 4;
 /// Letters and marks of the scripts Thai, Lao, Khmer and Myanmar: no space between words.
 pub const SOUTH_EAST_ASIAN: u16 = 1 << 5;
 /// Ends a sentence; see `TERMINALS`.
 pub const TERMINAL: u16 = 1 << 6;
-/// Closes what was opened before: category Pe or Pf, and the straight quotation marks.
+/// Closes a bracket or quotation: category Pe or Pf, and the straight quotation marks.
 pub const CLOSING: u16 = 1 << 7;
 /// Of a script without spaces between words.
 pub const UNSPACED: u16 = HAN_KANA | SOUTH_EAST_ASIAN;
-/// The script's number, in the upper half.
+/// The bit where the number of the script begins.
 const SCRIPT: u32 = 8;
 
-/// The classes of the characters below U+10000; `class` knows the others.
+/// The classes of the characters below U+10000; `class` looks up the others.
 static TABLE: LazyLock<Vec<u16>> =
     LazyLock::new(|| (0..0x1_0000).map(|code| char::from_u32(code).map_or(0, look_up)).collect());
 
@@ -34,14 +34,14 @@ static ZEROS: LazyLock<Vec<u32>> = LazyLock::new(|| {
     (1..=u32::from(char::MAX)).filter(|&code| is_digit(code) && !is_digit(code - 1)).collect()
 });
 
-/// What ends a sentence in the scripts that are in use; `;` is the question mark of Greek.
+/// The characters that end a sentence in the scripts in use; `;` is the question mark of Greek.
 const TERMINALS: &str = ".!?…;\u{37e}‼⁇⁈⁉‽。．！？｡؟۔।॥։።፧၊။។៕";
 
 fn is_decimal(character: char) -> bool {
     character.general_category() == GeneralCategory::DecimalNumber
 }
 
-/// The properties of characters; a copy of it is a reference to the table.
+/// The properties of characters; a reference to the table, cheap to copy.
 #[derive(Clone, Copy)]
 pub struct Characters(&'static [u16]);
 
@@ -59,6 +59,7 @@ impl Characters {
         if character.is_ascii() || self.class(character) & DIGIT == 0 {
             return character.to_digit(10).map(|value| value as u8);
         }
+        // Every run starts at the digit 0, and some runs are adjacent, so the value is modulo 10.
         let run = ZEROS.partition_point(|&zero| zero <= character as u32).checked_sub(1)?;
         Some(((character as u32 - ZEROS[run]) % 10) as u8)
     }
@@ -94,12 +95,12 @@ fn look_up(character: char) -> u16 {
     class
 }
 
-/// A set of scripts; letters that several scripts share are in all of them.
+/// A set of scripts; letters that several scripts share are in every set.
 #[derive(Debug, Clone, Copy)]
 pub struct Scripts([bool; 256]);
 
 impl Scripts {
-    /// From codes of ISO 15924, like `Latn`; none if one of them is no script. An empty list is every script.
+    /// From codes of ISO 15924, like `Latn`; None if a code is unknown. An empty list is the set of all scripts.
     pub fn new(codes: &[String]) -> Option<Self> {
         let mut scripts = [codes.is_empty(); 256];
         for script in [Script::Common, Script::Inherited] {

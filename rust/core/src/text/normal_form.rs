@@ -1,5 +1,5 @@
 //! The normal form of a text: texts with equal normal forms are duplicates, or equal for decontamination.
-// Copying is compiled for its lanes; only what is inlined into it comes along.
+// Copying is compiled for the instruction set of its lanes, but only with the functions inlined into it.
 #![allow(clippy::inline_always)]
 
 use std::sync::OnceLock;
@@ -10,8 +10,8 @@ use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCa
 
 use crate::text::lanes::{Lanes, MOST_LANES, OnLanes, Width};
 
-/// What is made equal before texts are compared.
-// Five independent choices of the user.
+/// The differences that are removed before texts are compared.
+// Five independent options of the user.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -20,9 +20,9 @@ pub struct Form {
     pub nfkc: bool,
     /// Lower case.
     pub case: bool,
-    /// A run of white space becomes one space, none stays at the ends.
+    /// A run of white space becomes one space; white space at the ends is removed.
     pub white_space: bool,
-    /// Punctuation goes; a text that is nothing else keeps it.
+    /// Punctuation is removed, except from a text that has nothing else.
     pub punctuation: bool,
     /// Every decimal digit becomes 0.
     pub digits: bool,
@@ -32,25 +32,26 @@ impl Form {
     pub const NORMALISED: Self =
         Self { nfkc: true, case: true, white_space: true, punctuation: true, digits: false };
 
-    /// Byte for byte.
+    /// Whether texts are compared byte for byte.
     pub fn is_raw(self) -> bool {
         self == Self::default()
     }
 }
 
-/// What becomes of a character: the character that stands for it, and flags above it.
+/// The normal form of a character: the character that replaces it in the lower 24 bits, flags above.
 type Class = u32;
 const SPACE: Class = 1 << 24;
 const PUNCTUATION: Class = 1 << 25;
-/// Its normal form depends on its neighbours or is more than one character.
+/// The normal form depends on the neighbours, or is more than one character.
 const SLOW: Class = 1 << 26;
 const CHARACTER: Class = SPACE - 1;
 
-/// Writes normal forms; made once and shared by threads.
+/// Writes normal forms; created once and shared by threads.
 pub struct Normaliser {
     lanes: Width,
     form: Form,
-    /// Of the characters of the Basic Multilingual Plane, made at the first text: looking one up is all that most cost.
+    /// The classes of the characters of the Basic Multilingual Plane, computed at the first text: most characters then
+    /// cost one look-up.
     classes: OnceLock<Vec<Class>>,
 }
 
@@ -59,12 +60,12 @@ impl Normaliser {
         Self::on(Width::widest(), form)
     }
 
-    /// Normal forms do not depend on the lanes.
+    /// With lanes of a given width; normal forms do not depend on it.
     pub fn on(lanes: Width, form: Form) -> Self {
         Self { lanes, form, classes: OnceLock::new() }
     }
 
-    /// The normal form of `text`, in UTF-8. It stands in `buffer`, which is used again.
+    /// The normal form of `text`, in UTF-8, written to `buffer`, which is reused.
     pub fn normalise<'b>(&self, text: &str, buffer: &'b mut Vec<u8>) -> &'b [u8] {
         let mut length = self.write(text, buffer, self.form.punctuation);
         if length == 0 && self.form.punctuation {
@@ -73,7 +74,7 @@ impl Normaliser {
         &buffer[..length]
     }
 
-    /// The same where characters are wanted.
+    /// Like `normalise`, as a string.
     pub fn normalise_text(&self, text: &str, normal: &mut String) {
         let mut bytes = std::mem::take(normal).into_bytes();
         let length = self.normalise(text, &mut bytes).len();
@@ -81,7 +82,7 @@ impl Normaliser {
         *normal = String::from_utf8(bytes).unwrap_or_default();
     }
 
-    /// Writes the normal form to the front of `buffer` and gives its length.
+    /// Writes the normal form to the start of `buffer` and returns its length in bytes.
     fn write(&self, text: &str, buffer: &mut Vec<u8>, drop_punctuation: bool) -> usize {
         let writing = Writing { buffer, length: 0, drop_punctuation, after_space: true };
         self.lanes.run(Normalising { normaliser: self, text, writing })
@@ -99,6 +100,7 @@ impl Normaliser {
             let class = classes.get(character as usize).copied();
             let class = class.unwrap_or_else(|| classify(self.form, character));
             if class & SLOW != 0 {
+                // Neighbours that were written already may change too, so the whole text is written again.
                 (writing.length, writing.after_space) = (0, true);
                 self.append_slowly(text, &mut writing);
                 break;
@@ -106,15 +108,15 @@ impl Normaliser {
             writing.push(class);
             at += character.len_utf8();
         }
-        // A space at the end.
+        // Removes a space at the end.
         if self.form.white_space && writing.after_space && writing.length > 0 {
             writing.length -= 1;
         }
         writing.length
     }
 
-    /// Writes ASCII letters, digits and single spaces, as far as they reach: most text is nothing else most of the time.
-    /// Gives how many bytes they were.
+    /// Copies ASCII letters, digits and single spaces up to the first other byte; most text consists of them. Returns
+    /// the number of bytes.
     #[inline(always)]
     fn copy_plain<L: Lanes>(&self, bytes: &[u8], writing: &mut Writing<'_>, lanes: L) -> usize {
         let all_if = |wanted| if wanted { u64::MAX } else { 0 };
@@ -122,7 +124,7 @@ impl Normaliser {
         let digits = lanes.splat(all_if(!self.form.digits) as u8);
         let lower_case = lanes.splat(all_if(self.form.case) as u8 & b' ');
         let mut done = 0;
-        // No branch may stand between a comparison and its mask: compilers then make the one from the other bit by bit.
+        // No branch between a comparison and its mask: the compiler would then build the mask bit by bit.
         loop {
             let rest = &bytes[done..];
             let mut padded = [0; MOST_LANES];
@@ -177,8 +179,8 @@ impl OnLanes for Normalising<'_> {
     }
 }
 
-/// The class of a character whose neighbours do not matter, else `SLOW`. A text of characters that NFKC surely leaves
-/// alone is left alone by it (Unicode Standard Annex 15, quick check; marks, which have to be sorted, are not "surely").
+/// The class of a character whose neighbours do not matter, otherwise `SLOW`. NFKC does not change a text in which
+/// every character passes the quick check (Unicode Standard Annex 15). Marks are `SLOW`, because NFKC may reorder them.
 fn classify(form: Form, character: char) -> Class {
     if form.nfkc && !character.is_ascii() {
         let marked = unicode_normalization::char::canonical_combining_class(character) != 0;
@@ -189,6 +191,7 @@ fn classify(form: Form, character: char) -> Class {
     if !form.case {
         return flags(form, character);
     }
+    // A lower case of several characters (`İ`) does not fit into a class.
     let mut lower = character.to_lowercase();
     match (lower.next(), lower.next()) {
         (Some(lower), None) => flags(form, lower),
@@ -211,7 +214,7 @@ fn flags(form: Form, character: char) -> Class {
 }
 
 fn is_punctuation(character: char) -> bool {
-    // ASCII symbols ($+<=>^`|~) are not punctuation to Unicode.
+    // Unicode classes these as symbols, not punctuation.
     if character.is_ascii() {
         return character.is_ascii_punctuation() && !b"$+<=>^`|~".contains(&(character as u8));
     }
@@ -219,11 +222,11 @@ fn is_punctuation(character: char) -> bool {
 }
 
 struct Writing<'a> {
-    /// Written up to `length`; what stands after it means nothing.
+    /// The text is `buffer[..length]`; the bytes after it are undefined.
     buffer: &'a mut Vec<u8>,
     length: usize,
     drop_punctuation: bool,
-    /// Whether another space would be too much: at the beginning, and after a space.
+    /// Whether another space would be dropped: at the start, and after a space.
     after_space: bool,
 }
 
@@ -246,7 +249,7 @@ impl Writing<'_> {
         }
     }
 
-    /// Where to write so many bytes next.
+    /// The next `bytes` bytes of the buffer, which grows if necessary.
     #[inline]
     fn room(&mut self, bytes: usize) -> &mut [u8] {
         let end = self.length + bytes;

@@ -347,7 +347,7 @@ impl Sink {
     /// `frame` is what text begins and ends with.
     pub fn create(path: &Path, schema: Option<&SchemaRef>, frame: Option<&[Vec<u8>; 2]>) -> Result<Self> {
         let mut draft = Draft::create(path)?;
-        draft.sync_along()?;
+        draft.sync_in_background()?;
         let path = path.to_owned();
         let Some(schema) = schema else {
             let [header, footer] = frame.cloned().unwrap_or_default();
