@@ -36,7 +36,7 @@ def test_import_loads_nothing_heavy() -> None:
 
 def test_help_loads_only_typer_and_the_checks_of_options() -> None:
     quietly = "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):"
-    code = f"import catprune.cli.app as c, contextlib, io\n{quietly} c.app(['--help'])"
+    code = f"import catprune.cli as c, contextlib, io\n{quietly} c.app(['--help'])"
     assert loaded(code) == {"typer", "pydantic"}
 
 
@@ -133,7 +133,7 @@ def test_every_command_works_from_its_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One run of each, then once more: `--json` gives an object, `--quiet` nothing."""
-    from catprune.cli.app import app
+    from catprune.cli import app
     from catprune.demonstration.bitext import write_demo_bitext
 
     monkeypatch.chdir(tmp_path)

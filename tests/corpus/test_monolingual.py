@@ -24,7 +24,7 @@ from catprune.cleaning.options import Filters, NearDuplicates
 from catprune.cleaning.rule_options import PAIR_RULES
 from catprune.cleaning.stats import summary as figures
 from catprune.cleaning.summary import summary
-from catprune.cli.app import app
+from catprune.cli import app
 from catprune.workspace.options import defaults_of
 from hypothesis import example, given
 from hypothesis import strategies as st

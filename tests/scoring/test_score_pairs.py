@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from catprune.cleaning.clean import clean
-from catprune.cli.app import app
+from catprune.cli import app
 from catprune.errors import CatpruneError, UsageError
 from catprune.scoring.column_shards import Block, blocks_of
 from catprune.scoring.score_columns import score_columns

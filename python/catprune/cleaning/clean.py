@@ -72,7 +72,7 @@ def clean(options: CleanOptions) -> Cleaned:
     """
     if options.dry_run:
         # Decisions that wait for the end of the corpus need the columns for a while.
-        with tempfile.TemporaryDirectory(prefix="catprune-", dir=options.tmp_dir or Path.cwd()) as scratch:
+        with tempfile.TemporaryDirectory(prefix="catprune-", dir=options.tmp_dir or _scratch_parent()) as scratch:
             cleaning = Cleaning.read(options, Spool(Path(scratch) / FOLDER))
             return _cleaned(None, _run(cleaning, Path(scratch), f"dry-{os.getpid()}"))
     if options.out is None:
@@ -80,6 +80,12 @@ def clean(options: CleanOptions) -> Cleaned:
     spool = Spool(Path(options.out).absolute().parent / FOLDER)
     with spool.discarded():
         return _clean(Cleaning.read(options, spool))
+
+
+def _scratch_parent() -> Path | None:
+    """The working folder, whose disk usually has room; None, the system's temporary folder, if it cannot be written."""
+    folder = Path.cwd()
+    return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def _clean(cleaning: Cleaning) -> Cleaned:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
+from catprune.workspace.terminal import one_line, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,16 +44,26 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def fail(message: str, code: int) -> None:
     """Print a message on standard error and exit."""
-    typer.echo(f"catprune: {message}", err=True)
+    print_line(f"catprune: {one_line(message)}", error=True)
     raise typer.Exit(code)
 
 
 def _explain(error: OSError) -> str:
+    if error.errno == errno.ENOENT and not error.filename and not _has_working_folder():
+        return "the working folder was deleted: change to another one (cd)"
     text = f"{error.filename}: {error.strerror or error}" if error.filename else f"{error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = "the disk" if error.filename else "the target of standard output"
         return f"{text}: free space on {place}, then run the same command again to continue"
     return text
+
+
+def _has_working_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def show(result: Any, lines: Sequence[str], *, as_json: bool, quiet: bool) -> None:
@@ -67,12 +78,12 @@ def show(result: Any, lines: Sequence[str], *, as_json: bool, quiet: bool) -> No
         print_json({name: getattr(result, name) for name in names})
     elif not quiet:
         for line in lines:
-            typer.echo(line)
+            print_line(line)
 
 
 def print_json(values: Any) -> None:
     """Print values as one line of JSON."""
-    typer.echo(json.dumps(values, default=_plain, sort_keys=True))
+    print_line(json.dumps(values, default=_plain, sort_keys=True).replace("\x7f", "\\u007f"))
 
 
 def _plain(value: Any) -> Any:
@@ -87,4 +98,4 @@ def _plain(value: Any) -> Any:
 
 def saying(*, silent: bool) -> Callable[[str], None]:
     """A function that prints lines of progress on standard error."""
-    return (lambda _: None) if silent else (lambda line: typer.echo(line, err=True))
+    return (lambda _: None) if silent else (lambda line: print_line(line, error=True))

@@ -1,4 +1,4 @@
-"""Demo: the whole path on a generated corpus whose faults are known, ending in a table of who found what."""
+"""Demo: all steps on a generated corpus with known faults, and a table of the faults that each method keeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from catprune.evaluation.results import Evaluated
 
-#: Selections of the demo, and what a reader calls them.
+#: Selections of the demo, and their names in the table.
 NAMES = {
     "random": "random half",
     "cat-diff": "CAT, perplexity",
@@ -27,7 +27,7 @@ NAMES = {
 }
 
 _RUN_FILE = """\
-# The demo: {pairs} generated pairs, small models, float32, every step. `catprune run` with this file repeats it.
+# The demo: {pairs} generated pairs, small models, float32, every step. `catprune run` with this file repeats the demo.
 out = "."
 seed = {seed}
 
@@ -89,14 +89,14 @@ target = "bitext/test.de"
 
 @dataclass(frozen=True, slots=True)
 class Demonstrated:
-    """What the demo found.
+    """Results of the demo.
 
     Attributes:
-        folder: everything that was made.
-        planted: kind of pair → how many the corpus holds.
-        kept: "cleaning" or a selection → kind → how many it kept.
+        folder: the folder of the demo.
+        planted: kind of pair → pairs in the corpus.
+        kept: "cleaning" or a selection → kind → kept pairs.
         chrf: subset → chrF of its model on held-out pairs.
-        bleu: the same in BLEU.
+        bleu: subset → BLEU of its model on held-out pairs.
         report: the HTML file.
     """
 
@@ -112,7 +112,7 @@ class Demonstrated:
 def demo(options: DemoOptions) -> Demonstrated:
     """Generate a corpus with planted faults and run every step on it.
 
-    The same command on the same folder continues, or shows the result.
+    Called again on the same folder, the demo continues, or returns the finished result.
 
     Raises:
         CatpruneError: as the steps do.
@@ -128,26 +128,26 @@ def demo(options: DemoOptions) -> Demonstrated:
     others = [path for path in folder.iterdir() if path.name != f"{file.name}.tmp"]
     if not force and others and not (file.is_file() and file.read_bytes() == text):
         raise CatpruneError(
-            f"{folder} holds something else, or a demo with other options: give another out, or force = true to "
-            "replace it"
+            f"{folder} holds other files, or a demo with other options: give another out, or force = true to "
+            "replace the demo"
         )
-    write_whole(file, text)  # first, for it is what says that the rest is a demo's
+    write_whole(file, text)  # first, because it marks the folder as a demo's
     (folder / "bitext").mkdir(exist_ok=True)
     bitext = write_demo_bitext(folder / "bitext", pairs=pairs, seed=seed)
     done = run(file, threads=options.threads, force=force, quiet=options.quiet, say=options.say)
-    found = open_evaluation(folder / "evaluate")
+    evaluated = open_evaluation(folder / "evaluate")
     return Demonstrated(
         folder,
         dict(bitext.counts),
         _count_kept(folder, list(done.selections)),
-        _scores(found, "chrF"),
-        _scores(found, "BLEU"),
+        _scores(evaluated, "chrF"),
+        _scores(evaluated, "BLEU"),
         done.report or folder / "report.html",
     )
 
 
 def _run_file(*, pairs: int, steps: int | None, seed: int) -> str:
-    """The run file: the warm-up model sees as many updates as the models that are compared."""
+    """Return the run file; the warm-up model gets as many updates as the compared models."""
     updates = steps or max(60, pairs * 7 // 120)
     first = max(1, updates // 5)
     return _RUN_FILE.format(
@@ -163,13 +163,13 @@ def _run_file(*, pairs: int, steps: int | None, seed: int) -> str:
     )
 
 
-def _scores(found: Evaluated, metric: str) -> dict[str, float]:
-    test = next(iter(found.tests))
-    return {subset.name: subset.scores[test][metric].score for subset in found.subsets}
+def _scores(evaluated: Evaluated, metric: str) -> dict[str, float]:
+    test = next(iter(evaluated.tests))
+    return {subset.name: subset.scores[test][metric].score for subset in evaluated.subsets}
 
 
 def _count_kept(folder: Path, selections: list[str]) -> dict[str, dict[str, int]]:
-    """How many pairs of each kind cleaning and every selection kept; a demo's columns are small."""
+    """Count the pairs of each kind that cleaning and each selection kept; a demo's columns fit into memory."""
     import numpy as np
     import pyarrow.parquet as parquet
 
@@ -193,7 +193,7 @@ def _count_kept(folder: Path, selections: list[str]) -> dict[str, dict[str, int]
 
 
 def to_text(done: Demonstrated) -> str:
-    """The table that ends the demo."""
+    """Return the table of the demo, with explanations."""
     from catprune.evaluation.results import align
 
     kinds = [kind for kind in done.planted if done.planted[kind]]
@@ -212,15 +212,15 @@ def to_text(done: Demonstrated) -> str:
             "",
             *align(rows),
             "",
-            "planted: pairs of each kind in the corpus. cleaning: how many of them the rules let through.",
-            "Right of it: the share of those that each selection kept; a good one keeps clean pairs, not the rest.",
-            "chrF, BLEU: of a model trained on what was kept (under `cleaning`: on everything cleaning kept),",
-            "all with equal updates, on held-out pairs. One seed and a toy language: see docs/results for real text.",
-            "progress, the default of `catprune prune`, compares pairs that began equally hard.",
+            "planted: pairs of each kind in the corpus. cleaning: pairs of each kind that pass the cleaning rules.",
+            "Other columns: the share of these that each selection keeps; a good selection keeps clean pairs.",
+            "chrF, BLEU: a model trained on the kept pairs (under `cleaning`: on all clean pairs) with equal",
+            "updates, on held-out pairs. One seed and a toy language: see docs/results for real text.",
+            "progress, the default of `catprune prune`, compares pairs of similar initial loss.",
             "",
             f"report   {os.path.relpath(done.report)}",
             f"pruned   {os.path.relpath(done.folder / 'pruned.en')} and {os.path.relpath(done.folder / 'pruned.de')}: "
-            "what CAT on log-likelihood kept",
+            "pairs kept by CAT, log-likelihood",
             f"repeat   catprune run {json.dumps(os.path.relpath(done.folder / 'run.toml'))[1:-1]}",
         ]
     )

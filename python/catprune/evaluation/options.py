@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from catprune.training.options import (
     MOST,
+    Accumulate,
     BatchTokens,
     Dropout,
     Epochs,
@@ -25,7 +26,7 @@ from catprune.workspace.options import EVALUATION, INPUT, AnyPath, option, optio
 
 @options
 class EvaluateOptions:
-    """Train one model per subset, alike in all but the data, and compare their translations of held-out text."""
+    """Train one model per subset with the same recipe, and compare the translations of held-out text."""
 
     tokens: Annotated[AnyPath, option("Tokens folder.", INPUT, metavar="TOKENS", path=True, run_file=False)]
     _: KW_ONLY
@@ -46,11 +47,12 @@ class EvaluateOptions:
     preset: Preset = "tiny"
     epochs: Epochs = None
     steps: Steps = None
-    batch_tokens: BatchTokens = 2048
+    batch_tokens: BatchTokens = None
+    accumulate: Accumulate = None
     learning_rate: LearningRate = None
-    warmup_steps: WarmupSteps = 200
-    label_smoothing: LabelSmoothing = 0.1
-    dropout: Dropout = 0.1
+    warmup_steps: WarmupSteps = None
+    label_smoothing: LabelSmoothing = None
+    dropout: Dropout = None
     save_every: SaveEvery = 500
     precision: Precision = "auto"
     seed: Seed = 1

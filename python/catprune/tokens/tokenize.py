@@ -204,7 +204,7 @@ def _train_tokenizer(
     arguments = json.dumps([vocab_size, str(text), [PAD, BEGIN, END]])
     child_end, own_end = os.pipe()  # nothing is written: the child only notices that our end closes
     child = subprocess.Popen(
-        [sys.executable, "-c", _TRAIN, arguments], stdin=child_end, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-P", "-c", _TRAIN, arguments], stdin=child_end, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     os.close(child_end)
     try:

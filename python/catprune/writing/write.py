@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +15,7 @@ from catprune.corpus.kept_rows import kept_rows
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, OtherPlan, UsageError
 from catprune.workspace.files import read_json, to_json, write_whole
+from catprune.workspace.locks import lock_file
 from catprune.workspace.manifest import FORMAT, describe_folder, read_manifest
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
@@ -106,7 +106,7 @@ def write(options: WriteOptions) -> Written:
     )
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(base):
+    with _locked({path.parent for path in paths}):
         refuse_outputs(paths, inputs, force=force)
         if (done := _finished(record, plan, paths, force=force)) is not None:
             return _written(kept_paths, done)
@@ -205,14 +205,15 @@ def fields_matter(request: OutputsRequest) -> bool:
 
 
 @contextmanager
-def _lock(folder: Path) -> Generator[None]:
-    """Waits for its turn: of two processes that write the same two files, each must write both."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+def _locked(folders: set[Path]) -> Generator[None]:
+    """Wait for the folders of all outputs, always in one order: of two writes that share a file, one comes first."""
+    places = {(stat.st_dev, stat.st_ino): folder for folder in folders for stat in [folder.stat()]}
+    with ExitStack() as stack:
+        for _, folder in sorted(places.items()):
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            lock_file(handle, folder)
         yield
-    finally:
-        os.close(handle)
 
 
 def refuse_outputs(paths: Sequence[Path], inputs: Sequence[Path], *, force: bool) -> None:

@@ -1,7 +1,9 @@
 //! Rows of a Parquet file, in which one or two columns, perhaps inside structs, are the record.
 
 use std::fs::File;
+use std::io::Seek;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{AnyDictionaryArray, Array, ArrayRef, RecordBatch};
@@ -16,7 +18,7 @@ use crate::corpus::readers::lines::CHUNK_LINES;
 use crate::corpus::record::Pairs;
 use crate::corpus::record::Record;
 use crate::io::compression::open_file;
-use crate::io::digests::digest_with_progress;
+use crate::io::digests::digest_open;
 use crate::{Error, Progress, Result};
 
 /// Approximate limit of the text in a chunk, in bytes; files with larger rows are read in smaller chunks.
@@ -28,8 +30,9 @@ pub struct TableReader<'w> {
     batches: ParquetRecordBatchReader,
     /// Rows that were read and not returned yet.
     ahead: Option<RecordBatch>,
-    /// Size of the file.
-    bytes: u64,
+    /// The open file, hashed at the end, and its size and time when it was opened.
+    file: File,
+    look: Look,
     /// Rows of the file.
     rows: u64,
     /// Rows returned so far.
@@ -41,7 +44,8 @@ type Builder = ParquetRecordBatchReaderBuilder<File>;
 impl<'w> TableReader<'w> {
     /// Opens a file; `whole` reads all columns, otherwise only those with the text.
     pub fn open(path: &Path, fields: &Fields, whole: bool, progress: &'w Progress) -> Result<Self> {
-        let builder = builder(path)?;
+        let (builder, file) = builder(path)?;
+        let look = Look::of(path, &file)?;
         let mut leaves = Vec::new();
         for names in fields.paths()? {
             check_column(path, builder.schema().fields(), &names)?;
@@ -63,8 +67,7 @@ impl<'w> TableReader<'w> {
         // A power of two divides `CHUNK_LINES`, so that chunks end where those of other formats do.
         let builder = builder.with_projection(mask).with_batch_size(1 << most.ilog2());
         let batches = guarded(path, || builder.build())?;
-        let bytes = path.metadata().map_err(Error::io(path))?.len();
-        Ok(Self { path: path.to_owned(), progress, batches, ahead: None, bytes, rows, returned: 0 })
+        Ok(Self { path: path.to_owned(), progress, batches, ahead: None, file, look, rows, returned: 0 })
     }
 
     /// The next rows; None after the last. No chunk crosses a multiple of `CHUNK_LINES` rows.
@@ -84,7 +87,8 @@ impl<'w> TableReader<'w> {
         // Progress counts bytes, but the columns of a row are spread over the file: a row counts as its share of the
         // bytes.
         let share = |rows: u64| {
-            (u128::from(self.bytes) * u128::from(rows.min(self.rows)) / u128::from(self.rows.max(1))) as u64
+            (u128::from(self.look.bytes) * u128::from(rows.min(self.rows)) / u128::from(self.rows.max(1)))
+                as u64
         };
         self.progress.add(share(self.returned + taken as u64) - share(self.returned), 0);
         self.returned += taken as u64;
@@ -104,14 +108,36 @@ impl<'w> TableReader<'w> {
         Ok(None)
     }
 
-    /// Returns the digest of the file, for which its bytes are read once more.
-    pub fn finish(self) -> Result<FileRead> {
-        let digest = digest_with_progress(&self.path, self.progress, |_| ())?;
-        Ok(FileRead { path: self.path, bytes: self.bytes, digest })
+    /// Returns the digest of the file that was opened, even if the name now has another file. The bytes are read once
+    /// more.
+    pub fn finish(mut self) -> Result<FileRead> {
+        self.file.rewind().map_err(Error::io(&self.path))?;
+        let file = self.file.try_clone().map_err(Error::io(&self.path))?;
+        let digest = digest_open(file, &self.path, self.progress, |_| ())?;
+        if Look::of(&self.path, &self.file)? != self.look {
+            let path = self.path.display();
+            return Err(Error::input(format!("{path} changed while it was read: run the step again")));
+        }
+        Ok(FileRead { path: self.path, bytes: self.look.bytes, digest })
     }
 }
 
-fn builder(path: &Path) -> Result<Builder> {
+/// Size and modification time of an open file.
+#[derive(PartialEq, Eq)]
+struct Look {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Look {
+    fn of(path: &Path, file: &File) -> Result<Self> {
+        let metadata = file.metadata().map_err(Error::io(path))?;
+        Ok(Self { bytes: metadata.len(), modified: metadata.modified().ok() })
+    }
+}
+
+/// The reader of a file, and the file for its digest. Both share one position, so the file is used after the reader.
+fn builder(path: &Path) -> Result<(Builder, File)> {
     let (file, magic) = open_file(path)?;
     if !magic.starts_with(b"PAR1") {
         return Err(Error::input(format!(
@@ -119,12 +145,13 @@ fn builder(path: &Path) -> Result<Builder> {
             path.display()
         )));
     }
-    guarded(path, || Builder::try_new(file))
+    let file_to_hash = file.try_clone().map_err(Error::io(path))?;
+    Ok((guarded(path, || Builder::try_new(file))?, file_to_hash))
 }
 
 /// The schema of a Parquet file.
 pub fn parquet_schema(path: &Path) -> Result<SchemaRef> {
-    Ok(builder(path)?.schema().clone())
+    Ok(builder(path)?.0.schema().clone())
 }
 
 fn check_column(path: &Path, columns: &Columns, names: &[&str]) -> Result<()> {
@@ -138,6 +165,10 @@ fn check_column(path: &Path, columns: &Columns, names: &[&str]) -> Result<()> {
                 "{path} has no column {wanted}, only {present}: give fields with the names of its text columns"
             )));
         };
+        if level.iter().filter(|other| other.name() == column.name()).count() > 1 {
+            let (path, name) = (path.display(), names[..=depth].join("."));
+            return Err(Error::input(format!("{path} has two columns {name}: rename one of them")));
+        }
         match column.data_type() {
             DataType::Struct(inner) if depth + 1 < names.len() => level = inner,
             other if depth + 1 == names.len() && is_text(other) => return Ok(()),
