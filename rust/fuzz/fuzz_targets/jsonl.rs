@@ -1,4 +1,4 @@
-//! JSON lines: where a parser of whole values finds two strings, so does the reader.
+//! JSON lines: the reader finds two strings wherever a parser of whole values does.
 #![no_main]
 
 use catprune_core::corpus::request::Input;
@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         let side = |value: &Value| value.as_str().map(|text| text.as_bytes().to_vec());
         if let (Some(source), Some(target)) = (side(&value["a"]["b"]), side(&value["c"])) {
-            // Of two members of one name the last counts for both, but the reader wants the first well-formed, too.
+            // If a name repeats, the last member counts for both; the reader also requires the first to be valid.
             assert!(found == Ok((source, target)) || found == Err("malformed"));
         } else {
             assert_eq!(found, Err("malformed"));

@@ -1,4 +1,4 @@
-//! TMX: a document, or what is left of one.
+//! TMX: a document, or a part of one.
 #![no_main]
 
 use catprune_core::corpus::request::Input;

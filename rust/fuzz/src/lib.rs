@@ -1,4 +1,4 @@
-//! What the targets share: a file with the given bytes, read to its end by the very pipeline that the passes use.
+//! Shared by the targets: writes bytes to a file and reads it to the end with the pipeline of the passes.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use catprune_core::{Error, Result, Progress};
 
 pub const MAX_LINE_BYTES: usize = 64;
 
-/// A record's two sides, or the name of what is wrong with it.
+/// The two sides of a record, or the name of its fault.
 pub type Found = std::result::Result<(Vec<u8>, Vec<u8>), &'static str>;
 
-/// A file of this process alone, in memory where the machine has such a folder.
+/// A file of this process, in memory if the machine has such a folder.
 pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let folder = PathBuf::from("/dev/shm");
     let folder = if folder.is_dir() { folder } else { std::env::temp_dir() };
@@ -25,7 +25,7 @@ pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// Panics of libraries are caught by the readers; only those of our own end a run.
+/// The readers catch panics of libraries; only panics of catprune end a run.
 pub fn ignore_panics_of_libraries() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -39,7 +39,7 @@ pub fn ignore_panics_of_libraries() {
     });
 }
 
-/// All records of an input. An error is an answer, a bug that was caught is none.
+/// All records of an input. An error of the input is a valid result, but a caught panic is a bug.
 pub fn read(input: Input) -> Result<Vec<Found>> {
     let corpus = Corpus { inputs: vec![input], tags: None, max_line_bytes: MAX_LINE_BYTES, first_row: 0 };
     let mut all = Vec::new();
@@ -76,7 +76,7 @@ pub fn tsv(path: PathBuf) -> Input {
     Input::Tsv { path, source_column: Some(1), target_column: 2 }
 }
 
-/// Lines as they must come back: a TSV of two columns, where the limit allows; None of what is no text of lines.
+/// The expected records of a TSV file with two columns, within the limit; None if the bytes are not lines of text.
 pub fn expected(bytes: &[u8]) -> Option<Vec<Found>> {
     expected_lines(bytes, |line| {
         let columns: Vec<&[u8]> = line.split(|&byte| byte == b'\t').collect();
@@ -84,7 +84,7 @@ pub fn expected(bytes: &[u8]) -> Option<Vec<Found>> {
     })
 }
 
-/// Lines as they must come back, where the limit allows, each as the record that it is.
+/// The expected records of lines within the limit, each as its record.
 pub fn expected_lines(bytes: &[u8], record: impl Fn(&[u8]) -> Found) -> Option<Vec<Found>> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.is_empty() || [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(*mark)) {
@@ -106,7 +106,7 @@ pub fn expected_lines(bytes: &[u8], record: impl Fn(&[u8]) -> Found) -> Option<V
     Some(lines.into_iter().enumerate().map(found).collect())
 }
 
-/// Two members of a codec must read as one text, and anything after a codec's first bytes must end in an answer.
+/// Two members of a codec must read as one text; any bytes after the magic bytes must give a text or an error.
 pub fn codec(suffix: &str, magic: &[u8], bytes: &[u8]) {
     let damaged = file(suffix, &[magic, bytes].concat());
     let _ = read(tsv(damaged));
