@@ -14,7 +14,7 @@ use catprune_core::{Error, Result, Progress};
 pub const MAX_LINE_BYTES: usize = 64;
 
 /// The two sides of a record, or the name of its fault.
-pub type Found = std::result::Result<(Vec<u8>, Vec<u8>), &'static str>;
+pub type ReadRecord = std::result::Result<(Vec<u8>, Vec<u8>), &'static str>;
 
 /// A file of this process, in memory if the machine has such a folder.
 pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
@@ -30,17 +30,17 @@ pub fn ignore_panics_of_libraries() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let abort = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |told| {
+        std::panic::set_hook(Box::new(move |panic| {
             let ours = |file: &str| file.contains("rust/core") || file.contains("fuzz");
-            if told.location().is_none_or(|place| ours(place.file())) {
-                abort(told);
+            if panic.location().is_none_or(|place| ours(place.file())) {
+                abort(panic);
             }
         }));
     });
 }
 
 /// All records of an input. An error of the input is a valid result, but a caught panic is a bug.
-pub fn read(input: Input) -> Result<Vec<Found>> {
+pub fn read(input: Input) -> Result<Vec<ReadRecord>> {
     let corpus = Corpus { inputs: vec![input], tags: None, max_line_bytes: MAX_LINE_BYTES, first_row: 0 };
     let mut all = Vec::new();
     let read = stream(
@@ -49,16 +49,16 @@ pub fn read(input: Input) -> Result<Vec<Found>> {
         1,
         &Progress::default(),
         |chunk| {
-            let found = chunk.wanted().map(|index| match chunk.record(index) {
+            let records = chunk.wanted().map(|index| match chunk.record(index) {
                 Record::Pair { source, target } => Ok((source.to_vec(), target.to_vec())),
                 Record::TooLong => Err("too long"),
                 Record::Malformed => Err("malformed"),
                 Record::MissingSide => Err("missing side"),
             });
-            Ok(found.collect::<Vec<_>>())
+            Ok(records.collect::<Vec<_>>())
         },
-        |found| {
-            all.extend(found);
+        |records| {
+            all.extend(records);
             Ok(true)
         },
     );
@@ -67,7 +67,7 @@ pub fn read(input: Input) -> Result<Vec<Found>> {
             assert_eq!(read.inputs[0].end, all.len() as u64);
             Ok(all)
         }
-        Err(Error::Input(told)) if told.contains("bug of catprune") => panic!("{told}"),
+        Err(Error::Input(message)) if message.contains("bug of catprune") => panic!("{message}"),
         Err(error) => Err(error),
     }
 }
@@ -77,7 +77,7 @@ pub fn tsv(path: PathBuf) -> Input {
 }
 
 /// The expected records of a TSV file with two columns, within the limit; None if the bytes are not lines of text.
-pub fn expected(bytes: &[u8]) -> Option<Vec<Found>> {
+pub fn expected(bytes: &[u8]) -> Option<Vec<ReadRecord>> {
     expected_lines(bytes, |line| {
         let columns: Vec<&[u8]> = line.split(|&byte| byte == b'\t').collect();
         if columns.len() < 2 { Err("malformed") } else { Ok((columns[0].to_vec(), columns[1].to_vec())) }
@@ -85,7 +85,7 @@ pub fn expected(bytes: &[u8]) -> Option<Vec<Found>> {
 }
 
 /// The expected records of lines within the limit, each as its record.
-pub fn expected_lines(bytes: &[u8], record: impl Fn(&[u8]) -> Found) -> Option<Vec<Found>> {
+pub fn expected_lines(bytes: &[u8], record: impl Fn(&[u8]) -> ReadRecord) -> Option<Vec<ReadRecord>> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.is_empty() || [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(*mark)) {
         return None;
@@ -95,7 +95,7 @@ pub fn expected_lines(bytes: &[u8], record: impl Fn(&[u8]) -> Found) -> Option<V
         lines.pop();
     }
     let last = lines.len().wrapping_sub(1);
-    let found = |(index, line): (usize, &[u8])| {
+    let to_record = |(index, line): (usize, &[u8])| {
         let ended = index < last || bytes.ends_with(b"\n");
         let line = line.strip_suffix(b"\r").filter(|_| ended).unwrap_or(line);
         if line.len() > MAX_LINE_BYTES {
@@ -103,15 +103,15 @@ pub fn expected_lines(bytes: &[u8], record: impl Fn(&[u8]) -> Found) -> Option<V
         }
         record(line)
     };
-    Some(lines.into_iter().enumerate().map(found).collect())
+    Some(lines.into_iter().enumerate().map(to_record).collect())
 }
 
 /// Two members of a codec must read as one text; any bytes after the magic bytes must give a text or an error.
 pub fn codec(suffix: &str, magic: &[u8], bytes: &[u8]) {
     let damaged = file(suffix, &[magic, bytes].concat());
     let _ = read(tsv(damaged));
-    let (one, other) = bytes.split_at(bytes.len() / 2);
+    let (first, second) = bytes.split_at(bytes.len() / 2);
     let name = PathBuf::from(format!("a.{suffix}"));
-    let packed = [one, other].map(|part| compress(part.to_vec(), &name).unwrap()).concat();
+    let packed = [first, second].map(|part| compress(part.to_vec(), &name).unwrap()).concat();
     assert_eq!(read(tsv(file(suffix, &packed))).ok(), expected(bytes));
 }

@@ -214,7 +214,7 @@ fn read_file<C>(
 type Reader<'scope> = ScopedJoinHandle<'scope, Result<FileRead>>;
 
 /// Reads one side on its own thread, so that two sides decompress in parallel. An empty chunk marks the end of the
-/// file, so that a side that ends can be told from one that failed.
+/// file; after an error the channel closes without an empty chunk.
 fn spawn_side<'scope, 'env>(
     scope: &'scope thread::Scope<'scope, 'env>,
     path: &'env Path,

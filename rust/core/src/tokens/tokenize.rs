@@ -19,7 +19,7 @@ pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokeni
     // Ids may have gaps, so the highest id decides, not the number of tokens.
     let vocabulary_size =
         tokenizer.get_vocab(true).into_values().max().map_or(0, |highest| highest as usize + 1);
-    let encoder = Encoder::new(tokenizer, &json);
+    let word_encoder = Encoder::new(tokenizer, &json);
     let mut blocks = Blocks::open(request, vocabulary_size)?;
     let done: Vec<u64> = blocks.done.keys().copied().collect();
     let read = stream(
@@ -32,7 +32,7 @@ pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokeni
             let encoded = if done.binary_search(&block).is_ok() {
                 Encoded::default()
             } else {
-                encode(&encoder, request.max_tokens, &chunk)?
+                encode(&word_encoder, request.max_tokens, &chunk)?
             };
             Ok((block, chunk.end(), chunk.len(), encoded))
         },
@@ -69,10 +69,10 @@ fn load_tokenizer(path: &Path) -> Result<(Tokenizer, Vec<u8>)> {
     Ok((tokenizer, bytes))
 }
 
-fn encode(encoder: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
+fn encode(word_encoder: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
     let mut encoded = Encoded::default();
     let mut sides = [Vec::new(), Vec::new()];
-    encoder.with(|encode| {
+    word_encoder.with(|encode| {
         for index in chunk.wanted() {
             let row = chunk.first as i64 + index as i64;
             let Record::Pair { source, target } = chunk.record(index) else { return Err(not_text(row)) };
