@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from catprune._core import digest_file, write_columns
 from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
-from catprune.scoring.column_shards import COLUMNS, metadata_of
+from catprune.scoring.column_shards import STATISTICS, metadata_of
 from catprune.scoring.column_shards import Block as ScoredBlock
 from catprune.scoring.options import ScoreOptions
 from catprune.tokens.blocks import Block, BlockEntry, Tokens
@@ -381,8 +381,9 @@ class _Scoring:
         return metadata_of(self.folder, self._path(entry))
 
     def _listed(self, entry: BlockEntry) -> dict[str, Any]:
-        path, metadata = self._path(entry), self._finished(entry) or {}
-        listed = {"file": path.name, "first": entry.first, "end": entry.end, "digest": digest_file(str(path))}
+        block, metadata = ScoredBlock(entry.first, entry.end), self._finished(entry) or {}
+        digest = digest_file(str(block.path(self.folder.path)))
+        listed = {"file": block.file, "first": entry.first, "end": entry.end, "digest": digest}
         counts = {"pairs": entry.pairs, "too_long": entry.too_long}
         return {**listed, **counts, "halved": int(metadata.get(b"halved", 0))}
 
@@ -414,7 +415,7 @@ class _Scoring:
         from catprune.model.batches import pairs_of
 
         pairs = pairs_of(block, reverse=self.reverse)
-        sums = np.zeros((len(COLUMNS), len(pairs.rows)))
+        sums = np.zeros((len(STATISTICS), len(pairs.rows)))
         for chosen in self._batches(pairs):
             sums[:, chosen] = self._score_in_memory(pairs, chosen, weights)
             done += int(pairs.target.lengths[chosen].sum())
@@ -428,7 +429,7 @@ class _Scoring:
         order = np.argsort(rows, kind="stable")
         columns: dict[str, NDArray[Any]] = {"row": rows[order]}
         nothing = np.zeros(len(block.too_long))
-        for name, values in zip(COLUMNS, sums, strict=True):
+        for name, values in zip(STATISTICS, sums, strict=True):
             kind = np.uint32 if name in _COUNTS else np.float32
             columns[name] = np.concatenate([values, nothing])[order].astype(kind)
         return columns, order < len(pairs.rows)

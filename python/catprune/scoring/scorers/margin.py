@@ -10,7 +10,7 @@ from catprune.corpus.inputs import read_rows
 from catprune.errors import CatpruneError, require
 from catprune.scoring.scorers.embeddings import Embedder, Embeddings, cosine
 from catprune.workspace.files import whole_file
-from catprune.workspace.manifest import read_manifest
+from catprune.workspace.manifest import COLUMNS, read_manifest
 from catprune.workspace.resources import choose_threads
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Margin(Embeddings):
 
         path = folder / POOL
         if not path.is_file():
-            if any(parquet.read_metadata(shard).num_rows for shard in folder.glob("part-*.parquet")):
+            if any(parquet.read_metadata(shard).num_rows for shard in (folder / COLUMNS).glob("*.parquet")):
                 raise CatpruneError(
                     f"{path}, from which scores were computed, is missing: score again with force = true"
                 )

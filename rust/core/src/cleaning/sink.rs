@@ -271,14 +271,14 @@ impl<'a> DecisionSink<'a> {
             return disk::require(
                 &self.request.out,
                 need.columns + need.partitions,
-                "the columns and spilled fingerprints of this corpus (--tmp-dir)",
+                "the columns and spilled fingerprints of this corpus (in tmp_dir)",
             );
         }
         disk::require(&self.request.out, need.columns, "the columns of this corpus")?;
         disk::require(
             &self.request.tmp,
             need.partitions,
-            "the spilled fingerprints of this corpus (--tmp-dir)",
+            "the spilled fingerprints of this corpus (in tmp_dir)",
         )
     }
 
