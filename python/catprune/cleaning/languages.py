@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import langcodes
 from langcodes.data_dicts import LIKELY_SUBTAGS
+from langcodes.tag_parser import LanguageTagError
 
 from catprune.errors import UsageError
 
@@ -115,5 +116,5 @@ def _parsed(code: str) -> langcodes.Language:
     """A code as CLDR standardises it, with the macro-language instead of its main member."""
     try:
         return langcodes.Language.get(langcodes.standardize_tag(code, macro=True))
-    except langcodes.LanguageTagError:
+    except LanguageTagError:
         raise UsageError(f"language {code}: give a code, like en, sw or zh-Hans") from None
