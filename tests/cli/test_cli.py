@@ -1,4 +1,4 @@
-"""The command line and the package's doorway: exit codes, one-line errors, Ctrl-C, a full disk, lazy imports."""
+"""The command line and the package's interface: exit codes, one-line errors, Ctrl-C, a full disk, lazy imports."""
 
 from __future__ import annotations
 
