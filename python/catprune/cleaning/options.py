@@ -52,7 +52,7 @@ class Filters:
             FILTERS,
             metavar="RATIO",
             least=1,
-            default="2; 3 for en-sw",
+            default="2, more for languages of unlike lengths",
         ),
     ] = None
     max_character_ratio: Annotated[
@@ -62,7 +62,7 @@ class Filters:
             FILTERS,
             metavar="RATIO",
             least=1,
-            default="2; 3 for en-sw",
+            default="2, more for languages of unlike lengths",
         ),
     ] = None
     min_letter_word_share: Annotated[
@@ -144,6 +144,18 @@ def _near(value: Any) -> Any:
     return make(NearDuplicates, value, of="near") if isinstance(value, Mapping) else value
 
 
+Rules = Annotated[
+    Filters | Mapping[str, Any] | Literal[False] | None,
+    BeforeValidator(_filters, json_schema_input_type=Filters | Literal[False] | None),
+    option(
+        "Thresholds of the filters; false switches all filters off.",
+        FILTERS,
+        off="--no-rules",
+        prefix="",
+        default="see the filters",
+        details="Without filters only duplicates and invalid records are dropped, and nothing is measured.",
+    ),
+]
 #: Where the sides of a corpus are, and what they are.
 SourceLanguage = Annotated[
     str | None,
@@ -292,18 +304,7 @@ class CleanOptions:
     ] = None
     max_line_bytes: MaxLineBytes = 16_384
     verify_inputs: VerifyInputs = False
-    rules: Annotated[
-        Filters | Mapping[str, Any] | Literal[False] | None,
-        BeforeValidator(_filters, json_schema_input_type=Filters | Literal[False] | None),
-        option(
-            "Thresholds of the filters; false switches all filters off.",
-            FILTERS,
-            off="--no-rules",
-            prefix="",
-            default="see the filters",
-            details="Without filters only duplicates and invalid records are dropped, and nothing is measured.",
-        ),
-    ] = None
+    rules: Rules = None
     input_rules: Annotated[
         Sequence[Mapping[str, Any]] | AnyPath,
         option(

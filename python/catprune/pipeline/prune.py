@@ -40,7 +40,7 @@ from catprune.workspace.device import require_torch
 from catprune.workspace.files import write_whole
 from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import read_manifest
-from catprune.workspace.options import make, takes
+from catprune.workspace.options import changed_values, make, takes
 from catprune.workspace.resources import choose_threads
 from catprune.workspace.spool import Spool
 from catprune.workspace.wording import share_text
@@ -205,7 +205,17 @@ class _Pruning:
 
     def _cleaning(self) -> dict[str, Any]:
         options = self.options
-        names = ("source_lang", "target_lang", "columns", "fields", "format", "monolingual", "exclude", "memory")
+        names = (
+            "source_lang",
+            "target_lang",
+            "columns",
+            "fields",
+            "format",
+            "monolingual",
+            "exclude",
+            "rules",
+            "memory",
+        )
         return {name: getattr(options, name) for name in (*names, "tmp_dir", "threads", "quiet")}
 
     def _require_pairs(self, cleaned: Cleaned) -> None:
@@ -309,6 +319,8 @@ class _Pruning:
             for name in ("source_lang", "target_lang", "columns", "fields", "format", "monolingual")
             if (value := getattr(options, name)) not in (None, False)
         }
+        if options.rules is not None:
+            cleaning["rules"] = options.rules and changed_values(options.rules)
         if options.exclude:
             cleaning["exclude"] = self._relative(options.exclude)
         sections: dict[str, Any] = {
