@@ -1,4 +1,4 @@
-"""The documentation keeps up with the code: every key of a run file, and a run file that is valid as it stands."""
+"""The documentation agrees with the code: run-file keys, methods, reasons, messages, and a valid example run file."""
 
 from __future__ import annotations
 
@@ -45,6 +45,16 @@ def test_the_filters_page_names_every_reason() -> None:
     reasons = re.findall(r'"(\w+)",', core[core.index("REASONS") : core.index("pub const MALFORMED_RECORD")])
     assert len(reasons) == 27
     assert [name for name in reasons if f"`{name}`" not in text] == []
+
+
+def test_the_messages_page_quotes_the_code() -> None:
+    files = [*(ROOT / "python").rglob("*.py"), *(ROOT / "rust").rglob("*.rs")]
+    code = re.sub(r'"\s*\n\s*f?"|\\\n\s*', "", "\n".join(path.read_text() for path in files))
+    page = (ROOT / "docs/reference/messages.md").read_text()
+    quotes = re.findall(r"^\| `(.+?)`[^|]*\|", page, re.MULTILINE)
+    assert len(quotes) > 30
+    pieces = [piece.strip(" ,:") for quote in quotes for piece in re.split(r"<[^>]*>|\{source\}", quote)]
+    assert [piece for piece in pieces if piece not in code] == []
 
 
 def test_the_changelog_names_every_method() -> None:
