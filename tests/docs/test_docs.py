@@ -67,7 +67,7 @@ def test_the_methods_page_names_every_method() -> None:
     assert [method.name for method in METHODS if f"| `{method.name}` |" not in text] == []
 
 
-def test_the_methods_page_recommends_what_the_table_does() -> None:
+def test_the_methods_page_agrees_with_the_table_of_methods() -> None:
     text = (ROOT / "docs/reference/methods.md").read_text()
     rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("| `")]
     said = {row.split("|")[1].strip(" `"): row.split("|")[4].strip(" –") for row in rows}

@@ -1,4 +1,4 @@
-"""Selection from several columns, files and shards: merges, guards, samples, arrays; and what is refused."""
+"""Selection from several columns, files and shards: merges, conditions, draws, arrays, refusals."""
 
 from __future__ import annotations
 
@@ -212,8 +212,8 @@ def test_inputs_are_named_by_their_files(tmp_path: Path) -> None:
     for number, name in enumerate(("in/a.en", "'../in/b.{en,10}'", "in/b.{en,20}")):
         select(tmp_path / "clean", out=tmp_path / f"s{number}", always_keep=f"input={name.strip(chr(39))}", **options)
         assert set(range(number * 10, number * 10 + 10)) < kept(tmp_path / f"s{number}")
-    for name, told in (("c.en", r"is not an input: give .* 0 \(.*a\.0, .*a\.en\), 1"), ("b.en", "several inputs")):
-        with pytest.raises(UsageError, match=told):
+    for name, message in (("c.en", r"is not an input: give .* 0 \(.*a\.0, .*a\.en\), 1"), ("b.en", "several inputs")):
+        with pytest.raises(UsageError, match=message):
             select(tmp_path / "clean", out=tmp_path / "t", always_keep=f"input={name}", **options)
     with pytest.raises(UsageError, match="no tags"):
         select(tmp_path / "clean", out=tmp_path / "t", always_keep="tag=a", **options)
@@ -317,7 +317,7 @@ def test_rows_of_large_sources(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("array", "told"),
+    ("array", "message"),
     [
         (np.array([0.5, np.nan], np.float32), "value 1 is NaN"),
         (np.zeros((2, 2), np.float32), r"its shape is \(2, 2\)"),
@@ -325,18 +325,18 @@ def test_rows_of_large_sources(tmp_path: Path) -> None:
         (np.zeros(3, ">f4"), "its type is '>f4'"),
     ],
 )
-def test_bad_arrays(tmp_path: Path, array: np.ndarray, told: str) -> None:
+def test_bad_arrays(tmp_path: Path, array: np.ndarray, message: str) -> None:
     np.save(tmp_path / "a.npy", array)
-    with pytest.raises(CatpruneError, match=told):
+    with pytest.raises(CatpruneError, match=message):
         select(tmp_path / "a.npy", keep=1, out=tmp_path / "s", **QUIET)
     data = (tmp_path / "a.npy").read_bytes()
-    for part, told in (
+    for part, message in (
         (data[:-1], "bytes, which is not|its (shape|type)"),
         (data[:40], "within its header"),
         (b"x", "not"),
     ):
         (tmp_path / "b.npy").write_bytes(part)
-        with pytest.raises(CatpruneError, match=told):
+        with pytest.raises(CatpruneError, match=message):
             select(tmp_path / "b.npy", keep=1, out=tmp_path / "s", **QUIET)
 
 
@@ -452,7 +452,7 @@ def test_names_of_columns(run: Path) -> None:
     found = select(run / "scores", merge="0.7*ppl + 0.3*labse", out=run / "a", **options)
     assert read(run / "a")["score"].to_pylist() == merged([e5, labse], [0.7, 0.3], "rank")
     assert (found.method, found.unscored) == ("merge", 2)
-    # A method that reads all checkpoints beside one that reads the last; then everything that a name can be.
+    # A method that reads all checkpoints with one that reads the last; then every kind of name.
     select(run / "scores", merge="progress + 2*ppl", merge_by="z", out=run / "b", bins=3, **options)
     select(run / "scores", method="progress", out=run / "p", bins=3, quiet=True)
     progress = read(run / "p")["score"].to_pylist()
@@ -481,12 +481,12 @@ def test_names_of_columns(run: Path) -> None:
         )
 
 
-def test_the_same_merge_whatever_the_threads_and_after_a_crash(run: Path) -> None:
+def test_merges_are_equal_for_any_threads_and_after_a_crash(run: Path) -> None:
     options: dict[str, Any] = {"merge": "cat-diff + labse", "quiet": True}
     one = select(run / "scores", out=run / "one", threads=1, **options)
     two = select(run / "scores", out=run / "two", threads=3, **options)
     assert one.manifest == two.manifest
-    # As a killed run leaves it: a plan, temporary files, no manifest.
+    # Leftovers of a killed run: a plan, temporary files, no manifest.
     (run / "one" / "manifest.json").unlink()
     (run / "one" / "tmp").mkdir()
     (run / "one" / "tmp" / "ranks-9.tmp").write_bytes(b"half")
@@ -502,7 +502,7 @@ def test_the_same_merge_whatever_the_threads_and_after_a_crash(run: Path) -> Non
     assert not (run / "one" / "tmp").exists()
 
 
-def test_what_is_read_stands_in_the_plan(run: Path) -> None:
+def test_the_plan_names_every_source(run: Path) -> None:
     options: dict[str, Any] = {"merge": "ppl + labse", "where": "extra>3", "join": run / "more.parquet", "quiet": True}
     found = select(run / "scores", out=run / "s", **options)
     assert len(found.manifest["reads"]["joined"]) == 2
@@ -539,7 +539,7 @@ def test_usage_errors(run: Path, options: dict[str, Any]) -> None:
     assert not (run / "s").exists()
 
 
-def test_a_method_is_not_ignored_beside_a_column(run: Path) -> None:
+def test_a_method_with_a_column_is_refused(run: Path) -> None:
     with pytest.raises(UsageError, match=r"method = random and column = extra: give only one of them"):
         select(run / "more.parquet", method="random", column="extra", out=run / "s", **QUIET)
     np.save(run / "a.npy", np.zeros(3, np.float32))
