@@ -105,7 +105,7 @@ class Filters:
         option("Largest share of URLs that the other side lacks; 1 is off.", FILTERS, metavar="SHARE", least=0, most=1),
     ] = 1.0
     same_terminal_punctuation: Annotated[
-        bool, option("Drop pairs of which only one side ends a sentence.", FILTERS)
+        bool, option("Drop pairs in which only one side ends a sentence.", FILTERS)
     ] = False
     keep_identical: Annotated[bool, option("Keep pairs with identical sides.", FILTERS)] = False
     keep_control_characters: Annotated[bool, option("Keep sides with control characters.", FILTERS)] = False
@@ -145,8 +145,8 @@ def _near(value: Any) -> Any:
 
 
 Rules = Annotated[
-    Filters | Literal[False] | None,
-    BeforeValidator(_filters),
+    Filters | Mapping[str, Any] | Literal[False] | None,
+    BeforeValidator(_filters, json_schema_input_type=Filters | Literal[False] | None),
     option(
         "Thresholds of the filters; false switches all filters off.",
         FILTERS,
@@ -207,7 +207,7 @@ FieldNames = Annotated[
 ]
 Format = Annotated[
     Literal["tsv", "jsonl", "parquet", "tmx"] | None,
-    option("Format of input files whose names do not tell it.", INPUT, default="by the file name"),
+    option("Format of input files, if their names do not show it.", INPUT, default="by the file name"),
 ]
 Monolingual = Annotated[
     bool,
@@ -334,8 +334,8 @@ class CleanOptions:
         option("What is compared to find near duplicates.", NEAR_DUPLICATES),
     ] = "none"
     near: Annotated[
-        NearDuplicates | None,
-        BeforeValidator(_near),
+        NearDuplicates | Mapping[str, Any] | None,
+        BeforeValidator(_near, json_schema_input_type=NearDuplicates | None),
         option("How near duplicates are found.", NEAR_DUPLICATES, prefix="near_", default="see the options"),
     ] = None
     exclude: Exclude = ()
@@ -358,7 +358,7 @@ class StatsOptions:
             INPUT,
             metavar="FILE",
             path=True,
-            details="For a clean folder, the clean pairs are counted beside all pairs.",
+            details="For a clean folder, the clean pairs are counted in addition to all pairs.",
         ),
     ]
     _: KW_ONLY

@@ -31,6 +31,7 @@ from catprune.pipeline.options import PruneOptions
 from catprune.pipeline.run import Ran, run
 from catprune.pipeline.run_file import SCHEMA, json_schema, parsed_inputs, read_run_file
 from catprune.scoring.scorers import open_scorer
+from catprune.selection.budget import list_shares
 from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import DEFAULT_METHOD, Ranking, check_options
@@ -260,7 +261,7 @@ class _Pruning:
         return model if sample is None else {**model, "sample": sample}
 
     def _say_decision(self, model: Mapping[str, Any]) -> None:
-        keep = ", ".join(map(str, self.options.keep))
+        keep = ", ".join(map(str, list_shares(self.options.keep)))
         unit = f" {self.what}" if self.ranking.share.keys() <= {"rows"} else ""
         plain = {name: f"{value:g}" if isinstance(value, float) else value for name, value in model.items()}
         described = ", ".join(f"{name} {value}" for name, value in plain.items())
@@ -383,7 +384,8 @@ def _names(inputs: Any) -> list[str | Path]:
 
 def _selection(options: PruneOptions) -> dict[str, Any]:
     """Return the options of the selection."""
-    keep = options.keep[0] if len(options.keep) == 1 else list(options.keep)
+    shares = list_shares(options.keep)
+    keep = shares[0] if len(shares) == 1 else shares
     optional = {"on": options.on, "within": options.within}
     given = {name: value for name, value in optional.items() if value is not None}
     return {"method": options.method or DEFAULT_METHOD, "keep": keep, **given}
