@@ -53,10 +53,10 @@ def test_epochs_and_checkpoints_fit_each_other(corpus: Path, given: dict[str, An
 
 
 def test_a_huge_corpus_is_sampled_for_the_warm_up_model(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("catprune.pipeline.prune._SAMPLE", 110)
+    monkeypatch.setattr("catprune.pipeline.prune._SAMPLE", 90)
     said: list[str] = []
     options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "threads": 1, "dry_run": True, "say": said.append}
-    for given, expected in (({}, "sample 110; see"), ({"sample": 50}, "sample 50; see")):
+    for given, expected in (({}, "sample 90; see"), ({"sample": 50}, "sample 50; see")):
         catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **given, **options)
         assert expected in next(line for line in said if line.startswith("decided"))
         said.clear()

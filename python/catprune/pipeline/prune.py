@@ -152,11 +152,13 @@ class _Pruning:
             UsageError: there are too few, or the options of the training contradict each other.
         """
         options = self.options
-        marks = plan_marks(options.epochs, None, options.checkpoints)
+        plan_marks(options.epochs, None, options.checkpoints)
+        model = self._decide(0)
+        marks = plan_marks(model["epochs"], None, model["checkpoints"])
         for method in self.ranking.methods:
-            if options.checkpoints is not None and len(marks) < method.needs:
+            if len(marks) < method.needs:
                 raise UsageError(
-                    f"{method.name} needs {method.needs} checkpoints, checkpoints = {options.checkpoints} gives "
+                    f"{method.name} needs {method.needs} checkpoints, checkpoints = {model['checkpoints']} gives "
                     f"{len(marks)}: give more"
                 )
 
