@@ -206,7 +206,7 @@ def test_an_input_may_have_its_own_rules(tmp_path: Path, pair: Any) -> None:
     assert reasons(tmp_path / "back") == [{"too_many_words"}, set()]
     for wrong, told in {
         "is not one of the inputs": [{"input": "three"}],
-        "say which `input`": [{"max_words": 2}],
+        "each table needs `input`": [{"max_words": 2}],
         "twice": own * 2,
         "there is no option max_wrods; did you mean max_words": [{"input": names[0], "max_wrods": 1}],
     }.items():

@@ -236,7 +236,7 @@ def test_usage(tmp_path: Path, pair: Any) -> None:
         ({"duplicates": "both"}, "duplicates = 'both': give one of pair, source"),
         ({"duplicates_form": "nfkc,space"}, "'space' is none of normalised, raw, nfkc"),
         ({"duplicates_form": ""}, "'' is none of .*raw for none"),
-        ({"duplicates_form": "raw,case"}, "raw makes nothing equal"),
+        ({"duplicates_form": "raw,case"}, "raw normalizes nothing"),
         ({"prefer": ["no.such"]}, "no.such is not one of the inputs"),
         ({"prefer": [str(paths[0])], "duplicates": "none"}, "duplicates = none finds none"),
         ({"verify": True, "against": [tmp_path / "old"]}, "give one of them"),

@@ -465,8 +465,8 @@ def test_outputs_that_cannot_be_meant(tmp_path: Path) -> None:
     catprune.clean([tmp_path / "a.tsv"], out=tmp_path / "clean")
     for name, told in (
         ("p.tmx", "give source_lang and target_lang to clean"),
-        ("p.parquet.gz", "compresses by itself"),
-        ("p.zip", "is not written"),
+        ("p.parquet.gz", "Parquet compresses its columns"),
+        ("p.zip", "is not supported"),
     ):
         with pytest.raises(UsageError, match=told):
             catprune.write(tmp_path / "clean", [tmp_path / name])

@@ -103,7 +103,6 @@ def test_arrays(tmp_path: Path, kind: Any) -> None:
         (TABLE, {"column": "score", "join": [pa.table({"x": [1.0]})]}, "the table has no column row: give one of x"),
         (SCORES, {"column": "x"}, "an array has no named column"),
         (SCORES.reshape(2, 500), {}, "source is an array of float32 and shape 2x500"),
-        (ROWS, {}, "source is an array of int64"),
         ({"row": [1]}, {"column": "x"}, "source is or holds a dict"),
         ([1.0], {}, "source is or holds a float"),
     ],

@@ -17,6 +17,8 @@ from catprune.errors import CatpruneError, UsageError
 from catprune.selection.request import parse_guard, parse_merge
 from catprune.selection.select import select
 from catprune.selection.summary import summary
+from catprune.tokens.tokenize import tokenize
+from catprune.training.train import train
 from catprune.writing.write import write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -320,9 +322,8 @@ def test_rows_of_large_sources(tmp_path: Path) -> None:
     ("array", "told"),
     [
         (np.array([0.5, np.nan], np.float32), "value 1 is NaN"),
-        (np.zeros((2, 2), np.float32), r"its shape is \(2, 2\)"),
-        (np.zeros(3, np.int32), "its type is '<i4'"),
-        (np.zeros(3, ">f4"), "its type is '>f4'"),
+        (np.zeros((2, 2), np.float32), "an array of float32 and shape 2x2: give numbers of one dimension"),
+        (np.array(["a"]), "an array of <U1 and shape 1: give numbers"),
     ],
 )
 def test_bad_arrays(tmp_path: Path, array: np.ndarray, told: str) -> None:
@@ -330,14 +331,91 @@ def test_bad_arrays(tmp_path: Path, array: np.ndarray, told: str) -> None:
     with pytest.raises(CatpruneError, match=told):
         select(tmp_path / "a.npy", keep=1, out=tmp_path / "s", **QUIET)
     data = (tmp_path / "a.npy").read_bytes()
-    for part, told in (
-        (data[:-1], "bytes, which is not|its (shape|type)"),
-        (data[:40], "within its header"),
-        (b"x", "not"),
-    ):
+    for part in (data[:-1], data[:40], b"x", b""):
         (tmp_path / "b.npy").write_bytes(part)
-        with pytest.raises(CatpruneError, match=told):
+        with pytest.raises(CatpruneError, match=r"b\.npy is no array that NumPy reads .*: write it with numpy\.save"):
             select(tmp_path / "b.npy", keep=1, out=tmp_path / "s", **QUIET)
+
+
+@pytest.mark.parametrize("kind", ["<f2", ">f4", ">f8", "<i8", "<u4", "i1", "?"])
+def test_arrays_of_other_types_rank_like_float64(tmp_path: Path, kind: str) -> None:
+    values = np.random.default_rng(4).integers(0, 100, 300).astype(kind)
+    np.save(tmp_path / "a.npy", values)
+    np.save(tmp_path / "b.npy", values.astype("<f8"))
+    for name in ("a", "b"):
+        select(tmp_path / f"{name}.npy", keep="30%", out=tmp_path / name / "s", **QUIET)
+    assert kept(tmp_path / "a" / "s") == kept(tmp_path / "b" / "s")
+
+
+def test_headers_that_numpy_reads(tmp_path: Path) -> None:
+    values = np.arange(9, dtype="<f4")
+    for header in (
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (9L,), }",
+        b'{"descr": "<f4", "fortran_order": False, "shape": ( 9 ,)}',
+        b"{'descr': 'f4', 'fortran_order': True, 'shape': (9,)}",
+    ):
+        text = header.ljust(117) + b"\n"
+        data = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + values.tobytes()
+        for rest in (b"", b"more"):
+            (tmp_path / "a.npy").write_bytes(data + rest)
+            select(tmp_path / "a.npy", keep=2, out=tmp_path / "s", force=True, **QUIET)
+            assert kept(tmp_path / "s") == {7, 8}
+    (tmp_path / "a.npy").write_bytes(data.replace(b"'fortran_order': True, ", b""))
+    with pytest.raises(CatpruneError, match="is no array that NumPy reads"):
+        select(tmp_path / "a.npy", keep=2, out=tmp_path / "s", force=True, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("s.npz", b"PK\x03\x04"), ("s.jsonl", b'{"comet": 0.5}\n'), ("s.csv", b"comet\n0.5\n"), ("s", b"")],
+)
+def test_scores_in_another_format(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(CatpruneError, match=rf"{name} is no Parquet file: give scores as Parquet with a column row"):
+        select(tmp_path / name, column="comet", keep=1, out=tmp_path / "s", **QUIET)
+
+
+def test_scores_without_rows(tmp_path: Path) -> None:
+    put_column(tmp_path / "f.parquet", [], [], "x")
+    with pytest.raises(CatpruneError, match=r"f\.parquet has no rows"):
+        select(tmp_path / "f.parquet", column="x", keep=1, out=tmp_path / "s", **QUIET)
+
+
+def test_rounding_that_decides_is_reported(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(2**24, 2**24 + 9))
+    selected = select(tmp_path / "a.npy", keep=4, out=tmp_path / "s", **QUIET)
+    assert "scores are compared as float32: float64 values that are closer than that are ties" in summary(selected)
+
+
+def test_an_array_of_another_corpus_is_refused(tmp_path: Path) -> None:
+    # One score for each clean pair: its index is no row of the corpus.
+    for name in ("en", "de"):
+        lines = ("" if number % 4 == 0 else f"{name} line number {number}" for number in range(12))
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
+    cleaned = clean([tmp_path / "en", tmp_path / "de"], out=tmp_path / "clean", duplicates="none", quiet=True)
+    outputs = [tmp_path / "a", tmp_path / "b"]
+    np.save(tmp_path / "few.npy", np.arange(cleaned.kept, dtype=np.float32))
+    np.save(tmp_path / "all.npy", np.arange(cleaned.rows, dtype=np.float32))
+    for name in ("few", "all"):
+        select(tmp_path / f"{name}.npy", keep=3, out=tmp_path / name, **QUIET)
+        select(tmp_path / f"{name}.npy", keep=3, out=tmp_path / f"{name}-rows", rows_only=True, **QUIET)
+    message = r"few was made from .*few\.npy with 9 scores, .*clean has 12 rows: give one score for each row"
+    with pytest.raises(CatpruneError, match=message):
+        write(tmp_path / "clean", outputs, selection=tmp_path / "few", quiet=True)
+    assert not outputs[0].exists()
+    assert write(tmp_path / "clean", outputs, selection=tmp_path / "all", quiet=True).pairs == 3
+    tokenize(tmp_path / "clean", out=tmp_path / "tokens", vocab_size=300, quiet=True)
+    options: dict[str, Any] = {"preset": "tiny", "epochs": 1, "quiet": True}
+    for chosen in ({"selection": tmp_path / "few"}, {"rows": tmp_path / "few-rows" / "rows.npy"}):
+        with pytest.raises(CatpruneError, match=r"with 9 scores, .* has 12 rows: give one score for each row"):
+            train(tmp_path / "tokens", out=tmp_path / "model", **chosen, **options)
+    # Rows that were selected from another corpus.
+    (tmp_path / "de").write_text("".join(f"de other line {number}\n" for number in range(12)))
+    clean([tmp_path / "en", tmp_path / "de"], out=tmp_path / "other", duplicates="none", quiet=True)
+    select(tmp_path / "other", method="random", out=tmp_path / "from-other", rows_only=True, **QUIET)
+    with pytest.raises(CatpruneError, match="rows do not mean the same pairs"):
+        rows = tmp_path / "from-other" / "rows.npy"
+        train(tmp_path / "tokens", out=tmp_path / "model", exclude_rows=rows, **options)
 
 
 def test_row_numbers_are_no_selection_for_write(tmp_path: Path) -> None:
