@@ -110,7 +110,9 @@ pub fn score(method: Method, choices: &Choices, means: &[f64]) -> f32 {
         Method::CatVar => variance(means.iter().map(|&nll| value(on, nll))),
         Method::Ppl => value(on, last),
         Method::Progress => last,
-        Method::Ign | Method::TokenGradNorm | Method::El2n | Method::Correctness => mean(means.iter().copied()),
+        Method::Ign | Method::TokenGradNorm | Method::El2n | Method::Correctness => {
+            mean(means.iter().copied())
+        }
         Method::Confidence => mean(probabilities()),
         Method::Variability => variance(probabilities()).sqrt(),
         Method::Closeness => {
