@@ -52,6 +52,19 @@ def test_epochs_and_checkpoints_fit_each_other(corpus: Path, given: dict[str, An
     assert any(f"vocab_size 1000, preset tiny, {decided}; see" in line for line in said)
 
 
+def test_a_huge_corpus_is_sampled_for_the_warm_up_model(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catprune.pipeline.prune._SAMPLE", 90)
+    said: list[str] = []
+    options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "threads": 1, "dry_run": True, "say": said.append}
+    for given, expected in (({}, "sample 90; see"), ({"sample": 50}, "sample 50; see")):
+        catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **given, **options)
+        assert expected in next(line for line in said if line.startswith("decided"))
+        said.clear()
+    monkeypatch.setattr("catprune.pipeline.prune._SAMPLE", 1000)
+    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **options)
+    assert "sample " not in next(line for line in said if line.startswith("decided"))
+
+
 def test_a_dry_run_shows_the_plan_and_writes_nothing(corpus: Path) -> None:
     before, said = entries(corpus), list[str]()
     options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "say": said.append, "threads": 1}
@@ -130,6 +143,7 @@ def test_the_run_file_has_the_given_options_and_other_options_are_reported(corpu
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"method": "cat-var", "checkpoints": "1,5"}, "cat-var needs 3 checkpoints, checkpoints = 1,5 gives 2"),
         ({"on": "nll"}, "on = nll: progress does not use on, only cat-diff, cat-var, ppl: leave it out"),
         ({"method": "random", "on": "ppl"}, "on = ppl: random does not use on"),
         ({"method": "random", "epochs": 3}, "epochs is given, but random needs no warm-up model: leave it out"),

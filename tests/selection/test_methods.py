@@ -44,7 +44,7 @@ BY_HAND: list[tuple[str, dict[str, Any], list[float]]] = [
     ("ppl", {}, [E(0.25), E(1.5)]),
     ("ppl", {"on": "nll"}, [0.25, 1.5]),
     ("ign", {}, [(1 + 2 + 3) / 3, (0.25 + 0.25 + 1) / 3]),
-    ("grand", {}, [(2 + 1 + 0) / 3, (2 + 2 + 0.5) / 3]),
+    ("token-grad-norm", {}, [(2 + 1 + 0) / 3, (2 + 2 + 0.5) / 3]),
     ("el2n", {}, [(0.5 + 0.25 + 0.75) / 3, (1 + 0.75 + 0.5) / 3]),
     ("confidence", {}, CONFIDENCE),
     ("variability", {}, [np.std(P[0]), np.std(P[1])]),
@@ -147,7 +147,7 @@ def test_a_reference_model_is_named(run: Path) -> None:
 def test_statistics_that_are_no_numbers_are_refused(run: Path) -> None:
     more = {column: [math.inf, 1.0, 0.0] if column == "el2n_sum" else sums[0] for column, sums in MORE.items()}
     put_scores(run, "one", 1, ROWS, TOKENS, NLL[0], [0, 3], more=more)
-    select(run / "scores", out=run / "s", method="grand", keep=1, quiet=True)
+    select(run / "scores", out=run / "s", method="token-grad-norm", keep=1, quiet=True)
     with pytest.raises(CatpruneError, match=r"one.*el2n_sum of row 0 is no number: score it again"):
         select(run / "scores", out=run / "t", method="el2n", keep=1, quiet=True)
 
