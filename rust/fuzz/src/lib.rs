@@ -41,7 +41,13 @@ pub fn ignore_panics_of_libraries() {
 
 /// All records of an input. An error is an answer, a bug that was caught is none.
 pub fn read(input: Input) -> Result<Vec<Found>> {
-    let corpus = Corpus { inputs: vec![input], tags: None, max_line_bytes: MAX_LINE_BYTES, first_row: 0 };
+    let corpus = Corpus {
+        inputs: vec![input],
+        tags: None,
+        scores: Vec::new(),
+        max_line_bytes: MAX_LINE_BYTES,
+        first_row: 0,
+    };
     let mut all = Vec::new();
     let read = stream(
         &corpus,
