@@ -144,7 +144,7 @@ def test_outputs_that_cannot_be_meant(tmp_path: Path, cleaned: Path) -> None:
     with pytest.raises(UsageError, match="is an input"):
         catprune.write(cleaned, [tmp_path / "text.en", tmp_path / "p.de"])
     for inside in ("", "columns", "duplicates"):
-        with pytest.raises(UsageError, match="would stand among the files of a step"):
+        with pytest.raises(UsageError, match="would be in the folder of a step"):
             catprune.write(cleaned, [cleaned / inside / "p.parquet"])
     with pytest.raises(UsageError, match="two different output files"):
         catprune.write(cleaned, [tmp_path / "p", tmp_path / "p"])
@@ -196,7 +196,7 @@ def test_columns_of_another_corpus_are_noticed(tmp_path: Path, cleaned: Path) ->
         "output": {"format": "tsv", "path": str(tmp_path / "p.tsv")},
         "threads": 2,
     }
-    with pytest.raises(CatpruneError, match="of 2 selected pairs 0 are there and passed cleaning"):
+    with pytest.raises(CatpruneError, match="0 of 2 selected pairs are in the corpus and passed cleaning"):
         _core.write(request)
     assert not (tmp_path / "p.tsv").exists()
     assert cleaned.is_dir()
