@@ -490,7 +490,7 @@ MethodName: TypeAlias = Literal[
     "progress",
     "ppl",
     "ign",
-    "grand",
+    "token-grad-norm",
     "el2n",
     "confidence",
     "variability",
