@@ -87,6 +87,7 @@ class Corpus(TypedDict):
     inputs: Sequence[Input]
     tags: NotRequired[str | None]  # a file with one tag per record over all inputs
     max_line_bytes: NotRequired[int]  # bytes; longer lines are not held; 16,384 by default
+    scores: NotRequired[Sequence[str]]  # shards of a selection, whose scores are read too
     first_row: NotRequired[int]  # row of the first record; 0 by default
 
 
@@ -802,10 +803,15 @@ class OutputsRequest(TypedDict):
     tags: NotRequired[str | None]  # for the tags of the written pairs, one per line
 
 
+#: A column that `write` adds beside the sides.
+Added: TypeAlias = Literal["row", "score", "tag"]
+
+
 class WriteRequest(OutputsRequest, KeptCorpus):
     """The request of `write`; `expected` is the number of kept rows."""
 
     files: Sequence[FileRead]  # the tags last, if they are written
+    added: NotRequired[Sequence[Added]]  # the corpus has the tags and the scores that they need
     expected: int
 
 

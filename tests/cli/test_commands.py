@@ -100,7 +100,7 @@ def expected_flags(model: Any) -> set[str]:
             prefix = f"--{field.declared.prefix}".replace("_", "-")
             flags |= {prefix + nested.name.replace("_", "-") for nested in fields_of(field.model)}
         else:
-            flags |= {f"--{field.name.replace('_', '-')}"}
+            flags |= {field.flag}
         flags |= {field.declared.off} if field.declared.off else set()
         flags |= {field.declared.short} if field.declared.short else set()
     return flags
@@ -212,7 +212,7 @@ def test_values_from_words_are_those_of_python(
     name: str, model: Any, field: Field, spelling: str, within: str | None
 ) -> None:
     words, value = value_of(field)
-    flag = f"--{spelling.replace('_', '-')}"
+    flag = f"--{spelling.rstrip('_').replace('_', '-')}"
     if is_flag(field) and field.default is True:
         assert field.declared.off is not None
         flag = field.declared.off

@@ -152,7 +152,7 @@ def test_the_schema_has_the_keys_defaults_and_bounds_of_the_options() -> None:
             if getattr(part, "options", None) is None:
                 continue
             section, options = found[part.__name__], fields_of(part.options)
-            own = {field.name: field for field in options if field.declared.run_file}
+            own = {field.key: field for field in options if field.declared.run_file}
             assert section["properties"].keys() >= own.keys()
             for name, field in own.items():
                 shown = section["properties"][name]

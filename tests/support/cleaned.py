@@ -48,8 +48,10 @@ def read(folder: Path) -> dict[str, list[Any]]:
 
 def reasons(folder: Path) -> list[set[str]]:
     metadata = parquet.read_metadata(next(folder.glob("columns/*.parquet"))).metadata
-    names = metadata[b"reasons"].decode().split(",")
-    return [{name for bit, name in enumerate(names) if mask >> bit & 1} for mask in read(folder)["reasons"]]
+    names, columns = metadata[b"reasons"].decode().split(","), read(folder)
+    found = [[name for bit, name in enumerate(names) if mask >> bit & 1] for mask in columns["reasons"]]
+    assert columns["reason"] == ["+".join(reasons) or None for reasons in found]
+    return [set(reasons) for reasons in found]
 
 
 def stripped(data: bytes) -> bytes:

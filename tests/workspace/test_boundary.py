@@ -32,6 +32,7 @@ RUST_NAMES = {
 PARTS = {"CheckedCorpus", "GroupsRequest", "KeptCorpus", "OutputsRequest", "RankRequest", "SourceRequest"}
 #: Unions and literals, by the Rust enum.
 ENUMS: dict[Any, str] = {
+    boundary.Added: "Added",
     boundary.Direction: "Direction",
     boundary.Input: "Input",
     boundary.Keep: "Keep",
@@ -285,6 +286,7 @@ def passes(tmp_path: Path) -> dict[str, Pass]:
         "output": {"format": "tsv", "path": str(out / "kept.tsv")},
         "dropped": {"format": "tsv", "path": str(out / "dropped.tsv")},
         "tags": str(out / "tags"),
+        "added": ["row", "tag"],
     }
     opened: boundary.OpenCorpusRequest = {**kept, "files": files, "reasons": None, "text": "utf8"}
     pairs: boundary.ReadPairsRequest = {"corpus": corpus, "rows": [1, 2]}

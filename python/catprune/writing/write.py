@@ -25,7 +25,12 @@ from catprune.writing.options import WriteOptions
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from catprune.boundary import FileRead, Output, OutputsRequest, WriteRequest, WriteResult
+    from catprune.boundary import Added, FileRead, Output, OutputsRequest, WriteRequest, WriteResult
+
+#: The columns that can be beside the sides.
+ADDED: tuple[Added, ...] = ("row", "score", "tag")
+#: The formats that can hold them.
+WITH_COLUMNS = ("tsv", "jsonl", "parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,8 @@ def write(options: WriteOptions) -> Written:
     kept_paths = tuple(Path(path) for path in options.outputs)
     paths = output_paths(options.outputs, dropped=dropped, tags=tags)
     cleaned = read_manifest(clean, step="clean")
-    if tags and not cleaned["tags"]:
+    added = options.with_
+    if (tags or "tag" in added) and not cleaned["tags"]:
         raise UsageError(f"{clean} was cleaned without tags: leave tags out, or clean with tags")
     monolingual = is_monolingual(cleaned)
     names = name_sides(options.fields, cleaned["options"], monolingual=monolingual)
@@ -81,6 +87,7 @@ def write(options: WriteOptions) -> Written:
         "dropped": describe_output([Path(path) for path in dropped], names) if dropped else None,
         "tags": str(tags) if tags else None,
     }
+    check_added(added, request, has_scores=selection is not None)
     workers = choose_threads(options.threads)
     record = record_of(paths)
     base = paths[0].parent
@@ -104,6 +111,7 @@ def write(options: WriteOptions) -> Written:
             "dropped": [os.path.relpath(path, base) for path in dropped or ()],
             "tags": os.path.relpath(tags, base) if tags else None,
             "fields": names if fields_matter(request) else None,
+            "with": list(added),
             **({"monolingual": True} if monolingual else {}),
         }
     )
@@ -115,12 +123,15 @@ def write(options: WriteOptions) -> Written:
             return _written(kept_paths, done, is_new=False)
         check_unchanged(files, cache=clean / "log" / "digests.json")
         corpus = resolve(clean, cleaned)
-        if tags:
+        if tags or "tag" in added:
             files += tag_files
             corpus["tags"] = tag_files[0]["path"]
         kept, expected = kept_rows(clean, cleaned, Path(selection) if selection else None)
+        if "score" in added and kept != "all" and "selection" in kept:
+            corpus["scores"] = kept["selection"]["selection"]
         full: WriteRequest = {
             **request,
+            "added": cast("Sequence[Added]", added),
             "corpus": corpus,
             "files": files,
             "kept": kept,
@@ -196,6 +207,25 @@ def name_sides(
         return check_fields(fields)
     codes = options["source_lang"], options["target_lang"]
     return codes if all(codes) and codes[0] != codes[1] else None
+
+
+def check_added(added: Sequence[str], request: OutputsRequest, *, has_scores: bool) -> None:
+    """Refuse columns beside the sides that do not exist, or that an output cannot hold.
+
+    Raises:
+        UsageError: it does not.
+    """
+    shown = f"with = {','.join(added)}"
+    if unknown := [name for name in added if name not in ADDED]:
+        raise UsageError(f"{shown}: there is no column {unknown[0]}: give some of {', '.join(ADDED)}")
+    if len({*added}) < len(added):
+        raise UsageError(f"{shown}: give each column once")
+    for output in filter(None, (request["output"], request.get("dropped"))):
+        if added and output["format"] not in WITH_COLUMNS:
+            what = {"moses": "two text files hold", "text": "a text file holds", "tmx": "TMX holds"}[output["format"]]
+            raise UsageError(f"{shown}: {what} nothing but the text: write .tsv, .jsonl or .parquet")
+    if "score" in added and not has_scores:
+        raise UsageError(f"{shown}: without a selection there are no scores: give selection, or leave score out")
 
 
 def fields_matter(request: OutputsRequest) -> bool:
