@@ -13,6 +13,7 @@ import pytest
 from catprune import CatpruneError, UsageError
 from catprune.demonstration.bitext import write_demo_bitext
 from catprune.pipeline.run_file import read_run_file
+from catprune.workspace.sealed import seal
 from support.dying_run import DYING, MINE, files
 
 RUN_FILE = """
@@ -264,7 +265,7 @@ def test_what_can_be_known_before_training_is_told_before_it(tmp_path: Path) -> 
     assert not (tmp_path / "run").exists()
     (tmp_path / "pruned.de").unlink()
     (tmp_path / "pruned.en").write_text("another run's")
-    (tmp_path / "pruned.en.catprune.json").write_text('{"reads": {"clean": {"path": "elsewhere/clean"}}}')
+    (tmp_path / "pruned.en.catprune.json").write_bytes(seal({"reads": {"clean": {"path": "elsewhere/clean"}}}))
     with pytest.raises(CatpruneError, match=r"pruned\.en was written from elsewhere/clean"):
         catprune.run(file, quiet=True)
     (tmp_path / "pruned.en.catprune.json").unlink()

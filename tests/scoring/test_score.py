@@ -22,6 +22,7 @@ from catprune.scoring.score import _Scoring, importance_weights, score
 from catprune.tokens.blocks import Tokens
 from catprune.training.train import train
 from catprune.workspace.locks import lock_folder
+from catprune.workspace.sealed import seal
 from catprune.workspace.shards import ARRAY, LAUNCHERS, Shard
 from support.synthetic import BOS, contents, read_ids, write_tokens
 
@@ -379,7 +380,7 @@ def test_what_cannot_be_scored_is_refused(trained, tmp_path):
     config = json.loads((checkpoint / "config.json").read_bytes())
     foreign = Path(shutil.copytree(checkpoint, tmp_path / "foreign"))
     config["tokenizer"]["digest"] = "0" * 32
-    (foreign / "config.json").write_text(json.dumps(config))
+    (foreign / "config.json").write_bytes(seal(config))
     with pytest.raises(CatpruneError, match="was trained with tokenizer 0000"):
         score(tokens, checkpoints=[foreign], out=tmp_path / "s")
 
@@ -399,12 +400,12 @@ def test_damaged_weights_and_blocks_are_named(trained, tmp_path):
     checkpoint, tokens = trained / "warmup/step-5", trained / "tokens"
     short = Path(shutil.copytree(checkpoint, tmp_path / "short"))
     (short / "model.safetensors").write_bytes((checkpoint / "model.safetensors").read_bytes()[:-100])
-    with pytest.raises(CatpruneError, match=r"model\.safetensors is damaged"):
+    with pytest.raises(CatpruneError, match=r"model\.safetensors was changed since training"):
         score(tokens, checkpoints=[short], out=tmp_path / "s", quiet=True)
     narrow = Path(shutil.copytree(checkpoint, tmp_path / "narrow"))
     config = json.loads((checkpoint / "config.json").read_bytes())
     config["size"]["ffn"] = 256
-    (narrow / "config.json").write_text(json.dumps(config))
+    (narrow / "config.json").write_bytes(seal(config))
     with pytest.raises(CatpruneError, match="needs"):
         score(tokens, checkpoints=[narrow], out=tmp_path / "s", quiet=True)
     changed = Path(shutil.copytree(tokens, tmp_path / "tokens"))

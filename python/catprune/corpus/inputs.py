@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,6 +11,7 @@ from catprune._core import read_pairs
 from catprune.corpus.templates import TEMPLATE, WILDCARD, expand, expand_pairs
 from catprune.corpus.unchanged import check_unchanged, cleaned_files
 from catprune.errors import UsageError
+from catprune.workspace.files import relative_place, resolve_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -242,7 +242,7 @@ def with_paths(one: Mapping[str, Any], paths: Sequence[str]) -> Input:
 
 def relative_input(one: Mapping[str, Any], folder: Path) -> Input:
     """Return an input as the manifest in `folder` lists it, with relative paths."""
-    return with_paths(one, [os.path.relpath(path, folder.absolute()) for path in input_paths(one)])
+    return with_paths(one, [relative_place(path, folder) for path in input_paths(one)])
 
 
 def is_monolingual(manifest: Mapping[str, Any]) -> bool:
@@ -252,10 +252,7 @@ def is_monolingual(manifest: Mapping[str, Any]) -> bool:
 
 def resolve(clean: Path, manifest: dict[str, Any]) -> Corpus:
     """Return the corpus of a finished clean folder, in the form that passes over text take."""
-    base = clean.absolute()
-    inputs = [
-        with_paths(one, [os.path.normpath(base / path) for path in input_paths(one)]) for one in manifest["inputs"]
-    ]
+    inputs = [with_paths(one, [resolve_place(clean, path) for path in input_paths(one)]) for one in manifest["inputs"]]
     return {"inputs": inputs, "max_line_bytes": manifest["options"]["max_line_bytes"]}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from catprune.cleaning.clean import clean
 from catprune.cleaning.summary import summary as clean_summary
 from catprune.corpus.appended import has_appended_rows, has_new_inputs, replacing, require_trained
 from catprune.corpus.data import FOLDER, spool_options, temporary_spool
-from catprune.corpus.inputs import input_paths, parse_inputs
+from catprune.corpus.inputs import input_paths, parse_inputs, relative_input
+from catprune.corpus.moved import has_bytes_of
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.pipeline.doctor import EXTRAS
 from catprune.pipeline.estimate import (
@@ -36,7 +36,7 @@ from catprune.selection.options import SelectOptions
 from catprune.selection.request import DEFAULT_METHOD, Ranking, check_options
 from catprune.training.recipe import plan_marks
 from catprune.workspace.device import require_torch
-from catprune.workspace.files import write_whole
+from catprune.workspace.files import relative_place, write_whole
 from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.options import make, takes
@@ -281,7 +281,8 @@ class _Pruning:
                 "the steps that they affect"
             )
         old = parsed_inputs(made)
-        if self.inputs[: len(old)] != old:
+        first, clean = self.inputs[: len(old)], self.folder / "clean"
+        if first != old and not has_bytes_of(clean, [relative_input(entry, clean) for entry in first], None):
             raise CatpruneError(
                 f"{self.file} has other inputs: give its inputs first and the new inputs after them, give another "
                 "out, or force to prune all inputs again"
@@ -322,7 +323,7 @@ class _Pruning:
         return sections
 
     def _relative(self, names: Sequence[str | Path]) -> list[str]:
-        return [os.path.relpath(Path(name).absolute(), self.folder.absolute()) for name in names]
+        return [relative_place(name, self.folder) for name in names]
 
 
 def _fit(given: dict[str, Any], *, several: bool) -> dict[str, Any]:

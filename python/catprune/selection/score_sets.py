@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune.errors import CatpruneError, UsageError
-from catprune.workspace.files import read_json
+from catprune.workspace.files import resolve_place
 from catprune.workspace.manifest import read_manifest
+from catprune.workspace.sealed import read_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def find_scores(source: Path, checkpoints: Sequence[str] | None) -> list[Path]:
         raise CatpruneError(f"{source} does not exist: run `catprune score` into it first")
     if checkpoints is None:
         finished = [entry for entry in source.iterdir() if (entry / "manifest.json").is_file()]
-        folders = [entry for entry in finished if read_json(entry / "manifest.json").get("step") == "score"]
+        folders = [entry for entry in finished if read_sealed(entry / "manifest.json").get("step") == "score"]
     else:
         if len(set(checkpoints)) < len(checkpoints):
             raise UsageError(f"checkpoints {', '.join(checkpoints)}: give each name once")
@@ -103,7 +103,7 @@ def check_one_training(folders: Sequence[Path]) -> None:
     for folder in folders:
         path = read_manifest(folder, step="score")["reads"].get("checkpoint", {}).get("path")
         if path is not None:
-            training = Path(os.path.normpath(folder.absolute() / path)).parent
+            training = Path(resolve_place(folder, path)).parent
             trainings.setdefault(training, {})[folder.name] = None
     if len(trainings) > 1:
         told = "; ".join(f"{', '.join(names)} of {training}" for training, names in trainings.items())

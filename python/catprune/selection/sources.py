@@ -22,8 +22,9 @@ from catprune.selection.score_sets import (
     needed_checkpoints,
     times_seen,
 )
-from catprune.workspace.files import read_json
+from catprune.workspace.files import relative_place
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace
+from catprune.workspace.sealed import read_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -66,6 +67,13 @@ class Source:
     columns: dict[str, int] = field(default_factory=dict[str, int])
     joined: list[Joined] = field(default_factory=list["Joined"])
     trajectory: tuple[int, ...] = ()
+
+    def column_folders(self) -> list[Path]:
+        """The folders of steps among those that hold the columns' files."""
+        source: Any = self.request["source"]
+        files = [path for column in self.joined for path in column["paths"]] + list(source.get("paths", ()))
+        folders = dict.fromkeys(Path(path).parent for path in files)
+        return [folder for folder in folders if (folder / "manifest.json").is_file()]
 
     def join(self, name: str, files: Sequence[Path], column: str) -> int:
         """The number of a column that is joined by row."""
@@ -135,7 +143,7 @@ def open_source(
 
 def _step_of(folder: Path) -> Any:
     path = folder / "manifest.json"
-    return read_json(path).get("step") if path.is_file() else None
+    return read_sealed(path).get("step") if path.is_file() else None
 
 
 def _are_columns(sources: Sequence[Path]) -> bool:
@@ -150,7 +158,7 @@ def _refuse_other_steps(source: Path) -> None:
     """A folder of scores holds steps' folders and is none itself."""
     plan = source / "plan.json"
     written = next((path for path in (source / "manifest.json", plan) if path.is_file()), None)
-    step = None if written is None else read_json(written).get("step")
+    step = None if written is None else read_sealed(written).get("step")
     if step == "score":
         raise UsageError(
             f"{source} is one checkpoint's scores: give {source.absolute().parent}, and checkpoints = {source.name}"
@@ -195,7 +203,7 @@ def _scored_into(sources: Sequence[Path], ranking: Ranking) -> list[Path]:
         return []
     if (
         not asked
-        and len({read_json(one / "manifest.json")["reads"].get("clean", {}).get("manifest") for one in scored}) > 1
+        and len({read_sealed(one / "manifest.json")["reads"].get("clean", {}).get("manifest") for one in scored}) > 1
     ):
         raise UsageError(f"{sources[0]} has columns of several corpora: give the clean folder in its place")
     return asked or scored
@@ -203,7 +211,7 @@ def _scored_into(sources: Sequence[Path], ranking: Ranking) -> list[Path]:
 
 def _clean_behind(folder: Path, clean: Path | None) -> Path | None:
     """The clean folder that scores were made from, which is the one that was given, if one was."""
-    behind = trace(folder, read_json(folder / "manifest.json"), "clean")
+    behind = trace(folder, read_sealed(folder / "manifest.json"), "clean")
     if clean is not None and (behind is None or digest_manifest(clean) != digest_manifest(behind)):
         raise CatpruneError(f"{folder} was made from {behind}, not from {clean}: leave clean out")
     return behind
@@ -229,10 +237,7 @@ def _array(source: Path, out: Path, clean: Path | None) -> Source:
 
 def _describe_files(files: Sequence[Path], out: Path) -> list[dict[str, str]]:
     """How a plan names files: in the order of their names, because the order given means nothing."""
-    found = [
-        {"path": os.path.relpath(file.absolute(), out.absolute()), "digest": _core.digest_file(str(file))}
-        for file in files
-    ]
+    found = [{"path": relative_place(file, out), "digest": _core.digest_file(str(file))} for file in files]
     return sorted(found, key=lambda one: one["path"])
 
 
@@ -453,7 +458,7 @@ def _check_column(folder: Path, clean: Path | None) -> None:
         if (folder / "plan.json").is_file():
             read_manifest(folder, step=SCORER_STEP)  # says that it is unfinished
         return
-    behind = trace(folder, read_json(folder / "manifest.json"), "clean")
+    behind = trace(folder, read_sealed(folder / "manifest.json"), "clean")
     if behind is not None and clean is not None and digest_manifest(behind) != digest_manifest(clean):
         raise CatpruneError(
             f"{folder} was made from {behind}, not from {clean}: rows of different corpora do not match"
@@ -461,7 +466,7 @@ def _check_column(folder: Path, clean: Path | None) -> None:
 
 
 def _shards(folder: Path) -> list[ShardFile]:
-    shards = read_json(folder / "manifest.json")["shards"]
+    shards = read_sealed(folder / "manifest.json")["shards"]
     return [{"path": str(folder / shard["file"]), "first": shard["first"], "end": shard["end"]} for shard in shards]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from catprune._core import digest_file
 from catprune.errors import CatpruneError, UsageError
 from catprune.model.batches import cut, join, pairs_of
+from catprune.workspace.files import relative_place
 from catprune.workspace.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Rows:
 
     def describe(self, *, relative_to: Path) -> dict[str, str]:
         """Describe the file for a plan: its relative path and its digest."""
-        path = os.path.relpath(self.path.absolute(), relative_to.absolute())
+        path = relative_place(self.path, relative_to)
         return {"path": path, "digest": digest_file(str(self.path))}
 
     def check_end(self, end: int) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from catprune._core import digest_file
 from catprune.checkpoints.native import fit, load_tensors, save_tensors, write_checkpoint
 from catprune.errors import CatpruneError
 from catprune.model.attention import Padded
@@ -23,6 +22,7 @@ from catprune.model.batches import token_places
 from catprune.model.output_layer import smoothed_loss, weighted_loss
 from catprune.model.transformer import UNMASKED, Transformer, forward_flops
 from catprune.workspace.files import append_line, write_whole
+from catprune.workspace.manifest import digest_manifest
 from catprune.workspace.step_folder import STATE
 
 if TYPE_CHECKING:
@@ -429,7 +429,7 @@ class Training:
             "flops": at.flops,
             "reverse": self.order.reverse,
             "seen": {
-                "tokens": digest_file(str(self.order.tokens.path / "manifest.json")),
+                "tokens": digest_manifest(self.order.tokens.path),
                 "end": self.order.tokens.blocks[-1].end,
                 "times": times,
             },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -14,12 +13,13 @@ from catprune.corpus.inputs import check_field, check_fields, check_languages, f
 from catprune.corpus.kept_rows import kept_rows
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, OtherPlan, UsageError
-from catprune.workspace.files import read_json, to_json, write_whole
+from catprune.workspace.files import relative_place, resolve_place, write_whole
 from catprune.workspace.locks import lock_file
-from catprune.workspace.manifest import FORMAT, describe_folder, read_manifest
+from catprune.workspace.manifest import describe_folder, read_manifest
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.resources import choose_threads
+from catprune.workspace.sealed import FORMAT, RESULTS, is_same_work, read_sealed, seal
 from catprune.writing.options import WriteOptions
 
 if TYPE_CHECKING:
@@ -83,27 +83,27 @@ def write(options: WriteOptions) -> Written:
     base = paths[0].parent
     files = cleaned_files(clean, cleaned)
     tag_files: list[FileRead] = (
-        [file_at(cleaned["tags"], os.path.normpath(clean.absolute() / cleaned["tags"]["path"]))]
-        if cleaned["tags"]
-        else []
+        [file_at(cleaned["tags"], resolve_place(clean, cleaned["tags"]["path"]))] if cleaned["tags"] else []
     )
     inputs = [Path(file["path"]) for file in [*files, *tag_files]]
-    plan = to_json(
-        {
-            "format": FORMAT,
-            "step": "write",
-            "version": _core.__version__,
-            "reads": {
-                "clean": describe_folder(clean, relative_to=base),
-                "selection": describe_folder(Path(selection), relative_to=base) if selection else None,
-            },
-            "outputs": [os.path.relpath(path, base) for path in kept_paths],
-            "dropped": [os.path.relpath(path, base) for path in dropped or ()],
-            "tags": os.path.relpath(tags, base) if tags else None,
-            "fields": names if fields_matter(request) else None,
-            **({"monolingual": True} if monolingual else {}),
-        }
-    )
+    plan: dict[str, Any] = {
+        "format": FORMAT,
+        "step": "write",
+        "results": RESULTS["write"],
+        "reads": {
+            "clean": describe_folder(clean, relative_to=base),
+            "selection": describe_folder(Path(selection), relative_to=base) if selection else None,
+        },
+        "outputs": [relative_place(path, base) for path in kept_paths],
+        "dropped": [relative_place(path, base) for path in dropped or ()],
+        "tags": relative_place(tags, base) if tags else None,
+        "fields": list(names)
+        if fields_matter(request) and isinstance(names, tuple)
+        else names
+        if fields_matter(request)
+        else None,
+        **({"monolingual": True} if monolingual else {}),
+    }
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
     with _locked({path.parent for path in paths}):
@@ -124,7 +124,7 @@ def write(options: WriteOptions) -> Written:
             "expected": expected,
             "threads": workers,
         }
-        write_whole(record, plan)  # a record without files: what stands there is ours, and unfinished
+        write_whole(record, seal(plan))  # a record without files: what stands there is ours, and unfinished
         try:
             with Progress("write", total=sum(file["bytes"] for file in files), unit="B", quiet=options.quiet) as bar:
                 found = _core.write(full, bytes_progress(bar))
@@ -288,10 +288,10 @@ def describe_output(paths: Sequence[Path], names: tuple[str, str] | str | None) 
     return cast("Output", output)
 
 
-def _finished(record: Path, plan: bytes, paths: tuple[Path, ...], *, force: bool) -> dict[str, Any] | None:
+def _finished(record: Path, plan: dict[str, Any], paths: tuple[Path, ...], *, force: bool) -> dict[str, Any] | None:
     """The record of equal work whose files are as it says; None if there is work to do and nothing in its way."""
-    old = read_json(record) if record.is_file() else {}
-    equal = bool(old) and all(old.get(key) == value for key, value in json.loads(plan).items())
+    old = _read_record(record, force=force)
+    equal = bool(old) and is_same_work({key: old.get(key) for key in plan}, plan)
     if equal and "files" not in old:
         return None
     if equal:
@@ -308,16 +308,28 @@ def _finished(record: Path, plan: bytes, paths: tuple[Path, ...], *, force: bool
             if not _are_as_left(old, record.parent, paths):
                 raise CatpruneError(told)
             before = {name: value for name, value in old.items() if name not in ("counts", "files")}
-            raise OtherPlan(told, base=record.parent, old=before, new=json.loads(plan))
+            raise OtherPlan(told, base=record.parent, old=before, new=plan)
     return None
+
+
+def _read_record(record: Path, *, force: bool) -> dict[str, Any]:
+    """The record of an earlier write; nothing if there is none, or if it was changed and is to be replaced."""
+    try:
+        return read_sealed(record) if record.is_file() else {}
+    except CatpruneError:
+        if force:
+            return {}
+        raise
 
 
 def _are_as_left(record: Mapping[str, Any], base: Path, paths: Sequence[Path]) -> bool:
     """Whether the files that are there are what the record says, or an unfinished write's of which it does not yet."""
     if "files" not in record:
         return bool(record)
-    digests = {os.path.normpath(base / file["path"]): file["digest"] for file in record["files"]}
-    return all(digests.get(os.path.normpath(path)) == _core.digest_file(str(path)) for path in paths if path.exists())
+    digests = {file["path"]: file["digest"] for file in record["files"]}
+    return all(
+        digests.get(relative_place(path, base)) == _core.digest_file(str(path)) for path in paths if path.exists()
+    )
 
 
 def _state(path: Path, digest: str) -> str | None:
@@ -327,10 +339,10 @@ def _state(path: Path, digest: str) -> str | None:
     return None if _core.digest_file(str(path)) == digest else "was changed since it was written"
 
 
-def _publish_record(record: Path, plan: bytes, found: WriteResult) -> dict[str, Any]:
+def _publish_record(record: Path, plan: dict[str, Any], found: WriteResult) -> dict[str, Any]:
     """Write the record beside the files; it names their digests, so it comes last."""
-    files = [{**file, "path": os.path.relpath(file["path"], record.parent)} for file in found["files"]]
+    files = [{**file, "path": relative_place(file["path"], record.parent)} for file in found["files"]]
     counts = {name: value for name, value in found.items() if name != "files"}
-    manifest: dict[str, Any] = {**json.loads(plan), "counts": counts, "files": files}
-    write_whole(record, to_json(manifest))
+    manifest: dict[str, Any] = {**plan, "counts": counts, "files": files}
+    write_whole(record, seal(manifest))
     return manifest
