@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catprune._core import digest_file
-from catprune.corpus.inputs import find_sides, format_of
-from catprune.corpus.templates import expand, expand_pairs
+from catprune.corpus.inputs import format_of
+from catprune.corpus.templates import expand, expand_pairs, find_sides
 from catprune.errors import CatpruneError, UsageError
 from catprune.workspace.files import relative_place
 

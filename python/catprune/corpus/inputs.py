@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from catprune._core import read_pairs
-from catprune.corpus.templates import TEMPLATE, WILDCARD, expand, expand_pairs
+from catprune.corpus.templates import expand, expand_pairs, find_sides, is_pattern
 from catprune.corpus.unchanged import check_unchanged, cleaned_files
 from catprune.errors import UsageError
 from catprune.workspace.files import relative_place, resolve_place
+from catprune.workspace.wording import some
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +54,7 @@ def parse_inputs(
 
     Args:
         names: as given on the command line. In templates (`wmt.{en,de}`) and names of one file, the wildcards `*`, `?`
-            and `[…]` match files, sorted by name.
+            and `[…]` match files, in natural order (part-2 before part-10). Folders that exist are taken literally.
         columns: numbers of the source and target column of TSV files, from 1; the first two by default. For a
             monolingual corpus one number, 1 by default.
         fields: names of the source and target field of JSONL and Parquet files, with dots for nested fields; the
@@ -105,25 +106,11 @@ def format_of(name: str | Path) -> str | None:
 
 def _is_more(text: str) -> bool:
     """Whether a name stands for more than one side: a file with both sides, a template, or wildcards."""
-    return bool(format_of(text) or TEMPLATE.search(text) or (WILDCARD.search(text) and not Path(text).exists()))
+    return bool(format_of(text) or is_pattern(text))
 
 
 def _moses(source: str, target: str) -> MosesInput:
     return {"format": "moses", "source": str(Path(source).absolute()), "target": str(Path(target).absolute())}
-
-
-def find_sides(text: str) -> tuple[str, str] | None:
-    """Expand a template like `wmt.{en,de}` into two names; None if the text is not a template.
-
-    Raises:
-        UsageError: one name holds two different templates.
-    """
-    templates = {found[0]: found for found in TEMPLATE.finditer(text)}
-    if len(templates) > 1:
-        raise UsageError(f"{text}: give one template, not {' and '.join(templates)}")
-    for whole, found in templates.items():
-        return text.replace(whole, found[1]), text.replace(whole, found[2])
-    return None
 
 
 def find_inputs(name: str, parsed: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -136,11 +123,11 @@ def find_inputs(name: str, parsed: Sequence[Mapping[str, Any]]) -> list[int]:
         UsageError: the name stands for none of the inputs.
     """
     paths = {str(Path(name).absolute())}
-    if find_sides(name) or WILDCARD.search(name):
+    if is_pattern(name):
         paths |= {path for one in _parse_one(name, "tsv") for path in input_paths(one)}
     found = [number for number, one in enumerate(parsed) if paths & set(input_paths(one))]
     if not found:
-        files = ", ".join(path for one in parsed for path in input_paths(one))
+        files = some([path for one in parsed for path in input_paths(one)])
         raise UsageError(f"{name} is not one of the inputs: {files}")
     return found
 

@@ -429,7 +429,12 @@ def _is_table(value: Any) -> bool:
 def _toml(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)  # pyright: ignore
+    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)  # pyright: ignore
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise CatpruneError(f"the name {text} is not UTF-8: rename the file") from None
+    return text.replace("\x7f", "\\u007f")  # TOML allows no control character; JSON escapes all others
 
 
 def summary(done: Ran) -> list[str]:

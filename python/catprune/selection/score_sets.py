@@ -9,6 +9,7 @@ from catprune.errors import CatpruneError, UsageError
 from catprune.workspace.files import resolve_place
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.sealed import read_sealed
+from catprune.workspace.wording import some
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,7 +80,7 @@ def needed_checkpoints(
         return [forward[-1], next(name for name in reversed(others) if name in backward)]
     usual = forward or others
     if len(usual) < method.needs:
-        shown = ", ".join(usual) or "none"
+        shown = some(usual) or "none"
         raise CatpruneError(
             f"{method.name} needs scores of {method.needs} checkpoint{'s'[: method.needs != 1]}, "
             f"{where} has {len(usual)} ({shown}): run `catprune score` for more"
@@ -106,7 +107,7 @@ def check_one_training(folders: Sequence[Path]) -> None:
             training = Path(resolve_place(folder, path)).parent
             trainings.setdefault(training, {})[folder.name] = None
     if len(trainings) > 1:
-        told = "; ".join(f"{', '.join(names)} of {training}" for training, names in trainings.items())
+        told = some([f"{some([*names])} of {training}" for training, names in trainings.items()], separator="; ")
         raise UsageError(
             f"there are scores of several trainings ({told}): name the checkpoints to use (checkpoints = NAME,NAME)"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from catprune import _core
-from catprune.corpus.inputs import find_sides
+from catprune.corpus.templates import find_sides
 from catprune.errors import CatpruneError, UsageError
 from catprune.selection.methods import CLUSTERED, COLUMN, METHODS
 from catprune.selection.score_sets import (
@@ -25,6 +25,7 @@ from catprune.selection.score_sets import (
 from catprune.workspace.files import relative_place
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace
 from catprune.workspace.sealed import read_sealed
+from catprune.workspace.wording import some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -315,7 +316,9 @@ def _scores(
     named = checkpoints if checkpoints is None or reference is None else list(dict.fromkeys([*checkpoints, reference]))
     sets = gather_scores(sources, named)
     backward = [name for name, folders in sets.items() if is_backward(folders[0])]
-    where = " and ".join(map(str, sources)) + (" (of those named)" if checkpoints is not None else "")
+    where = some([str(source) for source in sources], separator=" and ") + (
+        " (of those named)" if checkpoints is not None else ""
+    )
     needed = {
         method.name: needed_checkpoints(method, sets, backward, reference, where=where)
         for method in ranking.methods
@@ -513,7 +516,7 @@ def _find_input(name: str, inputs: Sequence[dict[str, Any]]) -> int:
         if name in known or all(any(f"/{text}".endswith(end) for text in known) for end in ends)
     ]
     if len(found) != 1:
-        known = ", ".join(f"{n} ({', '.join(sorted(t for t in one if '/' in t))})" for n, one in enumerate(names))
+        known = some([f"{n} ({', '.join(sorted(t for t in one if '/' in t))})" for n, one in enumerate(names)])
         told = "is the name of several inputs" if found else "is no input"
         raise UsageError(f"{name} {told}: give the number or more of the path of one: {known}")
     return found[0]

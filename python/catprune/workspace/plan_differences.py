@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from catprune._core import __version__
+from catprune.workspace.wording import some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +43,8 @@ def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     ]
     if versions and old.get("catprune") != __version__:
         versions.append(f"catprune was {old.get('catprune', 'older')}, is now {__version__}")
-    return f"other {' and '.join(kinds) or 'versions'} ({'; '.join([*options, *inputs, *versions])})"
+    changed = some([*options, *inputs], separator="; ")
+    return f"other {' and '.join(kinds) or 'versions'} ({'; '.join([*([changed] if changed else []), *versions])})"
 
 
 def _option_differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
