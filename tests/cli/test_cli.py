@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -132,7 +133,7 @@ target = "test.de"
 def test_every_command_works_from_its_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One run of each, then once more: `--json` gives an object, `--quiet` nothing."""
+    """One run of each, then again: `--json` gives an object, `--quiet` nothing, and finished work is reported."""
     from catprune.cli import app
     from catprune.demonstration.bitext import write_demo_bitext
 
@@ -165,6 +166,11 @@ def test_every_command_works_from_its_words(
         if command != "doctor":
             app([*command.split(), "--quiet"], standalone_mode=False)
             assert capsys.readouterr().out == "", command
+        if command.split()[0] not in ("doctor", "report"):
+            assert json.loads(told.out)["is_new"] is (command.split()[0] != "evaluate"), command
+            app(command.split(), standalone_mode=False)
+            lines = capsys.readouterr().out.splitlines()
+            assert re.fullmatch(r"nothing to do: .+ (is|are) finished", lines[0]), command
     app(["methods", "--json"], standalone_mode=False)
     assert {method["name"] for method in json.loads(capsys.readouterr().out)} > {"cat-diff", "random"}
 
@@ -195,15 +201,15 @@ def test_a_full_disk_is_told_and_nothing_is_published(
     source, target = pair(b"ein Haus\nein Hund\n", b"a house\na dog\n")
     clean = tmp_path / "clean"
     name = "part-000000000000"
-    clean.mkdir()
-    (clean / f"{name}.tmp").symlink_to("/dev/full")
+    (clean / "columns").mkdir(parents=True)
+    (clean / "columns" / f"{name}.tmp").symlink_to("/dev/full")
     run = call("clean", source, target, "-o", clean)
     assert run.returncode == 1
     assert (
         f"{name}-000000000002.parquet: No space left on device: free space on the disk, then run the same command"
         in run.stderr
     )
-    assert not list(clean.glob("*.parquet"))
+    assert not list((clean / "columns").glob("*.parquet"))
     assert call("clean", source, target, "-o", clean).returncode == 0
     (tmp_path / "p.de.tmp").symlink_to("/dev/full")
     monkeypatch.setattr(import_module("catprune.writing.write"), "refuse_outputs", lambda *_, **__: None)  # the link

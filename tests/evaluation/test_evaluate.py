@@ -160,7 +160,7 @@ def test_cost_counts_what_columns_were_made_from(run: Path) -> None:
     finish(run / "scores/learnt", SCORER_STEP, reads={"scores": scores}, counts={"pairs": 7})
     made = finish(run / "scores/labse", SCORER_STEP, reads={"clean": {}}, counts={"pairs": 600})
     speed(made, 30.0, what="pairs_per_second")
-    files = [{"path": f"../../scores/{name}/part-0-9.parquet"} for name in ("learnt", "labse")]
+    files = [{"path": f"../../scores/{name}/columns/part-0-9.parquet"} for name in ("learnt", "labse")]
     merged = finish(run / "selection/merged", "select", reads={"joined": files}, options={"method": MERGE})
     assert flops_of(merged, training=model) == Cost(3000.0, 140.0, 5000.0)
     assert [column.name for column in scorers_of(merged)] == ["labse"]
@@ -408,10 +408,10 @@ def test_with_real_models(tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "tokens", pairs=200, longest=4)
     rows = np.arange(200, dtype=np.int64)
     with StepFolder(tmp_path / "half", step="select", reads={"clean": {}}, options={"method": "random"}) as half:
-        file = half.path / "part-000000000000-000000000200.parquet"
+        file = "columns/part-000000000000-000000000200.parquet"
         kept = rows % 2 == 0
-        digest = write_columns(str(file), {"row": rows, "kept": kept}, metadata={"plan": half.digest})
-        shard = {"file": file.name, "first": 0, "end": 200, "digest": digest}
+        digest = write_columns(str(half.path / file), {"row": rows, "kept": kept}, metadata={"plan": half.digest})
+        shard = {"file": file, "first": 0, "end": 200, "digest": digest}
         half.publish(shards=[shard])
     sources, targets = sentences(30, seed=9, longest=4)
     for name, lines in (("source", sources), ("target", targets)):

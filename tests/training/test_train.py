@@ -354,7 +354,7 @@ def write_selection(folder, kept, *, cuts=(0, 50, 300)):
     for first, end in itertools.pairwise(cuts):
         rows = np.array([row for row in range(first, end) if row not in (0, 7, 131)], np.int64)
         columns = {"row": rows, "kept": np.isin(rows, kept)}
-        file = f"part-{first:012d}-{end:012d}.parquet"
+        file = f"columns/part-{first:012d}-{end:012d}.parquet"
         write_columns(str(folder / file), columns, metadata={"plan": "0"})
         shards.append({"file": file, "first": first, "end": end, "digest": digest_file(str(folder / file))})
     (folder / "manifest.json").write_bytes(seal({**plan, "shards": shards}))
@@ -376,7 +376,7 @@ def test_a_selection_is_all_that_is_trained_on(tokens, tmp_path, monkeypatch):
     assert read_seen(read_checkpoint(trained.checkpoints[0])) == {
         row: int(row in kept) for row, _, _ in read_ids(tokens)
     }
-    shard = next(selection.glob("part-*"))
+    shard = next(selection.glob("columns/part-*"))
     shard.write_bytes(shard.read_bytes()[:-50])
     changed = f"{shard.name} was changed since it was written: run `catprune select` again"
     with pytest.raises(CatpruneError, match=changed):

@@ -42,6 +42,7 @@ class Cleaned:
         only: number of records that have this reason and no other.
         new: appended records that this call cleaned; 0 if it cleaned all records, or none.
         manifest: the content of the folder's `manifest.json`.
+        is_new: whether this call cleaned; False if the work was finished before.
     """
 
     folder: Path | None
@@ -51,6 +52,7 @@ class Cleaned:
     only: Mapping[str, int] = field(repr=False)
     new: int
     manifest: Mapping[str, Any] = field(repr=False)
+    is_new: bool = field(default=True, compare=False)
 
 
 @takes(CleanOptions)
@@ -105,7 +107,7 @@ def _clean(cleaning: Cleaning) -> Cleaned:
         _check_finished(cleaning, step)
         manifest = finish_once(step, lambda: _work(cleaning, step))
         new = 0 if step.before is None else manifest["counts"]["rows"] - step.before["counts"]["rows"]
-    return _cleaned(folder, manifest, new=new)
+    return _cleaned(folder, manifest, new=new, is_new=not step.finished_before)
 
 
 def _check_finished(cleaning: Cleaning, step: StepFolder) -> None:
@@ -214,9 +216,9 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cleaned(folder: Path | None, manifest: Mapping[str, Any], *, new: int = 0) -> Cleaned:
+def _cleaned(folder: Path | None, manifest: Mapping[str, Any], *, new: int = 0, is_new: bool = True) -> Cleaned:
     counts = manifest["counts"]
-    return Cleaned(folder, counts["rows"], counts["kept"], counts["reasons"], counts["only"], new, manifest)
+    return Cleaned(folder, counts["rows"], counts["kept"], counts["reasons"], counts["only"], new, manifest, is_new)
 
 
 def _to_results(found: CleanResult, parsed: Sequence[Input], folder: Path, notes: list[str]) -> dict[str, Any]:

@@ -93,8 +93,6 @@ class Command:
         """Print the result."""
         quiet = bool(options.get("quiet")) and self.name != "stats"
         lines = [] if as_json else import_module(self.summary or self.module).summary(result)
-        if getattr(result, "is_new", True) is False:
-            lines = ["nothing to do, this was finished before", *lines]
         show(result, lines, as_json=as_json, quiet=quiet)
 
 

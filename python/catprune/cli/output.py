@@ -67,7 +67,7 @@ def _has_working_folder() -> bool:
 
 
 def show(result: Any, lines: Sequence[str], *, as_json: bool, quiet: bool) -> None:
-    """Print the summary of a step: lines for a reader, or the result as JSON."""
+    """Print the summary of a step: lines for a reader, or the result as JSON. Work finished before is reported."""
     if as_json:
         import dataclasses
 
@@ -77,6 +77,10 @@ def show(result: Any, lines: Sequence[str], *, as_json: bool, quiet: bool) -> No
         names = [field.name for field in dataclasses.fields(result) if not field.name.startswith("manifest")]
         print_json({name: getattr(result, name) for name in names})
     elif not quiet:
+        if not getattr(result, "is_new", True):
+            names = [result.folder] if hasattr(result, "folder") else result.paths
+            verb = "is" if len(names) == 1 else "are"
+            typer.echo(f"nothing to do: {' and '.join(map(str, names))} {verb} finished")
         for line in lines:
             print_line(line)
 

@@ -98,6 +98,7 @@ class Demonstrated:
         chrf: subset → chrF of its model on held-out pairs.
         bleu: subset → BLEU of its model on held-out pairs.
         report: the HTML file.
+        is_new: whether this call did anything; False if the demo was finished before.
     """
 
     folder: Path
@@ -106,6 +107,7 @@ class Demonstrated:
     chrf: Mapping[str, float] = field(hash=False)
     bleu: Mapping[str, float] = field(hash=False)
     report: Path
+    is_new: bool = field(default=True, compare=False)
 
 
 @takes(DemoOptions)
@@ -143,6 +145,7 @@ def demo(options: DemoOptions) -> Demonstrated:
         _scores(evaluated, "chrF"),
         _scores(evaluated, "BLEU"),
         done.report or folder / "report.html",
+        done.is_new,
     )
 
 
@@ -173,11 +176,11 @@ def _count_kept(folder: Path, selections: list[str]) -> dict[str, dict[str, int]
     import numpy as np
     import pyarrow.parquet as parquet
 
+    from catprune.workspace.manifest import COLUMNS
+
     def read(path: Path, columns: list[str]) -> dict[str, np.ndarray]:
-        tables = [parquet.read_table(part, columns=columns) for part in sorted(path.glob("part-*.parquet"))]
-        return {
-            name: np.concatenate([table[name].to_numpy(zero_copy_only=False) for table in tables]) for name in columns
-        }
+        table = parquet.read_table(path / COLUMNS, columns=columns)
+        return {name: table[name].to_numpy(zero_copy_only=False) for name in columns}
 
     cleaned = read(folder / "clean", ["reasons", "tag"])
     masks = {"cleaning": cleaned["reasons"] == 0}

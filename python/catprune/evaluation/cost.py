@@ -55,7 +55,7 @@ def _columns_of(selection: Path) -> list[Path]:
     files = [
         Path(resolve_place(selection, entry["path"])) for kind in ("joined", "files") for entry in reads.get(kind, ())
     ]
-    folders = dict.fromkeys(file.parent for file in files)
+    folders = dict.fromkeys(file.parent.parent for file in files)
     return [
         folder
         for folder in folders

@@ -242,7 +242,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
                         path, texts[test.name][0], checkpoint, beam=beam, threads=threads
                     )
             _publish(folder, subsets, texts, hypotheses, against=against, resamples=options.resamples)
-    return open_evaluation(out)
+    return open_evaluation(out, is_new=not folder.finished_before)
 
 
 def _reads(tokens: Path, subsets: Mapping[str, Path | None], tests: Sequence[TestSet], out: Path) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class Evaluated:
         resamples: number of bootstrap resamples.
         signature: version, model size, seed and beam.
         subsets: in the order given.
+        is_new: whether this call evaluated; False if the evaluation was finished before.
     """
 
     folder: Path
@@ -89,9 +90,10 @@ class Evaluated:
     resamples: int
     signature: str = field(repr=False)
     subsets: tuple[Subset, ...]
+    is_new: bool = field(default=True, compare=False)
 
 
-def open_evaluation(folder: Path) -> Evaluated:
+def open_evaluation(folder: Path, *, is_new: bool = False) -> Evaluated:
     """Read the results of a finished evaluation.
 
     Raises:
@@ -114,6 +116,7 @@ def open_evaluation(folder: Path) -> Evaluated:
         signature=f"catprune {manifest['catprune']}, preset {options['preset']}, "
         f"training seed {options['seed']}, beam {options['beam']}, translated by CTranslate2",
         subsets=tuple(subsets),
+        is_new=is_new,
     )
 
 
