@@ -31,6 +31,7 @@ from catprune.pipeline.options import PruneOptions
 from catprune.pipeline.run import Ran, run
 from catprune.pipeline.run_file import SCHEMA, json_schema, parsed_inputs, read_run_file
 from catprune.scoring.scorers import open_scorer
+from catprune.selection.budget import require_some
 from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import DEFAULT_METHOD, Ranking, check_options
@@ -220,6 +221,7 @@ class _Pruning:
                 f"cleaning kept {cleaned.kept} of {cleaned.rows} {self.what}, too few ({needed}): "
                 f"{self.folder / 'clean' / 'manifest.json'} counts the reasons of the others"
             )
+        require_some(self.options.keep, (), cleaned.kept)
 
     def _decide(self, pairs: int) -> dict[str, Any]:
         """Choose vocabulary and warm-up model: given options first, the rest by the number of clean pairs."""

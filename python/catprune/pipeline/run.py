@@ -23,7 +23,7 @@ from catprune.errors import CatpruneError, OtherPlan, UsageError, require
 from catprune.evaluation.results import Evaluated, open_evaluation, render
 from catprune.pipeline.options import EvaluateFileOptions, RunOptions, Step
 from catprune.pipeline.run_file import RunFile, column_of, parsed_inputs, read_run_file, training_options
-from catprune.selection.budget import parse_keeps
+from catprune.selection.budget import parse_keeps, require_some
 from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.request import read_ranking
 from catprune.selection.sources import is_of_cleaning, joined_columns
@@ -259,6 +259,7 @@ class _Running:
             budget = parse_keeps(selection.keep)[0].get("rows", 0)
             if budget > done.kept:
                 raise CatpruneError(f"{selection.name}: cannot keep {budget} pairs, cleaning kept {done.kept}")
+            require_some(selection.keep, selection.always_keep, done.kept)
         return summary(done, examples=1)
 
     def _tokenize(self) -> list[str]:
