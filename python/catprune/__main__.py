@@ -1,8 +1,10 @@
-"""The console script `catprune` and `python -m catprune`; Ctrl-C is handled from the first import on."""
+"""The console script `catprune` and `python -m catprune`; signals are handled from the first import on."""
 
 import io
 import os
 import sys
+
+from catprune.workspace.signals import exit_code, handle_stopping
 
 
 def main() -> None:
@@ -11,12 +13,13 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A character that the terminal cannot encode must not end the command.
         sys.stdout.reconfigure(errors="replace")
+    handle_stopping()
     try:
         from catprune.cli import app
 
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        sys.exit(exit_code(error))
 
 
 def _open_standard_streams() -> None:

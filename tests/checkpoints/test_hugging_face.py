@@ -114,7 +114,7 @@ def test_checkpoints_share_their_tokens_and_rank_in_training_order(tmp_path: Pat
     shutil.copytree(paths[0], tmp_path / "best")
     (tmp_path / "best/trainer_state.json").unlink()
     score(cleaned, checkpoints=tmp_path / "best", out=tmp_path / "run/scores", **options)
-    with pytest.raises(CatpruneError, match="does not say after how many steps"):
+    with pytest.raises(CatpruneError, match="the training step of the checkpoint is unknown"):
         catprune.select(tmp_path / "run/scores", out=tmp_path / "t", method="cat-diff", keep=3, quiet=True)
 
 
@@ -276,7 +276,7 @@ def test_a_tokenizer_of_more_types_than_the_model_is_refused(tmp_path: Path, cle
     tokenizer.add_tokens(["cat", "Ġcat", "katze"])
     tokenizer.save_pretrained(folder)
     with pytest.raises(
-        CatpruneError, match=r"has a vocabulary size of 340 on the .* side, but its tokenizer gave id 34"
+        CatpruneError, match=r"has a vocabulary size of 340 on the .* side, but the tokenizer returned id 34"
     ):
         score(cleaned, checkpoints=folder, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
 

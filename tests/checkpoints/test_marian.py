@@ -216,12 +216,14 @@ def test_which_weights_are_read_is_said(tmp_path: Path, vocabularies: Path, clea
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "exponential-smoothing": 0.0001}))
     smoothed = score(cleaned, checkpoints=f"m={models[0]}", out=tmp_path / "b", **options)
     assert smoothed.notes == {
-        "m": f"{models[0]}: smoothed weights; there is no file of raw weights (.orig.npz) next to the file"
+        "m": f"{models[0]}: smoothed weights; no file of raw weights (.orig.npz) is next to the file"
     }
     assert smoothed.manifests["m"]["checkpoint"]["smoothed"] is True
     raw = score(cleaned, checkpoints=models[1], out=tmp_path / "c", **options)
-    assert raw.notes == {"model.npz": f"{models[2]}: raw weights, instead of the smoothed ones"}
-    with pytest.raises(UsageError, match=r"iter700\.npz are smoothed, those of .*orig\.npz are not: give checkpoints"):
+    assert raw.notes == {"model.npz": f"{models[2]}: raw weights instead of smoothed weights"}
+    with pytest.raises(
+        UsageError, match=r"iter700\.npz has smoothed weights, .*orig\.npz has raw weights: give checkpoints"
+    ):
         score(cleaned, checkpoints=models[:2], out=tmp_path / "d", **options)
 
 

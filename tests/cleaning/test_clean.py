@@ -11,10 +11,13 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import catprune
 import pytest
 from catprune import CatpruneError, UsageError, _core
+from catprune.cleaning.densities import max_ratios
+from catprune.cleaning.languages import scripts_of
 from catprune.cleaning.options import Filters
 from catprune.cleaning.summary import summary
 from catprune.corpus.inputs import parse_inputs
@@ -90,7 +93,8 @@ def test_the_rules_are_the_oracles(
     pairs = [(source.encode(), target.encode()) for source, target in sides]
     paths = pair(*(b"".join(side[place] + b"\n" for side in pairs) for place in (0, 1)))
     shutil.rmtree(tmp_path / "clean", ignore_errors=True)
-    options = {"source_lang": source_lang, "target_lang": target_lang, "rules": shares, "duplicates": "none"}
+    rules = {**shares, "max_word_ratio": 2, "max_character_ratio": 2}
+    options = {"source_lang": source_lang, "target_lang": target_lang, "rules": rules, "duplicates": "none"}
     catprune.clean(paths, out=tmp_path / "clean", **options)
     expected = [oracles.reasons(*one, scripts=scripts, **shares) for one in pairs]
     assert reasons(tmp_path / "clean") == expected
@@ -118,7 +122,7 @@ def test_measures_are_the_oracles(tmp_path: Path, pair: Any, sides: list[tuple[b
             ),
             strict=True,
         )
-        assert list(found) == [oracles.measures(stripped(side[place]).decode()) for side in sides]
+        assert list(found) == [oracles.measures(normalize("NFC", stripped(side[place]).decode())) for side in sides]
 
 
 @given(
@@ -478,7 +482,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "a.de").write_text("ein Haus\n")
     (tmp_path / "plain.en").write_text("a house\n")
     os.mkfifo(tmp_path / "a.en")
-    told = r"a\.en is no plain file, and later steps read again: give a file"
+    told = r"a\.en is a pipe or device, which later steps cannot read again: give a regular file"
     with pytest.raises(CatpruneError, match=told):
         catprune.clean([tmp_path / "a.en", tmp_path / "a.de"], out=tmp_path / "clean", quiet=True)
     inputs = [tmp_path / "plain.en", tmp_path / "a.de"]
@@ -496,3 +500,61 @@ def test_wildcards_in_brackets(tmp_path: Path) -> None:
         template = str(tmp_path / f"{pattern}.{{en,de}}")
         parsed = parse_inputs([template])
         assert {Path(one["source"]).stem for one in parsed} == found
+
+
+HONEST = {
+    ("en", "zh"): ("Children learn new languages faster than their parents do.", "孩子学习新语言比父母快。"),
+    ("en", "ja"): (
+        "Children learn new languages faster than their parents do.",
+        "子どもは親よりも速く新しい言語を覚える。",
+    ),
+    ("en", "ko"): ("The museum is closed on Mondays and public holidays.", "박물관은 월요일과 공휴일에 문을 닫는다."),
+    ("en", "bo"): ("He went to the market today to buy meat and butter.", "ཁོ་དེ་རིང་ཤ་དང་མར་ཉོ་བར་ཁྲོམ་ལ་ཕྱིན་པ་རེད།"),
+    ("en", "am"): ("All human beings are born free and equal in dignity.", "የሰው፡ልጅ፡ሁሉ፡ሲወለድ፡ነጻና፡በክብርም፡እኩልነት፡ያለው፡ነው፡፡"),
+    ("en", "th"): ("He went to the market to buy meat and butter.", "เขาไปตลาดเพื่อซื้อเนื้อและเนย"),
+}
+
+
+@pytest.mark.parametrize("languages", HONEST)
+@pytest.mark.parametrize("normal_form", ["NFC", "NFD"])
+def test_honest_translations_are_kept_in_every_normal_form(
+    tmp_path: Path, pair: Any, languages: tuple[str, str], normal_form: Any
+) -> None:
+    sides = [normalize(normal_form, text) for text in HONEST[languages]]
+    done = catprune.clean(
+        pair(*(f"{side}\n".encode() for side in sides)),
+        out=tmp_path / "clean",
+        source_lang=languages[0],
+        target_lang=languages[1],
+    )
+    assert (done.kept, reasons(tmp_path / "clean")) == (1, [set()])
+
+
+@pytest.mark.parametrize(
+    ("languages", "characters", "words"),
+    [
+        (("en", "de"), 2, 2), (("eng_Latn", "deu"), 2, 2), ((None, None), 2, 2), (("en-GB", "sw"), 3, 3),
+        (("en", "swh"), 3, 3), (("en", "zh-Hans"), 7, 3), (("cmn", "en"), 7, 3), (("yue", "zh"), 2, 2),
+        (("en", "ko"), 4, 3), (("en", "iw"), 3, 3), (("en", "my"), 3, 5), (("en", "qqq"), 2, 2),
+    ],
+)  # fmt: skip
+def test_ratios_follow_the_languages(languages: tuple[str | None, str | None], characters: int, words: int) -> None:
+    assert max_ratios(*languages) == {"max_character_ratio": characters, "max_word_ratio": words}
+
+
+@pytest.mark.parametrize(
+    ("code", "scripts"),
+    [
+        ("eng", "Latn"), ("eng_Latn", "Latn"), ("sr", "Latn Cyrl"), ("sr-Latn", "Latn"), ("sh", "Latn Cyrl"),
+        ("iw", "Hebr"), ("jw", "Latn"), ("cmn", "Hani Bopo"), ("zho_Hant", "Hani Bopo"), ("nob", "Latn"),
+        ("tgl", "Latn"), ("in", "Latn"), ("EN-gb", "Latn"), ("chr", "Cher"), ("xx", ""), ("qqq", ""),
+        ("ja-JP", "Hani Hira Kana"),
+    ],
+)  # fmt: skip
+def test_scripts_of_every_spelling_of_a_language(code: str, scripts: str) -> None:
+    assert " ".join(scripts_of(code)) == scripts
+
+
+def test_a_filter_that_drops_much_is_the_first_thing_said(tmp_path: Path, pair: Any) -> None:
+    done = catprune.clean(pair(b"a b c\nx y\nv w\n", b"abcdef\nx z\nw v u\n"), out=tmp_path / "clean")
+    assert summary(done)[0] == "warning: word_ratio drops 1 (33.3%): if the text is good, change max_word_ratio (now 2)"

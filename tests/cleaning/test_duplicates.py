@@ -17,10 +17,49 @@ from catprune.cleaning.rule_options import parse_form
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import oracles
-from support.cleaned import KEYS, duplicates_of, reasons
+from support.cleaned import FORMS, KEYS, duplicates_of, reasons
 
+FORM_NAMES = {"normalised": "nfkc,case,white_space,punctuation"}
 FORM = {"nfkc": False, "case": False, "white_space": False, "punctuation": False, "digits": False}
 SIDES = st.text(st.sampled_from("ab. Ä"), max_size=3).map(str.encode)
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "raw"])
+def test_normal_forms_of_short_texts_are_the_oracles(tmp_path: Path, pair: Any, form: str) -> None:
+    random = np.random.default_rng(3)
+    alphabet = list("aB1. -–#%²½５，’\u00ad\u200be\u0301")
+    texts = sorted({"".join(random.choice(alphabet, random.integers(1, 5))).strip() for _ in range(6000)} - {""})
+    paths = pair("\n".join(texts).encode(), b"x\n" * len(texts))
+    catprune.clean(paths, out=tmp_path / "clean", duplicates="source", duplicates_form=form, rules=False)
+    first: dict[str, int] = {}
+    expected = {
+        row: first.setdefault(oracles.normalise(text, FORM_NAMES.get(form, form)), row)
+        for row, text in enumerate(texts)
+    }
+    assert duplicates_of(tmp_path / "clean") == {row: kept for row, kept in expected.items() if kept != row}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Version 1.5", "Version 15"), ("-5 days", "5 days"), ("at 10:30", "at 1030"), ("10² metres", "102 metres"),
+        ("pages 3-4", "pages 34"), ("in C#", "in C"), ("in C++", "in C"), ("5% of it", "5 of it"), ("(–5)", "(5)"),
+        ("½ cup", "12 cup"), ("2,5", "25"), ("a.b", "ab"), ("Paris/London", "ParisLondon"),
+    ],
+)  # fmt: skip
+def test_punctuation_that_changes_the_meaning_makes_a_difference(
+    tmp_path: Path, pair: Any, one: str, other: str
+) -> None:
+    catprune.clean(pair(f"{one}\n{other}\n".encode(), b"x\nx\n"), out=tmp_path / "clean", rules=False)
+    assert duplicates_of(tmp_path / "clean") == {}
+
+
+@pytest.mark.parametrize(
+    "copy", ["Soft\u00ad hyphen", "\ufeffSoft hyphen", "Soft\u200b hyphen", "Soft hyp\u200dhen\u200e", "Soft, hyphen!"]
+)
+def test_invisible_characters_make_no_difference(tmp_path: Path, pair: Any, copy: str) -> None:
+    catprune.clean(pair(f"Soft hyphen\n{copy}\n".encode(), b"x\nx\n"), out=tmp_path / "clean", rules=False)
+    assert duplicates_of(tmp_path / "clean") == {1: 0}
 
 
 def cleaned(paths: Any, out: Path, **options: Any) -> dict[str, Any]:

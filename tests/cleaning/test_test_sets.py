@@ -101,8 +101,8 @@ def test_what_is_no_test_set_is_told(tmp_path: Path, pair: Any) -> None:
     for exclude, told in (
         ([tmp_path / "test.{en,de}"], r"test\.en has 1 lines, .*test\.de has 2"),
         ([tmp_path / "latin"], r"latin, line 2: the segment is not valid UTF-8"),
-        ([tmp_path / "long"], r"long, line 1: the segment is over the longest line"),
-        ([tmp_path / "many"], r"many: the test sets need more than half of --memory"),
+        ([tmp_path / "long"], r"long, line 1: the segment is longer than max_line_bytes"),
+        ([tmp_path / "many"], r"many: the test sets need more than half of memory"),
     ):
         with pytest.raises(CatpruneError, match=told):
             catprune.clean(paths, out=tmp_path / "clean", exclude=exclude, memory=100_000)

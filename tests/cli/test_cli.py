@@ -1,4 +1,4 @@
-"""The command line and the package's doorway: exit codes, one-line errors, Ctrl-C, a full disk, lazy imports."""
+"""The command line and the package's interface: exit codes, one-line errors, Ctrl-C, a full disk, lazy imports."""
 
 from __future__ import annotations
 
@@ -175,21 +175,23 @@ def test_every_command_works_from_its_words(
     assert {method["name"] for method in json.loads(capsys.readouterr().out)} > {"cat-diff", "random"}
 
 
-def test_ctrl_c_ends_a_pass_and_the_same_command_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_end_a_pass_and_the_same_command_goes_on(tmp_path: Path, number: int, code: int) -> None:
     text = tmp_path / "text.en"
-    text.write_bytes(b"a\n" * 30_000_000)
+    text.write_bytes(b"a\n" * 20_000_000)
     (tmp_path / "text.de").hardlink_to(text)
     # A runner may have the signal ignored, which children inherit.
     listening = "import signal, runpy; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    listening += "; [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)]"
     listening += "; runpy.run_module('catprune', run_name='__main__')"
     command = [sys.executable, "-c", listening, "clean", text, tmp_path / "text.de", "-o", tmp_path / "clean"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "clean" / "plan.json").exists():
         time.sleep(0.01)
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, told = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "interrupted; run the same command again to continue" in told
     assert not (tmp_path / "clean" / "manifest.json").exists()
     assert not list((tmp_path / "clean").rglob("*.tmp"))

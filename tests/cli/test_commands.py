@@ -317,7 +317,7 @@ def test_a_command_that_is_like_none_gets_no_guess(told: Any, words: list[str]) 
         ("select --out a", "Missing argument '<SOURCE>...'."),
         ("select scores --out a --bins 0", "bins = 0: give a whole number, at least 1 and at most 1000"),
         ("select scores --out a --merge-by z", "merge_by = z: no columns are merged, leave it out"),
-        ("select scores --out a --bins 7 --method ppl", "bins = 7: ppl does not use it, only progress: leave it out"),
+        ("select scores --out a --bins 7 --method ppl", "bins = 7: ppl does not use bins, only progress: leave it out"),
         (
             "clean a.en a.de --columns 1;2",
             "columns = 1;2: give two column numbers, like 1,2; one for a monolingual corpus",

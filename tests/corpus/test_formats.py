@@ -222,7 +222,10 @@ def test_rows_of_parquet_come_in_order_over_groups_and_pages(tmp_path: Path) -> 
 def test_parquet_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"en": ["a b"] * 100, "de": ["c d"] * 100, "n": range(100)}), path)
-    for fields, told in ((("en", "fr"), "no column fr; there are en, de, n"), (("en", "n"), "n is no text but Int64")):
+    for fields, told in (
+        (("en", "fr"), "no column fr, only en, de, n: give fields"),
+        (("en", "n"), "column n is Int64, not text: give fields"),
+    ):
         with pytest.raises(CatpruneError, match=rf"a\.parquet.*{told}"):
             catprune.clean([path], out=tmp_path / "clean", fields=fields)
     whole = path.read_bytes()

@@ -98,8 +98,8 @@ def test_damaged_tmx_names_file_and_line(tmp_path: Path) -> None:
     cases = {
         whole[: len(whole) // 2].rsplit("\n", 1)[0] + "\n": "truncated",
         whole.replace("</tu>\n", "</tuv>\n", 1): "damaged",
-        "<html></html>": "is no TMX: its first element is <html>",
-        document([]): "is empty",
+        "<html></html>": "is not TMX: its first element is <html>",
+        document([]): "has no translation unit",
     }
     for text, told in cases.items():
         path.write_text(text)

@@ -128,8 +128,8 @@ def test_the_run_file_has_what_was_given_and_other_options_are_named(corpus: Pat
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"on": "nll"}, "on = nll: progress does not use it, only cat-diff, cat-var, ppl: leave it out"),
-        ({"method": "random", "on": "ppl"}, "on = ppl: random does not use it"),
+        ({"on": "nll"}, "on = nll: progress does not use on, only cat-diff, cat-var, ppl: leave it out"),
+        ({"method": "random", "on": "ppl"}, "on = ppl: random does not use on"),
         ({"method": "random", "epochs": 3}, "epochs is given, but random needs no warm-up model: leave it out"),
         ({"method": "random", "preset": "tiny"}, "preset is given, but random needs no warm-up model: leave it out"),
         ({"method": "random", "sample": 100}, "sample is given, but random needs no warm-up model: leave it out"),

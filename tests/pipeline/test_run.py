@@ -272,7 +272,7 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
         ("[train]", "[[train]]", r"train = \[.*\]: give a table of options"),
         ("[score]", 'select = "all"\n[score]', r"train\.select: there is no such key"),
         ('method = "cat-diff"', 'method = "cat-dif"', r"there is no method cat-dif; did you mean cat-diff\?"),
-        ('on = "nll"', "bins = 7", "bins = 7: cat-diff does not use it, only progress: leave it out"),
+        ('on = "nll"', "bins = 7", "bins = 7: cat-diff does not use bins, only progress: leave it out"),
         ('on = "nll"', "seen_apart = true", r"select\.1\.seen_apart: there is no such key"),
     ],
 )

@@ -76,7 +76,7 @@ def test_keys_are_changed_for_one_call(file: Path) -> None:
         ("sede=3", r"run\.toml: sede: there is no such key; did you mean seed\?$"),
         ("seed=a", r"run\.toml: seed = \"a\": give a whole number, at least 0 and at most 18446744073709551615$"),
         ("select.few.draw=yes", r"run\.toml: select\.0\.draw = \"yes\": give true or false$"),
-        ("select.few.bins=7", r"run\.toml: bins = 7: random does not use it, only progress: leave it out$"),
+        ("select.few.bins=7", r"run\.toml: bins = 7: random does not use bins, only progress: leave it out$"),
     ],
 )
 def test_changes_that_cannot_be_meant(file: Path, change: str, told: str) -> None:

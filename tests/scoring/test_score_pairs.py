@@ -190,8 +190,8 @@ def test_a_killed_run_goes_on(corpus: tuple[Path, list[tuple[str, str]]]) -> Non
     ("function", "told"),
     [
         (lambda sources, _: [1.0] * (len(sources) - 1), r"shape \(8,\) for 9 pairs"),
-        (lambda sources, _: [float("nan")] * len(sources), "gives row 0 the score nan: return finite numbers"),
-        (lambda sources, _: ["good"] * len(sources), "gives no numbers"),
+        (lambda sources, _: [float("nan")] * len(sources), "returns the score nan for row 0: return finite numbers"),
+        (lambda sources, _: ["good"] * len(sources), "does not return numbers"),
     ],
 )
 def test_what_is_no_score_is_refused(corpus: tuple[Path, Any], function: Any, told: str) -> None:
@@ -269,7 +269,7 @@ def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
         score_pairs(base / "clean", scorer="comet-qe", margin=True, out=base / "scores", **QUIET)
     monolingual = base / "mono"
     clean([base / "a.en"], out=monolingual, monolingual=True, **QUIET)
-    with pytest.raises(UsageError, match="is monolingual, but a scorer takes pairs"):
+    with pytest.raises(UsageError, match="is monolingual, but scorers need pairs"):
         score_pairs(monolingual, scorer=lengths, out=base / "scores", **QUIET)
 
 
@@ -376,27 +376,27 @@ def test_a_function_of_columns(tmp_path: Path) -> None:
     for name, step, values in (("early", 1, nll[0]), ("late", 2, nll[1])):
         put_scores(tmp_path, name, step, rows, [2] * 12, values, [0, 4, 12], more=more)
 
-    def learnt(columns: Any) -> Any:
+    def learned(columns: Any) -> Any:
         assert list(columns) == ["early", "late"]
         return (columns["early"]["nll_sum"] - columns["late"]["nll_sum"]) / columns["late"]["tokens"]
 
-    done = score_columns(tmp_path / "scores", learnt, **QUIET)
+    done = score_columns(tmp_path / "scores", learned, **QUIET)
     assert (done.pairs, done.new) == (12, 12)
-    assert read(tmp_path / "scores/learnt") == {row: None if row == 5 else row / 2 for row in rows}
-    assert score_columns(tmp_path / "scores", learnt, **QUIET).new == 0
-    with pytest.raises(CatpruneError, match=r"function was learnt, is now lambda; source changed since"):
-        score_columns(tmp_path / "scores", lambda columns: columns["early"]["tokens"], name="learnt", **QUIET)
-    select(tmp_path / "scores", column="learnt", keep=3, out=tmp_path / "s", **QUIET)
+    assert read(tmp_path / "scores/learned") == {row: None if row == 5 else row / 2 for row in rows}
+    assert score_columns(tmp_path / "scores", learned, **QUIET).new == 0
+    with pytest.raises(CatpruneError, match=r"function was learned, is now lambda; source changed since"):
+        score_columns(tmp_path / "scores", lambda columns: columns["early"]["tokens"], name="learned", **QUIET)
+    select(tmp_path / "scores", column="learned", keep=3, out=tmp_path / "s", **QUIET)
     assert kept(tmp_path / "s") == {9, 10, 11}
     same = select(tmp_path / "scores", method="cat-diff", on="nll", keep=3, out=tmp_path / "t", **QUIET)
     assert kept(tmp_path / "t") == {9, 10, 11}
     assert same.unscored == 1
     # What checkpoints tell guards and counts, while the column ranks.
-    guarded = select(tmp_path / "scores", column="learnt", where="ppl<10", keep=3, out=tmp_path / "u", **QUIET)
+    guarded = select(tmp_path / "scores", column="learned", where="ppl<10", keep=3, out=tmp_path / "u", **QUIET)
     assert (kept(tmp_path / "u"), guarded.guarded) == ({2, 3, 4}, 7)  # ppl is exp(row / 2), row 5 has none
     select(tmp_path / "scores", column="target_characters", keep=3, out=tmp_path / "x", **QUIET)
     assert kept(tmp_path / "x") == {2, 4, 7}  # row * 7 modulo 5 characters: 4, 3 and 4
-    budget = select(tmp_path / "scores", column="learnt", keep="6tokens", out=tmp_path / "v", **QUIET)
+    budget = select(tmp_path / "scores", column="learned", keep="6tokens", out=tmp_path / "v", **QUIET)
     assert (kept(tmp_path / "v"), budget.tokens_kept, budget.tokens) == ({9, 10, 11}, 6, 22)
     # A backward model is left out, its tokens are not counted, and another function does not go on with what one began.
     put_scores(tmp_path, "back", 9, rows, [99] * 12, nll[0], [0, 4, 12], more=more, reverse=True)
@@ -414,5 +414,5 @@ def test_a_function_of_columns(tmp_path: Path) -> None:
     score_columns(tmp_path / "scores", broken, force=True, **QUIET)
     assert read(tmp_path / "scores/broken") == {row: None if row == 5 else 6.0 for row in rows}
     assert select(tmp_path / "scores", column="broken", keep="50%tokens", out=tmp_path / "w", **QUIET).tokens == 22
-    with pytest.raises(CatpruneError, match="learnt gives scores of shape"):
-        score_columns(tmp_path / "scores", lambda _: [0.0], name="learnt", force=True, **QUIET)
+    with pytest.raises(CatpruneError, match="learned returns scores of shape"):
+        score_columns(tmp_path / "scores", lambda _: [0.0], name="learned", force=True, **QUIET)

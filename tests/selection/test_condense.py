@@ -87,7 +87,7 @@ def test_the_best_of_each_cluster_is_ranked(
     assert (done.scored, done.unscored) == (len(left), unscored)
     assert done.kept == (len(left) + unscored) // 2, "a share counts the records without a score, too"
     assert done.condensed == len(score) - len(left) > 20
-    assert f"{done.condensed} more pairs are near duplicates of one that ranks better" in summary(done)
+    assert f"{done.condensed} more pairs are near duplicates of a pair that ranks better" in summary(done)
     found = read(tmp_path / "selection", "row", "kept")
     assert {row for row, is_kept in found if is_kept} == {*left[: done.kept]}
     assert {row for row, _ in found} == kept
@@ -137,12 +137,12 @@ def test_always_kept_records_stay(corpus: Path, tmp_path: Path) -> None:
     lost = score.keys() - best(corpus, score, lowest=False)
     assert done.condensed == done.guarded == sum(row < first for row in lost) < len(lost)
     assert done.scored + done.condensed == len(score)
-    assert f"{done.condensed} more pairs are near duplicates of one that ranks better" in summary(done)
+    assert f"{done.condensed} more pairs are near duplicates of a pair that ranks better" in summary(done)
 
 
 def test_a_middle_has_no_best(corpus: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"condense": corpus / "near", "method": "length", "out": tmp_path / "selection", **QUIET}
-    with pytest.raises(UsageError, match="direction = middle: near duplicates are condensed to the highest or"):
+    with pytest.raises(UsageError, match="direction = middle: condense keeps the highest or"):
         catprune.select(corpus / "clean", direction="middle", **options)
     assert catprune.select(corpus / "clean", direction="bottom", **options).condensed > 0
 

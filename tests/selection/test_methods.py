@@ -96,9 +96,9 @@ def test_dual_cross_entropy_reads_both_directions(run: Path) -> None:
     assert read(run / "ppl")["score"].to_pylist()[:2] == [0.25, 1.5]
     select(run / "scores", out=run / "both", merge="2*dual-xent + ppl", merge_by="z", keep=1, quiet=True)
     named = ["one", "two"]
-    with pytest.raises(CatpruneError, match=r"has none that predicts the source \(`train` with reverse = true\)"):
+    with pytest.raises(CatpruneError, match=r"has no model that predicts the source \(`train` with reverse = true\)"):
         select(run / "scores", out=run / "u", method="dual-xent", checkpoints=named, keep=1, quiet=True)
-    with pytest.raises(CatpruneError, match=r"has none that predicts the target"):
+    with pytest.raises(CatpruneError, match=r"has no model that predicts the target"):
         select(run / "scores", out=run / "u", method="dual-xent", checkpoints=["back"], keep=1, quiet=True)
 
 
@@ -131,14 +131,14 @@ def test_checkpoints_of_several_trainings_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_a_reference_model_is_named(run: Path) -> None:
-    with pytest.raises(UsageError, match="reference is missing: rho compares with the scores"):
+    with pytest.raises(UsageError, match="reference is missing: rho needs the scores"):
         select(run / "scores", out=run / "s", method="rho", quiet=True)
     with pytest.raises(CatpruneError, match="holds no scores of the reference four"):
         select(run / "scores", out=run / "s", method="rho", reference="four", quiet=True)
-    with pytest.raises(UsageError, match="reference = three: ppl does not use it, only rho: leave it out"):
+    with pytest.raises(UsageError, match="reference = three: ppl does not use reference, only rho: leave it out"):
         select(run / "scores", out=run / "s", method="ppl", reference="three", quiet=True)
     put_scores(run, "back", 9, ROWS, [8, 3, 1], [1.25, 1.0, None], [0, 3], reverse=True)
-    with pytest.raises(CatpruneError, match="back and one predict different sides: rho compares models of one"):
+    with pytest.raises(CatpruneError, match="back and one predict different sides: rho needs models that"):
         select(run / "scores", out=run / "s", method="rho", reference="back", quiet=True)
     options: dict[str, Any] = {"reference": "one", "checkpoints": ["three"], "keep": 1, "quiet": True}
     select(run / "scores", out=run / "s", method="rho", **options)
@@ -198,7 +198,7 @@ def test_what_s2l_cannot_be_asked_for(courses: Path) -> None:
         ({"method": "ppl", "where": "s2l>0.5"}, "s2l draws from clusters and gives no scores: use it alone"),
         ({"method": "s2l", "within": "input"}, "s2l draws at random from each cluster: leave within and draw out"),
         ({"method": "s2l", "clusters": 0}, "clusters = 0: give a whole number, at least 1 and at most 10000"),
-        ({"method": "s2l", "clusters": 61}, "clusters = 61: only 60 pairs are scored, give fewer"),
+        ({"method": "s2l", "clusters": 61}, "clusters = 61: only 60 pairs have a score, give fewer"),
         ({"method": "forgetting", "threshold": 0.0}, "threshold = 0.0: give a number, above 0 and at most 1"),
     ):
         with pytest.raises(UsageError, match=told):

@@ -96,9 +96,9 @@ def test_arrays(tmp_path: Path, kind: Any) -> None:
     [
         (TABLE, {}, "column is missing: give the name of the table's score column"),
         (TABLE, {"column": "nowhere"}, "the table has no column nowhere: give one of row, score, other, note"),
-        (TABLE, {"column": "note"}, "column note of the table is of type large_string: give numbers"),
+        (TABLE, {"column": "note"}, "column note of the table has the type large_string: give numbers"),
         (TABLE.drop_columns(["row"]), {"column": "score"}, "the table has no column row: give one of score"),
-        (pa.table({"row": [0.0], "x": [1.0]}), {"column": "x"}, "column row of the table is of type double"),
+        (pa.table({"row": [0.0], "x": [1.0]}), {"column": "x"}, "column row of the table has the type double"),
         (TABLE, {"column": "score", "join": 3}, "join holds a int: give paths"),
         (TABLE, {"column": "score", "join": [pa.table({"x": [1.0]})]}, "the table has no column row: give one of x"),
         (SCORES, {"column": "x"}, "an array has no named column"),

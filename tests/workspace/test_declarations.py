@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import catprune
 import pytest
 from catprune import UsageError, _core
+from catprune.cleaning.densities import RATIO
 from catprune.cleaning.options import CleanOptions, Filters, NearDuplicates, StatsOptions
-from catprune.cleaning.rule_options import WIDE_RATIO
 from catprune.demonstration.options import DemoOptions
 from catprune.evaluation.options import EvaluateOptions
 from catprune.pipeline.options import EvaluateFileOptions, PruneOptions, RunOptions
@@ -275,9 +275,8 @@ def test_defaults_of_the_filters_are_those_of_the_pass() -> None:
     assert all(type(value) is type(made_by_pass[name]) for name, value in fixed.items())  # type: ignore[literal-required]
     for name in by_language:
         assert defaults_of(Filters)[name] is None
-        usual = f"{made_by_pass[name]:g}; {WIDE_RATIO[frozenset({'en', 'sw'})]:g} for en-sw"  # type: ignore[literal-required]
-        assert field_of(Filters, name).declared.default == usual
-    assert len(WIDE_RATIO) == 1
+        assert made_by_pass[name] == RATIO  # type: ignore[literal-required]
+        assert str(field_of(Filters, name).declared.default).startswith(f"{RATIO:g}, more")
 
 
 def test_defaults_of_select_and_prune_are_the_same() -> None:

@@ -196,7 +196,7 @@ def test_columns_of_another_corpus_are_noticed(tmp_path: Path, cleaned: Path) ->
         "output": {"format": "tsv", "path": str(tmp_path / "p.tsv")},
         "threads": 2,
     }
-    with pytest.raises(CatpruneError, match="of 2 selected pairs 0 are there and passed cleaning"):
+    with pytest.raises(CatpruneError, match="0 of 2 selected pairs are in the corpus and passed cleaning"):
         _core.write(request)
     assert not (tmp_path / "p.tsv").exists()
     assert cleaned.is_dir()

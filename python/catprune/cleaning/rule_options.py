@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from catprune.cleaning.languages import IDENTIFIED, scripts_of
+from catprune.cleaning.densities import max_ratios
+from catprune.cleaning.languages import IDENTIFIED, base_language, scripts_of
 from catprune.cleaning.options import Filters
 from catprune.corpus.inputs import find_inputs
 from catprune.errors import CatpruneError, UsageError
@@ -34,11 +34,29 @@ PAIR_RULES = (
     "same_terminal_punctuation",
     "keep_identical",
 )
-_RATIOS = ("max_word_ratio", "max_character_ratio")
-#: The largest ratio of lengths by default.
-RATIO = 2.0
-#: Language pairs whose lengths differ more than twofold in honest translations.
-WIDE_RATIO = {frozenset({"en", "sw"}): 3.0}
+
+
+#: The option whose threshold decides a reason to drop.
+OPTION_OF_REASON = {
+    "control_characters": "keep_control_characters",
+    "too_few_words": "min_words",
+    "too_many_words": "max_words",
+    "too_many_characters": "max_characters",
+    "word_ratio": "max_word_ratio",
+    "character_ratio": "max_character_ratio",
+    "identical_sides": "keep_identical",
+    "few_words_with_letters": "min_letter_word_share",
+    "few_letters": "min_letter_share",
+    "long_word": "max_word_characters",
+    "repeated_ngrams": "max_repeated_share",
+    "number_mismatch": "max_number_mismatch",
+    "url_mismatch": "max_url_mismatch",
+    "markup": "max_markup_share",
+    "wrong_script": "min_script_share",
+    "terminal_punctuation": "same_terminal_punctuation",
+    "near_copy": "max_common_word_share",
+    "wrong_language": "identify_language",
+}
 
 
 def choose_rules(options: CleanOptions, own: Mapping[str, Any]) -> dict[str, float | int | bool] | None:
@@ -64,12 +82,8 @@ def choose_rules(options: CleanOptions, own: Mapping[str, Any]) -> dict[str, flo
     given = {**changed_values(options.rules or Filters()), **of_input}
     if options.monolingual and (two := [name for name in PAIR_RULES if name in given]):
         raise UsageError(f"{two[0]} compares two sides: a monolingual corpus has one")
-    for code in filter(None, (options.source_lang, options.target_lang)):
-        if not re.fullmatch(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", code):
-            raise UsageError(f"language {code}: give a code, like en, sw or zh-Hans")
-    languages = frozenset({options.source_lang or "", options.target_lang or ""})
-    ratio = WIDE_RATIO.get(languages, RATIO)
-    return {**defaults_of(Filters), **dict.fromkeys(_RATIOS, ratio), **given}
+    ratios = max_ratios(options.source_lang, options.target_lang)
+    return {**defaults_of(Filters), **ratios, **given}
 
 
 def choose_input_rules(
@@ -210,7 +224,7 @@ def language_rules(options: CleanOptions) -> tuple[dict[str, Any], list[str]]:
     notes: list[str] = []
     for side, code in (("source", options.source_lang), ("target", options.target_lang)):
         scripts = scripts_of(code)
-        language = IDENTIFIED.get(re.split("[-_]", code)[0]) if code and identify else None
+        language = IDENTIFIED.get(base_language(code)) if code and identify else None
         rules |= {f"{side}_scripts": scripts, f"{side}_language": language}
         if monolingual and side == "source":
             continue

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
+from catprune.workspace.signals import exit_code
 from catprune.workspace.terminal import one_line, print_line
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Print errors as one line: exit code 1 for data and files, 2 for wrong usage, 130 for Ctrl-C."""
+    """Print errors as one line: exit code 1 for data and files, 2 for wrong usage, 130 for Ctrl-C, 143 for SIGTERM."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
@@ -32,8 +33,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1) from None
         except OSError as error:
             fail(_explain(error), 1)
-        except KeyboardInterrupt:
-            fail("interrupted; run the same command again to continue", 130)
+        except KeyboardInterrupt as error:
+            fail("interrupted; run the same command again to continue", exit_code(error))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

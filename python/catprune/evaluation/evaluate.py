@@ -14,6 +14,7 @@ from catprune.errors import CatpruneError, UsageError, require
 from catprune.evaluation.cost import flops_of, scorers_of, seconds_of
 from catprune.evaluation.options import EvaluateOptions
 from catprune.evaluation.results import Evaluated, Score, TestSet, open_evaluation
+from catprune.model.sizes import find_size
 from catprune.training.train import require_origin
 from catprune.workspace.device import Device, require_torch
 from catprune.workspace.files import to_json, write_whole
@@ -219,7 +220,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
     if is_monolingual(read_manifest(tokens, step="tokenize")):
         raise UsageError(f"{tokens} holds a monolingual corpus: evaluation trains translation models, which need pairs")
     require_torch()
-    training["precision"] = Device.choose(options.precision).precision
+    training["precision"] = Device.choose(options.precision, trained_width=find_size(options.preset).d_model).precision
     require("evaluate", "sacrebleu", "ctranslate2")
     texts = {test.name: read_test(test) for test in tests}
     plan: dict[str, Any] = {name: getattr(options, name) for name in ("preset", "steps", "epochs", "seed")}

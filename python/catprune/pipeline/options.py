@@ -6,7 +6,16 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
-from catprune.cleaning.options import Columns, Exclude, FieldNames, Format, Monolingual, SourceLanguage, TargetLanguage
+from catprune.cleaning.options import (
+    Columns,
+    Exclude,
+    FieldNames,
+    Format,
+    Monolingual,
+    Rules,
+    SourceLanguage,
+    TargetLanguage,
+)
 from catprune.selection.options import Keep, Method, On, Within
 from catprune.training.options import Checkpoints, Epochs, Preset, Sample
 from catprune.workspace.common_options import (
@@ -99,6 +108,7 @@ class PruneOptions:
     format: Format = None
     monolingual: Monolingual = False
     exclude: Exclude = ()
+    rules: Rules = None
     method: Method = None
     on: On = None
     within: Within = None

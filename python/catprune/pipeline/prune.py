@@ -31,7 +31,7 @@ from catprune.pipeline.options import PruneOptions
 from catprune.pipeline.run import Ran, run
 from catprune.pipeline.run_file import SCHEMA, json_schema, parsed_inputs, read_run_file
 from catprune.scoring.scorers import open_scorer
-from catprune.selection.budget import require_some
+from catprune.selection.budget import list_shares, require_some
 from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import DEFAULT_METHOD, Ranking, check_options
@@ -40,7 +40,7 @@ from catprune.workspace.device import require_torch
 from catprune.workspace.files import relative_place, write_whole
 from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import read_manifest
-from catprune.workspace.options import make, takes
+from catprune.workspace.options import changed_values, make, takes
 from catprune.workspace.resources import choose_threads
 from catprune.workspace.spool import Spool
 from catprune.workspace.wording import share_text
@@ -205,7 +205,17 @@ class _Pruning:
 
     def _cleaning(self) -> dict[str, Any]:
         options = self.options
-        names = ("source_lang", "target_lang", "columns", "fields", "format", "monolingual", "exclude", "memory")
+        names = (
+            "source_lang",
+            "target_lang",
+            "columns",
+            "fields",
+            "format",
+            "monolingual",
+            "exclude",
+            "rules",
+            "memory",
+        )
         return {name: getattr(options, name) for name in (*names, "tmp_dir", "threads", "quiet")}
 
     def _require_pairs(self, cleaned: Cleaned) -> None:
@@ -232,7 +242,7 @@ class _Pruning:
         return {**decide(pairs, several=several), **_fit(given, several=several)}
 
     def _say_decision(self, model: Mapping[str, Any]) -> None:
-        keep = ", ".join(map(str, self.options.keep))
+        keep = ", ".join(map(str, list_shares(self.options.keep)))
         unit = f" {self.what}" if self.ranking.share.keys() <= {"rows"} else ""
         plain = {name: f"{value:g}" if isinstance(value, float) else value for name, value in model.items()}
         described = ", ".join(f"{name} {value}" for name, value in plain.items())
@@ -311,6 +321,8 @@ class _Pruning:
             for name in ("source_lang", "target_lang", "columns", "fields", "format", "monolingual")
             if (value := getattr(options, name)) not in (None, False)
         }
+        if options.rules is not None:
+            cleaning["rules"] = options.rules and changed_values(options.rules)
         if options.exclude:
             cleaning["exclude"] = self._relative(options.exclude)
         sections: dict[str, Any] = {
@@ -353,7 +365,8 @@ def _names(inputs: Any) -> list[str | Path]:
 
 def _selection(options: PruneOptions) -> dict[str, Any]:
     """Return the options of the selection."""
-    keep = options.keep[0] if len(options.keep) == 1 else list(options.keep)
+    shares = list_shares(options.keep)
+    keep = shares[0] if len(shares) == 1 else shares
     optional = {"on": options.on, "within": options.within}
     given = {name: value for name, value in optional.items() if value is not None}
     return {"method": options.method or DEFAULT_METHOD, "keep": keep, **given}

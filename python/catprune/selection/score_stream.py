@@ -1,4 +1,4 @@
-"""Scores that Python holds - tables, frames, arrays: spooled to files for as long as a selection reads them."""
+"""Scores in memory (tables, frames, arrays): copied to temporary files while a selection reads them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def spool_scores(options: SelectOptions, spool: Spool) -> SelectOptions:
-    """The options with tables and arrays among the sources, and the files to join, named by the files they become.
+    """Write tables and arrays in `source` and `join` to files, and return the options with these files instead.
 
     Raises:
-        UsageError: a source is none of these, or a table comes without a name of what ranks.
+        UsageError: a source has another type, or a table is given without the name of the column that ranks.
     """
     source = options.source
     if _is_array(source):
@@ -40,15 +40,15 @@ def _spool_joined(options: SelectOptions, spool: Spool) -> list[str | Path]:
 
 
 def spool_columns(table: Any, spool: Spool, *, needed: tuple[str, ...]) -> Path:
-    """The columns of numbers of a table as a Parquet file.
+    """Write the numeric columns of a table to a Parquet file.
 
     Args:
-        table: rows with a column `row`, ascending; see `is_table`.
-        spool: where the file goes.
-        needed: columns that must be there.
+        table: a table with a column `row`, ascending; see `is_table`.
+        spool: the folder for the file.
+        needed: columns that the table must have.
 
     Raises:
-        CatpruneError: one is not, or holds no numbers.
+        CatpruneError: a needed column is missing or not numeric.
     """
     import pyarrow as arrow
     from pyarrow import types
@@ -59,8 +59,8 @@ def spool_columns(table: Any, spool: Spool, *, needed: tuple[str, ...]) -> Path:
             raise CatpruneError(f"the table has no column {name}: give one of {', '.join(schema.names)}")
         kind = schema.field(name).type
         if not (types.is_integer(kind) or (name != "row" and types.is_floating(kind))):
-            wanted = "row numbers as integers" if name == "row" else "numbers"
-            raise CatpruneError(f"column {name} of the table is of type {kind}: give {wanted}")
+            expected = "row numbers as integers" if name == "row" else "numbers"
+            raise CatpruneError(f"column {name} of the table has the type {kind}: give {expected}")
     fields = [field for field in schema if types.is_integer(field.type) or types.is_floating(field.type)]
     numbers = arrow.schema([(field.name, _stored(field.type)) for field in fields])
     parts = (batch.select(numbers.names).cast(numbers) for batch in batches)
@@ -68,7 +68,7 @@ def spool_columns(table: Any, spool: Spool, *, needed: tuple[str, ...]) -> Path:
 
 
 def _stored(kind: Any) -> Any:
-    """The type that a column of numbers is read in."""
+    """Return the type in which a numeric column is stored."""
     import pyarrow as arrow
 
     return arrow.float32() if arrow.types.is_float16(kind) else kind
@@ -79,7 +79,7 @@ def _is_array(value: object) -> bool:
 
 
 def _spool_array(values: Any, spool: Spool) -> Path:
-    """An array whose index is the row, as a .npy file."""
+    """Write an array, whose index is the row, to a .npy file."""
     if values.ndim != 1 or values.dtype.kind != "f":
         shape = "x".join(map(str, values.shape))
         raise UsageError(f"source is an array of {values.dtype} and shape {shape}: give floats of one dimension")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -17,10 +16,11 @@ from catprune.corpus.unchanged import check_unchanged, cleaned_files
 from catprune.errors import CatpruneError, UsageError
 from catprune.tokens.options import TokenizeOptions
 from catprune.workspace.files import write_whole
-from catprune.workspace.manifest import describe_folder, read_manifest, reads_grown, verify_shards
+from catprune.workspace.manifest import describe_folder, read_manifest, reads_appended, verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.resources import choose_threads
+from catprune.workspace.signals import STOPPING, raise_interrupt
 from catprune.workspace.step_folder import StepFolder, finish_once
 from catprune.workspace.wording import new_text
 
@@ -116,8 +116,8 @@ def tokenize(options: TokenizeOptions) -> Tokenized:
         "clean": describe_folder(clean, relative_to=folder),
         "tokenizer": _core.digest_file(str(tokenizer)) if tokenizer else None,
     }
-    grown = reads_grown("clean", clean)
-    with StepFolder(folder, step="tokenize", reads=reads, options=plan, force=options.force, extends=grown) as step:
+    extends = reads_appended("clean", clean)
+    with StepFolder(folder, step="tokenize", reads=reads, options=plan, force=options.force, extends=extends) as step:
 
         def work() -> dict[str, Any]:
             before = step.before
@@ -216,8 +216,8 @@ def _train_tokenizer(
     finally:
         os.close(own_end)
         text.unlink(missing_ok=True)
-    if child.returncode == -signal.SIGINT:
-        raise KeyboardInterrupt
+    if -child.returncode in STOPPING:  # sent to all processes of the group
+        raise_interrupt(-child.returncode)
     if child.returncode:
         last = errors.decode(errors="replace").strip().splitlines()[-1:] or [f"exit {child.returncode}"]
         raise CatpruneError(f"training the tokenizer failed: {last[0]}")

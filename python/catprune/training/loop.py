@@ -5,24 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import signal
-import threading
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from catprune.checkpoints.native import fit, load_tensors, save_tensors, write_checkpoint
+from catprune.checkpoints.native import Seen, fit, load_tensors, save_tensors, write_checkpoint
 from catprune.errors import CatpruneError
 from catprune.model.attention import Padded
 from catprune.model.batches import token_places
 from catprune.model.output_layer import smoothed_loss, weighted_loss
 from catprune.model.transformer import UNMASKED, Transformer, forward_flops
 from catprune.workspace.files import append_line, write_whole
-from catprune.workspace.manifest import digest_manifest
+from catprune.workspace.manifest import digest_manifest, formers
+from catprune.workspace.signals import Interrupts
 from catprune.workspace.step_folder import STATE
 
 if TYPE_CHECKING:
@@ -32,9 +31,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from catprune.checkpoints.native import Checkpoint
     from catprune.model.batches import Pairs
     from catprune.model.sizes import Size
-    from catprune.tokens.blocks import BlockEntry
+    from catprune.tokens.blocks import BlockEntry, Tokens
     from catprune.training.data_order import Order
     from catprune.training.processes import Processes
     from catprune.training.pruned_rows import PrunedRows
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from catprune.workspace.step_folder import StepFolder
 
 METRICS_EVERY = 25
+#: Most seconds between two saved states, so that a killed run never loses more than these.
+SAVE_SECONDS = 180
 #: Most tokens of a part of a batch on either side, padding included: a fixed number, so that results do not depend on
 #: the memory of the machine. Activations of `big` take about 10 GB then.
 PART_TOKENS = {"cpu": 4096, "cuda": 16_384}
@@ -77,33 +79,6 @@ class _PrunedBatch(NamedTuple):
     kept: NDArray[np.int64]
     weights: NDArray[np.float32] | None  # None: 1
     basis: int
-
-
-class _Interrupts:
-    """While open, the first Ctrl-C is only noted, so that the training can stop between two updates.
-
-    The second Ctrl-C ends the training at once. Nothing changes outside the main thread, or if the process has its own
-    handler (or ignores the signal).
-    """
-
-    def __init__(self) -> None:
-        self.noted = self._open = False
-
-    def __enter__(self) -> Self:
-        on_main = threading.current_thread() is threading.main_thread()
-        self._open = on_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self._open:
-            signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._open:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _note(self, *_: object) -> None:
-        if self.noted:
-            raise KeyboardInterrupt
-        self.noted = True
 
 
 class _Loss(nn.Module):
@@ -160,6 +135,7 @@ class Training:
         accumulate: parts that a batch is computed in; None: as many as keep a part within `PART_TOKENS`.
         processes: the processes that train together. Each batch is split round-robin across them and gradients are
             averaged, so that an update equals that of one process, except for rounding and dropout.
+        init: the checkpoint whose weights the training starts from; None: random weights.
         pruning: which pairs of each batch are skipped; None: none. A batch without pairs makes no update but counts
             as one, so that learning rates and marks are those of the training on all pairs.
     """
@@ -177,12 +153,13 @@ class Training:
         processes: Processes,
         accumulate: int | None = None,
         pruning: PrunedRows | None = None,
+        init: Checkpoint | None = None,
     ) -> None:
         self.folder, self.order, self.recipe, self.size = folder, order, recipe, size
         self.device, self.save_every, self.processes, self.pruning = device, save_every, processes, pruning
-        self.accumulate = accumulate
+        self.accumulate, self._seen_before = accumulate, None if init is None else _exposure(init, order.tokens)
         self.at = Position()
-        self._interrupts = _Interrupts()
+        self._interrupts = Interrupts()
         self.per_epoch = order.counts[0]
         torch.manual_seed(_seed_of(order.seed, 0))
         vocab_size = order.tokens.tokenizer.vocab_size
@@ -199,9 +176,12 @@ class Training:
         self._sums = torch.zeros(2, dtype=torch.float64, device=device.name)
         if self._state_file.is_file():
             self._load_state()
+        elif init is not None:
+            fit(self.model, load_tensors(init.weights)[0], name=init.weights)
         if processes.leads:
             self._cut_metrics()
         self._started, self._before = time.monotonic(), self.at.target_tokens
+        self._saved = self._started
         self.marks, self.end = [mark for mark in marks if not self._reached(mark)], marks[-1]
 
     @property
@@ -234,7 +214,8 @@ class Training:
             bar: shows `done`.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C was pressed; the current update was finished and the state saved.
+            KeyboardInterrupt: Ctrl-C was pressed, or SIGTERM or SIGHUP came; the current update was finished and the
+                state saved.
         """
         self._show(bar)
         started, before, at = self._started, self._before, self.at
@@ -264,16 +245,19 @@ class Training:
             self.marks = [mark for mark in self.marks if mark not in reached]
             if at.step % METRICS_EVERY == 0 or not self.marks:
                 self._write_metrics(bar)
-            stop = self.processes.any(said=self._interrupts.noted)
+            stop = self.processes.any(said=bool(self._interrupts.noted))
             if self.processes.leads:
                 for mark in reached:
                     self._write_checkpoint(mark, pairs, batches[: at.batch], windows)
-                if stop or (self.marks and (reached or at.step % self.save_every == 0)):
+                if stop or (self.marks and (reached or self._is_save_due())):
                     self._save_state()
             if stop:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(*filter(None, [self._interrupts.noted]))
         if self.marks:
             at.window, at.batch = at.window + 1, 0
+
+    def _is_save_due(self) -> bool:
+        return self.at.step % self.save_every == 0 or time.monotonic() - self._saved >= SAVE_SECONDS
 
     def _prune(self, pairs: Pairs, chosen: NDArray[np.int64]) -> _PrunedBatch:
         """Apply the pruning to a batch."""
@@ -451,12 +435,12 @@ class Training:
             The counts that occur, ascending. If they differ, also for each block the rows that carry tokens and the
             count of each row, both int64 [rows]; else None.
         """
-        at, order, pruning = self.at, self.order, self.pruning
+        at, order, pruning, before = self.at, self.order, self.pruning, self._seen_before
         at_end = at.pairs == self.per_epoch
         times = {at.epoch + 1} if at_end else {at.epoch, at.epoch + 1}
         if self.per_epoch < order.tokens.manifest["counts"]["pairs"]:
             times.add(0)
-        if len(times) == 1 and pruning is None:
+        if len(times) == 1 and pruning is None and before is None:
             return list(times), None
         place = len(windows) if at_end else at.window
         whole = {entry.first for window in windows[:place] for entry in window}
@@ -470,9 +454,10 @@ class Training:
                 once_more = left if entry.first in whole else np.zeros(len(rows), np.bool_)
                 if entry.first in partly:
                     once_more = np.isin(rows, done, assume_unique=True)
-                yield rows, left * (at.epoch + once_more if pruning is None else pruning.times(rows, once_more))
+                now = left * (at.epoch + once_more if pruning is None else pruning.times(rows, once_more))
+                yield rows, now if before is None else now + before.times(entry, rows)
 
-        if pruning is not None:
+        if pruning is not None or before is not None:
             times = {number for _, numbers in counted() for number in np.unique(numbers).tolist()}
         return sorted(times), counted() if len(times) > 1 else None
 
@@ -486,6 +471,7 @@ class Training:
             moments = self.optimizer.state[parameter]
             tensors |= {f"{moment}.{name}": moments[moment] for moment in _MOMENTS}
         save_tensors(self._state_file, tensors, metadata={"position": json.dumps(asdict(self.at))})
+        self._saved = time.monotonic()
         if self.pruning is not None:
             self.pruning.forget(self.at.epoch)
 
@@ -503,6 +489,12 @@ class Training:
             moments = {moment: tensors[f"{moment}.{name}"].to(self.device.name) for moment in _MOMENTS}
             self.optimizer.state[parameter] = moments
         self.at = Position(**json.loads(metadata["position"]))
+
+
+def _exposure(init: Checkpoint, tokens: Tokens) -> Seen | None:
+    """Return the exposure at the checkpoint that a training starts from; None if it was trained on other tokens."""
+    known = {digest_manifest(tokens.path), *formers(tokens.path)}
+    return Seen(init, tokens.blocks) if init.seen["tokens"] in known else None
 
 
 def _groups(model: Transformer, weight_decay: float) -> list[dict[str, Any]]:

@@ -121,17 +121,18 @@ Precision = Annotated[
     option(
         "Precision of matrix products.",
         RESOURCES,
-        details="`auto` takes bfloat16 where the processor gains by it.",
+        details="`auto` takes bfloat16 where the processor gains by it; `tiny` is too narrow to gain.",
     ),
 ]
 SaveEvery = Annotated[
     int,
     option(
-        "Updates between two saved states, from which a killed run continues.",
+        "Most updates between two saved states, from which a killed run continues.",
         CHECKPOINTS,
         metavar="N",
         least=1,
         most=MOST,
+        details="A state is also saved every three minutes.",
     ),
 ]
 
@@ -174,6 +175,18 @@ class TrainOptions:
         ),
     ] = None
     sample: Sample = None
+    init: Annotated[
+        AnyPath | None,
+        option(
+            "Start from the weights of this native checkpoint, of the same preset and tokenizer.",
+            MODEL,
+            metavar="CHECKPOINT",
+            path=True,
+            run_file=False,
+            details="Learning rate, moments and counts of updates start again; its exposure counts if it was trained "
+            "on the same tokens.",
+        ),
+    ] = None
     reverse: Annotated[bool, option("Train the backward model, from target to source.", MODEL, run_file=False)] = False
     prune_while_training: Annotated[
         Literal["infobatch", "ddp"] | None,

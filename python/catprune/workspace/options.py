@@ -276,7 +276,9 @@ def describe_values(field: Field) -> str:
     if field.choices and field.model is None:
         many = any(get_origin(part) in (Sequence, list, tuple) for part in alternatives(field.type))
         return f"{'some' if many else 'one'} of {', '.join(map(str, field.choices))}"
-    words = dict.fromkeys(_describe_type(part) for part in alternatives(field.type))
+    kinds = alternatives(field.type)
+    items = {part for kind in kinds if get_origin(kind) is Sequence for part in alternatives(get_args(kind)[0])}
+    words = dict.fromkeys(_describe_type(part) for part in kinds if part not in items)
     text = " or ".join(filter(None, words))
     return f"{text}, {field.bounds}" if field.bounds else text
 

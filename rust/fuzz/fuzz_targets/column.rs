@@ -1,4 +1,4 @@
-//! Columns by row in Parquet files of others: rows ascend, each once, or the file is refused.
+//! External columns by row in Parquet files: rows ascend without repetition, or the file is an error.
 #![no_main]
 
 use catprune_core::columns::external::Column;

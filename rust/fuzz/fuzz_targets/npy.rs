@@ -1,4 +1,4 @@
-//! Arrays: what is told of a header holds, or the file is refused.
+//! .npy arrays: the values match the header, or the file is an error.
 #![no_main]
 
 use catprune_core::columns::npy::Npy;

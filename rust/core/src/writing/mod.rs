@@ -1,4 +1,4 @@
-//! The `write` pass: formats, and files that appear together.
+//! The `write` pass: output formats, and files that are published together.
 
 pub mod formats;
 pub mod json_template;

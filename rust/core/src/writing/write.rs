@@ -1,4 +1,4 @@
-//! The `write` pass: writes the kept records as text, in corpus order; of a pair both sides or none.
+//! The `write` pass: writes the kept records as text, in corpus order, always with all their sides.
 
 use std::path::{Path, PathBuf};
 
@@ -19,16 +19,16 @@ use crate::{Error, Progress, Result};
 #[serde(deny_unknown_fields)]
 pub struct WriteRequest {
     pub corpus: Corpus,
-    /// What cleaning read, to notice a changed file; the tags last, if they are written.
+    /// The files that cleaning read, to detect a changed file; the tags last, if they are written.
     pub files: Vec<FileRead>,
     pub kept: WantedRows,
-    /// How many rows are kept; another number is an error.
+    /// The number of kept rows; another number is an error.
     pub expected: u64,
     pub output: Output,
-    /// Where the pairs go that are not kept.
+    /// The output for the pairs that are not kept.
     #[serde(default)]
     pub dropped: Option<Output>,
-    /// Where the tags of the written pairs go, one a line.
+    /// The file for the tags of the written pairs, one per line.
     #[serde(default)]
     pub tags: Option<PathBuf>,
     pub threads: usize,
@@ -37,20 +37,20 @@ pub struct WriteRequest {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Written {
     pub pairs: u64,
-    /// Kept pairs that the output's format cannot hold: a line break, a tab where columns end at tabs, bytes that are
-    /// not UTF-8 where text must be, a character that XML does not have.
+    /// Kept pairs that the output format cannot hold: line breaks, tabs in TSV, invalid UTF-8 in JSON, Parquet or TMX,
+    /// characters that XML does not allow.
     pub unwritable: u64,
-    /// The first of their rows.
+    /// The first of their rows, at most ten.
     pub unwritable_rows: Vec<u64>,
     /// Whether records were copied whole.
     pub whole: bool,
-    /// Pairs that were not kept and were written as such, and records that could not be.
+    /// Pairs written to `dropped`, and records that its format cannot hold.
     pub dropped: u64,
     pub dropped_unwritable: u64,
     pub files: Vec<FileRead>,
 }
 
-/// What a worker made of a chunk.
+/// A chunk that a worker has formatted.
 struct Done {
     rows: u64,
     kept: Formatted,
@@ -77,10 +77,11 @@ pub fn write(request: &WriteRequest, progress: &Progress) -> Result<Written> {
         },
     )?;
     read.compare(&request.files)?;
-    let found = written.pairs + written.unwritable;
-    if found != request.expected {
+    let present = written.pairs + written.unwritable;
+    if present != request.expected {
         return Err(Error::input(format!(
-            "of {} selected pairs {found} are there and passed cleaning: select with --clean, from this corpus",
+            "{present} of {} selected pairs are in the corpus and passed cleaning: select again from this corpus, \
+             with clean = FOLDER",
             request.expected
         )));
     }
@@ -107,7 +108,7 @@ impl Written {
     }
 }
 
-/// The formats of what is written, and the corpus as they read it.
+/// The formats of the outputs, and the corpus, with whole records if a format copies them.
 struct Writing<'a> {
     corpus: Corpus,
     kept: Format<'a>,
@@ -144,7 +145,10 @@ impl<'a> Writing<'a> {
         for index in chunk.wanted() {
             if !matches!(chunk.record(index), Record::Pair { .. }) {
                 let row = chunk.first + index as u64;
-                return Err(Error::input(format!("row {row} is kept but holds no text: an input changed")));
+                return Err(Error::input(format!(
+                    "row {row} is kept but has no text: an input changed since it was cleaned: clean again with \
+                     force = true"
+                )));
             }
         }
         let kept = self.kept.format(chunk, chunk.wanted())?;
@@ -157,10 +161,12 @@ impl<'a> Writing<'a> {
     }
 }
 
-/// The tags of the pairs that were written, one a line.
+/// The tags of the pairs that were written, one per line.
 fn tags_of(chunk: &Chunk, written: &[usize], path: &Path) -> Result<Piece> {
     let Some(tags) = &chunk.tags else {
-        return Err(Error::input("the corpus was cleaned without tags: there are none to write"));
+        return Err(Error::input(
+            "the corpus was cleaned without tags: leave tags out, or clean again with tags",
+        ));
     };
     let mut text = Vec::new();
     for &index in written {
