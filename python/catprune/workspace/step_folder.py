@@ -212,6 +212,8 @@ class StepFolder:
             old = {"step": self.plan["step"], "reads": {}, "options": {}}
             with contextlib.suppress(CatpruneError):
                 old |= read_json(path)
+            if old["step"] not in RESULTS:
+                old["step"] = self.plan["step"]
             old["results"] = None  # equal to no plan
         if old.get("step") != self.plan["step"]:
             content = f"the work of `{old['step']}`" if "step" in old else "a plan.json that is not catprune's"
