@@ -390,7 +390,9 @@ def test_weights_that_training_did_not_write_are_refused(trained, tmp_path):
     weights = warmup / "step-5/model.safetensors"
     shutil.copy(warmup / "step-30/model.safetensors", weights)
     options = {"threads": 1, "precision": "float32", "quiet": True}
-    with pytest.raises(CatpruneError, match=rf"{weights} was changed since training: train again with force"):
+    with pytest.raises(
+        CatpruneError, match=rf"{weights} was changed since training: restore the file, or train again with force"
+    ):
         score(tokens, checkpoints=[weights.parent], out=tmp_path / "s", **options)
     one = score(tokens, checkpoints=str(warmup / "step-30"), out=tmp_path / "s", **options)
     assert one.folders == {"step-30": tmp_path / "s/step-30"}, "a string is one checkpoint, not one a letter"

@@ -375,4 +375,4 @@ def verify_files(checkpoint: Checkpoint) -> None:
         path = checkpoint.path / name
         if not path.is_file() or digest_file(str(path)) != digest:
             state = "was changed since training" if path.is_file() else "is missing"
-            raise CatpruneError(f"{path} {state}: train again with force = true")
+            raise CatpruneError(f"{path} {state}: restore the file, or train again with force = true")
