@@ -31,7 +31,7 @@ METHODS = [
     ("progress", {}, ""),
     ("ppl", {"direction": "bottom"}, "bottom"),
     ("ign", {"direction": "bottom"}, "bottom"),
-    ("grand", {"direction": "bottom"}, "bottom"),
+    ("token-grad-norm", {"direction": "bottom"}, "bottom"),
     ("el2n", {"direction": "bottom"}, "bottom"),
     ("confidence", {}, ""),
     ("variability", {}, ""),

@@ -1,4 +1,4 @@
-"""Cleaning: verdicts equal the oracle's on hostile bytes, whatever the threads; bad files are told, not skipped."""
+"""Cleaning: reasons equal the oracle's on hostile bytes, for any threads; bad files are reported, not skipped."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PAIRS = st.lists(st.tuples(BYTES, BYTES), min_size=1, max_size=30)
     form="normalised",
     filtered=True,
 )
-def test_verdicts_are_the_oracles(
+def test_reasons_equal_the_oracles(
     tmp_path: Path, pair: Any, pairs: list[tuple[bytes, bytes]], key: str, form: str, filtered: bool
 ) -> None:
     paths = pair(*(b"".join(side[place] + b"\n" for side in pairs) for place in (0, 1)))
@@ -204,14 +204,14 @@ def test_an_input_may_have_its_own_rules(tmp_path: Path, pair: Any) -> None:
     back = [{"input": names[1], "max_words": 150}]  # the default, where the other input has less
     catprune.clean(names, out=tmp_path / "back", duplicates="none", rules={"max_words": 2}, input_rules=back)
     assert reasons(tmp_path / "back") == [{"too_many_words"}, set()]
-    for wrong, told in {
+    for wrong, message in {
         "is not one of the inputs": [{"input": "three"}],
-        "say which `input`": [{"max_words": 2}],
+        "each table needs `input`": [{"max_words": 2}],
         "twice": own * 2,
         "there is no option max_wrods; did you mean max_words": [{"input": names[0], "max_wrods": 1}],
     }.items():
         with pytest.raises(UsageError, match=wrong):
-            catprune.clean(names, out=tmp_path / "wrong", input_rules=told)
+            catprune.clean(names, out=tmp_path / "wrong", input_rules=message)
 
 
 def many(count: int) -> tuple[bytes, bytes]:
@@ -269,7 +269,7 @@ def test_a_malformed_record_is_shown(tmp_path: Path) -> None:
     assert any("row 0: only one side" in line for line in summary(done, examples=1))
 
 
-def test_names_that_are_not_utf8_are_told(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_reported(tmp_path: Path) -> None:
     for name in (b"d\xe4.en", b"d\xe4.de"):
         (tmp_path / os.fsdecode(name)).write_bytes(b"a b\n")
     with pytest.raises(CatpruneError, match=r"d\?\.en is not UTF-8: rename the file"):
@@ -283,11 +283,11 @@ def test_names_that_are_not_utf8_are_told(tmp_path: Path) -> None:
         list(catprune.open_corpus(names))
 
 
-def test_memory_and_threads_are_read_alike(tmp_path: Path, pair: Any) -> None:
+def test_memory_and_threads_are_parsed_the_same_way(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"a b\n", b"x y\n")
     assert catprune.clean(paths, out=tmp_path / "clean", memory="128M").kept == 1
     options: dict[str, Any]
-    for options, told in (
+    for options, message in (
         ({"memory": "lots"}, "memory = lots: give bytes, or a number with K, M, G or T"),
         ({"memory": 4e9}, "memory = 4000000000.0"),
         ({"memory": "4\N{KELVIN SIGN}"}, "memory = 4"),
@@ -295,9 +295,9 @@ def test_memory_and_threads_are_read_alike(tmp_path: Path, pair: Any) -> None:
         ({"memory": "1G", "threads": "2"}, "threads = '2': give a whole number, at least 1"),
         ({"threads": 0}, "threads = 0"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             catprune.clean(paths, dry_run=True, **options)
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             catprune.stats(paths, **options)
 
 
@@ -308,13 +308,13 @@ def test_tags(tmp_path: Path, pair: Any) -> None:
     done = catprune.clean(paths, out=tmp_path / "clean", tags=tags)
     assert read(tmp_path / "clean")["tag"] == ["news", "web", "web"]
     assert done.manifest["counts"]["tags"] == {"news": {"rows": 1, "kept": 1}, "web": {"rows": 2, "kept": 1}}
-    for text, told in (("news\n", "ends after line 1"), ("a\nb\nc\nd\n", "goes on after line 3")):
+    for text, message in (("news\n", "ends after line 1"), ("a\nb\nc\nd\n", "goes on after line 3")):
         tags.write_text(text)
-        with pytest.raises(CatpruneError, match=told):
+        with pytest.raises(CatpruneError, match=message):
             catprune.clean(paths, out=tmp_path / "wrong", tags=tags)
 
 
-def test_long_lines_are_a_verdict(tmp_path: Path, pair: Any) -> None:
+def test_long_lines_have_a_reason(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"x" * 101 + b"\n" + b"y" * 100 + b"\r\n", b"a\nb\n")
     catprune.clean(paths, out=tmp_path / "clean", max_line_bytes=100)
     found = reasons(tmp_path / "clean")
@@ -337,7 +337,7 @@ LARGE = {"duplicates": "none", "threads": 2}
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus of more than two shards that was cleaned, and a part of it that was tokenised, undisturbed."""
+    """A corpus of more than two shards, cleaned, and a part of it tokenized, without a kill."""
     folder = tmp_path_factory.mktemp("large")
     for name, pairs in (("text", 2_200_000), ("part", 300_000)):
         (folder / f"{name}.en").write_bytes(b"ein Haus\n" * pairs)
@@ -482,13 +482,13 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "a.de").write_text("ein Haus\n")
     (tmp_path / "plain.en").write_text("a house\n")
     os.mkfifo(tmp_path / "a.en")
-    told = r"a\.en is a pipe or device, which later steps cannot read again: give a regular file"
-    with pytest.raises(CatpruneError, match=told):
+    message = r"a\.en is a pipe or device, which later steps cannot read again: give a regular file"
+    with pytest.raises(CatpruneError, match=message):
         catprune.clean([tmp_path / "a.en", tmp_path / "a.de"], out=tmp_path / "clean", quiet=True)
     inputs = [tmp_path / "plain.en", tmp_path / "a.de"]
     refused: list[dict[str, Any]] = [{"tags": tmp_path / "a.en"}, {"exclude": [tmp_path / "a.en"]}]
     for options in refused:
-        with pytest.raises(CatpruneError, match=told):
+        with pytest.raises(CatpruneError, match=message):
             catprune.clean(inputs, out=tmp_path / "clean", quiet=True, **options)
 
 

@@ -1,4 +1,4 @@
-"""Evaluation: sacrebleu's numbers, the honest cost, one model a subset, resuming, and the tables."""
+"""Evaluation: sacrebleu's numbers, the cost, one model per subset, resuming, and the tables."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_compare_agrees_with_sacrebleu() -> None:
     )
 
 
-def test_p_is_what_its_description_says() -> None:
+def test_p_agrees_with_its_description() -> None:
     from sacrebleu import corpus_chrf
 
     other = [line if n % 8 else line.replace("Katze", "Maus") for n, line in enumerate(REFERENCES)]
@@ -153,14 +153,14 @@ def test_cost_counts_the_warmup_once_up_to_the_last_scored_checkpoint(run: Path)
     assert seconds_of(run / "selection/cat-diff", training=model) == Cost(1500 / 50, 2 * 400 / 200, 2500 / 50)
 
 
-def test_cost_counts_what_columns_were_made_from(run: Path) -> None:
-    """A function of stored statistics costs what its checkpoints do; of a scorer the seconds are known."""
+def test_cost_counts_the_sources_of_columns(run: Path) -> None:
+    """A function of stored statistics costs the same as its checkpoints; for a scorer, only seconds are known."""
     model = trained(run / "model", flops=5000.0, tokens=2500)
     scores = [{"path": f"../{name}"} for name in ("epoch-1", "epoch-3")]
-    finish(run / "scores/learnt", SCORER_STEP, reads={"scores": scores}, counts={"pairs": 7})
+    finish(run / "scores/learned", SCORER_STEP, reads={"scores": scores}, counts={"pairs": 7})
     made = finish(run / "scores/labse", SCORER_STEP, reads={"clean": {}}, counts={"pairs": 600})
     speed(made, 30.0, what="pairs_per_second")
-    files = [{"path": f"../../scores/{name}/columns/part-0-9.parquet"} for name in ("learnt", "labse")]
+    files = [{"path": f"../../scores/{name}/columns/part-0-9.parquet"} for name in ("learned", "labse")]
     merged = finish(run / "selection/merged", "select", reads={"joined": files}, options={"method": MERGE})
     assert flops_of(merged, training=model) == Cost(3000.0, 140.0, 5000.0)
     assert [column.name for column in scorers_of(merged)] == ["labse"]
@@ -200,7 +200,7 @@ class FakeTrained:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Stand-ins for training and translation that say when they are called; both have tests of their own."""
+    """Fakes of training and translation that record their calls; both have their own tests."""
     made: list[str] = []
 
     def train(_: Path, *, out: Path, steps: int, **options: Any) -> FakeTrained:
@@ -210,7 +210,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         elif json.loads((out / "manifest.json").read_bytes())["steps"] != steps:
             if not options.get("force"):
                 raise CatpruneError(f"{out} holds work with other options")
-            made.append(f"train {out.name} anew")
+            made.append(f"train {out.name} again")
         return FakeTrained((out / "step-1", out / f"step-{steps}"))
 
     def translate(checkpoint: Path, lines: list[str], *, beam: int, **_: Any) -> list[str]:
@@ -256,7 +256,7 @@ def test_evaluate(run: Path, calls: list[str]) -> None:
     assert calls == []
 
 
-def test_interrupted_work_is_not_done_twice_and_ends_alike(run: Path, calls: list[str]) -> None:
+def test_interrupted_work_is_not_repeated_and_ends_with_equal_results(run: Path, calls: list[str]) -> None:
     evaluate_run(run)
     expected = {name: digest_file(str(run / "evaluate" / name)) for name in ("results.json", "manifest.json")}
     (run / "evaluate/manifest.json").unlink()
@@ -267,7 +267,7 @@ def test_interrupted_work_is_not_done_twice_and_ends_alike(run: Path, calls: lis
     assert expected == {name: digest_file(str(run / "evaluate" / name)) for name in expected}
 
 
-def test_translations_of_a_model_that_was_trained_anew_are_made_anew(run: Path, calls: list[str]) -> None:
+def test_a_retrained_model_translates_again(run: Path, calls: list[str]) -> None:
     evaluate_run(run)
     (run / "evaluate/manifest.json").unlink()
     manifest = run / "evaluate/models/cat-diff/manifest.json"
@@ -277,7 +277,7 @@ def test_translations_of_a_model_that_was_trained_anew_are_made_anew(run: Path, 
     assert calls == ["translate cat-diff step-100 beam 4"]
 
 
-def test_the_precision_of_this_machine_stands_in_the_plan(run: Path, calls: list[str]) -> None:
+def test_the_plan_contains_the_precision_of_this_machine(run: Path, calls: list[str]) -> None:
     evaluate_run(run)
     plan = json.loads((run / "evaluate/plan.json").read_bytes())
     assert plan["options"]["training"]["precision"] in ("float32", "bfloat16")
@@ -293,7 +293,7 @@ def test_another_plan_needs_force_and_keeps_models_that_fit(run: Path, calls: li
     assert calls == [f"translate {name} step-100 beam 2" for name in ("full", "cat-diff", "random")]
     calls.clear()
     evaluate_run(run, steps=200, force=True)
-    assert calls[0] == "train full anew"
+    assert calls[0] == "train full again"
 
 
 @pytest.mark.parametrize("dies_at", range(1, 8))
@@ -331,7 +331,7 @@ def test_models_outlive_a_replacement_that_is_killed(
 
 
 @pytest.mark.usefixtures("calls")
-def test_the_tables_say_what_they_show(run: Path) -> None:
+def test_the_tables_have_notes(run: Path) -> None:
     text = results.render(evaluate_run(run))
     assert "held (60 lines)" in text
     assert "Updates are held fixed" in text and "not corrected" in text
@@ -353,7 +353,7 @@ def test_the_tables_say_what_they_show(run: Path) -> None:
         ({"tests": []}, "needs a subset and a test set"),
     ],
 )
-def test_options_that_cannot_be_meant(run: Path, changed: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(run: Path, changed: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         evaluate_run(run, **changed)
 
@@ -404,7 +404,7 @@ def test_results_hold_no_times(run: Path) -> None:
 
 
 def test_with_real_models(tmp_path: Path) -> None:
-    """Nothing stands in: two small models are trained, translate, and are compared; a second run gives the bytes."""
+    """Without fakes: two small models are trained, translate, and are compared; a second run gives the same bytes."""
     tokens = write_tokens(tmp_path / "tokens", pairs=200, longest=4)
     rows = np.arange(200, dtype=np.int64)
     with StepFolder(tmp_path / "half", step="select", reads={"clean": {}}, options={"method": "random"}) as half:

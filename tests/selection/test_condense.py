@@ -1,4 +1,4 @@
-"""Condensing: of each cluster of near duplicates the best-ranked record alone is ranked, as an oracle says."""
+"""Condensing: only the best record of each near-duplicate cluster is ranked, compared with an oracle."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUIET: dict[str, Any] = {"threads": 1, "quiet": True}
 
 
 def write_pairs(folder: Path, name: str, *, families: int, seed: int) -> list[Path]:
-    """Pairs in families of near duplicates, of one and more members, in any order; some pairs come twice."""
+    """Pairs in clusters of near duplicates, with one or more members, in any order; some pairs occur twice."""
     chance = random.Random(seed)
     pairs: list[tuple[str, str]] = []
     for _ in range(families):
@@ -58,7 +58,7 @@ def read(folder: Path, *columns: str) -> list[tuple[Any, ...]]:
 
 
 def best(corpus: Path, score: dict[int, float], *, lowest: bool) -> set[int]:
-    """Of the scored rows those that no other of their cluster is better than."""
+    """The scored rows that are the best of their cluster."""
     of = dict(read(corpus / "near/duplicates", "row", "duplicate_of"))
     clusters: dict[int, list[tuple[float, int]]] = {}
     for row, value in score.items():

@@ -1,4 +1,4 @@
-"""What each Rust pass must do, in a few lines of Python that hold everything in memory."""
+"""Oracles of the Rust passes, in a few lines of Python that hold everything in memory."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def lines(data: bytes) -> list[bytes]:
 
 
 def split_word(word: str) -> tuple[list[str], list[str], int, int]:
-    """Units of what stands between white space, its words of scripts with spaces, and characters of those without."""
+    """Parts between white space: words in scripts with spaces, characters in scripts without."""
     if not _UNSPACED.search(word):
         return [word], [word], 0, 0
     pieces = [piece for piece in regex.split(rf"({_UNSPACED.pattern})", word) if piece]
@@ -105,7 +105,7 @@ def urls(side: str) -> Counter[str]:
 
 
 def differ(one: Counter[str], other: Counter[str], most: float) -> bool:
-    """Whether the share of the longer one that has no equal is above `most`."""
+    """Whether the unmatched share of the longer list is above `most`."""
     longer = max(one.total(), other.total())
     return longer - (one & other).total() > most * longer
 
@@ -145,7 +145,7 @@ def reasons(
     scripts: tuple[list[str], list[str]] = ([], []),
     **given: float,
 ) -> set[str]:
-    """The rules' reasons, with their defaults where none is given, duplicates aside. None is no source at all."""
+    """The reasons of the rules without duplicates; None as source means a monolingual corpus."""
     rules = RULES | given
     if found := structure(source, target, max_line_bytes=max_line_bytes):
         return found
@@ -191,7 +191,7 @@ def reasons(
 
 
 def normalise(side: str, form: str = "nfkc,case,white_space,punctuation") -> str:
-    """The form of a side: what `form` names is made equal; a side of nothing but punctuation keeps it."""
+    """The normal form of a side; a side with only punctuation keeps it."""
     names = form.split(",")
     folded = regex.sub(r"\p{DI}", "", side) if "white_space" in names else side
     if "nfkc" in names:
@@ -206,7 +206,7 @@ def normalise(side: str, form: str = "nfkc,case,white_space,punctuation") -> str
 
 
 def _without_punctuation(text: str) -> str:
-    """Each run of punctuation is a space between two characters that are no space, and nothing elsewhere."""
+    """Replace each run of punctuation by a space between two non-space characters, otherwise by nothing."""
     marked = ""
     for before, mark, after in zip(" " + text, text, text[1:] + " ", strict=False):
         between = before + after
@@ -225,7 +225,7 @@ class Cleaned:
 
 
 def keys(source: str, target: str, key: str) -> list[tuple[str, ...]]:
-    """What a pair is known by; either side alone is enough to be a duplicate."""
+    """The keys of a pair; with "either", one equal side makes a duplicate."""
     pair, sides = (source, target), [("source", source), ("target", target)]
     return {"pair": [pair], "source": sides[:1], "target": sides[1:], "either": sides, "none": []}[key]
 
@@ -240,7 +240,7 @@ def clean(
     against: list[tuple[str, str]] = (),  # type: ignore[assignment]
     **options: float,
 ) -> Cleaned:
-    """Every pair's reasons. Of the survivors that share a key the one of lowest priority stays, then the lower row."""
+    """The reasons of every pair. Of duplicates, the pair with the lowest priority number stays, then the lower row."""
     cleaned = Cleaned([reasons(*pair, **options) if rules else structure(*pair, **options) for pair in pairs])
     forms = {"raw": lambda side: side, "normalised": normalise}.get(form, lambda side: normalise(side, form))
     groups: dict[tuple[str, ...], list[int | None]] = {}
@@ -277,7 +277,7 @@ def structure(source: bytes | None, target: bytes, *, max_line_bytes: int = 16_3
 
 
 def sampled(row: int, *, seed: int, fraction: float) -> bool:
-    """Whether the tokenizer's sample takes a row."""
+    """Whether a row is in the tokenizer's sample."""
     return xxhash.xxh3_64_intdigest(row.to_bytes(8, "little") + b"sample", seed) <= min(
         int(fraction * 2.0**64), 2**64 - 1
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from catprune.boundary import Form, Key, Prefer
     from catprune.cleaning.options import CleanOptions
 
-#: What can be made equal before texts are compared, and what is by default.
+#: Normalizations before texts are compared, and the default ones.
 FORM = ("nfkc", "case", "white_space", "punctuation", "digits")
 NORMALISED = ("nfkc", "case", "white_space", "punctuation")
 
@@ -60,11 +60,11 @@ OPTION_OF_REASON = {
 
 
 def choose_rules(options: CleanOptions, own: Mapping[str, Any]) -> dict[str, float | int | bool] | None:
-    """The thresholds of an input: its own, those of the options, the defaults of the language pair.
+    """Return the thresholds of an input: its own, then the options, then the defaults of the language pair.
 
     Args:
         options: the options of `clean`.
-        own: thresholds that are given for this input alone.
+        own: thresholds of this input.
 
     Returns:
         Every threshold; None if the filters are off.
@@ -102,7 +102,7 @@ def choose_input_rules(
     for one in given:
         name = one.get("input")
         if not isinstance(name, str):
-            raise UsageError("input rules: say which `input` each is for, as it is named among the inputs")
+            raise UsageError("input_rules: each table needs `input`, named as in inputs")
         for number in find_inputs(name, inputs):
             if number in chosen:
                 raise UsageError(f"input rules: {name} has its rules twice")
@@ -136,7 +136,7 @@ def parse_form(text: str) -> Form:
     """
     chosen = [name.strip().replace("-", "_") for name in text.split(",")]
     if "raw" in chosen and len(chosen) > 1:
-        raise UsageError(f"duplicates_form {text}: raw makes nothing equal: give it alone, or not")
+        raise UsageError(f"duplicates_form {text}: raw normalizes nothing: give raw alone, or leave raw out")
     if unknown := [name for name in chosen if name not in ("normalised", "raw", *FORM)]:
         raise UsageError(
             f"duplicates_form {text!r}: {unknown[0]!r} is none of normalised, raw, {', '.join(FORM)}; raw for none"
@@ -171,7 +171,7 @@ def choose_key(name: str, *, monolingual: bool) -> Key:
         UsageError: what a monolingual record does not have.
     """
     if monolingual and name in ("source", "either"):
-        raise UsageError(f"duplicates by {name}: a monolingual corpus has a target alone")
+        raise UsageError(f"duplicates by {name}: a monolingual corpus only has a target")
     return "target" if monolingual and name == "pair" else cast("Key", name)
 
 

@@ -61,7 +61,7 @@ class Stats:
         total: of the whole corpus.
         inputs: of every input, in order, each also with its `files`.
         tags: by tag; of a clean folder the 1,000 most frequent.
-        tags_left_out: tags that are counted for their inputs alone.
+        tags_left_out: tags that are only counted in their inputs.
         signature: version and options.
     """
 
@@ -205,7 +205,7 @@ def _side(name: str, sides: Sequence[SideFigures]) -> list[str]:
 
 
 def _languages(sides: Sequence[Languages]) -> list[str]:
-    """The most frequent languages, what is left of the others, and how many sides could not be told."""
+    """Return the most frequent languages, the sum of the others, and the number of sides that were not identified."""
     counts = [{one["language"]: one["count"] for one in side["identified"]} for side in sides]
     top = [*counts[0]][:5]
     rows = {f"taken for {code}": [found.get(code, 0) for found in counts] for code in top}
@@ -226,10 +226,10 @@ def _overview(what: str, parts: Mapping[str, Part]) -> list[str]:
     width = min(60, max(len(what), *map(len, parts)))
     monolingual = any(part["all"]["source"] is None for part in parts.values())
     names = ("pairs", "kept", "repeat a pair", "source words", "target words", "ratio")
-    told = "words and ratio: medians"
+    legend = "words and ratio: medians"
     if monolingual:
-        names, told = ("texts", "kept", "repeat a text", "words"), "words: medians"
-    lines = [f"{what:{width}}" + "".join(f"{name:>16}" for name in names) + f"   ({told})"]
+        names, legend = ("texts", "kept", "repeat a text", "words"), "words: medians"
+    lines = [f"{what:{width}}" + "".join(f"{name:>16}" for name in names) + f"   ({legend})"]
     for name, part in parts.items():
         one, kept = part["all"], part["kept"]
         words = [found["words"] for side in ("source", "target") if (found := one[side])]

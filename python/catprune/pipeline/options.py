@@ -17,7 +17,7 @@ from catprune.cleaning.options import (
     TargetLanguage,
 )
 from catprune.selection.options import Keep, Method, On, Within
-from catprune.training.options import Checkpoints, Epochs, Preset, Sample
+from catprune.training.options import MOST, Checkpoints, Epochs, Preset, Sample
 from catprune.workspace.common_options import (
     Force,
     Memory,
@@ -29,7 +29,7 @@ from catprune.workspace.common_options import (
     Threads,
     VerifyInputs,
 )
-from catprune.workspace.options import INPUT, OUTPUT, STEPS, AnyPath, option, options
+from catprune.workspace.options import DATA, INPUT, OUTPUT, STEPS, AnyPath, option, options
 
 #: The steps of a run, in order.
 Step = Literal["clean", "tokenize", "train", "score", "select", "write", "evaluate", "report"]
@@ -115,7 +115,17 @@ class PruneOptions:
     preset: Annotated[Preset | None, option("Size of the warm-up model.", "Model", default="by the corpus")] = None
     epochs: Epochs = None
     checkpoints: Checkpoints = None
-    sample: Sample = None
+    sample: Annotated[
+        Sample,
+        option(
+            "Train the warm-up model on this number of pairs, drawn at random by the seed.",
+            DATA,
+            metavar="N",
+            least=1,
+            most=MOST,
+            default="all pairs; 1,000,000 if there are more than 2,000,000",
+        ),
+    ] = None
     dry_run: Annotated[bool, option("Show the decisions and the expected times; write nothing.", OUTPUT)] = False
     memory: Memory = None
     tmp_dir: TemporaryFolder = None

@@ -22,6 +22,7 @@ from catprune.selection.score_sets import (
     needed_checkpoints,
     times_seen,
 )
+from catprune.selection.score_stream import open_array
 from catprune.workspace.files import relative_place
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace
 from catprune.workspace.sealed import read_sealed
@@ -240,7 +241,8 @@ def _array(source: Path, out: Path, clean: Path | None) -> Source:
         raise UsageError(f"{source}: clean needs a Parquet file with row, not an array: leave clean out")
     if not source.is_file():
         raise CatpruneError(f"{source} does not exist: give a .npy file")
-    reads = {"files": _describe_files([source], out)}
+    described, array = _describe_files([source], out)[0], open_array(source)
+    reads = {"files": [{**described, "rows": array.shape[0], "type": str(array.dtype)}]}
     return Source(reads, {"source": {"kind": "npy", "path": str(source)}}, None, columns={source.stem: 0})
 
 
@@ -253,6 +255,7 @@ def _describe_files(files: Sequence[Path], out: Path) -> list[dict[str, str]]:
 def _parquet_files(source: Path) -> list[Path]:
     """Return a file, or the Parquet files of a folder; for a finished step, the files of its manifest."""
     if source.is_file():
+        require_parquet(source)
         return [source]
     if not source.is_dir():
         raise CatpruneError(f"{source} does not exist: give a Parquet file with row, or a folder of them")
@@ -263,9 +266,42 @@ def _parquet_files(source: Path) -> list[Path]:
     return files
 
 
+def require_parquet(file: Path) -> None:
+    """Refuse a file of scores in another format.
+
+    Raises:
+        CatpruneError: the file does not begin like Parquet.
+    """
+    with file.open("rb") as stream:
+        if stream.read(4) == b"PAR1":
+            return
+    raise CatpruneError(
+        f"{file} is no Parquet file: give scores as Parquet with a column row (pyarrow.csv and pyarrow.json read other "
+        "formats), or as a .npy array with one score for each row"
+    )
+
+
+def count_rows(file: Path) -> int:
+    """Return the number of rows of a Parquet file, from its footer."""
+    from pyarrow import ArrowInvalid, parquet
+
+    try:
+        return parquet.read_metadata(file).num_rows
+    except ArrowInvalid as error:
+        raise CatpruneError(f"{file} cannot be read as Parquet ({error})") from None
+
+
 def joined_columns(path: Path) -> list[str]:
     """Return the column names of a file, or of a folder of files."""
     return _column_names(_parquet_files(path)[0])
+
+
+def _type_of(file: Path, column: str) -> str:
+    """Return the type of a column, or an empty text if there is no such column."""
+    from pyarrow import parquet
+
+    schema = parquet.read_schema(file)
+    return str(schema.field(column).type) if column in schema.names else ""
 
 
 def _column_names(file: Path) -> list[str]:
@@ -293,6 +329,8 @@ def _check_parts(files: Sequence[Path]) -> None:
 def _files(sources: Sequence[Path], out: Path, ranking: Ranking, clean: Path | None) -> Source:
     files = [file for source in sources for file in _parquet_files(source)]
     _check_parts(files)
+    if not any(map(count_rows, files)):
+        raise CatpruneError(f"{files[0]} has no rows: give a file with a score for each row")
     column = ranking.terms[0][1]
     if ranking.kind != COLUMN and column not in (names := _column_names(files[0])):
         raise UsageError(
@@ -300,6 +338,7 @@ def _files(sources: Sequence[Path], out: Path, ranking: Ranking, clean: Path | N
             f"({', '.join(name for name in names if name != 'row')}) in merge"
         )
     reads: dict[str, Any] = {"files": _describe_files(files, out)}
+    reads["files"][0]["type"] = _type_of(files[0], column)
     if clean is None:
         request: SourceRequest = {"source": {"kind": "file", "paths": [str(file) for file in files], "column": column}}
         return Source(reads, request, None, columns={column: 0})

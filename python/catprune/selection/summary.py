@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: More groups than this are summarized in one line.
 _GROUPS_SHOWN = 12
+#: Types of score columns that float32 does not hold exactly.
+_WIDE = ("float64", "double", "int32", "int64", "uint32", "uint64")
 #: From this share of the kept pairs on, ties at the cut are a warning.
 _MOST_TIES = 0.01
 
@@ -37,6 +39,9 @@ def counts_text(done: Selected) -> list[str]:
         lines.append(f"{share_text(done.tokens_kept, done.tokens)} of {done.tokens:,} target tokens kept")
     if done.decided_by_ties:
         lines.append(_ties_line(done))
+        kinds = [file.get("type") for file in done.manifest["reads"].get("files", [])]
+        if wide := next((kind for kind in kinds if kind in _WIDE), None):
+            lines.append(f"scores are compared as float32: {wide} values that are closer than that are ties")
     return lines
 
 

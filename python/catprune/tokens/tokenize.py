@@ -182,7 +182,7 @@ def check_tokenizing(options: TokenizeOptions) -> None:
     """Refuse options that contradict each other.
 
     Raises:
-        UsageError: options of training a tokenizer beside a finished tokenizer.
+        UsageError: options for training a tokenizer are given with a finished tokenizer.
     """
     if options.tokenizer is not None and (options.vocab_size is not None or options.sample is not None):
         raise UsageError("vocab_size and sample are options of training a tokenizer: leave them out, or tokenizer")

@@ -16,6 +16,7 @@ from catprune.errors import CatpruneError, UsageError
 from catprune.model.batches import cut, join, pairs_of
 from catprune.workspace.files import relative_place
 from catprune.workspace.manifest import read_manifest
+from catprune.workspace.sealed import read_sealed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,6 +124,13 @@ class Rows:
             if len(falls):
                 before, after = part[falls[0] : falls[0] + 2]
                 raise CatpruneError(f"{path} names row {after} after row {before}: {remedy}")
+
+    @property
+    def selection(self) -> Path | None:
+        """The folder of the selection that wrote the file; None for other files."""
+        manifest = self.path.parent / "manifest.json"
+        is_selection = manifest.is_file() and read_sealed(manifest).get("step") == "select"
+        return self.path.parent if is_selection and self.path.name == "rows.npy" else None
 
     def describe(self, *, relative_to: Path) -> dict[str, str]:
         """Describe the file for a plan: its relative path and its digest."""

@@ -183,6 +183,7 @@ class TrainOptions:
             metavar="CHECKPOINT",
             path=True,
             run_file=False,
+            default="random weights",
             details="Learning rate, moments and counts of updates start again; its exposure counts if it was trained "
             "on the same tokens.",
         ),

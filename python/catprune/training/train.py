@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file
 from catprune.corpus.inputs import is_monolingual
+from catprune.corpus.kept_rows import check_length
 from catprune.errors import CatpruneError, UsageError
 from catprune.model.sizes import PRESETS, find_size
 from catprune.tokens.blocks import Tokens
@@ -124,6 +125,8 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
     }
     for name, file in files.items():
         file.check_end(opened.blocks[-1].end if opened.blocks else 0)
+        if file.selection is not None:
+            require_origin(file.selection, opened.path)
         reads[name] = file.describe(relative_to=out_path)
     init = None if options.init is None else _open_init(options, size, opened)
     if init is not None:
@@ -204,14 +207,18 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
 def require_origin(selection: Path, tokens: Path) -> None:
     """Refuse a selection that was made from another clean folder than the tokens.
 
-    A selection from an external file does not say which rows it means; it is accepted.
+    A selection from an external file does not say which rows it means; only the length of an array is compared.
 
     Raises:
         CatpruneError: the clean folders differ, or one of them is missing.
     """
-    selected = trace(selection, read_manifest(selection, step="select"), "clean")
+    manifest = read_manifest(selection, step="select")
+    selected = trace(selection, manifest, "clean")
     tokenized = trace(tokens, read_manifest(tokens, step="tokenize"), "clean")
-    if selected is None or tokenized is None:
+    if tokenized is None:
+        return
+    if selected is None:
+        check_length(selection, manifest, read_manifest(tokenized, step="clean")["counts"]["rows"], tokenized)
         return
     if digest_manifest(selected) != digest_manifest(tokenized):
         raise CatpruneError(

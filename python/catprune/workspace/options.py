@@ -130,7 +130,7 @@ class Field:
     """One option of a model.
 
     Attributes:
-        name: as Python and run files spell it.
+        name: as Python spells it.
         type: its type, without the declaration.
         default: its default; `MISSING` where it must be given.
         help: its first sentences.
@@ -148,9 +148,14 @@ class Field:
     positional: bool
 
     @property
+    def key(self) -> str:
+        """As run files spell it: `with_` is a keyword of Python without the underscore."""
+        return self.name.rstrip("_")
+
+    @property
     def flag(self) -> str:
         """As the command line spells it."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + self.key.replace("_", "-")
 
     @property
     def choices(self) -> tuple[Any, ...]:

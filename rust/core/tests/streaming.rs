@@ -194,7 +194,8 @@ fn corpus(name: &str, lines: usize) -> Corpus {
     let (source, target) = (folder.join("source"), folder.join("target"));
     fs::write(&source, numbered("", lines)).unwrap();
     fs::write(&target, numbered("-", lines)).unwrap();
-    Corpus { inputs: vec![Input::Moses { source, target }], tags: None, max_line_bytes: 100, first_row: 0 }
+    let inputs = vec![Input::Moses { source, target }];
+    Corpus { inputs, tags: None, scores: Vec::new(), max_line_bytes: 100, first_row: 0 }
 }
 
 #[test]

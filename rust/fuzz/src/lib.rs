@@ -41,7 +41,13 @@ pub fn ignore_panics_of_libraries() {
 
 /// All records of an input. An error of the input is a valid result, but a caught panic is a bug.
 pub fn read(input: Input) -> Result<Vec<ReadRecord>> {
-    let corpus = Corpus { inputs: vec![input], tags: None, max_line_bytes: MAX_LINE_BYTES, first_row: 0 };
+    let corpus = Corpus {
+        inputs: vec![input],
+        tags: None,
+        scores: Vec::new(),
+        max_line_bytes: MAX_LINE_BYTES,
+        first_row: 0,
+    };
     let mut all = Vec::new();
     let read = stream(
         &corpus,

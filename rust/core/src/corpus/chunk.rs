@@ -37,6 +37,8 @@ pub struct Chunk {
     /// Whether the pass wants each record; empty if it wants all.
     pub kept: Vec<bool>,
     pub tags: Option<Lines>,
+    /// The score of each record, NaN where there is none; empty if none are read.
+    pub scores: Vec<f32>,
     /// Whether the input has no source side; all sources are then empty.
     pub monolingual: bool,
     pub(super) text: ChunkText,

@@ -7,6 +7,7 @@ use std::thread::{self, ScopedJoinHandle};
 use arrow_array::RecordBatch;
 use crossbeam_channel::{Receiver, bounded};
 
+use crate::columns::external::ExternalColumn;
 use crate::corpus::chunk::{Chunk, ChunkText};
 use crate::corpus::files_read::{CorpusRead, FileRead, InputRead};
 use crate::corpus::readers::jsonl::Tree;
@@ -29,6 +30,8 @@ pub fn read(
         Some(path) => Some(LineReader::open(path, corpus.max_line_bytes, progress)?),
         None => None,
     };
+    let column = ExternalColumn::open(&corpus.scores, "score")?;
+    let mut scores = column.read(0..column.len());
     let mut row = corpus.first_row;
     let mut inputs = Vec::with_capacity(corpus.inputs.len());
     for (number, input) in corpus.inputs.iter().enumerate() {
@@ -40,6 +43,7 @@ pub fn read(
                 first: row,
                 kept: Vec::new(),
                 tags: None,
+                scores: Vec::new(),
                 monolingual: input.is_monolingual(),
                 text,
                 pairs: Pairs::default(),
@@ -47,6 +51,10 @@ pub fn read(
             };
             if let Some(tags) = &mut tags {
                 chunk.tags = Some(take_tags(tags, &chunk)?);
+            }
+            if !corpus.scores.is_empty() {
+                let rows: Vec<u64> = (row..chunk.end()).collect();
+                scores.join(&rows, &mut chunk.scores)?;
             }
             chunk.kept = row_filter.take(row, chunk.len())?;
             row = chunk.end();

@@ -80,6 +80,9 @@ pub struct Corpus {
     /// A file with one tag per record over all inputs.
     #[serde(default)]
     pub tags: Option<PathBuf>,
+    /// Shards of a selection, whose scores are read along.
+    #[serde(default)]
+    pub scores: Vec<PathBuf>,
     #[serde(default = "max_line_bytes")]
     pub max_line_bytes: usize,
     /// The row of the first record: appended inputs continue the rows of the earlier ones.

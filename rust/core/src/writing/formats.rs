@@ -22,6 +22,7 @@ use crate::corpus::record::Record;
 use crate::corpus::request::{Corpus, Input};
 use crate::io::atomic_files::{Draft, Sealed};
 use crate::io::compression::compress;
+use crate::writing::added::{Added, clash};
 use crate::writing::json_template::Template;
 use crate::writing::tmx_units::Units;
 use crate::{Error, Result};
@@ -95,6 +96,22 @@ impl Output {
         )))
     }
 
+    /// Fails if it cannot hold columns beside the sides, or names a side like one of them.
+    fn check_added(&self, added: &[Added]) -> Result<()> {
+        match self {
+            _ if added.is_empty() => Ok(()),
+            Self::Moses { .. } | Self::Text { .. } | Self::Tmx { .. } => Err(Error::input(
+                "the output holds nothing but the sides: columns go into TSV, JSONL or Parquet",
+            )),
+            Self::Tsv { .. } => Ok(()),
+            Self::Jsonl { fields, .. } | Self::Parquet { fields, .. } => {
+                let paths = fields.paths()?;
+                let clash = added.iter().find(|added| paths.iter().any(|path| path[0] == added.name()));
+                clash.map_or(Ok(()), |clash| Err(has_already("the output", clash.name())))
+            }
+        }
+    }
+
     /// Whether whole records can be copied: all inputs have this format; for Parquet the same columns, for TMX the same
     /// language codes.
     pub fn is_whole(&self, corpus: &Corpus) -> Result<bool> {
@@ -130,6 +147,8 @@ fn tables(corpus: &Corpus) -> impl Iterator<Item = &Path> {
 /// Formats records for an output.
 pub struct Format<'a> {
     output: &'a Output,
+    /// Columns beside the sides.
+    added: &'a [Added],
     pub whole: bool,
     /// The sides that are written: all, or only the target of a monolingual corpus.
     sides: RangeFrom<usize>,
@@ -156,8 +175,9 @@ pub struct Formatted {
 }
 
 impl<'a> Format<'a> {
-    pub fn new(output: &'a Output, corpus: &Corpus) -> Result<Self> {
+    pub fn new(output: &'a Output, added: &'a [Added], corpus: &Corpus) -> Result<Self> {
         output.check(corpus)?;
+        output.check_added(added)?;
         let whole = output.is_whole(corpus)?;
         let sides = usize::from(corpus.is_monolingual())..;
         let (mut template, mut schema, mut units) = (None, None, None);
@@ -165,12 +185,13 @@ impl<'a> Format<'a> {
             Output::Jsonl { fields, .. } => template = Some(Template::new(fields)?),
             Output::Parquet { fields, .. } => {
                 let first = tables(corpus).next().filter(|_| whole);
-                schema = Some(if let Some(path) = first {
+                let copied = if let Some(path) = first {
                     parquet_schema(path)?
                 } else {
                     let none = [StringArray::new_null(0), StringArray::new_null(0)];
                     columns(fields, &none[sides.clone()])?.schema()
-                });
+                };
+                schema = Some(with_added(copied, added)?);
             }
             Output::Tmx { source_language, target_language, .. } => {
                 let first = corpus.inputs.first().and_then(|input| input.paths().next());
@@ -179,7 +200,7 @@ impl<'a> Format<'a> {
             }
             Output::Moses { .. } | Output::Text { .. } | Output::Tsv { .. } => {}
         }
-        Ok(Self { output, whole, sides, template, schema, units })
+        Ok(Self { output, added, whole, sides, template, schema, units })
     }
 
     /// Creates the files, in the order of the pieces.
@@ -190,7 +211,12 @@ impl<'a> Format<'a> {
     }
 
     /// Formats the records with these indices. A record that is not a pair is unwritable.
-    pub fn format(&self, chunk: &Chunk, indices: impl Iterator<Item = usize>) -> Result<Formatted> {
+    pub fn format(
+        &self,
+        chunk: &Chunk,
+        corpus: &Corpus,
+        indices: impl Iterator<Item = usize>,
+    ) -> Result<Formatted> {
         let mut formatted = Formatted::default();
         let mut text: [Vec<u8>; 2] = Default::default();
         let of_lines = matches!(self.output, Output::Moses { .. } | Output::Text { .. });
@@ -202,8 +228,12 @@ impl<'a> Format<'a> {
         }
         for index in indices {
             let whole = chunk.whole(index).filter(|_| self.whole);
+            let end = text[0].len();
             let done = match chunk.record(index) {
-                Record::Pair { source, target } => self.push(&mut text, whole, source, target),
+                Record::Pair { source, target } => {
+                    self.push(&mut text, whole, source, target)
+                        && self.push_added(&mut text[0], end, chunk, corpus, index)?
+                }
                 Record::TooLong | Record::Malformed | Record::MissingSide => false,
             };
             if done {
@@ -213,11 +243,28 @@ impl<'a> Format<'a> {
             }
         }
         formatted.pieces = if let Some(schema) = &self.schema {
-            vec![Piece::Rows(self.rows(chunk, &formatted.written, schema)?)]
+            vec![Piece::Rows(self.rows(chunk, corpus, &formatted.written, schema)?)]
         } else {
             self.pack(text)?
         };
         Ok(formatted)
+    }
+
+    /// The rows with the columns beside the sides.
+    fn beside(
+        &self,
+        columns: &[ArrayRef],
+        chunk: &Chunk,
+        corpus: &Corpus,
+        written: &[usize],
+        schema: &SchemaRef,
+    ) -> Result<RecordBatch> {
+        let mut columns = columns.to_vec();
+        for added in self.added {
+            columns.push(added.column(chunk, corpus, written)?);
+        }
+        RecordBatch::try_new(Arc::clone(schema), columns)
+            .map_err(|error| Error::input(format!("Parquet rows cannot be copied ({error})")))
     }
 
     fn pack(&self, text: [Vec<u8>; 2]) -> Result<Vec<Piece>> {
@@ -264,7 +311,49 @@ impl<'a> Format<'a> {
         true
     }
 
-    fn rows(&self, chunk: &Chunk, written: &[usize], schema: &SchemaRef) -> Result<RecordBatch> {
+    /// Adds the columns to the record that begins at `from` and ends the text; false, and without the record, if the
+    /// format cannot hold one of them.
+    fn push_added(
+        &self,
+        text: &mut Vec<u8>,
+        from: usize,
+        chunk: &Chunk,
+        corpus: &Corpus,
+        index: usize,
+    ) -> Result<bool> {
+        match self.output {
+            Output::Tsv { .. } if !self.added.is_empty() => {
+                text.pop();
+                for added in self.added {
+                    if !added.push_tsv(text, chunk, corpus, index)? {
+                        text.truncate(from);
+                        return Ok(false);
+                    }
+                }
+                text.push(b'\n');
+            }
+            Output::Jsonl { .. } if !self.added.is_empty() => {
+                if let Some(clash) = clash(&text[from..], self.added).filter(|_| self.whole) {
+                    let row = chunk.first + index as u64;
+                    return Err(has_already(&format!("row {row}"), clash.name()));
+                }
+                let end = text.trim_ascii_end().len() - 1;
+                text.truncate(end);
+                self.added.iter().try_for_each(|added| added.push_json(text, chunk, corpus, index))?;
+                text.extend_from_slice(b"}\n");
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn rows(
+        &self,
+        chunk: &Chunk,
+        corpus: &Corpus,
+        written: &[usize],
+        schema: &SchemaRef,
+    ) -> Result<RecordBatch> {
         let failed = |error: arrow_schema::ArrowError| {
             Error::input(format!("Parquet rows cannot be copied ({error})"))
         };
@@ -274,7 +363,7 @@ impl<'a> Format<'a> {
                 mask[index] = true;
             }
             let kept = filter_record_batch(batch, &BooleanArray::from(mask)).map_err(failed)?;
-            return RecordBatch::try_new(Arc::clone(schema), kept.columns().to_vec()).map_err(failed);
+            return self.beside(kept.columns(), chunk, corpus, written, schema);
         }
         let side = |side: usize| -> StringArray {
             let pairs = written.iter().map(|&index| match chunk.record(index) {
@@ -284,10 +373,27 @@ impl<'a> Format<'a> {
             pairs.collect()
         };
         match self.output {
-            Output::Parquet { fields, .. } => columns(fields, &[side(0), side(1)][self.sides.clone()]),
+            Output::Parquet { fields, .. } => {
+                let sides = columns(fields, &[side(0), side(1)][self.sides.clone()])?;
+                self.beside(sides.columns(), chunk, corpus, written, schema)
+            }
             _ => Err(Error::input("rows are only written as Parquet: this is a bug of catprune")),
         }
     }
+}
+
+/// The error of a name that would come twice.
+fn has_already(what: &str, name: &str) -> Error {
+    Error::input(format!("{what} has a field {name} already: leave {name} out of with, or rename the field"))
+}
+
+/// The columns that are copied or made of the sides, and those beside them.
+fn with_added(copied: SchemaRef, added: &[Added]) -> Result<SchemaRef> {
+    if let Some(clash) = added.iter().find(|added| copied.field_with_name(added.name()).is_ok()) {
+        return Err(has_already("the output", clash.name()));
+    }
+    let fields = copied.fields().iter().cloned().chain(added.iter().map(|added| Arc::new(added.field())));
+    Ok(Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), copied.metadata().clone())))
 }
 
 /// Compresses text as a piece of a file; empty text stays empty, without an empty member.

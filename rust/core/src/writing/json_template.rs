@@ -38,6 +38,7 @@ impl Template {
     }
 }
 
-fn quoted(text: &str) -> String {
+/// Text as a string of JSON.
+pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -10,6 +10,7 @@ use crate::corpus::pipeline::stream;
 use crate::corpus::record::Record;
 use crate::corpus::request::{Corpus, Input};
 use crate::corpus::row_filter::WantedRows;
+pub use crate::writing::added::Added;
 pub use crate::writing::formats::Output;
 use crate::writing::formats::{Format, Formatted, Piece, Sink, pack};
 use crate::writing::output_files::Outputs;
@@ -31,6 +32,9 @@ pub struct WriteRequest {
     /// The file for the tags of the written pairs, one per line.
     #[serde(default)]
     pub tags: Option<PathBuf>,
+    /// Columns beside the sides; the corpus names the tags, and the shards of the scores.
+    #[serde(default)]
+    pub added: Vec<Added>,
     pub threads: usize,
 }
 
@@ -119,8 +123,12 @@ struct Writing<'a> {
 impl<'a> Writing<'a> {
     fn new(request: &'a WriteRequest) -> Result<Self> {
         let mut corpus = request.corpus.clone();
-        let kept = Format::new(&request.output, &corpus)?;
-        let dropped = request.dropped.as_ref().map(|output| Format::new(output, &corpus)).transpose()?;
+        let kept = Format::new(&request.output, &request.added, &corpus)?;
+        let dropped = request
+            .dropped
+            .as_ref()
+            .map(|output| Format::new(output, &request.added, &corpus))
+            .transpose()?;
         let all = kept.whole || dropped.as_ref().is_some_and(|dropped| dropped.whole);
         for input in &mut corpus.inputs {
             if let Input::Parquet { whole, .. } | Input::Tmx { whole, .. } = input {
@@ -151,9 +159,9 @@ impl<'a> Writing<'a> {
                 )));
             }
         }
-        let kept = self.kept.format(chunk, chunk.wanted())?;
+        let kept = self.kept.format(chunk, &self.corpus, chunk.wanted())?;
         let dropped = match &self.dropped {
-            Some(format) => format.format(chunk, chunk.unwanted())?,
+            Some(format) => format.format(chunk, &self.corpus, chunk.unwanted())?,
             None => Formatted::default(),
         };
         let tags = self.tags.map(|path| tags_of(chunk, &kept.written, path)).transpose()?;
