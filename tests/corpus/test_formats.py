@@ -295,8 +295,8 @@ def test_templates_match_one_to_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         parse_inputs([tmp_path / "none-*.{en,de}"])
     parsed = parse_inputs([tmp_path / "q-*.{en,de}"])
-    assert [Path(one["source"]).name for one in parsed] == ["q-10.en", "q-9.en"]
-    assert [Path(one["target"]).name for one in parsed] == ["q-10.de", "q-9.de"]
+    assert [Path(one["source"]).name for one in parsed] == ["q-9.en", "q-10.en"]
+    assert [Path(one["target"]).name for one in parsed] == ["q-9.de", "q-10.de"]
 
 
 def test_invalid_options_are_refused() -> None:

@@ -22,6 +22,7 @@ from catprune.evaluation.evaluate import compare, evaluate
 from catprune.selection.methods import MERGE
 from catprune.selection.sources import SCORER_STEP
 from catprune.workspace.files import to_json
+from catprune.workspace.sealed import digest_work, read_sealed, seal
 from catprune.workspace.step_folder import StepFolder
 from support.synthetic import sentences, write_tokens
 
@@ -177,7 +178,7 @@ def test_seconds_come_from_the_longest_run_and_may_be_missing(run: Path) -> None
 
 def test_seconds_of_a_plan_that_was_replaced_do_not_count(run: Path) -> None:
     model = trained(run / "model", flops=1.0, tokens=1000)
-    speed(model, 100.0, seconds=60.0, plan=digest_file(str(model / "plan.json")))
+    speed(model, 100.0, seconds=60.0, plan=digest_work(read_sealed(model / "plan.json")))
     speed(model, 5.0, seconds=600.0, plan="0" * 32)
     with (model / "log/events.jsonl").open("a") as stream:
         stream.write('{"event": "cut o\n')
@@ -270,7 +271,7 @@ def test_a_retrained_model_translates_again(run: Path, calls: list[str]) -> None
     evaluate_run(run)
     (run / "evaluate/manifest.json").unlink()
     manifest = run / "evaluate/models/cat-diff/manifest.json"
-    manifest.write_bytes(to_json({**json.loads(manifest.read_bytes()), "torch": "another"}))
+    manifest.write_bytes(seal({**json.loads(manifest.read_bytes()), "torch": "another"}))
     calls.clear()
     evaluate_run(run)
     assert calls == ["translate cat-diff step-100 beam 4"]

@@ -180,3 +180,12 @@ def test_outputs_of_the_command_are_the_last_files(corpus: Path, capsys: pytest.
         assert app(["prune", *words], standalone_mode=False) in (0, None)
         assert json.loads(capsys.readouterr().out)["outputs"] == outputs
     assert len((corpus / "p.tsv").read_text().splitlines()) == 7
+
+
+def test_a_share_that_is_none_of_the_pairs_is_refused_before_training(tmp_path: Path) -> None:
+    write_demo_bitext(tmp_path, pairs=200, test_pairs=1, seed=1)
+    inputs, outputs = [tmp_path / "train.en", tmp_path / "train.de"], [tmp_path / "p.en", tmp_path / "p.de"]
+    for options in ({"method": "random"}, {}):
+        with pytest.raises(CatpruneError, match=r"keep = 0\.1% keeps none of \d+ clean pairs"):
+            catprune.prune(inputs, outputs=outputs, keep="0.1%", out=tmp_path / "run", quiet=True, **options)
+    assert not (tmp_path / "run/tokens").exists()

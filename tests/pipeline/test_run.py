@@ -18,6 +18,7 @@ from catprune import CatpruneError, UsageError
 from catprune.demonstration.bitext import write_demo_bitext
 from catprune.pipeline.run_file import read_run_file
 from catprune.workspace.manifest import COLUMN_SETS, COLUMNS, listed_shards
+from catprune.workspace.sealed import seal
 from support.dying_run import DYING, MINE, files
 
 RUN_FILE = """
@@ -290,7 +291,7 @@ def test_mistakes_are_reported_before_training_where_possible(tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
     (tmp_path / "pruned.de").unlink()
     (tmp_path / "pruned.en").write_text("another run's")
-    (tmp_path / "pruned.en.catprune.json").write_text('{"reads": {"clean": {"path": "elsewhere/clean"}}}')
+    (tmp_path / "pruned.en.catprune.json").write_bytes(seal({"reads": {"clean": {"path": "elsewhere/clean"}}}))
     with pytest.raises(CatpruneError, match=r"pruned\.en was written from elsewhere/clean"):
         catprune.run(file, quiet=True)
     (tmp_path / "pruned.en.catprune.json").unlink()

@@ -23,7 +23,7 @@ from catprune.reporting.report import report
 from catprune.reporting.run_columns import Reader, find_steps
 from catprune.reporting.wording import seconds_text, selection_label, shorten, visible
 from catprune.workspace.files import to_json, write_whole
-from catprune.workspace.manifest import read_manifest
+from catprune.workspace.manifest import digest_manifest, read_manifest
 from catprune.workspace.step_folder import StepFolder
 
 ROWS = 600
@@ -297,7 +297,7 @@ def link_run(run: Path, part: Path, *steps: str) -> Path:
 
 
 def test_digests_of_manifests_are_in_the_page(page: Page, run: Path) -> None:
-    assert digest_file(str(run / "selection/cat-diff/manifest.json")) in page.text
+    assert digest_manifest(run / "selection/cat-diff") in page.text
 
 
 def test_charts_hold_the_counts(page: Page) -> None:

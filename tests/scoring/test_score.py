@@ -22,6 +22,7 @@ from catprune.scoring.score import _Scoring, importance_weights, score
 from catprune.tokens.blocks import Tokens
 from catprune.training.train import train
 from catprune.workspace.locks import lock_folder
+from catprune.workspace.sealed import seal
 from catprune.workspace.shards import ARRAY, LAUNCHERS, Shard
 from support.synthetic import BOS, contents, read_ids, write_tokens
 
@@ -379,7 +380,7 @@ def test_invalid_checkpoints_are_refused(trained, tmp_path):
     config = json.loads((checkpoint / "config.json").read_bytes())
     external = Path(shutil.copytree(checkpoint, tmp_path / "external"))
     config["tokenizer"]["digest"] = "0" * 32
-    (external / "config.json").write_text(json.dumps(config))
+    (external / "config.json").write_bytes(seal(config))
     with pytest.raises(CatpruneError, match="was trained with tokenizer 0000"):
         score(tokens, checkpoints=[external], out=tmp_path / "s")
 
@@ -389,7 +390,9 @@ def test_weights_that_training_did_not_write_are_refused(trained, tmp_path):
     weights = warmup / "step-5/model.safetensors"
     shutil.copy(warmup / "step-30/model.safetensors", weights)
     options = {"threads": 1, "precision": "float32", "quiet": True}
-    with pytest.raises(CatpruneError, match=rf"{weights} was changed since training: train again with force"):
+    with pytest.raises(
+        CatpruneError, match=rf"{weights} was changed since training: restore the file, or train again with force"
+    ):
         score(tokens, checkpoints=[weights.parent], out=tmp_path / "s", **options)
     one = score(tokens, checkpoints=str(warmup / "step-30"), out=tmp_path / "s", **options)
     assert one.folders == {"step-30": tmp_path / "s/step-30"}, "a string is one checkpoint, not one a letter"
@@ -399,12 +402,12 @@ def test_damaged_weights_and_blocks_are_named(trained, tmp_path):
     checkpoint, tokens = trained / "warmup/step-5", trained / "tokens"
     short = Path(shutil.copytree(checkpoint, tmp_path / "short"))
     (short / "model.safetensors").write_bytes((checkpoint / "model.safetensors").read_bytes()[:-100])
-    with pytest.raises(CatpruneError, match=r"model\.safetensors is damaged"):
+    with pytest.raises(CatpruneError, match=r"model\.safetensors was changed since training"):
         score(tokens, checkpoints=[short], out=tmp_path / "s", quiet=True)
     narrow = Path(shutil.copytree(checkpoint, tmp_path / "narrow"))
     config = json.loads((checkpoint / "config.json").read_bytes())
     config["size"]["ffn"] = 256
-    (narrow / "config.json").write_text(json.dumps(config))
+    (narrow / "config.json").write_bytes(seal(config))
     with pytest.raises(CatpruneError, match="needs"):
         score(tokens, checkpoints=[narrow], out=tmp_path / "s", quiet=True)
     changed = Path(shutil.copytree(tokens, tmp_path / "tokens"))

@@ -26,6 +26,7 @@ from catprune.scoring.scorers import describe_function, embeddings, margin
 from catprune.scoring.scorers.embeddings import cosine
 from catprune.scoring.scorers.margin import Neighbours, draw_pairs
 from catprune.selection.select import select
+from catprune.workspace.sealed import read_sealed, seal
 from support.scores import kept, put_corpus, put_scores
 from typer.testing import CliRunner
 
@@ -120,7 +121,8 @@ def test_a_column_is_ranked_guards_and_is_merged(corpus: tuple[Path, list[tuple[
         select(base / "scores", merge="labse + external", out=base / "j", **QUIET)
     with pytest.raises(CatpruneError, match="cat-diff needs scores of 2 checkpoints"):
         select(base / "scores", method="cat-diff", where="labse>4", out=base / "j", **QUIET)
-    (base / "clean/manifest.json").write_text((base / "clean/manifest.json").read_text() + "\n")
+    manifest = read_sealed(base / "clean/manifest.json")
+    (base / "clean/manifest.json").write_bytes(seal({**manifest, "notes": ["another"]}))
     with pytest.raises(CatpruneError, match="which changed since"):
         select(base / "scores", method="labse", keep=8, out=base / "u", **QUIET)
 

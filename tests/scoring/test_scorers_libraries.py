@@ -94,7 +94,7 @@ def end_script(worker: Worker) -> None:
 def build_in_environment(folder: Path, script: str) -> Path:
     """Run a script of `support` in the environment of a worker; return the library's scores."""
     (folder / "pairs.json").write_text(json.dumps(PAIRS))
-    worker = Worker(f"{script}_worker.py", "", threads=None, local=None)
+    worker = Worker(script, "", threads=None, local=None, install=True)
     built = Path(__file__).parent.parent / "support" / f"build_{script}_model.py"
     command = [worker.python(), str(built), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=worker.environment())

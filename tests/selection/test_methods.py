@@ -15,6 +15,7 @@ from catprune.selection.loss_clusters import k_means, sample_trajectories
 from catprune.selection.methods import METHODS
 from catprune.selection.select import select
 from catprune.selection.summary import caution
+from catprune.workspace.sealed import seal
 from support.oracles_select import even_parts, row_hash
 from support.scores import kept, put_corpus, put_scores, read
 
@@ -237,7 +238,7 @@ def workers(trajectories: Path) -> list[Path]:
         for number in set(owner):
             mine = [shard for shard, its in zip(held["shards"], owner, strict=True) if its == number]
             (folders[number] / name / "columns").mkdir(parents=True)
-            (folders[number] / name / "manifest.json").write_text(json.dumps({**held, "shards": mine}))
+            (folders[number] / name / "manifest.json").write_bytes(seal({**held, "shards": mine}))
             for shard in mine:
                 (folders[number] / name / shard["file"]).write_bytes((source / shard["file"]).read_bytes())
     return folders

@@ -18,6 +18,7 @@ from catprune.selection.budget import parse_keep
 from catprune.selection.methods import METHODS
 from catprune.selection.select import select
 from catprune.selection.summary import caution, summary
+from catprune.workspace.sealed import seal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.oracles_select import kept_rows, progress, progress_within, random_score, row_hash
@@ -369,7 +370,7 @@ def test_exposures_must_agree_with_the_manifest(tmp_path: Path) -> None:
     manifest = tmp_path / "scores" / "a" / "manifest.json"
     held = json.loads(manifest.read_text())
     held["checkpoint"]["seen"]["times"] = [0, 1]
-    manifest.write_text(json.dumps(held))
+    manifest.write_bytes(seal(held))
     with pytest.raises(CatpruneError, match="row 2 was trained on 2 times, which its manifest does not list"):
         select(tmp_path / "scores", out=tmp_path / "s", method="ppl", quiet=True)
 
@@ -406,12 +407,12 @@ def test_scores_that_do_not_fit_together(run: Path) -> None:
             select(run / "scores", out=run / "s", force=True, quiet=True)
         manifest = json.loads((late / "manifest.json").read_text())
         manifest["shards"][1]["digest"] = digest_file(str(shard))
-        (late / "manifest.json").write_text(json.dumps(manifest))
+        (late / "manifest.json").write_bytes(seal(manifest))
         with pytest.raises(CatpruneError, match=rf"z-early.*a-late.*{message}"):
             select(run / "scores", out=run / "s", force=True, quiet=True)
     manifest = json.loads((late / "manifest.json").read_text())
     manifest["reads"]["tokens"]["manifest"] = "0" * 32
-    (late / "manifest.json").write_text(json.dumps(manifest))
+    (late / "manifest.json").write_bytes(seal(manifest))
     with pytest.raises(CatpruneError, match=r"z-early and .*a-late were scored over different tokens"):
         select(run / "scores", out=run / "s", force=True, quiet=True)
 

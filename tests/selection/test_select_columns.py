@@ -19,6 +19,7 @@ from catprune.selection.select import select
 from catprune.selection.summary import summary
 from catprune.tokens.tokenize import tokenize
 from catprune.training.train import train
+from catprune.workspace.sealed import seal
 from catprune.writing.write import write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -207,7 +208,7 @@ def test_inputs_are_named_by_their_files(tmp_path: Path) -> None:
     held = json.loads(manifest.read_text())
     for one, name in zip(held["inputs"], ("a", "b", "b"), strict=True):
         one |= {"source": f"../in/{name}.en", "target": f"../in/{name}.{one['first']}"}
-    manifest.write_text(json.dumps(held))
+    manifest.write_bytes(seal(held))
     options: dict[str, Any] = {"method": "random", "keep": "10%", "quiet": True}
     select(tmp_path / "clean", out=tmp_path / "s", always_keep="input=a.en", **options)
     assert set(range(10)) < kept(tmp_path / "s") and len(kept(tmp_path / "s")) == 12
@@ -487,7 +488,7 @@ def test_scores_of_several_workers(tmp_path: Path) -> None:
         folder = tmp_path / worker / "e1"
         (folder / "columns").mkdir(parents=True)
         held = json.loads((tmp_path / "scores" / "e1" / "manifest.json").read_text())
-        (folder / "manifest.json").write_text(json.dumps({**held, "shards": mine}))
+        (folder / "manifest.json").write_bytes(seal({**held, "shards": mine}))
         for shard in mine:
             (folder / shard["file"]).write_bytes((tmp_path / "scores" / "e1" / shard["file"]).read_bytes())
     options: dict[str, Any] = {"method": "ppl", "on": "nll", "quiet": True}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from catprune._core import digest_file
-from catprune.workspace.manifest import FORMAT
+from catprune.workspace.manifest import digest_manifest
+from catprune.workspace.sealed import FORMAT, seal
 from hypothesis import strategies as st
 
 FEW = st.sampled_from([-2.0, -1.0, -0.0, 0.0, 0.5, 0.75, 3.0])
@@ -19,7 +19,7 @@ FEW = st.sampled_from([-2.0, -1.0, -0.0, 0.0, 0.5, 0.75, 3.0])
 
 def put(path: Path, value: dict[str, Any]) -> None:
     path.mkdir(parents=True, exist_ok=True)
-    (path / "manifest.json").write_text(json.dumps({"format": FORMAT, "options": {}, **value}))
+    (path / "manifest.json").write_bytes(seal({"format": FORMAT, "options": {}, **value}))
 
 
 def put_shards(folder: Path, table: pa.Table, bounds: list[int]) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def put_corpus(
     ranges = [{"first": a, "end": b} for a, b in itertools.pairwise(inputs)]
     reads = {"tags": "tags" if tags is not None else None}
     put(run / "clean", {"step": "clean", "shards": shards, "inputs": ranges, "reads": reads})
-    cleaned = {"path": "../clean", "manifest": digest_file(str(run / "clean" / "manifest.json"))}
+    cleaned = {"path": "../clean", "manifest": digest_manifest(run / "clean")}
     put(run / "tokens", {"step": "tokenize", "reads": {"clean": cleaned}})
 
 
@@ -92,7 +92,7 @@ def put_scores(
             table = table.append_column("seen", pa.array(times, pa.uint32()))
     folder = run / "scores" / name
     shards = put_shards(folder, table, bounds)
-    reads = {"tokens": {"path": "../../tokens", "manifest": digest_file(str(run / "tokens" / "manifest.json"))}}
+    reads = {"tokens": {"path": "../../tokens", "manifest": digest_manifest(run / "tokens")}}
     if training is not None:
         reads["checkpoint"] = {"path": f"../../{training}/{name}"}
     put(folder, {"step": "score", "shards": shards, "reads": reads, "checkpoint": checkpoint})

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from catprune._core import __version__, digest_bytes, digest_file
-from catprune.workspace.files import to_json
-from catprune.workspace.manifest import FORMAT
+from catprune._core import digest_file
+from catprune.workspace.sealed import FORMAT, digest_work, seal
 from safetensors.numpy import save_file
 
 BOS, EOS, PAD = 1, 2, 0
@@ -43,11 +42,11 @@ def write_tokens(folder: Path, *, pairs=300, block=128, seed=0, too_long=(), dro
     plan = {
         "format": FORMAT,
         "step": "tokenize",
-        "version": __version__,
+        "results": 1,
         "reads": dict(reads),
         "options": {"seed": seed},
     }
-    (folder / "plan.json").write_bytes(to_json(plan))
+    (folder / "plan.json").write_bytes(seal(plan))
     tokenizer = make_tokenizer()
     (folder / "tokenizer.json").write_text(tokenizer.to_str())
     sides = [
@@ -67,7 +66,7 @@ def write_tokens(folder: Path, *, pairs=300, block=128, seed=0, too_long=(), dro
             tensors[f"{name}_offsets"] = np.cumsum([0, *map(len, ids)]).astype(np.int64)
             np.add.at(counts, tensors[f"{name}_ids"], 1)
         file = f"part-{first:012d}-{end:012d}.safetensors"
-        metadata = {"plan": digest_bytes(to_json(plan)), "first": str(first), "end": str(end)}
+        metadata = {"plan": digest_work(plan), "first": str(first), "end": str(end)}
         save_file(tensors, folder / file, metadata=metadata)
         entry = {"file": file, "first": first, "end": end, "digest": digest_file(str(folder / file))}
         entry |= {"pairs": len(rows), "too_long": len(long)}
@@ -81,7 +80,7 @@ def write_tokens(folder: Path, *, pairs=300, block=128, seed=0, too_long=(), dro
     described = {"digest": digest_file(str(folder / "tokenizer.json")), **special}
     manifest = {**plan, "tokenizer": described, "counts": counts, "shards": shards}
     manifest["unigrams"] = digest_file(str(folder / "unigrams.safetensors"))
-    (folder / "manifest.json").write_bytes(to_json(manifest))
+    (folder / "manifest.json").write_bytes(seal(manifest))
     return folder
 
 

@@ -25,9 +25,9 @@ from catprune.tokens.blocks import Tokens
 from catprune.training import data_order, loop
 from catprune.training.data_order import Order, Rows, Selection
 from catprune.training.train import train
-from catprune.workspace.files import to_json
-from catprune.workspace.manifest import FORMAT, describe_folder
+from catprune.workspace.manifest import describe_folder, digest_manifest
 from catprune.workspace.progress import Progress
+from catprune.workspace.sealed import FORMAT, seal
 from catprune.workspace.step_folder import StepFolder
 from support.synthetic import BOS, contents, read_ids, write_tokens
 
@@ -97,7 +97,7 @@ def test_exposure_is_recorded(tokens, tmp_path, monkeypatch):
     monkeypatch.setattr(data_order, "WINDOW_PAIRS", 150)
     trained = train(tokens, out=tmp_path / "w", epochs=1.6, checkpoints="1", **FAST | {"batch_tokens": 128})
     whole, fraction = (read_checkpoint(path) for path in trained.checkpoints)
-    digest = digest_file(str(tokens / "manifest.json"))
+    digest = digest_manifest(tokens)
     assert (whole.seen, whole.seen_file) == ({"times": [1], "tokens": digest, "end": 300}, None)
     assert (fraction.seen, whole.epoch) == ({"times": [1, 2], "tokens": digest, "end": 300}, 1)
     order = Order(Tokens.open(tokens), seed=1, batch_tokens=128)
@@ -360,7 +360,7 @@ def test_a_state_left_behind_by_a_finished_training_is_removed(tokens, undisturb
 
 def write_selection(folder, kept, *, cuts=(0, 50, 300)):
     folder.mkdir()
-    plan = {"format": FORMAT, "step": "select", "version": "0", "reads": {}, "options": {}}
+    plan = {"format": FORMAT, "step": "select", "results": 1, "reads": {}, "options": {}}
     shards = []
     for first, end in itertools.pairwise(cuts):
         rows = np.array([row for row in range(first, end) if row not in (0, 7, 131)], np.int64)
@@ -368,7 +368,7 @@ def write_selection(folder, kept, *, cuts=(0, 50, 300)):
         file = f"columns/part-{first:012d}-{end:012d}.parquet"
         write_columns(str(folder / file), columns, metadata={"plan": "0"})
         shards.append({"file": file, "first": first, "end": end, "digest": digest_file(str(folder / file))})
-    (folder / "manifest.json").write_bytes(to_json({**plan, "shards": shards}))
+    (folder / "manifest.json").write_bytes(seal({**plan, "shards": shards}))
     return folder
 
 
@@ -416,7 +416,7 @@ def test_a_selection_of_other_rows_is_refused(tmp_path):
     def made_from(folder, clean):
         manifest = json.loads((folder / "manifest.json").read_bytes())
         manifest["reads"] = {"clean": describe_folder(tmp_path / clean, relative_to=folder)}
-        (folder / "manifest.json").write_bytes(to_json(manifest))
+        (folder / "manifest.json").write_bytes(seal(manifest))
 
     made_from(selection, "other")
     with pytest.raises(CatpruneError, match=r"selection was made from .*other, .*tokens from .*clean: rows do not"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -109,3 +111,45 @@ def test_writers_of_one_file_take_turns_and_replace_leftovers_of_a_killed_writer
         for _ in pool.map(lambda turn: write_whole(path, texts[turn % 8]), range(200)):
             assert path.read_bytes() in texts
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_waits_for_the_folders_of_all_its_outputs(tmp_path: Path, cleaned: Path) -> None:
+    outputs = [tmp_path / "x/p.en", tmp_path / "y/p.de"]
+    for number in range(2):
+        for path in outputs:
+            path.parent.mkdir(exist_ok=True)
+        with ThreadPoolExecutor(1) as pool:
+            handle = os.open(outputs[number].parent, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                waiting = pool.submit(catprune.write, cleaned, outputs, quiet=True)
+                with pytest.raises(TimeoutError):
+                    waiting.result(timeout=0.5)
+                assert not any(path.exists() for path in outputs)
+            finally:
+                os.close(handle)
+            assert waiting.result(timeout=60).pairs == 3
+        for path in (*outputs, tmp_path / "x/p.en.catprune.json"):
+            path.unlink()
+
+
+def test_writes_that_share_one_output_never_lose_it(tmp_path: Path, cleaned: Path) -> None:
+    shared = tmp_path / "y/p.de"
+    shared.parent.mkdir()
+    (tmp_path / "x").mkdir()
+
+    def write(outputs: list[Path]) -> bool:
+        try:
+            catprune.write(cleaned, outputs, quiet=True)
+        except CatpruneError as error:
+            assert "exists: give another name" in str(error)
+            return False
+        return True
+
+    for _ in range(5):
+        with ThreadPoolExecutor(2) as pool:
+            done = list(pool.map(write, [[tmp_path / "x/p.en", shared], [shared, tmp_path / "y/q.en"]]))
+        assert done.count(True) == 1
+        assert shared.read_bytes().count(b"\n") == 3
+        for path in [*(tmp_path / "x").iterdir(), *(tmp_path / "y").iterdir()]:
+            path.unlink()

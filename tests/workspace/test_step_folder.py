@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from catprune._core import __version__
 from catprune.errors import OtherPlan
-from catprune.workspace.manifest import FORMAT
 from catprune.workspace.plan_differences import describe_differences
+from catprune.workspace.sealed import FORMAT
 from catprune.workspace.step_folder import StepFolder, finish_once
+
+CATPRUNE = f"catprune was older, is now {__version__}"
 
 
 def plan(options: dict[str, Any] | None = None, reads: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    return {"format": FORMAT, "step": "x", "version": "0.1.0", "reads": reads or {}, "options": options or {}, **more}
+    return {"format": FORMAT, "step": "x", "results": 1, "reads": reads or {}, "options": options or {}, **more}
 
 
 @pytest.mark.parametrize(
@@ -74,11 +77,13 @@ def test_each_input_that_differs_is_named(old: Any, new: Any, text: str) -> None
 
 
 def test_options_come_before_inputs_and_versions() -> None:
-    old, new = plan({"a": 1}, {"b": 1}), plan({"a": 2}, {"b": 2}, version="0.2.0")
+    old, new = plan({"a": 1}, {"b": 1}), plan({"a": 2}, {"b": 2}, results=2)
     assert describe_differences(old, new) == (
-        "other options and inputs (a was 1, is now 2; b was 1, is now 2; version was 0.1.0, is now 0.2.0)"
+        f"other options and inputs (a was 1, is now 2; b was 1, is now 2; results of `x` was 1, is now 2; {CATPRUNE})"
     )
-    assert describe_differences(plan(), plan(version="0.2.0")) == "other versions (version was 0.1.0, is now 0.2.0)"
+    assert (
+        describe_differences(plan(), plan(results=2)) == f"other versions (results of `x` was 1, is now 2; {CATPRUNE})"
+    )
 
 
 def test_a_folder_knows_whether_its_work_was_finished_before(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow
 import pytest
 from catprune import CatpruneError, UsageError, _core
+from catprune.workspace.sealed import seal
 from hypothesis import given
 from hypothesis import strategies as st
 from support import oracles
@@ -104,7 +105,7 @@ def test_a_killed_write_continues(tmp_path: Path, cleaned: Path, state: str) -> 
     catprune.write(cleaned, paths)
     whole = {path: path.read_bytes() for path in [*paths, record]}
     begun = json.loads(whole[record])
-    record.write_text(json.dumps({key: begun[key] for key in begun if key not in ("files", "counts")}))
+    record.write_bytes(seal({key: begun[key] for key in begun if key not in ("files", "counts")}))
     for number, path in enumerate(paths):
         if state == "drafts" or (state == "one renamed" and number):
             path.rename(path.with_name(path.name + ".tmp")).write_bytes(

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catprune._core import digest_file
+from catprune._core import digest_bytes, digest_file
 from catprune.errors import CatpruneError, UsageError
 from catprune.tokens.blocks import Tokenizer, Tokens
 from catprune.workspace.files import read_json, sync_folder, to_json, write_whole
+from catprune.workspace.sealed import read_sealed, seal
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from catprune.tokens.external_blocks import ExternalCheckpoint
 
 ARCHITECTURE = "catprune-transformer"
-FORMAT = 2
+FORMAT = 3
 _RECORDED = ("step", "epoch", "target_tokens", "flops", "reverse", "seen")
 
 
@@ -49,6 +50,7 @@ class Checkpoint:
         seen: exposure, i.e. how often rows had been trained on. `times` lists the counts that occur (if there are
             several, `seen.parquet` holds the count of each row); `tokens` is the digest of the manifest of the tokens
             folder; `end` is the end (exclusive) of its rows.
+        files: the digests of the other files, by name.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class Checkpoint:
     flops: float
     reverse: bool
     seen: dict[str, Any]
+    files: dict[str, str]
 
     @property
     def weights(self) -> Path:
@@ -77,12 +80,8 @@ class Checkpoint:
         Raises:
             CatpruneError: a file is missing or was changed.
         """
-        digests = {"weights": verify_weights(self), "config": digest_file(str(self.path / "config.json"))}
-        if self.seen_file is None:
-            return digests
-        if not self.seen_file.is_file():
-            raise CatpruneError(f"{self.seen_file} is missing: restore the file, or train again")
-        return {**digests, "seen": digest_file(str(self.seen_file))}
+        verify_files(self)
+        return {"weights": self.files[self.weights.name], "config": digest_file(str(self.path / "config.json"))}
 
     def recorded(self) -> dict[str, Any]:
         """Return the facts about the training, by the names of the attributes."""
@@ -105,7 +104,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     """Read the config.json of a checkpoint; weights are not loaded.
 
     Raises:
-        CatpruneError: the folder is not a native checkpoint.
+        CatpruneError: the folder is not a native checkpoint, or config.json was changed.
     """
     path = Path(folder)
     if not (path / "config.json").is_file() or not (path / "model.safetensors").is_file():
@@ -113,13 +112,14 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             f"{path} is not a checkpoint: give a folder that `catprune train` wrote (run/epoch-1), one of transformers "
             "(config.json with its weights), or a model.npz of Marian"
         )
-    config = read_json(path / "config.json")
+    config = read_json(path / "config.json", remedy="train again")
     if config.get("architecture") != ARCHITECTURE or config.get("format") != FORMAT:
         raise CatpruneError(
             f"{path / 'config.json'} describes {config.get('architecture')} (format {config.get('format')}), "
             f"this catprune reads {ARCHITECTURE} (format {FORMAT}): train again"
         )
-    names = ("size", *_RECORDED)
+    config = read_sealed(path / "config.json", remedy="train again with force = true")
+    names = ("size", "files", *_RECORDED)
     try:
         return Checkpoint(path, tokenizer=Tokenizer(**config["tokenizer"]), **{name: config[name] for name in names})
     except (KeyError, TypeError) as error:
@@ -195,10 +195,16 @@ def write_checkpoint(
     config = {"architecture": ARCHITECTURE, "format": FORMAT, **described}
     with _whole_folder(folder) as temporary:
         save_tensors(temporary / "model.safetensors", model.state_dict())
-        write_whole(temporary / "config.json", to_json(config))
         write_whole(temporary / "tokenizer.json", tokens.tokenizer_file.read_bytes())
         if seen is not None:
             _write_seen(temporary / "seen.parquet", seen)
+        _write_config(temporary, config)
+
+
+def _write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write config.json with the digests of the files that are there."""
+    files = {path.name: digest_file(str(path)) for path in sorted(folder.iterdir())}
+    write_whole(folder / "config.json", seal({**config, "files": files}))
 
 
 @contextlib.contextmanager
@@ -245,16 +251,16 @@ def average_checkpoints(checkpoints: Sequence[str | Path], out: str | Path) -> P
             )
     sums: dict[str, Tensor] = {}
     for checkpoint in read:
-        verify_weights(checkpoint)
+        verify_files(checkpoint)
         for name, tensor in load_tensors(checkpoint.weights)[0].items():
             sums[name] = tensor.double() + sums.get(name, 0)
-    config = {**read_json(last.path / "config.json"), "averaged": sorted(checkpoint.step for checkpoint in read)}
+    config = {**read_sealed(last.path / "config.json"), "averaged": sorted(checkpoint.step for checkpoint in read)}
     with _whole_folder(target) as temporary:
         save_tensors(temporary / "model.safetensors", {name: (sums[name] / len(read)).float() for name in sums})
-        write_whole(temporary / "config.json", to_json(config))
         for path in (last.path / "tokenizer.json", last.seen_file):
             if path is not None:
                 shutil.copyfile(path, temporary / path.name)
+        _write_config(temporary, config)
     return target
 
 
@@ -324,11 +330,13 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], *, metadata: dict[str, 
     from safetensors.torch import save
 
     # Not save_file: its errors are not OSError, and it leaves partial files.
-    write_whole(path, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata))
+    plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    digest = _digest_tensors(plain, metadata or {})
+    write_whole(path, save(plain, {**(metadata or {}), "digest": digest}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the tensors and the metadata of a safetensors file.
+    """Read the tensors and the metadata of a file of `save_tensors`.
 
     Raises:
         CatpruneError: the file is damaged.
@@ -337,26 +345,34 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CatpruneError(f"{path} is damaged ({error}): remove the file and train again") from None
+    digest = metadata.pop("digest", None)
+    if digest != _digest_tensors(tensors, metadata):
+        raise CatpruneError(f"{path} was changed since it was written: remove the file and train again")
+    return tensors, metadata
 
 
-def digest_weights(checkpoint: Checkpoint) -> str:
-    """Return the xxh3-128 digest of the file of the weights."""
-    return digest_file(str(checkpoint.weights))
+def _digest_tensors(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """The digest of names, types, shapes and values of tensors, and of metadata."""
+    import torch
+
+    described = {
+        name: [str(tensor.dtype), *tensor.shape, digest_bytes(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())]
+        for name, tensor in tensors.items()
+    }
+    return digest_bytes(to_json({"tensors": described, "metadata": metadata}))
 
 
-def verify_weights(checkpoint: Checkpoint) -> str:
-    """Compare the digest of the weights with the training's manifest, if there is one, and return the digest.
+def verify_files(checkpoint: Checkpoint) -> None:
+    """Compare the files of a checkpoint with the digests in its config.json.
 
     Raises:
-        CatpruneError: the file was changed since training.
+        CatpruneError: a file is missing or was changed.
     """
-    digest, path = digest_weights(checkpoint), checkpoint.path.resolve()
-    manifest = path.parent / "manifest.json"
-    training = read_json(manifest) if manifest.is_file() else {}
-    listed = training.get("checkpoints", []) if training.get("step") == "train" else []
-    if any(entry["name"] == path.name and entry["digest"] != digest for entry in listed):
-        raise CatpruneError(f"{checkpoint.weights} was changed since training: train again with force = true")
-    return digest
+    for name, digest in checkpoint.files.items():
+        path = checkpoint.path / name
+        if not path.is_file() or digest_file(str(path)) != digest:
+            state = "was changed since training" if path.is_file() else "is missing"
+            raise CatpruneError(f"{path} {state}: restore the file, or train again with force = true")

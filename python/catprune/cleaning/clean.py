@@ -14,8 +14,10 @@ from catprune.cleaning.request import Cleaning
 from catprune.cleaning.test_sets import check_test_sets
 from catprune.corpus.data import FOLDER
 from catprune.corpus.inputs import input_paths, relative_input
+from catprune.corpus.moved import find_moved
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at, look, remember
 from catprune.errors import CatpruneError, UsageError
+from catprune.workspace.files import relative_place
 from catprune.workspace.manifest import verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
@@ -100,6 +102,7 @@ def _clean(cleaning: Cleaning) -> Cleaned:
         options=cleaning.plan(),
         force=cleaning.options.force,
         extends=_is_appended,
+        moved=find_moved(folder),
     ) as step:
         _check_finished(cleaning, step)
         manifest = finish_once(step, lambda: _work(cleaning, step))
@@ -222,7 +225,7 @@ def _to_results(result: CleanResult, parsed: Sequence[Input], folder: Path, note
     """Return the result of the pass for the manifest, with paths relative to the folder."""
 
     def relative(file: FileRead) -> FileRead:
-        return {**file, "path": os.path.relpath(file["path"], folder.absolute())}
+        return {**file, "path": relative_place(file["path"], folder)}
 
     inputs = [
         {

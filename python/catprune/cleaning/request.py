@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +24,7 @@ from catprune.corpus.data import spool_options
 from catprune.corpus.inputs import input_paths, parse_inputs, relative_input
 from catprune.corpus.spool import spool_inputs
 from catprune.errors import UsageError
+from catprune.workspace.files import relative_place
 from catprune.workspace.resources import choose_memory, choose_threads
 
 if TYPE_CHECKING:
@@ -120,12 +120,11 @@ class Cleaning:
         column = self._preferred_column()
         return {
             "inputs": [relative_input(entry, folder) for entry in self.inputs],
-            "tags": os.path.relpath(options.tags, folder) if options.tags else None,
+            "tags": {"path": relative_place(options.tags, folder)} if options.tags else None,
             "against": [
-                {"folder": os.path.relpath(other["folder"], folder), "digest": other["digest"]}
-                for other in self.against
+                {"folder": relative_place(other["folder"], folder), "digest": other["digest"]} for other in self.against
             ],
-            "prefer": {"path": os.path.relpath(column["path"], folder), "digest": _core.digest_file(column["path"])}
+            "prefer": {"path": relative_place(column["path"], folder), "digest": _core.digest_file(column["path"])}
             if column
             else None,
             "exclude": self.excluded,

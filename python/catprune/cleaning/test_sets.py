@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catprune._core import digest_file
-from catprune.corpus.inputs import find_sides, format_of
-from catprune.corpus.templates import expand, expand_pairs
+from catprune.corpus.inputs import format_of
+from catprune.corpus.templates import expand, expand_pairs, find_sides
 from catprune.errors import CatpruneError, UsageError
+from catprune.workspace.files import relative_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,10 +58,7 @@ def digest_test_sets(sets: Sequence[TestSet], folder: Path) -> list[list[dict[st
         OSError: a file cannot be read.
     """
     return [
-        [
-            {"path": os.path.relpath(path, folder.absolute()), "digest": digest_file(path)}
-            for path in test_set_paths(test_set)
-        ]
+        [{"path": relative_place(path, folder), "digest": digest_file(path)} for path in test_set_paths(test_set)]
         for test_set in sets
     ]
 

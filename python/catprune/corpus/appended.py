@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from catprune.corpus.inputs import relative_input
 from catprune.errors import CatpruneError, OtherPlan
-from catprune.workspace.files import holds_files, read_json
+from catprune.workspace.files import holds_files
 from catprune.workspace.manifest import formers
+from catprune.workspace.sealed import read_sealed
 from catprune.workspace.step_folder import StepFolder
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def has_new_inputs(run: Path, inputs: Sequence[Input]) -> bool:
         inputs: all inputs, as `parse_inputs` returns them.
     """
     plan = run / "clean" / "plan.json"
-    before = read_json(plan)["reads"]["inputs"] if plan.is_file() else []
+    before = read_sealed(plan)["reads"]["inputs"] if plan.is_file() else []
     now = [relative_input(entry, run / "clean") for entry in inputs]
     return 0 < len(before) < len(now) and now[: len(before)] == before
 
@@ -98,7 +99,7 @@ def has_new_inputs(run: Path, inputs: Sequence[Input]) -> bool:
 def has_appended_rows(run: Path) -> bool:
     """Whether inputs were appended to a run since it started."""
     plan = run / "clean" / "plan.json"
-    return plan.is_file() and "extends" in read_json(plan)
+    return plan.is_file() and "extends" in read_sealed(plan)
 
 
 def require_trained(run: Path) -> None:

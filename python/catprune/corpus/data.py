@@ -17,6 +17,7 @@ from catprune.corpus.inputs import TEXT
 from catprune.errors import CatpruneError, UsageError
 from catprune.workspace.spool import Spool
 from catprune.workspace.tables import ROWS, TABLES, is_table, open_table
+from catprune.workspace.wording import some
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -170,7 +171,7 @@ def find_fields(schema: Any, text: Text) -> tuple[str, str] | str:
 
 
 def _has(schema: Any) -> str:
-    columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
+    columns = some([f"{field.name} ({field.type})" for field in schema], most=20)
     return f"it has {columns or 'no column'}"
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from catprune._core import read_pairs
-from catprune.corpus.templates import TEMPLATE, WILDCARD, expand, expand_pairs
+from catprune.corpus.templates import expand, expand_pairs, find_sides, is_pattern
 from catprune.corpus.unchanged import check_unchanged, cleaned_files
 from catprune.errors import UsageError
+from catprune.workspace.files import relative_place, resolve_place
+from catprune.workspace.wording import some
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +54,7 @@ def parse_inputs(
 
     Args:
         names: as given on the command line. In templates (`wmt.{en,de}`) and names of one file, the wildcards `*`, `?`
-            and `[…]` match files, sorted by name.
+            and `[…]` match files, in natural order (part-2 before part-10). Folders that exist are taken literally.
         columns: numbers of the source and target column of TSV files, from 1; the first two by default. For a
             monolingual corpus one number, 1 by default.
         fields: names of the source and target field of JSONL and Parquet files, with dots for nested fields; the
@@ -103,25 +104,11 @@ def format_of(name: str | Path) -> str | None:
 
 def _is_more(text: str) -> bool:
     """Whether a name means more than one side: a file with both sides, a template, or wildcards."""
-    return bool(format_of(text) or TEMPLATE.search(text) or (WILDCARD.search(text) and not Path(text).exists()))
+    return bool(format_of(text) or is_pattern(text))
 
 
 def _moses(source: str, target: str) -> MosesInput:
     return {"format": "moses", "source": str(Path(source).absolute()), "target": str(Path(target).absolute())}
-
-
-def find_sides(text: str) -> tuple[str, str] | None:
-    """Expand a template like `wmt.{en,de}` into two names; None if the text is not a template.
-
-    Raises:
-        UsageError: one name holds two different templates.
-    """
-    templates = {match[0]: match for match in TEMPLATE.finditer(text)}
-    if len(templates) > 1:
-        raise UsageError(f"{text}: give one template, not {' and '.join(templates)}")
-    for whole, match in templates.items():
-        return text.replace(whole, match[1]), text.replace(whole, match[2])
-    return None
 
 
 def find_inputs(name: str, parsed: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -134,11 +121,11 @@ def find_inputs(name: str, parsed: Sequence[Mapping[str, Any]]) -> list[int]:
         UsageError: the name matches no input.
     """
     paths = {str(Path(name).absolute())}
-    if find_sides(name) or WILDCARD.search(name):
+    if is_pattern(name):
         paths |= {path for entry in _parse_name(name, "tsv") for path in input_paths(entry)}
     numbers = [number for number, entry in enumerate(parsed) if paths & set(input_paths(entry))]
     if not numbers:
-        files = ", ".join(path for entry in parsed for path in input_paths(entry))
+        files = some([path for entry in parsed for path in input_paths(entry)])
         raise UsageError(f"{name} is not one of the inputs: {files}")
     return numbers
 
@@ -240,7 +227,7 @@ def with_paths(entry: Mapping[str, Any], paths: Sequence[str]) -> Input:
 
 def relative_input(entry: Mapping[str, Any], folder: Path) -> Input:
     """Return an input as the manifest in `folder` lists it, with relative paths."""
-    return with_paths(entry, [os.path.relpath(path, folder.absolute()) for path in input_paths(entry)])
+    return with_paths(entry, [relative_place(path, folder) for path in input_paths(entry)])
 
 
 def is_monolingual(manifest: Mapping[str, Any]) -> bool:
@@ -250,10 +237,8 @@ def is_monolingual(manifest: Mapping[str, Any]) -> bool:
 
 def resolve(clean: Path, manifest: dict[str, Any]) -> Corpus:
     """Return the corpus of a finished clean folder, in the form that passes over text take."""
-    base = clean.absolute()
     inputs = [
-        with_paths(entry, [os.path.normpath(base / path) for path in input_paths(entry)])
-        for entry in manifest["inputs"]
+        with_paths(entry, [resolve_place(clean, path) for path in input_paths(entry)]) for entry in manifest["inputs"]
     ]
     return {"inputs": inputs, "max_line_bytes": manifest["options"]["max_line_bytes"]}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from catprune.corpus.kept_rows import kept_rows
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, UsageError
 from catprune.workspace.common_options import two_names, two_numbers
+from catprune.workspace.files import resolve_place
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.resources import choose_threads
 from catprune.workspace.spool import Spool
@@ -188,7 +188,7 @@ def _of_clean(folder: Path, selection: Path | None, workers: int) -> CheckedCorp
     corpus = resolve(folder, manifest)
     checked = list(files)
     if manifest["tags"]:
-        corpus["tags"] = os.path.normpath(folder.absolute() / manifest["tags"]["path"])
+        corpus["tags"] = resolve_place(folder, manifest["tags"]["path"])
         checked.append(file_at(manifest["tags"], corpus["tags"]))
     check_unchanged(checked, cache=folder / "log" / "digests.json")
     return {"corpus": corpus, "files": checked, "kept": kept, "threads": workers}

@@ -3,43 +3,96 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
-from pathlib import Path
 
 from catprune.errors import UsageError
 
 #: The sides of `wmt.{en,de}`.
-TEMPLATE = re.compile(r"\{([^{},]+),([^{},]+)\}")
+_TEMPLATE = re.compile(r"\{([^{},]+),([^{},]+)\}")
 #: Wildcards in file names.
-WILDCARD = re.compile(r"\*|\?|\[[^\]]+\]")
+_WILDCARD = re.compile(r"\*|\?|\[[^\]]+\]")
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a name has wildcards or is a template."""
+    rest = _split(text)[1]
+    return bool(_TEMPLATE.search(rest) or _WILDCARD.search(rest))
+
+
+def find_sides(text: str) -> tuple[str, str] | None:
+    """Expand a template like `wmt.{en,de}` into two names; None if the text is not a template.
+
+    Raises:
+        UsageError: one name holds two different templates.
+    """
+    folder, rest = _split(text)
+    templates = {found[0]: found for found in _TEMPLATE.finditer(rest)}
+    if len(templates) > 1:
+        raise UsageError(f"{text}: give one template, not {' and '.join(templates)}")
+    for whole, found in templates.items():
+        return folder + rest.replace(whole, found[1]), folder + rest.replace(whole, found[2])
+    return None
 
 
 def expand(text: str) -> list[str]:
-    """Expand wildcards in a name into the matching files, sorted; an existing file of that name is not expanded."""
-    if Path(text).exists() or not WILDCARD.search(text):
+    """Expand wildcards in a name into the matching files, in natural order: part-2 comes before part-10."""
+    folder, rest = _split(text)
+    if not _WILDCARD.search(rest):
         return [text]
-    if found := sorted(glob.glob(text)):  # noqa: PTH207
+    if found := _match(folder, rest):
         return found
     raise UsageError(f"{text}: no such file: check the name")
 
 
 def expand_pairs(template: str, sides: list[str]) -> list[tuple[str, str]]:
-    """Expand wildcards in the two sides of a template into pairs of files, sorted by the name of the source."""
-    if not WILDCARD.search(template) or all(Path(side).exists() for side in sides):
+    """Expand wildcards in the two sides of a template into pairs of files, in the natural order of the sources."""
+    folder, rest = _split(template)
+    if not _WILDCARD.search(rest) or all(map(_exists, sides)):
         return [(sides[0], sides[1])]
-    found = [{_filled(side, name): name for name in sorted(glob.glob(side))} for side in sides]  # noqa: PTH207
+    patterns = [side[len(folder) :] for side in sides]
+    found = [{_filled(side, name[len(folder) :]): name for name in _match(folder, side)} for side in patterns]
     for side, mine, other in ((sides[1], found[0], found[1]), (sides[0], found[1], found[0])):
         if unpaired := [name for filled, name in mine.items() if filled not in other]:
             raise UsageError(f"{template}: {unpaired[0]} has no counterpart that matches {side}")
     if not found[0]:
         raise UsageError(f"{template}: no such file: check the name")
-    return sorted((name, found[1][filled]) for filled, name in found[0].items())
+    return [(name, found[1][filled]) for filled, name in found[0].items()]
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Split a name into the part that exists as it is spelled, folder by folder, and the rest, which may be a pattern.
+
+    A folder `exp[1]` or `x{a,b}`, and a file of such a name, is itself and no pattern.
+    """
+    folder = ""
+    for part in re.split("(?<=/)", text):
+        if not _exists(folder + part):
+            break
+        folder += part
+    return folder, text[len(folder) :]
+
+
+def _exists(name: str) -> bool:
+    return os.path.exists(name)  # noqa: PTH110  # it also answers for names that are too long
+
+
+def _match(folder: str, pattern: str) -> list[str]:
+    """The files in a folder that match a pattern, in natural order."""
+    return sorted(glob.glob(glob.escape(folder) + pattern), key=_natural)  # noqa: PTH207
+
+
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """What names are sorted by: numbers in them by their value."""
+    parts = re.split("([0-9]+)", name)
+    return [(int(part), "") if number % 2 else (0, part) for number, part in enumerate(parts)], name
 
 
 def _filled(pattern: str, name: str) -> tuple[str, ...]:
     """Return the parts of a name that match the wildcards of its pattern."""
-    pieces = WILDCARD.split(pattern)
-    wildcards = [{"*": "([^/]*)", "?": "([^/])"}.get(one, f"([{_inside(one)}])") for one in WILDCARD.findall(pattern)]
+    pieces = _WILDCARD.split(pattern)
+    found = _WILDCARD.findall(pattern)
+    wildcards = [{"*": "([^/]*)", "?": "([^/])"}.get(one, f"([{_inside(one)}])") for one in found]
     expression = "".join(re.escape(piece) + wild for piece, wild in zip(pieces, [*wildcards, ""], strict=True))
     matched = re.fullmatch(expression, name, re.DOTALL)
     return matched.groups() if matched else (name,)

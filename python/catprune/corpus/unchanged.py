@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file
 from catprune.errors import CatpruneError
-from catprune.workspace.files import read_json, to_json, write_whole
+from catprune.workspace.files import read_json, resolve_place, to_json, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,9 +18,8 @@ if TYPE_CHECKING:
 
 def cleaned_files(clean: Path, manifest: dict[str, Any]) -> list[FileRead]:
     """Return path, size and digest of every file that cleaning read, in order."""
-    base = clean.absolute()
     files = [file for read in manifest["inputs"] for file in read["files"]]
-    return [file_at(file, os.path.normpath(base / file["path"])) for file in files]
+    return [file_at(file, resolve_place(clean, file["path"])) for file in files]
 
 
 def file_at(file: Mapping[str, Any], path: str) -> FileRead:
@@ -69,7 +67,8 @@ def check_unchanged(files: Sequence[FileRead], *, cache: Path, verify: bool = Fa
             now = [*look(path), file["digest"]]
         except FileNotFoundError:
             raise CatpruneError(
-                f"{path} is missing since cleaning: restore the file, or clean again with force = true"
+                f"{path} is missing since cleaning: restore the file; if it was moved, give its new path to "
+                "`catprune clean`, or change it in the run file: equal files are not cleaned again"
             ) from None
         if known.get(path) != now and digest_file(path) != file["digest"]:
             raise CatpruneError(

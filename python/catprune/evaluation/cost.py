@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catprune._core import digest_file
 from catprune.selection.methods import COLUMN, MERGE, find_method
 from catprune.selection.sources import SCORER_STEP
-from catprune.workspace.files import read_json
+from catprune.workspace.files import resolve_place
 from catprune.workspace.manifest import read_manifest
+from catprune.workspace.sealed import digest_work, read_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,34 +38,41 @@ def _score_folders(selection: Path | None) -> Iterator[Path]:
     manifest = read_manifest(selection, step="select")
     method = manifest["options"]["method"]
     needs_model = method in (COLUMN, MERGE) or find_method(method).needs
-    folders = [selection / entry["path"] for entry in manifest["reads"].get("scores", ()) if needs_model]
+    folders = [
+        Path(resolve_place(selection, entry["path"])) for entry in manifest["reads"].get("scores", ()) if needs_model
+    ]
     for column in _columns_of(selection):
-        folders += [column / entry["path"] for entry in read_json(column / "manifest.json")["reads"].get("scores", ())]
-    yield from dict.fromkeys(Path(os.path.normpath(folder)) for folder in folders)
+        folders += [
+            Path(resolve_place(column, entry["path"]))
+            for entry in read_sealed(column / "manifest.json")["reads"].get("scores", ())
+        ]
+    yield from dict.fromkeys(folders)
 
 
 def _columns_of(selection: Path) -> list[Path]:
     """Return the folders of the scorer columns and statistics columns that a selection was made from."""
     reads = read_manifest(selection, step="select")["reads"]
-    files = [selection / entry["path"] for kind in ("joined", "files") for entry in reads.get(kind, ())]
-    folders = dict.fromkeys(Path(os.path.normpath(file)).parent.parent for file in files)
+    files = [
+        Path(resolve_place(selection, entry["path"])) for kind in ("joined", "files") for entry in reads.get(kind, ())
+    ]
+    folders = dict.fromkeys(file.parent.parent for file in files)
     return [
         folder
         for folder in folders
-        if (folder / "manifest.json").is_file() and read_json(folder / "manifest.json").get("step") == SCORER_STEP
+        if (folder / "manifest.json").is_file() and read_sealed(folder / "manifest.json").get("step") == SCORER_STEP
     ]
 
 
 def scorers_of(selection: Path | None) -> list[Path]:
     """Return the columns that a selection was made from and that a scorer of text wrote."""
     columns = [] if selection is None else _columns_of(selection)
-    return [column for column in columns if "clean" in read_json(column / "manifest.json")["reads"]]
+    return [column for column in columns if "clean" in read_sealed(column / "manifest.json")["reads"]]
 
 
 def _checkpoint_of(scores: Path) -> tuple[Path, dict[str, Any]]:
     """Return the folder of the training whose checkpoint was scored, and the recorded facts about the checkpoint."""
     manifest = read_manifest(scores, step="score")
-    checkpoint = Path(os.path.normpath(scores.absolute() / manifest["reads"]["checkpoint"]["path"]))
+    checkpoint = Path(resolve_place(scores, manifest["reads"]["checkpoint"]["path"]))
     return checkpoint.parent, manifest["checkpoint"]
 
 
@@ -92,7 +98,7 @@ def _speed(folder: Path, key: str = "tokens_per_second") -> float | None:
     log = folder / "log" / "events.jsonl"
     if not log.is_file():
         return None
-    plan = digest_file(str(folder / "plan.json"))
+    plan = digest_work(read_sealed(folder / "plan.json"))
     measured = [event for event in _events(log) if event.get(key) and event.get("plan", plan) == plan]
     longest = max(measured, key=lambda event: event["seconds"], default=None)
     return None if longest is None else float(longest[key])

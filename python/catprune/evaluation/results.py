@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from catprune.evaluation.cost import Cost
 from catprune.workspace.files import read_json
-from catprune.workspace.manifest import read_manifest
+from catprune.workspace.manifest import read_manifest, verify_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,6 +101,7 @@ def open_evaluation(folder: Path, *, is_new: bool = False) -> Evaluated:
     """
     manifest = read_manifest(folder, step="evaluate")
     options = manifest["options"]
+    verify_file(folder, manifest, "results.json")
     results = read_json(folder / "results.json")
     times = folder / "log" / "seconds.json"
     seconds: dict[str, Any] = read_json(times) if times.is_file() else {}
@@ -112,7 +113,7 @@ def open_evaluation(folder: Path, *, is_new: bool = False) -> Evaluated:
         tests={name: results["tests"][name] for name in results["test_order"]},
         signatures=results["signatures"],
         resamples=options["resamples"],
-        signature=f"catprune {manifest['version']}, preset {options['preset']}, "
+        signature=f"catprune {manifest['catprune']}, preset {options['preset']}, "
         f"training seed {options['seed']}, beam {options['beam']}, translated by CTranslate2",
         subsets=tuple(subsets),
         is_new=is_new,

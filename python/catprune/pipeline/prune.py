@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,8 @@ from catprune.cleaning.clean import clean
 from catprune.cleaning.summary import summary as clean_summary
 from catprune.corpus.appended import has_appended_rows, has_new_inputs, replacing, require_trained
 from catprune.corpus.data import FOLDER, spool_options, temporary_spool
-from catprune.corpus.inputs import input_paths, parse_inputs
+from catprune.corpus.inputs import input_paths, parse_inputs, relative_input
+from catprune.corpus.moved import has_bytes_of
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.pipeline.doctor import EXTRAS
 from catprune.pipeline.estimate import (
@@ -31,13 +31,13 @@ from catprune.pipeline.options import PruneOptions
 from catprune.pipeline.run import Ran, run
 from catprune.pipeline.run_file import SCHEMA, json_schema, parsed_inputs, read_run_file
 from catprune.scoring.scorers import open_scorer
-from catprune.selection.budget import list_shares
+from catprune.selection.budget import list_shares, require_some
 from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import DEFAULT_METHOD, Ranking, check_options
 from catprune.training.recipe import plan_marks
 from catprune.workspace.device import require_torch
-from catprune.workspace.files import write_whole
+from catprune.workspace.files import relative_place, write_whole
 from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.options import changed_values, make, takes
@@ -251,6 +251,7 @@ class _Pruning:
                 f"cleaning kept {cleaned.kept} of {cleaned.rows} {self.what}, too few ({needed}): "
                 f"{self.folder / 'clean' / 'manifest.json'} counts the reasons of the others"
             )
+        require_some(self.options.keep, (), cleaned.kept)
 
     def _decide(self, pairs: int) -> dict[str, Any]:
         """Choose vocabulary and warm-up model: given options first, the rest by the number of clean pairs."""
@@ -320,7 +321,8 @@ class _Pruning:
                 "the steps that they affect"
             )
         old = parsed_inputs(made)
-        if self.inputs[: len(old)] != old:
+        first, clean = self.inputs[: len(old)], self.folder / "clean"
+        if first != old and not has_bytes_of(clean, [relative_input(entry, clean) for entry in first], None):
             raise CatpruneError(
                 f"{self.file} has other inputs: give its inputs first and the new inputs after them, give another "
                 "out, or force to prune all inputs again"
@@ -364,7 +366,7 @@ class _Pruning:
         return sections
 
     def _relative(self, names: Sequence[str | Path]) -> list[str]:
-        return [os.path.relpath(Path(name).absolute(), self.folder.absolute()) for name in names]
+        return [relative_place(name, self.folder) for name in names]
 
 
 def _fit(given: dict[str, Any], *, several: bool) -> dict[str, Any]:
@@ -472,7 +474,12 @@ def _is_table(value: Any) -> bool:
 def _toml(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)  # pyright: ignore
+    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)  # pyright: ignore
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise CatpruneError(f"the name {text} is not UTF-8: rename the file") from None
+    return text.replace("\x7f", "\\u007f")  # TOML allows no control character; JSON escapes all others
 
 
 def summary(done: Ran) -> list[str]:

@@ -23,15 +23,16 @@ from catprune.errors import CatpruneError, OtherPlan, UsageError, require
 from catprune.evaluation.results import Evaluated, open_evaluation, render
 from catprune.pipeline.options import EvaluateFileOptions, RunOptions, Step
 from catprune.pipeline.run_file import RunFile, column_of, parsed_inputs, read_run_file, training_options
-from catprune.selection.budget import parse_keeps
+from catprune.selection.budget import parse_keeps, require_some
 from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.request import read_ranking
 from catprune.selection.sources import is_of_cleaning, joined_columns
 from catprune.workspace.device import require_torch
-from catprune.workspace.files import read_json
+from catprune.workspace.files import resolve_place
 from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.options import takes
+from catprune.workspace.sealed import read_sealed
 from catprune.workspace.wording import new_text
 from catprune.writing.write import output_paths, record_of, refuse_outputs
 
@@ -155,11 +156,11 @@ def _refuse_other_records(write: Any, folder: Path) -> None:
         CatpruneError: an output belongs to another run.
     """
     record = record_of([Path(path) for path in write.outputs])
-    reads = read_json(record).get("reads", {}) if record.is_file() else {}
+    reads = read_sealed(record).get("reads", {}) if record.is_file() else {}
     expected = {"clean": folder / "clean", "selection": folder / "selection" / (write.selection or "")}
     for name, path in expected.items():
         read = reads.get(name)
-        if read is not None and os.path.normpath(record.parent.absolute() / read["path"]) != str(path.absolute()):
+        if read is not None and os.path.realpath(resolve_place(record.parent, read["path"])) != os.path.realpath(path):
             raise CatpruneError(
                 f"{write.outputs[0]} was written from {read['path']}: give another name, or force = true to replace it"
             )
@@ -258,6 +259,7 @@ class _Running:
             budget = parse_keeps(selection.keep)[0].get("rows", 0)
             if budget > done.kept:
                 raise CatpruneError(f"{selection.name}: cannot keep {budget} pairs, cleaning kept {done.kept}")
+            require_some(selection.keep, selection.always_keep, done.kept)
         return summary(done, examples=1)
 
     def _tokenize(self) -> list[str]:
@@ -387,7 +389,7 @@ class _Running:
 def _end(selection: Path) -> int:
     """Return the end (exclusive) of the rows of a finished selection; 0 without a selection."""
     manifest = selection / "manifest.json"
-    shards = read_json(manifest).get("shards", []) if manifest.is_file() else []
+    shards = read_sealed(manifest).get("shards", []) if manifest.is_file() else []
     return max((shard["end"] for shard in shards), default=0)
 
 

@@ -354,7 +354,7 @@ def read_run_file(path: str | Path, changes: Sequence[str] = ()) -> RunFile:
     for change in changes:
         _change(values, change)
     try:
-        return RunFile.model_validate(_resolve(values, RunFile, path.absolute().parent))
+        return RunFile.model_validate(_resolve(values, RunFile, Path(os.path.realpath(path.parent))))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     except ValidationError as error:

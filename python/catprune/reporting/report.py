@@ -180,7 +180,7 @@ def _signatures(steps: Steps) -> list[dict[str, str]]:
         {
             "folder": name,
             "step": part.manifest["step"],
-            "version": part.manifest["version"],
+            "version": part.manifest["catprune"],
             "options": json.dumps(part.manifest["options"], ensure_ascii=False, sort_keys=True)[1:-1],
             "digest": digest_manifest(part.folder),
         }

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from catprune.selection.sources import SCORER_STEP
-from catprune.workspace.files import read_json
 from catprune.workspace.manifest import read_manifest, verify_shards
+from catprune.workspace.sealed import read_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,7 +77,7 @@ def _read_part(folder: Path, step: str) -> Part | None:
 def _read_parts(parent: Path, step: str) -> dict[str, Part]:
     """Read the steps in the folders of `parent`, without the columns of scorers."""
     manifests = sorted(parent.glob("*/manifest.json"))
-    folders = [path.parent for path in manifests if read_json(path).get("step") != SCORER_STEP]
+    folders = [path.parent for path in manifests if read_sealed(path).get("step") != SCORER_STEP]
     return {folder.name: Part(folder, read_manifest(folder, step=step)) for folder in folders}
 
 

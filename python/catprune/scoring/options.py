@@ -136,6 +136,10 @@ class ScorePairsOptions:
         int | None,
         option("Nearest neighbours of the margin.", SCORER, metavar="N", least=1, most=1000, default="4"),
     ] = None
+    install: Annotated[
+        bool,
+        option("Install the environment of laser or comet-qe if it is missing: several gigabytes.", SCORER),
+    ] = False
     shard: Shard = None
     threads: TorchThreads = None
     force: Force = False

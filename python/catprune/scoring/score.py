@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -16,11 +15,12 @@ from catprune.scoring.column_shards import STATISTICS, metadata_of
 from catprune.scoring.column_shards import Block as ScoredBlock
 from catprune.scoring.options import ScoreOptions
 from catprune.tokens.blocks import Block, BlockEntry, Tokens
-from catprune.workspace.device import Device, own_state, require_torch
-from catprune.workspace.files import read_json
+from catprune.workspace.device import Device, own_state, require_torch, use_threads
+from catprune.workspace.files import relative_place
 from catprune.workspace.manifest import describe_folder, digest_manifest, formers, reads_appended
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, say
+from catprune.workspace.sealed import read_sealed
 from catprune.workspace.shards import Shard
 from catprune.workspace.step_folder import StepFolder
 from catprune.workspace.wording import continuing, new_text
@@ -140,7 +140,10 @@ def score(options: ScoreOptions) -> Scored:
     with own_state(options.threads):
         for name, checkpoint in named.items():
             path, limit, opened = out / name, batch_tokens, blocks[name]
-            with _plan(path, opened, checkpoint, device, batch_tokens=limit, force=force, shard=share) as folder:
+            with _plan(
+                path, opened, checkpoint, device, batch_tokens=limit, force=force, shard=share, threads=options.threads
+            ) as folder:
+                use_threads(folder.threads)
                 is_new |= not folder.finished_before
                 if folder.before is not None:
                     new = max(new, opened.manifest["counts"]["pairs"] - folder.before["counts"]["pairs"])
@@ -180,7 +183,7 @@ def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
 def _is_monolingual(folder: Path) -> bool:
     """Whether a clean folder or tokens folder is monolingual; other folders are refused later."""
     manifest = folder / "manifest.json"
-    return manifest.is_file() and is_monolingual(read_json(manifest))
+    return manifest.is_file() and is_monolingual(read_sealed(manifest))
 
 
 def _open(
@@ -236,7 +239,7 @@ def _open_tokens(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bo
     manifest = folder / "manifest.json"
     if not manifest.is_file() and not isinstance(checkpoint, Checkpoint):
         raise CatpruneError(f"{folder} is not a clean folder: run `catprune clean` into the folder first")
-    if not manifest.is_file() or read_json(manifest).get("step") != "clean":
+    if not manifest.is_file() or read_sealed(manifest).get("step") != "clean":
         return Tokens.open(folder)
     if isinstance(checkpoint, Checkpoint):
         raise UsageError(
@@ -254,14 +257,17 @@ def _plan(
     batch_tokens: int,
     force: bool,
     shard: Shard,
+    threads: int | None,
 ) -> StepFolder:
+    import torch
+
     from catprune.checkpoints.native import Checkpoint
     from catprune.model.attention import has_packed
 
     reads = {
         "tokens": describe_folder(tokens.path, relative_to=path),
         "checkpoint": {
-            "path": os.path.relpath(checkpoint.path.absolute(), path.absolute()),
+            "path": relative_place(checkpoint.path, path),
             **checkpoint.reads(),
         },
     }
@@ -269,7 +275,16 @@ def _plan(
     batches = PACKED if is_packed else "equal source lengths"
     options = {"precision": device.precision, "batch_tokens": batch_tokens, "batches": batches}
     extends = reads_appended("tokens", tokens.path)
-    return StepFolder(path, step="score", reads=reads, options=options, force=force, extends=extends, shard=shard)
+    return StepFolder(
+        path,
+        step="score",
+        reads=reads,
+        options=options,
+        force=force,
+        extends=extends,
+        shard=shard,
+        threads=(threads, torch.get_num_threads()),
+    )
 
 
 class _Scoring:

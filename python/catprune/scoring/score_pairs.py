@@ -70,6 +70,7 @@ def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
         neighbours=options.neighbours,
         threads=options.threads,
         local=share.local,
+        install=options.install,
     )
     name = check_column(options.name or opened.name)
     path = Path(options.out) / name

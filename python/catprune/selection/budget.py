@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal, cast
 
-from catprune.errors import UsageError
+from catprune.errors import CatpruneError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +106,19 @@ def parse_keep(keep: str | float) -> Keep:
         raise UsageError(f"keep = {keep!r}: a fraction is above 0 and at most 1, like 50% or 0.5")
     fraction = [value.numerator, value.denominator]
     return {"token_fraction": fraction} if tokens else {"fraction": fraction}
+
+
+def require_some(keep: str | float | Sequence[str | float], always: Sequence[str], pairs: int) -> None:
+    """Refuse a share that keeps none of the clean pairs, before anything is trained for it.
+
+    Raises:
+        CatpruneError: the share of all pairs, rounded down, is none, and no input or tag has a share of its own.
+    """
+    share, own = parse_keeps(keep, always)
+    numerator, denominator = share.get("fraction", (1, 1))
+    if pairs and not own and pairs * numerator < denominator:
+        named = keep if isinstance(keep, str | int | float) else keep[0]
+        raise CatpruneError(f"keep = {named} keeps none of {pairs} clean pairs: keep more")
 
 
 def is_token_budget(share: Keep) -> bool:

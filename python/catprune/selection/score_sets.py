@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune.errors import CatpruneError, UsageError
-from catprune.workspace.files import read_json
+from catprune.workspace.files import resolve_place
 from catprune.workspace.manifest import read_manifest
+from catprune.workspace.sealed import read_sealed
+from catprune.workspace.wording import some
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ def find_scores(source: Path, checkpoints: Sequence[str] | None) -> list[Path]:
         raise CatpruneError(f"{source} does not exist: run `catprune score` into it first")
     if checkpoints is None:
         finished = [entry for entry in source.iterdir() if (entry / "manifest.json").is_file()]
-        folders = [entry for entry in finished if read_json(entry / "manifest.json").get("step") == "score"]
+        folders = [entry for entry in finished if read_sealed(entry / "manifest.json").get("step") == "score"]
     else:
         if len(set(checkpoints)) < len(checkpoints):
             raise UsageError(f"checkpoints {', '.join(checkpoints)}: give each name once")
@@ -80,7 +81,7 @@ def needed_checkpoints(
         return [forward[-1], next(name for name in reversed(others) if name in backward)]
     usable = forward or others
     if len(usable) < method.needs:
-        shown = ", ".join(usable) or "none"
+        shown = some(usable) or "none"
         raise CatpruneError(
             f"{method.name} needs scores of {method.needs} checkpoint{'s'[: method.needs != 1]}, "
             f"{where} has {len(usable)} ({shown}): run `catprune score` for more"
@@ -106,10 +107,10 @@ def check_one_training(folders: Sequence[Path]) -> None:
     for folder in folders:
         path = read_manifest(folder, step="score")["reads"].get("checkpoint", {}).get("path")
         if path is not None:
-            training = Path(os.path.normpath(folder.absolute() / path)).parent
+            training = Path(resolve_place(folder, path)).parent
             trainings.setdefault(training, {})[folder.name] = None
     if len(trainings) > 1:
-        listed = "; ".join(f"{', '.join(names)} of {training}" for training, names in trainings.items())
+        listed = some([f"{some([*names])} of {training}" for training, names in trainings.items()], separator="; ")
         raise UsageError(
             f"there are scores of several trainings ({listed}): name the checkpoints to use (checkpoints = NAME,NAME)"
         )

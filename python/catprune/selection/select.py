@@ -21,11 +21,11 @@ from catprune.selection.options import SelectOptions
 from catprune.selection.request import METHOD_OPTIONS, Ranking, check_options
 from catprune.selection.score_stream import spool_scores
 from catprune.selection.sources import Source, describe_groups, open_source, sole_column
-from catprune.workspace.files import read_json
 from catprune.workspace.manifest import describe_folder, verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress
 from catprune.workspace.resources import choose_threads
+from catprune.workspace.sealed import read_sealed
 from catprune.workspace.spool import Spool
 from catprune.workspace.step_folder import StepFolder, finish_once
 
@@ -157,8 +157,8 @@ def _select(options: SelectOptions) -> Selected:
 
     def work() -> dict[str, Any]:
         clean = [source.clean] if source.clean and (request.get("clean") or source.joined) else []
-        for folder in dict.fromkeys([*source.folders, *clean]):
-            verify_shards(folder, read_json(folder / "manifest.json"))
+        for folder in dict.fromkeys([*source.folders, *clean, *source.column_folders()]):
+            verify_shards(folder, read_sealed(folder / "manifest.json"))
         with Progress("select", total=None, unit="rows", quiet=options.quiet) as bar:
 
             def show(_: int, rows: int) -> None:

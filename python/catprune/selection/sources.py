@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from catprune import _core
-from catprune.corpus.inputs import find_sides
+from catprune.corpus.templates import find_sides
 from catprune.errors import CatpruneError, UsageError
 from catprune.selection.methods import CLUSTERED, COLUMN, METHODS
 from catprune.selection.score_sets import (
@@ -23,8 +23,10 @@ from catprune.selection.score_sets import (
     times_seen,
 )
 from catprune.selection.score_stream import open_array
-from catprune.workspace.files import read_json
+from catprune.workspace.files import relative_place
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace
+from catprune.workspace.sealed import read_sealed
+from catprune.workspace.wording import some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,6 +75,13 @@ class Source:
     columns: dict[str, int] = field(default_factory=dict[str, int])
     joined: list[Joined] = field(default_factory=list["Joined"])
     trajectory: tuple[int, ...] = ()
+
+    def column_folders(self) -> list[Path]:
+        """The folders of steps among those that hold the columns' files."""
+        source: Any = self.request["source"]
+        files = [path for column in self.joined for path in column["paths"]] + list(source.get("paths", ()))
+        folders = dict.fromkeys(Path(path).parent.parent for path in files)
+        return [folder for folder in folders if (folder / "manifest.json").is_file()]
 
     def join(self, name: str, files: Sequence[Path], column: str) -> int:
         """Join a column by row unless it is known, and return its number."""
@@ -143,7 +152,7 @@ def open_source(
 
 def _step_of(folder: Path) -> Any:
     path = folder / "manifest.json"
-    return read_json(path).get("step") if path.is_file() else None
+    return read_sealed(path).get("step") if path.is_file() else None
 
 
 def _are_columns(sources: Sequence[Path]) -> bool:
@@ -158,7 +167,7 @@ def _refuse_other_steps(source: Path) -> None:
     """Refuse the folder of a step: a scores folder only contains folders of steps."""
     plan = source / "plan.json"
     written = next((path for path in (source / "manifest.json", plan) if path.is_file()), None)
-    step = None if written is None else read_json(written).get("step")
+    step = None if written is None else read_sealed(written).get("step")
     if step == "score":
         raise UsageError(
             f"{source} holds the scores of one checkpoint: give {source.absolute().parent} and "
@@ -204,7 +213,7 @@ def _scorer_columns(sources: Sequence[Path], ranking: Ranking) -> list[Path]:
         return [folder for folder in named if folder.name == ranking.names[0].partition(".")[0]]
     if _has_checkpoints(sources):
         return []
-    reads = [read_json(folder / "manifest.json")["reads"] for folder in scored]
+    reads = [read_sealed(folder / "manifest.json")["reads"] for folder in scored]
     if not named and len({read.get("clean", {}).get("manifest") for read in reads}) > 1:
         raise UsageError(f"{sources[0]} has columns of several corpora: give the clean folder instead")
     return named or scored
@@ -212,7 +221,7 @@ def _scorer_columns(sources: Sequence[Path], ranking: Ranking) -> list[Path]:
 
 def _origin(folder: Path, clean: Path | None) -> Path | None:
     """Return the clean folder that scores were computed from, and check it against a given clean folder."""
-    origin = trace(folder, read_json(folder / "manifest.json"), "clean")
+    origin = trace(folder, read_sealed(folder / "manifest.json"), "clean")
     if clean is not None and (origin is None or digest_manifest(clean) != digest_manifest(origin)):
         raise CatpruneError(f"{folder} was made from {origin}, not from {clean}: leave clean out")
     return origin
@@ -239,10 +248,7 @@ def _array(source: Path, out: Path, clean: Path | None) -> Source:
 
 def _describe_files(files: Sequence[Path], out: Path) -> list[dict[str, str]]:
     """Describe files for a plan, sorted by path because their order has no meaning."""
-    described = [
-        {"path": os.path.relpath(file.absolute(), out.absolute()), "digest": _core.digest_file(str(file))}
-        for file in files
-    ]
+    described = [{"path": relative_place(file, out), "digest": _core.digest_file(str(file))} for file in files]
     return sorted(described, key=lambda file: file["path"])
 
 
@@ -356,7 +362,8 @@ def _scores(
     named = checkpoints if checkpoints is None or reference is None else list(dict.fromkeys([*checkpoints, reference]))
     sets = gather_scores(sources, named)
     backward = [name for name, folders in sets.items() if is_backward(folders[0])]
-    where = " and ".join(map(str, sources)) + (" (named checkpoints)" if checkpoints is not None else "")
+    where = some([str(source) for source in sources], separator=" and ")
+    where += " (named checkpoints)" if checkpoints is not None else ""
     needed = {
         method.name: needed_checkpoints(method, sets, backward, reference, where=where)
         for method in ranking.methods
@@ -494,7 +501,7 @@ def _check_column(folder: Path, clean: Path | None) -> None:
         if (folder / "plan.json").is_file():
             read_manifest(folder, step=SCORER_STEP)  # raises: the column is unfinished
         return
-    origin = trace(folder, read_json(folder / "manifest.json"), "clean")
+    origin = trace(folder, read_sealed(folder / "manifest.json"), "clean")
     if origin is not None and clean is not None and digest_manifest(origin) != digest_manifest(clean):
         raise CatpruneError(
             f"{folder} was made from {origin}, not from {clean}: rows of different corpora do not match"
@@ -502,7 +509,7 @@ def _check_column(folder: Path, clean: Path | None) -> None:
 
 
 def _shards(folder: Path) -> list[ShardFile]:
-    shards = read_json(folder / "manifest.json")["shards"]
+    shards = read_sealed(folder / "manifest.json")["shards"]
     return [{"path": str(folder / shard["file"]), "first": shard["first"], "end": shard["end"]} for shard in shards]
 
 
@@ -549,9 +556,11 @@ def _find_input(name: str, inputs: Sequence[dict[str, Any]]) -> int:
         if name in known or all(any(f"/{text}".endswith(end) for text in known) for end in ends)
     ]
     if len(numbers) != 1:
-        listed = ", ".join(
-            f"{number} ({', '.join(sorted(text for text in known if '/' in text))})"
-            for number, known in enumerate(names)
+        listed = some(
+            [
+                f"{number} ({', '.join(sorted(text for text in known if '/' in text))})"
+                for number, known in enumerate(names)
+            ]
         )
         problem = "matches several inputs" if numbers else "is not an input"
         raise UsageError(f"{name} {problem}: give the number of an input, or more of its path: {listed}")

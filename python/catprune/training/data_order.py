@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +14,9 @@ import numpy as np
 from catprune._core import digest_file
 from catprune.errors import CatpruneError, UsageError
 from catprune.model.batches import cut, join, pairs_of
-from catprune.workspace.files import read_json
+from catprune.workspace.files import relative_place
 from catprune.workspace.manifest import read_manifest
+from catprune.workspace.sealed import read_sealed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,12 +129,12 @@ class Rows:
     def selection(self) -> Path | None:
         """The folder of the selection that wrote the file; None for other files."""
         manifest = self.path.parent / "manifest.json"
-        is_selection = manifest.is_file() and read_json(manifest).get("step") == "select"
+        is_selection = manifest.is_file() and read_sealed(manifest).get("step") == "select"
         return self.path.parent if is_selection and self.path.name == "rows.npy" else None
 
     def describe(self, *, relative_to: Path) -> dict[str, str]:
         """Describe the file for a plan: its relative path and its digest."""
-        path = os.path.relpath(self.path.absolute(), relative_to.absolute())
+        path = relative_place(self.path, relative_to)
         return {"path": path, "digest": digest_file(str(self.path))}
 
     def check_end(self, end: int) -> None:

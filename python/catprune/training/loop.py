@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from catprune._core import digest_file
 from catprune.checkpoints.native import Seen, fit, load_tensors, save_tensors, write_checkpoint
 from catprune.errors import CatpruneError
 from catprune.model.attention import Padded
@@ -414,7 +413,7 @@ class Training:
             "flops": at.flops,
             "reverse": self.order.reverse,
             "seen": {
-                "tokens": digest_file(str(self.order.tokens.path / "manifest.json")),
+                "tokens": digest_manifest(self.order.tokens.path),
                 "end": self.order.tokens.blocks[-1].end,
                 "times": times,
             },

@@ -15,7 +15,7 @@ from catprune.model.sizes import PRESETS, find_size
 from catprune.tokens.blocks import Tokens
 from catprune.training.options import TrainOptions
 from catprune.training.recipe import RECIPES, plan_marks, read_pruning
-from catprune.workspace.device import Device, own_state, require_torch
+from catprune.workspace.device import Device, own_state, require_torch, use_threads
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace, verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, say
@@ -93,6 +93,8 @@ def train(options: TrainOptions) -> Trained:
 
 def _train(options: TrainOptions, spool: Spool) -> Trained:
     """Train; rows that Python holds become files of the folder's log, which stay."""
+    import torch
+
     from catprune.training.data_order import Order, Rows, Selection, spool_rows
     from catprune.training.loop import Training
     from catprune.training.processes import Processes
@@ -147,7 +149,14 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
         }
         if pruned is not None:
             plan["prune_while_training"] = pruned
-        folder = StepFolder(out_path, step="train", reads=reads, options=plan, force=options.force)
+        folder = StepFolder(
+            out_path,
+            step="train",
+            reads=reads,
+            options=plan,
+            force=options.force,
+            threads=(options.threads, torch.get_num_threads()),
+        )
 
         def start() -> Training:
             losses = None
@@ -179,6 +188,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
 
         if processes.leads:
             with folder:
+                use_threads(folder.threads)
                 if folder.manifest is not None:
                     processes.hear(said=False)
                 finish_once(folder, work)
@@ -267,7 +277,7 @@ def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
     """Return the results of a training, for the manifest."""
     import torch
 
-    from catprune.checkpoints.native import digest_weights, read_checkpoint
+    from catprune.checkpoints.native import read_checkpoint
     from catprune.model.transformer import count_parameters
 
     read = [(mark.name, read_checkpoint(training.folder.path / mark.name)) for mark in marks]
@@ -281,7 +291,7 @@ def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
             "target_tokens": checkpoint.target_tokens,
             "flops": checkpoint.flops,
             "seen": checkpoint.seen,
-            "digest": digest_weights(checkpoint),
+            "digest": checkpoint.files[checkpoint.weights.name],
         }
         for name, checkpoint in read
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catprune.errors import UsageError, require
-from catprune.workspace.resources import choose_threads
+from catprune.workspace.resources import available_processors, choose_threads
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -111,15 +111,24 @@ class Device:
 
 @contextlib.contextmanager
 def own_state(threads: int | None) -> Generator[None]:
-    """Run with `threads` threads (None: torch's own number), and restore torch's threads and random state."""
+    """Run with `threads` threads, and restore torch's threads and random state.
+
+    None: torch's own number, but at most the processors that this process may use.
+    """
     import torch
 
-    choose_threads(threads)
     before = torch.get_num_threads()
     with torch.random.fork_rng():
-        if threads is not None:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(choose_threads(threads) if threads is not None else min(before, available_processors()))
         try:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch use so many threads, within `own_state`; None: as many as before."""
+    import torch
+
+    if threads is not None and threads != torch.get_num_threads():
+        torch.set_num_threads(threads)

@@ -135,6 +135,20 @@ def _open_alone(temporary: Path, *, error_name: str, wait: bool = True) -> IO[by
         stream.close()
 
 
+def relative_place(file: str | Path, folder: Path) -> str:
+    """Return the place of a file as plans and manifests in `folder` name it: relative, without links to folders.
+
+    A folder that is reached through links has the same places. The file itself may be a link: its name says its format.
+    """
+    path = Path(file)
+    return os.path.relpath(Path(os.path.realpath(path.parent)) / path.name, os.path.realpath(folder))
+
+
+def resolve_place(folder: Path, place: str) -> str:
+    """Return the absolute path of a place that a plan or manifest in `folder` names."""
+    return os.path.normpath(Path(os.path.realpath(folder)) / place)
+
+
 def to_json(value: Mapping[str, Any]) -> bytes:
     """Write JSON so that equal values give equal bytes: sorted keys, two spaces, a final newline, no NaN."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)

@@ -6,16 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catprune._core import digest_bytes, digest_file
+from catprune._core import digest_file
 from catprune.errors import CatpruneError
-from catprune.workspace.files import read_json, to_json
+from catprune.workspace.files import resolve_place
+from catprune.workspace.sealed import digest_work, read_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-
-#: The version of plans and manifests; it rises when their content changes its meaning.
-FORMAT = 2
 
 
 #: The folder with the shards of a step's columns; it holds nothing else, so that other tools read it whole.
@@ -35,35 +32,30 @@ def read_manifest(folder: Path, *, step: str) -> dict[str, Any]:
     if not path.is_file():
         state = "is unfinished" if (folder / "plan.json").is_file() else "does not exist or is not a step's folder"
         raise CatpruneError(f"{folder} {state}: run `catprune {step}` into it first")
-    manifest = read_json(path)
+    manifest = read_sealed(path)
     if manifest.get("step") != step:
         raise CatpruneError(f"{folder} holds the result of `{manifest.get('step')}`, not of `{step}`")
-    if manifest.get("format") != FORMAT:
-        raise CatpruneError(
-            f"{folder} was written in format {manifest.get('format')}, this catprune reads format {FORMAT}: run "
-            f"`catprune {step}` again with --force"
-        )
     return manifest
 
 
 def describe_folder(folder: Path, *, relative_to: Path) -> dict[str, str]:
     """Describe a folder that a plan reads: its relative path, and the digest of its manifest."""
     return {
-        "path": os.path.relpath(folder.absolute(), relative_to.absolute()),
+        "path": os.path.relpath(os.path.realpath(folder), os.path.realpath(relative_to)),
         "manifest": digest_manifest(folder),
     }
 
 
 def plan_digests(manifest: Mapping[str, Any]) -> frozenset[str]:
     """Return the digests of a manifest's plan and of the plans that it extends; its shards carry one of them."""
-    names = ("format", "step", "version", "reads", "options", "extends")
+    names = ("format", "step", "results", "reads", "options", "extends")
     plan = {name: manifest[name] for name in names if name in manifest}
-    return frozenset([digest_bytes(to_json(plan)), *(former["plan"] for former in manifest.get("extends", []))])
+    return frozenset([digest_work(plan), *(former["plan"] for former in manifest.get("extends", []))])
 
 
 def formers(folder: Path) -> frozenset[str]:
     """Return the digests of the manifests that a finished folder had before rows were appended to it."""
-    extended = read_json(folder / "manifest.json").get("extends", [])
+    extended = read_sealed(folder / "manifest.json").get("extends", [])
     return frozenset(former["manifest"] for former in extended if "manifest" in former)
 
 
@@ -84,17 +76,17 @@ def reads_appended(name: str, folder: Path) -> Callable[[Mapping[str, Any], Mapp
 
 
 def digest_manifest(folder: Path) -> str:
-    """Return the xxh3-128 digest of a folder's manifest, which stands for all that the folder holds.
+    """Return the digest of the work in a folder, which stands for all that the folder holds; see `digest_work`.
 
     Raises:
-        CatpruneError: the folder has no manifest.
+        CatpruneError: the folder has no manifest, or the manifest was changed.
     """
     path = folder / "manifest.json"
     if not path.is_file():
         raise CatpruneError(
             f"{folder} is not the folder of a finished step: give another folder, or finish the step first"
         )
-    return digest_file(str(path))
+    return digest_work(read_sealed(path))
 
 
 def trace(folder: Path, manifest: Mapping[str, Any], step: str) -> Path | None:
@@ -110,14 +102,14 @@ def trace(folder: Path, manifest: Mapping[str, Any], step: str) -> Path | None:
         for entry in read if isinstance(read, list) else [read]:  # pyright: ignore[reportUnknownVariableType]
             if not (isinstance(entry, dict) and "manifest" in entry):
                 continue
-            origin = Path(os.path.normpath(folder.absolute() / str(entry["path"])))  # pyright: ignore[reportUnknownArgumentType]
+            origin = Path(resolve_place(folder, str(entry["path"])))  # pyright: ignore[reportUnknownArgumentType]
             if not (origin / "manifest.json").is_file():
                 raise CatpruneError(
                     f"{folder} was made from {origin}, which is missing: restore {origin}, or make {folder} again"
                 )
             if digest_manifest(origin) != entry["manifest"]:
                 raise CatpruneError(f"{folder} was made from {origin}, which changed since: make {folder} again")
-            ancestor = origin if name == step else trace(origin, read_json(origin / "manifest.json"), step)
+            ancestor = origin if name == step else trace(origin, read_sealed(origin / "manifest.json"), step)
             if ancestor is not None:
                 return ancestor
     return None
@@ -134,9 +126,24 @@ def verify_shards(folder: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         CatpruneError: a file is missing or was changed.
     """
-    digests = {shard["file"]: shard["digest"] for shard in listed_shards(manifest)} | manifest.get("files", {})
-    for name, digest in digests.items():
-        path = folder / name
-        if not path.is_file() or digest_file(str(path)) != digest:
-            state = "was changed since it was written" if path.is_file() else "is missing"
-            raise CatpruneError(f"{path} {state}: run `catprune {manifest['step']}` again with force = true")
+    for name, digest in _digests(manifest).items():
+        _verify(folder / name, digest, manifest)
+
+
+def verify_file(folder: Path, manifest: Mapping[str, Any], name: str) -> None:
+    """Compare one file that a manifest lists with its digest.
+
+    Raises:
+        CatpruneError: the file is missing or was changed.
+    """
+    _verify(folder / name, _digests(manifest).get(name), manifest)
+
+
+def _verify(path: Path, digest: str | None, manifest: Mapping[str, Any]) -> None:
+    if not path.is_file() or digest_file(str(path)) != digest:
+        state = "was changed since it was written" if path.is_file() else "is missing"
+        raise CatpruneError(f"{path} {state}: run `catprune {manifest['step']}` again with force = true")
+
+
+def _digests(manifest: Mapping[str, Any]) -> dict[str, str]:
+    return {shard["file"]: shard["digest"] for shard in listed_shards(manifest)} | manifest.get("files", {})

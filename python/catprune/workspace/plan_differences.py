@@ -6,6 +6,9 @@ import re
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from catprune._core import __version__
+from catprune.workspace.wording import some
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -34,9 +37,14 @@ def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     inputs = list(_input_differences(old["reads"], new["reads"]))
     kinds = [kind for kind, differences in (("options", options), ("inputs", inputs)) if differences]
     versions = [
-        text for name in ("version", "format") for text in _option_differences(old.get(name), new.get(name), name)
+        text
+        for name, what in (("results", f"results of `{new.get('step')}`"), ("format", "format"))
+        for text in _option_differences(old.get(name), new.get(name), what)
     ]
-    return f"other {' and '.join(kinds) or 'versions'} ({'; '.join([*options, *inputs, *versions])})"
+    if versions and old.get("catprune") != __version__:
+        versions.append(f"catprune was {old.get('catprune', 'older')}, is now {__version__}")
+    changed = some([*options, *inputs], separator="; ")
+    return f"other {' and '.join(kinds) or 'versions'} ({'; '.join([*([changed] if changed else []), *versions])})"
 
 
 def _option_differences(old: Any, new: Any, name: str = "") -> Iterator[str]:

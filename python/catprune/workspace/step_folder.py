@@ -2,41 +2,46 @@
 
 `plan.json` is written before the work starts, `manifest.json` after it ended; both whole or not at all.
 
-- An equal plan with a manifest is finished work.
+- An equal plan with a manifest is finished work. Plans are equal wherever the folders and files are that they read,
+  if their content is equal; then the new places replace the old ones in both files.
 - An equal plan without a manifest is continued.
 - A plan that only adds rows extends the old one. It lists the digests of the plans before and of their manifests.
   Finished shards stay, and the manifest is replaced when the new rows are done.
 - Any other plan is an error.
 
-Paths in both files are relative to the folder, so that equal work gives equal bytes wherever it is done.
+Both files carry their own digest. Paths in them are relative to the folder, so that equal work gives equal bytes
+wherever it is done.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 
-from catprune._core import __version__, digest_bytes, digest_file
+from catprune._core import __version__, digest_file
 from catprune.errors import CatpruneError, OtherPlan
 from catprune.workspace.files import append_line, holds_files, read_json, to_json, write_whole
 from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import (
     COLUMN_SETS,
-    FORMAT,
     digest_manifest,
     listed_shards,
     plan_digests,
     verify_shards,
 )
 from catprune.workspace.plan_differences import describe_differences
+from catprune.workspace.sealed import ABOUT, FORMAT, RESULTS, digest_work, is_same_work, read_sealed, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from catprune.workspace.shards import Shard
+
+    Plan = Mapping[str, Any]
 
 #: The state from which a training continues; never part of a result.
 STATE = "state.safetensors"
@@ -73,6 +78,10 @@ class StepFolder:
         options: every option that changes the result, and none that does not (threads, memory).
         force: empty a folder that holds other work instead of refusing it; equal work stays.
         extends: called with the old and the new plan: whether the new one only adds rows. Finished work then stays.
+        moved: called with the old and the new plan: the old plan with the new places of inputs whose content is equal,
+            and the results that are new by that in the manifest; None if there are none.
+        threads: for a step of torch, whose results depend on it: the number of threads that was asked for, and the one
+            without that. Unfinished work in the folder goes on with its own number unless one was asked for.
         shard: the part of the work that this process does; the other processes may use the folder at the same time.
         wait: wait until another process has left the folder, instead of raising an error.
 
@@ -83,6 +92,7 @@ class StepFolder:
         manifest: the manifest of finished equal work, else None.
         finished_before: whether the work was finished when the folder was opened, so that there is nothing to do.
         before: the manifest of finished work that this plan extends, until this plan is finished, else None.
+        threads: the number of threads of torch; None for other steps.
 
     Raises:
         OtherPlan: the folder holds work with another plan.
@@ -99,17 +109,22 @@ class StepFolder:
         reads: dict[str, Any],
         options: dict[str, Any],
         force: bool = False,
-        extends: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None,
+        extends: Callable[[Plan, Plan], bool] | None = None,
+        moved: Callable[[Plan, Plan], tuple[dict[str, Any], dict[str, Any]] | None] | None = None,
+        threads: tuple[int | None, int] | None = None,
         shard: Shard | None = None,
         wait: bool = False,
     ) -> None:
         self.path = path
-        plan = {"format": FORMAT, "step": step, "version": __version__, "reads": reads, "options": options}
+        plan = {"format": FORMAT, "step": step, "results": RESULTS.get(step, 1), "reads": reads, "options": options}
         self._set_plan(json.loads(to_json(plan)))
         self.manifest: dict[str, Any] | None = None
         self.finished_before = False
         self.before: dict[str, Any] | None = None
         self._extends = extends
+        self._moved = moved
+        self._asked = None if threads is None else threads[0]
+        self.threads = None if threads is None else threads[0] or threads[1]
         self._force = force
         self._shard = shard if shard is not None and not shard.is_whole else None
         self._wait = wait
@@ -137,7 +152,7 @@ class StepFolder:
             self._locks.pop().close()
 
     def _set_plan(self, plan: dict[str, Any]) -> None:
-        self.plan, self.digest = plan, digest_bytes(to_json(plan))
+        self.plan, self.digest = plan, digest_work(plan)
 
     @property
     def digests(self) -> frozenset[str]:
@@ -151,13 +166,13 @@ class StepFolder:
     def _adopt(self, plan_path: Path) -> None:
         """Compare the plan with the one in the folder; write it if there is none."""
         if plan_path.is_file():
-            old = read_json(plan_path)
-            if old.get("step") != self.plan["step"]:
-                content = f"the work of `{old['step']}`" if "step" in old else "a plan.json that is not catprune's"
-                raise CatpruneError(f"{self.path} holds {content}: give another folder")
+            old, about = self._read_plan(plan_path)
             former = {"extends": old.pop("extends")} if "extends" in old else {}
+            if old != self.plan:
+                old = self._move(old, former, about)
             if old == self.plan:
                 self._set_plan(self.plan | former)
+                self._continue(about)
             elif not self._force and self._extends is not None and self._extends(old, self.plan):
                 self._extend(old | former)
             else:
@@ -165,7 +180,7 @@ class StepFolder:
                 # have started by it.
                 if (not self._force and holds_files(self.path, but=self.keeps)) or self._shard is not None:
                     raise OtherPlan(
-                        f"{self.path} holds work with {describe_differences(old, self.plan)}: "
+                        f"{self.path} holds work with {describe_differences({**about, **old}, self.plan)}: "
                         "give another folder, or force = true to replace it",
                         base=self.path,
                         old=old,
@@ -173,10 +188,10 @@ class StepFolder:
                     )
                 self.clear()
         if not plan_path.is_file():
-            write_whole(plan_path, to_json(self.plan))
+            self._write_plan()
         if (self.path / "manifest.json").is_file():
-            manifest = read_json(self.path / "manifest.json")
-            if self._force and "extends" in self.plan:
+            manifest = self._read_manifest()
+            if manifest is None or (self._force and "extends" in self.plan):
                 self.start_over()
                 return
             if not self._is_of_plan(manifest):
@@ -187,6 +202,67 @@ class StepFolder:
             if self._force:
                 self._redo_damaged(manifest)
 
+    def _read_plan(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the plan in the folder, and what it says besides; `force` takes a damaged one for other work."""
+        try:
+            old = read_sealed(path)
+        except CatpruneError:
+            if not self._force:
+                raise
+            old = {"step": self.plan["step"], "reads": {}, "options": {}}
+            with contextlib.suppress(CatpruneError):
+                old |= read_json(path)
+            if old["step"] not in RESULTS:
+                old["step"] = self.plan["step"]
+            old["results"] = None  # equal to no plan
+        if old.get("step") != self.plan["step"]:
+            content = f"the work of `{old['step']}`" if "step" in old else "a plan.json that is not catprune's"
+            raise CatpruneError(f"{self.path} holds {content}: give another folder")
+        return {key: value for key, value in old.items() if key not in ABOUT}, {
+            key: value for key, value in old.items() if key in ABOUT
+        }
+
+    def _read_manifest(self) -> dict[str, Any] | None:
+        """Return the manifest in the folder; None if there is none, or if it was changed and is to be replaced."""
+        path = self.path / "manifest.json"
+        try:
+            return read_sealed(path) if path.is_file() else None
+        except CatpruneError:
+            if self._force:
+                return None
+            raise
+
+    def _move(self, old: dict[str, Any], former: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+        """Write the new places of equal inputs into the plan and the manifest, and return the plan with them.
+
+        The manifest comes first: after a kill between the two this is done again.
+        """
+        is_alike = old["reads"].keys() == self.plan["reads"].keys()
+        new, results = (is_alike and self._moved and self._moved(old, self.plan)) or (old, {})
+        if is_same_work(new, self.plan):
+            new = self.plan
+        if new == old:
+            return old
+        manifest = self._read_manifest()
+        if manifest is not None and manifest.get("extends") == former.get("extends"):
+            write_whole(self.path / "manifest.json", seal({**manifest, "reads": new["reads"], **results}))
+        write_whole(self.path / "plan.json", seal({**new, **former, **about}))
+        return new
+
+    def _continue(self, about: dict[str, Any]) -> None:
+        """Go on with the number of threads of the work in the folder, unless another one was asked for."""
+        if self.threads is None or (self.path / "manifest.json").is_file():
+            return
+        self.threads = self._asked or about.get("threads") or self.threads
+        if about.get("threads") != self.threads:
+            self._write_plan()
+
+    def _write_plan(self) -> None:
+        write_whole(self.path / "plan.json", seal(self.plan | self._threads()))
+
+    def _threads(self) -> dict[str, Any]:
+        return {} if self.threads is None else {"threads": self.threads}
+
     def _is_of_plan(self, manifest: Mapping[str, Any]) -> bool:
         """Whether a manifest is this plan's, and not that of a plan it extends."""
         return manifest.get("extends") == self.plan.get("extends")
@@ -194,11 +270,11 @@ class StepFolder:
     def _extend(self, old: dict[str, Any]) -> None:
         """Replace the old plan by one that adds rows, whether the old work was finished or not."""
         path = self.path / "manifest.json"
-        former = {"plan": digest_bytes(to_json(old))}
-        if path.is_file() and read_json(path).get("extends") == old.get("extends"):
+        former = {"plan": digest_work(old)}
+        if path.is_file() and read_sealed(path).get("extends") == old.get("extends"):
             former["manifest"] = digest_manifest(self.path)
         self._set_plan({**self.plan, "extends": [*old.get("extends", []), former]})
-        write_whole(self.path / "plan.json", to_json(self.plan))
+        self._write_plan()
 
     def _redo_damaged(self, manifest: dict[str, Any]) -> None:
         """Start over if files of finished work were changed; with `force`, other equal work stays."""
@@ -228,7 +304,7 @@ class StepFolder:
         """Empty the folder and write the plan again, because an input of the finished work changed."""
         self.clear()
         self._set_plan({name: value for name, value in self.plan.items() if name != "extends"})
-        write_whole(self.path / "plan.json", to_json(self.plan))
+        self._write_plan()
         self.manifest = self.before = None
         self.finished_before = False
 
@@ -241,13 +317,13 @@ class StepFolder:
         if self._shard is not None:
             # Several processes may find all shards done: they take turns, and the first one publishes.
             self._locks.append(lock_folder(self.path, name="publish", wait=True))
-            if read_json(self.path / "plan.json") != self.plan:
+            if self._read_plan(self.path / "plan.json")[0] != self.plan:
                 raise CatpruneError(f"{self.path} now holds other work: give another folder")
             path = self.path / "manifest.json"
-            if path.is_file() and self._is_of_plan(done := read_json(path)):
+            if path.is_file() and self._is_of_plan(done := read_sealed(path)):
                 self.manifest = done
                 return done
-        manifest = json.loads(to_json({**self.plan, **results}))
+        manifest = json.loads(to_json({"catprune": __version__, **self.plan, **self._threads(), **results}))
         listed = {shard["file"] for shard in listed_shards(manifest)}
         patterns = ["part-*", *(f"{name}/part-*" for name in COLUMN_SETS.values())]
         shards = [shard for pattern in patterns for shard in self.path.glob(pattern)]
@@ -264,7 +340,7 @@ class StepFolder:
         ]
         names = [str(path.relative_to(self.path)) for path in others]
         manifest["files"] = {name: digest_file(str(self.path / name)) for name in names if name not in listed}
-        write_whole(self.path / "manifest.json", to_json(manifest))
+        write_whole(self.path / "manifest.json", seal(manifest))
         self.manifest = manifest
         self.log("finished", seconds=round(time.monotonic() - self._started, 3))
         return manifest

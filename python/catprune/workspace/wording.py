@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 def share_text(part: int, whole: int) -> str:
     """Write a part of a whole with its share: "1,234 (12.3%)"."""
@@ -16,3 +21,10 @@ def continuing(done: int, blocks: int) -> str:
 def new_text(new: int, whole: int) -> str:
     """Say how many items are new, if others were done before: ", of them 12 new"."""
     return f", of them {new:,} new" if 0 < new < whole else ""
+
+
+def some(names: Sequence[str], *, separator: str = ", ", most: int = 6) -> str:
+    """Join names for a message, the first few of many: "a, b, c and 597 more"."""
+    if len(names) <= most:
+        return separator.join(names)
+    return f"{separator.join(names[: most - 1])} and {len(names) - most + 1:,} more"

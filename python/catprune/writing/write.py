@@ -14,12 +14,13 @@ from catprune.corpus.inputs import check_field, check_fields, check_languages, f
 from catprune.corpus.kept_rows import kept_rows
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, OtherPlan, UsageError
-from catprune.workspace.files import read_json, to_json, write_whole
+from catprune.workspace.files import relative_place, resolve_place, to_json, write_whole
 from catprune.workspace.locks import lock_file
-from catprune.workspace.manifest import COLUMN_SETS, FORMAT, describe_folder, read_manifest
+from catprune.workspace.manifest import COLUMN_SETS, describe_folder, read_manifest
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.resources import choose_threads
+from catprune.workspace.sealed import FORMAT, RESULTS, is_same_work, read_sealed, seal
 from catprune.writing.options import WriteOptions
 
 if TYPE_CHECKING:
@@ -93,28 +94,27 @@ def write(options: WriteOptions) -> Written:
     base = paths[0].parent
     files = cleaned_files(clean, cleaned)
     tag_files: list[FileRead] = (
-        [file_at(cleaned["tags"], os.path.normpath(clean.absolute() / cleaned["tags"]["path"]))]
-        if cleaned["tags"]
-        else []
+        [file_at(cleaned["tags"], resolve_place(clean, cleaned["tags"]["path"]))] if cleaned["tags"] else []
     )
     inputs = [Path(file["path"]) for file in [*files, *tag_files]]
-    plan = to_json(
+    content = to_json(
         {
             "format": FORMAT,
             "step": "write",
-            "version": _core.__version__,
+            "results": RESULTS["write"],
             "reads": {
                 "clean": describe_folder(clean, relative_to=base),
                 "selection": describe_folder(Path(selection), relative_to=base) if selection else None,
             },
-            "outputs": [os.path.relpath(path, base) for path in kept_paths],
-            "dropped": [os.path.relpath(path, base) for path in dropped or ()],
-            "tags": os.path.relpath(tags, base) if tags else None,
+            "outputs": [relative_place(path, base) for path in kept_paths],
+            "dropped": [relative_place(path, base) for path in dropped or ()],
+            "tags": relative_place(tags, base) if tags else None,
             "fields": names if fields_matter(request) else None,
             "with": list(added),
             **({"monolingual": True} if monolingual else {}),
         }
     )
+    plan: dict[str, Any] = json.loads(content)
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
     with _locked({path.parent for path in paths}):
@@ -138,7 +138,7 @@ def write(options: WriteOptions) -> Written:
             "expected": expected,
             "threads": workers,
         }
-        write_whole(record, plan)  # a record without files marks unfinished outputs of ours
+        write_whole(record, seal(plan))  # a record without files marks unfinished outputs of ours
         try:
             with Progress("write", total=sum(file["bytes"] for file in files), unit="B", quiet=options.quiet) as bar:
                 result = _core.write(full, bytes_progress(bar))
@@ -324,10 +324,10 @@ def describe_output(paths: Sequence[Path], names: tuple[str, str] | str | None) 
     return cast("Output", output)
 
 
-def _finished(record: Path, plan: bytes, paths: tuple[Path, ...], *, force: bool) -> dict[str, Any] | None:
+def _finished(record: Path, plan: dict[str, Any], paths: tuple[Path, ...], *, force: bool) -> dict[str, Any] | None:
     """Return the record of finished, unchanged outputs; None if there is work to do."""
-    old = read_json(record) if record.is_file() else {}
-    equal = bool(old) and all(old.get(key) == value for key, value in json.loads(plan).items())
+    old = _read_record(record, force=force)
+    equal = bool(old) and is_same_work({key: old.get(key) for key in plan}, plan)
     if equal and "files" not in old:
         return None
     if equal:
@@ -344,16 +344,28 @@ def _finished(record: Path, plan: bytes, paths: tuple[Path, ...], *, force: bool
             if not _are_ours(old, record.parent, paths):
                 raise CatpruneError(message)
             before = {name: value for name, value in old.items() if name not in ("counts", "files")}
-            raise OtherPlan(message, base=record.parent, old=before, new=json.loads(plan))
+            raise OtherPlan(message, base=record.parent, old=before, new=plan)
     return None
+
+
+def _read_record(record: Path, *, force: bool) -> dict[str, Any]:
+    """Return the record of an earlier write; nothing if there is none, or if it was changed and is to be replaced."""
+    try:
+        return read_sealed(record) if record.is_file() else {}
+    except CatpruneError:
+        if force:
+            return {}
+        raise
 
 
 def _are_ours(record: Mapping[str, Any], base: Path, paths: Sequence[Path]) -> bool:
     """Whether the existing files are those of the record, or of an unfinished write."""
     if "files" not in record:
         return bool(record)
-    digests = {os.path.normpath(base / file["path"]): file["digest"] for file in record["files"]}
-    return all(digests.get(os.path.normpath(path)) == _core.digest_file(str(path)) for path in paths if path.exists())
+    digests = {file["path"]: file["digest"] for file in record["files"]}
+    return all(
+        digests.get(relative_place(path, base)) == _core.digest_file(str(path)) for path in paths if path.exists()
+    )
 
 
 def _state(path: Path, digest: str) -> str | None:
@@ -363,10 +375,10 @@ def _state(path: Path, digest: str) -> str | None:
     return None if _core.digest_file(str(path)) == digest else "was changed since it was written"
 
 
-def _publish_record(record: Path, plan: bytes, result: WriteResult) -> dict[str, Any]:
+def _publish_record(record: Path, plan: dict[str, Any], result: WriteResult) -> dict[str, Any]:
     """Write the record next to the files; it is written last because it holds their digests."""
-    files = [{**file, "path": os.path.relpath(file["path"], record.parent)} for file in result["files"]]
+    files = [{**file, "path": relative_place(file["path"], record.parent)} for file in result["files"]]
     counts = {name: value for name, value in result.items() if name != "files"}
-    manifest: dict[str, Any] = {**json.loads(plan), "counts": counts, "files": files}
-    write_whole(record, to_json(manifest))
+    manifest: dict[str, Any] = {**plan, "counts": counts, "files": files}
+    write_whole(record, seal(manifest))
     return manifest

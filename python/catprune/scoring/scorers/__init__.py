@@ -71,8 +71,11 @@ def open_scorer(
     neighbours: int | None = None,
     threads: int | None = None,
     local: int | None = None,
+    install: bool = False,
 ) -> Scorer:
     """Open a scorer by name, or a function; `local` is the local rank, see `Device.choose`.
+
+    With `install`, the environment that laser and comet-qe run in is created if it is missing.
 
     Raises:
         UsageError: the scorer is unknown, or does not have these options.
@@ -92,10 +95,10 @@ def open_scorer(
 
         if margin:
             raise UsageError("comet-qe has no embeddings: leave margin out")
-        return Comet(model, threads=threads, local=local)
+        return Comet(model, threads=threads, local=local, install=install)
     from catprune.scoring.scorers.embeddings import Embeddings, open_embedder
 
-    embedder = open_embedder(scorer, model, threads=threads, local=local)
+    embedder = open_embedder(scorer, model, threads=threads, local=local, install=install)
     if not margin:
         return Embeddings(scorer, embedder)
     from catprune.scoring.scorers.margin import Margin

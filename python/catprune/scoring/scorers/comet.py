@@ -28,10 +28,14 @@ class Comet(Scorer):
 
     name = "comet-qe"
 
-    def __init__(self, model: str | Path | None, *, threads: int | None, local: int | None) -> None:
+    def __init__(
+        self, model: str | Path | None, *, threads: int | None, local: int | None, install: bool = False
+    ) -> None:
         self.model = str(model or WMT20)
         self._checkpoint = _find_checkpoint(self.model)
-        self._worker = Worker("comet_worker.py", str(self._checkpoint or self.model), threads=threads, local=local)
+        self._worker = Worker(
+            "comet-qe", str(self._checkpoint or self.model), threads=threads, local=local, install=install
+        )
 
     def describe(self) -> dict[str, Any]:
         """Return digests or name of the model, and the requirements of its environment."""

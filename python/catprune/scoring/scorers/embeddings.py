@@ -35,7 +35,9 @@ class Embedder(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
 
-def open_embedder(scorer: str, model: str | Path | None, *, threads: int | None, local: int | None) -> Embedder:
+def open_embedder(
+    scorer: str, model: str | Path | None, *, threads: int | None, local: int | None, install: bool = False
+) -> Embedder:
     """Open the embedding model of a scorer.
 
     Raises:
@@ -45,7 +47,7 @@ def open_embedder(scorer: str, model: str | Path | None, *, threads: int | None,
     if scorer == "laser":
         from catprune.scoring.scorers.laser import Laser
 
-        return Laser(model, threads=threads, local=local)
+        return Laser(model, threads=threads, local=local, install=install)
     if scorer == "e5":
         if model is not None:
             raise UsageError("e5 has one fixed model, which its package contains: leave model out")

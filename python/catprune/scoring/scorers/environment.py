@@ -55,9 +55,18 @@ class Worker:
     """
 
     def __init__(
-        self, script: str, model: str, *, name: str | None = None, threads: int | None, local: int | None
+        self,
+        scorer: str,
+        model: str,
+        *,
+        name: str | None = None,
+        threads: int | None,
+        local: int | None,
+        install: bool = False,
     ) -> None:
-        self.script, self.model = Path(__file__).parent / "workers" / script, model
+        script = f"{scorer.partition('-')[0]}_worker.py"
+        self.scorer, self.script, self.model = scorer, Path(__file__).parent / "workers" / script, model
+        self.install = install
         self.threads, self.local = threads, local
         self.name = name or model
         self._uv = shutil.which("uv")
@@ -97,9 +106,12 @@ class Worker:
         return self
 
     def python(self) -> str:
-        """Return the interpreter of the script's environment, and create the environment if it is missing.
+        """Return the interpreter of the script's environment; with `install`, create the environment if it is missing.
 
         Later calls do not use the package index, which a compute node may not reach.
+
+        Raises:
+            CatpruneError: there is no environment, and `install` is not set; or uv cannot create it.
         """
         assert self._uv is not None
         script, environment = str(self.script), self.environment()
@@ -112,7 +124,13 @@ class Worker:
 
         python, mark = python_and_mark()
         if not mark.is_file() or mark.read_text(encoding="utf-8") != digest_file(script):
-            # uv shows its progress on standard error: gigabytes are installed.
+            if not self.install:
+                packages = ", ".join(self.requirements()["packages"])
+                raise CatpruneError(
+                    f"{self.name} needs an environment of several gigabytes ({packages}), which uv would download and "
+                    f"install: run `catprune score CLEAN --scorer {self.scorer} --install --out DIR` once"
+                )
+            # uv shows its progress on standard error.
             if subprocess.run([self._uv, "sync", "--script", script], check=False, env=environment).returncode:
                 raise CatpruneError(
                     f"uv could not create the environment of {self.name} (see above): it needs network access once"

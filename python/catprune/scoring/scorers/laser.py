@@ -26,13 +26,17 @@ class Laser:
         CatpruneError: the folder lacks files of the model.
     """
 
-    def __init__(self, model: str | Path | None, *, threads: int | None, local: int | None) -> None:
+    def __init__(
+        self, model: str | Path | None, *, threads: int | None, local: int | None, install: bool = False
+    ) -> None:
         self.folder = None if model is None else Path(model).absolute()
         if self.folder and (missing := [name for name in FILES if not (self.folder / name).is_file()]):
             raise CatpruneError(
                 f"{model} has no {', '.join(missing)}: give a folder with {', '.join(FILES)}, or leave model out"
             )
-        self._worker = Worker("laser_worker.py", str(self.folder or ""), name="LASER2", threads=threads, local=local)
+        self._worker = Worker(
+            "laser", str(self.folder or ""), name="LASER2", threads=threads, local=local, install=install
+        )
 
     def describe(self) -> dict[str, Any]:
         """Return digests or name of the model, and the requirements of its environment."""
