@@ -59,7 +59,7 @@ OWN = (
     "step-*",
     "results.json",
     "rows.npy",
-    "translations",
+    "checkpoint",
     "*.tmp",
 )
 
