@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation: the command line, the run file and its schema.
+"""Writes the generated parts of the documentation: the command line, the run file and its schema, the presets.
 
 uv run docs/generate.py          # make docs does it; a test fails where a page is out of date
 """
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from catprune.cli.app import app_group
+from catprune.model.sizes import PRESETS
 from catprune.pipeline.run_file import RunFile, json_schema
+from catprune.training.recipe import RECIPES, SOURCES
 from catprune.workspace.options import Declared
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ def pages() -> dict[Path, bytes]:
     texts = {
         "reference/command-line.md": command_line(),
         "reference/run-file.md": run_file(),
+        "reference/presets.md": presets(),
     }
     made = {DOCS / name: ("\n".join([NOTE, "", *lines]).rstrip() + "\n").encode() for name, lines in texts.items()}
     return {**made, DOCS / "run-file.schema.json": json_schema()}
@@ -94,6 +97,56 @@ def run_file() -> Iterator[str]:
     tests: Any = next(sections(RunFile.model_fields["evaluate"].annotation)).model_fields["tests"].annotation
     test = next(sections(tests))
     yield from table(("key", "meaning", "default"), *(key_row(key, item) for key, item in test.model_fields.items()))
+
+
+def presets() -> Iterator[str]:
+    """The shapes of the built-in models and how they are trained."""
+    yield "# Presets"
+    yield ""
+    yield "A preset is the shape of the built-in transformer and a recipe to train it. Options of `train` replace"
+    yield "single values: `batch_tokens`, `learning_rate`, `warmup_steps`, `label_smoothing`, `dropout`."
+    yield ""
+    yield from table(
+        ("preset", "width", "heads", "feed-forward", "layers"),
+        *(
+            (
+                name,
+                *(str(value) for value in (size.d_model, size.heads, size.ffn)),
+                f"{size.encoder_layers} + {size.decoder_layers}",
+            )
+            for name, size in PRESETS.items()
+        ),
+    )
+    yield ""
+    yield from table(
+        ("preset", "tokens of an update", "peak rate", "warm-up", "dropout", "weight decay", "clip", "source"),
+        *(
+            (
+                name,
+                f"{recipe.batch_tokens:,}",
+                f"{recipe.learning_rate:.2g}",
+                f"{recipe.warmup_steps:,}",
+                *(f"{value:g}" if value else "none" for value in (recipe.dropout, recipe.weight_decay, recipe.clip)),
+                SOURCES[name],
+            )
+            for name, recipe in RECIPES.items()
+        ),
+    )
+    yield ""
+    yield from (
+        "- Tokens of an update are counted on either side, padding included. A large batch is computed in parts",
+        "  (`accumulate`), whose gradients are added up.",
+        "- The rate rises linearly during the warm-up, then falls with the inverse square root of the update.",
+        "- Adam has the betas 0.9 and 0.98 and the epsilon 1e-9. Weight decay is decoupled (AdamW) and leaves out",
+        "  embeddings and LayerNorm. Label smoothing is 0.1. Layers are pre-norm.",
+        "- `catprune.average_checkpoints` averages the weights of several checkpoints, for example of the last five",
+        "  epochs.",
+        "",
+        "A long training on a small corpus needs more dropout and a longer warm-up. The published recipe for multi30k",
+        "(Wu et al. 2021, arXiv 2105.14462, Transformer-Tiny) has batches of 4,096 tokens, a peak rate of 0.005,",
+        "2,000 updates of warm-up, 8,000 updates and dropout 0.3. Its model is 128 wide, with 4 + 4 layers and a",
+        "feed-forward width of 256.",
+    )
 
 
 def sections(annotation: Any) -> Iterator[Any]:

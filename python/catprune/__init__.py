@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from catprune.checkpoints.native import average_checkpoints
     from catprune.cleaning.clean import Cleaned, clean
     from catprune.cleaning.stats import Stats, stats
     from catprune.corpus.open_corpus import OpenCorpus, open_corpus
@@ -48,6 +49,7 @@ _MODULES = {
     "UsageError": "errors",
     "Written": "writing.write",
     "__version__": "_core",
+    "average_checkpoints": "checkpoints.native",
     "clean": "cleaning.clean",
     "demo": "demonstration.demo",
     "evaluate": "evaluation.evaluate",
@@ -83,6 +85,7 @@ __all__ = [
     "UsageError",
     "Written",
     "__version__",
+    "average_checkpoints",
     "clean",
     "demo",
     "evaluate",

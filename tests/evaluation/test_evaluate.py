@@ -334,7 +334,7 @@ def test_the_tables_say_what_they_show(run: Path) -> None:
     text = results.render(evaluate_run(run))
     assert "held (60 lines)" in text
     assert "Updates are held fixed" in text and "not corrected" in text
-    assert "as sacrebleu computes it (about half the p of a two-sided test)" in text
+    assert "sacrebleu's paired bootstrap (about half the p-value of a two-sided test)" in text
     assert "nrefs:1" in text and "bs:100" in text, "sacrebleu's signatures"
     row = next(line for line in text.splitlines() if line.startswith("cat-diff") and "45" in line)
     assert "5 " in row and "±" in row

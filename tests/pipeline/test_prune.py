@@ -65,7 +65,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(corpus: Path) -> None:
     assert "keep 30% by progress; vocab_size 1000, preset tiny, epochs 5, checkpoints 1,5" in decided
     expected = next(line for line in said if line.startswith("expected"))
     assert all(word in expected for word in ("train ", "score ", "select and write ", "target tokens/s"))
-    assert said[-1] == "dry run   nothing was written; the same command without dry_run starts"
+    assert said[-1] == "dry run   nothing was written; run the same command without dry_run to start"
     # What is given is decided; without a model there is nothing to train.
     said.clear()
     given: dict[str, Any] = {"preset": "small", "epochs": 2, "checkpoints": "1,2", "method": "cat-diff", "on": "nll"}

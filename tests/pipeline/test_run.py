@@ -154,7 +154,7 @@ def test_a_scorer_guards_a_selection_and_its_cost_is_told(undisturbed: Path) -> 
     found = open_evaluation(undisturbed / "run/evaluate")
     assert [(subset.name, subset.scorers) for subset in found.subsets] == [("full", ()), ("cat", ("lengths",))]
     assert all(subset.seconds is not None for subset in found.subsets)
-    assert any("FLOPs of cat lack those of the models of lengths" in note for note in notes(found))
+    assert any("cat: FLOPs do not include the models of lengths" in note for note in notes(found))
 
 
 def test_without_a_model_scorers_alone_rank(tmp_path: Path) -> None:
@@ -190,13 +190,17 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
         ('tokens_of = "cat"', 'tokens_of = "dog"', "dog is not a selection above it"),
         ('selection = "cat"', 'selection = "dog"', "write: selection = dog"),
         ('subsets = ["full", "cat"]', 'subsets = ["dog"]', "evaluate: dog is neither"),
-        ('name = "cat"', 'name = "random"', "random twice"),
+        ('name = "cat"', 'name = "random"', "two selections are named random"),
         ("seed = 3", "seed = ", "is not TOML"),
         ('on = "nll"', 'on = "loss"', r'select\.1\.on = "loss": give one of ppl, nll'),
         ('on = "nll"', "bins = 0", r"select\.1\.bins = 0: give a whole number, at least 1 and at most 1000"),
         ('on = "nll"', 'keep = "120%"', "keep = '120%'"),
         ('on = "nll"', 'checkpoints = ["step-4"]', "cat-diff needs 2 checkpoints, there will be 1"),
-        ('on = "nll"', 'checkpoints = ["step-4", "step-5"]', "checkpoint step-5 is not one of step-4, step-12"),
+        (
+            'on = "nll"',
+            'checkpoints = ["step-4", "step-5"]',
+            "checkpoint step-5 is unknown or named twice: use step-4, step-12",
+        ),
         ('checkpoints = "4steps,12steps"', 'checkpoints = "x"', "checkpoint 'x' is invalid"),
         ('checkpoints = "4steps,12steps"', "learning_rate = -1", r"train\.learning_rate = -1: give a number, above 0"),
         ("vocab_size = 400", "vocab_size = 1", r"tokenize\.vocab_size = 1: give a whole number, at least 300"),
@@ -210,7 +214,7 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
         ),
         ('checkpoints = "4steps,12steps"', "steps = 4", "needs 2 checkpoints, there will be 1"),
         ('tags = "bitext/train.kind"', "", "within = tag needs the tags"),
-        ("steps = 4", "", "needs steps .* or epochs"),
+        ("steps = 4", "", "needs either steps .* or epochs"),
         ("steps = 4", 'steps = 4\npreset = "huge"', r'evaluate\.preset = "huge": give one of tiny, small, base, big'),
         (
             'precision = "float32"',

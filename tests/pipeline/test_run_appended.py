@@ -156,10 +156,10 @@ def test_only_new_rows_are_worked_on_and_the_model_stays(finished: Path, tmp_pat
     told = {line.split()[0]: line for line in said if not line.startswith(" ")}
     assert f"{counts['rows']} pairs read, of them 160 new" in told["clean"]
     assert f"{counts['kept']} pairs, of them {new} new" in told["tokenize"]
-    assert "as it was trained before rows were joined" in told["train"]
+    assert "trained before rows were appended" in told["train"]
     assert f"2 checkpoints over {counts['kept']} pairs, of them {new} new" in told["score"]
-    assert any("of those kept are new" in line for line in said)
-    assert any("of the corpus before rows were joined" in line for line in said)
+    assert any("of the kept pairs are new" in line for line in said)
+    assert any("evaluated before rows were appended" in line for line in said)
     assert "were trained before rows were appended" in (run / "report.html").read_text()
     selected = read_manifest(run / "selection/cat", step="select")
     shard = run / "scores/step-12/part-000000000260-000000000420.parquet"

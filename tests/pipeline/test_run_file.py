@@ -71,7 +71,7 @@ def test_keys_are_changed_for_one_call(file: Path) -> None:
         ("a..b=3", r"^set a\.\.b=3: give KEY=VALUE"),
         ("select.some.keep=3", r"^set select\.some\.keep=3: there is no table some$"),
         ("select.2.keep=3", r"there is no table 2$"),
-        ("threads.a=3", r"^set threads\.a=3: threads is no table with keys$"),
+        ("threads.a=3", r"^set threads\.a=3: threads is not a table with keys$"),
         ("select.few.keap=3", r"run\.toml: select\.0\.keap: there is no such key; did you mean keep\?$"),
         ("sede=3", r"run\.toml: sede: there is no such key; did you mean seed\?$"),
         ("seed=a", r"run\.toml: seed = \"a\": give a whole number, at least 0 and at most 18446744073709551615$"),

@@ -17,10 +17,10 @@ from catprune.errors import CatpruneError, UsageError
 from catprune.selection.budget import parse_keep
 from catprune.selection.methods import METHODS
 from catprune.selection.select import select
-from catprune.selection.summary import caution
+from catprune.selection.summary import caution, summary
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.oracles_select import kept_rows, progress, random_score, row_hash
+from support.oracles_select import kept_rows, progress, progress_within, random_score, row_hash
 from support.scores import FEW, kept, put_corpus, put_scores, read
 
 
@@ -145,17 +145,17 @@ def tied(rows: list[int], nll: list[float | None], groups: list[int], chosen: se
 
 @settings(max_examples=40, deadline=None)
 @given(
-    pairs=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 40)), min_size=1, max_size=80),
-    bins=st.integers(1, 12),
-    split=st.integers(0, 80),
+    sizes=st.lists(st.integers(0, 700), min_size=1, max_size=4).filter(any),
+    bins=st.integers(1, 6),
+    seed=st.integers(0, 1000),
 )
 def test_progress_is_that_of_the_oracle(
-    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[int, int]], bins: int, split: int
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], bins: int, seed: int
 ) -> None:
-    run, end = tmp_path_factory.mktemp("run"), len(pairs)
-    first, last = np.array([(a / 2, b / 8) for a, b in pairs], dtype=np.float32).T.copy()
-    split = min(split, end)
-    inputs = sorted({0, split, end})
+    run, end, random = tmp_path_factory.mktemp("run"), sum(sizes), np.random.default_rng(seed)
+    first = (random.integers(0, 40, end) / 2).astype(np.float32)
+    last = (random.integers(0, 400, end) / 8).astype(np.float32)
+    inputs = [0, *itertools.accumulate(sizes)]
     put_corpus(run, end, list(range(end)), bounds=[0, end], tags=None, inputs=inputs)
     for name, step, nll in (("late", 9, last), ("early", 3, first)):
         put_scores(run, name, step, list(range(end)), [2] * end, nll.tolist(), inputs)
@@ -163,10 +163,37 @@ def test_progress_is_that_of_the_oracle(
     select(run / "scores", out=run / "all", **options)
     assert read(run / "all")["score"].to_pylist() == progress(first, last, bins).tolist()
     select(run / "scores", out=run / "within", within="input", **options)
-    expected = [
-        value for a, b in itertools.pairwise(inputs) for value in progress(first[a:b], last[a:b], bins).tolist()
-    ]
-    assert read(run / "within")["score"].to_pylist() == expected
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    assert read(run / "within")["score"].to_pylist() == progress_within(first, last, bins, groups).tolist()
+
+
+def test_progress_does_not_score_most_pairs_of_small_groups_0(tmp_path: Path) -> None:
+    # 40 groups of 50 rows: with 50 bins in each, every row would be its own median, and the cut would go by row.
+    end, random = 2000, np.random.default_rng(1)
+    first, last = random.normal(5, 1, end).astype(np.float32), random.normal(4, 1, end).astype(np.float32)
+    tags = [f"group {row % 40}" for row in range(end)]
+    put_corpus(tmp_path, end, list(range(end)), bounds=[0, end], tags=tags, inputs=[0, end])
+    for name, step, nll in (("late", 9, last), ("early", 3, first)):
+        put_scores(tmp_path, name, step, list(range(end)), [2] * end, nll.tolist(), [0, end])
+    selected = select(tmp_path / "scores", out=tmp_path / "s", method="progress", within="tag", keep="50%", quiet=True)
+    scores = read(tmp_path / "s")["score"].to_numpy()
+    assert (scores == 0).mean() < 0.01
+    assert selected.decided_by_ties < 10
+
+
+@pytest.mark.parametrize(("ties", "words"), [("row", "the first of them are kept"), ("random", "drawn at random")])
+def test_a_cut_that_ties_decide_is_a_warning(tmp_path: Path, ties: str, words: str) -> None:
+    scores = np.arange(1000, dtype=np.float32)
+    scores[495:506] = 500
+    selected = select(scores, out=tmp_path / "s", ties=ties, keep="50%", quiet=True)
+    assert any(
+        f"warning: 11 pairs share the score at the cut (2.2% of the kept pairs): {words}" in line
+        for line in summary(selected)
+    )
+    scores[:] = np.arange(1000)
+    scores[499:501] = 500
+    selected = select(scores, out=tmp_path / "t", ties=ties, keep="50%", quiet=True)
+    assert not any("warning" in line for line in summary(selected))
 
 
 def statistics(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -38,7 +38,8 @@ def even_parts(whole: int, sizes: list[int]) -> list[int]:
 
 
 def progress(first: np.ndarray, last: np.ndarray, bins: int) -> np.ndarray:
-    """Lower medians within quantile bins; float32 in and out."""
+    """Lower medians within quantile bins of at least 200 rows; float32 in and out."""
+    bins = max(1, min(bins, len(first) // 200))
     ordered = np.sort(first)
     bounds = np.array([ordered[b * len(first) // bins] for b in range(1, bins)], dtype=np.float32)
     place = np.searchsorted(bounds, first, side="right")
@@ -47,6 +48,20 @@ def progress(first: np.ndarray, last: np.ndarray, bins: int) -> np.ndarray:
         inside = np.sort(last[place == number])
         expected[place == number] = inside[(len(inside) - 1) // 2]
     return expected - last
+
+
+def progress_within(first: np.ndarray, last: np.ndarray, bins: int, groups: np.ndarray) -> np.ndarray:
+    """`progress` within groups; groups of fewer than 200 rows are one, with the smallest others if they are too few."""
+    sizes = dict(zip(*np.unique(groups, return_counts=True), strict=True))
+    small = {group for group, size in sizes.items() if size < 200}
+    if 0 < sum(sizes[group] for group in small) < 200 and len(small) < len(sizes):
+        smallest = min(size for size in sizes.values() if size >= 200)
+        small |= {group for group, size in sizes.items() if size == smallest}
+    pools = np.array([-1 if group in small else group for group in groups])
+    scores = np.empty_like(last)
+    for pool in np.unique(pools):
+        scores[pools == pool] = progress(first[pools == pool], last[pools == pool], bins)
+    return scores
 
 
 def kept_rows(

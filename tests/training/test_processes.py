@@ -66,7 +66,7 @@ def train_in_two(tokens, out, *, before="", **options):
 
 
 def test_two_processes_of_torchrun_train_the_model_of_one(tokens):
-    options = OPTIONS | {"dropout": 0.0}
+    options = OPTIONS | {"dropout": 0.0, "accumulate": 3}
     one, two = tokens.parent / "one", tokens.parent / "two"
     whole = train(tokens, out=one, **options)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import shutil
 from dataclasses import asdict, dataclass
@@ -11,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catprune._core import digest_file
-from catprune.errors import CatpruneError
+from catprune.errors import CatpruneError, UsageError
 from catprune.tokens.blocks import Tokenizer, Tokens
 from catprune.workspace.files import read_json, sync_folder, to_json, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -183,21 +185,69 @@ def write_checkpoint(
     """
     described = {"size": asdict(size), "tokenizer": asdict(tokens.tokenizer), **training}
     config = {"architecture": ARCHITECTURE, "format": FORMAT, **described}
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with _whole_folder(folder) as temporary:
         save_tensors(temporary / "model.safetensors", model.state_dict())
         write_whole(temporary / "config.json", to_json(config))
         write_whole(temporary / "tokenizer.json", tokens.tokenizer_file.read_bytes())
         if seen is not None:
             _write_seen(temporary / "seen.parquet", seen)
+
+
+@contextlib.contextmanager
+def _whole_folder(folder: Path) -> Generator[Path]:
+    """Yield a temporary folder, and rename it to `folder` at the end; a folder of that name is replaced."""
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(folder.parent)
+
+
+def average_checkpoints(checkpoints: Sequence[str | Path], out: str | Path) -> Path:
+    """Write a checkpoint whose weights are the means of those of several native checkpoints (Vaswani et al. 2017).
+
+    Means are computed in float64. All other files are those of the checkpoint with the most updates.
+
+    Args:
+        checkpoints: folders, like the last five of a training.
+        out: the new folder; a checkpoint of that name is replaced.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UsageError: no checkpoint is given.
+        CatpruneError: a folder is not a native checkpoint or was changed, or the checkpoints differ in shape,
+            tokenizer or direction.
+    """
+    if not checkpoints:
+        raise UsageError("there are no checkpoints to average: give at least one folder")
+    read = [read_checkpoint(path) for path in checkpoints]
+    last, target = max(read, key=lambda checkpoint: checkpoint.step), Path(out)
+    for checkpoint, name in itertools.product(read, ("size", "tokenizer", "reverse")):
+        if getattr(checkpoint, name) != getattr(last, name):
+            raise CatpruneError(
+                f"{checkpoint.path} has another {name} than {last.path}: average checkpoints of one training"
+            )
+    sums: dict[str, Tensor] = {}
+    for checkpoint in read:
+        verify_weights(checkpoint)
+        for name, tensor in load_tensors(checkpoint.weights)[0].items():
+            sums[name] = tensor.double() + sums.get(name, 0)
+    config = {**read_json(last.path / "config.json"), "averaged": sorted(checkpoint.step for checkpoint in read)}
+    with _whole_folder(target) as temporary:
+        save_tensors(temporary / "model.safetensors", {name: (sums[name] / len(read)).float() for name in sums})
+        write_whole(temporary / "config.json", to_json(config))
+        for path in (last.path / "tokenizer.json", last.seen_file):
+            if path is not None:
+                shutil.copyfile(path, temporary / path.name)
+    return target
 
 
 def _write_seen(path: Path, seen: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> None:

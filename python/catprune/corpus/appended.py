@@ -1,4 +1,4 @@
-"""Work on a corpus with appended rows: what stays, and what is made again."""
+"""Appended rows: tells which steps of a run stay valid and which must be repeated."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-def is_outgrown(work: OtherPlan) -> bool:
+def is_before_appending(work: OtherPlan) -> bool:
     """Whether the old work has the same options, but was made before rows were appended to a folder that it reads.
 
     The other folders that it reads may differ, since they depend on that one.
     """
     same = _without_manifests(work.old) == _without_manifests(work.new)
-    return same and any(is_grown(work.base / read["path"], read["manifest"]) for read in _folders(work.old["reads"]))
+    return same and any(
+        was_appended_to(work.base / read["path"], read["manifest"]) for read in _folders(work.old["reads"])
+    )
 
 
 def is_selected_before(work: OtherPlan, *, but: Sequence[str]) -> bool:
@@ -37,12 +39,12 @@ def is_selected_before(work: OtherPlan, *, but: Sequence[str]) -> bool:
     """
     old, new = ({**plan, "options": {**plan["options"]}} for plan in (work.old, work.new))
     if "by_exposure" not in old["options"]:
-        but = [*but, "by_exposure"]  # it stands in a plan once a model has not seen all rows
+        but = [*but, "by_exposure"]  # plans have this option only once a model has not seen all rows
     for plan in (old, new):
         # Columns of cleaning and of scorers are listed by their files; appended rows add files.
         plan["reads"] = {name: read for name, read in plan["reads"].items() if name != "joined"}
         plan["options"] = {name: value for name, value in plan["options"].items() if name not in but}
-    return is_outgrown(OtherPlan(str(work), base=work.base, old=old, new=new))
+    return is_before_appending(OtherPlan(str(work), base=work.base, old=old, new=new))
 
 
 def replacing(when: Callable[[OtherPlan], bool], step: Callable[..., Result]) -> Callable[..., Result]:
@@ -59,7 +61,7 @@ def replacing(when: Callable[[OtherPlan], bool], step: Callable[..., Result]) ->
     return do
 
 
-def is_grown(folder: Path, manifest: str) -> bool:
+def was_appended_to(folder: Path, manifest: str) -> bool:
     """Whether rows were appended to a folder since its manifest had this digest."""
     return (folder / "manifest.json").is_file() and manifest in formers(folder)
 
@@ -80,7 +82,7 @@ def _without_manifests(plan: Any) -> Any:
     return [_without_manifests(entry) for entry in plan] if isinstance(plan, list) else plan  # pyright: ignore[reportUnknownVariableType]
 
 
-def is_growing(run: Path, inputs: Sequence[Input]) -> bool:
+def has_new_inputs(run: Path, inputs: Sequence[Input]) -> bool:
     """Whether inputs were appended to those that a run has cleaned.
 
     Args:
@@ -93,7 +95,7 @@ def is_growing(run: Path, inputs: Sequence[Input]) -> bool:
     return 0 < len(before) < len(now) and now[: len(before)] == before
 
 
-def has_joined(run: Path) -> bool:
+def has_appended_rows(run: Path) -> bool:
     """Whether inputs were appended to a run since it started."""
     plan = run / "clean" / "plan.json"
     return plan.is_file() and "extends" in read_json(plan)

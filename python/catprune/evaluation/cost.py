@@ -1,4 +1,4 @@
-"""What pruning cost, honestly: warm-up to the last scored checkpoint, scoring, training on what was kept."""
+"""The cost of pruning: warm-up training up to the last scored checkpoint, scoring, and training on the subset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The three parts, in FLOPs or in seconds; the first two are 0 where no checkpoint was needed."""
+    """The three parts of a cost, in FLOPs or in seconds; the first two are 0 if no checkpoint was needed."""
 
     warmup: float
     scoring: float
@@ -33,7 +33,7 @@ class Cost:
 
 
 def _score_folders(selection: Path | None) -> Iterator[Path]:
-    """The scores that a selection was made from; none if its method could do without a model."""
+    """Yield the scores folders that a selection was made from; none if its method needs no model."""
     if selection is None:
         return
     manifest = read_manifest(selection, step="select")
@@ -46,35 +46,34 @@ def _score_folders(selection: Path | None) -> Iterator[Path]:
 
 
 def _columns_of(selection: Path) -> list[Path]:
-    """The folders of columns of scorers, and of functions of stored statistics, that a selection was made from."""
+    """Return the folders of the scorer columns and statistics columns that a selection was made from."""
     reads = read_manifest(selection, step="select")["reads"]
     files = [selection / entry["path"] for kind in ("joined", "files") for entry in reads.get(kind, ())]
     folders = dict.fromkeys(Path(os.path.normpath(file)).parent for file in files)
     return [
-        one
-        for one in folders
-        if (one / "manifest.json").is_file() and read_json(one / "manifest.json").get("step") == SCORER_STEP
+        folder
+        for folder in folders
+        if (folder / "manifest.json").is_file() and read_json(folder / "manifest.json").get("step") == SCORER_STEP
     ]
 
 
 def scorers_of(selection: Path | None) -> list[Path]:
-    """The columns that a selection was made from and that a scorer wrote, which reads text."""
+    """Return the columns that a selection was made from and that a scorer of text wrote."""
     columns = [] if selection is None else _columns_of(selection)
     return [column for column in columns if "clean" in read_json(column / "manifest.json")["reads"]]
 
 
 def _checkpoint_of(scores: Path) -> tuple[Path, dict[str, Any]]:
-    """Folder of the training whose checkpoint was scored, and what is known of the checkpoint."""
-    read = read_manifest(scores, step="score")
-    checkpoint = Path(os.path.normpath(scores.absolute() / read["reads"]["checkpoint"]["path"]))
-    return checkpoint.parent, read["checkpoint"]
+    """Return the folder of the training whose checkpoint was scored, and the recorded facts about the checkpoint."""
+    manifest = read_manifest(scores, step="score")
+    checkpoint = Path(os.path.normpath(scores.absolute() / manifest["reads"]["checkpoint"]["path"]))
+    return checkpoint.parent, manifest["checkpoint"]
 
 
 def flops_of(selection: Path | None, *, training: Path) -> Cost:
-    """Floating-point operations, from shapes, of choosing `selection` and of the training in `training`.
+    """Count the FLOPs, from shapes, of making `selection` and of the training in folder `training`.
 
-    Warm-up runs count once each, up to their last scored checkpoint, however many checkpoints were scored. What the
-    models of scorers do is not known.
+    Each warm-up run counts once, up to its last scored checkpoint. The FLOPs of scorers' models are not known.
     """
     warmup: dict[Path, float] = {}
     scoring = 0.0
@@ -85,22 +84,22 @@ def flops_of(selection: Path | None, *, training: Path) -> Cost:
     return Cost(sum(warmup.values()), scoring, float(read_manifest(training, step="train")["flops"]))
 
 
-def _speed(folder: Path, what: str = "tokens_per_second") -> float | None:
-    """Target tokens a second, as the step's log has it for the longest run of its plan; None if the log is gone.
+def _speed(folder: Path, key: str = "tokens_per_second") -> float | None:
+    """Return the speed logged for the longest run of the step's plan; None if the log is missing.
 
-    The log outlives what `force` replaced; events name the plan that they belong to.
+    The log is kept when `force` replaces a step; each event names its plan.
     """
     log = folder / "log" / "events.jsonl"
     if not log.is_file():
         return None
     plan = digest_file(str(folder / "plan.json"))
-    measured = [event for event in _events(log) if event.get(what) and event.get("plan", plan) == plan]
+    measured = [event for event in _events(log) if event.get(key) and event.get("plan", plan) == plan]
     longest = max(measured, key=lambda event: event["seconds"], default=None)
-    return None if longest is None else float(longest[what])
+    return None if longest is None else float(longest[key])
 
 
 def _events(log: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a log, without those that a full disk cut off."""
+    """Yield the events of a log; lines that a full disk cut off are skipped."""
     for line in log.read_text(encoding="utf-8").splitlines():
         try:
             yield json.loads(line)
@@ -109,9 +108,9 @@ def _events(log: Path) -> Iterator[dict[str, Any]]:
 
 
 def seconds_of(selection: Path | None, *, training: Path) -> Cost | None:
-    """The same in seconds: tokens by the measured speed, so that an interrupted run counts in full.
+    """Compute the same cost in seconds: tokens divided by the measured speed, so an interrupted run counts in full.
 
-    None where a log is missing. Seconds of different machines do not compare.
+    Returns None if a log is missing. Seconds from different machines are not comparable.
     """
     speed = _speed(training)
     if speed is None:

@@ -27,22 +27,25 @@ if TYPE_CHECKING:
 __all__ = ["Evaluated", "TestSet", "compare", "evaluate"]
 
 # Options of `train` that `evaluate` passes on to every subset alike.
-TRAINING = ("batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout", "precision", "save_every")
-# What may name a selection, a subset or a test set: it names files, too.
+TRAINING = (
+    *("batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout"),
+    *("precision", "accumulate", "save_every"),
+)
+# Names of selections, subsets and test sets; they are also file names.
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
 
 class _EvaluationFolder(StepFolder):
-    """Its models are steps with plans of their own: a new comparison keeps them, and anew trains only what differs."""
+    """Evaluation folder: each model is a step with its own plan, so a new comparison keeps the models that fit."""
 
     keeps = StepFolder.keeps | {"models"}
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a text file, plain or compressed; only line feeds end a line.
+    """Return the lines of a text file, plain or compressed; only line feeds end a line.
 
-    Not the core's reader, which judges lines and drops what it cannot read: of a test set every line must stay, or an
-    error name it, for systems are compared line by line. A test set fits into memory.
+    The core's reader drops lines that it cannot read. A test set must keep every line, because systems are compared
+    line by line; a test set fits into memory.
     """
     import pyarrow
 
@@ -54,15 +57,15 @@ def _lines(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise CatpruneError(f"{path} is not UTF-8 (byte {error.start}): convert the test set") from None
     except OSError as error:
-        raise CatpruneError(f"{path} cannot be read ({error}): is it cut off?") from None
+        raise CatpruneError(f"{path} cannot be read ({error}): check that the file is complete") from None
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def read_test(test: TestSet) -> tuple[list[str], list[str]]:
-    """Both sides of a test set.
+    """Read both sides of a test set.
 
     Raises:
-        CatpruneError: a file that is missing, empty or not UTF-8, or sides of unequal length.
+        CatpruneError: a file is missing, empty or not UTF-8, or the sides differ in length.
     """
     source, target = _lines(test.source), _lines(test.target)
     if len(source) != len(target):
@@ -82,13 +85,15 @@ def check_evaluation(
     steps: int | None,
     epochs: float | None,
 ) -> None:
-    """Refuse names and options of an evaluation that cannot be meant.
+    """Check the names and the length of training of an evaluation.
 
     Raises:
-        UsageError: the first of them.
+        UsageError: a name or option is invalid.
     """
     if (steps is None) == (epochs is None):
-        raise UsageError("an evaluation needs steps (equal updates) or epochs (equal epochs): give one of them")
+        raise UsageError(
+            "an evaluation needs either steps (equal updates) or epochs (equal epochs): give one of the two"
+        )
     names = [*subsets, *tests]
     if not subsets or not tests:
         raise UsageError("an evaluation needs a subset and a test set")
@@ -98,18 +103,18 @@ def check_evaluation(
     if len(set(tests)) != len(tests):
         raise UsageError("two test sets have the same name: give each its own")
     if missing := [name for name in against if name not in subsets]:
-        raise UsageError(f"{missing[0]} is to be compared against, but no subset has that name")
+        raise UsageError(f"{missing[0]} is in against, but no subset has that name")
 
 
 def _train(tokens: Path, out: Path, selection: Path | None, options: Mapping[str, Any], *, force: bool) -> Path:
-    """The last checkpoint of the subset's model; a model that fits is never trained again."""
+    """Train the subset's model unless it is up to date, and return its last checkpoint."""
     from catprune.training.train import train
 
     return train(tokens, out=out, selection=selection, force=force, **options).checkpoints[-1]
 
 
-def _own_translations(folder: Path, subset: str, checkpoint: Path) -> None:
-    """Drop a subset's translations unless the very model that stands there now made them."""
+def _drop_stale_translations(folder: Path, subset: str, checkpoint: Path) -> None:
+    """Delete a subset's translations unless the current model made them."""
     stamp, model = folder / f"{subset}.model", digest_manifest(checkpoint.parent).encode()
     folder.mkdir(parents=True, exist_ok=True)
     if not stamp.is_file() or stamp.read_bytes() != model:
@@ -119,22 +124,22 @@ def _own_translations(folder: Path, subset: str, checkpoint: Path) -> None:
 
 
 def _translations(path: Path, source: Sequence[str], checkpoint: Path, *, beam: int, threads: int | None) -> list[str]:
-    """The hypotheses in `path`, translated first if it is not there; one line for each line of `source`."""
+    """Return the hypotheses in `path`, one per line of `source`; translate first if the file is missing."""
     from catprune.evaluation.translate import translate
 
     if not path.is_file():
-        found = translate(checkpoint, source, beam=beam, threads=threads)
-        text = "".join(line.replace("\n", " ") + "\n" for line in found)
+        hypotheses = translate(checkpoint, source, beam=beam, threads=threads)
+        text = "".join(line.replace("\n", " ") + "\n" for line in hypotheses)
         write_whole(path, text.encode())
     return _lines(path)
 
 
 def _bootstrap_seed() -> int:
-    """The seed of sacrebleu's bootstrap: its own environment variable, or its own default."""
-    given = os.environ.get("SACREBLEU_SEED", "12345")
-    if not given.isdecimal():
-        raise UsageError(f"SACREBLEU_SEED is {given!r}: set a number, so that p-values can be repeated")
-    return int(given)
+    """Return the seed of sacrebleu's bootstrap: its environment variable or its default."""
+    seed = os.environ.get("SACREBLEU_SEED", "12345")
+    if not seed.isdecimal():
+        raise UsageError(f"SACREBLEU_SEED is {seed!r}: set a number, so that p-values can be repeated")
+    return int(seed)
 
 
 def compare(
@@ -144,17 +149,17 @@ def compare(
     against: Sequence[str] = (),
     resamples: int = 1000,
 ) -> tuple[dict[str, dict[str, Score]], dict[str, str]]:
-    """BLEU and chrF of systems on one test set, with paired bootstrap tests against baselines, by sacrebleu.
+    """Compute BLEU and chrF of systems on one test set, with paired bootstrap tests against baselines (sacrebleu).
 
     Args:
-        systems: name → hypotheses, a line for each reference.
-        references: one reference translation a line.
-        against: names of systems that all others are compared with.
+        systems: name → hypotheses, one line per reference.
+        references: reference translations, one per line.
+        against: names of the systems that all others are compared with.
         resamples: bootstrap resamples of the test set.
 
     Returns:
-        system → metric → Score, and metric → signature. The seed is SACREBLEU_SEED's (12345 if unset).
-        Source: Koehn 2004, as sacrebleu implements it: what its p is stands in `evaluation.Score`.
+        system → metric → Score, and metric → signature. The seed is SACREBLEU_SEED (12345 if unset).
+        Source: Koehn 2004, as sacrebleu implements it; `Score.p` defines the p-value.
     """
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
@@ -172,16 +177,16 @@ def compare(
             test_type="bs",
             n_samples=resamples,
         )
-        found_signatures, found = test()
+        test_signatures, results = test()
         names = {"BLEU": "BLEU", "chrF": "chrF2"}  # sacrebleu adds beta
-        signatures = {metric: f"{own}|{found_signatures[own]}" for metric, own in names.items()}
+        signatures = {metric: f"{own}|{test_signatures[own]}" for metric, own in names.items()}
         for metric, own in names.items():
-            for name, result in zip(order, found[own], strict=True):
-                # Score and interval are the system's own, whatever it is compared with.
+            for name, result in zip(order, results[own], strict=True):
+                # Score and interval do not depend on the baseline.
                 scores.setdefault(name, {}).setdefault(metric, (float(result.score), float(result.ci)))
                 if name != baseline and against:
-                    # sacrebleu calls the difference of two equal systems, which is always 0, significant.
-                    same = result.score == found[own][0].score
+                    # sacrebleu reports a significant difference between two identical systems.
+                    same = result.score == results[own][0].score
                     p[name, metric, baseline] = 1.0 if same else float(result.p_value)
     return {
         name: {
@@ -194,14 +199,14 @@ def compare(
 
 @takes(EvaluateOptions)
 def evaluate(options: EvaluateOptions) -> Evaluated:
-    """Train one model per subset, alike in all but the data, and compare their translations of held-out text.
+    """Train one model per subset with the same recipe, and compare the translations of held-out text.
 
-    Every model is a step of its own in `out`/models/NAME. `steps` gives every model the same number of updates;
-    `epochs` gives every model the same number of passes over its subset, so that smaller subsets get fewer updates.
-    With `force`, models that fit are kept and others are trained again.
+    Each model is a step of its own in `out`/models/NAME. `steps` gives every model the same number of updates;
+    `epochs` gives every model the same number of passes over its subset, so smaller subsets get fewer updates.
+    With `force`, models with the same options and inputs are kept; others are trained again.
 
     Raises:
-        CatpruneError: a folder or file does not fit.
+        CatpruneError: a folder or file has other contents than expected.
         UsageError: an option has no valid meaning.
         MissingExtra: torch, ctranslate2 or sacrebleu is not installed.
     """
@@ -212,9 +217,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
     check_evaluation(list(subsets), names, against, steps=options.steps, epochs=options.epochs)
     beam, threads, force = options.beam, options.threads, options.force
     if is_monolingual(read_manifest(tokens, step="tokenize")):
-        raise UsageError(
-            f"{tokens} is of a monolingual corpus: models that translate need pairs, so it cannot be evaluated"
-        )
+        raise UsageError(f"{tokens} holds a monolingual corpus: evaluation trains translation models, which need pairs")
     require_torch()
     training["precision"] = Device.choose(options.precision).precision
     require("evaluate", "sacrebleu", "ctranslate2")
@@ -232,7 +235,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
             hypotheses: dict[str, dict[str, list[str]]] = {test.name: {} for test in tests}
             for name, selection in subsets.items():
                 checkpoint = _train(tokens, out / "models" / name, selection, model, force=force)
-                _own_translations(out / "translations", name, checkpoint)
+                _drop_stale_translations(out / "translations", name, checkpoint)
                 for test in tests:
                     path = out / "translations" / f"{name}.{test.name}.txt"
                     hypotheses[test.name][name] = _translations(
@@ -273,14 +276,14 @@ def _publish(
     signatures: dict[str, str] = {}
     for test, (_, references) in texts.items():
         scores[test], signatures = compare(hypotheses[test], references, against=against, resamples=resamples)
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     seconds: dict[str, Any] = {}
     for name, selection in subsets.items():
         model = folder.path / "models" / name
         trained = read_manifest(model, step="train")
         measured = seconds_of(selection, training=model)
         seconds[name] = None if measured is None else asdict(measured)
-        found.append(
+        entries.append(
             {
                 "name": name,
                 "pairs": trained["counts"]["pairs"],
@@ -301,7 +304,7 @@ def _publish(
         "test_order": list(texts),
         "tests": {test: len(source) for test, (source, _) in texts.items()},
         "signatures": signatures,
-        "subsets": found,
+        "subsets": entries,
     }
     data = to_json(results)
     write_whole(folder.path / "results.json", data)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from catprune.training.options import (
     MOST,
+    Accumulate,
     BatchTokens,
     Dropout,
     LabelSmoothing,
@@ -141,11 +142,12 @@ class EvaluateOptions:
         ),
     ] = 10_000
     preset: Preset = "tiny"
-    batch_tokens: BatchTokens = 2048
+    batch_tokens: BatchTokens = None
+    accumulate: Accumulate = None
     learning_rate: LearningRate = None
-    warmup_steps: WarmupSteps = 200
-    label_smoothing: LabelSmoothing = 0.1
-    dropout: Dropout = 0.1
+    warmup_steps: WarmupSteps = None
+    label_smoothing: LabelSmoothing = None
+    dropout: Dropout = None
     save_every: SaveEvery = 500
     precision: Precision = "auto"
     seed: Seed = 1

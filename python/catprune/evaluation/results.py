@@ -1,4 +1,4 @@
-"""What an evaluation found: subsets, their scores and costs, read from its folder, shown as tables."""
+"""Results of an evaluation: the scores and costs of subsets, read from its folder and shown as tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class TestSet:
     """A held-out bitext: two line-aligned files, plain, gzip or zstd, and a name for the tables."""
 
-    __test__: ClassVar[bool] = False  # its name is no invitation to pytest
+    __test__: ClassVar[bool] = False  # keeps pytest from collecting the class
     name: str
     source: Path
     target: Path
@@ -31,10 +31,10 @@ class Score:
     Attributes:
         score: the corpus score, 0 to 100.
         interval: half the width of the 95% bootstrap interval over sentences of the test set.
-        p: of sacrebleu's paired bootstrap against each baseline (absent for the baseline itself): the share of
-            resamples in which the absolute difference exceeds its mean over the resamples by more than the one found.
-            It does not ask which is better, but counts deviations upwards only: where two systems differ clearly it is
-            about half the p of a two-sided test.
+        p: p-value of sacrebleu's paired bootstrap against each baseline (absent for the baseline itself). It is the
+            share of resamples whose absolute difference exceeds its mean over all resamples by more than the observed
+            difference. Only deviations upwards count: if two systems differ clearly, p is about half the p-value of a
+            two-sided test.
     """
 
     score: float
@@ -47,10 +47,11 @@ class Subset:
     """A subset, the model trained on it, and its scores by test set and metric.
 
     Attributes:
-        pairs, target_tokens: what its model was trained on, each pair once, ends of sentences included.
-        steps, epochs: how long its model was trained; `trained_tokens`: target tokens seen, repeats too.
-        flops, seconds: what choosing and training cost; seconds are measured, and may be missing (None).
-        scorers: those whose columns it was chosen by; `flops` lack what their models do, `seconds` do not.
+        pairs, target_tokens: size of the subset; target tokens include one end-of-sentence token per pair.
+        steps, epochs: length of the model's training.
+        trained_tokens: target tokens seen in training, with repetitions.
+        flops, seconds: cost of selection and training; seconds are measured, None if a log is missing.
+        scorers: scorers whose columns the selection used; `seconds` include their models, `flops` do not.
     """
 
     name: str
@@ -67,15 +68,15 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What `evaluate` found.
+    """Results of `evaluate`.
 
     Attributes:
         folder: holds results.json, models/<subset>/ and translations/<subset>.<test>.txt.
-        held_fixed: "updates" or "epochs": what every model had the same of.
+        held_fixed: "updates" or "epochs": the amount of training that all models have in common.
         against: the baselines that p-values refer to.
         tests: test sets and their numbers of lines.
         signatures: sacrebleu's signature of each metric, bootstrap seed and resamples included.
-        resamples: of the bootstrap.
+        resamples: number of bootstrap resamples.
         signature: version, model size, seed and beam.
         subsets: in the order given.
     """
@@ -91,7 +92,7 @@ class Evaluated:
 
 
 def open_evaluation(folder: Path) -> Evaluated:
-    """What `evaluate` found earlier in `folder`.
+    """Read the results of a finished evaluation.
 
     Raises:
         CatpruneError: the folder holds no finished evaluation.
@@ -133,12 +134,12 @@ def _subset(entry: Mapping[str, Any], seconds: Mapping[str, float] | None) -> Su
     )
 
 
-#: Below this p a difference is called one.
+#: A difference with a smaller p-value is called significant.
 SIGNIFICANT = 0.05
 
 
 def against(score: Score, other: Score | None, baseline: str) -> str:
-    """How a score compares with a baseline's: better, worse, same; nothing where there is no test."""
+    """Compare a score with a baseline's: "better", "worse" or "same"; "" without a test."""
     if other is None or baseline not in score.p:
         return ""
     if score.p[baseline] >= SIGNIFICANT:
@@ -147,39 +148,39 @@ def against(score: Score, other: Score | None, baseline: str) -> str:
 
 
 def p_text(p: float, resamples: int) -> str:
-    """A p-value; the smallest that so many resamples can give is shown as a bound."""
+    """Format a p-value; the smallest possible with this number of resamples is shown as a bound."""
     least = 1 / (resamples + 1)
     return f"<{max(least, 0.001):.3f}" if p < max(least * 1.5, 0.001) else f"{p:.3f}"
 
 
 def number_text(value: float) -> str:
-    """A large number in three digits: 1.23M."""
+    """Format a large number with three digits: "1.23M"."""
     for factor, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= factor:
             return f"{value / factor:.3g}{unit}"
     return f"{value:.3g}"
 
 
-def _quality(found: Evaluated, test: str) -> list[list[str]]:
-    """Cells of the table of one test set: header, then a row a subset."""
+def _quality(evaluated: Evaluated, test: str) -> list[list[str]]:
+    """Return the cells of one test set's table: a header, then one row per subset."""
     rows = [["subset", "pairs", "target tokens"]]
-    for metric in found.signatures:
-        rows[0] += [metric, *(f"p ~{baseline}" for baseline in found.against)]
-    for subset in found.subsets:
+    for metric in evaluated.signatures:
+        rows[0] += [metric, *(f"p ~{baseline}" for baseline in evaluated.against)]
+    for subset in evaluated.subsets:
         row = [subset.name, f"{subset.pairs:,}", f"{subset.target_tokens:,}"]
-        for metric in found.signatures:
+        for metric in evaluated.signatures:
             score = subset.scores[test][metric]
             row.append(f"{score.score:.1f} ±{score.interval:.1f}")
-            row += [p_text(score.p[b], found.resamples) if b in score.p else "-" for b in found.against]
+            row += [p_text(score.p[b], evaluated.resamples) if b in score.p else "-" for b in evaluated.against]
         rows.append(row)
     return rows
 
 
-def cost_table(found: Evaluated) -> list[list[str]]:
-    """Cells of the table of costs: header, then a row a subset."""
+def cost_table(evaluated: Evaluated) -> list[list[str]]:
+    """Return the cells of the cost table: a header, then one row per subset."""
     rows = [["subset", "updates", "epochs", "warm-up", "scoring", "training", "FLOPs", "of full", "seconds"]]
-    full = next((subset for subset in found.subsets if subset.name == "full"), None)
-    for subset in found.subsets:
+    full = next((subset for subset in evaluated.subsets if subset.name == "full"), None)
+    for subset in evaluated.subsets:
         flops = subset.flops
         rows.append(
             [
@@ -195,7 +196,7 @@ def cost_table(found: Evaluated) -> list[list[str]]:
 
 
 def align(rows: list[list[str]]) -> list[str]:
-    """Lines of a table: the first row is its header, the first column its names."""
+    """Return the lines of a table; the first row is the header, the first column holds names."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     cells = [
         [cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(pairs)]
@@ -205,36 +206,37 @@ def align(rows: list[list[str]]) -> list[str]:
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
 
-def render(found: Evaluated) -> str:
-    """The results as plain tables, and below them what the numbers mean and how they were made."""
+def render(evaluated: Evaluated) -> str:
+    """Return the results as plain tables, followed by notes on the numbers."""
     lines: list[str] = []
-    for test, count in found.tests.items():
-        lines += [f"{test} ({count:,} lines)", *align(_quality(found, test)), ""]
-    lines += ["cost", *align(cost_table(found)), "", *notes(found)]
+    for test, count in evaluated.tests.items():
+        lines += [f"{test} ({count:,} lines)", *align(_quality(evaluated, test)), ""]
+    lines += ["cost", *align(cost_table(evaluated)), "", *notes(evaluated)]
     return "\n".join(lines) + "\n"
 
 
-def notes(found: Evaluated) -> list[str]:
-    """What a reader must know to trust the numbers: what was held fixed, what p and cost mean."""
+def notes(evaluated: Evaluated) -> list[str]:
+    """Return notes on the numbers: what was held fixed, and what p and cost mean."""
     fixed = {
-        "updates": "Updates are held fixed: every model was trained for the same number of updates, so "
-        "pruning saves nothing in training, and the question is quality.",
-        "epochs": "Epochs are held fixed: every model made the same number of passes over its own subset, "
-        "so a smaller one had fewer updates and cost less.",
+        "updates": "Updates are held fixed: every model was trained for the same number of updates. Pruning then "
+        "saves no training cost; compare quality.",
+        "epochs": "Epochs are held fixed: every model made the same number of passes over its own subset. Smaller "
+        "subsets had fewer updates and cost less.",
     }
     return [
-        fixed[found.held_fixed],
-        "±: half a 95% bootstrap interval over the lines of the test set. p: paired bootstrap as sacrebleu "
-        f"computes it (about half the p of a two-sided test), {found.resamples:,} resamples, not corrected for the "
-        "number of comparisons. One training seed a subset: p says nothing of the luck of training.",
+        fixed[evaluated.held_fixed],
+        "±: half the width of the 95% bootstrap interval over the lines of the test set. p: sacrebleu's paired "
+        f"bootstrap (about half the p-value of a two-sided test), {evaluated.resamples:,} resamples, not corrected "
+        "for multiple comparisons. Each subset has one training seed: p does not cover the variance between "
+        "training runs.",
         "Cost: warm-up training up to the last scored checkpoint, scoring, and training on the subset.",
         *(
-            f"FLOPs of {subset.name} lack those of the models of {', '.join(subset.scorers)}; its seconds do not."
-            for subset in found.subsets
+            f"{subset.name}: FLOPs do not include the models of {', '.join(subset.scorers)}; seconds do."
+            for subset in evaluated.subsets
             if subset.scorers
         ),
-        *found.signatures.values(),
-        found.signature,
+        *evaluated.signatures.values(),
+        evaluated.signature,
     ]
 
 

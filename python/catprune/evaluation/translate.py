@@ -1,4 +1,4 @@
-"""Translating text with a native checkpoint: its weights as a CTranslate2 model, its tokenizer around it."""
+"""Translation with a native checkpoint: CTranslate2 runs its weights, its own tokenizer splits the text."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# The longest source; CTranslate2 cuts longer ones. Its position table must reach as far.
+# Longest source in tokens; CTranslate2 truncates longer ones. The position table has this length.
 _LONGEST_SOURCE = 1024
-# Lines that are tokenized and handed over at once: CTranslate2 sorts them by length.
+# Lines tokenized and passed on at once; CTranslate2 sorts them by length.
 _LINES = 4096
 
 
@@ -33,31 +33,34 @@ def translate(
     batch_tokens: int = 4096,
     threads: int | None = None,
 ) -> list[str]:
-    """Translate lines of text by beam search, one line for each.
+    """Translate lines of text by beam search.
 
     Args:
         checkpoint: the folder of a native checkpoint.
-        lines: source text without line ends; an empty line is translated as the model sees fit.
+        lines: source sentences without line ends; empty lines are translated, too.
         beam: hypotheses kept at each step; 1 is greedy.
-        longest: most tokens of a translation; short sources have a lower limit.
-        batch_tokens: most source tokens of a batch, padding counted.
-        threads: of the processor (None: as CTranslate2 has it).
+        longest: largest number of tokens of a translation; short sources have a lower limit.
+        batch_tokens: largest number of source tokens of a batch, with padding.
+        threads: CPU threads; None is CTranslate2's default.
+
+    Returns:
+        One translation per line.
 
     Raises:
-        UsageError: options that cannot be meant.
-        CatpruneError: not a native checkpoint.
+        UsageError: an option is invalid.
+        CatpruneError: `checkpoint` is not a native checkpoint.
         MissingExtra: torch or ctranslate2 is not installed.
     """
-    for name, number in {"beam": beam, "longest": longest, "batch-tokens": batch_tokens}.items():
+    for name, number in {"beam": beam, "longest": longest, "batch_tokens": batch_tokens}.items():
         if number < 1:
             raise UsageError(f"{name} is {number}: give at least 1")
     _require()
     import ctranslate2
     from tokenizers import Tokenizer
 
-    read = read_checkpoint(checkpoint)
-    tokenizer = Tokenizer.from_file(str(read.path / "tokenizer.json"))
-    tokenizer.no_truncation()  # as in tokenizing: a line is translated whole
+    native = read_checkpoint(checkpoint)
+    tokenizer = Tokenizer.from_file(str(native.path / "tokenizer.json"))
+    tokenizer.no_truncation()  # like `tokenize`: lines stay whole
     tokenizer.no_padding()
     ids = tokenizer.get_vocab()
     translations: list[str] = []
@@ -66,7 +69,7 @@ def translate(
         translator: Any = ctranslate2.Translator(str(model), device="auto", intra_threads=threads or 0)
         remaining = iter(lines)
         while chunk := list(islice(remaining, _LINES)):
-            found: list[list[int]] = [[] for _ in chunk]
+            hypotheses: list[list[int]] = [[] for _ in chunk]
             sources = [encoding.tokens for encoding in tokenizer.encode_batch(chunk)]
             for limit, places in _by_limit(sources, longest).items():
                 results = translator.translate_batch(
@@ -78,15 +81,15 @@ def translate(
                     batch_type="tokens",
                 )
                 for place, result in zip(places, results, strict=True):
-                    found[place] = [ids[token] for token in result.hypotheses[0]]
-            translations += [line.strip() for line in tokenizer.decode_batch(found)]
+                    hypotheses[place] = [ids[token] for token in result.hypotheses[0]]
+            translations += [line.strip() for line in tokenizer.decode_batch(hypotheses)]
     return translations
 
 
 def _by_limit(sources: list[list[str]], longest: int) -> dict[int, list[int]]:
-    """Places of the sources by how long their translation may get: twice the next power of two of their length, and 16.
+    """Group the positions of sources by length limit: twice the next power of two of their length, plus 16 tokens.
 
-    A model that has not learnt to stop would otherwise write `longest` tokens for every line.
+    Without the limit, a model that has not learned to stop would write `longest` tokens for every line.
     """
     limits: dict[int, list[int]] = {}
     for place, source in enumerate(sources):
@@ -96,21 +99,21 @@ def _by_limit(sources: list[list[str]], longest: int) -> dict[int, list[int]]:
 
 
 def export(checkpoint: str | Path, folder: str | Path) -> Path:
-    """Write a native checkpoint as a CTranslate2 model folder, float32; it has its name only when it is whole.
+    """Write a native checkpoint as a float32 CTranslate2 model folder; the folder appears only when complete.
 
     Args:
         checkpoint: the folder of a native checkpoint.
         folder: a new folder.
 
     Raises:
-        CatpruneError: not a native checkpoint, or `folder` exists.
+        CatpruneError: `checkpoint` is not a native checkpoint, or `folder` exists.
         MissingExtra: torch or ctranslate2 is not installed.
     """
     _require()
-    read, path = read_checkpoint(checkpoint), Path(folder)
+    native, path = read_checkpoint(checkpoint), Path(folder)
     if path.exists():
         raise CatpruneError(f"{path} exists: give a new folder")
-    spec = _make_spec(read)
+    spec = _make_spec(native)
     temporary = path.with_name(path.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -127,7 +130,7 @@ def _require() -> None:
 
 
 def _make_spec(checkpoint: Checkpoint) -> Any:
-    """CTranslate2's description of the model, filled with the weights."""
+    """Build CTranslate2's model specification with the weights."""
     from ctranslate2.specs import TransformerSpec
     from tokenizers import Tokenizer
 
@@ -137,13 +140,13 @@ def _make_spec(checkpoint: Checkpoint) -> Any:
     _fill(spec, _numpy_tensors(checkpoint), size)
     tokenizer = Tokenizer.from_file(str(checkpoint.path / "tokenizer.json"))
     names = {i: name for name, i in tokenizer.get_vocab().items()}
-    # Ids may have gaps; every place of the table needs a name of its own.
+    # Ids may have gaps; every row of the embedding needs a unique name.
     vocabulary = [names.get(i, f"<unused {i}>") for i in range(special.vocab_size)]
     spec.register_source_vocabulary(vocabulary)
     spec.register_target_vocabulary(vocabulary)
     spec.config.bos_token = spec.config.decoder_start_token = vocabulary[special.bos_id]
     spec.config.eos_token = vocabulary[special.eos_id]
-    spec.config.unk_token = vocabulary[special.pad_id]  # byte-level: nothing is unknown, but a name is asked for
+    spec.config.unk_token = vocabulary[special.pad_id]  # byte-level: no token is unknown, but a name is required
     spec.config.add_source_eos = False  # the tokenizer's post-processor appends it
     return spec
 
@@ -153,7 +156,7 @@ def _numpy_tensors(checkpoint: Checkpoint) -> dict[str, NDArray[np.float32]]:
 
 
 def _fill(spec: Any, tensors: dict[str, NDArray[np.float32]], size: dict[str, int]) -> None:
-    """Give every part of the spec its weights; our fused matrices have CTranslate2's order."""
+    """Fill every part of the spec; our fused matrices have CTranslate2's order."""
     from catprune.model.transformer import sinusoids
 
     positions = sinusoids(_LONGEST_SOURCE, size["d_model"]).numpy()

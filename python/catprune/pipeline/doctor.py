@@ -1,4 +1,4 @@
-"""Doctor: what this installation can do, and what is missing for the rest."""
+"""Doctor: the state of this installation, and what is missing for optional steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 
 from catprune.errors import EXTRA
 
-#: Extra → the packages that it brings.
+#: Extra → its packages.
 EXTRAS = {
     "torch": ("torch", "safetensors"),
     "transformers": ("transformers", "sentencepiece"),
@@ -31,24 +31,24 @@ def _version(package: str) -> str | None:
 
 
 def examine() -> dict[str, str]:
-    """What matters to a run, by its name: catprune, machine, the extras, precision."""
+    """Return name → state of everything that a run depends on: versions, machine, extras, precision."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     free = shutil.disk_usage(".").free / 2**30
-    found = {
+    states = {
         "catprune": f"{importlib.metadata.version('catprune')}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}",
-        "machine": f"{os.cpu_count()} processors, {memory:.1f} GiB memory, {free:.1f} GiB free in this folder",
+        "machine": f"{os.cpu_count()} CPU cores, {memory:.1f} GiB memory, {free:.1f} GiB free in this folder",
     }
     for extra, packages in EXTRAS.items():
         missing = [name for name in packages if _version(name) is None]
         if missing:
-            found[extra] = f"missing {', '.join(missing)}: install {EXTRA.format(extra)}"
+            states[extra] = f"missing {', '.join(missing)}: install {EXTRA.format(extra)}"
         else:
-            found[extra] = ", ".join(f"{name} {_version(name)}" for name in packages)
-    found["uv"] = shutil.which("uv") or "missing: the scorers comet-qe and laser run in environments that it makes"
+            states[extra] = ", ".join(f"{name} {_version(name)}" for name in packages)
+    states["uv"] = shutil.which("uv") or "missing: the scorers comet-qe and laser need it to create their environments"
     if importlib.util.find_spec("torch") is not None:
         from catprune.workspace.device import Device
 
         chosen = Device.choose("auto")
-        found["precision"] = f"{chosen.precision} on {chosen.name}"
-    return found
+        states["precision"] = f"{chosen.precision} on {chosen.name}"
+    return states

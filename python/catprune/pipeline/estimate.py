@@ -1,4 +1,4 @@
-"""How long the steps of a pruning take: measured where a measurement is cheap, otherwise from known rates."""
+"""Estimates of the time that each step of `prune` takes, from known rates and short measurements."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: Seconds of one processor: cleaning per byte of (compressed) text, tokenising per pair, selecting and writing per
-#: pair. They were measured for docs/explanation/architecture.md and only say what to expect.
+#: Seconds of one CPU core: cleaning per byte of (compressed) text, tokenizing per pair, selecting and writing per
+#: pair. They are rough estimates.
 CLEAN, TOKENIZE, WRITE = 1.2e-7, 4e-5, 2e-6
 #: Scoring is a forward pass, a third of the work of training on the same tokens.
 FORWARD_SHARE = 1 / 3
-#: Target tokens per byte of target text, a usual value of byte-level BPE.
+#: Target tokens per byte of target text, typical of byte-level BPE.
 TOKENS_PER_CHARACTER = 0.25
-#: Updates and target tokens of a batch of a speed measurement on random tokens.
+#: Updates of a speed measurement on random tokens, and target tokens per batch of any measurement.
 UPDATES, BATCH_TOKENS = 3, 2048
 
 
 def duration(seconds: float) -> str:
-    """A time in words: seconds, minutes or hours."""
+    """Format a time in seconds, minutes or hours."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
 
 
 def expected(target_tokens: float, rows: int, *, model: Mapping[str, Any], speed: float) -> str:
-    """The times of training, scoring, selecting and writing, as one line.
+    """Return the expected times of training, scoring, selecting and writing as one line.
 
     Args:
         target_tokens: tokens of the clean pairs.
@@ -50,14 +50,23 @@ def expected(target_tokens: float, rows: int, *, model: Mapping[str, Any], speed
 
 
 def measure_training(tokens: Path, *, preset: Any, seed: int, threads: int | None) -> float:
-    """Target tokens per second of training: a few updates of the real model on the real tokens, then removed."""
+    """Measure target tokens per second of training: a few updates of the real model on the real tokens."""
     from catprune.training.train import train
 
-    # Beside the tokens: a temporary folder elsewhere may be too small for a model.
+    # In the tokens folder: a temporary folder elsewhere may be too small for a model.
     folder = tokens / "log" / "speed"
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed measurement left
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed measurement
     try:
-        train(tokens, out=folder, preset=preset, steps=10, seed=seed, threads=threads, quiet=True)
+        train(
+            tokens,
+            out=folder,
+            preset=preset,
+            steps=10,
+            batch_tokens=BATCH_TOKENS,
+            seed=seed,
+            threads=threads,
+            quiet=True,
+        )
         events = (folder / "log" / "events.jsonl").read_text(encoding="utf-8").splitlines()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -66,7 +75,7 @@ def measure_training(tokens: Path, *, preset: Any, seed: int, threads: int | Non
 
 
 def guess_training(*, preset: str, vocab_size: int, threads: int | None) -> float:
-    """Target tokens per second of training on random tokens: what can be measured before any text is tokenised."""
+    """Measure target tokens per second of training on random tokens, before any text is tokenized."""
     import torch
 
     from catprune.model.output_layer import smoothed_loss
@@ -83,7 +92,7 @@ def guess_training(*, preset: str, vocab_size: int, threads: int | None) -> floa
         started = 0.0
         for update in range(UPDATES + 1):
             if update == 1:
-                started = time.monotonic()  # the first update prepares kernels
+                started = time.monotonic()  # the first update compiles kernels
             with torch.autocast(device.name, dtype, enabled=dtype == torch.bfloat16):
                 hidden = model(ids, ids)
             loss, _ = smoothed_loss(
@@ -96,6 +105,6 @@ def guess_training(*, preset: str, vocab_size: int, threads: int | None) -> floa
 
 
 def target_tokens(folder: Path) -> tuple[int, int]:
-    """Target tokens and rows of a run's tokens folder."""
+    """Return the target tokens and rows of a run's tokens folder."""
     counts = read_manifest(folder, step="tokenize")["counts"]
     return counts["target_tokens"], counts["rows"]

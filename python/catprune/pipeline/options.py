@@ -106,9 +106,7 @@ class PruneOptions:
     epochs: Epochs = None
     checkpoints: Checkpoints = None
     sample: Sample = None
-    dry_run: Annotated[bool, option("Show what would be done and how long it would take; write nothing.", OUTPUT)] = (
-        False
-    )
+    dry_run: Annotated[bool, option("Show the decisions and the expected times; write nothing.", OUTPUT)] = False
     memory: Memory = None
     tmp_dir: TemporaryFolder = None
     seed: Seed = 1

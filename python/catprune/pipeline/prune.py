@@ -1,4 +1,4 @@
-"""Prune: a corpus and a share in, its better part out; all other choices have defaults, and go into a run file."""
+"""Prune a corpus in one command: choose defaults, write a run file, and run it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from catprune.cleaning.clean import clean
 from catprune.cleaning.summary import summary as clean_summary
-from catprune.corpus.appended import has_joined, is_growing, replacing, require_trained
+from catprune.corpus.appended import has_appended_rows, has_new_inputs, replacing, require_trained
 from catprune.corpus.data import FOLDER, spool_options, temporary_spool
 from catprune.corpus.inputs import input_paths, parse_inputs
 from catprune.errors import CatpruneError, UsageError, require
@@ -52,22 +52,22 @@ if TYPE_CHECKING:
     from catprune.cleaning.clean import Cleaned
     from catprune.pipeline.run_file import RunFile
 
-#: The keys of [train] that are chosen by the corpus unless they are given.
+#: The keys of [train] whose defaults depend on the corpus.
 _MODEL = ("preset", "epochs", "checkpoints")
-#: Kept pairs with less than this share of the mean length of the clean pairs are called short.
+#: `summary` warns if the mean length of kept pairs is below this share of the mean length of clean pairs.
 _SHORT = 0.9
-#: Fewer pairs cannot train a warm-up model.
+#: The smallest number of clean pairs that can train a warm-up model.
 _LEAST_PAIRS = 100
 
 
 @takes(PruneOptions)
 def prune(options: PruneOptions) -> Ran:
-    """Prune a corpus by what the early training of a small model says about each pair.
+    """Prune a corpus by how the loss of a small model changes on each pair during early training.
 
-    The run's folder `out` gets a `run.toml`, by which `run` repeats the run. If that run was made from the first of
-    these inputs with the same options, the other inputs are appended to it, as `run` does, and to its run file. Data
-    among the inputs is copied to Parquet files in `inputs` in the run's folder, which the run file names. `force`
-    redoes the steps that changed options affect; appended rows stay as they are.
+    The folder `out` gets a `run.toml`; `run` repeats the run from it. If `out` holds a run of the first of these
+    inputs with the same options, the other inputs are appended to the run and to its run file. In-memory inputs are
+    copied to Parquet files in `out`/inputs. `force` repeats the steps that changed options affect; rows appended
+    earlier are not processed again.
 
     Raises:
         UsageError, CatpruneError: as the steps do.
@@ -87,15 +87,15 @@ def prune(options: PruneOptions) -> Ran:
 
 @dataclass(frozen=True, slots=True)
 class _Pruning:
-    """A pruning whose options were checked.
+    """A call of `prune` with checked options.
 
     Attributes:
-        options: as they were given, but for data, which is named by its files.
-        folder, file: the run's folder and its run file.
-        inputs: the inputs as every pass over text takes them.
-        ranking: what ranks, and how much is kept.
-        scorers: scorers whose columns rank.
-        say: called with each line for a reader.
+        options: the caller's options; in-memory inputs are replaced by their files.
+        folder, file: folder and run file of the run.
+        inputs: the inputs as `parse_inputs` returns them.
+        ranking: the methods that rank, and the budget.
+        scorers: names of the scorers that the method needs.
+        say: called with each line of progress.
     """
 
     options: PruneOptions
@@ -108,7 +108,7 @@ class _Pruning:
 
     @classmethod
     def read(cls, options: PruneOptions, spool: Spool) -> _Pruning:
-        """Check everything that can be checked before the corpus is read; data among the inputs is spooled."""
+        """Check all that can be checked before the corpus is read; write in-memory inputs to the spool."""
         options = spool_options(options, spool)
         inputs = parse_inputs(
             options.inputs,
@@ -128,8 +128,8 @@ class _Pruning:
         if pruning.needs_model:
             require_torch()
             plan_marks(options.epochs, None, options.checkpoints)
-        elif given := [name for name in (*_MODEL, "sample") if getattr(options, name) is not None]:
-            raise UsageError(f"{given[0]} is given, but {pruning.method} needs no warm-up model: leave it out")
+        elif unused := [name for name in (*_MODEL, "sample") if getattr(options, name) is not None]:
+            raise UsageError(f"{unused[0]} is given, but {pruning.method} needs no warm-up model: leave it out")
         if pruning.method == CLUSTERED:
             require("faiss", "faiss")
         for scorer in scorers:
@@ -142,7 +142,7 @@ class _Pruning:
 
     @property
     def method(self) -> str:
-        """The method that ranks."""
+        """Name of the method that ranks."""
         return self.options.method or DEFAULT_METHOD
 
     @property
@@ -152,7 +152,7 @@ class _Pruning:
 
     @property
     def what(self) -> str:
-        """What a record is called."""
+        """Plural of a record: "pairs" or "texts"."""
         return "texts" if self.options.monolingual else "pairs"
 
     @property
@@ -162,18 +162,18 @@ class _Pruning:
         return {name: getattr(self.options, name) for name in names}
 
     def clean_and_decide(self) -> dict[str, Any]:
-        """Clean, decide on the warm-up model, and write the run file; returns the decisions."""
+        """Clean, choose the warm-up model, and write the run file; return the choices."""
         options = self.options
-        growing = is_growing(self.folder, self.inputs)
-        spared = growing or has_joined(self.folder)  # appended rows are no reason to redo the others
-        made = read_run_file(self.file) if self.file.is_file() and (spared or not options.force) else None
+        appends = has_new_inputs(self.folder, self.inputs)
+        keeps_rows = appends or has_appended_rows(self.folder)  # `force` does not process the earlier rows again
+        made = read_run_file(self.file) if self.file.is_file() and (keeps_rows or not options.force) else None
         new = self.inputs
         if made is not None and not options.force:
-            # Before anything is cleaned: new inputs are appended to those of the run.
+            # Check before cleaning starts.
             new = self._new_inputs(made)
-            if growing:
+            if appends:
                 require_trained(self.folder)
-        cleaned = self._clean(new, force=options.force and not spared)
+        cleaned = self._clean(new, force=options.force and not keeps_rows)
         self._require_pairs(cleaned)
         model = (_decided(made) if made is not None else None) or self._decide(cleaned.kept)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ class _Pruning:
         cleaned = replacing(lambda _: self.options.force, clean)(
             self.options.inputs, out=self.folder / "clean", **{**self._cleaning(), "force": force}
         )
-        self.say(f"          {clean_summary(cleaned, examples=0)[0]}")  # the reasons follow when `run` passes the step
+        self.say(f"          {clean_summary(cleaned, examples=0)[0]}")  # `run` prints the reasons later
         return cleaned
 
     def _say_size(self, inputs: list[Input]) -> None:
@@ -203,21 +203,21 @@ class _Pruning:
         return {name: getattr(options, name) for name in (*names, "tmp_dir", "threads", "quiet")}
 
     def _require_pairs(self, cleaned: Cleaned) -> None:
-        """Refuse a corpus that is too small.
+        """Check that the corpus is large enough.
 
         Raises:
             CatpruneError: fewer clean pairs than are to be kept, or than a warm-up model needs.
         """
-        asked, least = self.ranking.share.get("rows", 0), _LEAST_PAIRS if self.needs_model else 1
-        if cleaned.kept < max(least, asked):
-            wanted = f"{asked} are to be kept" if asked > cleaned.kept else f"{least} are needed"
+        budget, least = self.ranking.share.get("rows", 0), _LEAST_PAIRS if self.needs_model else 1
+        if cleaned.kept < max(least, budget):
+            needed = f"{budget} are to be kept" if budget > cleaned.kept else f"{least} are needed"
             raise CatpruneError(
-                f"cleaning kept {cleaned.kept} of {cleaned.rows} {self.what}, too few ({wanted}): "
-                f"{self.folder / 'clean' / 'manifest.json'} says why the others were dropped"
+                f"cleaning kept {cleaned.kept} of {cleaned.rows} {self.what}, too few ({needed}): "
+                f"{self.folder / 'clean' / 'manifest.json'} counts the reasons of the others"
             )
 
     def _decide(self, pairs: int) -> dict[str, Any]:
-        """Vocabulary and warm-up model: what was given, the rest by the number of clean pairs."""
+        """Choose vocabulary and warm-up model: given options first, the rest by the number of clean pairs."""
         if not self.needs_model:
             return {}
         given = {name: value for name in _MODEL if (value := getattr(self.options, name)) is not None}
@@ -238,7 +238,7 @@ class _Pruning:
         self.say(f"tokenize  {pairs:,} {self.what}, about {duration(seconds)}")
 
     def tokenize_and_estimate(self, model: dict[str, Any]) -> None:
-        """Tokenise, and say how long training and scoring will take."""
+        """Tokenize, and report how long training and scoring will take."""
         options = self.options
         self._say_tokenizing(read_manifest(self.folder / "clean", step="clean")["counts"]["kept"])
         run(self.file, until="tokenize", **self.resources)
@@ -249,7 +249,7 @@ class _Pruning:
         self.say(f"expected  {expected(tokens, rows, model=model, speed=speed)}")
 
     def dry_run(self) -> Ran:
-        """Clean without writing, and say what would be decided and how long it would take."""
+        """Clean without writing, and report the decisions and the expected times."""
         options = self.options
         self._say_size(self.inputs)
         cleaned = clean(options.inputs, dry_run=True, **self._cleaning())
@@ -264,38 +264,38 @@ class _Pruning:
             size = sum(Path(input_paths(entry)[-1]).stat().st_size for entry in self.inputs)
             tokens = size * TOKENS_PER_CHARACTER * cleaned.kept / max(1, cleaned.rows)
             self.say(f"expected  roughly {expected(tokens, cleaned.rows, model=model, speed=speed)}")
-        self.say("dry run   nothing was written; the same command without dry_run starts")
+        self.say("dry run   nothing was written; run the same command without dry_run to start")
         return Ran(self.folder, {}, (), None)
 
     def _new_inputs(self, made: RunFile) -> list[Input]:
-        """The inputs that the run in the folder does not have; otherwise it is the same run.
+        """Return the inputs that the run in the folder does not have yet.
 
         Raises:
-            CatpruneError: it has other options, or inputs that are not the first of these.
+            CatpruneError: the run has other options, or its inputs are not the first of these inputs.
         """
         now = self._sections(self._decide_like(made), self._relative(made.clean.inputs))
         before = tomllib.loads(self.file.read_text(encoding="utf-8"))
         if differences := list(_differences(before, tomllib.loads(to_toml(now)))):
             raise CatpruneError(
-                f"{self.file} has other options ({'; '.join(differences[:5])}): give another out, or force to redo the "
-                "steps that they change"
+                f"{self.file} has other options ({'; '.join(differences[:5])}): give another out, or force to repeat "
+                "the steps that they affect"
             )
         old = parsed_inputs(made)
         if self.inputs[: len(old)] != old:
             raise CatpruneError(
-                f"{self.file} has other inputs: give its inputs first and new ones after them, another out, or force "
-                "to prune all of them again"
+                f"{self.file} has other inputs: give its inputs first and the new inputs after them, give another "
+                "out, or force to prune all inputs again"
             )
         return self.inputs[len(old) :]
 
     def _decide_like(self, made: RunFile) -> dict[str, Any]:
-        """The decisions of the run in the folder, with the options that are given now."""
+        """Return the choices of the run in the folder, overridden by the options given now."""
         given = {name: value for name in _MODEL if (value := getattr(self.options, name)) is not None}
         decided = _decided(made)
         return {**decided, **given} if decided else {}
 
     def _sections(self, model: Mapping[str, Any], inputs: Sequence[str]) -> dict[str, Any]:
-        """The run file's sections."""
+        """Return the sections of the run file."""
         options = self.options
         cleaning = {
             name: value
@@ -326,7 +326,7 @@ class _Pruning:
 
 
 def _fit(given: dict[str, Any], *, several: bool) -> dict[str, Any]:
-    """Given epochs or checkpoints, each with the other one to fit: checkpoints from early to the end."""
+    """Complete given epochs with checkpoints from early to the end, or given checkpoints with epochs."""
     if "epochs" in given and "checkpoints" not in given:
         last = given["epochs"]
         first = 1 if last > 1 else last / 2
@@ -343,15 +343,15 @@ def _names(inputs: Any) -> list[str | Path]:
 
 
 def _selection(options: PruneOptions) -> dict[str, Any]:
-    """The options of the selection."""
+    """Return the options of the selection."""
     keep = options.keep[0] if len(options.keep) == 1 else list(options.keep)
-    given = {"on": options.on, "within": options.within}
-    named = {name: value for name, value in given.items() if value is not None}
-    return {"method": options.method or DEFAULT_METHOD, "keep": keep, **named}
+    optional = {"on": options.on, "within": options.within}
+    given = {name: value for name, value in optional.items() if value is not None}
+    return {"method": options.method or DEFAULT_METHOD, "keep": keep, **given}
 
 
 def _decided(made: RunFile) -> dict[str, Any]:
-    """What was decided when the run was made: rows that were appended since change nothing of it."""
+    """Return the choices made when the run was new; appended rows do not change them."""
     if made.train is None:
         return {}
     model = {"vocab_size": made.tokenize.vocab_size, **{name: getattr(made.train, name) for name in _MODEL}}
@@ -359,17 +359,17 @@ def _decided(made: RunFile) -> dict[str, Any]:
 
 
 def _can_report() -> bool:
-    """Whether the report's packages are there: pruning itself does not need them."""
+    """Whether the report's packages are installed; pruning itself does not need them."""
     return all(importlib.util.find_spec(package) is not None for package in EXTRAS["report"])
 
 
 def decide(pairs: int, *, several: bool = False) -> dict[str, Any]:
-    """Size of the vocabulary and of the warm-up model by the number of clean pairs.
+    """Choose vocabulary size and warm-up model by the number of clean pairs.
 
-    The model stays small: it only has to tell pairs apart, and its cost is part of the cost of pruning.
+    The model is small because its training is part of the cost of pruning.
 
     Args:
-        pairs: clean pairs.
+        pairs: number of clean pairs.
         several: whether the method compares more than two checkpoints.
     """
     vocab_size = 1_000 if pairs < 5_000 else 4_000 if pairs < 50_000 else 8_000 if pairs < 1_000_000 else 16_000
@@ -382,7 +382,7 @@ def decide(pairs: int, *, several: bool = False) -> dict[str, Any]:
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """The keys of two run files whose values differ, with both values."""
+    """Return the keys of two run files whose values differ, with both values."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = dict.fromkeys([*before, *now])  # pyright: ignore[reportUnknownArgumentType]
         return [
@@ -406,9 +406,13 @@ def _shown(value: Any) -> str:
 
 
 def to_toml(sections: Mapping[str, Any]) -> str:
-    """The text of a run file. JSON strings, numbers and lists of them are TOML, too."""
+    """Return the text of a run file. JSON strings, numbers and their lists are also valid TOML."""
     plain = [f"{name} = {_toml(value)}" for name, value in sections.items() if not _is_table(value)]
-    lines = [f"#:schema {SCHEMA}", "# Made by `catprune prune`; `catprune run` with this file repeats it.", *plain]
+    lines = [
+        f"#:schema {SCHEMA}",
+        "# Written by `catprune prune`; `catprune run` with this file repeats the run.",
+        *plain,
+    ]
     for name, value in sections.items():
         tables: list[dict[str, Any]] = value if isinstance(value, list) else [value]
         for table in tables if _is_table(value) else ():
@@ -428,7 +432,7 @@ def _toml(value: Any) -> str:
 
 
 def summary(done: Ran) -> list[str]:
-    """What was kept, in pairs and tokens, a warning where the kept pairs are short, and how to evaluate it."""
+    """Return the kept pairs and tokens, a warning if the kept pairs are short, and how to evaluate."""
     if not done.selections:
         return []
     folder = next(iter(done.selections.values()))
@@ -443,6 +447,8 @@ def summary(done: Ran) -> list[str]:
                 f"warning: the kept pairs are short, {mean:.1f} target tokens on average, {whole:.1f} in the clean "
                 "corpus; within = length keeps the same share of each length"
             )
-    lines.append(f"to evaluate it, add an [evaluate] section with test sets to {done.folder / 'run.toml'} and run:")
+    lines.append(
+        f"to evaluate the selection, add an [evaluate] section with test sets to {done.folder / 'run.toml'} and run:"
+    )
     lines.append(f"  catprune run {done.folder}")
     return lines

@@ -1,4 +1,4 @@
-"""Run: every step of a run file, in order; what is done is skipped, what was interrupted is picked up."""
+"""Run: every step of a run file, in order; finished steps are skipped, interrupted steps continue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from catprune.cleaning.test_sets import parse_test_sets, test_set_paths
-from catprune.corpus.appended import has_joined, is_growing, is_outgrown, is_selected_before, replacing, require_trained
+from catprune.corpus.appended import (
+    has_appended_rows,
+    has_new_inputs,
+    is_before_appending,
+    is_selected_before,
+    replacing,
+    require_trained,
+)
 from catprune.corpus.inputs import input_paths
 from catprune.errors import CatpruneError, OtherPlan, UsageError, require
 from catprune.evaluation.results import Evaluated, open_evaluation, render
@@ -56,26 +63,26 @@ class Ran:
 def run(options: RunOptions) -> Ran:
     """Run every step of a run file that is not finished.
 
-    If the file lists more inputs after those of an earlier run, they are appended: only their rows are cleaned,
-    tokenised and scored, by the model as it was trained before. Selections and outputs are recomputed over all rows. An
+    If the file lists more inputs after those of an earlier run, these are appended: only their rows are cleaned,
+    tokenized and scored, with the model trained before. Selections and outputs are recomputed over all rows. A finished
     evaluation stays as it was, and the summary says so.
 
     Raises:
         UsageError: the file has a mistake.
-        CatpruneError: a step failed; running again continues from there.
+        CatpruneError: a step failed; running the file again continues there.
     """
     settings, until = read_run_file(options.file, options.set), options.until
     _check_files(settings, until=until, force=options.force)
     running = _Running(settings, options)
     with lock_folder(running.folder):
-        running.spare_joined_rows()
+        running.keep_appended_rows()
         for step in STEPS[: STEPS.index(until) + 1]:
             running.do(step)
     return running.result()
 
 
 def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
-    """Mistakes that would only show after hours of training: outputs that are in use, test sets that are not there."""
+    """Check for mistakes that would only show after hours of training: outputs in use, missing test sets."""
     done = STEPS[: STEPS.index(until) + 1]
     if (settings.train and "train" in done) or (settings.evaluate and "evaluate" in done):
         require_torch()
@@ -91,7 +98,7 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
             scorer = open_scorer(**section.given("name"))
             if not trained and not (Path(settings.out) / "scores" / column_of(section) / "manifest.json").is_file():
                 with scorer:
-                    pass  # what its library cannot load shows before a model is trained
+                    pass  # a model that cannot be loaded fails before training starts
     if "select" in done:
         _check_columns(settings)
     if settings.write and "write" in done:
@@ -109,12 +116,12 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
 
 
 def _check_columns(settings: RunFile) -> None:
-    """Names in selections of what is no column, as far as it can be known.
+    """Check the columns that selections name, as far as columns are known before the run.
 
     Raises:
-        UsageError: one is neither a method, a scorer of the file, a column of cleaning or of a file to join, nor there.
+        UsageError: a name is no method, scorer, cleaning column, existing column, or column of a file in `join`.
     """
-    scores, told = Path(settings.out) / "scores", ", ".join(column_of(section) for section in settings.scorer)
+    scores, scorers = Path(settings.out) / "scores", ", ".join(column_of(section) for section in settings.scorer)
     computed = {method.name for method in METHODS if method.reads != "scorer"}
     made = {column_of(section) for section in settings.scorer}
     for section in settings.select:
@@ -123,32 +130,32 @@ def _check_columns(settings: RunFile) -> None:
             folder = name.partition(".")[0]
             known = name in computed | joined or folder in made or is_of_cleaning(name) or (scores / folder).is_dir()
             if not known:
-                raise UsageError(f"{section.name}: there is no column {name}: [[scorer]] makes {told or 'none'}")
+                raise UsageError(f"{section.name}: there is no column {name}: [[scorer]] makes {scorers or 'none'}")
 
 
 def _files_read(settings: RunFile) -> list[str]:
-    """Every file that the run reads and did not make."""
+    """Return the files that the run reads but does not write."""
     tests = settings.evaluate.tests if settings.evaluate else []
     return [
-        *(path for one in parsed_inputs(settings) for path in input_paths(one)),
+        *(path for entry in parsed_inputs(settings) for path in input_paths(entry)),
         *filter(None, (settings.clean.tags, settings.tokenize.tokenizer)),
         *(name.rpartition(":")[0] for name in settings.clean.prefer if ".parquet:" in name),
         *(path for section in settings.select for path in section.join),
-        *(path for one in parse_test_sets(settings.clean.exclude) for path in test_set_paths(one)),
+        *(path for entry in parse_test_sets(settings.clean.exclude) for path in test_set_paths(entry)),
         *(path for test in tests for path in (test.source, test.target)),
     ]
 
 
 def _refuse_other_records(write: Any, folder: Path) -> None:
-    """Fails where the outputs were written from another run's folders.
+    """Refuse outputs that were written from another run's folders.
 
     Raises:
-        CatpruneError: they were.
+        CatpruneError: an output belongs to another run.
     """
     record = record_of([Path(path) for path in write.outputs])
     reads = read_json(record).get("reads", {}) if record.is_file() else {}
-    wanted = {"clean": folder / "clean", "selection": folder / "selection" / (write.selection or "")}
-    for name, path in wanted.items():
+    expected = {"clean": folder / "clean", "selection": folder / "selection" / (write.selection or "")}
+    for name, path in expected.items():
         read = reads.get(name)
         if read is not None and os.path.normpath(record.parent.absolute() / read["path"]) != str(path.absolute()):
             raise CatpruneError(
@@ -161,7 +168,7 @@ def _silent(_: str) -> None:
 
 
 class _Running:
-    """A run under way: where each step's folder is, and what each step said."""
+    """A run in progress: the folder and options of each step."""
 
     def __init__(
         self,
@@ -180,20 +187,20 @@ class _Running:
         self.force = options.force
         threads = options.threads or settings.threads
         self.options: dict[str, Any] = {"threads": threads, "force": options.force, "quiet": options.quiet}
-        #: Those of steps that work on new rows alone; see `spare_joined_rows`.
-        self.sparing = {**self.options}
+        #: Options of the steps that process appended rows only; see `keep_appended_rows`.
+        self.appending = {**self.options}
 
-    def spare_joined_rows(self) -> None:
-        """Where rows were joined, or are to be, `force` lets them be: it replaces other work alone, not all of it.
+    def keep_appended_rows(self) -> None:
+        """If rows were or will be appended, let `force` replace only work with other options.
 
         Raises:
-            CatpruneError: rows are to be joined under a training that is unfinished.
+            CatpruneError: rows would be appended while a training is unfinished.
         """
-        growing = is_growing(self.folder, parsed_inputs(self.settings))
-        if growing and not self.force:
+        appends = has_new_inputs(self.folder, parsed_inputs(self.settings))
+        if appends and not self.force:
             require_trained(self.folder)
-        if growing or has_joined(self.folder):
-            self.sparing["force"] = False
+        if appends or has_appended_rows(self.folder):
+            self.appending["force"] = False
 
     def result(self) -> Ran:
         outputs = tuple(Path(path) for path in self.settings.write.outputs) if self.settings.write else ()
@@ -201,7 +208,7 @@ class _Running:
         return Ran(self.folder, self.selections, outputs, report)
 
     def do(self, step: str) -> None:
-        """Do one step and say what came out and how long it took."""
+        """Do one step and report its result and time."""
         started = time.monotonic()
         first, *more = getattr(self, f"_{step}")() or [""]
         if first:
@@ -210,13 +217,15 @@ class _Running:
             self.say(f"{'':9} {line}")
 
     def _is_forced(self, work: OtherPlan) -> bool:
-        """Whether work that is in the way is to go."""
+        """Whether `force` may replace this work."""
         return self.force and not self._is_frozen(work)
 
     def _is_frozen(self, work: OtherPlan) -> bool:
-        """Whether it is models of the corpus before rows were joined, which are too dear to be made anew unasked."""
+        """Whether finished models predate appended rows: retraining them is too expensive to be automatic."""
         return (
-            work.new["step"] in ("train", "evaluate") and is_outgrown(work) and (work.base / "manifest.json").is_file()
+            work.new["step"] in ("train", "evaluate")
+            and is_before_appending(work)
+            and (work.base / "manifest.json").is_file()
         )
 
     def _clean(self) -> list[str]:
@@ -224,12 +233,12 @@ class _Running:
         from catprune.cleaning.summary import summary
 
         section = self.settings.clean
-        given = {**section.given("inputs"), **self.cleaning, **self.sparing}
+        given = {**section.given("inputs"), **self.cleaning, **self.appending}
         done = replacing(self._is_forced, clean)(section.inputs, out=self.clean, **given)
         for selection in self.settings.select:
-            wanted = parse_keeps(selection.keep)[0].get("rows", 0)
-            if wanted > done.kept:
-                raise CatpruneError(f"{selection.name}: cannot keep {wanted} pairs, cleaning kept {done.kept}")
+            budget = parse_keeps(selection.keep)[0].get("rows", 0)
+            if budget > done.kept:
+                raise CatpruneError(f"{selection.name}: cannot keep {budget} pairs, cleaning kept {done.kept}")
         return summary(done, examples=1)
 
     def _tokenize(self) -> list[str]:
@@ -238,7 +247,7 @@ class _Running:
         if self.settings.train is None and self.settings.evaluate is None:
             return []  # nothing reads tokens
         given = {"seed": self.settings.seed, **self.settings.tokenize.given()}
-        done = replacing(self._is_forced, tokenize)(self.clean, out=self.tokens, **given, **self.sparing)
+        done = replacing(self._is_forced, tokenize)(self.clean, out=self.tokens, **given, **self.appending)
         return summary(done)
 
     def _train(self) -> list[str]:
@@ -249,11 +258,11 @@ class _Running:
         given = {"seed": self.settings.seed, **self.settings.train.given()}
         frozen = ""
         try:
-            replacing(self._is_forced, train)(self.tokens, out=self.warmup, **given, **self.sparing)
+            replacing(self._is_forced, train)(self.tokens, out=self.warmup, **given, **self.appending)
         except OtherPlan as other:
             if not self._is_frozen(other):
                 raise
-            frozen = "; as it was trained before rows were joined"
+            frozen = "; trained before rows were appended"
         done = read_manifest(self.warmup, step="train")
         names = ", ".join(self._checkpoints())
         return [f"{done['steps']:,} updates in {done['precision']}, checkpoints {names}{frozen}"]
@@ -265,35 +274,35 @@ class _Running:
         said: list[str] = []
         if self.settings.train is not None:
             paths = [self.warmup / name for name in self._checkpoints()]
-            given = {**self.settings.score.given(), **self.sparing}
+            given = {**self.settings.score.given(), **self.appending}
             done = replacing(self._is_forced, score)(self.tokens, checkpoints=paths, out=self.scores, **given)
             what = "texts" if self.settings.clean.monolingual else "pairs"
             said.append(f"{len(paths)} checkpoints over {done.pairs:,} {what}{new_text(done.new, done.pairs)}")
         for section in self.settings.scorer:
-            given = {**section.given(), "name": column_of(section), **self.sparing}
+            given = {**section.given(), "name": column_of(section), **self.appending}
             scored = replacing(self._is_forced, score_pairs)(self.clean, out=self.scores, **given)
             said.append(f"{column_of(section)} over {scored.pairs:,} pairs{new_text(scored.new, scored.pairs)}")
         return said
 
     def _checkpoints(self) -> list[str]:
-        return [one["name"] for one in read_manifest(self.warmup, step="train")["checkpoints"]]
+        return [entry["name"] for entry in read_manifest(self.warmup, step="train")["checkpoints"]]
 
     def _select(self) -> list[str]:
         from catprune.selection.select import select
         from catprune.selection.summary import advice, caution, counts_text
 
         said: list[str] = []
-        cautions: dict[str, None] = {}  # what holds of several selections is said once
+        cautions: dict[str, None] = {}  # print a caution of several selections once
         for section in self.settings.select:
             given = {"seed": self.settings.seed, **section.given("name", "tokens_of")}
             if section.tokens_of is not None:
                 tokens = read_manifest(self.selections[section.tokens_of], step="select")["counts"]["tokens_kept"]
                 given["keep"] = f"{tokens}tokens"
             names = {name.partition(".")[0] for name in read_ranking(section.checked("name", "tokens_of")).names}
-            beside = self.settings.train or any((self.scores / name).is_dir() for name in names)
-            source = self.scores if beside else self.clean
+            has_scores = self.settings.train or any((self.scores / name).is_dir() for name in names)
+            source = self.scores if has_scores else self.clean
             if self.settings.train is not None:
-                # Other score sets may stand beside those of this run.
+                # The folder may also hold score sets of other runs.
                 given.setdefault("checkpoints", self._checkpoints())
             folder, options = self.selections[section.name], {**given, **self.spilling, **self.options}
             before, is_before = _end(folder), partial(is_selected_before, but=["keep"] if section.tokens_of else [])
@@ -312,7 +321,7 @@ class _Running:
         selection = self.selections[section.selection] if section.selection else None
         given = section.given("outputs", "selection")
         options = {"selection": selection, **given, **self.options}
-        done = replacing(is_outgrown, write)(self.clean, section.outputs, **options)
+        done = replacing(is_before_appending, write)(self.clean, section.outputs, **options)
         return summary(done)
 
     def _evaluate(self) -> list[str]:
@@ -340,7 +349,7 @@ class _Running:
         except OtherPlan as other:
             if not (other.base == folder and self._is_frozen(other)):
                 raise
-            stale = [f"of the corpus before rows were joined: move {folder} away for models of what it is now"]
+            stale = [f"evaluated before rows were appended: move {folder} away to evaluate the current corpus"]
         return [f"{len(names)} models, test sets {', '.join(test.name for test in tests)}", *stale]
 
     def _report(self) -> list[str]:
@@ -353,16 +362,16 @@ class _Running:
 
 
 def _end(selection: Path) -> int:
-    """The row before which a finished selection ends; 0 where there is none."""
+    """Return the end (exclusive) of the rows of a finished selection; 0 without a selection."""
     manifest = selection / "manifest.json"
     shards = read_json(manifest).get("shards", []) if manifest.is_file() else []
     return max((shard["end"] for shard in shards), default=0)
 
 
 def _new_kept(selected: Mapping[str, Any], before: int) -> list[str]:
-    """A line on the pairs kept of rows that the selection did not have when it ended at this row."""
+    """Count the kept pairs from row `before` on, the rows that were appended; empty without appended rows."""
     new = [shard["kept"] for shard in selected["shards"] if shard["first"] >= before]
-    return [f"  {sum(new):,} of those kept are new"] if before and new else []
+    return [f"  {sum(new):,} of the kept pairs are new"] if before and new else []
 
 
 @takes(EvaluateFileOptions)
@@ -373,12 +382,12 @@ def evaluate_file(options: EvaluateFileOptions) -> Evaluated:
         CatpruneError: the file has no [evaluate] section, or a step failed.
     """
     if read_run_file(options.file, options.set).evaluate is None:
-        raise CatpruneError(f"{options.file} has no [evaluate] section: it names the test sets")
+        raise CatpruneError(f"{options.file} has no [evaluate] section: add one with test sets")
     given = {name: getattr(options, name) for name in ("file", "set", "memory", "threads", "force", "quiet", "say")}
     return open_evaluation(run(until="evaluate", **given).folder / "evaluate")
 
 
 def summary(done: Ran) -> list[str]:
-    """The table of the evaluation, if the run has one."""
+    """Return the tables of the evaluation, if the run has one."""
     folder = done.folder / "evaluate"
     return [render(open_evaluation(folder))] if (folder / "manifest.json").is_file() else []

@@ -1,4 +1,4 @@
-"""The run file: one TOML file that says what every step does, checked before any step starts."""
+"""The run file: one TOML file with the options of every step, checked before any step starts."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ if TYPE_CHECKING:
     from catprune.boundary import Input
 
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
-#: The name of the schema beside a run file.
+#: Name of the schema file in the folder of a run file.
 SCHEMA = "run-file.schema.json"
 
 
 class Section(BaseModel):
-    """A section of a run file: the options of a step, without those that belong to the run.
+    """A section of a run file: the options of a step, without the options that the run sets.
 
     Attributes:
         options: the model of the step's options.
-        required: options of the step that a run knows, with values of the right kind to check the others by.
+        required: options that the run sets, with placeholders of the right type for checking the other options.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -75,20 +75,20 @@ class Section(BaseModel):
     required: ClassVar[dict[str, Any]] = {}
 
     def given(self, *but: str) -> dict[str, Any]:
-        """The options that the file gives, without the keys named."""
+        """Return the options that the file gives, without the keys in `but`."""
         return {key: getattr(self, key) for key in self.model_fields_set if key not in but}
 
     def checked(self, *but: str, **more: Any) -> Any:
-        """The step's options as its function gets them.
+        """Return the step's options as its function receives them.
 
         Raises:
-            UsageError: a value that an option cannot have.
+            UsageError: a value is invalid.
         """
         return make(self.options, {**self.required, **self.given(*but), **more})
 
 
 def _section(title: str, options: Any, /, *, required: dict[str, Any], **more: Any) -> Any:
-    """The section of a step: every option that a run file may have, and more keys."""
+    """Build the section of a step: the options that a run file may contain, and additional keys."""
     declared = options.__pydantic_fields__
     keys: dict[str, Any] = {
         field.name: (declared[field.name].annotation, declared[field.name])
@@ -110,7 +110,7 @@ class TestSection(Section):
 
 
 if TYPE_CHECKING:
-    # Their keys come from the options of the steps, which no type checker follows.
+    # The models are built at run time, which type checkers cannot follow.
     CleanSection: TypeAlias = Any
     TokenizeSection: TypeAlias = Any
     TrainSection: TypeAlias = Any
@@ -120,7 +120,7 @@ if TYPE_CHECKING:
     WriteSection: TypeAlias = Any
     EvaluateSection: TypeAlias = Any
 else:
-    # What a step reads and writes is a matter of the run: any name does to check the other options by.
+    # The run sets the folders of the steps; placeholders serve to check the other options.
     _OUT = {"out": "out"}
     CleanSection = _section(
         "CleanSection",
@@ -146,7 +146,8 @@ else:
         tokens_of=(
             str | None,
             Field(
-                None, description="Keep as many target tokens as this selection, which is above it, instead of `keep`."
+                None,
+                description="Keep as many target tokens as this selection, defined above, instead of `keep`.",
             ),
         ),
     )
@@ -154,7 +155,7 @@ else:
         "WriteSection",
         WriteOptions,
         required={"clean": "clean"},
-        selection=(str | None, Field(None, description="Name of the selection to write; without it all clean pairs.")),
+        selection=(str | None, Field(None, description="Name of the selection to write. Default: all clean pairs.")),
     )
     EvaluateSection = _section(
         "EvaluateSection",
@@ -168,12 +169,12 @@ else:
     )
 
 
-#: Sections that need not be there.
+#: Optional sections with defaults.
 _EMPTY: dict[str, Any] = {"tokenize": TokenizeSection, "score": ScoreSection}
 
 
 class RunFile(Section):
-    """A whole run. Paths are relative to the file, `report` to `out`; an empty `report` switches the report off."""
+    """A whole run. Paths are relative to the file, `report` to `out`; an empty `report` disables the report."""
 
     out: Annotated[str, option("Folder of the run.", OUTPUT, path=True)]
     seed: Seed = 1
@@ -192,7 +193,7 @@ class RunFile(Section):
 
     @model_validator(mode="after")
     def _check(self) -> RunFile:
-        """Whatever a step would refuse later on, as far as it can be known before the first."""
+        """Check everything that a later step would refuse, as far as it is known before the first step."""
         names, checkpoints = [section.name for section in self.select], self._checkpoints()
         monolingual = self.clean.monolingual
         self._check_cleaning()
@@ -201,7 +202,9 @@ class RunFile(Section):
         self._check_scorers(checkpoints)
         for section in self.select:
             if names.count(section.name) > 1 or section.name == "full":
-                raise ValueError(f"a selection is named {section.name} twice, or like the full corpus")
+                raise ValueError(
+                    f"two selections are named {section.name}, or the name means the full corpus: give another name"
+                )
             if section.tokens_of is not None and section.tokens_of not in names[: names.index(section.name)]:
                 raise ValueError(f"{section.name}: tokens_of = {section.tokens_of} is not a selection above it")
             self._check_selection(section, checkpoints)
@@ -212,14 +215,14 @@ class RunFile(Section):
         if self.evaluate:
             if monolingual:
                 raise ValueError(
-                    "evaluate: models that translate are trained and compared: a monolingual corpus has no pairs"
+                    "evaluate: evaluation trains translation models, which need pairs; the corpus is monolingual"
                 )
             self._check_evaluation(self.evaluate, names)
         return self
 
     def _check_scorers(self, checkpoints: list[str]) -> None:
         if self.scorer and self.clean.monolingual:
-            raise ValueError("scorer: a scorer takes pairs, a monolingual corpus has none")
+            raise ValueError("scorer: scorers need pairs, the corpus is monolingual")
         columns = [column_of(section) for section in self.scorer]
         for section in self.scorer:
             check_column(column_of(section))
@@ -251,7 +254,7 @@ class RunFile(Section):
         language_rules(options)
 
     def _checkpoints(self) -> list[str]:
-        """The names of the checkpoints that the warm-up model will leave."""
+        """Return the names of the checkpoints that the warm-up training will save."""
         if self.train is None:
             return []
         return [mark.name for mark in plan_marks(self.train.epochs, self.train.steps, self.train.checkpoints)]
@@ -260,12 +263,14 @@ class RunFile(Section):
         ranking, _ = check_options(section.checked("name", "tokens_of"))
         named = checkpoints if section.checkpoints is None else section.checkpoints
         if unknown := [name for name in named if name not in checkpoints or named.count(name) > 1]:
-            raise ValueError(f"{section.name}: checkpoint {unknown[0]} is not one of {', '.join(checkpoints)}, once")
+            raise ValueError(
+                f"{section.name}: checkpoint {unknown[0]} is unknown or named twice: use {', '.join(checkpoints)}"
+            )
         for method in ranking.methods:
             if method.reads in ("reference", "directions"):
                 raise ValueError(
-                    f"{section.name}: {method.name} needs a model that a run does not train: train and score it with "
-                    "the commands, and select with `catprune select`"
+                    f"{section.name}: {method.name} needs a model that a run does not train: train it, score with "
+                    "it and select with the commands of the steps"
                 )
             if len(named) < method.needs:
                 raise ValueError(
@@ -274,8 +279,8 @@ class RunFile(Section):
         if self.train is None and (section.tokens_of or ranking.counts_tokens):
             raise ValueError(f"{section.name}: a token budget needs the scores of [train]")
         if self.clean.tags is None and (section.within == "tag" or any(own.of == "tag" for own in ranking.own)):
-            asked = "within = tag" if section.within == "tag" else ranking.own[0].label
-            raise ValueError(f"{section.name}: {asked} needs the tags of [clean]")
+            option_text = "within = tag" if section.within == "tag" else ranking.own[0].label
+            raise ValueError(f"{section.name}: {option_text} needs the tags of [clean]")
 
     def _check_evaluation(self, section: Any, selections: list[str]) -> None:
         for name in [*(section.subsets or []), *section.given().get("against", [])]:
@@ -292,7 +297,7 @@ class RunFile(Section):
 
 
 def parsed_inputs(file: RunFile) -> list[Input]:
-    """The inputs of the corpus, as every pass over text takes them."""
+    """Return the inputs of the corpus as `parse_inputs` returns them."""
     clean = file.clean
     return parse_inputs(
         clean.inputs,
@@ -305,21 +310,21 @@ def parsed_inputs(file: RunFile) -> list[Input]:
 
 
 def column_of(section: Any) -> str:
-    """The name of a scorer's column."""
-    usual = section.scorer.rpartition(":")[2]
-    return section.name or (f"{usual}-margin" if section.margin else usual)
+    """Return the name of a scorer's column."""
+    default = section.scorer.rpartition(":")[2]
+    return section.name or (f"{default}-margin" if section.margin else default)
 
 
 def training_options(section: Any) -> dict[str, Any]:
-    """The options of [evaluate] that go to every training."""
+    """Return the options of [evaluate] that every training receives."""
     return {key: value for key, value in section.given().items() if key in TRAINING}
 
 
 def find_run_file(path: str | Path) -> Path:
-    """The run file; of a folder its `run.toml`.
+    """Return the path of the run file; for a folder, its `run.toml`.
 
     Raises:
-        CatpruneError: the folder has none.
+        CatpruneError: the folder has no `run.toml`.
     """
     path = Path(path)
     if not path.is_dir():
@@ -334,10 +339,10 @@ def read_run_file(path: str | Path, changes: Sequence[str] = ()) -> RunFile:
 
     Args:
         path: the file, or the folder of a run.
-        changes: changed keys, like "train.epochs=3".
+        changes: keys to change, like "train.epochs=3".
 
     Raises:
-        CatpruneError: it is not TOML, a key is unknown, or a value is invalid; each with its place.
+        CatpruneError: the file is not TOML, a key is unknown, or a value is invalid.
     """
     path = find_run_file(path)
     try:
@@ -351,13 +356,13 @@ def read_run_file(path: str | Path, changes: Sequence[str] = ()) -> RunFile:
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     except ValidationError as error:
-        # Unknown keys first: a misspelt key explains a missing one.
+        # Unknown keys first: a misspelled key is often the reason for a missing key.
         mistakes = sorted(error.errors(include_url=False), key=lambda mistake: mistake["type"] != "extra_forbidden")
         raise UsageError(f"{path}: {'; '.join(dict.fromkeys(map(_describe, mistakes[:3])))}") from None
 
 
 def json_schema() -> bytes:
-    """The JSON Schema of run files, by which editors complete and check them."""
+    """Return the JSON Schema of run files; editors use it to complete and check keys."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunFile.model_json_schema()}
     return json.dumps(schema, indent=1, ensure_ascii=False).encode() + b"\n"
 
@@ -366,31 +371,33 @@ def _change(values: dict[str, Any], change: str) -> None:
     """Change one key of the file's values in place.
 
     Raises:
-        UsageError: it is no KEY=VALUE, or there is no such table.
+        UsageError: `change` is not KEY=VALUE, or its table does not exist.
     """
     key, equals, text = change.partition("=")
     *tables, last = key.strip().split(".")
     if not equals or not last or not all(tables):
         raise UsageError(f"set {change}: give KEY=VALUE, like train.epochs=3")
-    at: Any = values
+    current: Any = values
     for name in tables:
-        if isinstance(at, list):
-            named: list[Any] = [table for number, table in enumerate(at) if name in (str(number), table.get("name"))]  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(current, list):
+            named: list[Any] = [
+                table for number, table in enumerate(current) if name in (str(number), table.get("name"))
+            ]  # pyright: ignore[reportUnknownVariableType]
             if not named:
                 raise UsageError(f"set {change}: there is no table {name}")
-            at = named[0]
+            current = named[0]
         else:
-            at = at.setdefault(name, {})
-    if not isinstance(at, dict):
-        raise UsageError(f"set {change}: {'.'.join(tables)} is no table with keys")
+            current = current.setdefault(name, {})
+    if not isinstance(current, dict):
+        raise UsageError(f"set {change}: {'.'.join(tables)} is not a table with keys")
     try:
-        at[last] = tomllib.loads(f"value = {text}")["value"]
+        current[last] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        at[last] = text
+        current[last] = text
 
 
 def _describe(mistake: Any) -> str:
-    """A mistake, with its place in the file."""
+    """Describe a mistake with its key in the file."""
     loc, declared = _find_option(mistake["loc"])
     place = ".".join(str(part) for part in loc if not _is_type(str(part)))
     if mistake["type"] == "extra_forbidden":
@@ -400,18 +407,18 @@ def _describe(mistake: Any) -> str:
         return f"{place} is missing: give it"
     if mistake["type"] == "value_error":
         return f"{place}: {text}" if place else text
-    usual: dict[str, str] = {
+    expected: dict[str, str] = {
         "string_pattern_mismatch": "letters, digits, '_' and '-', a letter or digit first",
         "model_type": "a table of options",
         "list_type": f"tables, each begun by [[{place}]]",
     }
-    wanted = describe_values(declared) if declared else usual.get(mistake["type"], text)
+    values = describe_values(declared) if declared else expected.get(mistake["type"], text)
     value = json.dumps(mistake["input"], default=str, ensure_ascii=False)
-    return f"{place} = {value}: give {wanted}"
+    return f"{place} = {value}: give {values}"
 
 
 def _find_option(loc: Sequence[Any]) -> tuple[Sequence[Any], Option | None]:
-    """The place of the option that a mistake is in, without what is inside of its value, and its declaration."""
+    """Return the place of the option that holds a mistake, and the option's declaration."""
     section: Any = RunFile
     for number, part in enumerate(loc):
         info = section.model_fields.get(part)
@@ -425,7 +432,7 @@ def _find_option(loc: Sequence[Any]) -> tuple[Sequence[Any], Option | None]:
 
 
 def _is_type(part: str) -> bool:
-    """Whether a part of a place is a member of a union, which is no key of the file."""
+    """Whether a part of a place is a member of a union type, not a key of the file."""
     return part in ("str", "int", "float", "bool", "path") or "[" in part or part.startswith(("literal", "function-"))
 
 
@@ -443,7 +450,7 @@ def _similar_key(loc: Sequence[Any]) -> str:
 
 
 def _models(annotation: Any) -> Iterator[Any]:
-    """The sections within a type."""
+    """Yield the section models within a type."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
     for part in getattr(annotation, "__args__", ()):
@@ -451,7 +458,7 @@ def _models(annotation: Any) -> Iterator[Any]:
 
 
 def _resolve(values: Mapping[str, Any], section: Any, base: Path) -> dict[str, Any]:
-    """Make the paths of a section absolute: relative ones are relative to the folder that holds the file."""
+    """Make the paths of a section absolute; relative paths start at the folder of the file."""
 
     def join(value: Any) -> Any:
         if isinstance(value, list):
@@ -486,7 +493,7 @@ def _resolve(values: Mapping[str, Any], section: Any, base: Path) -> dict[str, A
 
 
 def _join_scorer(key: str, value: Any, base: Path) -> Any:
-    """The file of a function is a path; a model is a path if it exists, else a name that its library knows."""
+    """Resolve a function's file; resolve a model if the path exists, otherwise it is a name that its library knows."""
     is_file = isinstance(value, str) and (
         (key == "scorer" and ":" in value) or (key == "model" and (base / value).exists())
     )

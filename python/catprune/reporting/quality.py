@@ -60,11 +60,11 @@ def is_readable(evaluated: Evaluated, test: str) -> bool:
 
 def appended_since(steps: Steps) -> str | None:
     """Return a caution if rows were appended to the corpus after the models were trained."""
-    from catprune.corpus.appended import is_grown
+    from catprune.corpus.appended import was_appended_to
 
     if steps.evaluate is None or steps.tokens is None:
         return None
-    if not is_grown(steps.tokens.folder, steps.evaluate.manifest["reads"]["tokens"]["manifest"]):
+    if not was_appended_to(steps.tokens.folder, steps.evaluate.manifest["reads"]["tokens"]["manifest"]):
         return None
     return (
         "These models were trained before rows were appended to the corpus, on what was selected then. The rest of "

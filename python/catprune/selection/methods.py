@@ -74,7 +74,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "progress",
-        "E[nll_last | nll_first] - nll_last, E the lower median within quantile bins of nll_first",
+        "E[nll_last | nll_first] - nll_last, E the lower median in quantile bins of nll_first (200 pairs or more)",
         "catprune: CAT freed of the scale it starts from",
         needs=2,
         reads="ends",

@@ -108,7 +108,14 @@ class SelectOptions:
     ] = None
     bins: Annotated[
         int | None,
-        option("Quantile bins of the initial loss (progress).", RANKING, metavar="N", least=1, most=1000, default="50"),
+        option(
+            "Most quantile bins of the initial loss (progress); a bin has at least 200 pairs.",
+            RANKING,
+            metavar="N",
+            least=1,
+            most=1000,
+            default="50",
+        ),
     ] = None
     threshold: Annotated[
         float | None,

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: More groups than this are summarised in one line.
 _GROUPS_SHOWN = 12
+#: From this share of the kept pairs on, ties at the cut are a warning.
+_MOST_TIES = 0.01
 
 
 def summary(done: Selected) -> list[str]:
@@ -34,8 +36,20 @@ def counts_text(done: Selected) -> list[str]:
     if done.tokens is not None and done.tokens_kept is not None:
         lines.append(f"{share_text(done.tokens_kept, done.tokens)} of {done.tokens:,} target tokens kept")
     if done.decided_by_ties:
-        lines.append(f"{done.decided_by_ties:,} pairs have the score at the cut; ties decided which of them are kept")
+        lines.append(_ties_line(done))
     return lines
+
+
+def _ties_line(done: Selected) -> str:
+    """How many pairs share the score at the cut: a warning from 1% of the kept pairs on."""
+    how = "the first of them are kept" if done.manifest["options"]["ties"] == "row" else "drawn at random"
+    if done.decided_by_ties <= done.kept * _MOST_TIES:
+        return f"{done.decided_by_ties:,} pairs share the score at the cut: {how}"
+    advice = "; set ties to random, or rank by a finer score" if how.startswith("the first") else ""
+    return (
+        f"warning: {done.decided_by_ties:,} pairs share the score at the cut "
+        f"({done.decided_by_ties / done.kept:.1%} of the kept pairs): {how}{advice}"
+    )
 
 
 def _group_lines(done: Selected) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import signal
 import threading
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from catprune.workspace.step_folder import StepFolder
 
 METRICS_EVERY = 25
+#: Most tokens of a part of a batch on either side, padding included: a fixed number, so that results do not depend on
+#: the memory of the machine. Activations of `big` take about 10 GB then.
+PART_TOKENS = {"cpu": 4096, "cuda": 16_384}
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -153,6 +157,7 @@ class Training:
         marks: where checkpoints are written; the training ends at the last one.
         device: device and precision.
         save_every: updates between two saved states.
+        accumulate: parts that a batch is computed in; None: as many as keep a part within `PART_TOKENS`.
         processes: the processes that train together. Each batch is split round-robin across them and gradients are
             averaged, so that an update equals that of one process, except for rounding and dropout.
         pruning: which pairs of each batch are skipped; None: none. A batch without pairs makes no update but counts
@@ -170,18 +175,20 @@ class Training:
         device: Device,
         save_every: int,
         processes: Processes,
+        accumulate: int | None = None,
         pruning: PrunedRows | None = None,
     ) -> None:
         self.folder, self.order, self.recipe, self.size = folder, order, recipe, size
         self.device, self.save_every, self.processes, self.pruning = device, save_every, processes, pruning
+        self.accumulate = accumulate
         self.at = Position()
         self._interrupts = _Interrupts()
         self.per_epoch = order.counts[0]
-        torch.manual_seed(_seed_of(recipe.seed, 0))
+        torch.manual_seed(_seed_of(order.seed, 0))
         vocab_size = order.tokens.tokenizer.vocab_size
         self.model = Transformer(size, vocab_size=vocab_size, dropout=recipe.dropout).to(device.name).train()
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-9, weight_decay=0.01, fused=True
+            _groups(self.model, recipe.weight_decay), lr=0.0, betas=recipe.betas, eps=1e-9, fused=True
         )
         self.loss: nn.Module = _Loss(
             self.model, smoothing=recipe.label_smoothing, device=device, of_pairs=pruning is not None
@@ -286,29 +293,41 @@ class Training:
         if not len(kept):
             return
         # Seeded by step and rank: a resumed run drops the same units, and two processes drop different ones.
-        torch.manual_seed(_seed_of(self.recipe.seed, at.step, processes.number))
-        mine = slice(processes.number, None, processes.count)
+        torch.manual_seed(_seed_of(self.order.seed, at.step, processes.number))
         # A rank without pairs runs a dummy pair with zero weight.
         has_own = processes.number < len(kept)
-        own = mine if has_own else slice(1)
-        sums: Tensor
-        nlls: Tensor | None
-        sums, nlls = self.loss(*self._tensors(pairs, kept[own], None if weights is None else weights[own]))
+        parts = self._parts(pairs, kept, processes.number) if has_own else [np.zeros(1, np.int64)]
         weight = processes.count / basis if has_own else 0.0  # DDP averages the gradients
-        (sums[0] * weight).backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        total = torch.zeros(2, dtype=torch.float64, device=self.device.name)
+        of_pairs: list[Tensor] = []
+        for part in parts:
+            with contextlib.nullcontext() if part is parts[-1] else processes.apart(self.loss):
+                sums, nlls = self.loss(*self._tensors(pairs, kept[part], None if weights is None else weights[part]))
+                (sums[0] * weight).backward()
+            total += sums.detach()
+            of_pairs += [] if nlls is None else [nlls]
+        if self.recipe.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate(at.step)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        sums = sums.detach() if has_own else torch.zeros_like(sums)
-        processes.add(sums)
-        self._sums += sums
-        if nlls is not None:
+        total = total if has_own else torch.zeros_like(total)
+        processes.add(total)
+        self._sums += total
+        if of_pairs:
             all_nlls = torch.zeros(len(kept), dtype=torch.float64, device=self.device.name)
             if has_own:
-                all_nlls[mine] = nlls
+                all_nlls[torch.from_numpy(np.concatenate(parts))] = torch.cat(of_pairs)
             self._observe(pairs, kept, all_nlls)
+
+    def _parts(self, pairs: Pairs, kept: NDArray[np.int64], number: int) -> list[NDArray[np.int64]]:
+        """Split the pairs of process `number` into parts: places in `kept`."""
+        own = np.arange(number, len(kept), self.processes.count)
+        lengths = (side.lengths[kept[own]] for side in (pairs.source, pairs.target))
+        padded = len(own) * max(int(side.max()) for side in lengths)
+        count = self.accumulate or -(-padded // PART_TOKENS[self.device.name])
+        return np.array_split(own, min(count, len(own)))
 
     def _observe(self, pairs: Pairs, kept: NDArray[np.int64], nlls: Tensor) -> None:
         """Record the mean nll of each trained pair; `nlls` [kept] is 0 for the pairs of other processes."""
@@ -341,14 +360,15 @@ class Training:
         at.pruned_tokens += tokens - computed
         at.pruned_batches += not len(kept)
         for number in range(min(processes.count, len(kept))):
-            own = kept[number :: processes.count]
-            at.flops += 3 * forward_flops(
-                self.size,
-                vocab_size=self.model.vocab_size,
-                source=np.full(len(own), pairs.source.lengths[own].max()),
-                target=np.full(len(own), pairs.target.lengths[own].max()),
-                outputs=int(pairs.target.lengths[own].sum()),
-            )
+            for part in self._parts(pairs, kept, number):
+                own = kept[part]
+                at.flops += 3 * forward_flops(
+                    self.size,
+                    vocab_size=self.model.vocab_size,
+                    source=np.full(len(own), pairs.source.lengths[own].max()),
+                    target=np.full(len(own), pairs.target.lengths[own].max()),
+                    outputs=int(pairs.target.lengths[own].sum()),
+                )
 
     def _epoch(self) -> float:
         """Passes over the pairs; whole ones as integers."""
@@ -483,6 +503,14 @@ class Training:
             moments = {moment: tensors[f"{moment}.{name}"].to(self.device.name) for moment in _MOMENTS}
             self.optimizer.state[parameter] = moments
         self.at = Position(**json.loads(metadata["position"]))
+
+
+def _groups(model: Transformer, weight_decay: float) -> list[dict[str, Any]]:
+    """Split the parameters into those that decay, the matrices of linear layers, and all others."""
+    decayed = {module.weight for module in model.modules() if isinstance(module, nn.Linear)}
+    others = [parameter for parameter in model.parameters() if parameter not in decayed]
+    matrices = [parameter for parameter in model.parameters() if parameter in decayed]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
 def _seed_of(*numbers: int) -> int:

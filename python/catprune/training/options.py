@@ -20,6 +20,8 @@ from catprune.workspace.options import (
 )
 
 MOST = 10**12
+#: The default of options whose values are in `recipe.RECIPES`.
+BY_PRESET = "by the preset"
 
 Preset = Annotated[Literal["tiny", "small", "base", "big"], option("Size of the model.", MODEL)]
 Epochs = Annotated[
@@ -59,29 +61,60 @@ Sample = Annotated[
     ),
 ]
 BatchTokens = Annotated[
-    int, option("Most tokens of a batch on either side, with padding.", OPTIMIZATION, metavar="N", least=1, most=MOST)
+    int | None,
+    option(
+        "Most tokens of an update on either side, with padding.",
+        OPTIMIZATION,
+        metavar="N",
+        least=1,
+        most=MOST,
+        default=BY_PRESET,
+    ),
+]
+Accumulate = Annotated[
+    int | None,
+    option(
+        "Number of parts that a batch is computed in, one after the other, to save memory.",
+        RESOURCES,
+        metavar="N",
+        least=1,
+        most=MOST,
+        default="parts of at most 4,096 tokens; 16,384 on a GPU",
+        details="Gradients of the parts are added up, so the update is that of the whole batch, except for rounding "
+        "and dropout.",
+    ),
 ]
 LearningRate = Annotated[
     float | None,
-    option(
-        "Peak learning rate, reached after the warm-up.", OPTIMIZATION, metavar="RATE", above=0, default="0.64 / width"
-    ),
+    option("Peak learning rate, reached after the warm-up.", OPTIMIZATION, metavar="RATE", above=0, default=BY_PRESET),
 ]
 WarmupSteps = Annotated[
-    int, option("Updates of linear learning-rate warm-up.", OPTIMIZATION, metavar="N", least=1, most=MOST)
+    int | None,
+    option(
+        "Updates of linear learning-rate warm-up.", OPTIMIZATION, metavar="N", least=1, most=MOST, default=BY_PRESET
+    ),
 ]
 LabelSmoothing = Annotated[
-    float,
+    float | None,
     option(
         "Share of the target distribution that is spread over the vocabulary.",
         OPTIMIZATION,
         metavar="SHARE",
         least=0,
         below=1,
+        default="0.1",
     ),
 ]
 Dropout = Annotated[
-    float, option("Dropout after embeddings and sub-layers.", OPTIMIZATION, metavar="SHARE", least=0, below=1)
+    float | None,
+    option(
+        "Dropout after embeddings and sub-layers.",
+        OPTIMIZATION,
+        metavar="SHARE",
+        least=0,
+        below=1,
+        default="0.1; big 0.3",
+    ),
 ]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"],
@@ -188,11 +221,12 @@ class TrainOptions:
             run_file=False,
         ),
     ] = None
-    batch_tokens: BatchTokens = 2048
+    batch_tokens: BatchTokens = None
+    accumulate: Accumulate = None
     learning_rate: LearningRate = None
-    warmup_steps: WarmupSteps = 200
-    label_smoothing: LabelSmoothing = 0.1
-    dropout: Dropout = 0.1
+    warmup_steps: WarmupSteps = None
+    label_smoothing: LabelSmoothing = None
+    dropout: Dropout = None
     save_every: SaveEvery = 500
     precision: Precision = "auto"
     seed: Seed = 1

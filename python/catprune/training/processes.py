@@ -103,6 +103,10 @@ class Processes:
         if self.count > 1:
             distributed.all_reduce(values)
 
+    def apart(self, wrapped: Module) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which the gradients of a wrapped module are added up, but not yet averaged."""
+        return wrapped.no_sync() if self.count > 1 else contextlib.nullcontext()  # pyright: ignore
+
     def wrap(self, module: Module) -> Module:
         """Wrap a module in DDP, which averages gradients; buffers are not synchronized, since they are equal."""
         from torch.nn.parallel import DistributedDataParallel

@@ -25,17 +25,51 @@ PRUNING: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The options of an update; see `train`."""
+    """The options of an update; see `train`.
 
-    seed: int
+    Attributes:
+        batch_tokens: most tokens of an update on either side, padding included.
+        learning_rate: peak, reached after `warmup_steps` updates.
+        label_smoothing: share of the target distribution that is spread over the vocabulary.
+        dropout: after embeddings and sub-layers.
+        betas: of Adam, with epsilon 1e-9.
+        weight_decay: decoupled (AdamW), of the matrices of the layers; not of embeddings, LayerNorm and biases.
+        clip: largest norm of the gradient; None: no limit.
+    """
+
+    batch_tokens: int
     learning_rate: float
     warmup_steps: int
-    label_smoothing: float
-    dropout: float
+    label_smoothing: float = 0.1
+    dropout: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.0
+    clip: float | None = None
 
     def rate(self, step: int) -> float:
         """Return the learning rate of update `step` (from 1): linear warm-up, then inverse square-root decay."""
         return self.learning_rate * min(step / self.warmup_steps, math.sqrt(self.warmup_steps / step))
+
+
+def _published(width: int, batch_tokens: int, dropout: float = 0.1) -> Recipe:
+    """Return the recipe of Vaswani et al. 2017 (section 5): the rate peaks at (width x warm-up steps) ** -0.5."""
+    return Recipe(batch_tokens, (width * 4000) ** -0.5, 4000, dropout=dropout)
+
+
+#: The recipe of each preset.
+RECIPES = {
+    "tiny": Recipe(2048, 0.005, 200, weight_decay=0.01, clip=1.0),
+    "small": _published(256, 4096),
+    "base": _published(512, 25_000),
+    "big": _published(1024, 25_000, dropout=0.3),
+}
+#: Where the recipes come from.
+SOURCES = {
+    "tiny": "this project, for trainings of a few epochs",
+    "small": "transformer_small of Tensor2Tensor (Vaswani et al. 2018, arXiv 1803.07416); one GPU's batch of base",
+    "base": "Vaswani et al. 2017, arXiv 1706.03762, sections 5.1 to 5.4",
+    "big": "Vaswani et al. 2017; the dropout is that of English-German (English-French: 0.1)",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from catprune.errors import CatpruneError, UsageError
 from catprune.model.sizes import find_size
 from catprune.tokens.blocks import Tokens
 from catprune.training.options import TrainOptions
-from catprune.training.recipe import Recipe, plan_marks, read_pruning
+from catprune.training.recipe import RECIPES, plan_marks, read_pruning
 from catprune.workspace.device import Device, own_state, require_torch
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace, verify_shards
 from catprune.workspace.options import takes
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from catprune.training.dynamic import Pruning
     from catprune.training.loop import Training
     from catprune.training.recipe import Mark
+
+#: Options that replace a part of the preset's recipe.
+_RECIPE = ("batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,8 @@ def train(options: TrainOptions) -> Trained:
     """Train a model on a tokens folder; a killed run continues from its last state and ends with the same bytes.
 
     The loss is cross-entropy with label smoothing (Szegedy et al. 2016, arXiv 1512.00567), a mean over the batch's
-    target tokens. Updates are AdamW with clipping at norm 1 and an inverse square-root schedule (Vaswani et al. 2017).
+    target tokens. Updates are AdamW without weight decay of embeddings and LayerNorm, and an inverse square-root
+    schedule (Vaswani et al. 2017). Each preset has its own recipe; options that are given replace parts of it.
 
     Processes that torchrun starts train one model together, each on its own GPU, or on processors over gloo. Each batch
     is split across them, so that `batch_tokens` and all other options mean the same for any number of processes. Rank 0
@@ -101,9 +105,8 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
     out_path, opened, selection = Path(options.out), Tokens.open(options.tokens), options.selection
     if options.reverse and is_monolingual(opened.manifest):
         raise UsageError(f"reverse = True: {options.tokens} is monolingual and has no source to predict")
-    # Measured for tiny; wider models need lower rates.
-    learning_rate = 0.64 / size.d_model if options.learning_rate is None else options.learning_rate
-    recipe = Recipe(options.seed, learning_rate, options.warmup_steps, options.label_smoothing, options.dropout)
+    given = {name: value for name in _RECIPE if (value := getattr(options, name)) is not None}
+    recipe = replace(RECIPES[options.preset], **given)
     reads: dict[str, Any] = {"tokens": describe_folder(opened.path, relative_to=out_path)}
     chosen = None if selection is None else Selection(Path(selection))
     if chosen is not None:
@@ -119,7 +122,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
         reads[name] = file.describe(relative_to=out_path)
     filters = (*([] if chosen is None else [chosen]), *files.values())
     order = Order(
-        opened, options.seed, options.batch_tokens, filters=filters, sample=options.sample, reverse=options.reverse
+        opened, options.seed, recipe.batch_tokens, filters=filters, sample=options.sample, reverse=options.reverse
     )
     with Processes.join() as processes, own_state(options.threads):
         device = Device.choose(options.precision, local=processes.local)
@@ -130,11 +133,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
             "sample": options.sample,
             "reverse": options.reverse,
             "seed": options.seed,
-            "batch_tokens": options.batch_tokens,
-            "learning_rate": learning_rate,
-            "warmup_steps": options.warmup_steps,
-            "label_smoothing": options.label_smoothing,
-            "dropout": options.dropout,
+            **{**asdict(recipe), "betas": list(recipe.betas)},
             "precision": device.precision,
         }
         if pruned is not None:
@@ -154,6 +153,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
                 marks=marks,
                 device=device,
                 save_every=options.save_every,
+                accumulate=options.accumulate,
                 processes=processes,
                 pruning=losses,
             )

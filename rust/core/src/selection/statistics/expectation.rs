@@ -7,13 +7,21 @@ use crate::selection::scan::Scan;
 use crate::selection::statistics::order_statistics::{Search, descend};
 use crate::{Progress, Result};
 
-/// For every group the bounds of its bins and the medians in them.
+/// The fewest scored rows of a bin: in a bin of a few rows, many rows are their own median and score 0.
+const ROWS_PER_BIN: u64 = 200;
+
+/// The bounds of the bins and the medians in them, for every pool of groups.
 ///
-/// Of n scored rows with ascending first nll, bound b of B bins (b = 1 … B-1) is the value at 0-based position
-/// ⌊b·n/B⌋, and a row's bin is the number of bounds that are not above its first nll: equal values share a bin, so that a
-/// bin may stay empty. The median of an even number of values is the lower one. All values are float32.
+/// A pool is one group, but for the groups that are too small: they share a pool (see [`pools`]). Of a pool of n scored rows
+/// with ascending first nll, bound b of B bins (b = 1 … B-1) is the value at 0-based position ⌊b·n/B⌋, and a row's bin is
+/// the number of bounds that are not above its first nll: equal values share a bin, so that a bin may stay empty. B is the
+/// requested number of bins, or less so that a bin has [`ROWS_PER_BIN`] rows, and at least 1. The median of an even number
+/// of values is the lower one. All values are float32.
 pub struct Expectation {
-    bins: usize,
+    /// The pool of every group.
+    pools: Vec<usize>,
+    /// The first bin of every pool.
+    firsts: Vec<usize>,
     bounds: Vec<Vec<f32>>,
     medians: Vec<f32>,
 }
@@ -27,8 +35,16 @@ impl Expectation {
         scored: &[u64],
         progress: &Progress,
     ) -> Result<Self> {
-        let bounds = bounds(scan, bins, scored, progress)?;
-        let mut expectation = Self { bins, bounds, medians: vec![0.0; bins * scored.len()] };
+        let pools = pools(scored);
+        let mut rows = vec![0u64; pools.iter().max().map_or(0, |last| last + 1)];
+        for (&pool, &count) in pools.iter().zip(scored) {
+            rows[pool] += count;
+        }
+        let bins: Vec<usize> =
+            rows.iter().map(|&rows| (rows / ROWS_PER_BIN).clamp(1, bins as u64) as usize).collect();
+        let firsts = bins.iter().scan(0, |end, &bins| Some(std::mem::replace(end, *end + bins))).collect();
+        let bounds = bounds(scan, &pools, &rows, &bins, progress)?;
+        let mut expectation = Self { pools, firsts, bounds, medians: vec![0.0; bins.iter().sum()] };
         let counts = expectation.count(scan, progress)?;
         let occupied = counts.iter().enumerate().filter(|&(_, &count)| count > 0);
         let mut searches: Vec<Search> =
@@ -51,11 +67,11 @@ impl Expectation {
     }
 
     fn class(&self, group: usize, start: f32) -> usize {
-        let bounds = &self.bounds[group];
-        group * self.bins + bounds.partition_point(|&bound| bound <= start)
+        let pool = self.pools[group];
+        self.firsts[pool] + self.bounds[pool].partition_point(|&bound| bound <= start)
     }
 
-    /// Rows in every bin of every group.
+    /// Rows in every bin of every pool.
     fn count(&self, scan: &impl Scan, progress: &Progress) -> Result<Vec<u64>> {
         let start = || vec![0u64; self.medians.len()];
         let parts = scan.fold(true, progress, start, |counts, batch| {
@@ -70,22 +86,62 @@ impl Expectation {
     }
 }
 
-fn bounds(scan: &impl Scan, bins: usize, scored: &[u64], progress: &Progress) -> Result<Vec<Vec<f32>>> {
+/// The pool of every group: groups of fewer than [`ROWS_PER_BIN`] rows share pool 0, every other group has its own. If they
+/// are too few rows together, the smallest of the other groups join them, all that are equally small: tags are numbered as
+/// threads see them, so the numbers of groups must not decide.
+fn pools(scored: &[u64]) -> Vec<usize> {
+    let total = |limit: u64| scored.iter().filter(|&&count| count <= limit).sum::<u64>();
+    let mut limit = ROWS_PER_BIN - 1;
+    if (1..ROWS_PER_BIN).contains(&total(limit)) {
+        limit = scored.iter().copied().filter(|&count| count > limit).min().unwrap_or(limit);
+    }
+    let mut next = 0;
+    let mut own = || {
+        next += 1;
+        next
+    };
+    scored.iter().map(|&count| if count <= limit { 0 } else { own() }).collect()
+}
+
+fn bounds(
+    scan: &impl Scan,
+    pools: &[usize],
+    rows: &[u64],
+    bins: &[usize],
+    progress: &Progress,
+) -> Result<Vec<Vec<f32>>> {
     let mut searches = Vec::new();
-    for (group, &count) in scored.iter().enumerate().filter(|&(_, &count)| count > 0) {
+    for (pool, (&rows, &bins)) in rows.iter().zip(bins).enumerate() {
         for bound in 1..bins as u64 {
-            let position = (u128::from(bound) * u128::from(count) / bins as u128) as u64;
-            searches.push(Search::new(group, Budget::Rows(position + 1)));
+            let position = (u128::from(bound) * u128::from(rows) / bins as u128) as u64;
+            searches.push(Search::new(pool, Budget::Rows(position + 1)));
         }
     }
     let item = |batch: &Batch, index: usize| {
         let start = batch.starts[index];
-        (!batch.scores[index].is_nan()).then(|| (batch.group(index), order(start)))
+        (!batch.scores[index].is_nan()).then(|| (pools[batch.group(index)], order(start)))
     };
     descend(scan, &mut searches, None, None, item, progress)?;
-    let mut bounds = vec![Vec::new(); scored.len()];
+    let mut bounds = vec![Vec::new(); rows.len()];
     for search in searches {
         bounds[search.class].push(from_order(search.key()));
     }
     Ok(bounds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_groups_share_a_pool_that_is_large_enough() {
+        assert_eq!(pools(&[]), [0usize; 0]);
+        assert_eq!(pools(&[5]), [0]);
+        assert_eq!(pools(&[300, 900]), [1, 2]);
+        assert_eq!(pools(&[150, 300, 0, 150]), [0, 1, 0, 0]);
+        // 150 rows are too few: the smallest other groups join them.
+        assert_eq!(pools(&[150, 300, 900, 300]), [0, 0, 1, 0]);
+        // No row is too small a group: nothing joins it.
+        assert_eq!(pools(&[0, 300]), [0, 1]);
+    }
 }

@@ -1,0 +1,95 @@
+"""Recipes: what decays, batches in parts, defaults of presets."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from catprune.checkpoints.native import average_checkpoints, load_tensors, read_checkpoint
+from catprune.errors import CatpruneError
+from catprune.model.sizes import PRESETS
+from catprune.training import loop
+from catprune.training.recipe import RECIPES
+from catprune.training.train import train
+from support.synthetic import write_tokens
+
+FAST = {"steps": 6, "precision": "float32", "dropout": 0.0, "batch_tokens": 512, "threads": 1, "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    return write_tokens(tmp_path_factory.mktemp("recipe") / "tokens", longest=40)
+
+
+def test_every_preset_has_a_recipe_and_options_replace_parts_of_it(tokens, tmp_path):
+    assert RECIPES.keys() == PRESETS.keys()
+    assert RECIPES["base"].learning_rate == pytest.approx(512**-0.5 * 4000**-0.5)
+    train(tokens, out=tmp_path / "w", steps=1, dropout=0.3, threads=1, quiet=True)
+    plan = json.loads((tmp_path / "w/plan.json").read_text())["options"]
+    tiny = RECIPES["tiny"]
+    assert (plan["batch_tokens"], plan["warmup_steps"], plan["clip"]) == (tiny.batch_tokens, tiny.warmup_steps, 1.0)
+    assert plan["dropout"] == 0.3
+
+
+def test_only_matrices_of_layers_decay(tokens, tmp_path, monkeypatch):
+    """With gradients of zero, an update is the decay alone."""
+    kept = loop.Training._update
+
+    def update(training, *batch):
+        before = {name: part.clone() for name, part in training.model.named_parameters()}
+        step = training.optimizer.step
+
+        def decay_only():
+            for part in training.model.parameters():
+                part.grad.zero_()
+            step()
+
+        monkeypatch.setattr(training.optimizer, "step", decay_only)
+        kept(training, *batch)
+        group = training.optimizer.param_groups[0]
+        shrunk = 1 - group["lr"] * RECIPES["tiny"].weight_decay
+        for name, part in training.model.named_parameters():
+            decays = name.endswith("weight") and "norm" not in name and "embedding" not in name
+            torch.testing.assert_close(part.detach(), before[name] * (shrunk if decays else 1), rtol=1e-6, atol=0)
+            assert decays == (part.dim() == 2 and name != "embedding.weight")
+
+    monkeypatch.setattr(loop.Training, "_update", update)
+    train(tokens, out=tmp_path / "w", **FAST | {"steps": 1})
+
+
+@pytest.mark.parametrize("pruned", [{}, {"prune_while_training": "infobatch", "epochs": 3, "steps": None}])
+def test_a_batch_in_parts_is_the_same_update(tokens, tmp_path, monkeypatch, pruned):
+    calls = []
+    forward = loop._Loss.forward
+
+    def counting(self, source, *rest):
+        calls.append(len(source))
+        return forward(self, source, *rest)
+
+    monkeypatch.setattr(loop._Loss, "forward", counting)
+    found = {}
+    for name, parts in (("whole", {}), ("four", {"accumulate": 4}), ("limit", {})):
+        if name == "limit":
+            monkeypatch.setitem(loop.PART_TOKENS, "cpu", 100)
+        calls.clear()
+        done = train(tokens, out=tmp_path / name, **FAST | pruned | parts)
+        found[name] = load_tensors(done.checkpoints[-1] / "model.safetensors")[0], len(calls), done.steps
+    (whole, once, steps), (four, often, _), (limit, most, _) = found.values()
+    assert once <= steps and often > 3 * once and most > 3 * once
+    for other in (four, limit):
+        for name, part in whole.items():
+            np.testing.assert_allclose(other[name], part, rtol=1e-3, atol=2e-4)
+
+
+def test_an_average_is_the_mean_of_the_weights(tokens, tmp_path):
+    done = train(tokens, out=tmp_path / "w", **FAST | {"checkpoints": "2steps,4steps", "sample": 100})
+    parts = [load_tensors(path / "model.safetensors")[0] for path in done.checkpoints]
+    out = average_checkpoints(done.checkpoints, tmp_path / "mean")
+    found, last = read_checkpoint(out), read_checkpoint(done.checkpoints[-1])
+    for name, tensor in load_tensors(found.weights)[0].items():
+        np.testing.assert_allclose(tensor, sum(part[name].double() for part in parts) / 3, rtol=1e-6)
+    assert found.recorded() == last.recorded()
+    assert found.seen_file.read_bytes() == last.seen_file.read_bytes()
+    other = train(tokens, out=tmp_path / "other", **FAST | {"steps": 1, "preset": "small"}).checkpoints[0]
+    with pytest.raises(CatpruneError, match="has another size than"):
+        average_checkpoints([*done.checkpoints, other], tmp_path / "mixed")
