@@ -68,7 +68,6 @@ class EvaluateOptions:
         option(
             "Number of training seeds, counted up from `seed`, or a list of them.",
             EVALUATION,
-            least=1,
             details="Every subset is trained with each seed. One seed cannot tell luck from an effect.",
         ),
     ] = 1
