@@ -114,9 +114,9 @@ def flops_of(tokens: Path, preset: str) -> tuple[float, int]:
 
 def nll_of(folder: Path, *, per_token: bool) -> NDArray[np.float64]:
     """Nats per pair, or per token of each pair, in row order."""
-    parts = [parquet.read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
-    sums = np.concatenate([part["nll_sum"].drop_null().to_numpy() for part in parts]).astype(np.float64)
-    return sums / np.concatenate([part["tokens"].drop_null().to_numpy() for part in parts]) if per_token else sums
+    table = parquet.read_table(folder / "columns", columns=["tokens", "nll_sum"]).drop_null()
+    sums = table["nll_sum"].to_numpy().astype(np.float64)
+    return sums / table["tokens"].to_numpy() if per_token else sums
 
 
 def read_nll(out: Path) -> NDArray[np.float64] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from catprune.cli.app import app_group
+from catprune.cli.commands import app_group
 from catprune.model.sizes import PRESETS
 from catprune.pipeline.run_file import RunFile, json_schema
 from catprune.training.recipe import RECIPES, SOURCES

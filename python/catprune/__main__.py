@@ -1,20 +1,43 @@
-"""The console script `catprune` and `python -m catprune`; Ctrl-C is handled from the first import on."""
+"""The console script `catprune` and `python -m catprune`; signals are handled from the first import on."""
 
 import io
+import os
 import sys
+
+from catprune.workspace.signals import exit_code, handle_stopping
 
 
 def main() -> None:
     """Run the command line."""
+    _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A character that the terminal cannot encode must not end the command.
         sys.stdout.reconfigure(errors="replace")
+    handle_stopping()
     try:
-        from catprune.cli.app import app
+        from catprune.cli import app
 
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        sys.exit(exit_code(error))
+
+
+def _open_standard_streams() -> None:
+    """Open the standard streams that were closed: otherwise a file of ours would get their number, and messages."""
+    closed = [number for number in range(3) if not _is_open(number)]
+    for number in closed:
+        null = os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+        os.set_inheritable(null, True)  # noqa: FBT003
+        stream = open(null, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+        setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ def test_what_cannot_be_scored_is_refused(tmp_path: Path, cleaned: Path) -> None
     nllb_folder, llama_folder = (build(kind, tmp_path / kind) for kind in ("nllb", "llama"))
     options: dict[str, Any] = {"out": tmp_path / "s", "threads": 1, "quiet": True}
     with pytest.raises(
-        UsageError, match=r"needs the codes of both languages, and None is not one: give codes like .*_Latn"
+        UsageError, match=r"needs the codes of both languages, and None is not a code: give codes like .*_Latn"
     ):
         score(cleaned, checkpoints=nllb_folder, **options)
     with pytest.raises(UsageError, match="is a decoder-only model: give the prompt"):

@@ -225,32 +225,32 @@ def test_which_weights_are_read_is_said(tmp_path: Path, vocabularies: Path, clea
         score(cleaned, checkpoints=models[:2], out=tmp_path / "d", **options)
 
 
-def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleaned: Path) -> None:
+def test_unsupported_models_are_refused(tmp_path: Path, vocabularies: Path, cleaned: Path) -> None:
     model, options = tmp_path / "model.npz", {"out": tmp_path / "s", "threads": 1, "quiet": True}
     weights = write_model(model, vocabularies)
     held = yaml.safe_load(model.with_name("model.npz.yml").read_text())
-    for broken, told in (
+    for broken, message in (
         ({**weights, "decoder_Wemb": weights["decoder_Wemb"][:5]}, "5 embeddings on the target side"),
-        ({**weights, "decoder_l1_rnn_W": weights["decoder_l1_self_Wq"]}, "of parts that are not known here"),
+        ({**weights, "decoder_l1_rnn_W": weights["decoder_l1_self_Wq"]}, "belong to unsupported parts"),
         (
-            {name: one for name, one in weights.items() if name != "decoder_l1_self_Wq"},
+            {name: weight for name, weight in weights.items() if name != "decoder_l1_self_Wq"},
             "decoder_l1_self_Wq' are missing",
         ),
     ):
         save(model, broken, held)
-        with pytest.raises(CatpruneError, match=told):
+        with pytest.raises(CatpruneError, match=message):
             score(cleaned, checkpoints=model, **options)
-    for changed, told in (
+    for changed, message in (
         ({"type": "s2s"}, "a model of type s2s"),
         ({"transformer-ffn-activation": "tanh"}, "activation tanh"),
-        ({"transformer-ffn-activation": "gelu", "version": "v1.12.14"}, "as Marian 1.12.0 and before compute it"),
-        ({"transformer-preprocess": "n", "version": "v1.9.0"}, "before Marian 1.10"),
-        ({"transformer-postprocess-top": "an"}, "with a are not known"),
-        ({"transformer-decoder-autoreg": "rnn"}, "decoder rnn: not known here"),
-        ({"transformer-postprocess": "dhn"}, "d, a and n alone are known"),
+        ({"transformer-ffn-activation": "gelu", "version": "v1.12.14"}, "only supported up to Marian 1.12.0"),
+        ({"transformer-preprocess": "n", "version": "v1.9.0"}, "only supported from Marian 1.10 on"),
+        ({"transformer-postprocess-top": "an"}, "with a are not supported"),
+        ({"transformer-decoder-autoreg": "rnn"}, "decoder rnn: not supported"),
+        ({"transformer-postprocess": "dhn"}, "only the operations d, a and n are supported"),
     ):
         save(model, weights, {**held, **changed})
-        with pytest.raises(CatpruneError, match=told):
+        with pytest.raises(CatpruneError, match=message):
             score(cleaned, checkpoints=model, **options)
     with model.open("wb") as stream:
         np.savez(stream, **{CONFIGURATION: np.array([{"a": 1}], dtype=object)})
@@ -269,7 +269,7 @@ def test_what_is_not_known_is_refused(tmp_path: Path, vocabularies: Path, cleane
             score(cleaned, checkpoints=model, **options)
     save(model, weights, held)
     (tmp_path / "de.spm").unlink()
-    with pytest.raises(CatpruneError, match=r"its vocabulary /elsewhere/de\.spm does not exist"):
+    with pytest.raises(CatpruneError, match=r"the vocabulary /elsewhere/de\.spm does not exist"):
         score(cleaned, checkpoints=model, **options)
     with pytest.raises(UsageError, match="are only for checkpoints of transformers"):
         score(cleaned, checkpoints=model, prompt="{source}", **options)

@@ -252,7 +252,7 @@ def test_tsv_and_several_inputs(tmp_path: Path, pair: Any) -> None:
     done = catprune.clean([table, tmp_path / "b.{en,de}"], out=tmp_path / "clean", columns=(2, 3))
     assert reasons(tmp_path / "clean") == [set(), {"malformed_record"}, set(), {"duplicate"}]
     assert [(one["first"], one["end"]) for one in done.manifest["inputs"]] == [(0, 3), (3, 4)]
-    assert sorted(path.name for path in (tmp_path / "clean").glob("part-*")) == [
+    assert sorted(path.name for path in (tmp_path / "clean").glob("columns/part-*")) == [
         "part-000000000000-000000000003.parquet",
         "part-000000000003-000000000004.parquet",
     ]
@@ -344,6 +344,12 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def files_of(folder: Path) -> dict[Path, Path]:
+    """The files of a result, by their path in the folder."""
+    files = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path for name, path in files.items() if name.parts[0] != "log"}
+
+
 @pytest.mark.parametrize("step", ["clean", "tokens"])
 def test_killed_inside_a_pass_it_ends_with_the_same_bytes(large: Path, step: str) -> None:
     again = large / f"{step}-again"
@@ -353,15 +359,15 @@ def test_killed_inside_a_pass_it_ends_with_the_same_bytes(large: Path, step: str
         "tokens": f"tokenize({files['tokens']!r}, out={str(again)!r}, vocab_size=300, sample=1000)",
     }
     process = subprocess.Popen([sys.executable, "-c", f"import catprune; catprune.{call[step]}"])
-    while not [*again.glob("part-*.parquet"), *again.glob("part-*.safetensors")]:
+    while not [*again.glob("columns/part-*.parquet"), *again.glob("part-*.safetensors")]:
         assert process.poll() is None
         time.sleep(0.001)
     process.kill()
     process.wait()
     assert not (again / "manifest.json").exists()
     subprocess.run([sys.executable, "-c", f"import catprune; catprune.{call[step]}"], check=True)
-    whole = {path.name: path for path in (large / step).iterdir() if path.is_file()}
-    assert sorted(path.name for path in again.iterdir() if path.is_file()) == sorted(whole)
+    whole = files_of(large / step)
+    assert sorted(files_of(again)) == sorted(whole)
     for name, path in whole.items():
         assert (again / name).read_bytes() == path.read_bytes(), name
 
@@ -428,7 +434,7 @@ def test_usage() -> None:
 def test_same_work_is_not_done_again_and_other_work_is_refused(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"a b\nc d\n", b"x y\nz w\n")
     catprune.clean(paths, out=tmp_path / "clean")
-    shard = next((tmp_path / "clean").glob("*.parquet"))
+    shard = next((tmp_path / "clean").glob("columns/*.parquet"))
     before = shard.stat().st_mtime_ns
     catprune.clean(paths, out=tmp_path / "clean")
     assert shard.stat().st_mtime_ns == before

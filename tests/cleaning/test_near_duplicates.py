@@ -145,7 +145,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_bytes(tmp_path: Path) -> Non
     options = {"near_duplicates": "pair", "duplicates": "none", "threads": 2, "quiet": True}
     call = f"import catprune; catprune.clean({[*map(str, paths)]!r}, out={str(tmp_path / 'again')!r}, **{options!r})"
     process = subprocess.Popen([sys.executable, "-c", call])
-    while not [*(tmp_path / "again").glob("part-*.parquet")]:
+    while not [*(tmp_path / "again").glob("columns/part-*.parquet")]:
         assert process.poll() is None
         time.sleep(0.001)
     process.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def test_import_loads_nothing_heavy() -> None:
 
 def test_help_loads_only_typer_and_the_checks_of_options() -> None:
     quietly = "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):"
-    code = f"import catprune.cli.app as c, contextlib, io\n{quietly} c.app(['--help'])"
+    code = f"import catprune.cli as c, contextlib, io\n{quietly} c.app(['--help'])"
     assert loaded(code) == {"typer", "pydantic"}
 
 
@@ -132,8 +133,8 @@ target = "test.de"
 def test_every_command_works_from_its_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One run of each, then once more: `--json` gives an object, `--quiet` nothing."""
-    from catprune.cli.app import app
+    """One run of each, then again: `--json` gives an object, `--quiet` nothing, and finished work is reported."""
+    from catprune.cli import app
     from catprune.demonstration.bitext import write_demo_bitext
 
     monkeypatch.chdir(tmp_path)
@@ -165,25 +166,32 @@ def test_every_command_works_from_its_words(
         if command != "doctor":
             app([*command.split(), "--quiet"], standalone_mode=False)
             assert capsys.readouterr().out == "", command
+        if command.split()[0] not in ("doctor", "report"):
+            assert json.loads(told.out)["is_new"] is (command.split()[0] != "evaluate"), command
+            app(command.split(), standalone_mode=False)
+            lines = capsys.readouterr().out.splitlines()
+            assert re.fullmatch(r"nothing to do: .+ (is|are) finished", lines[0]), command
     app(["methods", "--json"], standalone_mode=False)
     assert {method["name"] for method in json.loads(capsys.readouterr().out)} > {"cat-diff", "random"}
 
 
-def test_ctrl_c_ends_a_pass_and_the_same_command_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_end_a_pass_and_the_same_command_goes_on(tmp_path: Path, number: int, code: int) -> None:
     text = tmp_path / "text.en"
-    text.write_bytes(b"a\n" * 30_000_000)
+    text.write_bytes(b"a\n" * 20_000_000)
     (tmp_path / "text.de").hardlink_to(text)
     # A runner may have the signal ignored, which children inherit.
     listening = "import signal, runpy; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    listening += "; [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)]"
     listening += "; runpy.run_module('catprune', run_name='__main__')"
     command = [sys.executable, "-c", listening, "clean", text, tmp_path / "text.de", "-o", tmp_path / "clean"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "clean" / "plan.json").exists():
         time.sleep(0.01)
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, told = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "interrupted; run the same command again to continue" in told
     assert not (tmp_path / "clean" / "manifest.json").exists()
     assert not list((tmp_path / "clean").rglob("*.tmp"))
@@ -195,15 +203,15 @@ def test_a_full_disk_is_told_and_nothing_is_published(
     source, target = pair(b"ein Haus\nein Hund\n", b"a house\na dog\n")
     clean = tmp_path / "clean"
     name = "part-000000000000"
-    clean.mkdir()
-    (clean / f"{name}.tmp").symlink_to("/dev/full")
+    (clean / "columns").mkdir(parents=True)
+    (clean / "columns" / f"{name}.tmp").symlink_to("/dev/full")
     run = call("clean", source, target, "-o", clean)
     assert run.returncode == 1
     assert (
         f"{name}-000000000002.parquet: No space left on device: free space on the disk, then run the same command"
         in run.stderr
     )
-    assert not list(clean.glob("*.parquet"))
+    assert not list((clean / "columns").glob("*.parquet"))
     assert call("clean", source, target, "-o", clean).returncode == 0
     (tmp_path / "p.de.tmp").symlink_to("/dev/full")
     monkeypatch.setattr(import_module("catprune.writing.write"), "refuse_outputs", lambda *_, **__: None)  # the link

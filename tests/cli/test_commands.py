@@ -12,7 +12,7 @@ import pytest
 import typer
 from catprune import _core
 from catprune.cleaning.options import CleanOptions, StatsOptions
-from catprune.cli.app import app, app_group
+from catprune.cli.commands import app, app_group
 from catprune.cli.parameters import parameters, values_of
 from catprune.demonstration.options import DemoOptions
 from catprune.errors import UsageError
@@ -80,7 +80,7 @@ def parse(name: str, words: list[str]) -> dict[str, Any]:
         raise Given(given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("catprune.cli.app"), "values_of", give)
+        patch.setattr(import_module("catprune.cli.commands"), "values_of", give)
         with pytest.raises(Given) as found:
             app([name, *words], standalone_mode=False)
     return found.value.args[0]

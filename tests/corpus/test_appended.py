@@ -220,7 +220,7 @@ def test_unfinished_work_is_extended_too(corpus):
     run = shutil.copytree(corpus / "run", corpus / "unfinished")
     held = run / "scores/epoch-1"
     (held / "manifest.json").unlink()
-    before = {path: path.stat().st_ino for path in held.glob("part-*")}
+    before = {path: path.stat().st_ino for path in held.glob("columns/part-*")}
     clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
     tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
     scored = score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)

@@ -24,7 +24,7 @@ from catprune.cleaning.options import Filters, NearDuplicates
 from catprune.cleaning.rule_options import PAIR_RULES
 from catprune.cleaning.stats import summary as figures
 from catprune.cleaning.summary import summary
-from catprune.cli.app import app
+from catprune.cli import app
 from catprune.workspace.options import defaults_of
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -410,7 +410,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     said: list[str] = []
     done = catprune.run(tmp_path / "run.toml", quiet=True, say=said.append)
     text = (tmp_path / "text.de").read_text().splitlines()
-    table = parquet.read_table(next((tmp_path / "run/selection/cat").glob("part-*")))
+    table = parquet.read_table(next((tmp_path / "run/selection/cat").glob("columns/part-*")))
     kept = [
         text[row]
         for row, is_kept in zip(*(table[name].to_pylist() for name in ("row", "kept")), strict=True)
@@ -425,7 +425,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     whole = run_files(tmp_path / "run")
     for manifest in (tmp_path / "run").rglob("manifest.json"):
         manifest.unlink()  # as if each step had been killed at its end
-    next((tmp_path / "run/scores/step-4").glob("part-*")).unlink()
+    next((tmp_path / "run/scores/step-4").glob("columns/part-*")).unlink()
     catprune.run(tmp_path / "run.toml", quiet=True)
     assert run_files(tmp_path / "run") == whole
     for name in ("score", "select", "write", "report"):

@@ -56,7 +56,7 @@ def test_every_library_reads_it(cleaned: Path) -> None:
     corpus = catprune.open_corpus(cleaned)
     table = pyarrow.table(corpus)
     table.validate(full=True)
-    verdicts = parquet.read_table(next(cleaned.glob("part-*")))
+    verdicts = parquet.read_table(next(cleaned.glob("columns/part-*")))
     kept = [row for row, reasons in enumerate(verdicts["reasons"].to_pylist()) if reasons == 0]
     assert table["row"].to_pylist() == kept and 0 < len(kept) < 7_000
     assert table["source"].to_pylist() == [f"ein Satz {row}" for row in kept]
@@ -67,7 +67,7 @@ def test_every_library_reads_it(cleaned: Path) -> None:
 
 
 def test_all_rows_with_their_verdicts(cleaned: Path, tmp_path: Path) -> None:
-    verdicts = parquet.read_table(next(cleaned.glob("part-*")))
+    verdicts = parquet.read_table(next(cleaned.glob("columns/part-*")))
     table = pyarrow.table(catprune.open_corpus(cleaned, rows="all", threads=2))
     assert table["reasons"].to_pylist() == verdicts["reasons"].to_pylist()
     assert table["kept"].to_pylist() == [reasons == 0 for reasons in verdicts["reasons"].to_pylist()]
@@ -121,7 +121,7 @@ def test_a_selection_from_a_stream_is_that_from_a_file(cleaned: Path, tmp_path: 
     )
     parquet.write_table(table, tmp_path / "scores.parquet")
     catprune.select(tmp_path / "scores.parquet", column="quality", clean=cleaned, out=tmp_path / "file", keep="30%")
-    expected = parquet.read_table(next((tmp_path / "file").glob("part-*")))
+    expected = parquet.read_table(next((tmp_path / "file").glob("columns/part-*")))
     frame = polars.DataFrame(
         {"row": range(10_000), "quality": scores(10_000)}, schema_overrides={"quality": polars.Float32}
     )
@@ -135,7 +135,7 @@ def test_a_selection_from_a_stream_is_that_from_a_file(cleaned: Path, tmp_path: 
     for name, stream in streams.items():
         out = tmp_path / name
         done = catprune.select(stream, column="quality", clean=cleaned, out=out, keep="30%")
-        found = parquet.read_table(next(out.glob("part-*")))
+        found = parquet.read_table(next(out.glob("columns/part-*")))
         assert found.equals(expected.replace_schema_metadata(found.schema.metadata)), name
         assert done.kept > 0 and not list((out / "log").glob("column-*"))
         manifests.add((out / "manifest.json").read_text())
@@ -162,4 +162,4 @@ def test_a_stream_that_cannot_be_meant(tmp_path: Path) -> None:
         catprune.select(table, out=tmp_path / "out")
     with pytest.raises(UsageError, match="source is or holds a float: give paths, an Arrow table"):
         catprune.select([1.0], column="quality", out=tmp_path / "out")  # type: ignore[arg-type]
-    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.parquet"))
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").rglob("*.parquet"))

@@ -173,7 +173,7 @@ def run_program(program: list[str], *, folder: Path, environment: dict[str, str]
 
 
 def run_here(arguments: list[str], *, folder: Path, where: str) -> None:
-    app = import_module("catprune.cli.app").app
+    app = import_module("catprune.cli.commands").app
     with contextlib.chdir(folder):
         done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, f"{where}\n{done.output[-3000:]}\n{done.exception!r}"

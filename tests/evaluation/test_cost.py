@@ -92,7 +92,7 @@ def test_cost_counts_what_columns_were_made_from(run: Path) -> None:
     finish(run / "scores/learnt", SCORER_STEP, reads={"scores": scores}, counts={"pairs": 7})
     made = finish(run / "scores/labse", SCORER_STEP, reads={"clean": {}}, counts={"pairs": 600})
     speed(made, 30.0, what="pairs_per_second")
-    files = [{"path": f"../../scores/{name}/part-0-9.parquet"} for name in ("learnt", "labse")]
+    files = [{"path": f"../../scores/{name}/columns/part-0-9.parquet"} for name in ("learnt", "labse")]
     merged = finish(run / "selection/merged", "select", reads={"joined": files}, options={"method": MERGE})
     assert choosing_flops(merged) == (3000.0, 140.0)
     assert [column.name for column in scorers_of(merged)] == ["labse"]

@@ -31,10 +31,10 @@ def write_selection(folder: Path, *, remainder: int) -> Path:
     """Every other row."""
     rows = np.arange(PAIRS, dtype=np.int64)
     with StepFolder(folder, step="select", reads={"clean": {}}, options={"method": "random"}) as half:
-        file = folder / f"part-{0:012d}-{PAIRS:012d}.parquet"
+        file = f"columns/part-{0:012d}-{PAIRS:012d}.parquet"
         columns = {"row": rows, "kept": rows % 2 == remainder}
-        digest = write_columns(str(file), columns, metadata={"plan": half.digest})
-        half.publish(shards=[{"file": file.name, "first": 0, "end": PAIRS, "digest": digest}])
+        digest = write_columns(str(folder / file), columns, metadata={"plan": half.digest})
+        half.publish(shards=[{"file": file, "first": 0, "end": PAIRS, "digest": digest}])
     return folder
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import catprune
 import pytest
 from catprune import CatpruneError, UsageError
-from catprune.cli.app import app
+from catprune.cli import app
 from catprune.demonstration.bitext import write_demo_bitext
 from catprune.pipeline.run_file import json_schema
 

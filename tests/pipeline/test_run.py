@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -9,10 +10,14 @@ import sys
 from pathlib import Path
 
 import catprune
+import duckdb
+import polars
+import pyarrow.parquet as parquet
 import pytest
 from catprune import CatpruneError, UsageError
 from catprune.demonstration.bitext import write_demo_bitext
 from catprune.pipeline.run_file import read_run_file
+from catprune.workspace.manifest import COLUMN_SETS, COLUMNS, listed_shards
 from support.dying_run import DYING, MINE, files
 
 RUN_FILE = """
@@ -124,15 +129,36 @@ def test_killed_in_every_step_a_run_ends_with_the_same_bytes(undisturbed: Path, 
     assert [name for name in expected if found[name] != expected[name]] == []
 
 
+def test_other_tools_read_the_folders_of_columns(undisturbed: Path) -> None:
+    """They hold shards and nothing else."""
+    run, sets = undisturbed / "run", COLUMN_SETS.values()
+    steps = ["clean", *(f"scores/{name}" for name in ("step-4", "step-12", "lengths"))]
+    steps += [f"selection/{name}" for name in ("random", "cat", "random-tokens")]
+    folders = {*(run / step / COLUMNS for step in steps), run / "clean/duplicates", run / "clean/fingerprints"}
+    assert {path.parent for path in run.rglob("*.parquet") if path.parent.name in sets} == folders
+    for folder in folders:
+        listed = [shard["file"] for shard in listed_shards(json.loads((folder.parent / "manifest.json").read_text()))]
+        assert sorted(folder.iterdir()) == sorted(folder.parent / file for file in listed if folder.name in file)
+        rows = parquet.read_table(folder)["row"].to_pylist()
+        assert rows and rows == sorted(set(rows))
+        assert polars.scan_parquet(folder).collect()["row"].to_list() == rows
+        assert polars.read_parquet(f"{folder}/*.parquet")["row"].to_list() == rows
+        assert duckdb.sql(f"select row from '{folder}/*.parquet'").fetchall() == [(row,) for row in rows]
+
+
 def test_a_finished_run_does_nothing_again(undisturbed: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (undisturbed / "run").rglob("*.parquet")}
     said: list[str] = []
-    catprune.run(undisturbed / "run.toml", quiet=True, say=said.append)
+    assert not catprune.run(undisturbed / "run.toml", quiet=True, say=said.append).is_new
     assert {path: path.stat().st_mtime_ns for path in before} == before
     steps = [line.split()[0] for line in said if not line.startswith(" ")]
     assert steps == ["clean", "tokenize", "train", "score", "select", "write", "evaluate", "report"]
     assert sum("target tokens kept" in line for line in said) == 3, "of every selection, also where they are equal"
     assert sum("more often than on others" in line for line in said) <= 1
+    for made in ("run/report.html", "run/selection/random/manifest.json"):
+        (undisturbed / made).unlink()
+        assert catprune.run(undisturbed / "run.toml", quiet=True).is_new, made
+        assert not catprune.run(undisturbed / "run.toml", quiet=True).is_new, made
     assert any(line.split()[:1] == ["duplicate"] for line in said), "the reasons are always shown"
 
 

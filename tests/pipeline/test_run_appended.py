@@ -162,7 +162,7 @@ def test_only_new_rows_are_worked_on_and_the_model_stays(finished: Path, tmp_pat
     assert any("evaluated before rows were appended" in line for line in said)
     assert "were trained before rows were appended" in (run / "report.html").read_text()
     selected = read_manifest(run / "selection/cat", step="select")
-    shard = run / "scores/step-12/part-000000000260-000000000420.parquet"
+    shard = run / "scores/step-12/columns/part-000000000260-000000000420.parquet"
     assert {*parquet.read_table(shard)["seen"].to_pylist()} == {0}
     assert "seen 0 times by step-4, 0 times by step-12" in [group["name"] for group in selected["groups"]]
     rows = [

@@ -51,7 +51,7 @@ def publish_columns(
 ) -> None:
     """Write a finished folder of one shard, in the documented format."""
     with StepFolder(folder, step=step, reads={}, options=options) as made:
-        file = f"part-{0:012d}-{ROWS:012d}.parquet"
+        file = f"columns/part-{0:012d}-{ROWS:012d}.parquet"
         digest = write_columns(str(folder / file), columns, valid=valid, metadata={"plan": made.digest})
         shard = {"file": file, "first": 0, "end": ROWS, "digest": digest}
         made.publish(shards=[shard], **results)
@@ -474,7 +474,7 @@ def test_bad_folders_and_files(run: Path, tmp_path: Path) -> None:
 def test_a_damaged_shard_is_named(run: Path, tmp_path: Path, part: str, left: int) -> None:
     damaged = tmp_path / "text" / "run"  # as deep as the run: paths to the text are relative
     shutil.copytree(run, damaged)
-    shard = next((damaged / part).glob("part-*"))
+    shard = next((damaged / part).glob("columns/part-*"))
     shard.write_bytes(shard.read_bytes()[:left])
     with pytest.raises(CatpruneError, match=rf"{shard} was changed since it was written: run `catprune \w+` again"):
         report(damaged, out=tmp_path / "report.html")

@@ -17,7 +17,7 @@ from catprune.checkpoints.native import load_model, read_checkpoint
 from catprune.errors import CatpruneError, UsageError
 from catprune.model import attention
 from catprune.model.batches import pairs_of, plan_packed, plan_scoring
-from catprune.scoring.column_shards import COLUMNS
+from catprune.scoring.column_shards import STATISTICS
 from catprune.scoring.score import _Scoring, importance_weights, score
 from catprune.tokens.blocks import Tokens
 from catprune.training.train import train
@@ -67,7 +67,7 @@ def plain_scores(tokens, checkpoint, *, reverse=False):
     mean = sum(share * weight for share, weight in zip(shares, weights, strict=True))
     for row, source, target in pairs[::6]:
         hidden = model(torch.tensor([source]), torch.tensor([[BOS, *target[:-1]]]))[0]
-        found = dict.fromkeys(COLUMNS, 0.0) | {"tokens": len(target)}
+        found = dict.fromkeys(STATISTICS, 0.0) | {"tokens": len(target)}
         for h, y in zip(hidden, target, strict=True):
             p = (matrix @ h).softmax(0)
             error = (p - torch.nn.functional.one_hot(torch.tensor(y), len(matrix))).norm()
@@ -94,9 +94,9 @@ def test_scores_are_those_of_a_plain_softmax(trained, tmp_path):
         rows = read_scores(tmp_path / name)
         assert list(rows) == [row for row in range(300) if row not in DROPPED]
         for row in TOO_LONG:
-            assert all(rows[row][column] is None for column in COLUMNS)
+            assert all(rows[row][column] is None for column in STATISTICS)
         for row, plain in plain_scores(trained / "tokens", trained / "warmup" / checkpoint):
-            assert {column: rows[row][column] for column in COLUMNS} == pytest.approx(plain, rel=2e-4)
+            assert {column: rows[row][column] for column in STATISTICS} == pytest.approx(plain, rel=2e-4)
 
 
 def test_a_backward_model_scores_the_sources(trained, tmp_path):
@@ -110,7 +110,7 @@ def test_a_backward_model_scores_the_sources(trained, tmp_path):
     assert manifest["counts"]["target_tokens"] == counts["source_tokens"]
     rows = read_scores(tmp_path / "s/step-2")
     for row, plain in plain_scores(trained / "tokens", checkpoint, reverse=True):
-        assert {column: rows[row][column] for column in COLUMNS} == pytest.approx(plain, rel=2e-4)
+        assert {column: rows[row][column] for column in STATISTICS} == pytest.approx(plain, rel=2e-4)
 
 
 def test_how_often_rows_had_been_seen_stands_beside_their_scores(trained, tmp_path):
@@ -229,7 +229,7 @@ def test_killed_and_run_again_gives_the_same_bytes(trained, tmp_path, how):
         assert done.returncode == -how
     else:
         assert done.returncode and done.stderr.rstrip().endswith("KeyboardInterrupt")
-    assert len(list((broken / "step-5").glob("part-*"))) == 1
+    assert len(list((broken / "step-5").glob("columns/part-*"))) == 1
     for folder in (broken, whole):
         run = folder.parent
         checkpoints = [run / "warmup/step-5", run / "warmup/step-30"]
@@ -263,7 +263,7 @@ def test_a_shard_says_what_is_left_to_others(trained, tmp_path, capsys):
     options = {"checkpoints": trained / "warmup/step-5", "threads": 1, "precision": "float32", "quiet": True}
     scored = score(trained / "tokens", out=tmp_path, shard="2/3", **options)
     assert (scored.left, scored.manifests, scored.pairs) == ({"step-5": 2}, {}, 294)
-    assert len(list(tmp_path.glob("step-5/part-*"))) == 1
+    assert len(list(tmp_path.glob("step-5/columns/part-*"))) == 1
     scored = score(trained / "tokens", out=tmp_path, **options | {"quiet": False})
     assert (scored.left, scored.is_new) == ({}, True)
     assert capsys.readouterr().err == "score step-5: continuing: 1 of 3 blocks is done\n"

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from catprune.cleaning.clean import clean
-from catprune.cli.app import app
+from catprune.cli import app
 from catprune.errors import CatpruneError, UsageError
 from catprune.scoring.column_shards import Block, blocks_of
 from catprune.scoring.score_columns import score_columns
@@ -56,8 +56,9 @@ def lengths(sources: list[str], targets: list[str]) -> list[int]:
 
 
 def read(folder: Path) -> dict[int, float | None]:
-    tables = [parquet.read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
-    return {row: score for one in tables for row, score in zip(*one.to_pydict().values(), strict=True)}
+    table = parquet.read_table(folder / "columns")
+    assert table.column_names == ["row", folder.name]
+    return dict(zip(*table.to_pydict().values(), strict=True))
 
 
 def test_a_function_scores_what_cleaning_kept(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
@@ -73,7 +74,7 @@ def test_a_function_scores_what_cleaning_kept(corpus: tuple[Path, list[tuple[str
     assert read(base / "scores/counted") == expected
     assert (done.pairs, done.new, done.left) == (35, 35, 0)
     assert blocks == [9, 10, 5, 9, 2]
-    names = [path.name for path in sorted(done.folder.glob("part-*"))]
+    names = [path.name for path in sorted(done.folder.glob("columns/*"))]
     assert [name[5:-8] for name in names] == [
         f"{first:012}-{end:012}" for first, end in ((0, 10), (10, 20), (20, 25), (25, 35), (35, 37))
     ]
@@ -93,8 +94,8 @@ def test_a_column_is_ranked_guards_and_is_merged(corpus: tuple[Path, list[tuple[
     select(base / "scores", column="labse", keep=8, direction="bottom", out=base / "t", **QUIET)
     assert kept(base / "t") == set(sorted(values, key=lambda row: (values[row], row))[:8])
     score_pairs(base / "clean", scorer=lengths, out=base / "scores", name="twin", **QUIET)
-    select(base / "clean", merge="random + 0.5*score", join=[base / "scores/labse"], keep=8, out=base / "m", **QUIET)
-    select(base / "clean", method="random", where="score>4", join=[base / "scores/labse"], out=base / "g", **QUIET)
+    select(base / "clean", merge="random + 0.5*labse", join=[base / "scores/labse"], keep=8, out=base / "m", **QUIET)
+    select(base / "clean", method="random", where="labse>4", join=[base / "scores/labse"], out=base / "g", **QUIET)
     assert kept(base / "g")
     assert kept(base / "g") <= {row for row, value in values.items() if value > 4}
     # Without checkpoints, too, the folder of scores is a source of everything that needs none.
@@ -127,12 +128,12 @@ def test_a_column_is_ranked_guards_and_is_merged(corpus: tuple[Path, list[tuple[
 def test_new_inputs_are_scored_alone(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
     base, _ = corpus
     before = score_pairs(base / "clean", scorer=lengths, out=base / "scores", **QUIET)
-    shards = {path.name: path.read_bytes() for path in before.folder.glob("part-*")}
+    shards = {path: path.read_bytes() for path in before.folder.glob("columns/*")}
     write_input(base, "c", 11)
     clean([f"{base}/{name}.{{en,de}}" for name in "abc"], out=base / "clean", **QUIET)
     done = score_pairs(base / "clean", scorer=lengths, out=base / "scores", **QUIET)
     assert (done.pairs, done.new) == (45, 10)
-    assert {name: (done.folder / name).read_bytes() for name in shards} == shards
+    assert {path: path.read_bytes() for path in shards} == shards
     fresh = score_pairs(base / "clean", scorer=lengths, out=base / "fresh", **QUIET)
     assert read(fresh.folder) == read(done.folder)
 
@@ -169,7 +170,7 @@ def test_a_killed_run_goes_on(corpus: tuple[Path, list[tuple[str, str]]]) -> Non
     """)
     killed = subprocess.run([sys.executable, "-c", script], check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert len(list((base / "scores/slow").glob("part-*.parquet"))) == 3
+    assert len(list((base / "scores/slow").glob("columns/part-*.parquet"))) == 3
     ended = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=os.environ | {"ON": "1"}
     )
@@ -195,7 +196,7 @@ def test_what_is_no_score_is_refused(corpus: tuple[Path, Any], function: Any, to
     base, _ = corpus
     with pytest.raises(CatpruneError, match=told):
         score_pairs(base / "clean", scorer=function, out=base / "scores", name="mine", **QUIET)
-    assert not list((base / "scores/mine").glob("part-*"))
+    assert not list((base / "scores/mine").rglob("part-*"))
 
 
 def scaled(sources: list[str], targets: list[str], by: float = 1) -> list[float]:
@@ -251,7 +252,7 @@ def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
             score_pairs(base / "clean", scorer=scorer, out=base / "scores", **QUIET)
     with pytest.raises(CatpruneError, match=r"broken.py cannot be run: ZeroDivisionError"):
         score_pairs(base / "clean", scorer=f"{base}/broken.py:score", out=base / "scores", **QUIET)
-    for name in ("length", "progress", "a b", "a.b", ""):
+    for name in ("length", "progress", "row", "a b", "a.b", ""):
         with pytest.raises(UsageError, match="name = "):
             score_pairs(base / "clean", scorer=lengths, out=base / "scores", name=name or "-", **QUIET)
     with pytest.raises(UsageError, match="the source of made cannot be read"):
@@ -260,7 +261,7 @@ def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
         score_pairs(base / "clean", scorer=made["made"], out=base / "scores", **QUIET)
     with pytest.raises(UsageError, match="not options of a function"):
         score_pairs(base / "clean", scorer=lengths, margin=True, out=base / "scores", **QUIET)
-    with pytest.raises(UsageError, match="neighbours = 3: only the margin has neighbours"):
+    with pytest.raises(UsageError, match="neighbours = 3: only margin uses neighbours"):
         score_pairs(base / "clean", scorer="e5", neighbours=3, out=base / "scores", **QUIET)
     with pytest.raises(UsageError, match="comet-qe has no embeddings"):
         score_pairs(base / "clean", scorer="comet-qe", margin=True, out=base / "scores", **QUIET)
@@ -336,8 +337,8 @@ def test_margins_of_all_blocks_compare(corpus: tuple[Path, Any], monkeypatch: py
         assert score_pairs(base / "late", out=base / "late-scores", **options).pairs == pairs
     (done.folder / "neighbours.npy").unlink()
     (done.folder / "manifest.json").unlink()
-    next(done.folder.glob("part-*37*.parquet")).unlink()
-    with pytest.raises(CatpruneError, match=r"neighbours.npy, by which scores were made, is gone"):
+    next(done.folder.glob("columns/part-*37*.parquet")).unlink()
+    with pytest.raises(CatpruneError, match=r"neighbours.npy, from which scores were computed, is missing"):
         score_pairs(base / "clean", out=base / "scores", **options)
 
 

@@ -76,15 +76,13 @@ def whole(tmp_path_factory: Any) -> Path:
 
 
 def read_scores(folder: Path) -> np.ndarray[Any, Any]:
-    shards = json.loads((folder / "manifest.json").read_bytes())["shards"]
-    tables = [parquet.read_table(folder / shard["file"]) for shard in shards]
-    rows = np.concatenate([table["row"].to_numpy() for table in tables])
-    assert rows.tolist() == [row for row in range(len(PAIRS) + 1) if row != 20]
-    return np.concatenate([table["score"].to_numpy() for table in tables])
+    table = parquet.read_table(folder / "columns")
+    assert table["row"].to_pylist() == [row for row in range(len(PAIRS) + 1) if row != 20]
+    return table[folder.name].to_numpy()
 
 
 def shards_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("part-*.parquet")}
+    return {path.name: path.read_bytes() for path in folder.glob("columns/*.parquet")}
 
 
 def end_script(worker: Worker) -> None:
@@ -179,11 +177,11 @@ def test_comet_scores_as_its_library_does_and_resumes(
 def test_what_comet_cannot_load_is_said(comet: Path, whole: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for model, told in (
-        ("nobody/no-such-model", "nobody/no-such-model cannot be loaded .*give files as model, or a name"),
-        (comet / "reference", "cannot be loaded .*it asks for references"),
+        ("nobody/no-such-model", "nobody/no-such-model cannot be loaded .*give a file or folder as model, or a name"),
+        (comet / "reference", "cannot be loaded .*the model needs references"),
         (comet / "encoder", "has 0 files checkpoints"),
         (comet / "no.ckpt", "no.ckpt does not exist"),
-        (comet / "expected.json", "is no model of COMET's: .*hparams.yaml"),
+        (comet / "expected.json", "is not a COMET model: .*hparams.yaml"),
     ):
         with pytest.raises(CatpruneError, match=told):
             score_pairs(whole, scorer="comet-qe", model=model, out=tmp_path / "out", force=True, quiet=True)
@@ -246,7 +244,7 @@ def check(blocks: Path, expected: np.ndarray[Any, Any], out: Path, monkeypatch: 
 
 def test_a_missing_uv_is_said(whole: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(environment.shutil, "which", lambda _: None)
-    with pytest.raises(CatpruneError, match="wmt20-comet-qe-da runs in an environment that uv makes: install uv"):
+    with pytest.raises(CatpruneError, match="wmt20-comet-qe-da runs in an environment that uv creates: install uv"):
         score_pairs(whole, scorer="comet-qe", out=tmp_path, quiet=True)
 
 

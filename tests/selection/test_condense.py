@@ -53,8 +53,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(folder: Path, *columns: str) -> list[tuple[Any, ...]]:
-    tables = [parquet.read_table(path, columns=list(columns)) for path in sorted(folder.glob("part-*.parquet"))]
-    return [row for table in tables for row in zip(*(column.to_pylist() for column in table), strict=True)]
+    table = parquet.read_table(folder / "columns" if (folder / "columns").is_dir() else folder, columns=list(columns))
+    return [*zip(*(column.to_pylist() for column in table), strict=True)]
 
 
 def best(corpus: Path, score: dict[int, float], *, lowest: bool) -> set[int]:

@@ -206,7 +206,7 @@ def test_what_s2l_cannot_be_asked_for(courses: Path) -> None:
 
 def test_trajectories_are_sampled_evenly_and_repeatably(courses: Path) -> None:
     def shards(name: str) -> list[dict[str, Any]]:
-        files = sorted((courses / "scores" / name).glob("part-*.parquet"))
+        files = sorted((courses / "scores" / name).glob("columns/part-*.parquet"))
         return [{"path": str(file), "first": int(file.name[5:17]), "end": int(file.name[18:30])} for file in files]
 
     sets = [shards(name) for name in ("one", "two", "three")]
@@ -236,7 +236,7 @@ def workers(courses: Path) -> list[Path]:
         held = json.loads((source / "manifest.json").read_text())
         for number in set(owner):
             mine = [shard for shard, its in zip(held["shards"], owner, strict=True) if its == number]
-            (folders[number] / name).mkdir(parents=True)
+            (folders[number] / name / "columns").mkdir(parents=True)
             (folders[number] / name / "manifest.json").write_text(json.dumps({**held, "shards": mine}))
             for shard in mine:
                 (folders[number] / name / shard["file"]).write_bytes((source / shard["file"]).read_bytes())

@@ -113,7 +113,7 @@ def test_selects_what_the_oracle_selects(
     if not expected:
         with pytest.raises(CatpruneError, match="keeps none of"):
             select(run / "scores", **arguments)
-        assert not list((run / "selection").glob("part-*"))
+        assert not list((run / "selection").rglob("part-*"))
         return
     found = select(run / "scores", **arguments)
     assert kept(run / "selection") == expected
@@ -392,7 +392,7 @@ def test_models_of_two_kinds_are_not_compared(tmp_path: Path, kind: str, told: s
 
 def test_scores_that_do_not_fit_together(run: Path) -> None:
     late = run / "scores" / "a-late"
-    shard = late / "part-000000000064-000000000128.parquet"
+    shard = late / "columns/part-000000000064-000000000128.parquet"
     table = pq.read_table(shard)
     for column, message in (("tokens", "different tokens"), ("row", "different rows")):
         values = table[column].to_pylist()
@@ -421,12 +421,12 @@ def test_the_same_bytes_again_whatever_the_threads(run: Path) -> None:
     one = select(run / "scores", out=run / "one", threads=1, **arguments)
     two = select(run / "scores", out=run / "two", threads=3, **arguments)
     assert one.manifest == two.manifest
-    before = (run / "one" / "part-000000000064-000000000128.parquet").read_bytes()
+    before = (run / "one" / "columns/part-000000000064-000000000128.parquet").read_bytes()
     (run / "one" / "manifest.json").unlink()
-    (run / "one" / "part-000000000064-000000000128.parquet").unlink()
+    (run / "one" / "columns/part-000000000064-000000000128.parquet").unlink()
     again = select(run / "scores", out=run / "one", **arguments)
     assert again.manifest == one.manifest
-    assert (run / "one" / "part-000000000064-000000000128.parquet").read_bytes() == before
+    assert (run / "one" / "columns/part-000000000064-000000000128.parquet").read_bytes() == before
     with pytest.raises(CatpruneError, match="holds work with other"):
         select(run / "scores", out=run / "one", keep="40%", quiet=True)
 

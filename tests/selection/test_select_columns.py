@@ -407,7 +407,7 @@ def test_scores_of_several_workers(tmp_path: Path) -> None:
     shards = json.loads((tmp_path / "scores" / "e1" / "manifest.json").read_text())["shards"]
     for worker, mine in (("w1", [shards[1]]), ("w2", [shards[2], shards[0]])):
         folder = tmp_path / worker / "e1"
-        folder.mkdir(parents=True)
+        (folder / "columns").mkdir(parents=True)
         held = json.loads((tmp_path / "scores" / "e1" / "manifest.json").read_text())
         (folder / "manifest.json").write_text(json.dumps({**held, "shards": mine}))
         for shard in mine:
@@ -446,7 +446,7 @@ def test_names_of_columns(run: Path) -> None:
         return [None if s is None else s / 2 for s in table["nll_sum"].to_pylist()]
 
     e1, e5 = nll("e1"), nll("e5")
-    labse = read(run / "scores" / "labse")["score"].to_pylist()
+    labse = pq.read_table(run / "scores" / "labse")["score"].to_pylist()
     plain: dict[str, Any] = {"join": run / "more.parquet", "keep": "20%", "quiet": True}
     options = {"on": "nll", **plain}
     found = select(run / "scores", merge="0.7*ppl + 0.3*labse", out=run / "a", **options)
@@ -493,8 +493,9 @@ def test_the_same_merge_whatever_the_threads_and_after_a_crash(run: Path) -> Non
     (run / "one" / "rows.npy.tmp").write_bytes(b"half")
     again = select(run / "scores", out=run / "one", **options)
     assert again.manifest == one.manifest
-    shards = [shard["file"] for shard in one.manifest["shards"]]
-    assert {path.name for path in (run / "one").iterdir()} == {"log", "manifest.json", "plan.json", *shards}
+    assert {path.name for path in (run / "one").iterdir()} == {"log", "manifest.json", "plan.json", "columns"}
+    shards = {run / "one" / shard["file"] for shard in one.manifest["shards"]}
+    assert set((run / "one/columns").iterdir()) == shards
     (run / "one" / "tmp").mkdir()
     (run / "one" / "tmp" / "sums.tmp").write_bytes(b"half")
     select(run / "scores", out=run / "one", force=True, **options | {"merge_by": "z"})

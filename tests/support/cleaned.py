@@ -38,13 +38,13 @@ BYTES = st.one_of(SIDE, st.binary(max_size=12).map(lambda data: data.replace(b"\
 
 
 def read(folder: Path) -> dict[str, list[Any]]:
-    """All columns of a column set."""
-    tables = [parquet.read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
-    return {name: [value for table in tables for value in table[name].to_pylist()] for name in tables[0].column_names}
+    """All columns of a step, or of a column set."""
+    columns = folder / "columns"
+    return parquet.read_table(columns if columns.is_dir() else folder).to_pydict()
 
 
 def reasons(folder: Path) -> list[set[str]]:
-    metadata = parquet.read_metadata(next(folder.glob("part-*.parquet"))).metadata
+    metadata = parquet.read_metadata(next(folder.glob("columns/*.parquet"))).metadata
     names = metadata[b"reasons"].decode().split(",")
     return [{name for bit, name in enumerate(names) if mask >> bit & 1} for mask in read(folder)["reasons"]]
 

@@ -23,10 +23,10 @@ def put(path: Path, value: dict[str, Any]) -> None:
 
 
 def put_shards(folder: Path, table: pa.Table, bounds: list[int]) -> list[dict[str, Any]]:
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "columns").mkdir(parents=True, exist_ok=True)
     rows, shards = table["row"].to_numpy(), []
     for first, end in itertools.pairwise(bounds):
-        name = f"part-{first:012}-{end:012}.parquet"
+        name = f"columns/part-{first:012}-{end:012}.parquet"
         part = table.slice(int(np.searchsorted(rows, first)), int(((rows >= first) & (rows < end)).sum()))
         pq.write_table(part, folder / name)
         shards.append({"file": name, "first": first, "end": end, "digest": digest_file(str(folder / name))})
@@ -99,8 +99,7 @@ def put_scores(
 
 
 def read(folder: Path) -> pa.Table:
-    parts = sorted(folder.glob("part-*.parquet"))
-    return pa.concat_tables([pq.read_table(part) for part in parts])
+    return pq.read_table(folder / "columns")
 
 
 def kept(folder: Path) -> set[int]:

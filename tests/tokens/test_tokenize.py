@@ -112,7 +112,7 @@ def test_long_pairs_carry_no_tokens_and_are_listed(tmp_path: Path, cleaned: Path
     lengths = [np.diff(block[f"{side}_offsets"]) for side in ("source", "target")]
     assert max(map(max, lengths)) <= 9
     assert 0 < done.too_long == len(block["too_long"]) < done.manifest["counts"]["kept"]
-    verdicts = parquet.read_table(next(cleaned.glob("part-*")))
+    verdicts = parquet.read_table(next(cleaned.glob("columns/part-*")))
     kept = [
         row
         for row, reasons in zip(*(verdicts[name].to_pylist() for name in ("row", "reasons")), strict=True)

@@ -518,7 +518,7 @@ def test_options_that_cannot_be_meant(tokens, tmp_path, options, message):
 
 
 def test_the_command_says_what_was_passed_over(tokens, tmp_path, capsys):
-    from catprune.cli.app import app
+    from catprune.cli import app
 
     line = f"train {tokens} --out {tmp_path / 'w'} --epochs 3 --batch-tokens 256 --threads 1 --precision float32"
     app([*line.split(), "--prune-while-training", "ddp", "--prune-ratio", "0.5"], standalone_mode=False)

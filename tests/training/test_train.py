@@ -238,8 +238,8 @@ def test_killed_and_run_again_gives_the_same_bytes(tokens, undisturbed, dies_at,
     assert contents(broken) == undisturbed
 
 
-def interrupted(tokens, broken, *, times):
-    """Train in a child process that gets Ctrl-C in its twelfth update; no state would be saved but for that."""
+def interrupted(tokens, broken, *, times, number=signal.SIGINT):
+    """Train in a child process that gets a signal in its twelfth update; no state would be saved but for that."""
     options = KILLED | {"checkpoints": "15steps", "save_every": 500}
     child = f"""
         import importlib, os, signal
@@ -249,26 +249,27 @@ def interrupted(tokens, broken, *, times):
         def interrupted(training, *batch):
             if training.at.step == 11:
                 for _ in range({times}):
-                    os.kill(os.getpid(), signal.SIGINT)
+                    os.kill(os.getpid(), {int(number)})
             update(training, *batch)
         loop.Training._update = interrupted
         importlib.import_module("catprune.training.train").train({str(tokens)!r}, out={str(broken)!r}, **{options!r})
     """
     command = [sys.executable, "-c", textwrap.dedent(child)]
     done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
-    assert done.returncode and done.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert done.returncode and done.stderr.splitlines()[-1].startswith("KeyboardInterrupt")
     assert not (broken / "step-15").exists()
     return options
 
 
-def test_interrupted_and_run_again_gives_the_same_bytes(tokens):
-    whole, broken = tokens.parent / "not-interrupted", tokens.parent / "interrupted"
-    options = interrupted(tokens, broken, times=1)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_and_run_again_gives_the_same_bytes(tokens, number):
+    whole, broken = tokens.parent / f"not-{number}", tokens.parent / f"interrupted-{number}"
+    options = interrupted(tokens, broken, times=1, number=number)
     position = json.loads(load_tensors(broken / "state.safetensors")[1]["position"])
     assert position["step"] == 12, "the update at hand was finished, and the state saved"
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     resumed = train(tokens, out=broken, **options)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
     trained = json.loads((broken / "log/events.jsonl").read_text().splitlines()[-2])
     assert trained["target_tokens"] == resumed.target_tokens - position["target_tokens"] < resumed.target_tokens
     train(tokens, out=whole, **options)
@@ -296,6 +297,16 @@ def test_how_often_the_state_is_saved_changes_nothing(tokens, monkeypatch):
     for save_every in (3, 500):
         train(tokens, out=tokens.parent / f"every-{save_every}", **KILLED | {"save_every": save_every})
     assert contents(tokens.parent / "every-3") == contents(tokens.parent / "every-500")
+
+
+def test_a_state_is_saved_by_time_too(tokens, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(loop.Training, "_save_state", lambda training: saved.append(training.at.step))
+    for seconds, expected in ((3600, []), (0, [1, 2, 3, 4])):
+        monkeypatch.setattr(loop, "SAVE_SECONDS", seconds)
+        saved.clear()
+        train(tokens, out=tmp_path / str(seconds), steps=5, save_every=500, **FAST)
+        assert saved == expected
 
 
 @pytest.mark.parametrize("room", [1_000_000, 4_000_000])
@@ -354,7 +365,7 @@ def write_selection(folder, kept, *, cuts=(0, 50, 300)):
     for first, end in itertools.pairwise(cuts):
         rows = np.array([row for row in range(first, end) if row not in (0, 7, 131)], np.int64)
         columns = {"row": rows, "kept": np.isin(rows, kept)}
-        file = f"part-{first:012d}-{end:012d}.parquet"
+        file = f"columns/part-{first:012d}-{end:012d}.parquet"
         write_columns(str(folder / file), columns, metadata={"plan": "0"})
         shards.append({"file": file, "first": first, "end": end, "digest": digest_file(str(folder / file))})
     (folder / "manifest.json").write_bytes(to_json({**plan, "shards": shards}))
@@ -376,7 +387,7 @@ def test_a_selection_is_all_that_is_trained_on(tokens, tmp_path, monkeypatch):
     assert read_seen(read_checkpoint(trained.checkpoints[0])) == {
         row: int(row in kept) for row, _, _ in read_ids(tokens)
     }
-    shard = next(selection.glob("part-*"))
+    shard = next(selection.glob("columns/part-*"))
     shard.write_bytes(shard.read_bytes()[:-50])
     changed = f"{shard.name} was changed since it was written: run `catprune select` again"
     with pytest.raises(CatpruneError, match=changed):

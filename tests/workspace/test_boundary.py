@@ -189,7 +189,7 @@ def passes(tmp_path: Path) -> dict[str, Pass]:
     np.save(tmp_path / "scores.npy", np.arange(100, dtype=np.float32))
     out = tmp_path / "out"
     out.mkdir()
-    shards = [str(path) for path in sorted((tmp_path / "clean").glob("*.parquet"))]
+    shards = [str(path) for path in sorted((tmp_path / "clean").glob("columns/*.parquet"))]
     corpus: boundary.Corpus = {
         "inputs": [{"format": "moses", "source": str(paths[0]), "target": str(paths[1])}],
         "tags": str(tmp_path / "tags"),

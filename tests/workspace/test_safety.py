@@ -77,11 +77,11 @@ def test_force_removes_nothing_but_what_the_step_makes(tmp_path: Path, cleaned: 
     assert (cleaned / "notes.txt").read_text() == "mine"
     with pytest.raises(CatpruneError, match="holds the work of `clean`"):
         catprune.tokenize(cleaned, out=cleaned, force=True)
-    assert list(cleaned.glob("part-*"))
+    assert list(cleaned.glob("columns/part-*"))
 
 
 def test_damaged_columns_are_noticed_and_redone_by_force(tmp_path: Path, cleaned: Path) -> None:
-    shard = next((tmp_path / "half").glob("part-*"))
+    shard = next((tmp_path / "half").glob("columns/part-*"))
     whole = shard.read_bytes()
     shard.write_bytes(whole[:70] + bytes([whole[70] ^ 0x55]) + whole[71:])
     outputs = [tmp_path / "p.en", tmp_path / "p.de"]

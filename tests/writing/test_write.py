@@ -143,6 +143,9 @@ def test_outputs_that_cannot_be_meant(tmp_path: Path, cleaned: Path) -> None:
         catprune.write(cleaned, [tmp_path / "p.en", tmp_path / "p.de"], selection=tmp_path / "nowhere")
     with pytest.raises(UsageError, match="is an input"):
         catprune.write(cleaned, [tmp_path / "text.en", tmp_path / "p.de"])
+    for inside in ("", "columns", "duplicates"):
+        with pytest.raises(UsageError, match="would stand among the files of a step"):
+            catprune.write(cleaned, [cleaned / inside / "p.parquet"])
     with pytest.raises(UsageError, match="two different output files"):
         catprune.write(cleaned, [tmp_path / "p", tmp_path / "p"])
     with pytest.raises(UsageError, match="two different output files"):
@@ -186,7 +189,9 @@ def test_columns_of_another_corpus_are_noticed(tmp_path: Path, cleaned: Path) ->
             {"path": str(path), "bytes": 0, "digest": _core.digest_file(str(path))}
             for path in (tmp_path / "text.en", tmp_path / "text.de")
         ],
-        "kept": {"selection": {"selection": [str(shard)], "clean": [str(part) for part in cleaned.glob("part-*")]}},
+        "kept": {
+            "selection": {"selection": [str(shard)], "clean": [str(part) for part in cleaned.glob("columns/part-*")]}
+        },
         "expected": 2,
         "output": {"format": "tsv", "path": str(tmp_path / "p.tsv")},
         "threads": 2,

@@ -1,4 +1,4 @@
-"""Models of the transformers library without their output matrix, run like native models."""
+"""External models of the transformers library, run without their output layer like native models."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from catprune.model.attention import Form
 
-#: Maximum difference of log-probabilities from those of the complete model, in float32.
+#: Largest accepted difference in log-probability from the complete model, in float32.
 TOLERANCE = 1e-4
 
 
-class ForeignModel(nn.Module):
+class ExternalModel(nn.Module):
     """A model without its output layer, so that tokens x vocabulary is never in memory.
 
     Attributes:
@@ -39,13 +39,13 @@ class ForeignModel(nn.Module):
         head: Any = model.get_output_embeddings()
         if not isinstance(head, nn.Linear):
             raise CatpruneError(
-                f"{name}: its output layer is {type(head).__name__}, not one matrix: give another model"
+                f"{name}: the output layer is {type(head).__name__}, not one matrix: give another model"
             )
         decoder = model if is_decoder_only else model.get_decoder()
-        inputs = [one.get_input_embeddings().weight for one in (model, decoder)]
+        inputs = [part.get_input_embeddings().weight for part in (model, decoder)]
         self.types = (len(inputs[0]), min(len(inputs[1]), len(head.weight)))
         self._require_causal(model, name)
-        wanted = self._probe(model)
+        expected = self._probe(model)
         bias: Tensor | None = getattr(head, "bias", None)
         if isinstance(model_bias := getattr(model, "final_logits_bias", None), Tensor):
             bias = model_bias.flatten() if bias is None else bias + model_bias.flatten()
@@ -55,36 +55,37 @@ class ForeignModel(nn.Module):
         # Not set_output_embeddings: it would also replace embeddings tied to the matrix.
         head.forward = _unchanged
         self.model = model
-        found = self._probe(model) @ self.output_matrix.T
+        logits = self._probe(model) @ self.output_matrix.T
         if self.output_bias is not None:
-            found = found + self.output_bias
-        if found.shape != wanted.shape or (found.log_softmax(-1) - wanted.log_softmax(-1)).abs().max() > TOLERANCE:
-            raise CatpruneError(f"{name}: its logits are not its last vectors times one matrix: give another model")
-        self._count_numbers(model, {one.data_ptr() for one in (*inputs, head.weight)})
+            logits = logits + self.output_bias
+        is_same_shape = logits.shape == expected.shape
+        if not is_same_shape or (logits.log_softmax(-1) - expected.log_softmax(-1)).abs().max() > TOLERANCE:
+            raise CatpruneError(f"{name}: the logits are not the last vectors times one matrix: give another model")
+        self._count_weights(model, {weight.data_ptr() for weight in (*inputs, head.weight)})
 
-    def _count_numbers(self, model: Any, embedded: set[int]) -> None:
+    def _count_weights(self, model: Any, embedded: set[int]) -> None:
         """Count the weights that each source and each target position is multiplied with, without embeddings."""
-        # Encoders of images are not run.
+        # Image encoders are not run.
         run = model.get_decoder() if self.is_decoder_only else model
         layers = {parameter.data_ptr(): parameter.numel() for parameter in run.parameters()}
         encoder = None if self.is_decoder_only else model.get_encoder()
-        inside = {} if encoder is None else {one.data_ptr(): one.numel() for one in encoder.parameters()}
-        self.source_numbers = sum(count for place, count in inside.items() if place not in embedded)
-        self.target_numbers = sum(n for place, n in layers.items() if place not in embedded and place not in inside)
+        inside = {} if encoder is None else {weight.data_ptr(): weight.numel() for weight in encoder.parameters()}
+        self.source_weights = sum(count for place, count in inside.items() if place not in embedded)
+        self.target_weights = sum(n for place, n in layers.items() if place not in embedded and place not in inside)
         if self.is_decoder_only:
-            self.source_numbers = self.target_numbers
+            self.source_weights = self.target_weights
 
     @torch.no_grad()
     def _probe(self, model: Any, last: int = 0) -> Tensor:
-        """Run a few ids: returns logits, or vectors once the output layer is removed."""
+        """Run the model on a few ids; return logits, or vectors once the output layer is removed."""
         model.eval()
         ids = torch.arange(3, min(9, *self.types))[None]
         return self._run(model, ids, torch.cat([ids, torch.tensor([[last]])], dim=1))
 
     def _require_causal(self, model: Any, name: str) -> None:
         """Refuse a model that attends to later tokens, such as BERT."""
-        one, other = (self._probe(model, last)[:, :-1].log_softmax(-1) for last in (0, 1))
-        if (one - other).abs().max() > TOLERANCE:
+        first, second = (self._probe(model, last)[:, :-1].log_softmax(-1) for last in (0, 1))
+        if (first - second).abs().max() > TOLERANCE:
             raise CatpruneError(f"{name} attends to later tokens, so it is not a language model: give another model")
 
     def _run(self, model: Any, source: Tensor, inputs: Tensor) -> Tensor:
@@ -97,19 +98,19 @@ class ForeignModel(nn.Module):
         return model(input_ids=source, attention_mask=mask, decoder_input_ids=inputs, use_cache=False).logits
 
     def forward(self, source: Tensor, inputs: Tensor, form: Form) -> Tensor:
-        """The vectors that the output matrix multiplies, [pairs, target length, d_model].
+        """Return the vectors for the output matrix, [pairs, target length, d_model].
 
         Args:
-            source: ids int64 [pairs, source length], all of one length; the prompts of a decoder-only model.
-            inputs: ids int64 [pairs, target length]: the start symbol, then the target without its last token.
-            form: sequences of one length, as `model.UNMASKED` has them.
+            source: ids of equal length, int64 [pairs, source length]; prompts for a decoder-only model.
+            inputs: the start symbol, then the target without its last token, int64 [pairs, target length].
+            form: `transformer.UNMASKED`; other layouts are not supported.
         """
         assert isinstance(form, Padded) and form.mask is None
         return self._run(self.model, source, inputs)
 
     def flops(self, *, source: NDArray[np.int64], target: NDArray[np.int64], outputs: int) -> float:
-        """Floating-point operations of one forward pass, attention aside: two per weight and position."""
-        layers = float(source.sum()) * self.source_numbers + float(target.sum()) * self.target_numbers
+        """Count the FLOPs of one forward pass without attention: two per weight and position."""
+        layers = float(source.sum()) * self.source_weights + float(target.sum()) * self.target_weights
         return 2.0 * (layers + float(self.output_matrix.numel()) * outputs)
 
 

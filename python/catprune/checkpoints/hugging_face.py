@@ -17,11 +17,11 @@ from catprune.workspace.files import read_json, to_json
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from catprune.checkpoints.external_model import ForeignModel
+    from catprune.checkpoints.external_model import ExternalModel
 
 #: Files of a tokenizer, of any kind; other files of a checkpoint do not change ids.
 TOKENIZER_FILES = ("token*.json", "*.spm", "*.model", "vocab*", "merges.txt", "special_tokens_map.json", "added_*.json")
-#: Settings in a tokenizer's files that do not change ids here: those of its last call, and its origin.
+#: Settings in a tokenizer's files that do not change ids here: options of its last call, and its origin.
 LAST_CALL = (
     *("max_length", "padding", "padding_side", "pad_to_multiple_of", "src_lang", "stride", "tgt_lang"),
     *("truncation", "truncation_side", "truncation_strategy"),
@@ -86,7 +86,7 @@ class HuggingFace:
         state = _read(path / "trainer_state.json") if (path / "trainer_state.json").is_file() else {}
         named = re.fullmatch(r"checkpoint-([0-9]+)", path.resolve().name)
         step = state.get("global_step", int(named[1]) if named else None)
-        files = {one.name: _digest(one) for pattern in TOKENIZER_FILES for one in sorted(path.glob(pattern))}
+        files = {file.name: _digest(file) for pattern in TOKENIZER_FILES for file in sorted(path.glob(pattern))}
         ids = _special_ids(path, config, encoder)
         kind: dict[str, Any] = {"model_type": config.model_type, "tokenizer_class": type(encoder).__name__}
         if is_decoder_only and not monolingual:
@@ -104,13 +104,13 @@ class HuggingFace:
             CatpruneError: there are no weights.
         """
         for pattern in WEIGHTS:
-            if found := sorted(self.path.glob(pattern)):
-                weights = {one.name: digest_file(str(one)) for one in found}
+            if files := sorted(self.path.glob(pattern)):
+                weights = {file.name: digest_file(str(file)) for file in files}
                 return {"weights": weights, "config": digest_file(str(self.path / "config.json"))}
         raise CatpruneError(f"{self.path} holds no weights: save the model there ({' or '.join(WEIGHTS)})")
 
     def recorded(self) -> dict[str, Any]:
-        """Return what is known of the training; the rows that it saw are unknown."""
+        """Return the known facts about the training; its rows are unknown."""
         return {
             "step": self.step,
             "epoch": self.epoch,
@@ -122,12 +122,12 @@ class HuggingFace:
 
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         """Encode pairs in the form that the model was trained on, end symbols and language codes included."""
-        with _quiet():  # the library warns of long texts; here they carry no tokens
+        with _quiet():  # the library warns about long texts, which get no tokens here
             if self.is_decoder_only and self.prompt is None:
                 return self._encode_alone(targets)
             if self.prompt is not None:
                 before, after = self.prompt.split(SOURCE)
-                sources = [f"{before}{one}{after}" for one in sources]
+                sources = [f"{before}{source}{after}" for source in sources]
             if self.is_decoder_only:
                 return self._encode_prompted(sources, targets)
             return self._encoder(list(sources))["input_ids"], self._encoder(text_target=list(targets))["input_ids"]
@@ -146,8 +146,8 @@ class HuggingFace:
             encoded = self._encoder(texts, return_offsets_mapping=True)
             spans: list[list[tuple[int, int]]] = encoded["offset_mapping"]
             counts = [
-                next((place for place, (_, last) in enumerate(one) if last > len(prompt)), len(one))
-                for one, prompt in zip(spans, prompts, strict=True)
+                next((place for place, (_, last) in enumerate(tokens) if last > len(prompt)), len(tokens))
+                for tokens, prompt in zip(spans, prompts, strict=True)
             ]
         else:
             encoded = self._encoder(texts)
@@ -155,10 +155,10 @@ class HuggingFace:
             counts = [_count_equal(*pair) for pair in zip(alone, encoded["input_ids"], strict=True)]
         ids: list[list[int]] = encoded["input_ids"]
         # Some tokenizers append end-of-sentence themselves.
-        whole = [one if one[-1:] == [end] else [*one, end] for one in ids]
+        sequences = [sequence if sequence[-1:] == [end] else [*sequence, end] for sequence in ids]
         # Without tokens before the target, its first token follows the start symbol.
-        sources = [one[:count] or [begin] for one, count in zip(whole, counts, strict=True)]
-        return sources, [one[count:] for one, count in zip(whole, counts, strict=True)]
+        sources = [sequence[:count] or [begin] for sequence, count in zip(sequences, counts, strict=True)]
+        return sources, [sequence[count:] for sequence, count in zip(sequences, counts, strict=True)]
 
     def _encode_alone(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         """Encode texts without a source: the first id of each, which is not predicted, and the other ids.
@@ -169,9 +169,9 @@ class HuggingFace:
         end = self.tokenizer.eos_id
         is_ended = self._encoder("a")["input_ids"][-1] == end
         ids: list[list[int]] = self._encoder(list(texts))["input_ids"]
-        return [one[:1] for one in ids], [one[1:] if is_ended else [*one[1:], end] for one in ids]
+        return [text[:1] for text in ids], [text[1:] if is_ended else [*text[1:], end] for text in ids]
 
-    def load(self, *, device: str) -> ForeignModel:
+    def load(self, *, device: str) -> ExternalModel:
         """Load the model in eval mode, float32.
 
         Raises:
@@ -181,7 +181,7 @@ class HuggingFace:
         import torch
         import transformers
 
-        from catprune.checkpoints.external_model import ForeignModel
+        from catprune.checkpoints.external_model import ExternalModel
 
         kind = transformers.AutoModelForCausalLM if self.is_decoder_only else transformers.AutoModelForSeq2SeqLM
         with _quiet():
@@ -201,14 +201,14 @@ class HuggingFace:
                 raise CatpruneError(message) from None
         model, report = read
         for names, problem in (("missing_keys", "are missing"), ("unexpected_keys", "are not in its config.json")):
-            if found := sorted(report[names]):
-                listed = f"{', '.join(found[:3])}{', …' if len(found) > 3 else ''}"
+            if weights := sorted(report[names]):
+                listed = f"{', '.join(weights[:3])}{', …' if len(weights) > 3 else ''}"
                 raise CatpruneError(
                     f"{self.path}: the weights {listed} {problem}: save the whole {type(model).__name__}"
                 )
         # The model may be loaded first inside inference mode.
         with torch.inference_mode(mode=False), torch.no_grad():
-            loaded = ForeignModel(model, name=str(self.path), is_decoder_only=self.is_decoder_only)
+            loaded = ExternalModel(model, name=str(self.path), is_decoder_only=self.is_decoder_only)
         return loaded.to(device).eval()
 
 
@@ -270,9 +270,11 @@ def _check(path: Path, prompt: str | None, *, is_decoder_only: bool, monolingual
         raise UsageError(f"prompt {prompt!r}: give {SOURCE} in the prompt once")
 
 
-def _count_equal(one: Sequence[int], other: Sequence[int]) -> int:
+def _count_equal(first: Sequence[int], second: Sequence[int]) -> int:
     """Count the ids of the common prefix of two sequences."""
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return next(
+        (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
 
 
 def _load_tokenizer(path: Path, languages: tuple[str | None, str | None]) -> Any:
@@ -284,10 +286,10 @@ def _load_tokenizer(path: Path, languages: tuple[str | None, str | None]) -> Any
                 path, local_files_only=True, trust_remote_code=False
             )
         except Exception as error:  # the library raises many kinds of errors
-            told = f"{path}: the tokenizer cannot be read ({_first_line(error)}): save it anew (save_pretrained)"
+            message = f"{path}: the tokenizer cannot be read ({_first_line(error)}): save it again (save_pretrained)"
             if not (path / "tokenizer.json").is_file():
-                told = f"{told}; {_without(path)} missing, and from a tokenizer.model alone protobuf may be needed"
-            raise CatpruneError(told) from None
+                message = f"{message}; {_missing_files(path)} missing, and reading a tokenizer.model may need protobuf"
+            raise CatpruneError(message) from None
     names: dict[str, str | None] = tokenizer.vocab_files_names
     # Without these files, some tokenizers of the library load without an error, but with an empty vocabulary.
     if names and not any((path / name).is_file() for name in (*names.values(), "tokenizer.json") if name):
@@ -295,20 +297,20 @@ def _load_tokenizer(path: Path, languages: tuple[str | None, str | None]) -> Any
     codes = _codes(tokenizer)
     if not codes:
         if any(languages):
-            raise UsageError(f"{path} has no language codes: leave them out")
+            raise UsageError(f"{path} has no language codes: leave source_lang and target_lang out")
         return tokenizer
     for language in languages:
         if language not in codes:
-            some = ", ".join(sorted(codes)[:8])
+            examples = ", ".join(sorted(codes)[:8])
             raise UsageError(
-                f"{path} needs the codes of both languages, and {language} is not one: give codes like {some}"
+                f"{path} needs the codes of both languages, and {language} is not a code: give codes like {examples}"
             )
     tokenizer.src_lang, tokenizer.tgt_lang = languages
     return tokenizer
 
 
-def _without(path: Path) -> str:
-    """Name the files of its tokenizer that a folder lacks."""
+def _missing_files(path: Path) -> str:
+    """Name the tokenizer files that a folder lacks."""
     import transformers
 
     config = path / "tokenizer_config.json"
@@ -322,8 +324,8 @@ def _codes(tokenizer: Any) -> set[str]:
     if not hasattr(tokenizer, "tgt_lang"):
         return set()
     for name in ("lang_code_to_token", "lang_code_to_id", "fairseq_language_codes"):
-        if found := getattr(tokenizer, name, None):
-            return set(found)
+        if codes := getattr(tokenizer, name, None):
+            return set(codes)
     special: list[str] = [*getattr(tokenizer, "extra_special_tokens", ()), *tokenizer.all_special_tokens]
     return {token for token in special if re.fullmatch(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}", token)}
 
@@ -345,7 +347,7 @@ def _special_ids(path: Path, config: Any, tokenizer: Any) -> dict[str, int]:
         raise CatpruneError(
             f"{path}: neither config.json nor the tokenizer has start and end symbols: save the checkpoint with them"
         )
-    vocabularies = (tokenizer, getattr(tokenizer, "target_encoder", ()))  # Marian can have one for each side
+    vocabularies = (tokenizer, getattr(tokenizer, "target_encoder", ()))  # Marian may have one vocabulary per side
     types = max([*_numbers(config, "vocab_size", "decoder_vocab_size"), *map(len, vocabularies)])
     # Only targets are padded, after their ends, where any id will do; the model may lack the tokenizer's pad id.
     pad = begin if config.is_encoder_decoder else end

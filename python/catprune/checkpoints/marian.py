@@ -33,12 +33,12 @@ class Marian:
 
     With exponential smoothing Marian writes smoothed weights to `model.npz` and to the files of iterations and of the
     best validation. Some versions also write the raw weights of the last update to `model.npz.orig.npz`. Training
-    dynamics are those of the raw weights, so this file is read if it exists. The plan names the file.
+    dynamics need the raw weights, so this file is read if it exists. The plan names the file.
 
     Attributes:
         path: the .npz that is read.
         options: the configuration of the model.
-        smoothed: whether the weights are averages over updates, by the .yml; None if unknown.
+        smoothed: whether the weights are averages over updates, according to the .yml; None if unknown.
         step: updates, from model.npz.progress.yml or the name (model.iter10000.npz); else None.
         described: all that determines the ids: digests of the vocabularies, special ids.
         tokenizer: vocabulary size, special ids and the digest of `described`. The decoder starts with a zero vector,
@@ -57,7 +57,7 @@ class Marian:
     longest = LONGEST
 
     @classmethod
-    def open(cls, given: Path) -> Marian:
+    def open(cls, named: Path) -> Marian:
         """Read the configuration and the vocabularies of a model; weights are not loaded.
 
         Raises:
@@ -67,37 +67,44 @@ class Marian:
         require("marian", "sentencepiece", "yaml")
         import sentencepiece
 
-        original = given.with_name(f"{given.name}.orig.npz")
-        path = original if original.is_file() else given
-        given = given.with_name(given.name.removesuffix(".orig.npz"))
+        original = named.with_name(f"{named.name}.orig.npz")
+        path = original if original.is_file() else named
+        model = named.with_name(named.name.removesuffix(".orig.npz"))
         options = _mapping(_configuration(path), of=path)
         if options.get("type") != "transformer":
             raise CatpruneError(f"{path} is a model of type {options.get('type')}: only type transformer is supported")
-        told = [options, *(_mapping(one.read_bytes(), of=one) for one in _described(given) if one.is_file())]
-        names = _vocabularies(given, told)
-        smoothings = [one["exponential-smoothing"] for one in told if "exponential-smoothing" in one]
+        configurations = [
+            options,
+            *(_mapping(file.read_bytes(), of=file) for file in _configuration_files(model) if file.is_file()),
+        ]
+        names = _vocabularies(model, configurations)
+        smoothings = [
+            configuration["exponential-smoothing"]
+            for configuration in configurations
+            if "exponential-smoothing" in configuration
+        ]
         smoothed = bool(smoothings[0]) if smoothings else None
         if path.name.endswith(".orig.npz"):
             smoothed = False
         pieces = [sentencepiece.SentencePieceProcessor(model_file=str(name)) for name in names]
-        sizes = [one.get_piece_size() for one in pieces]
-        ends = [one.eos_id() for one in pieces]
+        sizes = [vocabulary.get_piece_size() for vocabulary in pieces]
+        ends = [vocabulary.eos_id() for vocabulary in pieces]
         if min(ends) < 0:
             raise CatpruneError(f"{names[ends.index(-1)]} has no end-of-sentence symbol: give a vocabulary of Marian")
         ids = {"vocab_size": max(sizes) + 1, "bos_id": max(sizes), "eos_id": ends[1], "pad_id": max(sizes)}
         files = {f"{side} {name.name}": digest_file(str(name)) for side, name in zip(SIDES, names, strict=True)}
         described = {"files": files, "sentencepiece": sentencepiece.__version__, **ids}
         tokenizer = Tokenizer(digest_bytes(to_json(described)), **ids)
-        return cls(path, options, smoothed, _step(given), described, tokenizer, (pieces[0], pieces[1]))
+        return cls(path, options, smoothed, _step(model), described, tokenizer, (pieces[0], pieces[1]))
 
     def reads(self) -> dict[str, Any]:
         """Return the digest of the file that is read."""
         return {"weights": {self.path.name: digest_file(str(self.path))}}
 
     def recorded(self) -> dict[str, Any]:
-        """Return what is known of the training; the rows that it saw are unknown."""
-        nothing = dict.fromkeys(("epoch", "target_tokens", "flops", "seen"))
-        return {"step": self.step, **nothing, "reverse": False, "smoothed": self.smoothed}
+        """Return the known facts about the training; its rows are unknown."""
+        unknown = dict.fromkeys(("epoch", "target_tokens", "flops", "seen"))
+        return {"step": self.step, **unknown, "reverse": False, "smoothed": self.smoothed}
 
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         """Encode pairs, end-of-sentence included."""
@@ -165,7 +172,7 @@ def _arrays(path: Path) -> Generator[Any]:
         raise CatpruneError(f"{path} holds pickled objects, which are not read: give a model.npz of Marian") from None
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CatpruneError(
-            f"{path} is damaged or not an .npz file ({error}): copy the file again, or give another"
+            f"{path} is damaged or not an .npz file ({error}): copy the file again, or give another file"
         ) from None
 
 
@@ -176,41 +183,41 @@ def _mapping(text: str | bytes, *, of: Path) -> dict[str, Any]:
     try:
         value: Any = yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
-        raise CatpruneError(f"{of}: its configuration cannot be read ({str(error).splitlines()[0]})") from None
+        raise CatpruneError(f"{of}: the configuration cannot be read ({str(error).splitlines()[0]})") from None
     if not isinstance(value, dict):
-        raise CatpruneError(f"{of}: its configuration is no mapping")
+        raise CatpruneError(f"{of}: the configuration is no mapping")
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-def _described(model: Path) -> list[Path]:
-    """Return where the configuration of a model may be: files of single iterations have none of their own."""
+def _configuration_files(model: Path) -> list[Path]:
+    """Return the possible configuration files of a model; models of single iterations share one."""
     stem = re.sub(r"\.iter[0-9]+\.npz$", ".npz", re.sub(r"\.best-[^.]+\.npz$", "", model.name))
     return [model.with_name(f"{name}{end}") for name in (model.name, stem) for end in (".yml", ".decoder.yml")]
 
 
-def _vocabularies(model: Path, told: list[dict[str, Any]]) -> tuple[Path, Path]:
+def _vocabularies(model: Path, configurations: list[dict[str, Any]]) -> tuple[Path, Path]:
     """Find the SentencePiece models of both sides, from the first configuration that names them."""
-    names = [[Path(str(name)) for name in one.get("vocabs") or ()] for one in told]
-    names = next((one for one in names if len(one) == 2), [])
+    listed = [[Path(str(name)) for name in options.get("vocabs") or ()] for options in configurations]
+    names = next((vocabs for vocabs in listed if len(vocabs) == 2), [])
     if not names:
-        places = _described(model)
+        places = _configuration_files(model)
         raise CatpruneError(f"{places[0]} or {places[-1].name} must name two vocabularies (vocabs: […])")
-    found: list[Path] = []
+    vocabularies: list[Path] = []
     for name in names:
-        # Paths in configurations are those of the machine of the training.
+        # Configurations name paths on the machine of the training.
         places = [name, model.parent / name, model.parent / name.name]
-        place = next((one for one in places if one.is_file()), None)
+        place = next((file for file in places if file.is_file()), None)
         if place is None:
             raise CatpruneError(
-                f"{model}: its vocabulary {name} does not exist, nor does {places[-1]}: put one next to the model"
+                f"{model}: the vocabulary {name} does not exist, nor does {places[-1]}: copy it next to the model"
             )
         if place.suffix != ".spm":
             raise UsageError(
                 f"{place}: only SentencePiece vocabularies (.spm) are supported, not text segmented by other tools or "
                 "factored vocabularies"
             )
-        found.append(place)
-    return found[0], found[1]
+        vocabularies.append(place)
+    return vocabularies[0], vocabularies[1]
 
 
 def _step(model: Path) -> int | None:

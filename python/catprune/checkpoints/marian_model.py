@@ -1,4 +1,4 @@
-"""The transformer of Marian-NMT, as its weights' names and its configuration describe it."""
+"""The transformer of Marian-NMT, built from its configuration and its weights."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ if TYPE_CHECKING:
 
 
 def _gelu(x: Tensor) -> Tensor:
-    """What Marian computes under that name up to 1.12.0; later versions have the error function itself."""
+    """Compute Marian's GELU up to version 1.12.0; later versions use the error function."""
     return x * torch.sigmoid(1.702 * x)
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F.silu, "gelu": _gelu}
-#: What is added to a variance before its root is taken, as Marian does.
+#: Added to a variance before the square root, as in Marian.
 EPSILON = 1e-9
 
 
 def _embedding(matrix: Tensor, start: int) -> nn.Embedding:
-    """With rows of zeros for ids that are no types: the start, and padding."""
+    """Build an embedding with additional rows of zeros for start symbol and padding."""
     return nn.Embedding.from_pretrained(F.pad(matrix, (0, 0, 0, start + 1 - len(matrix))))
 
 
 def _suffix(kind: str) -> str:
-    """How the names of what normalises end: what is done to embeddings is a kind of preprocessing to Marian."""
+    """Return the suffix of normalization weights; to Marian, "postprocess-emb" is preprocessing, too."""
     return "_pre" if kind in ("preprocess", "postprocess-emb") else ""
 
 
 def _version(options: dict[str, Any]) -> tuple[int, ...]:
-    found = re.match(r"v?([0-9]+)\.([0-9]+)\.?([0-9]*)", str(options.get("version", "")))
-    return tuple(int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    match = re.match(r"v?([0-9]+)\.([0-9]+)\.?([0-9]*)", str(options.get("version", "")))
+    return tuple(int(part or 0) for part in match.groups()) if match else (0, 0, 0)
 
 
 class MarianModel(nn.Module):
-    """The model; layers may be normalised before or after (`transformer-preprocess`, `-postprocess`).
+    """The model, with pre-norm or post-norm layers (`transformer-preprocess`, `transformer-postprocess`).
 
     Attributes:
-        output_matrix: float32 [types, d_model].
-        output_bias: float32 [types].
-        types: how many types sources and targets may be of.
+        output_matrix: float32 [vocabulary, d_model].
+        output_bias: float32 [vocabulary].
+        types: vocabulary sizes of source and target.
     """
 
     positions: Tensor
@@ -60,16 +60,16 @@ class MarianModel(nn.Module):
     types: tuple[int, int]
 
     def __init__(self, weights: dict[str, NDArray[np.float32]], options: dict[str, Any], *, start: int) -> None:
-        """Take up the weights.
+        """Build the model from its weights.
 
         Args:
-            weights: by Marian's names.
+            weights: the weights by Marian's names.
             options: the configuration.
-            start: the id of the vector of zeros that the decoder begins with.
+            start: id of the decoder's start symbol, whose embedding is zero.
 
         Raises:
-            KeyError: weights that are missing.
-            ValueError: a configuration, or weights, of parts that are not known here.
+            KeyError: a weight is missing.
+            ValueError: the configuration or the weights have unsupported parts.
         """
         super().__init__()
         self._used: set[str] = set()
@@ -79,22 +79,21 @@ class MarianModel(nn.Module):
         kinds = ("preprocess", "postprocess", "postprocess-emb", "postprocess-top")
         self.steps = {kind: str(options.get(f"transformer-{kind}") or "") for kind in kinds}
         if any(set(steps) - set("dan") for steps in self.steps.values()):
-            raise ValueError(f"layers are wrapped by {self.steps}: d, a and n alone are known here")
-        once = self.steps["postprocess-emb"] + self.steps["postprocess-top"]
-        if "a" in once:
-            raise ValueError("transformer-postprocess-emb and -top with a are not known here")
+            raise ValueError(f"{self.steps}: only the operations d, a and n are supported")
+        if "a" in self.steps["postprocess-emb"] + self.steps["postprocess-top"]:
+            raise ValueError("transformer-postprocess-emb and transformer-postprocess-top with a are not supported")
         if "n" in self.steps["preprocess"] and _version(options) < (1, 10):
-            raise ValueError("layers normalised before were computed in another way before Marian 1.10")
+            raise ValueError("transformer-preprocess with n is only supported from Marian 1.10 on")
         activation = str(options.get("transformer-ffn-activation", "swish"))
         if (
             activation not in ACTIVATIONS
             or options.get("transformer-decoder-autoreg", "self-attention") != "self-attention"
         ):
             raise ValueError(
-                f"activation {activation}, decoder {options.get('transformer-decoder-autoreg')}: not known here"
+                f"activation {activation}, decoder {options.get('transformer-decoder-autoreg')}: not supported"
             )
         if activation == "gelu" and not (1, 0, 0) <= _version(options) <= (1, 12, 0):
-            raise ValueError("gelu is known here as Marian 1.12.0 and before compute it: it changed afterwards")
+            raise ValueError("gelu is only supported up to Marian 1.12.0; later versions compute it differently")
         self.activation = ACTIVATIONS[activation]
         self.weights = nn.ParameterDict()
         for side, depth in self.depths.items():
@@ -108,7 +107,7 @@ class MarianModel(nn.Module):
         self.register_buffer("output_bias", self._take("decoder_ff_logit_out_b").flatten().clone(), persistent=False)
         self.register_buffer("positions", sinusoids(512, source.shape[1]), persistent=False)
         if unknown := sorted(set(self._given) - self._used):
-            raise ValueError(f"the weights {', '.join(unknown[:4])} are of parts that are not known here")
+            raise ValueError(f"the weights {', '.join(unknown[:4])} belong to unsupported parts")
         del self._given
 
     def _take(self, name: str) -> Tensor:
@@ -119,7 +118,7 @@ class MarianModel(nn.Module):
         return self._take(name if name in self._given else "Wemb")
 
     def _take_output(self) -> Tensor:
-        """The output matrix, [types, d_model]; files of old versions have it the other way round."""
+        """Return the output matrix, [vocabulary, d_model]; old versions store it transposed."""
         name = "decoder_ff_logit_out_W"
         return self._take(name).T.contiguous() if name in self._given else self._take(f"{name}t")
 
@@ -145,7 +144,7 @@ class MarianModel(nn.Module):
         return [f"{prefix}_ln_{part}{suffix}" for suffix in suffixes for part in ("scale", "bias")]
 
     def _wrap(self, kind: str, prefix: str, x: Tensor, before: Tensor | None = None) -> Tensor:
-        """What stands before or after a block: `before` is added (a), the sum normalised (n); dropout (d) is off."""
+        """Apply the operations around a block: add `before` (a) and normalize (n); dropout (d) is off."""
         for step in self.steps[kind]:
             if step == "a" and before is not None:
                 x = x + before
@@ -156,12 +155,12 @@ class MarianModel(nn.Module):
         return x
 
     def _attend(self, prefix: str, x: Tensor, memory: Tensor | None = None, *, causal: bool = False) -> Tensor:
-        inside = self._wrap("preprocess", f"{prefix}_Wo", x)
-        seen = inside if memory is None else memory
+        inputs = self._wrap("preprocess", f"{prefix}_Wo", x)
+        keys = inputs if memory is None else memory
         parts: list[Tensor] = []
-        for part, of in zip("qkv", (inside, seen, seen), strict=True):
-            made = of @ self.weights[f"{prefix}_W{part}"] + self.weights[f"{prefix}_b{part}"]
-            parts.append(made.unflatten(-1, (self.heads, -1)).transpose(1, 2))
+        for part, values in zip("qkv", (inputs, keys, keys), strict=True):
+            projected = values @ self.weights[f"{prefix}_W{part}"] + self.weights[f"{prefix}_b{part}"]
+            parts.append(projected.unflatten(-1, (self.heads, -1)).transpose(1, 2))
         query, key, value = parts
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal).transpose(1, 2).flatten(-2)
         mixed = mixed @ self.weights[f"{prefix}_Wo"] + self.weights[f"{prefix}_bo"]
@@ -184,19 +183,19 @@ class MarianModel(nn.Module):
         return self._wrap("postprocess-top", f"{side}_top", x)
 
     def forward(self, source: Tensor, inputs: Tensor, form: Form) -> Tensor:
-        """The vectors that the output matrix multiplies, [pairs, target length, d_model].
+        """Return the vectors for the output matrix, [pairs, target length, d_model].
 
         Args:
-            source: ids int64 [pairs, source length], all of one length.
-            inputs: ids int64 [pairs, target length]: the start, then the target without its last token.
-            form: sequences of one length, as `model.UNMASKED` has them.
+            source: ids of equal length, int64 [pairs, source length].
+            inputs: the start symbol, then the target without its last token, int64 [pairs, target length].
+            form: `transformer.UNMASKED`; other layouts are not supported.
         """
         assert isinstance(form, Padded) and form.mask is None
         memory = self._side("encoder", self.source_embedding, source)
         return self._side("decoder", self.target_embedding, inputs, memory)
 
     def flops(self, *, source: NDArray[np.int64], target: NDArray[np.int64], outputs: int) -> float:
-        """Floating-point operations of one forward pass, attention aside: two per weight and position."""
+        """Count the FLOPs of one forward pass without attention: two per weight and position."""
         numbers = dict.fromkeys(self.depths, 0)
         for name, weight in self.weights.items():
             numbers[name.split("_", 1)[0]] += weight.numel()

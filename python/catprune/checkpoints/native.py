@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from catprune.model.sizes import Size
     from catprune.model.transformer import Transformer
     from catprune.tokens.blocks import BlockEntry
-    from catprune.tokens.external_blocks import Foreign
+    from catprune.tokens.external_blocks import ExternalCheckpoint
 
 ARCHITECTURE = "catprune-transformer"
 FORMAT = 2
@@ -39,13 +39,13 @@ class Checkpoint:
 
     Attributes:
         path: the folder.
-        size: the model's shape, by the names of `recipe.Size`.
-        tokenizer: digest, vocabulary size and special ids of the tokens it was trained on.
+        size: the model's shape, with the fields of `sizes.Size`.
+        tokenizer: digest, vocabulary size and special ids of the tokens that the model was trained on.
         step: updates.
         epoch: passes over the training rows.
-        target_tokens: target tokens trained on, repeats counted.
+        target_tokens: target tokens trained on, with repetitions.
         flops: floating-point operations of the training up to here.
-        reverse: whether it translates from the target into the source.
+        reverse: whether the model translates from the target into the source.
         seen: exposure, i.e. how often rows had been trained on. `times` lists the counts that occur (if there are
             several, `seen.parquet` holds the count of each row); `tokens` is the digest of the manifest of the tokens
             folder; `end` is the end (exclusive) of its rows.
@@ -77,15 +77,15 @@ class Checkpoint:
         Raises:
             CatpruneError: a file is missing or was changed.
         """
-        read = {"weights": verify_weights(self), "config": digest_file(str(self.path / "config.json"))}
+        digests = {"weights": verify_weights(self), "config": digest_file(str(self.path / "config.json"))}
         if self.seen_file is None:
-            return read
+            return digests
         if not self.seen_file.is_file():
-            raise CatpruneError(f"{self.seen_file} is missing: restore the file, which says which rows were trained on")
-        return {**read, "seen": digest_file(str(self.seen_file))}
+            raise CatpruneError(f"{self.seen_file} is missing: restore the file, or train again")
+        return {**digests, "seen": digest_file(str(self.seen_file))}
 
     def recorded(self) -> dict[str, Any]:
-        """Return what is known of the training, by the names of the attributes."""
+        """Return the facts about the training, by the names of the attributes."""
         return {name: getattr(self, name) for name in _RECORDED}
 
     def load(self, *, device: str) -> Transformer:
@@ -118,7 +118,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         raise CatpruneError(f"{path / 'config.json'} is incomplete ({error}): train again") from None
 
 
-def require_tokenizer(checkpoint: Checkpoint | Foreign, tokens: Tokens) -> None:
+def require_tokenizer(checkpoint: Checkpoint | ExternalCheckpoint, tokens: Tokens) -> None:
     """Refuse a checkpoint with another tokenizer than the tokens.
 
     Raises:
@@ -155,12 +155,12 @@ def fit(model: Transformer, tensors: dict[str, Tensor], *, name: Path) -> None:
     Raises:
         CatpruneError: a tensor is missing, unknown or has another shape.
     """
-    wanted = model.state_dict()
-    for key in sorted({*wanted, *tensors}):
-        found = list(tensors[key].shape) if key in tensors else "nothing"
-        expected = list(wanted[key].shape) if key in wanted else "nothing"
-        if found != expected:
-            raise CatpruneError(f"{name}: tensor {key} has shape {found}, config.json needs {expected}: train again")
+    parameters = model.state_dict()
+    for key in sorted({*parameters, *tensors}):
+        shape = list(tensors[key].shape) if key in tensors else "nothing"
+        expected = list(parameters[key].shape) if key in parameters else "nothing"
+        if shape != expected:
+            raise CatpruneError(f"{name}: tensor {key} has shape {shape}, config.json needs {expected}: train again")
     model.load_state_dict(tensors)
 
 

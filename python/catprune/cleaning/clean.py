@@ -40,6 +40,7 @@ class Cleaned:
         only: number of records that have this reason and no other.
         new: appended records that this call cleaned; 0 if it cleaned all records, or none.
         manifest: the content of the folder's `manifest.json`.
+        is_new: whether this call cleaned; False if the work was finished before.
     """
 
     folder: Path | None
@@ -49,6 +50,7 @@ class Cleaned:
     only: Mapping[str, int] = field(repr=False)
     new: int
     manifest: Mapping[str, Any] = field(repr=False)
+    is_new: bool = field(default=True, compare=False)
 
 
 @takes(CleanOptions)
@@ -72,7 +74,7 @@ def clean(options: CleanOptions) -> Cleaned:
     """
     if options.dry_run:
         # Decisions that wait for the end of the corpus need the columns for a while.
-        with tempfile.TemporaryDirectory(prefix="catprune-", dir=options.tmp_dir or Path.cwd()) as scratch:
+        with tempfile.TemporaryDirectory(prefix="catprune-", dir=options.tmp_dir or _scratch_parent()) as scratch:
             cleaning = Cleaning.read(options, Spool(Path(scratch) / FOLDER))
             return _cleaned(None, _run(cleaning, Path(scratch), f"dry-{os.getpid()}"))
     if options.out is None:
@@ -80,6 +82,12 @@ def clean(options: CleanOptions) -> Cleaned:
     spool = Spool(Path(options.out).absolute().parent / FOLDER)
     with spool.discarded():
         return _clean(Cleaning.read(options, spool))
+
+
+def _scratch_parent() -> Path | None:
+    """The working folder, whose disk usually has room; None, the system's temporary folder, if it cannot be written."""
+    folder = Path.cwd()
+    return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def _clean(cleaning: Cleaning) -> Cleaned:
@@ -96,7 +104,7 @@ def _clean(cleaning: Cleaning) -> Cleaned:
         _check_finished(cleaning, step)
         manifest = finish_once(step, lambda: _work(cleaning, step))
         new = 0 if step.before is None else manifest["counts"]["rows"] - step.before["counts"]["rows"]
-    return _cleaned(folder, manifest, new=new)
+    return _cleaned(folder, manifest, new=new, is_new=not step.finished_before)
 
 
 def _check_finished(cleaning: Cleaning, step: StepFolder) -> None:
@@ -205,9 +213,9 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cleaned(folder: Path | None, manifest: Mapping[str, Any], *, new: int = 0) -> Cleaned:
+def _cleaned(folder: Path | None, manifest: Mapping[str, Any], *, new: int = 0, is_new: bool = True) -> Cleaned:
     counts = manifest["counts"]
-    return Cleaned(folder, counts["rows"], counts["kept"], counts["reasons"], counts["only"], new, manifest)
+    return Cleaned(folder, counts["rows"], counts["kept"], counts["reasons"], counts["only"], new, manifest, is_new)
 
 
 def _to_results(found: CleanResult, parsed: Sequence[Input], folder: Path, notes: list[str]) -> dict[str, Any]:

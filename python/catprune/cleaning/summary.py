@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from catprune.corpus.inputs import is_monolingual
+from catprune.workspace.terminal import printable
 from catprune.workspace.wording import new_text, share_text
 
 if TYPE_CHECKING:
@@ -45,16 +46,12 @@ def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
 
 def _example(example: Mapping[str, Any]) -> str:
     """The sides of an example; where long sides begin alike, the part around their first difference."""
-    sides = [_printable(example[side]) for side in ("source", "target") if side in example]
+    sides = [printable(example[side]).replace("\n", "\\n") for side in ("source", "target") if side in example]
     begin = 0
     if len(sides) == 2 and sides[0] != sides[1]:
         alike = next((at for at, (a, b) in enumerate(zip(*sides, strict=False)) if a != b), min(map(len, sides)))
         begin = alike - _BEFORE if alike >= _SHOWN - _BEFORE else 0
     return " ||| ".join(_window(side, begin) for side in sides)
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _window(text: str, begin: int) -> str:

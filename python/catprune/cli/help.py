@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import io
+from typing import TYPE_CHECKING, Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 from catprune.workspace.options import did_you_mean
+from catprune.workspace.terminal import print_line
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 #: The first panel, and the last one with the options of every command.
 ARGUMENTS, OTHERS = "Arguments", "Options"
@@ -46,6 +53,16 @@ class StepCommand(TyperCommand):
 class Commands(TyperGroup):
     """Commands in groups, in the order of their declaration; an unknown one gets the most similar name."""
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the command line; mistakes in it are printed like everything else."""
+        with _usage_errors():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with _usage_errors():
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """The names of the commands."""
         return list(self.commands)
@@ -65,3 +82,18 @@ class Commands(TyperGroup):
         for group, rows in groups.items():
             with formatter.section(group):
                 formatter.write_dl(rows)
+
+
+@contextlib.contextmanager
+def _usage_errors() -> Generator[None]:
+    """Print the errors of the command line's library without characters that control a terminal."""
+    try:
+        yield
+    except Exception as error:
+        show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if show is None or code is None:
+            raise
+        text = io.StringIO()
+        show(file=text)
+        print_line(text.getvalue().rstrip("\n"), error=True)
+        raise typer.Exit(code) from None

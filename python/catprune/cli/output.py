@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
+from catprune.workspace.signals import exit_code
+from catprune.workspace.terminal import one_line, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Print errors as one line: exit code 1 for data and files, 2 for wrong usage, 130 for Ctrl-C."""
+    """Print errors as one line: exit code 1 for data and files, 2 for wrong usage, 130 for Ctrl-C, 143 for SIGTERM."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
@@ -31,8 +33,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1) from None
         except OSError as error:
             fail(_explain(error), 1)
-        except KeyboardInterrupt:
-            fail("interrupted; run the same command again to continue", 130)
+        except KeyboardInterrupt as error:
+            fail("interrupted; run the same command again to continue", exit_code(error))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -43,11 +45,13 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def fail(message: str, code: int) -> None:
     """Print a message on standard error and exit."""
-    typer.echo(f"catprune: {message}", err=True)
+    print_line(f"catprune: {one_line(message)}", error=True)
     raise typer.Exit(code)
 
 
 def _explain(error: OSError) -> str:
+    if error.errno == errno.ENOENT and not error.filename and not _has_working_folder():
+        return "the working folder was deleted: change to another one (cd)"
     text = f"{error.filename}: {error.strerror or error}" if error.filename else f"{error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = "the disk" if error.filename else "the target of standard output"
@@ -55,8 +59,16 @@ def _explain(error: OSError) -> str:
     return text
 
 
+def _has_working_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def show(result: Any, lines: Sequence[str], *, as_json: bool, quiet: bool) -> None:
-    """Print the summary of a step: lines for a reader, or the result as JSON."""
+    """Print the summary of a step: lines for a reader, or the result as JSON. Work finished before is reported."""
     if as_json:
         import dataclasses
 
@@ -66,13 +78,17 @@ def show(result: Any, lines: Sequence[str], *, as_json: bool, quiet: bool) -> No
         names = [field.name for field in dataclasses.fields(result) if not field.name.startswith("manifest")]
         print_json({name: getattr(result, name) for name in names})
     elif not quiet:
+        if not getattr(result, "is_new", True):
+            names = [result.folder] if hasattr(result, "folder") else result.paths
+            verb = "is" if len(names) == 1 else "are"
+            typer.echo(f"nothing to do: {' and '.join(map(str, names))} {verb} finished")
         for line in lines:
-            typer.echo(line)
+            print_line(line)
 
 
 def print_json(values: Any) -> None:
     """Print values as one line of JSON."""
-    typer.echo(json.dumps(values, default=_plain, sort_keys=True))
+    print_line(json.dumps(values, default=_plain, sort_keys=True).replace("\x7f", "\\u007f"))
 
 
 def _plain(value: Any) -> Any:
@@ -87,4 +103,4 @@ def _plain(value: Any) -> Any:
 
 def saying(*, silent: bool) -> Callable[[str], None]:
     """A function that prints lines of progress on standard error."""
-    return (lambda _: None) if silent else (lambda line: typer.echo(line, err=True))
+    return (lambda _: None) if silent else (lambda line: print_line(line, error=True))

@@ -31,6 +31,8 @@ _KEYS = {
     "parquet": ("path", "source_field", "target_field"),
     "tmx": ("path", "source_language", "target_language"),
 }
+#: The highest number of a TSV column: a line has at most as many bytes.
+_MOST_COLUMNS = 2**20
 #: The default field of a monolingual corpus in JSONL and Parquet.
 TEXT = "text"
 
@@ -169,8 +171,10 @@ def _parse_texts(
             raise UsageError(f"{name}: TMX holds pairs: write the side that you want to a text file first")
         if one["format"] == "tsv":
             column = 1 if columns is None else columns
-            if not isinstance(column, int) or column < 1:
-                raise UsageError(f"columns {columns}: a monolingual corpus has one column: give one number from 1")
+            if not isinstance(column, int) or not 1 <= column <= _MOST_COLUMNS:
+                raise UsageError(
+                    f"columns {columns}: a monolingual corpus has one column: give one number from 1 to {_MOST_COLUMNS}"
+                )
             one["target_column"] = column
         elif one["format"] != "text":
             one["target_field"] = check_field(fields)
@@ -279,8 +283,8 @@ def _complete(
         return cast("MosesInput", one)
     if one["format"] == "tsv":
         source, target = (1, 2) if columns is None else (columns, columns) if isinstance(columns, int) else columns
-        if min(source, target) < 1 or source == target:
-            raise UsageError(f"columns {source},{target}: give two different numbers from 1")
+        if not (min(source, target) >= 1 and max(source, target) <= _MOST_COLUMNS) or source == target:
+            raise UsageError(f"columns {source},{target}: give two different numbers from 1 to {_MOST_COLUMNS}")
         return {"format": "tsv", "path": one["path"], "source_column": source, "target_column": target}
     if one["format"] == "tmx":
         first, second = check_languages(one["path"], languages)

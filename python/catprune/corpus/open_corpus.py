@@ -105,7 +105,7 @@ def open_corpus(
         columns, fields, format, monolingual, source_lang, target_lang: where the sides are, as for `clean`; a clean
             folder knows them.
         max_line_bytes: longer lines are null and never in memory as a whole; a clean folder has its own limit.
-        threads: worker threads; default: all cores.
+        threads: worker threads; default: all available cores.
 
     Raises:
         UsageError: an option is invalid.
@@ -114,6 +114,9 @@ def open_corpus(
     """
     if rows not in ("kept", "all") or text not in ("utf8", "bytes"):
         raise UsageError(f'rows = {rows}, text = {text}: give rows "kept" or "all", and text "utf8" or "bytes"')
+    for name, path in (("selection", selection), ("tags", tags if isinstance(tags, bytes) else None)):
+        if path is not None and not isinstance(path, str | Path):
+            raise UsageError(f"{name} = {path!r}: give text or a path")
     behind = Path(selection) if selection else None
     try:
         numbers, fields = two_numbers(columns), two_names(fields)
@@ -159,7 +162,7 @@ def read_corpus(
         raise UsageError(
             "- is standard input, which only `clean` with spool = FILE reads: give files, or a clean folder"
         )
-    if not 1 <= max_line_bytes < 2**20:
+    if not isinstance(max_line_bytes, int) or not 1 <= max_line_bytes < 2**20:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"max_line_bytes = {max_line_bytes}: give 1 to {2**20 - 1}")
     workers = choose_threads(threads)
     if len(names) == 1 and Path(names[0]).is_dir():

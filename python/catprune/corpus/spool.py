@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from catprune.corpus.inputs import SUFFIXES, format_of
 from catprune.errors import CatpruneError, UsageError
-from catprune.workspace.files import sync_folder
+from catprune.workspace.files import whole_file
+from catprune.workspace.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,21 +49,12 @@ def spool_inputs(
     if force or not path.exists():
         _copy_standard_input(path)
     elif not quiet:
-        sys.stderr.write(f"{path} exists: standard input is not read\n")
+        say(f"{path} exists: standard input is not read", quiet=False)
     return [path]
 
 
 def _copy_standard_input(path: Path) -> None:
-    draft = path.with_name(f"{path.name}.tmp")
-    try:
-        with draft.open("wb") as stream:
-            shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if draft.stat().st_size == 0:
+    with whole_file(path, wait=False) as stream:
+        shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
+        if stream.tell() == 0:
             raise CatpruneError(f"standard input is empty: pipe text into it ({path} is not written)")
-        draft.rename(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,13 +36,16 @@ def look(path: str) -> list[int]:
 
 
 def remember(files: Sequence[FileRead], before: Sequence[list[int]], *, cache: Path) -> None:
-    """Cache the state of files that a pass has just read; a file that changed meanwhile is not cached."""
+    """Cache the state of files that a pass has just read; a file that changed meanwhile is not cached.
+
+    Without a cache the files are hashed again: a folder that cannot be written goes without.
+    """
     looks = {
         file["path"]: [*first, file["digest"]]
         for file, first in zip(files, before, strict=True)
         if look(file["path"]) == first
     }
-    write_whole(cache, to_json(looks))
+    _write_cache(cache, looks)
 
 
 def check_unchanged(files: Sequence[FileRead], *, cache: Path, verify: bool = False) -> None:
@@ -57,7 +61,7 @@ def check_unchanged(files: Sequence[FileRead], *, cache: Path, verify: bool = Fa
     Raises:
         CatpruneError: a file is missing or was changed.
     """
-    known = read_json(cache) if cache.is_file() and not verify else {}
+    known = {} if verify else _read_cache(cache)
     looks: dict[str, Any] = {}
     for file in files:
         path = file["path"]
@@ -74,4 +78,16 @@ def check_unchanged(files: Sequence[FileRead], *, cache: Path, verify: bool = Fa
             )
         looks[path] = now
     if looks != known:
+        _write_cache(cache, looks)
+
+
+def _read_cache(cache: Path) -> dict[str, Any]:
+    """The cached states; none if the cache is missing, damaged or not readable."""
+    with contextlib.suppress(OSError, CatpruneError):
+        return read_json(cache)
+    return {}
+
+
+def _write_cache(cache: Path, looks: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
         write_whole(cache, to_json(looks))

@@ -1,4 +1,4 @@
-"""The demo's English-German bitext: sentences of `demo_grammar` with planted faults, each of known kind."""
+"""The demo's English-German bitext: sentences of `grammar` with planted faults of known kinds."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-# The share of each planted fault; what is left is clean. Real crawls are worse than this.
+# Share of each planted fault; the other pairs are clean. Real web crawls have more faults.
 SHARES = {"duplicate": 0.08, "untranslated": 0.08, "misaligned": 0.12, "truncated": 0.06}
 KINDS = ("clean", *SHARES)
-_MAX_PAIRS = 50_000  # beyond it the grammar runs short of sentences that are not yet used
+_MAX_PAIRS = 50_000  # the grammar cannot produce many more different sentences
 
 
 @dataclass(frozen=True, slots=True)
 class DemoBitext:
-    """The files of a demo bitext, and how many training pairs are of each kind."""
+    """The files of a demo bitext, and the number of training pairs of each kind."""
 
     folder: Path
     source: Path
@@ -35,7 +35,7 @@ class DemoBitext:
 
 
 class _Sentences:
-    """Fresh sentence pairs: neither side was ever drawn before."""
+    """A generator of sentence pairs that never repeats a side."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -50,7 +50,7 @@ class _Sentences:
 
 
 def _plan(random: Random, pairs: int) -> list[str]:
-    """The kind of every row, shuffled; the first is clean, so that every duplicate can have an original."""
+    """Return the kind of every row, shuffled; the first is clean, so that every duplicate can have an original."""
     faults = [kind for kind, share in SHARES.items() for _ in range(round(share * pairs))]
     kinds = ["clean"] * (pairs - len(faults)) + faults
     order = sorted(range(1, pairs), key=lambda _: random.random())
@@ -58,7 +58,7 @@ def _plan(random: Random, pairs: int) -> list[str]:
 
 
 def _left_in_english(random: Random, english: str) -> str:
-    """The source as its own translation: half of them whole, half with a small change that hides the copy."""
+    """Return the source as its translation: half unchanged, half with a small change that hides the copy."""
     drawn = random.random()
     words = english.split()
     if drawn < 0.5 or len(words) < 4:
@@ -74,13 +74,13 @@ def _left_in_english(random: Random, english: str) -> str:
 
 
 def _cut(random: Random, german: str) -> str:
-    """The first 30 to 70 per cent of the words, at least one, and never all."""
+    """Return the first 30% to 70% of the words, at least one but not all."""
     words = german.split()
     return " ".join(words[: max(1, int(len(words) * (0.3 + 0.4 * random.random())))])
 
 
 def _other_target(fresh: _Sentences, german: str) -> str:
-    """The target of another pair, of nearly the same length: no rule on lengths will notice."""
+    """Return another target of nearly the same length, so that no rule on lengths finds the fault."""
     while True:
         _, other = fresh.draw()
         if abs(len(other.split()) - len(german.split())) <= 1:
@@ -108,16 +108,16 @@ def _train_pairs(random: Random, fresh: _Sentences, kinds: Sequence[str]) -> lis
 
 
 def write_demo_bitext(folder: Path, *, pairs: int = 6000, test_pairs: int = 300, seed: int = 1) -> DemoBitext:
-    """Write train.en, train.de, train.kind (a kind a line, see `KINDS`), test.en and test.de into `folder`.
+    """Write train.en, train.de, train.kind (one of `KINDS` per line), test.en and test.de into `folder`.
 
-    The test pairs are clean, and no side of one stands in the training files; they depend on the seed alone.
+    The test pairs are clean, and their sides do not occur in the training files; they depend only on the seed.
     The same arguments give the same bytes on every platform.
 
     Args:
-        folder: made if it does not exist; the five files are replaced.
-        pairs: training pairs, the planted faults among them (20 to 50,000).
-        test_pairs: held-out pairs.
-        seed: what is drawn.
+        folder: created if missing; the five files are replaced.
+        pairs: number of training pairs, including planted faults (20 to 50,000).
+        test_pairs: number of held-out pairs.
+        seed: random seed.
 
     Raises:
         UsageError: `pairs` or `test_pairs` is out of range.

@@ -1,4 +1,4 @@
-"""Demo: the whole path on a generated corpus whose faults are known, ending in a table of who found what."""
+"""Demo: all steps on a generated corpus with known faults, and a table of the faults that each method keeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from catprune.evaluation.results import Evaluated
 
-#: Selections of the demo, and what a reader calls them.
+#: Selections of the demo, and their names in the table.
 NAMES = {
     "random": "random half",
     "cat-diff": "CAT, perplexity",
@@ -27,7 +27,7 @@ NAMES = {
 }
 
 _RUN_FILE = """\
-# The demo: {pairs} generated pairs, small models, float32, every step. `catprune run` with this file repeats it.
+# The demo: {pairs} generated pairs, small models, float32, every step. `catprune run` with this file repeats the demo.
 out = "."
 seed = {seed}
 
@@ -89,14 +89,15 @@ target = "bitext/test.de"
 
 @dataclass(frozen=True, slots=True)
 class Demonstrated:
-    """What the demo found.
+    """Results of the demo.
 
     Attributes:
-        folder: everything that was made.
-        planted: kind of pair → how many the corpus holds.
-        kept: "cleaning" or a selection → kind → how many it kept.
+        folder: the folder of the demo.
+        planted: kind of pair → pairs in the corpus.
+        kept: "cleaning" or a selection → kind → kept pairs.
         nll: subset → loss of its models on held-out pairs, nats per target token, a mean over two seeds.
         report: the HTML file.
+        is_new: whether this call did anything; False if the demo was finished before.
     """
 
     folder: Path
@@ -104,13 +105,14 @@ class Demonstrated:
     kept: Mapping[str, Mapping[str, int]] = field(hash=False)
     nll: Mapping[str, float] = field(hash=False)
     report: Path
+    is_new: bool = field(default=True, compare=False)
 
 
 @takes(DemoOptions)
 def demo(options: DemoOptions) -> Demonstrated:
     """Generate a corpus with planted faults and run every step on it.
 
-    The same command on the same folder continues, or shows the result.
+    Called again on the same folder, the demo continues, or returns the finished result.
 
     Raises:
         CatpruneError: as the steps do.
@@ -126,25 +128,26 @@ def demo(options: DemoOptions) -> Demonstrated:
     others = [path for path in folder.iterdir() if path.name != f"{file.name}.tmp"]
     if not force and others and not (file.is_file() and file.read_bytes() == text):
         raise CatpruneError(
-            f"{folder} holds something else, or a demo with other options: give another out, or force = true to "
-            "replace it"
+            f"{folder} holds other files, or a demo with other options: give another out, or force = true to "
+            "replace the demo"
         )
-    write_whole(file, text)  # first, for it is what says that the rest is a demo's
+    write_whole(file, text)  # first, because it marks the folder as a demo's
     (folder / "bitext").mkdir(exist_ok=True)
     bitext = write_demo_bitext(folder / "bitext", pairs=pairs, seed=seed)
     done = run(file, threads=options.threads, force=force, quiet=options.quiet, say=options.say)
-    found = open_evaluation(folder / "evaluate")
+    evaluated = open_evaluation(folder / "evaluate")
     return Demonstrated(
         folder,
         dict(bitext.counts),
         _count_kept(folder, list(done.selections)),
-        _held_out_loss(found),
+        _held_out_loss(evaluated),
         done.report or folder / "report.html",
+        done.is_new,
     )
 
 
 def _run_file(*, pairs: int, steps: int | None, seed: int) -> str:
-    """The run file: the models that are compared see fewer updates than the warm-up model, under two seeds."""
+    """Return the run file; the warm-up model gets more updates than the compared models, which have two seeds."""
     updates = steps or max(60, pairs * 7 // 120)
     first = max(1, updates // 5)
     return _RUN_FILE.format(
@@ -159,21 +162,21 @@ def _run_file(*, pairs: int, steps: int | None, seed: int) -> str:
     )
 
 
-def _held_out_loss(found: Evaluated) -> dict[str, float]:
-    test = next(iter(found.tests))
-    return {name: measured.mean.value for name, measured in found.scores[test]["nll"].items()}
+def _held_out_loss(evaluated: Evaluated) -> dict[str, float]:
+    test = next(iter(evaluated.tests))
+    return {name: measured.mean.value for name, measured in evaluated.scores[test]["nll"].items()}
 
 
 def _count_kept(folder: Path, selections: list[str]) -> dict[str, dict[str, int]]:
-    """How many pairs of each kind cleaning and every selection kept; a demo's columns are small."""
+    """Count the pairs of each kind that cleaning and each selection kept; a demo's columns fit into memory."""
     import numpy as np
     import pyarrow.parquet as parquet
 
+    from catprune.workspace.manifest import COLUMNS
+
     def read(path: Path, columns: list[str]) -> dict[str, np.ndarray]:
-        tables = [parquet.read_table(part, columns=columns) for part in sorted(path.glob("part-*.parquet"))]
-        return {
-            name: np.concatenate([table[name].to_numpy(zero_copy_only=False) for table in tables]) for name in columns
-        }
+        table = parquet.read_table(path / COLUMNS, columns=columns)
+        return {name: table[name].to_numpy(zero_copy_only=False) for name in columns}
 
     cleaned = read(folder / "clean", ["reasons", "tag"])
     masks = {"cleaning": cleaned["reasons"] == 0}
@@ -189,7 +192,7 @@ def _count_kept(folder: Path, selections: list[str]) -> dict[str, dict[str, int]
 
 
 def to_text(done: Demonstrated) -> str:
-    """The table that ends the demo."""
+    """Return the table of the demo, with explanations."""
     from catprune.evaluation.results import align
 
     kinds = [kind for kind in done.planted if done.planted[kind]]
@@ -207,15 +210,15 @@ def to_text(done: Demonstrated) -> str:
             "",
             *align(rows),
             "",
-            "planted: pairs of each kind in the corpus. cleaning: how many of them the rules let through.",
-            "Right of it: the share of those that each selection kept; a good one keeps clean pairs, not the rest.",
-            "held-out loss: nats per target token of models trained on what was kept (under `cleaning`: on everything",
-            "cleaning kept), with equal updates, mean of two seeds; lower is better. A toy language: see docs/results.",
-            "progress, the default of `catprune prune`, compares pairs that began equally hard.",
+            "planted: pairs of each kind in the corpus. cleaning: pairs of each kind that pass the cleaning rules.",
+            "Other columns: the share of these that each selection keeps; a good selection keeps clean pairs.",
+            "held-out loss: nats per target token of models trained on the kept pairs (under `cleaning`: on all clean",
+            "pairs) with equal updates, mean of two seeds; lower is better. A toy language: docs/results has real text.",
+            "progress, the default of `catprune prune`, compares pairs of similar initial loss.",
             "",
             f"report   {os.path.relpath(done.report)}",
             f"pruned   {os.path.relpath(done.folder / 'pruned.en')} and {os.path.relpath(done.folder / 'pruned.de')}: "
-            "what CAT on log-likelihood kept",
+            "pairs kept by CAT, log-likelihood",
             f"repeat   catprune run {json.dumps(os.path.relpath(done.folder / 'run.toml'))[1:-1]}",
         ]
     )

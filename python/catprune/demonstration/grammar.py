@@ -1,7 +1,8 @@
-"""A small English-German grammar: one call draws one sentence and says it in both languages.
+"""A small English-German grammar: each call draws one sentence in both languages.
 
-German is built by its own rules, never from the English string: case and adjective endings, agreement, the
-finite verb in second place, its rest at the end, the verb last in subordinate clauses, nicht and kein.
+German sentences follow German rules and are never derived from the English string: case and adjective endings,
+agreement, the finite verb in second place, other verb parts at the end, the verb last in subordinate clauses, nicht and
+kein.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
     from catprune.demonstration.lexicon import Verb
 
 Item = TypeVar("Item")
-PLURAL = "wir"  # the German person whose forms a plural noun takes, too
+PLURAL = "wir"  # German person; plural nouns take its verb forms
 
 
 def pick(random: Random, items: Sequence[Item]) -> Item:
-    """One of `items`; by `random()`, the one method whose sequence Python promises to keep."""
+    """Return one of `items`. Only `random()` is used, because Python guarantees its sequence across versions."""
     return items[int(random.random() * len(items))]
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A noun phrase or pronoun in both languages; `person` is the German verb's, `third` the English -s."""
+    """A noun phrase or pronoun in both languages; `person` selects the German verb form, `third` the English -s."""
 
     english: str
     german: str
@@ -42,8 +43,8 @@ class Phrase:
 class Clause:
     """A clause before word order is decided.
 
-    English: subject; `auxiliary` and `base` for questions, `statement` (a verb group) for others; `rest`.
-    German: subject, `finite`, `middle`, and what closes the clause (`tail`); `last` is the verb cluster of a
+    English: subject; `auxiliary` and `base` for questions, `statement` (a verb group) otherwise; `rest`.
+    German: subject, `finite` verb, `middle`, and the end of the clause (`tail`); `last` is the verb cluster of a
     subordinate clause.
     """
 
@@ -60,20 +61,20 @@ class Clause:
 
 
 def words(*parts: str) -> str:
-    """The parts that are not empty, joined by spaces."""
+    """Join the parts that are not empty by spaces."""
     return " ".join(part for part in parts if part)
 
 
 def _adjective(random: Random, kind: str) -> tuple[str, str]:
-    found = [entry for entry in lexicon.ADJECTIVES if kind in entry[4]]
+    usable = [entry for entry in lexicon.ADJECTIVES if kind in entry[4]]
     if random.random() > 0.35:
         return "", ""
-    entry = pick(random, found)
+    entry = pick(random, usable)
     return entry[0], entry[2]
 
 
 def _article(random: Random, *, plural: bool) -> tuple[str, str, str]:
-    """English word, German kind and stem of a determiner, numbers among them."""
+    """Return the English word, the German kind and the German stem of a determiner or number."""
     if plural and random.random() < 0.4:
         english, german = pick(random, lexicon.NUMBERS)
         return english, "bare", german
@@ -84,7 +85,7 @@ def _article(random: Random, *, plural: bool) -> tuple[str, str, str]:
 
 
 def noun_phrase(random: Random, kinds: Sequence[str], case: str, *, negated: bool = False) -> Phrase:
-    """A determiner, perhaps an adjective, and a noun of one of `kinds`; a negated ein becomes kein."""
+    """Draw a determiner, an optional adjective, and a noun of one of `kinds`; a negated ein becomes kein."""
     noun = pick(random, [noun for noun in lexicon.NOUNS if noun.kind in kinds])
     plural = random.random() < 0.3
     english_determiner, kind, stem = _article(random, plural=plural)
@@ -160,7 +161,7 @@ def _place(random: Random) -> tuple[str, str]:
 def _verb_groups(
     random: Random, verb: Verb, subject: Phrase, tense: str, *, negated: bool
 ) -> tuple[str, str, str, str, str]:
-    """English auxiliary and statement; German finite verb, closing part, cluster of a subordinate clause."""
+    """Return English auxiliary and statement; German finite verb, closing part, cluster of a subordinate clause."""
     person = subject.person
     if tense == "future" or (tense == "present" and random.random() < 0.3):
         modal = pick(random, lexicon.MODALS[:2] if negated else lexicon.MODALS)
@@ -187,7 +188,7 @@ def clause(
     with_place: bool = True,
     may_negate: bool = True,
 ) -> Clause:
-    """A clause around a full verb; `with_object=False` leaves a needed object out (what ...?)."""
+    """Draw a clause with a full verb; `with_object=False` omits a required object (what ...?)."""
     usable = lexicon.VERBS if with_object else [verb for verb in lexicon.VERBS if "thing" in verb.objects]
     verb = pick(random, usable)
     tense = pick(random, ("present", "present", "past", "past", "future"))
@@ -199,12 +200,12 @@ def clause(
     time = _time(random, tense)
     place = _place(random) if with_place else ("", "")
     manner = pick(random, lexicon.MANNERS) if not has_object and not negated and random.random() < 0.3 else ("", "")
-    # Known things come before the time, new ones after it; a prepositional object stands last.
+    # Definite objects come before the time, indefinite ones after it; a prepositional object comes last.
     early = thing.german if thing.pronoun or not (thing.indefinite or verb.preposition) else ""
     late = thing.german if thing.indefinite else ""
     prepositional = thing.german if verb.preposition else ""
     nicht = "nicht" if negated and not late.startswith("kein") else ""
-    if late and nicht:  # "nicht drei Bücher": the negation goes before the new thing
+    if late and nicht:  # "nicht drei Bücher": the negation comes before the indefinite object
         late, nicht = words(nicht, late), ""
     return Clause(
         subject=subject,
@@ -221,7 +222,7 @@ def clause(
 
 
 def _copula(random: Random) -> Clause:
-    """A clause of to be with an adjective or a comparison."""
+    """Draw a clause of "to be" with an adjective or a comparison."""
     kind = pick(random, ("person", "animal", "thing", "text", "food", "place"))
     subject = noun_phrase(random, (kind,), "nominative")
     past = random.random() < 0.4
@@ -246,13 +247,13 @@ def _middle(part: Clause, *, time: bool = True) -> str:
 
 
 def statement(part: Clause) -> tuple[str, str]:
-    """Subject first."""
+    """Build a statement, subject first."""
     english = words(part.subject.english, part.statement, part.rest, part.time[0])
     return english, words(part.subject.german, part.finite, _middle(part), part.tail)
 
 
 def fronted(part: Clause) -> tuple[str, str]:
-    """The time first, if there is one: German puts the verb before the subject."""
+    """Build a statement with the time first, if there is one: in German the verb then precedes the subject."""
     if not part.time[0]:
         return statement(part)
     english = words(part.time[0] + ",", part.subject.english, part.statement, part.rest)
@@ -261,19 +262,19 @@ def fronted(part: Clause) -> tuple[str, str]:
 
 
 def question(part: Clause, words_before: tuple[str, str] = ("", "")) -> tuple[str, str]:
-    """A question, by a question word if one is given."""
+    """Build a question, with a question word if given."""
     english = words(words_before[0], part.auxiliary, part.subject.english, part.base, part.rest, part.time[0])
     german = words(words_before[1], part.finite, part.subject.german, _middle(part), part.tail)
     return english + "?", german + "?"
 
 
 def subordinate(part: Clause, conjunction: tuple[str, str]) -> tuple[str, str]:
-    """The verb cluster last."""
+    """Build a subordinate clause; in German the verb cluster comes last."""
     english = words(conjunction[0], part.subject.english, part.statement, part.rest, part.time[0])
     return english, words(conjunction[1], part.subject.german, _middle(part), part.last)
 
 
-def _asked(random: Random) -> tuple[str, str]:
+def _question(random: Random) -> tuple[str, str]:
     drawn = random.random()
     if drawn < 0.5:
         part = _copula(random) if random.random() < 0.3 else clause(random, may_negate=False)
@@ -284,28 +285,28 @@ def _asked(random: Random) -> tuple[str, str]:
         return english + "?", german + "?"
     if drawn < 0.8:
         return question(clause(random, with_object=False, with_place=False, may_negate=False), ("what", "was"))
-    asked = pick(random, (("why", "warum"), ("where", "wo"), ("how often", "wie oft")))
-    return question(clause(random, with_place=False, may_negate=False), asked)
+    question_words = pick(random, (("why", "warum"), ("where", "wo"), ("how often", "wie oft")))
+    return question(clause(random, with_place=False, may_negate=False), question_words)
 
 
 def _complex(random: Random) -> tuple[str, str]:
     first = statement(clause(random))
     drawn = random.random()
     if drawn < 0.45:
-        joined = pick(random, (("because", "weil"), ("although", "obwohl")))
-        second = subordinate(clause(random), joined)
+        conjunction = pick(random, (("because", "weil"), ("although", "obwohl")))
+        second = subordinate(clause(random), conjunction)
         return f"{first[0]} {second[0]}", f"{first[1]}, {second[1]}"
     if drawn < 0.75:
         knows = pick(random, (("I know", "ich weiß"), ("we think", "wir glauben"), ("she says", "sie sagt")))
         second = subordinate(clause(random), ("that", "dass"))
         return f"{knows[0]} {second[0]}", f"{knows[1]}, {second[1]}"
-    joined = pick(random, (("and", "und"), ("but", "aber")))
+    conjunction = pick(random, (("and", "und"), ("but", "aber")))
     second = statement(clause(random))
-    return f"{first[0]}, {joined[0]} {second[0]}", f"{first[1]}, {joined[1]} {second[1]}"
+    return f"{first[0]}, {conjunction[0]} {second[0]}", f"{first[1]}, {conjunction[1]} {second[1]}"
 
 
 def _trying(random: Random) -> tuple[str, str]:
-    """A verb with zu and an infinitive: she tries to call him."""
+    """Draw a verb with zu and an infinitive: she tries to call him."""
     english, german = (forms.split() for forms in pick(random, lexicon.ZU_VERBS))
     verb = pick(random, [verb for verb in lexicon.VERBS if verb.objects])
     subject = _subject(random, verb)
@@ -320,7 +321,7 @@ def _trying(random: Random) -> tuple[str, str]:
 
 
 def sentence(random: Random) -> tuple[str, str]:
-    """One sentence in English and German, with a capital letter and its closing mark."""
+    """Draw one sentence in English and German, with a capital letter and final punctuation."""
     drawn = random.random()
     if drawn < 0.30:
         pair = statement(clause(random))
@@ -329,7 +330,7 @@ def sentence(random: Random) -> tuple[str, str]:
     elif drawn < 0.60:
         pair = statement(_copula(random))
     elif drawn < 0.80:
-        pair = _asked(random)
+        pair = _question(random)
     elif drawn < 0.90:
         pair = _trying(random)
     else:

@@ -1,10 +1,10 @@
-"""The words of the demo's English-German grammar, and the tables by which German inflects them."""
+"""The words of the demo's English-German grammar, and the tables of German inflection."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Endings by case, one a gender: masculine, feminine, neuter, plural ("-" is none).
+# Endings by case for masculine, feminine, neuter, plural ("-" is no ending).
 _GENDERS = "mfnp"
 _ARTICLE = {"nominative": "der die das die", "accusative": "den die das die", "dative": "dem der dem den"}
 _DER_WORD = {"nominative": "er e es e", "accusative": "en e es e", "dative": "em er em en"}
@@ -17,7 +17,7 @@ _ADJECTIVE = {"the": _WEAK, "der": _WEAK, "ein": _MIXED, "bare": _STRONG}
 
 @dataclass(frozen=True, slots=True)
 class Noun:
-    """A noun; `oblique` is its singular in the other cases, `kind` says which verbs may take it."""
+    """A noun; `oblique` is the singular in the other cases, `kind` decides which verbs may take the noun."""
 
     english: str
     english_plural: str
@@ -28,7 +28,7 @@ class Noun:
     kind: str
 
     def in_german(self, case: str, *, plural: bool) -> str:
-        """The German form; the dative plural ends in -n unless the plural ends in -n or -s."""
+        """Return the German form; the dative plural adds -n unless the plural ends in -n or -s."""
         if plural:
             bare = case != "dative" or self.german_plural.endswith(("n", "s"))
             return self.german_plural if bare else self.german_plural + "n"
@@ -37,7 +37,7 @@ class Noun:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A verb: English base, -s form and past; German forms, separable prefix and what it governs."""
+    """A verb: English base, -s form and past; German forms, separable prefix, case or preposition of its object."""
 
     base: str
     third: str
@@ -54,36 +54,36 @@ class Verb:
 
     @property
     def infinitive(self) -> str:
-        """The German infinitive, prefix attached: anrufen."""
+        """The German infinitive with its prefix: anrufen."""
         return self.prefix + self.stem
 
     @property
     def zu_infinitive(self) -> str:
-        """The German infinitive with zu, inside a separable verb: anzurufen."""
+        """The German infinitive with zu, inserted in a separable verb: anzurufen."""
         return f"{self.prefix}zu{self.stem}" if self.prefix else f"zu {self.stem}"
 
     def present(self, person: str) -> str:
-        """The German finite form without its prefix; `person` is ich, du, er or wir."""
+        """Return the German finite form without its prefix; `person` is ich, du, er or wir."""
         ich = self.stem.removesuffix("en") + "e"
         return {"ich": ich, "du": self.du, "er": self.er, "wir": self.stem}[person]
 
 
 def ending(table: dict[str, str], case: str, gender: str) -> str:
-    """One cell of an inflection table; `gender` is m, f, n or p (plural)."""
+    """Return one cell of an inflection table; `gender` is m, f, n or p (plural)."""
     return table[case].split()[_GENDERS.index(gender)].replace("-", "")
 
 
 def determiner(kind: str, stem: str, case: str, gender: str) -> str:
-    """The inflected German determiner: `kind` is the (article), der (dies-), ein (mein-) or bare (zwei)."""
+    """Inflect a German determiner; `kind` is the (article), der (dies-), ein (mein-) or bare (zwei)."""
     if kind == "the":
         return ending(_ARTICLE, case, gender)
-    if kind == "bare":  # numbers do not change; viele and einige take the -n of the dative
+    if kind == "bare":  # numbers have no endings; viele and einige take -n in the dative
         return stem + "n" if case == "dative" and stem in {"viele", "einige"} else stem
     return stem + ending(_DER_WORD if kind == "der" else _EIN_WORD, case, gender)
 
 
 def adjective(kind: str, stem: str, case: str, gender: str) -> str:
-    """The inflected German adjective after a determiner of `kind`."""
+    """Inflect a German adjective after a determiner of `kind`."""
     return stem + ending(_ADJECTIVE[kind], case, gender)
 
 
@@ -164,7 +164,7 @@ get-up gets-up got-up | auf+stehen stehst steht aufgestanden* | - |
 come-back comes-back came-back | zurück+kommen kommst kommt zurückgekommen* | - |
 """
 
-# English, comparative | German, comparative | what it may describe
+# English, comparative | German, comparative | kinds of nouns
 _ADJECTIVES = """
 old older | alt älter | person animal thing text place
 young younger | jung jünger | person animal
@@ -188,7 +188,7 @@ green greener | grün grüner | thing place food
 
 
 def _pairs(table: str) -> tuple[tuple[str, str], ...]:
-    """English and German words of "two zwei, three drei"."""
+    """Parse a list of word pairs like "two zwei, three drei"."""
     return tuple((english, german) for english, german in (entry.split() for entry in table.split(", ")))
 
 

@@ -49,7 +49,7 @@ def _columns_of(selection: Path) -> list[Path]:
     """Return the folders of the scorer columns and statistics columns that a selection was made from."""
     reads = read_manifest(selection, step="select")["reads"]
     files = [selection / entry["path"] for kind in ("joined", "files") for entry in reads.get(kind, ())]
-    folders = dict.fromkeys(Path(os.path.normpath(file)).parent for file in files)
+    folders = dict.fromkeys(Path(os.path.normpath(file)).parent.parent for file in files)
     return [
         folder
         for folder in folders

@@ -18,6 +18,7 @@ from catprune.evaluation.options import EvaluateOptions
 from catprune.evaluation.results import Evaluated, open_evaluation
 from catprune.evaluation.summary import TEST_METRICS, Hypothesis, summarise
 from catprune.evaluation.trial import Design, Trial
+from catprune.model.sizes import find_size
 from catprune.tokens.blocks import Tokens
 from catprune.training.data_order import Order
 from catprune.training.recipe import RECIPES
@@ -131,9 +132,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
     subsets = {name: _by_seed(name, given, seeds) for name, given in options.subsets.items()}
     tokenized = read_manifest(tokens, step="tokenize")
     if is_monolingual(tokenized):
-        raise UsageError(
-            f"{tokens} is of a monolingual corpus: models that translate need pairs, so it cannot be evaluated"
-        )
+        raise UsageError(f"{tokens} holds a monolingual corpus: evaluation trains translation models, which need pairs")
     require_torch()
     require("evaluate", "sacrebleu", "ctranslate2", "scipy")
     opened = Tokens.open(tokens)
@@ -141,7 +140,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
     dev = None if options.dev is None else HeldOut(options.dev.read(), opened)
     bleu_tokenizer = choose_tokenizer(options.bleu_tokenizer, _target_language(tokens, tokenized))
     training = {name: getattr(options, name) for name in TRAINING}
-    training["precision"] = Device.choose(options.precision).precision
+    training["precision"] = Device.choose(options.precision, trained_width=find_size(options.preset).d_model).precision
     plan: dict[str, Any] = {
         **{
             name: getattr(options, name) for name in ("epochs", "steps", "evaluate_every", "translate_every", "average")
@@ -189,7 +188,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
             }
             results = {name: [found[name, seed] for seed in seeds] for name in trials}
             _publish(folder, trials, results, against, hypotheses, resamples=options.resamples)
-    return open_evaluation(out)
+    return open_evaluation(out, is_new=not folder.finished_before)
 
 
 def _by_seed(name: str, given: Any, seeds: Sequence[int]) -> dict[int, Path | None]:

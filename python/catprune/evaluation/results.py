@@ -141,6 +141,7 @@ class Evaluated:
         signature: version, model size, steps and beam.
         cautions: what to know before reading the scores.
         subsets: in the order given.
+        is_new: whether this call evaluated; False if the evaluation was finished before.
     """
 
     folder: Path
@@ -156,14 +157,15 @@ class Evaluated:
     signature: str = field(repr=False)
     cautions: tuple[str, ...]
     subsets: tuple[Subset, ...]
+    is_new: bool = field(default=True, compare=False)
 
     def subset(self, name: str) -> Subset:
         """Return the subset of this name."""
         return next(subset for subset in self.subsets if subset.name == name)
 
 
-def open_evaluation(folder: Path) -> Evaluated:
-    """What `evaluate` found earlier in `folder`.
+def open_evaluation(folder: Path, *, is_new: bool = False) -> Evaluated:
+    """Read the results of a finished evaluation.
 
     Raises:
         CatpruneError: the folder holds no finished evaluation.
@@ -193,7 +195,7 @@ def open_evaluation(folder: Path) -> Evaluated:
     return Evaluated(
         folder=folder,
         seeds=tuple(results["seeds"]),
-        against=results["against"],
+        against={subset.name: results["against"].get(subset.name, []) for subset in subsets},
         tests={name: results["tests"][name] for name in results["test_order"]},
         dev=results["dev"],
         scores={name: scores[name] for name in results["test_order"]},
@@ -205,6 +207,7 @@ def open_evaluation(folder: Path) -> Evaluated:
         f"{subsets[0].steps:,} updates, beam {options['beam']}, translated by CTranslate2",
         cautions=tuple(_cautions(results, subsets)),
         subsets=subsets,
+        is_new=is_new,
     )
 
 

@@ -1,8 +1,8 @@
 """Attention over a batch in one of two forms: padded matrices, or sequences packed end to end.
 
-The model is the same in both. `Padded` is what processors run, `Packed` what GPUs run: no position is padding there,
-and sequences of any lengths share a batch. On a processor packed sequences meet a plain reference, one after the other,
-so that tests cover all of it but `_flash`.
+The model is the same in both. CPUs run `Padded`. GPUs run `Packed`: no position is padding, and sequences of any
+length share a batch. On CPUs a plain reference implementation of packed attention serves the tests, which then cover
+everything but `_flash`.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 
 try:
     from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # an older torch: what `has_packed` says
+except ImportError:  # an older torch; see `has_packed`
     varlen_attn = None
 
 
 class Form(Protocol):
-    """How the sequences of a batch stand in its tensors. Queries, keys and values are [..., heads, width]."""
+    """The layout of the sequences of a batch in its tensors. Queries, keys and values are [..., heads, width]."""
 
     @property
     def source(self) -> Spans | None:
-        """Where the sources stand; None where each is a row of a matrix."""
+        """Spans of the sources; None if each source is a row of a matrix."""
 
     @property
     def target(self) -> Spans | None:
-        """The same of the targets."""
+        """Spans of the targets; None if each target is a row of a matrix."""
 
     def within_source(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Source tokens attend to all of their sequence."""
+        """Let source tokens attend to their whole sequence."""
         ...
 
     def within_target(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Target tokens attend to themselves and those before."""
+        """Let target tokens attend to themselves and to earlier tokens."""
         ...
 
     def across(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Target tokens attend to the source of their pair."""
+        """Let target tokens attend to the source of their pair."""
         ...
 
 
@@ -56,8 +56,8 @@ class Padded:
     """Tensors [pairs, length, ...], padded on the right.
 
     Attributes:
-        mask: bool [pairs, source length], True at tokens; None where no source is padded. Targets need none: what is
-            padded on the right is never seen by what stands before it.
+        mask: bool [pairs, source length], True at tokens; None if no source is padded. Targets need no mask:
+            causal attention never looks at padding on the right.
     """
 
     mask: Tensor | None = None
@@ -65,15 +65,15 @@ class Padded:
     target: None = None
 
     def within_source(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """As `Form` says."""
+        """See `Form`."""
         return self._attend(query, key, value, mask=self.mask, causal=False)
 
     def within_target(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """As `Form` says."""
+        """See `Form`."""
         return self._attend(query, key, value, mask=None, causal=True)
 
     def across(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """As `Form` says."""
+        """See `Form`."""
         return self._attend(query, key, value, mask=self.mask, causal=False)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, causal: bool) -> Tensor:
@@ -83,10 +83,10 @@ class Padded:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, causal: bool) -> Tensor:
-    """Scaled dot-product attention over [batch, heads, length, width]; `mask` [batch, 1, 1, keys] is True at tokens."""
+    """Compute attention over [batch, heads, length, width]; `mask` [batch, 1, 1, keys] is True at tokens."""
     if query.device.type != "cpu" or query.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
-    # torch's fused kernel for processors takes seven times as long as these lines on short bfloat16 sequences.
+    # torch's fused CPU kernel takes seven times as long as these lines on short bfloat16 sequences.
     weights = query @ (key * query.shape[-1] ** -0.5).transpose(-1, -2)
     if causal:
         future = torch.ones(weights.shape[-2:], dtype=torch.bool, device=query.device).triu(1)
@@ -98,13 +98,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, ca
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Where packed sequences stand: sequence i is at `offsets[i]` to before `offsets[i + 1]`.
+    """The positions of packed sequences: sequence i is `offsets[i] : offsets[i + 1]`.
 
     Attributes:
-        offsets: int32 [sequences + 1], on the batch's device.
+        offsets: int32 [sequences + 1], on the device of the batch.
         places: the position of each token in its sequence, int64 [tokens], on the same device.
-        ends: the offsets on the processor, so that nothing has to wait for the device.
-        longest: tokens of the longest sequence.
+        ends: the offsets as Python numbers, so that no code waits for the device.
+        longest: number of tokens of the longest sequence.
     """
 
     offsets: Tensor
@@ -113,7 +113,7 @@ class Spans:
     longest: int
 
     def __post_init__(self) -> None:
-        """Refuse what does not agree: the kernel would read beyond its tensors."""
+        """Refuse inconsistent values, with which the kernel would read beyond its tensors."""
         lengths = [end - first for first, end in itertools.pairwise(self.ends)]
         if min(lengths) < 1 or max(lengths) != self.longest or len(self.offsets) != len(self.ends):
             raise ValueError(
@@ -122,7 +122,7 @@ class Spans:
 
     @classmethod
     def of(cls, lengths: NDArray[np.int64], *, device: str | torch.device = "cpu") -> Spans:
-        """From the sequences' lengths, each at least 1."""
+        """Build spans from the lengths of the sequences, int64 [sequences], each at least 1."""
         ends = np.concatenate([[0], np.cumsum(lengths)])
         places = np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)
         offsets = torch.from_numpy(ends.astype(np.int32))
@@ -131,48 +131,48 @@ class Spans:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Tensors [tokens, ...]: the sequences of each side end to end, pairs in one order."""
+    """Tensors [tokens, ...]: the sequences of each side end to end, both sides in the same order of pairs."""
 
     source: Spans
     target: Spans
 
     def within_source(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """As `Form` says."""
+        """See `Form`."""
         return attend_packed(query, key, value, queries=self.source, keys=self.source, causal=False)
 
     def within_target(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """As `Form` says."""
+        """See `Form`."""
         return attend_packed(query, key, value, queries=self.target, keys=self.target, causal=True)
 
     def across(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """As `Form` says."""
+        """See `Form`."""
         return attend_packed(query, key, value, queries=self.target, keys=self.source, causal=False)
 
 
 def attend_packed(query: Tensor, key: Tensor, value: Tensor, *, queries: Spans, keys: Spans, causal: bool) -> Tensor:
-    """Attention of each sequence of `queries` to its counterpart in `keys`, over [tokens, heads, width]."""
+    """Compute attention of each sequence of `queries` to its counterpart in `keys`, over [tokens, heads, width]."""
     if query.device.type != "cpu":
         return _flash(query, key, value, queries=queries, keys=keys, causal=causal)
     mixed = torch.empty_like(query)
     bounds = zip(itertools.pairwise(queries.ends), itertools.pairwise(keys.ends), strict=True)
     for (first, end), (key_first, key_end) in bounds:
         parts = query[first:end], key[key_first:key_end], value[key_first:key_end]
-        one = attend(*(part.transpose(0, 1)[None] for part in parts), mask=None, causal=causal)
-        mixed[first:end] = one[0].transpose(0, 1)
+        output = attend(*(part.transpose(0, 1)[None] for part in parts), mask=None, causal=causal)
+        mixed[first:end] = output[0].transpose(0, 1)
     return mixed
 
 
 def has_packed(device: str, dtype: torch.dtype) -> bool:
-    """Whether `_flash` runs there: a GPU of capability 8 or more, 16-bit numbers, a torch that has the kernel."""
+    """Whether `_flash` can run: a GPU of compute capability 8 or more, 16-bit numbers, a torch with the kernel."""
     if device != "cuda" or varlen_attn is None or dtype not in (torch.float16, torch.bfloat16):
         return False
     return torch.cuda.get_device_capability()[0] >= 8
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, *, queries: Spans, keys: Spans, causal: bool) -> Tensor:
-    """`attend_packed` by torch's kernel for GPUs. Not yet run on one.
+    """Compute `attend_packed` with torch's GPU kernel.
 
-    What the kernel needs is asked here, since stand-ins that only work out shapes accept every wrong call.
+    All requirements of the kernel are checked here, because tests on fake tensors would accept every wrong call.
     """
     if varlen_attn is None:
         raise RuntimeError("this torch has no attention over packed sequences")
@@ -195,10 +195,9 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, *, queries: Spans, keys: S
         "offsets do not cover the tokens": (queries.ends[-1], keys.ends[-1]) != (len(query), len(key)),
         "causal attention is between different sequences": causal and queries is not keys,
     }
-    found = [problem for problem, holds in problems.items() if holds]
-    if found:
-        raise ValueError(f"attention over packed sequences: {'; '.join(found)}")
-    # One split: what comes out for a pair must not depend on the others in its batch.
+    if violated := [problem for problem, holds in problems.items() if holds]:
+        raise ValueError(f"attention over packed sequences: {'; '.join(violated)}")
+    # One split: the result of a pair must not depend on the other pairs of its batch.
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         mixed = varlen_attn(
             query,
@@ -211,5 +210,5 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, *, queries: Spans, keys: S
             window_size=(-1, 0) if causal else (-1, -1),
             num_splits=1,
         )
-    assert isinstance(mixed, Tensor)  # a pair only where auxiliary results are asked for
+    assert isinstance(mixed, Tensor)  # a tuple only if auxiliary results are requested
     return mixed

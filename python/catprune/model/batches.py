@@ -1,7 +1,7 @@
-"""Which pairs stand in which batch, in training and in scoring, and gathering them into padded matrices.
+"""Batches of training and scoring: which pairs share a batch, and their ids as padded or packed arrays.
 
-Plans are made from lengths alone, without torch, and depend on nothing but what their arguments say: a step that was
-killed makes the same plan again and goes on where it stopped.
+Plans depend only on their arguments and are made from lengths, without torch: a killed step makes the same plan again
+and continues.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from catprune.tokens.blocks import Block, Tokenizer
 
 
-#: Scoring has batches of so many pairs, or a multiple, where it can: then the rows of its matrices are a multiple too,
-#: of which the kernels of processors want few different numbers (see `layout`).
+#: Scoring prefers batches whose number of pairs is a multiple of this: CPU kernels cache code for each different number
+#: of rows (see `processor_layout`).
 ROW_STEP = 16
 
 
 class Batch(NamedTuple):
-    """Ids of some pairs, int64, and the sequences' lengths, int64 [pairs].
+    """Ids of the pairs of a batch, int64, and the lengths of the sequences, int64 [pairs].
 
-    Padded, source is [pairs, longest source], inputs and targets are [pairs, longest target]; packed, they are the
-    sequences end to end, [source tokens] and [target tokens]. inputs is the start symbol and the target without its
+    If padded, source is [pairs, longest source]; inputs and targets are [pairs, longest target]. If packed, they are
+    sequences end to end: [source tokens], [target tokens]. inputs are the start symbol and the target without its
     last token.
     """
 
@@ -39,35 +39,35 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """One side of some pairs: sequence i is `ids[starts[i] : starts[i] + lengths[i]]`."""
+    """One side of pairs: sequence i is `ids[starts[i] : starts[i] + lengths[i]]`."""
 
     ids: NDArray[Any]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
 
     def pad(self, chosen: NDArray[np.int64], *, pad_id: int) -> NDArray[np.int64]:
-        """The chosen sequences as int64 [chosen, longest], padded on the right."""
+        """Return the chosen sequences as int64 [chosen, longest], padded on the right."""
         lengths = self.lengths[chosen]
         columns = np.arange(lengths.max())
         places = np.minimum(self.starts[chosen, None] + columns, len(self.ids) - 1)
         return np.where(columns < lengths[:, None], self.ids[places], pad_id).astype(np.int64)
 
     def pack(self, chosen: NDArray[np.int64]) -> NDArray[Any]:
-        """The chosen sequences' ids end to end, [tokens]."""
+        """Return the ids of the chosen sequences end to end, [tokens]."""
         lengths = self.lengths[chosen]
         firsts = np.cumsum(lengths) - lengths
         places = np.arange(lengths.sum()) + np.repeat(self.starts[chosen] - firsts, lengths)
         return self.ids[places]
 
     def take(self, chosen: NDArray[np.int64]) -> Sequences:
-        """The chosen sequences alone."""
+        """Return only the chosen sequences."""
         lengths = self.lengths[chosen]
         return Sequences(self.pack(chosen), np.cumsum(lengths) - lengths, lengths)
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Pairs of a block or of a window of blocks: their rows (int64 [pairs]) and both sides."""
+    """Pairs of one or several blocks: their rows, int64 [pairs], and both sides."""
 
     rows: NDArray[np.int64]
     source: Sequences
@@ -92,19 +92,19 @@ class Pairs:
         return Batch(source, self.source.lengths[chosen], inputs, targets, lengths)
 
     def take(self, chosen: NDArray[np.int64]) -> Pairs:
-        """The pairs at the indices `chosen` alone."""
+        """Return only the pairs at the indices `chosen`."""
         return Pairs(self.rows[chosen], self.source.take(chosen), self.target.take(chosen))
 
 
 def pairs_of(block: Block, *, reverse: bool = False) -> Pairs:
-    """The pairs of a block, whose ids are not copied; with `reverse` their sides have changed places."""
+    """Return the pairs of a block without copying ids; `reverse` swaps the sides."""
     source = Sequences(block.source_ids, block.source_offsets[:-1], np.diff(block.source_offsets))
     target = Sequences(block.target_ids, block.target_offsets[:-1], np.diff(block.target_offsets))
     return Pairs(block.rows, target, source) if reverse else Pairs(block.rows, source, target)
 
 
 def join(parts: list[Pairs]) -> Pairs:
-    """Several blocks' pairs as one."""
+    """Concatenate the pairs of several blocks."""
     sides: list[Sequences] = []
     for sequences in ([part.source for part in parts], [part.target for part in parts]):
         shifts = np.cumsum([0] + [len(part.ids) for part in sequences])
@@ -119,9 +119,9 @@ def join(parts: list[Pairs]) -> Pairs:
 
 
 def cut(pairs: Pairs, order: NDArray[np.int64], *, batch_tokens: int, multiple: int = 1) -> list[NDArray[np.int64]]:
-    """Cut `order` into batches of at most `batch_tokens` tokens a side, padding counted (one pair always fits).
+    """Cut `order` into batches of at most `batch_tokens` tokens per side, with padding (one pair always fits).
 
-    Batches of more than `multiple` pairs have a multiple of it, but for the last.
+    The number of pairs of a batch is a multiple of `multiple` if it is larger, except in the last batch.
     """
     longest = np.maximum(pairs.source.lengths, pairs.target.lengths)[order]
     batches: list[NDArray[np.int64]] = []
@@ -139,7 +139,7 @@ def cut(pairs: Pairs, order: NDArray[np.int64], *, batch_tokens: int, multiple: 
 
 
 def plan_scoring(pairs: Pairs, *, batch_tokens: int) -> list[NDArray[np.int64]]:
-    """Batches whose sources are equally long, longest first, so that no source needs a mask."""
+    """Plan batches with sources of equal length, longest first, so that no source needs a mask."""
     order = np.lexsort((np.arange(len(pairs.rows)), -pairs.target.lengths, -pairs.source.lengths))
     lengths = pairs.source.lengths[order]
     groups = np.split(order, np.flatnonzero(np.diff(lengths)) + 1) if len(order) else []
@@ -148,7 +148,7 @@ def plan_scoring(pairs: Pairs, *, batch_tokens: int) -> list[NDArray[np.int64]]:
 
 
 def plan_packed(pairs: Pairs, *, batch_tokens: int) -> list[NDArray[np.int64]]:
-    """Batches of at most `batch_tokens` tokens a side (one pair always fits), of like length, longest first."""
+    """Plan batches of at most `batch_tokens` tokens per side (one pair always fits), longest first."""
     order = np.lexsort((np.arange(len(pairs.rows)), -pairs.target.lengths, -pairs.source.lengths))
     totals = [np.cumsum(side.lengths[order]) for side in (pairs.source, pairs.target)]
     batches: list[NDArray[np.int64]] = []
@@ -166,6 +166,6 @@ def plan_packed(pairs: Pairs, *, batch_tokens: int) -> list[NDArray[np.int64]]:
 
 
 def token_places(batch: Batch) -> NDArray[np.int64]:
-    """Where the targets' tokens stand in the flattened [pairs, target] matrix."""
+    """Return the indices of target tokens in the flattened [pairs, target length] matrix."""
     columns = np.arange(batch.targets.shape[1])
     return np.flatnonzero(columns < batch.target_lengths[:, None])

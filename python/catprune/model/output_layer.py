@@ -1,4 +1,4 @@
-"""The output layer in chunks, so that tokens x vocabulary is never held: the training loss and the raw statistics."""
+"""The output layer in chunks: training loss and raw statistics without a tokens x vocabulary matrix in memory."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-# Logits that training holds at once, all types of some tokens: with fewer tokens more time goes into adding up the
-# gradient of the matrix than into its products.
+# Logits in memory at once in training (the whole vocabulary of some tokens). With fewer tokens, accumulating the
+# gradient of the matrix takes longer than the products.
 _CHUNK = {"cpu": 1 << 22, "cuda": 1 << 26}
-# Tokens and logits that scoring holds at once: 1 MB of float32 stays in the cache of a processor's core, and several
-# hundred tokens make its product as fast as it gets; 256 MB keep a GPU busy.
+# Tokens and logits in memory at once in scoring: 1 MB of float32 stays in the cache of a CPU core, and several hundred
+# tokens reach the full speed of the product; 256 MB keep a GPU busy.
 _TILE = {"cpu": (1 << 9, 1 << 18), "cuda": (1 << 13, 1 << 26)}
-#: Types, and tokens, of a tile on processors where the matrix is in a form of its own.
+#: Vocabulary entries, and tokens, of a tile on CPUs if the matrix is in the layout of the kernels.
 TYPES = 1 << 9
 
 
@@ -22,14 +22,14 @@ def _rows(device: torch.device, vocab_size: int) -> int:
 
 
 def _tile(device: torch.device, tokens: int, vocab_size: int) -> tuple[int, int]:
-    """Tokens and types whose logits are held at once."""
+    """Return the numbers of tokens and vocabulary entries whose logits are in memory at once."""
     most, logits = _TILE.get(device.type, _TILE["cpu"])
     types = min(vocab_size, max(1, logits // max(1, min(tokens, most))))
     return max(1, logits // types), types
 
 
 class _SmoothedLoss(torch.autograd.Function):
-    """The loss and, in the same pass over the chunks, its gradients: no logits are kept for the way back."""
+    """The loss and its gradients in one pass over the chunks: no logits are kept for the backward pass."""
 
     @staticmethod
     def forward(
@@ -63,8 +63,8 @@ class _SmoothedLoss(torch.autograd.Function):
             gradient.scatter_add_(1, gold, torch.full_like(gold_logit, smoothing - 1))
             nlls[first : first + step] = nll[:, 0]
             if counts is not None:
-                some = counts[first : first + step, None]
-                smoothed, nll, gradient = smoothed * some, nll * some, gradient.mul_(some)
+                weight = counts[first : first + step, None]
+                smoothed, nll, gradient = smoothed * weight, nll * weight, gradient.mul_(weight)
             sums[0] += smoothed.sum()
             sums[1] += nll.sum()
             gradient = gradient.to(dtype)
@@ -88,17 +88,17 @@ class _SmoothedLoss(torch.autograd.Function):
 def smoothed_loss(
     hidden: Tensor, matrix: Tensor, targets: Tensor, *, smoothing: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy with label smoothing as torch defines it, and without: two sums over the tokens, in nats.
+    """Compute cross-entropy with label smoothing (as torch defines it) and without: sums over the tokens, in nats.
 
-    The gradient is worked out on the way forward, chunk by chunk, as cut cross-entropy does
-    (Wijmans et al. 2024, arXiv 2411.09009; here with all of its terms).
+    The forward pass computes the gradient chunk by chunk, like cut cross-entropy (Wijmans et al. 2024,
+    arXiv 2411.09009), but with all terms of the gradient.
 
     Args:
         hidden: float32 [tokens, d_model].
         matrix: the output matrix, float32 [vocabulary, d_model].
         targets: int64 [tokens].
-        smoothing: the share of the target that is spread over the vocabulary.
-        dtype: the type of the matrix products; sums and exponentials are float32 or finer.
+        smoothing: the share of the target distribution that is spread over the vocabulary.
+        dtype: dtype of the matrix products; sums and exponentials are at least float32.
     """
     loss, nll, _ = _SmoothedLoss.apply(hidden, matrix, targets, smoothing, dtype, None)  # pyright: ignore[reportGeneralTypeIssues]
     return loss, nll
@@ -107,23 +107,27 @@ def smoothed_loss(
 def weighted_loss(
     hidden: Tensor, matrix: Tensor, targets: Tensor, counts: Tensor | None, *, smoothing: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`smoothed_loss` with each token counting `counts` times, and each token's nll without.
+    """Compute `smoothed_loss` with a weight for each token, and the unweighted nll of each token.
 
     Args:
         hidden, matrix, targets, smoothing, dtype: as for `smoothed_loss`.
-        counts: float32 [tokens]; None: each counts once.
+        counts: weights, float32 [tokens]; None: 1 for every token.
 
     Returns:
-        The two weighted sums, and the nll of the tokens as it is, float32 [tokens] without gradient.
+        The two weighted sums, and the unweighted nll, float32 [tokens] without gradient.
     """
     loss, nll, nlls = _SmoothedLoss.apply(hidden, matrix, targets, smoothing, dtype, counts)  # pyright: ignore[reportGeneralTypeIssues]
     return loss, nll, nlls
 
 
 class TokenStatistics(NamedTuple):
-    """Per target token, float32 [tokens]: negative log-likelihood, 1 where it is the most probable, and two norms.
+    """Statistics of target tokens, float32 [tokens] each.
 
-    el2n is the length of p - onehot(y); grad_norm is el2n times the length of the vector that meets the output matrix.
+    Attributes:
+        nll: negative log-likelihood in nats.
+        correct: 1 if the token is the most probable one, else 0.
+        el2n: norm of p - onehot(y).
+        grad_norm: el2n times the norm of the vector that is multiplied with the output matrix.
     """
 
     nll: Tensor
@@ -133,18 +137,18 @@ class TokenStatistics(NamedTuple):
 
 
 class Types(Protocol):
-    """The output matrix in a form of its own, some types at a time; `dtype` is that of the products."""
+    """The output matrix in tiles of `types` vocabulary entries; products have the type `dtype`."""
 
     dtype: torch.dtype
     types: int
 
     def multiply(self, x: Tensor, low: int) -> Tensor:
-        """Logits [tokens, types] of [tokens, d_model] and of the types from `low` on, at most `types` of them."""
+        """Multiply x [tokens, d_model] with at most `types` entries from entry `low` on: logits [tokens, types]."""
         ...
 
 
 class _Plain:
-    """A matrix as it is."""
+    """A matrix without a special layout."""
 
     def __init__(self, matrix: Tensor, types: int) -> None:
         self.dtype, self.types, self.matrix = matrix.dtype, types, matrix
@@ -161,20 +165,20 @@ def token_statistics(
     *,
     products: Tensor | Types | None = None,
 ) -> TokenStatistics:
-    """The raw statistics of each token; sums, exponentials and the target's logit are float32, whatever products are.
+    """Compute the raw statistics of each token; sums, exponentials and target logits are always float32.
 
-    Logits are made for some tokens and some types at a time: both many, so that the product runs at its full rate, and
-    memory depends on neither. What is kept of the types before is online: the largest logit m but the target's, and of
-    exp(z_v - m), also without the target's, the sum and the length. log p_y is -log1p(rest / e_y), and 1 - p_y is
-    -expm1(log p_y): so a token that has been learnt keeps its digits. Only where rest / e_y overflows the plain form
-    serves. The target's logit is worked out apart, so that products in bfloat16 blur only what stands against it.
+    Logits are computed in tiles of tokens and vocabulary entries: large enough for the full speed of the product, while
+    memory depends on neither number. Across tiles, running values are kept without the target: the largest logit m, and
+    the sum and the norm of exp(z_v - m). log p_y is -log1p(rest / e_y), and 1 - p_y is -expm1(log p_y), which keeps the
+    precision of learned tokens; the plain form serves only if rest / e_y overflows. The target's logit is computed
+    separately in float32, so bfloat16 products only affect the other logits.
 
     Args:
-        hidden: float32 [tokens, d_model], the vectors that are multiplied with the output matrix.
-        matrix: float32 [vocabulary, d_model].
+        hidden: vectors that are multiplied with the output matrix, float32 [tokens, d_model].
+        matrix: the output matrix, float32 [vocabulary, d_model].
         targets: int64 [tokens].
         bias: float32 [vocabulary], added to the products.
-        products: the matrix in the type that products are to have, or in a form of its own; None: float32, as it is.
+        products: the matrix in the dtype of the products, or in tiles; None: `matrix` in float32.
     """
     step, types = _tile(hidden.device, len(hidden), len(matrix))
     if products is None or isinstance(products, Tensor):
@@ -207,7 +211,7 @@ def token_statistics(
 
 
 def _statistics(x: Tensor, z_gold: Tensor, *, most: Tensor, rest: Tensor, length: Tensor) -> Tensor:
-    """The four statistics, [4, tokens], of what `token_statistics` keeps of the logits."""
+    """Return the four statistics, [4, tokens], from the running values of `token_statistics`."""
     ahead = most - z_gold
     plain = ahead + torch.log(rest + torch.exp(-ahead))
     nll = torch.where(ahead < 60, torch.log1p(rest * torch.exp(ahead)), plain)

@@ -1,4 +1,4 @@
-"""A model's matrices in the layout of the processor's own kernels, made once for all batches that are scored."""
+"""Matrices in the layout of oneDNN's CPU kernels, converted once for all batches of scoring."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from torch import Tensor, nn
 from catprune.model.batches import ROW_STEP
 from catprune.model.transformer import FeedForward, Transformer
 
-# The layout depends on how many rows are multiplied at once; kernels take any number of them.
+# The layout depends on an expected number of rows; the kernels accept any number.
 _ROWS = 512
 _KERNELS: Any = torch.ops.mkldnn
 
 
 class LaidOut(nn.Module):
-    """A linear layer without a bias, with the ReLU behind it where there is one; its products are of type `dtype`.
+    """A linear layer without bias, with an optional fused ReLU; products have the type `dtype`.
 
-    Plain float32 products go to another library than oneDNN, whose kernels are faster where the matrix is in their
-    layout; and in bfloat16 autocast would convert every matrix again for every batch. The operators are those that
-    torch's compiler uses for models that are no longer trained.
+    Plain float32 products do not use oneDNN, whose kernels are faster on matrices in its layout. In bfloat16, autocast
+    would convert every matrix again for every batch. torch's compiler uses the same operators for frozen models.
     """
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype, *, relu: bool = False) -> None:
@@ -31,18 +30,18 @@ class LaidOut(nn.Module):
         self.matrix: Tensor = _KERNELS._reorder_linear_weight(linear.weight.detach().to(dtype), _ROWS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., inputs] to [..., outputs]."""
+        """Map [..., inputs] to [..., outputs]."""
         rows = x.to(self.dtype).flatten(0, -2)
         return _product(rows, self.matrix, self.behind).unflatten(0, x.shape[:-1])
 
 
 class LaidOutTypes:
-    """The output matrix, some types at a time: what `output.token_statistics` multiplies with.
+    """The output matrix in tiles of vocabulary entries, for `output_layer.token_statistics`.
 
     Args:
         matrix: [vocabulary, d_model].
-        dtype: of the products.
-        types: of one tile.
+        dtype: dtype of the products.
+        types: vocabulary entries of one tile.
     """
 
     def __init__(self, matrix: Tensor, dtype: torch.dtype, *, types: int) -> None:
@@ -52,13 +51,12 @@ class LaidOutTypes:
         ]
 
     def multiply(self, x: Tensor, low: int) -> Tensor:
-        """[tokens, d_model] to [tokens, types], of the tile that begins with type `low`."""
+        """Multiply x [tokens, d_model] with the tile that starts at entry `low`: logits [tokens, types]."""
         return _product(x, self._tiles[low // self.types], "none")
 
 
 def _product(rows: Tensor, matrix: Tensor, behind: str) -> Tensor:
-    # The library keeps code and memory for every number of rows that it meets: most of a gigabyte for those of a
-    # thousand batches.
+    # The library caches code and memory for each different number of rows: almost a gigabyte for a thousand batches.
     missing = -len(rows) % ROW_STEP
     padded = F.pad(rows, (0, 0, 0, missing)) if missing else rows
     product: Tensor = _KERNELS._linear_pointwise(padded, matrix, None, behind, [], "")
@@ -66,7 +64,7 @@ def _product(rows: Tensor, matrix: Tensor, behind: str) -> Tensor:
 
 
 def has_layout(dtype: torch.dtype) -> bool:
-    """Whether this torch and this processor have the kernels."""
+    """Whether this torch and this CPU have the kernels."""
     if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
         return False
     names = ("_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported")
@@ -76,7 +74,7 @@ def has_layout(dtype: torch.dtype) -> bool:
 
 
 def lay_out(model: Transformer, dtype: torch.dtype) -> None:
-    """Bring all matrices but the embedding into the layout, in place: the model can only be run from here on."""
+    """Convert all matrices but the embedding in place; the model can then only be run, not trained."""
     for module in list(model.modules()):
         fused = isinstance(module, FeedForward)
         for name, part in list(module.named_children()):

@@ -1,4 +1,4 @@
-"""Shapes of the built-in transformer, by the names of presets."""
+"""Presets: shapes of the built-in transformer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from catprune.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The shape of a transformer: width, heads, width of the feed-forward layers, layers a side."""
+    """The shape of a transformer: width, heads, feed-forward width, layers of each side."""
 
     d_model: int
     heads: int
@@ -27,10 +27,10 @@ PRESETS = {
 
 
 def find_size(preset: str) -> Size:
-    """The size of this name.
+    """Return the size of a preset.
 
     Raises:
-        UsageError: there is none.
+        UsageError: the preset is unknown.
     """
     if preset not in PRESETS:
         raise UsageError(f"unknown preset {preset}: give one of {', '.join(PRESETS)}")

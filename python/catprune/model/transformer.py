@@ -1,7 +1,7 @@
-"""The translation model: one encoder-decoder transformer, and how many operations it takes.
+"""The translation model: an encoder-decoder transformer, and its number of operations.
 
 Pre-norm layers without biases, ReLU, sinusoidal absolute positions, one embedding for source, target and output
-(Vaswani et al. 2017, arXiv 1706.03762; pre-norm: Xiong et al. 2020, arXiv 2002.04745), as CTranslate2 knows them.
+(Vaswani et al. 2017, arXiv 1706.03762; pre-norm: Xiong et al. 2020, arXiv 2002.04745). CTranslate2 supports this model.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-#: Sequences of one length.
+#: Sequences of equal length.
 UNMASKED = Padded()
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """Position encodings, float32 [length, width]: sines in the first half of the width, cosines in the second."""
+    """Compute position encodings, float32 [length, width]: sines in the first half, cosines in the second."""
     half = width // 2
     rates = torch.exp(torch.arange(half, dtype=torch.float64) * (-math.log(10000.0) / max(half - 1, 1)))
     angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
@@ -38,7 +38,7 @@ def sinusoids(length: int, width: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention of `x` to itself, or to `memory` where one is given."""
+    """Multi-head attention of `x` to itself, or to `memory` if given."""
 
     def __init__(self, size: Size, *, cross: bool) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, attend: Attend, memory: Tensor | None = None) -> Tensor:
-        """[..., d_model] to the same."""
+        """Map [..., d_model] to the same shape."""
         if memory is None:
             query, key, value = self.query_key_value(x).chunk(3, dim=-1)
         else:
@@ -63,7 +63,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two matrices with a ReLU between."""
+    """Two linear layers with a ReLU between them."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class FeedForward(nn.Module):
         self.activate: nn.Module = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., d_model] to the same."""
+        """Map [..., d_model] to the same shape."""
         return self.outer(self.activate(self.inner(x)))
 
 
@@ -89,7 +89,7 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, form: Form, memory: Tensor | None = None) -> Tensor:
-        """[..., d_model] to the same."""
+        """Map [..., d_model] to the same shape."""
         attend = form.within_target if self.cross else form.within_source
         x = x + self.dropout(self.self_attention(self.self_norm(x), attend))
         if self.cross:
@@ -117,7 +117,7 @@ class Transformer(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
 
     def embed(self, ids: Tensor, spans: Spans | None = None) -> Tensor:
-        """Ids int64 [...] as vectors with their positions, float32 [..., d_model]; [pairs, length] without `spans`."""
+        """Embed ids, int64 [...] ([pairs, length] without `spans`), with positions: float32 [..., d_model]."""
         longest = ids.shape[-1] if spans is None else spans.longest
         if longest > len(self.positions):
             self.positions = sinusoids(2 * longest, self.size.d_model).to(ids.device)
@@ -125,19 +125,19 @@ class Transformer(nn.Module):
         return self.dropout(self.embedding(ids) * self.size.d_model**0.5 + positions)
 
     def encode(self, source: Tensor, form: Form = UNMASKED) -> Tensor:
-        """The encoder's output, [..., d_model], for ids int64 [...]: [pairs, length], or as `form` has them."""
+        """Run the encoder on ids, int64 [pairs, length] or packed as in `form`: [..., d_model]."""
         x = self.embed(source, form.source)
         for layer in self.encoder:
             x = layer(x, form)
         return self.encoder_norm(x)
 
     def decode(self, memory: Tensor, inputs: Tensor, form: Form = UNMASKED) -> Tensor:
-        """The vectors that the output matrix multiplies, [..., d_model].
+        """Run the decoder: the vectors for the output matrix, [..., d_model].
 
         Args:
             memory: the encoder's output.
-            inputs: int64 [...]: of each pair the start symbol, then the target without its last token.
-            form: as given to `encode`.
+            inputs: for each pair the start symbol, then the target without its last token, int64 [...].
+            form: the same as for `encode`.
         """
         x = self.embed(inputs, form.target)
         for layer in self.decoder:
@@ -145,47 +145,47 @@ class Transformer(nn.Module):
         return self.decoder_norm(x)
 
     def forward(self, source: Tensor, inputs: Tensor, form: Form = UNMASKED) -> Tensor:
-        """`decode` after `encode`."""
+        """Run encoder and decoder; see `decode`."""
         return self.decode(self.encode(source, form), inputs, form)
 
     @property
     def output_matrix(self) -> Tensor:
-        """Float32 [vocabulary, d_model]."""
+        """The shared embedding, float32 [vocabulary, d_model]."""
         return self.embedding.weight
 
     @property
     def types(self) -> tuple[int, int]:
-        """Types that sources and targets may be of."""
+        """Vocabulary sizes of source and target."""
         return self.vocab_size, self.vocab_size
 
     @property
     def output_bias(self) -> None:
-        """There is none."""
+        """None: the model has no output bias."""
         return
 
     def flops(self, *, source: NDArray[np.int64], target: NDArray[np.int64], outputs: int) -> float:
-        """As `forward_flops` counts them."""
+        """See `forward_flops`."""
         return forward_flops(self.size, vocab_size=self.vocab_size, source=source, target=target, outputs=outputs)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Trained numbers, the shared embedding once."""
+    """Count the parameters; the shared embedding counts once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def forward_flops(
     size: Size, *, vocab_size: int, source: NDArray[np.int64], target: NDArray[np.int64], outputs: int
 ) -> float:
-    """Floating-point operations of one forward pass, from shapes: matrix products only, a multiply-add being two.
+    """Count the FLOPs of one forward pass from shapes: matrix products only, two per multiply-add.
 
-    A backward pass takes twice as many. Causal attention is counted in full, as it is computed.
+    A backward pass takes twice as many. Causal attention is counted in full because it is computed in full.
 
     Args:
         size: the model's shape.
-        vocab_size: types.
-        source: positions that each pair takes on the source side, padding counted, int64 [pairs].
-        target: the same of the target side.
-        outputs: target positions at which the output matrix is applied.
+        vocab_size: vocabulary size.
+        source: source positions of each pair, with padding, int64 [pairs].
+        target: target positions of each pair, with padding, int64 [pairs].
+        outputs: number of target positions at which the output matrix is applied.
     """
     d, ffn = size.d_model, size.ffn
     encoder = source * (8 * d * d + 4 * d * ffn) + 4 * source * source * d

@@ -84,9 +84,10 @@ def guess_training(*, preset: str, vocab_size: int, threads: int | None) -> floa
     from catprune.workspace.device import Device
 
     with own_state(threads):
-        device = Device.choose("auto", local=None)
+        size = find_size(preset)
+        device = Device.choose("auto", trained_width=size.d_model)
         dtype = torch.bfloat16 if device.precision == "bfloat16" else torch.float32
-        model = Transformer(find_size(preset), vocab_size=vocab_size).to(device.name)
+        model = Transformer(size, vocab_size=vocab_size).to(device.name)
         ids = torch.randint(vocab_size, (BATCH_TOKENS // 32, 32), device=device.name)
         optimizer = torch.optim.AdamW(model.parameters())
         started = 0.0

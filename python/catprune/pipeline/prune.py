@@ -6,7 +6,7 @@ import importlib.util
 import json
 import os
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,10 +79,11 @@ def prune(options: PruneOptions) -> Ran:
     with spool.discarded():
         pruning = _Pruning.read(options, spool)
         with lock_folder(pruning.folder):
-            model = pruning.clean_and_decide()
+            is_new, model = pruning.clean_and_decide()
     if pruning.needs_model and not (pruning.folder / "scores").is_dir():
-        pruning.tokenize_and_estimate(model)
-    return run(pruning.file, **pruning.resources, say=pruning.say)
+        is_new |= pruning.tokenize_and_estimate(model)
+    done = run(pruning.file, **pruning.resources, say=pruning.say)
+    return replace(done, is_new=is_new or done.is_new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +162,12 @@ class _Pruning:
         names = ("memory", "tmp_dir", "threads", "force", "quiet")
         return {name: getattr(self.options, name) for name in names}
 
-    def clean_and_decide(self) -> dict[str, Any]:
-        """Clean, choose the warm-up model, and write the run file; return the choices."""
+    def clean_and_decide(self) -> tuple[bool, dict[str, Any]]:
+        """Clean, choose the warm-up model, and write the run file.
+
+        Returns:
+            Whether anything was cleaned, and the choices.
+        """
         options = self.options
         appends = has_new_inputs(self.folder, self.inputs)
         keeps_rows = appends or has_appended_rows(self.folder)  # `force` does not process the earlier rows again
@@ -182,7 +187,7 @@ class _Pruning:
             write_whole(schema, json_schema())
         write_whole(self.file, to_toml(self._sections(model, self._relative(_names(options.inputs)))).encode())
         self._say_decision(model)
-        return model
+        return cleaned.is_new, model
 
     def _clean(self, new: list[Input], *, force: bool) -> Cleaned:
         self._say_size(new)
@@ -237,16 +242,17 @@ class _Pruning:
         seconds = pairs * TOKENIZE / choose_threads(self.options.threads)
         self.say(f"tokenize  {pairs:,} {self.what}, about {duration(seconds)}")
 
-    def tokenize_and_estimate(self, model: dict[str, Any]) -> None:
-        """Tokenize, and report how long training and scoring will take."""
+    def tokenize_and_estimate(self, model: dict[str, Any]) -> bool:
+        """Tokenize, and report how long training and scoring will take; return whether anything was done."""
         options = self.options
         self._say_tokenizing(read_manifest(self.folder / "clean", step="clean")["counts"]["kept"])
-        run(self.file, until="tokenize", **self.resources)
+        done = run(self.file, until="tokenize", **self.resources)
         tokens, rows = target_tokens(self.folder / "tokens")
         speed = measure_training(
             self.folder / "tokens", preset=model["preset"], seed=options.seed, threads=options.threads
         )
         self.say(f"expected  {expected(tokens, rows, model=model, speed=speed)}")
+        return done.is_new
 
     def dry_run(self) -> Ran:
         """Clean without writing, and report the decisions and the expected times."""

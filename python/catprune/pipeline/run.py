@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
 
 from catprune.cleaning.test_sets import parse_test_sets, test_set_paths
 from catprune.corpus.appended import (
@@ -52,12 +52,14 @@ class Ran:
         selections: name → selection folder.
         outputs: the pruned text, if the run file asks for it.
         report: the HTML file, if the run file asks for it.
+        is_new: whether this call did anything; False if all steps were finished before.
     """
 
     folder: Path
     selections: dict[str, Path]
     outputs: tuple[Path, ...]
     report: Path | None
+    is_new: bool = field(default=True, compare=False)
 
 
 @takes(RunOptions)
@@ -164,6 +166,16 @@ def _refuse_other_records(write: Any, folder: Path) -> None:
             )
 
 
+class _Result(Protocol):
+    """What a step returns."""
+
+    @property
+    def is_new(self) -> bool: ...
+
+
+Result = TypeVar("Result", bound=_Result)
+
+
 def _silent(_: str) -> None:
     """Say nothing."""
 
@@ -190,6 +202,8 @@ class _Running:
         self.options: dict[str, Any] = {"threads": threads, "force": options.force, "quiet": options.quiet}
         #: Options of the steps that process appended rows only; see `keep_appended_rows`.
         self.appending = {**self.options}
+        #: Whether a step did anything.
+        self.is_new = False
 
     def keep_appended_rows(self) -> None:
         """If rows were or will be appended, let `force` replace only work with other options.
@@ -206,7 +220,12 @@ class _Running:
     def result(self) -> Ran:
         outputs = tuple(Path(path) for path in self.settings.write.outputs) if self.settings.write else ()
         report = self.folder / self.settings.report if self.settings.report else None
-        return Ran(self.folder, self.selections, outputs, report)
+        return Ran(self.folder, self.selections, outputs, report, self.is_new)
+
+    def _noted(self, result: Result) -> Result:
+        """Note whether a step did anything, and return its result."""
+        self.is_new |= result.is_new
+        return result
 
     def do(self, step: str) -> None:
         """Do one step and report its result and time."""
@@ -235,7 +254,7 @@ class _Running:
 
         section = self.settings.clean
         given = {**section.given("inputs"), **self.cleaning, **self.appending}
-        done = replacing(self._is_forced, clean)(section.inputs, out=self.clean, **given)
+        done = self._noted(replacing(self._is_forced, clean)(section.inputs, out=self.clean, **given))
         for selection in self.settings.selections:
             budget = parse_keeps(selection.keep)[0].get("rows", 0)
             if budget > done.kept:
@@ -248,8 +267,8 @@ class _Running:
         if self.settings.train is None and self.settings.evaluate is None:
             return []  # nothing reads tokens
         given = {"seed": self.settings.seed, **self.settings.tokenize.given()}
-        done = replacing(self._is_forced, tokenize)(self.clean, out=self.tokens, **given, **self.appending)
-        return summary(done)
+        given |= self.appending
+        return summary(self._noted(replacing(self._is_forced, tokenize)(self.clean, out=self.tokens, **given)))
 
     def _train(self) -> list[str]:
         from catprune.training.train import train
@@ -259,7 +278,7 @@ class _Running:
         given = {"seed": self.settings.seed, **self.settings.train.given()}
         frozen = ""
         try:
-            replacing(self._is_forced, train)(self.tokens, out=self.warmup, **given, **self.appending)
+            self._noted(replacing(self._is_forced, train)(self.tokens, out=self.warmup, **given, **self.appending))
         except OtherPlan as other:
             if not self._is_frozen(other):
                 raise
@@ -276,12 +295,13 @@ class _Running:
         if self.settings.train is not None:
             paths = [self.warmup / name for name in self._checkpoints()]
             given = {**self.settings.score.given(), **self.appending}
-            done = replacing(self._is_forced, score)(self.tokens, checkpoints=paths, out=self.scores, **given)
+            given |= {"checkpoints": paths, "out": self.scores}
+            done = self._noted(replacing(self._is_forced, score)(self.tokens, **given))
             what = "texts" if self.settings.clean.monolingual else "pairs"
             said.append(f"{len(paths)} checkpoints over {done.pairs:,} {what}{new_text(done.new, done.pairs)}")
         for section in self.settings.scorer:
             given = {**section.given(), "name": column_of(section), **self.appending}
-            scored = replacing(self._is_forced, score_pairs)(self.clean, out=self.scores, **given)
+            scored = self._noted(replacing(self._is_forced, score_pairs)(self.clean, out=self.scores, **given))
             said.append(f"{column_of(section)} over {scored.pairs:,} pairs{new_text(scored.new, scored.pairs)}")
         return said
 
@@ -322,14 +342,14 @@ class _Running:
         columns = [self.scores / column_of(one) for one in self.settings.scorer]
         if scores is not None:
             given["join"] = [*section.join, *(column for column in columns if column.name in names)]
-        beside = self.settings.train or any((self.scores / name).is_dir() for name in names)
-        source = scores or (self.scores if beside else self.clean)
+        has_scores = self.settings.train or any((self.scores / name).is_dir() for name in names)
+        source = scores or (self.scores if has_scores else self.clean)
         if self.settings.train is not None:
-            # Other score sets may stand beside those of this run.
+            # The folder may also hold score sets of other runs.
             given.setdefault("checkpoints", self._checkpoints())
         replaces = partial(is_selected_before, but=["keep"] if section.tokens_of else [])
         options = {**given, **self.spilling, **self.options}
-        return replacing(replaces, select)(source, out=folders[section.name], **options)
+        return self._noted(replacing(replaces, select)(source, out=folders[section.name], **options))
 
     def _write(self) -> list[str]:
         from catprune.writing.write import summary, write
@@ -340,8 +360,7 @@ class _Running:
         selection = self.selections[section.selection] if section.selection else None
         given = section.given("outputs", "selection")
         options = {"selection": selection, **given, **self.options}
-        done = replacing(is_before_appending, write)(self.clean, section.outputs, **options)
-        return summary(done)
+        return summary(self._noted(replacing(is_before_appending, write)(self.clean, section.outputs, **options)))
 
     def _evaluate(self) -> list[str]:
         from catprune.evaluation.evaluate import TestSet, choose_seeds, evaluate
@@ -364,7 +383,7 @@ class _Running:
                 self._draw(seed, drawn[seed])
         stale: list[str] = []
         try:
-            evaluate(
+            done = evaluate(
                 self.tokens,
                 subsets={
                     name: None if name == "full" else {seed: drawn[seed][name] for seed in seeds} for name in names
@@ -377,10 +396,11 @@ class _Running:
                 **{**given, "seeds": seeds},
                 **self.options,
             )
+            self._noted(done)
         except OtherPlan as other:
             if not (other.base == folder and self._is_frozen(other)):
                 raise
-            stale = [f"of the corpus before rows were joined: move {folder} away for models of what it is now"]
+            stale = [f"evaluated before rows were appended: move {folder} away to evaluate the current corpus"]
         counted = f"{len(names) * len(seeds)} models, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
         return [f"{counted}, test sets {', '.join(test.name for test in tests)}", *stale]
 
@@ -417,9 +437,10 @@ class _Running:
         if any(self._depends(section, seed)[0] for section in own):
             assert self.settings.train is not None
             given = {**self.settings.train.given(), "seed": seed}
-            train(self.tokens, out=folder / "warmup", **given, **self.options)
-            paths = [folder / "warmup" / name for name in self._checkpoints()]
-            score(self.tokens, checkpoints=paths, out=folder / "scores", **self.settings.score.given(), **self.options)
+            self._noted(train(self.tokens, out=folder / "warmup", **given, **self.options))
+            given = {**self.settings.score.given(), **self.options}
+            given["checkpoints"] = [folder / "warmup" / name for name in self._checkpoints()]
+            self._noted(score(self.tokens, out=folder / "scores", **given))
         for section in own:
             scores = folder / "scores" if self._depends(section, seed)[0] else None
             self._select_one(section, folders, scores=scores, seed=seed)
@@ -437,7 +458,10 @@ class _Running:
 
         if not self.settings.report:
             return []
-        path = report(self.folder, out=self.folder / self.settings.report, force=self.options["force"])
+        path = self.folder / self.settings.report
+        before = path.stat().st_ino if path.exists() else None
+        report(self.folder, out=path, force=self.options["force"])
+        self.is_new |= path.stat().st_ino != before  # a report that is written is a new file
         return [str(path)]
 
 
@@ -464,7 +488,8 @@ def evaluate_file(options: EvaluateFileOptions) -> Evaluated:
     if read_run_file(options.file, options.set).evaluate is None:
         raise CatpruneError(f"{options.file} has no [evaluate] section: add one with test sets")
     given = {name: getattr(options, name) for name in ("file", "set", "memory", "threads", "force", "quiet", "say")}
-    return open_evaluation(run(until="evaluate", **given).folder / "evaluate")
+    done = run(until="evaluate", **given)
+    return open_evaluation(done.folder / "evaluate", is_new=done.is_new)
 
 
 def summary(done: Ran) -> list[str]:

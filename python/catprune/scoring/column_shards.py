@@ -9,6 +9,7 @@ import numpy as np
 
 from catprune._core import digest_file
 from catprune.errors import CatpruneError
+from catprune.workspace.manifest import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,9 +30,14 @@ class Block:
     first: int
     end: int
 
+    @property
+    def file(self) -> str:
+        """The file of the block's shard, relative to the step's folder."""
+        return f"{COLUMNS}/part-{self.first:012d}-{self.end:012d}.parquet"
+
     def path(self, folder: Path) -> Path:
-        """The file of the block's shard."""
-        return folder / f"part-{self.first:012d}-{self.end:012d}.parquet"
+        """The file of the block's shard in a step's folder."""
+        return folder / self.file
 
 
 def blocks_of(cleaned: Mapping[str, Any]) -> Iterator[Block]:
@@ -71,12 +77,12 @@ def describe_shards(folder: StepFolder, blocks: Sequence[Block]) -> dict[str, An
     shards: list[dict[str, Any]] = []
     for block in blocks:
         path = block.path(folder.path)
-        listed = {"file": path.name, "first": block.first, "end": block.end, "digest": digest_file(str(path))}
+        listed = {"file": block.file, "first": block.first, "end": block.end, "digest": digest_file(str(path))}
         shards.append({**listed, "pairs": count_pairs(path)})
     return {"counts": {"pairs": sum(shard["pairs"] for shard in shards)}, "shards": shards}
 
 
-COLUMNS = ("tokens", "nll_sum", "correct", "el2n_sum", "grad_norm_sum", "ign_sum")
+STATISTICS = ("tokens", "nll_sum", "correct", "el2n_sum", "grad_norm_sum", "ign_sum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ class ScoredPairs:
     """A finished column.
 
     Attributes:
-        folder: the folder of the column `score`.
+        folder: the folder of the column, which has the folder's name.
         pairs: pairs of the column: all clean pairs; for `score_columns` all tokenized pairs, with null scores for pairs
             without statistics.
         new: pairs that this call scored.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from catprune._core import digest_file, write_columns
 from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
-from catprune.scoring.column_shards import COLUMNS, metadata_of
+from catprune.scoring.column_shards import STATISTICS, metadata_of
 from catprune.scoring.column_shards import Block as ScoredBlock
 from catprune.scoring.options import ScoreOptions
 from catprune.tokens.blocks import Block, BlockEntry, Tokens
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from catprune.checkpoints.external_model import ForeignModel
+    from catprune.checkpoints.external_model import ExternalModel
     from catprune.checkpoints.hugging_face import HuggingFace
     from catprune.checkpoints.marian import Marian
     from catprune.checkpoints.marian_model import MarianModel
@@ -221,7 +221,7 @@ def _notes(named: dict[str, AnyCheckpoint]) -> dict[str, str]:
 def _tokens_of(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool, quiet: bool) -> Tokens:
     """Open the token blocks that a checkpoint scores; for an external one they are made of the clean folder."""
     from catprune.checkpoints.native import Checkpoint
-    from catprune.tokens.external_blocks import write_foreign_tokens
+    from catprune.tokens.external_blocks import write_external_tokens
 
     manifest = folder / "manifest.json"
     if not manifest.is_file() and not isinstance(checkpoint, Checkpoint):
@@ -232,7 +232,7 @@ def _tokens_of(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool
         raise UsageError(
             f"{checkpoint.path} is a native checkpoint, but {folder} is a clean folder: give the tokens folder"
         )
-    return Tokens.open(write_foreign_tokens(folder, checkpoint, beside=out, wait=wait, quiet=quiet))
+    return Tokens.open(write_external_tokens(folder, checkpoint, beside=out, wait=wait, quiet=quiet))
 
 
 def _plan(
@@ -280,7 +280,7 @@ class _Scoring:
         self.halved = 0
 
     @cached_property
-    def model(self) -> Transformer | ForeignModel | MarianModel:
+    def model(self) -> Transformer | ExternalModel | MarianModel:
         """The model in eval mode, on the device; a native model on a CPU has its matrices laid out for the kernels."""
         from catprune.model.processor_layout import has_layout, lay_out
         from catprune.model.transformer import Transformer
@@ -381,8 +381,9 @@ class _Scoring:
         return metadata_of(self.folder, self._path(entry))
 
     def _listed(self, entry: BlockEntry) -> dict[str, Any]:
-        path, metadata = self._path(entry), self._finished(entry) or {}
-        listed = {"file": path.name, "first": entry.first, "end": entry.end, "digest": digest_file(str(path))}
+        block, metadata = ScoredBlock(entry.first, entry.end), self._finished(entry) or {}
+        digest = digest_file(str(block.path(self.folder.path)))
+        listed = {"file": block.file, "first": entry.first, "end": entry.end, "digest": digest}
         counts = {"pairs": entry.pairs, "too_long": entry.too_long}
         return {**listed, **counts, "halved": int(metadata.get(b"halved", 0))}
 
@@ -414,7 +415,7 @@ class _Scoring:
         from catprune.model.batches import pairs_of
 
         pairs = pairs_of(block, reverse=self.reverse)
-        sums = np.zeros((len(COLUMNS), len(pairs.rows)))
+        sums = np.zeros((len(STATISTICS), len(pairs.rows)))
         for chosen in self._batches(pairs):
             sums[:, chosen] = self._score_in_memory(pairs, chosen, weights)
             done += int(pairs.target.lengths[chosen].sum())
@@ -428,7 +429,7 @@ class _Scoring:
         order = np.argsort(rows, kind="stable")
         columns: dict[str, NDArray[Any]] = {"row": rows[order]}
         nothing = np.zeros(len(block.too_long))
-        for name, values in zip(COLUMNS, sums, strict=True):
+        for name, values in zip(STATISTICS, sums, strict=True):
             kind = np.uint32 if name in _COUNTS else np.float32
             columns[name] = np.concatenate([values, nothing])[order].astype(kind)
         return columns, order < len(pairs.rows)

@@ -10,7 +10,7 @@ import numpy as np
 from catprune._core import write_columns
 from catprune.errors import CatpruneError, UsageError
 from catprune.scoring.column_shards import (
-    COLUMNS,
+    STATISTICS,
     Block,
     ScoredPairs,
     check_scores,
@@ -98,7 +98,7 @@ def score_columns(
             say(f"score {name}: {continuing(len(blocks) - len(todo), len(blocks))}", quiet=quiet)
         with Progress(f"score {name}", total=total, unit="pairs", quiet=quiet, done=done) as bar:
             for block in todo:
-                tables = [parquet.read_table(block.path(scored), columns=["row", *COLUMNS]) for scored in folders]
+                tables = [parquet.read_table(block.path(scored), columns=["row", *STATISTICS]) for scored in folders]
                 if any(not table["row"].equals(tables[0]["row"]) for table in tables):
                     raise CatpruneError(
                         f"{folders[0]} and the other folders have different rows: score all checkpoints over one corpus"
@@ -106,12 +106,12 @@ def score_columns(
                 rows: NDArray[np.int64] = tables[0]["row"].to_numpy()
                 valid = tables[0]["tokens"].is_valid().to_numpy()
                 statistics = {
-                    scored.name: {column: table[column].to_numpy().astype(np.float64)[valid] for column in COLUMNS}
+                    scored.name: {column: table[column].to_numpy().astype(np.float64)[valid] for column in STATISTICS}
                     for scored, table in zip(folders, tables, strict=True)
                 }
                 values = np.zeros(len(rows), np.float32)
                 values[valid] = check_scores(function(statistics) if valid.any() else [], rows[valid], by=name)
-                columns: dict[str, NDArray[Any]] = {"row": rows, "score": values}
+                columns: dict[str, NDArray[Any]] = {"row": rows, name: values}
                 write_columns(str(block.path(path)), columns, valid=valid, metadata={"plan": folder.digest})
                 new += len(rows)
                 bar.to(done + new)

@@ -119,7 +119,7 @@ def _score_blocks(
             scorer.begin(clean, folder.path)
         for block, rows, sources, targets in _read_blocks(clean, todo):
             scores = check_scores(scorer.score(rows, sources, targets), rows, by=folder.path.name) if len(rows) else []
-            columns: dict[str, NDArray[Any]] = {"row": rows, "score": np.asarray(scores, np.float32)}
+            columns: dict[str, NDArray[Any]] = {"row": rows, folder.path.name: np.asarray(scores, np.float32)}
             write_columns(str(block.path(folder.path)), columns, metadata={"plan": folder.digest})
             new += len(rows)
             bar.to(done + new)

@@ -116,10 +116,12 @@ def check_column(name: str) -> str:
     """A name for a column that ranks, guards and is merged.
 
     Raises:
-        UsageError: it could not be written in `where` and `merge`, or is that of a method that computes its scores.
+        UsageError: it could not be written in `where` and `merge`, or is `row` or a method that computes its scores.
     """
     if re.fullmatch(r"[A-Za-z_][\w-]*", name) is None:
         raise UsageError(f"name = {name}: give letters, digits, '_' and '-', a letter first")
+    if name == "row":
+        raise UsageError("name = row is the column of row numbers: give another")
     if any(method.name == name and method.reads != "scorer" for method in METHODS):
         raise UsageError(f"name = {name} is that of a method: give another")
     return name

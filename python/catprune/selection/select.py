@@ -55,6 +55,7 @@ class Selected:
             epoch, or trained on a sample or a selection): those rows have fallen further. Unless they were ranked
             apart, the ranking favours or punishes them for it.
         manifest: everything that the folder's `manifest.json` says.
+        is_new: whether this call selected; False if the work was finished before.
     """
 
     folder: Path
@@ -71,6 +72,7 @@ class Selected:
     groups: tuple[Mapping[str, Any], ...] = field(repr=False)
     partly_seen: tuple[str, ...] = field(repr=False)
     manifest: Mapping[str, Any] = field(repr=False)
+    is_new: bool = field(default=True, compare=False)
 
 
 @takes(SelectOptions)
@@ -188,7 +190,7 @@ def _select(options: SelectOptions) -> Selected:
 
     with StepFolder(out, step="select", reads=found.reads, options=plan, force=options.force) as step:
         manifest = finish_once(step, work)
-    return _selected(out, manifest)
+    return _selected(out, manifest, is_new=not step.finished_before)
 
 
 def _to_request(ranking: Ranking, plan: Mapping[str, Any], found: Source, options: SelectOptions) -> RankRequest:
@@ -280,7 +282,7 @@ def _nothing_kept(keep: Sequence[str | float], counts: Mapping[str, Any]) -> str
     return f"keep = {', '.join(map(str, keep))} keeps none of {of}" + (": keep more" if scored else "")
 
 
-def _selected(folder: Path, manifest: Mapping[str, Any]) -> Selected:
+def _selected(folder: Path, manifest: Mapping[str, Any], *, is_new: bool) -> Selected:
     fields = (
         "scored",
         "unscored",
@@ -298,6 +300,7 @@ def _selected(folder: Path, manifest: Mapping[str, Any]) -> Selected:
         groups=tuple(manifest["groups"]),
         partly_seen=tuple(manifest["partly_seen"]),
         manifest=manifest,
+        is_new=is_new,
         **{name: manifest["counts"].get(name, 0 if name == "condensed" else None) for name in fields},
     )
 

@@ -250,9 +250,8 @@ def _parquet_files(source: Path) -> list[Path]:
 
 
 def joined_columns(path: Path) -> list[str]:
-    """The names of the columns that a file or a folder of files has; of a scorer's folder its own name, too."""
-    own = [path.name] if _step_of(path) == SCORER_STEP else []
-    return [*own, *_column_names(_parquet_files(path)[0])]
+    """The names of the columns that a file or a folder of files has."""
+    return _column_names(_parquet_files(path)[0])
 
 
 def _column_names(file: Path) -> list[str]:
@@ -417,9 +416,6 @@ def _places(found: Source, sources: Sequence[Path], name: str, join: Sequence[Pa
             own = [one for one in _column_names(files[0]) if one != "row"]
             if column in own or (not column and len(own) == 1):
                 return [(files, column or own[0])]
-    scored = [_parquet_files(path) for path in join if path.name == name and _step_of(path) == SCORER_STEP]
-    if scored:
-        return [(files, "score") for files in scored]
     groups = [_parquet_files(path) for path in join]
     if found.request["source"]["kind"] == "file":
         groups.append([Path(path) for path in found.request["source"]["paths"]])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from catprune.tokens.blocks import Tokenizer
 
 
-class Foreign(Protocol):
+class ExternalCheckpoint(Protocol):
     """An external checkpoint, which brings its own tokenizer: `hugging_face.HuggingFace` or `marian.Marian`."""
 
     @property
@@ -65,7 +65,9 @@ BLOCK_ROWS = 65_536
 DESCRIBED = "tokenizer.json"
 
 
-def write_foreign_tokens(clean: Path, checkpoint: Foreign, *, beside: Path, wait: bool, quiet: bool) -> Path:
+def write_external_tokens(
+    clean: Path, checkpoint: ExternalCheckpoint, *, beside: Path, wait: bool, quiet: bool
+) -> Path:
     """Write the token blocks of the clean pairs with the tokenizer of an external checkpoint.
 
     The folder is named after the tokenizer and shared by all checkpoints that have it. This takes one pass over the
@@ -89,9 +91,9 @@ def write_foreign_tokens(clean: Path, checkpoint: Foreign, *, beside: Path, wait
         raise CatpruneError(f"{clean}: cleaning kept no pair; see `reasons` in its manifest.json")
     # The name depends on everything that determines the ids: other text or another tokenizer gives another folder. Rows
     # appended to the clean folder extend the folder of the rows before.
-    formers = [one["manifest"] for one in cleaned.get("extends", []) if "manifest" in one]
-    begun = formers[0] if formers else digest_manifest(clean)
-    origin = {"clean": begun, "tokenizer": checkpoint.tokenizer.digest, "longest": checkpoint.longest}
+    formers = [former["manifest"] for former in cleaned.get("extends", []) if "manifest" in former]
+    first = formers[0] if formers else digest_manifest(clean)
+    origin = {"clean": first, "tokenizer": checkpoint.tokenizer.digest, "longest": checkpoint.longest}
     folder = beside.absolute().parent / f"tokens-{digest_bytes(to_json(origin))[:12]}"
     reads = {
         "clean": describe_folder(clean, relative_to=folder),
@@ -108,7 +110,7 @@ def write_foreign_tokens(clean: Path, checkpoint: Foreign, *, beside: Path, wait
 class _Writer:
     """The pass over the text."""
 
-    def __init__(self, folder: StepFolder, checkpoint: Foreign) -> None:
+    def __init__(self, folder: StepFolder, checkpoint: ExternalCheckpoint) -> None:
         self.folder, self.checkpoint = folder, checkpoint
         self.tokenizer = checkpoint.tokenizer
         self.kind = np.uint16 if self.tokenizer.vocab_size <= 1 << 16 else np.uint32

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from catprune.workspace.manifest import describe_folder, read_manifest, reads_gr
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.resources import choose_threads
+from catprune.workspace.signals import STOPPING, raise_interrupt
 from catprune.workspace.step_folder import StepFolder, finish_once
 from catprune.workspace.wording import new_text
 
@@ -204,7 +204,7 @@ def _train_tokenizer(
     arguments = json.dumps([vocab_size, str(text), [PAD, BEGIN, END]])
     child_end, own_end = os.pipe()  # nothing is written: the child only notices that our end closes
     child = subprocess.Popen(
-        [sys.executable, "-c", _TRAIN, arguments], stdin=child_end, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-P", "-c", _TRAIN, arguments], stdin=child_end, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     os.close(child_end)
     try:
@@ -216,8 +216,8 @@ def _train_tokenizer(
     finally:
         os.close(own_end)
         text.unlink(missing_ok=True)
-    if child.returncode == -signal.SIGINT:
-        raise KeyboardInterrupt
+    if -child.returncode in STOPPING:  # sent to all processes of the group
+        raise_interrupt(-child.returncode)
     if child.returncode:
         last = errors.decode(errors="replace").strip().splitlines()[-1:] or [f"exit {child.returncode}"]
         raise CatpruneError(f"training the tokenizer failed: {last[0]}")

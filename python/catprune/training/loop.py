@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import signal
-import threading
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +21,7 @@ from catprune.model.batches import token_places
 from catprune.model.output_layer import smoothed_loss, weighted_loss
 from catprune.model.transformer import UNMASKED, Transformer, forward_flops
 from catprune.workspace.files import append_line, write_whole
+from catprune.workspace.signals import Interrupts
 from catprune.workspace.step_folder import STATE
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ if TYPE_CHECKING:
     from catprune.workspace.step_folder import StepFolder
 
 METRICS_EVERY = 25
+#: Most seconds between two saved states, so that a killed run never loses more than these.
+SAVE_SECONDS = 180
 #: Most tokens of a part of a batch on either side, padding included: a fixed number, so that results do not depend on
 #: the memory of the machine. Activations of `big` take about 10 GB then.
 PART_TOKENS = {"cpu": 4096, "cuda": 16_384}
@@ -77,33 +78,6 @@ class _PrunedBatch(NamedTuple):
     kept: NDArray[np.int64]
     weights: NDArray[np.float32] | None  # None: 1
     basis: int
-
-
-class _Interrupts:
-    """While open, the first Ctrl-C is only noted, so that the training can stop between two updates.
-
-    The second Ctrl-C ends the training at once. Nothing changes outside the main thread, or if the process has its own
-    handler (or ignores the signal).
-    """
-
-    def __init__(self) -> None:
-        self.noted = self._open = False
-
-    def __enter__(self) -> Self:
-        on_main = threading.current_thread() is threading.main_thread()
-        self._open = on_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self._open:
-            signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._open:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _note(self, *_: object) -> None:
-        if self.noted:
-            raise KeyboardInterrupt
-        self.noted = True
 
 
 class _Loss(nn.Module):
@@ -182,7 +156,7 @@ class Training:
         self.device, self.save_every, self.processes, self.pruning = device, save_every, processes, pruning
         self.accumulate = accumulate
         self.at = Position()
-        self._interrupts = _Interrupts()
+        self._interrupts = Interrupts()
         self.per_epoch = order.counts[0]
         torch.manual_seed(_seed_of(order.seed, 0))
         vocab_size = order.tokens.tokenizer.vocab_size
@@ -202,6 +176,7 @@ class Training:
         if processes.leads:
             self._cut_metrics()
         self._started, self._before = time.monotonic(), self.at.target_tokens
+        self._saved = self._started
         self.marks, self.end = [mark for mark in marks if not self._reached(mark)], marks[-1]
 
     @property
@@ -234,7 +209,8 @@ class Training:
             bar: shows `done`.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C was pressed; the current update was finished and the state saved.
+            KeyboardInterrupt: Ctrl-C was pressed, or SIGTERM or SIGHUP came; the current update was finished and the
+                state saved.
         """
         self._show(bar)
         started, before, at = self._started, self._before, self.at
@@ -264,16 +240,19 @@ class Training:
             self.marks = [mark for mark in self.marks if mark not in reached]
             if at.step % METRICS_EVERY == 0 or not self.marks:
                 self._write_metrics(bar)
-            stop = self.processes.any(said=self._interrupts.noted)
+            stop = self.processes.any(said=bool(self._interrupts.noted))
             if self.processes.leads:
                 for mark in reached:
                     self._write_checkpoint(mark, pairs, batches[: at.batch], windows)
-                if stop or (self.marks and (reached or at.step % self.save_every == 0)):
+                if stop or (self.marks and (reached or self._is_save_due())):
                     self._save_state()
             if stop:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(*filter(None, [self._interrupts.noted]))
         if self.marks:
             at.window, at.batch = at.window + 1, 0
+
+    def _is_save_due(self) -> bool:
+        return self.at.step % self.save_every == 0 or time.monotonic() - self._saved >= SAVE_SECONDS
 
     def _prune(self, pairs: Pairs, chosen: NDArray[np.int64]) -> _PrunedBatch:
         """Apply the pruning to a batch."""
@@ -486,6 +465,7 @@ class Training:
             moments = self.optimizer.state[parameter]
             tensors |= {f"{moment}.{name}": moments[moment] for moment in _MOMENTS}
         save_tensors(self._state_file, tensors, metadata={"position": json.dumps(asdict(self.at))})
+        self._saved = time.monotonic()
         if self.pruning is not None:
             self.pruning.forget(self.at.epoch)
 

@@ -121,17 +121,18 @@ Precision = Annotated[
     option(
         "Precision of matrix products.",
         RESOURCES,
-        details="`auto` takes bfloat16 where the processor gains by it.",
+        details="`auto` takes bfloat16 where the processor gains by it; `tiny` is too narrow to gain.",
     ),
 ]
 SaveEvery = Annotated[
     int,
     option(
-        "Updates between two saved states, from which a killed run continues.",
+        "Most updates between two saved states, from which a killed run continues.",
         CHECKPOINTS,
         metavar="N",
         least=1,
         most=MOST,
+        details="A state is also saved every three minutes.",
     ),
 ]
 

@@ -125,7 +125,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
         opened, options.seed, recipe.batch_tokens, filters=filters, sample=options.sample, reverse=options.reverse
     )
     with Processes.join() as processes, own_state(options.threads):
-        device = Device.choose(options.precision, local=processes.local)
+        device = Device.choose(options.precision, local=processes.local, trained_width=size.d_model)
         plan: dict[str, Any] = {
             "preset": options.preset,
             "end": marks[-1].name,

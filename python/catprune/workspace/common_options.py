@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from catprune.workspace.options import INPUT, OUTPUT, RESOURCES, AnyPath, option
+from catprune.workspace.resources import MOST_THREADS
 
 
 def several(value: Any) -> Any:
@@ -57,19 +58,32 @@ Threads = Annotated[
         RESOURCES,
         metavar="N",
         least=1,
-        default="all cores",
+        most=MOST_THREADS,
+        default="all available cores",
         run_file=False,
     ),
 ]
 TorchThreads = Annotated[
     int | None,
-    option("Number of processor threads.", RESOURCES, metavar="N", least=1, default="chosen by torch", run_file=False),
+    option(
+        "Number of processor threads.",
+        RESOURCES,
+        metavar="N",
+        least=1,
+        most=MOST_THREADS,
+        default="chosen by torch",
+        run_file=False,
+    ),
 ]
 Seed = Annotated[int, option("Random seed.", RESOURCES, metavar="N", least=0, most=2**64 - 1)]
 Memory = Annotated[
     int | str | None,
     option(
-        "Memory limit in bytes, or like 4G.", RESOURCES, metavar="BYTES", default="half of the memory", run_file=False
+        "Memory limit in bytes, or like 4G.",
+        RESOURCES,
+        metavar="BYTES",
+        default="half of the available memory",
+        run_file=False,
     ),
 ]
 TemporaryFolder = Annotated[

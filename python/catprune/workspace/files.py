@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,31 +11,34 @@ from typing import IO, TYPE_CHECKING, Any
 
 from catprune._core import digest_file
 from catprune.errors import CatpruneError
+from catprune.workspace.locks import lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Generator[IO[bytes]]:
+def whole_file(path: Path, *, wait: bool = True) -> Generator[IO[bytes]]:
     """Write a file whole or not at all: write `<path>.tmp`, sync it, rename it to `path`, and sync the folder.
 
-    Several writers of one file take turns.
+    Several writers of one file take turns; without `wait` the second one is refused.
 
     Raises:
+        CatpruneError: another process writes the file.
         OSError: with the name of the file; the temporary file is removed.
     """
     temporary = path.with_name(f"{path.name}.tmp")
-    with _open_alone(temporary, error_name=str(path)) as stream:
+    with _open_alone(temporary, error_name=str(path), wait=wait) as stream:
         try:
             stream.truncate(0)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
             temporary.rename(path)
-        except OSError as error:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
-            error.filename = str(path)
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(path)
             raise
     sync_folder(path.parent)
 
@@ -77,10 +80,21 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync a folder, so that the names in it survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Sync a folder, so that the names in it survive a power cut; where a file system cannot, go on.
+
+    Raises:
+        OSError: with the name of the folder.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return  # a folder that may be written, but not read
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            error.filename = str(folder)
+            raise
     finally:
         os.close(handle)
 
@@ -99,7 +113,7 @@ def append_line(path: Path, values: Mapping[str, Any]) -> None:
         raise
 
 
-def _open_alone(temporary: Path, *, error_name: str) -> IO[bytes]:
+def _open_alone(temporary: Path, *, error_name: str, wait: bool = True) -> IO[bytes]:
     """Open and lock a temporary file. The file of a killed process is reused; that of a running process is waited for.
 
     The name is checked again under the lock: the writer before us has renamed the file that we waited for.
@@ -110,7 +124,11 @@ def _open_alone(temporary: Path, *, error_name: str) -> IO[bytes]:
         except OSError as error:
             error.filename = error_name
             raise
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            lock_file(stream, temporary, wait=wait)
+        except BlockingIOError:
+            stream.close()
+            raise CatpruneError(f"another process writes {error_name}: wait for it or end it") from None
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(stream.fileno()), temporary.stat()):
                 return stream

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 from pathlib import Path
 from typing import IO
 
@@ -22,10 +24,37 @@ def lock_folder(path: Path, *, shared: bool = False, name: str = "lock", wait: b
         CatpruneError: another process holds the lock.
     """
     (path / "log").mkdir(parents=True, exist_ok=True)
-    lock = (path / "log" / name).open("wb")
+    file = path / "log" / name
+    # For reading and writing: NFS locks bytes of the file, which takes the one or the other.
+    lock = open(os.open(file, os.O_RDWR | os.O_CREAT, 0o666), "r+b")  # noqa: PTH123, SIM115
     try:
-        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        lock_file(lock, file, shared=shared, wait=wait)
     except BlockingIOError:
         lock.close()
         raise CatpruneError(f"another process is at work in {path}: wait for it or end it") from None
+    except BaseException:
+        lock.close()
+        raise
     return lock
+
+
+def lock_file(file: IO[bytes] | int, path: Path, *, shared: bool = False, wait: bool = True) -> None:
+    """Lock an open file or folder.
+
+    Raises:
+        BlockingIOError: another process holds the lock, and `wait` is not set.
+        CatpruneError: the file system has no locks.
+        OSError: with the name of the file.
+    """
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise CatpruneError(
+                f"{path} cannot be locked ({error.strerror}): mount the file system with locks, or give a folder on "
+                "another one"
+            ) from None
+        error.filename = str(path)
+        raise

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 FORMAT = 2
 
 
-#: The lists of shards in a manifest. The first lists shards in the step's folder, the others in folders of their names.
-COLUMN_SETS = ("shards", "duplicates", "fingerprints")
+#: The folder with the shards of a step's columns; it holds nothing else, so that other tools read it whole.
+COLUMNS = "columns"
+#: The lists of shards in a manifest, and the folder of each; token blocks are in the step's folder itself.
+COLUMN_SETS = {"shards": COLUMNS, "duplicates": "duplicates", "fingerprints": "fingerprints"}
 
 
 def read_manifest(folder: Path, *, step: str) -> dict[str, Any]:

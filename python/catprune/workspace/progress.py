@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+
+from catprune.workspace.terminal import print_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,10 +19,7 @@ LINE_SECONDS = 30.0
 def say(text: str, *, quiet: bool) -> None:
     """Write a line to standard error, unless `quiet`."""
     if not quiet:
-        # Progress must not end a step: the reader of a pipe may be gone.
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(f"{text}\n")
-            sys.stderr.flush()
+        print_line(text, error=True)
 
 
 class Progress:
@@ -41,7 +39,7 @@ class Progress:
         self._bar: Any = None
         self._lines: _Lines | None = None
         self._done = done
-        if quiet:
+        if quiet or sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]  # closed
             return
         if not sys.stderr.isatty():
             self._lines = _Lines(what, total=total, unit=unit, done=done)
@@ -49,7 +47,7 @@ class Progress:
         from tqdm import tqdm
 
         self._bar = tqdm(
-            desc=what,
+            desc=printable(what),
             total=total,
             initial=done,  # pyright: ignore[reportArgumentType]
             unit=unit if unit == "B" else f" {unit}",

@@ -46,8 +46,7 @@ PRUNED_ROWS = "pruned-rows"
 OWN = (
     "manifest.json",
     "part-*",
-    "duplicates",
-    "fingerprints",
+    *COLUMN_SETS.values(),
     "neighbours.npy",
     "tmp",
     "tokenizer.json",
@@ -250,7 +249,7 @@ class StepFolder:
                 return done
         manifest = json.loads(to_json({**self.plan, **results}))
         listed = {shard["file"] for shard in listed_shards(manifest)}
-        patterns = ["part-*", *(f"{name}/part-*" for name in COLUMN_SETS[1:])]
+        patterns = ["part-*", *(f"{name}/part-*" for name in COLUMN_SETS.values())]
         shards = [shard for pattern in patterns for shard in self.path.glob(pattern)]
         strays = [shard for shard in shards if str(shard.relative_to(self.path)) not in listed]
         for stray in [*strays, *self.path.rglob("*.tmp")]:

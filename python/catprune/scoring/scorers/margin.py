@@ -1,4 +1,4 @@
-"""Pairs scored by the ratio margin of their embeddings, over neighbours among pairs that are drawn from the corpus."""
+"""Scorers by the ratio margin of sentence embeddings, with neighbours in a sample of the corpus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from catprune.corpus.inputs import read_rows
 from catprune.errors import CatpruneError, require
 from catprune.scoring.scorers.embeddings import Embedder, Embeddings, cosine
 from catprune.workspace.files import whole_file
-from catprune.workspace.manifest import read_manifest
+from catprune.workspace.manifest import COLUMNS, read_manifest
 from catprune.workspace.resources import choose_threads
 
 if TYPE_CHECKING:
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Pairs among which neighbours are looked for, and the file that holds them and their vectors.
+#: Pairs of the sample in which neighbours are searched, and the file with their rows and vectors.
 POOL_PAIRS = 32_768
 POOL = "neighbours.npy"
 
 
 class Margin(Embeddings):
-    """A scorer by the ratio margin, see `Neighbours`, which are looked for among up to 32,768 pairs of the corpus.
+    """A scorer by the ratio margin (see `Neighbours`), with neighbours in up to 32,768 pairs of the corpus.
 
-    They are drawn evenly before the first block is scored, and are those of every block: a block's size and what is
-    joined later change no score.
+    The sample is drawn evenly before the first block is scored and serves for all blocks. So neither the block size nor
+    rows that are appended later change a score.
     """
 
     def __init__(self, name: str, embedder: Embedder, neighbours: int, *, threads: int | None) -> None:
@@ -37,20 +37,22 @@ class Margin(Embeddings):
         require("faiss", "faiss")
 
     def describe(self) -> dict[str, Any]:
-        """Model, and what is made of its vectors."""
+        """Describe the model and the score."""
         return {**super().describe(), "neighbours": self.neighbours, "among": POOL_PAIRS}
 
     def begin(self, clean: Path, folder: Path) -> None:
-        """Embed the pairs to look among, or read them where that was done."""
+        """Embed the sample, or read its vectors if they were computed before."""
         import pyarrow.parquet as parquet
 
         path = folder / POOL
         if not path.is_file():
-            if any(parquet.read_metadata(shard).num_rows for shard in folder.glob("part-*.parquet")):
-                raise CatpruneError(f"{path}, by which scores were made, is gone: score again with force = true")
+            if any(parquet.read_metadata(shard).num_rows for shard in (folder / COLUMNS).glob("*.parquet")):
+                raise CatpruneError(
+                    f"{path}, from which scores were computed, is missing: score again with force = true"
+                )
             rows, sources, targets = draw_pairs(clean, POOL_PAIRS)
             vectors = np.stack(self.embed(sources, targets))
-            if not path.is_file():  # another process of --shard may have been faster
+            if not path.is_file():  # another shard may have been faster
                 with whole_file(path) as stream:
                     np.save(stream, rows)
                     np.save(stream, vectors)
@@ -59,25 +61,25 @@ class Margin(Embeddings):
         self._near = Neighbours(rows, sources, targets, self.neighbours, threads=self.threads)
 
     def score(self, rows: NDArray[np.int64], sources: Sequence[str], targets: Sequence[str]) -> NDArray[np.float32]:
-        """float32 [pairs]; nothing is embedded a second time."""
+        """Return the margins, float32 [pairs]; pairs of the sample are not embedded again."""
         places = self._near.find(rows)
         new = np.flatnonzero(places < 0)
         sides = [known.copy() for known in self._near.vectors(np.maximum(places, 0))]
         if len(new):
-            found = self.embed(*([side[place] for place in new.tolist()] for side in (sources, targets)))
-            for side, vectors in zip(sides, found, strict=True):
+            embedded = self.embed(*([side[place] for place in new.tolist()] for side in (sources, targets)))
+            for side, vectors in zip(sides, embedded, strict=True):
                 side[new] = vectors
         return self._near.ratio_margin(rows, *sides)
 
 
 class Neighbours:
-    """The ratio margin of Artetxe & Schwenk 2019, arXiv 1811.01136, over k neighbours among some pairs.
+    """The ratio margin of Artetxe & Schwenk 2019, arXiv 1811.01136, with k neighbours in a sample of pairs.
 
     Args:
-        rows: of these pairs, ascending, int64 [pairs].
-        sources, targets: their vectors of length 1, float32 [pairs, dimensions].
+        rows: rows of the sample, ascending, int64 [pairs].
+        sources, targets: vectors of the sample, of norm 1, float32 [pairs, dimensions].
         neighbours: k.
-        threads: of the search; None: the machine's.
+        threads: threads of the search; None: all cores.
     """
 
     def __init__(
@@ -97,21 +99,21 @@ class Neighbours:
         self._targets.add(np.ascontiguousarray(targets))
 
     def find(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where rows stand among these pairs, int64 [rows]; -1 of others."""
+        """Return the positions of rows in the sample, int64 [rows]; -1 for other rows."""
         places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
         return np.where(self.rows[places] == rows, places, -1)
 
     def vectors(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Both sides of the pairs at these places, float32 [places, dimensions]."""
+        """Return the vectors of both sides at positions of the sample, float32 [places, dimensions]."""
         return self._sources.reconstruct_batch(places), self._targets.reconstruct_batch(places)
 
     def ratio_margin(
         self, rows: NDArray[np.int64], sources: NDArray[np.float32], targets: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """The cosine of each pair over the mean cosine of both sides with their nearest neighbours, float32 [pairs].
+        """Divide the cosine of each pair by the mean cosine with the nearest neighbours of both sides, float32 [pairs].
 
-        The neighbours are looked for among the other side of the drawn pairs and the pair's own. Where there are fewer
-        than k, all are.
+        Neighbours are searched in the other side of the sample and of the pair itself; if there are fewer than k, all
+        are used.
         """
         import faiss
 
@@ -123,22 +125,22 @@ class Neighbours:
             near += self._mean_nearest(targets, self._sources, own, places)
         finally:
             faiss.omp_set_num_threads(before)
-        # Sides that are alike to nothing would be divided by 0 or turn the sign.
+        # Sides without similar neighbours would divide by 0 or change the sign.
         return np.asarray(own / np.maximum(near / 2, 1e-3), np.float32)
 
     def _mean_nearest(
-        self, of: NDArray[np.float32], among: Any, own: NDArray[np.float32], places: NDArray[np.int64]
+        self, queries: NDArray[np.float32], index: Any, own: NDArray[np.float32], places: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Mean cosine with the nearest neighbours, float32 [pairs]."""
-        found, ids = among.search(np.ascontiguousarray(of), min(self.neighbours + 1, len(self.rows)))
-        found[ids == places[:, None]] = -np.inf  # it comes with the pair
-        nearest = -np.sort(-np.column_stack([own, found]), axis=1)[:, : self.neighbours]
-        there = np.isfinite(nearest)
-        return np.where(there, nearest, 0).sum(axis=1, dtype=np.float32) / there.sum(axis=1, dtype=np.float32)
+        """Return the mean cosine with the nearest neighbours, float32 [pairs]."""
+        cosines, ids = index.search(np.ascontiguousarray(queries), min(self.neighbours + 1, len(self.rows)))
+        cosines[ids == places[:, None]] = -np.inf  # `own` has the cosine of the pair itself
+        nearest = -np.sort(-np.column_stack([own, cosines]), axis=1)[:, : self.neighbours]
+        valid = np.isfinite(nearest)
+        return np.where(valid, nearest, 0).sum(axis=1, dtype=np.float32) / valid.sum(axis=1, dtype=np.float32)
 
 
 def draw_pairs(clean: Path, count: int) -> tuple[NDArray[np.int64], list[str], list[str]]:
-    """Rows, sources and targets of up to so many of the pairs that cleaning kept, evenly spaced."""
+    """Draw up to `count` evenly spaced clean pairs; return rows, sources and targets."""
     import pyarrow.parquet as parquet
 
     manifest = read_manifest(clean, step="clean")

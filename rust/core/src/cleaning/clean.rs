@@ -1,8 +1,6 @@
 //! The `clean` pass: applies the rules to every record, finds duplicates among the remaining records, and writes
 //! decisions and measures as columns. It reads the text once.
 
-use std::fs;
-
 use crate::cleaning::decisions::Decisions;
 use crate::cleaning::reasons::EXCLUDED;
 use crate::cleaning::request::{CleanRequest, Cleaned, Prefer};
@@ -13,7 +11,7 @@ use crate::columns::external::ExternalColumn;
 use crate::corpus::chunk::Chunk;
 use crate::corpus::pipeline::{InFlightLimit, stream_within};
 use crate::corpus::row_filter::WantedRows;
-use crate::duplicates::fingerprints::{Fingerprints, Key};
+use crate::duplicates::fingerprints::Fingerprints;
 use crate::duplicates::near::signature::Signatures;
 use crate::text::normal_form::{Form, Normaliser};
 use crate::{Error, Progress, Result};
@@ -22,12 +20,6 @@ use crate::{Error, Progress, Result};
 const TEXT_SHARE: usize = 8;
 
 pub fn clean(request: &CleanRequest, progress: &Progress) -> Result<Cleaned> {
-    let exact = request.duplicates != Key::None;
-    let folders = [("duplicates", exact || request.near_duplicates.is_some()), ("fingerprints", exact)];
-    for (name, _) in folders.iter().filter(|(_, wanted)| *wanted) {
-        let folder = request.out.join(name);
-        fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-    }
     let exclusion =
         Exclusion::read(&request.exclude, request.corpus.max_line_bytes, request.memory, progress)?;
     let workers = Workers {

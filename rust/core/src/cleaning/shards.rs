@@ -13,7 +13,7 @@ use arrow_schema::{DataType, Field};
 
 use crate::cleaning::reasons::{DUPLICATE, DUPLICATE_ELSEWHERE, REASONS};
 use crate::columns::shards::{
-    BATCH_ROWS, PublishedShard, SHARD_ROWS, ShardReader, ShardWriter, field, shard_name, write_shard,
+    BATCH_ROWS, COLUMNS, PublishedShard, SHARD_ROWS, ShardReader, ShardWriter, field, shard_file, write_shard,
 };
 use crate::duplicates::fingerprints::Key;
 use crate::duplicates::first_rows::ELSEWHERE;
@@ -61,7 +61,11 @@ impl ShardLayout {
     fn decisions(&self, first: u64) -> Result<ShardWriter> {
         let mut metadata = self.metadata();
         metadata.insert("reasons".to_owned(), REASONS.join(","));
-        ShardWriter::create(&self.out.join(format!("part-{first:012}")), self.columns(), &metadata)
+        ShardWriter::create(
+            &self.out.join(COLUMNS).join(format!("part-{first:012}")),
+            self.columns(),
+            &metadata,
+        )
     }
 
     fn fingerprints(&self, first: u64) -> Result<Option<FingerprintWriter>> {
@@ -277,15 +281,14 @@ impl ReadyShard<'_> {
         published: &Published,
     ) -> Result<()> {
         let Self { layout, first, end } = *self;
-        let file = shard_name(first, end);
         let shard = |file, digest, rows| PublishedShard { file, first, end, digest, rows };
         if let Some(writer) = fingerprints {
-            let name = format!("fingerprints/{file}");
+            let name = shard_file("fingerprints", first, end);
             let (digest, rows) = writer.publish_as(&layout.out.join(&name))?;
             note(&published.fingerprints, shard(name, digest, rows));
         }
         if !duplicates.is_empty() {
-            let name = format!("duplicates/{file}");
+            let name = shard_file("duplicates", first, end);
             let rows = duplicates.iter().map(|&(row, _)| row as i64);
             // Rows of another corpus mean nothing in this one.
             let of = duplicates.iter().map(|&(_, of)| (of != ELSEWHERE).then_some(of as i64));
@@ -296,6 +299,7 @@ impl ReadyShard<'_> {
             let digest = write_shard(&layout.out.join(&name), columns, &layout.metadata())?;
             note(&published.duplicates, shard(name, digest, duplicates.len() as u64));
         }
+        let file = shard_file(COLUMNS, first, end);
         let digest = decisions.publish_as(&layout.out.join(&file))?;
         note(&published.decisions, shard(file, digest, end - first));
         Ok(())

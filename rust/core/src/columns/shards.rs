@@ -1,7 +1,7 @@
 //! Column sets: Parquet shards of contiguous row ranges, written in one encoding and read as a stream of batches.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +20,9 @@ use parquet::schema::types::ColumnPath;
 
 use crate::io::atomic_files::{Draft, Temporary};
 use crate::{Error, Result};
+
+/// The folder in a step's folder that holds the shards of its columns and nothing else, so that other tools read it whole.
+pub const COLUMNS: &str = "columns";
 
 /// Rows of a batch that a reader hands out.
 pub const BATCH_ROWS: usize = 65_536;
@@ -41,9 +44,9 @@ pub struct PublishedShard {
     pub rows: u64,
 }
 
-/// The file name of a shard that covers rows `first..end`.
-pub fn shard_name(first: u64, end: u64) -> String {
-    format!("part-{first:012}-{end:012}.parquet")
+/// The file of a shard that covers rows `first..end`, relative to the step's folder; `folder` holds its column set.
+pub fn shard_file(folder: &str, first: u64, end: u64) -> String {
+    format!("{folder}/part-{first:012}-{end:012}.parquet")
 }
 
 /// Writes one shard: the named columns in order, the first being `row`. Returns the digest of the file.
@@ -72,8 +75,11 @@ pub struct ShardWriter {
 }
 
 impl ShardWriter {
-    /// Begins a draft of this name.
+    /// Begins a draft of this name; makes its folder.
     pub fn create(path: &Path, fields: Vec<Field>, metadata: &BTreeMap<String, String>) -> Result<Self> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        }
         let schema = Arc::new(Schema::new(fields));
         let draft = Draft::create(path)?;
         let writer = ArrowWriter::try_new(draft, Arc::clone(&schema), Some(properties(&schema, metadata)))

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -164,10 +165,15 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn sync_folder(path: &Path) -> Result<()> {
+/// Syncs the folder that holds `path`, so that its names survive a power cut.
+pub fn sync_folder(path: &Path) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        // A file system that cannot sync folders, or a folder that may be written, but not read.
+        Err(error) if matches!(error.kind(), InvalidInput | Unsupported | PermissionDenied) => Ok(()),
+        synced => synced.map_err(Error::io(folder)),
+    }
 }

@@ -1,5 +1,6 @@
 //! Digests: xxh3-128 of bytes, of files, and of streams while they are read or written.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -55,12 +56,12 @@ pub fn digest_bytes(bytes: &[u8]) -> String {
 
 /// xxh3-128 of a file's bytes.
 pub fn digest_file(path: &Path, progress: &Progress) -> Result<String> {
-    digest_with_progress(path, progress, |read| progress.add(read, 0))
+    digest_open(open_plain(path)?, path, progress, |read| progress.add(read, 0))
 }
 
-/// xxh3-128 of a file's bytes; calls `count` with the number of bytes of each read.
-pub fn digest_with_progress(path: &Path, progress: &Progress, count: impl Fn(u64)) -> Result<String> {
-    let mut file = Hashed::new(open_plain(path)?);
+/// xxh3-128 of an open file from its position on, whatever has its name now; `count` gets the bytes of each read.
+pub fn digest_open(file: File, path: &Path, progress: &Progress, count: impl Fn(u64)) -> Result<String> {
+    let mut file = Hashed::new(file);
     let mut buffer = vec![0; 1 << 20];
     loop {
         progress.check()?;

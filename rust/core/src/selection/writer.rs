@@ -10,7 +10,7 @@ use arrow_buffer::NullBuffer;
 use serde::Serialize;
 
 use crate::Result;
-use crate::columns::shards::{SHARD_ROWS, shard_name, write_shard};
+use crate::columns::shards::{COLUMNS, SHARD_ROWS, shard_file, write_shard};
 use crate::selection::request::Shard;
 
 #[derive(Debug, Clone, Serialize)]
@@ -94,7 +94,7 @@ impl<'a> Writer<'a> {
     fn flush(&mut self) -> Result<()> {
         let Some((first, end)) = self.current.take() else { return Ok(()) };
         let count = self.kept.iter().filter(|&&kept| kept).count() as u64;
-        let file = shard_name(first, end);
+        let file = shard_file(COLUMNS, first, end);
         let scores = take(&mut self.scores);
         let valid: NullBuffer = scores.iter().map(|score| !score.is_nan()).collect();
         let values: Vec<f32> =

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::corpus::files_read::FileRead;
-use crate::io::atomic_files::Sealed;
+use crate::io::atomic_files::{Sealed, sync_folder};
 use crate::writing::formats::{Piece, Sink};
 use crate::{Error, Result};
 
@@ -43,8 +43,8 @@ impl Outputs {
         Ok(())
     }
 
-    /// Gives all files their names, once all are on disk. Old files of these names go first: whenever this ends, what is
-    /// there is whole and of one run, or missing.
+    /// Gives all files their names, once all are on disk. Old files of these names go first, for good: whenever this
+    /// ends, by a power cut too, what is there is whole and of one run, or missing.
     pub fn publish(mut self) -> Result<Vec<FileRead>> {
         let mut sealed = Vec::with_capacity(self.lanes.len());
         for lane in &mut self.lanes {
@@ -56,6 +56,7 @@ impl Outputs {
                 _ => {}
             }
         }
+        sealed.iter().try_for_each(|(path, _)| sync_folder(path))?;
         sealed.into_iter().map(|(path, sealed)| name(path, sealed)).collect()
     }
 }

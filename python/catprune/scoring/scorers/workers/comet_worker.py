@@ -1,6 +1,6 @@
-"""Scores pairs by a model of unbabel-comet: `comet_worker.py MODEL`, a checkpoint's file or a name that is downloaded.
+"""Scores pairs with a COMET model: `comet_worker.py MODEL`, with a checkpoint file or a name to download.
 
-Columns `source` and `target` become a column `score`.
+It maps the columns `source` and `target` to a column `score`.
 """
 # /// script
 # requires-python = "==3.11.*"
@@ -28,17 +28,17 @@ from serving import choose_gpu, serve
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Pairs of a batch, on processors and on GPUs.
+#: Pairs of a batch on CPUs and on GPUs.
 BATCH_PAIRS = {"cpu": 8, "gpu": 64}
 
 
 def load(model: str) -> Callable[[pyarrow.Table], pyarrow.Table]:
-    """The function of a model that asks for no reference."""
+    """Return the scoring function of a reference-free model."""
     from comet import download_model, load_from_checkpoint
 
     loaded = load_from_checkpoint(model if Path(model).is_file() else download_model(model))
     if loaded.requires_references():
-        raise ValueError("it asks for references: take a model of quality estimation")
+        raise ValueError("the model needs references: give a model for quality estimation")
     gpu = choose_gpu()
 
     def score(pairs: pyarrow.Table) -> pyarrow.Table:
@@ -51,7 +51,7 @@ def load(model: str) -> Callable[[pyarrow.Table], pyarrow.Table]:
 
 
 def _predict(loaded: object, samples: list[dict[str, str]], gpu: int | None) -> list[float]:
-    """Scores in the order of the samples, which the library sorts by length for its batches."""
+    """Return the scores in the order of the samples; the library sorts its batches by length."""
     import torch
 
     batch_size = BATCH_PAIRS["cpu" if gpu is None else "gpu"]

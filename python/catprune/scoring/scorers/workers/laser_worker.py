@@ -1,6 +1,6 @@
-"""Embeds texts by LASER2: `laser_worker.py FOLDER`, one with its files, or "" for those that are downloaded.
+"""Embeds texts with LASER2: `laser_worker.py FOLDER`, with the folder of its files, or "" to download them.
 
-A column `text` becomes a column `embedding`, of vectors of length 1.
+It maps a column `text` to a column `embedding` of vectors of norm 1.
 """
 # /// script
 # requires-python = "==3.11.*"
@@ -35,7 +35,7 @@ BATCH_TOKENS = 12_000
 
 
 def load(folder: str | None) -> Callable[[pyarrow.Table], pyarrow.Table]:
-    """The function of the encoder."""
+    """Return the function that embeds a table."""
     from laser_encoders import LaserEncoderPipeline
 
     choose_gpu()

@@ -1,6 +1,6 @@
-"""What the scripts beside this file share: they answer names of files by what a model makes of the files' columns.
+"""The protocol of the worker scripts: they read names of files and write a model's results next to the files.
 
-They run in environments that uv makes of them, and know nothing of catprune.
+The scripts run in environments that uv creates, without catprune.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
     import pyarrow
 
-#: The number of this process among those of its machine, where a launcher has told one.
+#: Environment variable with the local rank of this process, if a launcher set one.
 LOCAL = "CATPRUNE_LOCAL"
 
 
 def serve(load: Callable[[], Callable[[pyarrow.Table], pyarrow.Table]]) -> None:
-    """Say "ready"; then read names of Parquet files line by line, write what the model makes of each, and say "done".
+    """Print "ready"; then read names of Parquet files line by line, write the result of each, and print "done".
 
-    What is made of NAME goes into NAME.out. Of a model that cannot be loaded a line says why in the place of "ready",
-    and the script ends.
+    The result of NAME is written to NAME.out. If the model cannot be loaded, a line with the reason is printed instead
+    of "ready", and the script ends.
     """
-    # Libraries print what they like: only answers may stand in what is read as answers.
+    # Libraries may print to standard output, which must carry only answers.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         try:
@@ -40,14 +40,14 @@ def serve(load: Callable[[], Callable[[pyarrow.Table], pyarrow.Table]]) -> None:
         answers.flush()
         for line in sys.stdin:
             path = line.rstrip("\n")
-            made = work(parquet.read_table(path))
-            parquet.write_table(made, f"{path}.out", compression="none", use_dictionary=False)
+            result = work(parquet.read_table(path))
+            parquet.write_table(result, f"{path}.out", compression="none", use_dictionary=False)
             answers.write("done\n")
             answers.flush()
 
 
 def choose_gpu() -> int | None:
-    """The GPU of this process, which becomes torch's; None where there is none."""
+    """Select the GPU of this process for torch, and return its number; None without a GPU."""
     import torch
 
     if not torch.cuda.is_available():

@@ -1,7 +1,9 @@
 //! Rows of a Parquet file, of which one or two columns, perhaps inside structs, are the record.
 
 use std::fs::File;
+use std::io::Seek;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{AnyDictionaryArray, Array, ArrayRef, RecordBatch};
@@ -16,7 +18,7 @@ use crate::corpus::readers::lines::CHUNK_LINES;
 use crate::corpus::record::Pairs;
 use crate::corpus::record::Record;
 use crate::io::compression::open_file;
-use crate::io::digests::digest_with_progress;
+use crate::io::digests::digest_open;
 use crate::{Error, Progress, Result};
 
 /// About how much text a chunk may hold; rows that are larger on average come in smaller chunks.
@@ -28,7 +30,9 @@ pub struct TableReader<'w> {
     batches: ParquetRecordBatchReader,
     /// Rows that were read and not handed out yet.
     ahead: Option<RecordBatch>,
-    bytes: u64,
+    /// The open file, hashed at the end, and how it looked at the start.
+    file: File,
+    look: Look,
     rows: u64,
     /// Rows handed out so far.
     given: u64,
@@ -39,7 +43,8 @@ type Builder = ParquetRecordBatchReaderBuilder<File>;
 impl<'w> TableReader<'w> {
     /// Opens a file; `whole` reads all columns, otherwise only those with the text.
     pub fn open(path: &Path, fields: &Fields, whole: bool, progress: &'w Progress) -> Result<Self> {
-        let builder = builder(path)?;
+        let (builder, file) = builder(path)?;
+        let look = Look::of(path, &file)?;
         let mut leaves = Vec::new();
         for names in fields.paths()? {
             check_column(path, builder.schema().fields(), &names)?;
@@ -61,8 +66,7 @@ impl<'w> TableReader<'w> {
         // A power of two, so that chunks end where those of other formats do.
         let builder = builder.with_projection(mask).with_batch_size(1 << most.ilog2());
         let batches = guarded(path, || builder.build())?;
-        let bytes = path.metadata().map_err(Error::io(path))?.len();
-        Ok(Self { path: path.to_owned(), progress, batches, ahead: None, bytes, rows, given: 0 })
+        Ok(Self { path: path.to_owned(), progress, batches, ahead: None, file, look, rows, given: 0 })
     }
 
     /// The next rows; None after the last. No chunk goes over a multiple of `CHUNK_LINES`.
@@ -80,7 +84,8 @@ impl<'w> TableReader<'w> {
             self.ahead = Some(batch.slice(taken, batch.num_rows() - taken));
         }
         let share = |rows: u64| {
-            (u128::from(self.bytes) * u128::from(rows.min(self.rows)) / u128::from(self.rows.max(1))) as u64
+            (u128::from(self.look.bytes) * u128::from(rows.min(self.rows)) / u128::from(self.rows.max(1)))
+                as u64
         };
         self.progress.add(share(self.given + taken as u64) - share(self.given), 0);
         self.given += taken as u64;
@@ -100,24 +105,48 @@ impl<'w> TableReader<'w> {
         Ok(None)
     }
 
-    /// The file's digest; its bytes are read once more for it.
-    pub fn finish(self) -> Result<FileRead> {
-        let digest = digest_with_progress(&self.path, self.progress, |_| ())?;
-        Ok(FileRead { path: self.path, bytes: self.bytes, digest })
+    /// The digest of the file that was read, whatever has its name now; its bytes are read once more for it.
+    pub fn finish(mut self) -> Result<FileRead> {
+        self.file.rewind().map_err(Error::io(&self.path))?;
+        let again = self.file.try_clone().map_err(Error::io(&self.path))?;
+        let digest = digest_open(again, &self.path, self.progress, |_| ())?;
+        if Look::of(&self.path, &self.file)? != self.look {
+            return Err(Error::input(format!(
+                "{} changed while it was read: read it again",
+                self.path.display()
+            )));
+        }
+        Ok(FileRead { path: self.path, bytes: self.look.bytes, digest })
     }
 }
 
-fn builder(path: &Path) -> Result<Builder> {
+/// Size and modification time of an open file.
+#[derive(PartialEq, Eq)]
+struct Look {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Look {
+    fn of(path: &Path, file: &File) -> Result<Self> {
+        let metadata = file.metadata().map_err(Error::io(path))?;
+        Ok(Self { bytes: metadata.len(), modified: metadata.modified().ok() })
+    }
+}
+
+/// The reader of a file, and the file for its digest: they share one position, so one is used after the other.
+fn builder(path: &Path) -> Result<(Builder, File)> {
     let (file, magic) = open_file(path)?;
     if !magic.starts_with(b"PAR1") {
         return Err(Error::input(format!("{} is not Parquet: its first bytes are not PAR1", path.display())));
     }
-    guarded(path, || Builder::try_new(file))
+    let again = file.try_clone().map_err(Error::io(path))?;
+    Ok((guarded(path, || Builder::try_new(file))?, again))
 }
 
 /// The columns of a Parquet file.
 pub fn parquet_schema(path: &Path) -> Result<SchemaRef> {
-    Ok(builder(path)?.schema().clone())
+    Ok(builder(path)?.0.schema().clone())
 }
 
 fn check_column(path: &Path, columns: &Columns, names: &[&str]) -> Result<()> {
@@ -131,6 +160,10 @@ fn check_column(path: &Path, columns: &Columns, names: &[&str]) -> Result<()> {
                 "{path} has no column {wanted}; there are {present}: give --fields"
             )));
         };
+        if level.iter().filter(|other| other.name() == column.name()).count() > 1 {
+            let (path, name) = (path.display(), names[..=depth].join("."));
+            return Err(Error::input(format!("{path} has two columns {name}: rename one of them")));
+        }
         match column.data_type() {
             DataType::Struct(inner) if depth + 1 < names.len() => level = inner,
             found if depth + 1 == names.len() && is_text(found) => return Ok(()),

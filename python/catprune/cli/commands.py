@@ -22,6 +22,7 @@ from catprune.selection.options import SelectOptions
 from catprune.tokens.options import TokenizeOptions
 from catprune.training.options import TrainOptions
 from catprune.workspace.options import did_you_mean, fields_of
+from catprune.workspace.terminal import print_line
 from catprune.writing.options import WriteOptions
 
 if TYPE_CHECKING:
@@ -92,8 +93,6 @@ class Command:
         """Print the result."""
         quiet = bool(options.get("quiet")) and self.name != "stats"
         lines = [] if as_json else import_module(self.summary or self.module).summary(result)
-        if getattr(result, "is_new", True) is False:
-            lines = ["nothing to do, this was finished before", *lines]
         show(result, lines, as_json=as_json, quiet=quiet)
 
 
@@ -294,7 +293,7 @@ def methods(*, as_json: Json = False) -> None:
         print_json(METHODS)
         return
     for method in METHODS:
-        typer.echo("\n".join(describe_method(method)))
+        print_line("\n".join(describe_method(method)))
 
 
 @app.command(cls=StepCommand, rich_help_panel=INSPECT)
@@ -308,7 +307,7 @@ def doctor(*, as_json: Json = False) -> None:
         print_json(found)
         return
     for name, text in found.items():
-        typer.echo(f"{name:13} {text}")
+        print_line(f"{name:13} {text}")
 
 
 @app.command("help", cls=StepCommand, rich_help_panel=INSPECT)
@@ -322,10 +321,10 @@ def show_help(
     if command is not None and found is None:
         ctx.fail(f"there is no command {command}{did_you_mean(command, list(app_group().commands))}")
     if found is None:
-        typer.echo(group.get_help())
+        print_line(group.get_help())
         return
     with typer.Context(found, info_name=found.name, parent=group) as inner:
-        typer.echo(found.get_help(inner))
+        print_line(found.get_help(inner))
 
 
 @app.command("version", cls=StepCommand, rich_help_panel=INSPECT)
@@ -333,7 +332,7 @@ def show_version() -> None:
     """Show the version."""
     from importlib.metadata import version
 
-    typer.echo(version("catprune"))
+    print_line(version("catprune"))
 
 
 def app_group() -> Any:
