@@ -434,7 +434,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(RUN_FILE + tests)
     with pytest.raises(UsageError, match="a monolingual corpus has no pairs"):
         catprune.run(tmp_path / "run.toml", quiet=True)
-    with pytest.raises(UsageError, match="is of a monolingual corpus"):
+    with pytest.raises(UsageError, match="holds a monolingual corpus"):
         subsets = {"full": None}
         found = [catprune.TestSet("t", tmp_path / "a", tmp_path / "b")]
         catprune.evaluate(

@@ -213,7 +213,7 @@ def to_text(done: Demonstrated) -> str:
             "planted: pairs of each kind in the corpus. cleaning: pairs of each kind that pass the cleaning rules.",
             "Other columns: the share of these that each selection keeps; a good selection keeps clean pairs.",
             "held-out loss: nats per target token of models trained on the kept pairs (under `cleaning`: on all clean",
-            "pairs) with equal updates, mean of two seeds; lower is better. A toy language: docs/results has real text.",
+            "pairs) with equal updates, mean of two seeds; lower is better. Toy language: docs/results has real text.",
             "progress, the default of `catprune prune`, compares pairs of similar initial loss.",
             "",
             f"report   {os.path.relpath(done.report)}",

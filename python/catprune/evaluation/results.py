@@ -1,4 +1,4 @@
-"""What an evaluation found: subsets, scores, differences, decisions and costs, read from its folder, as tables."""
+"""Results of an evaluation: subsets, scores, differences, decisions and costs, read from its folder, as tables."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What `evaluate` found.
+    """Results of `evaluate`.
 
     Attributes:
         folder: holds results.json, and for each subset and seed trials/<subset>/seed-<seed>/ with model/checkpoint/,
@@ -253,18 +253,18 @@ def _cautions(results: Mapping[str, Any], subsets: Sequence[Subset]) -> list[str
 
 
 def value_text(value: float, metric: str) -> str:
-    """A score in the decimals of its metric."""
+    """Format a score with the decimals of its metric."""
     return f"{value:.{DECIMALS[metric]}f}"
 
 
 def score_text(mean: Interval, metric: str) -> str:
-    """A mean and its standard deviation over seeds."""
+    """Format a mean and its standard deviation over seeds."""
     text = value_text(mean.value, metric)
     return text if mean.deviation is None else f"{text} ±{value_text(mean.deviation, metric)}"
 
 
 def difference_text(difference: Interval, metric: str) -> str:
-    """A difference with its 95% interval: +0.3 [-0.5, +1.1]."""
+    """Format a difference with its 95% interval: "+0.3 [-0.5, +1.1]"."""
     decimals = DECIMALS[metric]
     text = f"{difference.value:+.{decimals}f}"
     if difference.low is None or difference.high is None:
@@ -273,7 +273,7 @@ def difference_text(difference: Interval, metric: str) -> str:
 
 
 def number_text(value: float) -> str:
-    """A large number in three digits: 1.23M."""
+    """Format a large number with three digits: "1.23M"."""
     for factor, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= factor:
             return f"{value / factor:.3g}{unit}"
@@ -281,30 +281,30 @@ def number_text(value: float) -> str:
 
 
 def p_text(p: float) -> str:
-    """A p-value in three decimals."""
+    """Format a p-value with three decimals."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def score_table(found: Evaluated, test: str) -> list[list[str]]:
-    """Cells of the scores on one test set: header, then a row a subset."""
-    metrics = found.scores[test]
+def score_table(evaluated: Evaluated, test: str) -> list[list[str]]:
+    """Return the cells of the scores on one test set: a header, then one row per subset."""
+    metrics = evaluated.scores[test]
     rows = [["subset", "pairs", "target tokens", *metrics]]
-    for subset in found.subsets:
+    for subset in evaluated.subsets:
         scores = [score_text(table[subset.name].mean, metric) for metric, table in metrics.items()]
         rows.append([subset.name, f"{subset.pairs:,}", f"{subset.target_tokens:,}", *scores])
     return rows
 
 
-def difference_table(found: Evaluated, test: str) -> list[list[str]]:
-    """Cells of the differences on one test set: header, then a row a subset and baseline; with one seed also p."""
-    p = found.randomisation.get(test, {})
-    rows = [["difference", *(name for metric in found.scores[test] for name in _columns(metric, p))]]
-    for name, baselines in found.against.items():
+def difference_table(evaluated: Evaluated, test: str) -> list[list[str]]:
+    """Return the cells of the differences on one test set, one row per subset and baseline; with one seed also p."""
+    p = evaluated.randomisation.get(test, {})
+    rows = [["difference", *(name for metric in evaluated.scores[test] for name in _columns(metric, p))]]
+    for name, baselines in evaluated.against.items():
         for baseline in baselines:
             row = [f"{name} - {baseline}"]
-            for metric, table in found.scores[test].items():
+            for metric, table in evaluated.scores[test].items():
                 row.append(difference_text(table[name].differences[baseline], metric))
-                if p and metric in found.signatures:
+                if p and metric in evaluated.signatures:
                     row.append(p_text(p[name][baseline][metric]))
             rows.append(row)
     return rows
@@ -314,30 +314,30 @@ def _columns(metric: str, p: Mapping[str, Any]) -> list[str]:
     return [metric, f"p {metric}"] if p and metric != "nll" else [metric]
 
 
-def hypothesis_table(found: Evaluated) -> list[list[str]]:
-    """Cells of the hypotheses: header, then a row each."""
+def hypothesis_table(evaluated: Evaluated) -> list[list[str]]:
+    """Return the cells of the hypotheses: a header, then one row each."""
     rows = [
         [one.text, difference_text(one.difference, one.metric), p_text(one.adjusted), one.verdict]
-        for one in found.hypotheses
+        for one in evaluated.hypotheses
     ]
     return [["hypothesis", "difference", "p, Holm", "decision"], *rows]
 
 
-def reading_table(found: Evaluated, metric: str) -> list[list[str]]:
-    """Cells of the dev scores at equal budgets: header, then a row a subset."""
-    readings = [reading for reading in found.readings if reading.tables[metric]]
+def reading_table(evaluated: Evaluated, metric: str) -> list[list[str]]:
+    """Return the cells of the dev scores at equal budgets: a header, then one row per subset."""
+    readings = [reading for reading in evaluated.readings if reading.tables[metric]]
     rows = [["subset", *(f"{reading.name} ({number_text(reading.budget)})" for reading in readings)]]
-    for subset in found.subsets:
+    for subset in evaluated.subsets:
         tables = [reading.tables[metric].get(subset.name) for reading in readings]
         rows.append([subset.name, *("-" if one is None else score_text(one.mean, metric) for one in tables)])
     return rows
 
 
-def cost_table(found: Evaluated) -> list[list[str]]:
-    """Cells of the table of costs: header, then a row a subset."""
+def cost_table(evaluated: Evaluated) -> list[list[str]]:
+    """Return the cells of the cost table: a header, then one row per subset."""
     rows = [["subset", "updates", "epochs", "warm-up", "scoring", "training", "FLOPs", "of full", "seconds"]]
-    full = next((subset for subset in found.subsets if subset.name == "full"), None)
-    for subset in found.subsets:
+    full = next((subset for subset in evaluated.subsets if subset.name == "full"), None)
+    for subset in evaluated.subsets:
         flops = subset.flops
         rows.append(
             [
@@ -353,7 +353,7 @@ def cost_table(found: Evaluated) -> list[list[str]]:
 
 
 def align(rows: list[list[str]]) -> list[str]:
-    """Lines of a table: the first row is its header, the first column its names."""
+    """Return the lines of a table; the first row is the header, the first column holds names."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     cells = [
         [cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(pairs)]
@@ -363,27 +363,27 @@ def align(rows: list[list[str]]) -> list[str]:
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
 
-def render(found: Evaluated) -> str:
-    """The results as plain tables, and below them what the numbers mean and how they were made."""
+def render(evaluated: Evaluated) -> str:
+    """Return the results as plain tables, followed by notes on the numbers."""
     lines: list[str] = []
-    for test, count in found.tests.items():
-        lines += [f"{test} ({count:,} lines)", *align(score_table(found, test)), ""]
-        if any(found.against.values()):
-            lines += [*align(difference_table(found, test)), ""]
-    if found.hypotheses:
-        lines += ["hypotheses", *align(hypothesis_table(found)), ""]
+    for test, count in evaluated.tests.items():
+        lines += [f"{test} ({count:,} lines)", *align(score_table(evaluated, test)), ""]
+        if any(evaluated.against.values()):
+            lines += [*align(difference_table(evaluated, test)), ""]
+    if evaluated.hypotheses:
+        lines += ["hypotheses", *align(hypothesis_table(evaluated)), ""]
     for metric in ("nll", "chrF"):
-        if any(reading.tables[metric] for reading in found.readings):
-            lines += [f"dev {metric}", *align(reading_table(found, metric)), ""]
-    lines += ["cost", *align(cost_table(found)), "", *found.cautions, *notes(found)]
+        if any(reading.tables[metric] for reading in evaluated.readings):
+            lines += [f"dev {metric}", *align(reading_table(evaluated, metric)), ""]
+    lines += ["cost", *align(cost_table(evaluated)), "", *evaluated.cautions, *notes(evaluated)]
     return "\n".join(lines) + "\n"
 
 
-def notes(found: Evaluated) -> list[str]:
-    """What a reader must know to trust the numbers: what was held fixed, what intervals, p and cost mean."""
-    several = len(found.seeds) > 1
+def notes(evaluated: Evaluated) -> list[str]:
+    """Return notes on the numbers: what was held fixed, and what intervals, p and cost mean."""
+    several = len(evaluated.seeds) > 1
     return [
-        f"Every model was trained for the same number of updates with seeds {', '.join(map(str, found.seeds))}."
+        f"Every model was trained for the same number of updates with seeds {', '.join(map(str, evaluated.seeds))}."
         if several
         else "Every model was trained for the same number of updates.",
         f"±: standard deviation over seeds. [ ]: 95% interval of the difference ({TEST})."
@@ -392,23 +392,26 @@ def notes(found: Evaluated) -> list[str]:
         "comparisons. p says whether these two models differ, and nothing of other models trained on the same data.",
         *(
             ["Decisions: two-sided p corrected by Holm's method over the hypotheses; everything else has no decision."]
-            if found.hypotheses
+            if evaluated.hypotheses
             else []
         ),
         *(
-            ["Equal budgets are read from dev curves, interpolated linearly between checkpoints."]
-            if found.readings
+            [
+                "Equal budgets are read from dev curves, interpolated linearly between checkpoints. "
+                "-: the subset had no checkpoint within the budget."
+            ]
+            if evaluated.readings
             else []
         ),
         "nll: nats per target token, by forced decoding; lower is better.",
         "Cost: warm-up training up to the last scored checkpoint, scoring, and training on the subset.",
         *(
-            f"FLOPs of {subset.name} lack those of the models of {', '.join(subset.scorers)}; its seconds do not."
-            for subset in found.subsets
+            f"{subset.name}: FLOPs do not include the models of {', '.join(subset.scorers)}; seconds do."
+            for subset in evaluated.subsets
             if subset.scorers
         ),
-        *found.signatures.values(),
-        found.signature,
+        *evaluated.signatures.values(),
+        evaluated.signature,
     ]
 
 

@@ -378,7 +378,7 @@ class _Running:
             self.tokens, read_json(manifest)["reads"]["tokens"]["manifest"]
         )
         drawn = {seed: self._folders_of(seed) for seed in seeds}
-        if not is_stale:
+        if not is_stale or self.force:
             for seed in seeds:
                 self._draw(seed, drawn[seed])
         stale: list[str] = []

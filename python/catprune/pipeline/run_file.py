@@ -36,7 +36,7 @@ from catprune.tokens.options import TokenizeOptions
 from catprune.tokens.tokenize import check_tokenizing
 from catprune.training.options import TrainOptions
 from catprune.training.recipe import plan_marks
-from catprune.workspace.common_options import Memory, Seed, TemporaryFolder, Threads
+from catprune.workspace.common_options import Memory, Names, Seed, TemporaryFolder, Threads
 from catprune.workspace.options import (
     OUTPUT,
     Declared,
@@ -210,6 +210,7 @@ else:
         EvaluateOptions,
         required={"tokens": "tokens", "subsets": {}, "tests": [], **_OUT},
         tests=(list[TestSection], Field(description="Held-out test sets.")),
+        against=(Names, EvaluateOptions.__pydantic_fields__["against"]),
         dev=(DevSection | None, Field(None, description="Held-out dev set.")),
         hypotheses=(
             list[HypothesisSection] | None,
