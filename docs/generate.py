@@ -93,10 +93,14 @@ def run_file() -> Iterator[str]:
             yield from (section.__doc__ or "", "")
             rows = [key_row(key, item) for key, item in section.model_fields.items()]
             yield from table(("key", "meaning", "default"), *rows)
-    yield from ("", "## [[evaluate.tests]]", "")
-    tests: Any = next(sections(RunFile.model_fields["evaluate"].annotation)).model_fields["tests"].annotation
-    test = next(sections(tests))
-    yield from table(("key", "meaning", "default"), *(key_row(key, item) for key, item in test.model_fields.items()))
+    evaluation: Any = next(sections(RunFile.model_fields["evaluate"].annotation))
+    for name in ("tests", "dev", "hypotheses", "sweep"):
+        annotation = evaluation.model_fields[name].annotation
+        opening, closing = ("[[", "]]") if "list" in str(annotation) else ("[", "]")
+        section = next(sections(annotation))
+        yield from ("", f"## {opening}evaluate.{name}{closing}", "", section.__doc__ or "", "")
+        rows = [key_row(key, item) for key, item in section.model_fields.items()]
+        yield from table(("key", "meaning", "default"), *rows)
 
 
 def presets() -> Iterator[str]:

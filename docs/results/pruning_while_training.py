@@ -15,9 +15,9 @@ import sacrebleu
 import torch
 from catprune import clean, score, select, tokenize, train
 from catprune.demonstration.bitext import write_demo_bitext
-from catprune.evaluation.cost import flops_of
-from catprune.evaluation.evaluate import read_test
-from catprune.evaluation.results import TestSet, number_text
+from catprune.evaluation.bitexts import TestSet
+from catprune.evaluation.cost import choosing_flops
+from catprune.evaluation.results import number_text
 from catprune.evaluation.translate import translate
 
 # Points of a training at which it is tested, and levels as shares of the full corpus's final chrF.
@@ -102,15 +102,14 @@ def static(name: str, run: Path, out: Path, how: dict) -> Path:
 
 def curve(done, selection: Path | None, test: TestSet, threads: int) -> np.ndarray:
     """Return FLOPs, including selection, and chrF of every checkpoint, float64 [checkpoints, 2]."""
-    source, reference = read_test(test)
-    cost = flops_of(selection, training=done.folder)
+    bitext, choosing = test.read(), sum(choosing_flops(selection))
     points = []
     for entry in done.manifest["checkpoints"]:
         path = done.folder / "log" / f"{entry['name']}.chrf.json"
         if not path.is_file():
-            hypotheses = translate(done.folder / entry["name"], source, threads=threads)
-            path.write_text(json.dumps(sacrebleu.corpus_chrf(hypotheses, [reference]).score))
-        points.append((cost.warmup + cost.scoring + entry["flops"], json.loads(path.read_text())))
+            hypotheses = translate(done.folder / entry["name"], bitext.source, threads=threads)
+            path.write_text(json.dumps(sacrebleu.corpus_chrf(hypotheses, [bitext.target]).score))
+        points.append((choosing + entry["flops"], json.loads(path.read_text())))
     return np.array(points)
 
 

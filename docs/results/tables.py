@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from catprune.evaluation.results import against, number_text, open_evaluation
+from catprune.evaluation.results import difference_table, number_text, open_evaluation, score_table
 from catprune.reporting.aggregates import draw_sample, take_survey
 from catprune.reporting.run_columns import Reader, find_steps
 
@@ -19,23 +19,12 @@ def table(rows: list[list[str]]) -> None:
 
 
 def quality(folder: Path) -> None:
-    """Print scores (± half a 95% interval; bold: better than full, p < 0.05; italic: worse) and costs."""
+    """Scores of every subset, a mean ± standard deviation over seeds; differences with 95% intervals; and costs."""
     evaluated = open_evaluation(folder)
-    full = next(subset for subset in evaluated.subsets if subset.name == "full")
-    metrics = [(test, metric) for test in evaluated.tests for metric in evaluated.signatures]
-    rows = [["subset", "pairs", "target tokens", *(f"{test} {metric}" for test, metric in metrics)]]
-    for subset in evaluated.subsets:
-        row = [subset.name, f"{subset.pairs:,}", f"{subset.target_tokens:,}"]
-        for test, metric in metrics:
-            score = subset.scores[test][metric]
-            text = f"{score.score:.1f} ±{score.interval:.1f}"
-            row.append(
-                {"better": f"**{text}**", "worse": f"*{text}*"}.get(
-                    against(score, full.scores[test][metric], "full"), text
-                )
-            )
-        rows.append(row)
-    table(rows)
+    full = evaluated.subset("full")
+    for test in evaluated.tests:
+        table(score_table(evaluated, test))
+        table(difference_table(evaluated, test))
     costs = [["subset", "updates", "epochs", "warm-up", "scoring", "training", "of full"]]
     for subset in evaluated.subsets:
         parts = [

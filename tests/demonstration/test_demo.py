@@ -24,18 +24,18 @@ def test_the_small_demo_runs_every_step(done: catprune.Demonstrated) -> None:
     assert done.kept["cleaning"]["duplicate"] == 0 < done.planted["duplicate"]
     for name in ("random", "cat-diff", "cat-diff-nll", "progress"):
         assert sum(done.kept[name].values()) == sum(done.kept["cleaning"].values()) // 2
-    assert done.chrf.keys() == done.bleu.keys() == {"full", "random", "cat-diff", "cat-diff-nll", "progress"}
+    assert done.nll.keys() == {"full", "random", "cat-diff", "cat-diff-nll", "progress"}
     sides = [(done.folder / f"pruned.{side}").read_text().count("\n") for side in ("en", "de")]
     assert sides == [sum(done.kept["cat-diff-nll"].values())] * 2
     assert done.report.stat().st_size > 100_000
     table = to_text(done)
     for kind in done.planted:
         assert kind in table
-    assert f"{done.chrf['full']:.1f}" in table
+    assert f"{done.nll['full']:.2f}" in table
 
 
 def test_a_second_call_shows_the_same_and_other_options_are_refused(done: catprune.Demonstrated) -> None:
-    models = sorted((done.folder / "evaluate" / "models").rglob("*.safetensors"))
+    models = sorted((done.folder / "evaluate" / "trials").rglob("*.safetensors"))
     before = [path.stat().st_mtime_ns for path in models]
     again = catprune.demo(out=done.folder, pairs=600, steps=30, threads=1, quiet=True)
     assert again == done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,9 +95,11 @@ MOMENTS = (
     ("run/selection/cat/manifest.json", 1),
     ("pruned.en.catprune.json", 1),
     ("pruned.en.catprune.json", 2),  # the text is there, the record does not say so
-    ("run/evaluate/models/full/state.safetensors", 1),
-    ("run/evaluate/models/cat/manifest.json", 1),
-    ("run/evaluate/translations/cat.test.txt", 1),
+    ("run/evaluate/trials/full/seed-3/model/training/state.safetensors", 1),
+    ("run/evaluate/trials/cat/seed-3/model/training/manifest.json", 1),
+    ("run/evaluate/trials/cat/seed-3/model/manifest.json", 1),
+    ("run/evaluate/trials/cat/seed-3/translations/test.txt", 1),
+    ("run/evaluate/trials/cat/seed-3/result.json", 1),
     ("run/evaluate/results.json", 1),
     ("run/evaluate/manifest.json", 1),
     ("run/report.html", 1),
@@ -184,6 +187,95 @@ def test_a_scorer_guards_a_selection_and_its_cost_is_reported(undisturbed: Path)
     assert any("cat: FLOPs do not include the models of lengths" in note for note in notes(found))
 
 
+SEEDS = """
+[[select]]
+name = "best"
+column = "lengths"
+
+[evaluate]
+seeds = 2
+warmup_seeds = true
+steps = 2
+precision = "float32"
+batch_tokens = 512
+subsets = ["full", "cat-40", "random-40", "best-40"]
+
+[evaluate.dev]
+source = "bitext/test.en"
+target = "bitext/test.de"
+
+[[evaluate.sweep]]
+methods = ["cat", "random", "best"]
+keep = ["40%"]
+
+[[evaluate.hypotheses]]
+subset = "cat-40"
+better_than = "random-40"
+
+[[evaluate.tests]]
+name = "test"
+source = "bitext/test.en"
+target = "bitext/test.de"
+"""
+
+
+def test_each_seed_has_its_own_warmup_model_and_selections(undisturbed: Path, tmp_path: Path) -> None:
+    """What does not depend on the seed is that of the run; a killed evaluation ends with the same bytes."""
+    from catprune.evaluation.results import open_evaluation
+    from catprune.workspace.manifest import read_manifest
+
+    text = RUN_FILE[: RUN_FILE.index("[write]")] + SEEDS
+    folders = tmp_path / "whole", tmp_path / "killed"
+    for folder in folders:
+        shutil.copytree(undisturbed, folder, ignore=shutil.ignore_patterns("evaluate", "report.html", "run.toml"))
+        (folder / "run.toml").write_text(text)
+    moment = folders[1] / "run/evaluate/seeds/seed-4/selection/cat-40/manifest.json"
+    for name in (moment, folders[1] / "run/evaluate/trials/cat-40/seed-4/model/manifest.json"):
+        subprocess.run([sys.executable, "-c", DYING, folders[1] / "run.toml", name, "1"], check=False)
+        assert name.with_name(f"{name.name}.tmp").exists()
+    for folder in folders:
+        catprune.run(folder / "run.toml", quiet=True)
+    found, expected = files(folders[1]), files(folders[0])
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+    run = folders[0] / "run"
+    drawn = run / "evaluate/seeds/seed-4"
+    assert sorted(path.name for path in (drawn / "selection").iterdir()) == ["cat-40", "random-40"]
+    assert not (run / "evaluate/seeds/seed-3").exists(), "the run's own seed"
+    assert read_manifest(drawn / "warmup", step="train")["options"]["seed"] == 4
+    for name in ("cat-40", "random-40"):
+        kept = [
+            parquet.read_table(folder / name / "columns")["kept"] for folder in (run / "selection", drawn / "selection")
+        ]
+        assert kept[0] != kept[1], name
+    evaluated = open_evaluation(run / "evaluate")
+    assert [subset.name for subset in evaluated.subsets] == ["full", "cat-40", "random-40", "best-40"]
+    assert evaluated.against == {
+        "full": [],
+        "cat-40": ["full", "random-40"],
+        "random-40": ["full"],
+        "best-40": ["full", "random-40"],
+    }
+    assert [one.text for one in evaluated.hypotheses] == [
+        "cat-40 is better than random-40 (chrF, the mean of all test sets)"
+    ]
+    assert evaluated.seeds == (3, 4) and evaluated.subset("cat-40").flops.warmup > 0
+
+
+def test_default_hypotheses_are_about_the_written_selection(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(RUN_FILE.replace('subsets = ["full", "cat"]', "").replace('against = ["full"]', ""))
+    read = read_run_file(file)
+    assert read.subsets == ["full", "random", "cat", "random-tokens"]
+    assert [one.text for one in read.hypotheses()] == [
+        "cat is not worse by 1 chrF than full (chrF, the mean of all test sets)",
+        "cat is better than random-tokens (chrF, the mean of all test sets)",
+    ]
+    assert read.baselines()["cat"] == ["full", "random-tokens"] and read.baselines()["random"] == ["full"]
+    file.write_text(RUN_FILE[: RUN_FILE.index("[write]")] + RUN_FILE[RUN_FILE.index("[evaluate]") :])
+    assert read_run_file(file).hypotheses() == []
+
+
 def test_without_a_model_scorers_alone_rank(tmp_path: Path) -> None:
     file = prepare(tmp_path)
     file.write_text(
@@ -241,7 +333,25 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
         ),
         ('checkpoints = "4steps,12steps"', "steps = 4", "needs 2 checkpoints, there will be 1"),
         ('tags = "bitext/train.kind"', "", "within = tag needs the tags"),
-        ("steps = 4", "", "needs either steps .* or epochs"),
+        ("steps = 4", "steps = 4\nepochs = 2", "both steps and epochs are given"),
+        ("steps = 4", "steps = 4\nseeds = [1, 1]", "at least one seed, each once"),
+        ("steps = 4", 'steps = 4\nhypotheses = [{ subset = "cat" }]', "give not_worse_than or better_than"),
+        (
+            "steps = 4",
+            'steps = 4\nhypotheses = [{ subset = "cat", better_than = "dog" }]',
+            "hypothesis on dog: no subset has that name",
+        ),
+        (
+            "steps = 4",
+            'steps = 4\nhypotheses = [{ subset = "cat", not_worse_than = "full", metric = "nll" }]',
+            "give the margin in nll",
+        ),
+        (
+            "steps = 4",
+            'steps = 4\nsweep = [{ methods = ["cat", "el2n"], keep = ["30%", 0.3] }]',
+            "two selections are named cat-30",
+        ),
+        ("steps = 4", 'steps = 4\nsweep = [{ methods = ["cat-dif"], keep = [5] }]', "there is no method cat-dif"),
         ("steps = 4", 'steps = 4\npreset = "huge"', r'evaluate\.preset = "huge": give one of tiny, small, base, big'),
         (
             'precision = "float32"',

@@ -232,7 +232,7 @@ def test_moving_the_evaluation_away_trains_models_of_the_current_corpus(
     catprune.run(tmp_path / "run.toml", quiet=True, say=said.append)
     assert not any("of the corpus before" in line for line in said)
     assert "were trained before rows were appended" not in (tmp_path / "run/report.html").read_text()
-    trained = read_manifest(tmp_path / "run/evaluate/models/full", step="train")["counts"]["pairs"]
+    trained = read_manifest(tmp_path / "run/evaluate/trials/full/seed-3/model", step="trial")["counts"]["pairs"]
     assert trained == read_manifest(tmp_path / "run/clean", step="clean")["counts"]["kept"]
 
 
@@ -289,7 +289,7 @@ def test_force_keeps_appended_rows_and_repeats_steps_with_changed_options(
         assert all(states(run)[path] == before[path] for path in stays)
         assert "extends" in read_manifest(run / "clean", step="clean")
         selected = read_manifest(run / "selection/cat", step="select")
-        trained = read_manifest(run / "evaluate/models/cat", step="train")
+        trained = read_manifest(run / "evaluate/trials/cat/seed-3/model", step="trial")
         assert trained["counts"]["pairs"] == selected["counts"]["kept"]
         assert "were trained before rows were appended" not in (run / "report.html").read_text()
     (tmp_path / "later/run/clean").rename(tmp_path / "clean")

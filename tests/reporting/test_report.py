@@ -13,22 +13,20 @@ import pytest
 from catprune._core import digest_file, write_columns
 from catprune.cleaning.clean import clean
 from catprune.errors import CatpruneError
-from catprune.evaluation.evaluate import compare
+from catprune.evaluation.results import ONE_SEED
 from catprune.reporting import run_columns
 from catprune.reporting.aggregates import Examples, _best, draw_sample, hash_rows, take_survey
 from catprune.reporting.charts import make_axis, make_bars
 from catprune.reporting.loss_trend import measure_trend
-from catprune.reporting.quality import ONE_SEED
 from catprune.reporting.report import report
 from catprune.reporting.run_columns import Reader, find_steps
 from catprune.reporting.wording import seconds_text, selection_label, shorten, visible
-from catprune.workspace.files import to_json, write_whole
 from catprune.workspace.manifest import digest_manifest, read_manifest
 from catprune.workspace.step_folder import StepFolder
+from support.evaluations import write_evaluation
 
 ROWS = 600
 HOSTILE = '<script>alert("1")</script> "quoted" \'single\' &amp; {{ 7 * 7 }} <img src=http://evil.example/x.png>'
-TESTS = ("held",)
 TAGS = ["news", "web<b>", "</script><script>alert(2)</script>"]
 
 
@@ -100,33 +98,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     write_evaluation(run / "evaluate")
     return run
-
-
-def write_evaluation(folder: Path, *, bleu: float | None = None) -> None:
-    """Write an evaluation of three subsets; `bleu` replaces the BLEU of all of them."""
-    references = [f"der Satz {n} steht im Garten hinter dem Haus" for n in range(40)]
-    systems = {"full": references, "cat-diff": references[:30] + ["nein"] * 10, "random": ["ja ja"] * 40}
-    scores, signatures = compare(systems, references, against=["full", "random"], resamples=50)
-    flops = {"warmup": 5e9, "scoring": 2e9, "training": 9e9}
-    subsets = [
-        {"name": name, "pairs": 599 if name == "full" else 300, "target_tokens": 3000, "steps": 100, "epochs": 2.0}
-        | {"trained_tokens": 9000, "flops": flops}
-        | {"scores": {test: to_scores(metrics, bleu) for test in TESTS}}
-        for name, metrics in scores.items()
-    ]
-    results = {"held_fixed": "epochs", "against": ["full", "random"], "tests": dict.fromkeys(TESTS, 40)}
-    results["test_order"] = list(TESTS)
-    options = {"preset": "tiny", "seed": 1, "beam": 4, "resamples": 50, "steps": None}
-    with StepFolder(folder, step="evaluate", reads={}, options=options) as made:
-        write_whole(folder / "results.json", to_json({**results, "signatures": signatures, "subsets": subsets}))
-        made.publish()
-
-
-def to_scores(metrics: Any, bleu: float | None) -> dict[str, Any]:
-    return {
-        metric: {"score": s.score if bleu is None or metric != "BLEU" else bleu, "interval": s.interval, "p": s.p}
-        for metric, s in metrics.items()
-    }
 
 
 class Page(html.parser.HTMLParser):
@@ -232,25 +203,39 @@ def test_the_answers_come_first(page: Page) -> None:
     assert "50.2% of the target tokens kept 3,000" in words
     assert "cat-diff 300 50.1% 3,000 50.2% 10.0" in words
     assert "corpus.en, corpus.de" in words
-    assert "Epochs are held fixed" in words and "nrefs:1|bs:50|seed:12345" in words
+    assert "trained for the same number of updates with seeds 1, 2, 3" in words and "nrefs:1" in words
     for name in ("clean", "scores/epoch-1", "selection/random", "evaluate"):
         assert name in words
 
 
-def test_the_decision_has_a_row_for_random_too(page: Page) -> None:
-    assert "cat-diff 50.1% worse on 2 of 2 better on 2 of 2" in page.words
-    assert "random 50.1% worse on 2 of 2 –" in page.words
-    assert ONE_SEED in page.words
-    assert page.elements("td", "worse") and page.elements("td", "better")
+def test_the_decisions_are_shown_with_their_differences(page: Page) -> None:
+    assert re.search(
+        r"half is not worse by 1 chrF than full \S+ \S+ mean of all test sets\) \+0.2 \[.*\] <?0.\d+ as good",
+        page.words,
+    )
+    assert ONE_SEED not in page.words and "Only the hypotheses that were named" in page.words
+    assert page.elements("td", "better") and not page.elements("td", "worse")
 
 
-def test_no_colour_below_5_bleu(run: Path, tmp_path: Path) -> None:
-    part = link_run(run, run.parent / "weak", "clean", "scores", "selection")
-    write_evaluation(part / "evaluate", bleu=4.9)
-    page = make_page(part, tmp_path / "report.html")
-    assert "No model reaches 5 BLEU on held (best: 4.9)." in page.words
-    assert "worse on" in page.words
-    assert not [a for _, a in page.tags if {"better", "worse"} & set((a.get("class") or "").split())]
+def test_differences_have_a_plot_with_the_margin(page: Page) -> None:
+    assert "half – full" in page.words and "difference in chrF" in page.words
+    assert len(page.elements("line", "margin")) == 1, "of the one hypothesis with a margin, in its metric"
+    assert len(page.elements("line", "base")) == 3 * 4
+    assert len(page.elements("polygon")) == 2 * 3, "a band for each subset, in the curves of nll and chrF"
+    assert "Dev nll at equal budgets" in page.words and "equal epochs (2)" in page.words
+
+
+def test_one_seed_and_weak_models_colour_nothing(run: Path, tmp_path: Path) -> None:
+    for name, message, given in (
+        ("one", ONE_SEED, {"seeds": 1}),
+        ("weak", "No model reaches 5 BLEU on held (best: 4.9).", {"bleu": 4.9}),
+    ):
+        part = link_run(run, run.parent / name, "clean", "scores", "selection")
+        write_evaluation(part / "evaluate", **given)
+        page = make_page(part, tmp_path / f"{name}.html")
+        assert message in page.words
+        assert not [a for _, a in page.tags if {"better", "worse"} & set((a.get("class") or "").split())]
+        assert ("p of randomisation" in page.words) == (name == "one")
 
 
 def test_a_run_without_evaluation_says_how_to_evaluate(run: Path, tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ import torch
 from catprune._core import digest_file, write_columns
 from catprune.checkpoints.native import load_tensors, read_checkpoint
 from catprune.errors import CatpruneError, UsageError
+from catprune.evaluation.bitexts import TestSet
 from catprune.evaluation.evaluate import evaluate
-from catprune.evaluation.results import TestSet
 from catprune.tokens.blocks import Tokens
 from catprune.training import data_order, loop
 from catprune.training.data_order import Order, Rows, Selection

@@ -75,10 +75,10 @@ outputs = ["pruned.en", "pruned.de"]
 [evaluate]
 preset = "{preset}"
 precision = "float32"
-steps = {steps}
+seeds = 2
+steps = {evaluated_steps}
 batch_tokens = {batch_tokens}
 warmup_steps = {warmup_steps}
-resamples = {resamples}
 
 [[evaluate.tests]]
 name = "held-out"
@@ -95,8 +95,7 @@ class Demonstrated:
         folder: the folder of the demo.
         planted: kind of pair → pairs in the corpus.
         kept: "cleaning" or a selection → kind → kept pairs.
-        chrf: subset → chrF of its model on held-out pairs.
-        bleu: subset → BLEU of its model on held-out pairs.
+        nll: subset → loss of its models on held-out pairs, nats per target token, a mean over two seeds.
         report: the HTML file.
         is_new: whether this call did anything; False if the demo was finished before.
     """
@@ -104,8 +103,7 @@ class Demonstrated:
     folder: Path
     planted: Mapping[str, int] = field(hash=False)
     kept: Mapping[str, Mapping[str, int]] = field(hash=False)
-    chrf: Mapping[str, float] = field(hash=False)
-    bleu: Mapping[str, float] = field(hash=False)
+    nll: Mapping[str, float] = field(hash=False)
     report: Path
     is_new: bool = field(default=True, compare=False)
 
@@ -142,15 +140,14 @@ def demo(options: DemoOptions) -> Demonstrated:
         folder,
         dict(bitext.counts),
         _count_kept(folder, list(done.selections)),
-        _scores(evaluated, "chrF"),
-        _scores(evaluated, "BLEU"),
+        _held_out_loss(evaluated),
         done.report or folder / "report.html",
         done.is_new,
     )
 
 
 def _run_file(*, pairs: int, steps: int | None, seed: int) -> str:
-    """Return the run file; the warm-up model gets as many updates as the compared models."""
+    """Return the run file; the warm-up model gets more updates than the compared models, which have two seeds."""
     updates = steps or max(60, pairs * 7 // 120)
     first = max(1, updates // 5)
     return _RUN_FILE.format(
@@ -159,16 +156,15 @@ def _run_file(*, pairs: int, steps: int | None, seed: int) -> str:
         vocab_size=500 if pairs < 2000 else 1000,
         preset="tiny",
         checkpoints=f"{first}steps,{updates}steps",
-        steps=updates,
+        evaluated_steps=max(2, updates * 3 // 7),
         batch_tokens=512,
         warmup_steps=max(1, updates // 5),
-        resamples=1000,
     )
 
 
-def _scores(evaluated: Evaluated, metric: str) -> dict[str, float]:
+def _held_out_loss(evaluated: Evaluated) -> dict[str, float]:
     test = next(iter(evaluated.tests))
-    return {subset.name: subset.scores[test][metric].score for subset in evaluated.subsets}
+    return {name: measured.mean.value for name, measured in evaluated.scores[test]["nll"].items()}
 
 
 def _count_kept(folder: Path, selections: list[str]) -> dict[str, dict[str, int]]:
@@ -208,8 +204,7 @@ def to_text(done: Demonstrated) -> str:
         rows.append([kind, f"{done.planted[kind]:,}", f"{survived:,}", *cells])
     rows.append(["pairs", f"{sum(done.planted.values()):,}", f"{sum(done.kept['cleaning'].values()):,}"])
     rows[-1] += [f"{sum(done.kept[name].values()):,}" for name in names]
-    for metric, scores in (("chrF", done.chrf), ("BLEU", done.bleu)):
-        rows.append([metric, "", f"{scores['full']:.1f}", *(f"{scores[name]:.1f}" for name in names)])
+    rows.append(["held-out loss", "", f"{done.nll['full']:.2f}", *(f"{done.nll[name]:.2f}" for name in names)])
     return "\n".join(
         [
             "",
@@ -217,8 +212,8 @@ def to_text(done: Demonstrated) -> str:
             "",
             "planted: pairs of each kind in the corpus. cleaning: pairs of each kind that pass the cleaning rules.",
             "Other columns: the share of these that each selection keeps; a good selection keeps clean pairs.",
-            "chrF, BLEU: a model trained on the kept pairs (under `cleaning`: on all clean pairs) with equal",
-            "updates, on held-out pairs. One seed and a toy language: see docs/results for real text.",
+            "held-out loss: nats per target token of models trained on the kept pairs (under `cleaning`: on all clean",
+            "pairs) with equal updates, mean of two seeds; lower is better. Toy language: docs/results has real text.",
             "progress, the default of `catprune prune`, compares pairs of similar initial loss.",
             "",
             f"report   {os.path.relpath(done.report)}",

@@ -76,10 +76,11 @@ def _checkpoint_of(scores: Path) -> tuple[Path, dict[str, Any]]:
     return checkpoint.parent, manifest["checkpoint"]
 
 
-def flops_of(selection: Path | None, *, training: Path) -> Cost:
-    """Count the FLOPs, from shapes, of making `selection` and of the training in folder `training`.
+def choosing_flops(selection: Path | None) -> tuple[float, float]:
+    """Floating-point operations, from shapes, of the warm-up models and of the scoring that a selection needed.
 
-    Each warm-up run counts once, up to its last scored checkpoint. The FLOPs of scorers' models are not known.
+    Warm-up runs count once each, up to their last scored checkpoint, however many checkpoints were scored. What the
+    models of scorers do is not known.
     """
     warmup: dict[Path, float] = {}
     scoring = 0.0
@@ -87,7 +88,7 @@ def flops_of(selection: Path | None, *, training: Path) -> Cost:
         scoring += float(read_manifest(scores, step="score")["flops"])
         folder, checkpoint = _checkpoint_of(scores)
         warmup[folder] = max(warmup.get(folder, 0.0), float(checkpoint["flops"] or 0.0))
-    return Cost(sum(warmup.values()), scoring, float(read_manifest(training, step="train")["flops"]))
+    return float(sum(warmup.values())), scoring
 
 
 def _speed(folder: Path, key: str = "tokens_per_second") -> float | None:
@@ -113,15 +114,17 @@ def _events(log: Path) -> Iterator[dict[str, Any]]:
             continue
 
 
-def seconds_of(selection: Path | None, *, training: Path) -> Cost | None:
-    """Compute the same cost in seconds: tokens divided by the measured speed, so an interrupted run counts in full.
+def training_seconds(training: Path) -> float | None:
+    """Seconds of a training: tokens by the measured speed, so that an interrupted run counts in full.
 
-    Returns None if a log is missing. Seconds from different machines are not comparable.
+    None where the log is missing. Seconds of different machines do not compare.
     """
     speed = _speed(training)
-    if speed is None:
-        return None
-    trained = read_manifest(training, step="train")["target_tokens"] / speed
+    return None if speed is None else read_manifest(training, step="train")["target_tokens"] / speed
+
+
+def choosing_seconds(selection: Path | None) -> tuple[float, float] | None:
+    """Seconds of the warm-up models and of the scoring that a selection needed; None where a log is missing."""
     warmup: dict[Path, float] = {}
     scoring = 0.0
     for scores in _score_folders(selection):
@@ -136,4 +139,4 @@ def seconds_of(selection: Path | None, *, training: Path) -> Cost | None:
         if pairs is None:
             return None
         scoring += read_manifest(column, step=SCORER_STEP)["counts"]["pairs"] / pairs
-    return Cost(sum(warmup.values()), scoring, trained)
+    return float(sum(warmup.values())), scoring

@@ -1,313 +1,311 @@
-"""Evaluate subsets: train a model on each, translate test sets, compare by BLEU and chrF, count the cost."""
+"""Evaluate subsets: train models on each under several seeds, translate test sets, compare, count the cost."""
 
 from __future__ import annotations
 
-import os
+import json
 import re
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catprune._core import digest_bytes, digest_file
+from catprune._core import digest_bytes
 from catprune.corpus.inputs import is_monolingual
-from catprune.errors import CatpruneError, UsageError, require
-from catprune.evaluation.cost import flops_of, scorers_of, seconds_of
+from catprune.errors import UsageError, require
+from catprune.evaluation.bitexts import TestSet
+from catprune.evaluation.held_out import HeldOut
+from catprune.evaluation.metrics import choose_tokenizer, random_seed, randomise, signatures
 from catprune.evaluation.options import EvaluateOptions
-from catprune.evaluation.results import Evaluated, Score, TestSet, open_evaluation
+from catprune.evaluation.results import Evaluated, open_evaluation
+from catprune.evaluation.summary import TEST_METRICS, Hypothesis, summarise
+from catprune.evaluation.trial import Design, Trial
 from catprune.model.sizes import find_size
+from catprune.tokens.blocks import Tokens
+from catprune.training.data_order import Order
+from catprune.training.recipe import RECIPES
 from catprune.training.train import require_origin
 from catprune.workspace.device import Device, require_torch
-from catprune.workspace.files import to_json, write_whole
-from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, verify_shards
+from catprune.workspace.files import read_json, to_json, write_whole
+from catprune.workspace.manifest import describe_folder, read_manifest, trace, verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.step_folder import StepFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    #: Subset → seed → its selection; None: all clean pairs.
+    Selections = Mapping[str, Mapping[int, Path | None]]
 
-__all__ = ["Evaluated", "TestSet", "compare", "evaluate"]
+__all__ = ["Evaluated", "Hypothesis", "TestSet", "evaluate"]
 
 # Options of `train` that `evaluate` passes on to every subset alike.
 TRAINING = (
-    *("batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout"),
+    *("preset", "batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout"),
     *("precision", "accumulate", "save_every"),
 )
-# Names of selections, subsets and test sets; they are also file names.
+# What may name a selection, a subset or a test set: it names files, too.
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+#: Passes over all clean pairs, unless updates or passes are given.
+EPOCHS = 10
+#: Parts of a plan that change which trials are compared and how, but no trial.
+_COMPARED = ("seeds", "order", "against", "hypotheses", "resamples", "random_seed", "bleu_tokenizer", "beam")
 
 
 class _EvaluationFolder(StepFolder):
-    """Evaluation folder: each model is a step with its own plan, so a new comparison keeps the models that fit."""
+    """Its trials are steps with plans of their own: a new comparison keeps them."""
 
-    keeps = StepFolder.keeps | {"models"}
-
-
-def _lines(path: Path) -> list[str]:
-    """Return the lines of a text file, plain or compressed; only line feeds end a line.
-
-    The core's reader drops lines that it cannot read. A test set must keep every line, because systems are compared
-    line by line; a test set fits into memory.
-    """
-    import pyarrow
-
-    try:
-        with pyarrow.input_stream(str(path), compression="detect") as stream:
-            text = stream.read().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise CatpruneError(f"{path} does not exist: give the two files of a test set") from None
-    except UnicodeDecodeError as error:
-        raise CatpruneError(f"{path} is not UTF-8 (byte {error.start}): convert the test set") from None
-    except OSError as error:
-        raise CatpruneError(f"{path} cannot be read ({error}): check that the file is complete") from None
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+    keeps = StepFolder.keeps | {"trials", "seeds"}
 
 
-def read_test(test: TestSet) -> tuple[list[str], list[str]]:
-    """Read both sides of a test set.
+def choose_seeds(seed: int, seeds: int | Sequence[int]) -> list[int]:
+    """Return the training seeds: as many as `seeds` says, from `seed` on, or the list itself.
 
     Raises:
-        CatpruneError: a file is missing, empty or not UTF-8, or the sides differ in length.
+        UsageError: the list is empty, or holds a seed twice.
     """
-    source, target = _lines(test.source), _lines(test.target)
-    if len(source) != len(target):
-        raise CatpruneError(
-            f"{test.source} has {len(source)} lines, {test.target} has {len(target)}: a test set needs pairs"
-        )
-    if not source:
-        raise CatpruneError(f"{test.source} is empty: a test set needs lines")
-    return source, target
+    chosen = list(range(seed, seed + seeds)) if isinstance(seeds, int) else list(seeds)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise UsageError(f"seeds = {chosen}: give at least one seed, each once")
+    return chosen
 
 
 def check_evaluation(
     subsets: Sequence[str],
     tests: Sequence[str],
-    against: Sequence[str],
+    against: Mapping[str, Sequence[str]],
+    hypotheses: Sequence[Hypothesis],
     *,
     steps: int | None,
     epochs: float | None,
 ) -> None:
-    """Check the names and the length of training of an evaluation.
+    """Refuse names and options of an evaluation that cannot be meant.
 
     Raises:
-        UsageError: a name or option is invalid.
+        UsageError: the first of them.
     """
-    if (steps is None) == (epochs is None):
-        raise UsageError(
-            "an evaluation needs either steps (equal updates) or epochs (equal epochs): give one of the two"
-        )
-    names = [*subsets, *tests]
+    if steps is not None and epochs is not None:
+        raise UsageError("both steps and epochs are given: give one of them, the length of every training")
     if not subsets or not tests:
         raise UsageError("an evaluation needs a subset and a test set")
-    for name in names:
+    for name in [*subsets, *tests]:
         if not re.fullmatch(NAME, name):
             raise UsageError(f"{name!r} cannot name a subset or a test set: use letters, digits, - and _")
     if len(set(tests)) != len(tests):
         raise UsageError("two test sets have the same name: give each its own")
-    if missing := [name for name in against if name not in subsets]:
-        raise UsageError(f"{missing[0]} is in against, but no subset has that name")
+    named = [name for name, baselines in against.items() for name in (name, *baselines)]
+    if missing := [name for name in named if name not in subsets]:
+        raise UsageError(f"{missing[0]} is to be compared, but no subset has that name")
+    for one in hypotheses:
+        if missing := [name for name in (one.subset, one.baseline) if name not in subsets]:
+            raise UsageError(f"hypothesis on {missing[0]}: no subset has that name")
+        if one.subset == one.baseline:
+            raise UsageError(f"hypothesis on {one.subset}: compare it with another subset")
+        if one.metric not in TEST_METRICS:
+            raise UsageError(f"hypothesis on {one.subset}: give a metric of {', '.join(TEST_METRICS)}")
+        if one.test is not None and one.test not in tests:
+            raise UsageError(f"hypothesis on {one.subset}: {one.test} is not a test set")
 
 
-def _train(tokens: Path, out: Path, selection: Path | None, options: Mapping[str, Any], *, force: bool) -> Path:
-    """Train the subset's model unless it is up to date, and return its last checkpoint."""
-    from catprune.training.train import train
-
-    return train(tokens, out=out, selection=selection, force=force, **options).checkpoints[-1]
-
-
-def _drop_stale_translations(folder: Path, subset: str, checkpoint: Path) -> None:
-    """Delete a subset's translations unless the current model made them."""
-    stamp, model = folder / f"{subset}.model", digest_manifest(checkpoint.parent).encode()
-    folder.mkdir(parents=True, exist_ok=True)
-    if not stamp.is_file() or stamp.read_bytes() != model:
-        for path in folder.glob(f"{subset}.*.txt"):
-            path.unlink()
-        write_whole(stamp, model)
-
-
-def _translations(path: Path, source: Sequence[str], checkpoint: Path, *, beam: int, threads: int | None) -> list[str]:
-    """Return the hypotheses in `path`, one per line of `source`; translate first if the file is missing."""
-    from catprune.evaluation.translate import translate
-
-    if not path.is_file():
-        hypotheses = translate(checkpoint, source, beam=beam, threads=threads)
-        text = "".join(line.replace("\n", " ") + "\n" for line in hypotheses)
-        write_whole(path, text.encode())
-    return _lines(path)
-
-
-def _bootstrap_seed() -> int:
-    """Return the seed of sacrebleu's bootstrap: its environment variable or its default."""
-    seed = os.environ.get("SACREBLEU_SEED", "12345")
-    if not seed.isdecimal():
-        raise UsageError(f"SACREBLEU_SEED is {seed!r}: set a number, so that p-values can be repeated")
-    return int(seed)
-
-
-def compare(
-    systems: Mapping[str, Sequence[str]],
-    references: Sequence[str],
-    *,
-    against: Sequence[str] = (),
-    resamples: int = 1000,
-) -> tuple[dict[str, dict[str, Score]], dict[str, str]]:
-    """Compute BLEU and chrF of systems on one test set, with paired bootstrap tests against baselines (sacrebleu).
-
-    Args:
-        systems: name → hypotheses, one line per reference.
-        references: reference translations, one per line.
-        against: names of the systems that all others are compared with.
-        resamples: bootstrap resamples of the test set.
-
-    Returns:
-        system → metric → Score, and metric → signature. The seed is SACREBLEU_SEED (12345 if unset).
-        Source: Koehn 2004, as sacrebleu implements it; `Score.p` defines the p-value.
-    """
-    from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.metrics.chrf import CHRF
-    from sacrebleu.significance import PairedTest
-
-    p: dict[tuple[str, str, str], float] = {}
-    scores: dict[str, dict[str, tuple[float, float]]] = {}
-    signatures: dict[str, str] = {}
-    for baseline in against or list(systems)[:1]:
-        order = [baseline, *(name for name in systems if name != baseline)]
-        test: Any = PairedTest(
-            [(name, list(systems[name])) for name in order],
-            {"BLEU": BLEU(), "chrF": CHRF()},
-            references=[list(references)],
-            test_type="bs",
-            n_samples=resamples,
-        )
-        test_signatures, results = test()
-        names = {"BLEU": "BLEU", "chrF": "chrF2"}  # sacrebleu adds beta
-        signatures = {metric: f"{own}|{test_signatures[own]}" for metric, own in names.items()}
-        for metric, own in names.items():
-            for name, result in zip(order, results[own], strict=True):
-                # Score and interval do not depend on the baseline.
-                scores.setdefault(name, {}).setdefault(metric, (float(result.score), float(result.ci)))
-                if name != baseline and against:
-                    # sacrebleu reports a significant difference between two identical systems.
-                    same = result.score == results[own][0].score
-                    p[name, metric, baseline] = 1.0 if same else float(result.p_value)
-    return {
-        name: {
-            metric: Score(*scores[name][metric], {b: p[name, metric, b] for b in against if b != name})
-            for metric in signatures
-        }
-        for name in systems
-    }, signatures
+def _choose_against(against: Sequence[str] | Mapping[str, Sequence[str]], subsets: Sequence[str]) -> dict[str, Any]:
+    """Return the baselines of each subset; of the default those that are there."""
+    if isinstance(against, Mapping):
+        return {name: list(baselines) for name, baselines in against.items()}
+    named = [name for name in against if name in subsets or tuple(against) != ("full", "random")]
+    return {name: [baseline for baseline in named if baseline != name] for name in subsets}
 
 
 @takes(EvaluateOptions)
 def evaluate(options: EvaluateOptions) -> Evaluated:
-    """Train one model per subset with the same recipe, and compare the translations of held-out text.
+    """Train models on subsets, alike in all but the data, under several seeds, and compare them on held-out text.
 
-    Each model is a step of its own in `out`/models/NAME. `steps` gives every model the same number of updates;
-    `epochs` gives every model the same number of passes over its subset, so smaller subsets get fewer updates.
-    With `force`, models with the same options and inputs are kept; others are trained again.
+    Every model has the same number of updates. Each subset and seed is a trial with a folder and a result of its own;
+    an interrupted evaluation continues, and one with more subsets, seeds, tests or hypotheses trains only what is new.
+    With `force`, trials of other options are trained again.
 
     Raises:
-        CatpruneError: a folder or file has other contents than expected.
+        CatpruneError: a folder or file does not fit.
         UsageError: an option has no valid meaning.
-        MissingExtra: torch, ctranslate2 or sacrebleu is not installed.
+        MissingExtra: torch, ctranslate2, sacrebleu or scipy is not installed.
     """
-    tokens, out, tests, against = Path(options.tokens), Path(options.out), options.tests, options.against
-    training = {name: getattr(options, name) for name in TRAINING}
-    subsets = {name: None if path is None else Path(path) for name, path in options.subsets.items()}
-    names = [test.name for test in tests]
-    check_evaluation(list(subsets), names, against, steps=options.steps, epochs=options.epochs)
-    beam, threads, force = options.beam, options.threads, options.force
-    if is_monolingual(read_manifest(tokens, step="tokenize")):
+    tokens, out = Path(options.tokens), Path(options.out)
+    seeds = choose_seeds(options.seed, options.seeds)
+    against, hypotheses = _choose_against(options.against, list(options.subsets)), list(options.hypotheses)
+    names = [test.name for test in options.tests]
+    check_evaluation(list(options.subsets), names, against, hypotheses, steps=options.steps, epochs=options.epochs)
+    subsets = {name: _by_seed(name, given, seeds) for name, given in options.subsets.items()}
+    tokenized = read_manifest(tokens, step="tokenize")
+    if is_monolingual(tokenized):
         raise UsageError(f"{tokens} holds a monolingual corpus: evaluation trains translation models, which need pairs")
     require_torch()
+    require("evaluate", "sacrebleu", "ctranslate2", "scipy")
+    opened = Tokens.open(tokens)
+    tests = [HeldOut(test.read(), opened) for test in options.tests]
+    dev = None if options.dev is None else HeldOut(options.dev.read(), opened)
+    bleu_tokenizer = choose_tokenizer(options.bleu_tokenizer, _target_language(tokens, tokenized))
+    training = {name: getattr(options, name) for name in TRAINING}
     training["precision"] = Device.choose(options.precision, trained_width=find_size(options.preset).d_model).precision
-    require("evaluate", "sacrebleu", "ctranslate2")
-    texts = {test.name: read_test(test) for test in tests}
-    plan: dict[str, Any] = {name: getattr(options, name) for name in ("preset", "steps", "epochs", "seed")}
-    model = {**plan, **training, "threads": threads, "quiet": options.quiet}
-    plan |= {"training": training, "beam": beam, "against": list(against), "order": list(subsets)}
-    plan |= {"resamples": options.resamples, "bootstrap_seed": _bootstrap_seed()}
-    with _EvaluationFolder(
-        out, step="evaluate", reads=_reads(tokens, subsets, tests, out), options=plan, force=force
-    ) as folder:
+    plan: dict[str, Any] = {
+        **{
+            name: getattr(options, name) for name in ("epochs", "steps", "evaluate_every", "translate_every", "average")
+        },
+        "beam": options.beam,
+        "resamples": options.resamples,
+        "training": {name: value for name, value in training.items() if name not in ("accumulate", "save_every")},
+        "seeds": seeds,
+        "order": list(subsets),
+        "against": against,
+        "hypotheses": [one.text for one in hypotheses],
+        "random_seed": random_seed(),
+        "bleu_tokenizer": bleu_tokenizer,
+    }
+    reads = _reads(tokens, subsets, tests, dev, out)
+    force = options.force or _is_same_training(out, reads, plan)
+    with _EvaluationFolder(out, step="evaluate", reads=reads, options=plan, force=force) as folder:
         if folder.manifest is None:
-            for selection in filter(None, subsets.values()):
+            for selection in {path for chosen in subsets.values() for path in chosen.values() if path is not None}:
                 verify_shards(selection, read_manifest(selection, step="select"))
-            hypotheses: dict[str, dict[str, list[str]]] = {test.name: {} for test in tests}
-            for name, selection in subsets.items():
-                checkpoint = _train(tokens, out / "models" / name, selection, model, force=force)
-                _drop_stale_translations(out / "translations", name, checkpoint)
-                for test in tests:
-                    path = out / "translations" / f"{name}.{test.name}.txt"
-                    hypotheses[test.name][name] = _translations(
-                        path, texts[test.name][0], checkpoint, beam=beam, threads=threads
-                    )
-            _publish(folder, subsets, texts, hypotheses, against=against, resamples=options.resamples)
+            steps = options.steps or _count_updates(opened, options, seeds[0])
+            every = options.evaluate_every or -(-steps // 20)
+            design = Design(
+                tokens,
+                steps,
+                training,
+                dev,
+                every,
+                options.translate_every,
+                options.average,
+                tests,
+                options.beam,
+                bleu_tokenizer,
+            )
+            trials = {
+                name: [
+                    Trial(design, out / "trials" / name / f"seed-{seed}", name, seed, chosen[seed]) for seed in seeds
+                ]
+                for name, chosen in subsets.items()
+            }
+            how: dict[str, Any] = {"threads": options.threads, "quiet": options.quiet, "force": options.force}
+            # Seed by seed, so that all subsets can be compared before the last seed is done.
+            found = {
+                (name, seed): trials[name][place].run(**how) for place, seed in enumerate(seeds) for name in trials
+            }
+            results = {name: [found[name, seed] for seed in seeds] for name in trials}
+            _publish(folder, trials, results, against, hypotheses, resamples=options.resamples)
     return open_evaluation(out, is_new=not folder.finished_before)
 
 
-def _reads(tokens: Path, subsets: Mapping[str, Path | None], tests: Sequence[TestSet], out: Path) -> dict[str, Any]:
-    for path in subsets.values():
-        if path is not None:
-            require_origin(path, tokens)  # a clear error before anything is trained
-    selections = {
-        name: None if path is None else describe_folder(path, relative_to=out) for name, path in subsets.items()
-    }
+def _by_seed(name: str, given: Any, seeds: Sequence[int]) -> dict[int, Path | None]:
+    """Return the selection of a subset under each seed."""
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(seeds, None if given is None else Path(given))
+    selections: Mapping[int, Any] = given
+    if missing := [seed for seed in seeds if seed not in selections]:
+        raise UsageError(f"subset {name} has no selection for seed {missing[0]}: give one for each seed")
+    return {seed: Path(selections[seed]) for seed in seeds}
+
+
+def _target_language(tokens: Path, tokenized: Mapping[str, Any]) -> str | None:
+    """Return the target language that cleaning was told; None if it is unknown."""
+    clean = trace(tokens, tokenized, "clean")
+    return None if clean is None else read_manifest(clean, step="clean")["options"].get("target_lang")
+
+
+def _count_updates(tokens: Tokens, options: EvaluateOptions, seed: int) -> int:
+    """Return the updates that the epochs of all clean pairs take."""
+    batch_tokens = options.batch_tokens or RECIPES[options.preset].batch_tokens
+    return max(1, round((options.epochs or EPOCHS) * Order(tokens, seed, batch_tokens).updates()))
+
+
+def _reads(tokens: Path, subsets: Selections, tests: Sequence[HeldOut], dev: HeldOut | None, out: Path) -> Any:
+    def describe(path: Path | None) -> dict[str, str] | None:
+        if path is None:
+            return None
+        require_origin(path, tokens)  # a clear error before anything is trained
+        return describe_folder(path, relative_to=out)
+
     return {
         "tokens": describe_folder(tokens, relative_to=out),
-        "subsets": selections,
-        "tests": {
-            test.name: {"source": digest_file(str(test.source)), "target": digest_file(str(test.target))}
-            for test in tests
+        "subsets": {
+            name: {str(seed): describe(path) for seed, path in chosen.items()} for name, chosen in subsets.items()
         },
+        "tests": {test.bitext.name: test.bitext.digests for test in tests},
+        "dev": None if dev is None else dev.bitext.digests,
     }
+
+
+def _is_same_training(out: Path, reads: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
+    """Whether the folder holds an evaluation that differs only in what is compared: the summary may be replaced."""
+    old = read_json(out / "plan.json") if (out / "plan.json").is_file() else {}
+    if old.get("step") != "evaluate":
+        return False
+
+    def trained(reads: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        common = {name: value for name, value in options.items() if name not in _COMPARED}
+        return {**common, "tokens": reads["tokens"], "dev": reads["dev"]}
+
+    same = all(
+        seeds.get(seed, selection) == selection
+        for name, seeds in old["reads"]["subsets"].items()
+        for seed, selection in reads["subsets"].get(name, {}).items()
+    )
+    return same and trained(old["reads"], old["options"]) == trained(reads, json.loads(to_json(plan)))
 
 
 def _publish(
     folder: StepFolder,
-    subsets: Mapping[str, Path | None],
-    texts: Mapping[str, tuple[list[str], list[str]]],
-    hypotheses: Mapping[str, Mapping[str, Sequence[str]]],
+    trials: Mapping[str, Sequence[Trial]],
+    results: Mapping[str, Sequence[Mapping[str, Any]]],
+    against: Mapping[str, Sequence[str]],
+    hypotheses: Sequence[Hypothesis],
     *,
-    against: Sequence[str],
     resamples: int,
 ) -> None:
-    """Score, count and write results.json (no times), log/seconds.json (times) and the manifest."""
-    scores: dict[str, Any] = {}
-    signatures: dict[str, str] = {}
-    for test, (_, references) in texts.items():
-        scores[test], signatures = compare(hypotheses[test], references, against=against, resamples=resamples)
-    entries: list[dict[str, Any]] = []
-    seconds: dict[str, Any] = {}
-    for name, selection in subsets.items():
-        model = folder.path / "models" / name
-        trained = read_manifest(model, step="train")
-        measured = seconds_of(selection, training=model)
-        seconds[name] = None if measured is None else asdict(measured)
-        entries.append(
-            {
-                "name": name,
-                "pairs": trained["counts"]["pairs"],
-                "target_tokens": trained["counts"]["target_tokens"],
-                "steps": trained["steps"],
-                "epochs": trained["epochs"],
-                "trained_tokens": trained["target_tokens"],
-                "scores": {
-                    test: {metric: asdict(score) for metric, score in scores[test][name].items()} for test in texts
-                },
-                "flops": asdict(flops_of(selection, training=model)),
-                "scorers": [column.name for column in scorers_of(selection)],
-            }
-        )
-    results = {
-        "held_fixed": "updates" if folder.plan["options"]["steps"] is not None else "epochs",
-        "against": list(against),
-        "test_order": list(texts),
-        "tests": {test: len(source) for test, (source, _) in texts.items()},
-        "signatures": signatures,
-        "subsets": entries,
-    }
-    data = to_json(results)
+    """Write results.json (no times), log/seconds.json (times) and the manifest."""
+    first = next(iter(trials.values()))[0]
+    tests, design = first.design.tests, first.design
+    data = to_json(
+        {
+            "seeds": [trial.seed for trial in next(iter(trials.values()))],
+            "against": against,
+            "test_order": [test.bitext.name for test in tests],
+            "tests": {test.bitext.name: len(test.bitext.source) for test in tests},
+            "dev": None if design.dev is None else len(design.dev.bitext.source),
+            "signatures": signatures(tests[0].bitext.target, tokenizer=design.bleu_tokenizer),
+            "randomisation": _randomise(trials, against, resamples=resamples),
+            **summarise(results, tests=[test.bitext.name for test in tests], against=against, hypotheses=hypotheses),
+        }
+    )
     write_whole(folder.path / "results.json", data)
+    seconds = {name: _mean_seconds([trial.seconds() for trial in listed]) for name, listed in trials.items()}
     write_whole(folder.path / "log" / "seconds.json", to_json(seconds))
     folder.publish(results={"file": "results.json", "digest": digest_bytes(data)})
+
+
+def _mean_seconds(parts: Sequence[dict[str, float] | None]) -> dict[str, float] | None:
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    return {name: sum(part[name] for part in known) / len(known) for name in known[0]}
+
+
+def _randomise(
+    trials: Mapping[str, Sequence[Trial]], against: Mapping[str, Sequence[str]], *, resamples: int
+) -> dict[str, Any]:
+    """Return test set → subset → baseline → metric → p of approximate randomisation; nothing with several seeds."""
+    if len(next(iter(trials.values()))) > 1:
+        return {}
+    found: dict[str, Any] = {}
+    design = next(iter(trials.values()))[0].design
+    for test in design.tests:
+        texts = {name: listed[0].translations(test) for name, listed in trials.items()}
+        p: dict[str, Any] = {name: {} for name in against}
+        for baseline in dict.fromkeys(name for baselines in against.values() for name in baselines):
+            compared = [name for name, baselines in against.items() if baseline in baselines]
+            values = randomise(
+                {name: texts[name] for name in (baseline, *compared)},
+                test.bitext.target,
+                baseline=baseline,
+                tokenizer=design.bleu_tokenizer,
+                swaps=resamples,
+            )
+            for name in compared:
+                p[name][baseline] = values[name]
+        found[test.bitext.name] = p
+    return found

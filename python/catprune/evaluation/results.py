@@ -1,57 +1,112 @@
-"""Results of an evaluation: the scores and costs of subsets, read from its folder and shown as tables."""
+"""Results of an evaluation: subsets, scores, differences, decisions and costs, read from its folder, as tables."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
+from catprune.evaluation.bitexts import TestSet
 from catprune.evaluation.cost import Cost
+from catprune.evaluation.curves import AXES
+from catprune.evaluation.significance import TEST
 from catprune.workspace.files import read_json
 from catprune.workspace.manifest import read_manifest, verify_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+__all__ = ["Decided", "Evaluated", "Interval", "Measured", "Reading", "Subset", "TestSet", "open_evaluation"]
 
-@dataclass(frozen=True, slots=True)
-class TestSet:
-    """A held-out bitext: two line-aligned files, plain, gzip or zstd, and a name for the tables."""
-
-    __test__: ClassVar[bool] = False  # keeps pytest from collecting the class
-    name: str
-    source: Path
-    target: Path
+ONE_SEED = "Each subset was trained with one seed: this cannot tell luck of training from an effect of the data."
+#: Decimals of a metric.
+DECIMALS = {"BLEU": 1, "chrF": 1, "nll": 3}
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """One metric of one subset on one test set.
+class Interval:
+    """A mean over seeds, or a difference of means.
 
     Attributes:
-        score: the corpus score, 0 to 100.
-        interval: half the width of the 95% bootstrap interval over sentences of the test set.
-        p: p-value of sacrebleu's paired bootstrap against each baseline (absent for the baseline itself). It is the
-            share of resamples whose absolute difference exceeds its mean over all resamples by more than the observed
-            difference. Only deviations upwards count: if two systems differ clearly, p is about half the p-value of a
-            two-sided test.
+        value: the mean.
+        deviation: standard deviation over seeds; None with one seed.
+        freedom: degrees of freedom of the interval.
+        low, high: limits of the 95% interval; None with one seed.
     """
 
-    score: float
-    interval: float
-    p: Mapping[str, float] = field(hash=False)
+    value: float
+    deviation: float | None
+    freedom: int
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One metric of one subset.
+
+    Attributes:
+        values: under each seed.
+        mean: their mean.
+        differences: baseline → mean of the subset minus that of the baseline, paired by seed.
+    """
+
+    values: tuple[float, ...]
+    mean: Interval
+    differences: Mapping[str, Interval] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Dev scores of all subsets at an equal budget.
+
+    Attributes:
+        axis: what is equal: "step", "epoch", "target_tokens" or "flops" (warm-up and scoring counted).
+        best: the best checkpoint within the budget; else the value at the budget, interpolated linearly between
+            checkpoints.
+        budget: the budget, a mean over seeds: the largest value that all subsets reach.
+        tables: metric ("nll", "chrF") → subset → score; without subsets whose first checkpoint came later.
+    """
+
+    axis: str
+    best: bool
+    budget: float
+    tables: Mapping[str, Mapping[str, Measured]] = field(hash=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The budget in words."""
+        return f"best within equal {AXES[self.axis]}" if self.best else f"equal {AXES[self.axis]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A hypothesis and what was decided on it; see `summary.Hypothesis` and `significance.Decision`."""
+
+    text: str
+    subset: str
+    baseline: str
+    margin: float
+    metric: str
+    test: str | None
+    difference: Interval
+    p: float
+    adjusted: float
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """A subset, the model trained on it, and its scores by test set and metric.
+    """A subset and its trainings; numbers are means over seeds.
 
     Attributes:
-        pairs, target_tokens: size of the subset; target tokens include one end-of-sentence token per pair.
-        steps, epochs: length of the model's training.
-        trained_tokens: target tokens seen in training, with repetitions.
-        flops, seconds: cost of selection and training; seconds are measured, None if a log is missing.
-        scorers: scorers whose columns the selection used; `seconds` include their models, `flops` do not.
+        pairs, target_tokens: what its models were trained on, each pair once, ends of sentences included.
+        steps, epochs: how long its models were trained; `trained_tokens`: target tokens seen, repeats too.
+        flops, seconds: what choosing and training cost; seconds are measured, and may be missing (None).
+        scorers: those whose columns it was chosen by; `flops` lack what their models do, `seconds` do not.
+        tested: for each seed the updates of the checkpoint that was tested, or of those that were averaged.
+        curves: for each seed the evaluated checkpoints: step, epoch, target_tokens, flops (warm-up and scoring
+            counted), nll, and chrF where the dev set was translated.
     """
 
     name: str
@@ -60,10 +115,11 @@ class Subset:
     steps: int
     epochs: float
     trained_tokens: int
-    scores: Mapping[str, Mapping[str, Score]] = field(hash=False, repr=False)
     flops: Cost = field(repr=False)
     seconds: Cost | None = field(repr=False)
     scorers: tuple[str, ...]
+    tested: tuple[tuple[int, ...], ...] = field(repr=False)
+    curves: tuple[tuple[Mapping[str, Any], ...], ...] = field(hash=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +127,41 @@ class Evaluated:
     """Results of `evaluate`.
 
     Attributes:
-        folder: holds results.json, models/<subset>/ and translations/<subset>.<test>.txt.
-        held_fixed: "updates" or "epochs": the amount of training that all models have in common.
-        against: the baselines that p-values refer to.
-        tests: test sets and their numbers of lines.
-        signatures: sacrebleu's signature of each metric, bootstrap seed and resamples included.
-        resamples: number of bootstrap resamples.
-        signature: version, model size, seed and beam.
+        folder: holds results.json, and for each subset and seed trials/<subset>/seed-<seed>/ with model/checkpoint/,
+            translations/ and result.json.
+        seeds: the training seeds.
+        against: subset → its baselines.
+        tests: test set → its lines.
+        dev: lines of the dev set; None without one.
+        scores: test set → metric → subset → score.
+        readings: dev scores at equal budgets; empty without a dev set.
+        hypotheses: what was decided.
+        randomisation: with one seed: test set → subset → baseline → metric → p that the two models translate alike.
+        signatures: metric → sacrebleu's signature.
+        signature: version, model size, steps and beam.
+        cautions: what to know before reading the scores.
         subsets: in the order given.
         is_new: whether this call evaluated; False if the evaluation was finished before.
     """
 
     folder: Path
-    held_fixed: str
-    against: tuple[str, ...]
+    seeds: tuple[int, ...]
+    against: Mapping[str, Sequence[str]] = field(hash=False, repr=False)
     tests: Mapping[str, int] = field(hash=False, repr=False)
+    dev: int | None
+    scores: Mapping[str, Mapping[str, Mapping[str, Measured]]] = field(hash=False, repr=False)
+    readings: tuple[Reading, ...] = field(repr=False)
+    hypotheses: tuple[Decided, ...]
+    randomisation: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = field(hash=False, repr=False)
     signatures: Mapping[str, str] = field(hash=False, repr=False)
-    resamples: int
     signature: str = field(repr=False)
+    cautions: tuple[str, ...]
     subsets: tuple[Subset, ...]
     is_new: bool = field(default=True, compare=False)
+
+    def subset(self, name: str) -> Subset:
+        """Return the subset of this name."""
+        return next(subset for subset in self.subsets if subset.name == name)
 
 
 def open_evaluation(folder: Path, *, is_new: bool = False) -> Evaluated:
@@ -100,61 +171,106 @@ def open_evaluation(folder: Path, *, is_new: bool = False) -> Evaluated:
         CatpruneError: the folder holds no finished evaluation.
     """
     manifest = read_manifest(folder, step="evaluate")
-    options = manifest["options"]
     verify_file(folder, manifest, "results.json")
-    results = read_json(folder / "results.json")
+    options, results = manifest["options"], read_json(folder / "results.json")
     times = folder / "log" / "seconds.json"
     seconds: dict[str, Any] = read_json(times) if times.is_file() else {}
-    subsets = [_subset(entry, seconds.get(entry["name"])) for entry in results.pop("subsets")]
+    subsets = tuple(_subset(entry, seconds.get(entry["name"])) for entry in results["subsets"])
+    scores = {
+        test: {metric: _measured(table) for metric, table in metrics.items()}
+        for test, metrics in results["scores"].items()
+    }
+    readings = tuple(
+        Reading(
+            entry["axis"],
+            entry["best"],
+            entry["budget"],
+            {metric: _measured(table) for metric, table in entry["tables"].items()},
+        )
+        for entry in results["readings"]
+    )
+    decided = tuple(
+        Decided(difference=Interval(**one["difference"]), **{key: one[key] for key in one if key != "difference"})
+        for one in results["hypotheses"]
+    )
     return Evaluated(
         folder=folder,
-        held_fixed=results["held_fixed"],
-        against=tuple(results["against"]),
+        seeds=tuple(results["seeds"]),
+        against={subset.name: results["against"].get(subset.name, []) for subset in subsets},
         tests={name: results["tests"][name] for name in results["test_order"]},
+        dev=results["dev"],
+        scores={name: scores[name] for name in results["test_order"]},
+        readings=readings,
+        hypotheses=decided,
+        randomisation=results["randomisation"],
         signatures=results["signatures"],
-        resamples=options["resamples"],
-        signature=f"catprune {manifest['catprune']}, preset {options['preset']}, "
-        f"training seed {options['seed']}, beam {options['beam']}, translated by CTranslate2",
-        subsets=tuple(subsets),
+        signature=f"catprune {manifest['catprune']}, preset {options['training']['preset']}, "
+        f"{subsets[0].steps:,} updates, beam {options['beam']}, translated by CTranslate2",
+        cautions=tuple(_cautions(results, subsets)),
+        subsets=subsets,
         is_new=is_new,
     )
 
 
-def _subset(entry: Mapping[str, Any], seconds: Mapping[str, float] | None) -> Subset:
-    scores = {
-        test: {metric: Score(**score) for metric, score in metrics.items()} for test, metrics in entry["scores"].items()
+def _measured(table: Mapping[str, Any]) -> dict[str, Measured]:
+    return {
+        name: Measured(
+            tuple(entry["values"]),
+            Interval(**entry["mean"]),
+            {baseline: Interval(**difference) for baseline, difference in entry["differences"].items()},
+        )
+        for name, entry in table.items()
     }
-    return Subset(
-        name=entry["name"],
-        pairs=entry["pairs"],
-        target_tokens=entry["target_tokens"],
-        steps=entry["steps"],
-        epochs=entry["epochs"],
-        trained_tokens=entry["trained_tokens"],
-        scores=scores,
-        flops=Cost(**entry["flops"]),
-        seconds=None if seconds is None else Cost(**seconds),
-        scorers=tuple(entry.get("scorers", ())),
-    )
 
 
-#: A difference with a smaller p-value is called significant.
-SIGNIFICANT = 0.05
+def _subset(entry: Mapping[str, Any], seconds: Mapping[str, float] | None) -> Subset:
+    values: dict[str, Any] = {
+        **entry,
+        "flops": Cost(**entry["flops"]),
+        "seconds": None if seconds is None else Cost(**seconds),
+        "scorers": tuple(entry["scorers"]),
+        "tested": tuple(tuple(steps) for steps in entry["tested"]),
+        "curves": tuple(tuple(curve) for curve in entry["curves"]),
+    }
+    return Subset(**values)
 
 
-def against(score: Score, other: Score | None, baseline: str) -> str:
-    """Compare a score with a baseline's: "better", "worse" or "same"; "" without a test."""
-    if other is None or baseline not in score.p:
-        return ""
-    if score.p[baseline] >= SIGNIFICANT:
-        return "same"
-    return "better" if score.score > other.score else "worse"
+def _cautions(results: Mapping[str, Any], subsets: Sequence[Subset]) -> list[str]:
+    """Return what to know before reading the scores."""
+    texts: list[str] = []
+    if len(results["seeds"]) == 1:
+        texts.append(ONE_SEED)
+    if results["dev"] is None:
+        texts.append("There is no dev set: the last checkpoint of each model was tested, chosen by nothing.")
+    full = next((subset for subset in subsets if subset.name == "full"), None)
+    if full is not None and any(
+        curve and min(curve, key=lambda point: point["nll"])["step"] == curve[-1]["step"] for curve in full.curves
+    ):
+        texts.append(
+            "full still improved on the dev set at its last checkpoint: train for more updates, or the comparison "
+            "favours subsets that are learned sooner."
+        )
+    return texts
 
 
-def p_text(p: float, resamples: int) -> str:
-    """Format a p-value; the smallest possible with this number of resamples is shown as a bound."""
-    least = 1 / (resamples + 1)
-    return f"<{max(least, 0.001):.3f}" if p < max(least * 1.5, 0.001) else f"{p:.3f}"
+def value_text(value: float, metric: str) -> str:
+    """Format a score with the decimals of its metric."""
+    return f"{value:.{DECIMALS[metric]}f}"
+
+
+def score_text(mean: Interval, metric: str) -> str:
+    """Format a mean and its standard deviation over seeds."""
+    text = value_text(mean.value, metric)
+    return text if mean.deviation is None else f"{text} ±{value_text(mean.deviation, metric)}"
+
+
+def difference_text(difference: Interval, metric: str) -> str:
+    """Format a difference with its 95% interval: "+0.3 [-0.5, +1.1]"."""
+    decimals = DECIMALS[metric]
+    text = f"{difference.value:+.{decimals}f}"
+    if difference.low is None or difference.high is None:
+        return text
+    return f"{text} [{difference.low:+.{decimals}f}, {difference.high:+.{decimals}f}]"
 
 
 def number_text(value: float) -> str:
@@ -165,18 +281,56 @@ def number_text(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _quality(evaluated: Evaluated, test: str) -> list[list[str]]:
-    """Return the cells of one test set's table: a header, then one row per subset."""
-    rows = [["subset", "pairs", "target tokens"]]
-    for metric in evaluated.signatures:
-        rows[0] += [metric, *(f"p ~{baseline}" for baseline in evaluated.against)]
+def p_text(p: float) -> str:
+    """Format a p-value with three decimals."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def score_table(evaluated: Evaluated, test: str) -> list[list[str]]:
+    """Return the cells of the scores on one test set: a header, then one row per subset."""
+    metrics = evaluated.scores[test]
+    rows = [["subset", "pairs", "target tokens", *metrics]]
     for subset in evaluated.subsets:
-        row = [subset.name, f"{subset.pairs:,}", f"{subset.target_tokens:,}"]
-        for metric in evaluated.signatures:
-            score = subset.scores[test][metric]
-            row.append(f"{score.score:.1f} ±{score.interval:.1f}")
-            row += [p_text(score.p[b], evaluated.resamples) if b in score.p else "-" for b in evaluated.against]
-        rows.append(row)
+        scores = [score_text(table[subset.name].mean, metric) for metric, table in metrics.items()]
+        rows.append([subset.name, f"{subset.pairs:,}", f"{subset.target_tokens:,}", *scores])
+    return rows
+
+
+def difference_table(evaluated: Evaluated, test: str) -> list[list[str]]:
+    """Return the cells of the differences on one test set, one row per subset and baseline; with one seed also p."""
+    p = evaluated.randomisation.get(test, {})
+    rows = [["difference", *(name for metric in evaluated.scores[test] for name in _columns(metric, p))]]
+    for name, baselines in evaluated.against.items():
+        for baseline in baselines:
+            row = [f"{name} - {baseline}"]
+            for metric, table in evaluated.scores[test].items():
+                row.append(difference_text(table[name].differences[baseline], metric))
+                if p and metric in evaluated.signatures:
+                    row.append(p_text(p[name][baseline][metric]))
+            rows.append(row)
+    return rows
+
+
+def _columns(metric: str, p: Mapping[str, Any]) -> list[str]:
+    return [metric, f"p {metric}"] if p and metric != "nll" else [metric]
+
+
+def hypothesis_table(evaluated: Evaluated) -> list[list[str]]:
+    """Return the cells of the hypotheses: a header, then one row each."""
+    rows = [
+        [one.text, difference_text(one.difference, one.metric), p_text(one.adjusted), one.verdict]
+        for one in evaluated.hypotheses
+    ]
+    return [["hypothesis", "difference", "p, Holm", "decision"], *rows]
+
+
+def reading_table(evaluated: Evaluated, metric: str) -> list[list[str]]:
+    """Return the cells of the dev scores at equal budgets: a header, then one row per subset."""
+    readings = [reading for reading in evaluated.readings if reading.tables[metric]]
+    rows = [["subset", *(f"{reading.name} ({number_text(reading.budget)})" for reading in readings)]]
+    for subset in evaluated.subsets:
+        tables = [reading.tables[metric].get(subset.name) for reading in readings]
+        rows.append([subset.name, *("-" if one is None else score_text(one.mean, metric) for one in tables)])
     return rows
 
 
@@ -214,25 +368,43 @@ def render(evaluated: Evaluated) -> str:
     """Return the results as plain tables, followed by notes on the numbers."""
     lines: list[str] = []
     for test, count in evaluated.tests.items():
-        lines += [f"{test} ({count:,} lines)", *align(_quality(evaluated, test)), ""]
-    lines += ["cost", *align(cost_table(evaluated)), "", *notes(evaluated)]
+        lines += [f"{test} ({count:,} lines)", *align(score_table(evaluated, test)), ""]
+        if any(evaluated.against.values()):
+            lines += [*align(difference_table(evaluated, test)), ""]
+    if evaluated.hypotheses:
+        lines += ["hypotheses", *align(hypothesis_table(evaluated)), ""]
+    for metric in ("nll", "chrF"):
+        if any(reading.tables[metric] for reading in evaluated.readings):
+            lines += [f"dev {metric}", *align(reading_table(evaluated, metric)), ""]
+    lines += ["cost", *align(cost_table(evaluated)), "", *evaluated.cautions, *notes(evaluated)]
     return "\n".join(lines) + "\n"
 
 
 def notes(evaluated: Evaluated) -> list[str]:
-    """Return notes on the numbers: what was held fixed, and what p and cost mean."""
-    fixed = {
-        "updates": "Updates are held fixed: every model was trained for the same number of updates. Pruning then "
-        "saves no training cost; compare quality.",
-        "epochs": "Epochs are held fixed: every model made the same number of passes over its own subset. Smaller "
-        "subsets had fewer updates and cost less.",
-    }
+    """Return notes on the numbers: what was held fixed, and what intervals, p and cost mean."""
+    several = len(evaluated.seeds) > 1
     return [
-        fixed[evaluated.held_fixed],
-        "±: half the width of the 95% bootstrap interval over the lines of the test set. p: sacrebleu's paired "
-        f"bootstrap (about half the p-value of a two-sided test), {evaluated.resamples:,} resamples, not corrected "
-        "for multiple comparisons. Each subset has one training seed: p does not cover the variance between "
-        "training runs.",
+        f"Every model was trained for the same number of updates with seeds {', '.join(map(str, evaluated.seeds))}."
+        if several
+        else "Every model was trained for the same number of updates.",
+        f"±: standard deviation over seeds. [ ]: 95% interval of the difference ({TEST})."
+        if several
+        else "p: approximate randomisation of the two models' translations, not corrected for the number of "
+        "comparisons. p says whether these two models differ, and nothing of other models trained on the same data.",
+        *(
+            ["Decisions: two-sided p corrected by Holm's method over the hypotheses; everything else has no decision."]
+            if evaluated.hypotheses
+            else []
+        ),
+        *(
+            [
+                "Equal budgets are read from dev curves, interpolated linearly between checkpoints. "
+                "-: the subset had no checkpoint within the budget."
+            ]
+            if evaluated.readings
+            else []
+        ),
+        "nll: nats per target token, by forced decoding; lower is better.",
         "Cost: warm-up training up to the last scored checkpoint, scoring, and training on the subset.",
         *(
             f"{subset.name}: FLOPs do not include the models of {', '.join(subset.scorers)}; seconds do."

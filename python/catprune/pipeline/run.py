@@ -17,15 +17,16 @@ from catprune.corpus.appended import (
     is_selected_before,
     replacing,
     require_trained,
+    was_appended_to,
 )
 from catprune.corpus.inputs import input_paths
 from catprune.errors import CatpruneError, OtherPlan, UsageError, require
 from catprune.evaluation.results import Evaluated, open_evaluation, render
 from catprune.pipeline.options import EvaluateFileOptions, RunOptions, Step
-from catprune.pipeline.run_file import RunFile, column_of, parsed_inputs, read_run_file, training_options
+from catprune.pipeline.run_file import RunFile, column_of, parsed_inputs, read_run_file
 from catprune.selection.budget import parse_keeps, require_some
 from catprune.selection.methods import CLUSTERED, METHODS
-from catprune.selection.request import read_ranking
+from catprune.selection.request import check_options, read_ranking
 from catprune.selection.sources import is_of_cleaning, joined_columns
 from catprune.workspace.device import require_torch
 from catprune.workspace.files import resolve_place
@@ -91,7 +92,7 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
         require_torch()
     if settings.report and "report" in done:
         require("report", "jinja2")
-    if "select" in done and any(section.method == CLUSTERED for section in settings.select):
+    if "select" in done and any(section.method == CLUSTERED for section in settings.selections):
         require("faiss", "faiss")
     if settings.scorer and "score" in done:
         from catprune.scoring.scorers import open_scorer
@@ -111,11 +112,11 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
             _refuse_other_records(settings.write, Path(settings.out))
         refuse_outputs(outputs, [Path(path) for path in _files_read(settings)], force=force)
     if settings.evaluate and "evaluate" in done:
-        from catprune.evaluation.evaluate import TestSet, read_test
+        from catprune.evaluation.evaluate import TestSet
 
-        require("evaluate", "sacrebleu", "ctranslate2")
-        for test in settings.evaluate.tests:
-            read_test(TestSet(test.name, Path(test.source), Path(test.target)))
+        require("evaluate", "sacrebleu", "ctranslate2", "scipy")
+        for one in filter(None, (*settings.evaluate.tests, settings.evaluate.dev)):
+            TestSet("", Path(one.source), Path(one.target)).read()
 
 
 def _check_columns(settings: RunFile) -> None:
@@ -127,7 +128,7 @@ def _check_columns(settings: RunFile) -> None:
     scores, scorers = Path(settings.out) / "scores", ", ".join(column_of(section) for section in settings.scorer)
     computed = {method.name for method in METHODS if method.reads != "scorer"}
     made = {column_of(section) for section in settings.scorer}
-    for section in settings.select:
+    for section in settings.selections:
         joined = {name for path in section.join for name in joined_columns(Path(path))}
         for name in read_ranking(section.checked("name", "tokens_of")).names:
             folder = name.partition(".")[0]
@@ -138,14 +139,14 @@ def _check_columns(settings: RunFile) -> None:
 
 def _files_read(settings: RunFile) -> list[str]:
     """Return the files that the run reads but does not write."""
-    tests = settings.evaluate.tests if settings.evaluate else []
+    tests = [*settings.evaluate.tests, settings.evaluate.dev] if settings.evaluate else []
     return [
         *(path for entry in parsed_inputs(settings) for path in input_paths(entry)),
         *filter(None, (settings.clean.tags, settings.tokenize.tokenizer)),
         *(name.rpartition(":")[0] for name in settings.clean.prefer if ".parquet:" in name),
-        *(path for section in settings.select for path in section.join),
+        *(path for section in settings.selections for path in section.join),
         *(path for entry in parse_test_sets(settings.clean.exclude) for path in test_set_paths(entry)),
-        *(path for test in tests for path in (test.source, test.target)),
+        *(path for test in filter(None, tests) for path in (test.source, test.target)),
     ]
 
 
@@ -192,7 +193,7 @@ class _Running:
         self.folder = Path(settings.out)
         self.clean, self.tokens = self.folder / "clean", self.folder / "tokens"
         self.warmup, self.scores = self.folder / "warmup", self.folder / "scores"
-        self.selections = {section.name: self.folder / "selection" / section.name for section in settings.select}
+        self.selections = {section.name: self.folder / "selection" / section.name for section in settings.selections}
         self.spilling: dict[str, Any] = {"tmp_dir": options.tmp_dir or settings.tmp_dir}
         memory = settings.memory if options.memory is None else options.memory
         self.cleaning: dict[str, Any] = {"memory": memory, "verify_inputs": options.verify_inputs, **self.spilling}
@@ -255,7 +256,7 @@ class _Running:
         section = self.settings.clean
         given = {**section.given("inputs"), **self.cleaning, **self.appending}
         done = self._noted(replacing(self._is_forced, clean)(section.inputs, out=self.clean, **given))
-        for selection in self.settings.select:
+        for selection in self.settings.selections:
             budget = parse_keeps(selection.keep)[0].get("rows", 0)
             if budget > done.kept:
                 raise CatpruneError(f"{selection.name}: cannot keep {budget} pairs, cleaning kept {done.kept}")
@@ -310,29 +311,47 @@ class _Running:
         return [entry["name"] for entry in read_manifest(self.warmup, step="train")["checkpoints"]]
 
     def _select(self) -> list[str]:
-        from catprune.selection.select import select
         from catprune.selection.summary import advice, caution, counts_text
 
         said: list[str] = []
         cautions: dict[str, None] = {}  # print a caution of several selections once
-        for section in self.settings.select:
-            given = {"seed": self.settings.seed, **section.given("name", "tokens_of")}
-            if section.tokens_of is not None:
-                tokens = read_manifest(self.selections[section.tokens_of], step="select")["counts"]["tokens_kept"]
-                given["keep"] = f"{tokens}tokens"
-            names = {name.partition(".")[0] for name in read_ranking(section.checked("name", "tokens_of")).names}
-            has_scores = self.settings.train or any((self.scores / name).is_dir() for name in names)
-            source = self.scores if has_scores else self.clean
-            if self.settings.train is not None:
-                # The folder may also hold score sets of other runs.
-                given.setdefault("checkpoints", self._checkpoints())
-            folder, options = self.selections[section.name], {**given, **self.spilling, **self.options}
-            before, is_before = _end(folder), partial(is_selected_before, but=["keep"] if section.tokens_of else [])
-            done = self._noted(replacing(is_before, select)(source, out=folder, **options))
+        for section in self.settings.selections:
+            before = _end(self.selections[section.name])
+            done = self._select_one(section, self.selections)
             first, *more = counts_text(done)
             cautions |= dict.fromkeys(filter(None, (caution(done), advice(done))))
             said += [f"{section.name}: {first}", *more, *_new_kept(done.manifest, before)]
         return ["what each selection keeps", *said, *cautions] if said else []
+
+    def _select_one(
+        self, section: Any, folders: Mapping[str, Path], *, scores: Path | None = None, **given: Any
+    ) -> Any:
+        """Select into the section's folder among `folders`.
+
+        Args:
+            section: the selection.
+            folders: selection → folder; `tokens_of` is looked up here, too.
+            scores: scores of other checkpoints than the run's own.
+            given: options that replace those of the section.
+        """
+        from catprune.selection.select import select
+
+        given = {"seed": self.settings.seed, **section.given("name", "tokens_of"), **given}
+        if section.tokens_of is not None:
+            tokens = read_manifest(folders[section.tokens_of], step="select")["counts"]["tokens_kept"]
+            given["keep"] = f"{tokens}tokens"
+        names = {name.partition(".")[0] for name in read_ranking(section.checked("name", "tokens_of")).names}
+        columns = [self.scores / column_of(one) for one in self.settings.scorer]
+        if scores is not None:
+            given["join"] = [*section.join, *(column for column in columns if column.name in names)]
+        has_scores = self.settings.train or any((self.scores / name).is_dir() for name in names)
+        source = scores or (self.scores if has_scores else self.clean)
+        if self.settings.train is not None:
+            # The folder may also hold score sets of other runs.
+            given.setdefault("checkpoints", self._checkpoints())
+        replaces = partial(is_selected_before, but=["keep"] if section.tokens_of else [])
+        options = {**given, **self.spilling, **self.options}
+        return self._noted(replacing(replaces, select)(source, out=folders[section.name], **options))
 
     def _write(self) -> list[str]:
         from catprune.writing.write import summary, write
@@ -346,25 +365,37 @@ class _Running:
         return summary(self._noted(replacing(is_before_appending, write)(self.clean, section.outputs, **options)))
 
     def _evaluate(self) -> list[str]:
-        from catprune.evaluation.evaluate import TestSet, evaluate
+        from catprune.evaluation.evaluate import TestSet, choose_seeds, evaluate
 
         section = self.settings.evaluate
         if section is None:
             return []
-        names = section.subsets if section.subsets is not None else ["full", *self.selections]
+        names, folder = self.settings.subsets, self.folder / "evaluate"
         tests = [TestSet(test.name, Path(test.source), Path(test.target)) for test in section.tests]
-        training = training_options(section)
-        recipe = section.given("tests", "subsets", *training)
-        recipe.setdefault("against", [name for name in ("full", "random") if name in names])
-        folder = self.folder / "evaluate"
+        dev = None if section.dev is None else TestSet("dev", Path(section.dev.source), Path(section.dev.target))
+        given = section.given("tests", "subsets", "dev", "hypotheses", "sweep", "warmup_seeds", "against")
+        seeds = choose_seeds(section.seed if "seed" in given else self.settings.seed, section.seeds)
+        manifest = folder / "manifest.json"
+        is_stale = manifest.is_file() and was_appended_to(
+            self.tokens, read_manifest(folder, step="evaluate")["reads"]["tokens"]["manifest"]
+        )
+        drawn = {seed: self._folders_of(seed) for seed in seeds}
+        if not is_stale or self.force:
+            for seed in seeds:
+                self._draw(seed, drawn[seed])
         stale: list[str] = []
         try:
             done = evaluate(
                 self.tokens,
-                subsets={name: self.selections.get(name) for name in names},
+                subsets={
+                    name: None if name == "full" else {seed: drawn[seed][name] for seed in seeds} for name in names
+                },
                 tests=tests,
+                dev=dev,
                 out=folder,
-                **{"seed": self.settings.seed, **training, **recipe},
+                against=self.settings.baselines(),
+                hypotheses=self.settings.hypotheses(),
+                **{**given, "seeds": seeds},
                 **self.options,
             )
             self._noted(done)
@@ -372,7 +403,57 @@ class _Running:
             if not (other.base == folder and self._is_frozen(other)):
                 raise
             stale = [f"evaluated before rows were appended: move {folder} away to evaluate the current corpus"]
-        return [f"{len(names)} models, test sets {', '.join(test.name for test in tests)}", *stale]
+        counted = f"{len(names) * len(seeds)} models, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+        return [f"{counted}, test sets {', '.join(test.name for test in tests)}", *stale]
+
+    def _depends(self, section: Any, seed: int) -> tuple[bool, bool]:
+        """Return whether a selection needs the warm-up model of a seed, and whether it is drawn again with the seed."""
+        assert self.settings.evaluate is not None
+        ranking, _ = check_options(section.checked("name", "tokens_of"))
+        draws = section.draw or any("seed" in dict(method.options) for method in ranking.methods)
+        own = section.seed if "seed" in section.model_fields_set else self.settings.seed
+        warmup = self.settings.train
+        trained = warmup.seed if warmup is not None and "seed" in warmup.model_fields_set else self.settings.seed
+        needs = self.settings.evaluate.warmup_seeds and any(method.needs for method in ranking.methods)
+        return needs and trained != seed, draws and own != seed
+
+    def _folders_of(self, seed: int) -> dict[str, Path]:
+        """Return where each selection of a seed is: in the run, or in a folder of its own if it depends on the seed."""
+        folder, folders = self.folder / "evaluate" / "seeds" / f"seed-{seed}", dict(self.selections)
+        for section in self.settings.selections:
+            base = section.tokens_of is not None and folders[section.tokens_of] != self.selections[section.tokens_of]
+            if any(self._depends(section, seed)) or base:
+                folders[section.name] = folder / "selection" / section.name
+        return folders
+
+    def _draw(self, seed: int, folders: Mapping[str, Path]) -> None:
+        """Train and score the warm-up model of a seed, where one is wanted, and select what depends on the seed."""
+        from catprune.scoring.score import score
+        from catprune.training.train import train
+
+        own = [
+            section for section in self.settings.selections if folders[section.name] != self.selections[section.name]
+        ]
+        own = [section for section in own if section.name in self._wanted()]
+        folder = self.folder / "evaluate" / "seeds" / f"seed-{seed}"
+        if any(self._depends(section, seed)[0] for section in own):
+            assert self.settings.train is not None
+            given = {**self.settings.train.given(), "seed": seed}
+            self._noted(train(self.tokens, out=folder / "warmup", **given, **self.options))
+            given = {**self.settings.score.given(), **self.options}
+            given["checkpoints"] = [folder / "warmup" / name for name in self._checkpoints()]
+            self._noted(score(self.tokens, out=folder / "scores", **given))
+        for section in own:
+            scores = folder / "scores" if self._depends(section, seed)[0] else None
+            self._select_one(section, folders, scores=scores, seed=seed)
+
+    def _wanted(self) -> set[str]:
+        """Return the selections that are compared, and those whose tokens these keep as many of."""
+        wanted = set(self.settings.subsets)
+        for section in reversed(self.settings.selections):
+            if section.name in wanted and section.tokens_of is not None:
+                wanted.add(section.tokens_of)
+        return wanted
 
     def _report(self) -> list[str]:
         from catprune.reporting.report import report

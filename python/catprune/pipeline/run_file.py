@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
@@ -25,8 +26,9 @@ from catprune.cleaning.rule_options import (
 )
 from catprune.corpus.inputs import check_fields, parse_inputs
 from catprune.errors import CatpruneError, UsageError
-from catprune.evaluation.evaluate import NAME, TRAINING, check_evaluation
+from catprune.evaluation.evaluate import NAME, check_evaluation, choose_seeds
 from catprune.evaluation.options import EvaluateOptions
+from catprune.evaluation.summary import MARGIN, Hypothesis
 from catprune.scoring.options import ScoreOptions, ScorePairsOptions
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import check_column, check_options
@@ -34,7 +36,7 @@ from catprune.tokens.options import TokenizeOptions
 from catprune.tokens.tokenize import check_tokenizing
 from catprune.training.options import TrainOptions
 from catprune.training.recipe import plan_marks
-from catprune.workspace.common_options import Memory, Seed, TemporaryFolder, Threads
+from catprune.workspace.common_options import Memory, Names, Seed, TemporaryFolder, Threads
 from catprune.workspace.options import (
     OUTPUT,
     Declared,
@@ -102,12 +104,58 @@ def _section(title: str, options: Any, /, *, required: dict[str, Any], **more: A
     return section
 
 
-class TestSection(Section):
+class DevSection(Section):
+    """The held-out dev set: it chooses the checkpoint that is tested, and gives the curves of equal budgets."""
+
+    source: str = Field(description="File of the source sentences, one per line.")
+    target: str = Field(description="File of the reference translations, one per line.")
+
+
+class TestSection(DevSection):
     """A held-out test set."""
 
     name: Name = Field(description="Name of the test set.")
-    source: str = Field(description="File of the source sentences, one per line.")
-    target: str = Field(description="File of the reference translations, one per line.")
+
+
+class HypothesisSection(Section):
+    """A hypothesis, named before the results are known; p-values are corrected for the number of hypotheses."""
+
+    subset: Name = Field(description="Subset that the hypothesis is about.")
+    not_worse_than: Name | None = Field(None, description="It is not worse than this subset by more than `margin`.")
+    better_than: Name | None = Field(None, description="It is better than this subset.")
+    margin: float | None = Field(
+        None, gt=0, description="Margin of `not_worse_than`, in the metric's unit. Default: 1.0 chrF."
+    )
+    metric: Literal["chrF", "BLEU", "nll"] = Field("chrF", description="Metric: chrF, BLEU or nll.")
+    test: Name | None = Field(None, description="Test set. Default: the mean over all test sets.")
+
+    def read(self) -> Hypothesis:
+        """Return the hypothesis.
+
+        Raises:
+            ValueError: no relation, or two, or no margin.
+        """
+        baseline = self.not_worse_than or self.better_than
+        if baseline is None or (self.not_worse_than and self.better_than):
+            raise ValueError(f"hypothesis on {self.subset}: give not_worse_than or better_than")
+        if self.better_than:
+            if self.margin is not None:
+                raise ValueError(f"hypothesis on {self.subset}: better_than has no margin")
+            return Hypothesis(self.subset, baseline, 0.0, self.metric, self.test)
+        if self.margin is None and self.metric != "chrF":
+            raise ValueError(f"hypothesis on {self.subset}: give the margin in {self.metric}")
+        return Hypothesis(self.subset, baseline, self.margin or MARGIN, self.metric, self.test)
+
+
+class SweepSection(Section):
+    """One selection for each method and share, named like `progress-30`."""
+
+    methods: list[str] = Field(
+        min_length=1,
+        description="Methods, or names of selections: then their other options are taken, and by default they are "
+        "compared at the shares of the sweep only.",
+    )
+    keep: list[str | int | float] = Field(min_length=1, description='Shares or counts, like ["30%", "50%", "70%"].')
 
 
 if TYPE_CHECKING:
@@ -163,6 +211,25 @@ else:
         EvaluateOptions,
         required={"tokens": "tokens", "subsets": {}, "tests": [], **_OUT},
         tests=(list[TestSection], Field(description="Held-out test sets.")),
+        against=(Names, EvaluateOptions.__pydantic_fields__["against"]),
+        dev=(DevSection | None, Field(None, description="Held-out dev set.")),
+        hypotheses=(
+            list[HypothesisSection] | None,
+            Field(
+                None,
+                description="Hypotheses. Default: the written selection is not worse than full by 1.0 chrF, and it is "
+                "better than the random selection that keeps as much.",
+            ),
+        ),
+        sweep=(list[SweepSection], Field([], description="Selections of several methods and shares.")),
+        warmup_seeds=(
+            bool,
+            Field(
+                default=False,
+                description="Whether each seed trains its own warm-up model, and scores and selects with it. Random "
+                "selections are drawn again with each seed in any case.",
+            ),
+        ),
         subsets=(
             list[str] | None,
             Field(None, description="Selections, and `full` for all clean pairs. Default: full and all selections."),
@@ -195,13 +262,13 @@ class RunFile(Section):
     @model_validator(mode="after")
     def _check(self) -> RunFile:
         """Check everything that a later step would refuse, as far as it is known before the first step."""
-        names, checkpoints = [section.name for section in self.select], self._checkpoints()
+        names, checkpoints = [section.name for section in self.selections], self._checkpoints()
         monolingual = self.clean.monolingual
         self._check_cleaning()
         choose_memory(self.memory, least=LEAST_MEMORY)
         check_tokenizing(self.tokenize.checked())
         self._check_scorers(checkpoints)
-        for section in self.select:
+        for section in self.selections:
             if names.count(section.name) > 1 or section.name == "full":
                 raise ValueError(
                     f"two selections are named {section.name}, or the name means the full corpus: give another name"
@@ -284,18 +351,84 @@ class RunFile(Section):
             option_text = "within = tag" if section.within == "tag" else ranking.own[0].label
             raise ValueError(f"{section.name}: {option_text} needs the tags of [clean]")
 
+    @functools.cached_property
+    def selections(self) -> list[Any]:
+        """The selections of the file, and behind them those of its sweeps."""
+        named = {section.name: section for section in self.select}
+        swept = [
+            _swept(named.get(method), method, keep)
+            for sweep in (self.evaluate.sweep if self.evaluate else [])
+            for method in sweep.methods
+            for keep in sweep.keep
+        ]
+        return [*self.select, *swept]
+
+    @property
+    def subsets(self) -> list[str]:
+        """The subsets that are compared."""
+        section: Any = self.evaluate
+        if section.subsets is not None:
+            return section.subsets
+        templates = {method for sweep in section.sweep for method in sweep.methods}
+        return ["full", *(one.name for one in self.selections if one.name not in templates)]
+
+    def baselines(self) -> dict[str, list[str]]:
+        """Return the baselines of each subset."""
+        section, subsets = self.evaluate, self.subsets
+        assert section is not None
+        if "against" in section.model_fields_set:
+            return {name: [one for one in section.against if one != name] for name in subsets}
+        usual = {name: ["full", self._random_like(name)] for name in subsets}
+        return {name: [one for one in names if one in subsets and one != name] for name, names in usual.items()}
+
+    def hypotheses(self) -> list[Hypothesis]:
+        """Return the hypotheses of the evaluation."""
+        section, subsets = self.evaluate, self.subsets
+        assert section is not None
+        if section.hypotheses is not None:
+            return [one.read() for one in section.hypotheses]
+        written = self.write.selection if self.write else None
+        random = self._random_like(written)
+        asked = [Hypothesis(str(written), "full", MARGIN), Hypothesis(str(written), str(random))]
+        return [one for one in asked if {one.subset, one.baseline} <= {*subsets} and one.subset != one.baseline]
+
+    def _random_like(self, name: str | None) -> str | None:
+        """Return the random selection that keeps as much as a selection, or the only one that there is."""
+        drawn = [one for one in self.selections if one.method == "random" and one.name in self.subsets]
+        section = next((one for one in self.selections if one.name == name), None)
+        if section is None or section in drawn:
+            return None
+        alike = [one for one in drawn if one.tokens_of == name] or [
+            one for one in drawn if one.tokens_of is None and tuple(one.keep) == tuple(section.keep)
+        ]
+        return alike[0].name if alike else drawn[0].name if len(drawn) == 1 else None
+
     def _check_evaluation(self, section: Any, selections: list[str]) -> None:
         for name in [*(section.subsets or []), *section.given().get("against", [])]:
             if name != "full" and name not in selections:
                 raise ValueError(f"evaluate: {name} is neither a selection nor full")
-        subsets = section.subsets if section.subsets is not None else ["full", *selections]
+        if section.warmup_seeds and self.train is None:
+            raise ValueError("evaluate: warmup_seeds needs [train], the warm-up model")
+        choose_seeds(self.seed, section.seeds)
         check_evaluation(
-            subsets,
+            self.subsets,
             [test.name for test in section.tests],
-            section.given().get("against", []),
+            self.baselines(),
+            self.hypotheses(),
             steps=section.steps,
             epochs=section.epochs,
         )
+
+
+def _swept(template: Any, method: str, keep: str | int | float) -> Any:
+    """Return the selection of a sweep; a share is named by its percents."""
+    label = f"{100 * keep:g}" if isinstance(keep, float) else str(keep)
+    if isinstance(keep, str) and "%" not in keep and "." in keep:
+        label = f"{100 * float(keep):g}" if re.fullmatch(r"\d*\.\d+", keep) else keep
+    given = {"method": method} if template is None else template.given("keep", "tokens_of")
+    name = f"{method}-{label.replace('%', '').replace('.', '_')}"
+    section: Any = SelectSection
+    return section(**{**given, "name": name, "keep": keep})
 
 
 def parsed_inputs(file: RunFile) -> list[Input]:
@@ -315,11 +448,6 @@ def column_of(section: Any) -> str:
     """Return the name of a scorer's column."""
     default = section.scorer.rpartition(":")[2]
     return section.name or (f"{default}-margin" if section.margin else default)
-
-
-def training_options(section: Any) -> dict[str, Any]:
-    """Return the options of [evaluate] that every training receives."""
-    return {key: value for key, value in section.given().items() if key in TRAINING}
 
 
 def find_run_file(path: str | Path) -> Path:
@@ -485,7 +613,7 @@ def _resolve(values: Mapping[str, Any], section: Any, base: Path) -> dict[str, A
             resolved[key] = [_join_input(table, join) for table in value]  # pyright: ignore[reportUnknownVariableType]
         elif section is ScorerSection:
             resolved[key] = _join_scorer(key, value, base)
-        elif (section is TestSection and key != "name") or (
+        elif (section in (DevSection, TestSection) and key != "name") or (
             info is not None and isinstance(extra := info.json_schema_extra, Declared) and extra.path
         ):
             resolved[key] = join(value)

@@ -76,6 +76,7 @@ class Chart:
     bars: tuple[Bar, ...] = ()
     points: tuple[Point, ...] = ()
     cuts: tuple[float, ...] = ()
+    bands: tuple[Line, ...] = ()
 
 
 def make_axis(title: str, low: float, high: float) -> Axis:
@@ -106,6 +107,12 @@ def make_line(name: str, style: str, x: Axis, y: Axis, points: Sequence[tuple[fl
     lefts = x.positions([point[0] for point in points])
     tops = y.positions([point[1] for point in points])
     return Line(name, style, " ".join(f"{left:g},{100 - top:g}" for left, top in zip(lefts, tops, strict=True)))
+
+
+def make_band(name: str, style: str, x: Axis, y: Axis, points: Sequence[tuple[float, float, float]]) -> Line:
+    """Return the outline of a band: each point is a place on the x axis, the lower and the upper end."""
+    outline = [(at, low) for at, low, _ in points] + [(at, high) for at, _, high in reversed(points)]
+    return make_line(name, style, x, y, outline)
 
 
 def make_bars(

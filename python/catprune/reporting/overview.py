@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from catprune.corpus.inputs import is_monolingual
-from catprune.evaluation.cost import Cost, flops_of, seconds_of
+from catprune.evaluation.cost import Cost, choosing_flops, choosing_seconds
 from catprune.evaluation.results import number_text
 from catprune.reporting.wording import percent, seconds_text, selection_label, visible
 
@@ -52,15 +52,13 @@ class Kept:
 
 
 def measure_costs(steps: Steps) -> dict[str, tuple[Cost | None, Cost | None]]:
-    """Return FLOPs and seconds of choosing each selection; None if they are unknown.
-
-    The part `training` of these costs is that of the warm-up model itself and means nothing here.
-    """
+    """Return FLOPs and seconds of choosing each selection, with nothing for training; None if they are unknown."""
     costs: dict[str, tuple[Cost | None, Cost | None]] = dict.fromkeys(steps.selections, (None, None))
     if steps.warmup is not None:
         for name, part in steps.selections.items():
-            folders = {"training": steps.warmup.folder}
-            costs[name] = flops_of(part.folder, **folders), seconds_of(part.folder, **folders)
+            seconds = choosing_seconds(part.folder)
+            flops = Cost(*choosing_flops(part.folder), 0.0)
+            costs[name] = flops, None if seconds is None else Cost(*seconds, 0.0)
     return costs
 
 

@@ -1,32 +1,44 @@
-"""The quality section: scores of the evaluated subsets, comparisons with the baselines, and costs."""
+"""The quality section: decisions on hypotheses, scores and differences of the evaluated subsets, and costs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from catprune.evaluation.results import SIGNIFICANT, against, cost_table, notes, open_evaluation, p_text
-from catprune.reporting.wording import difference, percent
+from catprune.evaluation.curves import LOWER
+from catprune.evaluation.results import (
+    cost_table,
+    difference_text,
+    notes,
+    open_evaluation,
+    p_text,
+    reading_table,
+    score_table,
+)
+from catprune.reporting.charts import Chart, make_axis, make_band, make_line
+from catprune.reporting.corpus import colour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from catprune.evaluation.results import Evaluated, Score, Subset
+    from catprune.evaluation.results import Evaluated, Interval, Subset
     from catprune.reporting.run_columns import Steps
 
 # A model below this BLEU does not translate yet: a difference between two such models says nothing about the data.
 LEAST_BLEU = 5
-ONE_SEED = "Each subset was trained once, with one seed: this report cannot tell luck of training from an effect."
-_COUNTED = (("better", "better"), ("worse", "worse"), ("same", "no significant difference"))
+_KINDS = {"better": "better", "as good": "better", "worse": "worse"}
+_EMPTY: dict[str, Any] = {"decision": None, "tests": [], "quality_notes": [], "costs": [], "cost_bars": []}
 
 
 def quality(steps: Steps) -> dict[str, Any]:
-    """Return the decision table, the tables of each test set, the costs and the notes; empty if nothing is known."""
+    """Return the decisions, the tables and plots of each test set, dev curves, costs and notes; empty if unknown."""
     if steps.evaluate is None:
-        return {"decision": None, "tests": [], "quality_notes": [], "costs": [], "cost_bars": []}
+        return {**_EMPTY, "curves": [], "readings": []}
     evaluated = open_evaluation(steps.evaluate.folder)
     return {
         "decision": _decision(evaluated, cautions(steps, evaluated)),
         "tests": [_test(evaluated, test, lines) for test, lines in evaluated.tests.items()],
+        "curves": [chart for metric in ("nll", "chrF") if (chart := _curves(evaluated, metric)) is not None],
+        "readings": _readings(evaluated),
         "quality_notes": notes(evaluated),
         "costs": cost_table(evaluated),
         "cost_bars": _cost_bars(evaluated),
@@ -35,8 +47,8 @@ def quality(steps: Steps) -> dict[str, Any]:
 
 def cautions(steps: Steps, evaluated: Evaluated) -> list[str]:
     """Return what to know before reading the scores."""
-    weak = [test for test in evaluated.tests if not is_readable(evaluated, test)]
-    texts = [appended_since(steps), _weak_text(evaluated, weak) if weak else None, ONE_SEED]
+    weak = [test for test in evaluated.tests if best_bleu(evaluated, test) < LEAST_BLEU]
+    texts = [appended_since(steps), _weak_text(evaluated, weak) if weak else None, *evaluated.cautions]
     return [text for text in texts if text]
 
 
@@ -49,13 +61,13 @@ def _weak_text(evaluated: Evaluated, weak: Sequence[str]) -> str:
 
 
 def best_bleu(evaluated: Evaluated, test: str) -> float:
-    """Return the best BLEU of any subset on a test set."""
-    return max((subset.scores[test]["BLEU"].score for subset in evaluated.subsets), default=0.0)
+    """Return the best mean BLEU of any subset on a test set."""
+    return max((entry.mean.value for entry in evaluated.scores[test]["BLEU"].values()), default=0.0)
 
 
-def is_readable(evaluated: Evaluated, test: str) -> bool:
-    """Return whether a model translates a test set well enough for differences to mean something."""
-    return best_bleu(evaluated, test) >= LEAST_BLEU
+def _is_coloured(evaluated: Evaluated) -> bool:
+    """Return whether decisions mean something: several seeds, and models that translate."""
+    return len(evaluated.seeds) > 1 and all(best_bleu(evaluated, test) >= LEAST_BLEU for test in evaluated.tests)
 
 
 def appended_since(steps: Steps) -> str | None:
@@ -76,90 +88,91 @@ def _cell(text: str, kind: str = "") -> dict[str, str]:
     return {"text": text, "kind": kind}
 
 
-def _decision(evaluated: Evaluated, caution: list[str]) -> dict[str, Any] | None:
-    """Return the table of all subsets against each baseline, over all test sets and metrics."""
-    subsets = [subset for subset in evaluated.subsets if subset.name != "full"]
-    if not subsets or not evaluated.against:
-        return None
-    full = next((subset for subset in evaluated.subsets if subset.name == "full"), None)
-    coloured = all(is_readable(evaluated, test) for test in evaluated.tests)
-    rows: list[list[dict[str, str]]] = []
-    for subset in subsets:
-        share = f"{subset.pairs:,}" if full is None else percent(subset.pairs, full.pairs)
-        compared = [_counted(_kinds(evaluated, subset, name), coloured=coloured) for name in evaluated.against]
-        rows.append([_cell(subset.name), _cell(share), *compared])
-    held = "number of updates" if evaluated.held_fixed == "updates" else "number of epochs"
-    scores = f"{len(evaluated.tests) * len(evaluated.signatures)} scores: {', '.join(evaluated.signatures)}"
+def _decision(evaluated: Evaluated, caution: list[str]) -> dict[str, Any]:
+    """Return the table of the hypotheses."""
+    coloured = _is_coloured(evaluated)
+    rows = [
+        [
+            _cell(one.text),
+            _cell(difference_text(one.difference, one.metric)),
+            _cell(p_text(one.adjusted)),
+            _cell(one.verdict, _KINDS.get(one.verdict, "same") if coloured else ""),
+        ]
+        for one in evaluated.hypotheses
+    ]
+    count = len(evaluated.seeds)
     return {
-        "head": ["subset", "pairs", *(f"against {name}" for name in evaluated.against)],
+        "head": ["hypothesis", "difference", "p, corrected", "decision"],
         "rows": rows,
         "cautions": caution,
-        "note": f"{scores} on {', '.join(evaluated.tests)}. Every model was trained for the same {held}. "
-        f"Significant: p < {SIGNIFICANT} in sacrebleu's paired bootstrap.",
+        "note": f"{count} training seed{'s' if count > 1 else ''} per subset, all with the same number of updates. "
+        + (
+            "Only the hypotheses that were named in the run file are decided."
+            if rows
+            else "No hypothesis was named in the run file, so nothing is decided."
+        ),
     }
-
-
-def _kinds(evaluated: Evaluated, subset: Subset, baseline: str) -> list[str]:
-    """Return how each score of a subset compares with a baseline: better, worse or same."""
-    other = next(entry for entry in evaluated.subsets if entry.name == baseline)
-    kinds = [
-        against(subset.scores[test][metric], other.scores[test][metric], baseline)
-        for test in evaluated.tests
-        for metric in evaluated.signatures
-    ]
-    return [kind for kind in kinds if kind]
-
-
-def _counted(kinds: Sequence[str], *, coloured: bool) -> dict[str, str]:
-    """Return the counts of comparisons, coloured if they all point one way."""
-    if not kinds:
-        return _cell("–")
-    counts = {kind: kinds.count(kind) for kind, _ in _COUNTED}
-    text = ", ".join(f"{words} on {counts[kind]} of {len(kinds)}" for kind, words in _COUNTED if counts[kind])
-    one_way = bool(counts["better"]) != bool(counts["worse"])
-    kind = ("better" if counts["better"] else "worse") if one_way else "same"
-    return _cell(text, kind if coloured else "")
 
 
 def _test(evaluated: Evaluated, test: str, lines: int) -> dict[str, Any]:
-    """Return the tables of one test set, one for each metric."""
-    tables = [_metric_table(evaluated, test, metric) for metric in evaluated.signatures]
-    return {"name": test, "lines": f"{lines:,}", "tables": tables}
-
-
-def _metric_table(evaluated: Evaluated, test: str, metric: str) -> dict[str, Any]:
-    """Return one metric on one test set: scores, intervals on a common axis, and tests against the baselines."""
-    scores = [subset.scores[test][metric] for subset in evaluated.subsets]
-    low = min(score.score - score.interval for score in scores)
-    high = max(score.score + score.interval for score in scores)
-    rows = [_metric_row(evaluated, subset, test, metric, low, high) for subset in evaluated.subsets]
-    base = next((s.scores[test][metric] for s in evaluated.subsets if s.name in evaluated.against[:1]), None)
+    """Return the table of one test set, and a forest plot of each metric."""
+    plots = [_forest(evaluated, test, metric) for metric in evaluated.scores[test]]
     return {
-        "metric": metric,
-        "low": f"{low:.1f}",
-        "high": f"{high:.1f}",
-        "base": None if base is None else _place(base.score, low, high),
-        "against": list(evaluated.against),
+        "name": test,
+        "lines": f"{lines:,}",
+        "scores": score_table(evaluated, test),
+        "plots": [plot for plot in plots if plot is not None],
+    }
+
+
+def _forest(evaluated: Evaluated, test: str, metric: str) -> dict[str, Any] | None:
+    """Return the differences in one metric with their intervals on a common axis; None without baselines."""
+    table = evaluated.scores[test][metric]
+    compared = [(name, baseline) for name, baselines in evaluated.against.items() for baseline in baselines]
+    differences = [table[name].differences[baseline] for name, baseline in compared]
+    if not differences:
+        return None
+    sign = -1 if metric in LOWER else 1
+    margins = {
+        (one.subset, one.baseline): -sign * one.margin
+        for one in evaluated.hypotheses
+        if one.metric == metric and one.margin and one.test in (None, test)
+    }
+    ends = [end for one in differences for end in _ends(one)]
+    low, high = min(0.0, *ends, *margins.values()), max(0.0, *ends, *margins.values())
+    rows: list[dict[str, Any]] = []
+    for (name, baseline), one in zip(compared, differences, strict=True):
+        start, end = _ends(one)
+        margin = margins.get((name, baseline))
+        rows.append(
+            {
+                "name": f"{name} – {baseline}",
+                "score": difference_text(one, metric),
+                "from": _place(start, low, high),
+                "to": _place(end, low, high),
+                "at": _place(one.value, low, high),
+                "margin": None if margin is None else _place(margin, low, high),
+                "p": _randomised(evaluated, test, name, baseline, metric),
+            }
+        )
+    return {
+        "metric": f"{metric}, lower is better" if metric in LOWER else metric,
+        "low": f"{low:+.2f}",
+        "high": f"{high:+.2f}",
+        "base": _place(0.0, low, high),
+        "has_p": any(row["p"] for row in rows),
         "rows": rows,
     }
 
 
-def _metric_row(
-    evaluated: Evaluated, subset: Subset, test: str, metric: str, low: float, high: float
-) -> dict[str, Any]:
-    score = subset.scores[test][metric]
-    by_name = {entry.name: entry.scores[test][metric] for entry in evaluated.subsets}
-    coloured = is_readable(evaluated, test)
-    return {
-        "name": subset.name,
-        "score": f"{score.score:.1f} ± {score.interval:.1f}",
-        "from": _place(score.score - score.interval, low, high),
-        "to": _place(score.score + score.interval, low, high),
-        "at": _place(score.score, low, high),
-        "cells": [
-            _against(score, by_name[name], name, evaluated.resamples, coloured=coloured) for name in evaluated.against
-        ],
-    }
+def _randomised(evaluated: Evaluated, test: str, name: str, baseline: str, metric: str) -> str:
+    p = evaluated.randomisation.get(test, {}).get(name, {}).get(baseline, {}).get(metric)
+    return "" if p is None else p_text(p)
+
+
+def _ends(one: Interval) -> tuple[float, float]:
+    """Return the ends of an interval; with one seed the value itself."""
+    return (one.value, one.value) if one.low is None or one.high is None else (one.low, one.high)
 
 
 def _place(value: float, low: float, high: float) -> float:
@@ -167,12 +180,42 @@ def _place(value: float, low: float, high: float) -> float:
     return round(100 * (value - low) / (high - low), 2) if high > low else 50.0
 
 
-def _against(score: Score, other: Score, baseline: str, resamples: int, *, coloured: bool) -> dict[str, str]:
-    kind = against(score, other, baseline)
-    if not kind:
-        return _cell("–")
-    p = p_text(score.p[baseline], resamples)
-    return _cell(f"{difference(score.score - other.score)} (p {p})", kind if coloured else "")
+def _readings(evaluated: Evaluated) -> list[dict[str, Any]]:
+    """Return the tables of dev scores at equal budgets."""
+    shown = [metric for metric in ("nll", "chrF") if any(reading.tables[metric] for reading in evaluated.readings)]
+    return [{"metric": metric, "rows": reading_table(evaluated, metric)} for metric in shown]
+
+
+def _curves(evaluated: Evaluated, metric: str) -> Chart | None:
+    """Return the dev curves of all subsets against total FLOPs: means, and a band between seeds."""
+    drawn = [(subset, points) for subset in evaluated.subsets if (points := _points(subset, metric))]
+    if not drawn:
+        return None
+    every = [point for _, points in drawn for point in points]
+    x = make_axis("total FLOPs in 10¹², warm-up and scoring counted", 0, max(point[0] for point in every))
+    name = "nll per token of the dev set" if metric in LOWER else f"{metric} of the dev set"
+    y = make_axis(name, min(point[1] for point in every), max(point[3] for point in every))
+    lines = [
+        make_line(subset.name, colour(place), x, y, [(at, mean) for at, _, mean, _ in points])
+        for place, (subset, points) in enumerate(drawn)
+    ]
+    bands = [
+        make_band(subset.name, colour(place), x, y, [(at, low, high) for at, low, _, high in points])
+        for place, (subset, points) in enumerate(drawn)
+        if len(evaluated.seeds) > 1
+    ]
+    return Chart(f"{name} against total FLOPs, for each subset", x, y, tuple(lines), bands=tuple(bands))
+
+
+def _points(subset: Subset, metric: str) -> list[tuple[float, float, float, float]]:
+    """Return FLOPs in 10¹², and the lowest, mean and highest value over seeds, at each evaluated number of updates."""
+    points: list[tuple[float, float, float, float]] = []
+    for under_seeds in zip(*subset.curves, strict=False):
+        values = [float(point[metric]) for point in under_seeds if metric in point]
+        if values:
+            flops = sum(float(point["flops"]) for point in under_seeds) / len(under_seeds)
+            points.append((flops / 1e12, min(values), sum(values) / len(values), max(values)))
+    return points
 
 
 def _cost_bars(evaluated: Evaluated) -> list[dict[str, Any]]:

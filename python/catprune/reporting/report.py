@@ -26,6 +26,7 @@ _FIRST_LINE = b"<!doctype html>"
 # Value of the page that a section shows → its anchor and its name in the navigation.
 _SECTIONS = (
     ("tests", "scores-by-test", "Scores"),
+    ("curves", "curves", "Dev curves"),
     ("costs", "cost", "Cost"),
     ("choosing", "cost", "Cost"),
     ("map", "map", "Data map"),

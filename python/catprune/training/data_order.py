@@ -281,3 +281,8 @@ class Order:
         by_length = np.lexsort((pairs.source.lengths[shuffled], pairs.target.lengths[shuffled]))
         batches = cut(pairs, shuffled[by_length], batch_tokens=self.batch_tokens)
         return pairs, [batches[place] for place in random.permutation(len(batches))]
+
+    def updates(self, epoch: int = 0) -> int:
+        """Count the batches of an epoch; epochs differ by a few."""
+        windows = enumerate(self.windows(epoch))
+        return sum(len(self.batches(epoch, window, entries)[1]) for window, entries in windows)

@@ -257,9 +257,7 @@ def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:
         return Ddp(pairs=rows, ratio=options["ratio"], cycle=options["cycle"])
     epochs = end.amount
     if end.unit == "step":
-        # Epochs differ by a few batches: count those of the first.
-        windows = enumerate(order.windows(0))
-        epochs /= sum(len(order.batches(0, window, entries)[1]) for window, entries in windows)
+        epochs /= order.updates()
     return InfoBatch(pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed)
 
 

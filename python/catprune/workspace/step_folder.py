@@ -63,7 +63,7 @@ OWN = (
     "step-*",
     "results.json",
     "rows.npy",
-    "translations",
+    "checkpoint",
     "*.tmp",
 )
 

@@ -1,0 +1,213 @@
+"""A trial: one subset trained with one seed, its dev curve, the checkpoint that is tested, and its test scores."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from catprune._core import digest_bytes
+from catprune.checkpoints.native import average_checkpoints
+from catprune.evaluation.bitexts import read_lines
+from catprune.evaluation.cost import choosing_flops, choosing_seconds, scorers_of, training_seconds
+from catprune.evaluation.metrics import measure
+from catprune.workspace.device import own_state
+from catprune.workspace.files import read_json, to_json, write_whole
+from catprune.workspace.manifest import describe_folder, digest_manifest
+from catprune.workspace.step_folder import StepFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from catprune.evaluation.held_out import HeldOut
+
+#: Where the training of a trial is until its results are known; then the folder is removed.
+_TRAINING = "training"
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What all trials of an evaluation have in common.
+
+    Attributes:
+        tokens: the tokens folder.
+        steps: updates.
+        training: other options of `train`.
+        dev: the dev set; None: the last checkpoint is tested.
+        every: updates between two evaluated checkpoints.
+        translate_every: the dev set is translated at every Nth of these, counted from the last.
+        average: how many of the last checkpoints are averaged; None: the checkpoint of lowest dev loss is tested.
+        tests: the test sets.
+        beam: beam size of test translations.
+        bleu_tokenizer: sacrebleu's tokenizer.
+    """
+
+    tokens: Path
+    steps: int
+    training: Mapping[str, Any]
+    dev: HeldOut | None
+    every: int
+    translate_every: int
+    average: int | None
+    tests: Sequence[HeldOut]
+    beam: int
+    bleu_tokenizer: str
+
+    @property
+    def points(self) -> list[int]:
+        """The updates after which checkpoints are written."""
+        if self.dev is None and self.average is None:
+            return [self.steps]
+        return sorted({*range(self.every, self.steps, self.every), self.steps})
+
+
+class _TrialFolder(StepFolder):
+    """Its training is a step with a plan of its own."""
+
+    keeps: ClassVar[frozenset[str]] = StepFolder.keeps | {_TRAINING}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One subset under one seed.
+
+    Attributes:
+        design: what all trials have in common.
+        folder: holds model/ (the trained model with its dev curve), translations/ and result.json.
+        subset: name of the subset.
+        seed: training seed.
+        selection: selection folder; None: all clean pairs.
+    """
+
+    design: Design
+    folder: Path
+    subset: str
+    seed: int
+    selection: Path | None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint that is tested."""
+        return self.folder / "model" / "checkpoint"
+
+    def run(self, *, threads: int | None, quiet: bool, force: bool) -> dict[str, Any]:
+        """Train, evaluate and translate what is not done yet; return the content of result.json, which has no times."""
+        trained = self._train(threads=threads, quiet=quiet, force=force)
+        with own_state(threads):
+            tests = {test.bitext.name: self._test(test, threads=threads) for test in self.design.tests}
+        warmup, scoring = choosing_flops(self.selection)
+        choosing = warmup + scoring
+        result = {
+            "subset": self.subset,
+            "seed": self.seed,
+            "counts": trained["counts"],
+            "parameters": trained["parameters"],
+            "flops": {"warmup": warmup, "scoring": scoring, "training": trained["flops"]},
+            "scorers": [column.name for column in scorers_of(self.selection)],
+            "curve": [{**point, "flops": choosing + point["flops"]} for point in trained["curve"]],
+            "end": trained["end"],
+            "tested": trained["tested"],
+            "tests": tests,
+        }
+        write_whole(self.folder / "result.json", to_json(result))
+        return result
+
+    def seconds(self) -> dict[str, float] | None:
+        """Return what choosing and training took; None where a log is missing."""
+        measured = self.folder / "model" / "log" / "seconds.json"
+        training = read_json(measured)["training"] if measured.is_file() else None
+        chosen = choosing_seconds(self.selection)
+        if training is None or chosen is None:
+            return None
+        return {"warmup": chosen[0], "scoring": chosen[1], "training": training}
+
+    def translations(self, test: HeldOut) -> list[str]:
+        """Return the translations of a test set, one line for each of its lines."""
+        return read_lines(self._translated(test))
+
+    def _train(self, *, threads: int | None, quiet: bool, force: bool) -> dict[str, Any]:
+        from catprune.training.train import train
+
+        design, path = self.design, self.folder / "model"
+        selection = None if self.selection is None else describe_folder(self.selection, relative_to=path)
+        reads = {
+            "tokens": describe_folder(design.tokens, relative_to=path),
+            "selection": selection,
+            "dev": None if design.dev is None else design.dev.bitext.digests,
+        }
+        options: dict[str, Any] = {"steps": design.steps, "seed": self.seed, **design.training}
+        plan = {**options, "points": design.points, "average": design.average}
+        if design.dev is not None:
+            plan["translate_every"] = design.translate_every
+        plan.pop("save_every", None)
+        plan.pop("accumulate", None)
+        with _TrialFolder(path, step="trial", reads=reads, options=plan, force=force) as folder:
+            if folder.manifest is None:
+                done = train(
+                    design.tokens,
+                    out=path / _TRAINING,
+                    selection=self.selection,
+                    checkpoints=",".join(f"{point}steps" for point in design.points),
+                    threads=threads,
+                    quiet=quiet,
+                    force=force,
+                    **options,
+                )
+                with own_state(threads):
+                    folder.publish(**self._evaluate(done.manifest, path / _TRAINING, threads=threads))
+            # Only now: a killed trial continues from these files.
+            shutil.rmtree(path / _TRAINING, ignore_errors=True)
+            assert folder.manifest is not None
+            return folder.manifest
+
+    def _evaluate(self, trained: Mapping[str, Any], training: Path, *, threads: int | None) -> dict[str, Any]:
+        """Read the dev curve off the checkpoints, and keep the one that will be tested."""
+        path, listed = self.folder / "model", trained["checkpoints"]
+        names = ("step", "epoch", "target_tokens", "flops")
+        curve = [{name: entry[name] for name in names} for entry in listed]
+        for place, (point, entry) in enumerate(zip(curve, listed, strict=True)):
+            if self.design.dev is not None:
+                point["nll"] = self.design.dev.nll(training / entry["name"])
+                if (len(listed) - 1 - place) % self.design.translate_every == 0:
+                    point["chrF"] = self._dev_chrf(training / entry["name"], threads=threads)
+        tested = listed[-(self.design.average or 1) :]
+        if self.design.dev is not None and self.design.average is None:
+            best = min(range(len(curve)), key=lambda place: curve[place]["nll"])
+            tested = [listed[best]]
+        average_checkpoints([training / entry["name"] for entry in tested], self.checkpoint)
+        shutil.copyfile(training / "metrics.jsonl", path / "metrics.jsonl")
+        write_whole(path / "log" / "seconds.json", to_json({"training": training_seconds(training)}))
+        return {
+            **{name: trained[name] for name in ("counts", "flops", "parameters", "precision", "torch")},
+            "curve": curve if self.design.dev is not None else [],
+            "end": curve[-1],
+            "tested": [entry["step"] for entry in tested],
+        }
+
+    def _dev_chrf(self, checkpoint: Path, *, threads: int | None) -> float:
+        from catprune.evaluation.translate import translate
+
+        assert self.design.dev is not None
+        bitext = self.design.dev.bitext
+        translated = translate(checkpoint, bitext.source, beam=1, threads=threads)
+        return round(measure(translated, bitext.target, tokenizer=self.design.bleu_tokenizer)["chrF"], 4)
+
+    def _translated(self, test: HeldOut) -> Path:
+        return self.folder / "translations" / f"{test.bitext.name}.txt"
+
+    def _test(self, test: HeldOut, *, threads: int | None) -> dict[str, float]:
+        """Translate a test set, unless the same model did, and return its scores."""
+        from catprune.evaluation.translate import translate
+
+        bitext, path = test.bitext, self._translated(test)
+        made_by = {"model": digest_manifest(self.folder / "model"), "beam": self.design.beam, **bitext.digests}
+        stamp, made = path.with_suffix(".digest"), digest_bytes(to_json(made_by)).encode()
+        if not path.is_file() or not stamp.is_file() or stamp.read_bytes() != made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            write_whole(stamp, made)
+            found = translate(self.checkpoint, bitext.source, beam=self.design.beam, threads=threads)
+            write_whole(path, "".join(line.replace("\n", " ") + "\n" for line in found).encode())
+        scores = measure(read_lines(path), bitext.target, tokenizer=self.design.bleu_tokenizer)
+        return {**{name: round(score, 4) for name, score in scores.items()}, "nll": test.nll(self.checkpoint)}

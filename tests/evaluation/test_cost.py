@@ -1,0 +1,123 @@
+"""The cost of choosing and training, from manifests and logs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from catprune._core import digest_file
+from catprune.evaluation.cost import choosing_flops, choosing_seconds, scorers_of, training_seconds
+from catprune.selection.methods import MERGE
+from catprune.selection.sources import SCORER_STEP
+from catprune.workspace.step_folder import StepFolder
+
+
+def finish(
+    folder: Path,
+    step: str,
+    *,
+    reads: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    **results: Any,
+) -> Path:
+    """A finished step's folder with the given manifest."""
+    with StepFolder(folder, step=step, reads=reads or {}, options=options or {}) as made:
+        made.publish(**results)
+    return folder
+
+
+def speed(folder: Path, measured: float, seconds: float = 1.0, *, what: str = "tokens_per_second", **more: str) -> None:
+    with (folder / "log" / "events.jsonl").open("a") as stream:
+        event = {"event": "t", "seconds": seconds, what: measured, **more}
+        stream.write(json.dumps(event) + "\n")
+
+
+def trained(folder: Path, *, flops: float, tokens: int, steps: int = 100) -> Path:
+    pairs = 10 if folder.name == "full" else 5
+    made = finish(
+        folder,
+        "train",
+        counts={"pairs": pairs, "target_tokens": 9 * pairs},
+        flops=flops,
+        target_tokens=tokens,
+        steps=steps,
+        epochs=2.0,
+        checkpoints=[{"name": "step-100"}],
+    )
+    speed(made, 50.0)
+    return made
+
+
+def scored(run: Path, name: str, *, step: int, flops: float) -> Path:
+    made = finish(
+        run / "scores" / name,
+        "score",
+        reads={"checkpoint": {"path": f"../../warmup/{name}"}},
+        checkpoint={"step": step, "epoch": 1.0, "flops": 10.0 * step, "target_tokens": 5 * step},
+        counts={"pairs": 7, "too_long": 0, "target_tokens": 400},
+        flops=flops,
+        shards=[],
+    )
+    speed(made, 200.0)
+    return made
+
+
+def selected(run: Path, name: str, scores: list[str]) -> Path:
+    reads = {"scores": [{"path": f"../../scores/{score}"} for score in scores]}
+    return finish(run / "selection" / name, "select", reads=reads, options={"method": name}, shards=[])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    trained(tmp_path / "warmup", flops=9000.0, tokens=4500)
+    for step, name in ((100, "epoch-1"), (300, "epoch-3"), (500, "epoch-5")):
+        scored(tmp_path, name, step=step, flops=70.0)
+    selected(tmp_path, "cat-diff", ["epoch-1", "epoch-3"])
+    selected(tmp_path, "random", ["epoch-5"])  # only to know which rows there are
+    return tmp_path
+
+
+def test_cost_counts_the_warmup_once_up_to_the_last_scored_checkpoint(run: Path) -> None:
+    assert choosing_flops(run / "selection/cat-diff") == (3000.0, 140.0)
+    assert choosing_flops(run / "selection/random") == choosing_flops(None) == (0.0, 0.0)
+    assert choosing_seconds(run / "selection/cat-diff") == (1500 / 50, 2 * 400 / 200)
+    assert training_seconds(trained(run / "model", flops=5000.0, tokens=2500)) == 2500 / 50
+
+
+def test_cost_counts_what_columns_were_made_from(run: Path) -> None:
+    """A function of stored statistics costs what its checkpoints do; of a scorer the seconds are known."""
+    scores = [{"path": f"../{name}"} for name in ("epoch-1", "epoch-3")]
+    finish(run / "scores/learnt", SCORER_STEP, reads={"scores": scores}, counts={"pairs": 7})
+    made = finish(run / "scores/labse", SCORER_STEP, reads={"clean": {}}, counts={"pairs": 600})
+    speed(made, 30.0, what="pairs_per_second")
+    files = [{"path": f"../../scores/{name}/columns/part-0-9.parquet"} for name in ("learnt", "labse")]
+    merged = finish(run / "selection/merged", "select", reads={"joined": files}, options={"method": MERGE})
+    assert choosing_flops(merged) == (3000.0, 140.0)
+    assert [column.name for column in scorers_of(merged)] == ["labse"]
+    assert choosing_seconds(merged) == (1500 / 50, 2 * 400 / 200 + 600 / 30)
+
+
+def test_seconds_come_from_the_longest_run_and_may_be_missing(run: Path) -> None:
+    model = trained(run / "model", flops=1.0, tokens=1000)
+    speed(model, 100.0, seconds=60.0)
+    assert training_seconds(model) == 10.0
+    (run / "scores/epoch-1/log/events.jsonl").unlink()
+    assert choosing_seconds(run / "selection/cat-diff") is None
+
+
+def test_seconds_of_a_plan_that_was_replaced_do_not_count(run: Path) -> None:
+    model = trained(run / "model", flops=1.0, tokens=1000)
+    speed(model, 100.0, seconds=60.0, plan=digest_file(str(model / "plan.json")))
+    speed(model, 5.0, seconds=600.0, plan="0" * 32)
+    with (model / "log/events.jsonl").open("a") as stream:
+        stream.write('{"event": "cut o\n')
+    assert training_seconds(model) == 10.0
+
+
+def test_a_training_reached_by_a_link_is_found_where_the_manifest_says(run: Path) -> None:
+    checkpoint = run / "elsewhere/epoch-1"
+    checkpoint.mkdir(parents=True)
+    (run / "warmup/epoch-1").symlink_to(checkpoint)
+    assert choosing_seconds(run / "selection/cat-diff") == (1500 / 50, 2 * 400 / 200)
