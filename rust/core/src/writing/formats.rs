@@ -191,7 +191,7 @@ impl<'a> Format<'a> {
                     let none = [StringArray::new_null(0), StringArray::new_null(0)];
                     columns(fields, &none[sides.clone()])?.schema()
                 };
-                schema = Some(with_added(copied, added)?);
+                schema = Some(with_added(&copied, added)?);
             }
             Output::Tmx { source_language, target_language, .. } => {
                 let first = corpus.inputs.first().and_then(|input| input.paths().next());
@@ -388,7 +388,7 @@ fn has_already(what: &str, name: &str) -> Error {
 }
 
 /// The columns that are copied or made of the sides, and those beside them.
-fn with_added(copied: SchemaRef, added: &[Added]) -> Result<SchemaRef> {
+fn with_added(copied: &SchemaRef, added: &[Added]) -> Result<SchemaRef> {
     if let Some(clash) = added.iter().find(|added| copied.field_with_name(added.name()).is_ok()) {
         return Err(has_already("the output", clash.name()));
     }
