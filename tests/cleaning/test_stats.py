@@ -192,7 +192,11 @@ def test_languages_add_up_over_threads_inputs_and_clean_pairs(tmp_path: Path, pa
     assert found[0].total["kept"]["target"]["languages"] == oracles.languages(kept, SPOKEN)
     assert 0 < len(kept) < 9_000
     shown = "\n".join(summary(found[0]))
-    assert shown.count("taken for another") == 2 and shown.count("taken for ") == 12 and "too short to tell" in shown
+    assert (
+        shown.count("identified as others") == 2
+        and shown.count("identified as ") == 12
+        and "too short to identify" in shown
+    )
 
 
 def test_the_languages_are_those_that_cleaning_knows() -> None:

@@ -26,7 +26,7 @@ from catprune.cleaning.stats import summary as figures
 from catprune.cleaning.summary import summary
 from catprune.cli import app
 from catprune.workspace.options import defaults_of
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from support import oracles, oracles_formats, oracles_near, oracles_stats
@@ -252,6 +252,8 @@ def test_another_language_is_reported(tmp_path: Path) -> None:
 
 @given(texts=st.lists(BYTES, min_size=1, max_size=20), filtered=st.booleans())
 def test_exactly_the_kept_texts_are_written(tmp_path: Path, texts: list[bytes], filtered: bool) -> None:
+    # A byte order mark at the start of a file is not text.
+    assume(not any(text.startswith(b"\xef\xbb\xbf") for text in texts))
     run = fresh(tmp_path / "run")
     (tmp_path / "text").write_bytes(joined(texts))
     catprune.clean([tmp_path / "text"], out=run / "clean", monolingual=True, rules=None if filtered else False)
@@ -432,9 +434,9 @@ def test_a_whole_run(tmp_path: Path) -> None:
         assert any(line.startswith(name) for line in said)
     tests = '[evaluate]\nsteps = 4\n[[evaluate.tests]]\nname = "t"\nsource = "a"\ntarget = "b"\n'
     (tmp_path / "run.toml").write_text(RUN_FILE + tests)
-    with pytest.raises(UsageError, match="a monolingual corpus has no pairs"):
+    with pytest.raises(UsageError, match="which need pairs; the corpus is monolingual"):
         catprune.run(tmp_path / "run.toml", quiet=True)
-    with pytest.raises(UsageError, match="is of a monolingual corpus"):
+    with pytest.raises(UsageError, match="holds a monolingual corpus"):
         subsets = {"full": None}
         found = [catprune.TestSet("t", tmp_path / "a", tmp_path / "b")]
         catprune.evaluate(

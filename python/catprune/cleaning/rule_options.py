@@ -194,7 +194,7 @@ def read_against(against: Sequence[str | Path], *, key: Key, form: Form) -> list
     Raises:
         CatpruneError: a folder that was not cleaned, or whose fingerprints are of something else.
     """
-    found: list[dict[str, Any]] = []
+    corpora: list[dict[str, Any]] = []
     for folder in map(Path, against):
         manifest = read_manifest(folder, step="clean")
         theirs = manifest["options"]["duplicates"], manifest["options"]["duplicates_form"]
@@ -205,8 +205,8 @@ def read_against(against: Sequence[str | Path], *, key: Key, form: Form) -> list
             )
         verify_shards(folder, {**manifest, "shards": [], "duplicates": [], "files": {}})
         shards = [str((folder / shard["file"]).absolute()) for shard in manifest["fingerprints"]]
-        found.append({"folder": folder, "digest": digest_manifest(folder), "shards": shards})
-    return found
+        corpora.append({"folder": folder, "digest": digest_manifest(folder), "shards": shards})
+    return corpora
 
 
 def _form_text(form: Form) -> str:

@@ -122,7 +122,7 @@ class _Writer:
         write_whole(self.folder.path / DESCRIBED, to_json(self.checkpoint.described))
         shards: list[dict[str, Any]] = [] if before is None else list(before["shards"])
         first_row = 0 if before is None else before["counts"]["rows"]
-        ranges = [one for one in _block_ranges(cleaned) if one[0] >= first_row]
+        ranges = [block for block in _block_ranges(cleaned) if block[0] >= first_row]
         done = sum(shard["pairs"] + shard["too_long"] for shard in shards)
         with Progress("tokenize", total=cleaned["counts"]["kept"], unit="pairs", quiet=quiet, done=done) as bar:
             for block in _blocks(clean, ranges):
