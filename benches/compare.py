@@ -1,10 +1,10 @@
-"""Runs catprune and its peers in turn on one generated corpus, and writes what came out as a dated run.
+"""Runs catprune and its peers in turn on a generated corpus, and writes the results as a dated run.
 
     uv run python benches/compare.py --scratch /somewhere/large            # 8M pairs, 5 rounds, about 30 GB of disk
-    uv run python benches/compare.py --pairs 800000 --rows dedup,clean     # a look
+    uv run python benches/compare.py --pairs 800000 --rows dedup,clean     # a quick run
 
-The first round warms up, measures memory and compares outputs; the others are timed, every contender once a round. See
-benches/README.md for what is measured.
+The first round warms up, measures memory and compares outputs. The other rounds are timed, every contender once per
+round. benches/README.md describes the measurements.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ Result = dict[str, Any]
 
 
 def tree(process: int) -> list[int]:
-    """A process and all that came of it."""
-    found = [process]
-    for one in found:
-        for file in Path(f"/proc/{one}/task").glob("*/children"):
+    """Return a process and its descendants."""
+    processes = [process]
+    for parent in processes:
+        for file in Path(f"/proc/{parent}/task").glob("*/children"):
             try:
-                found += map(int, file.read_text().split())
+                processes += map(int, file.read_text().split())
             except OSError:
                 continue
-    return found
+    return processes
 
 
 class Sampler(threading.Thread):
-    """Looks at memory and disk of a running contender ten times a second: private bytes, and what is dirty of them."""
+    """Samples private bytes, dirty private bytes and disk bytes of a running contender ten times a second."""
 
     def __init__(self, process: int, out: Path) -> None:
         super().__init__(daemon=True)
@@ -55,10 +55,10 @@ class Sampler(threading.Thread):
         self.running = True
 
     def run(self) -> None:
-        """Until `running` is set to false."""
+        """Sample until `running` is false."""
         while self.running:
             self.private = max(self.private, sum(map(private_bytes, tree(self.process))))
-            self.dirty = max(self.dirty, sum(private_bytes(one, "Dirty") for one in tree(self.process)))
+            self.dirty = max(self.dirty, sum(private_bytes(child, "Dirty") for child in tree(self.process)))
             self.disk = max(self.disk, _disk(self.out) + sum(map(_unnamed, tree(self.process))))
             sleep(0.1)
 
@@ -74,27 +74,27 @@ def _disk(folder: Path) -> int:
 
 
 def _unnamed(process: int) -> int:
-    """Bytes of the files that a process has open and that have no name."""
+    """Count the bytes of open files of a process that have no name."""
     total = 0
     for file in Path(f"/proc/{process}/fd").glob("*"):
         try:
-            found = file.stat()
+            stat = file.stat()
         except OSError:
             continue
-        total += found.st_blocks * 512 if not found.st_nlink else 0
+        total += stat.st_blocks * 512 if not stat.st_nlink else 0
     return total
 
 
 def run(entry: Entry, out: Path, interpreter: Path | str, *, sample: bool, limit: float) -> Result:
-    """One run in a process of its own, from a clean folder and synced disks; it is stopped after `limit` seconds."""
+    """Run an entry in its own process, with an empty folder and synced disks; stop it after `limit` seconds."""
     if isinstance(interpreter, str):
         return {"skipped": interpreter}
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     os.sync()
     job = {**entry.job, "out": str(out)}
-    one = dict.fromkeys(("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    one = {**one, "TOKENIZERS_PARALLELISM": "false"} if entry.core else {}
+    one_thread = dict.fromkeys(("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    variables = {**one_thread, "TOKENIZERS_PARALLELISM": "false"} if entry.core else {}
     command = [interpreter, CONTENDERS, entry.function, json.dumps(job)]
     with (out / "stderr").open("w+") as complaints:
         process = subprocess.Popen(
@@ -102,7 +102,7 @@ def run(entry: Entry, out: Path, interpreter: Path | str, *, sample: bool, limit
             stdout=subprocess.PIPE,
             stderr=complaints,
             text=True,
-            env={**os.environ, **one},
+            env={**os.environ, **variables},
             start_new_session=True,
         )
         assert process.stdout is not None
@@ -139,8 +139,8 @@ def run(entry: Entry, out: Path, interpreter: Path | str, *, sample: bool, limit
 
 
 def outcome(row: Row, entry: Entry, result: Result, out: Path) -> dict[str, Any]:
-    """What an entry's output is known by, to be compared with the others'."""
-    if row.compare == "rows" and entry.job.get("rows", True):
+    """Return digests of an entry's output, for comparison with other entries."""
+    if row.compare == "rows" and entry.job.get("rows_only", True):
         import numpy as np
 
         (file,) = out.rglob("rows.npy")
@@ -163,8 +163,8 @@ def outcome(row: Row, entry: Entry, result: Result, out: Path) -> dict[str, Any]
     if row.unordered and entry.label in ("catprune", *row.unordered):
         total = 0
         with paths[0].open("rb") as source, paths[1].open("rb") as target:
-            for one, two in zip(source, target, strict=True):
-                total += xxhash.xxh3_64_intdigest(one + b"\t" + two)
+            for line, translation in zip(source, target, strict=True):
+                total += xxhash.xxh3_64_intdigest(line + b"\t" + translation)
         known["pairs in any order"] = total % 2**64
     return known
 
@@ -178,12 +178,12 @@ def _digest(path: Path) -> str:
 
 
 def measure(row: Row, options: argparse.Namespace, scratch: Path, homes: dict[str, Path | str]) -> dict[str, Any]:
-    """All rounds of a row: what every entry took, and whether outputs agree."""
-    found: dict[str, Result] = {entry.label: {"rounds": []} for entry in row.entries}
+    """Run all rounds of a row; return the measurements of every entry, and whether outputs agree."""
+    summaries: dict[str, Result] = {entry.label: {"rounds": []} for entry in row.entries}
     known: dict[str, dict[str, Any]] = {}
     for number in range(options.rounds + 1):
         for entry in row.entries:
-            summary = found[entry.label]
+            summary = summaries[entry.label]
             if {"skipped", "failed"} & summary.keys() or (number and entry.once):
                 continue
             name = entry.label.split(",")[0] if entry.keep else "any"
@@ -203,29 +203,29 @@ def measure(row: Row, options: argparse.Namespace, scratch: Path, homes: dict[st
             if not entry.keep:
                 shutil.rmtree(out, ignore_errors=True)
     shutil.rmtree(scratch / "out", ignore_errors=True)
-    return _summarise(row, found, known)
+    return _summarize(row, summaries, known)
 
 
-def _summarise(row: Row, found: dict[str, Result], known: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Medians, ratios of the same round, agreement, goals."""
+def _summarize(row: Row, summaries: dict[str, Result], known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Compute medians, ratios within rounds, agreement of outputs, and goals."""
 
     def ratio(label: str, other: str) -> float | None:
-        both = zip(found[label]["rounds"], found[other]["rounds"], strict=False)
-        ratios = [one["seconds"] / two["seconds"] for one, two in both]
+        both = zip(summaries[label]["rounds"], summaries[other]["rounds"], strict=False)
+        ratios = [first["seconds"] / second["seconds"] for first, second in both]
         return statistics.median(ratios) if ratios else None
 
-    for label, summary in found.items():
+    for label, summary in summaries.items():
         if not summary["rounds"]:
             continue
         for name in ("seconds", "processor_seconds"):
-            summary[name] = statistics.median(one[name] for one in summary["rounds"])
+            summary[name] = statistics.median(timed[name] for timed in summary["rounds"])
         summary["ratio"] = ratio(label, row.versus)
     differing = []
-    for aspect in sorted({aspect for one in known.values() for aspect in one}):
-        values = {label: one[aspect] for label, one in known.items() if aspect in one}
+    for aspect in sorted({aspect for digests in known.values() for aspect in digests}):
+        values = {label: digests[aspect] for label, digests in known.items() if aspect in digests}
         expected = next(iter(values.values()))
         differing += [label for label, value in values.items() if value != expected]
-    compared = [label for label, one in known.items() if one]
+    compared = [label for label, digests in known.items() if digests]
     goals = [
         {"label": label, "versus": other, "at_most": factor, "ratio": ratio(label, other)}
         for label, other, factor in row.goals
@@ -235,14 +235,14 @@ def _summarise(row: Row, found: dict[str, Result], known: dict[str, dict[str, An
         "title": row.title,
         "versus": row.versus,
         "note": row.note,
-        "entries": found,
+        "entries": summaries,
         "outputs": {"compared": compared, "differing": differing},
         "goals": goals,
     }
 
 
 def main() -> int:
-    """Measure, write, and say whether outputs agreed."""
+    """Measure and write the run; the exit status is 1 if outputs differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=8_000_000)
     parser.add_argument("--scores", type=int, help="scores to select from; 100M for 8M pairs, and in proportion")
@@ -254,7 +254,7 @@ def main() -> int:
     options = parser.parse_args()
     names = options.rows.split(",")
     if unknown := [name for name in names if name not in ROWS]:
-        parser.error(f"{unknown[0]} is no row; they are {', '.join(ROWS)}")
+        parser.error(f"there is no row {unknown[0]}: give some of {', '.join(ROWS)}")
     scratch = options.scratch.absolute()
     scratch.mkdir(parents=True, exist_ok=True)
     setup = Setup(scratch, options.pairs, options.scores or options.pairs * 25 // 2)
@@ -275,7 +275,7 @@ def main() -> int:
             record["rows"].append({"name": name, "skipped": str(error)})
         else:
             record["rows"].append(measure(row, options, scratch, homes))
-        # After every row: an hour's work is not lost with the last.
+        # Write after every row, so that a failure does not lose earlier rows.
         stem.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
         stem.with_suffix(".md").write_text(markdown(record))
     print(markdown(record))

@@ -1,10 +1,10 @@
-"""Runs one contender in a process of its own.
+"""Runs one contender in its own process.
 
     INTERPRETER benches/contenders.py NAME JSON
 
-A contender is a function of own.py, peers.py or scorers.py that prepares (imports, mostly) and returns what is timed.
-The process says `ready` and its private memory, all and what is dirty of it, when the clock starts, and ends with a
-line of JSON: seconds, processor seconds (children's, too), and what the contender reports.
+A contender is a function of own.py, peers.py or scorers.py that prepares (mostly imports) and returns the timed
+function. When the clock starts, the process prints `ready`, its private memory and its dirty private memory. It ends
+with a line of JSON: seconds, processor seconds with children, and the numbers that the contender reports.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from job import Skipped, Timed, private_bytes
 
 
 def main() -> None:
-    """Prepare, say so, run, report."""
+    """Prepare, announce, run, report."""
     name, job = sys.argv[1], json.loads(sys.argv[2])
     result: dict[str, Any]
     try:

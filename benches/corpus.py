@@ -1,7 +1,7 @@
 """The benchmark corpus: Zipfian words, log-normal lengths, about 30% repeated pairs; the same bytes on every machine.
 
-Every pair follows from its row number alone, by integer hashing, so the first n pairs of a larger corpus are the corpus
-of n pairs, nothing is remembered between rows, and a repeat may lie a few or a billion rows after its first.
+Every pair is computed from its row number by integer hashing. So the first n pairs of a larger corpus are the corpus of
+n pairs, no state is kept between rows, and a repetition may come a few or a billion rows after its original.
 
     python benches/corpus.py 8000000 FOLDER      # FOLDER/corpus.en, FOLDER/corpus.de: 2.3 GB
 """
@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 
 LANGUAGES = ("en", "de")
 TYPES = 50_000
-WIDTH = 16  # of a word in the table: up to 15 letters, then a space or a line end
+WIDTH = 16  # bytes of a word in the table: up to 15 letters, then a space or a line end
 STEPS = 4096  # quantiles of a distribution
 LETTERS = np.frombuffer(b"etaoinshrdlucmfwypvbgkjqxz", np.uint8)
 BATCH = 1 << 16
-#: sha256 over all tables: another value means another platform's arithmetic, and another corpus.
+#: sha256 over all tables: another value means that floating-point results of the platform differ.
 TABLES = "e56c234754f242ea1cc5f898919949a93ca4e02f73eedc9f975c2c415bc4c29f"
 
 Hashes = NDArray[np.uint64]
 
 
 def mix(numbers: Hashes) -> Hashes:
-    """Well-mixed bits of every number (the finaliser of splitmix64, Steele et al. 2014)."""
+    """Mix the bits of every number (the finalizer of splitmix64, Steele et al. 2014)."""
     mixed = numbers * np.uint64(0x9E3779B97F4A7C15)
     mixed ^= mixed >> np.uint64(30)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
@@ -41,17 +41,17 @@ def mix(numbers: Hashes) -> Hashes:
 
 
 def draw(rows: Hashes, place: int) -> Hashes:
-    """A number of 64 bits for each row; `place` (below 2^20) tells the streams apart."""
+    """Draw a 64-bit number for each row; `place` (below 2^20) selects the stream."""
     return mix(mix(rows) + np.uint64(place << 40))
 
 
 def _normal(mean: float, deviation: float) -> list[float]:
-    one = NormalDist(mean, deviation)
-    return [one.inv_cdf((step + 0.5) / STEPS) for step in range(STEPS)]
+    distribution = NormalDist(mean, deviation)
+    return [distribution.inv_cdf((step + 0.5) / STEPS) for step in range(STEPS)]
 
 
 class Tables:
-    """What the hashes are looked up in.
+    """Lookup tables for the hashes.
 
     Attributes:
         lengths: words of a source, int64 [STEPS], by quantile: log-normal.
@@ -88,7 +88,7 @@ def _alias(weights: list[int]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
 
 
 def _spell(side: int) -> NDArray[np.uint8]:
-    """Common words are short; letters are skewed as in English, and each side has words of its own."""
+    """Make the words: common words are short, letters follow English, and the sides have different words."""
     ranks = np.arange(TYPES, dtype=np.uint64) + np.uint64(TYPES * side)
     magnitude = np.array([len(str(rank + 1)) for rank in range(TYPES)])
     noise = np.array([round(x) for x in _normal(3.5, 1.5)])
@@ -105,7 +105,7 @@ def _spell(side: int) -> NDArray[np.uint8]:
 
 
 def originals(rows: Hashes) -> Hashes:
-    """For every row the row whose pair it shows: itself, or an earlier one, half of them at most 1,000 rows back."""
+    """Return the row whose pair each row repeats: itself or an earlier row, half of them at most 1,000 rows back."""
     shown = rows.copy()
     left = np.arange(len(rows))
     while len(left):
@@ -119,7 +119,7 @@ def originals(rows: Hashes) -> Hashes:
 
 
 def lines(tables: Tables, side: int, shown: Hashes) -> bytes:
-    """The lines of one side for these pairs."""
+    """Return the lines of one side for these pairs."""
     counts = tables.lengths[(draw(shown, 4) % np.uint64(STEPS)).astype(np.int64)]
     if side:
         ratio = tables.ratios[(draw(shown, 5) % np.uint64(STEPS)).astype(np.int64)]
@@ -136,7 +136,7 @@ def lines(tables: Tables, side: int, shown: Hashes) -> bytes:
 
 
 def make(folder: Path, pairs: int) -> tuple[Path, Path]:
-    """Write the corpus of so many pairs, if it is not there: `corpus-<pairs>.en` and `.de`."""
+    """Write the corpus of this number of pairs unless it exists: `corpus-<pairs>.en` and `.de`."""
     paths = tuple(folder / f"corpus-{pairs}.{language}" for language in LANGUAGES)
     if all(path.exists() for path in paths):
         return paths[0], paths[1]

@@ -1,4 +1,4 @@
-//! The generated corpus, and every pass over it: what the criterion benches and the instruction counts share.
+//! The generated corpus and every pass over it, for the criterion benches and the instruction counts.
 
 use std::fs;
 use std::hint::black_box;
@@ -42,7 +42,7 @@ pub const PASSES: [&str; 14] = [
     "write_shard",
 ];
 
-/// Tokenising costs a hundred times what the other passes do, and selecting a hundredth.
+/// Per record, `tokenize` costs a hundred times as much as the other passes, and `select` a hundredth.
 const TOKENIZE_SHARE: u64 = 10;
 const SELECT_TIMES: u64 = 20;
 const SELECT_SHARDS: u64 = 4;
@@ -52,7 +52,7 @@ const CODECS: [&str; 5] = ["plain", "gzip", "zstd", "xz", "bzip2"];
 /// Letters from common to rare; the target has some outside ASCII.
 const LETTERS: [&str; 2] = ["etaoinshrdlucmfwypvbgkjqxz", "enisratdhulcgmobwfkzpväüöß"];
 
-/// A number of the seeded stream: the same on every machine.
+/// A seeded random number, the same on every machine.
 fn draw(row: u64, place: u64) -> u64 {
     xxh3_64_with_seed(&row.to_le_bytes(), place)
 }
@@ -62,7 +62,7 @@ fn line(row: u64, side: usize) -> String {
     let row = if draw(row, 0) % 10 < 3 { draw(row, 1) % (row + 1) } else { row };
     let words = 4 + draw(row, 2) % 24;
     let spelled = (0..words).map(|word| {
-        // A rank that is one in about half of the draws, and large in few.
+        // About half of the ranks are small, few are large.
         spell(20_000 >> (draw(row, 10 + word).trailing_zeros() + (draw(row, 100 + word) % 8) as u32), side)
     });
     spelled.collect::<Vec<_>>().join(" ") + "\n"
@@ -78,12 +78,12 @@ fn spell(rank: u64, side: usize) -> String {
     (0..length).map(letter).collect()
 }
 
-/// A request from the names and values that Python gives it as well.
+/// A request from a dictionary like that of Python.
 fn request<R: DeserializeOwned>(value: Value) -> R {
     from_value(value).unwrap()
 }
 
-/// A folder with the corpus and all that the passes read.
+/// A folder with the corpus and the other inputs of the passes.
 pub struct Bench {
     folder: PathBuf,
     pairs: u64,
@@ -94,7 +94,7 @@ impl Bench {
         Self { folder: folder.to_owned(), pairs }
     }
 
-    /// Writes what the passes read: the text plain and compressed, decisions, a tokenizer, scores.
+    /// Writes the inputs of the passes: text, plain and compressed; a clean folder, a tokenizer, scores.
     pub fn prepare(&self) {
         for folder in [
             "clean",
@@ -125,7 +125,7 @@ impl Bench {
         }
     }
 
-    /// Records that a pass goes through.
+    /// The number of records that a pass processes.
     pub fn records(&self, pass: &str) -> u64 {
         match pass {
             "tokenize" | "near_duplicates" => self.pairs / TOKENIZE_SHARE,
@@ -136,7 +136,7 @@ impl Bench {
 
     pub fn run(&self, pass: &str) {
         match pass {
-            // Into folders of their own: several passes may run at once.
+            // Each into its own folder, because several passes may run at once.
             "clean_raw" => drop(black_box(self.clean("", "raw", pass))),
             "clean_normalised" => drop(black_box(self.clean("", "normalised", pass))),
             "near_duplicates" => drop(black_box(self.clean("few", "normalised", pass))),
@@ -150,7 +150,7 @@ impl Bench {
         }
     }
 
-    /// A side of the corpus, or in the folder `few` of its first part.
+    /// A side of the corpus; in the folder `few`, only its first part.
     fn text(&self, folder: &str, name: &str, codec: &str) -> PathBuf {
         let ending = if codec == "plain" { String::new() } else { format!(".{codec}") };
         self.folder.join(folder).join(format!("{name}{ending}"))
@@ -172,7 +172,7 @@ impl Bench {
         assert_eq!(rows as u64, self.pairs);
     }
 
-    /// What the pass returns.
+    /// Runs `clean` and returns its result.
     fn clean(&self, folder: &str, form: &str, out: &str) -> Value {
         let normalised = form == "normalised";
         let near = (out == "near_duplicates").then(|| {
@@ -216,7 +216,7 @@ impl Bench {
         black_box(stats(&request(value), &Progress::default()).unwrap());
     }
 
-    /// What the passes after cleaning are told of it, and how many pairs were kept.
+    /// The part of a request that describes the cleaned corpus, and the number of kept pairs.
     fn cleaned(&self, folder: &str) -> (Value, Value) {
         let bytes = fs::read(self.folder.join(folder).join("cleaned.json")).unwrap();
         let cleaned: Value = serde_json::from_slice(&bytes).unwrap();
@@ -244,7 +244,7 @@ impl Bench {
     fn tokenize(&self) {
         let (mut value, _) = self.cleaned("few");
         let out = self.folder.join("tokens");
-        let _ = fs::remove_dir_all(&out); // blocks that are there would not be made again
+        let _ = fs::remove_dir_all(&out); // existing blocks would be reused
         fs::create_dir(&out).unwrap();
         value["tokenizer"] = json!(self.folder.join("tokenizer.json"));
         value["max_tokens"] = json!(512);
@@ -292,7 +292,7 @@ impl Bench {
         }
     }
 
-    /// A byte-level BPE of both sides with end-of-sentence, as `catprune tokenize` trains one.
+    /// Trains a byte-level BPE on both sides, as `catprune tokenize` does.
     fn train_tokenizer(&self) {
         let special = ["<pad>", "<s>", "</s>"].map(|token| AddedToken::from(token, true));
         let mut trainer = BpeTrainer::builder()
@@ -317,7 +317,7 @@ impl Bench {
     }
 }
 
-/// The columns of a score set for these rows.
+/// The score columns of a checkpoint for a range of rows.
 fn columns(set: u64, rows: std::ops::Range<u64>) -> Vec<(String, ArrayRef)> {
     let tokens = |row| 5 + draw(row, 3) % 40;
     let nll = |row: u64| (tokens(row) * (1 + draw(row, 4 + set) % 4096)) as f32 / 1024.0;

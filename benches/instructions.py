@@ -3,8 +3,8 @@
     python3 benches/instructions.py check      # make bench-check
     python3 benches/instructions.py baseline   # make bench-baseline: writes benches/instructions.json
 
-Counts hold on a shared machine, where times do not. They depend on the compiler and on the features of the processor
-that libraries choose their code by; where those are not the baseline's, nothing is compared.
+Counts are reproducible on a shared machine; times are not. They depend on the compiler and on the processor features by
+which libraries choose their code. If these differ from the baseline, nothing is compared.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MARGIN = 0.10
 
 
 def run(*command: str | Path, **options: Any) -> str:
-    """Standard output of a command; its failure ends the script with what it said."""
+    """Run a command and return its standard output; if it fails, exit with its errors."""
     done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False, **options)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))} failed ({done.returncode}):\n{done.stderr.strip()}")
@@ -36,29 +36,29 @@ def run(*command: str | Path, **options: Any) -> str:
 
 
 def build() -> Path:
-    """Compile the program, never incrementally: that lays code out in another way and changes the counts."""
+    """Compile the program, never incrementally, because another code layout changes the counts."""
     arguments = ("--release", "--package", "catprune-core", "--example", "instructions", "--message-format", "json")
     environment = {**os.environ, "CARGO_INCREMENTAL": "0"}
     messages = run("cargo", "build", "--quiet", *arguments, env=environment).splitlines()
-    made = [json.loads(line) for line in messages]
-    return next(Path(one["executable"]) for one in made if one.get("executable"))
+    artifacts = [json.loads(line) for line in messages]
+    return next(Path(artifact["executable"]) for artifact in artifacts if artifact.get("executable"))
 
 
 def describe(program: Path) -> dict[str, Any]:
-    """What the counts depend on; the processor's features as valgrind emulates them."""
+    """Return everything that the counts depend on; processor features as valgrind emulates them."""
     version = run("rustc", "--version").strip()
     return {"rustc": version, **json.loads(run("valgrind", "--tool=none", "-q", program, "describe"))}
 
 
 def count(program: Path, folder: Path, name: str, records: int) -> float:
-    """Instructions per record of one pass, of all its threads."""
+    """Count the instructions per record of one pass, over all threads."""
     out = folder / f"callgrind.{name}"
     marks = (f"--zero-before={FUNCTION}", f"--dump-after={FUNCTION}")
-    # A moving threshold of malloc decides by timing whether a growing buffer is copied or remapped.
+    # Otherwise malloc adapts its threshold, and timing decides whether a growing buffer is copied or remapped.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}
     valgrind = ("valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}", *marks)
     run(*valgrind, program, "run", folder, name, env=environment)
-    dump = Path(f"{out}.1")  # what follows the function is in another
+    dump = Path(f"{out}.1")  # another dump holds the counts after the function
     text = dump.read_text() if dump.exists() else ""
     if f"desc: Trigger: --dump-after={FUNCTION}" not in text:
         sys.exit(f"valgrind has not seen the function {FUNCTION}: is it still there, and not inlined?")
@@ -68,7 +68,7 @@ def count(program: Path, folder: Path, name: str, records: int) -> float:
 
 
 def measure() -> dict[str, Any]:
-    """The whole record, as it is committed."""
+    """Return the record for the baseline file."""
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is not installed: `apt-get install valgrind`, or as your system has it")
     program = build()
@@ -80,13 +80,13 @@ def measure() -> dict[str, Any]:
     return {**describe(program), "instructions_per_record": counts}
 
 
-def check(baseline: dict[str, Any], found: dict[str, Any]) -> int:
-    """Print the comparison; the exit status."""
+def check(baseline: dict[str, Any], current: dict[str, Any]) -> int:
+    """Print the comparison and return the exit status."""
     names = ("rustc", "target", "compiled_features", "detected_features")
-    differing = [name for name in names if baseline[name] != found[name]]
+    differing = [name for name in names if baseline[name] != current[name]]
     for name in differing:
-        print(f"{name} is {found[name]}, of the baseline {baseline[name]}")
-    old, new = baseline["instructions_per_record"], found["instructions_per_record"]
+        print(f"{name} is {current[name]}, in the baseline {baseline[name]}")
+    old, new = baseline["instructions_per_record"], current["instructions_per_record"]
     print(f"{'pass':20}{'baseline':>12}{'now':>12}{'change':>9}")
     slower, faster = [], []
     for name in sorted({*old, *new}):
@@ -99,24 +99,22 @@ def check(baseline: dict[str, Any], found: dict[str, Any]) -> int:
         if abs(change) > MARGIN:
             (slower if change > 0 else faster).append(name)
     if differing:
-        print(
-            "These counts cannot be compared. If that is meant, make a baseline: `make bench-baseline`, and commit it."
-        )
+        print("These counts cannot be compared. Make a new baseline (`make bench-baseline`) and commit it.")
         return 2
     if slower:
-        print(f"More than {MARGIN:.0%} slower: {', '.join(slower)}. If that is meant, `make bench-baseline`.")
+        print(f"More than {MARGIN:.0%} slower: {', '.join(slower)}. If this is intended, run `make bench-baseline`.")
         return 1
     if faster:
-        print(f"More than {MARGIN:.0%} faster: {', '.join(faster)}. Well done: `make bench-baseline` keeps it.")
+        print(f"More than {MARGIN:.0%} faster: {', '.join(faster)}. Run `make bench-baseline` to record it.")
     return 0
 
 
 def main() -> int:
-    """As the first argument says."""
+    """Run the command in the first argument."""
     match sys.argv[1:]:
         case ["check"]:
             if not BASELINE.exists():
-                print(f"{BASELINE.relative_to(ROOT)} is missing: `make bench-baseline` writes it")
+                print(f"{BASELINE.relative_to(ROOT)} is missing: run `make bench-baseline`")
                 return 2
             return check(json.loads(BASELINE.read_text()), measure())
         case ["baseline"]:

@@ -1,5 +1,5 @@
-//! Runs one pass over the generated corpus in a process of its own, for `instructions.py` to count its instructions
-//! under valgrind: those of the process while it is inside `measured_pass`, on all threads.
+//! Runs one pass over the generated corpus in its own process, so that `instructions.py` can count its instructions
+//! under valgrind: those inside `measured_pass`, on all threads.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::env;
@@ -13,7 +13,7 @@ use crate::generated::{Bench, PASSES};
 mod generated;
 
 const PAIRS: u64 = 20_000;
-/// How often a cheap pass runs, so that where malloc happens to put its buffers (copies cost by alignment) averages out.
+/// The number of runs of a cheap pass, to average out the alignment of its buffers, which changes the cost of copies.
 const TIMES: u64 = 8;
 
 fn main() {
@@ -34,7 +34,7 @@ fn main() {
     }
 }
 
-/// Counting begins and ends by this name, so it must stay a function of its own.
+/// The counter finds this function by its name, so it must not be inlined.
 #[inline(never)]
 fn measured_pass(bench: &Bench, pass: &str) {
     for _ in 0..times(pass) {
@@ -46,8 +46,8 @@ fn times(pass: &str) -> u64 {
     if pass.starts_with("read_") || pass == "write_plain" { TIMES } else { 1 }
 }
 
-/// What the compiler was allowed to use, and what the processor says that it has (under valgrind: what valgrind
-/// emulates), since libraries choose their code by it.
+/// The features that the compiler could use, and those of the processor (under valgrind, those that valgrind emulates):
+/// libraries choose their code by them.
 fn describe() -> Value {
     let compiled = [
         ("sse4.2", cfg!(target_feature = "sse4.2")),

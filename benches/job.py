@@ -1,4 +1,4 @@
-"""What contenders have in common: what a job is, where output goes, and how memory is read."""
+"""Common parts of contenders: jobs, output files, and memory."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 #: Inputs, the output folder `out`, and options.
 Job = dict[str, Any]
-#: What is timed: it ends with synced files, and reports numbers.
+#: The timed function: it ends with synced files, and returns numbers to report.
 Timed = Callable[[], dict[str, Any]]
 
 
 class Skipped(Exception):
-    """The contender cannot run here; says why."""
+    """The contender cannot run here; the message gives the reason."""
 
 
 def sync(*paths: str | Path) -> None:
-    """Bring files to the disk."""
+    """Sync files to disk."""
     for path in paths:
         file = os.open(path, os.O_RDONLY)
         os.fsync(file)
@@ -26,15 +26,15 @@ def sync(*paths: str | Path) -> None:
 
 
 def outputs(job: Job) -> list[Path]:
-    """The two text files that a contender writes."""
+    """Return the two text files that a contender writes."""
     return [Path(job["out"]) / f"{side}{job.get('ending', '')}" for side in ("source", "target")]
 
 
 def private_bytes(process: int, kind: str = "") -> int:
-    """Memory that only this process has; 0 where it is gone.
+    """Return the private memory of a process in bytes; 0 if it has ended.
 
-    Of the kind "Dirty" it is without unchanged pages of files, a library's, say, which count as private or not by
-    whether another process has them just now.
+    The kind "Dirty" leaves out unchanged pages of files such as libraries, which count as private only while no other
+    process maps them.
     """
     try:
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()

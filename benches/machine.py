@@ -1,4 +1,4 @@
-"""What a measurement was made on and with: the machine, the disk of the scratch folder, versions."""
+"""The environment of a measurement: the machine, the disk of the scratch folder, versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def first_line(*command: str | Path) -> str | None:
-    """What a command says first; None if it is not there or fails."""
+    """Return the first line that a command prints; None if it is missing or fails."""
     try:
         done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
@@ -22,17 +22,17 @@ def first_line(*command: str | Path) -> str | None:
     return next(iter((done.stdout or done.stderr).splitlines()), "").strip()
 
 
-#: What a processor may have for matrix products, as Linux names it.
+#: Processor features for matrix products, with Linux's names.
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 
 
 def describe(scratch: Path, homes: Mapping[str, Path | str], *, packages: Sequence[str] = ()) -> dict[str, Any]:
-    """Everything that a reader needs to weigh the numbers.
+    """Describe the machine and the versions behind the numbers.
 
     Args:
-        scratch: where files are written.
+        scratch: the folder for files.
         homes: the interpreters of the contenders, this one first.
-        packages: those of this environment whose versions matter.
+        packages: packages of this environment whose versions are recorded.
     """
     information = Path("/proc/cpuinfo").read_text()
     processor = [line for line in information.splitlines() if line.startswith("model name")]
@@ -80,12 +80,12 @@ def _disk(folder: Path) -> str:
 
 
 def _packages(interpreters: list[Path]) -> dict[str, str]:
-    """Versions of the peers, asked of their own environments."""
+    """Return the versions of the peers in their environments."""
     code = "from importlib.metadata import distributions as d; [print(x.name.lower(), x.version) for x in d()]"
     names = {"numpy", "polars", "duckdb", "xxhash", "tokenizers", "rensa", "gaoya", "opusfilter"}
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for interpreter in interpreters[1:]:  # the first is our own
         done = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=False)
         lines = (line.split() for line in done.stdout.splitlines())
-        found = {line[0]: line[1] for line in lines if len(line) == 2 and line[0] in names} | found
-    return found
+        versions = {line[0]: line[1] for line in lines if len(line) == 2 and line[0] in names} | versions
+    return versions

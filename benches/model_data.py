@@ -1,4 +1,4 @@
-"""What the models' bench scores: real text in token blocks, and one set of random weights in every engine's form."""
+"""Data of the model benchmark: real text in token blocks, and the same random weights for every engine."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from catprune.checkpoints.native import Checkpoint
 
 
-#: Of the batches from which the pairs are drawn.
+#: Tokens of the batches from which pairs are drawn.
 _PLAN_TOKENS = 1024
 
 
 @dataclass
 class Data:
-    """Text and models under a scratch folder; what is there already is used again.
+    """Text and models in a scratch folder; existing files are reused.
 
     Attributes:
         scratch: the folder.
         source, target: the two sides of the text, plain or compressed.
-        vocab_size: types of the tokenizer, which is made on all that cleaning keeps of the text.
+        vocab_size: vocabulary size of the tokenizer, which is trained on all clean pairs.
     """
 
     scratch: Path
@@ -36,7 +36,7 @@ class Data:
     vocab_size: int
 
     def _once(self, name: str, make: Callable[[Path], object]) -> Path:
-        """A folder that has its name only when it is whole."""
+        """Make a folder unless it exists; it has its name only when it is complete."""
         path = self.scratch / name
         if not path.exists():
             temporary = path.with_name(f"{path.name}.making")
@@ -48,14 +48,14 @@ class Data:
 
     @property
     def clean(self) -> Path:
-        """The whole text, cleaned by the rules as they are by default."""
+        """The whole text, cleaned with the default rules."""
         out = self.scratch / "clean"
         catprune.clean([self.source, self.target], out=out, quiet=True)
         return out
 
     @property
     def tokens(self) -> Path:
-        """The whole text that was kept, as tokens."""
+        """The tokens of all clean pairs."""
         out = self.scratch / f"tokens-{self.vocab_size}"
         catprune.tokenize(self.clean, out=out, vocab_size=self.vocab_size, sample=1_000_000, quiet=True)
         return out
@@ -66,9 +66,9 @@ class Data:
         return paths
 
     def corpus(self, pairs: int, *, parts: int = 1, tokenizer: Path | None = None) -> Path:
-        """The tokens of `pairs` kept pairs, dealt out to as many inputs as there are `parts`.
+        """Return a tokens folder of `pairs` clean pairs, distributed over `parts` inputs.
 
-        Every input starts a block of its own, so that there is something to share among processes.
+        Every input starts a new block, so that several processes can share the work.
         """
         chosen = tokenizer or self.tokens / "tokenizer.json"
         name = f"drawn-{self.vocab_size}-{pairs}-{parts}" + ("" if tokenizer is None else "-other")
@@ -91,9 +91,9 @@ class Data:
         return text.with_name("tokens")
 
     def _draw(self, pairs: int) -> set[int]:
-        """Which of the kept pairs are scored: those of batches of the first block, drawn at random.
+        """Draw the pairs to score: whole batches of the first block, at random.
 
-        A few thousand pairs alone would not fill batches of equal source lengths as a whole block does.
+        A few thousand random pairs would not fill batches of equal source lengths like a whole block.
         """
         import numpy as np
         from catprune.model.batches import pairs_of, plan_scoring
@@ -105,7 +105,7 @@ class Data:
         order = np.random.default_rng(1).permutation(len(plan))
         chosen = np.concatenate([plan[place] for place in order])[:pairs]
         if len(chosen) < pairs:
-            raise RuntimeError(f"the first block has {len(chosen)} pairs, {pairs} are asked for")
+            raise RuntimeError(f"the first block has {len(chosen)} pairs, {pairs} are needed")
         kept = np.sort(np.concatenate([block.rows, block.too_long]))
         return set(np.searchsorted(kept, block.rows[chosen]).tolist())
 
@@ -116,7 +116,7 @@ class Data:
             return [line for number, line in zip(range(last + 1), file, strict=False) if number in numbers]
 
     def checkpoint(self, preset: str) -> Path:
-        """A native checkpoint of random weights (seed 1)."""
+        """Return a native checkpoint with random weights (seed 1)."""
 
         def make(folder: Path) -> None:
             import torch
@@ -135,7 +135,7 @@ class Data:
         return self._once(f"{preset}-{self.vocab_size}", make)
 
     def ctranslate2(self, preset: str) -> Path:
-        """The same weights for CTranslate2, float32: it quantises to int8 while it loads."""
+        """Return the same weights for CTranslate2 in float32; it quantizes to int8 while loading."""
 
         def make(folder: Path) -> None:
             from catprune.evaluation.translate import export
@@ -145,7 +145,7 @@ class Data:
         return self._once(f"{preset}-{self.vocab_size}-ctranslate2", make)
 
     def trained(self, preset: str, steps: int, *, precision: str) -> list[Path]:
-        """Two checkpoints of one training on the whole text, after a third of the steps and at the end."""
+        """Return two checkpoints of a training on the whole text, after a third of the steps and at the end."""
         out = self.scratch / f"trained-{preset}-{self.vocab_size}-{steps}"
         early = max(1, steps // 3)
         done = catprune.train(
@@ -161,7 +161,7 @@ class Data:
 
 
 def as_transformers(checkpoint: Checkpoint) -> Any:
-    """The weights in the model class of transformers that computes the same function: M2M100, its biases zero.
+    """Return the weights in transformers' M2M100, which computes the same function with biases of zero.
 
     It is pre-norm with final norms, has sinusoidal positions, ReLU, scaled and tied embeddings. Its positions are
     counted from behind the padding symbol's id, which its table is moved to; what it adds is products with zero.
@@ -207,7 +207,7 @@ def as_transformers(checkpoint: Checkpoint) -> Any:
 
 
 def _of_ours(name: str, tensors: dict[str, Any], like: Any) -> Any:
-    """The weights that stand in transformers under `name`."""
+    """Return the weights with the name `name` in transformers."""
     import torch
 
     if "embed_tokens" in name or name in ("lm_head.weight", "model.shared.weight"):
@@ -240,7 +240,7 @@ def _of_ours(name: str, tensors: dict[str, Any], like: Any) -> Any:
 
 
 def read_pairs(tokens: Path, *, limit: int | None = None) -> list[tuple[list[int], list[int]]]:
-    """The ids of the pairs in row order, the symbol of the end included on both sides."""
+    """Return the ids of the pairs in row order, with end-of-sentence on both sides."""
     from catprune.tokens.blocks import Tokens
 
     opened, pairs = Tokens.open(tokens), []
@@ -258,7 +258,7 @@ def read_pairs(tokens: Path, *, limit: int | None = None) -> list[tuple[list[int
 
 
 def names_of(tokens: Path) -> list[str]:
-    """The types by id, as CTranslate2's vocabulary has them."""
+    """Return the tokens by id, as in CTranslate2's vocabulary."""
     vocabulary = json.loads((tokens / "tokenizer.json").read_text())
     ids = dict(vocabulary["model"]["vocab"]) | {entry["content"]: entry["id"] for entry in vocabulary["added_tokens"]}
     names = {i: name for name, i in ids.items()}

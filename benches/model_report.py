@@ -1,4 +1,4 @@
-"""A run of the models' bench as Markdown: what was asked and found first, then the rows."""
+"""A run of the model benchmark as Markdown: goals and results first, then the rows."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from report import head
 
 
 def markdown(record: dict[str, Any]) -> str:
-    """The whole run, readable."""
+    """Return the whole run as Markdown."""
     options = record["options"]
     lines = head(record, f"Models, {options['pairs']:,} pairs, {record['started']}")
     lines += [
-        f"{options['source']}, {options['target']}: {options['pairs']:,} pairs, those of batches of the first block "
+        f"{options['source']}, {options['target']}: {options['pairs']:,} pairs in batches of the first block, "
         f"drawn at random; a vocabulary of {options['vocab_size']:,}; random weights, preset {options['preset']}.",
         "",
-        "| work | asked | measured | |",
+        "| work | goal | measured | |",
         "|---|---|---|---|",
     ]
-    words = {True: "reached", False: "**not reached**", None: "not answered"}
+    words = {True: "reached", False: "**not reached**", None: "not measured"}
     for row in record["rows"]:
         lines += [
-            f"| {one['work']} | {one['asked']} | {one['measured']} | {words[one['reached']]} |"
-            for one in row["answers"]
+            f"| {answer['work']} | {answer['asked']} | {answer['measured']} | {words[answer['reached']]} |"
+            for answer in row["answers"]
         ]
     lines.append("")
     for row in record["rows"]:
@@ -54,19 +54,19 @@ def _row(row: dict[str, Any]) -> list[str]:
         if rounds:
             lines += _products(label, rounds)
     missing = [label for label, entry in row["entries"].items() if not entry["rounds"]]
-    said = [*row["notes"], *(f"{label} was not measured" for label in missing)]
-    return lines + [f"- {one[0].upper()}{one[1:]}." for one in said] + [""]
+    notes = [*row["notes"], *(f"{label} was not measured" for label in missing)]
+    return lines + [f"- {note[0].upper()}{note[1:]}." for note in notes] + [""]
 
 
 def _products(label: str, rounds: list[dict[str, Any]]) -> list[str]:
-    """The best rate of every shape over the rounds."""
-    best = {shape: max(one["rates"][shape] for one in rounds) / 1e9 for shape in rounds[0]["rates"]}
+    """Return a table of the best rate of every shape over the rounds."""
+    best = {shape: max(result["rates"][shape] for result in rounds) / 1e9 for shape in rounds[0]["rates"]}
     shapes = [f"| {shape} | {rate:.0f} |" for shape, rate in best.items()]
-    model = max(one["of_the_model"] for one in rounds) / 1e9
+    model = max(result["of_the_model"] for result in rounds) / 1e9
     return [
         f"| {label} | GFLOP/s |",
         "|---|---:|",
         *shapes,
-        f"| all of the model's, by how often it does them | {model:.0f} |",
+        f"| all shapes of the model, weighted by use | {model:.0f} |",
         "",
     ]

@@ -1,4 +1,4 @@
-"""What rows of the models' bench are made of: contenders in rounds, answers, and numbers of what is scored."""
+"""Parts of the rows of the model benchmark: contenders in rounds, goals, and counts of tokens and operations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Answer:
-    """One line of what was asked: `reached` is None where it could not be measured here."""
+    """A goal and its result; `reached` is None if it could not be measured here."""
 
     work: str
     asked: str
@@ -38,7 +38,7 @@ class Answer:
 
 @dataclass
 class Row:
-    """What a row found: every round of every contender, further numbers, and answers."""
+    """The results of a row: every round of every contender, other numbers, and goals."""
 
     title: str
     rounds: Rounds = field(default_factory=dict)
@@ -48,60 +48,59 @@ class Row:
     numbers: dict[str, Any] = field(default_factory=dict)
 
     def ratio(self, label: str, other: str) -> float | None:
-        """Median over the rounds of the ratio of speeds; None where one was not measured."""
+        """Return the median over the rounds of the ratio of speeds; None if one was not measured."""
         both = zip(self.rounds.get(label, ()), self.rounds.get(other, ()), strict=False)
-        ratios = [speed(one) / speed(two) for one, two in both]
+        ratios = [speed(first) / speed(second) for first, second in both]
         return statistics.median(ratios) if ratios else None
 
     def ask(self, work: str, asked: str, value: float | None, least: float, form: str = "{:.2f}") -> None:
-        """Add the answer to a question for at least `least`."""
+        """Add a goal of at least `least`."""
         measured = "not measured" if value is None else form.format(value)
         self.answers.append(Answer(work, asked, measured, None if value is None else value >= least))
 
     def ask_most(self, work: str, asked: str, value: float | None, most: float, form: str = "{:.2f}") -> None:
-        """Add the answer to a question for at most `most`."""
+        """Add a goal of at most `most`."""
         measured = "not measured" if value is None else form.format(value)
         self.answers.append(Answer(work, asked, measured, None if value is None else value <= most))
 
     def record(self) -> dict[str, Any]:
-        """For the file of the run."""
+        """Return the row for the JSON file."""
         return asdict(self)
 
 
 @dataclass
 class Bench:
-    """What rows have at hand: options, data, and running contenders in interleaved rounds."""
+    """The context of rows: options, data, and a function that runs contenders in interleaved rounds."""
 
     options: Namespace
     data: Data
     run: Callable[..., Rounds]
 
     def entry(self, label: str, function: str, **job: Any) -> Entry:
-        """A contender on one thread, unless `job` says otherwise."""
+        """Return a contender on one thread, unless `job` says otherwise."""
         return Entry(label, function, {"threads": 1, **job}, core=job.get("threads", 1) == 1)
 
     def scoring(self, label: str, tokens: Path, **job: Any) -> Entry:
-        """catprune's scoring pass under the random model, in float32 unless `job` says otherwise."""
+        """Return catprune's scoring pass with the random model, in float32 unless `job` says otherwise."""
         checkpoint = job.pop("checkpoint", None) or self.data.checkpoint(self.options.preset)
-        given = {"precision": "float32", "batch_tokens": self.options.batch_tokens, **job}
-        return self.entry(
-            label, given.pop("function", "scoring"), tokens=str(tokens), checkpoint=str(checkpoint), **given
-        )
+        job = {"precision": "float32", "batch_tokens": self.options.batch_tokens, **job}
+        function = job.pop("function", "scoring")
+        return self.entry(label, function, tokens=str(tokens), checkpoint=str(checkpoint), **job)
 
 
 def speed(result: dict[str, Any]) -> float:
-    """Target tokens a second."""
+    """Return target tokens per second."""
     return result.get("tokens_per_second") or result["tokens"] / result["seconds"]
 
 
 def pairs_in(tokens: Path) -> list[Pairs]:
-    """The pairs of every block."""
+    """Return the pairs of every block."""
     opened = Tokens.open(tokens)
     return [pairs_of(opened.read(entry)) for entry in opened.blocks]
 
 
 def flops_of(tokens: Path, preset: str) -> tuple[float, int]:
-    """Operations of scoring all pairs without any padding, and their target tokens."""
+    """Return the operations of scoring all pairs without padding, and their target tokens."""
     flops, target_tokens = 0.0, 0
     vocab_size = Tokens.open(tokens).tokenizer.vocab_size
     for pairs in pairs_in(tokens):
@@ -113,14 +112,14 @@ def flops_of(tokens: Path, preset: str) -> tuple[float, int]:
 
 
 def nll_of(folder: Path, *, per_token: bool) -> NDArray[np.float64]:
-    """Nats per pair, or per token of each pair, in row order."""
+    """Return nats per pair, or per token of each pair, in row order."""
     table = parquet.read_table(folder / "columns", columns=["tokens", "nll_sum"]).drop_null()
     sums = table["nll_sum"].to_numpy().astype(np.float64)
     return sums / table["tokens"].to_numpy() if per_token else sums
 
 
 def read_nll(out: Path) -> NDArray[np.float64] | None:
-    """Nats per pair that a contender wrote, in row order."""
+    """Return the nats per pair that a contender wrote, in row order."""
     if (out / "nll.npy").exists():
         return np.load(out / "nll.npy")
     return nll_of(out / SCORES, per_token=False) if (out / SCORES).exists() else None

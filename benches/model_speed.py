@@ -1,4 +1,4 @@
-"""Rows of the models' bench about speed: other engines, batch sizes, two threads and processes, four checkpoints."""
+"""Rows of the model benchmark about speed: other engines, batch sizes, threads and processes, four checkpoints."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from rows import Entry
 
 SIZES = (1024, 2048, 4096, 8192)
-#: Batches of CTranslate2 among which the fastest is taken, in tokens.
+#: Batch sizes of CTranslate2 in tokens; the fastest is used.
 _PEER_SIZES = (1024, 2048, 4096)
 #: Largest relative difference of a pair's nll between engines in float32.
 TOLERANCE = 1e-5
 
 
 def padding(blocks: list[Pairs], batch_tokens: int) -> float:
-    """The share of the positions that are processed, of both sides, at which padding stands."""
+    """Return the share of padding among the processed positions of both sides."""
     tokens = positions = 0
     for pairs in blocks:
         source, target = pairs.source.lengths, pairs.target.lengths
@@ -35,7 +35,7 @@ def padding(blocks: list[Pairs], batch_tokens: int) -> float:
 
 
 def engines(bench: Bench) -> Row:
-    """catprune beside the others on one thread, and beside the rate of matrix products."""
+    """Compare catprune with other engines on one thread, and with the rate of matrix products."""
     options, data = bench.options, bench.data
     tokens, preset = data.corpus(options.pairs), options.preset
     size, gains_by_bfloat16 = find_size(preset), processor_gains_by_bfloat16()
@@ -89,7 +89,7 @@ def engines(bench: Bench) -> Row:
 
 
 def _peer_batches(bench: Bench, row: Row) -> dict[str, int]:
-    """The batch size with which CTranslate2 is fastest, for each of its types."""
+    """Find the fastest batch size of CTranslate2, for each of its precisions."""
     options = bench.options
     job = {"tokens": str(bench.data.corpus(options.pairs)), "model": str(bench.data.ctranslate2(options.preset))}
     tried: dict[tuple[str, int], Entry] = {
@@ -138,11 +138,11 @@ def _ask_engines(row: Row, work: tuple[float, int], *, gains_by_bfloat16: bool) 
     ratio = row.ratio("catprune bfloat16", "CTranslate2 int8") if gains_by_bfloat16 else None
     row.ask(two, "≥ CTranslate2 int8", ratio, 1, "{:.2f} ×")
     if not gains_by_bfloat16:
-        row.notes.append("this processor does not multiply bfloat16 faster than float32: that row is not answered")
+        row.notes.append("this processor does not multiply bfloat16 faster than float32, so that row is not measured")
 
 
 def _compare(row: Row) -> None:
-    """How far the others' nll of a pair is from that of catprune in float32."""
+    """Compare the nll of other engines with catprune's in float32."""
     ours = row.rounds["catprune float32"][0].get("nll")
     if ours is None:
         return
@@ -156,12 +156,12 @@ def _compare(row: Row) -> None:
     exact = {label: value for label, value in worst.items() if "int8" not in label and "bfloat16" not in label}
     most = max(exact.values(), default=None)
     row.ask_most("same nll in every engine, float32", f"≤ {TOLERANCE:g} relative", most, TOLERANCE, "{:.1e}")
-    told = ", ".join(f"{label} {value:.1e}" for label, value in worst.items())
-    row.notes.append(f"largest relative difference of a pair's nll from catprune float32: {told}")
+    listed = ", ".join(f"{label} {value:.1e}" for label, value in worst.items())
+    row.notes.append(f"largest relative difference of a pair's nll from catprune float32: {listed}")
 
 
 def batches(bench: Bench) -> Row:
-    """Padding and speed by the size of batches."""
+    """Measure padding and speed for several batch sizes."""
     options, data = bench.options, bench.data
     tokens = data.corpus(options.pairs)
     row = Row("Batches", versus=f"{SIZES[0]:,} tokens")
@@ -172,7 +172,7 @@ def batches(bench: Bench) -> Row:
     full = {size: padding(block, size) for size in SIZES}
 
     def net(size: int) -> float:
-        """As fast as a block with its own padding would be."""
+        """Return the relative speed, corrected to the padding of a full block."""
         return (row.ratio(entries[size].label, row.versus) or 0) * (1 - full[size]) / (1 - shares[size])
 
     fastest = max(SIZES, key=net)
@@ -184,13 +184,14 @@ def batches(bench: Bench) -> Row:
         0.03,
         "{:.1%}",
     )
-    for title, found in ((f"of {options.pairs:,} pairs", shares), (f"of a block of {len(block[0].rows):,}", full)):
-        row.notes.append(f"padding {title}: " + ", ".join(f"{share:.1%} at {size:,}" for size, share in found.items()))
+    for title, paddings in ((f"of {options.pairs:,} pairs", shares), (f"of a block of {len(block[0].rows):,}", full)):
+        listed = ", ".join(f"{share:.1%} at {size:,}" for size, share in paddings.items())
+        row.notes.append(f"padding {title}: {listed}")
     return row
 
 
 def parallel(bench: Bench) -> Row:
-    """Two threads and two processes against one."""
+    """Compare two threads and two processes with one."""
     tokens = bench.data.corpus(bench.options.pairs // 2, parts=2)
     work = flops_of(tokens, bench.options.preset)[1]
     row = Row("Two threads, two processes", versus="one")
@@ -204,12 +205,12 @@ def parallel(bench: Bench) -> Row:
     )
     for label in ("two threads", "two processes"):
         row.ask(label, "≥ 1.8 × one, on an idle machine", row.ratio(label, "one"), 1.8, "{:.2f} ×")
-    row.notes.append(f"{bench.options.pairs // 2:,} pairs in two blocks, dealt out alternately")
+    row.notes.append(f"{bench.options.pairs // 2:,} pairs in two blocks, distributed in turn")
     return row
 
 
 def checkpoints(bench: Bench) -> Row:
-    """Whole calls under four checkpoints and under one."""
+    """Compare whole calls of `score` with four checkpoints and with one."""
     pairs = max(bench.options.pairs // 8, 1)
     tokens = bench.data.corpus(pairs)
     job = {"function": "whole_score", "target_tokens": flops_of(tokens, bench.options.preset)[1]}
@@ -220,5 +221,5 @@ def checkpoints(bench: Bench) -> Row:
     ratio = row.ratio("four", "one")
     times = None if ratio is None else 4 / ratio
     row.ask_most("four checkpoints", "≤ 4.1 × the time of one", times, 4.1, "{:.2f} ×")
-    row.notes.append(f"whole calls of `score` over {pairs:,} pairs, which were tokenised once before either")
+    row.notes.append(f"whole calls of `score` over {pairs:,} pairs, which were tokenized before")
     return row

@@ -1,10 +1,10 @@
-"""Which near duplicates are found: pairs of pairs of known Jaccard similarity, beside what theory says.
+"""Measures the recall of near duplicates at known Jaccard similarities, and compares it with theory.
 
 Usage: uv run python benches/near_recall.py [--threshold 0.8] [--permutations 128] [--couples 20000] [--seed 1]
 
-A couple is a generated pair and a copy in which words were replaced, the share of them drawn evenly, so that
-similarities cover the range. Words are random letters, so that couples have next to nothing in common; a couple
-counts as found if the second is dropped for the first.
+A couple is a generated pair and a copy in which a random share of the words was replaced, so that similarities cover
+the range. Words are random letters, so that different couples have almost nothing in common. A couple counts as found
+if the copy is dropped as a duplicate of the original.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from catprune.cleaning.options import NearDuplicates
 
 
 def shingles(pair: list[list[str]], size: int) -> set[tuple[int, str]]:
-    """Character shingles of both sides; the words are such that normalising changes nothing."""
+    """Return the character shingles of both sides; the words do not change in normalization."""
     texts = [" ".join(side) for side in pair]
     return {(number, text[at : at + size]) for number, text in enumerate(texts) for at in range(len(text) - size + 1)}
 
 
 def couple(draw: random.Random) -> tuple[list[list[str]], list[list[str]]]:
-    """A pair and its changed copy."""
+    """Draw a pair and its changed copy."""
 
     def word() -> str:
         return "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(2, 10)))
@@ -39,44 +39,44 @@ def couple(draw: random.Random) -> tuple[list[list[str]], list[list[str]]]:
 
 
 def passes(similarity: float, *, bits: int, most: int) -> float:
-    """Chance that two sketches differ in at most `most` of `bits` bits, each with chance (1 - similarity) / 2."""
+    """Return the probability that at most `most` of `bits` bits differ, each with probability (1 - similarity) / 2."""
     differs = (1 - similarity) / 2
     return sum(math.comb(bits, k) * differs**k * (1 - differs) ** (bits - k) for k in range(most + 1))
 
 
 def main() -> None:
-    """Prints a line for each step of similarity."""
+    """Print a row for each range of similarity."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--threshold", type=float, default=0.8)
     parser.add_argument("--permutations", type=int, default=128)
     parser.add_argument("--couples", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    near = {"threshold": given.threshold, "permutations": given.permutations}
+    options = parser.parse_args()
+    near = {"threshold": options.threshold, "permutations": options.permutations}
     chosen = choose_near("pair", NearDuplicates(**near))
     assert chosen is not None
-    draw = random.Random(given.seed)
-    couples = [couple(draw) for _ in range(given.couples)]
+    draw = random.Random(options.seed)
+    couples = [couple(draw) for _ in range(options.couples)]
     with tempfile.TemporaryDirectory() as name:
         paths = [Path(name) / "source", Path(name) / "target"]
         for side, path in enumerate(paths):
-            path.write_text("".join(" ".join(one[side]) + "\n" for both in couples for one in both))
+            path.write_text("".join(" ".join(pair[side]) + "\n" for both in couples for pair in both))
         out = Path(name) / "clean"
         rules = {"max_word_ratio": 1000.0, "max_character_ratio": 1000.0}
-        options = {"duplicates": "none", "near_duplicates": "pair", "near": near, "rules": rules, "quiet": True}
-        catprune.clean(paths, out=out, **options)
+        settings = {"duplicates": "none", "near_duplicates": "pair", "near": near, "rules": rules, "quiet": True}
+        catprune.clean(paths, out=out, **settings)
         found: set[tuple[int, int]] = set()
         for path in (out / "duplicates").glob("*.parquet"):
             columns = (column.to_pylist() for column in parquet.read_table(path))
             found.update(zip(*columns, strict=True))
     steps: dict[int, list[bool]] = {}
     for number, both in enumerate(couples):
-        one, other = (shingles(pair, chosen["shingle_size"]) for pair in both)
-        step = int(len(one & other) / len(one | other) * 40 + 1e-9)
+        first, second = (shingles(pair, chosen["shingle_size"]) for pair in both)
+        step = int(len(first & second) / len(first | second) * 40 + 1e-9)
         steps.setdefault(step, []).append((2 * number + 1, 2 * number) in found)
-    rows, bits = given.permutations // chosen["bands"], min(128, given.permutations)
-    most = int(bits * (1 - given.threshold) / 2 + 1e-9)
-    print(f"threshold {given.threshold}, {chosen['bands']} bands of {rows}, seed {given.seed}\n")
+    rows, bits = options.permutations // chosen["bands"], min(128, options.permutations)
+    most = int(bits * (1 - options.threshold) / 2 + 1e-9)
+    print(f"threshold {options.threshold}, {chosen['bands']} bands of {rows}, seed {options.seed}\n")
     print("| similarity | couples | compared (theory) | found (theory) | found (measured) |")
     print("|---|---|---|---|---|")
     for step, hits in sorted(steps.items()):
@@ -86,7 +86,7 @@ def main() -> None:
         span = f"{step / 40:.3f}–{(step + 1) / 40:.3f}" if step < 40 else "1"
         print(f"| {span} | {len(hits):,} | {curve:.3f} | {theory:.3f} | {sum(hits) / len(hits):.3f} |")
     rest = [pair for pair in found if pair[0] != pair[1] + 1 or pair[1] % 2]
-    print(f"\nrows joined across couples: {len(rest)}")
+    print(f"\nduplicates across couples: {len(rest)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""catprune as a contender: its passes by the functions of the package, or by the commands."""
+"""catprune as a contender: its passes as Python functions or as commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from job import Job, Timed, outputs, sync
 
 
 def clean_options(job: Job) -> dict[str, Any]:
-    """What `clean` is told, by the row's mode: "open", no rules and the raw key, or all "default"."""
+    """Return the options of `clean` for a row's mode: "open" (no rules, raw key) or "default"."""
     options: dict[str, Any] = {"threads": job.get("threads"), "memory": job.get("memory")}
     if job["mode"] == "open":
         options |= {"rules": False, "duplicates_form": "raw"}
@@ -21,7 +21,7 @@ def clean_options(job: Job) -> dict[str, Any]:
 
 
 def ours(job: Job) -> Timed:
-    """The passes of clean and write from the first call; `verdicts`: clean alone."""
+    """Run `clean` and `write`; with `clean_only` just `clean`."""
     import catprune
 
     options, folder = clean_options(job), Path(job["out"]) / "clean"
@@ -29,7 +29,7 @@ def ours(job: Job) -> Timed:
     def run() -> dict[str, Any]:
         cleaned = catprune.clean(job["inputs"], out=folder, quiet=True, **options)
         after_clean = perf_counter()
-        if not job.get("verdicts"):
+        if not job.get("clean_only"):
             catprune.write(folder, outputs(job), threads=job.get("threads"), quiet=True)
         return {"kept": cleaned.kept, "write_seconds": perf_counter() - after_clean}
 
@@ -43,7 +43,7 @@ def ours(job: Job) -> Timed:
 
 
 def ours_commands(job: Job) -> Timed:
-    """The same by the two commands: starting Python and importing included."""
+    """Run both as commands, including the start of Python and imports."""
     catprune, folder = [sys.executable, "-m", "catprune"], f"{job['out']}/clean"
     arguments = ["--quiet"]
     if job["mode"] == "open":
@@ -63,12 +63,12 @@ def ours_commands(job: Job) -> Timed:
 
 
 def ours_select(job: Job) -> Timed:
-    """`catprune.select` from .npy or Parquet, to row numbers or to a selection with its scores."""
+    """Run `catprune.select` from .npy or Parquet, to row numbers or to a selection with scores."""
     import catprune
 
     options: dict[str, Any] = {} if job["read"] == "npy" else {"column": "score"}
-    if job["rows"]:
-        options["rows"] = True
+    if job["rows_only"]:
+        options["rows_only"] = True
     out = Path(job["out"]) / "selection"
 
     def run() -> dict[str, Any]:
@@ -78,7 +78,7 @@ def ours_select(job: Job) -> Timed:
 
 
 def near(job: Job) -> Timed:
-    """Near duplicates of the sources alone, no rules; on one core."""
+    """Find near duplicates of the sources, without rules, on one core."""
     import catprune
 
     near = {
@@ -100,7 +100,7 @@ def near(job: Job) -> Timed:
 
 
 def ours_tokenize(job: Job) -> Timed:
-    """Kept text to token blocks on one core."""
+    """Tokenize clean text into blocks on one core."""
     import catprune
 
     def run() -> dict[str, Any]:

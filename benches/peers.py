@@ -1,4 +1,4 @@
-"""The floor and the peers as contenders; each is imported in its function, since no environment has them all."""
+"""The floor and the peers as contenders; each is imported in its function, because no environment has all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from job import Job, Timed, outputs, sync
 
 
 def floor(job: Job) -> Timed:
-    """`cp` of both inputs and `sync` of the copies; --reflink=never, because a shared extent is no copy."""
+    """Run `cp` of both inputs and `sync` the copies; --reflink=never, because a shared extent is not a copy."""
 
     def run() -> dict[str, Any]:
         for path, copy in zip(job["inputs"], outputs(job), strict=True):
@@ -42,17 +42,17 @@ def _shell(job: Job, middle: str) -> Timed:
 
 
 def gnu_sort(job: Job) -> Timed:
-    """Loses the order: only the set of pairs is compared."""
+    """Run GNU sort, which loses the order: only the set of pairs is compared."""
     return _shell(job, f"sort -u --parallel={os.cpu_count()} -S 40% | awk -F '\\t' 'SPLIT'")
 
 
 def awk(job: Job) -> Timed:
-    """The classic one-liner, over pasted sides; by gawk where it is, since mawk's table of long keys is slow."""
+    """Run the classic one-liner over pasted sides; with gawk if installed, because mawk is slow on long keys."""
     return _shell(job, f"{shutil.which('gawk') or 'awk'} -F '\\t' '!seen[$0]++ SPLIT'")
 
 
 def python_set(job: Job) -> Timed:
-    """A set of xxh3-128, line by line."""
+    """Keep a set of xxh3-128 hashes, line by line."""
     from xxhash import xxh3_128_digest
 
     def run() -> dict[str, Any]:
@@ -77,7 +77,7 @@ def python_set(job: Job) -> Timed:
 
 
 def polars(job: Job) -> Timed:
-    """`unique(maintain_order=True)` over both columns."""
+    """Run Polars' `unique(maintain_order=True)` over both columns."""
     import polars as pl
 
     def run() -> dict[str, Any]:
@@ -93,7 +93,7 @@ def polars(job: Job) -> Timed:
 
 
 def duckdb(job: Job) -> Timed:
-    """Groups of equal pairs, in the order of their first rows."""
+    """Group equal pairs in DuckDB, in the order of their first rows."""
     import duckdb
 
     def run() -> dict[str, Any]:
@@ -113,7 +113,7 @@ def duckdb(job: Job) -> Timed:
 
 
 def opusfilter(job: Job) -> Timed:
-    """The step remove_duplicates."""
+    """Run OpusFilter's step remove_duplicates."""
     import logging
 
     from opusfilter.opusfilter import OpusFilter
@@ -131,7 +131,7 @@ def opusfilter(job: Job) -> Timed:
 
 
 def codec(job: Job) -> Timed:
-    """Nothing but zstd: the inputs decompressed, what was kept compressed (level 3), on all cores."""
+    """Only run zstd: decompress the inputs and compress the kept pairs (level 3), on all cores."""
     plain = [f"{job['out']}/plain.{side}" for side in range(2)]
     for path, kept in zip(plain, job["kept"], strict=True):
         subprocess.run(["zstd", "-dqf", kept, "-o", path], check=True)
@@ -155,7 +155,7 @@ def codec(job: Job) -> Timed:
 
 
 def numpy_top(job: Job) -> Timed:
-    """The whole script: load, partition, fill ties from the lowest row, write."""
+    """Load, partition, fill ties from the lowest row, write."""
     import numpy as np
 
     def run() -> dict[str, Any]:
@@ -173,7 +173,7 @@ def numpy_top(job: Job) -> Timed:
 
 
 def gaoya(job: Job) -> Timed:
-    """Kept is what is like nothing that was kept before."""
+    """Keep texts that are not similar to a text kept before."""
     from gaoya.minhash import MinHashStringIndex
 
     bands = {"num_bands": job["bands"], "band_size": job["band_size"]}
@@ -191,7 +191,7 @@ def gaoya(job: Job) -> Timed:
 
 
 def rensa(job: Job) -> Timed:
-    """Its own deduplicator, told of the same bands and word pairs."""
+    """Run rensa's deduplicator with the same bands and word pairs."""
     from rensa import RMinHash, RMinHashDeduplicator
 
     permutations = job["bands"] * job["band_size"]
@@ -228,7 +228,7 @@ def _write_new(job: Job, is_new: Callable[[int, str], bool]) -> dict[str, Any]:
 
 
 def encode_batch(job: Job) -> Timed:
-    """The `tokenizers` package on one core (RAYON_NUM_THREADS=1): both sides in batches, ids to two arrays."""
+    """Run the `tokenizers` package on one core (RAYON_NUM_THREADS=1): both sides in batches, ids to two arrays."""
     import numpy as np
     from tokenizers import Tokenizer
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def markdown(record: dict[str, Any]) -> str:
-    """The whole run, readable."""
+    """Return the whole run as Markdown."""
     lines = head(record, f"{record['options']['pairs']:,} pairs, {record['started']}")
     for row in record["rows"]:
         lines += _row(row)
@@ -14,7 +14,7 @@ def markdown(record: dict[str, Any]) -> str:
 
 
 def head(record: dict[str, Any], title: str) -> list[str]:
-    """What was measured, on what, with what."""
+    """Return the title, the machine and the versions."""
     machine, options = record["machine"], record["options"]
     disk = machine["scratch"]
     features = f" ({', '.join(machine['features'])})" if machine.get("features") else ""
@@ -42,10 +42,10 @@ def _row(row: dict[str, Any]) -> list[str]:
     lines = [f"## {row['title']}", ""]
     heads = ["", "seconds", f"/ {row['versus']}", "cores in use", "private MiB", "disk MiB", "kept"]
     lines += ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
-    said = []
+    notes = []
     for label, entry in row["entries"].items():
         if "seconds" not in entry:
-            said.append(f"{label} was not measured: {entry.get('skipped') or entry.get('failed') or 'no round'}.")
+            notes.append(f"{label} was not measured: {entry.get('skipped') or entry.get('failed') or 'no round'}.")
             continue
         once = " (once)" if len(entry["rounds"]) == 1 else ""
         cells = [
@@ -60,17 +60,17 @@ def _row(row: dict[str, Any]) -> list[str]:
     lines.append("")
     for goal in row["goals"]:
         if goal["ratio"] is None:
-            said.append(f"Goal: {goal['label']} ≤ {goal['at_most']:g} × {goal['versus']}: not measured.")
+            notes.append(f"Goal: {goal['label']} ≤ {goal['at_most']:g} × {goal['versus']}: not measured.")
         else:
             reached = "reached" if goal["ratio"] <= goal["at_most"] else "**not reached**"
-            said.append(
+            notes.append(
                 f"Goal: {goal['label']} ≤ {goal['at_most']:g} × {goal['versus']}: {goal['ratio']:.2f}, {reached}."
             )
     outputs = row["outputs"]
     if outputs["differing"]:
-        said.append(f"**Outputs differ: {', '.join(outputs['differing'])} from {outputs['compared'][0]}.**")
+        notes.append(f"**Outputs differ: {', '.join(outputs['differing'])} from {outputs['compared'][0]}.**")
     elif len(outputs["compared"]) > 1:
-        said.append(f"Outputs agree: {', '.join(outputs['compared'])}.")
+        notes.append(f"Outputs agree: {', '.join(outputs['compared'])}.")
     if row["note"]:
-        said.append(row["note"][0].upper() + row["note"][1:] + ".")
-    return lines + [f"- {one}" for one in said] + [""]
+        notes.append(row["note"][0].upper() + row["note"][1:] + ".")
+    return lines + [f"- {note}" for note in notes] + [""]

@@ -1,4 +1,4 @@
-"""The rows of the comparison: what each one gives its contenders, and what is to be reached."""
+"""The rows of the comparison: the jobs of the contenders, and the goals."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ class Entry:
     """One contender of a row.
 
     Attributes:
-        function: of contenders.py.
-        job: what it gets.
+        label: name of the contender in the report.
+        function: name of the contender's function.
+        job: the argument of the function.
         home: "own" (this environment), or the name of a peers' environment.
-        once: it is slow, and runs in the first round only.
-        core: it runs on one core.
-        keep: what it wrote stays until the row ends.
+        once: whether it only runs in the first round, because it is slow.
+        core: whether it runs on one core.
+        keep: whether its output is kept until the row ends.
     """
 
     label: str
@@ -39,13 +40,13 @@ class Entry:
 
 @dataclass
 class Row:
-    """One line of work.
+    """A task with its contenders.
 
     Attributes:
-        versus: the label that all times are divided by.
-        goals: (label, other label, at most this share of its time).
-        compare: what must agree: "files", "files without order" (of one entry, named by its label), "rows", or a number
-            that the contenders report.
+        versus: the label of the entry that all times are divided by.
+        goals: (label, other label, largest ratio of their times).
+        compare: the outputs that must agree: "files", "rows", "tokens", or "nothing".
+        unordered: labels of entries whose pairs may be in any order.
     """
 
     name: str
@@ -60,29 +61,29 @@ class Row:
 
 @dataclass
 class Setup:
-    """Where data is made, and how much of it."""
+    """The folder for data, and its size."""
 
     scratch: Path
     pairs: int
     scores: int
 
     def text(self, pairs: int) -> list[str]:
-        """The two sides."""
+        """Return the two sides of a corpus."""
         return [*map(str, corpus.make(self.scratch / "data", pairs))]
 
     def compressed(self, pairs: int) -> list[str]:
-        """The same in zstd, one frame each."""
-        made = []
+        """Return the two sides compressed by zstd, one frame each."""
+        files = []
         for path in self.text(pairs):
             if not Path(f"{path}.zst").exists():
                 subprocess.run(["zstd", "-3", "-q", "-T0", path, "-o", f"{path}.zst.tmp"], check=True)
                 Path(f"{path}.zst.tmp").rename(f"{path}.zst")
-            made.append(f"{path}.zst")
-        return made
+            files.append(f"{path}.zst")
+        return files
 
 
 def dedup(setup: Setup) -> Row:
-    """Exact pairs, two files in and two out."""
+    """Deduplicate exact pairs, from two files to two files."""
     job = {"inputs": setup.text(setup.pairs), "mode": "open"}
     entries = [
         Entry("floor", "floor", job),
@@ -101,19 +102,19 @@ def dedup(setup: Setup) -> Row:
 
 
 def clean(setup: Setup) -> Row:
-    """All rules as they are by default."""
+    """Clean with all default rules."""
     job = {"inputs": setup.text(setup.pairs), "mode": "default"}
     entries = [
         Entry("floor", "floor", job),
         Entry("catprune", "ours", job),
         Entry("catprune, whole commands", "ours_commands", job),
     ]
-    title = "all default rules, lengths, normalised pair dedup, written"
+    title = "all default rules, lengths, normalized pair dedup, written"
     return Row("clean", title, "floor", entries, "files", [("catprune", "floor", 2.5)])
 
 
 def zstd(setup: Setup) -> Row:
-    """The same between compressed files."""
+    """Clean between compressed files."""
     if shutil.which("zstd") is None:
         raise RuntimeError("the command zstd is not installed")
     job = {"inputs": setup.compressed(setup.pairs), "mode": "default", "ending": ".zst"}
@@ -128,14 +129,14 @@ def zstd(setup: Setup) -> Row:
 
 
 def select(setup: Setup) -> Row:
-    """The exact upper half of float32 scores."""
+    """Select the exact upper half of float32 scores."""
     npy, parquet = _scores(setup)
     job = {"npy": str(npy), "parquet": str(parquet)}
     entries = [
         Entry("numpy script", "numpy_top", job, home="peers"),
         Entry("catprune, .npy to rows.npy", "ours_select", {**job, "read": "npy", "rows_only": True}),
         Entry("catprune, Parquet to rows.npy", "ours_select", {**job, "read": "parquet", "rows_only": True}),
-        Entry("catprune, Parquet to selection/", "ours_select", {**job, "read": "parquet", "rows": False}),
+        Entry("catprune, Parquet to selection/", "ours_select", {**job, "read": "parquet", "rows_only": False}),
     ]
     goals = [
         ("catprune, .npy to rows.npy", "numpy script", 0.5),
@@ -146,7 +147,7 @@ def select(setup: Setup) -> Row:
 
 
 def minhash(setup: Setup) -> Row:
-    """Near duplicates by MinHash, on one core each."""
+    """Find near duplicates by MinHash, on one core each."""
     pairs = min(setup.pairs // 40, 100_000)
     job = {"inputs": setup.text(pairs), "threshold": 0.8, "bands": 16, "band_size": 8}
     entries = [
@@ -155,18 +156,18 @@ def minhash(setup: Setup) -> Row:
         Entry("rensa", "rensa", job, home="peers", core=True),
     ]
     title = f"MinHash near duplicates of {pairs:,} sources, one core"
-    note = "16 bands of 8, word pairs, Jaccard 0.8; kept pairs may differ: other hashes, other ways to resolve clusters"
+    note = "16 bands of 8, word pairs, Jaccard 0.8; kept pairs may differ: other hashes, other clusters"
     return Row("minhash", title, "gaoya", entries, "nothing", [("catprune", "gaoya", 0.25)], note=note)
 
 
 def tokenize(setup: Setup) -> Row:
-    """Text to ids, on one core each."""
+    """Tokenize text, on one core each."""
     import catprune
 
     pairs = min(setup.pairs // 40, 100_000)
     folder = setup.scratch / "data" / f"tokenize-{pairs}"
     inputs = setup.text(pairs)
-    options = {"judge": False, "duplicates": "none", "quiet": True, "force": True}
+    options = {"rules": False, "duplicates": "none", "quiet": True, "force": True}
     catprune.clean(inputs, out=folder / "clean", **options)
     catprune.tokenize(folder / "clean", out=folder / "tokens", vocab_size=16_000, quiet=True, force=True)
     job = {"inputs": inputs, "clean": str(folder / "clean"), "tokenizer": str(folder / "tokens" / "tokenizer.json")}
@@ -174,12 +175,12 @@ def tokenize(setup: Setup) -> Row:
         Entry("catprune", "ours_tokenize", job, core=True),
         Entry("HF encode_batch", "encode_batch", job, home="peers", core=True),
     ]
-    title = f"tokenising {pairs:,} pairs, BPE of 16,000, one core"
+    title = f"tokenizing {pairs:,} pairs, BPE of 16,000, one core"
     return Row("tokenize", title, "HF encode_batch", entries, "tokens", [("catprune", "HF encode_batch", 1.0)])
 
 
 def growth(setup: Setup) -> Row:
-    """Ten times the pairs, page cache warm."""
+    """Compare with ten times the pairs, page cache warm."""
     few = setup.pairs // 10
     small, large = f"{few:,} pairs", f"{setup.pairs:,} pairs"
     entries = [
@@ -190,26 +191,26 @@ def growth(setup: Setup) -> Row:
 
 
 def disk(setup: Setup) -> Row:
-    """Ten times the pairs again, within 512 MiB, nothing in the page cache."""
+    """Compare with ten times the pairs again, within 512 MiB, page cache cold."""
     many = setup.pairs * 10
     small, large = f"{setup.pairs:,} pairs", f"{many:,} pairs"
-    job = {"mode": "open", "memory": 512 << 20, "verdicts": True, "cold": True}
+    job = {"mode": "open", "memory": 512 << 20, "clean_only": True, "cold": True}
     entries = [
         Entry(small, "ours", {**job, "inputs": setup.text(setup.pairs)}),
         Entry(large, "ours", {**job, "inputs": setup.text(many)}),
     ]
-    title = "growth from disk, verdicts only, memory 512 MiB"
+    title = "growth from disk, only clean, memory 512 MiB"
     return Row("disk", title, small, entries, "nothing", [(large, small, 12.0)])
 
 
-#: All but the last two run by default.
+#: All rows except `disk` run by default.
 ROWS: dict[str, Callable[[Setup], Row]] = {
     function.__name__: function for function in (dedup, clean, zstd, select, minhash, tokenize, growth, disk)
 }
 
 
 def _scores(setup: Setup) -> tuple[Path, Path]:
-    """Seeded float32 scores, as an array and as a column set of the form that catprune writes."""
+    """Write seeded float32 scores as an array and as Parquet in catprune's encoding."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -233,7 +234,7 @@ def _scores(setup: Setup) -> tuple[Path, Path]:
 
 
 def _install(scratch: Path, name: str, packages: list[str]) -> Path | str:
-    """An environment of its own for peers; the interpreter, or why there is none."""
+    """Create an environment for peers; return its interpreter, or the reason why it is missing."""
     interpreter = scratch / "environments" / name / "bin" / "python"
     if interpreter.exists():
         return interpreter
@@ -252,7 +253,7 @@ def _install(scratch: Path, name: str, packages: list[str]) -> Path | str:
 
 
 def environments(scratch: Path) -> dict[str, Path | str]:
-    """Interpreters by `Entry.home`; a string says why one is missing."""
+    """Return interpreters by `Entry.home`; a string is the reason why one is missing."""
     peers = ["polars", "duckdb", "xxhash", "rensa", "gaoya", "numpy", "tokenizers"]
     return {
         "own": Path(sys.executable),

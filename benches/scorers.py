@@ -1,4 +1,4 @@
-"""The contenders of the models' bench: scoring by catprune and by others, training, matrix products, memory."""
+"""The contenders of the model benchmark: scoring by catprune and others, training, matrix products, memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCORES = "scores"
 
 
 def _scoring(job: Job, shard: str | None) -> Callable[[], dict[str, Any]]:
-    """The scoring pass of one process, its model loaded: what is timed is from the first block read to the last column.
+    """Prepare the scoring pass of one process with its model loaded; timed from the first block to the last column.
 
     It is what `score` does for the blocks of its shard, without starting Python, importing and reading weights.
     """
@@ -37,7 +37,7 @@ def _scoring(job: Job, shard: str | None) -> Callable[[], dict[str, Any]]:
     stack = contextlib.ExitStack()
     planned = _plan(path, tokens, checkpoint, device, batch_tokens=limit, force=False, shard=share)
     scoring = _Scoring(stack.enter_context(planned), tokens, checkpoint, device, batch_tokens=limit)
-    assert scoring.model.types  # it is loaded when it is first asked for
+    assert scoring.model.types  # loads the model
 
     def run() -> dict[str, Any]:
         scoring.run("bench", share, quiet=True)
@@ -48,12 +48,12 @@ def _scoring(job: Job, shard: str | None) -> Callable[[], dict[str, Any]]:
 
 
 def scoring(job: Job) -> Timed:
-    """catprune's scoring pass in one process."""
+    """Score with catprune in one process."""
     return _scoring(job, None)
 
 
 def shards(job: Job) -> Timed:
-    """The same shared by several processes, each on its own blocks: from when all are ready to when all have ended."""
+    """Score with several processes, each on its own blocks; timed from when all are ready until all have ended."""
     context, count = get_context("spawn"), job["processes"]
     barrier = context.Barrier(count + 1)
     children = [context.Process(target=_shard, args=(job, f"{i + 1}/{count}", barrier)) for i in range(count)]
@@ -80,7 +80,7 @@ def _shard(job: Job, shard: str, barrier: Any) -> None:
 
 
 def whole_score(job: Job) -> Timed:
-    """Whole calls of `score` under `count` checkpoints: digests, weights, planning and manifests are in it."""
+    """Run whole calls of `score` with `count` checkpoints, including digests, weights, plans and manifests."""
     from catprune.scoring.score import score
 
     names = [f"{i}={job['checkpoint']}" for i in range(job["count"])]
@@ -94,7 +94,7 @@ def whole_score(job: Job) -> Timed:
 
 
 def transformers_scores(job: Job) -> Timed:
-    """A plain loop over batches of `batch` pairs, in file order or sorted by length: padding is masked."""
+    """Score with transformers in a plain loop over batches of `batch` pairs, in file order or sorted by length."""
     import numpy as np
     import torch
     from catprune.checkpoints.native import read_checkpoint
@@ -132,7 +132,7 @@ def transformers_scores(job: Job) -> Timed:
 
 
 def ctranslate2_scores(job: Job) -> Timed:
-    """`score_batch` over all pairs at once, which sorts them itself; names of types are looked up before."""
+    """Score with CTranslate2's `score_batch` over all pairs at once; ids are mapped to tokens before."""
     import ctranslate2
     import numpy as np
     from model_data import names_of, read_pairs
@@ -141,7 +141,7 @@ def ctranslate2_scores(job: Job) -> Timed:
     translator = ctranslate2.Translator(job["model"], device="cpu", compute_type=job["type"], **threads)
     names, pairs = names_of(Path(job["tokens"])), read_pairs(Path(job["tokens"]), limit=job["limit"])
     sources = [[names[i] for i in source] for source, _ in pairs]
-    targets = [[names[i] for i in target[:-1]] for _, target in pairs]  # it scores the end of the sentence itself
+    targets = [[names[i] for i in target[:-1]] for _, target in pairs]  # it adds end-of-sentence itself
 
     def run() -> dict[str, Any]:
         results = translator.score_batch(sources, targets, max_batch_size=job["batch_tokens"], batch_type="tokens")
@@ -156,7 +156,7 @@ def ctranslate2_scores(job: Job) -> Timed:
 
 
 def matrix_products(job: Job) -> Timed:
-    """The rate of torch's matrix products: of a large square one, and of the model's shapes at a batch of tokens.
+    """Measure the rate of torch's matrix products: a large square, and the model's shapes for a batch of tokens.
 
     The best of each within `seconds`; the rate of the model's shapes is that of doing each as often as the model does.
     """
@@ -164,7 +164,7 @@ def matrix_products(job: Job) -> Timed:
 
     torch.set_num_threads(job["threads"])
     dtype, tokens, (d, ffn, vocabulary) = getattr(torch, job["dtype"]), job["batch_tokens"], job["shape"]
-    # Of a pair of layers, encoder and decoder: how often each is done.
+    # How often each product occurs in a pair of layers, encoder and decoder.
     shapes = {
         "tokens × d × 3d": ((tokens, d, 3 * d), 2 * job["layers"]),
         "tokens × d × d": ((tokens, d, d), 4 * job["layers"]),
@@ -199,7 +199,7 @@ def matrix_products(job: Job) -> Timed:
 
 
 def output_layer(job: Job) -> Timed:
-    """The statistics of `tokens` tokens from the output matrix on; vectors and matrix are there before."""
+    """Compute the statistics of `tokens` tokens from given vectors and output matrix."""
     import torch
     from catprune.model.output_layer import token_statistics
 
@@ -218,7 +218,7 @@ def output_layer(job: Job) -> Timed:
 
 
 def training(job: Job) -> Timed:
-    """`train` for some steps, its time as its own log has it: from the first update to the last checkpoint."""
+    """Run `train` for some steps; its log gives the time from the first update to the last checkpoint."""
     import json
 
     from catprune.training.train import train
@@ -236,7 +236,7 @@ def training(job: Job) -> Timed:
 
 
 def bare_training(job: Job) -> Timed:
-    """A loop of the same updates over tensors made before, without metrics, states and checkpoints.
+    """Run a loop of the same updates over prepared tensors, without metrics, states and checkpoints.
 
     The loss is catprune's own, or (`plain`) torch's over all logits at once.
     """

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: small text files, and a hypothesis profile that is the same at every run."""
+"""Fixtures of all tests: small text files, and a deterministic hypothesis profile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ settings.load_profile("catprune")
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Any:
-    """Writes the two sides of a corpus and gives their paths."""
+    """Write the two sides of a corpus and return their paths."""
 
     def write(source: bytes, target: bytes, name: str = "text") -> tuple[Path, Path]:
         paths = tmp_path / f"{name}.en", tmp_path / f"{name}.de"
@@ -36,7 +36,7 @@ def pair(tmp_path: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def any_memory() -> Iterator[None]:
-    """Lets `clean` be asked for less memory than its buffers take, so that little text is much for it."""
+    """Let `clean` accept less memory than its buffers need, so that little text exceeds the memory."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(import_module("catprune.cleaning.request"), "LEAST_MEMORY", 1)
         yield

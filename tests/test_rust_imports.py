@@ -1,4 +1,4 @@
-"""The check of the imports inside rust/core/src: it passes on the tree, and finds what is planted in one."""
+"""The check of imports inside rust/core/src: it passes on the tree, and finds planted violations."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ FILES = {
 
 
 def check(*arguments: Path) -> str:
-    """What the check prints; empty where it finds nothing."""
+    """Return the output of the check; empty without violations."""
     done = subprocess.run([sys.executable, CHECK, *arguments], capture_output=True, text=True)
     assert (done.returncode == 0) == (not done.stderr)
     return done.stderr
@@ -60,6 +60,6 @@ def test_the_tree_has_no_circle_and_no_import_against_the_order() -> None:
         ("other/mod.rs", "", "other: the folder other is in no layer"),
     ],
 )
-def test_what_is_planted_is_found(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_planted_violations_are_found(tmp_path: Path, name: str, text: str, message: str) -> None:
     found = plant(tmp_path, {name: text})
     assert message in found if message else found == ""

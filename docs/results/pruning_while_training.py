@@ -2,8 +2,8 @@
 
 python docs/results/pruning_while_training.py OUT [--run RUN --test-source FILE --test-target FILE]
 
-Without --run the corpus is that of `catprune demo`. RUN is a folder with clean/ and tokens/. Everything is a step in
-OUT and is picked up by the same command.
+Without --run, the corpus of `catprune demo` is used. RUN is a folder with clean/ and tokens/. All work is in OUT; the
+same command continues it.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from catprune.evaluation.cost import choosing_flops
 from catprune.evaluation.results import number_text
 from catprune.evaluation.translate import translate
 
-# Points of a training at which it is tested, and shares of the full corpus's last chrF that are to be reached.
+# Points of a training at which it is tested, and levels as shares of the full corpus's final chrF.
 POINTS = (0.2, 0.3, 0.4, 0.5, 0.7, 1)
 LEVELS = (0.7, 0.8, 0.9, 0.95, 1)
 WAYS = {
@@ -33,7 +33,7 @@ WAYS = {
 
 
 def main() -> None:
-    """Train every way for the same updates, test at the same points, and write the page."""
+    """Train with each method for the same updates, test at the same points, and write the page."""
     given = parse()
     quiet = {"threads": given.threads, "quiet": True}
     run, test = prepare(given, quiet)
@@ -57,16 +57,18 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Read the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--run", type=Path, help="a folder with clean/ and tokens/")
     parser.add_argument("--test-source", type=Path)
     parser.add_argument("--test-target", type=Path)
-    parser.add_argument("--pairs", type=int, default=6000, help="of the demo corpus")
+    parser.add_argument("--pairs", type=int, default=6000, help="pairs of the demo corpus")
     parser.add_argument("--steps", type=int, default=900, help="updates of every training")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="`full` among them")
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), help="methods to compare; must include `full`"
+    )
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--batch-tokens", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
@@ -75,7 +77,7 @@ def parse() -> argparse.Namespace:
 
 
 def prepare(given: argparse.Namespace, quiet: dict) -> tuple[Path, TestSet]:
-    """The corpus as clean/ and tokens/, and the test set."""
+    """Return the folder with clean/ and tokens/, and the test set."""
     if given.run is not None:
         return given.run, TestSet("test", given.test_source, given.test_target)
     bitext = write_demo_bitext(given.out / "bitext", pairs=given.pairs)
@@ -86,33 +88,33 @@ def prepare(given: argparse.Namespace, quiet: dict) -> tuple[Path, TestSet]:
 
 
 def static(name: str, run: Path, out: Path, how: dict) -> Path:
-    """A selection of half of the corpus; `progress` by two checkpoints of a warm-up of a third of the updates."""
+    """Select half of the corpus; `progress` uses two checkpoints of a warm-up with a third of the updates."""
     quiet = {"threads": how["threads"], "quiet": True}
     folder = out / "selection" / name.replace(" ", "-")
     if name == "random half":
         return select(run / "clean", out=folder, method="random", seed=how["seed"], **quiet).folder
     last = how["steps"] // 3
-    told = {"steps": last, "checkpoints": f"{max(1, last // 5)}steps"}
-    warmup = train(run / "tokens", out=out / "warmup", **how | told)
+    shorter = {"steps": last, "checkpoints": f"{max(1, last // 5)}steps"}
+    warmup = train(run / "tokens", out=out / "warmup", **how | shorter)
     score(run / "tokens", checkpoints=warmup.checkpoints, out=out / "scores", precision="float32", **quiet)
     return select(out / "scores", out=folder, method="progress", **quiet).folder
 
 
 def curve(done, selection: Path | None, test: TestSet, threads: int) -> np.ndarray:
-    """FLOPs, those of choosing included, and chrF of every checkpoint, float64 [checkpoints, 2]."""
+    """Return FLOPs, including selection, and chrF of every checkpoint, float64 [checkpoints, 2]."""
     bitext, choosing = test.read(), sum(choosing_flops(selection))
     points = []
     for entry in done.manifest["checkpoints"]:
         path = done.folder / "log" / f"{entry['name']}.chrf.json"
         if not path.is_file():
-            found = translate(done.folder / entry["name"], bitext.source, threads=threads)
-            path.write_text(json.dumps(sacrebleu.corpus_chrf(found, [bitext.target]).score))
+            hypotheses = translate(done.folder / entry["name"], bitext.source, threads=threads)
+            path.write_text(json.dumps(sacrebleu.corpus_chrf(hypotheses, [bitext.target]).score))
         points.append((choosing + entry["flops"], json.loads(path.read_text())))
     return np.array(points)
 
 
 def reached(points: np.ndarray, chrf: float) -> float | None:
-    """FLOPs at which a curve first has this chrF, by a straight line between checkpoints; None if it never has."""
+    """Return the FLOPs at which a curve first reaches this chrF, interpolated linearly; None if it never does."""
     flops, scores = np.vstack([[0, 0], points]).T
     above = np.flatnonzero(scores >= chrf)
     if not len(above):
@@ -123,13 +125,13 @@ def reached(points: np.ndarray, chrf: float) -> float | None:
 
 
 def table(rows: list[list[str]]) -> list[str]:
-    """Lines of a table, the first row as its header."""
+    """Return the lines of a table; the first row is the header."""
     return [f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]]]
 
 
 def write(given: argparse.Namespace, curves: dict[str, list[np.ndarray]], trained: dict[str, list]) -> None:
-    """The page: means over the seeds of FLOPs and chrF at each point, and what a level of chrF took."""
-    means = {name: np.mean(found, axis=0) for name, found in curves.items()}
+    """Write the page: means over the seeds of FLOPs and chrF at each point, and the FLOPs to reach chrF levels."""
+    means = {name: np.mean(points, axis=0) for name, points in curves.items()}
     final = means["full"][-1, 1]
     levels = [share * final for share in LEVELS]
     to_level = [["", *(f"chrF {level:.1f}" for level in levels)]]
@@ -141,13 +143,13 @@ def write(given: argparse.Namespace, curves: dict[str, list[np.ndarray]], traine
             for flops, base in zip(cells, whole, strict=True)
         ]
         to_level.append([name, *shown])
-    at_end = [["", "pairs passed over", "target tokens trained on", "FLOPs", "of full", "chrF", "chrF of each seed"]]
+    at_end = [["", "skipped pairs", "target tokens trained on", "FLOPs", "of full", "chrF", "chrF of each seed"]]
     for name, points in means.items():
         manifests = [done.manifest for done in trained[name]]
         passed = np.mean([manifest.get("pruned", {"pairs": 0})["pairs"] for manifest in manifests])
         tokens = np.mean([manifest["target_tokens"] for manifest in manifests])
         flops, chrf = points[-1]
-        seeds = ", ".join(f"{found[-1, 1]:.1f}" for found in curves[name])
+        seeds = ", ".join(f"{of_seed[-1, 1]:.1f}" for of_seed in curves[name])
         share = f"{flops / means['full'][-1, 0]:.0%}"
         at_end.append([name, f"{passed:,.0f}", f"{tokens:,.0f}", number_text(flops), share, f"{chrf:.1f}", seeds])
     by_point = [["", *(f"{point:.0%}" for point in POINTS)]]
@@ -155,16 +157,16 @@ def write(given: argparse.Namespace, curves: dict[str, list[np.ndarray]], traine
         by_point.append([name, *(f"{chrf:.1f} at {number_text(flops)}" for flops, chrf in points)])
     corpus = f"{given.run}" if given.run else f"the corpus of `catprune demo` ({given.pairs:,} pairs before cleaning)"
     lines = [
-        "# Pruning while training, against pruning before",
+        "# Pruning while training, compared with pruning before",
         "",
         f"`python docs/results/pruning_while_training.py` on {corpus}: preset `{given.preset}`,",
         f"{given.steps:,} updates, batches of {given.batch_tokens} tokens, {given.seeds} seed(s), float32,",
-        f"torch {torch.__version__}. chrF of held-out text, beam 4. FLOPs are counted from shapes; those of the",
-        "`progress` half include its warm-up and scoring.",
+        f"torch {torch.__version__}. chrF of held-out text, beam 4. FLOPs are counted from shapes; the",
+        "`progress` half includes warm-up and scoring.",
         "",
         "## FLOPs until a chrF is reached",
         "",
-        "By a straight line between checkpoints; in brackets the part of what the full corpus takes to it.",
+        "Interpolated linearly between checkpoints; in brackets the share of the FLOPs of the full corpus.",
         "",
         *table(to_level),
         "",

@@ -1,10 +1,10 @@
-"""Measures what scorers cost whose weights cannot be had: models of their shapes with random weights, on real text.
+"""Measures the cost of scorers on real text, with random weights in the shapes of their models.
 
     python docs/results/scorer_costs.py CLEAN OUT [--pairs 300]
 
-CLEAN is a clean folder of ten times the pairs or more. Prints processor minutes for a million pairs of its first ones,
-the start of the library left out. Tokenizers are trained on the text (8,000 types), so sequences are about as long as
-with the models' own, larger ones.
+CLEAN is a clean folder of at least ten times the pairs. The script prints processor minutes per million pairs, measured
+on the first pairs, without the start of the libraries. Tokenizers are trained on the text (vocabulary 8,000), so
+sequences are about as long as with the larger tokenizers of the models.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from catprune.scoring.scorers.laser import Laser
 
 BUILDERS = Path(__file__).resolve().parents[2] / "tests"
 TYPES = 8000
-#: XLM-R large, as wmt20-comet-qe-da has it, with its hidden layers.
+#: The shape of wmt20-comet-qe-da: XLM-R large and its hidden layers.
 COMET = """
 import json, sys
 from pathlib import Path
@@ -65,7 +65,7 @@ def build_labse(folder: Path, texts: list[str]) -> Path:
 
 
 def build(script: str, code: str, folder: Path, texts: Path) -> Path:
-    """A model that code of a worker's environment builds."""
+    """Build a model with code in a worker's environment."""
     if not (folder / "model").is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         worker = Worker(script, "", threads=None, local=None)
@@ -75,7 +75,7 @@ def build(script: str, code: str, folder: Path, texts: Path) -> Path:
 
 
 def seconds_of_children() -> float:
-    """Processor seconds of this process and of those that it has waited for."""
+    """Return the processor seconds of this process and its finished children."""
     return sum(os.times()[:4])
 
 
@@ -85,29 +85,29 @@ def main() -> None:
     parser.add_argument("clean", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--pairs", type=int, default=300)
-    given = parser.parse_args()
-    pairs = [pair for batch in catprune.open_corpus(given.clean) for pair in batch.to_pylist()][:20_000]
+    options = parser.parse_args()
+    pairs = [pair for batch in catprune.open_corpus(options.clean) for pair in batch.to_pylist()][:20_000]
     sources, targets = ([pair[side] for pair in pairs] for side in ("source", "target"))
-    given.out.mkdir(parents=True, exist_ok=True)
-    texts = given.out / "texts.json"
+    options.out.mkdir(parents=True, exist_ok=True)
+    texts = options.out / "texts.json"
     texts.write_text(json.dumps(sources + targets))
-    one = {"threads": 1, "local": None}
-    labse = build_labse(given.out / "labse", sources + targets)
-    laser = build("laser_worker.py", LASER, given.out / "laser", texts)
-    comet = build("comet_worker.py", COMET, given.out / "comet", texts)
+    single = {"threads": 1, "local": None}
+    labse = build_labse(options.out / "labse", sources + targets)
+    laser = build("laser_worker.py", LASER, options.out / "laser", texts)
+    comet = build("comet_worker.py", COMET, options.out / "comet", texts)
     scorers = {
         "e5": (1, lambda: E5(threads=1)),
-        "labse": (1, lambda: SentenceTransformers(labse, **one)),
-        "laser": (10, lambda: Laser(laser, **one)),
-        "comet-qe": (1, lambda: Comet(comet, **one)),
+        "labse": (1, lambda: SentenceTransformers(labse, **single)),
+        "laser": (10, lambda: Laser(laser, **single)),
+        "comet-qe": (1, lambda: Comet(comet, **single)),
     }
-    print(f"{sum(map(len, sources)) / len(sources):.0f} characters a source on average")
-    for name, (times, open_one) in scorers.items():
+    print(f"{sum(map(len, sources)) / len(sources):.0f} characters per source on average")
+    for name, (times, open_scorer) in scorers.items():
         spent = {}
-        for count in (times * given.pairs // 10, times * given.pairs):
+        for count in (times * options.pairs // 10, times * options.pairs):
             some = sources[:count], targets[:count]
             before, started = seconds_of_children(), time.monotonic()
-            with open_one() as model:
+            with open_scorer() as model:
                 if isinstance(model, Comet):
                     model.score(np.arange(count), *some)
                 else:
@@ -116,7 +116,7 @@ def main() -> None:
             spent[count] = seconds_of_children() - before, time.monotonic() - started
         (fewer, less), (more, most) = spent.items()
         rate = [(most[clock] - less[clock]) / (more - fewer) * 1e6 / 60 for clock in (0, 1)]
-        print(f"{name}: {rate[0]:,.0f} processor minutes for a million pairs ({rate[1]:,.0f} by the clock)", flush=True)
+        print(f"{name}: {rate[0]:,.0f} processor minutes per million pairs ({rate[1]:,.0f} by the clock)", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from catprune.evaluation.results import difference_table, number_text, open_eval
 from catprune.reporting.aggregates import draw_sample, take_survey
 from catprune.reporting.run_columns import Reader, find_steps
 
-MOST = 12  # tags shown, the largest ones
+MOST = 12  # number of tags shown, the largest first
 
 
 def table(rows: list[list[str]]) -> None:
@@ -19,26 +19,33 @@ def table(rows: list[list[str]]) -> None:
 
 
 def quality(folder: Path) -> None:
-    """Scores of every subset, a mean ± standard deviation over seeds; differences with 95% intervals; and costs."""
-    found = open_evaluation(folder)
-    full = found.subset("full")
-    for test in found.tests:
-        table(score_table(found, test))
-        table(difference_table(found, test))
+    """Print scores (mean ± standard deviation over seeds), differences with 95% intervals, and costs."""
+    evaluated = open_evaluation(folder)
+    full = evaluated.subset("full")
+    for test in evaluated.tests:
+        table(score_table(evaluated, test))
+        table(difference_table(evaluated, test))
     costs = [["subset", "updates", "epochs", "warm-up", "scoring", "training", "of full"]]
-    for one in found.subsets:
+    for subset in evaluated.subsets:
         parts = [
-            number_text(part) if part else "–" for part in (one.flops.warmup, one.flops.scoring, one.flops.training)
+            number_text(part) if part else "–"
+            for part in (subset.flops.warmup, subset.flops.scoring, subset.flops.training)
         ]
         costs.append(
-            [one.name, f"{one.steps:,}", f"{one.epochs:.2f}", *parts, f"{one.flops.total / full.flops.total:.0%}"]
+            [
+                subset.name,
+                f"{subset.steps:,}",
+                f"{subset.epochs:.2f}",
+                *parts,
+                f"{subset.flops.total / full.flops.total:.0%}",
+            ]
         )
     table(costs)
-    print(*found.signatures.values(), found.signature, sep="\n")
+    print(*evaluated.signatures.values(), evaluated.signature, sep="\n")
 
 
 def kept(run: Path) -> None:
-    """What cleaning dropped, and which share of each tag every selection keeps."""
+    """Print the reasons of cleaning, and the share of each tag that every selection keeps."""
     steps = find_steps(run)
     assert steps.clean is not None
     counts = steps.clean.manifest["counts"]
@@ -55,7 +62,7 @@ def kept(run: Path) -> None:
     rows.append(["all", f"{total:,}", *(f"{part.sum() / total:.1%}" for part in survey.group_kept)])
     words = np.arange(len(survey.lengths["input"]))
     lengths = [survey.lengths[name] for name in ("cleaned", *steps.selections)]
-    rows.append(["mean target words", *(f"{(words * one).sum() / one.sum():.1f}" for one in lengths)])
+    rows.append(["mean target words", *(f"{(words * counts).sum() / counts.sum():.1f}" for counts in lengths)])
     table(rows)
 
 

@@ -1,8 +1,8 @@
-"""Plants faults into real bitext, ranks it by every method, and prints who finds which: see who-finds-what.md.
+"""Plants faults in real bitext, ranks it by every method, and prints which faults each method finds.
 
     python docs/results/who_finds_what.py noisy.en-de.{en,de,tag}.zst tatoeba.train.en-de.{en,de}.zst --out RUN
 
-Every step is a command's function and is picked up where it stopped; the tables are printed at the end.
+Results are in who-finds-what.md. The same command continues unfinished steps; the tables are printed at the end.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from catprune.scoring.scorers import NEIGHBOURS
 from catprune.scoring.scorers.embeddings import E5, cosine
 from catprune.scoring.scorers.margin import Neighbours
 
-#: Shares of the pairs of every component that get a fault.
+#: Share of the pairs of every component with each fault.
 FAULTS = {"misaligned": 0.10, "untranslated": 0.05, "truncated": 0.05}
 EPOCHS = (1, 2, 3, 4, 5)
 #: Method, its options, and a word for the options.
@@ -31,7 +31,7 @@ METHODS = [
     ("progress", {}, ""),
     ("ppl", {"direction": "bottom"}, "bottom"),
     ("ign", {"direction": "bottom"}, "bottom"),
-    ("grand", {"direction": "bottom"}, "bottom"),
+    ("token-grad-norm", {"direction": "bottom"}, "bottom"),
     ("el2n", {"direction": "bottom"}, "bottom"),
     ("confidence", {}, ""),
     ("variability", {}, ""),
@@ -50,13 +50,13 @@ METHODS = [
 
 
 def number(*parts) -> float:
-    """A number in [0, 1) that depends on the parts alone."""
+    """Return a number in [0, 1) that only depends on the parts."""
     text = "\0".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest()) / 2**56
 
 
 def plant(source, target, tags, *, out: Path, pairs: int, seed: int) -> None:
-    """Write about `pairs` of the pairs that cleaning keeps, some with a fault, and each one's fault and component."""
+    """Write about `pairs` clean pairs, some with a planted fault, and the fault and component of each."""
     if (out / "planted.tag").is_file():
         return
     catprune.clean([source, target], tags=tags, out=out / "raw", **LANGUAGES, quiet=True)
@@ -90,7 +90,7 @@ def plant(source, target, tags, *, out: Path, pairs: int, seed: int) -> None:
 
 
 def timed(times: dict, name: str, work):
-    """The result of `work`; its processor time goes into `times`, unless it was done before."""
+    """Return the result of `work`; record its processor time in `times` unless it is known."""
     started = time.process_time()
     result = work()
     times.setdefault(name, round(time.process_time() - started, 1))
@@ -98,10 +98,10 @@ def timed(times: dict, name: str, work):
 
 
 def make(out: Path, trusted: list[str], *, vocab_size: int, preset: str, threads: int) -> dict:
-    """All columns; processor seconds by step."""
+    """Make all columns; return processor seconds by step."""
     times_file = out / "times.json"
     times = json.loads(times_file.read_text()) if times_file.is_file() else {}
-    # Cleaning keeps the faults: it is the methods that are to find them.
+    # Cleaning keeps the faults, so that the methods have to find them.
     faults = {"max_word_ratio": 1000, "max_character_ratio": 1000, "keep_identical": True}
     both = {"out": out / "clean", "tags": out / "planted.tag", "rules": faults, "duplicates": "none"}
     catprune.clean([out / "planted.source", out / "planted.target"], **both, **LANGUAGES, quiet=True)
@@ -147,7 +147,7 @@ def make(out: Path, trusted: list[str], *, vocab_size: int, preset: str, threads
 
 
 def e5_scorers(threads: int) -> dict:
-    """Cosine and margin as `--scorer e5` and `--scorer e5 --margin` have them, of vectors that are made once."""
+    """Return scorers like `--scorer e5` and `--scorer e5 --margin` that embed each text once."""
 
     @functools.cache
     def vectors(texts: tuple[str, ...]) -> np.ndarray:
@@ -165,13 +165,13 @@ def e5_scorers(threads: int) -> dict:
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """Mean ranks, equal values sharing theirs."""
+    """Return ranks; equal values share their mean rank."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def auc(good: np.ndarray, bad: np.ndarray) -> float:
-    """The chance that a sound pair is ranked above a faulty one."""
+    """Return the probability that a sound pair ranks above a faulty pair."""
     both = ranks(np.concatenate([good, bad]))
     return (both[: len(good)].sum() - len(good) * (len(good) + 1) / 2) / (len(good) * len(bad))
 
@@ -184,12 +184,12 @@ def table(rows: list[list[str]]) -> None:
 
 
 def column(folder: Path, name: str) -> np.ndarray:
-    """A column of all shards of a folder."""
+    """Read a column from all shards of a folder."""
     return parquet.read_table(folder / "columns", columns=[name])[name].to_numpy()
 
 
 def report(out: Path, times: dict) -> None:
-    """The tables."""
+    """Print the tables."""
     faults = np.array((out / "planted.tag").read_text().splitlines())
     components = np.array((out / "planted.component").read_text().splitlines())
     targets = (out / "planted.target").read_text().splitlines()
@@ -198,10 +198,10 @@ def report(out: Path, times: dict) -> None:
     faults, components = faults[rows], components[rows]
     words = [targets[row].lower().split() for row in rows]
     counts: dict[str, int] = {}
-    for word in (word for one in words for word in one):
+    for word in (word for target in words for word in target):
         counts[word] = counts.get(word, 0) + 1
-    lengths = np.array([len(one) for one in words])
-    rare = np.array([sum(counts[word] < 5 for word in one) for one in words])
+    lengths = np.array([len(target) for target in words])
+    rare = np.array([sum(counts[word] < 5 for word in target) for target in words])
     scored = np.ones(len(rows), bool)
     names, values, kept = [], [], []
     for name, options, word in METHODS:
@@ -214,7 +214,7 @@ def report(out: Path, times: dict) -> None:
     print(f"{len(rows):,} pairs, {(~scored).sum():,} of them without a score;", end=" ")
     print(", ".join(f"{(faults == fault).sum():,} {fault}" for fault in FAULTS))
     sound = scored & (faults == "none")
-    found = [["method", *FAULTS, "misaligned, within components"]]
+    found_faults = [["method", *FAULTS, "misaligned, within components"]]
     for name, score in zip(names, values, strict=True):
         if name == "s2l":
             continue
@@ -227,9 +227,11 @@ def report(out: Path, times: dict) -> None:
                 within.append(auc(score[sound & here], score[bad]))
                 weights.append(bad.sum())
         cells.append(float(np.average(within, weights=weights)))
-        found.append([name, *(f"{cell:.3f}" for cell in cells)])
-    table(found)
-    keeps = [["method", *(f"{fault} kept" for fault in ("none", *FAULTS)), "words a target", "rare words kept", "cost"]]
+        found_faults.append([name, *(f"{cell:.3f}" for cell in cells)])
+    table(found_faults)
+    keeps = [
+        ["method", *(f"{fault} kept" for fault in ("none", *FAULTS)), "words per target", "rare words kept", "cost"]
+    ]
     for name, mask in zip(names, kept, strict=True):
         shares = [mask[faults == fault].mean() for fault in ("none", *FAULTS)]
         keeps.append(
@@ -252,7 +254,7 @@ def report(out: Path, times: dict) -> None:
 
 
 def cost(name: str, times: dict, pairs: int) -> str:
-    """Processor minutes for a million pairs: models that are trained for it, scoring, and ranking."""
+    """Return processor minutes per million pairs: training of the needed models, scoring, and ranking."""
     scoring = [f"score epoch-{epoch}" for epoch in EPOCHS]
     base = name.partition(" ")[0]
     needs = {"cat-diff": [scoring[0], scoring[-1]], "progress": [scoring[0], scoring[-1]], "ppl": scoring[-1:]}

@@ -1,7 +1,7 @@
 """Requests and results of the compiled passes: the serde structures of the Rust core as TypedDicts.
 
 Keys, types and values are those of the Rust structs and enums of the same meaning; a test compares them.
-`NotRequired` marks what Rust fills in: None where the type allows None, otherwise the default that the comment names.
+`NotRequired` marks keys that Rust fills in: None if the type allows None, otherwise the default in the comment.
 Paths are absolute; a row is the 0-based number of a record over all inputs; ranges [first, end) are half-open; digests
 are xxh3-128 in 32 hexadecimal digits.
 """
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 Number = TypeVar("Number", int, float)
 
-# Columns: what `write_columns` takes.
+# Columns, the argument of `write_columns`.
 
 #: One column of a shard, one-dimensional.
 Column: TypeAlias = NDArray[np.int64] | NDArray[np.uint32] | NDArray[np.float32] | NDArray[np.bool_]
 
-# The corpus: what every pass over text reads.
+# The corpus, the input of every pass over text.
 
 
 class MosesInput(TypedDict):
@@ -87,11 +87,12 @@ class Corpus(TypedDict):
     inputs: Sequence[Input]
     tags: NotRequired[str | None]  # a file with one tag per record over all inputs
     max_line_bytes: NotRequired[int]  # bytes; longer lines are not held; 16,384 by default
+    scores: NotRequired[Sequence[str]]  # shards of a selection, whose scores are read too
     first_row: NotRequired[int]  # row of the first record; 0 by default
 
 
 class FileRead(TypedDict):
-    """One file as it was when it was read."""
+    """A file with its size and digest when it was read."""
 
     path: str
     bytes: int
@@ -107,7 +108,7 @@ class InputRead(TypedDict):
 
 
 class CorpusRead(TypedDict):
-    """What was read of a corpus; `tags` is the file of the tags."""
+    """The files of a corpus that were read; `tags` is the file of the tags."""
 
     inputs: list[InputRead]
     tags: FileRead | None
@@ -143,7 +144,7 @@ WantedRows: TypeAlias = Literal["all"] | KeptByCleaning | KeptBySelection | Kept
 
 
 class KeptCorpus(TypedDict):
-    """What all passes over kept text take: the corpus, its kept rows, and the number of worker threads."""
+    """The common part of passes over kept text: the corpus, its kept rows, and the number of worker threads."""
 
     corpus: Corpus
     kept: WantedRows
@@ -151,7 +152,7 @@ class KeptCorpus(TypedDict):
 
 
 class CheckedCorpus(KeptCorpus):
-    """A corpus whose files are compared with what cleaning read; `files` is None where nothing was cleaned."""
+    """A corpus whose files must be the same as in cleaning; `files` is None without cleaning."""
 
     files: NotRequired[Sequence[FileRead] | None]
 
@@ -168,9 +169,9 @@ class PublishedShard(TypedDict):
 
 # clean
 
-#: What two records share to be duplicates.
+#: The text that duplicates have in common.
 Key: TypeAlias = Literal["none", "pair", "source", "target", "either"]
-#: What a shingle is a run of.
+#: Unit of a shingle.
 Unit: TypeAlias = Literal["characters", "words"]
 
 
@@ -286,7 +287,7 @@ class Example(TypedDict):
 
 
 class Excluded(TypedDict):
-    """What one test set excluded: numbers of its lines, of its lines that are too short, and of training pairs."""
+    """Counts of one test set: its lines, its lines that are too short, and the excluded training pairs."""
 
     files: list[FileRead]
     lines: int
@@ -376,7 +377,7 @@ class SideFigures(TypedDict):
     tokens: int  # words in all
     types: Count  # different words
     scripts: dict[str, int]  # letters by script
-    languages: Languages | None  # None unless they were to be identified
+    languages: Languages | None  # None unless identification was requested
     zstd: Compressed | None  # None for a tag
 
 
@@ -388,7 +389,7 @@ class Ratios(TypedDict):
 
 
 class Duplicates(TypedDict):
-    """Rows that repeat an earlier row; None where they were not counted."""
+    """Rows that repeat an earlier row; None if not counted."""
 
     pair: Count | None
     source: Count | None
@@ -412,7 +413,7 @@ class Figures(TypedDict):
 
 
 class Part(TypedDict):
-    """The figures of all rows, and of the kept ones (None unless a clean folder was read)."""
+    """The figures of all rows, and of the kept rows (None unless a clean folder was read)."""
 
     all: Figures
     kept: Figures | None
@@ -433,7 +434,7 @@ Text: TypeAlias = Literal["utf8", "bytes"]
 
 
 class OpenCorpusRequest(CheckedCorpus):
-    """The request of `open_corpus`; with `reasons` (shards of a clean folder) every row is given, not the kept rows."""
+    """The request of `open_corpus`; with `reasons` (shards of a clean folder), all rows are read."""
 
     reasons: NotRequired[Sequence[str] | None]
     text: Text
@@ -489,7 +490,7 @@ MethodName: TypeAlias = Literal[
     "progress",
     "ppl",
     "ign",
-    "grand",
+    "token-grad-norm",
     "el2n",
     "confidence",
     "variability",
@@ -539,7 +540,7 @@ class KeepTokens(TypedDict):
     tokens: int
 
 
-#: How much is kept.
+#: The budget.
 Keep: TypeAlias = KeepFraction | KeepRows | KeepTokenFraction | KeepTokens
 
 
@@ -631,7 +632,7 @@ Of: TypeAlias = OfInput | OfTag
 
 
 class OwnShare(TypedDict):
-    """An input or tag that keeps a share of its own; None keeps all of it."""
+    """An input or tag with its own share; None keeps all its records."""
 
     of: Of
     label: str  # as the user wrote it
@@ -650,7 +651,7 @@ class Seen(TypedDict):
 
     set: int
     name: str
-    times: Sequence[int]  # the different numbers of times, ascending
+    times: Sequence[int]  # the different exposures, ascending
 
 
 class SourceRequest(TypedDict):
@@ -676,7 +677,7 @@ class RankRequest(SourceRequest, GroupsRequest):
     joined: Sequence[Joined]
     on: On
     sign: Sign
-    threshold: float  # token accuracy from which a pair counts as known, for `forgetting`
+    threshold: float  # token accuracy from which on a pair counts as learned, for `forgetting`
     bins: int
     seed: int
     score: int  # number of the column that ranks
@@ -690,7 +691,7 @@ class RankRequest(SourceRequest, GroupsRequest):
 
 
 class SelectRequest(RankRequest):
-    """The request of `select`. Columns are numbered: those of the source or computed from it, then the joined ones."""
+    """The request of `select`. Columns are numbered: columns of the source, computed columns, then joined columns."""
 
     seen: Sequence[Seen]
     out: str
@@ -701,13 +702,13 @@ class SelectRequest(RankRequest):
 
 
 class SelectCounts(TypedDict):
-    """Numbers of records and of target tokens; None where the source has no tokens, or nothing is kept."""
+    """Numbers of records and of target tokens; None if the source has no tokens, or nothing is kept."""
 
     scored: int
     unscored: int
     guarded: int  # dropped by a guard
     kept: int
-    trusted: int  # of those kept: kept without being ranked
+    trusted: int  # kept records that were not ranked
     tokens: int | None
     tokens_kept: int | None
     decided_by_ties: int
@@ -795,17 +796,22 @@ Output: TypeAlias = MosesOutput | TextOutput | TsvOutput | JsonlOutput | Parquet
 
 
 class OutputsRequest(TypedDict):
-    """The part of a `WriteRequest` that says what is written."""
+    """The part of a `WriteRequest` with the output files."""
 
     output: Output
     dropped: NotRequired[Output | None]  # for the pairs that are not kept
     tags: NotRequired[str | None]  # for the tags of the written pairs, one per line
 
 
+#: A column that `write` adds beside the sides.
+Added: TypeAlias = Literal["row", "score", "tag"]
+
+
 class WriteRequest(OutputsRequest, KeptCorpus):
     """The request of `write`; `expected` is the number of kept rows."""
 
     files: Sequence[FileRead]  # the tags last, if they are written
+    added: NotRequired[Sequence[Added]]  # the corpus has the tags and the scores that they need
     expected: int
 
 
@@ -814,7 +820,7 @@ class WriteResult(TypedDict):
 
     pairs: int
     unwritable: int
-    unwritable_rows: list[int]  # the first of them
+    unwritable_rows: list[int]  # the first rows
     whole: bool  # whether whole records were copied
     dropped: int
     dropped_unwritable: int

@@ -27,7 +27,7 @@ from support.tiny_checkpoints import KINDS, PAIRS, PROMPT, build, byte_tokenizer
 
 @pytest.fixture(scope="module")
 def cleaned(tmp_path_factory: Any) -> Path:
-    """The pairs as two inputs, one line of them no pair."""
+    """The pairs as two inputs, with one line that is not a pair."""
     folder = tmp_path_factory.mktemp("corpus")
     lines = [*PAIRS[:3], ("", "leer"), *PAIRS[3:]]
     for number, part in enumerate((lines[:2], lines[2:])):
@@ -39,23 +39,23 @@ def cleaned(tmp_path_factory: Any) -> Path:
 
 
 def begins(tokenizer: Any, ids: list[int], prompt: str) -> int:
-    """Of a prompt and its target the first token that has text of the target."""
+    """The first token of prompt and target that has text of the target."""
     texts = [tokenizer.decode(ids[:count], skip_special_tokens=True) for count in range(len(ids) + 1)]
     return max(count for count, text in enumerate(texts) if prompt.startswith(text))
 
 
 def own_loss(kind: str, folder: Path) -> list[tuple[int, float]]:
-    """Target tokens and summed loss of each pair, by the library alone."""
-    told = KINDS[kind].told
+    """Target tokens and summed loss of each pair, computed only by the library."""
+    settings = KINDS[kind].settings
     names = {"src_lang": "source_lang", "tgt_lang": "target_lang"}
-    languages = {name: told[one] for name, one in names.items() if one in told}
+    languages = {name: settings[option] for name, option in names.items() if option in settings}
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **languages)
     is_decoder_only = not transformers.AutoConfig.from_pretrained(folder).is_encoder_decoder
     library = transformers.AutoModelForCausalLM if is_decoder_only else transformers.AutoModelForSeq2SeqLM
     model = library.from_pretrained(folder)
     losses: list[tuple[int, float]] = []
     for source, target in PAIRS:
-        prompt = told.get("prompt", "{source}").replace("{source}", source)
+        prompt = settings.get("prompt", "{source}").replace("{source}", source)
         if is_decoder_only:
             ids = tokenizer(f"{prompt}{target}")["input_ids"]
             first = begins(tokenizer, ids, prompt)
@@ -75,9 +75,9 @@ def own_loss(kind: str, folder: Path) -> list[tuple[int, float]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_the_loss_is_the_librarys_own(kind: str, tmp_path: Path, cleaned: Path) -> None:
+def test_the_loss_equals_the_librarys(kind: str, tmp_path: Path, cleaned: Path) -> None:
     checkpoint = build(kind, tmp_path / "checkpoint-40")
-    options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True, **KINDS[kind].told}
+    options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True, **KINDS[kind].settings}
     scored = score(cleaned, checkpoints=checkpoint, out=tmp_path / "scores", batch_tokens=30, **options)
     rows = rows_of(tmp_path / "scores/checkpoint-40")
     assert [row["row"] for row in rows] == [0, 1, 2, 4, 5, 6]
@@ -114,7 +114,7 @@ def test_checkpoints_share_their_tokens_and_rank_in_training_order(tmp_path: Pat
     shutil.copytree(paths[0], tmp_path / "best")
     (tmp_path / "best/trainer_state.json").unlink()
     score(cleaned, checkpoints=tmp_path / "best", out=tmp_path / "run/scores", **options)
-    with pytest.raises(CatpruneError, match="does not say after how many steps"):
+    with pytest.raises(CatpruneError, match="the training step of the checkpoint is unknown"):
         catprune.select(tmp_path / "run/scores", out=tmp_path / "t", method="cat-diff", keep=3, quiet=True)
 
 
@@ -158,7 +158,7 @@ def test_shards_give_the_bytes_of_one_process(tmp_path: Path, cleaned: Path) -> 
     assert written[0] == written[1] and len(written[0]) == 10
 
 
-def test_rows_that_are_joined_are_tokenised_and_scored_alone(tmp_path: Path) -> None:
+def test_only_appended_rows_are_tokenized_and_scored(tmp_path: Path) -> None:
     checkpoint = build("marian", tmp_path / "checkpoint-7")
     for number, part in enumerate((PAIRS[:4], PAIRS[4:])):
         for place, language in enumerate(("en", "de")):
@@ -173,7 +173,7 @@ def test_rows_that_are_joined_are_tokenised_and_scored_alone(tmp_path: Path) -> 
         first = sorted((tmp_path / "run").glob("tokens-*/part-*0004.*"))
         assert len(first) == 1
         stamps.append(first[0].stat().st_ino)
-    assert stamps[0] == stamps[1], "what was done is not done again"
+    assert stamps[0] == stamps[1], "finished work is not repeated"
     catprune.clean(inputs, out=tmp_path / "whole/clean", quiet=True, rules=rules)
     score(tmp_path / "whole/clean", checkpoints=checkpoint, out=tmp_path / "whole/scores", **options)
     joined, whole = (
@@ -183,7 +183,7 @@ def test_rows_that_are_joined_are_tokenised_and_scored_alone(tmp_path: Path) -> 
     assert joined == whole and len(joined) == 6
 
 
-def test_what_is_nested_in_a_configuration_is_read(tmp_path: Path) -> None:
+def test_nested_configurations_are_read(tmp_path: Path) -> None:
     opened = HuggingFace.open(build("gemma3", tmp_path / "gemma3"), languages=(None, None), prompt=PROMPT)
     assert (opened.longest, opened.tokenizer.vocab_size) == (64, 340)
 
@@ -199,7 +199,7 @@ def test_each_corpus_has_its_own_tokens(tmp_path: Path, cleaned: Path) -> None:
     assert len(list((tmp_path / "run").glob("tokens-*"))) == 2
 
 
-def test_what_cannot_be_scored_is_refused(tmp_path: Path, cleaned: Path) -> None:
+def test_invalid_checkpoints_are_refused(tmp_path: Path, cleaned: Path) -> None:
     nllb_folder, llama_folder = (build(kind, tmp_path / kind) for kind in ("nllb", "llama"))
     options: dict[str, Any] = {"out": tmp_path / "s", "threads": 1, "quiet": True}
     with pytest.raises(
@@ -251,21 +251,21 @@ def bert(folder: Path, *, whole: bool) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("layers", "told"), [(2, "are missing: save the whole"), (0, "are not in its config.json")])
+@pytest.mark.parametrize(("layers", "message"), [(2, "are missing: save the whole"), (0, "are not in its config.json")])
 def test_weights_are_those_that_the_configuration_describes(
-    tmp_path: Path, cleaned: Path, layers: int, told: str
+    tmp_path: Path, cleaned: Path, layers: int, message: str
 ) -> None:
     folder = build("gpt2", tmp_path / "gpt2")
     config = json.loads((folder / "config.json").read_bytes())
     (folder / "config.json").write_text(json.dumps(config | {"n_layer": layers}))
-    with pytest.raises(CatpruneError, match=told):
+    with pytest.raises(CatpruneError, match=message):
         score(cleaned, checkpoints=folder, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
 
 
-@pytest.mark.parametrize(("whole", "told"), [(True, "attends to later tokens"), (False, "are missing: save the")])
-def test_models_that_do_not_write_text_are_refused(tmp_path: Path, cleaned: Path, told: str, *, whole: bool) -> None:
+@pytest.mark.parametrize(("whole", "message"), [(True, "attends to later tokens"), (False, "are missing: save the")])
+def test_models_that_do_not_write_text_are_refused(tmp_path: Path, cleaned: Path, message: str, *, whole: bool) -> None:
     folder = bert(tmp_path / "bert", whole=whole)
-    with pytest.raises(CatpruneError, match=told):
+    with pytest.raises(CatpruneError, match=message):
         score(cleaned, checkpoints=folder, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
 
 
@@ -276,7 +276,7 @@ def test_a_tokenizer_of_more_types_than_the_model_is_refused(tmp_path: Path, cle
     tokenizer.add_tokens(["cat", "Ġcat", "katze"])
     tokenizer.save_pretrained(folder)
     with pytest.raises(
-        CatpruneError, match=r"has a vocabulary size of 340 on the .* side, but its tokenizer gave id 34"
+        CatpruneError, match=r"has a vocabulary size of 340 on the .* side, but the tokenizer returned id 34"
     ):
         score(cleaned, checkpoints=folder, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
 
@@ -292,7 +292,7 @@ def test_prompts_of_models_with_an_encoder(tmp_path: Path, cleaned: Path) -> Non
     assert block.source_ids.tolist() == [token for one in expected for token in one]
 
 
-@pytest.mark.parametrize("ends", [False, True], ids=["", "a tokenizer that ends what it is given"])
+@pytest.mark.parametrize("ends", [False, True], ids=["", "a tokenizer that appends end-of-sentence"])
 @pytest.mark.parametrize(
     ("kind", "prompt", "target", "parts"),
     [

@@ -1,4 +1,4 @@
-"""Marian-NMT's model files, built here, against CTranslate2's scores of the same files and a plain rereading."""
+"""Marian-NMT's model files, built here, against CTranslate2's scores of the same files."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def cleaned(tmp_path_factory: Any) -> Path:
 
 
 def judge(weights: dict[str, np.ndarray], options: dict[str, Any], vocabularies: Path, folder: Path) -> list[float]:
-    """The negative log-likelihoods by CTranslate2, which reads the same weights by code of its own.
+    """The negative log-likelihoods by CTranslate2, which reads the same weights with its own code.
 
     It works out other positions than Marian where a file does not hold them (its exponents are 2k/d, Marian's
     k / (d/2 - 1): src/graph/node_initializers.cpp), so here it gets Marian's.
@@ -204,24 +204,26 @@ def test_raw_weights_are_preferred_to_smoothed_ones(tmp_path: Path, vocabularies
     assert Marian.open(best).path == best
 
 
-def test_which_weights_are_read_is_said(tmp_path: Path, vocabularies: Path, cleaned: Path) -> None:
+def test_the_weights_that_are_read_are_reported(tmp_path: Path, vocabularies: Path, cleaned: Path) -> None:
     models = [tmp_path / name for name in ("model.iter700.npz", "model.npz", "model.npz.orig.npz")]
     for seed, model in enumerate(models):
         write_model(model, vocabularies, seed=seed)
     options: dict[str, Any] = {"threads": 1, "quiet": True}
     plain = score(cleaned, checkpoints=f"m={models[0]}", out=tmp_path / "a", **options)
-    told = "no .yml says whether its weights are smoothed (exponential-smoothing)"
-    assert plain.notes == {"m": f"{models[0]}: {told}"}
+    message = "no .yml says whether its weights are smoothed (exponential-smoothing)"
+    assert plain.notes == {"m": f"{models[0]}: {message}"}
     path = tmp_path / "model.npz.yml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "exponential-smoothing": 0.0001}))
     smoothed = score(cleaned, checkpoints=f"m={models[0]}", out=tmp_path / "b", **options)
     assert smoothed.notes == {
-        "m": f"{models[0]}: smoothed weights; there is no file of raw weights (.orig.npz) next to the file"
+        "m": f"{models[0]}: smoothed weights; no file of raw weights (.orig.npz) is next to the file"
     }
     assert smoothed.manifests["m"]["checkpoint"]["smoothed"] is True
     raw = score(cleaned, checkpoints=models[1], out=tmp_path / "c", **options)
-    assert raw.notes == {"model.npz": f"{models[2]}: raw weights, instead of the smoothed ones"}
-    with pytest.raises(UsageError, match=r"iter700\.npz are smoothed, those of .*orig\.npz are not: give checkpoints"):
+    assert raw.notes == {"model.npz": f"{models[2]}: raw weights instead of smoothed weights"}
+    with pytest.raises(
+        UsageError, match=r"iter700\.npz has smoothed weights, .*orig\.npz has raw weights: give checkpoints"
+    ):
         score(cleaned, checkpoints=models[:2], out=tmp_path / "d", **options)
 
 

@@ -1,4 +1,4 @@
-"""Exact duplicates: the same verdicts from the table and from partitions, whichever row is preferred, byte for byte."""
+"""Exact duplicates: the same bytes from the table and from partitions, whichever row is preferred."""
 
 from __future__ import annotations
 
@@ -17,10 +17,49 @@ from catprune.cleaning.rule_options import parse_form
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import oracles
-from support.cleaned import KEYS, duplicates_of, reasons
+from support.cleaned import FORMS, KEYS, duplicates_of, reasons
 
+FORM_NAMES = {"normalised": "nfkc,case,white_space,punctuation"}
 FORM = {"nfkc": False, "case": False, "white_space": False, "punctuation": False, "digits": False}
 SIDES = st.text(st.sampled_from("ab. Ä"), max_size=3).map(str.encode)
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "raw"])
+def test_normal_forms_of_short_texts_are_the_oracles(tmp_path: Path, pair: Any, form: str) -> None:
+    random = np.random.default_rng(3)
+    alphabet = list("aB1. -–#%²½５，’\u00ad\u200be\u0301")
+    texts = sorted({"".join(random.choice(alphabet, random.integers(1, 5))).strip() for _ in range(6000)} - {""})
+    paths = pair("\n".join(texts).encode(), b"x\n" * len(texts))
+    catprune.clean(paths, out=tmp_path / "clean", duplicates="source", duplicates_form=form, rules=False)
+    first: dict[str, int] = {}
+    expected = {
+        row: first.setdefault(oracles.normalise(text, FORM_NAMES.get(form, form)), row)
+        for row, text in enumerate(texts)
+    }
+    assert duplicates_of(tmp_path / "clean") == {row: kept for row, kept in expected.items() if kept != row}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Version 1.5", "Version 15"), ("-5 days", "5 days"), ("at 10:30", "at 1030"), ("10² metres", "102 metres"),
+        ("pages 3-4", "pages 34"), ("in C#", "in C"), ("in C++", "in C"), ("5% of it", "5 of it"), ("(–5)", "(5)"),
+        ("½ cup", "12 cup"), ("2,5", "25"), ("a.b", "ab"), ("Paris/London", "ParisLondon"),
+    ],
+)  # fmt: skip
+def test_punctuation_that_changes_the_meaning_makes_a_difference(
+    tmp_path: Path, pair: Any, one: str, other: str
+) -> None:
+    catprune.clean(pair(f"{one}\n{other}\n".encode(), b"x\nx\n"), out=tmp_path / "clean", rules=False)
+    assert duplicates_of(tmp_path / "clean") == {}
+
+
+@pytest.mark.parametrize(
+    "copy", ["Soft\u00ad hyphen", "\ufeffSoft hyphen", "Soft\u200b hyphen", "Soft hyp\u200dhen\u200e", "Soft, hyphen!"]
+)
+def test_invisible_characters_make_no_difference(tmp_path: Path, pair: Any, copy: str) -> None:
+    catprune.clean(pair(f"Soft hyphen\n{copy}\n".encode(), b"x\nx\n"), out=tmp_path / "clean", rules=False)
+    assert duplicates_of(tmp_path / "clean") == {1: 0}
 
 
 def cleaned(paths: Any, out: Path, **options: Any) -> dict[str, Any]:
@@ -50,7 +89,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[tuple[bytes, bytes]]]:
-    """Pairs of numbers, more different ones than the smallest table takes; each side alone repeats more often."""
+    """Pairs of numbers, more than the smallest table holds; single sides repeat more often."""
     random = np.random.default_rng(1)
     draws = random.integers(0, 30_000, size=(70_000, 2))
     pairs = [(b"%d" % (source // 3), b"%d" % (source % 7 + target // 4000)) for source, target in draws]
@@ -68,7 +107,7 @@ def test_any_memory_and_threads_give_the_same_bytes(numbers: Any, tmp_path: Path
     expected = oracles.clean(pairs, key=key, form="raw", rules=False)
     assert duplicates_of(tmp_path / "table") == expected.duplicate_of
     whole = files(tmp_path / "table")
-    # From the first chunk on partitions; a table that spills in the middle; files that are parted again.
+    # Partitions from the first chunk on; a table that spills in the middle; files that are split again.
     for memory, threads in ((0, 1), (48_200_000, 3), (49_000_000, 2)):
         found = cleaned(paths, tmp_path / "less", duplicates=key, memory=memory, threads=threads)
         assert files(tmp_path / "less") == whole
@@ -151,7 +190,7 @@ def test_many_shards_that_wait_are_the_same_for_any_threads(tmp_path: Path, pair
         assert {tag: one["kept"] for tag, one in counted.items()} == {str(tag): count for tag, count in kept.items()}
 
 
-def test_what_another_corpus_keeps_is_dropped(tmp_path: Path, pair: Any) -> None:
+def test_pairs_of_another_corpus_are_dropped(tmp_path: Path, pair: Any) -> None:
     old = pair(b"a b\nc d\na b\n\n", b"x x\ny y\nX X.\nz z\n", name="old")
     catprune.clean(old, out=tmp_path / "old")
     new = pair(b"A b.\ne f\ne f\n\nc d\n", b"x x\ny y\ny y\nz z\nz z\n", name="new")
@@ -185,7 +224,7 @@ def test_the_table_and_partitions_agree_about_another_corpus(numbers: Any, tmp_p
         assert duplicates_of(tmp_path / "table") == expected.duplicate_of
 
 
-def test_normalised_stands_for_its_parts_in_a_list() -> None:
+def test_normalised_means_its_parts_in_a_list() -> None:
     assert parse_form("normalised, digits") == dict.fromkeys(FORM, True)
     assert parse_form("normalised") == {**dict.fromkeys(FORM, True), "digits": False}
     assert parse_form("raw") == FORM
@@ -193,11 +232,11 @@ def test_normalised_stands_for_its_parts_in_a_list() -> None:
 
 def test_usage(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"a\n", b"b\n")
-    for options, told in (
+    for options, message in (
         ({"duplicates": "both"}, "duplicates = 'both': give one of pair, source"),
         ({"duplicates_form": "nfkc,space"}, "'space' is none of normalised, raw, nfkc"),
         ({"duplicates_form": ""}, "'' is none of .*raw for none"),
-        ({"duplicates_form": "raw,case"}, "raw makes nothing equal"),
+        ({"duplicates_form": "raw,case"}, "raw normalizes nothing"),
         ({"prefer": ["no.such"]}, "no.such is not one of the inputs"),
         ({"prefer": [str(paths[0])], "duplicates": "none"}, "duplicates = none finds none"),
         ({"verify": True, "against": [tmp_path / "old"]}, "give one of them"),
@@ -206,7 +245,7 @@ def test_usage(tmp_path: Path, pair: Any) -> None:
         ({"rules": False, "identify_language": True}, "leave input_rules and identify_language out"),
         ({"rules": True}, "rules = True: give "),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             catprune.clean(paths, out=tmp_path / "x", **options)
     with pytest.raises(CatpruneError, match="does not exist or is not a step's folder"):
         catprune.clean(paths, out=tmp_path / "x", against=[tmp_path / "nowhere"])

@@ -1,4 +1,4 @@
-"""Near duplicates: clusters are the oracle's on hostile text, whatever the threads and memory; recall is as stated."""
+"""Near duplicates: clusters equal the oracle's on hostile text, for any threads and memory; recall is as documented."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOOSE |= {"keep_identical": True, "keep_control_characters": True}
 
 
 def survivors(folder: Path, paths: Any) -> dict[int, tuple[str, str]]:
-    """The pairs that rules and exact duplicates leave."""
+    """The pairs that pass rules and exact duplicates."""
     sides = [oracles.lines(path.read_bytes()) for path in paths]
     left = [row for row, names in enumerate(reasons(folder)) if names <= {"near_duplicate"}]
     return {row: (sides[0][row].decode(), sides[1][row].decode()) for row in left}
@@ -62,7 +62,7 @@ def test_clusters_are_the_oracles(
 
 
 def mutated(pairs: int, *, seed: int) -> list[tuple[str, str]]:
-    """Sentences of random words, two of three being an earlier one with some words replaced."""
+    """Sentences of random words; two of three repeat an earlier sentence with some words replaced."""
     draw = random.Random(seed)
     vocabulary = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyzäöß", k=draw.randint(2, 9))) for _ in range(3000)]
     made: list[tuple[list[str], list[str]]] = []
@@ -106,7 +106,7 @@ def test_threads_and_memory_do_not_show(tmp_path: Path) -> None:
 
 
 def test_recall_and_precision(tmp_path: Path) -> None:
-    """Of pairs clearly above the threshold nearly all are found, of those clearly below nearly none."""
+    """Nearly all pairs clearly above the threshold are found, and nearly none clearly below."""
     pairs = mutated(6000, seed=2)
     paths = write(tmp_path, pairs)
     catprune.clean(paths, out=tmp_path / "clean", near_duplicates="pair", duplicates="none", rules=LOOSE)
@@ -123,7 +123,7 @@ def test_recall_and_precision(tmp_path: Path) -> None:
             below.append(label[row] == label[other])
     assert len(above) > 40 and len(below) > 150
     assert sum(above) >= 0.97 * len(above)
-    # Rows of unlike text may still be joined by what lies between them.
+    # Rows with different text may be in one cluster through rows between them.
     assert sum(below) <= 0.05 * len(below)
 
 
@@ -131,8 +131,8 @@ BANDS = ["0xe58044b62f70adbb", "0xabea150d25d2f55e", "0xf65a144d40148bab"]
 SKETCH = "0x9c64345f39"
 
 
-def test_signatures_are_as_written_down() -> None:
-    """The same values stand in the Rust tests."""
+def test_signatures_equal_recorded_values() -> None:
+    """The Rust tests have the same values."""
     options = choose_near("pair", NearDuplicates(permutations=40, bands=3))
     assert options is not None
     bands, sketch = oracles_near.signature(("Ein Haus am See.", "a House"), options) or ([], 0)
@@ -168,7 +168,7 @@ def test_bands_follow_from_the_threshold() -> None:
 
 
 def test_usage(tmp_path: Path) -> None:
-    for key, near, told in (
+    for key, near, message in (
         ("both", {}, "near_duplicates = 'both'"),
         ("pair", {"threshold": 1.0}, "near threshold = 1.0"),
         ("pair", {"permutations": 8}, "permutations = 8: give a whole number, at least 16"),
@@ -178,6 +178,6 @@ def test_usage(tmp_path: Path) -> None:
         ("pair", {"treshold": 0.5}, "near: there is no option treshold; did you mean threshold"),
         ("none", {"threshold": 0.5}, "near threshold is given without near_duplicates"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             catprune.clean(["a", "b"], out=tmp_path / "clean", near_duplicates=key, near=near)
     assert choose_near("none", NearDuplicates()) is None and choose_near("none", None) is None

@@ -1,4 +1,4 @@
-"""Statistics equal the oracle's on hostile bytes, whatever the threads and memory; estimates say that they are."""
+"""Statistics equal the oracle's on hostile bytes, for any threads and memory; estimates are marked."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def text(pairs: list[tuple[bytes, bytes]], side: int) -> bytes:
 
 
 def check(found: Any, expected: dict[str, Any]) -> None:
-    """Compares what the oracle knows; the letters of the scripts add up."""
+    """Compare the figures that the oracle has; the letters of the scripts add up."""
     for name in ("rows", "malformed_record", "line_too_long", "invalid_utf8", "empty", "character_ratio", "word_ratio"):
         assert found[name] == expected[name], name
     for side in ("source", "target"):
@@ -90,7 +90,7 @@ def words(count: int, *, seed: int) -> bytes:
     )
 
 
-def test_a_clean_folder_shows_what_was_kept_beside_all(tmp_path: Path, pair: Any) -> None:
+def test_a_clean_folder_shows_clean_pairs_and_all_pairs(tmp_path: Path, pair: Any) -> None:
     source = words(9_000, seed=1)
     paths = pair(source + source, words(9_000, seed=2) * 2)
     tags = tmp_path / "tags"
@@ -175,7 +175,7 @@ def test_languages_are_counted(tmp_path: Path, pair: Any, data: st.DataObject, r
     assert summary(found)
 
 
-def test_languages_add_up_over_threads_inputs_and_what_is_kept(tmp_path: Path, pair: Any) -> None:
+def test_languages_add_up_over_threads_inputs_and_clean_pairs(tmp_path: Path, pair: Any) -> None:
     chosen = random.Random(5)
     lines = [chosen.choice([*SPOKEN.values(), *SHORT]) for _ in range(9_000)]
     sides = [[f"{row} {line}\n" for row, line in enumerate(lines)], [f"{line}\n" for line in lines]]
@@ -192,7 +192,11 @@ def test_languages_add_up_over_threads_inputs_and_what_is_kept(tmp_path: Path, p
     assert found[0].total["kept"]["target"]["languages"] == oracles.languages(kept, SPOKEN)
     assert 0 < len(kept) < 9_000
     shown = "\n".join(summary(found[0]))
-    assert shown.count("taken for another") == 2 and shown.count("taken for ") == 12 and "too short to tell" in shown
+    assert (
+        shown.count("identified as others") == 2
+        and shown.count("identified as ") == 12
+        and "too short to identify" in shown
+    )
 
 
 def test_the_languages_are_those_that_cleaning_knows() -> None:
@@ -209,7 +213,7 @@ def test_the_command(pair: Any) -> None:
     assert values["total"]["all"]["target"]["languages"] == {"too_short": 1, "identified": []}
 
 
-def test_what_goes_wrong(tmp_path: Path, pair: Any) -> None:
+def test_errors(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"a\nb\n", b"c\n")
     with pytest.raises(CatpruneError, match="ends after line 1"):
         catprune.stats(paths)

@@ -1,4 +1,4 @@
-"""Decontamination: pairs that stand in a test set are dropped and counted; a changed test set is another plan."""
+"""Decontamination: pairs that are in a test set are dropped and counted; a changed test set changes the plan."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_pairs_are_the_oracles(tmp_path: Path, pair: Any, pairs: Any, two: Any, 
     assert done.reasons["excluded"] == sum(expected)
 
 
-def test_a_side_counts_for_its_own_side_and_is_told(tmp_path: Path, pair: Any) -> None:
+def test_one_sided_test_sets_match_their_side_and_are_reported(tmp_path: Path, pair: Any) -> None:
     paths = pair(
         b"EIN haus am see!\nein Mann\na house by the lake\nein Hund im Garten\n",
         b"a villa by a lake\na man\nein Haus am See\na dog in a garden\n",
@@ -63,10 +63,10 @@ def test_a_side_counts_for_its_own_side_and_is_told(tmp_path: Path, pair: Any) -
     (tmp_path / "lone.gz").write_bytes(gzip.compress(b"A  Dog in a garden"))
     done = catprune.clean(paths, out=tmp_path / "clean", exclude=[str(tmp_path / "test.{en,de}"), tmp_path / "lone.gz"])
     assert reasons(tmp_path / "clean") == [{"excluded"}, set(), set(), {"excluded"}]
-    told = summary(done, examples=0)
-    assert told[-2].startswith("1 pairs are in ") and "test.en and " in told[-2]
-    assert told[-2].endswith("test.de (4 lines, 2 of them too short to match)")
-    assert told[-1].endswith("lone.gz (1 lines)")
+    lines = summary(done, examples=0)
+    assert lines[-2].startswith("1 pairs are in ") and "test.en and " in lines[-2]
+    assert lines[-2].endswith("test.de (4 lines, 2 of them too short to match)")
+    assert lines[-1].endswith("lone.gz (1 lines)")
 
 
 def test_a_changed_test_set_is_another_plan(tmp_path: Path, pair: Any) -> None:
@@ -92,19 +92,19 @@ def test_wildcards_name_test_sets_as_they_name_inputs(tmp_path: Path, pair: Any)
         catprune.clean(paths, dry_run=True, exclude=[tmp_path / "nowhere*.en"])
 
 
-def test_what_is_no_test_set_is_told(tmp_path: Path, pair: Any) -> None:
+def test_invalid_test_sets_are_reported(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"ein Haus am See\n", b"a house by a lake\n")
     pair(b"one line\n", b"eine Zeile\nzwei Zeilen\n", name="test")
     (tmp_path / "latin").write_bytes(b"ein Haus\nein M\xe4dchen am See\n")
     (tmp_path / "long").write_bytes(b"x" * 20_000)
     (tmp_path / "many").write_bytes(b"".join(b"the segment number %d\n" % number for number in range(1000)))
-    for exclude, told in (
+    for exclude, message in (
         ([tmp_path / "test.{en,de}"], r"test\.en has 1 lines, .*test\.de has 2"),
         ([tmp_path / "latin"], r"latin, line 2: the segment is not valid UTF-8"),
-        ([tmp_path / "long"], r"long, line 1: the segment is over the longest line"),
-        ([tmp_path / "many"], r"many: the test sets need more than half of --memory"),
+        ([tmp_path / "long"], r"long, line 1: the segment is longer than max_line_bytes"),
+        ([tmp_path / "many"], r"many: the test sets need more than half of memory"),
     ):
-        with pytest.raises(CatpruneError, match=told):
+        with pytest.raises(CatpruneError, match=message):
             catprune.clean(paths, out=tmp_path / "clean", exclude=exclude, memory=100_000)
         assert not [*(tmp_path / "clean").rglob("part-*")]
     with pytest.raises(FileNotFoundError, match="nowhere"):

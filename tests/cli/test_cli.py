@@ -1,4 +1,4 @@
-"""The command line and the package's doorway: exit codes, one-line errors, Ctrl-C, a full disk, lazy imports."""
+"""The command line and the package's interface: exit codes, one-line errors, Ctrl-C, a full disk, lazy imports."""
 
 from __future__ import annotations
 
@@ -157,17 +157,17 @@ def test_every_command_works_from_its_words(
     }
     for command, key in commands.items():
         code = app([*command.split(), "--json"], standalone_mode=False)
-        told = capsys.readouterr()
+        captured = capsys.readouterr()
         if key is None:
-            assert code == 2 and "outputs are missing" in told.err
+            assert code == 2 and "outputs are missing" in captured.err
             continue
-        assert code in (0, None), told.err
-        assert key in json.loads(told.out)
+        assert code in (0, None), captured.err
+        assert key in json.loads(captured.out)
         if command != "doctor":
             app([*command.split(), "--quiet"], standalone_mode=False)
             assert capsys.readouterr().out == "", command
         if command.split()[0] not in ("doctor", "report"):
-            assert json.loads(told.out)["is_new"] is (command.split()[0] != "evaluate"), command
+            assert json.loads(captured.out)["is_new"] is (command.split()[0] != "evaluate"), command
             app(command.split(), standalone_mode=False)
             lines = capsys.readouterr().out.splitlines()
             assert re.fullmatch(r"nothing to do: .+ (is|are) finished", lines[0]), command
@@ -176,11 +176,11 @@ def test_every_command_works_from_its_words(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_signals_end_a_pass_and_the_same_command_goes_on(tmp_path: Path, number: int, code: int) -> None:
+def test_signals_end_a_pass_and_the_same_command_continues(tmp_path: Path, number: int, code: int) -> None:
     text = tmp_path / "text.en"
     text.write_bytes(b"a\n" * 20_000_000)
     (tmp_path / "text.de").hardlink_to(text)
-    # A runner may have the signal ignored, which children inherit.
+    # A test runner may ignore the signal, and children inherit that.
     listening = "import signal, runpy; signal.signal(signal.SIGINT, signal.default_int_handler)"
     listening += "; [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)]"
     listening += "; runpy.run_module('catprune', run_name='__main__')"
@@ -190,14 +190,14 @@ def test_signals_end_a_pass_and_the_same_command_goes_on(tmp_path: Path, number:
         time.sleep(0.01)
     time.sleep(0.2)
     process.send_signal(number)
-    _, told = process.communicate()
+    _, errors = process.communicate()
     assert process.returncode == code
-    assert "interrupted; run the same command again to continue" in told
+    assert "interrupted; run the same command again to continue" in errors
     assert not (tmp_path / "clean" / "manifest.json").exists()
     assert not list((tmp_path / "clean").rglob("*.tmp"))
 
 
-def test_a_full_disk_is_told_and_nothing_is_published(
+def test_a_full_disk_is_reported_and_nothing_is_published(
     tmp_path: Path, pair: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = pair(b"ein Haus\nein Hund\n", b"a house\na dog\n")
@@ -231,7 +231,7 @@ def test_a_log_that_cannot_grow_is_named(tmp_path: Path, pair: Any) -> None:
     assert "events.jsonl: No space left on device" in run.stderr
 
 
-def test_out_of_memory_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_out_of_memory_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     from catprune.cli.output import guarded
 
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")):

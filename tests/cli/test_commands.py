@@ -1,4 +1,4 @@
-"""Commands and the options that they are built from: help, names, values, guesses."""
+"""Commands and their options: help, names, values, guesses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MODELS: dict[str, tuple[Any, ...]] = {
     "stats": (StatsOptions,),
 }
 OTHERS = ("methods", "doctor", "help", "version")
-#: Words that a command needs.
+#: Required words of a command.
 NEEDED = {
     "prune": "a b c d",
     "run": "run.toml",
@@ -54,7 +54,7 @@ NEEDED = {
     "report": "run",
     "stats": "a.en a.de",
 }
-#: Words for options whose values have a form.
+#: Words for options with a special syntax.
 WORDS = {"columns": "3,4", "fields": "de,en", "keep": "30%"}
 VALUES = {"columns": (3, 4), "fields": ("de", "en"), "keep": ["30%"]}
 
@@ -70,11 +70,11 @@ def help_of(name: str, width: int) -> str:
 
 
 class Given(Exception):
-    """Stands in the place of a step: what the command line gave."""
+    """Replace a step: record the values from the command line."""
 
 
 def parse(name: str, words: list[str]) -> dict[str, Any]:
-    """What a command gets; nothing is run."""
+    """Return the values that a command receives; nothing is run."""
 
     def give(_: Any, given: dict[str, Any]) -> None:
         raise Given(given)
@@ -100,7 +100,7 @@ def expected_flags(model: Any) -> set[str]:
             prefix = f"--{field.declared.prefix}".replace("_", "-")
             flags |= {prefix + nested.name.replace("_", "-") for nested in fields_of(field.model)}
         else:
-            flags |= {f"--{field.name.replace('_', '-')}"}
+            flags |= {field.flag}
         flags |= {field.declared.off} if field.declared.off else set()
         flags |= {field.declared.short} if field.declared.short else set()
     return flags
@@ -212,7 +212,7 @@ def test_values_from_words_are_those_of_python(
     name: str, model: Any, field: Field, spelling: str, within: str | None
 ) -> None:
     words, value = value_of(field)
-    flag = f"--{spelling.replace('_', '-')}"
+    flag = f"--{spelling.rstrip('_').replace('_', '-')}"
     if is_flag(field) and field.default is True:
         assert field.declared.off is not None
         flag = field.declared.off
@@ -252,8 +252,8 @@ def test_filters_cannot_be_off_and_set() -> None:
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs a command in this process: exit code, standard output, standard error."""
+def run_command(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return a function that runs a command in this process: exit code, standard output, standard error."""
 
     def run(*words: str) -> tuple[int, str, str]:
         try:
@@ -267,15 +267,15 @@ def told(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 @pytest.mark.parametrize("words", [["version"], ["--version"], ["-V"]])
-def test_version(told: Any, words: list[str]) -> None:
-    assert told(*words) == (0, f"{_core.__version__}\n", "")
+def test_version(run_command: Any, words: list[str]) -> None:
+    assert run_command(*words) == (0, f"{_core.__version__}\n", "")
 
 
 @pytest.mark.parametrize(("first", "second"), [("help", "--help"), ("help", "-h")])
-def test_help_of_everything(told: Any, first: str, second: str) -> None:
-    code, text, error = told(first)
+def test_help_of_everything(run_command: Any, first: str, second: str) -> None:
+    code, text, error = run_command(first)
     assert (code, error) == (0, "")
-    assert told(second)[:2] == (0, text)
+    assert run_command(second)[:2] == (0, text)
     for name, found in app_group().commands.items():
         assert re.search(rf"^  {name} +{re.escape(found.help.split()[0])}", text, re.MULTILINE)
     for group in ("Start", "Steps", "Inspect"):
@@ -285,24 +285,24 @@ def test_help_of_everything(told: Any, first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*MODELS, *OTHERS])
-def test_help_of_a_command(told: Any, name: str) -> None:
-    code, text, error = told("help", name)
+def test_help_of_a_command(run_command: Any, name: str) -> None:
+    code, text, error = run_command("help", name)
     assert (code, error) == (0, "")
     assert text.startswith(f"Usage: catprune {name} ")
-    assert told(name, "--help") == told(name, "-h") == (0, text, "")
+    assert run_command(name, "--help") == run_command(name, "-h") == (0, text, "")
 
 
 @pytest.mark.parametrize("words", [["trian"], ["help", "trian"], ["trian", "tokens", "--out", "warmup"]])
-def test_an_unknown_command_gets_one_guess(told: Any, words: list[str]) -> None:
-    code, text, error = told(*words)
+def test_an_unknown_command_gets_one_guess(run_command: Any, words: list[str]) -> None:
+    code, text, error = run_command(*words)
     assert (code, text) == (2, "")
     assert error.splitlines()[-1] == "Error: there is no command trian; did you mean train?"
     assert error.lower().count("did you mean") == 1
 
 
 @pytest.mark.parametrize("words", [["zzzz"], ["help", "zzzz"]])
-def test_a_command_that_is_like_none_gets_no_guess(told: Any, words: list[str]) -> None:
-    code, _, error = told(*words)
+def test_a_command_that_is_like_none_gets_no_guess(run_command: Any, words: list[str]) -> None:
+    code, _, error = run_command(*words)
     assert code == 2 and error.splitlines()[-1] == "Error: there is no command zzzz"
 
 
@@ -317,7 +317,7 @@ def test_a_command_that_is_like_none_gets_no_guess(told: Any, words: list[str]) 
         ("select --out a", "Missing argument '<SOURCE>...'."),
         ("select scores --out a --bins 0", "bins = 0: give a whole number, at least 1 and at most 1000"),
         ("select scores --out a --merge-by z", "merge_by = z: no columns are merged, leave it out"),
-        ("select scores --out a --bins 7 --method ppl", "bins = 7: ppl does not use it, only progress: leave it out"),
+        ("select scores --out a --bins 7 --method ppl", "bins = 7: ppl does not use bins, only progress: leave it out"),
         (
             "clean a.en a.de --columns 1;2",
             "columns = 1;2: give two column numbers, like 1,2; one for a monolingual corpus",
@@ -340,8 +340,8 @@ def test_a_command_that_is_like_none_gets_no_guess(told: Any, words: list[str]) 
         ("prune a.tsv", "outputs are missing: give the inputs, then two output files, or one that holds both sides"),
     ],
 )
-def test_wrong_words_are_told_in_a_line(told: Any, words: str, end: str) -> None:
-    code, text, error = told(*words.split())
+def test_wrong_usage_is_reported_in_one_line(run_command: Any, words: str, end: str) -> None:
+    code, text, error = run_command(*words.split())
     assert (code, text) == (2, "")
     assert error.splitlines()[-1].endswith(end)
     assert "Traceback" not in error

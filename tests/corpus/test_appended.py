@@ -1,4 +1,4 @@
-"""Inputs that are joined to a corpus: only they are worked on, what was decided stays, and a kill loses nothing."""
+"""Appended inputs: only they are processed, earlier decisions stay, and a kill loses nothing."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ WORDS = ["one", "two", "three", "four", "five", "six", "seven", "house", "tree",
 
 
 def write_input(folder, name, seed, count, again=(), *, short=True):
-    """A Moses pair of random sentences; some are those of `again`, and one is too short if asked."""
+    """A Moses pair of random sentences; some repeat sentences of `again`, and one is too short on request."""
     random = np.random.default_rng(seed)
     pairs = [(" ".join(random.choice(WORDS, 6)), " ".join(random.choice(WORDS, 6))) for _ in range(count)]
     for place, pair in enumerate(again):
@@ -42,7 +42,7 @@ def write_input(folder, name, seed, count, again=(), *, short=True):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Three inputs, and a run over the first: cleaned, tokenised, trained on, and scored."""
+    """Three inputs, and a run over the first: cleaned, tokenized, trained on, and scored."""
     base = tmp_path_factory.mktemp("joined")
     first = write_input(base, "a", 1, 150)
     write_input(base, "b", 2, 90, again=first[5:15])
@@ -70,8 +70,8 @@ def read_columns(folder, *columns):
     return {row["row"]: tuple(row[column] for column in columns) for row in table}
 
 
-def test_a_joined_corpus_is_that_of_all_inputs_and_only_the_new_ones_are_worked_on(corpus, tmp_path):
-    run = shutil.copytree(corpus / "run", corpus / "grown")
+def test_an_appended_corpus_equals_one_of_all_inputs_and_only_new_inputs_are_processed(corpus, tmp_path):
+    run = shutil.copytree(corpus / "run", corpus / "appended")
     before = {path: path.stat().st_ino for path in run.rglob("part-*")}
     for names in ("ab", "abc"):  # one after the other
         cleaned = clean(inputs(corpus, *names), out=run / "clean", **QUIET)
@@ -101,8 +101,8 @@ def test_a_joined_corpus_is_that_of_all_inputs_and_only_the_new_ones_are_worked_
     assert scored.pairs == tokens.manifest["counts"]["pairs"]
     assert scored.new == 79 + 56, "scores had not been made in between"
     assert {path: path.stat().st_ino for path in before} == before, "nothing that was done is done again"
-    told = json.loads((run / "scores/epoch-1/log/events.jsonl").read_text().splitlines()[-2])
-    assert told["event"] == "scored"
+    event = json.loads((run / "scores/epoch-1/log/events.jsonl").read_text().splitlines()[-2])
+    assert event["event"] == "scored"
     assert scored.manifests["epoch-2"]["checkpoint"]["seen"]["times"] == [0, 2]
     assert read_columns(run / "scores/epoch-2", "seen") == {
         row: (2 if row < 150 else 0,) for row, is_kept in kept.items() if is_kept
@@ -126,7 +126,7 @@ def test_a_joined_corpus_is_that_of_all_inputs_and_only_the_new_ones_are_worked_
 
 
 @pytest.mark.parametrize("step", ["clean", "tokenize", "score"])
-def test_a_join_that_is_killed_is_picked_up(corpus, step):
+def test_appending_continues_after_a_kill(corpus, step):
     undisturbed, broken = corpus / f"undisturbed-{step}", corpus / f"broken-{step}"
     calls = {
         "clean": "clean(inputs, out=run / 'clean', **quiet)",
@@ -163,14 +163,14 @@ def test_a_join_that_is_killed_is_picked_up(corpus, step):
     manifest = (held / "manifest.json").read_bytes()
     assert started(undisturbed, "nothing") == 0
     assert started(broken, step) == -signal.SIGKILL
-    assert (held / "manifest.json").read_bytes() == manifest, "the folder holds what it held"
+    assert (held / "manifest.json").read_bytes() == manifest, "the folder is unchanged"
     if step != "score":
         assert read_manifest(held, step=step) and (step == "clean" or Tokens.open(held).blocks)
     assert started(broken, "nothing") == 0
     assert contents(broken) == contents(undisturbed)
 
 
-def test_what_cannot_be_joined_is_refused(corpus, tmp_path):
+def test_invalid_appended_inputs_are_refused(corpus, tmp_path):
     run = shutil.copytree(corpus / "run", corpus / "refused")
     before = contents(run)
     for other in (inputs(corpus, "b", "a"), inputs(corpus, "b"), inputs(corpus, "b", "a", "c")):
@@ -204,7 +204,7 @@ def test_what_cannot_be_joined_is_refused(corpus, tmp_path):
     assert read_checkpoint(run / "warmup/epoch-1").seen["end"] == 150
 
 
-def test_force_makes_a_joined_corpus_anew(corpus):
+def test_force_recomputes_an_appended_corpus(corpus):
     run = shutil.copytree(corpus / "run", corpus / "forced")
     clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
     tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
@@ -216,7 +216,7 @@ def test_force_makes_a_joined_corpus_anew(corpus):
 
 
 def test_unfinished_work_is_extended_too(corpus):
-    """The scoring of the corpus as it was had not ended when inputs were joined."""
+    """Inputs are appended while a scoring of the earlier corpus is unfinished."""
     run = shutil.copytree(corpus / "run", corpus / "unfinished")
     held = run / "scores/epoch-1"
     (held / "manifest.json").unlink()

@@ -1,4 +1,4 @@
-"""Inputs that are data: pairs, tables and frames are spooled once, by their content, and read like any file."""
+"""In-memory inputs: pairs, tables and frames are written to files once, named by content, and read like other files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def data_set() -> Any:
     return pytest.importorskip("datasets").Dataset(TABLE)
 
 
-#: The same pairs as whatever Python may hold.
+#: The same pairs in every form of Python data.
 SAME: dict[str, Callable[[], Any]] = {
     "list": lambda: PAIRS,
     "lists": lambda: tuple(map(list, PAIRS)),
@@ -125,10 +125,10 @@ def test_columns_of_tables(tmp_path: Path) -> None:
         catprune.clean(other, out=tmp_path / "a" / "clean", fields="de,fr", **QUIET)
     with pytest.raises(UsageError, match="pairs have no fields"):
         catprune.clean(PAIRS, out=tmp_path / "a" / "clean", fields="de,fr", **QUIET)
-    assert not (tmp_path / "a").exists()  # what was refused leaves nothing behind
+    assert not (tmp_path / "a").exists()  # refused inputs leave no files
 
 
-def test_names_and_data_are_told_apart(tmp_path: Path, pair: Any) -> None:
+def test_names_and_data_are_distinguished(tmp_path: Path, pair: Any) -> None:
     source, target = pair("\n".join([*SOURCES, ""]).encode(), "\n".join([*TARGETS, ""]).encode())
     pq.write_table(TABLE, tmp_path / "f.parquet")
     options: dict[str, Any] = {"fields": "source,target", "duplicates": "none", **QUIET}
@@ -160,13 +160,13 @@ def test_names_and_data_are_told_apart(tmp_path: Path, pair: Any) -> None:
         (pa.table([["a"], ["b"]], names=["a", "a"]), "two columns a"),
     ],
 )
-def test_what_is_no_input_is_refused(tmp_path: Path, inputs: Any, message: str) -> None:
+def test_invalid_inputs_are_refused(tmp_path: Path, inputs: Any, message: str) -> None:
     with pytest.raises(CatpruneError, match=message):
         catprune.clean(inputs, out=tmp_path / "run" / "clean", **QUIET)
     assert not (tmp_path / "run").exists()
 
 
-def test_errors_of_a_generator_are_its_own(tmp_path: Path) -> None:
+def test_errors_of_a_generator_are_raised_unchanged(tmp_path: Path) -> None:
     def fail() -> Iterator[tuple[str, str]]:
         yield "a", "b"
         raise KeyError("mine")

@@ -41,7 +41,7 @@ PACK: dict[str, Any] = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.com
 
 
 def members(suffix: str, data: bytes, cuts: list[int]) -> bytes:
-    """The data as several members, with what may stand between them."""
+    """The data as several members, with bytes that may be between them."""
     pieces = [data[first:end] for first, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
     packed = [PACK[suffix](piece) for piece in pieces]
     between = {"zst": SKIPPABLE, "xz": b"\x00" * 4}.get(suffix, b"")
@@ -71,7 +71,7 @@ def large(count: int = 20_000) -> bytes:
     return b"".join(b"a line of %d\tZeile mit %d\n" % (row, row) for row in range(count))
 
 
-def test_what_the_tools_write_is_read(tmp_path: Path) -> None:
+def test_files_of_other_tools_are_read(tmp_path: Path) -> None:
     """Blocks of xz that are decoded in parallel, streams of the tools that run on many threads, and their checks."""
     data = large()
     plain = tmp_path / "a.tsv"
@@ -219,11 +219,14 @@ def test_rows_of_parquet_come_in_order_over_groups_and_pages(tmp_path: Path) -> 
     assert catprune.write(tmp_path / "clean", [tmp_path / "p.en", tmp_path / "p.de"]).pairs == 20_000
 
 
-def test_parquet_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_unreadable_parquet_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"en": ["a b"] * 100, "de": ["c d"] * 100, "n": range(100)}), path)
-    for fields, told in ((("en", "fr"), "no column fr; there are en, de, n"), (("en", "n"), "n is no text but Int64")):
-        with pytest.raises(CatpruneError, match=rf"a\.parquet.*{told}"):
+    for fields, message in (
+        (("en", "fr"), "no column fr, only en, de, n: give fields"),
+        (("en", "n"), "column n is Int64, not text: give fields"),
+    ):
+        with pytest.raises(CatpruneError, match=rf"a\.parquet.*{message}"):
             catprune.clean([path], out=tmp_path / "clean", fields=fields)
     whole = path.read_bytes()
     for broken in (whole[:-20], whole[:100] + bytes(40) + whole[140:], b"not Parquet"):
@@ -296,8 +299,8 @@ def test_templates_match_one_to_one(tmp_path: Path) -> None:
     assert [Path(one["target"]).name for one in parsed] == ["q-10.de", "q-9.de"]
 
 
-def test_options_that_cannot_be_meant() -> None:
-    for options, told in (
+def test_invalid_options_are_refused() -> None:
+    for options, message in (
         ({"names": ["a.jsonl"]}, "give the fields"),
         ({"names": ["a.jsonl"], "fields": ("a", "a.b")}, "one field is inside the other"),
         ({"names": ["a.parquet"], "fields": ("a", "")}, "a name is empty"),
@@ -307,7 +310,7 @@ def test_options_that_cannot_be_meant() -> None:
         ({"names": ["a.xyz"], "format": "csv"}, "format csv"),
         ({"names": ["a.parquet.gz"]}, "give format for a file"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             parse_inputs(**options)
     assert parse_inputs(["a.txt"], format="jsonl", fields=("x", "y"))[0]["format"] == "jsonl"
 
@@ -331,9 +334,9 @@ def test_written_pairs_are_the_kept_ones_in_every_format(tmp_path: Path, rows: l
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
     options: dict[str, Any] = {"rules": {"keep_control_characters": True}}
     catprune.clean([path], out=tmp_path / "run/clean", fields=("en", "x.de"), duplicates="none", **options)
-    verdicts = reasons(tmp_path / "run/clean")
-    kept = [pair for pair, why in zip(rows, verdicts, strict=True) if not why]
-    rest = [pair for pair, why in zip(rows, verdicts, strict=True) if why]
+    reasons_of_rows = reasons(tmp_path / "run/clean")
+    kept = [pair for pair, why in zip(rows, reasons_of_rows, strict=True) if not why]
+    rest = [pair for pair, why in zip(rows, reasons_of_rows, strict=True) if why]
     for suffix, bad in (("tsv", "\t\n"), ("parquet", ""), ("jsonl", "")):
         output, dropped = tmp_path / f"run/p.{suffix}", tmp_path / f"run/d.{suffix}"
         done = catprune.write(tmp_path / "run/clean", [output], fields=("s.a", "s.b"), dropped=[dropped])
@@ -405,7 +408,7 @@ def test_compressed_outputs_are_the_same_on_any_threads(tmp_path: Path, suffix: 
         assert subprocess.run(["zstd", "-dc"], input=packed, capture_output=True, check=True).stdout == data
 
 
-def test_tags_and_dropped_pairs_stand_beside_the_text(tmp_path: Path, pair: Any) -> None:
+def test_tags_and_dropped_pairs_are_written_with_the_text(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"a b\nc d\na b\n\ne f\n", b"x y\nz w\nx y\nq\nu v\n")
     (tmp_path / "tags").write_text("news\nweb\nweb\nnews\nbook\n")
     catprune.clean(paths, out=tmp_path / "clean", tags=tmp_path / "tags")
@@ -457,15 +460,15 @@ def test_a_run_and_a_pruning_pass_the_options_on(tmp_path: Path) -> None:
     assert len((tmp_path / "q.jsonl").read_text().splitlines()) == 4
 
 
-def test_outputs_that_cannot_be_meant(tmp_path: Path) -> None:
+def test_invalid_outputs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("a b\tc d\n")
     catprune.clean([tmp_path / "a.tsv"], out=tmp_path / "clean")
-    for name, told in (
+    for name, message in (
         ("p.tmx", "give source_lang and target_lang to clean"),
-        ("p.parquet.gz", "compresses by itself"),
-        ("p.zip", "is not written"),
+        ("p.parquet.gz", "Parquet compresses its columns"),
+        ("p.zip", "is not supported"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             catprune.write(tmp_path / "clean", [tmp_path / name])
 
 
@@ -484,7 +487,7 @@ def test_a_byte_order_mark_at_the_start_of_a_file_is_no_text(tmp_path: Path, pac
         "test": b"ein Mond am Himmel\n",
     }
     for name, text in texts.items():
-        # The second member's mark stands within the file, and is text.
+        # The mark of the second member is inside the file, so it is text.
         tail = pack(MARK + b"ein Tag\ta day\n") if name == "a.tsv" else b""
         (tmp_path / name).write_bytes(pack(MARK + text) + tail)
     inputs = [tmp_path / name for name in ("a.{de,en}", "a.tsv", "a.jsonl")]
@@ -503,7 +506,7 @@ def test_a_byte_order_mark_at_the_start_of_a_file_is_no_text(tmp_path: Path, pac
         assert (tmp_path / f"out-{name}").read_bytes().startswith(texts[name])
 
 
-def test_utf16_is_told(tmp_path: Path) -> None:
+def test_utf16_is_reported(tmp_path: Path) -> None:
     for codec in ("utf-16-le", "utf-16-be"):
         (tmp_path / "a.tsv").write_bytes("\ufeffein Haus\ta house\n".encode(codec))
         with pytest.raises(CatpruneError, match=r"a\.tsv is UTF-16 .*: convert it to UTF-8 \(iconv"):

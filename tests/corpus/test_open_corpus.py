@@ -1,4 +1,4 @@
-"""A corpus as an Arrow stream: the rows, sides and verdicts that the files hold, in every library that reads one."""
+"""A corpus as an Arrow stream: rows, sides and reasons equal the files, in every library that reads Arrow streams."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_every_library_reads_it(cleaned: Path) -> None:
     corpus = catprune.open_corpus(cleaned)
     table = pyarrow.table(corpus)
     table.validate(full=True)
-    verdicts = parquet.read_table(next(cleaned.glob("columns/part-*")))
-    kept = [row for row, reasons in enumerate(verdicts["reasons"].to_pylist()) if reasons == 0]
+    columns = parquet.read_table(next(cleaned.glob("columns/part-*")))
+    kept = [row for row, reasons in enumerate(columns["reasons"].to_pylist()) if reasons == 0]
     assert table["row"].to_pylist() == kept and 0 < len(kept) < 7_000
     assert table["source"].to_pylist() == [f"ein Satz {row}" for row in kept]
     assert table["tag"].to_pylist() == [f"tag {row % 2}" for row in kept]
@@ -66,11 +66,11 @@ def test_every_library_reads_it(cleaned: Path) -> None:
     assert found == [(len(kept), sum(kept), min(f"a sentence {row}" for row in kept))]
 
 
-def test_all_rows_with_their_verdicts(cleaned: Path, tmp_path: Path) -> None:
-    verdicts = parquet.read_table(next(cleaned.glob("columns/part-*")))
+def test_all_rows_with_their_reasons(cleaned: Path, tmp_path: Path) -> None:
+    columns = parquet.read_table(next(cleaned.glob("columns/part-*")))
     table = pyarrow.table(catprune.open_corpus(cleaned, rows="all", threads=2))
-    assert table["reasons"].to_pylist() == verdicts["reasons"].to_pylist()
-    assert table["kept"].to_pylist() == [reasons == 0 for reasons in verdicts["reasons"].to_pylist()]
+    assert table["reasons"].to_pylist() == columns["reasons"].to_pylist()
+    assert table["kept"].to_pylist() == [reasons == 0 for reasons in columns["reasons"].to_pylist()]
     assert table["target"].null_count == 100
     catprune.select(cleaned, out=tmp_path / "selection", method="random", keep=1000)
     chosen = catprune.open_corpus(cleaned, selection=tmp_path / "selection")
@@ -92,7 +92,7 @@ def test_a_stream_that_is_left_ends_its_threads(pair: Any) -> None:
     assert len(list(Path("/proc/self/task").iterdir())) <= before + 2
 
 
-def test_what_goes_wrong(cleaned: Path, tmp_path: Path, pair: Any) -> None:
+def test_errors(cleaned: Path, tmp_path: Path, pair: Any) -> None:
     short = pair(b"a\nb\n", b"c\n", name="short")
     with pytest.raises(CatpruneError, match="ends after line 1"):
         list(catprune.open_corpus(short))
@@ -152,7 +152,7 @@ def test_a_selection_from_a_stream_is_that_from_a_file(cleaned: Path, tmp_path: 
         )
 
 
-def test_a_stream_that_cannot_be_meant(tmp_path: Path) -> None:
+def test_invalid_streams_are_refused(tmp_path: Path) -> None:
     table = pyarrow.table({"row": [1, 0], "quality": [0.5, 1.5]})
     with pytest.raises(CatpruneError, match="no column comet: give one of row, quality"):
         catprune.select(table, column="comet", out=tmp_path / "out")

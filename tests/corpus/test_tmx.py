@@ -1,4 +1,4 @@
-"""TMX: what is read against an oracle, what is written read back by other readers, hostile units and headers."""
+"""TMX: reading against an oracle, writing against other readers, hostile units and headers."""
 
 from __future__ import annotations
 
@@ -98,12 +98,12 @@ def test_damaged_tmx_names_file_and_line(tmp_path: Path) -> None:
     cases = {
         whole[: len(whole) // 2].rsplit("\n", 1)[0] + "\n": "truncated",
         whole.replace("</tu>\n", "</tuv>\n", 1): "damaged",
-        "<html></html>": "is no TMX: its first element is <html>",
-        document([]): "is empty",
+        "<html></html>": "is not TMX: its first element is <html>",
+        document([]): "has no translation unit",
     }
-    for text, told in cases.items():
+    for text, message in cases.items():
         path.write_text(text)
-        with pytest.raises(CatpruneError, match=rf"a\.tmx.*{told}"):
+        with pytest.raises(CatpruneError, match=rf"a\.tmx.*{message}"):
             catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de")
     path.write_text(whole.replace("</tu>\n", "</tuv>\n", 1))
     with pytest.raises(CatpruneError, match=r"a\.tmx, line 3"):
@@ -124,12 +124,12 @@ def test_pairs_come_back_from_generated_tmx(tmp_path: Path, rows: list[tuple[str
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
     options: dict[str, Any] = {"rules": {"keep_control_characters": True}, "duplicates": "none"}
     catprune.clean([path], out=tmp_path / "run/clean", fields=("en", "de"), **options)
-    verdicts = reasons(tmp_path / "run/clean")
+    reasons_of_rows = reasons(tmp_path / "run/clean")
     outputs = [tmp_path / f"run/{name}.tmx" for name in "kd"]
     done = catprune.write(tmp_path / "run/clean", outputs[:1], dropped=outputs[1:], fields=("en", "de-AT"))
     counts = ((done.pairs, done.unwritable), (done.dropped, done.dropped_unwritable))
     for output, dropped, count in zip(outputs, (False, True), counts, strict=True):
-        pairs = [pair for pair, why in zip(rows, verdicts, strict=True) if bool(why) == dropped]
+        pairs = [pair for pair, why in zip(rows, reasons_of_rows, strict=True) if bool(why) == dropped]
         good = [pair for pair in pairs if oracles_formats.is_xml("".join(pair))]
         assert count == (len(good), len(pairs) - len(good))
         expected = [(source.encode(), target.encode()) for source, target in good]
@@ -149,7 +149,7 @@ def test_whole_units_survive_from_tmx_to_tmx(
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
     options: dict[str, Any] = {"source_lang": "en", "target_lang": "de", "duplicates": "source"}
     catprune.clean([tmp_path / "a.tmx", tmp_path / "b.tmx"], out=tmp_path / "run/clean", **options)
-    verdicts = reasons(tmp_path / "run/clean")
+    reasons_of_rows = reasons(tmp_path / "run/clean")
     outputs = [tmp_path / f"run/{name}.tmx" for name in "kd"]
     done = catprune.write(tmp_path / "run/clean", outputs[:1], dropped=outputs[1:])
     assert done.whole
@@ -158,7 +158,7 @@ def test_whole_units_survive_from_tmx_to_tmx(
     for output, dropped in zip(outputs, (False, True), strict=True):
         written = [
             record
-            for record, why in zip(records, verdicts, strict=True)
+            for record, why in zip(records, reasons_of_rows, strict=True)
             if bool(why) == dropped and not isinstance(record, str)
         ]
         data = output.read_text()
@@ -193,8 +193,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("inside", "copied"), HOSTILE.values(), ids=HOSTILE)
-def test_what_other_readers_refuse_is_not_copied(tmp_path: Path, inside: str, copied: bool) -> None:
-    """Our reader looks at the text alone; what stands around it must not spoil the document that is written."""
+def test_units_that_other_readers_refuse_are_not_copied(tmp_path: Path, inside: str, copied: bool) -> None:
+    """Our reader only reads the text; other content must not break the written document."""
     unit = f"<tu>{inside}<tuv lang='en-US'><seg>a <ph/>b</seg></tuv>\r\n<tuv lang='de'><seg>c d</seg></tuv></tu>"
     for place, text in {
         "unit": f"<tmx><header/><body>{unit}</body></tmx>",

@@ -1,4 +1,4 @@
-"""The demo bitext: what the grammar says, which faults are planted, and that the bytes never change."""
+"""The demo bitext: the grammar, the planted faults, and stable bytes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_counts_and_kinds(tmp_path: Path) -> None:
     assert len(read(made.test_source)) == len(read(made.test_target)) == made.test_pairs == 20
 
 
-def test_faults_are_what_they_say(tmp_path: Path) -> None:
+def test_faults_match_their_kinds(tmp_path: Path) -> None:
     made = write_demo_bitext(tmp_path, pairs=1000, seed=5)
     rows = list(zip(read(made.source), read(made.target), read(made.kinds), strict=True))
     seen: set[tuple[str, str]] = set()
@@ -43,7 +43,7 @@ def test_faults_are_what_they_say(tmp_path: Path) -> None:
     copies = 0
     for english, german, kind in rows:
         if kind == "duplicate":
-            assert (english, german) in seen, "its original stands before it"
+            assert (english, german) in seen, "its original is before it"
             continue
         assert english not in sides, "only a duplicate repeats a source"
         if kind == "clean":

@@ -1,4 +1,4 @@
-"""The demo in its small form, and `prune`: what most people type first."""
+"""The demo with few pairs, and `prune`: the first commands of new users."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_second_call_shows_the_same_and_other_options_are_refused(done: catpru
     assert (done.folder / "bitext" / "train.en").read_bytes() == text
 
 
-def test_a_demo_killed_in_its_first_moment_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_demo_killed_at_its_start_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = import_module("catprune.demonstration.demo")
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "run.toml.tmp").write_text("half")

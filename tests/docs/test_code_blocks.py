@@ -46,7 +46,7 @@ RUN = (
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: where it is, what it holds, and what the comment above it says."""
+    """A fenced block: its place, its text, and the comment above it."""
 
     line: int
     language: str
@@ -102,7 +102,7 @@ def setup_of(page: Path) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tiny models train faster on one thread, several times so where the processors are busy."""
+    """Tiny models train faster on one thread, several times faster on busy CPUs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "cpu_count", lambda: 1)
         yield
@@ -110,7 +110,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which `catprune` and `python` are those of the tests."""
+    """An environment with the `catprune` and `python` of the tests."""
     programs = tmp_path_factory.mktemp("programs")
     for name, arguments in (("catprune", "-m catprune "), ("python", "")):
         program = programs / name
@@ -180,7 +180,7 @@ def run_here(arguments: list[str], *, folder: Path, where: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_block_has_a_language_and_is_run_or_says_why_not(page: Path) -> None:
+def test_every_block_has_a_language_and_is_run_or_explains_why_not(page: Path) -> None:
     assert setup_of(page) in SETUPS
     for block in read_blocks(page):
         where = f"{page.relative_to(ROOT)}:{block.line}"

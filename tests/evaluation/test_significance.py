@@ -18,7 +18,7 @@ def test_two_subsets_have_the_paired_t_test() -> None:
     assert (difference.value, difference.freedom) == (pytest.approx(0.775), 3)
 
 
-def test_variance_is_pooled_over_subsets_that_are_alike() -> None:
+def test_variance_is_pooled_over_subsets_of_similar_variance() -> None:
     values = {"a": [3.0, 3.5, 2.8], "b": [4.2, 4.1, 4.9], "c": [5.0, 5.8, 5.1]}
     seeds = Seeds(values)
     table = np.array(list(values.values()))

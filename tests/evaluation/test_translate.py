@@ -17,7 +17,7 @@ from support.synthetic import BOS, EOS, make_tokenizer, read_ids, sentences, wri
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A tokens folder and a checkpoint that has begun to learn."""
+    """A tokens folder and a checkpoint after a few updates."""
     folder = tmp_path_factory.mktemp("translate")
     write_tokens(folder / "tokens", longest=4)
     options = {"steps": 60, "warmup_steps": 20, "batch_tokens": 512, "threads": 1, "precision": "float32"}
@@ -59,8 +59,8 @@ def test_greedy_translation_is_our_models(trained):
     assert len(set(found)) > 5
 
 
-def test_a_line_is_translated_whole_whatever_the_tokenizer_file_says(trained, tmp_path):
-    """Truncation and padding in a user's file are for training elsewhere; and not every id need have a token."""
+def test_a_line_is_translated_whole_despite_truncation_in_the_tokenizer_file(trained, tmp_path):
+    """A user's tokenizer file may truncate and pad, and may have ids without tokens."""
     checkpoint = trained / "warmup/step-60"
     lines = ["abcdefgh", "d", ""]
     expected = translate(checkpoint, lines, beam=1, longest=12, threads=1)

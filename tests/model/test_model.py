@@ -86,13 +86,13 @@ def test_spans_must_agree():
 
 
 def fake_spans(lengths):
-    """As they are on a GPU."""
+    """Stand in for a GPU."""
     spans = Spans.of(np.array(lengths))
     return replace(spans, offsets=spans.offsets.cuda(), places=spans.places.cuda())
 
 
 def flash(*, heads=2, width=16, dtype=torch.bfloat16, sides=((3, 2), (3, 2)), causal=True, tokens=None, change=None):
-    """The adapter's output for numbers that are only shapes, as if on a GPU."""
+    """The adapter's output for fake tensors, as if on a GPU."""
     with FakeTensorMode():
         queries = fake_spans(sides[0])
         keys = queries if sides[0] == sides[1] else fake_spans(sides[1])
@@ -224,7 +224,7 @@ def test_norms_are_autograds_on_an_untied_matrix(monkeypatch, laid_out):
 
 
 @pytest.mark.parametrize("gap", [1e-3, 5.0, 20.0, 40.0, -20.0, -90.0, -300.0])
-def test_learnt_and_hopeless_tokens_keep_their_digits(gap):
+def test_learned_and_hopeless_tokens_keep_their_precision(gap):
     matrix = torch.tensor([[gap], [0.0], [-1.0]])
     found = output_layer.token_statistics(torch.ones(1, 1), matrix, torch.tensor([0]))
     rest = 1 + math.exp(-1)
@@ -237,7 +237,7 @@ def test_learnt_and_hopeless_tokens_keep_their_digits(gap):
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("cpuinfo", "expected"),
     [
         ("vendor_id : AuthenticAMD flags : avx2 avx512f avx512_bf16", "bfloat16"),
         ("vendor_id : AuthenticAMD flags : avx2 avx512f", "float32"),
@@ -245,8 +245,8 @@ def test_learnt_and_hopeless_tokens_keep_their_digits(gap):
         ("vendor_id : GenuineIntel flags : avx512f avx512_bf16 amx_bf16 amx_tile", "bfloat16"),
     ],
 )
-def test_auto_is_bfloat16_where_the_processor_gains_by_it(told: str, expected: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(device.Path, "read_text", lambda *_, **__: told)
+def test_auto_is_bfloat16_on_cpus_that_gain_from_it(cpuinfo: str, expected: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(device.Path, "read_text", lambda *_, **__: cpuinfo)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device.Device.choose("auto").precision == expected
     assert device.Device.choose("bfloat16").precision == "bfloat16"

@@ -1,4 +1,4 @@
-"""Prune: what it would do, what it refuses, and its command line."""
+"""Prune: dry runs, refusals, and the command line."""
 
 from __future__ import annotations
 
@@ -52,6 +52,19 @@ def test_epochs_and_checkpoints_fit_each_other(corpus: Path, given: dict[str, An
     assert any(f"vocab_size 1000, preset tiny, {decided}; see" in line for line in said)
 
 
+def test_a_huge_corpus_is_sampled_for_the_warm_up_model(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catprune.pipeline.prune._SAMPLE", 90)
+    said: list[str] = []
+    options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "threads": 1, "dry_run": True, "say": said.append}
+    for given, expected in (({}, "sample 90; see"), ({"sample": 50}, "sample 50; see")):
+        catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **given, **options)
+        assert expected in next(line for line in said if line.startswith("decided"))
+        said.clear()
+    monkeypatch.setattr("catprune.pipeline.prune._SAMPLE", 1000)
+    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **options)
+    assert "sample " not in next(line for line in said if line.startswith("decided"))
+
+
 def test_a_dry_run_shows_the_plan_and_writes_nothing(corpus: Path) -> None:
     before, said = entries(corpus), list[str]()
     options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "say": said.append, "threads": 1}
@@ -66,7 +79,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(corpus: Path) -> None:
     expected = next(line for line in said if line.startswith("expected"))
     assert all(word in expected for word in ("train ", "score ", "select and write ", "target tokens/s"))
     assert said[-1] == "dry run   nothing was written; run the same command without dry_run to start"
-    # What is given is decided; without a model there is nothing to train.
+    # Given options are kept; without a model there is nothing to train.
     said.clear()
     given: dict[str, Any] = {"preset": "small", "epochs": 2, "checkpoints": "1,2", "method": "cat-diff", "on": "nll"}
     catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, **given, **options)
@@ -84,13 +97,13 @@ def test_a_dry_run_from_the_command_line(corpus: Path, capsys: pytest.CaptureFix
     before = entries(corpus)
     words = [*map(str, sides(corpus, "train")), *map(str, sides(corpus, "p")), "--out", str(corpus / "run")]
     assert app(["prune", *words, "--dry-run", "--method", "length", "--keep", "9"], standalone_mode=False) in (0, None)
-    told = capsys.readouterr()
-    assert "keep 9 pairs by length; no warm-up model needed" in told.err
-    assert "nothing was written" in told.err
+    captured = capsys.readouterr()
+    assert "keep 9 pairs by length; no warm-up model needed" in captured.err
+    assert "nothing was written" in captured.err
     assert entries(corpus) == before
 
 
-def test_the_run_file_has_what_was_given_and_other_options_are_named(corpus: Path) -> None:
+def test_the_run_file_has_the_given_options_and_other_options_are_reported(corpus: Path) -> None:
     options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "threads": 1}
     given: dict[str, Any] = {"method": "random", "keep": 20, "exclude": str(corpus / "test.{en,de}")}
     catprune.prune(sides(corpus, "train"), sides(corpus, "p"), source_lang="en", target_lang="de", **given, **options)
@@ -107,7 +120,7 @@ def test_the_run_file_has_what_was_given_and_other_options_are_named(corpus: Pat
     assert held["select"] == [{"name": "pruned", "method": "random", "keep": 20}]
     assert "train" not in held and "tokenize" not in held
     before = entries(corpus, log=False)
-    for changed, told in (
+    for changed, message in (
         ({"keep": 30}, r"select\.keep: 20 before, 30 now"),
         ({"keep": "30%"}, r'select\.keep: 20 before, "30%" now'),
         ({"method": "length"}, r'select\.method: "random" before, "length" now'),
@@ -117,7 +130,9 @@ def test_the_run_file_has_what_was_given_and_other_options_are_named(corpus: Pat
         ({"keep": 30, "seed": 3}, r"seed: 1 before, 3 now; select\.keep: 20 before, 30 now"),
     ):
         both = {"source_lang": "en", "target_lang": "de", **given, **options, **changed}
-        with pytest.raises(CatpruneError, match=rf"run\.toml has other options \({told}\): give another out, or force"):
+        with pytest.raises(
+            CatpruneError, match=rf"run\.toml has other options \({message}\): give another out, or force"
+        ):
             catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **both)
     assert entries(corpus, log=False) == before
     # Resources are no options of the run.
@@ -126,10 +141,11 @@ def test_the_run_file_has_what_was_given_and_other_options_are_named(corpus: Pat
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"on": "nll"}, "on = nll: progress does not use it, only cat-diff, cat-var, ppl: leave it out"),
-        ({"method": "random", "on": "ppl"}, "on = ppl: random does not use it"),
+        ({"method": "cat-var", "checkpoints": "1,5"}, "cat-var needs 3 checkpoints, checkpoints = 1,5 gives 2"),
+        ({"on": "nll"}, "on = nll: progress does not use on, only cat-diff, cat-var, ppl: leave it out"),
+        ({"method": "random", "on": "ppl"}, "on = ppl: random does not use on"),
         ({"method": "random", "epochs": 3}, "epochs is given, but random needs no warm-up model: leave it out"),
         ({"method": "random", "preset": "tiny"}, "preset is given, but random needs no warm-up model: leave it out"),
         ({"method": "random", "sample": 100}, "sample is given, but random needs no warm-up model: leave it out"),
@@ -144,11 +160,11 @@ def test_the_run_file_has_what_was_given_and_other_options_are_named(corpus: Pat
         ({"merge": "ppl + labse"}, "prune: there is no option merge"),
     ],
 )
-def test_options_that_cannot_be_meant(corpus: Path, options: dict[str, Any], told: str) -> None:
+def test_invalid_options_are_refused(corpus: Path, options: dict[str, Any], message: str) -> None:
     before = entries(corpus)
     with pytest.raises(UsageError) as found:
         catprune.prune(sides(corpus, "train"), sides(corpus, "p"), out=corpus / "run", quiet=True, **options)
-    assert str(found.value).startswith(told)
+    assert str(found.value).startswith(message)
     assert entries(corpus) == before
 
 

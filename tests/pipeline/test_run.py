@@ -1,4 +1,4 @@
-"""Whole runs: from a file, killed in every step and started again; mistakes in the file are told by their place."""
+"""Whole runs: from a file, killed in every step and started again; mistakes in the file are reported."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ source = "bitext/test.en"
 target = "bitext/test.de"
 """
 
-#: The run is killed in the middle of writing this file, at the time given: in every step, once or more.
+#: The run is killed while it writes this file for the given time: at least once in every step.
 MOMENTS = (
     ("run/clean/manifest.json", 1),
     ("run/tokens/tokenizer.json", 1),
@@ -133,7 +133,7 @@ def test_killed_in_every_step_a_run_ends_with_the_same_bytes(undisturbed: Path, 
 
 
 def test_other_tools_read_the_folders_of_columns(undisturbed: Path) -> None:
-    """They hold shards and nothing else."""
+    """These folders only hold shards."""
     run, sets = undisturbed / "run", COLUMN_SETS.values()
     steps = ["clean", *(f"scores/{name}" for name in ("step-4", "step-12", "lengths"))]
     steps += [f"selection/{name}" for name in ("random", "cat", "random-tokens")]
@@ -175,7 +175,7 @@ def test_random_is_matched_on_tokens(undisturbed: Path) -> None:
     assert 0 <= counts["cat"]["tokens_kept"] - counts["random-tokens"]["tokens_kept"] < 100
 
 
-def test_a_scorer_guards_a_selection_and_its_cost_is_told(undisturbed: Path) -> None:
+def test_a_scorer_guards_a_selection_and_its_cost_is_reported(undisturbed: Path) -> None:
     from catprune.evaluation.results import notes, open_evaluation
     from catprune.workspace.manifest import read_manifest
 
@@ -301,7 +301,7 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ('out = "run"', "", "out is missing: give it"),
         ("vocab_size", "vocab_sise", r"tokenize\.vocab_sise: there is no such key; did you mean vocab_size\?"),
@@ -381,18 +381,18 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
         ("[train]", "[[train]]", r"train = \[.*\]: give a table of options"),
         ("[score]", 'select = "all"\n[score]', r"train\.select: there is no such key"),
         ('method = "cat-diff"', 'method = "cat-dif"', r"there is no method cat-dif; did you mean cat-diff\?"),
-        ('on = "nll"', "bins = 7", "bins = 7: cat-diff does not use it, only progress: leave it out"),
+        ('on = "nll"', "bins = 7", "bins = 7: cat-diff does not use bins, only progress: leave it out"),
         ('on = "nll"', "seen_apart = true", r"select\.1\.seen_apart: there is no such key"),
     ],
 )
-def test_mistakes_in_the_file_are_told_by_their_place(tmp_path: Path, old: str, new: str, told: str) -> None:
+def test_mistakes_in_the_file_are_reported_with_their_place(tmp_path: Path, old: str, new: str, message: str) -> None:
     file = tmp_path / "run.toml"
     file.write_text(RUN_FILE.replace(old, new, 1))
-    with pytest.raises((UsageError, CatpruneError), match=f"^{re.escape(str(file))}.*{told}"):
+    with pytest.raises((UsageError, CatpruneError), match=f"^{re.escape(str(file))}.*{message}"):
         read_run_file(file)
 
 
-def test_what_can_be_known_before_training_is_told_before_it(tmp_path: Path) -> None:
+def test_mistakes_are_reported_before_training_where_possible(tmp_path: Path) -> None:
     file = prepare(tmp_path)
     (tmp_path / "pruned.de").write_text("mine")
     with pytest.raises(CatpruneError, match=r"pruned\.de exists"):

@@ -1,4 +1,4 @@
-"""Runs whose inputs grow: only new rows are worked on, the model stays, and what is cheap is made anew."""
+"""Runs with appended inputs: only new rows are processed, the model stays, and cheap steps are recomputed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ target = "a/test.de"
 OLD = 'inputs = ["a/train.en", "a/train.de"]'
 NEW = 'inputs = ["a/train.{en,de}", "b/train.{en,de}"]'
 
-#: The grown run is killed in the middle of writing this file, at the time given.
+#: The appended run is killed while it writes this file for the given time.
 MOMENTS = (
     ("run/clean/plan.json", 1),
     ("run/clean/manifest.json", 1),
@@ -92,7 +92,7 @@ MOMENTS = (
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run over the input `a`; the input `b` is there, some of its pairs are those of `a`."""
+    """A run over the input `a`; the input `b` exists and shares some pairs with `a`."""
     folder = tmp_path_factory.mktemp("finished")
     write_demo_bitext(folder / "a", pairs=260, test_pairs=4, seed=1)
     write_demo_bitext(folder / "b", pairs=120, test_pairs=4, seed=2)
@@ -114,15 +114,15 @@ def grow(finished: Path, folder: Path, *, text: str = RUN_FILE.replace(OLD, NEW)
 
 
 @pytest.fixture(scope="module")
-def grown(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """The grown run, undisturbed, and what it said."""
-    folder, said = tmp_path_factory.mktemp("grown"), list[str]()
+def appended(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The appended run without a kill, and its progress lines."""
+    folder, said = tmp_path_factory.mktemp("appended"), list[str]()
     catprune.run(grow(finished, folder), quiet=True, say=said.append)
     return folder, said
 
 
 def states(folder: Path) -> dict[Path, tuple[int, int, bytes]]:
-    """Inode, time and bytes of every file that is not a log's."""
+    """Inode, time and bytes of every file except logs."""
     return {
         path: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
         for path in folder.rglob("*")
@@ -153,11 +153,11 @@ def test_only_new_rows_are_worked_on_and_the_model_stays(finished: Path, tmp_pat
     new = counts["kept"] - kept
     assert counts["rows"] == 420 and 0 < new < 160
     assert counts["reasons"]["duplicate_elsewhere"] >= 20
-    told = {line.split()[0]: line for line in said if not line.startswith(" ")}
-    assert f"{counts['rows']} pairs read, of them 160 new" in told["clean"]
-    assert f"{counts['kept']} pairs, of them {new} new" in told["tokenize"]
-    assert "trained before rows were appended" in told["train"]
-    assert f"2 checkpoints over {counts['kept']} pairs, of them {new} new" in told["score"]
+    summaries = {line.split()[0]: line for line in said if not line.startswith(" ")}
+    assert f"{counts['rows']} pairs read, of them 160 new" in summaries["clean"]
+    assert f"{counts['kept']} pairs, of them {new} new" in summaries["tokenize"]
+    assert "trained before rows were appended" in summaries["train"]
+    assert f"2 checkpoints over {counts['kept']} pairs, of them {new} new" in summaries["score"]
     assert any("of the kept pairs are new" in line for line in said)
     assert any("evaluated before rows were appended" in line for line in said)
     assert "were trained before rows were appended" in (run / "report.html").read_text()
@@ -181,8 +181,8 @@ def test_only_new_rows_are_worked_on_and_the_model_stays(finished: Path, tmp_pat
     assert [line for line in said if "of them" in line] == []
 
 
-def test_a_grown_run_is_what_the_steps_make_one_by_one(
-    finished: Path, grown: tuple[Path, list[str]], tmp_path: Path
+def test_an_appended_run_equals_the_single_steps(
+    finished: Path, appended: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     grow(finished, tmp_path)
     run, quiet = tmp_path / "run", {"threads": 1, "quiet": True}
@@ -205,26 +205,28 @@ def test_a_grown_run_is_what_the_steps_make_one_by_one(
     with pytest.raises(CatpruneError, match="holds something else"):
         catprune.write(run / "clean", outputs, selection=cat, **quiet)
     catprune.write(run / "clean", outputs, selection=cat, force=True, **quiet)
-    found, expected = files(tmp_path), files(grown[0])
+    found, expected = files(tmp_path), files(appended[0])
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
 
 
-def test_killed_in_every_step_a_grown_run_ends_with_the_same_bytes(
-    finished: Path, grown: tuple[Path, list[str]], tmp_path: Path
+def test_an_appended_run_killed_in_every_step_ends_with_the_same_bytes(
+    finished: Path, appended: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     file = grow(finished, tmp_path)
     for name, time in MOMENTS:
         done = subprocess.run([sys.executable, "-c", DYING, file, tmp_path / name, str(time)], check=False)
         assert done.returncode == -signal.SIGKILL, f"the run never wrote {name}"
     catprune.run(file, quiet=True)
-    found, expected = files(tmp_path), files(grown[0])
+    found, expected = files(tmp_path), files(appended[0])
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
 
 
-def test_models_of_what_the_corpus_is_now_are_one_move_away(grown: tuple[Path, list[str]], tmp_path: Path) -> None:
-    shutil.copytree(grown[0], tmp_path, dirs_exist_ok=True)
+def test_moving_the_evaluation_away_trains_models_of_the_current_corpus(
+    appended: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(appended[0], tmp_path, dirs_exist_ok=True)
     (tmp_path / "run/evaluate").rename(tmp_path / "evaluated")
     said: list[str] = []
     catprune.run(tmp_path / "run.toml", quiet=True, say=said.append)
@@ -235,7 +237,7 @@ def test_models_of_what_the_corpus_is_now_are_one_move_away(grown: tuple[Path, l
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         (OLD, 'inputs = ["b/train.{en,de}", "a/train.{en,de}"]', r"the number of inputs was 1, is now 2"),
         (OLD, 'inputs = ["b/train.en", "b/train.de"]', r"inputs 1\.source was "),
@@ -243,18 +245,18 @@ def test_models_of_what_the_corpus_is_now_are_one_move_away(grown: tuple[Path, l
         (OLD, NEW + '\ntags = "a/train.kind"', "tags was not given, is now"),
     ],
 )
-def test_what_is_no_growth_is_refused_and_nothing_is_touched(
-    finished: Path, tmp_path: Path, old: str, new: str, told: str
+def test_changed_inputs_are_refused_and_nothing_is_modified(
+    finished: Path, tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     file = grow(finished, tmp_path, text=RUN_FILE.replace(old, new))
     before = states(tmp_path)
-    with pytest.raises(CatpruneError, match=told):
+    with pytest.raises(CatpruneError, match=message):
         catprune.run(file, quiet=True)
     assert states(tmp_path) == before
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         (
             '"4steps,12steps"',
@@ -266,18 +268,18 @@ def test_what_is_no_growth_is_refused_and_nothing_is_touched(
     ],
 )
 def test_options_that_change_with_the_inputs_are_refused(
-    finished: Path, tmp_path: Path, old: str, new: str, told: str
+    finished: Path, tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     file = grow(finished, tmp_path, text=RUN_FILE.replace(OLD, NEW).replace(old, new))
-    with pytest.raises(CatpruneError, match=told):
+    with pytest.raises(CatpruneError, match=message):
         catprune.run(file, quiet=True)
 
 
-def test_force_lets_joined_rows_be_and_redoes_what_options_change(
-    grown: tuple[Path, list[str]], finished: Path, tmp_path: Path
+def test_force_keeps_appended_rows_and_repeats_steps_with_changed_options(
+    appended: tuple[Path, list[str]], finished: Path, tmp_path: Path
 ) -> None:
     text = RUN_FILE.replace(OLD, NEW).replace('on = "nll"', 'on = "nll"\nkeep = "30%"')
-    for start, folder in ((grown[0], tmp_path / "later"), (finished, tmp_path / "at once")):
+    for start, folder in ((appended[0], tmp_path / "later"), (finished, tmp_path / "at once")):
         file, run = grow(start, folder, text=text), folder / "run"
         before = states(run / "warmup") | {path: one for path, one in states(run).items() if "part-" in path.name}
         catprune.run(file, quiet=True, force=True)
@@ -298,7 +300,7 @@ def test_force_lets_joined_rows_be_and_redoes_what_options_change(
 
 
 @pytest.mark.parametrize("name", ["warmup", "evaluate"])
-def test_rows_are_not_joined_under_a_training_that_is_under_way(finished: Path, tmp_path: Path, name: str) -> None:
+def test_rows_are_not_appended_during_an_unfinished_training(finished: Path, tmp_path: Path, name: str) -> None:
     file = grow(finished, tmp_path)
     (tmp_path / "run" / name / "manifest.json").unlink()
     before = states(tmp_path)
@@ -326,7 +328,7 @@ def test_outputs_that_somebody_changed_are_not_replaced(finished: Path, tmp_path
     assert lines == [kept, kept]
 
 
-def test_a_column_beside_the_scores_must_have_the_new_rows(finished: Path, tmp_path: Path) -> None:
+def test_a_column_next_to_the_scores_must_have_the_new_rows(finished: Path, tmp_path: Path) -> None:
     text = RUN_FILE.replace('method = "cat-diff"\non = "nll"', 'on = "nll"\nmerge = "cat-diff + characters"')
     (tmp_path / "run.toml").write_text(text)
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("run.toml", "evaluate"))
@@ -350,7 +352,7 @@ def test_a_column_beside_the_scores_must_have_the_new_rows(finished: Path, tmp_p
     assert counts["scored"] + counts["guarded"] == read_manifest(tmp_path / "run/clean", step="clean")["counts"]["kept"]
 
 
-def test_prune_of_more_inputs_goes_on(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prune_with_more_inputs_continues(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib import import_module
 
     shutil.copytree(finished / "a", tmp_path / "a")
@@ -365,12 +367,12 @@ def test_prune_of_more_inputs_goes_on(finished: Path, tmp_path: Path, monkeypatc
     catprune.prune([tmp_path / "a/train.en", tmp_path / "a/train.de"], outputs, **options)
     monkeypatch.setattr(prune, "decide", lambda *_, **__: {**decided, "vocab_size": 8000})
     before = states(tmp_path)
-    for other, keep, told in (
+    for other, keep, message in (
         (inputs[::-1], "50%", "has other inputs: give its inputs first"),
         (inputs[1:], "50%", "has other inputs"),
         (inputs, "30%", "has other options"),
     ):
-        with pytest.raises(CatpruneError, match=told):
+        with pytest.raises(CatpruneError, match=message):
             catprune.prune(other, outputs, keep=keep, **options)
     assert states(tmp_path) == before
     said: list[str] = []

@@ -1,4 +1,4 @@
-"""Run files: changed keys, folders in the place of files, the JSON Schema."""
+"""Run files: changed keys, folders instead of files, the JSON Schema."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_keys_are_changed_for_one_call(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ("seed", r"^set seed: give KEY=VALUE, like train\.epochs=3$"),
         ("=3", r"^set =3: give KEY=VALUE"),
@@ -76,13 +76,13 @@ def test_keys_are_changed_for_one_call(file: Path) -> None:
         ("sede=3", r"run\.toml: sede: there is no such key; did you mean seed\?$"),
         ("seed=a", r"run\.toml: seed = \"a\": give a whole number, at least 0 and at most 18446744073709551615$"),
         ("select.few.draw=yes", r"run\.toml: select\.0\.draw = \"yes\": give true or false$"),
-        ("select.few.bins=7", r"run\.toml: bins = 7: random does not use it, only progress: leave it out$"),
+        ("select.few.bins=7", r"run\.toml: bins = 7: random does not use bins, only progress: leave it out$"),
     ],
 )
-def test_changes_that_cannot_be_meant(file: Path, change: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_invalid_changes_are_refused(file: Path, change: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         read_run_file(file, [change])
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         catprune.run(file, set=change, quiet=True)
     assert not (file.parent / "run").exists()
 
@@ -98,7 +98,7 @@ def test_a_run_with_changes(file: Path) -> None:
         catprune.run(file, quiet=True)
 
 
-def test_the_folder_of_a_run_stands_for_its_file(file: Path) -> None:
+def test_the_folder_of_a_run_means_its_file(file: Path) -> None:
     with pytest.raises(CatpruneError, match=r"^.* has no run\.toml: give a run file, or the folder of a run$"):
         find_run_file(file.parent / "..")
     assert find_run_file(file) == file == find_run_file(file.parent) == find_run_file(str(file.parent))
@@ -130,7 +130,7 @@ def test_the_schema_is_the_file_of_the_documentation() -> None:
     assert (ROOT / "docs/run-file.schema.json").read_bytes() == json_schema()
 
 
-def test_the_schema_says_what_every_key_is() -> None:
+def test_the_schema_describes_every_key() -> None:
     assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     found = sections(SCHEMA)
     assert len(found) == 10
@@ -152,7 +152,7 @@ def test_the_schema_has_the_keys_defaults_and_bounds_of_the_options() -> None:
             if getattr(part, "options", None) is None:
                 continue
             section, options = found[part.__name__], fields_of(part.options)
-            own = {field.name: field for field in options if field.declared.run_file}
+            own = {field.key: field for field in options if field.declared.run_file}
             assert section["properties"].keys() >= own.keys()
             for name, field in own.items():
                 shown = section["properties"][name]
@@ -177,7 +177,7 @@ def plain(value: Any) -> Any:
     return [*value] if isinstance(value, tuple) else value
 
 
-def test_the_schema_takes_what_the_file_takes() -> None:
+def test_the_schema_accepts_the_same_values_as_the_file() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     validator = jsonschema.Draft202012Validator(SCHEMA)

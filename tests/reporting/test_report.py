@@ -1,4 +1,4 @@
-"""The report: its numbers, warnings and charts; hostile text does no harm; equal runs give equal bytes."""
+"""The report: numbers, warnings and charts; hostile text is harmless; equal runs give equal bytes."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_a_run_without_evaluation_says_how_to_evaluate(run: Path, tmp_path: Path
     assert "Scores of the models" not in page.words and "BLEU" not in page.words
     anchors = [a["href"] for a in page.elements("a")]
     headings = [f"#{a['id']}" for a in page.elements("h2")]
-    assert "#cost" not in anchors and set(anchors) < set(headings), "only sections that are there"
+    assert "#cost" not in anchors and set(anchors) < set(headings), "only existing sections"
 
 
 def test_every_section_has_its_anchor(page: Page) -> None:
@@ -274,7 +274,7 @@ def test_a_selection_of_short_pairs_is_warned_about(run: Path, tmp_path: Path) -
 
 
 def link_run(run: Path, part: Path, *steps: str) -> Path:
-    """A run with some steps of another; it is next to that one, because paths to the text are relative."""
+    """A run with some steps of another run, next to it because paths to the text are relative."""
     part.mkdir()
     for name in steps:
         (part / name).symlink_to(run / name)

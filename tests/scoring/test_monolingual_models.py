@@ -20,7 +20,7 @@ pytest.importorskip("sentencepiece")
 from support.tiny_checkpoints import PAIRS, PROMPT, build, llama_tokenizer  # noqa: E402
 
 TEXTS = [*(target for _, target in PAIRS), "a"]
-#: What each tokenizer puts around a text.
+#: Tokens that each tokenizer adds to a text.
 TEMPLATES = {"begun": "<s> $A", "bare": "$A", "begun and ended": "<s> $A </s>", "ended": "$A </s>"}
 SPECIAL = [("<s>", 1), ("</s>", 2)]
 
@@ -44,7 +44,7 @@ def with_template(checkpoint: Path, template: str) -> None:
 
 @pytest.mark.parametrize("template", TEMPLATES)
 @torch.no_grad()
-def test_the_loss_is_the_librarys_own(template: str, tmp_path: Path, texts: Path) -> None:
+def test_the_loss_equals_the_librarys(template: str, tmp_path: Path, texts: Path) -> None:
     checkpoint = build("llama", tmp_path / "checkpoint-40")
     with_template(checkpoint, TEMPLATES[template])
     options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True, "batch_tokens": 60}
@@ -61,7 +61,7 @@ def test_the_loss_is_the_librarys_own(template: str, tmp_path: Path, texts: Path
         loss = float(model(input_ids=whole, labels=whole).loss)
         assert row["tokens"] == len(ids) - 1, "the first is given, not predicted"
         assert row["nll_sum"] == pytest.approx(loss * (len(ids) - 1), rel=2e-4)
-    # The token blocks are the corpus's as much as the clean folder is.
+    # The token blocks belong to the monolingual corpus, like the clean folder.
     folder = next(tmp_path.glob("tokens-*"))
     again = score(folder, checkpoints=checkpoint, out=tmp_path / "again", **options)
     assert rows_of(again.folders["checkpoint-40"]) == rows
@@ -74,7 +74,7 @@ def test_the_loss_is_the_librarys_own(template: str, tmp_path: Path, texts: Path
 
 @torch.no_grad()
 def test_a_begin_that_is_the_end_as_well(tmp_path: Path, texts: Path) -> None:
-    """GPT-2: the tokenizer puts nothing around a text, and one token serves as both."""
+    """GPT-2: the tokenizer adds no tokens, and one token is start and end."""
     checkpoint = build("gpt2", tmp_path / "checkpoint-40")
     score(texts, checkpoints=checkpoint, out=tmp_path / "scores", precision="float32", threads=1, quiet=True)
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)

@@ -57,7 +57,7 @@ def read_scores(folder):
 
 @torch.no_grad()
 def plain_scores(tokens, checkpoint, *, reverse=False):
-    """Every statistic, one pair at a time, from the whole softmax in float64."""
+    """Every statistic, one pair at a time, from the full softmax in float64."""
     model = load_model(read_checkpoint(checkpoint)).double()
     matrix = model.embedding.weight
     pairs = [(row, *(sides[::-1] if reverse else sides)) for row, *sides in read_ids(tokens)]
@@ -113,7 +113,7 @@ def test_a_backward_model_scores_the_sources(trained, tmp_path):
         assert {column: rows[row][column] for column in STATISTICS} == pytest.approx(plain, rel=2e-4)
 
 
-def test_how_often_rows_had_been_seen_stands_beside_their_scores(trained, tmp_path):
+def test_scores_contain_the_exposure_of_rows(trained, tmp_path):
     options = {"precision": "float32", "threads": 1, "quiet": True}
     tokens = trained / "tokens"
     train(tokens, out=tmp_path / "w", epochs=1.5, checkpoints="1", sample=50, batch_tokens=100, **options)
@@ -164,7 +164,7 @@ def test_packed_batches_give_equal_scores(trained, tmp_path, monkeypatch):
         scored = score(trained / "tokens", out=out, batch_tokens=batch_tokens, **options)
         assert scored.manifests["step-30"]["options"]["batches"] == "packed"
         packed[batch_tokens] = scored.flops, read_scores(out / "step-30")
-    assert packed[50][0] == packed[700][0], "what is not padded does not depend on batch mates"
+    assert packed[50][0] == packed[700][0], "packed scores do not depend on the other pairs of a batch"
     padded = read_scores(tmp_path / "padded/step-30")
     for _, rows in packed.values():
         assert rows.keys() == padded.keys()
@@ -259,7 +259,7 @@ def test_shards_give_the_bytes_of_one_process(trained, tmp_path, order):
     assert again == scored, "finished work is finished for every shard"
 
 
-def test_a_shard_says_what_is_left_to_others(trained, tmp_path, capsys):
+def test_a_shard_reports_blocks_left_to_others(trained, tmp_path, capsys):
     options = {"checkpoints": trained / "warmup/step-5", "threads": 1, "precision": "float32", "quiet": True}
     scored = score(trained / "tokens", out=tmp_path, shard="2/3", **options)
     assert (scored.left, scored.manifests, scored.pairs) == ({"step-5": 2}, {}, 294)
@@ -302,7 +302,7 @@ def test_shards_that_end_together_publish_once(trained, tmp_path):
 
 
 @pytest.mark.parametrize("given", ["", "0/2", "3/2", "1/0", "1", "a/b", "1/2/3", "-1/2", "½/2"])
-def test_what_is_no_shard_is_refused(given):
+def test_invalid_shards_are_refused(given):
     with pytest.raises(UsageError, match="give i/n, with i from 1 to n, or auto"):
         Shard.parse(given)
 
@@ -364,7 +364,7 @@ def test_batches_that_do_not_fit_are_halved_and_counted(trained, tmp_path, monke
         score(trained / "tokens", out=tmp_path / "none", **options)
 
 
-def test_what_cannot_be_scored_is_refused(trained, tmp_path):
+def test_invalid_checkpoints_are_refused(trained, tmp_path):
     checkpoint, tokens = trained / "warmup/step-5", trained / "tokens"
     with pytest.raises(CatpruneError, match="is not a checkpoint"):
         score(tokens, checkpoints=[tmp_path], out=tmp_path / "s")
@@ -377,11 +377,11 @@ def test_what_cannot_be_scored_is_refused(trained, tmp_path):
     with pytest.raises(CatpruneError, match=r"tokenizer\.json has digest"):
         score(other, checkpoints=[checkpoint], out=tmp_path / "s")
     config = json.loads((checkpoint / "config.json").read_bytes())
-    foreign = Path(shutil.copytree(checkpoint, tmp_path / "foreign"))
+    external = Path(shutil.copytree(checkpoint, tmp_path / "external"))
     config["tokenizer"]["digest"] = "0" * 32
-    (foreign / "config.json").write_text(json.dumps(config))
+    (external / "config.json").write_text(json.dumps(config))
     with pytest.raises(CatpruneError, match="was trained with tokenizer 0000"):
-        score(tokens, checkpoints=[foreign], out=tmp_path / "s")
+        score(tokens, checkpoints=[external], out=tmp_path / "s")
 
 
 def test_weights_that_training_did_not_write_are_refused(trained, tmp_path):

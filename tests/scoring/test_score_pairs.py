@@ -1,4 +1,4 @@
-"""Scorers: columns by text and by stored statistics, their blocks, what select makes of them, and what is refused."""
+"""Scorers: columns from text and from stored statistics, their blocks, selections by them, and refusals."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def read(folder: Path) -> dict[int, float | None]:
     return dict(zip(*table.to_pydict().values(), strict=True))
 
 
-def test_a_function_scores_what_cleaning_kept(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
+def test_a_function_scores_clean_pairs(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
     base, pairs = corpus
     blocks: list[int] = []
 
@@ -98,7 +98,7 @@ def test_a_column_is_ranked_guards_and_is_merged(corpus: tuple[Path, list[tuple[
     select(base / "clean", method="random", where="labse>4", join=[base / "scores/labse"], out=base / "g", **QUIET)
     assert kept(base / "g")
     assert kept(base / "g") <= {row for row, value in values.items() if value > 4}
-    # Without checkpoints, too, the folder of scores is a source of everything that needs none.
+    # Without checkpoints, the scores folder is a source for methods that need no checkpoint.
     twins = {row: 2 * value for row, value in values.items()}
     select(base / "scores", merge="labse + twin", merge_by="z", keep=8, out=base / "h", **QUIET)
     assert kept(base / "h") == set(sorted(twins, key=lambda row: (-twins[row], row))[:8])
@@ -115,9 +115,9 @@ def test_a_column_is_ranked_guards_and_is_merged(corpus: tuple[Path, list[tuple[
         ):
             select(base / "scores", out=base / "j", **options, **QUIET)
     clean([base / "a.en", base / "a.de"], out=base / "other", rules={"min_words": 4}, **QUIET)
-    score_pairs(base / "other", scorer=lengths, out=base / "scores", name="foreign", **QUIET)
+    score_pairs(base / "other", scorer=lengths, out=base / "scores", name="external", **QUIET)
     with pytest.raises(CatpruneError, match=r"was made from .*: rows of different corpora do not match"):
-        select(base / "scores", merge="labse + foreign", out=base / "j", **QUIET)
+        select(base / "scores", merge="labse + external", out=base / "j", **QUIET)
     with pytest.raises(CatpruneError, match="cat-diff needs scores of 2 checkpoints"):
         select(base / "scores", method="cat-diff", where="labse>4", out=base / "j", **QUIET)
     (base / "clean/manifest.json").write_text((base / "clean/manifest.json").read_text() + "\n")
@@ -158,7 +158,7 @@ def slow(sources, targets):
 """
 
 
-def test_a_killed_run_goes_on(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
+def test_a_killed_run_continues(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
     base, _ = corpus
     (base / "mine.py").write_text(SLOW)
     script = textwrap.dedent(f"""
@@ -185,16 +185,16 @@ def test_a_killed_run_goes_on(corpus: tuple[Path, list[tuple[str, str]]]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("function", "told"),
+    ("function", "message"),
     [
         (lambda sources, _: [1.0] * (len(sources) - 1), r"shape \(8,\) for 9 pairs"),
-        (lambda sources, _: [float("nan")] * len(sources), "gives row 0 the score nan: return finite numbers"),
-        (lambda sources, _: ["good"] * len(sources), "gives no numbers"),
+        (lambda sources, _: [float("nan")] * len(sources), "returns the score nan for row 0: return finite numbers"),
+        (lambda sources, _: ["good"] * len(sources), "does not return numbers"),
     ],
 )
-def test_what_is_no_score_is_refused(corpus: tuple[Path, Any], function: Any, told: str) -> None:
+def test_invalid_scores_are_refused(corpus: tuple[Path, Any], function: Any, message: str) -> None:
     base, _ = corpus
-    with pytest.raises(CatpruneError, match=told):
+    with pytest.raises(CatpruneError, match=message):
         score_pairs(base / "clean", scorer=function, out=base / "scores", name="mine", **QUIET)
     assert not list((base / "scores/mine").rglob("part-*"))
 
@@ -205,7 +205,7 @@ def scaled(sources: list[str], targets: list[str], by: float = 1) -> list[float]
     return [by * (len(source) + len(target)) for source, target in zip(sources, targets, strict=True)]
 
 
-def test_functions_are_told_apart_and_force_scores_anew(corpus: tuple[Path, Any]) -> None:
+def test_functions_are_distinguished_and_force_scores_again(corpus: tuple[Path, Any]) -> None:
     base, _ = corpus
     options: dict[str, Any] = {"out": base / "scores", "name": "scaled", **QUIET}
     assert score_pairs(base / "clean", scorer=partial(scaled, by=2), **options).new == 35
@@ -218,8 +218,8 @@ def test_functions_are_told_apart_and_force_scores_anew(corpus: tuple[Path, Any]
         score_pairs(base / "clean", scorer=partial(scaled, by=0), force=True, **options)
     weights = np.zeros(5000)
     score_pairs(base / "clean", scorer=partial(scaled, by=weights.sum() + 1), **{**options, "name": "w"})
-    told = [describe_function(partial(scaled, weights + (np.arange(5000) == place))) for place in (7, 2500)]
-    assert told[0] != told[1]
+    descriptions = [describe_function(partial(scaled, weights + (np.arange(5000) == place))) for place in (7, 2500)]
+    assert descriptions[0] != descriptions[1]
     with pytest.raises(UsageError, match="cannot be pickled"):
         describe_function(partial(scaled, by=lambda: 1))
     (base / "lam.py").write_text("longer = lambda s, t: [2.0] * len(s)\nshorter = lambda s, t: [1.0] * len(s)\n")
@@ -228,10 +228,10 @@ def test_functions_are_told_apart_and_force_scores_anew(corpus: tuple[Path, Any]
         assert (done.folder.name, set(read(done.folder).values())) == (name, {value})
     with pytest.raises(CatpruneError, match=r"other options \(scorer\.function was longer, is now shorter\)"):
         score_pairs(base / "clean", scorer=f"{base}/lam.py:shorter", name="longer", out=base / "scores", **QUIET)
-    # A file is run as Python runs it: it may import what stands beside it, and hold classes of data.
-    (base / "beside.py").write_text("def one(): return 1.0\n")
+    # A file is run like by Python: it may import modules next to it, and define dataclasses.
+    (base / "helper.py").write_text("def one(): return 1.0\n")
     (base / "mine.py").write_text(
-        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom beside import one\n"
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom helper import one\n"
         "@dataclass\nclass Held:\n    value: float\n"
         "def score(sources, targets): return [Held(one()).value for _ in sources]\n"
     )
@@ -239,16 +239,16 @@ def test_functions_are_told_apart_and_force_scores_anew(corpus: tuple[Path, Any]
     assert set(read(done.folder).values()) == {1.0}
 
 
-def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
+def test_invalid_scorers_are_refused(corpus: tuple[Path, Any]) -> None:
     base, _ = corpus
     (base / "broken.py").write_text("1 / 0\n")
     (base / "empty.py").write_text("")
-    for scorer, told in (
+    for scorer, message in (
         ("lapse", "unknown scorer lapse: give one of labse, e5, laser, comet-qe, or FILE.py:FUNCTION"),
         ("none.py:score", "none.py is not a Python file"),
         (f"{base}/empty.py:score", "empty.py has no function score"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             score_pairs(base / "clean", scorer=scorer, out=base / "scores", **QUIET)
     with pytest.raises(CatpruneError, match=r"broken.py cannot be run: ZeroDivisionError"):
         score_pairs(base / "clean", scorer=f"{base}/broken.py:score", out=base / "scores", **QUIET)
@@ -267,7 +267,7 @@ def test_scorers_that_cannot_be_meant(corpus: tuple[Path, Any]) -> None:
         score_pairs(base / "clean", scorer="comet-qe", margin=True, out=base / "scores", **QUIET)
     monolingual = base / "mono"
     clean([base / "a.en"], out=monolingual, monolingual=True, **QUIET)
-    with pytest.raises(UsageError, match="is monolingual, but a scorer takes pairs"):
+    with pytest.raises(UsageError, match="is monolingual, but scorers need pairs"):
         score_pairs(monolingual, scorer=lengths, out=base / "scores", **QUIET)
 
 
@@ -276,7 +276,7 @@ def test_blocks_restart_at_every_input() -> None:
     assert list(blocks_of({"inputs": ranges})) == [Block(0, 65_536), Block(65_536, 65_537), Block(65_537, 65_540)]
 
 
-def test_margin_of_what_is_computed_by_hand() -> None:
+def test_margin_equals_values_computed_by_hand() -> None:
     sources = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], np.float32)
     targets = np.array([[0.8, 0.6], [0.0, 1.0], [1.0, 0.0]], np.float32)
     similar = sources @ targets.T
@@ -289,7 +289,7 @@ def test_margin_of_what_is_computed_by_hand() -> None:
         expected = similar.diagonal() / ((ours + theirs) / 2)
         found = Neighbours(rows, sources, targets, neighbours, threads=1).ratio_margin(rows, sources, targets)
         assert found == pytest.approx(expected, rel=1e-5)
-        # One by one, and of a pair that is not among them (row 7): it is compared with these and its own partner.
+        # One by one, and for a pair outside of the sample (row 7), compared with the sample and itself.
         some = Neighbours(rows[1:], sources[1:], targets[1:], neighbours)
         alone = [some.ratio_margin(np.array([row]), sources[[i]], targets[[i]])[0] for i, row in enumerate((7, 5, 9))]
         ours[1:] = np.sort(similar[1:, 1:], axis=1)[:, -min(neighbours, 2) :].mean(axis=1)
@@ -329,7 +329,7 @@ def test_margins_of_all_blocks_compare(corpus: tuple[Path, Any], monkeypatch: py
     done = score_pairs(base / "clean", out=base / "scores", **options)
     assert done.new == 10
     assert {row: score for row, score in read(done.folder).items() if row in before} == before
-    # Where nothing was kept at first, neighbours are drawn once something is.
+    # If no pair was kept at first, neighbours are drawn later.
     (base / "n.en").write_text("\n")
     (base / "n.de").write_text("\n")
     for inputs, pairs in (("n", 0), ("nc", 10)):
@@ -355,8 +355,8 @@ def test_e5_knows_translations_from_other_sentences(tmp_path: Path) -> None:
     clean([tmp_path / "text.en", tmp_path / "text.de"], out=tmp_path / "clean", **QUIET)
     scores = tmp_path / "scores"
     for options, name in (([], "e5"), (["--margin", "--neighbours", "2"], "e5-margin")):
-        told = ["score", str(tmp_path / "clean"), "--scorer", "e5", "--out", str(scores), *options]
-        answer = CliRunner().invoke(app, told)
+        command = ["score", str(tmp_path / "clean"), "--scorer", "e5", "--out", str(scores), *options]
+        answer = CliRunner().invoke(app, command)
         assert answer.exit_code == 0, answer.output
         assert "8 pairs have a score, 8 of them new" in answer.output
         values = read(scores / name)
@@ -374,29 +374,29 @@ def test_a_function_of_columns(tmp_path: Path) -> None:
     for name, step, values in (("early", 1, nll[0]), ("late", 2, nll[1])):
         put_scores(tmp_path, name, step, rows, [2] * 12, values, [0, 4, 12], more=more)
 
-    def learnt(columns: Any) -> Any:
+    def learned(columns: Any) -> Any:
         assert list(columns) == ["early", "late"]
         return (columns["early"]["nll_sum"] - columns["late"]["nll_sum"]) / columns["late"]["tokens"]
 
-    done = score_columns(tmp_path / "scores", learnt, **QUIET)
+    done = score_columns(tmp_path / "scores", learned, **QUIET)
     assert (done.pairs, done.new) == (12, 12)
-    assert read(tmp_path / "scores/learnt") == {row: None if row == 5 else row / 2 for row in rows}
-    assert score_columns(tmp_path / "scores", learnt, **QUIET).new == 0
-    with pytest.raises(CatpruneError, match=r"function was learnt, is now lambda; source changed since"):
-        score_columns(tmp_path / "scores", lambda columns: columns["early"]["tokens"], name="learnt", **QUIET)
-    select(tmp_path / "scores", column="learnt", keep=3, out=tmp_path / "s", **QUIET)
+    assert read(tmp_path / "scores/learned") == {row: None if row == 5 else row / 2 for row in rows}
+    assert score_columns(tmp_path / "scores", learned, **QUIET).new == 0
+    with pytest.raises(CatpruneError, match=r"function was learned, is now lambda; source changed since"):
+        score_columns(tmp_path / "scores", lambda columns: columns["early"]["tokens"], name="learned", **QUIET)
+    select(tmp_path / "scores", column="learned", keep=3, out=tmp_path / "s", **QUIET)
     assert kept(tmp_path / "s") == {9, 10, 11}
     same = select(tmp_path / "scores", method="cat-diff", on="nll", keep=3, out=tmp_path / "t", **QUIET)
     assert kept(tmp_path / "t") == {9, 10, 11}
     assert same.unscored == 1
-    # What checkpoints tell guards and counts, while the column ranks.
-    guarded = select(tmp_path / "scores", column="learnt", where="ppl<10", keep=3, out=tmp_path / "u", **QUIET)
+    # Scores of checkpoints guard and count tokens, while the column ranks.
+    guarded = select(tmp_path / "scores", column="learned", where="ppl<10", keep=3, out=tmp_path / "u", **QUIET)
     assert (kept(tmp_path / "u"), guarded.guarded) == ({2, 3, 4}, 7)  # ppl is exp(row / 2), row 5 has none
     select(tmp_path / "scores", column="target_characters", keep=3, out=tmp_path / "x", **QUIET)
     assert kept(tmp_path / "x") == {2, 4, 7}  # row * 7 modulo 5 characters: 4, 3 and 4
-    budget = select(tmp_path / "scores", column="learnt", keep="6tokens", out=tmp_path / "v", **QUIET)
+    budget = select(tmp_path / "scores", column="learned", keep="6tokens", out=tmp_path / "v", **QUIET)
     assert (kept(tmp_path / "v"), budget.tokens_kept, budget.tokens) == ({9, 10, 11}, 6, 22)
-    # A backward model is left out, its tokens are not counted, and another function does not go on with what one began.
+    # Backward models are left out with their tokens, and another function does not continue unfinished work.
     put_scores(tmp_path, "back", 9, rows, [99] * 12, nll[0], [0, 4, 12], more=more, reverse=True)
     value = 1.0
 
@@ -412,5 +412,5 @@ def test_a_function_of_columns(tmp_path: Path) -> None:
     score_columns(tmp_path / "scores", broken, force=True, **QUIET)
     assert read(tmp_path / "scores/broken") == {row: None if row == 5 else 6.0 for row in rows}
     assert select(tmp_path / "scores", column="broken", keep="50%tokens", out=tmp_path / "w", **QUIET).tokens == 22
-    with pytest.raises(CatpruneError, match="learnt gives scores of shape"):
-        score_columns(tmp_path / "scores", lambda _: [0.0], name="learnt", force=True, **QUIET)
+    with pytest.raises(CatpruneError, match="learned returns scores of shape"):
+        score_columns(tmp_path / "scores", lambda _: [0.0], name="learned", force=True, **QUIET)

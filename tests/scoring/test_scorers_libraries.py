@@ -21,10 +21,10 @@ from catprune.scoring.score_pairs import score_pairs
 from catprune.scoring.scorers import environment
 from catprune.scoring.scorers.environment import Worker
 
-# Their first start installs gigabytes, and compiles: `make test-environments` asks for it.
+# Creating the environments installs gigabytes and compiles: `make test-environments` does so.
 needs_uv = pytest.mark.skipif(
     shutil.which("uv") is None or not os.environ.get("CATPRUNE_TEST_ENVIRONMENTS"),
-    reason="uv makes the environments of these libraries, where CATPRUNE_TEST_ENVIRONMENTS is set",
+    reason="needs uv and CATPRUNE_TEST_ENVIRONMENTS, because it creates environments",
 )
 WORDS = {
     language: text.split()
@@ -50,7 +50,7 @@ PAIRS = make_pairs()
 
 
 def clean_in_parts(folder: Path, ends: tuple[int, ...]) -> Path:
-    """A clean folder with a block for each part; between the pairs stands one that cleaning drops."""
+    """A clean folder with a block for each part, and one record that cleaning drops."""
     lines = [*PAIRS[:20], ("", "Leer."), *PAIRS[20:]]
     for number, (first, end) in enumerate(zip((0, *ends), (*ends, len(lines)), strict=True)):
         for place, language in enumerate(("en", "de")):
@@ -86,13 +86,13 @@ def shards_of(folder: Path) -> dict[str, bytes]:
 
 
 def end_script(worker: Worker) -> None:
-    """Kill it, as a system does that is out of memory."""
+    """Kill the process like a system that is out of memory."""
     assert worker._process is not None
     os.kill(worker._process.pid, signal.SIGKILL)
 
 
 def build_in_environment(folder: Path, script: str) -> Path:
-    """Run a script of this folder by the Python of a worker's environment; scores that the library gives beside it."""
+    """Run a script of `support` in the environment of a worker; return the library's scores."""
     (folder / "pairs.json").write_text(json.dumps(PAIRS))
     worker = Worker(f"{script}_worker.py", "", threads=None, local=None)
     built = Path(__file__).parent.parent / "support" / f"build_{script}_model.py"
@@ -107,7 +107,7 @@ def build_in_environment(folder: Path, script: str) -> Path:
 
 @pytest.fixture(scope="module")
 def sentence_model(tmp_path_factory: Any) -> Path:
-    """A BERT with the modules that LaBSE has: the first token's vector, a dense layer, length 1."""
+    """A BERT with LaBSE's modules: vector of the first token, dense layer, norm 1."""
     library = pytest.importorskip("sentence_transformers")
     from sentence_transformers.sentence_transformer import modules as models
     from transformers import BertConfig, BertModel, BertTokenizerFast
@@ -130,7 +130,7 @@ def sentence_model(tmp_path_factory: Any) -> Path:
     return folder / "model"
 
 
-def test_labse_scores_as_its_library_does(sentence_model: Path, blocks: Path, whole: Path, tmp_path: Path) -> None:
+def test_labse_scores_equal_the_librarys(sentence_model: Path, blocks: Path, whole: Path, tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer, util
 
     library = SentenceTransformer(str(sentence_model), device="cpu")
@@ -145,7 +145,7 @@ def test_labse_scores_as_its_library_does(sentence_model: Path, blocks: Path, wh
     assert done.manifest["options"]["scorer"]["model"].keys() == {"digest"}
 
 
-def test_what_is_no_model_of_sentence_transformers_is_said(blocks: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_invalid_models_of_sentence_transformers_are_reported(blocks: Path, tmp_path: Path, monkeypatch: Any) -> None:
     pytest.importorskip("sentence_transformers")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "empty").mkdir()
@@ -163,7 +163,7 @@ def comet(tmp_path_factory: Any) -> Path:
 
 
 @needs_uv
-def test_comet_scores_as_its_library_does_and_resumes(
+def test_comet_scores_equal_the_librarys_and_scoring_resumes(
     comet: Path, blocks: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     expected = np.array(json.loads((comet / "expected.json").read_text()), np.float32)
@@ -174,16 +174,16 @@ def test_comet_scores_as_its_library_does_and_resumes(
 
 
 @needs_uv
-def test_what_comet_cannot_load_is_said(comet: Path, whole: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_invalid_comet_models_are_reported(comet: Path, whole: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for model, told in (
+    for model, message in (
         ("nobody/no-such-model", "nobody/no-such-model cannot be loaded .*give a file or folder as model, or a name"),
         (comet / "reference", "cannot be loaded .*the model needs references"),
         (comet / "encoder", "has 0 files checkpoints"),
         (comet / "no.ckpt", "no.ckpt does not exist"),
         (comet / "expected.json", "is not a COMET model: .*hparams.yaml"),
     ):
-        with pytest.raises(CatpruneError, match=told):
+        with pytest.raises(CatpruneError, match=message):
             score_pairs(whole, scorer="comet-qe", model=model, out=tmp_path / "out", force=True, quiet=True)
 
 
@@ -196,7 +196,7 @@ def laser(tmp_path_factory: Any) -> Path:
 
 
 @needs_uv
-def test_laser_scores_as_its_library_does_and_resumes(
+def test_laser_scores_equal_the_librarys_and_scoring_resumes(
     laser: Path, blocks: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     expected = np.array(json.loads((laser / "expected.json").read_text()), np.float32)
@@ -204,7 +204,7 @@ def test_laser_scores_as_its_library_does_and_resumes(
 
 
 @needs_uv
-def test_what_laser_cannot_load_is_said(laser: Path, whole: Path, tmp_path: Path) -> None:
+def test_invalid_laser_models_are_reported(laser: Path, whole: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(laser / "model", damaged)
     (damaged / "laser2.pt").write_bytes(b"not a checkpoint")
@@ -215,11 +215,11 @@ def test_what_laser_cannot_load_is_said(laser: Path, whole: Path, tmp_path: Path
         score_pairs(whole, scorer="laser", model=damaged, out=tmp_path / "out", quiet=True)
 
 
-# --- what the scorers with environments share
+# --- scorers with environments
 
 
 def check(blocks: Path, expected: np.ndarray[Any, Any], out: Path, monkeypatch: Any, **options: Any) -> None:
-    """Scores are those of all pairs at once; a script that is killed is said, and finished blocks are kept."""
+    """Scores equal those of all pairs at once; a killed script is reported, and finished blocks are kept."""
     ask, asked = Worker.ask, []
 
     def disturbed(worker: Worker, columns: Any) -> Any:

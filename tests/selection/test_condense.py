@@ -1,4 +1,4 @@
-"""Condensing: of each cluster of near duplicates the best-ranked record alone is ranked, as an oracle says."""
+"""Condensing: only the best record of each near-duplicate cluster is ranked, compared with an oracle."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUIET: dict[str, Any] = {"threads": 1, "quiet": True}
 
 
 def write_pairs(folder: Path, name: str, *, families: int, seed: int) -> list[Path]:
-    """Pairs in families of near duplicates, of one and more members, in any order; some pairs come twice."""
+    """Pairs in clusters of near duplicates, with one or more members, in any order; some pairs occur twice."""
     chance = random.Random(seed)
     pairs: list[tuple[str, str]] = []
     for _ in range(families):
@@ -58,7 +58,7 @@ def read(folder: Path, *columns: str) -> list[tuple[Any, ...]]:
 
 
 def best(corpus: Path, score: dict[int, float], *, lowest: bool) -> set[int]:
-    """Of the scored rows those that no other of their cluster is better than."""
+    """The scored rows that are the best of their cluster."""
     of = dict(read(corpus / "near/duplicates", "row", "duplicate_of"))
     clusters: dict[int, list[tuple[float, int]]] = {}
     for row, value in score.items():
@@ -87,7 +87,7 @@ def test_the_best_of_each_cluster_is_ranked(
     assert (done.scored, done.unscored) == (len(left), unscored)
     assert done.kept == (len(left) + unscored) // 2, "a share counts the records without a score, too"
     assert done.condensed == len(score) - len(left) > 20
-    assert f"{done.condensed} more pairs are near duplicates of one that ranks better" in summary(done)
+    assert f"{done.condensed} more pairs are near duplicates of a pair that ranks better" in summary(done)
     found = read(tmp_path / "selection", "row", "kept")
     assert {row for row, is_kept in found if is_kept} == {*left[: done.kept]}
     assert {row for row, _ in found} == kept
@@ -137,12 +137,12 @@ def test_always_kept_records_stay(corpus: Path, tmp_path: Path) -> None:
     lost = score.keys() - best(corpus, score, lowest=False)
     assert done.condensed == done.guarded == sum(row < first for row in lost) < len(lost)
     assert done.scored + done.condensed == len(score)
-    assert f"{done.condensed} more pairs are near duplicates of one that ranks better" in summary(done)
+    assert f"{done.condensed} more pairs are near duplicates of a pair that ranks better" in summary(done)
 
 
 def test_a_middle_has_no_best(corpus: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"condense": corpus / "near", "method": "length", "out": tmp_path / "selection", **QUIET}
-    with pytest.raises(UsageError, match="direction = middle: near duplicates are condensed to the highest or"):
+    with pytest.raises(UsageError, match="direction = middle: condense keeps the highest or"):
         catprune.select(corpus / "clean", direction="middle", **options)
     assert catprune.select(corpus / "clean", direction="bottom", **options).condensed > 0
 

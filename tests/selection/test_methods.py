@@ -1,4 +1,4 @@
-"""Every method on values that were computed by hand, and what each of them reads."""
+"""Every method on values computed by hand, and the checkpoints that each method reads."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from support.scores import kept, put_corpus, put_scores, read
 
 ROWS = [0, 1, 2]
 TOKENS = [2, 4, 5]
-#: Per token, of three checkpoints; the third row has no scores.
+#: Values per token of three checkpoints; the third row has no scores.
 NLL = [[1.0, 2.0, None], [0.5, 2.5, None], [0.25, 1.5, None]]
-#: Sums over the tokens of a row, of each checkpoint.
+#: Sums over the tokens of a row, for each checkpoint.
 MORE = {
     "correct": [[1, 1, 0], [0, 2, 0], [2, 1, 0]],
     "el2n_sum": [[1.0, 4.0, 0.0], [0.5, 3.0, 0.0], [1.5, 2.0, 0.0]],
@@ -44,7 +44,7 @@ BY_HAND: list[tuple[str, dict[str, Any], list[float]]] = [
     ("ppl", {}, [E(0.25), E(1.5)]),
     ("ppl", {"on": "nll"}, [0.25, 1.5]),
     ("ign", {}, [(1 + 2 + 3) / 3, (0.25 + 0.25 + 1) / 3]),
-    ("grand", {}, [(2 + 1 + 0) / 3, (2 + 2 + 0.5) / 3]),
+    ("token-grad-norm", {}, [(2 + 1 + 0) / 3, (2 + 2 + 0.5) / 3]),
     ("el2n", {}, [(0.5 + 0.25 + 0.75) / 3, (1 + 0.75 + 0.5) / 3]),
     ("confidence", {}, CONFIDENCE),
     ("variability", {}, [np.std(P[0]), np.std(P[1])]),
@@ -90,14 +90,14 @@ def test_dual_cross_entropy_reads_both_directions(run: Path) -> None:
     assert scores == [pytest.approx(-(1.0 + 0.75)), pytest.approx(-(0.5 + 1.25)), None]
     found = select(run / "scores", out=run / "t", method="dual-xent", keep="100%tokens", quiet=True)
     assert found.tokens == 6
-    # The others look at the forward models alone.
+    # Other methods only use the forward models.
     select(run / "scores", out=run / "ppl", method="ppl", on="nll", keep=1, quiet=True)
     assert read(run / "ppl")["score"].to_pylist()[:2] == [0.25, 1.5]
     select(run / "scores", out=run / "both", merge="2*dual-xent + ppl", merge_by="z", keep=1, quiet=True)
     named = ["one", "two"]
-    with pytest.raises(CatpruneError, match=r"has none that predicts the source \(`train` with reverse = true\)"):
+    with pytest.raises(CatpruneError, match=r"has no model that predicts the source \(`train` with reverse = true\)"):
         select(run / "scores", out=run / "u", method="dual-xent", checkpoints=named, keep=1, quiet=True)
-    with pytest.raises(CatpruneError, match=r"has none that predicts the target"):
+    with pytest.raises(CatpruneError, match=r"has no model that predicts the target"):
         select(run / "scores", out=run / "u", method="dual-xent", checkpoints=["back"], keep=1, quiet=True)
 
 
@@ -119,7 +119,7 @@ def test_checkpoints_of_several_trainings_are_not_mixed(tmp_path: Path) -> None:
     assert read(tmp_path / "s")["score"].to_pylist()[0] == -2.0
     select(tmp_path / "scores", out=tmp_path / "t", method="rho", reference="trusted", keep=1, quiet=True)
     assert read(tmp_path / "t")["score"].to_pylist()[0] == -1.0
-    # The reference may stand in a folder of its own.
+    # The reference may be in a separate folder.
     (tmp_path / "other").mkdir()
     (tmp_path / "scores/trusted").rename(tmp_path / "other/trusted")
     both = [tmp_path / "scores", tmp_path / "other"]
@@ -130,14 +130,14 @@ def test_checkpoints_of_several_trainings_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_a_reference_model_is_named(run: Path) -> None:
-    with pytest.raises(UsageError, match="reference is missing: rho compares with the scores"):
+    with pytest.raises(UsageError, match="reference is missing: rho needs the scores"):
         select(run / "scores", out=run / "s", method="rho", quiet=True)
     with pytest.raises(CatpruneError, match="holds no scores of the reference four"):
         select(run / "scores", out=run / "s", method="rho", reference="four", quiet=True)
-    with pytest.raises(UsageError, match="reference = three: ppl does not use it, only rho: leave it out"):
+    with pytest.raises(UsageError, match="reference = three: ppl does not use reference, only rho: leave it out"):
         select(run / "scores", out=run / "s", method="ppl", reference="three", quiet=True)
     put_scores(run, "back", 9, ROWS, [8, 3, 1], [1.25, 1.0, None], [0, 3], reverse=True)
-    with pytest.raises(CatpruneError, match="back and one predict different sides: rho compares models of one"):
+    with pytest.raises(CatpruneError, match="back and one predict different sides: rho needs models that"):
         select(run / "scores", out=run / "s", method="rho", reference="back", quiet=True)
     options: dict[str, Any] = {"reference": "one", "checkpoints": ["three"], "keep": 1, "quiet": True}
     select(run / "scores", out=run / "s", method="rho", **options)
@@ -147,7 +147,7 @@ def test_a_reference_model_is_named(run: Path) -> None:
 def test_statistics_that_are_no_numbers_are_refused(run: Path) -> None:
     more = {column: [math.inf, 1.0, 0.0] if column == "el2n_sum" else sums[0] for column, sums in MORE.items()}
     put_scores(run, "one", 1, ROWS, TOKENS, NLL[0], [0, 3], more=more)
-    select(run / "scores", out=run / "s", method="grand", keep=1, quiet=True)
+    select(run / "scores", out=run / "s", method="token-grad-norm", keep=1, quiet=True)
     with pytest.raises(CatpruneError, match=r"one.*el2n_sum of row 0 is no number: score it again"):
         select(run / "scores", out=run / "t", method="el2n", keep=1, quiet=True)
 
@@ -156,8 +156,8 @@ COURSES = 60
 
 
 @pytest.fixture
-def courses(tmp_path: Path) -> Path:
-    """Three kinds of courses, of 40, 15 and 5 pairs, mixed; the last row has no scores."""
+def trajectories(tmp_path: Path) -> Path:
+    """Three kinds of loss trajectories, of 40, 15 and 5 pairs, mixed; the last row has no scores."""
     count = COURSES + 1
     kinds = np.random.default_rng(1).permutation([0] * 40 + [1] * 15 + [2] * 5)
     centres = np.array([[4.0, 3.0, 2.0], [4.0, 1.0, 0.5], [1.0, 1.0, 1.0]])
@@ -170,43 +170,43 @@ def courses(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_s2l_draws_evenly_from_clusters(courses: Path) -> None:
-    kinds = np.load(courses / "kinds.npy")
+def test_s2l_draws_evenly_from_clusters(trajectories: Path) -> None:
+    kinds = np.load(trajectories / "kinds.npy")
     options: dict[str, Any] = {"method": "s2l", "clusters": 3, "keep": 30, "seed": 5, "quiet": True}
-    found = select(courses / "scores", out=courses / "s", **options)
+    found = select(trajectories / "scores", out=trajectories / "s", **options)
     expected: set[int] = set()
     for kind, part in zip(range(3), even_parts(30, [40, 15, 5]), strict=True):
         rows = np.flatnonzero(kinds == kind).tolist()
         expected |= set(sorted(rows, key=lambda row: -row_hash(row, 5))[:part])
-    assert kept(courses / "s") == expected
+    assert kept(trajectories / "s") == expected
     assert sorted((group["scored"], group["kept"]) for group in found.groups) == [(5, 5), (15, 12), (40, 13)]
     assert (found.scored, found.unscored) == (60, 1)
-    again = select(courses / "scores", out=courses / "again", threads=1, **options)
+    again = select(trajectories / "scores", out=trajectories / "again", threads=1, **options)
     assert again.manifest == found.manifest
-    other = select(courses / "scores", out=courses / "other", **{**options, "seed": 6})
-    assert kept(courses / "other") != kept(courses / "s")
+    other = select(trajectories / "scores", out=trajectories / "other", **{**options, "seed": 6})
+    assert kept(trajectories / "other") != kept(trajectories / "s")
     assert other.kept == 30
 
 
-def test_what_s2l_cannot_be_asked_for(courses: Path) -> None:
+def test_invalid_options_of_s2l_are_refused(trajectories: Path) -> None:
     def ask(**options: Any) -> None:
-        select(courses / "scores", out=courses / "s", quiet=True, **options)
+        select(trajectories / "scores", out=trajectories / "s", quiet=True, **options)
 
-    for options, told in (
+    for options, message in (
         ({"merge": "s2l + ppl"}, "s2l draws from clusters and gives no scores: use it alone"),
         ({"method": "ppl", "where": "s2l>0.5"}, "s2l draws from clusters and gives no scores: use it alone"),
         ({"method": "s2l", "within": "input"}, "s2l draws at random from each cluster: leave within and draw out"),
         ({"method": "s2l", "clusters": 0}, "clusters = 0: give a whole number, at least 1 and at most 10000"),
-        ({"method": "s2l", "clusters": 61}, "clusters = 61: only 60 pairs are scored, give fewer"),
+        ({"method": "s2l", "clusters": 61}, "clusters = 61: only 60 pairs have a score, give fewer"),
         ({"method": "forgetting", "threshold": 0.0}, "threshold = 0.0: give a number, above 0 and at most 1"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             ask(**options)
 
 
-def test_trajectories_are_sampled_evenly_and_repeatably(courses: Path) -> None:
+def test_trajectories_are_sampled_evenly_and_repeatably(trajectories: Path) -> None:
     def shards(name: str) -> list[dict[str, Any]]:
-        files = sorted((courses / "scores" / name).glob("columns/part-*.parquet"))
+        files = sorted((trajectories / "scores" / name).glob("columns/part-*.parquet"))
         return [{"path": str(file), "first": int(file.name[5:17]), "end": int(file.name[18:30])} for file in files]
 
     sets = [shards(name) for name in ("one", "two", "three")]
@@ -218,21 +218,21 @@ def test_trajectories_are_sampled_evenly_and_repeatably(courses: Path) -> None:
     assert {tuple(one) for one in some.tolist()} <= {tuple(one) for one in everything.tolist()}
 
 
-def test_s2l_that_ranks_nothing_apart_is_not_warned_of(courses: Path) -> None:
-    """Clusters take the place of groups by how often rows had been seen: there is no option to leave out."""
+def test_s2l_that_ranks_nothing_apart_is_not_warned_of(trajectories: Path) -> None:
+    """Clusters replace groups by exposure, so there is no caution."""
     count = COURSES + 1
     nll: list[float | None] = [*np.linspace(4, 1, COURSES).tolist(), None]
-    put_scores(courses, "one", 1, list(range(count)), [1] * count, nll, [0, 20, count], [1, 2] * 30 + [1])
-    found = select(courses / "scores", out=courses / "s", method="s2l", clusters=3, keep=30, quiet=True)
+    put_scores(trajectories, "one", 1, list(range(count)), [1] * count, nll, [0, 20, count], [1, 2] * 30 + [1])
+    found = select(trajectories / "scores", out=trajectories / "s", method="s2l", clusters=3, keep=30, quiet=True)
     assert found.partly_seen == ("one",) and caution(found) is None
 
 
 @pytest.fixture
-def workers(courses: Path) -> list[Path]:
-    """Two folders of scores, among which each checkpoint is parted in its own way; rows are as in `courses`."""
-    folders = [courses / "w0", courses / "w1"]
+def workers(trajectories: Path) -> list[Path]:
+    """Two scores folders that split the shards of each checkpoint differently; rows are as in `trajectories`."""
+    folders = [trajectories / "w0", trajectories / "w1"]
     for name, owner in (("one", [0, 1]), ("two", [1, 0]), ("three", [0, 0])):
-        source = courses / "scores" / name
+        source = trajectories / "scores" / name
         held = json.loads((source / "manifest.json").read_text())
         for number in set(owner):
             mine = [shard for shard, its in zip(held["shards"], owner, strict=True) if its == number]
@@ -243,21 +243,21 @@ def workers(courses: Path) -> list[Path]:
     return folders
 
 
-def test_the_order_of_sources_changes_no_cluster(courses: Path, workers: list[Path]) -> None:
+def test_the_order_of_sources_changes_no_cluster(trajectories: Path, workers: list[Path]) -> None:
     options: dict[str, Any] = {"method": "s2l", "clusters": 7, "keep": 30, "seed": 5, "quiet": True}
-    whole = select(courses / "scores", out=courses / "whole", **options)
+    whole = select(trajectories / "scores", out=trajectories / "whole", **options)
     for number, sources in enumerate(itertools.permutations(workers)):
-        found = select(list(sources), out=courses / f"s{number}", **options)
-        assert read(courses / f"s{number}").equals(read(courses / "whole"))
+        found = select(list(sources), out=trajectories / f"s{number}", **options)
+        assert read(trajectories / f"s{number}").equals(read(trajectories / "whole"))
         assert found.groups == whole.groups
 
 
 @pytest.mark.parametrize("bounds", [[0, 30, COURSES + 1], [0, 20, 40, COURSES + 1], [0, COURSES + 1]])
-def test_courses_through_other_ranges_are_refused(courses: Path, bounds: list[int]) -> None:
+def test_courses_through_other_ranges_are_refused(trajectories: Path, bounds: list[int]) -> None:
     count = COURSES + 1
-    put_scores(courses, "two", 2, list(range(count)), [1] * count, [1.0] * count, bounds)
+    put_scores(trajectories, "two", 2, list(range(count)), [1] * count, [1.0] * count, bounds)
     with pytest.raises(CatpruneError, match=r"one.* and .*two.* have different ranges: score both checkpoints over"):
-        select(courses / "scores", out=courses / "s", method="s2l", clusters=3, quiet=True)
+        select(trajectories / "scores", out=trajectories / "s", method="s2l", clusters=3, quiet=True)
 
 
 def test_courses_that_end_early_are_refused() -> None:
@@ -267,7 +267,7 @@ def test_courses_that_end_early_are_refused() -> None:
         sample_trajectories(sets, most=20, seed=1)
 
 
-def test_k_means_finds_what_is_apart() -> None:
+def test_k_means_finds_separate_clusters() -> None:
     points = np.repeat(np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 7.0]], np.float32), [50, 5, 20], axis=0)
     points += np.random.default_rng(3).normal(0, 0.1, points.shape).astype(np.float32)
     centres = k_means(points, 3, seed=4)

@@ -1,4 +1,4 @@
-"""Scores that Python holds: tables, frames and arrays rank like the files that they would be."""
+"""Scores in memory: tables, frames and arrays rank like files with the same content."""
 
 from __future__ import annotations
 
@@ -96,19 +96,18 @@ def test_arrays(tmp_path: Path, kind: Any) -> None:
     [
         (TABLE, {}, "column is missing: give the name of the table's score column"),
         (TABLE, {"column": "nowhere"}, "the table has no column nowhere: give one of row, score, other, note"),
-        (TABLE, {"column": "note"}, "column note of the table is of type large_string: give numbers"),
+        (TABLE, {"column": "note"}, "column note of the table has the type large_string: give numbers"),
         (TABLE.drop_columns(["row"]), {"column": "score"}, "the table has no column row: give one of score"),
-        (pa.table({"row": [0.0], "x": [1.0]}), {"column": "x"}, "column row of the table is of type double"),
+        (pa.table({"row": [0.0], "x": [1.0]}), {"column": "x"}, "column row of the table has the type double"),
         (TABLE, {"column": "score", "join": 3}, "join holds a int: give paths"),
         (TABLE, {"column": "score", "join": [pa.table({"x": [1.0]})]}, "the table has no column row: give one of x"),
         (SCORES, {"column": "x"}, "an array has no named column"),
         (SCORES.reshape(2, 500), {}, "source is an array of float32 and shape 2x500"),
-        (ROWS, {}, "source is an array of int64"),
         ({"row": [1]}, {"column": "x"}, "source is or holds a dict"),
         ([1.0], {}, "source is or holds a float"),
     ],
 )
-def test_what_is_no_score_is_refused(tmp_path: Path, source: Any, options: dict[str, Any], message: str) -> None:
+def test_invalid_scores_are_refused(tmp_path: Path, source: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(CatpruneError, match=message):
         select(source, out=tmp_path / "s", **options, **QUIET)
     assert not (tmp_path / "s").exists()

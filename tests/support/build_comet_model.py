@@ -1,4 +1,4 @@
-"""Builds a tiny quality estimation model of COMET's and scores pairs by the library alone: FOLDER, with pairs.json.
+"""Builds a tiny COMET model for quality estimation and scores pairs only with the library: FOLDER, with pairs.json.
 
 Runs in the environment of comet_worker.py. FOLDER/model is the model as it is downloaded, FOLDER/encoder what its
 hyper-parameters name, FOLDER/expected.json the scores. FOLDER/reference is a model that asks for references.
@@ -49,7 +49,7 @@ def build_encoder(folder: Path, texts: list[str], *, types: int = 120, longest: 
 def save(
     folder: Path, kind: type[RegressionMetric], name: str, encoder: Path, *, hidden: tuple[int, ...] = (16,)
 ) -> Path:
-    """A model as Lightning saves it, and its hyper-parameters beside it."""
+    """A model in Lightning's format, with its hyper-parameters."""
     options = {"nr_frozen_epochs": 0, "hidden_sizes": list(hidden), "layer": "mix", "layer_norm": True, "pool": "avg"}
     model = kind(encoder_model="XLM-RoBERTa", pretrained_model=str(encoder), local_files_only=True, **options)
     trainer = pytorch_lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)

@@ -1,4 +1,4 @@
-"""Builds a tiny LASER2 and embeds pairs by the library alone: FOLDER, with pairs.json.
+"""Builds a tiny LASER2 and embeds pairs only with the library: FOLDER, with pairs.json.
 
 Runs in the environment of laser_worker.py. FOLDER/model is the model as it is downloaded, FOLDER/expected.json the
 cosines.

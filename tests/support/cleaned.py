@@ -1,4 +1,4 @@
-"""Strategies of hostile text, and what a clean folder holds, read back."""
+"""Strategies for hostile text, and readers of a clean folder."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ SPICE = [
     "\t",
     "\u200b",
     *"१क्ष",
+    *"²½５％，-–#%%\u00ad\ufeff\u3164",
+    *"e\u0301\u0327ᄒ\u1161\u11ab",
+    *"བོད་",
 ]
 
 SIDE = st.one_of(
     st.lists(st.sampled_from(["a", "A", "b.", "ein", "Haus", "1", "12", "--", "!", *SPICE]), max_size=8).map(" ".join),
     st.text(st.sampled_from(["a", "B", " ", "1", ".", *SPICE]), max_size=12),
-    # Characters that the two sides' versions of Unicode both know.
+    # Characters in the Unicode versions of both Rust and Python.
     st.text(st.characters(exclude_categories=("Cs", "Cn")), max_size=10),
 ).map(lambda text: text.replace("\n", "").encode())
 
@@ -45,12 +48,14 @@ def read(folder: Path) -> dict[str, list[Any]]:
 
 def reasons(folder: Path) -> list[set[str]]:
     metadata = parquet.read_metadata(next(folder.glob("columns/*.parquet"))).metadata
-    names = metadata[b"reasons"].decode().split(",")
-    return [{name for bit, name in enumerate(names) if mask >> bit & 1} for mask in read(folder)["reasons"]]
+    names, columns = metadata[b"reasons"].decode().split(","), read(folder)
+    found = [[name for bit, name in enumerate(names) if mask >> bit & 1] for mask in columns["reasons"]]
+    assert columns["reason"] == ["+".join(reasons) or None for reasons in found]
+    return [set(reasons) for reasons in found]
 
 
 def stripped(data: bytes) -> bytes:
-    """A side as it comes back from a line: one carriage return before the line end belongs to the line end."""
+    """A side read back from a line: one carriage return belongs to the line end."""
     return data.removesuffix(b"\r")
 
 
@@ -68,14 +73,14 @@ FORMS = (
 
 
 def duplicates_of(folder: Path) -> dict[int, int | None]:
-    """What `duplicates/` says, by row."""
+    """The content of `duplicates/`, by row."""
     if not list(folder.glob("duplicates/part-*")):
         return {}
     columns = read(folder / "duplicates")
     return dict(zip(columns["row"], columns["duplicate_of"], strict=True))
 
 
-#: What the rules look for, in pieces that put together make it, or nearly.
+#: Pieces of text that trigger the rules, or nearly do, when put together.
 PIECES = """
 a Haus haus! (a) B Ж ζ 中 文字 カ ー ﾞ ไ ท่ ລາວ 한 é . 。 ؟ … ” " ) 1 12 1,000 1.000 007 ١٢ ٬ 𝟗 ’ http://a.b/c HTTPS://A.b
 www.x.org). <b> </b < > &nbsp; &#160; & ; %s %1$s %-05.2f % %(n)s %1 {0} ${a.b} {{ } \\n \\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-#: Runs a file, and dies as by a power cut in the middle of writing a path for the nth time.
+#: Runs a file, and dies like in a power cut while it writes a path for the nth time.
 DYING = """
 import os, signal, sys
 from catprune.workspace import files

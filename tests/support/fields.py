@@ -1,4 +1,4 @@
-"""Strategies of fields of the formats, and how pairs are read back."""
+"""Strategies for fields of the formats, and a reader of pairs."""
 
 from __future__ import annotations
 

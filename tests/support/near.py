@@ -1,4 +1,4 @@
-"""Sentences that nearly repeat, and the near duplicates that a clean folder found."""
+"""Sentences that are near duplicates, and the near duplicates in a clean folder."""
 
 from __future__ import annotations
 

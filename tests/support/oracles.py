@@ -1,4 +1,4 @@
-"""What each Rust pass must do, in a few lines of Python that hold everything in memory."""
+"""Oracles of the Rust passes, in a few lines of Python that hold everything in memory."""
 
 from __future__ import annotations
 
@@ -28,9 +28,13 @@ RULES = {
     "same_terminal_punctuation": False,
 }
 _SPACE = regex.compile(r"\p{White_Space}+")
+#: What separates words: white space, and the Ethiopic word space.
+_WORD_SPACE = regex.compile(r"[\p{White_Space}\u1361]+")
 _LETTER = regex.compile(r"\p{Alphabetic}")
 _HAN_KANA = r"[\p{Han}\p{Hiragana}\p{Katakana}ーｰ]"
-_UNSPACED = regex.compile(rf"{_HAN_KANA}|(?=[\p{{Alphabetic}}\p{{M}}])[\p{{Thai}}\p{{Lao}}\p{{Khmer}}\p{{Myanmar}}]")
+_SYLLABIC = r"\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\p{Tai_Le}\p{New_Tai_Lue}\p{Tai_Tham}\p{Tai_Viet}"
+_SYLLABIC += r"\p{Javanese}\p{Balinese}"
+_UNSPACED = regex.compile(rf"{_HAN_KANA}|(?=[\p{{Alphabetic}}\p{{M}}])[{_SYLLABIC}]")
 _MARKUP = regex.compile(
     r"<(?:!--|[/!?]?[A-Za-z])[^<>]*>"
     r"|&(?:\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
@@ -53,7 +57,7 @@ def lines(data: bytes) -> list[bytes]:
 
 
 def split_word(word: str) -> tuple[list[str], list[str], int, int]:
-    """Units of what stands between white space, its words of scripts with spaces, and characters of those without."""
+    """Parts between white space: words in scripts with spaces, characters in scripts without."""
     if not _UNSPACED.search(word):
         return [word], [word], 0, 0
     pieces = [piece for piece in regex.split(rf"({_UNSPACED.pattern})", word) if piece]
@@ -65,7 +69,7 @@ def split_word(word: str) -> tuple[list[str], list[str], int, int]:
 
 def measures(side: str) -> tuple[int, ...]:
     """Characters, words, letters, visible characters, words with a letter, the longest word."""
-    spaced = [word for word in _SPACE.split(side) if word]
+    spaced = [word for word in _WORD_SPACE.split(side) if word]
     letters = sum(bool(_LETTER.match(character)) for character in side)
     words, with_letter, longest = 0, 0, 0
     for word in spaced:
@@ -85,7 +89,7 @@ def script_letters(side: str, scripts: list[str]) -> int:
 
 
 def markup(side: str) -> int:
-    return sum(len(_SPACE.sub("", found)) for found in _MARKUP.findall(side))
+    return sum(len(_WORD_SPACE.sub("", found)) for found in _MARKUP.findall(side))
 
 
 def numbers(side: str) -> Counter[str]:
@@ -101,7 +105,7 @@ def urls(side: str) -> Counter[str]:
 
 
 def differ(one: Counter[str], other: Counter[str], most: float) -> bool:
-    """Whether the share of the longer one that has no equal is above `most`."""
+    """Whether the unmatched share of the longer list is above `most`."""
     longer = max(one.total(), other.total())
     return longer - (one & other).total() > most * longer
 
@@ -109,7 +113,7 @@ def differ(one: Counter[str], other: Counter[str], most: float) -> bool:
 def units(side: str) -> list[str]:
     """Words in lower case without ASCII punctuation at their ends; of scripts without spaces characters."""
     lower = "".join(character.lower() if character.isascii() else character for character in side)
-    found = [unit for word in _SPACE.split(lower) if word for unit in split_word(word)[0]]
+    found = [unit for word in _WORD_SPACE.split(lower) if word for unit in split_word(word)[0]]
     return [
         regex.sub(r"^[\x00-\x2f\x3a-\x60\x7b-\x7f]+|[\x00-\x2f\x3a-\x60\x7b-\x7f]+$", "", unit) or unit
         for unit in found
@@ -129,7 +133,7 @@ def resembles(source: str, target: str, most: float) -> bool:
 
 
 def ends_sentence(side: str) -> bool:
-    bare = regex.sub(r"""[\p{White_Space}\p{Pe}\p{Pf}"']+$""", "", side)
+    bare = regex.sub(r"""[\p{White_Space}\u1361\p{Pe}\p{Pf}"']+$""", "", side)
     return bool(regex.search(r"[.!?…;\u037e‼⁇⁈⁉‽。．！？｡؟۔।॥։።፧၊။។៕]$", bare))
 
 
@@ -141,13 +145,15 @@ def reasons(
     scripts: tuple[list[str], list[str]] = ([], []),
     **given: float,
 ) -> set[str]:
-    """The rules' reasons, with their defaults where none is given, duplicates aside. None is no source at all."""
+    """The reasons of the rules without duplicates; None as source means a monolingual corpus."""
     rules = RULES | given
     if found := structure(source, target, max_line_bytes=max_line_bytes):
         return found
     sides = [side.decode() for side in (source, target) if side is not None]
     if any(unicodedata.category(character) == "Cc" and character != "\t" for side in sides for character in side):
         found.add("control_characters")
+    # Reasons do not depend on the normal form.
+    sides = [unicodedata.normalize("NFC", side) for side in sides]
     trimmed = [regex.sub(r"^\p{White_Space}+|\p{White_Space}+$", "", side) for side in sides]
     if len(sides) == 2 and trimmed[0] == trimmed[1]:
         found.add("identical_sides")
@@ -185,15 +191,31 @@ def reasons(
 
 
 def normalise(side: str, form: str = "nfkc,case,white_space,punctuation") -> str:
-    """The form of a side: what `form` names is made equal; a side of nothing but punctuation keeps it."""
+    """The normal form of a side; a side with only punctuation keeps it."""
     names = form.split(",")
-    folded = unicodedata.normalize("NFKC", side) if "nfkc" in names else side
+    folded = regex.sub(r"\p{DI}", "", side) if "white_space" in names else side
+    if "nfkc" in names:
+        parts = regex.split(r"(\p{No})", folded)
+        folded = "".join(p if regex.fullmatch(r"\p{No}", p) else unicodedata.normalize("NFKC", p) for p in parts)
     folded = "".join(character.lower() for character in folded) if "case" in names else folded
-    bare = "".join(c for c in folded if not ("punctuation" in names and unicodedata.category(c).startswith("P")))
+    bare = _without_punctuation(folded) if "punctuation" in names else folded
     if "white_space" in names:
         bare, folded = (" ".join(word for word in _SPACE.split(text) if word) for text in (bare, folded))
     kept = bare or folded
     return regex.sub(r"\p{Nd}", "0", kept) if "digits" in names else kept
+
+
+def _without_punctuation(text: str) -> str:
+    """Replace each run of punctuation by a space between two non-space characters, otherwise by nothing."""
+    marked = ""
+    for before, mark, after in zip(" " + text, text, text[1:] + " ", strict=False):
+        between = before + after
+        number, word = regex.fullmatch(r"\p{Nd}{2}", between), regex.match(r"[\p{Alphabetic}\p{N}]", before)
+        sign = unicodedata.category(mark) == "Pd" and not word and regex.match(r"\p{Nd}", after)
+        kept = number or sign or (word and mark in "#%‰‱٪")
+        marked += "\0" if unicodedata.category(mark)[0] == "P" and not kept else mark
+    space = _SPACE.pattern[:-1]
+    return regex.sub(rf"(?<!^|{space}|\0)\0+(?!$|{space}|\0)", " ", marked).replace("\0", "")
 
 
 @dataclass
@@ -203,7 +225,7 @@ class Cleaned:
 
 
 def keys(source: str, target: str, key: str) -> list[tuple[str, ...]]:
-    """What a pair is known by; either side alone is enough to be a duplicate."""
+    """The keys of a pair; with "either", one equal side makes a duplicate."""
     pair, sides = (source, target), [("source", source), ("target", target)]
     return {"pair": [pair], "source": sides[:1], "target": sides[1:], "either": sides, "none": []}[key]
 
@@ -218,7 +240,7 @@ def clean(
     against: list[tuple[str, str]] = (),  # type: ignore[assignment]
     **options: float,
 ) -> Cleaned:
-    """Every pair's reasons. Of the survivors that share a key the one of lowest priority stays, then the lower row."""
+    """The reasons of every pair. Of duplicates, the pair with the lowest priority number stays, then the lower row."""
     cleaned = Cleaned([reasons(*pair, **options) if rules else structure(*pair, **options) for pair in pairs])
     forms = {"raw": lambda side: side, "normalised": normalise}.get(form, lambda side: normalise(side, form))
     groups: dict[tuple[str, ...], list[int | None]] = {}
@@ -255,7 +277,7 @@ def structure(source: bytes | None, target: bytes, *, max_line_bytes: int = 16_3
 
 
 def sampled(row: int, *, seed: int, fraction: float) -> bool:
-    """Whether the tokenizer's sample takes a row."""
+    """Whether a row is in the tokenizer's sample."""
     return xxhash.xxh3_64_intdigest(row.to_bytes(8, "little") + b"sample", seed) <= min(
         int(fraction * 2.0**64), 2**64 - 1
     )

@@ -1,4 +1,4 @@
-"""What each reader must find in a file, a pair or a reason, in a few lines that hold everything in memory."""
+"""Oracles of the readers: the pair or the reason of each record, in a few lines that hold everything in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def field(record: Any, name: str) -> Any:
 
 
 def text(value: str) -> bytes:
-    """A string as bytes; lone surrogates, which stand for bytes that were no UTF-8 too, become bytes that are none."""
+    """A string as bytes; lone surrogates (bytes that are not UTF-8) become invalid bytes again."""
     return value.encode(errors="surrogatepass")
 
 

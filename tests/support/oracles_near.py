@@ -1,4 +1,4 @@
-"""What near-duplicate detection must do, in a few lines of Python that hold everything in memory."""
+"""An oracle of near-duplicate detection, in a few lines of Python that hold everything in memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sides(pair: tuple[str, str], key: str) -> list[tuple[int, str]]:
 
 
 def similarity(one: tuple[str, str], other: tuple[str, str], *, key: str, shingles_of: dict[str, Any]) -> float:
-    """Jaccard similarity of the shingles, those of the source being other ones than those of the target."""
+    """Jaccard similarity of the shingles; shingles of the source and of the target differ."""
     sets = [
         {(number, *found) for number, side in sides(pair, key) for found in shingles(side, **shingles_of)}
         for pair in (one, other)
@@ -67,7 +67,7 @@ def signature(pair: tuple[str, str], options: dict[str, Any]) -> tuple[list[int]
 
 
 def clusters(pairs: dict[int, tuple[str, str]], options: dict[str, Any]) -> dict[int, int]:
-    """For each row that is not the first of its cluster, that first row.
+    """Map each row that is not the first of its cluster to the first row.
 
     In a bucket a row is compared with the first row and the one before it; clusters are connected components.
     """

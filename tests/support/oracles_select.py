@@ -28,7 +28,7 @@ def shares(whole: int, weights: list[int]) -> list[int]:
 
 
 def even_parts(whole: int, sizes: list[int]) -> list[int]:
-    """Each gives one more in turn, the larger and of equal ones the later first, as long as it has some."""
+    """Take one more from each group in turn, larger groups first, then later ones, while they have records."""
     parts = [0] * len(sizes)
     while sum(parts) < whole:
         level = min(part for part, size in zip(parts, sizes, strict=True) if part < size)
@@ -51,7 +51,7 @@ def progress(first: np.ndarray, last: np.ndarray, bins: int) -> np.ndarray:
 
 
 def progress_within(first: np.ndarray, last: np.ndarray, bins: int, groups: np.ndarray) -> np.ndarray:
-    """`progress` within groups; groups of fewer than 200 rows are one, with the smallest others if they are too few."""
+    """`progress` within groups; groups of fewer than 200 rows are joined, if necessary with the next smallest."""
     sizes = dict(zip(*np.unique(groups, return_counts=True), strict=True))
     small = {group for group, size in sizes.items() if size < 200}
     if 0 < sum(sizes[group] for group in small) < 200 and len(small) < len(sizes):

@@ -1,4 +1,4 @@
-"""Corpora and score columns as the steps before `select` leave them."""
+"""Corpora and score columns in the form of the steps before `select`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def put_scores(
     seen: list[int] | None = None,
     more: dict[str, list[float]] | None = None,
     training: str | None = None,
-    **told: Any,
+    **facts: Any,
 ) -> None:
     """Scores whose nll per token is just `nll`, null where it is None, of a checkpoint in the folder `training`.
 
@@ -84,7 +84,7 @@ def put_scores(
         known = [None if value is None else one for value, one in zip(nll, values, strict=True)]
         kind = pa.uint32() if column == "correct" else pa.float32()
         table = table.append_column(column, pa.array(known, kind))
-    checkpoint: dict[str, Any] = {"step": step, "reverse": False, "seen": None, **told}
+    checkpoint: dict[str, Any] = {"step": step, "reverse": False, "seen": None, **facts}
     if seen is not None:
         checkpoint["seen"] = {"tokens": "", "times": sorted(set(seen))}
         if len(set(seen)) > 1:

@@ -1,4 +1,4 @@
-"""The structs and enums of the Rust sources that serde reads or writes, and their fields as Python sees them."""
+"""The serde structs and enums of the Rust sources, with their fields as Python types."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_items() -> dict[str, list[Item]]:
 
 
 def shape(text: str) -> str:
-    """A Rust type as Python sees it: `Vec<Option<u32>>` is `[int?]`."""
+    """A Rust type in Python notation: `Vec<Option<u32>>` is `[int?]`."""
     text = " ".join(text.split())
     if plain := (_NUMBERS | _TEXTS).get(text):
         return plain
@@ -78,12 +78,12 @@ def shape(text: str) -> str:
 
 
 def tuple_shape(parts: list[str]) -> str:
-    """A tuple; one of equal types is written like a list, as which Python may pass it."""
+    """A tuple; a tuple of equal types is written like a list, which Python may pass instead."""
     return f"[{parts[0]}]" if len({*parts}) == 1 else f"({', '.join(parts)})"
 
 
 def struct_shape(fields: Fields) -> str:
-    """A structure without a name of its own."""
+    """A structure without a name."""
     return "{" + ", ".join(f"{name}: {field.shape}" for name, field in sorted(fields.items())) + "}"
 
 
@@ -97,7 +97,7 @@ def _end(text: str, start: int) -> int:
 
 
 def _split(text: str) -> list[str]:
-    """The parts between commas that are in no bracket and in no string."""
+    """Split at commas outside of brackets and strings."""
     parts, depth, quoted = [""], 0, False
     for character in text:
         quoted ^= character == '"'

@@ -86,7 +86,7 @@ def write_tokens(folder: Path, *, pairs=300, block=128, seed=0, too_long=(), dro
 
 
 def read_ids(folder: Path):
-    """Row, source ids and target ids of every pair, by the plainest reading of the format."""
+    """Row, source ids and target ids of every pair, read as plainly as possible."""
     from safetensors.numpy import load_file
 
     for shard in json.loads((folder / "manifest.json").read_bytes())["shards"]:
@@ -100,7 +100,7 @@ def read_ids(folder: Path):
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder by its path, logs aside: what equal work must leave equal."""
+    """Every file of a folder by its path, logs aside: the files that equal work must leave equal."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))

@@ -56,7 +56,7 @@ def train_bpe(pre_tokenizer: Any, *specials: str, alphabet: list[str] | None = N
 
 
 def sizes(vocab_size: int, **more: Any) -> dict[str, Any]:
-    """Of an encoder-decoder after BART's pattern."""
+    """Options of an encoder-decoder like BART."""
     found: dict[str, Any] = {"vocab_size": vocab_size, "d_model": 16, "max_position_embeddings": 64}
     for part in ("encoder", "decoder"):
         found |= {f"{part}_layers": 1, f"{part}_attention_heads": 2, f"{part}_ffn_dim": 32}
@@ -172,7 +172,7 @@ def gpt2(folder: Path, *, tied: bool = True) -> None:
 
 
 def gpt_sw3(folder: Path) -> None:
-    """A tokenizer that does not tell of which characters its tokens are."""
+    """A tokenizer without character offsets."""
     pieces = train_pieces(folder / "pieces", model_type="bpe", vocab_size=330, byte_fallback=True, pad_id=3)
     tokenizer = transformers.GPTSw3Tokenizer(str(pieces), bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     config = transformers.GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2)
@@ -184,7 +184,7 @@ WIDTHS = {"hidden_size": 16, "intermediate_size": 32}
 
 
 def llama_tokenizer() -> Any:
-    """Spaces as characters of their own (▁), one put before the text, bytes for what is not known, and a start."""
+    """Spaces as characters (▁), a leading space, bytes for unknown characters, and a start symbol."""
     found = train_bpe(pre_tokenizers.Metaspace(prepend_scheme="first"), "<unk>", "<s>", "</s>", *BYTES)
     tokenizer = transformers.LlamaTokenizer(**found)
     start = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
@@ -199,7 +199,7 @@ def llama(folder: Path) -> None:
 
 
 def gemma3(folder: Path) -> None:
-    """What concerns text is nested in its configuration."""
+    """The text options are nested in the configuration."""
     tokenizer = byte_tokenizer(bos_token="<|endoftext|>")
     text = {"vocab_size": len(tokenizer), "head_dim": 8, "max_position_embeddings": 64, **WIDTHS, **LAYERS}
     vision = {**WIDTHS, **LAYERS, "image_size": 28, "patch_size": 14}
@@ -209,10 +209,10 @@ def gemma3(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kind of checkpoint is built, and what its scoring is told."""
+    """How a kind of checkpoint is built, and the options for scoring it."""
 
     build: Callable[..., None]
-    told: dict[str, str] = field(default_factory=dict[str, str])
+    settings: dict[str, str] = field(default_factory=dict[str, str])
     options: dict[str, Any] = field(default_factory=dict[str, Any])
 
 

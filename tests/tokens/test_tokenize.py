@@ -1,4 +1,4 @@
-"""Tokenising: ids equal the tokenizers package's, blocks are as documented, resumed runs end with the same bytes."""
+"""Tokenizing: ids equal the tokenizers package's, blocks are as documented, resumed runs end with the same bytes."""
 
 from __future__ import annotations
 
@@ -112,16 +112,16 @@ def test_long_pairs_carry_no_tokens_and_are_listed(tmp_path: Path, cleaned: Path
     lengths = [np.diff(block[f"{side}_offsets"]) for side in ("source", "target")]
     assert max(map(max, lengths)) <= 9
     assert 0 < done.too_long == len(block["too_long"]) < done.manifest["counts"]["kept"]
-    verdicts = parquet.read_table(next(cleaned.glob("columns/part-*")))
+    table = parquet.read_table(next(cleaned.glob("columns/part-*")))
     kept = [
         row
-        for row, reasons in zip(*(verdicts[name].to_pylist() for name in ("row", "reasons")), strict=True)
+        for row, reasons in zip(*(table[name].to_pylist() for name in ("row", "reasons")), strict=True)
         if not reasons
     ]
     assert sorted([*block["rows"], *block["too_long"]]) == kept
 
 
-def test_blocks_restart_at_every_input_and_rows_follow_the_verdicts(tmp_path: Path, pair: Any) -> None:
+def test_blocks_restart_at_every_input_and_rows_follow_the_reasons(tmp_path: Path, pair: Any) -> None:
     source, target = corpus(70_000)
     pair(source, target, name="big")
     pair(b"ein haus\nein haus\n", b"a house\na house\n", name="small")
@@ -191,7 +191,7 @@ def test_a_given_tokenizer(tmp_path: Path, cleaned: Path) -> None:
 
 
 def test_a_killed_step_takes_its_child_along(tmp_path: Path, pair: Any) -> None:
-    """The tokenizer is trained in a process of its own, which must not go on alone: here for an hour."""
+    """The tokenizer is trained in a child process, which must not outlive its parent: here it would run for an hour."""
     catprune.clean(pair(*corpus(10)), out=tmp_path / "clean")
     code = f"""
         import catprune

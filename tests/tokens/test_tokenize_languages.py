@@ -1,4 +1,4 @@
-"""Ids equal those of the `tokenizers` package for the same file: BPE and Unigram, in four languages and scripts."""
+"""Ids equal the `tokenizers` package's for the same file: BPE and Unigram, in four languages and scripts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LANGUAGES = {
 
 
 def sentences(language: str, count: int) -> list[str]:
-    """Made of the words of a sentence and of made-up ones of its letters, with the spaces that real text has."""
+    """Text of the words of a sentence and made-up words of its letters, with spaces like in real text."""
     chosen = random.Random(language)
     words = LANGUAGES[language].split()
     letters = [letter for letter in LANGUAGES[language] if letter.isalpha()]
@@ -60,7 +60,7 @@ def unigram() -> tuple[Tokenizer, Any]:
 
 
 def spaced() -> tuple[Tokenizer, Any]:
-    """BPE with a token that holds a space, so that words are not tokenised alone."""
+    """BPE with a token that contains a space, so that words are not tokenized separately."""
     tokenizer, trainer = bpe()
     tokenizer.add_tokens([AddedToken("führt über", normalized=False), AddedToken("<tag>", lstrip=True, rstrip=True)])
     return tokenizer, trainer
@@ -86,7 +86,7 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def check(folder: Path, lines: list[list[str]], tokenizer: Path, threads: int) -> None:
-    """Tokenises the lines of two sides; ids and offsets of every row are the package's."""
+    """Tokenize the lines of two sides; ids and offsets of every row equal the package's."""
     paths = [folder / "source", folder / "target"]
     for path, side in zip(paths, lines, strict=True):
         path.write_text("".join(line + "\n" for line in side), newline="\n")

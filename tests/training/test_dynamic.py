@@ -1,4 +1,4 @@
-"""Pruning while training: what is dropped, what that does to the gradient, in a plain torch loop and in `train`."""
+"""Pruning while training: dropped pairs and their effect on the gradient, in a plain torch loop and in `train`."""
 
 import gc
 import itertools
@@ -45,7 +45,7 @@ values = few_values | some.floats(width=32)
 
 
 def begun(pruning, losses, epoch=1):
-    """With these losses known when the epoch begins."""
+    """Set the known losses at the start of the epoch."""
     losses = np.array(losses, np.float32)
     pruning.resume(epoch, before=losses, losses=losses.copy())
     return pruning
@@ -53,7 +53,7 @@ def begun(pruning, losses, epoch=1):
 
 @given(some.lists(values, max_size=120), some.integers(0, 999), some.integers(1, 20))
 @example([1.0] * 100, 290, 20)
-def test_ddp_keeps_what_sorting_keeps(losses, thousandths, in_slice):
+def test_ddp_keeps_the_same_pairs_as_sorting(losses, thousandths, in_slice):
     ratio = float(f"0.{thousandths:03}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dynamic, "SLICE", in_slice)
@@ -67,7 +67,7 @@ def test_ddp_keeps_what_sorting_keeps(losses, thousandths, in_slice):
 
 
 @given(some.lists(some.floats(0, 100, width=32) | some.just(math.nan), max_size=40), some.integers(1, 20))
-def test_infobatch_drops_and_weighs_only_what_is_below_the_mean(losses, in_slice):
+def test_infobatch_drops_and_weighs_only_losses_below_the_mean(losses, in_slice):
     pruning = InfoBatch(pairs=len(losses), epochs=10, ratio=0.75, anneal=0.9, seed=3)
     pairs = np.arange(len(losses))
     with pytest.MonkeyPatch.context() as patch:
@@ -99,7 +99,7 @@ def test_infobatch_is_annealed_and_needs_a_known_loss():
     drawn = pruning.draw(pairs)
     assert len(drawn.kept) == 1000 and drawn.weights.tolist() == [1] * 1000 and pruning.weights(pairs) is None
     pruning.observe(pairs[:4], np.array([1, 1, 1, 9]))
-    assert len(pruning.draw(pairs).kept) == 1000, "what is observed in an epoch decides in the next"
+    assert len(pruning.draw(pairs).kept) == 1000, "losses of an epoch decide in the next epoch"
     pruning.begin(1)
     assert set(pairs[~pruning.keeps(pairs)].tolist()) <= {0, 1, 2}
     assert pruning.weights(np.array([0, 3, 4])).tolist() == [2, 1, 1]
@@ -122,7 +122,7 @@ def test_chances_do_not_depend_on_the_order_of_batches():
 
 
 def test_uniform_numbers_are_these_everywhere():
-    """By splitmix64 in integers of any size."""
+    """Compute splitmix64 with Python integers."""
 
     def mixed(x):
         x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
@@ -138,7 +138,7 @@ def test_uniform_numbers_are_these_everywhere():
 
 @pytest.mark.parametrize("ratio", [0.5, 0.3])
 def test_the_expected_gradient_of_infobatch_is_that_of_the_whole_batch(ratio):
-    """Over many seeds each component of the mean is within five standard errors; of means of what is left not."""
+    """Over many seeds, each component of the weighted mean is within five standard errors; unweighted means are not."""
     torch.manual_seed(1)
     lengths = torch.randint(1, 7, (16,))
     hidden, matrix = torch.randn(int(lengths.sum()), 5), torch.randn(11, 5, requires_grad=True)
@@ -227,7 +227,7 @@ def test_a_plain_torch_loop(ahead):
     assert losses.mean() < 1 and len(batches) == 13
 
 
-def test_what_was_drawn_is_held_only_for_along():
+def test_drawn_batches_are_only_held_for_along():
     drawn = []
 
     class Spied(Ddp):
@@ -267,7 +267,7 @@ def running_ahead(loader, count):
     yield from waiting
 
 
-def test_a_loop_goes_on_from_what_it_stored():
+def test_a_loop_continues_from_its_stored_state():
     batches = np.array_split(np.random.default_rng(1).permutation(300), 20)
 
     def go(pruning, epoch, places):
@@ -309,12 +309,12 @@ def test_a_loop_goes_on_from_what_it_stored():
         (lambda: begun(Ddp(pairs=3), [1, 2]), r"losses of shape \(2,\), for 3 pairs"),
     ],
 )
-def test_what_cannot_be_meant(make, message):
+def test_invalid_values_are_refused(make, message):
     with pytest.raises(UsageError, match=message):
         make()
 
 
-def test_what_nobody_gives_is_the_same_in_train_and_in_a_loop():
+def test_defaults_are_equal_in_train_and_in_a_loop():
     pruning = {"infobatch": InfoBatch(pairs=3, epochs=5), "ddp": Ddp(pairs=3)}
     assert read_pruning("infobatch") == {"method": "infobatch", "ratio": 0.5, "anneal": 0.875}
     assert read_pruning("ddp") == {"method": "ddp", "ratio": 0.3, "cycle": 1}
@@ -328,10 +328,8 @@ def test_what_nobody_gives_is_the_same_in_train_and_in_a_loop():
     assert kept == [False, True], "anneal"
 
 
-def test_a_loop_of_ones_own_needs_no_torch():
-    child = (
-        "import sys; sys.modules['torch'] = None; import catprune.training.dynamic; assert 'pyarrow' not in sys.modules"
-    )
+def test_your_own_loop_needs_no_torch():
+    child = "import sys; sys.modules['torch'] = None; import catprune.dynamic; assert 'pyarrow' not in sys.modules"
     subprocess.run([sys.executable, "-c", child], check=True)
 
 
@@ -345,7 +343,7 @@ def lines_of(folder):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_pruned_training_computes_less_and_says_so(tokens, tmp_path, way):
+def test_pruned_training_computes_less_and_reports_it(tokens, tmp_path, way):
     how = {"epochs": 6, "checkpoints": "1", **FAST}
     plain = train(tokens, out=tmp_path / "plain", **how)
     pruned = train(tokens, out=tmp_path / "pruned", **how, **WAYS[way])
@@ -389,7 +387,7 @@ def test_how_often_pairs_were_trained_on_is_recorded(tokens, tmp_path, monkeypat
 
 
 def saving(expected, counts):
-    """Writes a checkpoint, and puts down what was trained on until then."""
+    """Write a checkpoint, and record the pairs that were trained on."""
     from catprune.checkpoints.native import write_checkpoint
 
     def write(*given, **more):
@@ -410,7 +408,7 @@ KILLED = {"epochs": 6, "checkpoints": "2.5,4", "save_every": 3, **FAST}
 
 @pytest.fixture(scope="module", params=WAYS)
 def undisturbed(tokens, request):
-    """What a training leaves when nobody kills it, and its options."""
+    """The result of a training without a kill, and its options."""
     out = tokens.parent / request.param.replace(" ", "-")
     options = KILLED | WAYS[request.param]
     steps = train(tokens, out=out, **options).steps
@@ -475,7 +473,7 @@ def test_files_that_are_gone_are_named(tokens, tmp_path, monkeypatch):
     assert not path.parent.exists()
 
 
-def test_a_batch_of_which_nothing_is_left_makes_no_update(tokens, tmp_path):
+def test_an_empty_batch_makes_no_update(tokens, tmp_path):
     how = {"prune_while_training": "ddp", "prune_ratio": 0.95}
     trained = train(tokens, out=tmp_path / "w", epochs=3, **FAST | {"batch_tokens": 32}, **how)
     counts = trained.manifest["pruned"]
@@ -512,12 +510,12 @@ def test_steps_anneal_as_the_epochs_that_they_are(tokens, tmp_path):
         ({"prune_while_training": "ddp", "prune_cycle": 1.5}, r"prune_cycle = 1\.5: give a whole number"),
     ],
 )
-def test_options_that_cannot_be_meant(tokens, tmp_path, options, message):
+def test_invalid_options_are_refused(tokens, tmp_path, options, message):
     with pytest.raises(UsageError, match=message):
         train(tokens, out=tmp_path / "w", **FAST | options)
 
 
-def test_the_command_says_what_was_passed_over(tokens, tmp_path, capsys):
+def test_the_command_reports_skipped_pairs(tokens, tmp_path, capsys):
     from catprune.cli import app
 
     line = f"train {tokens} --out {tmp_path / 'w'} --epochs 3 --batch-tokens 256 --threads 1 --precision float32"

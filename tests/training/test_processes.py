@@ -1,4 +1,4 @@
-"""Several processes that train one model: what comes out is that of one, and the same bytes after a kill."""
+"""Several processes that train one model: the result equals a single process, and has the same bytes after a kill."""
 
 import json
 import os
@@ -29,7 +29,7 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory):
-    """With batches of one pair, too: a process goes without."""
+    """Also with batches of one pair, which leave a process without a pair."""
     folder = tmp_path_factory.mktemp("processes")
     return write_tokens(folder / "tokens", pairs=90, block=50, longest=120)
 
@@ -50,14 +50,14 @@ def train_in_two(tokens, out, *, before="", **options):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    variables = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     processes = [
         subprocess.Popen(
             [sys.executable, str(script)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **told, "RANK": str(number), "LOCAL_RANK": str(number)},
+            env={**os.environ, **variables, "RANK": str(number), "LOCAL_RANK": str(number)},
         )
         for number in range(2)
     ]
@@ -90,7 +90,7 @@ def test_two_processes_of_torchrun_train_the_model_of_one(tokens):
 
 
 def test_two_processes_that_are_stopped_go_on_to_the_same_bytes(tokens):
-    """First one of them gets Ctrl-C: both stop after the same update. Then one is killed."""
+    """First, one process gets Ctrl-C: both stop after the same update. Then one process is killed."""
     whole, broken = tokens.parent / "whole", tokens.parent / "broken"
     codes, wrote = train_in_two(tokens, whole, **OPTIONS)
     assert codes == [0, 0], wrote
@@ -115,7 +115,7 @@ def test_two_processes_that_are_stopped_go_on_to_the_same_bytes(tokens):
     assert contents(broken) == contents(whole)
 
 
-def test_two_processes_that_prune_drop_what_one_drops_and_go_on_to_the_same_bytes(tokens):
+def test_two_processes_prune_like_one_and_end_with_the_same_bytes(tokens):
     options = {name: value for name, value in OPTIONS.items() if name not in ("steps", "checkpoints")}
     options |= {"dropout": 0.0, "epochs": 4, "checkpoints": "2.5", "prune_while_training": "infobatch"}
     one = train(tokens, out=tokens.parent / "pruned-by-one", **options)

@@ -1,10 +1,14 @@
 """Recipes: what decays, batches in parts, defaults of presets."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 import torch
+from catprune._core import digest_file
 from catprune.checkpoints.native import average_checkpoints, load_tensors, read_checkpoint
 from catprune.errors import CatpruneError
 from catprune.model.sizes import PRESETS
@@ -79,6 +83,34 @@ def test_a_batch_in_parts_is_the_same_update(tokens, tmp_path, monkeypatch, prun
     for other in (four, limit):
         for name, part in whole.items():
             np.testing.assert_allclose(other[name], part, rtol=1e-3, atol=2e-4)
+
+
+def test_a_training_starts_from_a_checkpoint_of_the_same_kind(tokens, tmp_path):
+    first = train(tokens, out=tmp_path / "first", **FAST | {"steps": None, "epochs": 2, "sample": 200}).checkpoints[-1]
+    rows = np.arange(0, 300, 2)
+    options = FAST | {"steps": None, "epochs": 1, "rows": rows, "learning_rate": 1e-9}
+    tuned = train(tokens, out=tmp_path / "tuned", init=first, **options)
+    for name, tensor in load_tensors(first / "model.safetensors")[0].items():
+        np.testing.assert_allclose(
+            load_tensors(tuned.checkpoints[-1] / "model.safetensors")[0][name], tensor, atol=1e-6
+        )
+    assert json.loads((tuned.folder / "plan.json").read_text())["reads"]["init"]["weights"] == digest_file(
+        str(first / "model.safetensors")
+    )
+    before, after = (parquet.read_table(path / "seen.parquet").to_pydict() for path in (first, tuned.checkpoints[-1]))
+    expected = [times + (row in rows) for row, times in zip(before["row"], before["times"], strict=True)]
+    assert after["times"] == expected and set(expected) == {0, 1, 2, 3}
+    assert read_checkpoint(tuned.checkpoints[-1]).seen["times"] == [0, 1, 2, 3]
+    odd = Path(shutil.copytree(first, tmp_path / "odd"))
+    config = json.loads((odd / "config.json").read_text())
+    (odd / "config.json").write_text(json.dumps({**config, "tokenizer": {**config["tokenizer"], "digest": "0"}}))
+    for init, change, message in (
+        (first, {"preset": "small"}, "give preset = tiny"),
+        (first, {"reverse": True}, "was trained with reverse = False"),
+        (odd, {}, "was trained with tokenizer 0"),
+    ):
+        with pytest.raises(CatpruneError, match=message):
+            train(tokens, out=tmp_path / "refused", init=init, **options | change)
 
 
 def test_an_average_is_the_mean_of_the_weights(tokens, tmp_path):

@@ -1,4 +1,4 @@
-"""Training: the order of pairs, checkpoints and what had been seen, resuming after SIGKILL, selections, refusals."""
+"""Training: the order of pairs, checkpoints and exposure, resuming after SIGKILL, selections, refusals."""
 
 import importlib
 import itertools
@@ -76,7 +76,7 @@ def test_an_epoch_is_every_pair_once(tokens, monkeypatch, window_pairs):
     assert orders[0] == orders[2] != orders[1]
 
 
-def test_the_model_learns_and_says_so(tokens, tmp_path):
+def test_the_model_learns_and_reports_its_loss(tokens, tmp_path):
     torch.manual_seed(9)
     before = torch.get_rng_state(), torch.get_num_threads()
     trained = train(tokens, out=tmp_path / "w", epochs=10, checkpoints="1, 0.5,30steps", **FAST)
@@ -93,7 +93,7 @@ def test_the_model_learns_and_says_so(tokens, tmp_path):
     assert not list((tmp_path / "w").rglob("*.tmp")) and not (tmp_path / "w/state.safetensors").exists()
 
 
-def test_what_had_been_seen_is_recorded(tokens, tmp_path, monkeypatch):
+def test_exposure_is_recorded(tokens, tmp_path, monkeypatch):
     monkeypatch.setattr(data_order, "WINDOW_PAIRS", 150)
     trained = train(tokens, out=tmp_path / "w", epochs=1.6, checkpoints="1", **FAST | {"batch_tokens": 128})
     whole, fraction = (read_checkpoint(path) for path in trained.checkpoints)
@@ -164,7 +164,7 @@ def test_rows_of_a_file_are_all_that_is_trained_on(tokens, tmp_path, kind):
         (None, "rows.npy does not exist: give a .npy file of ascending row numbers"),
     ],
 )
-def test_files_of_rows_that_cannot_be_meant(tokens, tmp_path, rows, message):
+def test_invalid_files_of_rows_are_refused(tokens, tmp_path, rows, message):
     path = tmp_path / "rows.npy"
     if isinstance(rows, bytes):
         path.write_bytes(rows)
@@ -174,7 +174,7 @@ def test_files_of_rows_that_cannot_be_meant(tokens, tmp_path, rows, message):
         train(tokens, out=tmp_path / "w", epochs=1, rows=path, **FAST)
 
 
-def test_a_sample_larger_than_what_there_is_is_refused(tokens, tmp_path):
+def test_a_sample_larger_than_the_corpus_is_refused(tokens, tmp_path):
     with pytest.raises(CatpruneError, match="sample = 1000, but there are 296 pairs to train on"):
         train(tokens, out=tmp_path / "w", epochs=1, sample=1000, **FAST)
 
@@ -197,7 +197,7 @@ KILLED = {"steps": 20, "checkpoints": "1,15steps", "save_every": 4, **FAST, "bat
 
 @pytest.fixture(scope="module")
 def undisturbed(tokens):
-    """What `KILLED` leaves when nobody kills it (beside the tokens: paths in plans are relative)."""
+    """The result of `KILLED` without a kill (next to the tokens, because paths in plans are relative)."""
     train(tokens, out=tokens.parent / "undisturbed", **KILLED)
     return contents(tokens.parent / "undisturbed")
 
@@ -239,7 +239,7 @@ def test_killed_and_run_again_gives_the_same_bytes(tokens, undisturbed, dies_at,
 
 
 def interrupted(tokens, broken, *, times, number=signal.SIGINT):
-    """Train in a child process that gets a signal in its twelfth update; no state would be saved but for that."""
+    """Train in a child process that gets a signal in its twelfth update; otherwise no state would be saved."""
     options = KILLED | {"checkpoints": "15steps", "save_every": 500}
     child = f"""
         import importlib, os, signal
@@ -281,8 +281,8 @@ def test_a_second_interrupt_ends_at_once(tokens, tmp_path):
     assert not (tmp_path / "w/state.safetensors").exists()
 
 
-def test_training_goes_on_another_thread(tokens, tmp_path):
-    """Where no handler of signals can be set."""
+def test_training_runs_on_another_thread(tokens, tmp_path):
+    """In a thread that cannot set signal handlers."""
     found = []
     thread = threading.Thread(target=lambda: found.append(train(tokens, out=tmp_path / "w", steps=2, **FAST)))
     thread.start()
@@ -291,7 +291,7 @@ def test_training_goes_on_another_thread(tokens, tmp_path):
 
 
 def test_how_often_the_state_is_saved_changes_nothing(tokens, monkeypatch):
-    """With losses whose float64 sums are not exact, so that the order of additions would show."""
+    """With losses whose float64 sums are inexact, so that the order of additions matters."""
     whole = loop.smoothed_loss
     monkeypatch.setattr(loop, "smoothed_loss", lambda *given, **more: tuple(x / 3 for x in whole(*given, **more)))
     for save_every in (3, 500):
@@ -310,8 +310,8 @@ def test_a_state_is_saved_by_time_too(tokens, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("room", [1_000_000, 4_000_000])
-def test_a_full_disk_is_an_error_that_names_the_file_and_the_same_call_goes_on(tokens, undisturbed, room):
-    """With the smaller room the first checkpoint does not fit, with the other the first state does not."""
+def test_a_full_disk_is_an_error_with_the_file_and_the_same_call_continues(tokens, undisturbed, room):
+    """With less space the first checkpoint does not fit; with more space the first state does not fit."""
     full = tokens.parent / f"room-{room}"
     child = f"""
         import resource
@@ -466,7 +466,7 @@ def test_a_selection_of_other_rows_is_refused(tmp_path):
         ({"epochs": 2, "checkpoints": "0.1234561,0.1234562"}, r"would be named epoch-0\.123456"),
     ],
 )
-def test_options_that_cannot_be_meant(tokens, tmp_path, options, message):
+def test_invalid_options_are_refused(tokens, tmp_path, options, message):
     with pytest.raises(UsageError, match=message):
         train(tokens, out=tmp_path / "w", **FAST | options)
 

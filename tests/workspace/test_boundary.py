@@ -1,4 +1,4 @@
-"""The typed requests and results: equal to the Rust structures in the sources, and to what the compiled passes do."""
+"""The typed requests and results equal the Rust structures in the sources, and the behaviour of the compiled passes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ RUST_NAMES = {
     "TokenizeResult": "Tokenized",
     "WriteResult": "Written",
 }
-#: Parts of requests that are put together in Python, and no structures in Rust.
+#: Parts of requests that only exist in Python.
 PARTS = {"CheckedCorpus", "GroupsRequest", "KeptCorpus", "OutputsRequest", "RankRequest", "SourceRequest"}
-#: Unions and literals, by the enum that they stand for.
+#: Unions and literals, by the Rust enum.
 ENUMS: dict[Any, str] = {
+    boundary.Added: "Added",
     boundary.Direction: "Direction",
     boundary.Input: "Input",
     boundary.Keep: "Keep",
@@ -52,7 +53,7 @@ ENUMS: dict[Any, str] = {
     boundary.Within: "Within",
 }
 VARIANTS = {one for union in ENUMS for one in get_args(union) if is_typeddict(one)}
-#: What a variant of an enum holds, where that has no name in Rust.
+#: Contents of enum variants without a name in Rust.
 NAMELESS = {boundary.SelectionShards, boundary.ValueColumn}
 TYPED: dict[str, Any] = {name: one for name, one in vars(boundary).items() if is_typeddict(one)}
 STRUCTS = sorted(name for name, one in TYPED.items() if name not in PARTS and one not in VARIANTS | NAMELESS)
@@ -67,7 +68,7 @@ def plain(hint: Any) -> Any:
 
 
 def shape(hint: Any) -> str:
-    """A type as `support.serde_structures.shape` writes it."""
+    """A type in the notation of `support.serde_structures.shape`."""
     if hint in ENUMS:
         return ENUMS[hint]
     if hint in NAMELESS:
@@ -142,7 +143,7 @@ def test_every_structure_of_the_sources_is_described() -> None:
 
 
 def conform(value: Any, hint: Any, where: str) -> None:
-    """Fails unless a value has this type, all the way down."""
+    """Check recursively that a value has this type."""
     hint = plain(hint)
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
@@ -178,7 +179,7 @@ Pass = tuple[Callable[..., Any], dict[str, Any], Any, Any]
 
 @pytest.fixture
 def passes(tmp_path: Path) -> dict[str, Pass]:
-    """Every pass with a request that has all keys, the type of the request and that of the result."""
+    """Every pass with a complete request, and the types of request and result."""
     (tmp_path / "text.en").write_text("".join(f"this is sentence number {n % 90}\n" for n in range(100)))
     (tmp_path / "text.de").write_text("".join(f"dies ist der Satz Nummer {n % 90}\n" for n in range(100)))
     (tmp_path / "tags").write_text("a\nb\n" * 50)
@@ -285,6 +286,7 @@ def passes(tmp_path: Path) -> dict[str, Pass]:
         "output": {"format": "tsv", "path": str(out / "kept.tsv")},
         "dropped": {"format": "tsv", "path": str(out / "dropped.tsv")},
         "tags": str(out / "tags"),
+        "added": ["row", "tag"],
     }
     opened: boundary.OpenCorpusRequest = {**kept, "files": files, "reasons": None, "text": "utf8"}
     pairs: boundary.ReadPairsRequest = {"corpus": corpus, "rows": [1, 2]}

@@ -1,4 +1,4 @@
-"""The precision that is chosen, and how torch's threads wait."""
+"""The choice of precision, and the waiting of torch's threads."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ WAITS = "from catprune.workspace.device import require_torch; require_torch(); i
         ({"GOMP_SPINCOUNT": "100"}, "OMP_WAIT_POLICY", "None"),
     ],
 )
-def test_threads_of_torch_sleep_while_they_wait_unless_the_user_says_otherwise(given, name, expected):
+def test_threads_of_torch_sleep_while_they_wait_unless_the_user_decides_otherwise(given, name, expected):
     environment = {key: value for key, value in os.environ.items() if key not in device._WAITING}
     command = [sys.executable, "-c", WAITS.format(name)]
     done = subprocess.run(command, env=environment | given, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Options: NumPy's scalars are numbers, and what is no finite number, or out of bounds, is refused by name."""
+"""Options: NumPy scalars are numbers; numbers that are not finite or out of bounds are refused by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_numpy_scalars_are_plain_numbers() -> None:
 
 
 @pytest.mark.parametrize("wrap", [float, np.float32, np.float64])
-def test_what_is_not_finite_is_refused(wrap: Any) -> None:
+def test_numbers_that_are_not_finite_are_refused(wrap: Any) -> None:
     for name in ("epochs", "learning_rate", "label_smoothing", "dropout", "prune_ratio", "prune_anneal"):
         for value in (math.nan, math.inf, -math.inf):
             with pytest.raises(UsageError, match=f"^{name} = {value}: give a number, "):
@@ -57,6 +57,6 @@ def test_bounds_and_types_are_those_of_the_declaration() -> None:
     assert training(epochs=0.001, label_smoothing=0, dropout=0.999, prune_anneal=1).prune_anneal == 1.0
 
 
-def test_an_unknown_option_is_named_with_the_one_that_was_meant() -> None:
+def test_an_unknown_option_is_reported_with_a_similar_one() -> None:
     with pytest.raises(UsageError, match=r"^train: there is no option epoch; did you mean epochs"):
         training(epoch=1)

@@ -1,4 +1,4 @@
-"""What a step says on standard error while it works: plain lines where there is no terminal, a bar where there is."""
+"""Progress on standard error: plain lines without a terminal, a bar in a terminal."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_lines_come_at_intervals_also_within_one_call(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) >= 2
     match = re.fullmatch(r"score e5: 50 of 100 pairs \(50\.0%\), ([\d.]+) pairs/s, \d+:\d\d left, loss 3\.21", lines[0])
-    # 10 pairs in about 0.05 s: what was done before the start does not count.
+    # 10 pairs in about 0.05 s: work before the start does not count.
     assert match and 50 < float(match[1]) <= 210
     assert all(line.startswith("score e5: 50 of 100 pairs (50.0%)") for line in lines)
 
@@ -56,7 +56,7 @@ def test_no_line_before_the_first_interval_and_none_when_quiet(
     assert capsys.readouterr().err == ""
 
 
-def test_a_terminal_has_a_bar_that_begins_at_what_was_done(
+def test_a_terminal_has_a_bar_that_starts_at_the_finished_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)

@@ -1,4 +1,4 @@
-"""What must never be lost or mixed up: inputs, other people's files, rows of another corpus, column orders."""
+"""Safety: inputs, other people's files, rows of another corpus and column orders are never lost or mixed up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cleaned(tmp_path: Path, pair: Any) -> Path:
     return tmp_path / "clean"
 
 
-def test_an_output_is_never_an_input_by_whatever_name(tmp_path: Path, cleaned: Path) -> None:
+def test_an_output_is_never_an_input_under_any_name(tmp_path: Path, cleaned: Path) -> None:
     text = (tmp_path / "text.en").read_bytes()
     (tmp_path / "sub").mkdir()
     (tmp_path / "hard").hardlink_to(tmp_path / "text.en")
@@ -69,7 +69,7 @@ def test_a_selection_of_a_corpus_that_was_cleaned_again_is_refused(tmp_path: Pat
     assert not (tmp_path / "p.en").exists()
 
 
-def test_force_removes_nothing_but_what_the_step_makes(tmp_path: Path, cleaned: Path) -> None:
+def test_force_removes_only_files_of_the_step(tmp_path: Path, cleaned: Path) -> None:
     paths = [tmp_path / "text.en", tmp_path / "text.de"]
     (cleaned / "notes.txt").write_text("mine")
     with pytest.raises(CatpruneError, match=r"`clean` did not make .*notes\.txt"):
@@ -101,7 +101,7 @@ def test_a_mixed_corpus_has_one_order_of_columns(tmp_path: Path, pair: Any) -> N
     assert lines == ["four five\tvier fuenf", "ein zwei\tone two"]
 
 
-def test_writers_of_one_file_take_turns_and_take_over_what_a_killed_one_left(tmp_path: Path) -> None:
+def test_writers_of_one_file_take_turns_and_replace_leftovers_of_a_killed_writer(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     (tmp_path / "manifest.json.tmp").write_bytes(b"half of a much longer text" * 100_000)
     texts = [bytes([65 + writer]) * 1000 * (writer + 1) for writer in range(8)]

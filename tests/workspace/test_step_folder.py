@@ -1,4 +1,4 @@
-"""A step's folder: what its errors say of other work, and whether its work was finished before."""
+"""A step's folder: errors about other work, and whether the work was finished before."""
 
 from __future__ import annotations
 

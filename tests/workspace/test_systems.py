@@ -1,4 +1,4 @@
-"""Surroundings that people have: closed streams, NFS, quotas, folders that cannot be synced or written."""
+"""Special environments: closed streams, NFS, quotas, folders that cannot be synced or written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from catprune.workspace.terminal import one_line, printable
 CATPRUNE = [sys.executable, "-m", "catprune"]
 PREAMBLE = "import errno, fcntl, os, stat, sys\nfrom catprune.cli import app\n"
 
-#: flock as the client of NFSv4 does it: shared locks need a file open for reading, exclusive ones for writing.
+#: flock like an NFSv4 client: shared locks need a file open for reading, exclusive locks for writing.
 NFS = """
 real = fcntl.flock
 def flock(file, how):
@@ -300,7 +300,7 @@ def test_a_parquet_file_that_is_replaced_while_it_is_read_is_noticed(tmp_path: P
         patch.setattr(catprune._core, "clean", clean_slowly)
         done = catprune.clean([first], fields=("en", "de"), out=tmp_path / "clean", threads=1)
     assert while_reading.is_set()
-    # What was read is what the digest is of; the next step notices the other file.
+    # The digest is of the bytes that were read; the next step notices the changed file.
     assert done.manifest["inputs"][0]["files"][0]["digest"] == digest["files"][0]["digest"]
     with pytest.raises(CatpruneError, match="changed since it was cleaned"):
         catprune.write(tmp_path / "clean", [tmp_path / "p.en", tmp_path / "p.de"])

@@ -1,4 +1,4 @@
-"""Writing: the kept pairs in corpus order, both sides or none, in either format."""
+"""Writing: the kept pairs in corpus order, always both sides, in every format."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_written_pairs_are_the_kept_ones(tmp_path: Path, pair: Any, pairs: list[
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
     catprune.clean(paths, out=tmp_path / "run/clean")
     bare = [tuple(side.removesuffix(b"\r") for side in sides) for sides in pairs]
-    verdicts = oracles.clean(bare).reasons
-    kept = [sides for sides, found in zip(bare, verdicts, strict=True) if not found]
+    reasons_of_rows = oracles.clean(bare).reasons
+    kept = [sides for sides, found in zip(bare, reasons_of_rows, strict=True) if not found]
     done = catprune.write(tmp_path / "run/clean", [tmp_path / "run/p.en", tmp_path / "run/p.de"])
     assert done.pairs == len(kept)
     for place, name in enumerate(("en", "de")):
@@ -62,7 +62,7 @@ def test_compressed_files_hold_the_same_text_for_any_threads(tmp_path: Path, cle
         assert stream.read() == (tmp_path / "p.de").read_bytes()
     for name in ("en.gz", "de.zst"):
         assert (tmp_path / f"p.{name}").read_bytes() == (tmp_path / f"q.{name}").read_bytes()
-    # What was written can be cleaned again, frames and members and all.
+    # Written files can be cleaned again, with all frames and members.
     again = catprune.clean([tmp_path / "p.en.gz", tmp_path / "p.de.zst"], out=tmp_path / "again")
     assert again.rows == again.kept == 5000
 
@@ -97,8 +97,8 @@ def test_a_finished_write_is_not_done_again_and_strange_files_are_safe(tmp_path:
 
 
 @pytest.mark.parametrize("state", ["drafts", "one renamed", "both renamed"])
-def test_killed_while_it_writes_it_goes_on(tmp_path: Path, cleaned: Path, state: str) -> None:
-    """What a kill leaves, made by hand: the old record without files, drafts, and none, one or both of the files."""
+def test_a_killed_write_continues(tmp_path: Path, cleaned: Path, state: str) -> None:
+    """Leftovers of a kill, made by hand: a record without files, temporary files, and zero to two outputs."""
     paths = [tmp_path / "p.en", tmp_path / "p.de"]
     record = tmp_path / "p.en.catprune.json"
     catprune.write(cleaned, paths)
@@ -134,7 +134,7 @@ def test_a_write_that_failed_before_its_files_owns_nothing(
     assert [path.read_bytes() for path in paths] == [b"mine\n"] * 2
 
 
-def test_outputs_that_cannot_be_meant(tmp_path: Path, cleaned: Path) -> None:
+def test_invalid_outputs_are_refused(tmp_path: Path, cleaned: Path) -> None:
     with pytest.raises(UsageError, match="is a folder"):
         catprune.write(cleaned, [".", tmp_path / "p.de"])
     with pytest.raises(UsageError, match="holds both sides"):
@@ -144,7 +144,7 @@ def test_outputs_that_cannot_be_meant(tmp_path: Path, cleaned: Path) -> None:
     with pytest.raises(UsageError, match="is an input"):
         catprune.write(cleaned, [tmp_path / "text.en", tmp_path / "p.de"])
     for inside in ("", "columns", "duplicates"):
-        with pytest.raises(UsageError, match="would stand among the files of a step"):
+        with pytest.raises(UsageError, match="would be in the folder of a step"):
             catprune.write(cleaned, [cleaned / inside / "p.parquet"])
     with pytest.raises(UsageError, match="two different output files"):
         catprune.write(cleaned, [tmp_path / "p", tmp_path / "p"])
@@ -196,7 +196,7 @@ def test_columns_of_another_corpus_are_noticed(tmp_path: Path, cleaned: Path) ->
         "output": {"format": "tsv", "path": str(tmp_path / "p.tsv")},
         "threads": 2,
     }
-    with pytest.raises(CatpruneError, match="of 2 selected pairs 0 are there and passed cleaning"):
+    with pytest.raises(CatpruneError, match="0 of 2 selected pairs are in the corpus and passed cleaning"):
         _core.write(request)
     assert not (tmp_path / "p.tsv").exists()
     assert cleaned.is_dir()

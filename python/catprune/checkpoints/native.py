@@ -88,6 +88,14 @@ class Checkpoint:
         """Return the facts about the training, by the names of the attributes."""
         return {name: getattr(self, name) for name in _RECORDED}
 
+    def describe(self, *, relative_to: Path) -> dict[str, str]:
+        """Describe the checkpoint for a plan: its relative path and the digests of its files.
+
+        Raises:
+            CatpruneError: a file is missing or was changed.
+        """
+        return {"path": os.path.relpath(self.path.absolute(), relative_to.absolute()), **self.reads()}
+
     def load(self, *, device: str) -> Transformer:
         """Load the model in eval mode, float32."""
         return load_model(self, device=device)

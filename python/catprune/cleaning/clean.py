@@ -168,7 +168,7 @@ def _is_appended(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
         CatpruneError: it does, but earlier decisions would have to be made again.
     """
     count = len(old["reads"]["inputs"])
-    rules = {number: one for number, one in new["options"]["input_rules"].items() if int(number) < count}
+    rules = {number: rules_of for number, rules_of in new["options"]["input_rules"].items() if int(number) < count}
     fewer = {
         **new,
         "reads": {**new["reads"], "inputs": new["reads"]["inputs"][:count]},
@@ -218,30 +218,32 @@ def _cleaned(folder: Path | None, manifest: Mapping[str, Any], *, new: int = 0, 
     return Cleaned(folder, counts["rows"], counts["kept"], counts["reasons"], counts["only"], new, manifest, is_new)
 
 
-def _to_results(found: CleanResult, parsed: Sequence[Input], folder: Path, notes: list[str]) -> dict[str, Any]:
-    """The manifest's view of what the pass returned: paths relative to the folder."""
+def _to_results(result: CleanResult, parsed: Sequence[Input], folder: Path, notes: list[str]) -> dict[str, Any]:
+    """Return the result of the pass for the manifest, with paths relative to the folder."""
 
     def relative(file: FileRead) -> FileRead:
         return {**file, "path": os.path.relpath(file["path"], folder.absolute())}
 
     inputs = [
         {
-            **relative_input(one, folder),
+            **relative_input(entry, folder),
             "first": read["first"],
             "end": read["end"],
             "kept": tally["kept"],
             "files": [relative(file) for file in read["files"]],
         }
-        for one, read, tally in zip(parsed, found["read"]["inputs"], found["inputs"], strict=True)
+        for entry, read, tally in zip(parsed, result["read"]["inputs"], result["inputs"], strict=True)
     ]
     return {
         "inputs": inputs,
-        "tags": relative(found["read"]["tags"]) if found["read"]["tags"] else None,
-        "counts": {**found["total"], "reasons": found["reasons"], "only": found["only"], "tags": found["tags"]},
-        "examples": found["examples"],
+        "tags": relative(result["read"]["tags"]) if result["read"]["tags"] else None,
+        "counts": {**result["total"], "reasons": result["reasons"], "only": result["only"], "tags": result["tags"]},
+        "examples": result["examples"],
         "notes": notes,
-        "excluded": [{**one, "files": [relative(file) for file in one["files"]]} for one in found["excluded"]],
-        "shards": found["shards"],
-        "fingerprints": found["fingerprints"],
-        "duplicates": found["duplicates"],
+        "excluded": [
+            {**test_set, "files": [relative(file) for file in test_set["files"]]} for test_set in result["excluded"]
+        ],
+        "shards": result["shards"],
+        "fingerprints": result["fingerprints"],
+        "duplicates": result["duplicates"],
     }

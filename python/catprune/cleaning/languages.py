@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import langcodes
+from langcodes.data_dicts import LIKELY_SUBTAGS
+from langcodes.tag_parser import LanguageTagError
+
+from catprune.errors import UsageError
+
 #: Languages (ISO 639) by the scripts (ISO 15924) that they are written in.
 _WRITTEN: dict[tuple[str, ...], str] = {
     ("Latn",): (
@@ -10,7 +16,7 @@ _WRITTEN: dict[tuple[str, ...], str] = {
         "su sv sw tl tn to tr ts ve vi war wo xh yo zu"
     ),
     ("Cyrl",): "ba be bg ce cv mk os ru tt uk",
-    ("Latn", "Cyrl"): "az bs sh sr tk uz",
+    ("Latn", "Cyrl"): "az bs crh sh sr tk uz",
     ("Cyrl", "Arab", "Latn"): "kk ky tg",
     ("Cyrl", "Mong"): "mn",
     ("Arab",): "ar arz ckb fa prs ps ug ur",
@@ -71,19 +77,44 @@ IDENTIFIED = {
 }
 
 
-def scripts_of(language: str | None) -> tuple[str, ...]:
+def base_language(code: str) -> str:
+    """The language of a code in any spelling: `eng`, `en-GB` and `eng_Latn` are `en`; `iw` is `he`, `cmn` is `zh`.
+
+    Raises:
+        UsageError: this is no language code.
+    """
+    return _parsed(code).language or code
+
+
+def scripts_of(code: str | None) -> tuple[str, ...]:
     """The scripts of a language.
 
     Args:
-        language: a code like `sw`, `pt-BR` or `sr-Cyrl`; a script that it names is the answer.
+        code: a language code in any spelling, like `sw`, `por`, `pt-BR` or `sr-Cyrl`; a script in it is the answer.
 
     Returns:
-        Codes of ISO 15924; none where the language is not known.
+        Codes of ISO 15924; where the table has none, the likely script of the Unicode CLDR; none for unknown languages.
+
+    Raises:
+        UsageError: this is no language code.
     """
-    if language is None:
+    if code is None:
         return ()
-    base, *rest = language.replace("_", "-").split("-")
-    for part in rest:
-        if len(part) == 4 and part.isalpha():
-            return _SEVERAL.get(part.title(), (part.title(),))
-    return _SCRIPTS.get(base, ())
+    parsed = _parsed(code)
+    # `sh` is `sr-Latn` to CLDR, so the code itself is looked up first; a script that the user names counts before both.
+    named = langcodes.Language.get(code, normalize=False).script
+    if named:
+        return _SEVERAL.get(named, (named,))
+    for language in (code.lower(), parsed.language or ""):
+        if language in _SCRIPTS:
+            return _SCRIPTS[language]
+    script = parsed.maximize().script if parsed.language in LIKELY_SUBTAGS else None
+    return _SEVERAL.get(script, (script,)) if script else ()
+
+
+def _parsed(code: str) -> langcodes.Language:
+    """A code as CLDR standardises it, with the macro-language instead of its main member."""
+    try:
+        return langcodes.Language.get(langcodes.standardize_tag(code, macro=True))
+    except LanguageTagError:
+        raise UsageError(f"language {code}: give a code, like en, sw or zh-Hans") from None

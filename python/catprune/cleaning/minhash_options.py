@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from catprune.cleaning.options import NearDuplicates
 from catprune.errors import UsageError
-from catprune.workspace.options import changed_values
+from catprune.workspace.options import changed_values, make
 
 if TYPE_CHECKING:
     from catprune.boundary import Key, NearOptions
@@ -17,12 +18,14 @@ SHINGLE_SIZES = {"characters": 5, "words": 2}
 MISSED = 0.1
 
 
-def choose_near(key: str, near: NearDuplicates | None) -> NearOptions | None:
-    """The options as the pass takes them, with bands and shingle size filled in; None to keep near duplicates.
+def choose_near(key: str, near: NearDuplicates | Mapping[str, Any] | None) -> NearOptions | None:
+    """Return the options for a request, with bands and shingle size filled in; None to keep near duplicates.
 
     Raises:
         UsageError: more bands than permutations, or options without near duplicates.
     """
+    if isinstance(near, Mapping):
+        near = make(NearDuplicates, near, of="near")
     if key == "none":
         if near is not None and (changed := changed_values(near)):
             raise UsageError(

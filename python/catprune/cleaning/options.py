@@ -52,7 +52,7 @@ class Filters:
             FILTERS,
             metavar="RATIO",
             least=1,
-            default="2; 3 for en-sw",
+            default="2, more for languages of unlike lengths",
         ),
     ] = None
     max_character_ratio: Annotated[
@@ -62,7 +62,7 @@ class Filters:
             FILTERS,
             metavar="RATIO",
             least=1,
-            default="2; 3 for en-sw",
+            default="2, more for languages of unlike lengths",
         ),
     ] = None
     min_letter_word_share: Annotated[
@@ -105,7 +105,7 @@ class Filters:
         option("Largest share of URLs that the other side lacks; 1 is off.", FILTERS, metavar="SHARE", least=0, most=1),
     ] = 1.0
     same_terminal_punctuation: Annotated[
-        bool, option("Drop pairs of which only one side ends a sentence.", FILTERS)
+        bool, option("Drop pairs in which only one side ends a sentence.", FILTERS)
     ] = False
     keep_identical: Annotated[bool, option("Keep pairs with identical sides.", FILTERS)] = False
     keep_control_characters: Annotated[bool, option("Keep sides with control characters.", FILTERS)] = False
@@ -144,6 +144,18 @@ def _near(value: Any) -> Any:
     return make(NearDuplicates, value, of="near") if isinstance(value, Mapping) else value
 
 
+Rules = Annotated[
+    Filters | Mapping[str, Any] | Literal[False] | None,
+    BeforeValidator(_filters, json_schema_input_type=Filters | Literal[False] | None),
+    option(
+        "Thresholds of the filters; false switches all filters off.",
+        FILTERS,
+        off="--no-rules",
+        prefix="",
+        default="see the filters",
+        details="Without filters only duplicates and invalid records are dropped, and nothing is measured.",
+    ),
+]
 #: Where the sides of a corpus are, and what they are.
 SourceLanguage = Annotated[
     str | None,
@@ -195,7 +207,7 @@ FieldNames = Annotated[
 ]
 Format = Annotated[
     Literal["tsv", "jsonl", "parquet", "tmx"] | None,
-    option("Format of input files whose names do not tell it.", INPUT, default="by the file name"),
+    option("Format of input files, if their names do not show it.", INPUT, default="by the file name"),
 ]
 Monolingual = Annotated[
     bool,
@@ -292,18 +304,7 @@ class CleanOptions:
     ] = None
     max_line_bytes: MaxLineBytes = 16_384
     verify_inputs: VerifyInputs = False
-    rules: Annotated[
-        Filters | Literal[False] | None,
-        BeforeValidator(_filters),
-        option(
-            "Thresholds of the filters; false switches all filters off.",
-            FILTERS,
-            off="--no-rules",
-            prefix="",
-            default="see the filters",
-            details="Without filters only duplicates and invalid records are dropped, and nothing is measured.",
-        ),
-    ] = None
+    rules: Rules = None
     input_rules: Annotated[
         Sequence[Mapping[str, Any]] | AnyPath,
         option(
@@ -333,8 +334,8 @@ class CleanOptions:
         option("What is compared to find near duplicates.", NEAR_DUPLICATES),
     ] = "none"
     near: Annotated[
-        NearDuplicates | None,
-        BeforeValidator(_near),
+        NearDuplicates | Mapping[str, Any] | None,
+        BeforeValidator(_near, json_schema_input_type=NearDuplicates | None),
         option("How near duplicates are found.", NEAR_DUPLICATES, prefix="near_", default="see the options"),
     ] = None
     exclude: Exclude = ()
@@ -357,7 +358,7 @@ class StatsOptions:
             INPUT,
             metavar="FILE",
             path=True,
-            details="For a clean folder, the clean pairs are counted beside all pairs.",
+            details="For a clean folder, the clean pairs are counted in addition to all pairs.",
         ),
     ]
     _: KW_ONLY

@@ -51,9 +51,9 @@ class Cleaning:
         near: options of near duplicates as the pass takes them; None to keep near duplicates.
         prefer: which of exact duplicates is kept, as the pass takes it.
         rules: the thresholds for all inputs; None without filters.
-        rules_of: input number -> the thresholds given for that input alone.
+        rules_of: input number -> the thresholds of this input.
         languages: what the filters need to know of the languages.
-        notes: what is not known of the languages.
+        notes: remarks on unsupported languages.
         tests: the test sets.
         excluded: their digests.
         against: other corpora whose kept pairs are duplicates here.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from catprune.cleaning.languages import IDENTIFIED, scripts_of
+from catprune.cleaning.densities import max_ratios
+from catprune.cleaning.languages import IDENTIFIED, base_language, scripts_of
 from catprune.cleaning.options import Filters
 from catprune.corpus.inputs import find_inputs
 from catprune.errors import CatpruneError, UsageError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from catprune.boundary import Form, Key, Prefer
     from catprune.cleaning.options import CleanOptions
 
-#: What can be made equal before texts are compared, and what is by default.
+#: Normalizations before texts are compared, and the default ones.
 FORM = ("nfkc", "case", "white_space", "punctuation", "digits")
 NORMALISED = ("nfkc", "case", "white_space", "punctuation")
 
@@ -34,19 +34,37 @@ PAIR_RULES = (
     "same_terminal_punctuation",
     "keep_identical",
 )
-_RATIOS = ("max_word_ratio", "max_character_ratio")
-#: The largest ratio of lengths by default.
-RATIO = 2.0
-#: Language pairs whose lengths differ more than twofold in honest translations.
-WIDE_RATIO = {frozenset({"en", "sw"}): 3.0}
+
+
+#: The option whose threshold decides a reason to drop.
+OPTION_OF_REASON = {
+    "control_characters": "keep_control_characters",
+    "too_few_words": "min_words",
+    "too_many_words": "max_words",
+    "too_many_characters": "max_characters",
+    "word_ratio": "max_word_ratio",
+    "character_ratio": "max_character_ratio",
+    "identical_sides": "keep_identical",
+    "few_words_with_letters": "min_letter_word_share",
+    "few_letters": "min_letter_share",
+    "long_word": "max_word_characters",
+    "repeated_ngrams": "max_repeated_share",
+    "number_mismatch": "max_number_mismatch",
+    "url_mismatch": "max_url_mismatch",
+    "markup": "max_markup_share",
+    "wrong_script": "min_script_share",
+    "terminal_punctuation": "same_terminal_punctuation",
+    "near_copy": "max_common_word_share",
+    "wrong_language": "identify_language",
+}
 
 
 def choose_rules(options: CleanOptions, own: Mapping[str, Any]) -> dict[str, float | int | bool] | None:
-    """The thresholds of an input: its own, those of the options, the defaults of the language pair.
+    """Return the thresholds of an input: its own, then the options, then the defaults of the language pair.
 
     Args:
         options: the options of `clean`.
-        own: thresholds that are given for this input alone.
+        own: thresholds of this input.
 
     Returns:
         Every threshold; None if the filters are off.
@@ -64,12 +82,8 @@ def choose_rules(options: CleanOptions, own: Mapping[str, Any]) -> dict[str, flo
     given = {**changed_values(options.rules or Filters()), **of_input}
     if options.monolingual and (two := [name for name in PAIR_RULES if name in given]):
         raise UsageError(f"{two[0]} compares two sides: a monolingual corpus has one")
-    for code in filter(None, (options.source_lang, options.target_lang)):
-        if not re.fullmatch(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", code):
-            raise UsageError(f"language {code}: give a code, like en, sw or zh-Hans")
-    languages = frozenset({options.source_lang or "", options.target_lang or ""})
-    ratio = WIDE_RATIO.get(languages, RATIO)
-    return {**defaults_of(Filters), **dict.fromkeys(_RATIOS, ratio), **given}
+    ratios = max_ratios(options.source_lang, options.target_lang)
+    return {**defaults_of(Filters), **ratios, **given}
 
 
 def choose_input_rules(
@@ -88,7 +102,7 @@ def choose_input_rules(
     for one in given:
         name = one.get("input")
         if not isinstance(name, str):
-            raise UsageError("input rules: say which `input` each is for, as it is named among the inputs")
+            raise UsageError("input_rules: each table needs `input`, named as in inputs")
         for number in find_inputs(name, inputs):
             if number in chosen:
                 raise UsageError(f"input rules: {name} has its rules twice")
@@ -122,7 +136,7 @@ def parse_form(text: str) -> Form:
     """
     chosen = [name.strip().replace("-", "_") for name in text.split(",")]
     if "raw" in chosen and len(chosen) > 1:
-        raise UsageError(f"duplicates_form {text}: raw makes nothing equal: give it alone, or not")
+        raise UsageError(f"duplicates_form {text}: raw normalizes nothing: give raw alone, or leave raw out")
     if unknown := [name for name in chosen if name not in ("normalised", "raw", *FORM)]:
         raise UsageError(
             f"duplicates_form {text!r}: {unknown[0]!r} is none of normalised, raw, {', '.join(FORM)}; raw for none"
@@ -157,7 +171,7 @@ def choose_key(name: str, *, monolingual: bool) -> Key:
         UsageError: what a monolingual record does not have.
     """
     if monolingual and name in ("source", "either"):
-        raise UsageError(f"duplicates by {name}: a monolingual corpus has a target alone")
+        raise UsageError(f"duplicates by {name}: a monolingual corpus only has a target")
     return "target" if monolingual and name == "pair" else cast("Key", name)
 
 
@@ -180,7 +194,7 @@ def read_against(against: Sequence[str | Path], *, key: Key, form: Form) -> list
     Raises:
         CatpruneError: a folder that was not cleaned, or whose fingerprints are of something else.
     """
-    found: list[dict[str, Any]] = []
+    corpora: list[dict[str, Any]] = []
     for folder in map(Path, against):
         manifest = read_manifest(folder, step="clean")
         theirs = manifest["options"]["duplicates"], manifest["options"]["duplicates_form"]
@@ -191,8 +205,8 @@ def read_against(against: Sequence[str | Path], *, key: Key, form: Form) -> list
             )
         verify_shards(folder, {**manifest, "shards": [], "duplicates": [], "files": {}})
         shards = [str((folder / shard["file"]).absolute()) for shard in manifest["fingerprints"]]
-        found.append({"folder": folder, "digest": digest_manifest(folder), "shards": shards})
-    return found
+        corpora.append({"folder": folder, "digest": digest_manifest(folder), "shards": shards})
+    return corpora
 
 
 def _form_text(form: Form) -> str:
@@ -210,7 +224,7 @@ def language_rules(options: CleanOptions) -> tuple[dict[str, Any], list[str]]:
     notes: list[str] = []
     for side, code in (("source", options.source_lang), ("target", options.target_lang)):
         scripts = scripts_of(code)
-        language = IDENTIFIED.get(re.split("[-_]", code)[0]) if code and identify else None
+        language = IDENTIFIED.get(base_language(code)) if code and identify else None
         rules |= {f"{side}_scripts": scripts, f"{side}_language": language}
         if monolingual and side == "source":
             continue

@@ -1,4 +1,4 @@
-"""Stats: what a corpus is made of, counted in one pass over the text; nothing is written."""
+"""Stats: counts of a corpus in one pass over the text; nothing is written."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Stats:
         total: of the whole corpus.
         inputs: of every input, in order, each also with its `files`.
         tags: by tag; of a clean folder the 1,000 most frequent.
-        tags_left_out: tags that are counted for their inputs alone.
+        tags_left_out: tags that are only counted in their inputs.
         signature: version and options.
     """
 
@@ -79,14 +79,13 @@ class Stats:
 
 @takes(StatsOptions)
 def stats(options: StatsOptions) -> Stats:
-    """Count what a corpus is made of; the numbers do not depend on the threads.
+    """Count lengths, ratios, words, duplicates, scripts and more; the numbers do not depend on the threads.
 
-    Tags are counted one by one for the 1,000 most frequent ones (clean first if there are more). Telling duplicates
-    apart takes 10 to 27 bytes per different pair, source and target; beyond `memory` the counts are estimates and are
-    marked as such.
+    The 1,000 most frequent tags are counted separately (clean first if there are more). Counting duplicates takes 10 to
+    27 bytes per different pair, source and target; beyond `memory` the counts are estimates and are marked.
 
     Raises:
-        UsageError: an option has no valid meaning.
+        UsageError: an option is invalid.
         CatpruneError: sides of unequal length, an empty or damaged file, a clean folder whose text changed.
         OSError: a file cannot be read.
     """
@@ -109,10 +108,10 @@ def _stats(options: StatsOptions, form: Any) -> Stats:
         max_line_bytes=options.max_line_bytes,
         threads=options.threads,
     )
-    paths = [input_paths(one) for one in corpus["corpus"]["inputs"]]
+    paths = [input_paths(entry) for entry in corpus["corpus"]["inputs"]]
     cleaned = corpus.get("files") is not None
     counts = read_manifest(Path(names[0]), step="clean")["counts"]["tags"] if cleaned else {}
-    shown = _most_frequent({tag: one["rows"] for tag, one in counts.items()}, MOST_TAGS)
+    shown = _most_frequent({tag: count["rows"] for tag, count in counts.items()}, MOST_TAGS)
     request: StatsRequest = {
         **corpus,
         "tags": shown if cleaned else None,
@@ -122,11 +121,11 @@ def _stats(options: StatsOptions, form: Any) -> Stats:
     }
     total = sum(Path(path).stat().st_size for files in paths for path in files)
     with Progress("stats", total=total, unit="B", quiet=options.quiet) as bar:
-        found = _core.stats(request, bytes_progress(bar))
+        result = _core.stats(request, bytes_progress(bar))
     return Stats(
-        total=found["total"],
-        inputs=tuple({"files": files, **part} for files, part in zip(paths, found["inputs"], strict=True)),
-        tags=found["tags"],
+        total=result["total"],
+        inputs=tuple({"files": files, **part} for files, part in zip(paths, result["inputs"], strict=True)),
+        tags=result["tags"],
         tags_left_out=len(counts) - len(shown),
         signature={
             "version": _core.__version__,
@@ -137,23 +136,23 @@ def _stats(options: StatsOptions, form: Any) -> Stats:
     )
 
 
-def summary(found: Stats) -> list[str]:
-    """The figures in lines for a reader: the whole corpus, then a line for every input and tag."""
-    columns = [name for name in ("all", "kept") if found.total[name]]
-    lines = [_row("", columns), *_block([found.total[name] for name in columns])]
-    if len(found.inputs) > 1:
-        lines += ["", *_overview("input", {" ".join(one["files"]): one for one in found.inputs})]
-    if found.tags:
-        shown = _most_frequent({tag: part["all"]["rows"] for tag, part in found.tags.items()}, SHOWN_TAGS)
-        lines += ["", *_overview("tag", {tag: found.tags[tag] for tag in shown})]
-        if more := len(found.tags) - len(shown) + found.tags_left_out:
-            lines.append(f"and {more:,} rarer tags (--json has the first {len(found.tags):,})")
-    signature = ", ".join(f"{name} {value}" for name, value in found.signature.items())
+def summary(counted: Stats) -> list[str]:
+    """Summarize the figures: the whole corpus, then a line for every input and tag."""
+    columns = [name for name in ("all", "kept") if counted.total[name]]
+    lines = [_row("", columns), *_block([counted.total[name] for name in columns])]
+    if len(counted.inputs) > 1:
+        lines += ["", *_overview("input", {" ".join(part["files"]): part for part in counted.inputs})]
+    if counted.tags:
+        shown = _most_frequent({tag: part["all"]["rows"] for tag, part in counted.tags.items()}, SHOWN_TAGS)
+        lines += ["", *_overview("tag", {tag: counted.tags[tag] for tag in shown})]
+        if more := len(counted.tags) - len(shown) + counted.tags_left_out:
+            lines.append(f"and {more:,} rarer tags (--json has the first {len(counted.tags):,})")
+    signature = ", ".join(f"{name} {value}" for name, value in counted.signature.items())
     return [*lines, "", f"≈ estimated; quantiles are exact; {signature}"]
 
 
 def _most_frequent(rows: Mapping[str, int], most: int) -> list[str]:
-    """The tags with the most rows; of equal ones those whose names come first."""
+    """Return the tags with the most rows; ties by name."""
     return heapq.nsmallest(most, rows, key=lambda tag: (-rows[tag], tag))
 
 
@@ -166,25 +165,25 @@ _QUANTILES = ("p1", "p25", "p50", "p75", "p99", "max")
 
 def _block(figures: Sequence[Figures]) -> list[str]:
     monolingual = figures[0]["source"] is None
-    lines = [_row("texts" if monolingual else "pairs", [f"{one['rows']:,}" for one in figures])]
+    lines = [_row("texts" if monolingual else "pairs", [f"{part['rows']:,}" for part in figures])]
     for name in ("malformed_record", "missing_side", "line_too_long", "invalid_utf8", "empty"):
-        if any(one[name] for one in figures):
-            lines += [_row(f"  {name}", [share_text(one[name], one["rows"]) for one in figures])]
+        if any(part[name] for part in figures):
+            lines += [_row(f"  {name}", [share_text(part[name], part["rows"]) for part in figures])]
     keys = {"target": "text"} if monolingual else {key: key for key in ("pair", "source", "target")}
-    lines += [_row(f"  repeat a {name}", [_repeats(one, key) for one in figures]) for key, name in keys.items()]
+    lines += [_row(f"  repeat a {name}", [_repeats(part, key) for part in figures]) for key, name in keys.items()]
     heading = " ".join(name.removeprefix("p") + ("%" if name != "max" else "") for name in _QUANTILES)
     if monolingual:
-        return [*lines, "", _row("", [heading] * len(figures)), *_side("text", [one["target"] for one in figures])]
+        return [*lines, "", _row("", [heading] * len(figures)), *_side("text", [part["target"] for part in figures])]
     lines += ["", _row("longer over shorter", [heading] * len(figures))]
     for name in ("character_ratio", "word_ratio"):
-        values = [_quantiles(ratios["longer_over_shorter"]) for one in figures if (ratios := one[name])]
+        values = [_quantiles(ratios["longer_over_shorter"]) for part in figures if (ratios := part[name])]
         lines.append(_row(f"  in {name.removesuffix('_ratio')}s", values))
     lines.append("target over source")
     for name in ("character_ratio", "word_ratio"):
-        values = [_quantiles(ratios["target_over_source"]) for one in figures if (ratios := one[name])]
+        values = [_quantiles(ratios["target_over_source"]) for part in figures if (ratios := part[name])]
         lines.append(_row(f"  in {name.removesuffix('_ratio')}s", values))
     for side in ("source", "target"):
-        lines += ["", *_side(side, [found for one in figures if (found := one[side])])]
+        lines += ["", *_side(side, [of_side for part in figures if (of_side := part[side])])]
     return lines
 
 
@@ -198,47 +197,49 @@ def _side(name: str, sides: Sequence[SideFigures]) -> list[str]:
     for script in sorted(scripts, key=lambda script: (-scripts[script], script))[:5]:
         shares = [_share(side["scripts"].get(script, 0), sum(side["scripts"].values())) for side in sides]
         lines.append(_row(f"  {script}", shares))
-    identified = [found for side in sides if (found := side["languages"])]
+    identified = [languages for side in sides if (languages := side["languages"])]
     if len(identified) == len(sides):
         lines += _languages(identified)
     return lines
 
 
 def _languages(sides: Sequence[Languages]) -> list[str]:
-    """The most frequent languages, what is left of the others, and how many sides could not be told."""
-    counts = [{one["language"]: one["count"] for one in side["identified"]} for side in sides]
+    """Return the most frequent languages, the sum of the others, and the number of sides that were not identified."""
+    counts = [{language["language"]: language["count"] for language in side["identified"]} for side in sides]
     top = [*counts[0]][:5]
-    rows = {f"taken for {code}": [found.get(code, 0) for found in counts] for code in top}
-    if any(len(found) > len(top) for found in counts):
-        rows["taken for another"] = [sum(found.values()) - sum(found.get(code, 0) for code in top) for found in counts]
-    wholes = [sum(found.values()) for found in counts]
+    rows = {f"identified as {code}": [count.get(code, 0) for count in counts] for code in top}
+    if any(len(count) > len(top) for count in counts):
+        rows["identified as others"] = [
+            sum(count.values()) - sum(count.get(code, 0) for code in top) for count in counts
+        ]
+    wholes = [sum(count.values()) for count in counts]
     lines = [
         _row(f"  {name}", [share_text(part, whole) if whole else "" for part, whole in zip(parts, wholes, strict=True)])
         for name, parts in rows.items()
     ]
     short = [side["too_short"] for side in sides]
     shown = [share_text(part, part + whole) if part else "0" for part, whole in zip(short, wholes, strict=True)]
-    return [*lines, _row("  too short to tell", shown)]
+    return [*lines, _row("  too short to identify", shown)]
 
 
 def _overview(what: str, parts: Mapping[str, Part]) -> list[str]:
-    """A line for each: the full figures are in the JSON."""
+    """Return a line for each input or tag; the full figures are in the JSON."""
     width = min(60, max(len(what), *map(len, parts)))
     monolingual = any(part["all"]["source"] is None for part in parts.values())
     names = ("pairs", "kept", "repeat a pair", "source words", "target words", "ratio")
-    told = "words and ratio: medians"
+    legend = "words and ratio: medians"
     if monolingual:
-        names, told = ("texts", "kept", "repeat a text", "words"), "words: medians"
-    lines = [f"{what:{width}}" + "".join(f"{name:>16}" for name in names) + f"   ({told})"]
+        names, legend = ("texts", "kept", "repeat a text", "words"), "words: medians"
+    lines = [f"{what:{width}}" + "".join(f"{name:>16}" for name in names) + f"   ({legend})"]
     for name, part in parts.items():
-        one, kept = part["all"], part["kept"]
-        words = [found["words"] for side in ("source", "target") if (found := one[side])]
-        ratios = one["character_ratio"]
+        figures, kept = part["all"], part["kept"]
+        words = [of_side["words"] for side in ("source", "target") if (of_side := figures[side])]
+        ratios = figures["character_ratio"]
         ratio = ratios and ratios["target_over_source"]
         values = [
-            f"{one['rows']:,}",
+            f"{figures['rows']:,}",
             f"{kept['rows']:,}" if kept else "",
-            _count(one["duplicates"]["target" if monolingual else "pair"]),
+            _count(figures["duplicates"]["target" if monolingual else "pair"]),
             *(str(lengths["p50"]) if lengths else "" for lengths in words),
             *([] if monolingual else [f"{ratio['p50']:.2f}" if ratio else ""]),
         ]
@@ -248,23 +249,24 @@ def _overview(what: str, parts: Mapping[str, Part]) -> list[str]:
 
 
 def _repeats(figures: Figures, key: str) -> str:
-    found = figures["duplicates"][key]
-    return f"{_count(found)} ({_share(found['count'], figures['rows'])})"
+    repeats = figures["duplicates"][key]
+    return f"{_count(repeats)} ({_share(repeats['count'], figures['rows'])})"
 
 
-def _count(found: Count | None) -> str:
-    return "" if found is None else f"{'' if found['exact'] else '≈ '}{found['count']:,}"
+def _count(count: Count | None) -> str:
+    return "" if count is None else f"{'' if count['exact'] else '≈ '}{count['count']:,}"
 
 
-def _quantiles(found: Quantiles[int] | Quantiles[float] | None) -> str:
-    if found is None:
+def _quantiles(quantiles: Quantiles[int] | Quantiles[float] | None) -> str:
+    if quantiles is None:
         return ""
-    return " ".join(f"{found[name]:,}" if isinstance(found[name], int) else f"{found[name]:.2f}" for name in _QUANTILES)
+    values = [quantiles[name] for name in _QUANTILES]
+    return " ".join(f"{value:,}" if isinstance(value, int) else f"{value:.2f}" for value in values)
 
 
 def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else ""
 
 
-def _compressed(found: Compressed | None) -> str:
-    return "" if found is None else _share(found["compressed"], found["bytes"])
+def _compressed(sizes: Compressed | None) -> str:
+    return "" if sizes is None else _share(sizes["compressed"], sizes["bytes"])

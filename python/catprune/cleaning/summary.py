@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from catprune.cleaning.rule_options import OPTION_OF_REASON
 from catprune.corpus.inputs import is_monolingual
 from catprune.workspace.terminal import printable
 from catprune.workspace.wording import new_text, share_text
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Characters of a side that an example shows, and how many of them are before the first difference of the sides.
 _SHOWN, _BEFORE = 50, 15
+#: A filter that drops a larger share of the records is a warning.
+_MOST_DROPPED = 0.3
 
 
 def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
@@ -25,6 +28,8 @@ def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
     what = "texts" if monolingual else "pairs"
     new = new_text(done.new, done.rows)
     lines = [f"{done.rows:,} {what} read{new}, {share_text(done.kept, done.rows)} {would}kept"]
+    suspicious = [(reason, count) for reason, count in done.reasons.items() if count > _MOST_DROPPED * done.rows]
+    lines[:0] = [_warning(reason, count, done) for reason, count in suspicious if reason in OPTION_OF_REASON]
     lines += done.manifest["notes"]
     if done.kept < done.rows:
         lines.append("reasons to drop (a record may have several; in brackets: the only reason):")
@@ -42,6 +47,14 @@ def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
         short = f", {test_set['too_short']:,} of them too short to match" if test_set["too_short"] else ""
         lines.append(f"{test_set['pairs']:,} {what} are in {names} ({test_set['lines']:,} lines{short})")
     return lines
+
+
+def _warning(reason: str, count: int, done: Cleaned) -> str:
+    """A filter that drops so much that its threshold may not suit the text."""
+    option = OPTION_OF_REASON[reason]
+    value = (done.manifest["options"]["rules"] or {}).get(option)
+    threshold = f" (now {value:g})" if isinstance(value, int | float) and not isinstance(value, bool) else ""
+    return f"warning: {reason} drops {share_text(count, done.rows)}: if the text is good, change {option}{threshold}"
 
 
 def _example(example: Mapping[str, Any]) -> str:

@@ -18,38 +18,41 @@ if TYPE_CHECKING:
 
 
 def parse_test_sets(names: Sequence[str | Path]) -> list[TestSet]:
-    """Each name is a text file of one segment a line, or a template like `newstest.{en,de}`; or has wildcards.
+    """Parse names of test sets: text files with one segment per line, templates like `newstest.{en,de}`, or wildcards.
 
     Returns:
-        For each test set `{"source", "target"}`, paths absolute; the target of a lone file is None.
+        For each test set `{"source", "target"}` with absolute paths; the target of a single file is None.
 
     Raises:
-        UsageError: one name instead of a list, a name twice, or a file that is not one of lines.
+        UsageError: a name is given instead of a list, or twice, or a file is not plain text.
     """
     if isinstance(names, str | Path):
         raise UsageError(f"exclude = {names} is one name: give a list of test sets")
     sets: list[TestSet] = []
     for name in map(str, names):
         sides = find_sides(name)
-        for source, target in expand_pairs(name, list(sides)) if sides else [(one, None) for one in expand(name)]:
-            if found := format_of(source):
+        for source, target in expand_pairs(name, list(sides)) if sides else [(file, None) for file in expand(name)]:
+            if file_format := format_of(source):
                 raise UsageError(
-                    f"{name}: a test set is text, one segment a line, and not {found}: write its sides as text"
+                    f"{name}: a test set is text with one segment per line, not {file_format}: write its sides as text"
                 )
-            one: TestSet = {"source": str(Path(source).absolute()), "target": target and str(Path(target).absolute())}
-            if one in sets:
-                raise UsageError(f"{source} is excluded twice")
-            sets.append(one)
+            test_set: TestSet = {
+                "source": str(Path(source).absolute()),
+                "target": target and str(Path(target).absolute()),
+            }
+            if test_set in sets:
+                raise UsageError(f"{source} is excluded twice: name it once")
+            sets.append(test_set)
     return sets
 
 
-def test_set_paths(one: TestSet) -> list[str]:
-    """The files of a test set, source first."""
-    return [path for path in (one["source"], one.get("target")) if path is not None]
+def test_set_paths(test_set: TestSet) -> list[str]:
+    """Return the files of a test set, source first."""
+    return [path for path in (test_set["source"], test_set.get("target")) if path is not None]
 
 
 def digest_test_sets(sets: Sequence[TestSet], folder: Path) -> list[list[dict[str, str]]]:
-    """What a plan in `folder` says of the files of each test set: relative path and xxh3-128.
+    """Describe the files of each test set for a plan in `folder`: relative path and xxh3-128.
 
     Raises:
         OSError: a file cannot be read.
@@ -57,19 +60,19 @@ def digest_test_sets(sets: Sequence[TestSet], folder: Path) -> list[list[dict[st
     return [
         [
             {"path": os.path.relpath(path, folder.absolute()), "digest": digest_file(path)}
-            for path in test_set_paths(one)
+            for path in test_set_paths(test_set)
         ]
-        for one in sets
+        for test_set in sets
     ]
 
 
-def check_test_sets(found: Sequence[Excluded], planned: Sequence[list[dict[str, str]]]) -> None:
-    """Compare what a pass read with the plan.
+def check_test_sets(excluded: Sequence[Excluded], planned: Sequence[list[dict[str, str]]]) -> None:
+    """Compare the files that a pass read with the plan.
 
     Raises:
-        CatpruneError: a file changed between the two.
+        CatpruneError: a file changed since the plan.
     """
-    for one, files in zip(found, planned, strict=True):
-        for read, file in zip(one["files"], files, strict=True):
+    for test_set, files in zip(excluded, planned, strict=True):
+        for read, file in zip(test_set["files"], files, strict=True):
             if read["digest"] != file["digest"]:
                 raise CatpruneError(f"{read['path']} changed while it was read: clean again")

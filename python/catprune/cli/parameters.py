@@ -91,8 +91,8 @@ def _argument(field: Field) -> inspect.Parameter:
 
 def _option(field: Field, *, name: str = "", optional: bool) -> inspect.Parameter:
     """An option; one that is left out is None, so that the model fills in its default."""
+    flags = [f"--{name.replace('_', '-')}" if name else field.flag]
     name = name or field.name
-    flags = [f"--{name.replace('_', '-')}"]
     if field.declared.off is not None:
         flags = [f"{flags[0]}/{field.declared.off}"]
     if field.declared.short is not None:

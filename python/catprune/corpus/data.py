@@ -27,7 +27,7 @@ Options = TypeVar("Options")
 _INPUTS = f"file names, pairs (source, target) of str, or {TABLES}"
 #: The columns that pairs are spooled to.
 _SIDES = ("source", "target")
-#: The folder beside a step's folder that its data is spooled to.
+#: The folder for in-memory inputs, next to the folder of a step.
 FOLDER = "inputs"
 
 

@@ -75,18 +75,16 @@ def parse_inputs(
         raise UsageError(f"format {format}: give {', '.join(FORMATS)}")
     if monolingual:
         if languages[0]:
-            raise UsageError(
-                f"source_lang = {languages[0]}: a monolingual corpus has no source: give target_lang alone"
-            )
+            raise UsageError(f"source_lang = {languages[0]}: a monolingual corpus has no source: give only target_lang")
         inputs: list[Input] = [
-            one for text in texts for one in _parse_texts(text, format, columns=columns, fields=fields)
+            entry for text in texts for entry in _parse_texts(text, format, columns=columns, fields=fields)
         ]
     elif len(texts) == 2 and not (format or any(_is_more(text) for text in texts)):
         inputs = [_moses(*texts)]
     else:
-        found = [one for text in texts for one in _parse_one(text, format)]
-        inputs = [_complete(one, columns=columns, fields=fields, languages=languages) for one in found]
-    counts = Counter(path for one in inputs for path in input_paths(one))
+        parsed = [entry for text in texts for entry in _parse_name(text, format)]
+        inputs = [_complete(entry, columns=columns, fields=fields, languages=languages) for entry in parsed]
+    counts = Counter(path for entry in inputs for path in input_paths(entry))
     for path, count in counts.items():
         if count > 1:
             raise UsageError(f"{path} is named twice: name each file once")
@@ -104,7 +102,7 @@ def format_of(name: str | Path) -> str | None:
 
 
 def _is_more(text: str) -> bool:
-    """Whether a name stands for more than one side: a file with both sides, a template, or wildcards."""
+    """Whether a name means more than one side: a file with both sides, a template, or wildcards."""
     return bool(format_of(text) or TEMPLATE.search(text) or (WILDCARD.search(text) and not Path(text).exists()))
 
 
@@ -118,34 +116,34 @@ def find_sides(text: str) -> tuple[str, str] | None:
     Raises:
         UsageError: one name holds two different templates.
     """
-    templates = {found[0]: found for found in TEMPLATE.finditer(text)}
+    templates = {match[0]: match for match in TEMPLATE.finditer(text)}
     if len(templates) > 1:
         raise UsageError(f"{text}: give one template, not {' and '.join(templates)}")
-    for whole, found in templates.items():
-        return text.replace(whole, found[1]), text.replace(whole, found[2])
+    for whole, match in templates.items():
+        return text.replace(whole, match[1]), text.replace(whole, match[2])
     return None
 
 
 def find_inputs(name: str, parsed: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Find the inputs that a file, a template or a name with wildcards stands for.
+    """Find the inputs that a file name, a template or wildcards mean.
 
     Returns:
         The positions of these inputs in `parsed`.
 
     Raises:
-        UsageError: the name stands for none of the inputs.
+        UsageError: the name matches no input.
     """
     paths = {str(Path(name).absolute())}
     if find_sides(name) or WILDCARD.search(name):
-        paths |= {path for one in _parse_one(name, "tsv") for path in input_paths(one)}
-    found = [number for number, one in enumerate(parsed) if paths & set(input_paths(one))]
-    if not found:
-        files = ", ".join(path for one in parsed for path in input_paths(one))
+        paths |= {path for entry in _parse_name(name, "tsv") for path in input_paths(entry)}
+    numbers = [number for number, entry in enumerate(parsed) if paths & set(input_paths(entry))]
+    if not numbers:
+        files = ", ".join(path for entry in parsed for path in input_paths(entry))
         raise UsageError(f"{name} is not one of the inputs: {files}")
-    return found
+    return numbers
 
 
-def _parse_one(text: str, format: str | None) -> list[Mapping[str, Any]]:
+def _parse_name(text: str, format: str | None) -> list[Mapping[str, Any]]:
     if sides := find_sides(text):
         return [_moses(*pair) for pair in expand_pairs(text, list(sides))]
     names = expand(text)
@@ -166,19 +164,19 @@ def _parse_texts(
         raise UsageError(f"{text}: a template has two sides, but a monolingual corpus has one: name its files")
     parsed: list[dict[str, Any]] = []
     for name in expand(text):
-        one: dict[str, Any] = {"format": format_of(name) or format or "text", "path": str(Path(name).absolute())}
-        if one["format"] == "tmx":
+        entry: dict[str, Any] = {"format": format_of(name) or format or "text", "path": str(Path(name).absolute())}
+        if entry["format"] == "tmx":
             raise UsageError(f"{name}: TMX holds pairs: write the side that you want to a text file first")
-        if one["format"] == "tsv":
+        if entry["format"] == "tsv":
             column = 1 if columns is None else columns
             if not isinstance(column, int) or not 1 <= column <= _MOST_COLUMNS:
                 raise UsageError(
                     f"columns {columns}: a monolingual corpus has one column: give one number from 1 to {_MOST_COLUMNS}"
                 )
-            one["target_column"] = column
-        elif one["format"] != "text":
-            one["target_field"] = check_field(fields)
-        parsed.append(one)
+            entry["target_column"] = column
+        elif entry["format"] != "text":
+            entry["target_field"] = check_field(fields)
+        parsed.append(entry)
     return cast("list[Input]", parsed)
 
 
@@ -228,21 +226,21 @@ def check_fields(fields: tuple[str, str] | str) -> tuple[str, str]:
     return source, target
 
 
-def input_paths(one: Mapping[str, Any]) -> list[str]:
-    """The files of an input, source first."""
-    return [one["source"], one["target"]] if one["format"] == "moses" else [one["path"]]
+def input_paths(entry: Mapping[str, Any]) -> list[str]:
+    """Return the files of an input, source first."""
+    return [entry["source"], entry["target"]] if entry["format"] == "moses" else [entry["path"]]
 
 
-def with_paths(one: Mapping[str, Any], paths: Sequence[str]) -> Input:
-    """The input with other paths, and only the keys that a pass reads."""
-    named = {"source": paths[0], "target": paths[1]} if one["format"] == "moses" else {"path": paths[0]}
-    kept = {key: one[key] for key in ("format", *_KEYS[one["format"]]) if key in one}
+def with_paths(entry: Mapping[str, Any], paths: Sequence[str]) -> Input:
+    """Return the input with other paths, and only the keys that a pass reads."""
+    named = {"source": paths[0], "target": paths[1]} if entry["format"] == "moses" else {"path": paths[0]}
+    kept = {key: entry[key] for key in ("format", *_KEYS[entry["format"]]) if key in entry}
     return cast("Input", {**kept, **named})
 
 
-def relative_input(one: Mapping[str, Any], folder: Path) -> Input:
+def relative_input(entry: Mapping[str, Any], folder: Path) -> Input:
     """Return an input as the manifest in `folder` lists it, with relative paths."""
-    return with_paths(one, [os.path.relpath(path, folder.absolute()) for path in input_paths(one)])
+    return with_paths(entry, [os.path.relpath(path, folder.absolute()) for path in input_paths(entry)])
 
 
 def is_monolingual(manifest: Mapping[str, Any]) -> bool:
@@ -254,7 +252,8 @@ def resolve(clean: Path, manifest: dict[str, Any]) -> Corpus:
     """Return the corpus of a finished clean folder, in the form that passes over text take."""
     base = clean.absolute()
     inputs = [
-        with_paths(one, [os.path.normpath(base / path) for path in input_paths(one)]) for one in manifest["inputs"]
+        with_paths(entry, [os.path.normpath(base / path) for path in input_paths(entry)])
+        for entry in manifest["inputs"]
     ]
     return {"inputs": inputs, "max_line_bytes": manifest["options"]["max_line_bytes"]}
 
@@ -272,26 +271,31 @@ def read_rows(clean: Path, manifest: dict[str, Any], rows: Sequence[int]) -> lis
 
 
 def _complete(
-    one: Mapping[str, Any],
+    entry: Mapping[str, Any],
     *,
     columns: tuple[int, int] | int | None,
     fields: tuple[str, str] | str | None,
     languages: tuple[str | None, str | None],
 ) -> Input:
     """Add to an input where its two sides are: columns, fields or languages."""
-    if one["format"] == "moses":
-        return cast("MosesInput", one)
-    if one["format"] == "tsv":
+    if entry["format"] == "moses":
+        return cast("MosesInput", entry)
+    if entry["format"] == "tsv":
         source, target = (1, 2) if columns is None else (columns, columns) if isinstance(columns, int) else columns
         if not (min(source, target) >= 1 and max(source, target) <= _MOST_COLUMNS) or source == target:
             raise UsageError(f"columns {source},{target}: give two different numbers from 1 to {_MOST_COLUMNS}")
-        return {"format": "tsv", "path": one["path"], "source_column": source, "target_column": target}
-    if one["format"] == "tmx":
-        first, second = check_languages(one["path"], languages)
-        return {"format": "tmx", "path": one["path"], "source_language": first, "target_language": second}
+        return {"format": "tsv", "path": entry["path"], "source_column": source, "target_column": target}
+    if entry["format"] == "tmx":
+        first, second = check_languages(entry["path"], languages)
+        return {"format": "tmx", "path": entry["path"], "source_language": first, "target_language": second}
     if fields is None and not all(languages):
         raise UsageError(
-            f"{one['path']}: give the fields of the two sides, like fields = en,de or fields = text.en,text.de"
+            f"{entry['path']}: give the fields of the two sides, like fields = en,de or fields = text.en,text.de"
         )
     source_field, target_field = check_fields(fields or (str(languages[0]), str(languages[1])))
-    return {"format": one["format"], "path": one["path"], "source_field": source_field, "target_field": target_field}
+    return {
+        "format": entry["format"],
+        "path": entry["path"],
+        "source_field": source_field,
+        "target_field": target_field,
+    }

@@ -36,9 +36,30 @@ def kept_rows(clean: Path, cleaned: dict[str, Any], selection: Path | None) -> t
         raise CatpruneError(
             f"{selection} was made from {origin}, not from {clean}: give the clean folder of the selection"
         )
+    check_length(selection, selected, cleaned["counts"]["rows"], clean)
     verify_shards(selection, selected)
     both: SelectionShards = {
         "selection": [str(selection / shard["file"]) for shard in selected["shards"]],
         "clean": [str(clean / shard["file"]) for shard in cleaned["shards"]],
     }
     return {"selection": both}, selected["counts"]["kept"]
+
+
+def check_length(selection: Path, selected: dict[str, Any], rows: int, folder: Path) -> None:
+    """Check that a selection by an array, whose index is the row, was made for a corpus of so many rows.
+
+    Args:
+        selection: the folder of the selection.
+        selected: its manifest.
+        rows: the rows of the corpus: pairs read, not only the clean ones.
+        folder: the folder of the corpus.
+
+    Raises:
+        CatpruneError: the array has another length, so its scores belong to other pairs.
+    """
+    for file in selected["reads"].get("files", []):
+        if file.get("rows", rows) != rows:
+            raise CatpruneError(
+                f"{selection} was made from {file['path']} with {file['rows']} scores, {folder} has {rows} rows: give "
+                "one score for each row that was read, also for rows that cleaning dropped"
+            )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def cleaned_files(clean: Path, manifest: dict[str, Any]) -> list[FileRead]:
     """Return path, size and digest of every file that cleaning read, in order."""
     base = clean.absolute()
-    files = [file for one in manifest["inputs"] for file in one["files"]]
+    files = [file for read in manifest["inputs"] for file in read["files"]]
     return [file_at(file, os.path.normpath(base / file["path"])) for file in files]
 
 

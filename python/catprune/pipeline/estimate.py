@@ -32,16 +32,18 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
 
 
-def expected(target_tokens: float, rows: int, *, model: Mapping[str, Any], speed: float) -> str:
+def expected(target_tokens: float, pairs: int, rows: int, *, model: Mapping[str, Any], speed: float) -> str:
     """Return the expected times of training, scoring, selecting and writing as one line.
 
     Args:
         target_tokens: tokens of the clean pairs.
+        pairs: clean pairs.
         rows: records of the corpus.
         model: `epochs` and `checkpoints` of the warm-up model.
         speed: target tokens per second of training.
     """
-    training = target_tokens * model["epochs"] / speed
+    share = min(1.0, model.get("sample", pairs) / max(1, pairs))
+    training = target_tokens * share * model["epochs"] / speed
     scoring = target_tokens * len(model["checkpoints"].split(",")) * FORWARD_SHARE / speed
     return (
         f"train {duration(training)}, score {duration(scoring)}, select and write {duration(rows * WRITE)} "
@@ -105,7 +107,7 @@ def guess_training(*, preset: str, vocab_size: int, threads: int | None) -> floa
         return UPDATES * BATCH_TOKENS / (time.monotonic() - started)
 
 
-def target_tokens(folder: Path) -> tuple[int, int]:
-    """Return the target tokens and rows of a run's tokens folder."""
+def target_tokens(folder: Path) -> tuple[int, int, int]:
+    """Return the target tokens, the pairs that carry them and the rows of a run's tokens folder."""
     counts = read_manifest(folder, step="tokenize")["counts"]
-    return counts["target_tokens"], counts["rows"]
+    return counts["target_tokens"], counts["pairs"], counts["rows"]

@@ -6,9 +6,18 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
-from catprune.cleaning.options import Columns, Exclude, FieldNames, Format, Monolingual, SourceLanguage, TargetLanguage
+from catprune.cleaning.options import (
+    Columns,
+    Exclude,
+    FieldNames,
+    Format,
+    Monolingual,
+    Rules,
+    SourceLanguage,
+    TargetLanguage,
+)
 from catprune.selection.options import Keep, Method, On, Within
-from catprune.training.options import Checkpoints, Epochs, Preset, Sample
+from catprune.training.options import MOST, Checkpoints, Epochs, Preset, Sample
 from catprune.workspace.common_options import (
     Force,
     Memory,
@@ -20,7 +29,7 @@ from catprune.workspace.common_options import (
     Threads,
     VerifyInputs,
 )
-from catprune.workspace.options import INPUT, OUTPUT, STEPS, AnyPath, option, options
+from catprune.workspace.options import DATA, INPUT, OUTPUT, STEPS, AnyPath, option, options
 
 #: The steps of a run, in order.
 Step = Literal["clean", "tokenize", "train", "score", "select", "write", "evaluate", "report"]
@@ -99,13 +108,24 @@ class PruneOptions:
     format: Format = None
     monolingual: Monolingual = False
     exclude: Exclude = ()
+    rules: Rules = None
     method: Method = None
     on: On = None
     within: Within = None
     preset: Annotated[Preset | None, option("Size of the warm-up model.", "Model", default="by the corpus")] = None
     epochs: Epochs = None
     checkpoints: Checkpoints = None
-    sample: Sample = None
+    sample: Annotated[
+        Sample,
+        option(
+            "Train the warm-up model on this number of pairs, drawn at random by the seed.",
+            DATA,
+            metavar="N",
+            least=1,
+            most=MOST,
+            default="all pairs; 1,000,000 if there are more than 2,000,000",
+        ),
+    ] = None
     dry_run: Annotated[bool, option("Show the decisions and the expected times; write nothing.", OUTPUT)] = False
     memory: Memory = None
     tmp_dir: TemporaryFolder = None

@@ -31,6 +31,7 @@ from catprune.pipeline.options import PruneOptions
 from catprune.pipeline.run import Ran, run
 from catprune.pipeline.run_file import SCHEMA, json_schema, parsed_inputs, read_run_file
 from catprune.scoring.scorers import open_scorer
+from catprune.selection.budget import list_shares
 from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import DEFAULT_METHOD, Ranking, check_options
@@ -39,7 +40,7 @@ from catprune.workspace.device import require_torch
 from catprune.workspace.files import write_whole
 from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import read_manifest
-from catprune.workspace.options import make, takes
+from catprune.workspace.options import changed_values, make, takes
 from catprune.workspace.resources import choose_threads
 from catprune.workspace.spool import Spool
 from catprune.workspace.wording import share_text
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
 #: The keys of [train] whose defaults depend on the corpus.
 _MODEL = ("preset", "epochs", "checkpoints")
+#: With more than twice as many clean pairs, the warm-up model is trained on so many, drawn at random. A small model
+#: learns little from more, and its cost is part of the cost of pruning: 5 epochs are about 30,000 updates of `small`.
+_SAMPLE = 1_000_000
 #: `summary` warns if the mean length of kept pairs is below this share of the mean length of clean pairs.
 _SHORT = 0.9
 #: The smallest number of clean pairs that can train a warm-up model.
@@ -128,7 +132,7 @@ class _Pruning:
         pruning = cls(options, folder, folder / "run.toml", inputs, ranking, scorers, options.say or (lambda _: None))
         if pruning.needs_model:
             require_torch()
-            plan_marks(options.epochs, None, options.checkpoints)
+            pruning._check_checkpoints()
         elif unused := [name for name in (*_MODEL, "sample") if getattr(options, name) is not None]:
             raise UsageError(f"{unused[0]} is given, but {pruning.method} needs no warm-up model: leave it out")
         if pruning.method == CLUSTERED:
@@ -140,6 +144,23 @@ class _Pruning:
         describe_output(outputs, name_sides(None, languages, monolingual=options.monolingual))
         refuse_outputs(outputs, files, force=options.force)
         return pruning
+
+    def _check_checkpoints(self) -> None:
+        """Refuse fewer checkpoints than the method compares.
+
+        Raises:
+            UsageError: there are too few, or the options of the training contradict each other.
+        """
+        options = self.options
+        plan_marks(options.epochs, None, options.checkpoints)
+        model = self._decide(0)
+        marks = plan_marks(model["epochs"], None, model["checkpoints"])
+        for method in self.ranking.methods:
+            if len(marks) < method.needs:
+                raise UsageError(
+                    f"{method.name} needs {method.needs} checkpoints, checkpoints = {model['checkpoints']} gives "
+                    f"{len(marks)}: give more"
+                )
 
     @property
     def method(self) -> str:
@@ -204,7 +225,17 @@ class _Pruning:
 
     def _cleaning(self) -> dict[str, Any]:
         options = self.options
-        names = ("source_lang", "target_lang", "columns", "fields", "format", "monolingual", "exclude", "memory")
+        names = (
+            "source_lang",
+            "target_lang",
+            "columns",
+            "fields",
+            "format",
+            "monolingual",
+            "exclude",
+            "rules",
+            "memory",
+        )
         return {name: getattr(options, name) for name in (*names, "tmp_dir", "threads", "quiet")}
 
     def _require_pairs(self, cleaned: Cleaned) -> None:
@@ -226,11 +257,13 @@ class _Pruning:
         if not self.needs_model:
             return {}
         given = {name: value for name in _MODEL if (value := getattr(self.options, name)) is not None}
-        several = any(method.reads == "all" and method.needs > 1 for method in self.ranking.methods)
-        return {**decide(pairs, several=several), **_fit(given, several=several)}
+        several = any(method.needs > 2 for method in self.ranking.methods)
+        model = {**decide(pairs, several=several), **_fit(given, several=several)}
+        sample = self.options.sample or (_SAMPLE if pairs > 2 * _SAMPLE else None)
+        return model if sample is None else {**model, "sample": sample}
 
     def _say_decision(self, model: Mapping[str, Any]) -> None:
-        keep = ", ".join(map(str, self.options.keep))
+        keep = ", ".join(map(str, list_shares(self.options.keep)))
         unit = f" {self.what}" if self.ranking.share.keys() <= {"rows"} else ""
         plain = {name: f"{value:g}" if isinstance(value, float) else value for name, value in model.items()}
         described = ", ".join(f"{name} {value}" for name, value in plain.items())
@@ -247,11 +280,11 @@ class _Pruning:
         options = self.options
         self._say_tokenizing(read_manifest(self.folder / "clean", step="clean")["counts"]["kept"])
         done = run(self.file, until="tokenize", **self.resources)
-        tokens, rows = target_tokens(self.folder / "tokens")
+        tokens, pairs, rows = target_tokens(self.folder / "tokens")
         speed = measure_training(
             self.folder / "tokens", preset=model["preset"], seed=options.seed, threads=options.threads
         )
-        self.say(f"expected  {expected(tokens, rows, model=model, speed=speed)}")
+        self.say(f"expected  {expected(tokens, pairs, rows, model=model, speed=speed)}")
         return done.is_new
 
     def dry_run(self) -> Ran:
@@ -269,7 +302,7 @@ class _Pruning:
             speed = guess_training(preset=model["preset"], vocab_size=model["vocab_size"], threads=options.threads)
             size = sum(Path(input_paths(entry)[-1]).stat().st_size for entry in self.inputs)
             tokens = size * TOKENS_PER_CHARACTER * cleaned.kept / max(1, cleaned.rows)
-            self.say(f"expected  roughly {expected(tokens, cleaned.rows, model=model, speed=speed)}")
+            self.say(f"expected  roughly {expected(tokens, cleaned.kept, cleaned.rows, model=model, speed=speed)}")
         self.say("dry run   nothing was written; run the same command without dry_run to start")
         return Ran(self.folder, {}, (), None)
 
@@ -296,7 +329,8 @@ class _Pruning:
 
     def _decide_like(self, made: RunFile) -> dict[str, Any]:
         """Return the choices of the run in the folder, overridden by the options given now."""
-        given = {name: value for name in _MODEL if (value := getattr(self.options, name)) is not None}
+        names = (*_MODEL, "sample")
+        given = {name: value for name in names if (value := getattr(self.options, name)) is not None}
         decided = _decided(made)
         return {**decided, **given} if decided else {}
 
@@ -308,6 +342,8 @@ class _Pruning:
             for name in ("source_lang", "target_lang", "columns", "fields", "format", "monolingual")
             if (value := getattr(options, name)) not in (None, False)
         }
+        if options.rules is not None:
+            cleaning["rules"] = options.rules and changed_values(options.rules)
         if options.exclude:
             cleaning["exclude"] = self._relative(options.exclude)
         sections: dict[str, Any] = {
@@ -319,8 +355,8 @@ class _Pruning:
         if model:
             sections["tokenize"] = {"vocab_size": model["vocab_size"]}
             sections["train"] = {name: model[name] for name in _MODEL}
-            if options.sample is not None:
-                sections["train"]["sample"] = options.sample
+            if "sample" in model:
+                sections["train"]["sample"] = model["sample"]
         if self.scorers:
             sections["scorer"] = [{"scorer": name} for name in self.scorers]
         sections["select"] = [{"name": "pruned", **_selection(options)}]
@@ -350,7 +386,8 @@ def _names(inputs: Any) -> list[str | Path]:
 
 def _selection(options: PruneOptions) -> dict[str, Any]:
     """Return the options of the selection."""
-    keep = options.keep[0] if len(options.keep) == 1 else list(options.keep)
+    shares = list_shares(options.keep)
+    keep = shares[0] if len(shares) == 1 else shares
     optional = {"on": options.on, "within": options.within}
     given = {name: value for name, value in optional.items() if value is not None}
     return {"method": options.method or DEFAULT_METHOD, "keep": keep, **given}
@@ -361,7 +398,8 @@ def _decided(made: RunFile) -> dict[str, Any]:
     if made.train is None:
         return {}
     model = {"vocab_size": made.tokenize.vocab_size, **{name: getattr(made.train, name) for name in _MODEL}}
-    return {} if None in model.values() else model
+    sample = {} if made.train.sample is None else {"sample": made.train.sample}
+    return {} if None in model.values() else {**model, **sample}
 
 
 def _can_report() -> bool:

@@ -52,7 +52,7 @@ from catprune.workspace.options import (
 )
 from catprune.workspace.resources import choose_memory
 from catprune.writing.options import WriteOptions
-from catprune.writing.write import describe_output, name_sides, output_paths
+from catprune.writing.write import check_added, describe_output, name_sides, output_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -77,8 +77,9 @@ class Section(BaseModel):
     required: ClassVar[dict[str, Any]] = {}
 
     def given(self, *but: str) -> dict[str, Any]:
-        """Return the options that the file gives, without the keys in `but`."""
-        return {key: getattr(self, key) for key in self.model_fields_set if key not in but}
+        """Return the options that the file gives, as Python spells them, without the keys in `but`."""
+        names = {field.key: field.name for field in fields_of(self.options)} if self.options else {}
+        return {names.get(key, key): getattr(self, key) for key in self.model_fields_set if key not in but}
 
     def checked(self, *but: str, **more: Any) -> Any:
         """Return the step's options as its function receives them.
@@ -93,7 +94,7 @@ def _section(title: str, options: Any, /, *, required: dict[str, Any], **more: A
     """Build the section of a step: the options that a run file may contain, and additional keys."""
     declared = options.__pydantic_fields__
     keys: dict[str, Any] = {
-        field.name: (declared[field.name].annotation, declared[field.name])
+        field.key: (declared[field.name].annotation, declared[field.name])
         for field in fields_of(options)
         if field.declared.run_file
     }
@@ -301,9 +302,10 @@ class RunFile(Section):
             clean = self.clean
             languages = {"source_lang": clean.source_lang, "target_lang": clean.target_lang}
             names = name_sides(section.fields, languages, monolingual=clean.monolingual)
-            describe_output([Path(path) for path in outputs], names)
-        output_paths(section.outputs, **section.given("outputs", "selection", "fields"))
-        if section.tags is not None and self.clean.tags is None:
+            output = describe_output([Path(path) for path in outputs], names)
+            check_added(section.checked().with_, {"output": output}, has_scores=section.selection is not None)
+        output_paths(section.outputs, dropped=section.dropped, tags=section.tags)
+        if (section.tags is not None or "tag" in section.checked().with_) and self.clean.tags is None:
             raise ValueError("write: tags need the tags of [clean]")
 
     def _check_cleaning(self) -> None:

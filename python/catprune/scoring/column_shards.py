@@ -1,4 +1,4 @@
-"""The shards of a column that is scored block by block: its blocks, and which of them are finished."""
+"""The shards of a score column: one per block of rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOCK_ROWS = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The rows `first..end`."""
+    """The rows [first, end)."""
 
     first: int
     end: int
@@ -36,19 +36,19 @@ class Block:
         return f"{COLUMNS}/part-{self.first:012d}-{self.end:012d}.parquet"
 
     def path(self, folder: Path) -> Path:
-        """The file of the block's shard in a step's folder."""
+        """Return the file of the block's shard in a step's folder."""
         return folder / self.file
 
 
 def blocks_of(cleaned: Mapping[str, Any]) -> Iterator[Block]:
-    """Yield the blocks of a clean folder, which are those of `tokenize`."""
+    """Yield the blocks of a clean folder, the same as in `tokenize`."""
     for read in cleaned["inputs"]:
         for first in range(read["first"], read["end"], BLOCK_ROWS):
             yield Block(first, min(first + BLOCK_ROWS, read["end"]))
 
 
 def metadata_of(folder: StepFolder, path: Path) -> dict[bytes, bytes] | None:
-    """Read the metadata of a shard, if it is finished and of the folder's plan or of a plan that it extends."""
+    """Read the metadata of a finished shard of the folder's plan, or of a plan that it extends; otherwise None."""
     import pyarrow.parquet as parquet
 
     if not path.is_file():
@@ -116,10 +116,12 @@ def check_scores(scores: Any, rows: NDArray[np.int64], *, by: str) -> NDArray[np
     try:
         values = np.asarray(scores, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise CatpruneError(f"{by} gives no numbers ({error}): return one for each pair") from None
+        raise CatpruneError(f"{by} does not return numbers ({error}): return one number for each pair") from None
     if values.shape != rows.shape:
-        raise CatpruneError(f"{by} gives scores of shape {values.shape} for {len(rows)} pairs: return one for each")
+        raise CatpruneError(
+            f"{by} returns scores of shape {values.shape} for {len(rows)} pairs: return one number for each pair"
+        )
     if not np.isfinite(values).all():
         row = int(rows[~np.isfinite(values)][0])
-        raise CatpruneError(f"{by} gives row {row} the score {values[rows == row][0]}: return finite numbers")
+        raise CatpruneError(f"{by} returns the score {values[rows == row][0]} for row {row}: return finite numbers")
     return values

@@ -82,8 +82,8 @@ class ScoreOptions:
             CHECKPOINTS,
             metavar="TEXT",
             run_file=False,
-            details="Prompt and target are tokenised as one text; a token that spans the boundary counts as target. "
-            "For encoder-decoder models it is the text around the source, like the task of T5.",
+            details="Prompt and target are tokenized as one text; a token that spans the boundary counts as target. "
+            "For encoder-decoder models the prompt is the text around the source, like the task of T5.",
         ),
     ] = None
     shard: Shard = None
@@ -95,7 +95,7 @@ class ScoreOptions:
 
 @options
 class ScorePairsOptions:
-    """Score every clean pair by its text alone: embeddings, quality estimation, or a function of yours."""
+    """Score every clean pair by its text: embeddings, quality estimation, or your own function."""
 
     clean: Annotated[AnyPath, option("Clean folder of the corpus.", INPUT, metavar="CLEAN", path=True, run_file=False)]
     _: KW_ONLY
@@ -120,7 +120,7 @@ class ScorePairsOptions:
             "Model of the scorer: a folder, or a name in its library.",
             SCORER,
             metavar="MODEL",
-            default="the scorer's usual model",
+            default="by the scorer",
         ),
     ] = None
     margin: Annotated[

@@ -1,4 +1,4 @@
-"""The step `score`: the raw training-dynamics statistics of every pair under one or more checkpoints."""
+"""Score: the raw training-dynamics statistics of every pair under one or more checkpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from catprune.scoring.options import ScoreOptions
 from catprune.tokens.blocks import Block, BlockEntry, Tokens
 from catprune.workspace.device import Device, own_state, require_torch
 from catprune.workspace.files import read_json
-from catprune.workspace.manifest import describe_folder, digest_manifest, formers, reads_grown
+from catprune.workspace.manifest import describe_folder, digest_manifest, formers, reads_appended
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, say
 from catprune.workspace.shards import Shard
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _COUNTS = ("tokens", "correct")
 #: Default maximum of tokens of a batch on either side.
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16_384}
-#: The kind of batches if there is a kernel for attention over packed sequences.
+#: Kind of batches if a kernel for attention over packed sequences is available.
 PACKED = "packed"
 
 
@@ -55,13 +55,13 @@ class Scored:
     """Finished scores.
 
     Attributes:
-        folder: the folder that holds one folder for each checkpoint.
+        folder: the output folder, with one folder per checkpoint.
         folders: the folder of each checkpoint, by name, in the given order.
         pairs: pairs scored under each checkpoint; `too_long` more pairs have null records.
-        new: pairs in appended rows, if a checkpoint had scored the others before; else 0.
-        too_long: pairs that carry no tokens.
+        new: pairs in appended rows, if earlier rows were scored before; else 0.
+        too_long: pairs that are too long to be scored.
         flops: floating-point operations of all forward passes, counted from shapes.
-        manifests: the manifests by name; checkpoints with blocks left to other processes have none.
+        manifests: manifests by name, without checkpoints that have blocks left to other processes.
         left: blocks left to other processes, by name.
         notes: remarks on single checkpoints, by name.
         is_new: whether this call scored; False if the scores of all checkpoints were finished before.
@@ -81,26 +81,35 @@ class Scored:
 
 @takes(ScoreOptions)
 def score(options: ScoreOptions) -> Scored:
-    """Score all pairs under each checkpoint; finished checkpoints and blocks are not done again.
+    """Score all pairs under each checkpoint; finished checkpoints and blocks are skipped.
 
-    Native checkpoints read a tokens folder. External checkpoints read a clean folder: folders of the transformers
-    library (translation models, or decoder-only models with a prompt) and models of Marian-NMT (.npz, with
-    SentencePiece vocabularies). The tokenizer of an external checkpoint first writes its own token blocks next to
-    `out`, once for all checkpoints that share it. Its loss is the library's: over all target tokens, language codes
-    included; for a decoder-only model over the target and the end of the sentence, without the prompt.
+    Native checkpoints read a tokens folder. External checkpoints read a clean folder:
 
-    One forward pass in eval mode with teacher forcing gives, per pair, `tokens`, `nll_sum` (nats), `correct` (tokens
-    that are the most probable ones), `el2n_sum` and `grad_norm_sum` (Paul et al. 2021, arXiv 2107.07075, per token; the
-    latter of the output matrix) and `ign_sum` (the gradient norms weighted by the self-information of the tokens under
-    the unigram distribution of the corpus, scaled to mean 1). Sums, exponentials and the logits of the targets are
-    float32 in either precision. A backward model (`train(reverse=True)`) is scored on the source, given the target.
-    `seen` says how often the checkpoint was trained on each row, where that is known. If rows were appended to the
-    corpus since it was scored, only they are scored.
+    - folders of the transformers library (translation models, or decoder-only models with a prompt),
+    - models of Marian-NMT (.npz, with SentencePiece vocabularies).
+
+    The tokenizer of an external checkpoint writes token blocks next to `out`, once for all checkpoints that share it.
+    The loss is the library's: over all target tokens, with language codes. For a decoder-only model it covers the
+    target and end-of-sentence, not the prompt.
+
+    One forward pass in eval mode with teacher forcing computes, per pair:
+
+    - `tokens`: target tokens,
+    - `nll_sum`: in nats,
+    - `correct`: tokens that are the most probable ones,
+    - `el2n_sum`, `grad_norm_sum`: sums over the tokens (Paul et al. 2021, arXiv 2107.07075); the gradient is of the
+      output matrix,
+    - `ign_sum`: gradient norms weighted by the self-information of the tokens under the unigram distribution of the
+      corpus, scaled to mean 1,
+    - `seen`: how often the checkpoint was trained on the row, if known.
+
+    Sums, exponentials and target logits are float32 in either precision. A backward model (`train(reverse=True)`)
+    predicts the source, given the target. If rows were appended to the corpus, only these are scored.
 
     Raises:
-        UsageError: an option has no valid meaning.
-        CatpruneError: a folder or a checkpoint that cannot be read or was changed, or one of another tokenizer.
-        MissingExtra: torch or safetensors is not installed, or transformers or sentencepiece where they are needed.
+        UsageError: an option is invalid.
+        CatpruneError: a folder or a checkpoint cannot be read, was changed, or has another tokenizer.
+        MissingExtra: torch or safetensors is not installed, or transformers or sentencepiece is needed and missing.
     """
     require_torch()
     from catprune.checkpoints.native import require_tokenizer
@@ -120,7 +129,8 @@ def score(options: ScoreOptions) -> Scored:
     }
     notes = _notes(named)
     blocks = {
-        name: _tokens_of(tokens, one, out=out, wait=not share.is_whole, quiet=quiet) for name, one in named.items()
+        name: _open_tokens(tokens, checkpoint, out=out, wait=not share.is_whole, quiet=quiet)
+        for name, checkpoint in named.items()
     }
     for name, checkpoint in named.items():
         require_tokenizer(checkpoint, blocks[name])
@@ -168,7 +178,7 @@ def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
 
 
 def _is_monolingual(folder: Path) -> bool:
-    """Whether a clean or a tokens folder is of a monolingual corpus; other folders are refused later."""
+    """Whether a clean folder or tokens folder is monolingual; other folders are refused later."""
     manifest = folder / "manifest.json"
     return manifest.is_file() and is_monolingual(read_json(manifest))
 
@@ -196,15 +206,15 @@ def _open(
 
 
 def _notes(named: dict[str, AnyCheckpoint]) -> dict[str, str]:
-    """Say which weights of Marian checkpoints are read; raw and smoothed weights must not be compared."""
+    """Report which weights of Marian checkpoints are read; raw and smoothed weights must not be mixed."""
     from catprune.checkpoints.marian import Marian
 
     smoothed = {name: checkpoint.smoothed for name, checkpoint in named.items() if isinstance(checkpoint, Marian)}
     if {True, False} <= set(smoothed.values()):
-        first, second = (next(name for name, kind in smoothed.items() if kind is wanted) for wanted in (True, False))
+        first, second = (next(name for name, kind in smoothed.items() if kind is value) for value in (True, False))
         raise UsageError(
-            f"the weights of {named[first].path} are smoothed, those of {named[second].path} are not: give checkpoints "
-            "of one kind (a model.npz is scored as it is where no model.npz.orig.npz lies beside it)"
+            f"{named[first].path} has smoothed weights, {named[second].path} has raw weights: give checkpoints of one "
+            "kind (raw weights are read from model.npz.orig.npz if that file is next to model.npz)"
         )
     notes: dict[str, str] = {}
     for name, kind in smoothed.items():
@@ -212,14 +222,14 @@ def _notes(named: dict[str, AnyCheckpoint]) -> dict[str, str]:
         if kind is None:
             notes[name] = f"{path}: no .yml says whether its weights are smoothed (exponential-smoothing)"
         elif kind:
-            notes[name] = f"{path}: smoothed weights; there is no file of raw weights (.orig.npz) next to the file"
+            notes[name] = f"{path}: smoothed weights; no file of raw weights (.orig.npz) is next to the file"
         elif path.name.endswith(".orig.npz"):
-            notes[name] = f"{path}: raw weights, instead of the smoothed ones"
+            notes[name] = f"{path}: raw weights instead of smoothed weights"
     return notes
 
 
-def _tokens_of(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool, quiet: bool) -> Tokens:
-    """Open the token blocks that a checkpoint scores; for an external one they are made of the clean folder."""
+def _open_tokens(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool, quiet: bool) -> Tokens:
+    """Open the token blocks for a checkpoint; for an external checkpoint, write them from the clean folder first."""
     from catprune.checkpoints.native import Checkpoint
     from catprune.tokens.external_blocks import write_external_tokens
 
@@ -258,12 +268,12 @@ def _plan(
     is_packed = isinstance(checkpoint, Checkpoint) and has_packed(device.name, device.dtype)
     batches = PACKED if is_packed else "equal source lengths"
     options = {"precision": device.precision, "batch_tokens": batch_tokens, "batches": batches}
-    grown = reads_grown("tokens", tokens.path)
-    return StepFolder(path, step="score", reads=reads, options=options, force=force, extends=grown, shard=shard)
+    extends = reads_appended("tokens", tokens.path)
+    return StepFolder(path, step="score", reads=reads, options=options, force=force, extends=extends, shard=shard)
 
 
 class _Scoring:
-    """The passes over the blocks under one checkpoint."""
+    """Scoring of all blocks under one checkpoint."""
 
     def __init__(
         self,
@@ -281,7 +291,7 @@ class _Scoring:
 
     @cached_property
     def model(self) -> Transformer | ExternalModel | MarianModel:
-        """The model in eval mode, on the device; a native model on a CPU has its matrices laid out for the kernels."""
+        """The model in eval mode, on the device; a native model on a CPU is in the layout of the kernels."""
         from catprune.model.processor_layout import has_layout, lay_out
         from catprune.model.transformer import Transformer
 
@@ -292,7 +302,7 @@ class _Scoring:
 
     @cached_property
     def _products(self) -> Tensor | Types:
-        """The output matrix in the dtype of products; for a native model on a CPU laid out for the kernels."""
+        """The output matrix in the dtype of products; for a native model on a CPU in the layout of the kernels."""
         from catprune.model.output_layer import TYPES
         from catprune.model.processor_layout import LaidOutTypes, has_layout
         from catprune.model.transformer import Transformer
@@ -333,7 +343,7 @@ class _Scoring:
         self.folder.log("scored", seconds=round(seconds, 3), tokens_per_second=round(tokens / seconds, 1))
 
     def _predicted(self, entry: BlockEntry) -> int:
-        """Tokens of a block that the model predicts; a backward model predicts the source."""
+        """Count the tokens of a block that the model predicts; a backward model predicts the source."""
         return entry.source_tokens if self.reverse else entry.target_tokens
 
     def _require_types(self, block: Block) -> None:
@@ -342,7 +352,7 @@ class _Scoring:
         for side, types, ids in zip(("source", "target"), self.model.types, sides, strict=True):
             highest = int(ids.max(initial=0))
             if highest >= types:
-                sizes = f"a vocabulary size of {types} on the {side} side, but its tokenizer gave id {highest}"
+                sizes = f"a vocabulary size of {types} on the {side} side, but the tokenizer returned id {highest}"
                 raise CatpruneError(f"{self.checkpoint.path} has {sizes}: give the model its own tokenizer")
 
     def blocks_left(self) -> int:
@@ -350,7 +360,7 @@ class _Scoring:
         return sum(self._finished(entry) is None for entry in self.tokens.blocks)
 
     def describe(self) -> dict[str, Any]:
-        """The results of the finished work, for the manifest."""
+        """Return the results for the manifest."""
         import torch
 
         counts = self.tokens.manifest["counts"]
@@ -366,7 +376,7 @@ class _Scoring:
 
     @cached_property
     def _seen(self) -> Seen | None:
-        """Exposure of the rows; None if it is unknown, or known for other rows than these."""
+        """Exposure of the rows; None if it is unknown for these rows."""
         from catprune.checkpoints.native import Checkpoint, Seen
 
         if not isinstance(self.checkpoint, Checkpoint):
@@ -409,7 +419,7 @@ class _Scoring:
     def _score_block(
         self, block: Block, weights: NDArray[np.float64], bar: Progress, done: int
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
-        """Return the columns of a block in row order, and which records are valid: pairs that are too long are null."""
+        """Return the columns of a block in row order, and a mask of valid records; pairs that are too long are null."""
         import numpy as np
 
         from catprune.model.batches import pairs_of
@@ -422,16 +432,14 @@ class _Scoring:
             bar.to(done)
         if not np.isfinite(sums).all():
             row = int(pairs.rows[~np.isfinite(sums).all(axis=0)][0])
-            raise CatpruneError(
-                f"{self.checkpoint.path} gives row {row} a loss that is not finite: give another checkpoint"
-            )
+            raise CatpruneError(f"{self.checkpoint.path}: the loss of row {row} is not finite: give another checkpoint")
         rows = np.concatenate([block.rows, block.too_long])
         order = np.argsort(rows, kind="stable")
         columns: dict[str, NDArray[Any]] = {"row": rows[order]}
-        nothing = np.zeros(len(block.too_long))
+        zeros = np.zeros(len(block.too_long))
         for name, values in zip(STATISTICS, sums, strict=True):
             kind = np.uint32 if name in _COUNTS else np.float32
-            columns[name] = np.concatenate([values, nothing])[order].astype(kind)
+            columns[name] = np.concatenate([values, zeros])[order].astype(kind)
         return columns, order < len(pairs.rows)
 
     def _score_in_memory(
@@ -452,7 +460,7 @@ class _Scoring:
                     f"row {row} alone ({tokens} tokens) does not fit into memory ({error}): tokenize with a lower "
                     "max_tokens, or free memory"
                 ) from None
-        # Outside the handler: inside it the error still holds the tensors of the failed batch.
+        # Outside the handler, where the error no longer holds the tensors of the failed batch.
         self.halved += 1
         halves = [self._score_in_memory(pairs, half, weights) for half in np.array_split(chosen, 2)]
         return np.concatenate(halves, axis=1)
@@ -521,7 +529,7 @@ def importance_weights(counts: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 
 def summary(done: Scored) -> list[str]:
-    """What was scored, in lines for a reader."""
+    """Summarize the scores, in lines."""
     left = [f"{name}: {blocks} blocks are left to other shards" for name, blocks in done.left.items()]
     names = ", ".join(done.folders)
     scored = f"{done.pairs:,} pairs have scores of {names}{new_text(done.new, done.pairs)}; in {done.folder}"

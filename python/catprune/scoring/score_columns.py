@@ -1,4 +1,4 @@
-"""Columns by a user's function of the stored statistics, which `select` can rank by."""
+"""Score columns computed from stored statistics by a user's function."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ def score_columns(
     force: bool = False,
     quiet: bool = False,
 ) -> ScoredPairs:
-    """Compute a user's method from the columns that `score` wrote, block by block, as a column of its own.
+    """Compute a score column from the columns that `score` wrote, block by block, with a user's function.
 
     Args:
-        scores: the folder of scores, in which the column gets its folder.
+        scores: the scores folder; the column becomes a folder in it.
         function: called with the scored pairs of a block as `{checkpoint: {column: values}}`, in training order, all
             float64 [pairs]: `tokens`, `nll_sum`, `correct`, `el2n_sum`, `grad_norm_sum` and `ign_sum`. It returns one
             finite number for each pair; pairs with higher numbers are kept first.
-        name: name of the column; None: the function's name. A column of another function, or of this one with other
-            source code, is replaced only with `force`.
+        name: name of the column; None: the function's name. A column of another function, or of other source code, is
+            replaced only with `force`.
         checkpoints: names of the checkpoints to use; None: all except backward models.
         force: compute the column again.
         quiet: show no progress.
 
     Raises:
-        UsageError: there are no checkpoints, they belong to several trainings and none are named, or the name is
-            invalid.
+        UsageError: there are no checkpoints, the checkpoints belong to several trainings and `checkpoints` is None,
+            or the name is invalid.
         CatpruneError: the scores are unfinished or changed, or the function returns numbers that are not finite.
     """
     import pyarrow.parquet as parquet
@@ -84,7 +84,7 @@ def score_columns(
     reads = {"scores": [describe_folder(folder, relative_to=path) for folder in folders]}
     with StepFolder(path, step=SCORER_STEP, reads=reads, options=description, force=force) as folder:
         if force:
-            folder.start_over()  # the function may depend on things that the plan does not know
+            folder.start_over()  # the function may depend on more than the plan records
         if folder.manifest is not None:
             return ScoredPairs(path, folder.manifest["counts"]["pairs"], 0, 0, folder.manifest, is_new=False)
         manifests = [read_manifest(scored, step="score") for scored in folders]

@@ -1,6 +1,6 @@
 """Score clean pairs by their text with a scorer: one column next to the scores of checkpoints.
 
-A scorer maps the sources and targets of pairs to one number for each pair; pairs with higher numbers are kept first.
+A scorer maps the sources and targets of pairs to one number per pair; pairs with higher numbers are kept first.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from catprune.scoring.options import ScorePairsOptions
 from catprune.scoring.scorers import FunctionScorer, Scorer, open_scorer
 from catprune.selection.request import check_column
 from catprune.selection.sources import SCORER_STEP
-from catprune.workspace.manifest import describe_folder, read_manifest, reads_grown
+from catprune.workspace.manifest import describe_folder, read_manifest, reads_appended
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, say
 from catprune.workspace.shards import Shard
@@ -45,15 +45,16 @@ if TYPE_CHECKING:
 
 @takes(ScorePairsOptions)
 def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
-    """Score every clean pair by its text, block by block; finished blocks are not done again.
+    """Score every clean pair by its text, block by block; finished blocks are skipped.
 
-    A block is a block of `tokenize`: 65,536 rows, restarting at every input. If rows were appended to the corpus since
-    it was scored, only their blocks are scored. `select` takes the column by its name, as a method, as a column, in
-    `merge` and in `where`, if it is next to the scores of checkpoints.
+    Blocks are the same as in `tokenize`: 65,536 rows, restarting at every input. If rows were appended to the corpus,
+    only their blocks are scored. If the column is in the scores folder, `select` finds it by name: as method, as
+    column, in `merge` and in `where`.
 
     Raises:
-        UsageError: an unknown scorer, options that it does not have, or a name that a selection could not use.
-        CatpruneError: an unfinished clean folder, text that was changed, or a scorer that gives no finite numbers.
+        UsageError: the scorer is unknown or does not have these options, or the name of the column is invalid.
+        CatpruneError: the clean folder is unfinished, text was changed, or the scorer returns numbers that are not
+            finite.
         MissingExtra: the scorer's library is not installed.
     """
     source, share, force = Path(options.clean), Shard.parse(options.shard), options.force
@@ -61,7 +62,7 @@ def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
         raise UsageError("force would remove the work of the other shards: remove the folder yourself")
     manifest = read_manifest(source, step="clean")
     if is_monolingual(manifest):
-        raise UsageError(f"{source} is monolingual, but a scorer takes pairs: give a clean folder of pairs")
+        raise UsageError(f"{source} is monolingual, but scorers need pairs: give a clean folder of pairs")
     opened = open_scorer(
         options.scorer,
         model=options.model,
@@ -72,13 +73,13 @@ def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
     )
     name = check_column(options.name or opened.name)
     path = Path(options.out) / name
-    reads, grown = {"clean": describe_folder(source, relative_to=path)}, reads_grown("clean", source)
+    reads, extends = {"clean": describe_folder(source, relative_to=path)}, reads_appended("clean", source)
     plan = {"scorer": opened.describe()}
     with StepFolder(
-        path, step=SCORER_STEP, reads=reads, options=plan, force=force, extends=grown, shard=share
+        path, step=SCORER_STEP, reads=reads, options=plan, force=force, extends=extends, shard=share
     ) as folder:
         if force and isinstance(opened, FunctionScorer):
-            folder.start_over()  # the function may depend on things that the plan does not know
+            folder.start_over()  # the function may depend on more than the plan records
         if folder.manifest is not None:
             return _scored(folder, new=0, left=0)
         blocks = list(blocks_of(manifest))
@@ -97,7 +98,7 @@ def _scored(folder: StepFolder, *, new: int, left: int) -> ScoredPairs:
 
 
 def _expected_pairs(cleaned: Mapping[str, Any], blocks: Sequence[Block]) -> int:
-    """Estimate the clean pairs of some blocks from their share of the rows; of all blocks the number is exact."""
+    """Estimate the clean pairs of blocks from their share of the rows; exact for all blocks."""
     rows = sum(block.end - block.first for block in blocks)
     return round(cleaned["counts"]["kept"] * rows / max(cleaned["counts"]["rows"], 1))
 
@@ -105,16 +106,16 @@ def _expected_pairs(cleaned: Mapping[str, Any], blocks: Sequence[Block]) -> int:
 def _score_blocks(
     folder: StepFolder, clean: Path, blocks: Sequence[Block], scorer: Scorer, *, total: int, quiet: bool
 ) -> int:
-    """Score the blocks that have no shard yet, and return how many pairs these have."""
+    """Score the blocks that have no shard yet, and return their number of pairs."""
     todo = [block for block in blocks if not finished(folder, block)]
     if not todo:
         return 0
-    what = f"score {folder.path.name}"
+    title = f"score {folder.path.name}"
     done = sum(count_pairs(block.path(folder.path)) for block in blocks if block not in todo)
     if len(todo) < len(blocks):
-        say(f"{what}: {continuing(len(blocks) - len(todo), len(blocks))}", quiet=quiet)
+        say(f"{title}: {continuing(len(blocks) - len(todo), len(blocks))}", quiet=quiet)
     started, new = time.monotonic(), 0
-    with scorer, Progress(what, total=total, unit="pairs", quiet=quiet, done=done) as bar:
+    with scorer, Progress(title, total=total, unit="pairs", quiet=quiet, done=done) as bar:
         if read_manifest(clean, step="clean")["counts"]["kept"]:
             scorer.begin(clean, folder.path)
         for block, rows, sources, targets in _read_blocks(clean, todo):
@@ -129,7 +130,7 @@ def _score_blocks(
 
 
 def _read_blocks(clean: Path, todo: Sequence[Block]) -> Iterator[tuple[Block, NDArray[np.int64], list[str], list[str]]]:
-    """Yield rows, sources and targets of the clean pairs of each block, in order; other pairs are read and dropped."""
+    """Yield rows, sources and targets of the clean pairs of each block, in order; other pairs are skipped."""
     waiting = list(todo)
     rows: list[NDArray[np.int64]] = []
     sources: list[str] = []

@@ -1,4 +1,4 @@
-"""How much is kept: what `keep` can say, read exactly, and how a part of a whole is shown."""
+"""The budget of a selection: `keep` and `always_keep`, parsed exactly."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _PART = re.compile(r"(?P<of>tag|input)=(?P<name>.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """An input or tag with a share of its own.
+    """An input or tag with its own share.
 
     Attributes:
         of: "input" or "tag".
-        name: which one.
-        keep: its share, as the pass wants it; None: all of it, unranked.
+        name: name of the input or tag.
+        keep: the share, in the form of a request; None: all pairs are kept, unranked.
     """
 
     of: Literal["input", "tag"]
@@ -36,38 +36,44 @@ class Own:
 
     @property
     def label(self) -> str:
-        """As the user wrote it, without the share."""
+        """The input or tag as the user wrote it, without the share."""
         return f"{self.of}={self.name}"
 
 
-def parse_keeps(keep: str | float | Sequence[str | float], always: Sequence[str] = ()) -> tuple[Keep, tuple[Own, ...]]:
-    """Read the general share, and those of single inputs and tags: "tag=news:80%", and "input=wmt" that is kept always.
+def list_shares(keep: str | float | Sequence[str | float]) -> list[str | float]:
+    """Return the shares of `keep`, which may be a single share or a list."""
+    return [keep] if isinstance(keep, str | int | float) else list(keep)
 
-    Where only shares of single ones are given, the general one is 50%.
+
+def parse_keeps(keep: str | float | Sequence[str | float], always: Sequence[str] = ()) -> tuple[Keep, tuple[Own, ...]]:
+    """Parse the general share, the shares of inputs and tags ("tag=news:80%"), and what is always kept ("input=wmt").
+
+    The general share is 50% if it is not given.
 
     Raises:
-        UsageError: a share that cannot be read, two general ones, or an input or tag named twice.
+        UsageError: a share cannot be read, there are two general shares, or an input or tag is named twice.
     """
-    given = [keep] if isinstance(keep, str | int | float) else list(keep)
     general: list[str | float] = []
     own: list[Own] = []
-    for one in given:
-        match = _PART.fullmatch(one) if isinstance(one, str) else None
+    for text in list_shares(keep):
+        match = _PART.fullmatch(text) if isinstance(text, str) else None
         if match is None:
-            general.append(one)
+            general.append(text)
             continue
         name, colon, share = match["name"].rpartition(":")
         if not colon:
-            raise UsageError(f"keep = {one!r}: say how much, like {one}:80%")
+            raise UsageError(f"keep = {text!r}: give a share, like {text}:80%")
         own.append(Own(cast("Literal['input', 'tag']", match["of"]), name, parse_keep(share)))
-    for one in always:
-        match = _PART.fullmatch(one)
+    for text in always:
+        match = _PART.fullmatch(text)
         if match is None:
-            raise UsageError(f"always-keep = {one!r} cannot be read: give input=NAME or tag=VALUE")
+            raise UsageError(f"always_keep = {text!r} cannot be read: give input=NAME or tag=NAME")
         own.append(Own(cast("Literal['input', 'tag']", match["of"]), match["name"], None))
     if len(general) > 1:
-        raise UsageError(f"keep = {general[0]!r} and {general[1]!r}: give one for all, others like tag=VALUE:80%")
-    labels = [one.label for one in own]
+        raise UsageError(
+            f"keep = {general[0]!r} and {general[1]!r}: give one share for all, and others like tag=NAME:80%"
+        )
+    labels = [share.label for share in own]
     for label in labels:
         if labels.count(label) > 1:
             raise UsageError(f"{label} is named twice: give it one share")
@@ -75,13 +81,12 @@ def parse_keeps(keep: str | float | Sequence[str | float], always: Sequence[str]
 
 
 def parse_keep(keep: str | float) -> Keep:
-    """Read "50%", "0.5", 1000, "50%tokens" or "123456tokens" as the pass wants it.
+    """Parse "50%", "0.5", 1000, "50%tokens" or "123456tokens" into the form of a request.
 
-    A fraction carries % or a decimal point and is read as the decimal number it is written as; an integer is
-    a count.
+    A fraction has % or a decimal point and is read as an exact decimal number; an integer is a count.
 
     Raises:
-        UsageError: anything else, nothing at all, or more than everything.
+        UsageError: `keep` has another form, or a value that is out of range.
     """
     match = None if isinstance(keep, bool) else _FORM.fullmatch(str(keep).replace("_", "").strip())
     if match is None:
@@ -93,9 +98,9 @@ def parse_keep(keep: str | float) -> Keep:
     tokens = match["tokens"] is not None
     if not (match["percent"] or match["decimals"] or match["bare"]):
         if value >= _LARGEST:
-            raise UsageError(f"keep = {keep!r}: no corpus has so many, give a count below 2^63")
+            raise UsageError(f"keep = {keep!r}: give a count below 2^63")
         if not value:
-            raise UsageError(f"keep = {keep!r}: a count is at least 1; a fraction carries % or a decimal point")
+            raise UsageError(f"keep = {keep!r}: a count is at least 1; a fraction has % or a decimal point")
         return {"tokens": int(value)} if tokens else {"rows": int(value)}
     if not 0 < value <= 1 or value.denominator >= _LARGEST:
         raise UsageError(f"keep = {keep!r}: a fraction is above 0 and at most 1, like 50% or 0.5")
@@ -104,5 +109,5 @@ def parse_keep(keep: str | float) -> Keep:
 
 
 def is_token_budget(share: Keep) -> bool:
-    """Whether what `parse_keep` read counts target tokens and not pairs."""
+    """Whether a share from `parse_keep` counts target tokens instead of pairs."""
     return not {"tokens", "token_fraction"}.isdisjoint(share)

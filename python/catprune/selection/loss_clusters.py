@@ -1,4 +1,4 @@
-"""Clusters of loss trajectories, for s2l: k-means on a sample; the pass gives every pair to the nearest centre.
+"""Clusters of loss trajectories for s2l: k-means on a sample; `select` assigns every pair to the nearest centre.
 
 Yang et al. 2024, arXiv 2403.07384. The trajectory of a pair is its nll per token under each checkpoint, in training
 order, unscaled.
@@ -19,39 +19,39 @@ if TYPE_CHECKING:
 
     from catprune.boundary import Clusters, ShardFile
 
-#: Records that k-means looks at.
+#: Size of the sample for k-means, in records.
 SAMPLE = 100_000
 _ITERATIONS = 25
 
 
 def find_clusters(sets: Sequence[Sequence[ShardFile]], trajectory: Sequence[int], clusters: int, seed: int) -> Clusters:
-    """What the pass must know of the clusters: which sets a trajectory goes through, and the centres.
+    """Find the centres of clusters of loss trajectories.
 
     Args:
-        sets: of every checkpoint the shards of its scores.
-        trajectory: which of them, in training order.
-        clusters: how many.
-        seed: of the sample and of the first centres.
+        sets: the score shards of each checkpoint.
+        trajectory: numbers of the checkpoints of a trajectory, in training order.
+        clusters: number of clusters.
+        seed: random seed of the sample and of the initial centres.
 
     Raises:
-        UsageError: fewer scored records than clusters.
-        CatpruneError: checkpoints that were scored over other ranges of rows.
+        UsageError: there are fewer scored records than clusters.
+        CatpruneError: the checkpoints were scored over different ranges of rows.
         MissingExtra: faiss is not installed.
     """
     points = sample_trajectories([sets[number] for number in trajectory], most=SAMPLE, seed=seed)
     if len(points) < clusters:
-        raise UsageError(f"clusters = {clusters}: only {len(points)} pairs are scored, give fewer")
+        raise UsageError(f"clusters = {clusters}: only {len(points)} pairs have a score, give fewer clusters")
     centres = k_means(points, clusters, seed=seed)
     return {"sets": list(trajectory), "centres": centres.tolist()}
 
 
 def sample_trajectories(sets: Sequence[Sequence[ShardFile]], *, most: int, seed: int) -> NDArray[np.float32]:
-    """About `most` of the scored records (all, if there are no more), drawn shard by shard, float32 [records, sets].
+    """Draw about `most` of the scored records (all if there are no more), shard by shard: float32 [records, sets].
 
-    The shards of a set may come in any order: workers score into folders of their own, which have no order.
+    The shards of a set may come in any order, because workers may score into different folders.
 
     Raises:
-        CatpruneError: sets of other ranges of rows.
+        CatpruneError: the sets have different ranges of rows.
     """
     import pyarrow.parquet as parquet
 
@@ -67,7 +67,7 @@ def sample_trajectories(sets: Sequence[Sequence[ShardFile]], *, most: int, seed:
 
 
 def _align(sets: Sequence[Sequence[ShardFile]]) -> list[tuple[ShardFile, ...]]:
-    """The shards of the same rows of all sets side by side, in row order, as the pass puts them."""
+    """Group the shards of all sets by their rows, in row order."""
     ordered = [sorted(shards, key=lambda shard: (shard["first"], shard["end"])) for shards in sets]
     for shards in ordered[1:]:
         for a, b in zip(ordered[0], shards, strict=False):
@@ -76,7 +76,7 @@ def _align(sets: Sequence[Sequence[ShardFile]]) -> list[tuple[ShardFile, ...]]:
                     f"{a['path']} and {b['path']} have different ranges: score both checkpoints over the same tokens"
                 )
         if len(shards) != len(ordered[0]):
-            ends = [one[-1]["path"] if one else "no shards" for one in (ordered[0], shards)]
+            ends = [files[-1]["path"] if files else "no shards" for files in (ordered[0], shards)]
             raise CatpruneError(
                 f"one checkpoint's scores end with {ends[0]}, another's with {ends[1]}: score both over the same tokens"
             )
@@ -84,17 +84,17 @@ def _align(sets: Sequence[Sequence[ShardFile]]) -> list[tuple[ShardFile, ...]]:
 
 
 def _nll(table: Any) -> NDArray[np.float32]:
-    """nll per token of a shard's records, NaN of those that have none."""
+    """Compute the nll per token of a shard's records; NaN for records without tokens."""
     sums, counts = (table[name].to_numpy().astype(np.float64) for name in ("nll_sum", "tokens"))
     return (sums / np.where(counts > 0, counts, np.nan)).astype(np.float32)
 
 
 def k_means(points: NDArray[np.float32], clusters: int, *, seed: int) -> NDArray[np.float32]:
-    """Centres, float32 [clusters, dimensions], in ascending order; the same on the same processor."""
+    """Return the centres in ascending order, float32 [clusters, dimensions]; deterministic on the same CPU."""
     require("faiss", "faiss")
     import faiss
 
-    found = faiss.Kmeans(
+    k_means = faiss.Kmeans(
         points.shape[1],
         clusters,
         niter=_ITERATIONS,
@@ -103,10 +103,10 @@ def k_means(points: NDArray[np.float32], clusters: int, *, seed: int) -> NDArray
         max_points_per_centroid=len(points),
     )
     threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)  # the order of additions is part of the result
+    faiss.omp_set_num_threads(1)  # the order of additions affects the result
     try:
-        found.train(np.ascontiguousarray(points))
+        k_means.train(np.ascontiguousarray(points))
     finally:
-        faiss.omp_set_num_threads(threads)  # the process may search with faiss, too
-    centres = np.asarray(found.centroids, np.float32).reshape(clusters, -1)
+        faiss.omp_set_num_threads(threads)  # other code of the process may use faiss
+    centres = np.asarray(k_means.centroids, np.float32).reshape(clusters, -1)
     return centres[np.lexsort(centres.T[::-1])]

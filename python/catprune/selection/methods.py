@@ -1,4 +1,4 @@
-"""The methods that rank pairs: name, formula, source, and what each needs and leaves open."""
+"""The methods that rank pairs: names, formulas, sources, inputs and options."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ from catprune.workspace.options import did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to score a pair; a higher score is kept first unless the direction says otherwise.
+    """A method that scores pairs; higher scores are kept first unless `direction` says otherwise.
 
     Attributes:
-        name: as `method` takes it.
-        formula: the score in a line; nll_t is nats per target token under checkpoint t, ppl_t = exp(nll_t).
-        source: where it comes from.
-        needs: how many checkpoints at least; 0 if none. A reference model is not one of them, of models in both
-            directions it is how many of each.
-        reads: of the checkpoints given, in training order: "all", "ends" (first and last), "last", "reference" (the
-            first, and the reference model), "directions" (the last that predicts the target and the last that predicts
-            the source), or "scorer" (none: a column that `score --scorer` wrote).
+        name: the value of `method`.
+        formula: the score in one line; nll_t is nats per target token under checkpoint t, ppl_t = exp(nll_t).
+        source: the publication.
+        needs: smallest number of checkpoints, without the reference model; for models of both directions, of each.
+        reads: the checkpoints used, in training order: "all", "ends" (first and last), "last", "reference" (the first,
+            and the reference model), "directions" (the last that predicts the target and the last that predicts
+            the source), or "scorer" (none; a column that `score --scorer` wrote).
         options: the options that change the score, with their defaults.
         ties: which of equal scores are kept: "row" (the lower row) or "random" (by a hash of seed and row).
-        direction: the end of the ranking that the source, or this project's measurement, recommends to keep; empty if
-            the method has none.
-        hard: the end that keeps pairs that are hard to learn, and noise among them; empty if neither end does. Of
-            methods with the option `on` this holds for `ppl`.
-        advice: why, in a few words.
+        direction: the end of the ranking that the source, or our measurement, recommends to keep; empty if none.
+        hard: the end with pairs that are hard to learn, including noise; empty if none. For methods with the option
+            `on`, this holds for `ppl`.
+        advice: the reason of the recommendation, in a few words.
     """
 
     name: str
@@ -44,11 +42,11 @@ class Method:
 
 _ON = ("on", "ppl")
 _CARTOGRAPHY = "Swayamdipta et al. 2020, arXiv 2009.10795, token form"
-#: The method that draws from clusters: it has no score of its own to be merged or guarded by.
+#: The method that draws from clusters; it has no scores to merge or compare.
 CLUSTERED = "s2l"
-#: Stands in the place of a method where the score was made elsewhere.
+#: Used instead of a method if a column ranks.
 COLUMN = "column"
-#: Stands in the place of a method where several columns are ranked as one.
+#: Used instead of a method if several columns are merged.
 MERGE = "merge"
 
 METHODS: tuple[Method, ...] = (
@@ -66,7 +64,7 @@ METHODS: tuple[Method, ...] = (
         "cat-var",
         "population variance of ppl_t over the checkpoints; of nll_t with on nll",
         "CAT, arXiv 2405.19462",
-        needs=2,
+        needs=3,
         reads="all",
         options=(_ON,),
         hard="top",
@@ -75,16 +73,16 @@ METHODS: tuple[Method, ...] = (
     Method(
         "progress",
         "E[nll_last | nll_first] - nll_last, E the lower median in quantile bins of nll_first (200 pairs or more)",
-        "catprune: CAT freed of the scale it starts from",
+        "catprune: CAT, corrected for the initial loss",
         needs=2,
         reads="ends",
         options=(("bins", 50),),
         hard="bottom",
-        advice="the pairs that fell most among pairs of similar initial loss (docs/results/who-finds-what.md)",
+        advice="the pairs whose loss fell most among pairs of similar initial loss (docs/results/who-finds-what.md)",
     ),
     Method(
         "ppl",
-        "ppl_t of the last checkpoint given; nll_t with on nll (top, middle or bottom)",
+        "ppl_t of the last checkpoint; nll_t with on nll (top, middle or bottom)",
         "Marion et al. 2023, arXiv 2309.04564",
         needs=1,
         reads="last",
@@ -96,7 +94,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "ign",
         "mean over the checkpoints of the gradient norm per token, weighted by the token's self-information",
-        "importance-weighted gradient norm, as catprune reads it",
+        "importance-weighted gradient norm, in catprune's form",
         needs=1,
         reads="all",
         hard="top",
@@ -104,9 +102,9 @@ METHODS: tuple[Method, ...] = (
         advice="on dirty text the top is noise (results, who finds what); on clean text it is hard pairs",
     ),
     Method(
-        "grand",
-        "mean over the checkpoints of the gradient norm of the output matrix, per token",
-        "Paul et al. 2021, arXiv 2107.07075, last-layer form",
+        "token-grad-norm",
+        "mean over the checkpoints of the mean over the tokens of the gradient norm of the output matrix",
+        "catprune: after GraNd (Paul et al. 2021, arXiv 2107.07075), which takes the norm of the pair's gradient",
         needs=1,
         reads="all",
         hard="top",
@@ -136,13 +134,13 @@ METHODS: tuple[Method, ...] = (
         "variability",
         "population standard deviation of p_t = exp(-nll_t) over the checkpoints",
         _CARTOGRAPHY,
-        needs=2,
+        needs=3,
         reads="all",
         advice="ambiguous pairs (Swayamdipta et al. 2020)",
     ),
     Method(
         "correctness",
-        "mean over the checkpoints of the share of tokens that are the most probable ones",
+        "mean over the checkpoints of the token accuracy (share of tokens that are the most probable ones)",
         _CARTOGRAPHY,
         needs=1,
         reads="all",
@@ -161,9 +159,9 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "forgetting",
-        "checkpoints from which to the next the share of right tokens falls below the threshold; never above it: most",
+        "number of times the token accuracy falls below the threshold between checkpoints; never above it: the maximum",
         "Toneva et al. 2019, arXiv 1812.05159, sequence form",
-        needs=2,
+        needs=3,
         reads="all",
         options=(("threshold", 0.5),),
         ties="random",
@@ -183,9 +181,9 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "s2l",
-        "random draws, as many from every cluster of the courses of nll_t as they have",
+        "random draws, equally many from each cluster of loss trajectories (nll_t) as far as they have pairs",
         "Yang et al. 2024, arXiv 2403.07384",
-        needs=2,
+        needs=3,
         reads="all",
         options=(("clusters", 100), ("seed", 1)),
         ties="random",
@@ -194,12 +192,12 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "rho",
-        "nll_first - nll of a reference model, one that was trained on other pairs",
+        "nll_first - nll of a reference model, which was trained on other pairs",
         "Mindermann et al. 2022, arXiv 2206.07137",
         needs=1,
         reads="reference",
         options=(("reference", None),),
-        advice="what is not learned yet but can be learned (Mindermann et al. 2022)",
+        advice="pairs that are not learned yet but can be learned (Mindermann et al. 2022)",
     ),
     Method(
         "dual-xent",
@@ -208,7 +206,7 @@ METHODS: tuple[Method, ...] = (
         needs=1,
         reads="directions",
         hard="bottom",
-        advice="both models agree and are sure (Junczys-Dowmunt 2018)",
+        advice="pairs on which both models agree with low loss (Junczys-Dowmunt 2018)",
     ),
     Method(
         "comet-qe",
@@ -221,7 +219,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "labse",
-        "cosine of LaBSE's embeddings, or with margin = true their ratio margin",
+        "cosine of LaBSE's embeddings; with margin = true, their ratio margin",
         "Feng et al. 2020, arXiv 2007.01852; margin: Artetxe & Schwenk 2019, arXiv 1811.01136",
         needs=0,
         reads="scorer",
@@ -230,7 +228,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "laser",
-        "the same of LASER's embeddings",
+        "cosine or ratio margin of LASER's embeddings",
         "Artetxe & Schwenk 2019, arXiv 1812.10464; Heffernan et al. 2022, arXiv 2205.12654",
         needs=0,
         reads="scorer",
@@ -239,7 +237,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "e5",
-        "the same of the embeddings of multilingual E5 small, which come with a package and need no download",
+        "cosine or ratio margin of the embeddings of multilingual E5 small, which needs no download",
         "Wang et al. 2024, arXiv 2402.05672",
         needs=0,
         reads="scorer",
@@ -248,7 +246,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "length",
-        "target tokens; target characters where the source is a clean folder",
+        "target tokens; target characters if the source is a clean folder",
         "trivial baseline",
         needs=0,
         reads="last",
@@ -271,28 +269,28 @@ METHODS: tuple[Method, ...] = (
 
 
 def find_method(name: str) -> Method:
-    """The method of this name.
+    """Return the method of this name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: the method is unknown.
     """
     for method in METHODS:
         if method.name == name:
             return method
     names = [method.name for method in METHODS]
     raise UsageError(
-        f"there is no method {name}{did_you_mean(name, names) or '; `catprune methods` lists them'} (columns of other "
-        "names are given as column)"
+        f"there is no method {name}{did_you_mean(name, names) or '; `catprune methods` lists them'} (give other "
+        "columns as column)"
     )
 
 
 def keeps_hard(method: Method, direction: str, on: str | None) -> bool:
-    """Whether this end of a method's ranking keeps the pairs that are hard to learn, and noise among them."""
+    """Whether this end of a method's ranking holds pairs that are hard to learn, including noise."""
     return direction == method.hard and on != "nll"
 
 
 def describe_method(method: Method) -> list[str]:
-    """A method in two lines for a reader."""
+    """Describe a method in three lines."""
     options = "".join(f"; {name} = {value}" for name, value in method.options if value is not None)
     end = f"keep the {method.direction}: " if method.direction else ""
     return [f"{method.name:15} {method.formula}", f"{'':15} {method.source}{options}", f"{'':15} {end}{method.advice}"]

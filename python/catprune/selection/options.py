@@ -33,7 +33,7 @@ Method = Annotated[
     ),
 ]
 Keep = Annotated[
-    Sequence[str | int | float],
+    Sequence[str | int | float] | int | float,
     BeforeValidator(
         lambda value: several(value if isinstance(value, str | list | tuple) else [value]),
         json_schema_input_type=str | int | float | Sequence[str | int | float],
@@ -42,7 +42,7 @@ Keep = Annotated[
         "What to keep: 50% or 0.5 of the pairs, a number of pairs, or 50%tokens; tag=NAME:80% for one tag.",
         BUDGET,
         metavar="SHARE",
-        details="A share carries % or a decimal point; a whole number is a count. `50%tokens` keeps the best pairs "
+        details="A share has % or a decimal point; a whole number is a count. `50%tokens` keeps the best pairs "
         "whose target tokens fit. input=NAME:SHARE and tag=NAME:SHARE rank that input or tag separately.",
     ),
 ]
@@ -56,13 +56,13 @@ Within = Annotated[
         "Keep the same share of each input, tag or length bucket.",
         GROUPS,
         default="off",
-        details="A length bucket is floor(2 log2 n) of n target tokens.",
+        details="The length bucket of n target tokens is floor(2 log2 n).",
     ),
 ]
 
 
 def _paths_or_tables(value: Any) -> Any:
-    """A list of file names and tables, of which a single one may be given."""
+    """Return a list of file names and tables from one of them or a list."""
     parts: Any = [value] if is_table(value) else several(value)
     for part in parts if isinstance(parts, list) else [parts]:
         if not (isinstance(part, str | Path) or is_table(part)):
@@ -72,7 +72,7 @@ def _paths_or_tables(value: Any) -> Any:
 
 @options
 class SelectOptions:
-    """Rank the pairs by a method and keep the best, exactly."""
+    """Rank the pairs by a method and keep the best."""
 
     source: Annotated[
         Any,

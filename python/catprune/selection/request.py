@@ -1,4 +1,4 @@
-"""What a selection is asked for: what ranks the pairs, which guards they must pass, and how much of them is kept."""
+"""The ranking of a selection: what ranks, which conditions pairs must meet, and how many are kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ METHOD_OPTIONS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A condition that a pair must meet before it is ranked: `name op value`."""
+    """A condition that pairs must meet to be ranked: `name op value`."""
 
     name: str
     op: Operator
@@ -41,15 +41,15 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What ranks, guards and is kept.
+    """The ranking, conditions and budget of a selection.
 
     Attributes:
         kind: the name of a method, `methods.COLUMN` or `methods.MERGE`.
-        terms: weights and names of what is merged; one term of weight 1 otherwise.
-        merge_by: "rank" or "z"; None where one column ranks.
-        guards: what comes before the ranking.
-        share: the general share, as the pass wants it.
-        own: inputs and tags with shares of their own.
+        terms: weights and names of merged columns; otherwise one term of weight 1.
+        merge_by: "rank" or "z"; None without a merge.
+        guards: conditions of `where`.
+        share: the general share, in the form of a request.
+        own: inputs and tags with their own shares.
     """
 
     kind: str
@@ -61,50 +61,51 @@ class Ranking:
 
     @property
     def names(self) -> list[str]:
-        """The names of what ranks and guards, each once, what ranks first."""
+        """Names of the columns and methods that rank, then of those in conditions, without repetitions."""
         return list(dict.fromkeys([*(name for _, name in self.terms), *(guard.name for guard in self.guards)]))
 
     @property
     def methods(self) -> tuple[Method, ...]:
-        """The methods among what ranks and guards."""
+        """The methods that rank or are used in conditions."""
         names = [guard.name for guard in self.guards] if self.kind == COLUMN else self.names
         return tuple(method for method in METHODS if method.name in names)
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether a share is one of target tokens."""
+        """Whether a share counts target tokens."""
         return any(is_token_budget(share) for share in (self.share, *(own.keep for own in self.own)) if share)
 
 
 def parse_merge(text: str) -> tuple[tuple[float, str], ...]:
-    """Read "0.7*cat-var + 0.3*labse" into weights and names; a minus stands between spaces, and turns a column round.
+    """Parse "0.7*cat-var + 0.3*labse" into weights and names; a minus needs spaces around it and negates the weight.
 
     Raises:
-        UsageError: it cannot be read, a weight is 0, or a name comes twice.
+        UsageError: the formula cannot be read, a weight is 0, or a name occurs twice.
     """
     terms: list[tuple[float, str]] = []
-    at = 0
-    while at < len(text):
-        match = _TERM.match(text, at)
+    position = 0
+    while position < len(text):
+        match = _TERM.match(text, position)
         if match is None or (terms and not match["sign"]):
-            raise UsageError(f"merge = {text!r} cannot be read from {text[at:]!r} on: write 0.7*cat-var + 0.3*labse")
+            rest = text[position:]
+            raise UsageError(f"merge = {text!r} cannot be read from {rest!r} on: write 0.7*cat-var + 0.3*labse")
         weight = float(match["weight"] or 1) * (-1 if match["sign"] == "-" else 1)
         if not weight or not math.isfinite(weight):
-            raise UsageError(f"merge = {text!r}: the weight of {match['name']} is {weight}, leave it out")
+            raise UsageError(f"merge = {text!r}: the weight of {match['name']} is {weight}, leave the column out")
         if match["name"] in [name for _, name in terms]:
-            raise UsageError(f"merge = {text!r}: {match['name']} comes twice, add up its weights")
+            raise UsageError(f"merge = {text!r}: {match['name']} occurs twice, add up its weights")
         terms.append((weight, match["name"]))
-        at = match.end()
+        position = match.end()
     if len(terms) < 2:
         raise UsageError(f"merge = {text!r}: give two columns or more, like 0.7*cat-var + 0.3*labse")
     return tuple(terms)
 
 
 def parse_guard(text: str) -> Guard:
-    """Read "COLUMN>VALUE", with one of > >= < <= == !=.
+    """Parse "COLUMN>VALUE", with one of > >= < <= == !=.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: the condition cannot be read.
     """
     match = _GUARD.fullmatch(text)
     if match is None:
@@ -113,36 +114,36 @@ def parse_guard(text: str) -> Guard:
 
 
 def check_column(name: str) -> str:
-    """A name for a column that ranks, guards and is merged.
+    """Check and return the name of a new score column.
 
     Raises:
-        UsageError: it could not be written in `where` and `merge`, or is `row` or a method that computes its scores.
+        UsageError: `where` and `merge` could not parse the name, or it is `row` or the name of a method.
     """
     if re.fullmatch(r"[A-Za-z_][\w-]*", name) is None:
         raise UsageError(f"name = {name}: give letters, digits, '_' and '-', a letter first")
     if name == "row":
-        raise UsageError("name = row is the column of row numbers: give another")
+        raise UsageError("name = row is the column of row numbers: give another name")
     if any(method.name == name and method.reads != "scorer" for method in METHODS):
-        raise UsageError(f"name = {name} is that of a method: give another")
+        raise UsageError(f"name = {name} is the name of a method: give another name")
     return name
 
 
 def read_ranking(options: SelectOptions, *, column: str | None = None) -> Ranking:
-    """What the options of `select` ask for.
+    """Read ranking, conditions and budget from the options of `select`.
 
     Args:
         options: the options.
-        column: the only column of the source, if it has only one.
+        column: the only column of the source; None if it has several.
 
     Raises:
-        UsageError: options that have no valid meaning, alone or together.
+        UsageError: an option is invalid, or options contradict each other.
     """
     share, own = parse_keeps(options.keep, options.always_keep)
     guards = tuple(parse_guard(text) for text in options.where)
     rankers = {"method": options.method, "merge": options.merge, "column": options.column}
     given = [f"{name} = {value}" for name, value in rankers.items() if value is not None]
     if len(given) > 1:
-        raise UsageError(f"{given[0]} and {given[1]}: give one of them, it ranks the pairs")
+        raise UsageError(f"{given[0]} and {given[1]}: give only one of them to rank the pairs")
     merge_by: MergeBy | None = None
     terms: tuple[tuple[float, str], ...]
     if options.merge is not None:
@@ -162,10 +163,10 @@ def read_ranking(options: SelectOptions, *, column: str | None = None) -> Rankin
 
 
 def check_options(options: SelectOptions, *, column: str | None = None) -> tuple[Ranking, dict[str, Any]]:
-    """The ranking, and the options that matter to it; only these are in the plan.
+    """Return the ranking, and the options that affect the result for the plan.
 
     Raises:
-        UsageError: options that have no valid meaning, alone or together, or that the method does not use.
+        UsageError: an option is invalid or not used by the method, or options contradict each other.
     """
     ranking = read_ranking(options, column=column)
     if ranking.counts_tokens and options.direction == "middle":
@@ -176,21 +177,21 @@ def check_options(options: SelectOptions, *, column: str | None = None) -> tuple
         raise UsageError(f"{CLUSTERED} draws at random from each cluster: leave within and draw out")
     used = _method_options(ranking, options)
     if "reference" in used and used["reference"] is None:
-        raise UsageError("reference is missing: rho compares with the scores of a model trained on other pairs")
+        raise UsageError("reference is missing: rho needs the scores of a model trained on other pairs")
     plan = {**used, "method": ranking.kind, "direction": options.direction, "keep": ranking.share}
     plan["within"] = options.within
-    usual = find_method(ranking.kind).ties if ranking.merge_by is None and ranking.kind != COLUMN else "row"
-    plan["ties"] = options.ties or ("random" if options.draw else usual)
+    default = find_method(ranking.kind).ties if ranking.merge_by is None and ranking.kind != COLUMN else "row"
+    plan["ties"] = options.ties or ("random" if options.draw else default)
     if plan["ties"] == "random" or options.draw or any("seed" in dict(method.options) for method in ranking.methods):
         plan["seed"] = options.seed
-    return ranking, plan | _rarer(ranking, options)
+    return ranking, plan | _optional_plan(ranking, options)
 
 
 def _method_options(ranking: Ranking, options: SelectOptions) -> dict[str, Any]:
-    """The options of the methods that rank and guard, with their defaults.
+    """Return the options of all methods that rank or are in conditions, with their defaults.
 
     Raises:
-        UsageError: an option that none of them uses.
+        UsageError: no method uses a given option.
     """
     used: dict[str, Any] = {}
     for name, default in METHOD_OPTIONS.items():
@@ -199,15 +200,15 @@ def _method_options(ranking: Ranking, options: SelectOptions) -> dict[str, Any]:
             used[name] = default if value is None else value
         elif value is not None:
             users = ", ".join(method.name for method in METHODS if name in dict(method.options))
-            ranks = "a column" if ranking.kind == COLUMN else "a merge" if ranking.kind == MERGE else ranking.kind
-            raise UsageError(f"{name} = {value}: {ranks} does not use it, only {users}: leave it out")
+            ranker = "a column" if ranking.kind == COLUMN else "a merge" if ranking.kind == MERGE else ranking.kind
+            raise UsageError(f"{name} = {value}: {ranker} does not use {name}, only {users}: leave it out")
     if options.merge_by is not None and ranking.merge_by is None:
         raise UsageError(f"merge_by = {options.merge_by}: no columns are merged, leave it out")
     return used
 
 
-def _rarer(ranking: Ranking, options: SelectOptions) -> dict[str, Any]:
-    """The options that are in a plan only if they are given."""
+def _optional_plan(ranking: Ranking, options: SelectOptions) -> dict[str, Any]:
+    """Return the options that a plan contains only if they are given."""
     plan: dict[str, Any] = {}
     if ranking.merge_by:
         plan["merge"] = " + ".join(f"{weight:.17g}*{name}" for weight, name in ranking.terms)

@@ -1,4 +1,4 @@
-"""The scores of checkpoints that a selection reads: found, put in order, and checked to be comparable."""
+"""Score sets of checkpoints: finding them, their order in training, and whether they are comparable."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def find_scores(source: Path, checkpoints: Sequence[str] | None) -> list[Path]:
-    """The finished score sets in a folder, or those of these names, in training order: by step, by name.
+    """Return the finished score sets of a folder, or those named, in training order (by step, then by name).
 
     Raises:
-        CatpruneError: a name that is not there or is unfinished, or one given twice.
+        UsageError: a name is given twice.
+        CatpruneError: a named score set does not exist or is unfinished.
     """
     if not source.is_dir():
         raise CatpruneError(f"{source} does not exist: run `catprune score` into it first")
@@ -35,23 +36,23 @@ def find_scores(source: Path, checkpoints: Sequence[str] | None) -> list[Path]:
     unknown = [folder for folder, step in steps.items() if step is None]
     if unknown and len(folders) > 1:
         raise CatpruneError(
-            f"{unknown[0]}: its checkpoint does not say after how many steps it was saved, so it cannot be put in "
-            "order: name its folder checkpoint-STEP and score it again"
+            f"{unknown[0]}: the training step of the checkpoint is unknown, so checkpoints cannot be sorted: "
+            "name the checkpoint folder checkpoint-STEP and score again"
         )
     return sorted(folders, key=lambda folder: _in_training(steps[folder], folder.name))
 
 
 def gather_scores(sources: Sequence[Path], checkpoints: Sequence[str] | None) -> dict[str, list[Path]]:
-    """The folders of every checkpoint, in training order; workers may have scored one into several."""
+    """Return the score folders of each checkpoint, in training order; several workers may have written them."""
     steps: dict[str, Any] = {}
     sets: dict[str, list[Path]] = {}
     for source in sources:
-        here = checkpoints
-        if checkpoints is not None and source is not sources[-1]:  # the last one says which name is nowhere
-            here = [name for name in checkpoints if (source / name).is_dir()]
-        elif checkpoints is not None:
-            here = [name for name in checkpoints if (source / name).is_dir() or name not in sets]
-        for folder in find_scores(source, here):
+        names = checkpoints
+        if checkpoints is not None and source is not sources[-1]:
+            names = [name for name in checkpoints if (source / name).is_dir()]
+        elif checkpoints is not None:  # the last source reports names that no source has
+            names = [name for name in checkpoints if (source / name).is_dir() or name not in sets]
+        for folder in find_scores(source, names):
             step = read_manifest(folder, step="score")["checkpoint"]["step"]
             if steps.setdefault(folder.name, step) != step:
                 raise CatpruneError(f"{sets[folder.name][0]} and {folder} are scores of different checkpoints")
@@ -60,44 +61,46 @@ def gather_scores(sources: Sequence[Path], checkpoints: Sequence[str] | None) ->
 
 
 def _in_training(step: int | None, name: str) -> tuple[int, str]:
-    """What checkpoints are sorted by; `find_scores` refuses several of which one does not say its step."""
+    """Return the sort key of a checkpoint; `find_scores` refuses several checkpoints if a step is unknown."""
     return step or 0, name
 
 
 def needed_checkpoints(
     method: Method, sets: Mapping[str, Sequence[Path]], backward: Sequence[str], reference: str | None, *, where: str
 ) -> list[str]:
-    """The checkpoints that a method reads, in the order in which it takes them."""
+    """Return the checkpoints that a method reads, in the order of its formula."""
     others = [name for name in sets if name != reference]
     forward = [name for name in others if name not in backward]
     if method.reads == "directions":
         if not forward or not any(name in others for name in backward):
             lacking = "predicts the source (`train` with reverse = true)" if forward else "predicts the target"
             raise CatpruneError(
-                f"{method.name} needs a forward and a backward model, {where} has none that {lacking}: score with one"
+                f"{method.name} needs a forward and a backward model, {where} has no model that {lacking}: score one"
             )
         return [forward[-1], next(name for name in reversed(others) if name in backward)]
-    usual = forward or others
-    if len(usual) < method.needs:
-        shown = ", ".join(usual) or "none"
+    usable = forward or others
+    if len(usable) < method.needs:
+        shown = ", ".join(usable) or "none"
         raise CatpruneError(
             f"{method.name} needs scores of {method.needs} checkpoint{'s'[: method.needs != 1]}, "
-            f"{where} has {len(usual)} ({shown}): run `catprune score` for more"
+            f"{where} has {len(usable)} ({shown}): run `catprune score` for more"
         )
     if method.reads == "reference":
         if reference is None or reference not in sets:
             raise CatpruneError(f"{where} holds no scores of the reference {reference}: run `catprune score` for it")
-        if (reference in backward) != (usual[0] in backward):
-            raise CatpruneError(f"{reference} and {usual[0]} predict different sides: rho compares models of one")
-        return [usual[0], reference]
-    return {"ends": [*usual[:1], *usual[-1:]], "last": usual[-1:]}.get(method.reads, usual)
+        if (reference in backward) != (usable[0] in backward):
+            raise CatpruneError(
+                f"{reference} and {usable[0]} predict different sides: rho needs models that predict the same side"
+            )
+        return [usable[0], reference]
+    return {"ends": [*usable[:1], *usable[-1:]], "last": usable[-1:]}.get(method.reads, usable)
 
 
 def check_one_training(folders: Sequence[Path]) -> None:
-    """Fails if checkpoints that nobody named are of several trainings: no method compares these.
+    """Check that unnamed checkpoints belong to one training: methods do not compare several trainings.
 
     Raises:
-        UsageError: they are.
+        UsageError: the checkpoints belong to several trainings.
     """
     trainings: dict[Path, dict[str, None]] = {}
     for folder in folders:
@@ -106,52 +109,52 @@ def check_one_training(folders: Sequence[Path]) -> None:
             training = Path(os.path.normpath(folder.absolute() / path)).parent
             trainings.setdefault(training, {})[folder.name] = None
     if len(trainings) > 1:
-        told = "; ".join(f"{', '.join(names)} of {training}" for training, names in trainings.items())
+        listed = "; ".join(f"{', '.join(names)} of {training}" for training, names in trainings.items())
         raise UsageError(
-            f"there are scores of several trainings ({told}): name the checkpoints to use (checkpoints = NAME,NAME)"
+            f"there are scores of several trainings ({listed}): name the checkpoints to use (checkpoints = NAME,NAME)"
         )
 
 
 def check_common_tokens(folders: Sequence[Path]) -> None:
-    """Fails unless all of these were scored over the same token blocks.
+    """Check that all checkpoints were scored over the same token blocks.
 
     Raises:
-        CatpruneError: they were not.
+        CatpruneError: the token blocks differ.
     """
     reads = [read_manifest(folder, step="score")["reads"]["tokens"] for folder in folders]
     for folder, read in zip(folders, reads, strict=True):
         if read["manifest"] != reads[0]["manifest"]:
             raise CatpruneError(
                 f"{folders[0]} and {folder} were scored over different tokens: their nll cannot be compared; if rows "
-                "were joined since, score with both again"
+                "were appended, score both checkpoints again"
             )
 
 
 def check_common_weights(folders: Sequence[Path]) -> None:
-    """Fails if some of these are of smoothed weights and others of raw ones.
+    """Check that smoothed and raw weights are not mixed.
 
     Raises:
-        CatpruneError: they are.
+        CatpruneError: some checkpoints have smoothed weights, others raw weights.
     """
-    known = {told["smoothed"]: one for one in folders if (told := _told(one)).get("smoothed") is not None}
-    if len(known) > 1:
+    kinds = {smoothed: folder for folder in folders if (smoothed := _checkpoint(folder).get("smoothed")) is not None}
+    if len(kinds) > 1:
         raise CatpruneError(
-            f"one of {' and '.join(sorted(map(str, known.values())))} has smoothed weights, the other raw: their nll "
-            "cannot be compared, name checkpoints of one kind (checkpoints = NAME,NAME)"
+            f"one of {' and '.join(sorted(map(str, kinds.values())))} has smoothed weights, the other raw weights: "
+            "their nll cannot be compared, name checkpoints of one kind (checkpoints = NAME,NAME)"
         )
 
 
 def is_backward(folder: Path) -> bool:
-    """Whether scores are of a model that predicts the source."""
-    return bool(_told(folder)["reverse"])
+    """Whether the scored model predicts the source."""
+    return bool(_checkpoint(folder)["reverse"])
 
 
-def _told(folder: Path) -> dict[str, Any]:
-    """What the scores of a checkpoint say of it."""
+def _checkpoint(folder: Path) -> dict[str, Any]:
+    """Return the facts about the checkpoint that a score set records."""
     return read_manifest(folder, step="score")["checkpoint"]
 
 
 def times_seen(folders: Sequence[Path]) -> list[int]:
-    """How often rows had been trained on, the numbers that occur; empty where nothing is known of these rows."""
-    seen = [read_manifest(folder, step="score")["checkpoint"]["seen"] for folder in folders]
-    return sorted({times for one in seen if one is not None for times in one["times"]})
+    """Return the different exposures of rows (how often they were trained on), ascending; empty if unknown."""
+    exposures = [_checkpoint(folder)["seen"] for folder in folders]
+    return sorted({times for seen in exposures if seen is not None for times in seen["times"]})

@@ -1,4 +1,4 @@
-"""Select: rank the pairs by a method and decide, exactly, which are kept."""
+"""Select: rank the pairs by a method and keep exactly as many as the budget allows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from catprune import _core
 from catprune.errors import CatpruneError, UsageError
+from catprune.selection.budget import list_shares
 from catprune.selection.condense import COLUMN as CONDENSED
 from catprune.selection.condense import Ranked, check_clusters
 from catprune.selection.condense import condense as write_condensed
@@ -36,26 +37,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """What was selected.
+    """A finished selection.
 
     Attributes:
-        folder: the selection.
-        method: the method, `methods.COLUMN` for a score made elsewhere, or `methods.MERGE` for several columns.
+        folder: the selection folder.
+        method: the method, `methods.COLUMN` for a column, or `methods.MERGE` for several columns.
         scored: records with a score.
-        unscored: records without one (pairs too long to be scored); they are never kept.
-        guarded: records that a guard dropped before the ranking; they count neither as scored nor as unscored.
-        condensed: of these the near duplicates of a record that ranks better.
-        kept: records kept, `trusted` included.
-        trusted: records kept without being ranked, because their input or tag is kept always.
-        tokens: target tokens of the scored records; None where the source does not count them.
-        tokens_kept: target tokens of what is kept, likewise.
-        decided_by_ties: records that have the score at the cut, where only a part of them could be kept.
-        groups: the same counts of every input, tag and number of times seen, where they were ranked apart.
-        partly_seen: checkpoints that had been trained on some of the rows more often than on others (taken inside an
-            epoch, or trained on a sample or a selection): those rows have fallen further. Unless they were ranked
-            apart, the ranking favours or punishes them for it.
-        manifest: everything that the folder's `manifest.json` says.
-        is_new: whether this call selected; False if the work was finished before.
+        unscored: records without a score (pairs that are too long); they are never kept.
+        guarded: records dropped by conditions before the ranking; neither in `scored` nor in `unscored`.
+        condensed: records in `guarded` that are near duplicates of a record that ranks better.
+        kept: kept records, including `trusted`.
+        trusted: records kept without being ranked, because their input or tag is always kept.
+        tokens: target tokens of the scored records; None if the source does not count tokens.
+        tokens_kept: target tokens of the kept records; None if the source does not count tokens.
+        decided_by_ties: records with the score at the cut, if only some of them could be kept.
+        groups: the same counts for each input, tag and exposure that was ranked separately.
+        partly_seen: checkpoints that were trained on some rows more often than on others (saved within an epoch, or
+            trained on a sample or a selection). The loss of these rows fell further, which biases the ranking unless
+            they are ranked separately.
+        manifest: the content of `manifest.json`.
+        is_new: whether this call selected; False if the selection was finished before.
     """
 
     folder: Path
@@ -79,32 +80,38 @@ class Selected:
 def select(options: SelectOptions) -> Selected:
     """Select the best-ranked pairs; memory does not grow with the corpus, and no column is sorted.
 
-    `catprune.selection.methods.METHODS` has the formulas and sources of the methods. Perplexities and scores beyond the
-    range of float32 count as the largest float32; -0.0 equals 0.0.
+    `catprune.selection.methods.METHODS` lists the formulas and sources of the methods. Perplexities and scores beyond
+    the range of float32 count as the largest float32; -0.0 equals 0.0.
 
-    Sources are a folder of scores (checkpoints are in training order: by step, then by name), or several, where workers
-    scored into folders of their own; a clean folder, for `random` and for `length` in characters; Parquet files with
-    `row`, or folders of them, in any order; or a one-dimensional .npy array of float32 or float64, whose index is the
-    row. Tables, frames and arrays are copied to files in `log` while they are read. Repeated rows, and rows missing
-    between shards, are an error.
+    Sources are:
 
-    `cat-diff` and `progress` use the first and the last checkpoint, `ppl`, `length` and `random` the last, `rho` the
-    first and the reference, `dual-xent` the last forward and the last backward one, the others all. If there are
-    forward and backward models, all methods but `dual-xent` use the forward ones.
+    - a scores folder, or several if workers scored into different folders; checkpoints are in training order (by step,
+      then by name),
+    - a clean folder, for `random` and for `length` in characters,
+    - Parquet files with `row`, or folders of them, in any order,
+    - a one-dimensional .npy array of float32 or float64, whose index is the row.
 
-    A share is rounded down. Of n ranks (best first), `middle` keeps the k from floor((n - k) / 2) on. Shares of groups
-    are rounded by largest remainder. In `merge`, `where` and `column`, a name is a method; a folder next to the
-    checkpoints that holds one column (FOLDER.COLUMN for one of several); or a column of the source, of `join` or of the
-    clean folder. Merged ranks are fractions of 1, tied values share their mean rank; standard scores use the population
-    deviation, and are 0 where all values are equal. A pair that lacks one of the columns has no score. Conditions of
-    `where` compare as float32, before anything is ranked or counted; a pair without the value does not pass.
-    `draw` ranks by log(score) + Gumbel noise. With `condense`, all pairs are scored, and only the best-ranked pair of
-    each cluster is ranked with the others and counted.
+    Tables, frames and arrays are copied to files in `log` while they are read. Repeated rows, and rows missing between
+    shards, are an error.
+
+    `cat-diff` and `progress` use the first and the last checkpoint; `ppl`, `length` and `random` the last; `rho` the
+    first and the reference; `dual-xent` the last forward and the last backward model; other methods all. If there are
+    forward and backward models, all methods except `dual-xent` use the forward models.
+
+    Shares are rounded down; shares of groups are rounded by largest remainder. Of n ranks (best first), `middle` keeps
+    the k ranks from floor((n - k) / 2) on. `draw` ranks by log(score) + Gumbel noise.
+
+    In `merge`, `where` and `column`, a name is a method, a folder next to the checkpoints with one column
+    (FOLDER.COLUMN for one of several), or a column of the source, of `join` or of the clean folder. Merged ranks are
+    fractions of 1, and tied values share their mean rank. Standard scores use the population deviation, and are 0 if
+    all values are equal. A pair that lacks one of the columns has no score. Conditions of `where` compare as float32,
+    before pairs are ranked or counted; a pair without the value does not pass. With `condense`, all pairs are scored,
+    but only the best-ranked pair of each cluster is ranked and counted.
 
     Raises:
-        UsageError: an option has no valid meaning, or does not belong to the method.
-        CatpruneError: unfinished folders, files that were changed, checkpoints that cannot be compared, fewer
-            scored rows than asked, a NaN, a negative weight, too little disk, or nothing kept.
+        UsageError: an option is invalid, or the method does not use it.
+        CatpruneError: a folder is unfinished, files were changed, checkpoints cannot be compared, there are fewer
+            scored rows than `keep`, a NaN, a negative weight, too little disk space, or nothing is kept.
         OSError: a file cannot be read or written.
     """
     spool = Spool(Path(options.out) / "log")
@@ -116,106 +123,107 @@ def _select(options: SelectOptions) -> Selected:
     """Select from sources that are all files or folders."""
     sources = [Path(part) for part in options.source]
     if not sources:
-        raise UsageError("source is empty: give a folder of scores, a clean folder, or files of scores")
+        raise UsageError("source is empty: give a scores folder, a clean folder, or files of scores")
     out, tmp_dir = Path(options.out), options.tmp_dir
     ranking, plan = check_options(options, column=sole_column(sources))
-    behind = Path(options.clean) if options.clean else None
     join = [Path(path) for path in options.join]
     condense = options.condense
     for files in (sources, join):
-        if twice := [one for place, one in enumerate(files) if one in files[:place]]:
-            raise UsageError(f"{twice[0]} is named twice: give it once")
-    found = open_source(
+        if repeated := [file for place, file in enumerate(files) if file in files[:place]]:
+            raise UsageError(f"{repeated[0]} is named twice: give it once")
+    source = open_source(
         sources,
         out,
         ranking,
         checkpoints=options.checkpoints,
         reference=options.reference,
-        clean=behind,
+        clean=Path(options.clean) if options.clean else None,
         join=join,
         within=options.within,
     )
-    by_exposure = options.by_exposure and not found.trajectory
+    by_exposure = options.by_exposure and not source.trajectory
     if condense is not None:
-        _check_condensing(ranking, options.direction, found, Path(condense))
-        found.reads["condense"] = describe_folder(Path(condense), relative_to=out)
-    if found.seen:
+        _check_condensing(ranking, options.direction, source, Path(condense))
+        source.reads["condense"] = describe_folder(Path(condense), relative_to=out)
+    if source.seen:
         plan["by_exposure"] = by_exposure
-    if by_exposure and math.prod(len(one["times"]) for one in found.seen) > _MOST_EXPOSURES:
+    if by_exposure and math.prod(len(checkpoint["times"]) for checkpoint in source.seen) > _MOST_EXPOSURES:
         raise UsageError(
-            "the exposures of rows differ in too many ways to be ranked separately: name fewer checkpoints, or give "
+            "rows have too many different exposures to be ranked separately: name fewer checkpoints, or give "
             "by_exposure = false"
         )
-    request = _to_request(ranking, plan, found, options)
+    request = _to_request(ranking, plan, source, options)
     workers = choose_threads(options.threads)
 
     def work() -> dict[str, Any]:
-        behind = [found.clean] if found.clean and (request.get("clean") or found.joined) else []
-        for folder in dict.fromkeys([*found.folders, *behind]):
+        clean = [source.clean] if source.clean and (request.get("clean") or source.joined) else []
+        for folder in dict.fromkeys([*source.folders, *clean]):
             verify_shards(folder, read_json(folder / "manifest.json"))
         with Progress("select", total=None, unit="rows", quiet=options.quiet) as bar:
 
             def show(_: int, rows: int) -> None:
                 bar.to(rows)
 
-            if found.trajectory and request["source"]["kind"] == "scores":
+            if source.trajectory and request["source"]["kind"] == "scores":
                 request["clusters"] = find_clusters(
-                    request["source"]["sets"], found.trajectory, plan["clusters"], options.seed
+                    request["source"]["sets"], source.trajectory, plan["clusters"], options.seed
                 )
-            here = Path(tmp_dir) / f"catprune-select-{_own(out)}" if tmp_dir else out / "tmp"
+            temporary = Path(tmp_dir) / f"catprune-select-{_unique_name(out)}" if tmp_dir else out / "tmp"
             final: SelectRequest = {
                 **request,
-                "seen": found.seen if by_exposure else (),
+                "seen": source.seen if by_exposure else (),
                 "out": str(out),
                 "rows": options.rows_only,
-                "tmp": str(here),
+                "tmp": str(temporary),
                 "plan": step.digest,
                 "threads": workers,
             }
             if condense is None:
                 counts: dict[str, Any] = {**_core.select(final, show)}
             else:
-                beside = Path(tmp_dir) / f"catprune-condense-{_own(out)}" if tmp_dir else out / "log" / "condense"
-                counts = _select_condensed(final, found, Path(condense), beside, show)
+                ranks = out / "log" / "condense"
+                if tmp_dir:
+                    ranks = Path(tmp_dir) / f"catprune-condense-{_unique_name(out)}"
+                counts = _select_condensed(final, source, Path(condense), ranks, show)
         if not counts["kept"]:
-            step.start_over()  # so that the next try may have another plan
+            step.start_over()  # the next call may have another plan
             raise CatpruneError(_nothing_kept(options.keep, counts))
         groups, shards = counts.pop("groups"), counts.pop("shards")
         return {
             "counts": counts,
             "groups": groups,
             "shards": shards,
-            "partly_seen": [one["name"] for one in found.seen],
+            "partly_seen": [checkpoint["name"] for checkpoint in source.seen],
         }
 
-    with StepFolder(out, step="select", reads=found.reads, options=plan, force=options.force) as step:
+    with StepFolder(out, step="select", reads=source.reads, options=plan, force=options.force) as step:
         manifest = finish_once(step, work)
     return _selected(out, manifest, is_new=not step.finished_before)
 
 
-def _to_request(ranking: Ranking, plan: Mapping[str, Any], found: Source, options: SelectOptions) -> RankRequest:
-    """The request of the pass, but for what does not change the result."""
-    if ranking.counts_tokens and found.request["source"]["kind"] != "scores":
-        raise UsageError("a token budget needs a folder of scores: nothing else counts target tokens")
-    groups = describe_groups(options.within, ranking, found)
+def _to_request(ranking: Ranking, plan: Mapping[str, Any], source: Source, options: SelectOptions) -> RankRequest:
+    """Build the request, without values that do not affect the result."""
+    if ranking.counts_tokens and source.request["source"]["kind"] != "scores":
+        raise UsageError("a token budget needs a scores folder: other sources do not count target tokens")
+    groups = describe_groups(options.within, ranking, source)
     merge: Merge | None = None
     if ranking.merge_by:
-        terms = [(found.columns[name], weight) for weight, name in ranking.terms]
+        terms = [(source.columns[name], weight) for weight, name in ranking.terms]
         merge = {"by": ranking.merge_by, "terms": terms}
     guards: list[ColumnGuard] = [
-        {"column": found.columns[guard.name], "op": guard.op, "value": guard.value} for guard in ranking.guards
+        {"column": source.columns[guard.name], "op": guard.op, "value": guard.value} for guard in ranking.guards
     ]
     return {
-        "source": found.request["source"],
+        "source": source.request["source"],
         **groups,
-        "computed": found.computed,
-        "joined": found.joined,
+        "computed": source.computed,
+        "joined": source.joined,
         "on": plan.get("on", METHOD_OPTIONS["on"]),
         "sign": plan.get("sign", METHOD_OPTIONS["sign"]),
         "threshold": plan.get("threshold", METHOD_OPTIONS["threshold"]),
         "bins": plan.get("bins", METHOD_OPTIONS["bins"]),
         "seed": options.seed,
-        "score": found.columns[ranking.terms[0][1]],
+        "score": source.columns[ranking.terms[0][1]],
         "merge": merge,
         "guards": guards,
         "sample": options.draw,
@@ -226,60 +234,61 @@ def _to_request(ranking: Ranking, plan: Mapping[str, Any], found: Source, option
     }
 
 
-def _check_condensing(ranking: Ranking, direction: str, found: Source, near: Path) -> None:
-    """Refuse what cannot be condensed.
+def _check_condensing(ranking: Ranking, direction: str, source: Source, near: Path) -> None:
+    """Check that near duplicates can be condensed.
 
     Raises:
-        UsageError: a ranking without scores or without a best end, or records of which it is not known where they were
-            cleaned.
-        CatpruneError: clusters of other records.
+        UsageError: the ranking has no scores or no best end, or the clean folder of the records is unknown.
+        CatpruneError: the clusters belong to other records.
     """
     if ranking.kind == CLUSTERED:
-        raise UsageError(f"{CLUSTERED} gives no pair a score: near duplicates cannot be condensed by it")
+        raise UsageError(f"{CLUSTERED} gives no scores: leave condense out, or use another method")
     if direction == "middle":
         raise UsageError(
-            "direction = middle: near duplicates are condensed to the highest or the lowest of each cluster, give top "
-            "or bottom"
+            "direction = middle: condense keeps the highest or the lowest score of each cluster, give top or bottom"
         )
-    if found.clean is None:
+    if source.clean is None:
         raise UsageError("condense needs the clean folder of the records: give clean = FOLDER")
-    check_clusters(near, found.clean)
+    check_clusters(near, source.clean)
 
 
 def _select_condensed(
-    request: SelectRequest, found: Source, near: Path, beside: Path, show: Callable[[int, int], None]
+    request: SelectRequest, source: Source, near: Path, temporary: Path, show: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """Rank all records, and then those alone that are the best of their clusters; `beside` is for what is between."""
-    nothing: Keep = {
-        "fraction": [1, 2**62]
-    }  # only the scores are wanted, and how many records have one is not known yet
-    own: list[OwnShare] = [one if one.get("keep") is None else {**one, "keep": nothing} for one in request["own"]]
-    shutil.rmtree(beside, ignore_errors=True)  # what a killed run left
+    """Rank all records, then only the best of each cluster; `temporary` is a folder for the first ranking."""
+    # The first pass only computes scores; a tiny fraction works for any number of records.
+    nothing: Keep = {"fraction": [1, 2**62]}
+    own: list[OwnShare] = [
+        share if share.get("keep") is None else {**share, "keep": nothing} for share in request["own"]
+    ]
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run
     try:
-        (beside / "ranked").mkdir(parents=True)
+        (temporary / "ranked").mkdir(parents=True)
         whole: SelectRequest = {**request, "keep": nothing, "own": own, "sample": False, "rows": False}
-        before = _core.select({**whole, "out": str(beside / "ranked")}, show)
-        ranked = [Ranked(beside / "ranked" / one["file"], one["first"], one["end"]) for one in before["shards"]]
-        files = write_condensed(near, ranked, beside, lowest=request["direction"] == "bottom")
-        guard: ColumnGuard = {"column": found.join(f"{near}/{CONDENSED}", files, CONDENSED), "op": "==", "value": 1.0}
-        counts = _core.select({**request, "joined": found.joined, "guards": [*request["guards"], guard]}, show)
-        # Not what the column marks: records that are kept always pass this guard, too.
+        before = _core.select({**whole, "out": str(temporary / "ranked")}, show)
+        ranked = [
+            Ranked(temporary / "ranked" / shard["file"], shard["first"], shard["end"]) for shard in before["shards"]
+        ]
+        files = write_condensed(near, ranked, temporary, lowest=request["direction"] == "bottom")
+        guard: ColumnGuard = {"column": source.join(f"{near}/{CONDENSED}", files, CONDENSED), "op": "==", "value": 1.0}
+        counts = _core.select({**request, "joined": source.joined, "guards": [*request["guards"], guard]}, show)
+        # Not the number of marked records: records that are always kept pass this guard.
         return {**counts, "condensed": counts["guarded"] - before["guarded"]}
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _own(out: Path) -> str:
-    """A name that no other output folder gives."""
+def _unique_name(out: Path) -> str:
+    """Return a name that is unique to an output folder."""
     return _core.digest_bytes(os.fsencode(out.absolute()))[:16]
 
 
-def _nothing_kept(keep: Sequence[str | float], counts: Mapping[str, Any]) -> str:
+def _nothing_kept(keep: str | float | Sequence[str | float], counts: Mapping[str, Any]) -> str:
     scored, tokens = counts["scored"], counts["tokens"]
-    of = f"{scored} scored pairs" if tokens is None else f"{scored} scored pairs with {tokens} target tokens"
+    whole = f"{scored} scored pairs" if tokens is None else f"{scored} scored pairs with {tokens} target tokens"
     if not scored and counts["guarded"]:
-        return f"the guards let none of {counts['guarded']} pairs through: check what `where` asks for"
-    return f"keep = {', '.join(map(str, keep))} keeps none of {of}" + (": keep more" if scored else "")
+        return f"none of {counts['guarded']} pairs meets the conditions: check where"
+    return f"keep = {', '.join(map(str, list_shares(keep)))} keeps none of {whole}" + (": keep more" if scored else "")
 
 
 def _selected(folder: Path, manifest: Mapping[str, Any], *, is_new: bool) -> Selected:
@@ -305,5 +314,5 @@ def _selected(folder: Path, manifest: Mapping[str, Any], *, is_new: bool) -> Sel
     )
 
 
-#: Most combinations of exposures that are ranked separately.
+#: Largest number of combinations of exposures that are ranked separately.
 _MOST_EXPOSURES = 4096

@@ -1,4 +1,4 @@
-"""What a selection reads: score sets of checkpoints, a clean folder, columns in Parquet files, or a .npy array."""
+"""Sources of a selection: score sets of checkpoints, a clean folder, columns in Parquet files, or a .npy array."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from catprune.selection.score_sets import (
     needed_checkpoints,
     times_seen,
 )
+from catprune.selection.score_stream import open_array
 from catprune.workspace.files import read_json
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace
 
@@ -42,19 +43,25 @@ if TYPE_CHECKING:
     )
     from catprune.selection.request import Ranking
 
-#: The step of a folder with a scorer's column; those of checkpoints are of `score`.
+#: The step of folders with a scorer's column; score sets of checkpoints have the step `score`.
 SCORER_STEP = "score --scorer"
 _PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 
 
 @dataclass(slots=True)
 class Source:
-    """What is read: `reads` for the plan, `request` for the pass, and the cleaned corpus behind it.
+    """The records of a selection and their columns.
 
-    `folders` are those whose shards are ranked. `trajectory` are the sets whose nll makes the course of a pair, for
-    a method that draws from clusters of them. `seen` are the checkpoints that had been trained on some of the rows
-    more often than on others: `set`, `name`, and the numbers of `times` that occur. `columns` gives names their
-    numbers; `joined` are those joined by row.
+    Attributes:
+        reads: the files and folders that are read, for the plan.
+        request: the part of the request that names the records.
+        clean: the clean folder of the records; None if unknown.
+        folders: the folders whose shards are ranked.
+        seen: checkpoints that were trained on some rows more often than on others.
+        computed: columns that methods compute.
+        columns: column name → column number.
+        joined: columns that are joined by row.
+        trajectory: numbers of the score sets of a loss trajectory, for the method that draws from clusters.
     """
 
     reads: dict[str, Any]
@@ -68,7 +75,7 @@ class Source:
     trajectory: tuple[int, ...] = ()
 
     def join(self, name: str, files: Sequence[Path], column: str) -> int:
-        """The number of a column that is joined by row."""
+        """Join a column by row unless it is known, and return its number."""
         if name not in self.columns:
             self.columns[name] = len(self.columns)
             self.joined.append({"paths": [str(file) for file in files], "column": column})
@@ -76,7 +83,7 @@ class Source:
 
 
 def sole_column(sources: Sequence[Path]) -> str | None:
-    """The name of the column of a .npy array, None if the source is something else."""
+    """Return the column name of a .npy array; None for other sources."""
     if not any(source.suffix == ".npy" for source in sources):
         return None
     if len(sources) > 1:
@@ -95,42 +102,43 @@ def open_source(
     join: Sequence[Path],
     within: str | None = None,
 ) -> Source:
-    """Find out what `sources` are, and what the pass and the plan must know of them.
+    """Open sources of any kind, with the columns that the ranking names.
 
     Raises:
-        UsageError: sources and options that do not go together, or a name that is nowhere.
-        CatpruneError: unfinished folders, or checkpoints that cannot be compared.
+        UsageError: sources and options contradict each other, or a column is not found.
+        CatpruneError: a folder is unfinished, or checkpoints cannot be compared.
     """
-    names = ranking.names
-    source = sources[0]
-    if source.suffix == ".npy":
-        found = _array(source, out, clean)
-    elif len(sources) == 1 and (source / "manifest.json").is_file() and _step_of(source) == "clean":
+    first = sources[0]
+    if first.suffix == ".npy":
+        source = _array(first, out, clean)
+    elif len(sources) == 1 and (first / "manifest.json").is_file() and _step_of(first) == "clean":
         if needing := [method.name for method in ranking.methods if method.needs]:
-            raise UsageError(f"{needing[0]} needs scores of checkpoints, {source} holds verdicts: give a scores folder")
-        found = Source(
-            {"clean": describe_folder(source, relative_to=out)},
-            {"source": {"kind": "clean", "shards": _shards(source)}},
-            source,
-            (source,),
+            raise UsageError(
+                f"{needing[0]} needs scores of checkpoints, {first} is a clean folder: give a scores folder"
+            )
+        source = Source(
+            {"clean": describe_folder(first, relative_to=out)},
+            {"source": {"kind": "clean", "shards": _shards(first)}},
+            first,
+            (first,),
         )
-        _compute(found, [method.name for method in ranking.methods if method.reads != "scorer"], {})
-    elif any(one.is_file() for one in sources) or _are_columns(sources):
-        found = _files(sources, out, ranking, clean)
+        _compute(source, [method.name for method in ranking.methods if method.reads != "scorer"], {})
+    elif any(path.is_file() for path in sources) or _are_columns(sources):
+        source = _files(sources, out, ranking, clean)
     elif _reads_checkpoints(ranking) or (within == "length" and _has_checkpoints(sources)):
-        found = _scores(sources, out, ranking, checkpoints, reference, clean)
-    elif scored := _scored_into(sources, ranking):
-        found = _scorer(scored, out, clean)
-        _compute(found, [method.name for method in ranking.methods if method.reads != "scorer"], {})
-    elif ranking.kind == COLUMN and _is_elsewhere(ranking.names[0], join) and _has_checkpoints(sources):
-        found = _scores(sources, out, ranking, checkpoints, reference, clean)
+        source = _scores(sources, out, ranking, checkpoints, reference, clean)
+    elif scored := _scorer_columns(sources, ranking):
+        source = _scorer(scored, out, clean)
+        _compute(source, [method.name for method in ranking.methods if method.reads != "scorer"], {})
+    elif ranking.kind == COLUMN and _is_external(ranking.names[0], join) and _has_checkpoints(sources):
+        source = _scores(sources, out, ranking, checkpoints, reference, clean)
     elif ranking.kind == COLUMN:
         _require_column(sources, ranking.names[0])
-        found = _files(sources, out, ranking, clean)
+        source = _files(sources, out, ranking, clean)
     else:
-        found = _scores(sources, out, ranking, checkpoints, reference, clean)
-    _join_names(found, sources, names, join, out)
-    return found
+        source = _scores(sources, out, ranking, checkpoints, reference, clean)
+    _join_names(source, sources, ranking.names, join, out)
+    return source
 
 
 def _step_of(folder: Path) -> Any:
@@ -139,7 +147,7 @@ def _step_of(folder: Path) -> Any:
 
 
 def _are_columns(sources: Sequence[Path]) -> bool:
-    """Whether these are folders of Parquet files, and no folders of catprune's."""
+    """Whether all sources are folders of Parquet files that no step of catprune wrote."""
     return all(
         source.is_dir() and not (source / "manifest.json").exists() and any(source.glob("*.parquet"))
         for source in sources
@@ -147,98 +155,101 @@ def _are_columns(sources: Sequence[Path]) -> bool:
 
 
 def _refuse_other_steps(source: Path) -> None:
-    """A folder of scores holds steps' folders and is none itself."""
+    """Refuse the folder of a step: a scores folder only contains folders of steps."""
     plan = source / "plan.json"
     written = next((path for path in (source / "manifest.json", plan) if path.is_file()), None)
     step = None if written is None else read_json(written).get("step")
     if step == "score":
         raise UsageError(
-            f"{source} is one checkpoint's scores: give {source.absolute().parent}, and checkpoints = {source.name}"
+            f"{source} holds the scores of one checkpoint: give {source.absolute().parent} and "
+            f"checkpoints = {source.name}"
         )
     if step == "clean":
         read_manifest(source, step="clean")
-        raise UsageError(f"{source} is a clean folder: give it alone, or with a file of scores as clean")
+        raise UsageError(
+            f"{source} is a clean folder: give only this folder, or give a file of scores and this folder as clean"
+        )
     if step == "tokenize":
-        raise UsageError(f"{source} is a tokens folder: score it first (`catprune score`), and give the scores' folder")
+        raise UsageError(f"{source} is a tokens folder: run `catprune score` first, and give the scores folder")
     if step is not None:
-        raise UsageError(f"{source} is a folder of `{step}`: give the folder that `catprune score` wrote into")
+        raise UsageError(f"{source} is a folder of `{step}`: give a folder that `catprune score` wrote")
 
 
 def _reads_checkpoints(ranking: Ranking) -> bool:
-    """Whether something is asked for that only scores of checkpoints tell."""
+    """Whether the ranking needs scores of checkpoints."""
     return ranking.counts_tokens or any(method.needs for method in ranking.methods)
 
 
-def _is_elsewhere(name: str, join: Sequence[Path]) -> bool:
-    """Whether a name is that of a column of cleaning or of a file to join."""
+def _is_external(name: str, join: Sequence[Path]) -> bool:
+    """Whether a column is written by cleaning or is in a joined file."""
     return is_of_cleaning(name) or any(name in joined_columns(path) for path in join)
 
 
 def is_of_cleaning(name: str) -> bool:
-    """Whether a name is that of a column that `clean` writes."""
+    """Whether `clean` writes a column of this name."""
     return name == "reasons" or name.startswith(("source_", "target_"))
 
 
 def _has_checkpoints(sources: Sequence[Path]) -> bool:
-    """Whether there are finished scores of checkpoints in these folders."""
+    """Whether the folders contain finished scores of checkpoints."""
     return any(_step_of(path.parent) == "score" for source in sources for path in source.glob("*/manifest.json"))
 
 
-def _scored_into(sources: Sequence[Path], ranking: Ranking) -> list[Path]:
-    """The folders of a scorer's column that ranks, or of any, where the sources have no scores of checkpoints."""
+def _scorer_columns(sources: Sequence[Path], ranking: Ranking) -> list[Path]:
+    """Return the folders of the scorer column that ranks; without scores of checkpoints, of any scorer column."""
     finished = [path.parent for source in sources for path in sorted(source.glob("*/manifest.json"))]
     scored = [folder for folder in finished if _step_of(folder) == SCORER_STEP]
-    asked = [folder for folder in scored if folder.name in [name.partition(".")[0] for name in ranking.names]]
+    named = [folder for folder in scored if folder.name in [name.partition(".")[0] for name in ranking.names]]
     if ranking.kind == COLUMN:
-        return [folder for folder in asked if folder.name == ranking.names[0].partition(".")[0]]
+        return [folder for folder in named if folder.name == ranking.names[0].partition(".")[0]]
     if _has_checkpoints(sources):
         return []
-    if (
-        not asked
-        and len({read_json(one / "manifest.json")["reads"].get("clean", {}).get("manifest") for one in scored}) > 1
-    ):
-        raise UsageError(f"{sources[0]} has columns of several corpora: give the clean folder in its place")
-    return asked or scored
+    reads = [read_json(folder / "manifest.json")["reads"] for folder in scored]
+    if not named and len({read.get("clean", {}).get("manifest") for read in reads}) > 1:
+        raise UsageError(f"{sources[0]} has columns of several corpora: give the clean folder instead")
+    return named or scored
 
 
-def _clean_behind(folder: Path, clean: Path | None) -> Path | None:
-    """The clean folder that scores were made from, which is the one that was given, if one was."""
-    behind = trace(folder, read_json(folder / "manifest.json"), "clean")
-    if clean is not None and (behind is None or digest_manifest(clean) != digest_manifest(behind)):
-        raise CatpruneError(f"{folder} was made from {behind}, not from {clean}: leave clean out")
-    return behind
+def _origin(folder: Path, clean: Path | None) -> Path | None:
+    """Return the clean folder that scores were computed from, and check it against a given clean folder."""
+    origin = trace(folder, read_json(folder / "manifest.json"), "clean")
+    if clean is not None and (origin is None or digest_manifest(clean) != digest_manifest(origin)):
+        raise CatpruneError(f"{folder} was made from {origin}, not from {clean}: leave clean out")
+    return origin
 
 
 def _scorer(folders: Sequence[Path], out: Path, clean: Path | None) -> Source:
-    """The records that cleaning kept, ranked by a scorer's column, which is joined under its name."""
-    behind = _clean_behind(folders[0], clean)
-    if behind is None:
-        raise CatpruneError(f"{folders[0]} does not say which text was cleaned for it: make it anew")
-    reads = {"clean": describe_folder(behind, relative_to=out)}
-    return Source(reads, {"source": {"kind": "clean", "shards": _shards(behind)}}, behind, (behind,))
+    """Return the clean pairs as records; the scorer's column is joined by its name."""
+    origin = _origin(folders[0], clean)
+    if origin is None:
+        raise CatpruneError(f"{folders[0]} does not name its clean folder: score again")
+    reads = {"clean": describe_folder(origin, relative_to=out)}
+    return Source(reads, {"source": {"kind": "clean", "shards": _shards(origin)}}, origin, (origin,))
 
 
 def _array(source: Path, out: Path, clean: Path | None) -> Source:
     if clean is not None:
-        raise UsageError(f"{source} counts its values as rows: clean goes with a Parquet file that has row")
+        raise UsageError(f"{source}: clean needs a Parquet file with row, not an array: leave clean out")
     if not source.is_file():
         raise CatpruneError(f"{source} does not exist: give a .npy file")
-    reads = {"files": _describe_files([source], out)}
+    described, array = _describe_files([source], out)[0], open_array(source)
+    reads = {"files": [{**described, "rows": array.shape[0], "type": str(array.dtype)}]}
     return Source(reads, {"source": {"kind": "npy", "path": str(source)}}, None, columns={source.stem: 0})
 
 
 def _describe_files(files: Sequence[Path], out: Path) -> list[dict[str, str]]:
-    """How a plan names files: in the order of their names, because the order given means nothing."""
-    found = [
+    """Describe files for a plan, sorted by path because their order has no meaning."""
+    described = [
         {"path": os.path.relpath(file.absolute(), out.absolute()), "digest": _core.digest_file(str(file))}
         for file in files
     ]
-    return sorted(found, key=lambda one: one["path"])
+    return sorted(described, key=lambda file: file["path"])
 
 
 def _parquet_files(source: Path) -> list[Path]:
-    """A file, or the Parquet files of a folder; those of a finished step by its manifest."""
+    """Return a file, or the Parquet files of a folder; for a finished step, the files of its manifest."""
     if source.is_file():
+        require_parquet(source)
         return [source]
     if not source.is_dir():
         raise CatpruneError(f"{source} does not exist: give a Parquet file with row, or a folder of them")
@@ -249,9 +260,42 @@ def _parquet_files(source: Path) -> list[Path]:
     return files
 
 
+def require_parquet(file: Path) -> None:
+    """Refuse a file of scores in another format.
+
+    Raises:
+        CatpruneError: the file does not begin like Parquet.
+    """
+    with file.open("rb") as stream:
+        if stream.read(4) == b"PAR1":
+            return
+    raise CatpruneError(
+        f"{file} is no Parquet file: give scores as Parquet with a column row (pyarrow.csv and pyarrow.json read other "
+        "formats), or as a .npy array with one score for each row"
+    )
+
+
+def count_rows(file: Path) -> int:
+    """Return the number of rows of a Parquet file, from its footer."""
+    from pyarrow import ArrowInvalid, parquet
+
+    try:
+        return parquet.read_metadata(file).num_rows
+    except ArrowInvalid as error:
+        raise CatpruneError(f"{file} cannot be read as Parquet ({error})") from None
+
+
 def joined_columns(path: Path) -> list[str]:
-    """The names of the columns that a file or a folder of files has."""
+    """Return the column names of a file, or of a folder of files."""
     return _column_names(_parquet_files(path)[0])
+
+
+def _type_of(file: Path, column: str) -> str:
+    """Return the type of a column, or an empty text if there is no such column."""
+    from pyarrow import parquet
+
+    schema = parquet.read_schema(file)
+    return str(schema.field(column).type) if column in schema.names else ""
 
 
 def _column_names(file: Path) -> list[str]:
@@ -264,7 +308,7 @@ def _column_names(file: Path) -> list[str]:
 
 
 def _check_parts(files: Sequence[Path]) -> None:
-    """Fails if files that are named after their rows leave rows out, or have some twice."""
+    """Check that files named by row ranges neither skip nor repeat rows."""
     matches = [_PART.fullmatch(file.name) for file in files]
     ranges = sorted((int(match[1]), int(match[2]), file) for match, file in zip(matches, files, strict=True) if match)
     if len(ranges) < len(files):
@@ -273,27 +317,30 @@ def _check_parts(files: Sequence[Path]) -> None:
         if first > end:
             raise CatpruneError(f"rows {end}..{first} are missing between {before} and {file}: give all shards")
         if first < end:
-            raise CatpruneError(f"{before} and {file} both have rows {first}..{end}: give each row once")
+            raise CatpruneError(f"{before} and {file} both have rows {first}..{end}: give only one of them")
 
 
 def _files(sources: Sequence[Path], out: Path, ranking: Ranking, clean: Path | None) -> Source:
     files = [file for source in sources for file in _parquet_files(source)]
     _check_parts(files)
+    if not any(map(count_rows, files)):
+        raise CatpruneError(f"{files[0]} has no rows: give a file with a score for each row")
     column = ranking.terms[0][1]
     if ranking.kind != COLUMN and column not in (names := _column_names(files[0])):
         raise UsageError(
-            f"{files[0]} is a file without a column {column}: name its score column with column, or its columns "
+            f"{files[0]} has no column {column}: give its score column as column, or several columns "
             f"({', '.join(name for name in names if name != 'row')}) in merge"
         )
     reads: dict[str, Any] = {"files": _describe_files(files, out)}
+    reads["files"][0]["type"] = _type_of(files[0], column)
     if clean is None:
         request: SourceRequest = {"source": {"kind": "file", "paths": [str(file) for file in files], "column": column}}
         return Source(reads, request, None, columns={column: 0})
     read_manifest(clean, step="clean")
     reads["clean"] = describe_folder(clean, relative_to=out)
-    found = Source(reads, {"source": {"kind": "clean", "shards": _shards(clean)}}, clean, (clean,))
-    found.join(column, files, column)
-    return found
+    source = Source(reads, {"source": {"kind": "clean", "shards": _shards(clean)}}, clean, (clean,))
+    source.join(column, files, column)
+    return source
 
 
 def _scores(
@@ -304,12 +351,12 @@ def _scores(
     reference: str | None,
     clean: Path | None,
 ) -> Source:
-    for one in sources:
-        _refuse_other_steps(one)
+    for path in sources:
+        _refuse_other_steps(path)
     named = checkpoints if checkpoints is None or reference is None else list(dict.fromkeys([*checkpoints, reference]))
     sets = gather_scores(sources, named)
     backward = [name for name, folders in sets.items() if is_backward(folders[0])]
-    where = " and ".join(map(str, sources)) + (" (of those named)" if checkpoints is not None else "")
+    where = " and ".join(map(str, sources)) + (" (named checkpoints)" if checkpoints is not None else "")
     needed = {
         method.name: needed_checkpoints(method, sets, backward, reference, where=where)
         for method in ranking.methods
@@ -319,48 +366,48 @@ def _scores(
         lacking = (
             "token budgets need scores of checkpoints, which count target tokens: " if ranking.counts_tokens else ""
         )
-        raise CatpruneError(f"{lacking}{where} holds none that are finished: run `catprune score` into it first")
+        raise CatpruneError(f"{lacking}{where} holds no finished scores: run `catprune score` into it first")
     if checkpoints is None and any(method.needs for method in ranking.methods):
-        for one in (backward, [name for name in sets if name not in (*backward, reference)]):
-            check_one_training([folder for name in one for folder in sets[name]])
+        for names in (backward, [name for name in sets if name not in (*backward, reference)]):
+            check_one_training([folder for name in names for folder in sets[name]])
     forward = [name for name in sets if name not in backward] or list(sets)
     read = {name for names in needed.values() for name in names} or {forward[-1]}
     sets = {name: folders for name, folders in sets.items() if name in read}
-    folders = [folder for one in sets.values() for folder in one]
+    folders = [folder for parts in sets.values() for folder in parts]
     check_common_tokens(folders)
     for names in needed.values():
         check_common_weights([folder for name in names for folder in sets[name]])
-    behind = _clean_behind(folders[0], clean)
-    shards = [[shard for folder in one for shard in _shards(folder)] for one in sets.values()]
-    _check_end(shards, behind)
+    origin = _origin(folders[0], clean)
+    shards = [[shard for folder in parts for shard in _shards(folder)] for parts in sets.values()]
+    _check_end(shards, origin)
     compared = {name for method in ranking.methods if method.needs for name in needed[method.name]}
     order = list(sets)
-    found = Source(
+    source = Source(
         {"scores": [describe_folder(folder, relative_to=out) for folder in folders]},
         {"source": {"kind": "scores", "sets": shards, "backward": [order.index(n) for n in backward if n in order]}},
-        behind,
+        origin,
         tuple(folders),
         tuple(
             {"set": order.index(name), "name": name, "times": times}
-            for name, one in sets.items()
-            if name in compared and len(times := times_seen(one)) > 1
+            for name, parts in sets.items()
+            if name in compared and len(times := times_seen(parts)) > 1
         ),
     )
     places = {method: [order.index(name) for name in names] for method, names in needed.items()}
-    _compute(found, needed, places)
-    found.trajectory = tuple(places.get(CLUSTERED, ()))
-    return found
+    _compute(source, needed, places)
+    source.trajectory = tuple(places.get(CLUSTERED, ()))
+    return source
 
 
-def _compute(found: Source, names: Iterable[str], sets: dict[str, list[int]]) -> None:
-    """Let the pass compute these methods."""
+def _compute(source: Source, names: Iterable[str], sets: dict[str, list[int]]) -> None:
+    """Add columns that are computed by methods."""
     for name in names:
-        found.columns[name] = len(found.columns)
-        found.computed.append({"method": cast("MethodName", name), "sets": sets.get(name, [])})
+        source.columns[name] = len(source.columns)
+        source.computed.append({"method": cast("MethodName", name), "sets": sets.get(name, [])})
 
 
 def _check_end(sets: Sequence[Sequence[ShardFile]], clean: Path | None) -> None:
-    """Fails if the shards of a checkpoint do not reach to the end of the cleaned corpus."""
+    """Check that the shards of each checkpoint reach the end of the cleaned corpus."""
     if clean is None:
         return
     end = max((shard["end"] for shard in _shards(clean)), default=0)
@@ -368,70 +415,68 @@ def _check_end(sets: Sequence[Sequence[ShardFile]], clean: Path | None) -> None:
         last = max((shard["end"] for shard in shards), default=0)
         if last < end:
             raise CatpruneError(
-                f"rows {last}..{end} are missing in {shards[-1]['path']} and the other shards: score them"
+                f"rows {last}..{end} are missing after {shards[-1]['path']}: run `catprune score` again"
             )
 
 
-def _join_names(found: Source, sources: Sequence[Path], names: Sequence[str], join: Sequence[Path], out: Path) -> None:
-    """Find the columns that no method computes: a scorer's, of another set of scores, of files, or of cleaning."""
+def _join_names(source: Source, sources: Sequence[Path], names: Sequence[str], join: Sequence[Path], out: Path) -> None:
+    """Find and join the columns that no method computes: of scorers, score sets, files, or cleaning."""
     read: dict[str, list[Path]] = {}
     for name in names:
-        if name in found.columns:
+        if name in source.columns:
             continue
-        places = [(files, column) for files, column in _places(found, sources, name, join) if files]
+        places = [(files, column) for files, column in _places(source, sources, name, join) if files]
         if not places and any(method.name == name and method.reads == "scorer" for method in METHODS):
             _require_column(sources, name)
             raise UsageError(
-                f"there is no column {name}: score the clean folder with scorer = {name}, and give the folder of scores"
+                f"there is no column {name}: score the clean folder with scorer = {name}, and give the scores folder"
             )
         if not places:
             raise UsageError(
                 f"there is no column {name}: name a method ({', '.join(method.name for method in METHODS)}), a folder "
-                "of scores with one column or FOLDER.COLUMN, a column of a file in join, or one of the clean folder"
+                "with one score column or FOLDER.COLUMN, a column of a file in join, or a column of the clean folder"
             )
         if len(places) > 1:
             raise UsageError(
-                f"{name} is a column of {' and of '.join(str(files[0]) for files, _ in places)}: rename one"
+                f"{name} is a column of {' and of '.join(str(files[0]) for files, _ in places)}: rename a column"
             )
         files, column = places[0]
-        found.join(name, files, column)
+        source.join(name, files, column)
         read |= {str(file): [file] for file in files}
-    known = {one["path"] for one in found.reads.get("files", [])}
-    joined = [
-        one for one in _describe_files([file for one in read.values() for file in one], out) if one["path"] not in known
-    ]
-    if joined:
-        found.reads["joined"] = joined
+    known = {file["path"] for file in source.reads.get("files", [])}
+    described = _describe_files([file for files in read.values() for file in files], out)
+    if joined := [file for file in described if file["path"] not in known]:
+        source.reads["joined"] = joined
 
 
-def _places(found: Source, sources: Sequence[Path], name: str, join: Sequence[Path]) -> list[tuple[list[Path], str]]:
-    """Where a name is a column of; the first kind of place that has it."""
+def _places(source: Source, sources: Sequence[Path], name: str, join: Sequence[Path]) -> list[tuple[list[Path], str]]:
+    """Return the files and columns that a name means, from the first kind of place that has it."""
     folder, _, column = name.partition(".")
-    if found.request["source"]["kind"] == "scores" or (found.clean is not None and found.clean not in sources):
-        sets = [source / folder for source in sources if (source / folder).is_dir()]
-        for one in sets:
-            _check_column(one, found.clean)
-        files = [file for one in sets for file in _parquet_files(one)]
+    if source.request["source"]["kind"] == "scores" or (source.clean is not None and source.clean not in sources):
+        sets = [path / folder for path in sources if (path / folder).is_dir()]
+        for part in sets:
+            _check_column(part, source.clean)
+        files = [file for part in sets for file in _parquet_files(part)]
         if files:
-            own = [one for one in _column_names(files[0]) if one != "row"]
-            if column in own or (not column and len(own) == 1):
-                return [(files, column or own[0])]
+            columns = [name for name in _column_names(files[0]) if name != "row"]
+            if column in columns or (not column and len(columns) == 1):
+                return [(files, column or columns[0])]
     groups = [_parquet_files(path) for path in join]
-    if found.request["source"]["kind"] == "file":
-        groups.append([Path(path) for path in found.request["source"]["paths"]])
-    elif "files" in found.reads and found.joined:
-        groups.append([Path(path) for path in found.joined[0]["paths"]])
+    if source.request["source"]["kind"] == "file":
+        groups.append([Path(path) for path in source.request["source"]["paths"]])
+    elif "files" in source.reads and source.joined:
+        groups.append([Path(path) for path in source.joined[0]["paths"]])
     if places := [(files, name) for files in groups if name in _column_names(files[0])]:
         return places
-    if found.clean is not None:
-        files = [Path(shard["path"]) for shard in _shards(found.clean)]
+    if source.clean is not None:
+        files = [Path(shard["path"]) for shard in _shards(source.clean)]
         if files and name in _column_names(files[0]):
             return [(files, name)]
     return []
 
 
 def _require_column(sources: Sequence[Path], name: str) -> None:
-    """Fails if folders of scores have no finished column of this name."""
+    """Check that scores folders have a finished column of this name."""
     for source in sources:
         if source.is_dir() and not (source / "manifest.json").is_file():
             if (source / name / "plan.json").is_file():
@@ -444,15 +489,15 @@ def _require_column(sources: Sequence[Path], name: str) -> None:
 
 
 def _check_column(folder: Path, clean: Path | None) -> None:
-    """Fails if a column beside scores is unfinished, lacks rows that were joined since, or is of another corpus."""
+    """Check that a column next to scores is finished, and of the same corpus with the same appended rows."""
     if not (folder / "manifest.json").is_file():
         if (folder / "plan.json").is_file():
-            read_manifest(folder, step=SCORER_STEP)  # says that it is unfinished
+            read_manifest(folder, step=SCORER_STEP)  # raises: the column is unfinished
         return
-    behind = trace(folder, read_json(folder / "manifest.json"), "clean")
-    if behind is not None and clean is not None and digest_manifest(behind) != digest_manifest(clean):
+    origin = trace(folder, read_json(folder / "manifest.json"), "clean")
+    if origin is not None and clean is not None and digest_manifest(origin) != digest_manifest(clean):
         raise CatpruneError(
-            f"{folder} was made from {behind}, not from {clean}: rows of different corpora do not match"
+            f"{folder} was made from {origin}, not from {clean}: rows of different corpora do not match"
         )
 
 
@@ -461,28 +506,28 @@ def _shards(folder: Path) -> list[ShardFile]:
     return [{"path": str(folder / shard["file"]), "first": shard["first"], "end": shard["end"]} for shard in shards]
 
 
-def describe_groups(within: Within | None, ranking: Ranking, found: Source) -> GroupsRequest:
-    """What the pass must know to rank groups apart; the length of a pair may have to be joined."""
+def describe_groups(within: Within | None, ranking: Ranking, source: Source) -> GroupsRequest:
+    """Build the part of the request with the groups that are ranked separately; joins lengths if needed."""
     owns: list[OwnShare] = []
     request: GroupsRequest = {"within": within, "inputs": [], "own": owns, "length": None, "clean": None}
-    if within == "length" and found.request["source"]["kind"] != "scores":
-        if found.clean is None:
+    if within == "length" and source.request["source"]["kind"] != "scores":
+        if source.clean is None:
             raise UsageError("within length needs the clean folder: give clean = FOLDER")
-        files = [Path(shard["path"]) for shard in _shards(found.clean)]
-        request["length"] = found.join("target_characters", files, "target_characters")
+        files = [Path(shard["path"]) for shard in _shards(source.clean)]
+        request["length"] = source.join("target_characters", files, "target_characters")
     kinds = {within, *(own.of for own in ranking.own)} & {"input", "tag"}
     if not kinds:
         return request
-    if found.clean is None:
-        asked = f"within {within}" if within else ranking.own[0].label
-        raise UsageError(f"{asked} needs the clean folder: give clean = FOLDER")
-    manifest = read_manifest(found.clean, step="clean")
+    if source.clean is None:
+        option = f"within {within}" if within else ranking.own[0].label
+        raise UsageError(f"{option} needs the clean folder: give clean = FOLDER")
+    manifest = read_manifest(source.clean, step="clean")
     if "tag" in kinds:
         if not manifest["reads"].get("tags"):
-            raise UsageError(f"{found.clean} has no tags: clean with tags, or name inputs")
-        request["clean"] = _shards(found.clean)
+            raise UsageError(f"{source.clean} has no tags: clean with tags, or use inputs")
+        request["clean"] = _shards(source.clean)
     if "input" in kinds:
-        request["inputs"] = [(one["first"], one["end"]) for one in manifest["inputs"]]
+        request["inputs"] = [(read["first"], read["end"]) for read in manifest["inputs"]]
     for own in ranking.own:
         of: Of = {"tag": own.name} if own.of == "tag" else {"input": _find_input(own.name, manifest["inputs"])}
         owns.append({"of": of, "label": own.label, "keep": own.keep})
@@ -490,21 +535,24 @@ def describe_groups(within: Within | None, ranking: Ranking, found: Source) -> G
 
 
 def _find_input(name: str, inputs: Sequence[dict[str, Any]]) -> int:
-    """The number of the input that has a file of this name or path, or this number; or that a template stands for."""
+    """Return the number of the input with this number, file name, end of a path, or template."""
     names = [
-        {str(number), *(text for path in one_paths for text in (path, Path(path).name))}
-        for number, one in enumerate(inputs)
-        for one_paths in [[str(value) for key, value in one.items() if key in ("source", "target", "path")]]
+        {str(number), *(text for path in paths for text in (path, Path(path).name))}
+        for number, read in enumerate(inputs)
+        for paths in [[str(value) for key, value in read.items() if key in ("source", "target", "path")]]
     ]
     sides = find_sides(name)
     ends = [f"/{Path(os.path.normpath(side))}" for side in sides or (name,)]
-    found = [
+    numbers = [
         number
         for number, known in enumerate(names)
         if name in known or all(any(f"/{text}".endswith(end) for text in known) for end in ends)
     ]
-    if len(found) != 1:
-        known = ", ".join(f"{n} ({', '.join(sorted(t for t in one if '/' in t))})" for n, one in enumerate(names))
-        told = "is the name of several inputs" if found else "is no input"
-        raise UsageError(f"{name} {told}: give the number or more of the path of one: {known}")
-    return found[0]
+    if len(numbers) != 1:
+        listed = ", ".join(
+            f"{number} ({', '.join(sorted(text for text in known if '/' in text))})"
+            for number, known in enumerate(names)
+        )
+        problem = "matches several inputs" if numbers else "is not an input"
+        raise UsageError(f"{name} {problem}: give the number of an input, or more of its path: {listed}")
+    return numbers[0]

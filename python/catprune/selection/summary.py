@@ -1,4 +1,4 @@
-"""The result of a selection, in lines for a reader: counts, groups, warnings."""
+"""The summary of a selection: counts, groups, warnings."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from catprune.workspace.wording import share_text
 if TYPE_CHECKING:
     from catprune.selection.select import Selected
 
-#: More groups than this are summarised in one line.
+#: More groups than this are summarized in one line.
 _GROUPS_SHOWN = 12
+#: Types of score columns that float32 does not hold exactly.
+_WIDE = ("float64", "double", "int32", "int64", "uint32", "uint64")
 #: From this share of the kept pairs on, ties at the cut are a warning.
 _MOST_TIES = 0.01
 
 
 def summary(done: Selected) -> list[str]:
-    """What was kept, in lines for a reader, with a warning at the end if there is one."""
+    """Summarize a selection in lines, with warnings at the end."""
     return [*counts_text(done), *filter(None, (caution(done), advice(done)))]
 
 
 def counts_text(done: Selected) -> list[str]:
-    """What was kept, in lines for a reader: pairs, tokens, ties."""
+    """Summarize the kept pairs, tokens and ties in lines."""
     lines = [
         f"{share_text(done.kept, done.scored)} of {done.scored:,} scored pairs kept; {done.unscored:,} have no score"
     ]
@@ -30,13 +32,16 @@ def counts_text(done: Selected) -> list[str]:
     if done.guarded > done.condensed:
         lines.append(f"{done.guarded - done.condensed:,} more pairs do not meet a condition of where")
     if done.condensed:
-        lines.append(f"{done.condensed:,} more pairs are near duplicates of one that ranks better")
+        lines.append(f"{done.condensed:,} more pairs are near duplicates of a pair that ranks better")
     if done.trusted:
         lines.append(f"{done.trusted:,} of the kept pairs are always kept and were not ranked")
     if done.tokens is not None and done.tokens_kept is not None:
         lines.append(f"{share_text(done.tokens_kept, done.tokens)} of {done.tokens:,} target tokens kept")
     if done.decided_by_ties:
         lines.append(_ties_line(done))
+        kinds = [file.get("type") for file in done.manifest["reads"].get("files", [])]
+        if wide := next((kind for kind in kinds if kind in _WIDE), None):
+            lines.append(f"scores are compared as float32: {wide} values that are closer than that are ties")
     return lines
 
 
@@ -53,7 +58,7 @@ def _ties_line(done: Selected) -> str:
 
 
 def _group_lines(done: Selected) -> list[str]:
-    """What each group gave: one line per group if there are few, otherwise one line for all."""
+    """Summarize the groups: one line per group if there are few, otherwise one line for all."""
     options, count = done.manifest["options"], len(done.groups)
     if not count:
         return []
@@ -81,7 +86,7 @@ def _group_lines(done: Selected) -> list[str]:
 
 
 def caution(done: Selected) -> str | None:
-    """A warning where rows of different exposure were ranked together, and need not have been."""
+    """Return a warning if rows of different exposure were ranked together by choice."""
     options = done.manifest["options"]
     # Clusters of loss trajectories replace groups by exposure.
     if not done.partly_seen or options["by_exposure"] or options["method"] == CLUSTERED:
@@ -93,14 +98,14 @@ def caution(done: Selected) -> str | None:
 
 
 def advice(done: Selected) -> str | None:
-    """A note where the end that was kept holds the pairs that are hard to learn, or is not the recommended one."""
+    """Return a note if the kept end holds pairs that are hard to learn, or is not the recommended end."""
     options = done.manifest["options"]
     method = next((method for method in METHODS if method.name == done.method), None)
     if method is None or not method.direction:
         return None
     direction = options["direction"]
     if keeps_hard(method, direction, options.get("on")):
-        return f"note: the {direction} of {method.name} holds what is hard to learn, noise too: {method.advice}"
+        return f"note: the {direction} of {method.name} holds hard pairs, including noise: {method.advice}"
     if direction != method.direction:
-        return f"note: {method.name} is meant to keep the {method.direction}: {method.advice}"
+        return f"note: {method.name} should keep the {method.direction}: {method.advice}"
     return None

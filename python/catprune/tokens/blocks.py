@@ -45,7 +45,7 @@ class BlockEntry:
 
 
 class Block(NamedTuple):
-    """The arrays of one block (docs/architecture.md, "Token blocks"), mapped from its file.
+    """The arrays of one block (docs/reference/file-formats.md, "Token blocks"), mapped from its file.
 
     rows: int64 [n]; source_ids, target_ids: uint16 or uint32; source_offsets, target_offsets: int64 [n+1];
     too_long: int64 [m].

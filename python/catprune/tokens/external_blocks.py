@@ -14,7 +14,7 @@ from catprune.corpus.inputs import is_monolingual
 from catprune.corpus.open_corpus import open_corpus
 from catprune.errors import CatpruneError
 from catprune.workspace.files import to_json, write_whole
-from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, reads_grown
+from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, reads_appended
 from catprune.workspace.progress import Progress
 from catprune.workspace.step_folder import StepFolder, finish_once
 
@@ -100,8 +100,8 @@ def write_external_tokens(
         "tokenizer": checkpoint.described,
     }
     options = {"max_tokens": checkpoint.longest}
-    grown = reads_grown("clean", clean)
-    with StepFolder(folder, step="tokenize", reads=reads, options=options, extends=grown, wait=wait) as step:
+    extends = reads_appended("clean", clean)
+    with StepFolder(folder, step="tokenize", reads=reads, options=options, extends=extends, wait=wait) as step:
         writer = _Writer(step, checkpoint)
         finish_once(step, lambda: writer.run(clean, cleaned, quiet=quiet))
     return folder
@@ -122,7 +122,7 @@ class _Writer:
         write_whole(self.folder.path / DESCRIBED, to_json(self.checkpoint.described))
         shards: list[dict[str, Any]] = [] if before is None else list(before["shards"])
         first_row = 0 if before is None else before["counts"]["rows"]
-        ranges = [one for one in _block_ranges(cleaned) if one[0] >= first_row]
+        ranges = [block for block in _block_ranges(cleaned) if block[0] >= first_row]
         done = sum(shard["pairs"] + shard["too_long"] for shard in shards)
         with Progress("tokenize", total=cleaned["counts"]["kept"], unit="pairs", quiet=quiet, done=done) as bar:
             for block in _blocks(clean, ranges):

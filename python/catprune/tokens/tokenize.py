@@ -16,7 +16,7 @@ from catprune.corpus.unchanged import check_unchanged, cleaned_files
 from catprune.errors import CatpruneError, UsageError
 from catprune.tokens.options import TokenizeOptions
 from catprune.workspace.files import write_whole
-from catprune.workspace.manifest import describe_folder, read_manifest, reads_grown, verify_shards
+from catprune.workspace.manifest import describe_folder, read_manifest, reads_appended, verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.resources import choose_threads
@@ -116,8 +116,8 @@ def tokenize(options: TokenizeOptions) -> Tokenized:
         "clean": describe_folder(clean, relative_to=folder),
         "tokenizer": _core.digest_file(str(tokenizer)) if tokenizer else None,
     }
-    grown = reads_grown("clean", clean)
-    with StepFolder(folder, step="tokenize", reads=reads, options=plan, force=options.force, extends=grown) as step:
+    extends = reads_appended("clean", clean)
+    with StepFolder(folder, step="tokenize", reads=reads, options=plan, force=options.force, extends=extends) as step:
 
         def work() -> dict[str, Any]:
             before = step.before
@@ -182,7 +182,7 @@ def check_tokenizing(options: TokenizeOptions) -> None:
     """Refuse options that contradict each other.
 
     Raises:
-        UsageError: options of training a tokenizer beside a finished tokenizer.
+        UsageError: options for training a tokenizer are given with a finished tokenizer.
     """
     if options.tokenizer is not None and (options.vocab_size is not None or options.sample is not None):
         raise UsageError("vocab_size and sample are options of training a tokenizer: leave them out, or tokenizer")

@@ -15,6 +15,7 @@ import numpy as np
 from catprune._core import digest_file
 from catprune.errors import CatpruneError, UsageError
 from catprune.model.batches import cut, join, pairs_of
+from catprune.workspace.files import read_json
 from catprune.workspace.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -123,6 +124,13 @@ class Rows:
             if len(falls):
                 before, after = part[falls[0] : falls[0] + 2]
                 raise CatpruneError(f"{path} names row {after} after row {before}: {remedy}")
+
+    @property
+    def selection(self) -> Path | None:
+        """The folder of the selection that wrote the file; None for other files."""
+        manifest = self.path.parent / "manifest.json"
+        is_selection = manifest.is_file() and read_json(manifest).get("step") == "select"
+        return self.path.parent if is_selection and self.path.name == "rows.npy" else None
 
     def describe(self, *, relative_to: Path) -> dict[str, str]:
         """Describe the file for a plan: its relative path and its digest."""

@@ -14,13 +14,14 @@ import torch
 from torch import nn
 
 from catprune._core import digest_file
-from catprune.checkpoints.native import fit, load_tensors, save_tensors, write_checkpoint
+from catprune.checkpoints.native import Seen, fit, load_tensors, save_tensors, write_checkpoint
 from catprune.errors import CatpruneError
 from catprune.model.attention import Padded
 from catprune.model.batches import token_places
 from catprune.model.output_layer import smoothed_loss, weighted_loss
 from catprune.model.transformer import UNMASKED, Transformer, forward_flops
 from catprune.workspace.files import append_line, write_whole
+from catprune.workspace.manifest import digest_manifest, formers
 from catprune.workspace.signals import Interrupts
 from catprune.workspace.step_folder import STATE
 
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from catprune.checkpoints.native import Checkpoint
     from catprune.model.batches import Pairs
     from catprune.model.sizes import Size
-    from catprune.tokens.blocks import BlockEntry
+    from catprune.tokens.blocks import BlockEntry, Tokens
     from catprune.training.data_order import Order
     from catprune.training.processes import Processes
     from catprune.training.pruned_rows import PrunedRows
@@ -134,6 +136,7 @@ class Training:
         accumulate: parts that a batch is computed in; None: as many as keep a part within `PART_TOKENS`.
         processes: the processes that train together. Each batch is split round-robin across them and gradients are
             averaged, so that an update equals that of one process, except for rounding and dropout.
+        init: the checkpoint whose weights the training starts from; None: random weights.
         pruning: which pairs of each batch are skipped; None: none. A batch without pairs makes no update but counts
             as one, so that learning rates and marks are those of the training on all pairs.
     """
@@ -151,10 +154,11 @@ class Training:
         processes: Processes,
         accumulate: int | None = None,
         pruning: PrunedRows | None = None,
+        init: Checkpoint | None = None,
     ) -> None:
         self.folder, self.order, self.recipe, self.size = folder, order, recipe, size
         self.device, self.save_every, self.processes, self.pruning = device, save_every, processes, pruning
-        self.accumulate = accumulate
+        self.accumulate, self._seen_before = accumulate, None if init is None else _exposure(init, order.tokens)
         self.at = Position()
         self._interrupts = Interrupts()
         self.per_epoch = order.counts[0]
@@ -173,6 +177,8 @@ class Training:
         self._sums = torch.zeros(2, dtype=torch.float64, device=device.name)
         if self._state_file.is_file():
             self._load_state()
+        elif init is not None:
+            fit(self.model, load_tensors(init.weights)[0], name=init.weights)
         if processes.leads:
             self._cut_metrics()
         self._started, self._before = time.monotonic(), self.at.target_tokens
@@ -430,12 +436,12 @@ class Training:
             The counts that occur, ascending. If they differ, also for each block the rows that carry tokens and the
             count of each row, both int64 [rows]; else None.
         """
-        at, order, pruning = self.at, self.order, self.pruning
+        at, order, pruning, before = self.at, self.order, self.pruning, self._seen_before
         at_end = at.pairs == self.per_epoch
         times = {at.epoch + 1} if at_end else {at.epoch, at.epoch + 1}
         if self.per_epoch < order.tokens.manifest["counts"]["pairs"]:
             times.add(0)
-        if len(times) == 1 and pruning is None:
+        if len(times) == 1 and pruning is None and before is None:
             return list(times), None
         place = len(windows) if at_end else at.window
         whole = {entry.first for window in windows[:place] for entry in window}
@@ -449,9 +455,10 @@ class Training:
                 once_more = left if entry.first in whole else np.zeros(len(rows), np.bool_)
                 if entry.first in partly:
                     once_more = np.isin(rows, done, assume_unique=True)
-                yield rows, left * (at.epoch + once_more if pruning is None else pruning.times(rows, once_more))
+                now = left * (at.epoch + once_more if pruning is None else pruning.times(rows, once_more))
+                yield rows, now if before is None else now + before.times(entry, rows)
 
-        if pruning is not None:
+        if pruning is not None or before is not None:
             times = {number for _, numbers in counted() for number in np.unique(numbers).tolist()}
         return sorted(times), counted() if len(times) > 1 else None
 
@@ -483,6 +490,12 @@ class Training:
             moments = {moment: tensors[f"{moment}.{name}"].to(self.device.name) for moment in _MOMENTS}
             self.optimizer.state[parameter] = moments
         self.at = Position(**json.loads(metadata["position"]))
+
+
+def _exposure(init: Checkpoint, tokens: Tokens) -> Seen | None:
+    """Return the exposure at the checkpoint that a training starts from; None if it was trained on other tokens."""
+    known = {digest_manifest(tokens.path), *formers(tokens.path)}
+    return Seen(init, tokens.blocks) if init.seen["tokens"] in known else None
 
 
 def _groups(model: Transformer, weight_decay: float) -> list[dict[str, Any]]:

@@ -175,6 +175,19 @@ class TrainOptions:
         ),
     ] = None
     sample: Sample = None
+    init: Annotated[
+        AnyPath | None,
+        option(
+            "Start from the weights of this native checkpoint, of the same preset and tokenizer.",
+            MODEL,
+            metavar="CHECKPOINT",
+            path=True,
+            run_file=False,
+            default="random weights",
+            details="Learning rate, moments and counts of updates start again; its exposure counts if it was trained "
+            "on the same tokens.",
+        ),
+    ] = None
     reverse: Annotated[bool, option("Train the backward model, from target to source.", MODEL, run_file=False)] = False
     prune_while_training: Annotated[
         Literal["infobatch", "ddp"] | None,

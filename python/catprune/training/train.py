@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file
 from catprune.corpus.inputs import is_monolingual
+from catprune.corpus.kept_rows import check_length
 from catprune.errors import CatpruneError, UsageError
-from catprune.model.sizes import find_size
+from catprune.model.sizes import PRESETS, find_size
 from catprune.tokens.blocks import Tokens
 from catprune.training.options import TrainOptions
 from catprune.training.recipe import RECIPES, plan_marks, read_pruning
@@ -24,6 +25,8 @@ from catprune.workspace.step_folder import PRUNED_ROWS, STATE, StepFolder, finis
 from catprune.workspace.wording import share_text
 
 if TYPE_CHECKING:
+    from catprune.checkpoints.native import Checkpoint
+    from catprune.model.sizes import Size
     from catprune.training.data_order import Order
     from catprune.training.dynamic import Pruning
     from catprune.training.loop import Training
@@ -77,8 +80,9 @@ def train(options: TrainOptions) -> Trained:
 
     Raises:
         UsageError: an option has no valid meaning.
-        CatpruneError: a folder that cannot be read or holds other work; a selection of another corpus; no pairs to
-            train on, or fewer than the sample; an invalid file of rows; a loss that is not finite.
+        CatpruneError: a folder that cannot be read or holds other work; a selection of another corpus; a checkpoint
+            `init` of another shape or tokenizer; no pairs to train on, or fewer than the sample; an invalid file of
+            rows; a loss that is not finite.
         MissingExtra: torch or safetensors is not installed.
     """
     require_torch()
@@ -119,7 +123,12 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
     }
     for name, file in files.items():
         file.check_end(opened.blocks[-1].end if opened.blocks else 0)
+        if file.selection is not None:
+            require_origin(file.selection, opened.path)
         reads[name] = file.describe(relative_to=out_path)
+    init = None if options.init is None else _open_init(options, size, opened)
+    if init is not None:
+        reads["init"] = init.describe(relative_to=out_path)
     filters = (*([] if chosen is None else [chosen]), *files.values())
     order = Order(
         opened, options.seed, recipe.batch_tokens, filters=filters, sample=options.sample, reverse=options.reverse
@@ -156,6 +165,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
                 accumulate=options.accumulate,
                 processes=processes,
                 pruning=losses,
+                init=init,
             )
 
         def work() -> dict[str, Any]:
@@ -187,20 +197,45 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
 def require_origin(selection: Path, tokens: Path) -> None:
     """Refuse a selection that was made from another clean folder than the tokens.
 
-    A selection from an external file does not say which rows it means; it is accepted.
+    A selection from an external file does not say which rows it means; only the length of an array is compared.
 
     Raises:
         CatpruneError: the clean folders differ, or one of them is missing.
     """
-    selected = trace(selection, read_manifest(selection, step="select"), "clean")
+    manifest = read_manifest(selection, step="select")
+    selected = trace(selection, manifest, "clean")
     tokenized = trace(tokens, read_manifest(tokens, step="tokenize"), "clean")
-    if selected is None or tokenized is None:
+    if tokenized is None:
+        return
+    if selected is None:
+        check_length(selection, manifest, read_manifest(tokenized, step="clean")["counts"]["rows"], tokenized)
         return
     if digest_manifest(selected) != digest_manifest(tokenized):
         raise CatpruneError(
             f"{selection} was made from {selected}, {tokens} from {tokenized}: rows do not mean the same pairs; "
             "give a selection and tokens of one clean folder"
         )
+
+
+def _open_init(options: TrainOptions, size: Size, tokens: Tokens) -> Checkpoint:
+    """Open the checkpoint to start from.
+
+    Raises:
+        CatpruneError: it is not a native checkpoint, or has another shape, direction or tokenizer.
+    """
+    from catprune.checkpoints.native import read_checkpoint, require_tokenizer
+
+    init = read_checkpoint(Path(str(options.init)))
+    if init.size != asdict(size):
+        presets = [f"preset = {name}" for name, preset in PRESETS.items() if asdict(preset) == init.size]
+        remedy = [*presets, "another checkpoint"][0]
+        raise CatpruneError(f"{init.path} has another shape than preset {options.preset}: give {remedy}")
+    if init.reverse != options.reverse:
+        raise CatpruneError(
+            f"{init.path} was trained with reverse = {init.reverse}: give the same, or another checkpoint"
+        )
+    require_tokenizer(init, tokens)
+    return init
 
 
 def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:

@@ -67,7 +67,7 @@ def formers(folder: Path) -> frozenset[str]:
     return frozenset(former["manifest"] for former in extended if "manifest" in former)
 
 
-def reads_grown(name: str, folder: Path) -> Callable[[Mapping[str, Any], Mapping[str, Any]], bool]:
+def reads_appended(name: str, folder: Path) -> Callable[[Mapping[str, Any], Mapping[str, Any]], bool]:
     """Return the `extends` of a `StepFolder`: whether a new plan differs only by rows appended to `folder`.
 
     Args:

@@ -130,7 +130,7 @@ class Field:
     """One option of a model.
 
     Attributes:
-        name: as Python and run files spell it.
+        name: as Python spells it.
         type: its type, without the declaration.
         default: its default; `MISSING` where it must be given.
         help: its first sentences.
@@ -148,9 +148,14 @@ class Field:
     positional: bool
 
     @property
+    def key(self) -> str:
+        """As run files spell it: `with_` is a keyword of Python without the underscore."""
+        return self.name.rstrip("_")
+
+    @property
     def flag(self) -> str:
         """As the command line spells it."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + self.key.replace("_", "-")
 
     @property
     def choices(self) -> tuple[Any, ...]:
@@ -276,7 +281,9 @@ def describe_values(field: Field) -> str:
     if field.choices and field.model is None:
         many = any(get_origin(part) in (Sequence, list, tuple) for part in alternatives(field.type))
         return f"{'some' if many else 'one'} of {', '.join(map(str, field.choices))}"
-    words = dict.fromkeys(_describe_type(part) for part in alternatives(field.type))
+    kinds = alternatives(field.type)
+    items = {part for kind in kinds if get_origin(kind) is Sequence for part in alternatives(get_args(kind)[0])}
+    words = dict.fromkeys(_describe_type(part) for part in kinds if part not in items)
     text = " or ".join(filter(None, words))
     return f"{text}, {field.bounds}" if field.bounds else text
 

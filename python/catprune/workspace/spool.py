@@ -40,12 +40,19 @@ class Spool:
         """Write tables of numbers to a Parquet file that is scanned as fast as it is read."""
         return self._table(schema, batches, name, NUMBER_ROWS, {"compression": "none"})
 
-    def array(self, values: Any, *, name: str = "") -> Path:
-        """Write a NumPy array to a .npy file."""
+    def array(self, values: Any, dtype: str | None = None, *, name: str = "") -> Path:
+        """Write a NumPy array of one dimension to a .npy file, part by part; `dtype`: its type there."""
         import numpy as np
 
-        little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-        return self._write(name, ".npy", lambda stream: np.save(stream, little, allow_pickle=False))
+        stored = np.dtype(dtype or values.dtype).newbyteorder("<")
+
+        def write(stream: IO[bytes]) -> None:
+            header = {"descr": stored.str, "fortran_order": False, "shape": values.shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+            for first in range(0, len(values), NUMBER_ROWS):
+                stream.write(np.ascontiguousarray(values[first : first + NUMBER_ROWS], dtype=stored).tobytes())
+
+        return self._write(name, ".npy", write)
 
     def lines(self, texts: Iterable[Any], *, what: str, name: str = "") -> Path:
         """Write texts to a file, one per line.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from catprune.workspace.common_options import Force, Paths, Quiet, Threads, two_names
+from catprune.workspace.common_options import Force, Names, Paths, Quiet, Threads, two_names
 from catprune.workspace.options import INPUT, OUTPUT, AnyPath, option, options
 
 
@@ -44,6 +44,15 @@ class WriteOptions:
             default="the language codes",
         ),
     ] = None
+    with_: Annotated[
+        Names,
+        option(
+            "Columns beside the sides, in this order: row (row number), score (of the selection), tag.",
+            OUTPUT,
+            metavar="NAME,NAME",
+            details="In TSV they follow the record; in JSONL and Parquet they are fields of these names.",
+        ),
+    ] = ()
     tags: Annotated[
         AnyPath | None, option("File for the tags of the written pairs.", OUTPUT, metavar="FILE", path=True)
     ] = None

@@ -1,4 +1,4 @@
-"""Write: the kept pairs, or texts of a monolingual corpus, in corpus order."""
+"""Write: the kept pairs (texts of a monolingual corpus) as files, in corpus order."""
 
 from __future__ import annotations
 
@@ -25,22 +25,27 @@ from catprune.writing.options import WriteOptions
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from catprune.boundary import FileRead, Output, OutputsRequest, WriteRequest, WriteResult
+    from catprune.boundary import Added, FileRead, Output, OutputsRequest, WriteRequest, WriteResult
+
+#: The columns that can be beside the sides.
+ADDED: tuple[Added, ...] = ("row", "score", "tag")
+#: The formats that can hold them.
+WITH_COLUMNS = ("tsv", "jsonl", "parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written.
+    """The result of `write`.
 
     Attributes:
         paths: the files of the kept pairs.
-        pairs: pairs in them.
-        unwritable: kept pairs that the format cannot hold (a line break, a tab where columns end at tabs, bytes that
-            are not UTF-8 where text must be, a character that XML does not have).
-        whole: whether records were copied with all their fields; in TMX units, where they give one pair each.
-        dropped: pairs that were not kept and were written as such.
-        dropped_unwritable: records that were not kept and cannot be written: without two sides, or as above.
-        manifest: everything that the record beside the first file says.
+        pairs: number of written pairs.
+        unwritable: kept pairs that the format cannot hold (a line break; a tab in TSV; bytes that are not UTF-8 in a
+            text format; a character that is invalid in XML).
+        whole: whether records were copied with all their fields; in TMX, units with one pair each.
+        dropped: number of pairs written to the files of dropped pairs.
+        dropped_unwritable: dropped records that cannot be written, because a side is missing or as in `unwritable`.
+        manifest: the content of the record next to the first file.
         is_new: whether this call wrote; False if the files were finished before.
     """
 
@@ -58,21 +63,23 @@ class Written:
 def write(options: WriteOptions) -> Written:
     """Write the pairs of a selection, or all clean pairs.
 
-    A record of what was written is next to the first file, as `<file>.catprune.json`. Equal work whose files are
-    unchanged is not done again.
+    The record `<file>.catprune.json` next to the first file describes the outputs. If the outputs are finished and
+    unchanged, nothing is written again.
 
     Raises:
-        UsageError: the outputs have no valid meaning.
-        OtherPlan: the files exist, as another write left them.
-        CatpruneError: an input changed, another file is in the way, or the selection is of another corpus.
+        UsageError: the outputs are invalid.
+        OtherPlan: the files exist and were written with other options or inputs.
+        CatpruneError: an input changed, another file has the name of an output, or the selection belongs to another
+            corpus.
     """
     clean, selection, tags, dropped = Path(options.clean), options.selection, options.tags, options.dropped
     force = options.force
     kept_paths = tuple(Path(path) for path in options.outputs)
     paths = output_paths(options.outputs, dropped=dropped, tags=tags)
     cleaned = read_manifest(clean, step="clean")
-    if tags and not cleaned["tags"]:
-        raise UsageError(f"{clean} was cleaned without tags: there are none to write")
+    added = options.with_
+    if (tags or "tag" in added) and not cleaned["tags"]:
+        raise UsageError(f"{clean} was cleaned without tags: leave tags out, or clean with tags")
     monolingual = is_monolingual(cleaned)
     names = name_sides(options.fields, cleaned["options"], monolingual=monolingual)
     request: OutputsRequest = {
@@ -80,6 +87,7 @@ def write(options: WriteOptions) -> Written:
         "dropped": describe_output([Path(path) for path in dropped], names) if dropped else None,
         "tags": str(tags) if tags else None,
     }
+    check_added(added, request, has_scores=selection is not None)
     workers = choose_threads(options.threads)
     record = record_of(paths)
     base = paths[0].parent
@@ -103,6 +111,7 @@ def write(options: WriteOptions) -> Written:
             "dropped": [os.path.relpath(path, base) for path in dropped or ()],
             "tags": os.path.relpath(tags, base) if tags else None,
             "fields": names if fields_matter(request) else None,
+            "with": list(added),
             **({"monolingual": True} if monolingual else {}),
         }
     )
@@ -114,27 +123,30 @@ def write(options: WriteOptions) -> Written:
             return _written(kept_paths, done, is_new=False)
         check_unchanged(files, cache=clean / "log" / "digests.json")
         corpus = resolve(clean, cleaned)
-        if tags:
+        if tags or "tag" in added:
             files += tag_files
             corpus["tags"] = tag_files[0]["path"]
         kept, expected = kept_rows(clean, cleaned, Path(selection) if selection else None)
+        if "score" in added and kept != "all" and "selection" in kept:
+            corpus["scores"] = kept["selection"]["selection"]
         full: WriteRequest = {
             **request,
+            "added": cast("Sequence[Added]", added),
             "corpus": corpus,
             "files": files,
             "kept": kept,
             "expected": expected,
             "threads": workers,
         }
-        write_whole(record, plan)  # a record without files: what stands there is ours, and unfinished
+        write_whole(record, plan)  # a record without files marks unfinished outputs of ours
         try:
             with Progress("write", total=sum(file["bytes"] for file in files), unit="B", quiet=options.quiet) as bar:
-                found = _core.write(full, bytes_progress(bar))
+                result = _core.write(full, bytes_progress(bar))
         except BaseException:
             if not any(path.exists() for path in paths):
-                record.unlink(missing_ok=True)  # nothing came of it: whatever gets these names is not ours
+                record.unlink(missing_ok=True)  # nothing was written: later files of these names are not ours
             raise
-        manifest = _publish_record(record, plan, found)
+        manifest = _publish_record(record, plan, result)
     return _written(kept_paths, manifest, is_new=True)
 
 
@@ -146,21 +158,19 @@ def _written(paths: tuple[Path, ...], manifest: dict[str, Any], *, is_new: bool)
 
 
 def summary(done: Written) -> list[str]:
-    """What was written, in lines for a reader."""
+    """Summarize the outputs in lines."""
     whole = ", whole records" if done.whole else ""
     what = "texts" if done.manifest.get("monolingual") else "pairs"
     lines = [f"{done.pairs:,} {what} to {' and '.join(str(path) for path in done.paths)}{whole}"]
     if done.unwritable:
         lines.append(
-            f"{done.unwritable:,} kept {what} hold what the format cannot (a line break or tab, no UTF-8, no XML): "
-            "see the record beside it"
+            f"{done.unwritable:,} kept {what} do not fit the format (line break, tab, not UTF-8, not XML): "
+            "see the record next to the file"
         )
     if done.manifest["dropped"]:
-        lines.append(f"{done.dropped:,} {what} that were not kept to {' and '.join(done.manifest['dropped'])}")
+        lines.append(f"{done.dropped:,} dropped {what} to {' and '.join(done.manifest['dropped'])}")
     if done.dropped_unwritable:
-        lines.append(
-            f"{done.dropped_unwritable:,} records that were not kept are no {what}, or the format cannot hold them"
-        )
+        lines.append(f"{done.dropped_unwritable:,} dropped records lack a side, or do not fit the format")
     return lines
 
 
@@ -170,16 +180,16 @@ def output_paths(
     dropped: Sequence[str | Path] | None = None,
     tags: str | Path | None = None,
 ) -> tuple[Path, ...]:
-    """All files that a write makes, but for its record: the kept pairs, the dropped ones, the tags.
+    """Return all output files except the record: kept pairs, dropped pairs, tags.
 
     Raises:
-        UsageError: two of them are one file.
+        UsageError: two outputs are the same file.
     """
     paths = tuple(Path(path) for path in (*outputs, *(dropped or ()), *([tags] if tags else ())))
     real = [os.path.realpath(path) for path in paths]
     if len({*real}) < len(real):
         raise UsageError(
-            "give two different output files, or one that holds both sides; and others for dropped and tags"
+            "give two different output files, or one file with both sides, and other files for dropped and tags"
         )
     return paths
 
@@ -187,9 +197,9 @@ def output_paths(
 def name_sides(
     fields: tuple[str, str] | str | None, options: Mapping[str, Any], *, monolingual: bool
 ) -> tuple[str, str] | str | None:
-    """The names of the two sides: those given, or the language codes of cleaning; None where they are not known.
+    """Return the names of the two sides: `fields`, or the language codes of cleaning; None if unknown.
 
-    Of a monolingual corpus the name of its one side.
+    For a monolingual corpus, return the name of its one side.
     """
     if monolingual:
         return check_field(fields)
@@ -199,16 +209,36 @@ def name_sides(
     return codes if all(codes) and codes[0] != codes[1] else None
 
 
+def check_added(added: Sequence[str], request: OutputsRequest, *, has_scores: bool) -> None:
+    """Refuse columns beside the sides that do not exist, or that an output cannot hold.
+
+    Raises:
+        UsageError: it does not.
+    """
+    shown = f"with = {','.join(added)}"
+    if unknown := [name for name in added if name not in ADDED]:
+        raise UsageError(f"{shown}: there is no column {unknown[0]}: give some of {', '.join(ADDED)}")
+    if len({*added}) < len(added):
+        raise UsageError(f"{shown}: give each column once")
+    for output in filter(None, (request["output"], request.get("dropped"))):
+        if added and output["format"] not in WITH_COLUMNS:
+            what = {"moses": "two text files hold", "text": "a text file holds", "tmx": "TMX holds"}[output["format"]]
+            raise UsageError(f"{shown}: {what} nothing but the text: write .tsv, .jsonl or .parquet")
+    if "score" in added and not has_scores:
+        raise UsageError(f"{shown}: without a selection there are no scores: give selection, or leave score out")
+
+
 def fields_matter(request: OutputsRequest) -> bool:
     """Whether an output names the two sides."""
     return any(
-        one and one["format"] not in ("moses", "text", "tsv") for one in (request["output"], request.get("dropped"))
+        output and output["format"] not in ("moses", "text", "tsv")
+        for output in (request["output"], request.get("dropped"))
     )
 
 
 @contextmanager
 def _locked(folders: set[Path]) -> Generator[None]:
-    """Wait for the folders of all outputs, always in one order: of two writes that share a file, one comes first."""
+    """Lock the folders of all outputs, always in the same order, so that two writes cannot block each other."""
     places = {(stat.st_dev, stat.st_ino): folder for folder in folders for stat in [folder.stat()]}
     with ExitStack() as stack:
         for _, folder in sorted(places.items()):
@@ -219,51 +249,51 @@ def _locked(folders: set[Path]) -> Generator[None]:
 
 
 def refuse_outputs(paths: Sequence[Path], inputs: Sequence[Path], *, force: bool) -> None:
-    """Fails where a file that would be made, or its draft, is an input or belongs to somebody else.
+    """Refuse outputs that would overwrite an input or an unknown file, also by their temporary files.
 
     Raises:
-        UsageError: an output, its draft or the record is an input, by whatever name or link, or is something other
-            than a plain file.
-        CatpruneError: a file is there and no record says that it is ours; `force` replaces it.
+        UsageError: an output, its temporary file or the record is an input (under any name or link), is in the folder
+            of a step, or is not a plain file.
+        CatpruneError: a file exists that no record names; `force` replaces it.
     """
     record = record_of(paths)
     names = [name for path in (*paths, record) for name in (path, path.with_name(path.name + ".tmp"))]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"{name} would be written twice, as an output and beside one: give other names")
+            raise UsageError(f"{name} would be written twice: give other names")
         folder = name.absolute().parent
         step = folder.parent if folder.name in COLUMN_SETS.values() else folder
-        if any((step / own).is_file() for own in ("plan.json", "manifest.json")):
-            raise UsageError(f"{name} would stand among the files of a step: give another folder")
+        if any((step / file).is_file() for file in ("plan.json", "manifest.json")):
+            raise UsageError(f"{name} would be in the folder of a step: give another folder")
         if name.is_symlink() or (name.exists() and not name.is_file()):
             raise UsageError(f"{name} is a link, a folder or a device: give the names of plain files")
-        if any(name.exists() and one.exists() and name.samefile(one) for one in inputs):
-            raise UsageError(f"{name} is an input, and would be written: give other names to the outputs")
+        if any(name.exists() and file.exists() and name.samefile(file) for file in inputs):
+            raise UsageError(f"{name} is an input: give other names to the outputs")
     for path in paths if not (force or record.exists()) else ():
         for name in (path, path.with_name(path.name + ".tmp")):
             if name.exists():
-                raise CatpruneError(f"{name} exists: give another name, or force = true to replace it")
+                raise CatpruneError(f"{name} exists: give another name, or force = true to replace the file")
 
 
 def record_of(paths: Sequence[Path]) -> Path:
-    """The record of what was written, beside the first file."""
+    """Return the path of the record, next to the first file."""
     return paths[0].with_name(paths[0].name + ".catprune.json")
 
 
 def describe_output(paths: Sequence[Path], names: tuple[str, str] | str | None) -> Output:
-    """The outputs as the pass takes them; `names` as of `name_sides`: one name is a monolingual corpus's.
+    """Describe outputs for a request; `names` is from `name_sides` (one name for a monolingual corpus).
 
     Raises:
-        UsageError: not two files, nor one that holds both sides; of a monolingual corpus not one file; a format or
-            compression that is not written; or TMX without languages.
+        UsageError: the number of files does not fit the corpus, a format or compression is not supported, or TMX has
+            no languages.
     """
     for path in paths:
         if not path.name or path.is_dir():
             raise UsageError(f"{path} is a folder: give the name of a file")
         if path.suffix in (".zip", ".lz4", ".7z"):
-            raise UsageError(f"{path}: {path.suffix} is not written: give .gz, .zst, .xz, .bz2 or none of them")
+            raise UsageError(f"{path}: {path.suffix} is not supported: give .gz, .zst, .xz or .bz2, or no compression")
         if ".parquet." in path.name:
-            raise UsageError(f"{path}: Parquet compresses by itself: give a name that ends in .parquet")
+            raise UsageError(f"{path}: Parquet compresses its columns: give a name that ends in .parquet")
     formats = [format_of(path) for path in paths]
     if isinstance(names, str):
         if len(paths) != 1 or formats[0] == "tmx":
@@ -271,18 +301,20 @@ def describe_output(paths: Sequence[Path], names: tuple[str, str] | str | None) 
         text = {"format": formats[0] or "text", "path": str(paths[0])}
         return cast("Output", text | ({"target_field": names} if formats[0] in ("jsonl", "parquet") else {}))
     if len(paths) == 2 and all(formats):
-        raise UsageError(f"a {paths[0].suffix} file holds both sides: give one, or two files of other names")
+        raise UsageError(f"a {paths[0].suffix} file holds both sides: give one file, or two text files")
     if len(paths) == 2 and os.path.realpath(paths[0]) != os.path.realpath(paths[1]):
         return {"format": "moses", "source": str(paths[0]), "target": str(paths[1])}
     if len(paths) != 1 or formats[0] is None:
-        raise UsageError("give two different output files, or one whose name ends in .tsv, .jsonl, .parquet or .tmx")
+        raise UsageError(
+            "give two different output files, or one file whose name ends in .tsv, .jsonl, .parquet or .tmx"
+        )
     path = str(paths[0])
     if formats[0] == "tsv":
         return {"format": "tsv", "path": path}
     if formats[0] == "tmx":
         if names is None:
             raise UsageError(
-                f"{paths[0]}: TMX names the languages: give source_lang and target_lang to clean, "
+                f"{paths[0]}: TMX needs languages: give source_lang and target_lang to clean, "
                 "or fields = en,de to write"
             )
         source, target = check_languages(str(paths[0]), names)
@@ -293,31 +325,31 @@ def describe_output(paths: Sequence[Path], names: tuple[str, str] | str | None) 
 
 
 def _finished(record: Path, plan: bytes, paths: tuple[Path, ...], *, force: bool) -> dict[str, Any] | None:
-    """The record of equal work whose files are as it says; None if there is work to do and nothing in its way."""
+    """Return the record of finished, unchanged outputs; None if there is work to do."""
     old = read_json(record) if record.is_file() else {}
     equal = bool(old) and all(old.get(key) == value for key, value in json.loads(plan).items())
     if equal and "files" not in old:
         return None
     if equal:
         states = [(path, _state(path, file["digest"])) for path, file in zip(paths, old["files"], strict=True)]
-        wrong = next(((path, state) for path, state in states if state), None)
-        if wrong is None:
+        changed = next(((path, state) for path, state in states if state), None)
+        if changed is None:
             return old
         if not force and any(path.exists() for path in paths):
-            path, state = wrong
-            raise CatpruneError(f"{path} {state}: give other names, or force = true to write all of it again")
+            path, state = changed
+            raise CatpruneError(f"{path} {state}: give other names, or force = true to write all files again")
     for path in paths if not force else ():
         if path.exists():
-            told = f"{path} holds something else: give another name, or force = true to replace it"
-            if not _are_as_left(old, record.parent, paths):
-                raise CatpruneError(told)
+            message = f"{path} holds something else: give another name, or force = true to replace the file"
+            if not _are_ours(old, record.parent, paths):
+                raise CatpruneError(message)
             before = {name: value for name, value in old.items() if name not in ("counts", "files")}
-            raise OtherPlan(told, base=record.parent, old=before, new=json.loads(plan))
+            raise OtherPlan(message, base=record.parent, old=before, new=json.loads(plan))
     return None
 
 
-def _are_as_left(record: Mapping[str, Any], base: Path, paths: Sequence[Path]) -> bool:
-    """Whether the files that are there are what the record says, or an unfinished write's of which it does not yet."""
+def _are_ours(record: Mapping[str, Any], base: Path, paths: Sequence[Path]) -> bool:
+    """Whether the existing files are those of the record, or of an unfinished write."""
     if "files" not in record:
         return bool(record)
     digests = {os.path.normpath(base / file["path"]): file["digest"] for file in record["files"]}
@@ -325,16 +357,16 @@ def _are_as_left(record: Mapping[str, Any], base: Path, paths: Sequence[Path]) -
 
 
 def _state(path: Path, digest: str) -> str | None:
-    """What has happened to a file since it was written; None if it is as it was."""
+    """Describe how a file changed since it was written; None if it is unchanged."""
     if not path.is_file():
-        return "is gone"
+        return "is missing"
     return None if _core.digest_file(str(path)) == digest else "was changed since it was written"
 
 
-def _publish_record(record: Path, plan: bytes, found: WriteResult) -> dict[str, Any]:
-    """Write the record beside the files; it names their digests, so it comes last."""
-    files = [{**file, "path": os.path.relpath(file["path"], record.parent)} for file in found["files"]]
-    counts = {name: value for name, value in found.items() if name != "files"}
+def _publish_record(record: Path, plan: bytes, result: WriteResult) -> dict[str, Any]:
+    """Write the record next to the files; it is written last because it holds their digests."""
+    files = [{**file, "path": os.path.relpath(file["path"], record.parent)} for file in result["files"]]
+    counts = {name: value for name, value in result.items() if name != "files"}
     manifest: dict[str, Any] = {**json.loads(plan), "counts": counts, "files": files}
     write_whole(record, to_json(manifest))
     return manifest

@@ -1,4 +1,5 @@
-//! What can go wrong in a pass; every message names the file, and the line or the remedy.
+//! The errors of a pass. A message says what is wrong, in which file and line, and what to do. It names options as
+//! Python does (`force = true`), because Python and the command line share it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,25 +8,25 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused; it becomes an `OSError` with the path.
+    /// A call of the operating system failed; becomes an `OSError` with the path.
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    /// The input, a folder or an option is wrong; it becomes a `CatpruneError`.
+    /// The input, a folder or an option is wrong; becomes a `CatpruneError`.
     #[error("{0}")]
     Input(String),
-    /// The caller asked to stop (Ctrl-C).
+    /// The caller stopped the pass (Ctrl-C).
     #[error("interrupted")]
     Interrupted,
 }
 
 impl Error {
-    /// Wraps an I/O error with the path that it concerns: `.map_err(Error::io(path))`.
+    /// Adds the path to an I/O error: `.map_err(Error::io(path))`.
     pub fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
     }
 
-    /// An error of the Parquet or Arrow libraries about `path`; a full disk stays an I/O error.
+    /// An error of the Parquet library about `path`; an I/O error inside it (such as a full disk) stays one.
     pub fn parquet(path: &Path, error: parquet::errors::ParquetError) -> Self {
         if let parquet::errors::ParquetError::External(inner) = error {
             return match inner.downcast::<io::Error>() {
@@ -36,8 +37,14 @@ impl Error {
         Self::damaged(path, &error)
     }
 
-    fn damaged(path: &Path, why: &dyn std::fmt::Display) -> Self {
-        Self::Input(format!("{} cannot be read as Parquet ({why}): make it again", path.display()))
+    fn damaged(path: &Path, cause: &dyn std::fmt::Display) -> Self {
+        let path = path.display();
+        Self::Input(format!("{path} is damaged, or not Parquet ({cause}): fetch the file, or write it again"))
+    }
+
+    /// A file without content where text is needed.
+    pub fn empty(path: &Path) -> Self {
+        Self::Input(format!("{} is empty: leave the file out, or fetch it again", path.display()))
     }
 
     pub fn input(message: impl Into<String>) -> Self {

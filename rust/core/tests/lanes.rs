@@ -1,4 +1,4 @@
-//! What is done many bytes at a time comes out the same on lanes of every width.
+//! Work on SIMD lanes gives the same result for every width.
 #![allow(clippy::unwrap_used)]
 
 use catprune_core::text::characters::Scripts;
@@ -6,7 +6,7 @@ use catprune_core::text::lanes::Width;
 use catprune_core::text::normal_form::{Form, Normaliser};
 use catprune_core::text::side::Side;
 
-/// Texts of all lengths about those of a register and a block, made of pieces that mean something to masks.
+/// Texts with lengths around those of a register and a block, of characters that the masks distinguish.
 fn texts() -> Vec<String> {
     const PIECES: [&str; 24] = [
         "a", "Z", "word", " ", "  ", "\t", "\u{b}", "9", "0", "/", ":", "@", "[", "`", "{", "%s", "&amp;",
@@ -31,7 +31,7 @@ fn texts() -> Vec<String> {
 }
 
 #[test]
-fn sides_are_measured_alike() {
+fn measures_do_not_depend_on_the_width() {
     let side = |lanes| Side::new(Scripts::new(&[]).unwrap(), lanes);
     let (mut narrow, mut widest) = (side(Width::Sixteen), side(Width::widest()));
     for text in texts() {
@@ -40,23 +40,25 @@ fn sides_are_measured_alike() {
         }
         assert_eq!(narrow.measures, widest.measures, "{text:?}");
         let count = |is: fn(&char) -> bool| text.chars().filter(is).count() as u32;
-        let counts = [narrow.measures.characters, narrow.measures.letters, narrow.measures.visible];
-        let counted = [count(|_| true), count(|c| c.is_alphabetic()), count(|c| !c.is_whitespace())];
-        assert_eq!(counts, counted, "{text:?}");
+        let measured = [narrow.measures.characters, narrow.measures.letters, narrow.measures.visible];
+        let expected = [count(|_| true), count(|c| c.is_alphabetic()), count(|c| !c.is_whitespace())];
+        assert_eq!(measured, expected, "{text:?}");
         assert_eq!((narrow.classes, narrow.markup), (widest.classes, widest.markup), "{text:?}");
         assert_eq!(narrow.words.bounds, widest.words.bounds, "{text:?}");
     }
 }
 
 #[test]
-fn normal_forms_are_alike() {
-    let (mut one, mut other) = (Vec::new(), Vec::new());
+fn normal_forms_do_not_depend_on_the_width() {
+    let (mut narrow_buffer, mut widest_buffer) = (Vec::new(), Vec::new());
     for number in 1..32 {
         let is = |bit: u32| number >> bit & 1 == 1;
         let form = Form { nfkc: is(0), case: is(1), white_space: is(2), punctuation: is(3), digits: is(4) };
         let (narrow, widest) = (Normaliser::on(Width::Sixteen, form), Normaliser::new(form));
         for text in texts() {
-            assert_eq!(narrow.normalise(&text, &mut one), widest.normalise(&text, &mut other), "{text:?}");
+            let (narrow_form, widest_form) =
+                (narrow.normalise(&text, &mut narrow_buffer), widest.normalise(&text, &mut widest_buffer));
+            assert_eq!(narrow_form, widest_form, "{text:?}");
         }
     }
 }

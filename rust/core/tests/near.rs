@@ -1,5 +1,5 @@
-//! Near duplicates piece by piece: signatures that the Python oracle gives too, components against a plain search, rows
-//! that are left out.
+//! Tests of the parts of near duplicates: signatures (equal to those of the Python oracle), components (equal to a
+//! plain search), rows that are left out.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ fn options(key: Key, permutations: usize, bands: usize, shingles: Unit, shingle_
 }
 
 #[test]
-fn signatures_are_as_written_down() {
+fn signatures_equal_the_recorded_ones() {
     let mut bands = Vec::new();
     let normaliser = Normaliser::new(Form::NORMALISED);
     let pair = options(Key::Pair, 40, 3, Unit::Characters, 5);
@@ -33,36 +33,33 @@ fn signatures_are_as_written_down() {
 }
 
 #[test]
-fn a_threshold_on_a_bit_is_met() {
+fn a_threshold_is_rounded_to_whole_bits() {
     let with = |threshold, permutations| {
         NearOptions { threshold, permutations, ..options(Key::Pair, 0, 1, Unit::Words, 1) }.most_differing()
     };
     assert_eq!([with(0.8, 20), with(0.8, 128), with(0.5, 4096), with(0.999, 128)], [2, 12, 32, 0]);
 }
 
-/// A number of the seeded stream.
+/// A seeded random number below `below`.
 fn draw(index: u64, seed: u64, below: u64) -> u64 {
     xxh3_64_with_seed(&index.to_le_bytes(), seed) % below
 }
 
 #[test]
-fn components_are_those_of_a_plain_search() {
+fn components_equal_a_plain_search() {
     let folder = std::env::temp_dir();
     for seed in 0..60 {
         let rows = 1 + draw(0, seed, 120);
         let count = draw(1, seed, 2 * rows);
         let links: Vec<(u64, u64)> = (0..count)
             .map(|link| (draw(2 + link, seed, rows), draw(1000 + link, seed, rows)))
-            .filter(|(one, other)| one != other)
-            .map(|(one, other)| (one.max(other), one.min(other)))
+            .filter(|(a, b)| a != b)
+            .map(|(a, b)| (a.max(b), a.min(b)))
             .collect();
         let mut labels: Vec<u64> = (0..rows).collect();
-        for &(one, other) in &links {
-            let (one, other) = (labels[one as usize], labels[other as usize]);
-            labels
-                .iter_mut()
-                .filter(|label| **label == one.max(other))
-                .for_each(|label| *label = one.min(other));
+        for &(a, b) in &links {
+            let (a, b) = (labels[a as usize], labels[b as usize]);
+            labels.iter_mut().filter(|label| **label == a.max(b)).for_each(|label| *label = a.min(b));
         }
         let expected: Vec<(u64, u64)> = (0..rows).zip(labels).filter(|(row, label)| row != label).collect();
         // Ranges of 1, 5 and all rows.
@@ -71,15 +68,15 @@ fn components_are_those_of_a_plain_search() {
             for &(row, earlier) in &links {
                 components.link(row, earlier).unwrap();
             }
-            let found: Vec<_> =
+            let labels: Vec<_> =
                 components.finish(&Progress::default()).unwrap().map(|label| label.unwrap()).collect();
-            assert_eq!(found, expected, "seed {seed}, memory {memory}");
+            assert_eq!(labels, expected, "seed {seed}, memory {memory}");
         }
     }
 }
 
 #[test]
-fn rows_that_are_left_out_join_nothing() {
+fn rows_that_are_left_out_link_no_others() {
     let pair = options(Key::Pair, 128, 16, Unit::Characters, 5);
     let texts =
         ["a house by the lake, in the woods", "a house by the lake in the woods", "another text altogether"];

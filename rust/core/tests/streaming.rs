@@ -1,4 +1,5 @@
-//! What the Python tests cannot reach: buffer edges, the fingerprint table's growth, and pipelines that end early.
+//! Tests of parts that the Python tests cannot reach: edges of buffers, growth of the fingerprint table, pipelines that
+//! end early.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -20,7 +21,7 @@ use catprune_core::io::digests::{digest_bytes, digest_file};
 use catprune_core::io::threads::on_threads;
 use catprune_core::{Error, Progress};
 
-/// A folder of one test's own.
+/// An empty folder for one test.
 fn folder(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("catprune-{name}-{}", std::process::id()));
     let _ = fs::remove_dir_all(&path);
@@ -47,7 +48,7 @@ fn read_lines(path: &Path, max_line_bytes: usize) -> Vec<Option<Vec<u8>>> {
 #[test]
 fn lines_cross_the_edges_of_the_buffer() {
     let path = folder("edges").join("text");
-    // Lines whose ends, and whose `\r\n`, fall before, on and after the edges of reads (1 MiB).
+    // Line ends and `\r\n` fall before, on and after the edges of reads (1 MiB).
     for shift in 0..4 {
         let first = vec![b'a'; (1 << 20) - 2 + shift];
         let mut text = first.clone();
@@ -60,7 +61,7 @@ fn lines_cross_the_edges_of_the_buffer() {
 }
 
 #[test]
-fn long_lines_are_dropped_and_the_next_ones_are_not() {
+fn long_lines_are_dropped_and_later_lines_are_kept() {
     let path = folder("long").join("text");
     let mut text = vec![b'x'; 3 << 20];
     text.extend_from_slice(b"\nok\r\n");
@@ -71,7 +72,7 @@ fn long_lines_are_dropped_and_the_next_ones_are_not() {
     assert_eq!(read_lines(&path, 10), vec![None, Some(b"ok".to_vec()), Some(vec![b'y'; 10]), None]);
 }
 
-/// A fingerprint whose leading bits tell little, so that many share a run of slots, and a file of partitions.
+/// A fingerprint with few different leading bits, so that many keys share a run of slots and a partition.
 fn crowded(key: u64) -> u128 {
     (u128::from(key % 7) << 100) | (u128::from(key) << 44)
 }
@@ -95,7 +96,7 @@ fn spread(key: u64) -> u128 {
     u128::from(key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
 }
 
-/// The duplicates of all shards, which end at these rows.
+/// The duplicates of all shards; `ends` are the last rows of the shards, exclusive.
 fn resolve(
     partitions: Partitions,
     folder: &Path,
@@ -103,33 +104,33 @@ fn resolve(
     threads: usize,
     memory: usize,
 ) -> Vec<(u64, u64)> {
-    let found = Mutex::new(LateCollector::new(ends.to_vec(), folder, 0).unwrap());
-    partitions.resolve(&found, threads, memory, &Progress::default()).unwrap();
-    let found = found.into_inner().unwrap().finish().unwrap();
-    let mut seen = std::collections::BTreeSet::new();
-    found
+    let collector = Mutex::new(LateCollector::new(ends.to_vec(), folder, 0).unwrap());
+    partitions.resolve(&collector, threads, memory, &Progress::default()).unwrap();
+    let collected = collector.into_inner().unwrap().finish().unwrap();
+    let mut rows = std::collections::BTreeSet::new();
+    collected
         .see(&Progress::default(), |row| {
-            seen.insert(row);
+            rows.insert(row);
         })
         .unwrap();
-    let of_shards: Vec<_> = (0..ends.len()).map(|shard| found.of_shard(shard).unwrap()).collect();
+    let of_shards: Vec<_> = (0..ends.len()).map(|shard| collected.of_shard(shard).unwrap()).collect();
     for (&end, duplicates) in ends.iter().zip(&of_shards) {
         assert!(duplicates.iter().all(|&(row, _)| row < end));
     }
     let all = of_shards.concat();
-    assert!(all.iter().map(|&(row, _)| row).eq(seen));
+    assert!(all.iter().map(|&(row, _)| row).eq(rows));
     all
 }
 
 #[test]
-fn partitions_that_are_too_large_are_parted_again() {
+fn partitions_that_are_too_large_are_split_again() {
     let keys: Vec<u64> = (0..30_000).map(|row| row * row % 9001).collect();
     let mut first = std::collections::HashMap::new();
     let mut expected = Vec::new();
     for (row, &key) in keys.iter().enumerate() {
         let row = row as u64;
-        let of = *first.entry(key).or_insert(row);
-        expected.extend((of != row).then_some((row, of)));
+        let first_row = *first.entry(key).or_insert(row);
+        expected.extend((first_row != row).then_some((row, first_row)));
     }
     for (memory, layout) in [
         (0, Layout::default()),
@@ -138,7 +139,7 @@ fn partitions_that_are_too_large_are_parted_again() {
         (300_000, Layout { priority: false, text: true }),
     ] {
         let folder = folder("partitions");
-        // All in one partition, and spread over all of them.
+        // All keys in one partition, and keys spread over all partitions.
         for fingerprint in [crowded, spread] {
             for threads in [1, 3, 16] {
                 let mut partitions = Partitions::create(&folder, layout, 0).unwrap();
@@ -153,7 +154,7 @@ fn partitions_that_are_too_large_are_parted_again() {
 }
 
 #[test]
-fn keys_with_one_fingerprint_are_told_apart_by_their_bytes() {
+fn keys_with_equal_fingerprints_are_compared_by_their_bytes() {
     let folder = folder("collisions");
     let layout = Layout { priority: false, text: true };
     let mut partitions = Partitions::create(&folder, layout, 0).unwrap();
@@ -167,18 +168,18 @@ fn keys_with_one_fingerprint_are_told_apart_by_their_bytes() {
 #[test]
 fn work_on_threads_ends_at_the_first_error() {
     for threads in [1, 3, 9] {
-        let doubled = on_threads(threads, 5, || 2, |two, number| Ok(number * *two)).unwrap();
+        let doubled = on_threads(threads, 5, || 2, |factor, number| Ok(number * *factor)).unwrap();
         assert_eq!(doubled, [0, 2, 4, 6, 8]);
         for panics in [false, true] {
-            let begun = AtomicU64::new(0);
+            let started = AtomicU64::new(0);
             let work = |(): &mut (), number: usize| {
-                begun.fetch_add(1, Ordering::Relaxed);
+                started.fetch_add(1, Ordering::Relaxed);
                 assert!(number != 3 || !panics, "on purpose");
                 if number == 3 { Err::<(), _>(Error::input("third")) } else { Ok(()) }
             };
-            let told = on_threads(threads, 1_000_000, || (), work).unwrap_err().to_string();
-            assert!(told.contains(if panics { "a worker panicked" } else { "third" }), "{told}");
-            assert!(begun.load(Ordering::Relaxed) < 1_000_000);
+            let message = on_threads(threads, 1_000_000, || (), work).unwrap_err().to_string();
+            assert!(message.contains(if panics { "a worker panicked" } else { "third" }), "{message}");
+            assert!(started.load(Ordering::Relaxed) < 1_000_000);
         }
     }
 }
@@ -193,11 +194,12 @@ fn corpus(name: &str, lines: usize) -> Corpus {
     let (source, target) = (folder.join("source"), folder.join("target"));
     fs::write(&source, numbered("", lines)).unwrap();
     fs::write(&target, numbered("-", lines)).unwrap();
-    Corpus { inputs: vec![Input::Moses { source, target }], tags: None, max_line_bytes: 100, first_row: 0 }
+    let inputs = vec![Input::Moses { source, target }];
+    Corpus { inputs, tags: None, scores: Vec::new(), max_line_bytes: 100, first_row: 0 }
 }
 
 #[test]
-fn chunks_come_back_in_order_from_any_number_of_threads() {
+fn chunks_stay_in_order_with_any_number_of_threads() {
     let lines = 20 * CHUNK_LINES + 5;
     let corpus = corpus("order", lines);
     for threads in [1, 3, 16] {
@@ -234,7 +236,7 @@ fn chunks_come_back_in_order_from_any_number_of_threads() {
 fn a_pipeline_ends_on_errors_panics_stops_and_early_exits() {
     let corpus = corpus("ends", 50 * CHUNK_LINES);
     let run = |progress: &Progress, fail_at: u64, panic_at: u64, stop_at: u64, leave_at: u64| {
-        let seen = AtomicU64::new(0);
+        let chunks = AtomicU64::new(0);
         stream(
             &corpus,
             &WantedRows::All,
@@ -248,11 +250,11 @@ fn a_pipeline_ends_on_errors_panics_stops_and_early_exits() {
                 if first >= stop_at {
                     progress.stop();
                 }
-                seen.fetch_add(1, Ordering::Relaxed);
+                chunks.fetch_add(1, Ordering::Relaxed);
                 Ok(first < leave_at)
             },
         )
-        .map(|_| seen.load(Ordering::Relaxed))
+        .map(|_| chunks.load(Ordering::Relaxed))
     };
     let never = u64::MAX;
     let later = 10 * CHUNK_LINES as u64;
@@ -266,7 +268,7 @@ fn a_pipeline_ends_on_errors_panics_stops_and_early_exits() {
 }
 
 #[test]
-fn a_draft_appears_whole_or_not_at_all() {
+fn a_draft_is_published_complete_or_removed() {
     use std::io::Write;
     let folder = folder("draft");
     let path = folder.join("file");

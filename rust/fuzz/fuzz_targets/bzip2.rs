@@ -1,4 +1,4 @@
-//! Streams of bzip2: whole ones read as they were, damaged ones are told.
+//! bzip2 streams: valid ones are read back unchanged, damaged ones are errors.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

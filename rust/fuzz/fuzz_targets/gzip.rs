@@ -1,4 +1,4 @@
-//! Members of gzip: whole ones read as they were, damaged ones are told.
+//! gzip members: valid ones are read back unchanged, damaged ones are errors.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! JSON lines: where a parser of whole values finds two strings, so does the reader.
+//! JSON lines: the reader finds two strings wherever a parser of whole values does.
 #![no_main]
 
 use catprune_core::corpus::request::Input;
@@ -10,18 +10,18 @@ use serde_json::Value;
 fuzz_target!(|bytes: &[u8]| {
     let bytes = &[b"{}\n", bytes].concat()[..];
     let fields = Fields { source_field: Some("a.b".to_owned()), target_field: "c".to_owned() };
-    let found = read(Input::Jsonl { path: file("jsonl", bytes), fields }).unwrap();
-    for (line, found) in bytes.split(|&byte| byte == b'\n').zip(found) {
+    let records = read(Input::Jsonl { path: file("jsonl", bytes), fields }).unwrap();
+    for (line, record) in bytes.split(|&byte| byte == b'\n').zip(records) {
         let Ok(value) = serde_json::from_slice::<Value>(line) else { continue };
         if line.len() > MAX_LINE_BYTES {
             continue;
         }
         let side = |value: &Value| value.as_str().map(|text| text.as_bytes().to_vec());
         if let (Some(source), Some(target)) = (side(&value["a"]["b"]), side(&value["c"])) {
-            // Of two members of one name the last counts for both, but the reader wants the first well-formed, too.
-            assert!(found == Ok((source, target)) || found == Err("malformed"));
+            // If a name repeats, the last member counts for both; the reader also requires the first to be valid.
+            assert!(record == Ok((source, target)) || record == Err("malformed"));
         } else {
-            assert_eq!(found, Err("malformed"));
+            assert_eq!(record, Err("malformed"));
         }
     }
 });

@@ -1,4 +1,4 @@
-//! Plain lines, whatever bytes: as columns, and as texts without a source.
+//! Lines of any bytes, as columns and as a monolingual corpus.
 #![no_main]
 
 use catprune_core::corpus::request::Input;
@@ -6,7 +6,7 @@ use catprune_fuzz::{expected, expected_lines, file, read, tsv};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    // Neither starts as a compressed file does.
+    // Neither begins like a compressed file.
     for start in [&b"\xef\xbb\xbf-"[..], b"-\n"] {
         let text = [start, bytes].concat();
         assert_eq!(read(tsv(file("lines", &text))).ok(), expected(&text));

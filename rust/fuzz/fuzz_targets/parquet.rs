@@ -1,4 +1,5 @@
-//! Parquet: a damaged file is told. Panics of the library are caught by the reader, so only its own count here.
+//! Parquet: a damaged file is an error. The reader catches panics of the library, so only panics of catprune count
+//! here.
 #![no_main]
 
 use catprune_core::corpus::request::Input;

@@ -1,4 +1,4 @@
-//! TMX: a document, or what is left of one.
+//! TMX: a document, or a part of one.
 #![no_main]
 
 use catprune_core::corpus::request::Input;
@@ -12,6 +12,6 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let _ = read(input(file("tmx", bytes), false));
     let inside = file("tmx", &[&b"<tmx><body><tu>"[..], bytes, b"</tu></body></tmx>"].concat());
-    let found = read(input(inside.clone(), false));
-    assert_eq!(found.ok(), read(input(inside, true)).ok());
+    let records = read(input(inside.clone(), false));
+    assert_eq!(records.ok(), read(input(inside, true)).ok());
 });

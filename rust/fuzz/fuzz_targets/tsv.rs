@@ -1,4 +1,4 @@
-//! A file of columns, compressed where its bytes say so.
+//! TSV files, compressed if their bytes say so.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Digests, and columns that come from Python.
+//! Digests, and columns of arrays from Python.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,22 +13,23 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::doorway;
+use crate::boundary;
 
-/// xxh3-128 of some bytes.
+/// xxh3-128 of bytes, 32 hexadecimal digits.
 #[pyfunction]
 pub fn digest_bytes(data: &[u8]) -> String {
     digests::digest_bytes(data)
 }
 
-/// xxh3-128 of a file's bytes.
+/// xxh3-128 of a file, 32 hexadecimal digits.
 #[pyfunction]
 #[pyo3(signature = (path, progress=None))]
 pub fn digest_file(py: Python<'_>, path: PathBuf, progress: Option<&Bound<'_, PyAny>>) -> PyResult<String> {
-    doorway::run(py, progress, |progress| digests::digest_file(&path, progress))
+    boundary::run(py, progress, |progress| digests::digest_file(&path, progress))
 }
 
-/// Writes one Parquet shard from arrays of equal length; `valid` makes all columns but `row` null where False.
+/// Writes one Parquet shard from arrays of equal length, and returns its digest. Where `valid` is False, all columns
+/// except `row` are null.
 #[pyfunction]
 #[pyo3(signature = (path, columns, *, valid=None, metadata))]
 pub fn write_columns(
@@ -53,9 +54,11 @@ pub fn write_columns(
     if arrays.first().is_none_or(|(name, _)| name != "row")
         || lengths.iter().any(|&length| length != lengths[0])
     {
-        return Err(PyValueError::new_err("the first column must be `row`, and all columns of one length"));
+        return Err(PyValueError::new_err(
+            "the first column must be `row`, and all columns must have equal length",
+        ));
     }
-    doorway::run(py, None, |_| write_shard(&path, arrays, &metadata))
+    boundary::run(py, None, |_| write_shard(&path, arrays, &metadata))
 }
 
 fn to_arrow(name: &str, values: &Bound<'_, PyAny>, nulls: Option<NullBuffer>) -> PyResult<ArrayRef> {

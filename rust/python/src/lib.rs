@@ -1,10 +1,10 @@
-//! The extension module `catprune._core`: one function per pass, one doorway, one error map.
+//! The extension module `catprune._core`: one function per pass.
 
-// Python hands over owned values: paths, dictionaries, arrays.
+// Arguments from Python are owned values: paths, dictionaries, arrays.
 #![allow(clippy::needless_pass_by_value)]
 
+mod boundary;
 mod columns;
-mod doorway;
 mod open_corpus;
 mod passes;
 

@@ -1,4 +1,4 @@
-//! The passes; requests and results are dictionaries of the core's own structures.
+//! The passes; requests and results are the structures of the core as dictionaries.
 
 use catprune_core::cleaning::request::CleanRequest;
 use catprune_core::cleaning::rules::Rules;
@@ -15,9 +15,9 @@ use pythonize::pythonize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::doorway;
+use crate::boundary;
 
-/// Runs a pass between a request dictionary and a result.
+/// Runs a pass on a request dictionary; returns the result as a dictionary.
 fn run_request<'py, R, T>(
     request: &Bound<'py, PyAny>,
     progress: Option<&Bound<'py, PyAny>>,
@@ -28,12 +28,12 @@ where
     T: Serialize + Send,
 {
     let py = request.py();
-    let request: R = doorway::receive(request)?;
-    let result = doorway::run(py, progress, |progress| pass(&request, progress))?;
+    let request: R = boundary::receive(request)?;
+    let result = boundary::run(py, progress, |progress| pass(&request, progress))?;
     pythonize(py, &result).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// Applies the rules to every pair, finds duplicates, writes `clean/`.
+/// Applies the rules to every pair, finds duplicates, and writes the columns of `clean/`.
 #[pyfunction]
 #[pyo3(signature = (request, progress=None))]
 pub fn clean<'py>(
@@ -43,7 +43,7 @@ pub fn clean<'py>(
     run_request::<CleanRequest, _>(request, progress, catprune_core::cleaning::clean::clean)
 }
 
-/// The rules and their thresholds where none is given.
+/// The default thresholds of the rules.
 #[pyfunction]
 pub fn default_rules(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     pythonize(py, &Rules::default()).map_err(|error| PyValueError::new_err(error.to_string()))
@@ -59,7 +59,7 @@ pub fn sample<'py>(
     run_request::<SampleRequest, _>(request, progress, catprune_core::tokens::sample::sample)
 }
 
-/// Writes `tokens/`.
+/// Writes the kept pairs as token blocks into `tokens/`.
 #[pyfunction]
 #[pyo3(signature = (request, progress=None))]
 pub fn tokenize<'py>(
@@ -69,7 +69,7 @@ pub fn tokenize<'py>(
     run_request::<TokenizeRequest, _>(request, progress, catprune_core::tokens::tokenize::tokenize)
 }
 
-/// Ranks the records and writes `selection/`.
+/// Ranks the records and writes the shards of `selection/`.
 #[pyfunction]
 #[pyo3(signature = (request, progress=None))]
 pub fn select<'py>(
@@ -89,7 +89,7 @@ pub fn write<'py>(
     run_request::<WriteRequest, _>(request, progress, catprune_core::writing::write::write)
 }
 
-/// Counts what a corpus is made of.
+/// Computes the statistics of a corpus.
 #[pyfunction]
 #[pyo3(signature = (request, progress=None))]
 pub fn stats<'py>(

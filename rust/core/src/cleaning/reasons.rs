@@ -69,6 +69,11 @@ pub const OF_TWO_SIDES: u32 = WORD_RATIO
     | TERMINAL_PUNCTUATION
     | NEAR_COPY;
 
+/// The names of the bits of a mask, bit 0 first, joined by `+`.
+pub fn names(reasons: u32) -> String {
+    places(reasons).map(|place| REASONS[place]).collect::<Vec<_>>().join("+")
+}
+
 /// The indices in `REASONS` of the bits of a mask, ascending.
 pub fn places(mut reasons: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {

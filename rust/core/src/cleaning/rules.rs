@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use simdutf8::basic::from_utf8;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use crate::cleaning::reasons::{
     CHARACTER_RATIO, CONTROL_CHARACTERS, EMPTY, FEW_LETTERS, FEW_WORDS_WITH_LETTERS, IDENTICAL_SIDES,
@@ -10,7 +11,7 @@ use crate::cleaning::reasons::{
     TOO_MANY_WORDS, URL_MISMATCH, WORD_RATIO, WRONG_LANGUAGE, WRONG_SCRIPT,
 };
 use crate::corpus::record::Record;
-use crate::text::characters::{CONTROL, Characters, DIGIT, Scripts};
+use crate::text::characters::{COMPOSING, CONTROL, Characters, DIGIT, Scripts};
 use crate::text::lanes::Width;
 use crate::text::pair_checks::{IDENTIFIED_LETTERS, ends_sentence, is_other_language, markup, numbers, urls};
 use crate::text::side::{Measures, Side};
@@ -106,6 +107,18 @@ pub fn check_structure(record: Record<'_>) -> (u32, Option<(&str, &str)>) {
     }
 }
 
+/// Measures a side and returns what was measured: the NFC of the text, which is mostly the text itself.
+fn measure<'t>(side: &mut Side, text: &'t str, composed: &'t mut String) -> &'t str {
+    side.measure(text);
+    if side.classes & COMPOSING == 0 || is_nfc(text) {
+        return text;
+    }
+    composed.clear();
+    composed.extend(text.nfc());
+    side.measure(composed);
+    composed
+}
+
 /// Applies rules to records; reuses its buffers.
 pub struct RuleFilter<'r> {
     rules: &'r Rules,
@@ -114,6 +127,8 @@ pub struct RuleFilter<'r> {
     target: Side,
     /// Numbers, or URLs, of the two sides.
     shared: [Vec<u64>; 2],
+    /// The NFC of sides that are not in it, so that reasons do not depend on the normal form of a text.
+    composed: [String; 2],
 }
 
 impl<'r> RuleFilter<'r> {
@@ -125,7 +140,14 @@ impl<'r> RuleFilter<'r> {
             Ok::<_, Error>(Side::new(scripts, Width::widest()))
         };
         let (source, target) = (side(&rules.source_scripts)?, side(&rules.target_scripts)?);
-        Ok(Self { rules, characters: Characters::new(), source, target, shared: [Vec::new(), Vec::new()] })
+        Ok(Self {
+            rules,
+            characters: Characters::new(),
+            source,
+            target,
+            shared: Default::default(),
+            composed: Default::default(),
+        })
     }
 
     pub fn decide<'a>(&mut self, record: Record<'a>) -> Decision<'a> {
@@ -133,9 +155,18 @@ impl<'r> RuleFilter<'r> {
         let Some((source, target)) = text else {
             return Decision { reasons, source: Measures::default(), target: Measures::default(), text };
         };
+        let mut composed = std::mem::take(&mut self.composed);
+        let [of_source, of_target] = &mut composed;
+        let source = measure(&mut self.source, source, of_source);
+        let target = measure(&mut self.target, target, of_target);
+        let reasons = self.reasons(source, target);
+        self.composed = composed;
+        Decision { reasons, source: self.source.measures, target: self.target.measures, text }
+    }
+
+    /// The reasons of a pair whose sides are measured.
+    fn reasons(&mut self, source: &str, target: &str) -> u32 {
         let rules = self.rules;
-        self.source.measure(source);
-        self.target.measure(target);
         let mut reasons = 0;
         if !rules.keep_control_characters && (self.source.classes | self.target.classes) & CONTROL != 0 {
             reasons |= CONTROL_CHARACTERS;
@@ -153,19 +184,17 @@ impl<'r> RuleFilter<'r> {
         if reasons & EMPTY == 0 {
             reasons |= self.compare(source, target);
         }
-        Decision {
-            reasons,
-            source: self.source.measures,
-            target: self.target.measures,
-            text: Some((source, target)),
-        }
+        reasons
     }
 
     /// Decides about a record without a source, by the rules that need one side.
     pub fn decide_target<'a>(&mut self, record: Record<'a>) -> Decision<'a> {
         let (mut reasons, text) = check_structure(record);
         if let Some((_, target)) = text {
+            let mut composed = std::mem::take(&mut self.composed);
+            let target = measure(&mut self.target, target, &mut composed[1]);
             reasons = self.target_reasons(target);
+            self.composed = composed;
         }
         let measures = if text.is_some() { self.target.measures } else { Measures::default() };
         Decision { reasons, source: Measures::default(), target: measures, text }
@@ -173,7 +202,6 @@ impl<'r> RuleFilter<'r> {
 
     fn target_reasons(&mut self, text: &str) -> u32 {
         let (rules, side) = (self.rules, &mut self.target);
-        side.measure(text);
         let control = !rules.keep_control_characters && side.classes & CONTROL != 0;
         let mut reasons = if control { CONTROL_CHARACTERS } else { 0 };
         if side.markup {

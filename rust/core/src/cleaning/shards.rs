@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow_array::builder::{FixedSizeBinaryBuilder, StringDictionaryBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, UInt32Type};
-use arrow_array::{ArrayRef, FixedSizeBinaryArray, Int64Array, UInt32Array};
+use arrow_array::{
+    ArrayRef, DictionaryArray, FixedSizeBinaryArray, Int32Array, Int64Array, StringArray, UInt32Array,
+};
 use arrow_schema::{DataType, Field};
 
-use crate::cleaning::reasons::{DUPLICATE, DUPLICATE_ELSEWHERE, REASONS};
+use crate::cleaning::reasons::{self, DUPLICATE, DUPLICATE_ELSEWHERE, REASONS};
 use crate::columns::shards::{
     BATCH_ROWS, COLUMNS, PublishedShard, SHARD_ROWS, ShardReader, ShardWriter, field, shard_file, write_shard,
 };
@@ -39,14 +41,18 @@ impl ShardLayout {
     }
 
     fn columns(&self) -> Vec<Field> {
-        let mut fields = vec![field("row", DataType::Int64), field("reasons", DataType::UInt32)];
+        let strings = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let mut fields = vec![
+            field("row", DataType::Int64),
+            field("reasons", DataType::UInt32),
+            field("reason", strings()),
+        ];
         for (side, count) in ["source", "target"].into_iter().zip(self.measures) {
             let names = MEASURES[..count].iter();
             fields.extend(names.map(|name| field(&format!("{side}_{name}"), DataType::UInt32)));
         }
         if self.tagged {
-            let strings = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-            fields.push(field("tag", strings));
+            fields.push(field("tag", strings()));
         }
         fields
     }
@@ -186,8 +192,9 @@ impl<'k> OpenShard<'k> {
             return Ok(());
         }
         let rows = (end - reasons.len() as u64) as i64..end as i64;
+        let names = Arc::new(reason_names(&reasons)?);
         let mut columns: Vec<ArrayRef> =
-            vec![Arc::new(Int64Array::from_iter_values(rows)), Arc::new(UInt32Array::from(reasons))];
+            vec![Arc::new(Int64Array::from_iter_values(rows)), Arc::new(UInt32Array::from(reasons)), names];
         for (measures, count) in self.batch.measures.iter_mut().zip(self.layout.measures) {
             let measures = measures[..count].iter_mut();
             columns.extend(measures.map(|column| Arc::new(UInt32Array::from(std::mem::take(column))) as _));
@@ -324,6 +331,23 @@ pub struct LateDuplicate {
     pub reason: u32,
 }
 
+/// The names of the reasons of each record, joined by `+`; null for kept records. The dictionary has one value for each
+/// mask that occurs.
+fn reason_names(masks: &[u32]) -> Result<DictionaryArray<Int32Type>> {
+    let (mut keys, mut names) = (BTreeMap::new(), Vec::new());
+    let key = |&mask: &u32| {
+        (mask != 0).then(|| {
+            *keys.entry(mask).or_insert_with(|| {
+                names.push(reasons::names(mask));
+                names.len() as i32 - 1
+            })
+        })
+    };
+    let indices: Int32Array = masks.iter().map(key).collect();
+    DictionaryArray::try_new(indices, Arc::new(StringArray::from(names)))
+        .map_err(|error| Error::input(error.to_string()))
+}
+
 /// The reason for a duplicate of row `of`.
 pub fn reason(of: u64) -> u32 {
     if of == ELSEWHERE { DUPLICATE_ELSEWHERE } else { DUPLICATE }
@@ -360,6 +384,7 @@ impl WaitingShard {
                     *tags.entry(tag.to_owned()).or_default() += count;
                 }
             }
+            columns[2] = Arc::new(reason_names(&reasons)?);
             columns[1] = Arc::new(UInt32Array::from(reasons));
             writer.write(columns)?;
             (first, left) = (end, &left[here..]);

@@ -30,7 +30,7 @@ use crate::duplicates::near::components::Labels;
 use crate::io::disk;
 use crate::io::spool::Spool;
 use crate::io::threads::on_threads;
-use crate::text::side::{ALONE, MEASURES, Measures};
+use crate::text::side::{MEASURES, MONOLINGUAL_MEASURES, Measures};
 use crate::{Error, Progress, Result};
 
 /// Rows after which the needed disk space is estimated.
@@ -76,7 +76,7 @@ impl<'a> DecisionSink<'a> {
         let measures = match (request.rules.is_empty(), request.corpus.is_monolingual()) {
             (true, _) => [0, 0],
             (false, false) => [MEASURES.len(); 2],
-            (false, true) => [0, ALONE],
+            (false, true) => [0, MONOLINGUAL_MEASURES],
         };
         ShardLayout {
             out: request.out.clone(),
@@ -271,14 +271,14 @@ impl<'a> DecisionSink<'a> {
             return disk::require(
                 &self.request.out,
                 need.columns + need.partitions,
-                "the columns and spilled fingerprints of this corpus (--tmp-dir)",
+                "the columns and spilled fingerprints of this corpus (in tmp_dir)",
             );
         }
         disk::require(&self.request.out, need.columns, "the columns of this corpus")?;
         disk::require(
             &self.request.tmp,
             need.partitions,
-            "the spilled fingerprints of this corpus (--tmp-dir)",
+            "the spilled fingerprints of this corpus (in tmp_dir)",
         )
     }
 

@@ -101,7 +101,7 @@ impl Exclusion {
                     Error::input(format!("{}, line {line}: {what}: correct the test set", path.display()))
                 };
                 if lines.is_too_long(index) {
-                    return Err(wrong("the segment is over the longest line allowed"));
+                    return Err(wrong("the segment is longer than max_line_bytes"));
                 }
                 let line = std::str::from_utf8(lines.line(index));
                 let line = line.map_err(|_| wrong("the segment is not valid UTF-8"))?;
@@ -119,7 +119,7 @@ impl Exclusion {
             }
             if self.bytes() > memory / 2 {
                 return Err(Error::input(format!(
-                    "{}: the test sets need more than half of --memory ({} MiB): raise it, or exclude fewer",
+                    "{}: the test sets need more than half of memory ({} MiB): raise memory, or exclude fewer test sets",
                     path.display(),
                     memory >> 20
                 )));

@@ -99,28 +99,28 @@ impl ExternalColumn {
 /// is empty.
 fn bounds(path: &Path, footer: &ArrowReaderMetadata, group: usize) -> Result<Option<(u64, u64)>> {
     let columns = footer.metadata().file_metadata().schema_descr().columns();
-    let place = columns.iter().position(|column| column.path().parts() == ["row"]);
+    let row_column = columns.iter().position(|column| column.path().parts() == ["row"]);
     let range = |(min, max): (i64, i64)| {
         u64::try_from(min).ok().zip(u64::try_from(max).ok()).filter(|(first, last)| first <= last)
     };
-    let told = place.and_then(|place| {
-        range(match footer.metadata().row_group(group).column(place).statistics()? {
-            Statistics::Int64(found) => (*found.min_opt()?, *found.max_opt()?),
-            Statistics::Int32(found) => (i64::from(*found.min_opt()?), i64::from(*found.max_opt()?)),
+    let known = row_column.and_then(|column| {
+        range(match footer.metadata().row_group(group).column(column).statistics()? {
+            Statistics::Int64(values) => (*values.min_opt()?, *values.max_opt()?),
+            Statistics::Int32(values) => (i64::from(*values.min_opt()?), i64::from(*values.max_opt()?)),
             _ => return None,
         })
     });
-    if told.is_some() {
-        return Ok(told);
+    if known.is_some() {
+        return Ok(known);
     }
-    let (mut found, mut next, mut rows): (Option<(u64, u64)>, _, _) = (None, 0, Vec::new());
+    let (mut bounds, mut next, mut rows): (Option<(u64, u64)>, _, _) = (None, 0, Vec::new());
     for columns in ShardReader::open_group(path, footer, group, &["row"])? {
         ascend(path, &columns?[0], &mut next, &mut rows)?;
         if let (Some(&first), Some(&last)) = (rows.first(), rows.last()) {
-            found = Some((found.map_or(first, |(first, _)| first), last));
+            bounds = Some((bounds.map_or(first, |(first, _)| first), last));
         }
     }
-    Ok(found)
+    Ok(bounds)
 }
 
 /// Reads row numbers, which must ascend from `next` on.

@@ -1,4 +1,4 @@
-//! A chunk of records of one input, in whatever format, with their rows and tags.
+//! A chunk: consecutive records of one input, in any format, with their rows and tags.
 
 use std::ops::Range;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::corpus::record::{Pairs, Record};
 use crate::corpus::request::Corpus;
 use crate::{Error, Result};
 
-/// The records as their format has them.
+/// The records of a chunk, as their format stores them.
 pub enum ChunkText {
     Moses { source: Lines, target: Lines },
     Lines(Lines),
@@ -28,19 +28,21 @@ pub enum ChunkText {
 
 /// Up to `CHUNK_LINES` consecutive records of one input. Chunks restart at every input.
 pub struct Chunk {
-    /// Which input.
+    /// The number of the input.
     pub input: usize,
     /// The first row of that input.
     pub input_first: u64,
-    /// The row of its first record.
+    /// The row of the first record.
     pub first: u64,
-    /// Whether the pass wants each record; empty where it wants all.
+    /// Whether the pass wants each record; empty if it wants all.
     pub kept: Vec<bool>,
     pub tags: Option<Lines>,
-    /// Whether all sources are empty, because there are none.
+    /// The score of each record, NaN where there is none; empty if none are read.
+    pub scores: Vec<f32>,
+    /// Whether the input has no source side; all sources are then empty.
     pub monolingual: bool,
     pub(super) text: ChunkText,
-    /// The pairs of a format that has to be decoded, once they are.
+    /// The decoded pairs of JSON lines and Parquet; empty before `decode`.
     pub(super) pairs: Pairs,
     pub(super) max_line_bytes: usize,
 }
@@ -55,8 +57,8 @@ impl Chunk {
         }
     }
 
-    /// Makes the pairs of a format that cannot be cut out of its bytes; `record` wants it done before. This is the
-    /// workers' part of reading.
+    /// Decodes the pairs of formats whose sides are not slices of the file; must run before `record`. Workers call it,
+    /// so that decoding runs in parallel.
     pub fn decode(&mut self) -> Result<()> {
         match &self.text {
             ChunkText::Moses { .. } | ChunkText::Lines(_) | ChunkText::Tsv { .. } | ChunkText::Tmx(_) => {}
@@ -102,7 +104,7 @@ impl Chunk {
         }
     }
 
-    /// The whole record as it stood in its file, where it is one line, or a unit that was read whole.
+    /// The whole record as it is in its file: a line, or a TMX unit that was read whole.
     pub fn whole(&self, index: usize) -> Option<&[u8]> {
         match &self.text {
             ChunkText::Tsv { records, .. } | ChunkText::Jsonl { records, .. } => Some(records.line(index)),
@@ -111,7 +113,8 @@ impl Chunk {
         }
     }
 
-    /// The two sides of consecutive records as lines, if they stand so in their files; nothing for a source that is none.
+    /// The two sides of consecutive records as lines, if the files hold them as such. The source of a monolingual input
+    /// is empty.
     pub fn run(&self, records: Range<usize>) -> Option<[&[u8]; 2]> {
         match &self.text {
             ChunkText::Moses { source, target } => Some([source.run(records.clone())?, target.run(records)?]),
@@ -120,7 +123,7 @@ impl Chunk {
         }
     }
 
-    /// The rows of a Parquet file; with all their columns if the input says so.
+    /// The rows of a Parquet file, with all their columns if the input asks for them.
     pub fn batch(&self) -> Option<&RecordBatch> {
         match &self.text {
             ChunkText::Parquet { batch, .. } => Some(batch),
@@ -128,7 +131,7 @@ impl Chunk {
         }
     }
 
-    /// Bytes of text.
+    /// Bytes of text in memory.
     pub fn bytes(&self) -> usize {
         match &self.text {
             ChunkText::Moses { source, target } => source.bytes() + target.bytes(),
@@ -145,18 +148,18 @@ impl Chunk {
         (0..self.len()).filter(|&index| self.kept.is_empty() || self.kept[index])
     }
 
-    /// The indices of the others.
+    /// The indices of the records that the pass does not want.
     pub fn unwanted(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.kept.len()).filter(|&index| !self.kept[index])
     }
 
-    /// The tag of a record; "" where there are none.
+    /// The tag of a record; "" if the corpus has no tags.
     pub fn tag(&self, corpus: &Corpus, index: usize) -> Result<&str> {
         let Some(tags) = &self.tags else { return Ok("") };
         std::str::from_utf8(tags.line(index)).map_err(|_| {
             let path = corpus.tags.as_deref().unwrap_or(Path::new("tags")).display();
             Error::input(format!(
-                "{path}, line {}: the tag is not valid UTF-8",
+                "{path}, line {}: the tag is not valid UTF-8: convert the file to UTF-8",
                 self.first + index as u64 + 1
             ))
         })

@@ -6,25 +6,27 @@ use crate::{Error, Result};
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Fields {
-    /// None: the target is all the text that a record has.
+    /// None: the corpus is monolingual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_field: Option<String>,
     pub target_field: String,
 }
 
-/// The names that lead to a field.
+/// The names of the objects or structs around a field, and its own.
 pub type Path<'a> = Vec<&'a str>;
 
 impl Fields {
-    /// The paths of the source and of the target, or of the target alone.
+    /// The paths of the source and the target, or only of the target.
+    ///
+    /// Errors: a name is empty, or one field is inside the other.
     pub fn paths(&self) -> Result<Vec<Path<'_>>> {
         let names: Vec<&str> =
             self.source_field.iter().chain([&self.target_field]).map(String::as_str).collect();
         let paths: Vec<Path<'_>> = names.iter().map(|name| name.split('.').collect()).collect();
-        let inside = paths.windows(2).any(|two| two[0].iter().zip(&two[1]).all(|(one, other)| one == other));
-        if inside || paths.iter().flatten().any(|name| name.is_empty()) {
+        let nested = paths.windows(2).any(|sides| sides[0].iter().zip(&sides[1]).all(|(a, b)| a == b));
+        if nested || paths.iter().flatten().any(|name| name.is_empty()) {
             return Err(Error::input(format!(
-                "fields {}: no name may be empty, nor one inside another",
+                "fields {}: a name is empty, or one field is inside the other: give two separate fields",
                 names.join(",")
             )));
         }
@@ -32,8 +34,8 @@ impl Fields {
     }
 }
 
-/// How many names two paths share from the start; their fields stand side by side below. A path alone shares none.
+/// The length of the common prefix of the two paths, in names; 0 for a single path.
 pub fn shared(paths: &[Path<'_>]) -> usize {
     let [source, target] = paths else { return 0 };
-    source.iter().zip(target).take_while(|(one, other)| one == other).count()
+    source.iter().zip(target).take_while(|(a, b)| a == b).count()
 }

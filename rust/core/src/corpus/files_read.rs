@@ -1,4 +1,4 @@
-//! What was read of files and inputs: sizes and digests, to notice a file that has changed.
+//! Sizes and digests of the files that were read, to detect a file that has changed.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// What was read of one file, once it has ended.
+/// One file that was read to its end.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct FileRead {
     pub path: PathBuf,
@@ -15,7 +15,7 @@ pub struct FileRead {
     pub digest: String,
 }
 
-/// What was read of one input.
+/// One input that was read: rows `first..end`, and its files, the source's first.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct InputRead {
     pub first: u64,
@@ -23,7 +23,7 @@ pub struct InputRead {
     pub files: Vec<FileRead>,
 }
 
-/// What was read of a corpus.
+/// A corpus that was read; empty if the reading stopped early.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct CorpusRead {
     pub inputs: Vec<InputRead>,
@@ -31,18 +31,18 @@ pub struct CorpusRead {
 }
 
 impl CorpusRead {
-    /// Fails if a file's bytes are not those of an earlier reading, the tags last where they were read.
+    /// Fails if a file has other bytes than when it was read `earlier`. The tags come last, if they were read.
     pub fn compare(&self, earlier: &[FileRead]) -> Result<()> {
         let now = self.inputs.iter().flat_map(|input| &input.files).chain(&self.tags);
         if now.clone().count() != earlier.len() {
             return Err(Error::input(
-                "the corpus has other files than were cleaned: clean again with --force",
+                "the corpus has another number of files than were cleaned: clean again with force = true",
             ));
         }
         for (now, earlier) in now.zip(earlier) {
             if now.digest != earlier.digest {
                 return Err(Error::input(format!(
-                    "{} changed since it was cleaned ({} bytes then, {} now): restore it, or clean again with --force",
+                    "{} changed since it was cleaned ({} bytes then, {} now): restore the file, or clean again with force = true",
                     now.path.display(),
                     earlier.bytes,
                     now.bytes

@@ -1,4 +1,4 @@
-//! A corpus: what a request says of it, its records, its readers, and the pipeline that reads it.
+//! A corpus: its description in a request, its records, its readers, and the pipeline that reads it.
 
 pub mod chunk;
 pub mod fields;

@@ -1,5 +1,5 @@
-//! A corpus as a stream of Arrow record batches, for pipelines outside catprune: read ahead by a bounded amount, by
-//! threads that end when the stream is dropped.
+//! A corpus as a stream of Arrow record batches, for pipelines outside catprune. Threads read a bounded amount ahead
+//! and end when the stream is dropped.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -23,16 +23,16 @@ use crate::corpus::request::Corpus;
 use crate::corpus::row_filter::WantedRows;
 use crate::{Error, Progress, Result};
 
-/// Batches that wait for the consumer, besides those that the pipeline works on.
+/// Finished batches that wait for the consumer, in addition to those in the pipeline.
 const WAITING: usize = 2;
 
-/// What the text becomes.
+/// The Arrow type of the text.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Text {
     /// `large_utf8`; a side that is not valid UTF-8 is null.
     Utf8,
-    /// `large_binary`, the bytes as they are.
+    /// `large_binary`, the bytes unchanged.
     Bytes,
 }
 
@@ -40,17 +40,19 @@ pub enum Text {
 #[serde(deny_unknown_fields)]
 pub struct OpenCorpusRequest {
     pub corpus: Corpus,
-    /// What cleaning read, to notice a changed file; None where nothing was cleaned.
+    /// The files that cleaning read, to detect a changed file; None if the corpus was not cleaned.
     pub files: Option<Vec<FileRead>>,
     pub kept: WantedRows,
-    /// The shards of a cleaned corpus, to give every row with its reasons and whether it is kept; None gives the kept rows.
+    /// The shards of a cleaned corpus: the stream has every row, with its reasons and whether it is kept. None: only
+    /// the kept rows.
     pub reasons: Option<Vec<PathBuf>>,
     pub text: Text,
     pub threads: usize,
 }
 
 impl OpenCorpusRequest {
-    /// `row`, `source` (unless the corpus is monolingual), `target`, then `tag`, then `kept` and `reasons`, where there are any.
+    /// `row`, `source` (unless the corpus is monolingual), `target`, `tag` (if there are tags), `kept` and `reasons`
+    /// (if every row is in the stream).
     pub fn schema(&self) -> SchemaRef {
         let text = match self.text {
             Text::Utf8 => DataType::LargeUtf8,
@@ -69,7 +71,7 @@ impl OpenCorpusRequest {
         Arc::new(Schema::new(fields))
     }
 
-    /// The columns of a chunk, but for the reasons.
+    /// The columns of a chunk except the reasons.
     fn columns(&self, chunk: &Chunk) -> Result<Vec<ArrayRef>> {
         let wanted: Vec<usize> = match self.reasons {
             Some(_) => (0..chunk.len()).collect(),
@@ -114,7 +116,7 @@ impl OpenCorpusRequest {
         }
     }
 
-    /// Reads the corpus and sends its batches, until it ends or nobody receives them any more.
+    /// Reads the corpus and sends its batches, until the corpus ends or the receiver is dropped.
     fn send(&self, progress: &Progress, batches: &Sender<Result<RecordBatch>>) -> Result<()> {
         let schema = self.schema();
         let mut reasons = self.reasons.as_deref().map(Reasons::new);
@@ -133,7 +135,7 @@ impl OpenCorpusRequest {
                     return Ok(true);
                 }
                 let batch = RecordBatch::try_new(Arc::clone(&schema), columns)
-                    .map_err(|error| Error::input(format!("a batch of text: {error}")))?;
+                    .map_err(|error| Error::input(format!("a batch of text cannot be made ({error})")))?;
                 Ok(batches.send(Ok(batch)).is_ok())
             },
         )?;
@@ -144,7 +146,7 @@ impl OpenCorpusRequest {
     }
 }
 
-/// The reasons of consecutive rows; a cleaned corpus has a record for every row.
+/// Reads the reasons of consecutive rows; the shards of a cleaned corpus have a record for every row.
 struct Reasons {
     shards: VecDeque<PathBuf>,
     reader: Option<ShardReader>,
@@ -160,14 +162,16 @@ impl Reasons {
         while self.ahead.len() < count {
             if let Some(batch) = self.reader.as_mut().and_then(Iterator::next) {
                 let batch = batch?;
-                let reasons = batch[0]
-                    .as_primitive_opt::<UInt32Type>()
-                    .ok_or_else(|| Error::input("a cleaned corpus has reasons of another type"))?;
+                let reasons = batch[0].as_primitive_opt::<UInt32Type>().ok_or_else(|| {
+                    Error::input(
+                        "the reasons of the cleaned corpus are not uint32: clean again with force = true",
+                    )
+                })?;
                 self.ahead.extend(reasons.values());
                 continue;
             }
             let path = self.shards.pop_front().ok_or_else(|| {
-                Error::input("the corpus has more records than were cleaned: clean again with --force")
+                Error::input("the corpus has more records than were cleaned: clean again with force = true")
             })?;
             self.reader = Some(ShardReader::open(&path, &["reasons"])?);
         }
@@ -175,7 +179,7 @@ impl Reasons {
     }
 }
 
-/// Batches of up to 4,096 rows, in row order; reading begins with the first that is asked for.
+/// Batches of up to 4,096 rows, in row order. Reading begins when the first batch is requested.
 pub struct OpenCorpus {
     request: Arc<OpenCorpusRequest>,
     progress: Arc<Progress>,
@@ -207,18 +211,18 @@ impl Iterator for OpenCorpus {
         if self.running.is_none() && !self.ended {
             self.running = Some(self.start());
         }
-        let outside = |error: Error| Some(Err(ArrowError::ExternalError(Box::new(error))));
+        let external = |error: Error| Some(Err(ArrowError::ExternalError(Box::new(error))));
         match self.running.as_ref()?.0.recv() {
             Ok(Ok(batch)) => Some(Ok(batch)),
-            Ok(Err(error)) => outside(error),
+            Ok(Err(error)) => external(error),
             Err(_) => {
-                // The end, or a thread that is no more.
+                // The channel also closes if the reader panics.
                 self.ended = true;
                 let (_, reader) = self.running.take()?;
                 let panicked = reader.join().is_err();
                 panicked
                     .then(|| Error::input("a reader panicked: this is a bug of catprune"))
-                    .and_then(outside)
+                    .and_then(external)
             }
         }
     }
@@ -234,6 +238,7 @@ impl Drop for OpenCorpus {
     fn drop(&mut self) {
         self.progress.stop();
         if let Some((receiver, reader)) = self.running.take() {
+            // A reader that waits for room in the channel must see that nobody receives any more, or `join` would hang.
             drop(receiver);
             let _ = reader.join();
         }

@@ -1,5 +1,5 @@
-//! The pipeline of every pass over text: chunks are read in order and processed by several threads, and their results
-//! are passed on in order. The number of chunks in flight is bounded.
+//! The pipeline of every pass over text. Chunks are read in order and processed by several threads; their results are
+//! passed on in order. The number of chunks in flight and their bytes are bounded.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,47 +16,48 @@ use crate::corpus::request::Corpus;
 use crate::corpus::row_filter::{RowFilter, WantedRows};
 use crate::{Error, Progress, Result};
 
-/// Default limit of text in flight in bytes; a single larger chunk may pass. Long lines must not add up.
+/// Default limit of text in flight in bytes, for corpora with long lines; a single larger chunk may pass.
 const BYTES_IN_FLIGHT: usize = 256 << 20;
 
-/// A gate that bounds what is in flight: read, and not passed on yet.
+/// A gate that bounds the chunks in flight: those that were read and whose results were not passed on yet.
 struct InFlight {
-    most: usize,
-    most_bytes: usize,
-    held: Mutex<Held>,
-    left: Condvar,
+    max_chunks: usize,
+    max_bytes: usize,
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
 #[derive(Default)]
-struct Held {
+struct State {
     chunks: usize,
     bytes: usize,
     closed: bool,
 }
 
 impl InFlight {
-    fn new(most: usize, most_bytes: usize) -> Self {
-        Self { most, most_bytes, held: Mutex::default(), left: Condvar::new() }
+    fn new(max_chunks: usize, max_bytes: usize) -> Self {
+        Self { max_chunks, max_bytes, state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Waits until a chunk may enter; false if the pipeline has ended.
     fn enter(&self, bytes: usize) -> bool {
-        let full = |held: &mut Held| {
-            let crowded = held.chunks >= self.most || held.bytes + bytes > self.most_bytes;
-            !held.closed && held.chunks > 0 && crowded
+        let full = |state: &mut State| {
+            let over_limit = state.chunks >= self.max_chunks || state.bytes + bytes > self.max_bytes;
+            // An empty pipeline takes any chunk, or one over the limit would wait for ever.
+            !state.closed && state.chunks > 0 && over_limit
         };
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut held = self.left.wait_while(held, full).unwrap_or_else(PoisonError::into_inner);
-        held.chunks += 1;
-        held.bytes += bytes;
-        !held.closed
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.changed.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
+        state.chunks += 1;
+        state.bytes += bytes;
+        !state.closed
     }
 
     fn leave(&self, bytes: usize) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.chunks -= 1;
-        held.bytes -= bytes;
-        self.left.notify_all();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.chunks -= 1;
+        state.bytes -= bytes;
+        self.changed.notify_all();
     }
 }
 
@@ -65,12 +66,12 @@ struct CloseOnDrop(Arc<InFlight>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.0.left.notify_all();
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.0.changed.notify_all();
     }
 }
 
-/// The limit of what is in flight: bytes of text, and the bytes that `work` adds for each record.
+/// The limit of the chunks in flight: `bytes` in all, of text and of the `record_bytes` that `work` adds per record.
 #[derive(Clone, Copy)]
 pub struct InFlightLimit {
     pub bytes: usize,
@@ -84,7 +85,7 @@ impl InFlightLimit {
 }
 
 /// Runs `work` on every chunk, on `threads` threads, and `sink` on the results, in row order, on this thread.
-/// `sink` returns false to stop early.
+/// `sink` returns false to stop early; the result is then empty.
 pub fn stream<T: Send>(
     corpus: &Corpus,
     wanted_rows: &WantedRows,
@@ -104,9 +105,9 @@ pub fn stream<T: Send>(
     )
 }
 
-/// The same with a given limit of what is in flight.
+/// Like `stream`, with another limit of the chunks in flight.
 pub fn stream_within<T: Send>(
-    most: InFlightLimit,
+    limit: InFlightLimit,
     corpus: &Corpus,
     wanted_rows: &WantedRows,
     threads: usize,
@@ -119,14 +120,14 @@ pub fn stream_within<T: Send>(
     thread::scope(|scope| {
         let (chunk_in, chunk_out) = bounded::<(u64, Chunk)>(chunks_in_flight);
         let (done_in, done_out) = bounded::<(u64, usize, Result<T>)>(chunks_in_flight);
-        let in_flight = Arc::new(InFlight::new(chunks_in_flight, most.bytes));
+        let in_flight = Arc::new(InFlight::new(chunks_in_flight, limit.bytes));
         let close_on_drop = CloseOnDrop(Arc::clone(&in_flight));
         let reader_in_flight = Arc::clone(&in_flight);
         let reader = scope.spawn(move || {
             let mut number = 0;
             read(corpus, &mut RowFilter::open(wanted_rows), progress, |chunk| {
                 let sent =
-                    reader_in_flight.enter(most.weight(&chunk)) && chunk_in.send((number, chunk)).is_ok();
+                    reader_in_flight.enter(limit.weight(&chunk)) && chunk_in.send((number, chunk)).is_ok();
                 number += 1;
                 sent
             })
@@ -135,8 +136,8 @@ pub fn stream_within<T: Send>(
             let (chunk_out, done_in, work) = (chunk_out.clone(), done_in.clone(), &work);
             scope.spawn(move || {
                 for (number, mut chunk) in chunk_out {
-                    let bytes = most.weight(&chunk);
-                    // A panic must not leave the others waiting for this chunk for ever.
+                    let bytes = limit.weight(&chunk);
+                    // After a panic that is not caught, the sink would wait for this chunk for ever.
                     let result = catch_unwind(AssertUnwindSafe(|| {
                         chunk.decode()?;
                         work(chunk)
@@ -149,6 +150,7 @@ pub fn stream_within<T: Send>(
             });
         }
         drop((chunk_out, done_in));
+        // Results that arrived before their turn, by the number of the chunk.
         let mut waiting = BTreeMap::new();
         let mut next = 0;
         loop {

@@ -12,12 +12,12 @@ use crate::{Error, Progress, Result};
 #[serde(deny_unknown_fields)]
 pub struct ReadPairsRequest {
     pub corpus: Corpus,
-    /// Ascending.
+    /// Row numbers, ascending.
     pub rows: Vec<u64>,
 }
 
-/// The text of a few rows, invalid UTF-8 replaced; a row without two sides is two empty strings. Reads the corpus
-/// up to the last of them.
+/// Returns the text of a few rows; invalid UTF-8 is replaced, and a row that is no pair becomes two empty strings.
+/// Reads the corpus up to the last of the rows.
 pub fn read_pairs(request: &ReadPairsRequest, progress: &Progress) -> Result<Vec<(String, String)>> {
     let mut pairs = Vec::with_capacity(request.rows.len());
     let Some(&last) = request.rows.last() else { return Ok(pairs) };
@@ -42,5 +42,7 @@ pub fn read_pairs(request: &ReadPairsRequest, progress: &Progress) -> Result<Vec
     if pairs.len() == request.rows.len() {
         return Ok(pairs);
     }
-    Err(Error::input(format!("row {last} is past the end of the corpus, or the rows are not ascending")))
+    Err(Error::input(format!(
+        "row {last} is past the end of the corpus, or the rows are not ascending: give ascending rows of this corpus"
+    )))
 }

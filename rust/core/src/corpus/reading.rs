@@ -1,4 +1,4 @@
-//! Reads a corpus in order: each file on a thread of its own, their chunks with global row numbers and tags.
+//! Reads a corpus in order, each file on its own thread; chunks have global row numbers and tags.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::thread::{self, ScopedJoinHandle};
 use arrow_array::RecordBatch;
 use crossbeam_channel::{Receiver, bounded};
 
+use crate::columns::external::ExternalColumn;
 use crate::corpus::chunk::{Chunk, ChunkText};
 use crate::corpus::files_read::{CorpusRead, FileRead, InputRead};
 use crate::corpus::readers::jsonl::Tree;
@@ -18,10 +19,10 @@ use crate::corpus::request::{Corpus, Input};
 use crate::corpus::row_filter::RowFilter;
 use crate::{Error, Progress, Result};
 
-/// Reads the whole corpus in order and hands every chunk to `emit`, which says false to stop early.
+/// Reads the whole corpus in order and passes every chunk to `emit`, which returns false to stop early.
 pub fn read(
     corpus: &Corpus,
-    kept: &mut RowFilter,
+    row_filter: &mut RowFilter,
     progress: &Progress,
     mut emit: impl FnMut(Chunk) -> bool,
 ) -> Result<CorpusRead> {
@@ -29,6 +30,8 @@ pub fn read(
         Some(path) => Some(LineReader::open(path, corpus.max_line_bytes, progress)?),
         None => None,
     };
+    let column = ExternalColumn::open(&corpus.scores, "score")?;
+    let mut scores = column.read(0..column.len());
     let mut row = corpus.first_row;
     let mut inputs = Vec::with_capacity(corpus.inputs.len());
     for (number, input) in corpus.inputs.iter().enumerate() {
@@ -40,6 +43,7 @@ pub fn read(
                 first: row,
                 kept: Vec::new(),
                 tags: None,
+                scores: Vec::new(),
                 monolingual: input.is_monolingual(),
                 text,
                 pairs: Pairs::default(),
@@ -48,7 +52,11 @@ pub fn read(
             if let Some(tags) = &mut tags {
                 chunk.tags = Some(take_tags(tags, &chunk)?);
             }
-            chunk.kept = kept.take(row, chunk.len())?;
+            if !corpus.scores.is_empty() {
+                let rows: Vec<u64> = (row..chunk.end()).collect();
+                scores.join(&rows, &mut chunk.scores)?;
+            }
+            chunk.kept = row_filter.take(row, chunk.len())?;
             row = chunk.end();
             Ok(emit(chunk))
         })?;
@@ -61,7 +69,7 @@ pub fn read(
     Ok(CorpusRead { inputs, tags })
 }
 
-/// None if `emit` stopped the reading.
+/// Reads one input and returns its files; None if `emit` stopped the reading.
 fn read_input(
     corpus: &Corpus,
     input: &Input,
@@ -70,13 +78,13 @@ fn read_input(
 ) -> Result<Option<Vec<FileRead>>> {
     thread::scope(|scope| match input {
         Input::Moses { source, target } => {
-            let (sources, source_reader) = spawn(scope, source, corpus.max_line_bytes, progress);
-            let (targets, target_reader) = spawn(scope, target, corpus.max_line_bytes, progress);
+            let (sources, source_reader) = spawn_side(scope, source, corpus.max_line_bytes, progress);
+            let (targets, target_reader) = spawn_side(scope, target, corpus.max_line_bytes, progress);
             let mut lines = 0;
             loop {
                 let (source_lines, target_lines) = (sources.recv(), targets.recv());
                 let (Ok(source_lines), Ok(target_lines)) = (source_lines, target_lines) else {
-                    // A reader that failed has hung up; its error is told by `join`.
+                    // A reader that failed has closed its channel; `join` returns its error.
                     drop((sources, targets));
                     let (source, target) = (join(source_reader), join(target_reader));
                     return Err(first_error(source, target));
@@ -84,6 +92,7 @@ fn read_input(
                 if source_lines.len() != target_lines.len() {
                     let ends = (lines + source_lines.len() as u64, lines + target_lines.len() as u64);
                     let counts = (ends.0 + count_rest(&sources), ends.1 + count_rest(&targets));
+                    // The error of a damaged file comes first: its line count would be wrong.
                     join(source_reader)?;
                     join(target_reader)?;
                     return Err(unequal(source, target, counts));
@@ -99,36 +108,36 @@ fn read_input(
         }
         Input::Text { path } => {
             let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
-            read_one(spawn_one(scope, open), |lines| emit(ChunkText::Lines(lines)))
+            read_file(spawn_reader(scope, open), |lines| emit(ChunkText::Lines(lines)))
         }
         Input::Tsv { path, source_column, target_column } => {
             let (source_column, target_column) = (*source_column, *target_column);
             let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
             let text = |records| ChunkText::Tsv { records, source_column, target_column };
-            read_one(spawn_one(scope, open), |records| emit(text(records)))
+            read_file(spawn_reader(scope, open), |records| emit(text(records)))
         }
         Input::Jsonl { path, fields } => {
             let tree = Arc::new(Tree::new(fields)?);
             let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
             let text = |records| ChunkText::Jsonl { records, tree: Arc::clone(&tree) };
-            read_one(spawn_one(scope, open), |records| emit(text(records)))
+            read_file(spawn_reader(scope, open), |records| emit(text(records)))
         }
         Input::Parquet { path, fields, whole } => {
             let shared = Arc::new(fields.clone());
             let open = move || TableReader::open(path, fields, *whole, progress);
             let text = |batch| ChunkText::Parquet { batch, fields: Arc::clone(&shared) };
-            read_one(spawn_one(scope, open), |batch| emit(text(batch)))
+            read_file(spawn_reader(scope, open), |batch| emit(text(batch)))
         }
         Input::Tmx { path, source_language, target_language, whole } => {
             let languages = [source_language.as_str(), target_language.as_str()];
             let open = move || TmxReader::open(path, languages, corpus.max_line_bytes, *whole, progress);
-            read_one(spawn_one(scope, open), |records| emit(ChunkText::Tmx(records)))
+            read_file(spawn_reader(scope, open), |records| emit(ChunkText::Tmx(records)))
         }
     })
 }
 
-/// What one file is read by: chunks until there are no more, then its digest.
-trait Chunks {
+/// A reader of one file: returns chunks until the end, then the digest of the file.
+trait FileReader {
     type Chunk: Send;
 
     fn next(&mut self) -> Result<Option<Self::Chunk>>;
@@ -136,13 +145,13 @@ trait Chunks {
     fn finish(self) -> Result<FileRead>;
 }
 
-impl Chunks for LineReader<'_> {
+impl FileReader for LineReader<'_> {
     type Chunk = Lines;
 
     fn next(&mut self) -> Result<Option<Lines>> {
         let chunk = self.chunk()?;
         if self.lines == 0 {
-            return Err(Error::input(format!("{} is empty", self.path().display())));
+            return Err(Error::empty(self.path()));
         }
         Ok(Some(chunk).filter(|chunk| !chunk.is_empty()))
     }
@@ -152,7 +161,7 @@ impl Chunks for LineReader<'_> {
     }
 }
 
-impl Chunks for TableReader<'_> {
+impl FileReader for TableReader<'_> {
     type Chunk = RecordBatch;
 
     fn next(&mut self) -> Result<Option<RecordBatch>> {
@@ -164,7 +173,7 @@ impl Chunks for TableReader<'_> {
     }
 }
 
-impl Chunks for TmxReader<'_> {
+impl FileReader for TmxReader<'_> {
     type Chunk = tmx::Records;
 
     fn next(&mut self) -> Result<Option<tmx::Records>> {
@@ -176,8 +185,8 @@ impl Chunks for TmxReader<'_> {
     }
 }
 
-/// Reads one file on a thread of its own; the channel closes at its end or where it fails.
-fn spawn_one<'scope, 'env, R: Chunks>(
+/// Reads one file on its own thread; the channel closes at the end of the file or after an error.
+fn spawn_reader<'scope, 'env, R: FileReader>(
     scope: &'scope thread::Scope<'scope, 'env>,
     open: impl FnOnce() -> Result<R> + Send + 'scope,
 ) -> (Receiver<R::Chunk>, Reader<'scope>)
@@ -197,8 +206,8 @@ where
     (receive, reader)
 }
 
-/// None if `emit` stopped the reading.
-fn read_one<C>(
+/// Passes the chunks of one file on; None if `emit` stopped the reading.
+fn read_file<C>(
     (chunks, reader): (Receiver<C>, Reader<'_>),
     mut emit: impl FnMut(C) -> Result<bool>,
 ) -> Result<Option<Vec<FileRead>>> {
@@ -212,8 +221,9 @@ fn read_one<C>(
 
 type Reader<'scope> = ScopedJoinHandle<'scope, Result<FileRead>>;
 
-/// Reads a file on a thread of its own, so that two sides decompress side by side. An empty chunk is the end.
-fn spawn<'scope, 'env>(
+/// Reads one side on its own thread, so that two sides decompress in parallel. An empty chunk marks the end of the
+/// file; after an error the channel closes without an empty chunk.
+fn spawn_side<'scope, 'env>(
     scope: &'scope thread::Scope<'scope, 'env>,
     path: &'env Path,
     max_line_bytes: usize,
@@ -226,7 +236,7 @@ fn spawn<'scope, 'env>(
             let chunk = reader.chunk()?;
             let ended = chunk.is_empty();
             if ended && reader.lines == 0 {
-                return Err(Error::input(format!("{} is empty", path.display())));
+                return Err(Error::empty(path));
             }
             if send.send(chunk).is_err() {
                 return Err(Error::Interrupted);
@@ -245,9 +255,9 @@ fn join(reader: Reader<'_>) -> Result<FileRead> {
 
 fn first_error(source: Result<FileRead>, target: Result<FileRead>) -> Error {
     match (source, target) {
-        // The side that was merely hung up on says `Interrupted`; the other one says why.
+        // The side whose receiver was dropped returns `Interrupted`; the other side returns the cause.
         (Err(Error::Interrupted) | Ok(_), Err(error)) | (Err(error), _) => error,
-        (Ok(_), Ok(_)) => Error::input("a reader ended early"),
+        (Ok(_), Ok(_)) => Error::input("a reader ended early: this is a bug of catprune"),
     }
 }
 
@@ -256,13 +266,13 @@ fn count_rest(chunks: &Receiver<Lines>) -> u64 {
 }
 
 fn unequal(source: &Path, target: &Path, (source_lines, target_lines): (u64, u64)) -> Error {
-    let (short, long, ends, goes_on) = if source_lines < target_lines {
+    let (short, long, short_lines, long_lines) = if source_lines < target_lines {
         (source, target, source_lines, target_lines)
     } else {
         (target, source, target_lines, source_lines)
     };
     Error::input(format!(
-        "{} ends after line {ends}, {} goes on to line {goes_on}: the two sides must have equal line counts",
+        "{} ends after line {short_lines}, {} goes on to line {long_lines}: find the lines that are missing",
         short.display(),
         long.display()
     ))
@@ -273,7 +283,7 @@ fn take_tags(tags: &mut LineReader<'_>, chunk: &Chunk) -> Result<Lines> {
         if let Some(index) = (0..lines.len()).find(|&index| lines.is_too_long(index)) {
             let (path, line) = (tags.path().display(), chunk.first + index as u64 + 1);
             return Err(Error::input(format!(
-                "{path}, line {line}: the tag is over the longest line allowed"
+                "{path}, line {line}: the tag is longer than max_line_bytes: shorten it"
             )));
         }
         if lines.len() == chunk.len() {
@@ -281,7 +291,7 @@ fn take_tags(tags: &mut LineReader<'_>, chunk: &Chunk) -> Result<Lines> {
         }
         let (path, ends) = (tags.path().display(), tags.lines);
         Err(Error::input(format!(
-            "{path} ends after line {ends}, the corpus goes on: one tag a record is needed"
+            "{path} ends after line {ends}, but the corpus has more records: write one tag per record"
         )))
     })
 }
@@ -292,6 +302,6 @@ fn finish_tags(mut tags: LineReader<'_>, rows: u64) -> Result<FileRead> {
     }
     let path = tags.path().display();
     Err(Error::input(format!(
-        "{path} goes on after line {rows}, where the corpus ends: one tag a record is needed"
+        "{path} goes on after line {rows}, where the corpus ends: write one tag per record"
     )))
 }

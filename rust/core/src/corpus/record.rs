@@ -1,21 +1,21 @@
-//! A record, which is a pair or the reason why it is none, and the buffer of records that had to be decoded.
+//! A record: a pair, or the reason why it is not a pair; and a buffer of decoded records.
 
-/// A record's two sides, or why it has none.
+/// The two sides of a record, or why it is not a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Record<'a> {
     Pair {
         source: &'a [u8],
         target: &'a [u8],
     },
-    /// A line over the limit.
+    /// A line or side over `max_line_bytes`.
     TooLong,
-    /// Too few columns, no JSON, a field that is missing or no text.
+    /// Too few columns, invalid JSON, or a field that is missing or not text.
     Malformed,
-    /// A translation unit without one of the languages.
+    /// A translation unit that lacks one of the languages.
     MissingSide,
 }
 
-/// Pairs that were decoded from records.
+/// Records that were decoded, their text in one buffer.
 #[derive(Debug, Default)]
 pub struct Pairs {
     bytes: Vec<u8>,

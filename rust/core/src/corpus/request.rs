@@ -1,4 +1,4 @@
-//! What a request says of a corpus: its inputs, their formats, and where the tags are.
+//! The part of a request that describes a corpus: its inputs, their formats, and the file of the tags.
 
 use std::path::{Path, PathBuf};
 
@@ -12,24 +12,24 @@ pub const MAX_LINE_BYTES: usize = 16_384;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "format", rename_all = "lowercase")]
 pub enum Input {
-    /// Two files of equal line count.
+    /// Two text files with the same number of lines.
     Moses { source: PathBuf, target: PathBuf },
-    /// One file of text, a line a record.
+    /// One text file of a monolingual corpus, one record per line.
     Text { path: PathBuf },
-    /// One file of tab-separated columns, numbered from 1.
+    /// One file of tab-separated columns, numbered from 1. Without a source column the corpus is monolingual.
     Tsv {
         path: PathBuf,
         #[serde(default)]
         source_column: Option<usize>,
         target_column: usize,
     },
-    /// One file of JSON objects, one a line.
+    /// One file of JSON objects, one per line.
     Jsonl {
         path: PathBuf,
         #[serde(flatten)]
         fields: Fields,
     },
-    /// One Parquet file; its rows come with all their columns, or with the two alone.
+    /// One Parquet file; `whole` reads all columns, otherwise only those with the text.
     Parquet {
         path: PathBuf,
         #[serde(flatten)]
@@ -37,8 +37,8 @@ pub enum Input {
         #[serde(default)]
         whole: bool,
     },
-    /// One TMX file; a unit is as many records as it has pairs of variants in the two languages.
-    /// Units that are one record come whole if the input says so.
+    /// One TMX file; a unit gives one record per pair of variants in the two languages.
+    /// `whole` also copies units that give one record.
     Tmx {
         path: PathBuf,
         source_language: String,
@@ -49,9 +49,9 @@ pub enum Input {
 }
 
 impl Input {
-    /// Its files, the source's first.
+    /// The files of the input, the source's first.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        let (one, other) = match self {
+        let (first, second) = match self {
             Self::Moses { source, target } => (source, Some(target)),
             Self::Text { path }
             | Self::Tsv { path, .. }
@@ -59,10 +59,10 @@ impl Input {
             | Self::Parquet { path, .. }
             | Self::Tmx { path, .. } => (path, None),
         };
-        std::iter::once(one.as_path()).chain(other.map(PathBuf::as_path))
+        std::iter::once(first.as_path()).chain(second.map(PathBuf::as_path))
     }
 
-    /// Whether its records have no source.
+    /// Whether the records have no source.
     pub fn is_monolingual(&self) -> bool {
         match self {
             Self::Text { .. } => true,
@@ -73,22 +73,25 @@ impl Input {
     }
 }
 
-/// Which records a pass reads.
+/// The records that a pass reads.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Corpus {
     pub inputs: Vec<Input>,
-    /// One line a record over all inputs.
+    /// A file with one tag per record over all inputs.
     #[serde(default)]
     pub tags: Option<PathBuf>,
+    /// Shards of a selection, whose scores are read along.
+    #[serde(default)]
+    pub scores: Vec<PathBuf>,
     #[serde(default = "max_line_bytes")]
     pub max_line_bytes: usize,
-    /// The row of the first record: inputs that were joined to others go on from their rows.
+    /// The row of the first record: appended inputs continue the rows of the earlier ones.
     #[serde(default)]
     pub first_row: u64,
 }
 
 impl Corpus {
-    /// Whether its records have no source; all inputs are alike in that.
+    /// Whether the records have no source; this is the same for all inputs of a corpus.
     pub fn is_monolingual(&self) -> bool {
         self.inputs.iter().any(Input::is_monolingual)
     }

@@ -15,20 +15,20 @@ use crate::{Error, Result};
 #[serde(rename_all = "lowercase")]
 pub enum WantedRows {
     All,
-    /// Shards with `reasons`: 0 is kept.
+    /// Shards with `reasons`: a row with 0 is kept.
     Clean(Vec<PathBuf>),
-    /// Shards with `kept`, and those with `reasons`: a row must pass both.
+    /// Shards with `kept`, and shards with `reasons`: a row must pass both.
     Selection {
         selection: Vec<PathBuf>,
         clean: Vec<PathBuf>,
     },
-    /// Ascending rows.
+    /// Row numbers, ascending.
     Rows(Vec<u64>),
 }
 
-/// Tells for ascending ranges of rows which are wanted; reads at most one batch of each column ahead.
+/// Finds the wanted rows of ascending ranges; reads at most one batch of each column ahead.
 pub struct RowFilter {
-    /// A row is wanted if all of them want it; none of them, if the pass wants all rows.
+    /// A row is wanted if all parts want it; empty if the pass wants all rows.
     parts: Vec<Part>,
 }
 
@@ -37,9 +37,9 @@ struct Part {
     column: &'static str,
     shards: VecDeque<PathBuf>,
     reader: Option<ShardReader>,
-    /// Wanted rows that were read and not asked for yet.
+    /// Wanted rows that were read and not requested yet.
     ahead: VecDeque<u64>,
-    /// All rows below were read.
+    /// All rows below this one were read.
     read_to: u64,
 }
 
@@ -63,13 +63,13 @@ impl RowFilter {
         Self { parts }
     }
 
-    /// Whether rows `first..first + count` are wanted; empty if all rows of the corpus are.
+    /// Whether each of the rows `first..first + count` is wanted; empty if all rows of the corpus are.
     pub fn take(&mut self, first: u64, count: usize) -> Result<Vec<bool>> {
-        let Some((one, others)) = self.parts.split_first_mut() else { return Ok(Vec::new()) };
-        let mut wanted = one.take(first, count)?;
-        for other in others {
-            for (wanted, more) in wanted.iter_mut().zip(other.take(first, count)?) {
-                *wanted &= more;
+        let Some((first_part, other_parts)) = self.parts.split_first_mut() else { return Ok(Vec::new()) };
+        let mut wanted = first_part.take(first, count)?;
+        for part in other_parts {
+            for (wanted, also) in wanted.iter_mut().zip(part.take(first, count)?) {
+                *wanted &= also;
             }
         }
         Ok(wanted)
@@ -85,6 +85,7 @@ impl Part {
             && row < end
         {
             self.ahead.pop_front();
+            // Rows below `first` belong to inputs that this pass does not read.
             if row >= first {
                 wanted[(row - first) as usize] = true;
             }
@@ -92,7 +93,7 @@ impl Part {
         Ok(wanted)
     }
 
-    /// Reads one batch; false after the last.
+    /// Reads one batch of the column; false after the last shard.
     fn batch(&mut self) -> Result<bool> {
         if self.reader.is_none() {
             let Some(path) = self.shards.pop_front() else { return Ok(false) };
@@ -103,13 +104,15 @@ impl Part {
             return Ok(true);
         };
         let batch = batch?;
-        let wrong = || Error::input(format!("a column set has a row or {} of another type", self.column));
-        let rows = batch[0].as_primitive_opt::<Int64Type>().ok_or_else(wrong)?.values();
+        let wrong_type = || {
+            Error::input(format!("a shard has another type of row or {}: run its step again", self.column))
+        };
+        let rows = batch[0].as_primitive_opt::<Int64Type>().ok_or_else(wrong_type)?.values();
         if let Some(reasons) = batch[1].as_primitive_opt::<UInt32Type>() {
             let pairs = rows.iter().zip(reasons.values());
             self.ahead.extend(pairs.filter(|(_, reasons)| **reasons == 0).map(|(&row, _)| row as u64));
         } else {
-            let kept = batch[1].as_boolean_opt().ok_or_else(wrong)?.values();
+            let kept = batch[1].as_boolean_opt().ok_or_else(wrong_type)?.values();
             let pairs = rows.iter().zip(kept.iter());
             self.ahead.extend(pairs.filter(|(_, kept)| *kept).map(|(&row, _)| row as u64));
         }

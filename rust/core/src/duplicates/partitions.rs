@@ -158,7 +158,9 @@ impl Partitions {
         let shared = self.shared + LEVEL_BITS;
         // Slots hold 88 bits; keys that share nearly all of them cannot be split further.
         if shared + LEVEL_BITS > 64 {
-            return Err(Error::input("a part of the fingerprints does not fit into memory: raise --memory"));
+            return Err(Error::input(
+                "a partition of the fingerprints does not fit into memory: raise memory",
+            ));
         }
         let mut parts = Self::at_level(&self.folder, self.layout, shared, memory / 8)?;
         let mut buffer = Vec::new();

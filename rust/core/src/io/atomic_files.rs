@@ -12,26 +12,26 @@ use crossbeam_channel::{Sender, bounded};
 use crate::io::digests::Hashed;
 use crate::{Error, Result};
 
-/// A file being written as `<path>.tmp`; dropped unpublished, it is removed.
+/// A file that is written as `<path>.tmp`; removed if it is dropped before it is published.
 pub struct Draft {
     path: PathBuf,
     temporary: PathBuf,
     stream: Option<BufWriter<Hashed<File>>>,
-    along: Option<Along>,
+    background_sync: Option<BackgroundSync>,
 }
 
 /// A thread that syncs a file while it is written, so that the final sync has little left to write.
-struct Along {
-    ask: Sender<()>,
+struct BackgroundSync {
+    requests: Sender<()>,
     thread: JoinHandle<io::Result<()>>,
     /// Bytes written since the last request.
     unsynced: usize,
 }
 
-/// Bytes between two requests.
+/// Bytes written between two requests to sync.
 const SYNC_BYTES: usize = 32 << 20;
 
-/// A finished draft that still has its temporary name, so that several files can appear together.
+/// A finished draft that still has its temporary name, so that several files can be published together.
 pub struct Sealed {
     path: PathBuf,
     temporary: PathBuf,
@@ -39,7 +39,7 @@ pub struct Sealed {
     pub digest: String,
 }
 
-/// A temporary file of a pass, removed when it is dropped.
+/// A temporary file of a pass; removed when dropped.
 pub struct Temporary {
     pub path: PathBuf,
 }
@@ -55,17 +55,17 @@ impl Draft {
         let temporary = temporary_name(path);
         let file = File::create(&temporary).map_err(Error::io(&temporary))?;
         let stream = Some(BufWriter::with_capacity(1 << 20, Hashed::new(file)));
-        Ok(Self { path: path.to_owned(), temporary, stream, along: None })
+        Ok(Self { path: path.to_owned(), temporary, stream, background_sync: None })
     }
 
     /// Starts to sync the file while it is written; for large files.
-    pub fn sync_along(&mut self) -> Result<()> {
+    pub fn sync_in_background(&mut self) -> Result<()> {
         let Some(stream) = &self.stream else { return Ok(()) };
         let file = stream.get_ref().inner.try_clone().map_err(Error::io(&self.path))?;
-        let (ask, asked) = bounded(1);
+        let (requests, received) = bounded(1);
         // The system reports a write error to one sync call only, so this result must not be lost.
-        let thread = thread::spawn(move || asked.iter().try_for_each(|()| file.sync_data()));
-        self.along = Some(Along { ask, thread, unsynced: 0 });
+        let thread = thread::spawn(move || received.iter().try_for_each(|()| file.sync_data()));
+        self.background_sync = Some(BackgroundSync { requests, thread, unsynced: 0 });
         Ok(())
     }
 
@@ -77,9 +77,12 @@ impl Draft {
             return Err(failed(io::Error::other("already sealed")));
         };
         let hashed = stream.into_inner().map_err(|error| failed(error.into_error()))?;
-        if let Some(Along { ask, thread, .. }) = self.along.take() {
-            drop(ask);
-            thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))).map_err(failed)?;
+        if let Some(BackgroundSync { requests, thread, .. }) = self.background_sync.take() {
+            drop(requests);
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the thread that syncs the file panicked")))
+                .map_err(failed)?;
         }
         hashed.inner.sync_all().map_err(failed)?;
         let digest = hashed.digest();
@@ -87,7 +90,7 @@ impl Draft {
         Ok(Sealed { path, temporary, renamed: false, digest })
     }
 
-    /// Seals and publishes at once; returns the digest of the bytes.
+    /// Seals and publishes the file; returns the digest of its bytes.
     pub fn publish(self) -> Result<String> {
         self.seal()?.publish()
     }
@@ -98,7 +101,8 @@ impl Draft {
         self.publish()
     }
 
-    /// Ends the file under a second temporary name, for the same pass to read again.
+    /// Ends the file under a second temporary name, so that the same pass can read it. Does not sync: the file need not
+    /// outlive the process.
     pub fn keep(mut self) -> Result<Temporary> {
         if let Some(stream) = &mut self.stream {
             stream.flush().map_err(Error::io(&self.path))?;
@@ -114,11 +118,11 @@ impl Write for Draft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(stream) = &mut self.stream else { return Err(io::Error::other("already sealed")) };
         let written = stream.write(bytes)?;
-        if let Some(along) = &mut self.along {
-            along.unsynced += written;
+        if let Some(sync) = &mut self.background_sync {
+            sync.unsynced += written;
             // A request that still waits covers these bytes too.
-            if along.unsynced >= SYNC_BYTES && along.ask.try_send(()).is_ok() {
-                along.unsynced = 0;
+            if sync.unsynced >= SYNC_BYTES && sync.requests.try_send(()).is_ok() {
+                sync.unsynced = 0;
             }
         }
         Ok(written)
@@ -138,7 +142,7 @@ impl Drop for Draft {
 }
 
 impl Sealed {
-    /// Gives the file its final name and syncs the folder.
+    /// Renames the file to its final name and syncs the folder; returns the digest of the bytes.
     pub fn publish(mut self) -> Result<String> {
         fs::rename(&self.temporary, &self.path).map_err(Error::io(&self.path))?;
         self.renamed = true;
@@ -165,7 +169,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Syncs the folder that holds `path`, so that its names survive a power cut.
+/// Syncs the folder of a file, so that its name survives a crash.
 pub fn sync_folder(path: &Path) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -1,5 +1,5 @@
-//! Compression: plain, gzip, zstd, xz and bzip2 are detected by their first bytes and read to the end of the last
-//! member. Each piece that is written is one member.
+//! Compression: gzip, zstd, xz, bzip2 and plain files, detected by their first bytes and read to the end of the last
+//! member; each piece that is written is one member.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -20,7 +20,7 @@ pub const BUFFER_BYTES: usize = 1 << 20;
 const XZ_THREADING_BYTES: u64 = 256 << 20;
 const XZ_PRESET: u32 = 6;
 
-/// The bytes of a file as they are on disk, hashed and counted on the way.
+/// The bytes of a file as they are on disk, hashed and counted while they are read.
 pub type Raw<'w> = Hashed<Counted<'w>>;
 
 pub struct Counted<'w> {
@@ -39,7 +39,7 @@ impl Read for Counted<'_> {
     }
 }
 
-/// Ends a read when the caller asked to stop.
+/// Ends a read after the caller stopped the pass.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped")]
 struct Stopped;
@@ -59,17 +59,17 @@ pub enum Decoder<'w> {
 }
 
 impl<'w> Decoder<'w> {
-    /// Opens a plain file of any compression, detected by the first bytes and not by the name.
+    /// Opens a regular file of any compression, which is detected by the first bytes, not by the name.
     pub fn open(path: &Path, progress: &'w Progress) -> Result<Self> {
         let (file, magic) = open_file(path)?;
         let raw = Hashed::new(Counted { file, progress });
         let buffered = |raw| BufReader::with_capacity(BUFFER_BYTES, raw);
         Ok(match magic[..] {
             [0x1f, 0x8b, ..] => Self::Gzip(Box::new(MultiGzDecoder::new(buffered(raw)))),
-            // The second is a skippable frame, which parallel compressors write first.
+            // The second pattern is a skippable frame, which parallel compressors write first.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
                 let mut decoder = zstd::Decoder::with_buffer(buffered(raw)).map_err(Error::io(path))?;
-                // Files of `zstd --long=31` can be read too; the memory is only allocated if a frame asks for it.
+                // Reads files of `zstd --long=31` too; the memory is only allocated if a frame needs it.
                 decoder.window_log_max(31).map_err(Error::io(path))?;
                 Self::Zstd(Box::new(decoder))
             }
@@ -94,7 +94,7 @@ impl<'w> Decoder<'w> {
         }
     }
 
-    /// The error of a failed read: an I/O error, or a damaged file that ends after `place` (like "line 7").
+    /// The error of a failed read: an I/O error, or a damaged file; `place` is the last that was read, like "line 7".
     pub fn explain(&self, error: io::Error, path: &Path, place: &str) -> Error {
         if is_stopped(&error) {
             return Error::Interrupted;
@@ -103,7 +103,7 @@ impl<'w> Decoder<'w> {
             return Error::Io { path: path.to_owned(), source: error };
         }
         Error::input(format!(
-            "{} is truncated or damaged after {place} ({error}): fetch it again",
+            "{} is truncated or damaged after {place} ({error}): fetch the file again",
             path.display()
         ))
     }
@@ -121,7 +121,7 @@ impl Read for Decoder<'_> {
     }
 }
 
-/// Reads concatenated xz streams, with padding between them. Blocks that store their sizes (as `xz -T` writes them) are
+/// Reads concatenated xz streams, with padding between them. Blocks that store their sizes, as `xz -T` writes them, are
 /// decoded in parallel.
 pub struct XzDecoder<R> {
     input: R,
@@ -143,8 +143,9 @@ impl<R: BufRead> XzDecoder<R> {
             let (ended, more) = (input.is_empty(), zeros < input.len());
             self.input.consume(zeros);
             self.padding += zeros;
+            // The xz format pads streams with a multiple of four zero bytes.
             if (ended || more) && !self.padding.is_multiple_of(4) {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "padding of a wrong size"));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "wrong size of xz padding"));
             }
             if ended {
                 return Ok(false);
@@ -190,20 +191,20 @@ impl<R: BufRead> Read for XzDecoder<R> {
             if written > 0 {
                 return Ok(written);
             }
-            // The decoder made no progress twice: the input has ended inside a stream.
+            // The decoder made no progress twice: the input ended inside a stream.
             if status == Status::MemNeeded {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ends too early"));
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the xz stream ends too early"));
             }
         }
     }
 }
 
-/// Opens a plain file that is not empty; also returns its first six bytes.
+/// Opens a regular file that is not empty; also returns its first six bytes.
 pub fn open_file(path: &Path) -> Result<(File, Vec<u8>)> {
     let mut file = open_plain(path)?;
     let magic = first_bytes(&mut file).map_err(Error::io(path))?;
     if magic.is_empty() {
-        return Err(Error::input(format!("{} is empty", path.display())));
+        return Err(Error::empty(path));
     }
     Ok((file, magic))
 }
@@ -215,8 +216,8 @@ fn first_bytes(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The compression that a file's name indicates.
-fn promised(path: &Path) -> Option<&'static str> {
+/// The compression that the suffix of a file name indicates.
+fn compression_of_name(path: &Path) -> Option<&'static str> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("gz") => Some("gzip"),
         Some("zst") => Some("zstd"),
@@ -226,19 +227,19 @@ fn promised(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Fails if the name indicates a compression that the bytes do not have: reading them as text would hide the mistake.
+/// Fails if the name indicates a compression that the bytes do not have: to read them as text would hide the mistake.
 fn check_plain(path: &Path) -> Result<()> {
-    let Some(promised) = promised(path) else { return Ok(()) };
+    let Some(name) = compression_of_name(path) else { return Ok(()) };
     Err(Error::input(format!(
-        "{} is not {promised}: its first bytes are not those of {promised}",
+        "{} is not {name} (its first bytes are not those of {name}): correct the suffix, or fetch the file again",
         path.display()
     )))
 }
 
-/// Compresses as the file's name indicates, into one gzip member, zstd frame, xz or bzip2 stream. Each piece is a
-/// member of its own, so that the bytes do not depend on the number of threads.
+/// Compresses a piece as the file name indicates, into one gzip member, zstd frame, xz or bzip2 stream. Every piece is
+/// one member, so that the bytes of a file do not depend on the number of threads.
 pub fn compress(bytes: Vec<u8>, path: &Path) -> io::Result<Vec<u8>> {
-    match promised(path) {
+    match compression_of_name(path) {
         Some("gzip") => {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Compression::default());
             encoder.write_all(&bytes)?;

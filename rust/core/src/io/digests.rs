@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::io::plain_file::open_plain;
 use crate::{Error, Progress, Result};
 
-/// Passes bytes on and hashes them on the way.
+/// A reader or writer that hashes and counts the bytes that pass.
 pub struct Hashed<W> {
     pub inner: W,
     hash: Xxh3,
@@ -21,7 +21,7 @@ impl<W> Hashed<W> {
         Self { inner, hash: Xxh3::new(), bytes: 0 }
     }
 
-    /// xxh3-128 of what has passed, 32 hexadecimal digits.
+    /// xxh3-128 of the bytes so far, 32 hexadecimal digits.
     pub fn digest(&self) -> String {
         format!("{:032x}", self.hash.digest128())
     }
@@ -49,17 +49,18 @@ impl<R: io::Read> io::Read for Hashed<R> {
     }
 }
 
-/// xxh3-128 of some bytes, 32 hexadecimal digits.
+/// xxh3-128 of `bytes`, 32 hexadecimal digits.
 pub fn digest_bytes(bytes: &[u8]) -> String {
     format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
 }
 
-/// xxh3-128 of a file's bytes.
+/// xxh3-128 of a file, 32 hexadecimal digits.
 pub fn digest_file(path: &Path, progress: &Progress) -> Result<String> {
     digest_open(open_plain(path)?, path, progress, |read| progress.add(read, 0))
 }
 
-/// xxh3-128 of an open file from its position on, whatever has its name now; `count` gets the bytes of each read.
+/// xxh3-128 of an open file from its position on, 32 hexadecimal digits. The file is hashed even if its name now has
+/// another file. Calls `count` with the number of bytes of each read.
 pub fn digest_open(file: File, path: &Path, progress: &Progress, count: impl Fn(u64)) -> Result<String> {
     let mut file = Hashed::new(file);
     let mut buffer = vec![0; 1 << 20];

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// Fails if the disk of `folder` has fewer free bytes than `needed`; `what` names the files in the message.
+/// Fails if the disk of `folder` has fewer free bytes than `needed`. `what` names the files in the message, in the
+/// plural.
 pub fn require(folder: &Path, needed: u64, what: &str) -> Result<()> {
     let disk = rustix::fs::statvfs(folder).map_err(|error| Error::io(folder)(error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
@@ -15,7 +16,7 @@ pub fn require(folder: &Path, needed: u64, what: &str) -> Result<()> {
     }
     let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
     Err(Error::input(format!(
-        "{}: {what} need about {} MiB of disk, {} MiB are free: make room, or give another disk",
+        "{}: {what} need about {} MiB of disk, but {} MiB are free: free some space, or use another disk",
         folder.display(),
         mebibytes(needed),
         mebibytes(free)
@@ -28,7 +29,7 @@ pub fn are_one(folder: &Path, other: &Path) -> Result<bool> {
     Ok(device(folder)? == device(other)?)
 }
 
-/// A folder of temporary files. Files of a killed run are removed first; the folder is removed when it is dropped.
+/// A folder of temporary files. Files of a killed run are removed first; the folder is removed when dropped.
 pub struct Scratch(PathBuf);
 
 impl Scratch {

@@ -1,17 +1,18 @@
-//! Decodes text of any declared encoding to UTF-8, marks bytes that cannot be decoded, and counts lines.
+//! Decodes XML text of any declared encoding to UTF-8, marks bytes that cannot be decoded, and counts lines.
 
 use std::io::{self, BufRead, Read};
 
 use encoding_rs::{DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use memchr::memchr_iter;
 
-/// Replaces bytes that are not text in the file's encoding. XML does not allow this character, so no text contains it.
+/// The mark of bytes that are invalid in the encoding of the file. XML does not allow this character, so no text has
+/// it.
 pub const UNDECODABLE: char = '\u{FFFF}';
 const BUFFER_BYTES: usize = 1 << 16;
-/// Where the declaration of an XML document must stand.
+/// The XML declaration must be within this many bytes of the start.
 const DECLARATION_BYTES: usize = 1 << 10;
 
-/// Decodes what it reads by its byte-order mark or its XML declaration, else as UTF-8.
+/// A reader that decodes by the byte order mark or the XML declaration, otherwise as UTF-8.
 pub struct Decoded<R> {
     pub inner: R,
     decoder: encoding_rs::Decoder,
@@ -25,7 +26,8 @@ pub struct Decoded<R> {
     text_at: usize,
     /// Line feeds consumed so far.
     pub lines: u64,
-    /// Bytes that may be consumed until the caller raises the limit: a document without markup must not be buffered whole.
+    /// Bytes that may be consumed until the caller raises the limit, so that a document without markup is never
+    /// buffered as a whole.
     pub allowance: usize,
     /// A copy of the consumed text, if the caller wants one.
     pub copy: Option<Vec<u8>>,
@@ -51,7 +53,7 @@ impl<R: Read> Decoded<R> {
         }
     }
 
-    /// Reads the start of the file and finds its encoding there.
+    /// Reads the start of the file and detects its encoding.
     pub fn sniff(&mut self) -> io::Result<()> {
         while self.raw_end < DECLARATION_BYTES && !self.ended {
             self.read_more()?;
@@ -81,7 +83,7 @@ impl<R: Read> Decoded<R> {
     fn decode(&mut self) {
         self.text.resize(self.text.capacity(), 0);
         let mut filled = 0;
-        // Keeps room for one replacement character.
+        // There is always room for one mark of undecodable bytes.
         while filled + 8 < self.text.len() {
             let (source, room) = (&self.raw[self.raw_at..self.raw_end], self.text.len() - 4);
             let (result, read, written) = self.decoder.decode_to_utf8_without_replacement(
@@ -106,7 +108,8 @@ impl<R: Read> Decoded<R> {
     }
 }
 
-/// The encoding that an XML declaration names. A declaration that was read as bytes cannot be UTF-16, whatever it says.
+/// The encoding that an XML declaration names. A declaration that is readable as bytes is not UTF-16, even if it says
+/// so.
 fn declared(start: &[u8]) -> Option<&'static Encoding> {
     let start = start.strip_prefix(b"<?xml")?;
     let declaration = &start[..memchr::memmem::find(start, b"?>")?];
@@ -114,7 +117,7 @@ fn declared(start: &[u8]) -> Option<&'static Encoding> {
     let value = value.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
     let (quote, value) = value.split_first()?;
     let label = &value[..memchr::memchr(*quote, value)?];
-    Encoding::for_label(label).filter(|found| *found != UTF_16LE && *found != UTF_16BE)
+    Encoding::for_label(label).filter(|encoding| *encoding != UTF_16LE && *encoding != UTF_16BE)
 }
 
 impl<R: Read> BufRead for Decoded<R> {

@@ -1,4 +1,4 @@
-//! Files and threads below every format: compression, encodings, atomic files, digests, disk space, spools.
+//! Files and threads for every format: compression, encodings, atomic files, digests, disk space, spools.
 
 pub mod atomic_files;
 pub mod compression;

@@ -1,4 +1,4 @@
-//! Independent pieces of work on several threads.
+//! Runs independent pieces of work on several threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use std::thread;
 use crate::{Error, Result};
 
 /// Runs `work` on the numbers below `count`, on at most `threads` threads, each with its own state. Returns the results
-/// in the order of the numbers. After an error or a panic no further number is started.
+/// in the order of the numbers, or the first error. After an error or a panic no further number starts.
 pub fn on_threads<S, T: Send>(
     threads: usize,
     count: usize,

@@ -16,7 +16,7 @@ pub enum Method {
     Progress,
     Ppl,
     Ign,
-    Grand,
+    TokenGradNorm,
     El2n,
     Confidence,
     Variability,
@@ -87,7 +87,7 @@ impl Method {
         match self {
             Self::Length | Self::Random | Self::S2l => None,
             Self::Ign => Some(Statistic::Ign),
-            Self::Grand => Some(Statistic::GradNorm),
+            Self::TokenGradNorm => Some(Statistic::GradNorm),
             Self::El2n => Some(Statistic::El2n),
             Self::Correctness | Self::Forgetting => Some(Statistic::Correct),
             _ => Some(Statistic::Nll),
@@ -110,7 +110,9 @@ pub fn score(method: Method, choices: &Choices, means: &[f64]) -> f32 {
         Method::CatVar => variance(means.iter().map(|&nll| value(on, nll))),
         Method::Ppl => value(on, last),
         Method::Progress => last,
-        Method::Ign | Method::Grand | Method::El2n | Method::Correctness => mean(means.iter().copied()),
+        Method::Ign | Method::TokenGradNorm | Method::El2n | Method::Correctness => {
+            mean(means.iter().copied())
+        }
         Method::Confidence => mean(probabilities()),
         Method::Variability => variance(probabilities()).sqrt(),
         Method::Closeness => {

@@ -1,32 +1,55 @@
-//! Unicode properties of characters that the rules need, in one table that is made once.
+//! The Unicode properties of characters that the rules need, in one table that is built once.
 
 use std::sync::LazyLock;
 
+use unicode_normalization::{IsNormalized, is_nfc_quick};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_script::{Script, UnicodeScript};
 
-pub const WHITE_SPACE: u16 = 1 << 0;
-pub const ALPHABETIC: u16 = 1 << 1;
-/// Category Cc, the tab aside.
-pub const CONTROL: u16 = 1 << 2;
+/// White space, and the Ethiopic word space: what separates words.
+pub const WHITE_SPACE: u32 = 1 << 0;
+pub const ALPHABETIC: u32 = 1 << 1;
+/// Category Cc, except the tab.
+pub const CONTROL: u32 = 1 << 2;
 /// Category Nd.
-pub const DIGIT: u16 = 1 << 3;
-/// Script Han, Hiragana or Katakana, and the length marks that katakana words hold: no space between words.
-pub const HAN_KANA: u16 = 1 << 4;
-/// Letters and marks of the scripts Thai, Lao, Khmer and Myanmar: no space between words.
-pub const SOUTH_EAST_ASIAN: u16 = 1 << 5;
+pub const DIGIT: u32 = 1 << 3;
+/// Script Han, Hiragana or Katakana, and the length marks of katakana words: no space between words.
+pub const HAN_KANA: u32 = 1 << 4;
+/// Letters and marks of the scripts in `UNSPACED_SCRIPTS`: no space between words.
+pub const SYLLABIC: u32 = 1 << 5;
 /// Ends a sentence; see `TERMINALS`.
-pub const TERMINAL: u16 = 1 << 6;
-/// Closes what was opened before: category Pe or Pf, and the straight quotation marks.
-pub const CLOSING: u16 = 1 << 7;
+pub const TERMINAL: u32 = 1 << 6;
+/// Closes a bracket or quotation: category Pe or Pf, and the straight quotation marks.
+pub const CLOSING: u32 = 1 << 7;
+/// NFC may change it, or join it with the character before it.
+pub const COMPOSING: u32 = 1 << 8;
 /// Of a script without spaces between words.
-pub const UNSPACED: u16 = HAN_KANA | SOUTH_EAST_ASIAN;
-/// The script's number, in the upper half.
-const SCRIPT: u32 = 8;
+pub const UNSPACED: u32 = HAN_KANA | SYLLABIC;
+/// All bits below the number of the script.
+pub const CLASSES: u32 = (1 << SCRIPT) - 1;
+/// Scripts of syllables without spaces between words: those of line-breaking classes SA and AK (Unicode Standard Annex 14),
+/// and Tibetan, which separates syllables.
+const UNSPACED_SCRIPTS: [Script; 11] = [
+    Script::Thai,
+    Script::Lao,
+    Script::Khmer,
+    Script::Myanmar,
+    Script::Tibetan,
+    Script::Tai_Le,
+    Script::New_Tai_Lue,
+    Script::Tai_Tham,
+    Script::Tai_Viet,
+    Script::Javanese,
+    Script::Balinese,
+];
+/// The bit where the number of the script begins.
+const SCRIPT: u32 = 16;
 
-/// The classes of the characters below U+10000; `class` knows the others.
-static TABLE: LazyLock<Vec<u16>> =
+/// The classes of the characters below U+10000; `class` looks up the others.
+static TABLE: LazyLock<Vec<u32>> =
     LazyLock::new(|| (0..0x1_0000).map(|code| char::from_u32(code).map_or(0, look_up)).collect());
+
+const ETHIOPIC_WORD_SPACE: char = '\u{1361}';
 
 /// The first digit of every run of decimal digits.
 static ZEROS: LazyLock<Vec<u32>> = LazyLock::new(|| {
@@ -34,23 +57,23 @@ static ZEROS: LazyLock<Vec<u32>> = LazyLock::new(|| {
     (1..=u32::from(char::MAX)).filter(|&code| is_digit(code) && !is_digit(code - 1)).collect()
 });
 
-/// What ends a sentence in the scripts that are in use; `;` is the question mark of Greek.
+/// The characters that end a sentence in the scripts in use; `;` is the question mark of Greek.
 const TERMINALS: &str = ".!?…;\u{37e}‼⁇⁈⁉‽。．！？｡؟۔।॥։።፧၊။។៕";
 
 fn is_decimal(character: char) -> bool {
     character.general_category() == GeneralCategory::DecimalNumber
 }
 
-/// The properties of characters; a copy of it is a reference to the table.
+/// The properties of characters; a reference to the table, cheap to copy.
 #[derive(Clone, Copy)]
-pub struct Characters(&'static [u16]);
+pub struct Characters(&'static [u32]);
 
 impl Characters {
     pub fn new() -> Self {
         Self(&TABLE)
     }
 
-    pub fn class(self, character: char) -> u16 {
+    pub fn class(self, character: char) -> u32 {
         self.0.get(character as usize).copied().unwrap_or_else(|| look_up(character))
     }
 
@@ -59,6 +82,7 @@ impl Characters {
         if character.is_ascii() || self.class(character) & DIGIT == 0 {
             return character.to_digit(10).map(|value| value as u8);
         }
+        // Every run starts at the digit 0, and some runs are adjacent, so the value is modulo 10.
         let run = ZEROS.partition_point(|&zero| zero <= character as u32).checked_sub(1)?;
         Some(((character as u32 - ZEROS[run]) % 10) as u8)
     }
@@ -70,22 +94,24 @@ impl Default for Characters {
     }
 }
 
-fn look_up(character: char) -> u16 {
+fn look_up(character: char) -> u32 {
     let script = character.script();
     let category = character.general_category();
     let closing = [GeneralCategory::ClosePunctuation, GeneralCategory::FinalPunctuation].contains(&category);
     let spelling =
         character.is_alphabetic() || character.general_category_group() == GeneralCategoryGroup::Mark;
-    let south_east_asian = [Script::Thai, Script::Lao, Script::Khmer, Script::Myanmar].contains(&script);
-    let mut class = (script as u16) << SCRIPT;
+    let unspaced = UNSPACED_SCRIPTS.contains(&script);
+    let composing = is_nfc_quick(std::iter::once(character)) != IsNormalized::Yes;
+    let mut class = u32::from(script as u16) << SCRIPT;
     for (holds, bit) in [
-        (character.is_whitespace(), WHITE_SPACE),
+        (character.is_whitespace() || character == ETHIOPIC_WORD_SPACE, WHITE_SPACE),
         (character.is_alphabetic(), ALPHABETIC),
         (character.is_control() && character != '\t', CONTROL),
         (category == GeneralCategory::DecimalNumber, DIGIT),
         ([Script::Han, Script::Hiragana, Script::Katakana].contains(&script), HAN_KANA),
         ("ーｰ".contains(character), HAN_KANA),
-        (south_east_asian && spelling, SOUTH_EAST_ASIAN),
+        (unspaced && spelling, SYLLABIC),
+        (composing, COMPOSING),
         (TERMINALS.contains(character), TERMINAL),
         (closing || "\"'".contains(character), CLOSING),
     ] {
@@ -94,12 +120,12 @@ fn look_up(character: char) -> u16 {
     class
 }
 
-/// A set of scripts; letters that several scripts share are in all of them.
+/// A set of scripts; letters that several scripts share are in every set.
 #[derive(Debug, Clone, Copy)]
 pub struct Scripts([bool; 256]);
 
 impl Scripts {
-    /// From codes of ISO 15924, like `Latn`; none if one of them is no script. An empty list is every script.
+    /// From codes of ISO 15924, like `Latn`; None if a code is unknown. An empty list is the set of all scripts.
     pub fn new(codes: &[String]) -> Option<Self> {
         let mut scripts = [codes.is_empty(); 256];
         for script in [Script::Common, Script::Inherited] {
@@ -111,8 +137,8 @@ impl Scripts {
         Some(Self(scripts))
     }
 
-    pub fn holds_class(&self, class: u16) -> bool {
-        self.0[usize::from(class >> SCRIPT)]
+    pub fn holds_class(&self, class: u32) -> bool {
+        self.0[(class >> SCRIPT) as usize]
     }
 
     pub fn holds_latin(&self) -> bool {

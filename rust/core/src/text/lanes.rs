@@ -1,12 +1,12 @@
-//! SIMD lanes: registers of 32 bytes if the processor has x86-64-v3 (AVX2), otherwise of 16.
-// What runs on lanes is compiled for their processor; only what is inlined into it comes along.
+//! SIMD lanes: registers of 32 bytes if the processor has x86-64-v3 (AVX2), otherwise of 16 bytes.
+// `Width::run` is compiled for the instruction set of its lanes, but only with the functions inlined into it.
 #![allow(clippy::inline_always)]
 
 #[cfg(target_arch = "x86_64")]
 use pulp::x86::V3;
 use wide::{CmpEq, CmpGt, i8x16, u8x16};
 
-/// The widest lanes that there are.
+/// Bytes of the widest lanes.
 pub const MOST_LANES: usize = 32;
 
 /// Registers of `COUNT` bytes. A comparison sets all bits of a byte, or none.
@@ -19,35 +19,35 @@ pub trait Lanes: Copy {
     /// Writes to the first `COUNT` bytes of a slice that has at least as many.
     fn store(self, bytes: Self::Bytes, to: &mut [u8]);
     fn splat(self, byte: u8) -> Self::Bytes;
-    fn or(self, one: Self::Bytes, other: Self::Bytes) -> Self::Bytes;
-    fn and(self, one: Self::Bytes, other: Self::Bytes) -> Self::Bytes;
-    /// Wraps around.
-    fn add(self, one: Self::Bytes, other: Self::Bytes) -> Self::Bytes;
-    fn equal(self, one: Self::Bytes, other: Self::Bytes) -> Self::Bytes;
-    /// Where `one`, as a signed number, is above `other`.
-    fn above(self, one: Self::Bytes, other: Self::Bytes) -> Self::Bytes;
-    /// The lower of each two unsigned numbers.
-    fn least(self, one: Self::Bytes, other: Self::Bytes) -> Self::Bytes;
-    /// The highest bit of each byte; the first byte's is the lowest of the mask.
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    fn and(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// Wraps on overflow.
+    fn add(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    fn equal(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// Where `a > b`, as signed numbers.
+    fn above(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// The lower of two unsigned numbers, per byte.
+    fn least(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// The highest bit of each byte; the bit of the first byte is the lowest of the mask.
     fn mask(self, bytes: Self::Bytes) -> u64;
 
-    /// Bytes of ASCII from `low` to `high`.
+    /// Where a byte is from `low` to `high`, both ASCII.
     #[inline(always)]
     fn between(self, bytes: Self::Bytes, low: u8, high: u8) -> Self::Bytes {
-        // Moved so that `high` becomes the highest of the signed numbers, only they are above what is below `low`.
-        let moved = self.add(bytes, self.splat(i8::MAX as u8 - high));
-        self.above(moved, self.splat(i8::MAX as u8 - high + low - 1))
+        // The shift makes `high` the highest signed number, so that one comparison with `low` is enough.
+        let shifted = self.add(bytes, self.splat(i8::MAX as u8 - high));
+        self.above(shifted, self.splat(i8::MAX as u8 - high + low - 1))
     }
 }
 
-/// What can be done on lanes of any width, with the same outcome.
+/// Work that gives the same result on lanes of any width.
 pub trait OnLanes {
     type Output;
 
     fn run<L: Lanes>(self, lanes: L) -> Self::Output;
 }
 
-/// The lanes that a processor has.
+/// The width of the lanes; 32 bytes only where the processor has them.
 #[derive(Clone, Copy)]
 pub enum Width {
     Sixteen,
@@ -56,7 +56,7 @@ pub enum Width {
 }
 
 impl Width {
-    /// The widest of this processor.
+    /// The widest lanes of this processor.
     pub fn widest() -> Self {
         #[cfg(target_arch = "x86_64")]
         if let Some(simd) = V3::try_new() {
@@ -69,19 +69,19 @@ impl Width {
         match self {
             Self::Sixteen => work.run(Sixteen),
             #[cfg(target_arch = "x86_64")]
-            Self::ThirtyTwo(lanes) => lanes.vectorize(With { work, lanes }),
+            Self::ThirtyTwo(lanes) => lanes.vectorize(OnV3 { work, lanes }),
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-struct With<W> {
+struct OnV3<W> {
     work: W,
     lanes: V3,
 }
 
 #[cfg(target_arch = "x86_64")]
-impl<W: OnLanes> pulp::NullaryFnOnce for With<W> {
+impl<W: OnLanes> pulp::NullaryFnOnce for OnV3<W> {
     type Output = W::Output;
 
     #[inline(always)]
@@ -90,6 +90,7 @@ impl<W: OnLanes> pulp::NullaryFnOnce for With<W> {
     }
 }
 
+/// Lanes of 16 bytes, which every processor has.
 #[derive(Clone, Copy)]
 struct Sixteen;
 
@@ -117,28 +118,28 @@ impl Lanes for Sixteen {
         i8x16::splat(byte as i8)
     }
     #[inline(always)]
-    fn or(self, one: i8x16, other: i8x16) -> i8x16 {
-        one | other
+    fn or(self, a: i8x16, b: i8x16) -> i8x16 {
+        a | b
     }
     #[inline(always)]
-    fn and(self, one: i8x16, other: i8x16) -> i8x16 {
-        one & other
+    fn and(self, a: i8x16, b: i8x16) -> i8x16 {
+        a & b
     }
     #[inline(always)]
-    fn add(self, one: i8x16, other: i8x16) -> i8x16 {
-        one + other
+    fn add(self, a: i8x16, b: i8x16) -> i8x16 {
+        a + b
     }
     #[inline(always)]
-    fn equal(self, one: i8x16, other: i8x16) -> i8x16 {
-        one.cmp_eq(other)
+    fn equal(self, a: i8x16, b: i8x16) -> i8x16 {
+        a.cmp_eq(b)
     }
     #[inline(always)]
-    fn above(self, one: i8x16, other: i8x16) -> i8x16 {
-        one.cmp_gt(other)
+    fn above(self, a: i8x16, b: i8x16) -> i8x16 {
+        a.cmp_gt(b)
     }
     #[inline(always)]
-    fn least(self, one: i8x16, other: i8x16) -> i8x16 {
-        let least = bytemuck::cast::<_, u8x16>(one).min(bytemuck::cast(other));
+    fn least(self, a: i8x16, b: i8x16) -> i8x16 {
+        let least = bytemuck::cast::<_, u8x16>(a).min(bytemuck::cast(b));
         bytemuck::cast(least)
     }
     #[inline(always)]
@@ -165,28 +166,28 @@ impl Lanes for V3 {
         self.avx._mm256_set1_epi8(byte as i8)
     }
     #[inline(always)]
-    fn or(self, one: Self::Bytes, other: Self::Bytes) -> Self::Bytes {
-        self.avx2._mm256_or_si256(one, other)
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
+        self.avx2._mm256_or_si256(a, b)
     }
     #[inline(always)]
-    fn and(self, one: Self::Bytes, other: Self::Bytes) -> Self::Bytes {
-        self.avx2._mm256_and_si256(one, other)
+    fn and(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
+        self.avx2._mm256_and_si256(a, b)
     }
     #[inline(always)]
-    fn add(self, one: Self::Bytes, other: Self::Bytes) -> Self::Bytes {
-        self.avx2._mm256_add_epi8(one, other)
+    fn add(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
+        self.avx2._mm256_add_epi8(a, b)
     }
     #[inline(always)]
-    fn equal(self, one: Self::Bytes, other: Self::Bytes) -> Self::Bytes {
-        self.avx2._mm256_cmpeq_epi8(one, other)
+    fn equal(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
+        self.avx2._mm256_cmpeq_epi8(a, b)
     }
     #[inline(always)]
-    fn above(self, one: Self::Bytes, other: Self::Bytes) -> Self::Bytes {
-        self.avx2._mm256_cmpgt_epi8(one, other)
+    fn above(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
+        self.avx2._mm256_cmpgt_epi8(a, b)
     }
     #[inline(always)]
-    fn least(self, one: Self::Bytes, other: Self::Bytes) -> Self::Bytes {
-        self.avx2._mm256_min_epu8(one, other)
+    fn least(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
+        self.avx2._mm256_min_epu8(a, b)
     }
     #[inline(always)]
     fn mask(self, bytes: Self::Bytes) -> u64 {

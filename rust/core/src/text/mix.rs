@@ -1,6 +1,6 @@
-//! Spreading the bits of 64-bit numbers.
+//! Spreads the bits of 64-bit numbers, for hashes.
 
-/// An odd number without a pattern in its bits: 2^64 over the golden ratio.
+/// An odd number without a pattern in its bits: 2^64 divided by the golden ratio.
 pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Spreads the bits of a number over all 64 (the finaliser of splitmix64).

@@ -1,4 +1,4 @@
-//! What is measured of a text, on SIMD lanes where that is faster, and its normal form.
+//! Measures, words, checks and normal forms of text, on SIMD lanes where that is faster.
 
 pub mod characters;
 pub mod lanes;

@@ -1,18 +1,20 @@
-//! The measures of one side of a pair. ASCII is measured in blocks of 64 bytes as bit masks, one bit per byte; only other
-//! characters are processed one by one.
-// Measuring is compiled for its lanes; only what is inlined into it comes along.
+//! The measures of one side of a pair. ASCII is measured in blocks of 64 bytes as bit masks, one bit per byte; only
+//! other characters are processed one by one.
+// Measuring is compiled for the instruction set of its lanes, but only with the functions inlined into it.
 #![allow(clippy::inline_always)]
 
 use crate::text::characters::{
-    ALPHABETIC, CONTROL, Characters, DIGIT, HAN_KANA, SOUTH_EAST_ASIAN, Scripts, UNSPACED, WHITE_SPACE,
+    ALPHABETIC, CLASSES, CONTROL, Characters, DIGIT, HAN_KANA, SYLLABIC, Scripts, UNSPACED, WHITE_SPACE,
 };
 use crate::text::lanes::{Lanes, OnLanes, Width};
 use crate::text::words::Words;
 
-/// What is measured of one side. A character is a Unicode scalar value, a letter a character with the Unicode
-/// property Alphabetic, a visible character one that is not white space. A word is what stands between white space;
-/// where that holds characters of scripts without spaces, two of Han and kana, or four of Thai, Lao, Khmer and Burmese,
-/// count as a word, and so does what stands between them and holds a letter or a digit.
+/// The measures of one side. A character is a Unicode scalar value, a letter a character with the Unicode property
+/// Alphabetic, a visible character one that is not white space.
+///
+/// A word is the text between white space. If that text has characters of scripts without spaces, every two characters
+/// of Han and kana, or four of Thai, Tibetan and the like, count as a word; so does each part between them that has a
+/// letter or a digit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Measures {
     pub characters: u32,
@@ -21,16 +23,16 @@ pub struct Measures {
     pub visible: u32,
     pub words_with_letter: u32,
     pub longest_word: u32,
-    /// Letters of the scripts that the side's language is written in; all letters where they are not known.
+    /// Letters of the scripts of the side's language; all letters if the scripts are unknown.
     pub script_letters: u32,
     /// Visible characters of tags, entities and placeholders.
     pub markup: u32,
     pub numbers: u32,
-    /// Numbers that the other side lacks.
+    /// Numbers that are not on the other side.
     pub unmatched_numbers: u32,
 }
 
-/// Names of the measures as columns, in the order of `Measures::values`.
+/// The column names of the measures, in the order of `Measures::values`.
 pub const MEASURES: [&str; 10] = [
     "characters",
     "words",
@@ -44,8 +46,8 @@ pub const MEASURES: [&str; 10] = [
     "unmatched_numbers",
 ];
 
-/// How many of them a side has that stands alone: the last compares it with the other.
-pub const ALONE: usize = MEASURES.len() - 1;
+/// The number of measures of a monolingual corpus: the last one compares the two sides.
+pub const MONOLINGUAL_MEASURES: usize = MEASURES.len() - 1;
 
 impl Measures {
     pub fn values(&self) -> [u32; MEASURES.len()] {
@@ -66,7 +68,7 @@ impl Measures {
 
 const BLOCK: usize = 64;
 
-/// Of each of 64 bytes: whether it is of white space, begins a letter, begins a character, is beyond ASCII.
+/// One bit for each of 64 bytes: whether it is white space, begins a letter, begins a character, is not ASCII.
 #[derive(Default, Clone, Copy)]
 struct ByteMasks {
     white: u64,
@@ -75,16 +77,16 @@ struct ByteMasks {
     beyond: u64,
 }
 
-/// The buffers of a side, used again for every pair.
+/// The buffers of a side, reused for every pair.
 pub struct Side {
     lanes: Width,
     characters: Characters,
     scripts: Scripts,
     blocks: Vec<ByteMasks>,
     pub measures: Measures,
-    /// What is said of any character of the text: `CONTROL`, `DIGIT` and others.
-    pub classes: u16,
-    /// False if no character stands here that markup begins with.
+    /// The classes that any character of the text has: `CONTROL`, `DIGIT` and others.
+    pub classes: u32,
+    /// False if no character of the text can begin markup.
     pub markup: bool,
     pub words: Words,
     /// The buffer of bounds that `split_words` does not read from.
@@ -106,7 +108,7 @@ impl Side {
         }
     }
 
-    /// Measures a text: all but its markup and its numbers.
+    /// Measures a text, except its markup and numbers.
     pub fn measure(&mut self, text: &str) {
         self.lanes.run(Measuring { side: self, text });
     }
@@ -134,17 +136,17 @@ impl Side {
         self.measures.longest_word = self.measures.longest_word.max(self.longest(beyond));
     }
 
-    /// Fills the masks with what ASCII says; true if there is anything beyond it.
+    /// Fills the masks from ASCII; returns whether the text has other characters.
     #[inline(always)]
     fn mask(&mut self, text: &[u8], lanes: impl Lanes) -> bool {
         let (chunks, rest) = text.as_chunks::<BLOCK>();
         let mut seen = Seen::new(lanes);
-        // No branch may stand between a comparison and its mask: compilers then make the one from the other bit by bit.
+        // No branch between a comparison and its mask: the compiler would then build the mask bit by bit.
         self.blocks.resize(chunks.len() + 1, ByteMasks::default());
         for (block, bytes) in self.blocks.iter_mut().zip(chunks) {
             *block = seen.block(bytes);
         }
-        // There is a space after the last word.
+        // The padding ends the last word.
         let mut padded = [b' '; BLOCK];
         padded[..rest.len()].copy_from_slice(rest);
         self.blocks[chunks.len()] = seen.block(&padded);
@@ -156,9 +158,10 @@ impl Side {
         seen.beyond
     }
 
-    /// Adds what the characters beyond ASCII say: their classes, all in one, and how many letters of the scripts.
+    /// Adds the characters beyond ASCII to the masks; returns the union of their classes, and the number of letters of
+    /// the side's scripts.
     #[inline(always)]
-    fn mask_beyond_ascii(&mut self, text: &str) -> (u16, u32) {
+    fn mask_beyond_ascii(&mut self, text: &str) -> (u32, u32) {
         let (mut classes, mut script_letters) = (0, 0);
         for place in 0..self.blocks.len() {
             let mut bits = self.blocks[place].beyond & self.blocks[place].lead;
@@ -167,7 +170,7 @@ impl Side {
                 bits &= bits - 1;
                 let Some(character) = text[at..].chars().next() else { break };
                 let class = self.characters.class(character);
-                classes |= class & 0xff;
+                classes |= class & CLASSES;
                 if class & WHITE_SPACE != 0 {
                     let bytes = at..at + character.len_utf8();
                     bytes.for_each(|at| self.blocks[at / BLOCK].white |= 1 << (at % BLOCK));
@@ -181,7 +184,7 @@ impl Side {
         (classes, script_letters)
     }
 
-    /// Counts what the masks tell without looking at words one by one.
+    /// Counts everything that the masks give without a loop over words.
     #[inline(always)]
     fn count(&mut self) {
         let measures = &mut self.measures;
@@ -192,7 +195,8 @@ impl Side {
             measures.visible += (block.lead & !block.white).count_ones();
             measures.words += (!block.white & (block.white << 1 | before)).count_ones();
             before = block.white >> 63;
-            // As numbers: a word plus its first letter carries into the space after it, and no other letter does.
+            // Addition as a search: the ones of a word plus the bit of any letter in it carry into the space after the
+            // word.
             let (sum, over) = (!block.white).overflowing_add(block.letter);
             let (sum, over_by_carry) = sum.overflowing_add(u64::from(carry));
             carry = over | over_by_carry;
@@ -200,10 +204,10 @@ impl Side {
         }
     }
 
-    /// Notes where words start and end: the changes between white space and anything else.
+    /// Records where words start and end: the changes between white space and other text.
     #[inline(always)]
     fn cut(&mut self) {
-        /// Edges that are written together, whether there are so many or not: seldom is a branch taken unforeseen then.
+        /// Edges that are written per step, even if there are fewer: mispredicted branches would cost more.
         const TOGETHER: usize = 8;
         let bounds = &mut self.words.bounds;
         let words = self.measures.words as usize;
@@ -228,12 +232,12 @@ impl Side {
         bounds.truncate(words);
     }
 
-    /// Characters of the longest of the words.
+    /// The number of characters of the longest word.
     #[inline(always)]
     fn longest(&self, beyond: bool) -> u32 {
         let mut longest = 0;
         for &[start, end] in &self.words.bounds {
-            // Only a word of more bytes can have more characters.
+            // A word has at most as many characters as bytes.
             if end - start > longest {
                 let characters =
                     if beyond { self.characters(start as usize, end as usize) } else { end - start };
@@ -243,7 +247,7 @@ impl Side {
         longest
     }
 
-    /// How many characters begin from `start` to before `end`.
+    /// The number of characters that begin in `start..end`.
     fn characters(&self, start: usize, end: usize) -> u32 {
         let (first, last) = (start / BLOCK, end / BLOCK);
         let (from, below) = (u64::MAX << (start % BLOCK), !(u64::MAX << (end % BLOCK)));
@@ -255,7 +259,7 @@ impl Side {
         (lead(first) & from).count_ones() + inner + (lead(last) & below).count_ones()
     }
 
-    /// Cuts what stands between white space further where it holds characters of scripts without spaces.
+    /// Splits the words that have characters of scripts without spaces.
     fn split_words(&mut self, text: &str) {
         let whole = std::mem::take(&mut self.words.bounds);
         self.words.bounds = std::mem::take(&mut self.spare);
@@ -268,7 +272,7 @@ impl Side {
         self.spare = whole;
     }
 
-    /// Cuts one word: false if it holds no such character.
+    /// Splits one word; false if it has no character of such scripts.
     fn split_word(&mut self, start: usize, text: &str) -> bool {
         let class = |character| self.characters.class(character);
         let classes = text.chars().fold(0, |all, character| all | class(character));
@@ -277,7 +281,7 @@ impl Side {
         }
         self.measures.words -= 1;
         self.measures.words_with_letter -= u32::from(classes & ALPHABETIC != 0);
-        let (mut han_kana, mut south_east_asian, mut at) = (0_u32, 0_u32, start);
+        let (mut han_kana, mut syllabic, mut at) = (0_u32, 0_u32, start);
         let (mut run, mut run_length, mut run_classes) = (start, 0, 0);
         let end = start + text.len();
         // The space after the word ends its last run.
@@ -298,21 +302,21 @@ impl Side {
             }
             if at < end {
                 han_kana += u32::from(class & HAN_KANA != 0);
-                south_east_asian += u32::from(class & HAN_KANA == 0 && class & SOUTH_EAST_ASIAN != 0);
+                syllabic += u32::from(class & HAN_KANA == 0 && class & SYLLABIC != 0);
                 self.words.push(at, next);
             }
             (run, run_length, run_classes, at) = (next, 0, 0, next);
         }
-        let words = han_kana.div_ceil(HAN_KANA_WORD) + south_east_asian.div_ceil(SOUTH_EAST_ASIAN_WORD);
+        let words = han_kana.div_ceil(HAN_KANA_WORD) + syllabic.div_ceil(SYLLABIC_WORD);
         self.measures.words += words;
         self.measures.words_with_letter += words;
-        let longest = han_kana.min(HAN_KANA_WORD).max(south_east_asian.min(SOUTH_EAST_ASIAN_WORD));
+        let longest = han_kana.min(HAN_KANA_WORD).max(syllabic.min(SYLLABIC_WORD));
         self.measures.longest_word = self.measures.longest_word.max(longest);
         true
     }
 }
 
-/// Measuring with what the processor has: counting bits is several times as fast as with what all processors have.
+/// `Side::measure` for lanes: counting bits is several times as fast with the instructions of x86-64-v3.
 struct Measuring<'a> {
     side: &'a mut Side,
     text: &'a str,
@@ -327,7 +331,7 @@ impl OnLanes for Measuring<'_> {
     }
 }
 
-/// What is found in any of the blocks.
+/// What the blocks so far have in common: the least byte, and the kinds of bytes that any of them has.
 struct Seen<L: Lanes> {
     lanes: L,
     least: L::Bytes,
@@ -344,7 +348,7 @@ impl<L: Lanes> Seen<L> {
         Self { lanes, least, delete: none, digit: none, markup: none, beyond: false }
     }
 
-    /// The masks of a block.
+    /// Returns the masks of a block.
     #[inline(always)]
     fn block(&mut self, bytes: &[u8; BLOCK]) -> ByteMasks {
         let lanes = self.lanes;
@@ -356,7 +360,7 @@ impl<L: Lanes> Seen<L> {
             self.least = lanes.least(self.least, text);
             self.delete = lanes.or(self.delete, is(text, 0x7f));
             self.digit = lanes.or(self.digit, lanes.between(text, b'0', b'9'));
-            // `[` and `|` come in with `{` and the backslash.
+            // The lower case of the backslash is `|`, and that of `[` is `{`: `[` and `|` may begin markup here too.
             let markup = lanes.or(lanes.between(text, b'%', b'&'), lanes.between(lower, b'{', b'|'));
             self.markup = lanes.or(self.markup, lanes.or(markup, is(text, b'<')));
             block.white |= lanes.mask(lanes.or(lanes.between(text, b'\t', b'\r'), is(text, b' '))) << at;
@@ -369,7 +373,7 @@ impl<L: Lanes> Seen<L> {
         block
     }
 
-    /// Whether there may be a control character in ASCII; the tab looks like one.
+    /// Whether the text may have an ASCII control character; the tab counts as one here.
     #[inline(always)]
     fn may_be_control(&self) -> bool {
         let lanes = self.lanes;
@@ -378,6 +382,6 @@ impl<L: Lanes> Seen<L> {
     }
 }
 
-/// Characters of a word in scripts without spaces, about as many as a word of the language has.
+/// Characters per word in scripts without spaces, approximately the average length of a word.
 const HAN_KANA_WORD: u32 = 2;
-const SOUTH_EAST_ASIAN_WORD: u32 = 4;
+const SYLLABIC_WORD: u32 = 4;

@@ -1,11 +1,10 @@
-//! The words of a side, and what the rules on repetition and on copies ask of them: each is looked at only as far as a
-//! decision needs it.
+//! The words of a side, for the rules on repeated and copied text; words are only compared as far as a decision needs.
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::text::mix::GOLDEN;
 
-/// Bytes that a word may begin or end with: ASCII letters and digits, and anything beyond ASCII.
+/// Bytes that a word may begin or end with: ASCII letters and digits, and all bytes beyond ASCII.
 static INNER: [bool; 256] = {
     let mut inner = [false; 256];
     let mut byte = 0;
@@ -16,7 +15,7 @@ static INNER: [bool; 256] = {
     inner
 };
 
-/// The bounds of a word without the ASCII punctuation at its ends, unless it is nothing else.
+/// The bounds of a word without the ASCII punctuation at its ends, unless it is only punctuation.
 #[inline]
 fn trim(text: &[u8], start: usize, end: usize) -> (usize, usize) {
     let kept = |byte: u8| INNER[usize::from(byte)];
@@ -32,30 +31,31 @@ fn trim_punctuation(text: &[u8], start: usize, end: usize) -> (usize, usize) {
     }
 }
 
-/// The words of a side, by their bounds in bytes; of scripts without spaces each character.
+/// The words of a side, as bounds in bytes; in scripts without spaces every character is a word.
 #[derive(Default)]
 pub struct Words {
     pub bounds: Vec<[u32; 2]>,
-    /// The places of the first `noted` words, of which `new` were new when they came.
-    places: [u64; 8],
-    noted: usize,
+    /// A Bloom filter of the first `inserted` words, of which `new` set a bit that was not set.
+    bloom: [u64; 8],
+    inserted: usize,
     new: usize,
-    /// The text in lower case, the hashes of its words, and those of its n-grams: of the few texts that need them.
+    /// The text in lower case, the hashes of its words, and of its n-grams; filled only for the few texts that need
+    /// them.
     lower: Vec<u8>,
     hashes: Vec<u64>,
-    sorted: Vec<u64>,
+    ngrams: Vec<u64>,
 }
 
-/// Words of an n-gram whose repetitions count.
+/// Words of an n-gram of the rule on repeated text.
 const NGRAM: usize = 3;
-/// Words that both sides need before they can be copies of each other: of shorter ones the translation may well be
-/// the same but for capitals or order.
-const FEWEST_COPIED: usize = 4;
+/// The fewest words of sides that can be copies of each other: the translation of a shorter text may well differ only
+/// in capitals or order.
+const MIN_COPIED_WORDS: usize = 4;
 
 impl Words {
     pub fn clear(&mut self) {
         self.bounds.clear();
-        (self.places, self.noted, self.new) = ([0; 8], 0, 0);
+        (self.bloom, self.inserted, self.new) = ([0; 8], 0, 0);
     }
 
     pub fn push(&mut self, start: usize, end: usize) {
@@ -71,7 +71,7 @@ impl Words {
         self.bounds.iter().map(|&[start, end]| trim(text, start as usize, end as usize))
     }
 
-    /// Hashes the words, whatever their case in ASCII.
+    /// Hashes the words; ASCII case does not count.
     fn hash(&mut self, text: &str) {
         let mut lower = std::mem::take(&mut self.lower);
         let mut hashes = std::mem::take(&mut self.hashes);
@@ -83,31 +83,32 @@ impl Words {
         (self.lower, self.hashes) = (lower, hashes);
     }
 
-    /// Whether the share of word n-grams of the text that stood before in it is above `most`.
-    pub fn repeat(&mut self, text: &str, most: f64) -> bool {
+    /// Whether the share of word n-grams that occurred earlier in the text is above `limit`.
+    pub fn repeat(&mut self, text: &str, limit: f64) -> bool {
         let count = (self.len() + 1).saturating_sub(NGRAM);
-        let least = least_above(most * count as f64);
-        // The last word of an n-gram that stood before stood before: no more of those than of these.
-        if count < least || self.note(text.as_bytes(), self.len() - least) > self.len() - least {
+        let least = least_above(limit * count as f64);
+        // The last word of a repeated n-gram is a repeated word, so there are no more repeated n-grams than repeated
+        // words.
+        if count < least || self.insert(text.as_bytes(), self.len() - least) > self.len() - least {
             return false;
         }
         self.hash(text);
-        self.sorted.clear();
-        self.sorted.extend(self.hashes.windows(NGRAM).map(|words| {
+        self.ngrams.clear();
+        self.ngrams.extend(self.hashes.windows(NGRAM).map(|words| {
             words.iter().fold(0_u64, |hash, word| (hash ^ word).wrapping_mul(GOLDEN).rotate_left(29))
         }));
-        self.sorted.sort_unstable();
-        self.sorted.windows(2).filter(|pair| pair[0] == pair[1]).count() >= least
+        self.ngrams.sort_unstable();
+        self.ngrams.windows(2).filter(|pair| pair[0] == pair[1]).count() >= least
     }
 
-    /// Whether 2 |A ∩ B| / (|A| + |B|) over the two multisets of words is above `most`.
-    pub fn resemble(&mut self, text: &str, other: &mut Self, other_text: &str, most: f64) -> bool {
-        let few = self.len().min(other.len());
-        let least = least_above(most * (self.len() + other.len()) as f64 / 2.0);
-        if few < FEWEST_COPIED || few < least {
+    /// Whether 2 |A ∩ B| / (|A| + |B|) of the two multisets of words is above `limit`.
+    pub fn resemble(&mut self, text: &str, other: &mut Self, other_text: &str, limit: f64) -> bool {
+        let shorter = self.len().min(other.len());
+        let least = least_above(limit * (self.len() + other.len()) as f64 / 2.0);
+        if shorter < MIN_COPIED_WORDS || shorter < least {
             return false;
         }
-        self.note(text.as_bytes(), usize::MAX);
+        self.insert(text.as_bytes(), usize::MAX);
         if self.missing(other, other_text.as_bytes(), other.len() - least) > other.len() - least {
             return false;
         }
@@ -118,27 +119,28 @@ impl Words {
         common(&self.hashes, &other.hashes) >= least
     }
 
-    /// Notes the places of further words; gives how many were not noted before, which is no more than words that did not
-    /// stand before. Stops above `enough` of them.
-    fn note(&mut self, text: &[u8], enough: usize) -> usize {
-        for &[start, end] in self.bounds.iter().skip(self.noted) {
+    /// Inserts further words into the Bloom filter and returns how many words were new, a lower bound of the number of
+    /// different words. Stops above `enough`.
+    fn insert(&mut self, text: &[u8], enough: usize) -> usize {
+        for &[start, end] in self.bounds.iter().skip(self.inserted) {
             if self.new > enough {
                 break;
             }
-            let (bits, bit) = place(text, start as usize, end as usize);
-            self.new += usize::from(self.places[bits] & bit == 0);
-            self.places[bits] |= bit;
-            self.noted += 1;
+            let (index, bit) = bloom_bit(text, start as usize, end as usize);
+            self.new += usize::from(self.bloom[index] & bit == 0);
+            self.bloom[index] |= bit;
+            self.inserted += 1;
         }
         self.new
     }
 
-    /// How many words of another text surely stand nowhere in this one, all of whose words are noted. Stops above `enough`.
+    /// A lower bound of the number of words of another text that are not in this one, all of whose words were inserted.
+    /// Stops above `enough`.
     fn missing(&self, other: &Self, text: &[u8], enough: usize) -> usize {
         let mut missing = 0;
         for &[start, end] in &other.bounds {
-            let (bits, bit) = place(text, start as usize, end as usize);
-            missing += usize::from(self.places[bits] & bit == 0);
+            let (index, bit) = bloom_bit(text, start as usize, end as usize);
+            missing += usize::from(self.bloom[index] & bit == 0);
             if missing > enough {
                 break;
             }
@@ -147,12 +149,12 @@ impl Words {
     }
 }
 
-/// Where a word stands among 512 bits, by its length and first bytes: equal words have equal places, whatever their
-/// case, and few others do.
-// A call for every word would cost as much as this does.
+/// The bit of a word among 512 bits, from its length and first bytes: words that differ only in ASCII case have the
+/// same bit.
+// A function call per word would double the cost.
 #[allow(clippy::inline_always)]
 #[inline(always)]
-fn place(text: &[u8], start: usize, end: usize) -> (usize, u64) {
+fn bloom_bit(text: &[u8], start: usize, end: usize) -> (usize, u64) {
     let (start, end) = trim(text, start, end);
     let rest = &text[start..];
     let first = match rest.first_chunk() {
@@ -161,25 +163,25 @@ fn place(text: &[u8], start: usize, end: usize) -> (usize, u64) {
     };
     let length = (end - start).max(1);
     let lower = (first | 0x2020_2020_2020_2020) & (u64::MAX >> (64 - 8 * length.min(8)));
-    let place = (lower ^ length as u64).wrapping_mul(GOLDEN);
-    ((place >> 61) as usize, 1 << (place >> 55 & 63))
+    let hash = (lower ^ length as u64).wrapping_mul(GOLDEN);
+    ((hash >> 61) as usize, 1 << (hash >> 55 & 63))
 }
 
-/// The least count above a bound.
+/// The least integer above a bound.
 fn least_above(bound: f64) -> usize {
     bound as usize + 1
 }
 
-/// How many elements two sorted lists share, each as often as both have it.
-pub fn common<T: Ord>(one: &[T], other: &[T]) -> usize {
-    let (mut place, mut count) = (0, 0);
-    for element in one {
-        while place < other.len() && other[place] < *element {
-            place += 1;
+/// The size of the intersection of two sorted multisets.
+pub fn common<T: Ord>(a: &[T], b: &[T]) -> usize {
+    let (mut at, mut count) = (0, 0);
+    for element in a {
+        while at < b.len() && b[at] < *element {
+            at += 1;
         }
-        if place < other.len() && other[place] == *element {
+        if at < b.len() && b[at] == *element {
             count += 1;
-            place += 1;
+            at += 1;
         }
     }
     count

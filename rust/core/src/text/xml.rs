@@ -1,4 +1,4 @@
-//! Which text and markup every reader of XML takes.
+//! Checks whether text and markup are valid XML for every reader.
 
 use std::sync::LazyLock;
 
@@ -7,10 +7,10 @@ use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use regex::Regex;
 
-/// What a document in UTF-8 begins with.
+/// The declaration of an XML document in UTF-8.
 pub const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
-/// The name of an element and its attributes; the prefixes are those that need no declaration around it.
+/// An element name and its attributes; only prefixes that need no declaration are allowed.
 static TAG: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(concat!(
         r"^[A-Za-z_][A-Za-z0-9_.-]*",
@@ -20,14 +20,14 @@ static TAG: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-/// Whether XML 1.0 has all characters of a text.
+/// Whether XML 1.0 allows all characters of a text.
 pub fn is_legal(text: &str) -> bool {
     text.chars().all(|character| {
         matches!(character, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
     })
 }
 
-/// Whether what was read inside a document is well-formed, and by itself: the reader lets through what others refuse.
+/// Whether an event inside a document is well-formed on its own: our reader accepts markup that others reject.
 pub fn is_sound(event: &Event<'_>) -> bool {
     match event {
         Event::Start(start) => is_tag(start),
@@ -44,7 +44,8 @@ fn is_tag(start: &BytesStart<'_>) -> bool {
         |value: quick_xml::Result<std::borrow::Cow<'_, str>>| value.is_ok_and(|value| is_legal(&value));
     TAG.as_ref().is_some_and(|tag| tag.is_match(start))
         && start.attributes().all(|attribute| {
-            attribute.is_ok_and(|one| value_is_legal(one.normalized_value(XmlVersion::Explicit1_0)))
+            attribute
+                .is_ok_and(|attribute| value_is_legal(attribute.normalized_value(XmlVersion::Explicit1_0)))
         })
 }
 

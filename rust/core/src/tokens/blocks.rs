@@ -1,4 +1,4 @@
-//! Token blocks: safetensors files of 65,536 raw rows, and the unigram counts of a corpus.
+//! Token blocks: safetensors files for 65,536 rows of the input each, and the unigram counts of a corpus.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -14,7 +14,8 @@ use crate::io::digests::digest_bytes;
 use crate::tokens::request::{BlockShard, TokenizeRequest, Tokenized};
 use crate::{Error, Result};
 
-/// Raw rows of a block; blocks restart at every input, so that an appended corpus has the blocks of a fresh one.
+/// Input rows per block, kept or not. Blocks restart at every input, so that an appended corpus has the same blocks as
+/// one that was tokenized at once.
 pub const BLOCK_ROWS: u64 = 65_536;
 
 /// Token ids of consecutive pairs.
@@ -36,50 +37,54 @@ pub fn block_first(chunk: &Chunk) -> u64 {
     chunk.input_first + (chunk.first - chunk.input_first) / BLOCK_ROWS * BLOCK_ROWS
 }
 
-/// The block being filled, those published, and the unigram counts.
+/// The open block, the published blocks, and the unigram counts.
 pub struct Blocks<'a> {
     request: &'a TokenizeRequest,
+    /// Whether ids take 4 bytes instead of 2.
     wide: bool,
+    /// Token counts by id, of the sources and the targets.
     unigrams: [Vec<u64>; 2],
-    /// Blocks of an interrupted run by first row.
+    /// The blocks of an interrupted run, by first row.
     pub done: BTreeMap<u64, PathBuf>,
     first: u64,
     end: u64,
-    filling: Encoded,
+    open_block: Encoded,
     shards: Vec<BlockShard>,
 }
 
 impl<'a> Blocks<'a> {
-    pub fn open(request: &'a TokenizeRequest, types: usize) -> Result<Self> {
+    pub fn open(request: &'a TokenizeRequest, vocabulary_size: usize) -> Result<Self> {
         Ok(Self {
             request,
-            wide: types > usize::from(u16::MAX),
-            unigrams: [vec![0; types], vec![0; types]],
+            wide: vocabulary_size > usize::from(u16::MAX),
+            unigrams: [vec![0; vocabulary_size], vec![0; vocabulary_size]],
             done: finished_blocks(request)?,
             first: request.corpus.first_row,
             end: request.corpus.first_row,
-            filling: Encoded::default(),
+            open_block: Encoded::default(),
             shards: Vec::new(),
         })
     }
 
+    /// Adds the pairs of a chunk of `block` (its first row), which ends before row `end`; publishes the block before.
     pub fn add(&mut self, block: u64, end: u64, encoded: Encoded) -> Result<()> {
         if block != self.first {
             self.publish_block()?;
             self.first = block;
         }
         self.end = end;
-        self.filling.rows.extend(encoded.rows);
-        self.filling.too_long.extend(encoded.too_long);
-        for (sequences, more) in self.filling.sides.iter_mut().zip(encoded.sides) {
-            sequences.ids.extend(more.ids);
-            sequences.lengths.extend(more.lengths);
+        self.open_block.rows.extend(encoded.rows);
+        self.open_block.too_long.extend(encoded.too_long);
+        for (sequences, added) in self.open_block.sides.iter_mut().zip(encoded.sides) {
+            sequences.ids.extend(added.ids);
+            sequences.lengths.extend(added.lengths);
         }
         Ok(())
     }
 
+    /// Writes the open block, unless an interrupted run wrote it, and counts its tokens.
     pub fn publish_block(&mut self) -> Result<()> {
-        let block = std::mem::take(&mut self.filling);
+        let block = std::mem::take(&mut self.open_block);
         let file = format!("part-{:012}-{:012}.safetensors", self.first, self.end);
         let path = self.request.out.join(&file);
         let bytes = if self.done.contains_key(&self.first) {
@@ -97,9 +102,11 @@ impl<'a> Blocks<'a> {
         Ok(())
     }
 
-    /// Counts from the published bytes, so that a resumed run counts as an undisturbed one does.
+    /// Counts from the published bytes, so that a resumed run has the counts of an uninterrupted one.
     fn count(&mut self, path: &Path, bytes: &[u8]) -> Result<BlockShard> {
-        let damaged = |error| Error::input(format!("{} is damaged ({error}): remove it", path.display()));
+        let damaged = |error| {
+            Error::input(format!("{} is damaged ({error}): remove the file and run again", path.display()))
+        };
         let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
         let length = |name: &str| Ok(tensors.tensor(name).map_err(damaged)?.shape()[0] as u64);
         for (name, counts) in ["source_ids", "target_ids"].into_iter().zip(&mut self.unigrams) {
@@ -122,7 +129,7 @@ impl<'a> Blocks<'a> {
         })
     }
 
-    /// Removes the blocks: they were made from text that is not the text that was cleaned.
+    /// Removes the blocks: their text is not the text that was cleaned.
     pub fn discard(&self) -> Result<()> {
         for shard in &self.shards {
             let path = self.request.out.join(&shard.file);
@@ -131,6 +138,7 @@ impl<'a> Blocks<'a> {
         Ok(())
     }
 
+    /// Writes the unigram counts, unless they are frozen.
     pub fn finish(self) -> Result<Tokenized> {
         if self.request.frozen {
             return Ok(Tokenized { shards: self.shards, unigrams: String::new() });
@@ -150,7 +158,7 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// The blocks that an interrupted run of the same plan left behind.
+/// The blocks that an interrupted run with the same plan wrote, by first row.
 fn finished_blocks(request: &TokenizeRequest) -> Result<BTreeMap<u64, PathBuf>> {
     let mut done = BTreeMap::new();
     for entry in fs::read_dir(&request.out).map_err(Error::io(&request.out))? {
@@ -162,7 +170,7 @@ fn finished_blocks(request: &TokenizeRequest) -> Result<BTreeMap<u64, PathBuf>> 
         };
         let first = range.split_once('-').and_then(|(first, _)| first.parse::<u64>().ok());
         if first.is_some_and(|first| first < request.corpus.first_row) {
-            continue; // of the rows before those that are joined
+            continue; // a block of the rows before the appended ones
         }
         let bytes = fs::read(&path).map_err(Error::io(&path))?;
         let plan = SafeTensors::read_metadata(&bytes)
@@ -202,9 +210,10 @@ fn to_bytes(block: &Encoded, wide: bool, plan: &str) -> Result<Vec<u8>> {
 
 type Tensor = (&'static str, Dtype, Vec<usize>, Vec<u8>);
 
-/// The metadata holds one key only: the format's library writes several in no fixed order.
+/// The metadata has one key only: the safetensors library writes several keys in no fixed order.
 fn serialize_tensors(path: &Path, tensors: &[Tensor], plan: &str) -> Result<Vec<u8>> {
-    let failed = |error| Error::input(format!("{}: {error}", path.display()));
+    let failed =
+        |error| Error::input(format!("{} cannot be written as safetensors ({error})", path.display()));
     let mut views = Vec::with_capacity(tensors.len());
     for (name, dtype, shape, bytes) in tensors {
         views.push((*name, TensorView::new(*dtype, shape.clone(), bytes).map_err(failed)?));

@@ -1,4 +1,4 @@
-//! Token ids of text by the tokenizer. For byte-level BPE the ids of known words come from a cache, with the same result.
+//! Encodes text to token ids. For byte-level BPE, a cache returns the ids of known words, with the same result.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,59 +7,61 @@ use memchr::memchr_iter;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-/// Words that a thread remembers, and how long they may be: about 10 MB when it is full.
-const MOST_WORDS: usize = 1 << 17;
-const LONGEST_WORD: usize = 64;
+/// The most words in the cache of a thread, and the most bytes of a word: a full cache takes about 10 MB.
+const CACHE_WORDS: usize = 1 << 17;
+const CACHE_WORD_BYTES: usize = 64;
 
-/// The ids of words that were met before.
+/// The ids of words that were encoded before.
 #[derive(Default)]
-struct Memory {
-    places: HashMap<Box<str>, (u32, u32)>,
+struct WordCache {
+    /// The range of each word in `ids`.
+    ranges: HashMap<Box<str>, (u32, u32)>,
     ids: Vec<u32>,
 }
 
-impl Memory {
+impl WordCache {
     fn get(&self, word: &str) -> Option<&[u32]> {
-        let &(start, end) = self.places.get(word)?;
+        let &(start, end) = self.ranges.get(word)?;
         self.ids.get(start as usize..end as usize)
     }
 
-    fn keep(&mut self, word: &str, ids: &[u32]) {
-        if word.len() <= LONGEST_WORD && self.places.len() < MOST_WORDS {
+    fn insert(&mut self, word: &str, ids: &[u32]) {
+        if word.len() <= CACHE_WORD_BYTES && self.ranges.len() < CACHE_WORDS {
             let start = self.ids.len();
             self.ids.extend_from_slice(ids);
-            self.places.insert(word.into(), (start as u32, self.ids.len() as u32));
+            self.ranges.insert(word.into(), (start as u32, self.ids.len() as u32));
         }
     }
 }
 
 pub struct Encoder {
     tokenizer: Tokenizer,
-    /// The ids that begin and end a sequence, where words can be tokenised by themselves.
+    /// The special ids before and after a sequence, if words can be encoded separately.
     ends: Option<[Vec<u32>; 2]>,
-    idle: Mutex<Vec<Memory>>,
+    /// The caches that no thread uses at the moment.
+    idle: Mutex<Vec<WordCache>>,
 }
 
 impl Encoder {
-    /// `json` is the text of the tokenizer: its parts tell whether words can be tokenised by themselves.
+    /// `json` is the tokenizer.json, which shows whether words can be encoded separately.
     pub fn new(tokenizer: Tokenizer, json: &[u8]) -> Self {
         let ends = serde_json::from_slice(json).ok().and_then(|json: Value| word_ends(&json));
         Self { tokenizer, ends, idle: Mutex::default() }
     }
 
-    /// Gives `work` a function that appends the ids of a text, special tokens included, to a vector.
+    /// Calls `work` with a function that appends the ids of a text, with special tokens, to a vector.
     pub fn with<T>(
         &self,
         work: impl FnOnce(&mut dyn FnMut(&str, &mut Vec<u32>) -> tokenizers::Result<()>) -> T,
     ) -> T {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut memory = idle().pop().unwrap_or_default();
-        let result = work(&mut |text, ids| self.encode(text, ids, &mut memory));
-        idle().push(memory);
+        let mut cache = idle().pop().unwrap_or_default();
+        let result = work(&mut |text, ids| self.encode(text, ids, &mut cache));
+        idle().push(cache);
         result
     }
 
-    fn encode(&self, text: &str, ids: &mut Vec<u32>, memory: &mut Memory) -> tokenizers::Result<()> {
+    fn encode(&self, text: &str, ids: &mut Vec<u32>, cache: &mut WordCache) -> tokenizers::Result<()> {
         let Some([before, after]) = &self.ends else {
             ids.extend_from_slice(self.tokenizer.encode_fast(text, true)?.get_ids());
             return Ok(());
@@ -69,12 +71,12 @@ impl Encoder {
         for end in cuts(text).chain([text.len()]) {
             let word = &text[start..end];
             start = end;
-            if let Some(known) = memory.get(word) {
+            if let Some(known) = cache.get(word) {
                 ids.extend_from_slice(known);
             } else {
                 let encoding = self.tokenizer.encode_fast(word, false)?;
                 ids.extend_from_slice(encoding.get_ids());
-                memory.keep(word, encoding.get_ids());
+                cache.insert(word, encoding.get_ids());
             }
         }
         ids.extend_from_slice(after);
@@ -82,32 +84,32 @@ impl Encoder {
     }
 }
 
-/// Where a text may be cut, its parts tokenised alone: before a space between two characters that are no white space.
-/// There GPT-2's expression, which splits for byte-level BPE, ends a match in any case: only its matches of white space
-/// reach beyond a leading space, and those do not begin or end at such a place.
+/// The positions where a text can be cut so that its parts are encoded separately: before a space between two visible
+/// characters. The GPT-2 pattern of byte-level BPE always ends a match there: only its matches of white space go beyond
+/// a leading space, and they neither begin nor end at such a position.
 fn cuts(text: &str) -> impl Iterator<Item = usize> + '_ {
-    let solid = |character: char| {
+    let visible = |character: char| {
         character.is_ascii_graphic() || (!character.is_ascii() && character.is_alphabetic())
     };
     memchr_iter(b' ', text.as_bytes()).filter(move |&space| {
-        text[..space].chars().next_back().is_some_and(solid)
-            && text[space + 1..].chars().next().is_some_and(solid)
+        text[..space].chars().next_back().is_some_and(visible)
+            && text[space + 1..].chars().next().is_some_and(visible)
     })
 }
 
-/// The ids before and after a sequence, if this is byte-level BPE whose other parts do not look beyond a word: no
-/// normaliser, no dropout, no added token that holds or swallows white space, a template around one sequence.
+/// The special ids before and after a sequence, if the tokenizer is byte-level BPE and no part of it looks beyond a
+/// word: no normalizer, no dropout, no added token that contains or strips white space, a template around one sequence.
 fn word_ends(json: &Value) -> Option<[Vec<u32>; 2]> {
     let (split, model) = (&json["pre_tokenizer"], &json["model"]);
     let splits =
         split["type"] == "ByteLevel" && split["add_prefix_space"] == false && split["use_regex"] != false;
     let merges = model["type"] == "BPE" && (model["dropout"].is_null() || model["dropout"] == 0.0);
-    let local = |token: &Value| {
+    let is_local = |token: &Value| {
         let content = token["content"].as_str();
         content.is_some_and(|content| !content.contains(char::is_whitespace))
             && ["single_word", "lstrip", "rstrip"].iter().all(|&option| token[option] == false)
     };
-    let added = json["added_tokens"].as_array().is_none_or(|tokens| tokens.iter().all(local));
+    let added = json["added_tokens"].as_array().is_none_or(|tokens| tokens.iter().all(is_local));
     if !(splits && merges && added && json["normalizer"].is_null()) {
         return None;
     }

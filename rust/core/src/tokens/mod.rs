@@ -1,4 +1,4 @@
-//! The `tokenize` pass and the sample that a tokenizer is trained on.
+//! The `tokenize` pass, and the `sample` pass, which writes the text for training a tokenizer.
 
 pub mod blocks;
 pub mod encoder;

@@ -12,20 +12,20 @@ use crate::corpus::row_filter::WantedRows;
 #[serde(deny_unknown_fields)]
 pub struct TokenizeRequest {
     pub corpus: Corpus,
-    /// What cleaning read, to notice a changed file.
+    /// The files that cleaning read, to detect a changed file.
     pub files: Vec<FileRead>,
     pub kept: WantedRows,
     pub tokenizer: PathBuf,
-    /// A pair with more tokens on a side, end-of-sentence included, carries none.
+    /// A pair with more tokens on a side, end-of-sentence included, gets no tokens.
     pub max_tokens: usize,
-    /// Whether the unigram counts stay as they are: of a corpus that rows are joined to.
+    /// Whether the unigram counts stay unchanged, as for appended rows.
     pub frozen: bool,
     pub out: PathBuf,
     pub plan: String,
     pub threads: usize,
 }
 
-/// A published block, as the manifest lists it.
+/// A published block in the manifest: the rows `first..end`, and numbers of pairs and tokens.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct BlockShard {
     pub file: String,
@@ -41,6 +41,6 @@ pub struct BlockShard {
 #[derive(Debug, Default, Serialize)]
 pub struct Tokenized {
     pub shards: Vec<BlockShard>,
-    /// Digest of `unigrams.safetensors`; empty if that stays as it is.
+    /// Digest of `unigrams.safetensors`; empty if the counts are frozen.
     pub unigrams: String,
 }

@@ -1,4 +1,4 @@
-//! The `tokenize` pass: the kept pairs as token ids.
+//! The `tokenize` pass: writes the kept pairs as token ids.
 
 use std::fs;
 use std::path::Path;
@@ -13,12 +13,14 @@ use crate::tokens::encoder::Encoder;
 use crate::tokens::request::{TokenizeRequest, Tokenized};
 use crate::{Error, Progress, Result};
 
+/// Tokenizes the kept pairs into blocks. Blocks of an interrupted run with the same plan are reused.
 pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokenized> {
     let (tokenizer, json) = load_tokenizer(&request.tokenizer)?;
-    // Ids may have gaps, so the vocabulary size is not enough.
-    let types = tokenizer.get_vocab(true).into_values().max().map_or(0, |highest| highest as usize + 1);
-    let ids = Encoder::new(tokenizer, &json);
-    let mut blocks = Blocks::open(request, types)?;
+    // Ids may have gaps, so the highest id decides, not the number of tokens.
+    let vocabulary_size =
+        tokenizer.get_vocab(true).into_values().max().map_or(0, |highest| highest as usize + 1);
+    let word_encoder = Encoder::new(tokenizer, &json);
+    let mut blocks = Blocks::open(request, vocabulary_size)?;
     let done: Vec<u64> = blocks.done.keys().copied().collect();
     let read = stream(
         &request.corpus,
@@ -30,7 +32,7 @@ pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokeni
             let encoded = if done.binary_search(&block).is_ok() {
                 Encoded::default()
             } else {
-                encode(&ids, request.max_tokens, &chunk)?
+                encode(&word_encoder, request.max_tokens, &chunk)?
             };
             Ok((block, chunk.end(), chunk.len(), encoded))
         },
@@ -46,7 +48,7 @@ pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokeni
     });
     match outcome {
         Ok(()) => blocks.finish(),
-        // The text is not the text that was cleaned: blocks made of it must not be taken up by a later run.
+        // The text may not be the text that was cleaned: a later run must not reuse its blocks.
         Err(error @ Error::Input(_)) => {
             blocks.discard()?;
             Err(error)
@@ -55,10 +57,10 @@ pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokeni
     }
 }
 
-/// Reads a tokenizer.json and switches its truncation and padding off: a pair is scored whole or not at all.
+/// Reads a tokenizer.json and disables truncation and padding: a pair is scored as a whole or not at all.
 fn load_tokenizer(path: &Path) -> Result<(Tokenizer, Vec<u8>)> {
     let failed = |error: tokenizers::Error| {
-        Error::input(format!("{} is not a tokenizer.json that can be read: {error}", path.display()))
+        Error::input(format!("{} is not a valid tokenizer.json ({error}): give another file", path.display()))
     };
     let bytes = fs::read(path).map_err(Error::io(path))?;
     let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(failed)?;
@@ -67,10 +69,10 @@ fn load_tokenizer(path: &Path) -> Result<(Tokenizer, Vec<u8>)> {
     Ok((tokenizer, bytes))
 }
 
-fn encode(tokenizer: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
+fn encode(word_encoder: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
     let mut encoded = Encoded::default();
     let mut sides = [Vec::new(), Vec::new()];
-    tokenizer.with(|encode| {
+    word_encoder.with(|encode| {
         for index in chunk.wanted() {
             let row = chunk.first as i64 + index as i64;
             let Record::Pair { source, target } = chunk.record(index) else { return Err(not_text(row)) };
@@ -78,7 +80,7 @@ fn encode(tokenizer: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encod
                 let text = std::str::from_utf8(side).map_err(|_| not_text(row))?;
                 ids.clear();
                 encode(text, ids)
-                    .map_err(|error| Error::input(format!("row {row} cannot be tokenised: {error}")))?;
+                    .map_err(|error| Error::input(format!("row {row} cannot be tokenized: {error}")))?;
             }
             if sides.iter().any(|ids| ids.len() > max_tokens) {
                 encoded.too_long.push(row);
@@ -96,6 +98,6 @@ fn encode(tokenizer: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encod
 
 fn not_text(row: i64) -> Error {
     Error::input(format!(
-        "row {row} is kept but is no pair of UTF-8 text: an input changed since it was cleaned"
+        "row {row} is kept but is not a pair of UTF-8 text: an input changed since it was cleaned: clean again with force = true"
     ))
 }

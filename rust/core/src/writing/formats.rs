@@ -22,15 +22,16 @@ use crate::corpus::record::Record;
 use crate::corpus::request::{Corpus, Input};
 use crate::io::atomic_files::{Draft, Sealed};
 use crate::io::compression::compress;
+use crate::writing::added::{Added, clash};
 use crate::writing::json_template::Template;
 use crate::writing::tmx_units::Units;
 use crate::{Error, Result};
 
-/// A row group of Parquet ends at so many rows, or so many bytes.
+/// The most rows and the approximate bytes of a Parquet row group.
 const GROUP_ROWS: usize = 1 << 17;
 const GROUP_BYTES: usize = 64 << 20;
 
-/// Where the text goes; lines of names that end in `.gz`, `.zst`, `.xz` or `.bz2` are compressed.
+/// The files of an output; text is compressed if the name ends in `.gz`, `.zst`, `.xz` or `.bz2`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "format", rename_all = "lowercase")]
 pub enum Output {
@@ -38,7 +39,7 @@ pub enum Output {
         source: PathBuf,
         target: PathBuf,
     },
-    /// The one side of a monolingual corpus.
+    /// The target side of a monolingual corpus.
     Text {
         path: PathBuf,
     },
@@ -74,7 +75,7 @@ impl Output {
         }
     }
 
-    /// Fails unless it has as many sides as the corpus.
+    /// Fails unless the output has as many sides as the corpus.
     fn check(&self, corpus: &Corpus) -> Result<()> {
         let monolingual = corpus.is_monolingual();
         let fits = match self {
@@ -85,12 +86,34 @@ impl Output {
                 fields.source_field.is_none() == monolingual
             }
         };
-        let told = if monolingual { "one side, the output two" } else { "two sides, the output one" };
-        if fits { Ok(()) } else { Err(Error::input(format!("the corpus has {told}"))) }
+        let [corpus_sides, output_sides] =
+            if monolingual { ["one side", "two"] } else { ["two sides", "one"] };
+        if fits {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "the corpus has {corpus_sides}, the output has {output_sides}: give an output with {corpus_sides}"
+        )))
     }
 
-    /// Whether all inputs are of this format, and for Parquet have the same columns, for TMX are read by the same codes:
-    /// their records are copied whole.
+    /// Fails if it cannot hold columns beside the sides, or names a side like one of them.
+    fn check_added(&self, added: &[Added]) -> Result<()> {
+        match self {
+            _ if added.is_empty() => Ok(()),
+            Self::Moses { .. } | Self::Text { .. } | Self::Tmx { .. } => Err(Error::input(
+                "the output holds nothing but the sides: columns go into TSV, JSONL or Parquet",
+            )),
+            Self::Tsv { .. } => Ok(()),
+            Self::Jsonl { fields, .. } | Self::Parquet { fields, .. } => {
+                let paths = fields.paths()?;
+                let clash = added.iter().find(|added| paths.iter().any(|path| path[0] == added.name()));
+                clash.map_or(Ok(()), |clash| Err(has_already("the output", clash.name())))
+            }
+        }
+    }
+
+    /// Whether whole records can be copied: all inputs have this format; for Parquet the same columns, for TMX the same
+    /// language codes.
     pub fn is_whole(&self, corpus: &Corpus) -> Result<bool> {
         let same = corpus.inputs.iter().all(|input| match (self, input) {
             (
@@ -109,7 +132,7 @@ impl Output {
             return Ok(same);
         }
         let schemas = tables(corpus).map(parquet_schema).collect::<Result<Vec<_>>>()?;
-        Ok(schemas.windows(2).all(|two| two[0].fields() == two[1].fields()))
+        Ok(schemas.windows(2).all(|pair| pair[0].fields() == pair[1].fields()))
     }
 }
 
@@ -121,37 +144,40 @@ fn tables(corpus: &Corpus) -> impl Iterator<Item = &Path> {
     })
 }
 
-/// How records become an output.
+/// Formats records for an output.
 pub struct Format<'a> {
     output: &'a Output,
+    /// Columns beside the sides.
+    added: &'a [Added],
     pub whole: bool,
-    /// The sides that are written: all, or from the second on.
+    /// The sides that are written: all, or only the target of a monolingual corpus.
     sides: RangeFrom<usize>,
     template: Option<Template>,
     schema: Option<SchemaRef>,
     units: Option<Units>,
 }
 
-/// What a worker made of a chunk for one file.
+/// The formatted records of a chunk for one file.
 pub enum Piece {
     Bytes(Vec<u8>),
     Rows(RecordBatch),
 }
 
-/// What a worker made of a chunk for one output.
+/// The formatted records of a chunk for one output.
 #[derive(Default)]
 pub struct Formatted {
-    /// The indices that were written.
+    /// The indices of the records that were written.
     pub written: Vec<usize>,
     /// The rows of records that the format cannot hold.
     pub unwritable: Vec<u64>,
-    /// One for each file.
+    /// One piece per file.
     pub pieces: Vec<Piece>,
 }
 
 impl<'a> Format<'a> {
-    pub fn new(output: &'a Output, corpus: &Corpus) -> Result<Self> {
+    pub fn new(output: &'a Output, added: &'a [Added], corpus: &Corpus) -> Result<Self> {
         output.check(corpus)?;
+        output.check_added(added)?;
         let whole = output.is_whole(corpus)?;
         let sides = usize::from(corpus.is_monolingual())..;
         let (mut template, mut schema, mut units) = (None, None, None);
@@ -159,12 +185,13 @@ impl<'a> Format<'a> {
             Output::Jsonl { fields, .. } => template = Some(Template::new(fields)?),
             Output::Parquet { fields, .. } => {
                 let first = tables(corpus).next().filter(|_| whole);
-                schema = Some(if let Some(path) = first {
+                let copied = if let Some(path) = first {
                     parquet_schema(path)?
                 } else {
                     let none = [StringArray::new_null(0), StringArray::new_null(0)];
                     columns(fields, &none[sides.clone()])?.schema()
-                });
+                };
+                schema = Some(with_added(copied, added)?);
             }
             Output::Tmx { source_language, target_language, .. } => {
                 let first = corpus.inputs.first().and_then(|input| input.paths().next());
@@ -173,18 +200,23 @@ impl<'a> Format<'a> {
             }
             Output::Moses { .. } | Output::Text { .. } | Output::Tsv { .. } => {}
         }
-        Ok(Self { output, whole, sides, template, schema, units })
+        Ok(Self { output, added, whole, sides, template, schema, units })
     }
 
-    /// The open files, in the order of the pieces.
+    /// Creates the files, in the order of the pieces.
     pub fn create(&self) -> Result<Vec<Sink>> {
         let frame = self.units.as_ref().map(|units| &units.frame);
         let paths = self.output.paths().into_iter();
         paths.map(|path| Sink::create(path, self.schema.as_ref(), frame)).collect()
     }
 
-    /// Formats the records of some indices. One without two sides counts as one that cannot be written.
-    pub fn format(&self, chunk: &Chunk, indices: impl Iterator<Item = usize>) -> Result<Formatted> {
+    /// Formats the records with these indices. A record that is not a pair is unwritable.
+    pub fn format(
+        &self,
+        chunk: &Chunk,
+        corpus: &Corpus,
+        indices: impl Iterator<Item = usize>,
+    ) -> Result<Formatted> {
         let mut formatted = Formatted::default();
         let mut text: [Vec<u8>; 2] = Default::default();
         let of_lines = matches!(self.output, Output::Moses { .. } | Output::Text { .. });
@@ -196,8 +228,12 @@ impl<'a> Format<'a> {
         }
         for index in indices {
             let whole = chunk.whole(index).filter(|_| self.whole);
+            let end = text[0].len();
             let done = match chunk.record(index) {
-                Record::Pair { source, target } => self.push(&mut text, whole, source, target),
+                Record::Pair { source, target } => {
+                    self.push(&mut text, whole, source, target)
+                        && self.push_added(&mut text[0], end, chunk, corpus, index)?
+                }
                 Record::TooLong | Record::Malformed | Record::MissingSide => false,
             };
             if done {
@@ -207,11 +243,28 @@ impl<'a> Format<'a> {
             }
         }
         formatted.pieces = if let Some(schema) = &self.schema {
-            vec![Piece::Rows(self.rows(chunk, &formatted.written, schema)?)]
+            vec![Piece::Rows(self.rows(chunk, corpus, &formatted.written, schema)?)]
         } else {
             self.pack(text)?
         };
         Ok(formatted)
+    }
+
+    /// The rows with the columns beside the sides.
+    fn beside(
+        &self,
+        columns: &[ArrayRef],
+        chunk: &Chunk,
+        corpus: &Corpus,
+        written: &[usize],
+        schema: &SchemaRef,
+    ) -> Result<RecordBatch> {
+        let mut columns = columns.to_vec();
+        for added in self.added {
+            columns.push(added.column(chunk, corpus, written)?);
+        }
+        RecordBatch::try_new(Arc::clone(schema), columns)
+            .map_err(|error| Error::input(format!("Parquet rows cannot be copied ({error})")))
     }
 
     fn pack(&self, text: [Vec<u8>; 2]) -> Result<Vec<Piece>> {
@@ -219,12 +272,13 @@ impl<'a> Format<'a> {
         paths.map(|(path, text)| pack(text, path)).collect()
     }
 
-    /// Appends one pair, or its whole record; false if the format cannot hold it. Rows are only looked at.
+    /// Appends one pair, or its whole record; false if the format cannot hold it. For Parquet this only checks: `rows`
+    /// copies the rows.
     fn push(&self, text: &mut [Vec<u8>; 2], whole: Option<&[u8]>, source: &[u8], target: &[u8]) -> bool {
         let any =
             |byte| memchr::memchr2(byte, b'\n', source).or(memchr::memchr2(byte, b'\n', target)).is_some();
         let utf8 = || Some((std::str::from_utf8(source).ok()?, std::str::from_utf8(target).ok()?));
-        // Read back, it would be a part of the line's end.
+        // A reader would take a `\r` at the end for a part of the line end.
         let returns = |side: &[u8]| side.ends_with(b"\r");
         let [first, second] = text;
         match (self.output, whole) {
@@ -257,15 +311,59 @@ impl<'a> Format<'a> {
         true
     }
 
-    fn rows(&self, chunk: &Chunk, written: &[usize], schema: &SchemaRef) -> Result<RecordBatch> {
-        let lost = |error: arrow_schema::ArrowError| Error::input(format!("rows cannot be copied: {error}"));
+    /// Adds the columns to the record that begins at `from` and ends the text; false, and without the record, if the
+    /// format cannot hold one of them.
+    fn push_added(
+        &self,
+        text: &mut Vec<u8>,
+        from: usize,
+        chunk: &Chunk,
+        corpus: &Corpus,
+        index: usize,
+    ) -> Result<bool> {
+        match self.output {
+            Output::Tsv { .. } if !self.added.is_empty() => {
+                text.pop();
+                for added in self.added {
+                    if !added.push_tsv(text, chunk, corpus, index)? {
+                        text.truncate(from);
+                        return Ok(false);
+                    }
+                }
+                text.push(b'\n');
+            }
+            Output::Jsonl { .. } if !self.added.is_empty() => {
+                if let Some(clash) = clash(&text[from..], self.added).filter(|_| self.whole) {
+                    let row = chunk.first + index as u64;
+                    return Err(has_already(&format!("row {row}"), clash.name()));
+                }
+                let end = text.trim_ascii_end().len() - 1;
+                text.truncate(end);
+                self.added.iter().try_for_each(|added| added.push_json(text, chunk, corpus, index))?;
+                text.extend_from_slice(b"}\n");
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn rows(
+        &self,
+        chunk: &Chunk,
+        corpus: &Corpus,
+        written: &[usize],
+        schema: &SchemaRef,
+    ) -> Result<RecordBatch> {
+        let failed = |error: arrow_schema::ArrowError| {
+            Error::input(format!("Parquet rows cannot be copied ({error})"))
+        };
         if let Some(batch) = chunk.batch().filter(|_| self.whole) {
             let mut mask = vec![false; chunk.len()];
             for &index in written {
                 mask[index] = true;
             }
-            let kept = filter_record_batch(batch, &BooleanArray::from(mask)).map_err(lost)?;
-            return RecordBatch::try_new(Arc::clone(schema), kept.columns().to_vec()).map_err(lost);
+            let kept = filter_record_batch(batch, &BooleanArray::from(mask)).map_err(failed)?;
+            return self.beside(kept.columns(), chunk, corpus, written, schema);
         }
         let side = |side: usize| -> StringArray {
             let pairs = written.iter().map(|&index| match chunk.record(index) {
@@ -275,21 +373,38 @@ impl<'a> Format<'a> {
             pairs.collect()
         };
         match self.output {
-            Output::Parquet { fields, .. } => columns(fields, &[side(0), side(1)][self.sides.clone()]),
+            Output::Parquet { fields, .. } => {
+                let sides = columns(fields, &[side(0), side(1)][self.sides.clone()])?;
+                self.beside(sides.columns(), chunk, corpus, written, schema)
+            }
             _ => Err(Error::input("rows are only written as Parquet: this is a bug of catprune")),
         }
     }
 }
 
-/// Text as a piece of a file; nothing stays nothing.
+/// The error of a name that would come twice.
+fn has_already(what: &str, name: &str) -> Error {
+    Error::input(format!("{what} has a field {name} already: leave {name} out of with, or rename the field"))
+}
+
+/// The columns that are copied or made of the sides, and those beside them.
+fn with_added(copied: SchemaRef, added: &[Added]) -> Result<SchemaRef> {
+    if let Some(clash) = added.iter().find(|added| copied.field_with_name(added.name()).is_ok()) {
+        return Err(has_already("the output", clash.name()));
+    }
+    let fields = copied.fields().iter().cloned().chain(added.iter().map(|added| Arc::new(added.field())));
+    Ok(Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), copied.metadata().clone())))
+}
+
+/// Compresses text as a piece of a file; empty text stays empty, without an empty member.
 pub fn pack(text: Vec<u8>, path: &Path) -> Result<Piece> {
     let packed = if text.is_empty() { Ok(text) } else { compress(text, path) };
     packed.map(Piece::Bytes).map_err(Error::io(path))
 }
 
-/// Lines of files that go to lines of as many files: those that follow each other are copied together.
+/// Copies lines from the files of the input to as many files; consecutive lines are copied together.
 fn copy_runs(chunk: &Chunk, indices: &[usize], text: &mut [Vec<u8>; 2], written: RangeFrom<usize>) {
-    for run in indices.chunk_by(|one, next| one + 1 == *next) {
+    for run in indices.chunk_by(|index, next| index + 1 == *next) {
         let sides = chunk.run(run[0]..run[run.len() - 1] + 1).unwrap_or_default();
         for (text, side) in text.iter_mut().zip(&sides[written.clone()]) {
             text.extend_from_slice(side);
@@ -307,7 +422,7 @@ fn push_line(text: &mut Vec<u8>, pieces: &[&[u8]]) {
     text.push(b'\n');
 }
 
-/// The sides as columns, inside structs where the names say so.
+/// The sides as columns, inside structs if the field names have dots.
 fn columns(fields: &Fields, texts: &[StringArray]) -> Result<RecordBatch> {
     let paths = fields.paths()?;
     let level = shared(&paths);
@@ -321,10 +436,11 @@ fn columns(fields: &Fields, texts: &[StringArray]) -> Result<RecordBatch> {
     let mut sides = Vec::with_capacity(2);
     for (path, array) in paths.iter().zip(texts) {
         let names = &path[level..];
-        let (last, around) = names.split_last().ok_or_else(|| Error::input("a field has no name"))?;
+        let (last, structs) =
+            names.split_last().ok_or_else(|| Error::input("a field has no name: give fields"))?;
         let mut column: (Field, ArrayRef) =
             (Field::new(*last, DataType::Utf8, false), Arc::new(array.clone()));
-        for name in around.iter().rev() {
+        for name in structs.iter().rev() {
             column = wrap(name, vec![column])?;
         }
         sides.push(column);
@@ -337,17 +453,17 @@ fn columns(fields: &Fields, texts: &[StringArray]) -> Result<RecordBatch> {
         .map_err(|error| Error::input(error.to_string()))
 }
 
-/// A file that pieces are appended to.
+/// An output file that pieces are appended to.
 pub enum Sink {
     Text { path: PathBuf, draft: Box<Draft>, footer: Vec<u8>, empty: bool },
     Table { path: PathBuf, writer: Box<ArrowWriter<Draft>> },
 }
 
 impl Sink {
-    /// `frame` is what text begins and ends with.
+    /// Creates a Parquet file if there is a `schema`, otherwise a text file; `frame` is its header and footer.
     pub fn create(path: &Path, schema: Option<&SchemaRef>, frame: Option<&[Vec<u8>; 2]>) -> Result<Self> {
         let mut draft = Draft::create(path)?;
-        draft.sync_along()?;
+        draft.sync_in_background()?;
         let path = path.to_owned();
         let Some(schema) = schema else {
             let [header, footer] = frame.cloned().unwrap_or_default();
@@ -384,7 +500,7 @@ impl Sink {
     pub fn seal(self) -> Result<Sealed> {
         match self {
             Self::Text { path, mut draft, footer, empty } => {
-                // A compressed file of no bytes is damaged to those who read it.
+                // A compressed file without a member is invalid, so an empty output gets an empty member.
                 if empty || !footer.is_empty() {
                     let end = compress(footer, &path).map_err(Error::io(&path))?;
                     draft.write_all(&end).map_err(Error::io(&path))?;

@@ -1,9 +1,9 @@
-//! Lines of JSON out: what is written around the texts of a record.
+//! Writes lines of JSON from a template around the texts of a record.
 
 use crate::Result;
 use crate::corpus::fields::{Fields, shared};
 
-/// A line of JSON around two strings, or one: what stands before, between and after them.
+/// A line of JSON with one or two strings: the JSON before, between and after them.
 pub struct Template {
     pieces: Vec<String>,
 }
@@ -16,8 +16,9 @@ impl Template {
             let inner: Vec<String> = names.iter().map(|name| format!("{}:", quoted(name))).collect();
             inner.join("{")
         };
-        let way: Vec<String> = paths[0][..common].iter().map(|name| format!("{{{}:", quoted(name))).collect();
-        let (mut pieces, mut before) = (Vec::new(), format!("{}{{", way.concat()));
+        let outer: Vec<String> =
+            paths[0][..common].iter().map(|name| format!("{{{}:", quoted(name))).collect();
+        let (mut pieces, mut before) = (Vec::new(), format!("{}{{", outer.concat()));
         for path in &paths {
             pieces.push(format!("{before}{}", open(&path[common..])));
             before = format!("{},", "}".repeat(path.len() - common - 1));
@@ -26,17 +27,18 @@ impl Template {
         Ok(Self { pieces })
     }
 
-    /// Appends one line; `sides` are as many as there are fields.
+    /// Appends one line; there is one side per field.
     pub fn push(&self, text: &mut Vec<u8>, sides: &[&str]) {
-        for (place, piece) in self.pieces.iter().enumerate() {
+        for (index, piece) in self.pieces.iter().enumerate() {
             text.extend_from_slice(piece.as_bytes());
-            if let Some(side) = sides.get(place) {
+            if let Some(side) = sides.get(index) {
                 text.extend_from_slice(quoted(side).as_bytes());
             }
         }
     }
 }
 
-fn quoted(text: &str) -> String {
+/// Text as a string of JSON.
+pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -1,5 +1,6 @@
-//! The `write` pass: formats, and files that appear together.
+//! The `write` pass: output formats, and files that are published together.
 
+pub mod added;
 pub mod formats;
 pub mod json_template;
 pub mod output_files;

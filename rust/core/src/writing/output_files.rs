@@ -1,4 +1,4 @@
-//! Output files that are written in parallel, each by its own thread, and published together.
+//! Output files, each written by its own thread, and published together.
 
 use std::fs;
 use std::io;
@@ -12,17 +12,17 @@ use crate::io::atomic_files::{Sealed, sync_folder};
 use crate::writing::formats::{Piece, Sink};
 use crate::{Error, Result};
 
-/// Pieces that may wait for a file's thread.
+/// The most pieces that wait for the thread of a file.
 const WAITING: usize = 4;
 
-/// The threads that fill the files, and where pieces are handed to them.
+/// The threads that write the files, and the channels to them.
 pub struct Outputs {
     lanes: Vec<Lane>,
 }
 
 struct Lane {
     path: PathBuf,
-    /// None once all was handed over, or a write failed.
+    /// None after the last piece, or after a failed write.
     pieces: Option<Sender<Piece>>,
     writer: Option<JoinHandle<Result<Sink>>>,
 }
@@ -32,7 +32,7 @@ impl Outputs {
         Self { lanes: sinks.into_iter().zip(paths).map(|(sink, path)| Lane::new(sink, path)).collect() }
     }
 
-    /// Hands over the next piece of every file.
+    /// Sends the next piece of every file to its thread.
     pub fn write(&mut self, pieces: impl IntoIterator<Item = Piece>) -> Result<()> {
         for (lane, piece) in self.lanes.iter_mut().zip(pieces) {
             let sent = lane.pieces.as_ref().is_some_and(|pieces| pieces.send(piece).is_ok());
@@ -43,8 +43,8 @@ impl Outputs {
         Ok(())
     }
 
-    /// Gives all files their names, once all are on disk. Old files of these names go first, for good: whenever this
-    /// ends, by a power cut too, what is there is whole and of one run, or missing.
+    /// Renames all files to their names, once all are on disk. Old files with these names are removed first, and the
+    /// removal is synced: after a crash, every file is complete and from this run, or missing.
     pub fn publish(mut self) -> Result<Vec<FileRead>> {
         let mut sealed = Vec::with_capacity(self.lanes.len());
         for lane in &mut self.lanes {
@@ -77,7 +77,7 @@ impl Lane {
         Self { path: path.to_owned(), pieces: Some(pieces), writer: Some(writer) }
     }
 
-    /// Waits until everything was written.
+    /// Waits until all pieces are written.
     fn finish(&mut self) -> Result<Sink> {
         self.pieces = None;
         let failed =
@@ -87,7 +87,7 @@ impl Lane {
 }
 
 impl Drop for Outputs {
-    /// Unpublished drafts are removed before the caller goes on.
+    /// Waits for the threads, so that unpublished drafts are removed before the caller continues.
     fn drop(&mut self) {
         for lane in &mut self.lanes {
             if lane.writer.is_some() {

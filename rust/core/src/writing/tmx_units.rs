@@ -1,4 +1,4 @@
-//! Translation units out: generated around two texts, or copied unchanged if every reader of XML accepts them.
+//! Writes translation units: generated around two texts, or copied unchanged if every XML reader accepts them.
 
 use quick_xml::escape::{escape, partial_escape};
 
@@ -6,16 +6,16 @@ use crate::text::xml::{DECLARATION, is_legal};
 
 const FOOTER: &str = "</body>\n</tmx>\n";
 
-/// A document of generated units: what stands around them, and around the two texts of each.
+/// A TMX document: its header and footer, and the markup around the two texts of a generated unit.
 pub struct Units {
-    /// What comes before the first unit and after the last.
+    /// The text before the first unit and after the last.
     pub frame: [Vec<u8>; 2],
     before: String,
     between: String,
 }
 
 impl Units {
-    /// `opening` is the document of an input up to its first unit; without one the header is generated.
+    /// `opening` is the document of an input up to its first unit; None generates a header.
     pub fn new(source_language: &str, target_language: &str, opening: Option<String>) -> Self {
         let [source, target] = [source_language, target_language].map(escape);
         let opening = opening.unwrap_or_else(|| {
@@ -37,7 +37,8 @@ impl Units {
         }
     }
 
-    /// Appends a unit, the one that is given if it can stand in any document; false if XML cannot hold the two texts.
+    /// Appends a unit: `whole` if it is valid in any document, otherwise a generated one. False if XML does not allow a
+    /// character of the two texts.
     pub fn push(&self, text: &mut Vec<u8>, whole: Option<&[u8]>, source: &str, target: &str) -> bool {
         if !is_legal(source) || !is_legal(target) {
             return false;

@@ -1,4 +1,4 @@
-//! The `write` pass: writes the kept records as text, in corpus order; of a pair both sides or none.
+//! The `write` pass: writes the kept records as text, in corpus order, always with all their sides.
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use crate::corpus::pipeline::stream;
 use crate::corpus::record::Record;
 use crate::corpus::request::{Corpus, Input};
 use crate::corpus::row_filter::WantedRows;
+pub use crate::writing::added::Added;
 pub use crate::writing::formats::Output;
 use crate::writing::formats::{Format, Formatted, Piece, Sink, pack};
 use crate::writing::output_files::Outputs;
@@ -19,38 +20,41 @@ use crate::{Error, Progress, Result};
 #[serde(deny_unknown_fields)]
 pub struct WriteRequest {
     pub corpus: Corpus,
-    /// What cleaning read, to notice a changed file; the tags last, if they are written.
+    /// The files that cleaning read, to detect a changed file; the tags last, if they are written.
     pub files: Vec<FileRead>,
     pub kept: WantedRows,
-    /// How many rows are kept; another number is an error.
+    /// The number of kept rows; another number is an error.
     pub expected: u64,
     pub output: Output,
-    /// Where the pairs go that are not kept.
+    /// The output for the pairs that are not kept.
     #[serde(default)]
     pub dropped: Option<Output>,
-    /// Where the tags of the written pairs go, one a line.
+    /// The file for the tags of the written pairs, one per line.
     #[serde(default)]
     pub tags: Option<PathBuf>,
+    /// Columns beside the sides; the corpus names the tags, and the shards of the scores.
+    #[serde(default)]
+    pub added: Vec<Added>,
     pub threads: usize,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Written {
     pub pairs: u64,
-    /// Kept pairs that the output's format cannot hold: a line break, a tab where columns end at tabs, bytes that are
-    /// not UTF-8 where text must be, a character that XML does not have.
+    /// Kept pairs that the output format cannot hold: line breaks, tabs in TSV, invalid UTF-8 in JSON, Parquet or TMX,
+    /// characters that XML does not allow.
     pub unwritable: u64,
-    /// The first of their rows.
+    /// The first of their rows, at most ten.
     pub unwritable_rows: Vec<u64>,
     /// Whether records were copied whole.
     pub whole: bool,
-    /// Pairs that were not kept and were written as such, and records that could not be.
+    /// Pairs written to `dropped`, and records that its format cannot hold.
     pub dropped: u64,
     pub dropped_unwritable: u64,
     pub files: Vec<FileRead>,
 }
 
-/// What a worker made of a chunk.
+/// A chunk that a worker has formatted.
 struct Done {
     rows: u64,
     kept: Formatted,
@@ -77,10 +81,11 @@ pub fn write(request: &WriteRequest, progress: &Progress) -> Result<Written> {
         },
     )?;
     read.compare(&request.files)?;
-    let found = written.pairs + written.unwritable;
-    if found != request.expected {
+    let present = written.pairs + written.unwritable;
+    if present != request.expected {
         return Err(Error::input(format!(
-            "of {} selected pairs {found} are there and passed cleaning: select with --clean, from this corpus",
+            "{present} of {} selected pairs are in the corpus and passed cleaning: select again from this corpus, \
+             with clean = FOLDER",
             request.expected
         )));
     }
@@ -107,7 +112,7 @@ impl Written {
     }
 }
 
-/// The formats of what is written, and the corpus as they read it.
+/// The formats of the outputs, and the corpus, with whole records if a format copies them.
 struct Writing<'a> {
     corpus: Corpus,
     kept: Format<'a>,
@@ -118,8 +123,12 @@ struct Writing<'a> {
 impl<'a> Writing<'a> {
     fn new(request: &'a WriteRequest) -> Result<Self> {
         let mut corpus = request.corpus.clone();
-        let kept = Format::new(&request.output, &corpus)?;
-        let dropped = request.dropped.as_ref().map(|output| Format::new(output, &corpus)).transpose()?;
+        let kept = Format::new(&request.output, &request.added, &corpus)?;
+        let dropped = request
+            .dropped
+            .as_ref()
+            .map(|output| Format::new(output, &request.added, &corpus))
+            .transpose()?;
         let all = kept.whole || dropped.as_ref().is_some_and(|dropped| dropped.whole);
         for input in &mut corpus.inputs {
             if let Input::Parquet { whole, .. } | Input::Tmx { whole, .. } = input {
@@ -144,12 +153,15 @@ impl<'a> Writing<'a> {
         for index in chunk.wanted() {
             if !matches!(chunk.record(index), Record::Pair { .. }) {
                 let row = chunk.first + index as u64;
-                return Err(Error::input(format!("row {row} is kept but holds no text: an input changed")));
+                return Err(Error::input(format!(
+                    "row {row} is kept but has no text: an input changed since it was cleaned: clean again with \
+                     force = true"
+                )));
             }
         }
-        let kept = self.kept.format(chunk, chunk.wanted())?;
+        let kept = self.kept.format(chunk, &self.corpus, chunk.wanted())?;
         let dropped = match &self.dropped {
-            Some(format) => format.format(chunk, chunk.unwanted())?,
+            Some(format) => format.format(chunk, &self.corpus, chunk.unwanted())?,
             None => Formatted::default(),
         };
         let tags = self.tags.map(|path| tags_of(chunk, &kept.written, path)).transpose()?;
@@ -157,10 +169,12 @@ impl<'a> Writing<'a> {
     }
 }
 
-/// The tags of the pairs that were written, one a line.
+/// The tags of the pairs that were written, one per line.
 fn tags_of(chunk: &Chunk, written: &[usize], path: &Path) -> Result<Piece> {
     let Some(tags) = &chunk.tags else {
-        return Err(Error::input("the corpus was cleaned without tags: there are none to write"));
+        return Err(Error::input(
+            "the corpus was cleaned without tags: leave tags out, or clean again with tags",
+        ));
     };
     let mut text = Vec::new();
     for &index in written {

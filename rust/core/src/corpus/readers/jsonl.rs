@@ -1,4 +1,4 @@
-//! JSON lines: one object per line, of which one or two fields are the record; other fields are skipped undecoded.
+//! JSON lines: one object per line, in which one or two fields are the record; other fields are skipped undecoded.
 
 use std::fmt;
 use std::result::Result as StdResult;
@@ -11,15 +11,15 @@ use crate::corpus::fields::Fields;
 use crate::corpus::readers::lines::Lines;
 use crate::corpus::record::{Pairs, Record};
 
-/// The names on the way to the fields.
+/// The field names as a tree: an object on the way to a field is a node, the field a leaf.
 #[derive(Debug, Default)]
 pub struct Tree {
-    /// Which side stands here.
+    /// The side (0 source, 1 target) whose text is at this node.
     side: Option<usize>,
     children: Vec<(String, Tree)>,
 }
 
-/// The sides of a record, as far as they are present.
+/// The sides of a record that were read so far.
 #[derive(Default)]
 struct Sides {
     text: [Vec<u8>; 2],
@@ -32,25 +32,25 @@ impl Tree {
         let paths = fields.paths()?;
         let first = 2 - paths.len();
         for (side, path) in (first..).zip(paths) {
-            let mut place = &mut tree;
+            let mut node = &mut tree;
             for name in path {
-                let index = place.children.iter().position(|(child, _)| child == name).unwrap_or_else(|| {
-                    place.children.push((name.to_owned(), Self::default()));
-                    place.children.len() - 1
+                let index = node.children.iter().position(|(child, _)| child == name).unwrap_or_else(|| {
+                    node.children.push((name.to_owned(), Self::default()));
+                    node.children.len() - 1
                 });
-                place = &mut place.children[index].1;
+                node = &mut node.children[index].1;
             }
-            place.side = Some(side);
+            node.side = Some(side);
         }
         Ok(tree)
     }
 
-    /// Whether a side stands here or below.
+    /// Whether a side is at this node or below it.
     fn holds(&self, side: usize) -> bool {
         self.side == Some(side) || self.children.iter().any(|(_, child)| child.holds(side))
     }
 
-    /// Of two members of one name the last counts, with all that is in it.
+    /// Drops what was read at this node and below: if an object repeats a name, its last member counts.
     fn forget(&self, sides: &mut Sides) {
         if let Some(side) = self.side {
             sides.present[side] = false;
@@ -59,19 +59,19 @@ impl Tree {
     }
 }
 
-/// The pairs of some lines. A line that is no JSON object, that lacks a field, or whose field is no string, is malformed.
-/// Bytes that are not UTF-8, and lone surrogates, come through as they are.
+/// Decodes lines to pairs. A line is malformed if it is not a JSON object, lacks a field, or has a field that is not a
+/// string. Invalid UTF-8 and lone surrogates pass through unchanged, for the rules to find.
 pub fn decode(records: &Lines, tree: &Tree) -> Pairs {
     let mut pairs = Pairs::default();
     let mut sides = Sides::default();
-    // A source that is not looked for is empty.
-    let absent = !tree.holds(0);
+    // A monolingual corpus has empty sources.
+    let monolingual = !tree.holds(0);
     for index in 0..records.len() {
         if records.is_too_long(index) {
             pairs.push(Record::TooLong);
             continue;
         }
-        sides.present = [absent, false];
+        sides.present = [monolingual, false];
         let line = records.line(index);
         let mut json = Deserializer::from_slice(line);
         let read = Seed { tree, sides: &mut sides }.deserialize(&mut json).and_then(|()| json.end());
@@ -85,12 +85,12 @@ pub fn decode(records: &Lines, tree: &Tree) -> Pairs {
     pairs
 }
 
-/// Whether no string holds a bare control character: the reading of strings as bytes lets them through.
+/// Whether no string holds an unescaped control character: `deserialize_bytes` accepts them, although JSON does not.
 fn is_strict(line: &[u8]) -> bool {
     line.iter().all(|&byte| byte >= b' ') || serde_json::from_slice::<IgnoredAny>(line).is_ok()
 }
 
-/// Reads the value at one place of the tree.
+/// Reads the value at one node of the tree.
 struct Seed<'a> {
     tree: &'a Tree,
     sides: &'a mut Sides,
@@ -138,7 +138,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 }
 
-/// Reads the name of a member and says which child of the tree it is.
+/// Reads the name of a member and finds the child of the node with that name.
 struct Name<'a>(&'a Tree);
 
 impl<'de, 'a> DeserializeSeed<'de> for Name<'a> {

@@ -11,77 +11,79 @@ use crate::corpus::files_read::FileRead;
 use crate::io::compression::Decoder;
 use crate::{Error, Progress, Result};
 
-/// Lines of a chunk; a chunk is the unit that workers get, so outputs must not depend on its place.
+/// Lines per chunk. A chunk is the unit of work of a thread, so outputs must not depend on where chunks begin.
 pub const CHUNK_LINES: usize = 4096;
-/// How much is asked of the file at once. What is read past the end of a chunk is copied to the next, so less is better
-/// than the buffers of decoders.
+/// Bytes per read. What is read past the end of a chunk is copied to the next chunk, so this is less than the buffers
+/// of decoders.
 const READ_BYTES: usize = 1 << 18;
-/// Buffers that wait to be filled again; more are let go.
+/// The most buffers that wait to be filled again, and the most bytes of each; others are freed.
 const SPARE_BUFFERS: usize = 64;
 const SPARE_BYTES: usize = 2 << 20;
 /// The byte order mark of UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Consecutive lines as they stand in their file, ends included. Its buffers go back to the reader when it is dropped:
-/// touching fresh memory for every chunk would cost as much as reading.
+/// Consecutive lines as they are in their file, with their ends. The buffers return to the reader when the lines are
+/// dropped: fresh memory for every chunk would cost as much as reading.
 #[derive(Debug, Default)]
 pub struct Lines {
-    held: Held,
-    home: Option<Sender<Held>>,
+    buffer: Buffer,
+    reader: Option<Sender<Buffer>>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    /// Initialised throughout; the text is `bytes[..filled]`.
+struct Buffer {
+    /// All initialised; the text is `bytes[..filled]`.
     bytes: Vec<u8>,
     filled: usize,
-    /// Where each line stops, its end included.
+    /// Where each line stops, after its `\n`.
     stops: Vec<usize>,
+    /// Indices of the lines over the limit, ascending.
     too_long: Vec<usize>,
     carriage_returns: bool,
 }
 
 impl Lines {
     pub fn len(&self) -> usize {
-        self.held.stops.len()
+        self.buffer.stops.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.held.stops.is_empty()
+        self.buffer.stops.is_empty()
     }
 
-    /// Bytes that they take in memory.
+    /// Bytes of the lines in memory.
     pub fn bytes(&self) -> usize {
-        self.held.bytes.len()
+        self.buffer.bytes.len()
     }
 
-    /// The line without its end (`\n`, and one `\r` before it); of a line over the limit nothing that means anything.
+    /// The line without its end (`\n`, and one `\r` before it). Undefined text for a line over the limit.
     pub fn line(&self, index: usize) -> &[u8] {
-        without_end(&self.held.bytes[self.start(index)..self.held.stops[index]])
+        without_end(&self.buffer.bytes[self.start(index)..self.buffer.stops[index]])
     }
 
-    /// The lines as one text, if each stands in it as `line` has it, `\n` after every one (but perhaps the last).
+    /// The lines as one text, each as `line` returns it and followed by `\n` (the last perhaps without). None if a line
+    /// ends in `\r\n` or is over the limit.
     pub fn run(&self, lines: Range<usize>) -> Option<&[u8]> {
-        let whole = !self.held.carriage_returns && self.held.too_long.is_empty() && !lines.is_empty();
-        whole.then(|| &self.held.bytes[self.start(lines.start)..self.held.stops[lines.end - 1]])
+        let whole = !self.buffer.carriage_returns && self.buffer.too_long.is_empty() && !lines.is_empty();
+        whole.then(|| &self.buffer.bytes[self.start(lines.start)..self.buffer.stops[lines.end - 1]])
     }
 
     fn start(&self, index: usize) -> usize {
-        if index == 0 { 0 } else { self.held.stops[index - 1] }
+        if index == 0 { 0 } else { self.buffer.stops[index - 1] }
     }
 
     /// Whether the line was over the limit; its text was not kept.
     pub fn is_too_long(&self, index: usize) -> bool {
-        self.held.too_long.binary_search(&index).is_ok()
+        self.buffer.too_long.binary_search(&index).is_ok()
     }
 }
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        // One that long lines have swollen is let go.
-        if let Some(home) = self.home.take().filter(|_| self.held.bytes.len() <= SPARE_BYTES) {
-            // A reader that has ended, or has buffers enough, needs no more.
-            let _ = home.try_send(std::mem::take(&mut self.held));
+        // A buffer that grew for long lines is freed, so that memory stays bounded.
+        if let Some(reader) = self.reader.take().filter(|_| self.buffer.bytes.len() <= SPARE_BYTES) {
+            // The channel is full or closed if the reader has enough buffers or has ended.
+            let _ = reader.try_send(std::mem::take(&mut self.buffer));
         }
     }
 }
@@ -97,37 +99,37 @@ pub struct LineReader<'w> {
     path: PathBuf,
     decoder: Decoder<'w>,
     max_line_bytes: usize,
-    /// What was read past the end of the last chunk.
-    next: Held,
-    /// Whether the front of the next line was over the limit and let go.
+    /// The text that was read past the end of the last chunk.
+    next: Buffer,
+    /// Whether the next line is over the limit and its beginning was discarded.
     long: bool,
-    returned: (Sender<Held>, Receiver<Held>),
+    returned: (Sender<Buffer>, Receiver<Buffer>),
     /// Lines handed out so far.
     pub lines: u64,
 }
 
 impl<'w> LineReader<'w> {
-    /// Opens a file; compression is told by the first bytes, not by the name. One byte order mark of UTF-8 at its start is
-    /// no text; that of another encoding is an error.
+    /// Opens a file; its compression is detected by the first bytes, not by the name. A byte order mark of UTF-8 at the
+    /// start is skipped; one of UTF-16 is an error.
     pub fn open(path: &Path, max_line_bytes: usize, progress: &'w Progress) -> Result<Self> {
         let decoder = Decoder::open(path, progress)?;
         let mut reader = Self {
             path: path.to_owned(),
             decoder,
             max_line_bytes,
-            next: Held::default(),
+            next: Buffer::default(),
             long: false,
             returned: bounded(SPARE_BUFFERS),
             lines: 0,
         };
-        reader.pass_mark()?;
+        reader.skip_mark()?;
         Ok(reader)
     }
 
-    fn pass_mark(&mut self) -> Result<()> {
-        let mut held = Held::default();
-        while held.filled < MARK.len() && self.fill(&mut held)? {}
-        let start = &held.bytes[..held.filled];
+    fn skip_mark(&mut self) -> Result<()> {
+        let mut buffer = Buffer::default();
+        while buffer.filled < MARK.len() && self.fill(&mut buffer)? {}
+        let start = &buffer.bytes[..buffer.filled];
         if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
             return Err(Error::input(format!(
                 "{} is UTF-16 by its byte order mark: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
@@ -135,10 +137,10 @@ impl<'w> LineReader<'w> {
             )));
         }
         if start.starts_with(MARK) {
-            held.bytes.copy_within(MARK.len()..held.filled, 0);
-            held.filled -= MARK.len();
+            buffer.bytes.copy_within(MARK.len()..buffer.filled, 0);
+            buffer.filled -= MARK.len();
         }
-        self.next = held;
+        self.next = buffer;
         Ok(())
     }
 
@@ -146,40 +148,41 @@ impl<'w> LineReader<'w> {
         &self.path
     }
 
-    /// The next `CHUNK_LINES` lines; fewer at the end, none after it.
+    /// The next `CHUNK_LINES` lines; fewer at the end of the file, then none.
     pub fn chunk(&mut self) -> Result<Lines> {
         self.take(CHUNK_LINES)
     }
 
-    /// The next `count` lines; fewer at the end, none after it.
+    /// The next `count` lines; fewer at the end of the file, then none.
     pub fn take(&mut self, count: usize) -> Result<Lines> {
-        let mut held = std::mem::take(&mut self.next);
+        let mut buffer = std::mem::take(&mut self.next);
         let (mut start, mut scanned) = (0, 0);
-        while held.stops.len() < count {
-            start = self.scan(&mut held, start, scanned, count);
-            if held.stops.len() == count {
+        while buffer.stops.len() < count {
+            start = self.scan(&mut buffer, start, scanned, count);
+            if buffer.stops.len() == count {
                 break;
             }
-            // One more byte than the limit may come: the `\r` of the line's end.
-            if held.filled - start > self.max_line_bytes + 1 {
+            // A line over the limit is never held whole. One more byte than the limit may be the `\r` of the line's
+            // end.
+            if buffer.filled - start > self.max_line_bytes + 1 {
                 self.long = true;
-                held.filled = start;
+                buffer.filled = start;
             }
-            scanned = held.filled;
-            if !self.fill(&mut held)? {
-                start = self.end_last(&mut held, start);
+            scanned = buffer.filled;
+            if !self.fill(&mut buffer)? {
+                start = self.end_last(&mut buffer, start);
                 break;
             }
         }
-        self.keep_rest(&mut held, start);
-        self.lines += held.stops.len() as u64;
-        Ok(Lines { held, home: Some(self.returned.0.clone()) })
+        self.keep_rest(&mut buffer, start);
+        self.lines += buffer.stops.len() as u64;
+        Ok(Lines { buffer, reader: Some(self.returned.0.clone()) })
     }
 
     /// Notes the lines that end after `scanned`, up to `count`; returns where the next one starts.
-    fn scan(&mut self, held: &mut Held, mut start: usize, scanned: usize, count: usize) -> usize {
+    fn scan(&mut self, buffer: &mut Buffer, mut start: usize, scanned: usize, count: usize) -> usize {
         let limit = self.max_line_bytes;
-        let Held { bytes, filled, stops, too_long, carriage_returns } = held;
+        let Buffer { bytes, filled, stops, too_long, carriage_returns } = buffer;
         for at in memchr_iter(b'\n', &bytes[scanned..*filled]) {
             let stop = scanned + at + 1;
             let text = without_end(&bytes[start..stop]).len();
@@ -196,50 +199,51 @@ impl<'w> LineReader<'w> {
         start
     }
 
-    /// A last line without its `\n` counts.
-    fn end_last(&mut self, held: &mut Held, start: usize) -> usize {
-        let stop = held.filled;
+    /// Ends the last line of the file, if it has no `\n`.
+    fn end_last(&mut self, buffer: &mut Buffer, start: usize) -> usize {
+        let stop = buffer.filled;
         let long = std::mem::take(&mut self.long) || stop - start > self.max_line_bytes;
         if long {
-            held.too_long.push(held.stops.len());
+            buffer.too_long.push(buffer.stops.len());
         }
         if long || stop > start {
-            held.stops.push(stop);
-            // With an end after it, its own would be taken for a part of that.
-            held.carriage_returns |= held.bytes[start..stop].ends_with(b"\r");
+            buffer.stops.push(stop);
+            // This `\r` belongs to the text; `run` must not return it before a `\n`, where it would be part of the line
+            // end.
+            buffer.carriage_returns |= buffer.bytes[start..stop].ends_with(b"\r");
         }
         stop
     }
 
     /// Reads once; false at the end of the file.
-    fn fill(&mut self, held: &mut Held) -> Result<bool> {
-        if held.bytes.len() < held.filled + READ_BYTES {
-            held.bytes.resize((held.filled + READ_BYTES).max(2 * held.bytes.len()), 0);
+    fn fill(&mut self, buffer: &mut Buffer) -> Result<bool> {
+        if buffer.bytes.len() < buffer.filled + READ_BYTES {
+            buffer.bytes.resize((buffer.filled + READ_BYTES).max(2 * buffer.bytes.len()), 0);
         }
         loop {
-            match self.decoder.read(&mut held.bytes[held.filled..held.filled + READ_BYTES]) {
+            match self.decoder.read(&mut buffer.bytes[buffer.filled..buffer.filled + READ_BYTES]) {
                 Ok(read) => {
-                    held.filled += read;
+                    buffer.filled += read;
                     return Ok(read > 0);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.explain(error, held.stops.len())),
+                Err(error) => return Err(self.explain(error, buffer.stops.len())),
             }
         }
     }
 
-    /// Moves what was read past `end` to the buffer of the next chunk.
-    fn keep_rest(&mut self, held: &mut Held, end: usize) {
+    /// Moves the text that was read past `end` to the buffer of the next chunk.
+    fn keep_rest(&mut self, buffer: &mut Buffer, end: usize) {
         let mut next = self.returned.1.try_recv().unwrap_or_default();
         next.stops.clear();
         next.too_long.clear();
         next.carriage_returns = false;
-        next.filled = held.filled - end;
+        next.filled = buffer.filled - end;
         if next.bytes.len() < next.filled {
             next.bytes.resize(next.filled, 0);
         }
-        next.bytes[..next.filled].copy_from_slice(&held.bytes[end..held.filled]);
-        held.filled = end;
+        next.bytes[..next.filled].copy_from_slice(&buffer.bytes[end..buffer.filled]);
+        buffer.filled = end;
         self.next = next;
     }
 
@@ -247,7 +251,7 @@ impl<'w> LineReader<'w> {
         self.decoder.explain(error, &self.path, &format!("line {}", self.lines + lines as u64))
     }
 
-    /// Reads what is left and gives the file's digest.
+    /// Reads the rest of the file and returns its digest.
     pub fn finish(mut self) -> Result<FileRead> {
         let raw = self.decoder.raw();
         let copied = io::copy(raw, &mut io::sink());

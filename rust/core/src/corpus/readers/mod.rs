@@ -1,4 +1,4 @@
-//! One reader a format: lines, TSV, JSON lines, Parquet and TMX.
+//! One reader per format: lines, TSV, JSON lines, Parquet and TMX.
 
 pub mod jsonl;
 pub mod lines;

@@ -1,4 +1,4 @@
-//! Rows of a Parquet file, of which one or two columns, perhaps inside structs, are the record.
+//! Rows of a Parquet file, in which one or two columns, perhaps inside structs, are the record.
 
 use std::fs::File;
 use std::io::Seek;
@@ -21,21 +21,22 @@ use crate::io::compression::open_file;
 use crate::io::digests::digest_open;
 use crate::{Error, Progress, Result};
 
-/// About how much text a chunk may hold; rows that are larger on average come in smaller chunks.
+/// Approximate limit of the text in a chunk, in bytes; files with larger rows are read in smaller chunks.
 const CHUNK_BYTES: u64 = 64 << 20;
 
 pub struct TableReader<'w> {
     path: PathBuf,
     progress: &'w Progress,
     batches: ParquetRecordBatchReader,
-    /// Rows that were read and not handed out yet.
+    /// Rows that were read and not returned yet.
     ahead: Option<RecordBatch>,
-    /// The open file, hashed at the end, and how it looked at the start.
+    /// The open file, hashed at the end, and its size and time when it was opened.
     file: File,
     look: Look,
+    /// Rows of the file.
     rows: u64,
-    /// Rows handed out so far.
-    given: u64,
+    /// Rows returned so far.
+    returned: u64,
 }
 
 type Builder = ParquetRecordBatchReaderBuilder<File>;
@@ -63,13 +64,13 @@ impl<'w> TableReader<'w> {
         let size = sizes.map(|size| size.max(0) as u64).sum::<u64>();
         let most = (CHUNK_BYTES / (size / rows.max(1)).max(1)).clamp(1, CHUNK_LINES as u64);
         let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
-        // A power of two, so that chunks end where those of other formats do.
+        // A power of two divides `CHUNK_LINES`, so that chunks end where those of other formats do.
         let builder = builder.with_projection(mask).with_batch_size(1 << most.ilog2());
         let batches = guarded(path, || builder.build())?;
-        Ok(Self { path: path.to_owned(), progress, batches, ahead: None, file, look, rows, given: 0 })
+        Ok(Self { path: path.to_owned(), progress, batches, ahead: None, file, look, rows, returned: 0 })
     }
 
-    /// The next rows; None after the last. No chunk goes over a multiple of `CHUNK_LINES`.
+    /// The next rows; None after the last. No chunk crosses a multiple of `CHUNK_LINES` rows.
     pub fn chunk(&mut self) -> Result<Option<RecordBatch>> {
         let batch = match self.ahead.take() {
             Some(batch) => batch,
@@ -78,43 +79,44 @@ impl<'w> TableReader<'w> {
                 None => return self.end(),
             },
         };
-        let room = CHUNK_LINES - self.given as usize % CHUNK_LINES;
+        let room = CHUNK_LINES - self.returned as usize % CHUNK_LINES;
         let taken = room.min(batch.num_rows());
         if taken < batch.num_rows() {
             self.ahead = Some(batch.slice(taken, batch.num_rows() - taken));
         }
+        // Progress counts bytes, but the columns of a row are spread over the file: a row counts as its share of the
+        // bytes.
         let share = |rows: u64| {
             (u128::from(self.look.bytes) * u128::from(rows.min(self.rows)) / u128::from(self.rows.max(1)))
                 as u64
         };
-        self.progress.add(share(self.given + taken as u64) - share(self.given), 0);
-        self.given += taken as u64;
+        self.progress.add(share(self.returned + taken as u64) - share(self.returned), 0);
+        self.returned += taken as u64;
         Ok(Some(batch.slice(0, taken)))
     }
 
     fn end(&self) -> Result<Option<RecordBatch>> {
-        let (path, given, rows) = (self.path.display(), self.given, self.rows);
-        if given == 0 {
-            return Err(Error::input(format!("{path} is empty")));
+        let (path, returned, rows) = (self.path.display(), self.returned, self.rows);
+        if returned == 0 {
+            return Err(Error::empty(&self.path));
         }
-        if given != rows {
+        if returned != rows {
             return Err(Error::input(format!(
-                "{path} is damaged: it ends after row {given} of {rows}: fetch it again"
+                "{path} is damaged (the rows end after {returned} of {rows}): fetch the file again"
             )));
         }
         Ok(None)
     }
 
-    /// The digest of the file that was read, whatever has its name now; its bytes are read once more for it.
+    /// Returns the digest of the file that was opened, even if the name now has another file. The bytes are read once
+    /// more.
     pub fn finish(mut self) -> Result<FileRead> {
         self.file.rewind().map_err(Error::io(&self.path))?;
-        let again = self.file.try_clone().map_err(Error::io(&self.path))?;
-        let digest = digest_open(again, &self.path, self.progress, |_| ())?;
+        let file = self.file.try_clone().map_err(Error::io(&self.path))?;
+        let digest = digest_open(file, &self.path, self.progress, |_| ())?;
         if Look::of(&self.path, &self.file)? != self.look {
-            return Err(Error::input(format!(
-                "{} changed while it was read: read it again",
-                self.path.display()
-            )));
+            let path = self.path.display();
+            return Err(Error::input(format!("{path} changed while it was read: run the step again")));
         }
         Ok(FileRead { path: self.path, bytes: self.look.bytes, digest })
     }
@@ -134,17 +136,20 @@ impl Look {
     }
 }
 
-/// The reader of a file, and the file for its digest: they share one position, so one is used after the other.
+/// The reader of a file, and the file for its digest. Both share one position, so the file is used after the reader.
 fn builder(path: &Path) -> Result<(Builder, File)> {
     let (file, magic) = open_file(path)?;
     if !magic.starts_with(b"PAR1") {
-        return Err(Error::input(format!("{} is not Parquet: its first bytes are not PAR1", path.display())));
+        return Err(Error::input(format!(
+            "{} is not Parquet (its first bytes are not PAR1): correct its name, or give format",
+            path.display()
+        )));
     }
-    let again = file.try_clone().map_err(Error::io(path))?;
-    Ok((guarded(path, || Builder::try_new(file))?, again))
+    let file_to_hash = file.try_clone().map_err(Error::io(path))?;
+    Ok((guarded(path, || Builder::try_new(file))?, file_to_hash))
 }
 
-/// The columns of a Parquet file.
+/// The schema of a Parquet file.
 pub fn parquet_schema(path: &Path) -> Result<SchemaRef> {
     Ok(builder(path)?.0.schema().clone())
 }
@@ -157,7 +162,7 @@ fn check_column(path: &Path, columns: &Columns, names: &[&str]) -> Result<()> {
             let (path, wanted) = (path.display(), names[..=depth].join("."));
             let present = present.join(", ");
             return Err(Error::input(format!(
-                "{path} has no column {wanted}; there are {present}: give --fields"
+                "{path} has no column {wanted}, only {present}: give fields with the names of its text columns"
             )));
         };
         if level.iter().filter(|other| other.name() == column.name()).count() > 1 {
@@ -166,11 +171,11 @@ fn check_column(path: &Path, columns: &Columns, names: &[&str]) -> Result<()> {
         }
         match column.data_type() {
             DataType::Struct(inner) if depth + 1 < names.len() => level = inner,
-            found if depth + 1 == names.len() && is_text(found) => return Ok(()),
-            found => {
+            other if depth + 1 == names.len() && is_text(other) => return Ok(()),
+            other => {
                 let (path, wanted) = (path.display(), names.join("."));
                 return Err(Error::input(format!(
-                    "{path}: column {wanted} is no text but {found}: give --fields"
+                    "{path}: column {wanted} is {other}, not text: give fields with the names of its text columns"
                 )));
             }
         }
@@ -178,15 +183,16 @@ fn check_column(path: &Path, columns: &Columns, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn is_text(found: &DataType) -> bool {
-    match found {
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
         DataType::Dictionary(_, values) => is_text(values),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        _ => matches!(found, DataType::Binary | DataType::LargeBinary | DataType::BinaryView),
+        _ => matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView),
     }
 }
 
-/// The pairs of some rows. A null, also of a struct around it, makes a row malformed; a side over the limit, too long.
+/// Decodes rows to pairs. A row is malformed if a side, or a struct around it, is null. A row is too long if a side has
+/// more than `max_line_bytes`.
 pub fn decode(batch: &RecordBatch, fields: &Fields, max_line_bytes: usize) -> Result<Pairs> {
     let mut columns = Vec::with_capacity(2);
     for names in fields.paths()? {
@@ -213,32 +219,37 @@ pub fn decode(batch: &RecordBatch, fields: &Fields, max_line_bytes: usize) -> Re
 
 /// A column of text and the structs around it.
 struct TextColumn<'a> {
-    around: Vec<&'a ArrayRef>,
+    structs: Vec<&'a ArrayRef>,
     array: &'a ArrayRef,
-    /// Where the values stand, if the column is a dictionary.
+    /// The index of each row's value, if the column is a dictionary.
     keys: Option<Vec<usize>>,
     values: &'a ArrayRef,
 }
 
 impl<'a> TextColumn<'a> {
     fn find(batch: &'a RecordBatch, names: &[&str]) -> Result<Self> {
-        let lost = || Error::input(format!("the column {} is gone: an input changed", names.join(".")));
-        let (first, rest) = names.split_first().ok_or_else(lost)?;
-        let mut array = batch.column_by_name(first).ok_or_else(lost)?;
-        let mut around = Vec::new();
+        let missing = || {
+            let name = names.join(".");
+            Error::input(format!(
+                "column {name} is missing: a Parquet file changed while it was read: run again"
+            ))
+        };
+        let (first, rest) = names.split_first().ok_or_else(missing)?;
+        let mut array = batch.column_by_name(first).ok_or_else(missing)?;
+        let mut structs = Vec::new();
         for name in rest {
-            around.push(array);
-            array = array.as_struct_opt().and_then(|inner| inner.column_by_name(name)).ok_or_else(lost)?;
+            structs.push(array);
+            array = array.as_struct_opt().and_then(|inner| inner.column_by_name(name)).ok_or_else(missing)?;
         }
         let dictionary = array.as_any_dictionary_opt().filter(|dictionary| !dictionary.values().is_empty());
         let keys = dictionary.map(AnyDictionaryArray::normalized_keys);
         let values = dictionary.map_or(array, |dictionary| dictionary.values());
-        Ok(Self { around, array, keys, values })
+        Ok(Self { structs, array, keys, values })
     }
 
     /// None for null.
     fn text(&self, row: usize) -> Option<&'a [u8]> {
-        if self.array.is_null(row) || self.around.iter().any(|around| around.is_null(row)) {
+        if self.array.is_null(row) || self.structs.iter().any(|outer| outer.is_null(row)) {
             return None;
         }
         let at = self.keys.as_ref().map_or(row, |keys| keys[row]);

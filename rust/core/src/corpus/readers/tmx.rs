@@ -1,4 +1,4 @@
-//! Translation units of a TMX file, streamed: every pair of a source and a target variant of a unit is a record.
+//! Streams the translation units of a TMX file: every pair of a source and a target variant of a unit is a record.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,20 +16,20 @@ use crate::io::encoding::{Decoded, UNDECODABLE};
 use crate::text::xml::{DECLARATION, is_legal, is_sound};
 use crate::{Error, Progress, Result};
 
-/// The longest text, tag or comment that is held; one that is longer is no TMX that anybody made on purpose.
+/// The longest text, tag or comment that is held, in bytes; a file with a longer one is damaged or not TMX.
 const MARKUP_BYTES: usize = 64 << 20;
-/// Units that are copied whole come in smaller chunks where there is more text than this.
+/// The most bytes of units that are copied whole in a chunk; longer units come in smaller chunks.
 const CHUNK_BYTES: usize = 64 << 20;
 
 /// The text of one variant.
 enum Segment {
     Text(Vec<u8>),
     TooLong,
-    /// It holds an entity that XML does not define.
+    /// The text has an entity that XML does not define.
     Malformed,
 }
 
-/// Records, and the units that they were, where those are read and were one record each.
+/// Records, and the whole units of those whose unit gives one record, if units are copied.
 #[derive(Default)]
 pub struct Records {
     pub pairs: Pairs,
@@ -37,13 +37,13 @@ pub struct Records {
     unit_bytes: usize,
 }
 
-/// The segments of a unit, source and target, and how many of its records were handed out.
+/// The segments of a unit, source and target, and how many of its records were returned.
 #[derive(Default)]
 struct Unit {
     segments: [Vec<Segment>; 2],
-    /// The whole unit, if it is read and can be copied.
+    /// The XML of the unit, if units are copied and this one can be.
     whole: Vec<u8>,
-    given: usize,
+    returned: usize,
     ended: bool,
 }
 
@@ -53,17 +53,17 @@ pub struct TmxReader<'w> {
     buffer: Vec<u8>,
     languages: [String; 2],
     max_line_bytes: usize,
-    /// The elements that are open.
+    /// Number of open elements.
     depth: usize,
-    /// How deep the unit, the variant and the segment that are open began; 0 where none is.
+    /// The depth of the open unit, variant and segment; 0 if none is open.
     unit_depth: usize,
     variant_depth: usize,
     segment_depth: usize,
-    /// The side of the variant that is open.
+    /// The side of the open variant; None outside variants and for other languages.
     side: Option<usize>,
     unit: Unit,
     segment: Option<Segment>,
-    /// Whether what was copied of the document since the last unit can stand in another one.
+    /// Whether the text copied since the last unit is valid inside another document.
     sound: bool,
     in_body: bool,
     records: u64,
@@ -71,8 +71,8 @@ pub struct TmxReader<'w> {
 }
 
 impl<'w> TmxReader<'w> {
-    /// Opens a file. A variant is of a language if its code is that of the language or goes on after it with a hyphen,
-    /// upper or lower case: `en` takes `EN-US`. `whole` also reads the units as they stand.
+    /// Opens a file. A variant matches a language if its code is equal to the language or continues it after a hyphen,
+    /// whatever the case: `en` matches `EN-US`. `whole` also copies the units.
     pub fn open(
         path: &Path,
         languages: [&str; 2],
@@ -107,8 +107,8 @@ impl<'w> TmxReader<'w> {
         })
     }
 
-    /// The next `CHUNK_LINES` records; fewer at the end, none after it, and fewer where units are long and read whole.
-    /// The records of a unit come in the order of its source variants, and of its target variants for each of them.
+    /// The next `CHUNK_LINES` records; fewer if long units are copied; fewer at the end of the file, then none.
+    /// The records of a unit are in the order of its source variants, then of its target variants.
     pub fn chunk(&mut self) -> Result<Records> {
         let mut records = Records::default();
         let room = CHUNK_LINES - self.records as usize % CHUNK_LINES;
@@ -123,14 +123,14 @@ impl<'w> TmxReader<'w> {
         self.records += records.pairs.len() as u64;
         if self.records == 0 {
             return Err(Error::input(format!(
-                "{} is empty: it has no translation unit",
+                "{} has no translation unit: leave the file out, or fetch it again",
                 self.path.display()
             )));
         }
         Ok(records)
     }
 
-    /// A copy holds one unit, and none that is too long or cannot be copied.
+    /// Keeps the copy to the open unit, and drops the copy of a unit that is too long or cannot be copied.
     fn trim_copy(&mut self) {
         let outside = self.unit_depth == 0;
         let Some(copy) = &mut self.xml.get_mut().copy else { return };
@@ -140,7 +140,8 @@ impl<'w> TmxReader<'w> {
         }
     }
 
-    /// The document up to its first unit, in UTF-8 and without a document type; None if it cannot be copied.
+    /// The document up to its first unit, in UTF-8 and without a document type; None if it is not valid in another
+    /// document.
     fn opening(&mut self) -> Result<Option<String>> {
         while !(self.in_body || self.ended || self.unit_depth > 0 || !self.sound) {
             let copied = self.xml.get_ref().copy.as_ref().map_or(0, Vec::len);
@@ -192,7 +193,7 @@ impl<'w> TmxReader<'w> {
         done
     }
 
-    /// Says whether what is copied can stand in another document.
+    /// Updates `sound`: whether the copied text is valid inside another document.
     fn check_copy(&mut self, event: &Event<'_>) {
         match (event, &mut self.xml.get_mut().copy) {
             (Event::Decl(_) | Event::DocType(_), Some(copy)) if self.depth == 0 => copy.clear(),
@@ -205,7 +206,7 @@ impl<'w> TmxReader<'w> {
         self.depth += 1;
         let name = start.local_name();
         if self.depth == 1 && name.as_ref() != "tmx" {
-            return Err(self.wrong(&format!("is no TMX: its first element is <{}>", name.as_ref())));
+            return Err(self.wrong(&format!("is not TMX: its first element is <{}>", name.as_ref())));
         }
         match name.as_ref() {
             "body" if self.depth == 2 => self.in_body = true,
@@ -238,7 +239,7 @@ impl<'w> TmxReader<'w> {
         if self.segment_depth == self.depth {
             self.segment_depth = 0;
             if let (Some(side), Some(segment)) = (self.side, self.segment.take()) {
-                self.unit.segments[side].push(segment.finished());
+                self.unit.segments[side].push(segment.finish());
             }
         } else if self.variant_depth == self.depth {
             self.variant_depth = 0;
@@ -253,7 +254,7 @@ impl<'w> TmxReader<'w> {
         self.depth = self.depth.saturating_sub(1);
     }
 
-    /// Text of a segment, whatever inline elements stand around it.
+    /// Appends text to the open segment; inline elements around it are ignored.
     fn add(&mut self, text: &str) {
         if let Some(Segment::Text(segment)) = &mut self.segment {
             if segment.len() + text.len() > self.max_line_bytes {
@@ -299,12 +300,12 @@ impl<'w> TmxReader<'w> {
     fn wrong(&self, what: &str) -> Error {
         let line = self.xml.get_ref().lines + 1;
         Error::input(format!(
-            "{}, line {line}: the file {what}: mend it, or fetch it again",
+            "{}, line {line}: the file {what}: correct the file, or fetch it again",
             self.path.display()
         ))
     }
 
-    /// Reads what is left and gives the file's digest.
+    /// Reads the rest of the file and returns its digest.
     pub fn finish(self) -> Result<FileRead> {
         let path = self.path;
         let lines = self.xml.get_ref().lines;
@@ -317,22 +318,22 @@ impl<'w> TmxReader<'w> {
 }
 
 impl Unit {
-    /// Appends the records of a unit that has ended, as far as there is room.
+    /// Appends the records of a unit that has ended, up to `room` records in the chunk.
     fn hand_out(&mut self, records: &mut Records, room: usize) {
         if !self.ended {
             return;
         }
         let [sources, targets] = &self.segments;
         let count = (sources.len() * targets.len()).max(1);
-        while self.given < count && records.pairs.len() < room {
+        while self.returned < count && records.pairs.len() < room {
             if count == 1 {
                 records.push_unit(std::mem::take(&mut self.whole));
             }
-            let place = (
-                sources.get(self.given / targets.len().max(1)),
-                targets.get(self.given % targets.len().max(1)),
+            let sides = (
+                sources.get(self.returned / targets.len().max(1)),
+                targets.get(self.returned % targets.len().max(1)),
             );
-            records.pairs.push(match place {
+            records.pairs.push(match sides {
                 (Some(Segment::Text(source)), Some(Segment::Text(target))) => Record::Pair { source, target },
                 (Some(Segment::Malformed), Some(_)) | (Some(_), Some(Segment::Malformed)) => {
                     Record::Malformed
@@ -340,16 +341,16 @@ impl Unit {
                 (Some(_), Some(_)) => Record::TooLong,
                 _ => Record::MissingSide,
             });
-            self.given += 1;
+            self.returned += 1;
         }
-        if self.given == count {
+        if self.returned == count {
             *self = Self::default();
         }
     }
 }
 
 impl Records {
-    /// The unit of the record that comes next.
+    /// Appends the whole unit of the next record.
     fn push_unit(&mut self, unit: Vec<u8>) {
         if !unit.is_empty() {
             self.unit_bytes += unit.len();
@@ -358,7 +359,7 @@ impl Records {
         }
     }
 
-    /// The unit that a record was, by itself and as it stood.
+    /// The XML of the unit of a record, if the unit was copied.
     pub fn whole(&self, index: usize) -> Option<&[u8]> {
         self.units.get(index).map(Vec::as_slice).filter(|unit| !unit.is_empty())
     }
@@ -368,14 +369,14 @@ impl Records {
     }
 }
 
-/// What a file begins with, up to its first unit; None if that cannot stand in another document.
+/// The beginning of a file, up to its first unit; None if it is not valid in another document.
 pub fn opening(path: &Path) -> Result<Option<String>> {
     TmxReader::open(path, ["", ""], 0, true, &Progress::default())?.opening()
 }
 
 impl Segment {
-    /// Bytes that were no text stand as what is no UTF-8, so that rules see it.
-    fn finished(self) -> Self {
+    /// Replaces the mark of undecodable bytes by invalid UTF-8, so that the rules find it.
+    fn finish(self) -> Self {
         match self {
             Self::Text(text) => {
                 let mark = UNDECODABLE.to_string();

@@ -1,17 +1,17 @@
-//! Tab-separated lines: the columns of one line, by number.
+//! Tab-separated lines: finds a column of a line by its number.
 
 use memchr::memchr_iter;
 
-/// The column with a number counted from 1.
+/// The column with this number, counted from 1; None if the line has fewer columns.
 pub fn column(line: &[u8], number: usize) -> Option<&[u8]> {
     let mut start = 0;
-    let mut seen = 1;
+    let mut current = 1;
     for tab in memchr_iter(b'\t', line) {
-        if seen == number {
+        if current == number {
             return Some(&line[start..tab]);
         }
         start = tab + 1;
-        seen += 1;
+        current += 1;
     }
-    (seen == number).then(|| &line[start..])
+    (current == number).then(|| &line[start..])
 }

@@ -107,7 +107,7 @@ impl NearDuplicates {
     fn check_room(&self, done: f64) -> Result<()> {
         let to_come = self.pairs as f64 * (1.0 / done.clamp(1e-9, 1.0) - 1.0);
         let needed = (to_come * (RECORD as u64 * self.bands_of_a_pair) as f64) as u64;
-        disk::require(&self.folder, needed, "the bands of near duplicates (--near-bands)")
+        disk::require(&self.folder, needed, "the bands of near duplicates")
     }
 
     /// Leaves out a row that was added but is dropped for another reason.

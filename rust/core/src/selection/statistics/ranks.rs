@@ -48,7 +48,11 @@ impl Ranks {
         progress: &Progress,
     ) -> Result<Self> {
         let scratch = Scratch::create(tmp)?;
-        disk::require(scratch.path(), 8 * records + 4 * scored, "the ranks (--tmp-dir, or --merge-by z)")?;
+        disk::require(
+            scratch.path(),
+            8 * records + 4 * scored,
+            "the ranks (in tmp_dir; merge_by = z needs none)",
+        )?;
         let (path, sums) = open_file(&scratch, "sums.tmp")?;
         for (number, &(column, weight)) in merge.terms.iter().enumerate() {
             let spills = Spills::of(scan, column, &scratch, progress)?;
@@ -213,7 +217,7 @@ impl Spill {
         }
         self.rewrite(progress, true, |key| {
             u32::try_from(table[place(key)]).map_err(|_| {
-                Error::input("more than 2^31 values are too close together to be ranked: use --merge-by z")
+                Error::input("more than 2^31 values are too close together to be ranked: give merge_by = z")
             })
         })
     }

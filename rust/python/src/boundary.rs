@@ -1,5 +1,5 @@
-//! The one way from Python into a pass: it releases the interpreter, lets Ctrl-C through, carries progress to
-//! the caller, and turns errors into exceptions.
+//! Calls a pass from Python: releases the interpreter, handles Ctrl-C, reports progress to the caller, and turns errors
+//! into exceptions.
 
 use std::thread;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use pyo3::prelude::*;
 use pythonize::depythonize;
 use serde::de::DeserializeOwned;
 
-/// How often signals are looked at and progress is reported.
+/// The interval at which signals are checked and progress is reported.
 const PULSE: Duration = Duration::from_millis(100);
 
-/// A request as the core has it.
+/// Converts a request to the structure of the core.
 pub fn receive<R: DeserializeOwned>(request: &Bound<'_, PyAny>) -> PyResult<R> {
     let py = request.py();
     depythonize(request).map_err(|error| {
@@ -22,15 +22,15 @@ pub fn receive<R: DeserializeOwned>(request: &Bound<'_, PyAny>) -> PyResult<R> {
         if !error.is_instance_of::<PyUnicodeEncodeError>(py) {
             return PyValueError::new_err(error.to_string());
         }
-        // The names of files are the only text of a request that need not be text.
+        // Only file names can be invalid UTF-8 in a request.
         let name =
             error.value(py).getattr("object").and_then(|name| name.repr()).map(|name| name.to_string());
         catprune_error(py, format!("a name is not UTF-8 ({}): rename it", name.unwrap_or_default()))
     })
 }
 
-/// Runs `pass` on a thread of its own while the calling thread, which alone may run Python's signal handlers,
-/// waits for it. `callback` is called as `callback(bytes, rows)`.
+/// Runs `pass` on its own thread. The calling thread waits, because only this thread can run Python's signal handlers.
+/// `callback` is called as `callback(bytes, rows)`.
 pub fn run<T: Send>(
     py: Python<'_>,
     callback: Option<&Bound<'_, PyAny>>,
@@ -46,8 +46,8 @@ pub fn run<T: Send>(
         });
         let mut outcome = Ok(());
         loop {
-            let waited = py.detach(|| finished.recv_timeout(PULSE));
-            if !matches!(waited, Err(RecvTimeoutError::Timeout)) || worker.is_finished() {
+            let signal = py.detach(|| finished.recv_timeout(PULSE));
+            if !matches!(signal, Err(RecvTimeoutError::Timeout)) || worker.is_finished() {
                 break;
             }
             if outcome.is_ok() {
@@ -76,7 +76,7 @@ fn pulse(py: Python<'_>, callback: Option<&Bound<'_, PyAny>>, progress: &Progres
     Ok(())
 }
 
-/// I/O errors become the `OSError` subclass of their number, with the path; the rest `CatpruneError`.
+/// I/O errors become the `OSError` subclass of their number, with the path; other errors become `CatpruneError`.
 pub fn to_exception(py: Python<'_>, error: Error) -> PyErr {
     match error {
         Error::Io { path, source } => match source.raw_os_error() {
