@@ -1,4 +1,4 @@
-"""How often differences of equal means are called significant, by how variances are pooled: python interval_levels.py."""
+"""How often differences of equal means are called significant, by how variances are pooled (prints a table)."""
 
 import numpy as np
 from catprune.evaluation.significance import ALIKE, LEVEL
