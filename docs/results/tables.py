@@ -19,7 +19,7 @@ def table(rows: list[list[str]]) -> None:
 
 
 def quality(folder: Path) -> None:
-    """Scores of every subset, a mean ± standard deviation over seeds; differences with 95% intervals; and costs."""
+    """Print scores (mean ± standard deviation over seeds), differences with 95% intervals, and costs."""
     evaluated = open_evaluation(folder)
     full = evaluated.subset("full")
     for test in evaluated.tests:

@@ -152,7 +152,7 @@ def test_every_command_works_from_its_words(
         "evaluate run.toml --threads 1": "subsets",
         "prune train.en train.de --keep 30 -o pruned": None,
         "prune train.en train.de q.en q.de --keep 30 -o pruned --threads 1": "outputs",
-        "demo -o demo --pairs 200 --steps 2 --threads 1": "chrf",
+        "demo -o demo --pairs 200 --steps 2 --threads 1": "nll",
         "doctor": "machine",
     }
     for command, key in commands.items():

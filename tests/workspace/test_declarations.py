@@ -167,7 +167,7 @@ def test_numbers_are_numbers_within_their_bounds(model: Any, field: Field) -> No
         for bound in ("ge", "gt", "le", "lt")
         if hasattr(item, bound)
     }
-    assert bounds or field.name in ("columns", "threshold"), "it has bounds, or a check of its own"
+    assert bounds or field.name in ("columns", "seeds", "threshold"), "it has bounds, or a check of its own"
     step = 1 if int in kinds else 1e-9
     right = [bounds[bound] for bound in ("ge", "le") if bound in bounds]
     wrong += [bounds[bound] + sign * step for bound, sign in (("ge", -1), ("le", 1)) if bound in bounds and step == 1]

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from catprune.training.options import (
     MOST,
     Accumulate,
@@ -48,7 +50,10 @@ class EvaluateOptions:
     ]
     tests: Annotated[Sequence[Any], option("Held-out test sets.", EVALUATION, run_file=False)]
     dev: Annotated[
-        Any, option("Held-out dev set: chooses checkpoints and gives the curves.", EVALUATION, run_file=False)
+        Any,
+        option(
+            "Held-out dev set: chooses checkpoints and gives the curves.", EVALUATION, default="none", run_file=False
+        ),
     ] = None
     out: OutFolder
     against: Annotated[
@@ -64,7 +69,7 @@ class EvaluateOptions:
         Sequence[Any], option("Hypotheses that are decided; all else is an interval.", EVALUATION, run_file=False)
     ] = ()
     seeds: Annotated[
-        int | Sequence[int],
+        Annotated[int, Field(ge=1)] | Annotated[Sequence[int], Field(min_length=1)],
         option(
             "Number of training seeds, counted up from `seed`, or a list of them.",
             EVALUATION,
@@ -128,7 +133,7 @@ class EvaluateOptions:
     beam: Annotated[int, option("Beam size of the test translations.", EVALUATION, metavar="N", least=1, most=MOST)] = 4
     bleu_tokenizer: Annotated[
         Tokenizer | None,
-        option("sacrebleu's tokenizer for BLEU.", EVALUATION, default="by the target language: zh, ja, ko, else 13a"),
+        option("Tokenizer of sacrebleu for BLEU.", EVALUATION, default="by the target language: zh, ja, ko, else 13a"),
     ] = None
     resamples: Annotated[
         int,
