@@ -242,7 +242,7 @@ fn classify(form: Form, character: char) -> Class {
         let mut normal = std::iter::once(character).nfkc();
         match (normal.next(), normal.next()) {
             (Some(normal), None) if canonical_combining_class(character) == 0 && is_stable(normal) => {
-                character = normal
+                character = normal;
             }
             _ => return SLOW,
         }
@@ -298,7 +298,7 @@ fn is_other_number(character: char) -> bool {
     !character.is_ascii() && character.general_category() == GeneralCategory::OtherNumber
 }
 
-/// Default_Ignorable_Code_Point of Unicode: soft hyphen, zero-width characters, byte order mark, direction marks …
+/// `Default_Ignorable_Code_Point` of Unicode: soft hyphen, zero-width characters, byte order mark, direction marks …
 fn is_invisible(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
