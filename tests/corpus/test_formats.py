@@ -357,7 +357,8 @@ def test_written_pairs_are_the_kept_ones_in_every_format(tmp_path: Path, rows: l
                 expected = "".join(json.dumps({"en": source, "x": {"de": target}}) + "\n" for source, target in good)
                 assert name.read_text() == expected
     done = catprune.write(tmp_path / "run/clean", [tmp_path / "run/p.en", tmp_path / "run/p.de"])
-    good = [pair for pair in kept if not any("\n" in side for side in pair)]
+    # A carriage return before the line end would be read as a part of it.
+    good = [pair for pair in kept if not any("\n" in side or side.endswith("\r") for side in pair)]
     assert (done.pairs, done.unwritable) == (len(good), len(kept) - len(good))
     assert (tmp_path / "run/p.en").read_bytes() == "".join(source + "\n" for source, _ in good).encode()
 
