@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from catprune._core import digest_file
 from catprune.evaluation.cost import choosing_flops, choosing_seconds, scorers_of, training_seconds
 from catprune.selection.methods import MERGE
 from catprune.selection.sources import SCORER_STEP
+from catprune.workspace.sealed import digest_work, read_sealed
 from catprune.workspace.step_folder import StepFolder
 
 
@@ -109,7 +109,7 @@ def test_seconds_come_from_the_longest_run_and_may_be_missing(run: Path) -> None
 
 def test_seconds_of_a_plan_that_was_replaced_do_not_count(run: Path) -> None:
     model = trained(run / "model", flops=1.0, tokens=1000)
-    speed(model, 100.0, seconds=60.0, plan=digest_file(str(model / "plan.json")))
+    speed(model, 100.0, seconds=60.0, plan=digest_work(read_sealed(model / "plan.json")))
     speed(model, 5.0, seconds=600.0, plan="0" * 32)
     with (model / "log/events.jsonl").open("a") as stream:
         stream.write('{"event": "cut o\n')
