@@ -15,6 +15,7 @@ from catprune.model.sizes import PRESETS
 from catprune.training import loop
 from catprune.training.recipe import RECIPES
 from catprune.training.train import train
+from catprune.workspace.sealed import seal
 from support.synthetic import write_tokens
 
 FAST = {"steps": 6, "precision": "float32", "dropout": 0.0, "batch_tokens": 512, "threads": 1, "quiet": True}
@@ -103,7 +104,7 @@ def test_a_training_starts_from_a_checkpoint_of_the_same_kind(tokens, tmp_path):
     assert read_checkpoint(tuned.checkpoints[-1]).seen["times"] == [0, 1, 2, 3]
     odd = Path(shutil.copytree(first, tmp_path / "odd"))
     config = json.loads((odd / "config.json").read_text())
-    (odd / "config.json").write_text(json.dumps({**config, "tokenizer": {**config["tokenizer"], "digest": "0"}}))
+    (odd / "config.json").write_bytes(seal({**config, "tokenizer": {**config["tokenizer"], "digest": "0"}}))
     for init, change, message in (
         (first, {"preset": "small"}, "give preset = tiny"),
         (first, {"reverse": True}, "was trained with reverse = False"),

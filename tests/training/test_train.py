@@ -244,7 +244,8 @@ def interrupted(tokens, broken, *, times, number=signal.SIGINT):
     child = f"""
         import importlib, os, signal
         from catprune.training import loop
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a foreground process
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as in a foreground process without nohup
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         update = loop.Training._update
         def interrupted(training, *batch):
             if training.at.step == 11:

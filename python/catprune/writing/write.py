@@ -343,7 +343,7 @@ def _finished(record: Path, plan: dict[str, Any], paths: tuple[Path, ...], *, fo
             message = f"{path} holds something else: give another name, or force = true to replace the file"
             if not _are_ours(old, record.parent, paths):
                 raise CatpruneError(message)
-            before = {name: value for name, value in old.items() if name not in ("counts", "files")}
+            before = {name: value for name, value in old.items() if name in plan}
             raise OtherPlan(message, base=record.parent, old=before, new=plan)
     return None
 
