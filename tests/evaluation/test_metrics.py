@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -24,14 +24,18 @@ def test_scores_are_sacrebleus() -> None:
 
 
 def test_the_target_language_chooses_the_tokenizer() -> None:
-    assert [choose_tokenizer(None, language) for language in (None, "de", "zh", "zh-CN")] == ["13a", "13a", "zh", "zh"]
+    tokenizers = {None: "13a", "de": "13a", "zh": "zh", "zh-CN": "zh", "zho_Hans": "zh", "cmn": "zh"}
+    assert {language: choose_tokenizer(None, language) for language in tokenizers} == tokenizers
     assert choose_tokenizer("char", "zh") == "char"
     chinese = ["我们今天去公园散步吧"], ["我们今天去公园散步"]
     assert measure(*chinese, tokenizer="13a")["BLEU"] < 1 < 80 < measure(*chinese, tokenizer="zh")["BLEU"]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("MeCab") is not None, reason="MeCab is installed")
-def test_a_tokenizer_that_is_not_installed_is_refused() -> None:
+def test_a_tokenizer_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("MeCab", "mecab_ko"):
+        monkeypatch.setitem(sys.modules, package, None)  # importing it fails, installed or not
+    for name in ("ja_mecab", "ko_mecab"):
+        monkeypatch.delitem(sys.modules, f"sacrebleu.tokenizers.tokenizer_{name}", raising=False)
     for language in ("ja", "ko"):
         with pytest.raises(CatpruneError, match=f"cannot tokenize {language} by {language}-mecab .*or give bleu_tok"):
             choose_tokenizer(None, language)

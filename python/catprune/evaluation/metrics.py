@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from catprune.cleaning.languages import base_language
 from catprune.errors import CatpruneError, UsageError
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ def choose_tokenizer(asked: str | None, language: str | None) -> str:
 
     Raises:
         CatpruneError: the tokenizer needs a package that is not installed.
+        UsageError: the language is no language code.
     """
-    primary = (language or "").replace("_", "-").partition("-")[0].lower()
-    name = asked or _TOKENIZERS.get(primary, "13a")
+    name = asked or _TOKENIZERS.get(base_language(language) if language else "", "13a")
     try:
         make_metrics(name)
     except (ImportError, RuntimeError) as error:
