@@ -55,7 +55,10 @@ impl Encoder {
     /// Reads a tokenizer.json and disables truncation and padding: a pair is scored as a whole or not at all.
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |error: tokenizers::Error| {
-            Error::input(format!("{} is not a valid tokenizer.json ({error}): give another file", path.display()))
+            Error::input(format!(
+                "{} is not a valid tokenizer.json ({error}): give another file",
+                path.display()
+            ))
         };
         let bytes = fs::read(path).map_err(Error::io(path))?;
         let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(failed)?;
@@ -193,8 +196,7 @@ fn cuts(text: &str) -> impl Iterator<Item = usize> + '_ {
 /// normalizer, no dropout, no added token that contains or strips white space, at most a template around one sequence.
 fn can_encode_words(json: &Value) -> bool {
     let (split, model, after) = (&json["pre_tokenizer"], &json["model"], &json["post_processor"]);
-    let splits =
-        split["type"] == "ByteLevel" && split["use_regex"] != false;
+    let splits = split["type"] == "ByteLevel" && split["use_regex"] != false;
     let merges = model["type"] == "BPE" && (model["dropout"].is_null() || model["dropout"] == 0.0);
     let is_local = |token: &Value| {
         let content = token["content"].as_str();
