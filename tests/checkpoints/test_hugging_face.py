@@ -356,9 +356,10 @@ def test_special_tokens_in_text_stay_text(kind: str, tmp_path: Path) -> None:
     checkpoint = HuggingFace.open(path, languages=languages, prompt=settings.get("prompt"))
     tokenizer: Any = checkpoint._encoder  # pyright: ignore[reportPrivateUsage]
     names = {*tokenizer.all_special_tokens} - {tokenizer.unk_token} | {tokenizer.eos_token}
-    of_targets = getattr(tokenizer, "target_encoder", {}) or {name: tokenizer.convert_tokens_to_ids(name) for name in names}
+    own = {name: tokenizer.convert_tokens_to_ids(name) for name in names}
+    of_targets = getattr(tokenizer, "target_encoder", {}) or own
     special = (
-        {tokenizer.convert_tokens_to_ids(name) for name in names},
+        {*own.values()},
         {of_targets[name] for name in names if name in of_targets},
     )
     literal = "".join(f"a {token} b{token}" for token in tokenizer.all_special_tokens)
