@@ -108,14 +108,12 @@ KEPT = {
 def test_copied_columns_keep_type_and_values(tmp_path: Path, name: str) -> None:
     table = pa.table({"en": ENGLISH, "de": GERMAN, name: KEPT[name]})
     copy = copied(tmp_path, table)
-    assert copy.read().equals(table)
-    before, after = parquet.ParquetFile(tmp_path / "a.parquet").schema, copy.schema
+    original = parquet.ParquetFile(tmp_path / "a.parquet")
+    assert copy.read().equals(original.read())
+    before, after = original.schema, copy.schema
     for number in range(len(before)):
         old, new = before.column(number), after.column(number)
-        assert (new.path.replace("element", "item"), new.logical_type) == (
-            old.path.replace("element", "item"),
-            old.logical_type,
-        )
+        assert (new.path, str(new.logical_type)) == (old.path, str(old.logical_type))
         if name != "decimal":
             assert (new.physical_type, new.converted_type) == (old.physical_type, old.converted_type)
 
