@@ -134,11 +134,12 @@ impl Output {
 
 /// The Parquet files of a corpus.
 fn tables(corpus: &Corpus) -> Vec<&Path> {
-    let path = |input| match input {
-        &Input::Parquet { ref path, .. } => Some(path.as_path()),
+    let inputs = corpus.inputs.iter();
+    let tables = inputs.filter_map(|input| match input {
+        Input::Parquet { path, .. } => Some(path.as_path()),
         _ => None,
-    };
-    corpus.inputs.iter().filter_map(path).collect()
+    });
+    tables.collect()
 }
 
 /// Formats records for an output.

@@ -184,8 +184,8 @@ impl Labels {
     fn advance(&mut self) -> Result<()> {
         let number = (self.range.first / self.range_rows) as usize;
         let mut buffer = Vec::new();
-        let mut asked = self.asked.take(number)?;
-        while let Some(records) = self.asked.read(&mut asked, &mut buffer)? {
+        let mut requests = self.asked.take(number)?;
+        while let Some(records) = self.asked.read(&mut requests, &mut buffer)? {
             for &record in records.as_chunks().0 {
                 let (row, asker) = untwo(record);
                 let label = self.range.label(row);
