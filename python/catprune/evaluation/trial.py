@@ -217,10 +217,10 @@ class Trial:
         scores = measure(translated, bitext.target, tokenizer=self.design.bleu_tokenizer)
         scores = {name: round(score, 4) for name, score in scores.items()} | {"nll": test.nll(self.checkpoint)}
         if self.design.comet is not None:
-            scores["COMET"] = self._comet(bitext, translated, made.decode())
+            scores["COMET"] = self._comet(bitext, translated, made=made.decode())
         return scores
 
-    def _comet(self, bitext: Bitext, translated: Sequence[str], made: str) -> float:
+    def _comet(self, bitext: Bitext, translated: Sequence[str], *, made: str) -> float:
         """Return the COMET score of translations, unless the same model scored them."""
         assert self.design.comet is not None
         path = self.folder / "translations" / f"{bitext.name}.comet.json"

@@ -85,7 +85,8 @@ class CometMetric:
             self._stack.enter_context(self._worker)
             self._is_started = True
         columns = {"source": sources, "target": translations, "reference": references}
-        return float(self._worker.ask(columns).column("score").to_numpy().mean(dtype="float64"))
+        scores: NDArray[Any] = self._worker.ask(columns).column("score").to_numpy()
+        return float(scores.mean(dtype="float64"))
 
     def __enter__(self) -> Self:
         return self
