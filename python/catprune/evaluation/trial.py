@@ -225,9 +225,9 @@ class Trial:
         assert self.design.comet is not None
         path = self.folder / "translations" / f"{bitext.name}.comet.json"
         stamp = {"model": self.design.comet.described, "translations": made}
-        old = read_json(path) if path.is_file() else {}
+        old: dict[str, Any] = read_json(path) if path.is_file() else {}
         if {name: old.get(name) for name in stamp} != stamp:
             score = round(self.design.comet.measure(bitext.source, translated, bitext.target), 6)
             old = {**stamp, "score": score}
             write_whole(path, to_json(old))
-        return old["score"]
+        return float(old["score"])
