@@ -15,6 +15,8 @@ from catprune.boundary import (
     CleanResult,
     Column,
     OpenCorpusRequest,
+    RareWords,
+    RareWordsRequest,
     ReadPairsRequest,
     Rules,
     SampleRequest,
@@ -36,6 +38,7 @@ __all__ = [
     "digest_file",
     "encode",
     "open_corpus",
+    "rare_words",
     "read_pairs",
     "sample",
     "select",
@@ -65,4 +68,5 @@ def tokenize(request: TokenizeRequest, progress: Callable[[int, int], None] | No
 def select(request: SelectRequest, progress: Callable[[int, int], None] | None = None) -> SelectResult: ...
 def stats(request: StatsRequest, progress: Callable[[int, int], None] | None = None) -> StatsResult: ...
 def write(request: WriteRequest, progress: Callable[[int, int], None] | None = None) -> WriteResult: ...
+def rare_words(request: RareWordsRequest, progress: Callable[[int, int], None] | None = None) -> RareWords: ...
 def read_pairs(request: ReadPairsRequest) -> list[tuple[str, str]]: ...

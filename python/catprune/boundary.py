@@ -832,3 +832,18 @@ class ReadPairsRequest(TypedDict):
 
     corpus: Corpus
     rows: Sequence[int]
+
+
+class RareWordsRequest(KeptCorpus):
+    """The request of `rare_words`; a word of at most `rare` occurrences is rare."""
+
+    selections: Sequence[WantedRows]
+    rare: int
+
+
+class RareWords(TypedDict):
+    """The result of `rare_words`: all words, those that occur once, and rare ones, of the corpus and the selections."""
+
+    halvings: int  # the sample holds one word in 2 ** halvings
+    words: Sequence[int]
+    selected: Sequence[Sequence[int]]

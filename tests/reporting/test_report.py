@@ -5,10 +5,12 @@ from __future__ import annotations
 import html.parser
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 from catprune._core import digest_file, write_columns
 from catprune.cleaning.clean import clean
@@ -295,6 +297,24 @@ def test_charts_hold_the_counts(page: Page) -> None:
     shares = [re.findall(r"(\S+) ([\d.]+)%", hover) for hover in lengths]
     for name in ("input", "cleaned", "cat-diff", "random"):
         assert sum(float(share) for row in shares for key, share in row if key == name) == pytest.approx(100, abs=0.2)
+
+
+def test_rare_words_are_counted(page: Page, run: Path) -> None:
+    targets = (run.parent / "text" / "corpus.de").read_text().splitlines()
+    reasons = parquet.read_table(run / "clean/columns").to_pydict()
+    cleaned = [row for row, mask in zip(reasons["row"], reasons["reasons"], strict=True) if not mask]
+    ranked = parquet.read_table(run / "selection/random/columns").to_pydict()
+    kept = {row for row, is_kept in zip(ranked["row"], ranked["kept"], strict=True) if is_kept}
+    words = {row: set(targets[row].lower().split()) for row in cleaned if row not in (10, 599)}
+    counts = Counter(word for row in words for word in targets[row].lower().split())
+    once = {word for word, count in counts.items() if count == 1}
+    left = once & set().union(*(words[row] for row in kept if row in words))
+    shown = re.search(r'id="rare-words".*?>random<.*?</tr>', page.source, re.DOTALL)
+    assert shown is not None
+    assert once
+    share = 100 * len(left) / len(once)
+    _, found, _ = re.findall(r">([\d.]+)%<", shown[0])[-3:]
+    assert float(found) == pytest.approx(share, abs=1)
 
 
 def test_the_data_map_is_last_against_first_loss(page: Page) -> None:

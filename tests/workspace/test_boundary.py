@@ -290,6 +290,7 @@ def passes(tmp_path: Path) -> dict[str, Pass]:
     }
     opened: boundary.OpenCorpusRequest = {**kept, "files": files, "reasons": None, "text": "utf8"}
     pairs: boundary.ReadPairsRequest = {"corpus": corpus, "rows": [1, 2]}
+    words: boundary.RareWordsRequest = {**kept, "selections": [kept["kept"]], "rare": 5}
     return {
         "clean": (_core.clean, {**clean}, boundary.CleanRequest, boundary.CleanResult),
         "stats": (_core.stats, {**stats}, boundary.StatsRequest, boundary.StatsResult),
@@ -298,6 +299,7 @@ def passes(tmp_path: Path) -> dict[str, Pass]:
         "select": (_core.select, {**select}, boundary.SelectRequest, boundary.SelectResult),
         "write": (_core.write, {**write}, boundary.WriteRequest, boundary.WriteResult),
         "open_corpus": (_core.open_corpus, {**opened}, boundary.OpenCorpusRequest, None),
+        "rare_words": (_core.rare_words, {**words}, boundary.RareWordsRequest, boundary.RareWords),
         "read_pairs": (_core.read_pairs, {**pairs}, boundary.ReadPairsRequest, list[tuple[str, str]]),
     }
 
@@ -306,7 +308,7 @@ def _kept(clean: Path) -> int:
     return catprune.clean([clean.parent / "text.en", clean.parent / "text.de"], dry_run=True).kept
 
 
-PASSES = ("clean", "stats", "sample", "tokenize", "select", "write", "open_corpus", "read_pairs")
+PASSES = ("clean", "stats", "sample", "tokenize", "select", "write", "open_corpus", "rare_words", "read_pairs")
 
 
 def test_results_have_their_types(passes: dict[str, Pass]) -> None:

@@ -13,6 +13,7 @@ from catprune.errors import CatpruneError, require
 from catprune.reporting import corpus, overview, pairs
 from catprune.reporting.options import ReportOptions
 from catprune.reporting.quality import quality
+from catprune.reporting.rare_words import count_rare_words, rare_word_table
 from catprune.workspace.files import to_json, write_whole
 from catprune.workspace.manifest import digest_manifest
 from catprune.workspace.options import takes
@@ -34,6 +35,7 @@ _SECTIONS = (
     ("examples", "pairs", "Example pairs"),
     ("distributions", "scores", "Cuts"),
     ("lengths", "lengths", "Lengths"),
+    ("rare_words", "rare-words", "Rare words"),
     ("shares", "shares", "Shares"),
     ("overlap", "overlap", "Overlap"),
     ("reasons", "cleaning", "Cleaning"),
@@ -49,6 +51,7 @@ _COLUMNS = (
     "distributions",
     "lengths",
     "length_table",
+    "rare_words",
     "shares",
     "overlap",
 )
@@ -161,6 +164,7 @@ def _columns(steps: Steps, clean: Part, *, seed: int) -> tuple[Any, dict[str, An
     points = sample.rows[pairs.map_rows(sample)].tolist()
     texts = pairs.read_texts(clean, [*points, *pairs.example_rows(survey)])
     known = {} if isinstance(texts, str) else texts
+    words = None if isinstance(texts, str) else count_rare_words(steps, clean)
     grouped = bool(steps.selections) or reader.tagged
     return survey, {
         "map": pairs.data_map(reader, sample, trend, known) if trend is not None else None,
@@ -171,6 +175,7 @@ def _columns(steps: Steps, clean: Part, *, seed: int) -> tuple[Any, dict[str, An
         "distributions": corpus.distributions(steps, survey),
         "lengths": corpus.lengths(survey),
         "length_table": corpus.length_table(steps, survey),
+        "rare_words": [] if words is None else rare_word_table(steps, words),
         "shares": corpus.shares(reader, survey) if grouped else None,
         "overlap": corpus.overlap(survey, list(steps.selections)),
     }

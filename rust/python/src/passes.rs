@@ -6,6 +6,7 @@ use catprune_core::cleaning::request::CleanRequest;
 use catprune_core::cleaning::rules::Rules;
 use catprune_core::corpus::read_pairs::ReadPairsRequest;
 use catprune_core::selection::request::SelectRequest;
+use catprune_core::stats::rare_words::RareWordsRequest;
 use catprune_core::stats::stats::StatsRequest;
 use catprune_core::tokens::encoder::Encoder;
 use catprune_core::tokens::request::TokenizeRequest;
@@ -106,6 +107,16 @@ pub fn stats<'py>(
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     run_request::<StatsRequest, _>(request, progress, catprune_core::stats::stats::stats)
+}
+
+/// Counts the rare words that selections keep.
+#[pyfunction]
+#[pyo3(signature = (request, progress=None))]
+pub fn rare_words<'py>(
+    request: &Bound<'py, PyAny>,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    run_request::<RareWordsRequest, _>(request, progress, catprune_core::stats::rare_words::rare_words)
 }
 
 /// The text of a few rows.
