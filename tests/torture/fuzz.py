@@ -1,8 +1,8 @@
 """Fuzzing of what Python parses: run files, sealed files, weights, and the small languages of options.
 
-`PYTHONPATH=tests python -m torture.fuzz --runs 1000000 --seed 1`, from the root of the repository. Seeds are valid texts;
-a mutation flips, cuts, repeats and mixes them. A parser returns or refuses with an error of catprune; anything else is
-a finding, which is printed with its bytes and ends the program with exit code 1.
+`PYTHONPATH=tests python -m torture.fuzz --runs 1000000 --seed 1`, from the root of the repository. Seeds are valid
+texts; a mutation flips, cuts, repeats and mixes them. A parser returns or refuses with an error of catprune. Anything
+else is a finding: its bytes stay in a file, and the program ends with its traceback.
 """
 
 from __future__ import annotations
