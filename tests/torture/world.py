@@ -74,7 +74,8 @@ class Case:
     def start(self, step: Step, *more: str, before: Callable[[], None] | None = None) -> Command:
         """Start the step's command; threads and memory change no byte where torch does not work."""
         threads = () if step.torch or step.name == "scorer" else (f"--threads={self.random.randint(1, 4)}",)
-        memory = ("--memory=200K",) if step.arguments[0] == "clean" and self.random.random() < 0.5 else ()
+        # Near duplicates need more.
+        memory = ("--memory=200K",) if step.name in ("first", "append") and self.random.random() < 0.5 else ()
         return Command((*step.arguments, *threads, *memory, "--quiet", *more), self.folder, before=before)
 
     def run(self, step: Step, *more: str, before: Callable[[], None] | None = None) -> Ended:
