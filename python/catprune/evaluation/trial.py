@@ -231,9 +231,9 @@ class Trial:
         assert self.design.comet is not None
         path = self.folder / "translations" / f"{bitext.name}.comet.json"
         stamp = {"model": self.design.comet.described, "translations": made}
-        old = read_sealed(path, remedy="remove the file and evaluate again") if path.is_file() else {}
+        old: dict[str, Any] = read_sealed(path, remedy="remove the file and evaluate again") if path.is_file() else {}
         if {name: old.get(name) for name in stamp} != stamp:
             score = round(self.design.comet.measure(bitext.source, translated, bitext.target), 6)
-            old = {**stamp, "score": score}
-            write_whole(path, seal(old))
+            write_whole(path, seal({**stamp, "score": score}))
+            return score
         return float(old["score"])
