@@ -205,8 +205,8 @@ def test_tags(tmp_path: Path) -> None:
     first = catprune.clean(PAIRS, out=tmp_path / "clean", tags=tags, **QUIET)
     assert read(tmp_path / "clean")["tag"] == tags
     same = [tuple(tags), iter(tags), pa.array(tags), pa.chunked_array([tags[:9], tags[9:]]), polars.Series(tags)]
-    for given in [*same, pytest.importorskip("numpy").array(tags)]:
-        again = catprune.clean(PAIRS, out=tmp_path / "clean", tags=given, **QUIET)
+    for data in [*same, pytest.importorskip("numpy").array(tags)]:
+        again = catprune.clean(PAIRS, out=tmp_path / "clean", tags=data, **QUIET)
         assert again.manifest == first.manifest
     assert len(spooled(tmp_path)) == 2
     assert set(catprune.stats(PAIRS, tags=tags, **QUIET).tags) == {"tag 0", "tag 1"}
@@ -279,9 +279,9 @@ def batches_to_rows(corpus: catprune.OpenCorpus) -> Iterator[dict[str, Any]]:
 def test_data_sets_are_made_from_it(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     arguments = {"corpus": catprune.open_corpus(PAIRS)}
-    made = datasets.Dataset.from_generator(batches_to_rows, gen_kwargs=arguments, cache_dir=str(tmp_path))
-    assert made["target"][:] == TARGETS
-    assert catprune.stats(made.shuffle(seed=1), fields="source,target", **QUIET).total["all"]["rows"] == 300
+    dataset = datasets.Dataset.from_generator(batches_to_rows, gen_kwargs=arguments, cache_dir=str(tmp_path))
+    assert dataset["target"][:] == TARGETS
+    assert catprune.stats(dataset.shuffle(seed=1), fields="source,target", **QUIET).total["all"]["rows"] == 300
 
 
 def test_results_are_shown_in_short(tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ def test_the_example_of_a_run_file_is_valid_and_names_every_key(tmp_path: Path) 
     sections |= {"write": run_file.WriteSection}
     for name, section in sections.items():
         assert values[name].keys() >= section.model_fields.keys() - {"steps", "seed"}, name
-    assert {key for one in values["select"] for key in one} >= run_file.SelectSection.model_fields.keys() - {"sign"}
+    assert {key for section in values["select"] for key in section} >= run_file.SelectSection.model_fields.keys() - {
+        "sign"
+    }
     own = run_file.EvaluateSection.model_fields.keys() - defaults_of(TrainOptions).keys()
     assert values["evaluate"].keys() > own
     assert values["tokenize"].keys() == run_file.TokenizeSection.model_fields.keys() - {"tokenizer", "seed"}
@@ -70,9 +72,9 @@ def test_the_methods_page_names_every_method() -> None:
 def test_the_methods_page_agrees_with_the_table_of_methods() -> None:
     text = (ROOT / "docs/reference/methods.md").read_text()
     rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("| `")]
-    said = {row.split("|")[1].strip(" `"): row.split("|")[4].strip(" –") for row in rows}
+    documented = {row.split("|")[1].strip(" `"): row.split("|")[4].strip(" –") for row in rows}
     assert {method.name: method.direction for method in METHODS} == {
-        method.name: said[method.name] for method in METHODS
+        method.name: documented[method.name] for method in METHODS
     }
 
 

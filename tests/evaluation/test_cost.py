@@ -23,20 +23,20 @@ def finish(
     **results: Any,
 ) -> Path:
     """A finished step's folder with the given manifest."""
-    with StepFolder(folder, step=step, reads=reads or {}, options=options or {}) as made:
-        made.publish(**results)
+    with StepFolder(folder, step=step, reads=reads or {}, options=options or {}) as step_folder:
+        step_folder.publish(**results)
     return folder
 
 
-def speed(folder: Path, measured: float, seconds: float = 1.0, *, what: str = "tokens_per_second", **more: str) -> None:
+def speed(folder: Path, measured: float, seconds: float = 1.0, *, unit: str = "tokens_per_second", **more: str) -> None:
     with (folder / "log" / "events.jsonl").open("a") as stream:
-        event = {"event": "t", "seconds": seconds, what: measured, **more}
+        event = {"event": "t", "seconds": seconds, unit: measured, **more}
         stream.write(json.dumps(event) + "\n")
 
 
 def trained(folder: Path, *, flops: float, tokens: int, steps: int = 100) -> Path:
     pairs = 10 if folder.name == "full" else 5
-    made = finish(
+    step = finish(
         folder,
         "train",
         counts={"pairs": pairs, "target_tokens": 9 * pairs},
@@ -46,12 +46,12 @@ def trained(folder: Path, *, flops: float, tokens: int, steps: int = 100) -> Pat
         epochs=2.0,
         checkpoints=[{"name": "step-100"}],
     )
-    speed(made, 50.0)
-    return made
+    speed(step, 50.0)
+    return step
 
 
 def scored(run: Path, name: str, *, step: int, flops: float) -> Path:
-    made = finish(
+    step_folder = finish(
         run / "scores" / name,
         "score",
         reads={"checkpoint": {"path": f"../../warmup/{name}"}},
@@ -60,8 +60,8 @@ def scored(run: Path, name: str, *, step: int, flops: float) -> Path:
         flops=flops,
         shards=[],
     )
-    speed(made, 200.0)
-    return made
+    speed(step_folder, 200.0)
+    return step_folder
 
 
 def selected(run: Path, name: str, scores: list[str]) -> Path:
@@ -89,11 +89,11 @@ def test_cost_counts_the_warmup_once_up_to_the_last_scored_checkpoint(run: Path)
 def test_cost_counts_what_columns_were_made_from(run: Path) -> None:
     """A function of stored statistics costs what its checkpoints do; of a scorer the seconds are known."""
     scores = [{"path": f"../{name}"} for name in ("epoch-1", "epoch-3")]
-    finish(run / "scores/learnt", SCORER_STEP, reads={"scores": scores}, counts={"pairs": 7})
-    made = finish(run / "scores/labse", SCORER_STEP, reads={"clean": {}}, counts={"pairs": 600})
-    speed(made, 30.0, what="pairs_per_second")
-    files = [{"path": f"../../scores/{name}/columns/part-0-9.parquet"} for name in ("learnt", "labse")]
-    merged = finish(run / "selection/merged", "select", reads={"joined": files}, options={"method": MERGE})
+    finish(run / "scores/learned", SCORER_STEP, reads={"scores": scores}, counts={"pairs": 7})
+    step = finish(run / "scores/labse", SCORER_STEP, reads={"clean": {}}, counts={"pairs": 600})
+    speed(step, 30.0, unit="pairs_per_second")
+    files = [{"path": f"../../scores/{name}/columns/part-0-9.parquet"} for name in ("learned", "labse")]
+    merged = finish(run / "selection/merged", "select", reads={"external": files}, options={"method": MERGE})
     assert choosing_flops(merged) == (3000.0, 140.0)
     assert [column.name for column in scorers_of(merged)] == ["labse"]
     assert choosing_seconds(merged) == (1500 / 50, 2 * 400 / 200 + 600 / 30)

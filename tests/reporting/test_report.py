@@ -48,11 +48,11 @@ def publish_columns(
     folder: Path, step: str, columns: dict[str, Any], *, options: dict[str, Any], valid: Any = None, **results: Any
 ) -> None:
     """Write a finished folder of one shard, in the documented format."""
-    with StepFolder(folder, step=step, reads={}, options=options) as made:
+    with StepFolder(folder, step=step, reads={}, options=options) as step_folder:
         file = f"columns/part-{0:012d}-{ROWS:012d}.parquet"
-        digest = write_columns(str(folder / file), columns, valid=valid, metadata={"plan": made.digest})
+        digest = write_columns(str(folder / file), columns, valid=valid, metadata={"plan": step_folder.digest})
         shard = {"file": file, "first": 0, "end": ROWS, "digest": digest}
-        made.publish(shards=[shard], **results)
+        step_folder.publish(shards=[shard], **results)
 
 
 @pytest.fixture(scope="module")
@@ -226,12 +226,12 @@ def test_differences_have_a_plot_with_the_margin(page: Page) -> None:
 
 
 def test_one_seed_and_weak_models_colour_nothing(run: Path, tmp_path: Path) -> None:
-    for name, message, given in (
+    for name, message, values in (
         ("one", ONE_SEED, {"seeds": 1}),
         ("weak", "No model reaches 5 BLEU on held (best: 4.9).", {"bleu": 4.9}),
     ):
         part = link_run(run, run.parent / name, "clean", "scores", "selection")
-        write_evaluation(part / "evaluate", **given)
+        write_evaluation(part / "evaluate", **values)
         page = make_page(part, tmp_path / f"{name}.html")
         assert message in page.words
         assert not [a for _, a in page.tags if {"better", "worse"} & set((a.get("class") or "").split())]

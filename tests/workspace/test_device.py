@@ -12,7 +12,7 @@ WAITS = "from catprune.workspace.device import require_torch; require_torch(); i
 
 
 @pytest.mark.parametrize(
-    ("given", "name", "expected"),
+    ("environment", "name", "expected"),
     [
         ({}, "OMP_WAIT_POLICY", "PASSIVE"),
         ({"OMP_WAIT_POLICY": "ACTIVE"}, "OMP_WAIT_POLICY", "ACTIVE"),

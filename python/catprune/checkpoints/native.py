@@ -279,7 +279,7 @@ def _write_seen(path: Path, seen: Iterable[tuple[NDArray[np.int64], NDArray[np.i
         os.fsync(stream.fileno())
 
 
-class Seen:
+class Exposure:
     """The exposure of the rows of each block at a checkpoint; 0 for rows appended since.
 
     Args:

@@ -53,7 +53,7 @@ def _columns_of(selection: Path) -> list[Path]:
     """Return the folders of the scorer columns and statistics columns that a selection was made from."""
     reads = read_manifest(selection, step="select")["reads"]
     files = [
-        Path(resolve_place(selection, entry["path"])) for kind in ("joined", "files") for entry in reads.get(kind, ())
+        Path(resolve_place(selection, entry["path"])) for kind in ("external", "files") for entry in reads.get(kind, ())
     ]
     folders = dict.fromkeys(file.parent.parent for file in files)
     return [

@@ -92,15 +92,15 @@ def check_evaluation(
     named = [name for name, baselines in against.items() for name in (name, *baselines)]
     if missing := [name for name in named if name not in subsets]:
         raise UsageError(f"{missing[0]} is to be compared, but no subset has that name")
-    for one in hypotheses:
-        if missing := [name for name in (one.subset, one.baseline) if name not in subsets]:
+    for hypothesis in hypotheses:
+        if missing := [name for name in (hypothesis.subset, hypothesis.baseline) if name not in subsets]:
             raise UsageError(f"hypothesis on {missing[0]}: no subset has that name")
-        if one.subset == one.baseline:
-            raise UsageError(f"hypothesis on {one.subset}: compare it with another subset")
-        if one.metric not in TEST_METRICS:
-            raise UsageError(f"hypothesis on {one.subset}: give a metric of {', '.join(TEST_METRICS)}")
-        if one.test is not None and one.test not in tests:
-            raise UsageError(f"hypothesis on {one.subset}: {one.test} is not a test set")
+        if hypothesis.subset == hypothesis.baseline:
+            raise UsageError(f"hypothesis on {hypothesis.subset}: compare it with another subset")
+        if hypothesis.metric not in TEST_METRICS:
+            raise UsageError(f"hypothesis on {hypothesis.subset}: give a metric of {', '.join(TEST_METRICS)}")
+        if hypothesis.test is not None and hypothesis.test not in tests:
+            raise UsageError(f"hypothesis on {hypothesis.subset}: {hypothesis.test} is not a test set")
 
 
 def _choose_against(against: Sequence[str] | Mapping[str, Sequence[str]], subsets: Sequence[str]) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
     against, hypotheses = _choose_against(options.against, list(options.subsets)), list(options.hypotheses)
     names = [test.name for test in options.tests]
     check_evaluation(list(options.subsets), names, against, hypotheses, steps=options.steps, epochs=options.epochs)
-    subsets = {name: _by_seed(name, given, seeds) for name, given in options.subsets.items()}
+    subsets = {name: _by_seed(name, selection, seeds) for name, selection in options.subsets.items()}
     tokenized = read_manifest(tokens, step="tokenize")
     if is_monolingual(tokenized):
         raise UsageError(f"{tokens} holds a monolingual corpus: evaluation trains translation models, which need pairs")
@@ -151,7 +151,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
         "seeds": seeds,
         "order": list(subsets),
         "against": against,
-        "hypotheses": [one.text for one in hypotheses],
+        "hypotheses": [hypothesis.text for hypothesis in hypotheses],
         "random_seed": random_seed(),
         "bleu_tokenizer": bleu_tokenizer,
     }
@@ -183,26 +183,24 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
             }
             how: dict[str, Any] = {"threads": options.threads, "quiet": options.quiet, "force": options.force}
             # Seed by seed, so that all subsets can be compared before the last seed is done.
-            found = {
-                (name, seed): trials[name][place].run(**how) for place, seed in enumerate(seeds) for name in trials
-            }
-            results = {name: [found[name, seed] for seed in seeds] for name in trials}
+            runs = {(name, seed): trials[name][place].run(**how) for place, seed in enumerate(seeds) for name in trials}
+            results = {name: [runs[name, seed] for seed in seeds] for name in trials}
             _publish(folder, trials, results, against, hypotheses, resamples=options.resamples)
     return open_evaluation(out, is_new=not folder.finished_before)
 
 
-def _by_seed(name: str, given: Any, seeds: Sequence[int]) -> dict[int, Path | None]:
+def _by_seed(name: str, selection: Any, seeds: Sequence[int]) -> dict[int, Path | None]:
     """Return the selection of a subset under each seed."""
-    if not isinstance(given, Mapping):
-        return dict.fromkeys(seeds, None if given is None else Path(given))
-    selections: Mapping[int, Any] = given
+    if not isinstance(selection, Mapping):
+        return dict.fromkeys(seeds, None if selection is None else Path(selection))
+    selections: Mapping[int, Any] = selection
     if missing := [seed for seed in seeds if seed not in selections]:
         raise UsageError(f"subset {name} has no selection for seed {missing[0]}: give one for each seed")
     return {seed: Path(selections[seed]) for seed in seeds}
 
 
 def _target_language(tokens: Path, tokenized: Mapping[str, Any]) -> str | None:
-    """Return the target language that cleaning was told; None if it is unknown."""
+    """Return the target language that cleaning was given; None if it is unknown."""
     clean = trace(tokens, tokenized, "clean")
     return None if clean is None else read_manifest(clean, step="clean")["options"].get("target_lang")
 
@@ -291,7 +289,7 @@ def _randomise(
     """Return test set → subset → baseline → metric → p of approximate randomisation; nothing with several seeds."""
     if len(next(iter(trials.values()))) > 1:
         return {}
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     design = next(iter(trials.values()))[0].design
     for test in design.tests:
         texts = {name: listed[0].translations(test) for name, listed in trials.items()}
@@ -307,5 +305,5 @@ def _randomise(
             )
             for name in compared:
                 p[name][baseline] = values[name]
-        found[test.bitext.name] = p
-    return found
+        results[test.bitext.name] = p
+    return results

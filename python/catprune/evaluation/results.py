@@ -92,7 +92,7 @@ class Decided:
     difference: Interval
     p: float
     adjusted: float
-    verdict: str
+    outcome: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +190,11 @@ def open_evaluation(folder: Path, *, is_new: bool = False) -> Evaluated:
         for entry in results["readings"]
     )
     decided = tuple(
-        Decided(difference=Interval(**one["difference"]), **{key: one[key] for key in one if key != "difference"})
-        for one in results["hypotheses"]
+        Decided(
+            difference=Interval(**hypothesis["difference"]),
+            **{key: hypothesis[key] for key in hypothesis if key != "difference"},
+        )
+        for hypothesis in results["hypotheses"]
     )
     return Evaluated(
         folder=folder,
@@ -318,8 +321,13 @@ def _columns(metric: str, p: Mapping[str, Any]) -> list[str]:
 def hypothesis_table(evaluated: Evaluated) -> list[list[str]]:
     """Return the cells of the hypotheses: a header, then one row each."""
     rows = [
-        [one.text, difference_text(one.difference, one.metric), p_text(one.adjusted), one.verdict]
-        for one in evaluated.hypotheses
+        [
+            hypothesis.text,
+            difference_text(hypothesis.difference, hypothesis.metric),
+            p_text(hypothesis.adjusted),
+            hypothesis.outcome,
+        ]
+        for hypothesis in evaluated.hypotheses
     ]
     return [["hypothesis", "difference", "p, Holm", "decision"], *rows]
 
@@ -330,7 +338,9 @@ def reading_table(evaluated: Evaluated, metric: str) -> list[list[str]]:
     rows = [["subset", *(f"{reading.name} ({number_text(reading.budget)})" for reading in readings)]]
     for subset in evaluated.subsets:
         tables = [reading.tables[metric].get(subset.name) for reading in readings]
-        rows.append([subset.name, *("-" if one is None else score_text(one.mean, metric) for one in tables)])
+        rows.append(
+            [subset.name, *("-" if estimate is None else score_text(estimate.mean, metric) for estimate in tables)]
+        )
     return rows
 
 

@@ -156,8 +156,8 @@ def _decided(
     differences: list[Estimate] = []
     gains: list[tuple[Estimate, float]] = []
     for hypothesis in hypotheses:
-        asked = [hypothesis.test] if hypothesis.test else tests
-        rows = [of_test(test, hypothesis.metric) for test in asked]
+        compared = [hypothesis.test] if hypothesis.test else tests
+        rows = [of_test(test, hypothesis.metric) for test in compared]
         sign = -1 if hypothesis.metric in LOWER else 1
         values = {name: np.mean([row[name] for row in rows], axis=0) for name in rows[0]}
         gain = Seeds({name: (sign * row).tolist() for name, row in values.items()})

@@ -202,12 +202,12 @@ class Trial:
 
         bitext, path = test.bitext, self._translated(test)
         made_by = {"model": digest_manifest(self.folder / "model"), "beam": self.design.beam, **bitext.digests}
-        stamp, made = path.with_suffix(".digest"), digest_bytes(to_json(made_by)).encode()
-        if not path.is_file() or not stamp.is_file() or stamp.read_bytes() != made:
+        stamp, digest = path.with_suffix(".digest"), digest_bytes(to_json(made_by)).encode()
+        if not path.is_file() or not stamp.is_file() or stamp.read_bytes() != digest:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
-            write_whole(stamp, made)
-            found = translate(self.checkpoint, bitext.source, beam=self.design.beam, threads=threads)
-            write_whole(path, "".join(line.replace("\n", " ") + "\n" for line in found).encode())
+            write_whole(stamp, digest)
+            translations = translate(self.checkpoint, bitext.source, beam=self.design.beam, threads=threads)
+            write_whole(path, "".join(line.replace("\n", " ") + "\n" for line in translations).encode())
         scores = measure(read_lines(path), bitext.target, tokenizer=self.design.bleu_tokenizer)
         return {**{name: round(score, 4) for name, score in scores.items()}, "nll": test.nll(self.checkpoint)}

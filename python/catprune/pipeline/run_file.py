@@ -76,7 +76,7 @@ class Section(BaseModel):
     options: ClassVar[Any] = None
     required: ClassVar[dict[str, Any]] = {}
 
-    def given(self, *but: str) -> dict[str, Any]:
+    def specified(self, *but: str) -> dict[str, Any]:
         """Return the options that the file gives, as Python spells them, without the keys in `but`."""
         names = {field.key: field.name for field in fields_of(self.options)} if self.options else {}
         return {names.get(key, key): getattr(self, key) for key in self.model_fields_set if key not in but}
@@ -87,7 +87,7 @@ class Section(BaseModel):
         Raises:
             UsageError: a value is invalid.
         """
-        return make(self.options, {**self.required, **self.given(*but), **more})
+        return make(self.options, {**self.required, **self.specified(*but), **more})
 
 
 def _section(title: str, options: Any, /, *, required: dict[str, Any], **more: Any) -> Any:
@@ -370,41 +370,48 @@ class RunFile(Section):
         if section.subsets is not None:
             return section.subsets
         templates = {method for sweep in section.sweep for method in sweep.methods}
-        return ["full", *(one.name for one in self.selections if one.name not in templates)]
+        return ["full", *(section.name for section in self.selections if section.name not in templates)]
 
     def baselines(self) -> dict[str, list[str]]:
         """Return the baselines of each subset."""
         section, subsets = self.evaluate, self.subsets
         assert section is not None
         if "against" in section.model_fields_set:
-            return {name: [one for one in section.against if one != name] for name in subsets}
+            return {name: [baseline for baseline in section.against if baseline != name] for name in subsets}
         usual = {name: ["full", self._random_like(name)] for name in subsets}
-        return {name: [one for one in names if one in subsets and one != name] for name, names in usual.items()}
+        return {
+            name: [baseline for baseline in names if baseline in subsets and baseline != name]
+            for name, names in usual.items()
+        }
 
     def hypotheses(self) -> list[Hypothesis]:
         """Return the hypotheses of the evaluation."""
         section, subsets = self.evaluate, self.subsets
         assert section is not None
         if section.hypotheses is not None:
-            return [one.read() for one in section.hypotheses]
+            return [hypothesis.read() for hypothesis in section.hypotheses]
         written = self.write.selection if self.write else None
         random = self._random_like(written)
-        asked = [Hypothesis(str(written), "full", MARGIN), Hypothesis(str(written), str(random))]
-        return [one for one in asked if {one.subset, one.baseline} <= {*subsets} and one.subset != one.baseline]
+        defaults = [Hypothesis(str(written), "full", MARGIN), Hypothesis(str(written), str(random))]
+        return [
+            hypothesis
+            for hypothesis in defaults
+            if {hypothesis.subset, hypothesis.baseline} <= {*subsets} and hypothesis.subset != hypothesis.baseline
+        ]
 
     def _random_like(self, name: str | None) -> str | None:
         """Return the random selection that keeps as much as a selection, or the only one that there is."""
-        drawn = [one for one in self.selections if one.method == "random" and one.name in self.subsets]
-        section = next((one for one in self.selections if one.name == name), None)
+        drawn = [section for section in self.selections if section.method == "random" and section.name in self.subsets]
+        section = next((section for section in self.selections if section.name == name), None)
         if section is None or section in drawn:
             return None
-        alike = [one for one in drawn if one.tokens_of == name] or [
-            one for one in drawn if one.tokens_of is None and tuple(one.keep) == tuple(section.keep)
+        alike = [other for other in drawn if other.tokens_of == name] or [
+            other for other in drawn if other.tokens_of is None and tuple(other.keep) == tuple(section.keep)
         ]
         return alike[0].name if alike else drawn[0].name if len(drawn) == 1 else None
 
     def _check_evaluation(self, section: Any, selections: list[str]) -> None:
-        for name in [*(section.subsets or []), *section.given().get("against", [])]:
+        for name in [*(section.subsets or []), *section.specified().get("against", [])]:
             if name != "full" and name not in selections:
                 raise ValueError(f"evaluate: {name} is neither a selection nor full")
         if section.warmup_seeds and self.train is None:
@@ -425,10 +432,10 @@ def _swept(template: Any, method: str, keep: str | int | float) -> Any:
     label = f"{100 * keep:g}" if isinstance(keep, float) else str(keep)
     if isinstance(keep, str) and "%" not in keep and "." in keep:
         label = f"{100 * float(keep):g}" if re.fullmatch(r"\d*\.\d+", keep) else keep
-    given = {"method": method} if template is None else template.given("keep", "tokens_of")
+    values = {"method": method} if template is None else template.specified("keep", "tokens_of")
     name = f"{method}-{label.replace('%', '').replace('.', '_')}"
     section: Any = SelectSection
-    return section(**{**given, "name": name, "keep": keep})
+    return section(**{**values, "name": name, "keep": keep})
 
 
 def parsed_inputs(file: RunFile) -> list[Input]:

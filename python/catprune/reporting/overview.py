@@ -100,14 +100,14 @@ def mean_words(survey: Survey, name: str) -> float:
 
 def headline(steps: Steps, kept: Sequence[Kept]) -> str:
     """Return the title of the page: its most important number."""
-    what = "texts" if steps.clean is not None and is_monolingual(steps.clean.manifest) else "pairs"
+    unit = "texts" if steps.clean is not None and is_monolingual(steps.clean.manifest) else "pairs"
     if len(kept) == 1:
-        return f"{kept[0].label} keeps {kept[0].pairs:,} of {kept[0].clean_pairs:,} clean {what}"
+        return f"{kept[0].label} keeps {kept[0].pairs:,} of {kept[0].clean_pairs:,} clean {unit}"
     if kept:
-        return f"What {len(kept)} selections keep of {kept[0].clean_pairs:,} clean {what}"
+        return f"What {len(kept)} selections keep of {kept[0].clean_pairs:,} clean {unit}"
     if steps.clean is not None:
         counts = steps.clean.manifest["counts"]
-        return f"Cleaning keeps {counts['kept']:,} of {counts['rows']:,} {what}"
+        return f"Cleaning keeps {counts['kept']:,} of {counts['rows']:,} {unit}"
     return "Report of an unfinished run"
 
 
@@ -121,9 +121,9 @@ def cards(steps: Steps, kept: Sequence[Kept]) -> list[dict[str, str]]:
 
 def _pairs_card(kept: Sequence[Kept]) -> dict[str, str]:
     pairs = sorted(row.pairs for row in kept)
-    what = "pairs kept" if len(kept) == 1 else f"pairs kept by each of {len(kept)} selections"
+    label = "pairs kept" if len(kept) == 1 else f"pairs kept by each of {len(kept)} selections"
     shares = _range([percent(count, kept[0].clean_pairs) for count in pairs])
-    return _card(_range([f"{count:,}" for count in pairs]), what, f"{shares} of the clean pairs")
+    return _card(_range([f"{count:,}" for count in pairs]), label, f"{shares} of the clean pairs")
 
 
 def _token_cards(kept: Sequence[Kept]) -> list[dict[str, str]]:
@@ -138,14 +138,14 @@ def _length_cards(kept: Sequence[Kept]) -> list[dict[str, str]]:
     lengths = sorted(row.length for row in kept if row.length is not None)
     if not lengths:
         return []
-    what = f"{kept[0].unit} in a kept target, on average"
+    label = f"{kept[0].unit} in a kept target, on average"
     return [
-        _card(_range([f"{length:.1f}" for length in lengths]), what, f"all clean pairs: {kept[0].clean_length:.1f}")
+        _card(_range([f"{length:.1f}" for length in lengths]), label, f"all clean pairs: {kept[0].clean_length:.1f}")
     ]
 
 
-def _card(number: str, what: str, more: str) -> dict[str, str]:
-    return {"number": number, "what": what, "more": more}
+def _card(number: str, label: str, more: str) -> dict[str, str]:
+    return {"number": number, "label": label, "more": more}
 
 
 def _cleaning_cards(clean: Part) -> list[dict[str, str]]:

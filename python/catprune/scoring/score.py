@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from catprune.checkpoints.hugging_face import HuggingFace
     from catprune.checkpoints.marian import Marian
     from catprune.checkpoints.marian_model import MarianModel
-    from catprune.checkpoints.native import Checkpoint, Seen
+    from catprune.checkpoints.native import Checkpoint, Exposure
     from catprune.model.batches import Batch, Pairs
     from catprune.model.output_layer import Types
     from catprune.model.transformer import Transformer
@@ -329,16 +329,16 @@ class _Scoring:
 
     def run(self, name: str, share: Shard, *, quiet: bool) -> None:
         """Score the blocks of this process that have no shard yet."""
-        mine = self.tokens.blocks[share.number :: share.count]
-        todo = [entry for entry in mine if self._finished(entry) is None]
+        blocks = self.tokens.blocks[share.number :: share.count]
+        todo = [entry for entry in blocks if self._finished(entry) is None]
         if not todo:
             return
         started = time.monotonic()
         weights = importance_weights(self.tokens.unigrams()[0 if self.reverse else 1])
-        total = sum(self._predicted(entry) for entry in mine)
+        total = sum(self._predicted(entry) for entry in blocks)
         done = total - sum(self._predicted(entry) for entry in todo)
-        if len(todo) < len(mine):
-            say(f"score {name}: {continuing(len(mine) - len(todo), len(mine))}", quiet=quiet)
+        if len(todo) < len(blocks):
+            say(f"score {name}: {continuing(len(blocks) - len(todo), len(blocks))}", quiet=quiet)
         with Progress(f"score {name}", total=total, unit="tokens", quiet=quiet, done=done) as bar:
             for entry in todo:
                 self.halved = 0
@@ -390,14 +390,14 @@ class _Scoring:
         }
 
     @cached_property
-    def _seen(self) -> Seen | None:
+    def _seen(self) -> Exposure | None:
         """Exposure of the rows; None if it is unknown for these rows."""
-        from catprune.checkpoints.native import Checkpoint, Seen
+        from catprune.checkpoints.native import Checkpoint, Exposure
 
         if not isinstance(self.checkpoint, Checkpoint):
             return None
         known = {digest_manifest(self.tokens.path), *formers(self.tokens.path)}
-        return Seen(self.checkpoint, self.tokens.blocks) if self.checkpoint.seen["tokens"] in known else None
+        return Exposure(self.checkpoint, self.tokens.blocks) if self.checkpoint.seen["tokens"] in known else None
 
     def _path(self, entry: BlockEntry) -> Path:
         return ScoredBlock(entry.first, entry.end).path(self.folder.path)

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
     from catprune.boundary import (
         Computed,
+        Exposures,
+        ExternalFiles,
         GroupsRequest,
-        Joined,
         MethodName,
         Of,
         OwnShare,
-        Seen,
         ShardFile,
         SourceRequest,
         Within,
@@ -59,10 +59,10 @@ class Source:
         request: the part of the request that names the records.
         clean: the clean folder of the records; None if unknown.
         folders: the folders whose shards are ranked.
-        seen: checkpoints that were trained on some rows more often than on others.
+        exposures: checkpoints that were trained on some rows more often than on others.
         computed: columns that methods compute.
         columns: column name → column number.
-        joined: columns that are joined by row.
+        external: external columns, matched by row number.
         trajectory: numbers of the score sets of a loss trajectory, for the method that draws from clusters.
     """
 
@@ -70,16 +70,16 @@ class Source:
     request: SourceRequest
     clean: Path | None
     folders: tuple[Path, ...] = ()
-    seen: tuple[Seen, ...] = ()
+    exposures: tuple[Exposures, ...] = ()
     computed: list[Computed] = field(default_factory=list["Computed"])
     columns: dict[str, int] = field(default_factory=dict[str, int])
-    joined: list[Joined] = field(default_factory=list["Joined"])
+    external: list[ExternalFiles] = field(default_factory=list["ExternalFiles"])
     trajectory: tuple[int, ...] = ()
 
     def column_folders(self) -> list[Path]:
         """The folders of steps among those that hold the columns' files."""
         source: Any = self.request["source"]
-        files = [path for column in self.joined for path in column["paths"]] + list(source.get("paths", ()))
+        files = [path for column in self.external for path in column["paths"]] + list(source.get("paths", ()))
         folders = dict.fromkeys(Path(path).parent.parent for path in files)
         return [folder for folder in folders if (folder / "manifest.json").is_file()]
 
@@ -87,7 +87,7 @@ class Source:
         """Join a column by row unless it is known, and return its number."""
         if name not in self.columns:
             self.columns[name] = len(self.columns)
-            self.joined.append({"paths": [str(file) for file in files], "column": column})
+            self.external.append({"paths": [str(file) for file in files], "column": column})
         return self.columns[name]
 
 
@@ -190,8 +190,8 @@ def _reads_checkpoints(ranking: Ranking) -> bool:
 
 
 def _is_external(name: str, join: Sequence[Path]) -> bool:
-    """Whether a column is written by cleaning or is in a joined file."""
-    return is_of_cleaning(name) or any(name in joined_columns(path) for path in join)
+    """Whether a column is written by cleaning or is in an external file."""
+    return is_of_cleaning(name) or any(name in external_columns(path) for path in join)
 
 
 def is_of_cleaning(name: str) -> bool:
@@ -228,7 +228,7 @@ def _origin(folder: Path, clean: Path | None) -> Path | None:
 
 
 def _scorer(folders: Sequence[Path], out: Path, clean: Path | None) -> Source:
-    """Return the clean pairs as records; the scorer's column is joined by its name."""
+    """Return the clean pairs as records; the scorer's column is matched by its name."""
     origin = _origin(folders[0], clean)
     if origin is None:
         raise CatpruneError(f"{folders[0]} does not name its clean folder: score again")
@@ -291,7 +291,7 @@ def count_rows(file: Path) -> int:
         raise CatpruneError(f"{file} cannot be read as Parquet ({error})") from None
 
 
-def joined_columns(path: Path) -> list[str]:
+def external_columns(path: Path) -> list[str]:
     """Return the column names of a file, or of a folder of files."""
     return _column_names(_parquet_files(path)[0])
 
@@ -452,8 +452,8 @@ def _join_names(source: Source, sources: Sequence[Path], names: Sequence[str], j
         read |= {str(file): [file] for file in files}
     known = {file["path"] for file in source.reads.get("files", [])}
     described = _describe_files([file for files in read.values() for file in files], out)
-    if joined := [file for file in described if file["path"] not in known]:
-        source.reads["joined"] = joined
+    if external := [file for file in described if file["path"] not in known]:
+        source.reads["external"] = external
 
 
 def _places(source: Source, sources: Sequence[Path], name: str, join: Sequence[Path]) -> list[tuple[list[Path], str]]:
@@ -471,8 +471,8 @@ def _places(source: Source, sources: Sequence[Path], name: str, join: Sequence[P
     groups = [_parquet_files(path) for path in join]
     if source.request["source"]["kind"] == "file":
         groups.append([Path(path) for path in source.request["source"]["paths"]])
-    elif "files" in source.reads and source.joined:
-        groups.append([Path(path) for path in source.joined[0]["paths"]])
+    elif "files" in source.reads and source.external:
+        groups.append([Path(path) for path in source.external[0]["paths"]])
     if places := [(files, name) for files in groups if name in _column_names(files[0])]:
         return places
     if source.clean is not None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from catprune.checkpoints.native import Seen, fit, load_tensors, save_tensors, write_checkpoint
+from catprune.checkpoints.native import Exposure, fit, load_tensors, save_tensors, write_checkpoint
 from catprune.errors import CatpruneError
 from catprune.model.attention import Padded
 from catprune.model.batches import token_places
@@ -245,7 +245,7 @@ class Training:
             self.marks = [mark for mark in self.marks if mark not in reached]
             if at.step % METRICS_EVERY == 0 or not self.marks:
                 self._write_metrics(bar)
-            stop = self.processes.any(said=bool(self._interrupts.noted))
+            stop = self.processes.any(flag=bool(self._interrupts.noted))
             if self.processes.leads:
                 for mark in reached:
                     self._write_checkpoint(mark, pairs, batches[: at.batch], windows)
@@ -491,10 +491,10 @@ class Training:
         self.at = Position(**json.loads(metadata["position"]))
 
 
-def _exposure(init: Checkpoint, tokens: Tokens) -> Seen | None:
+def _exposure(init: Checkpoint, tokens: Tokens) -> Exposure | None:
     """Return the exposure at the checkpoint that a training starts from; None if it was trained on other tokens."""
     known = {digest_manifest(tokens.path), *formers(tokens.path)}
-    return Seen(init, tokens.blocks) if init.seen["tokens"] in known else None
+    return Exposure(init, tokens.blocks) if init.seen["tokens"] in known else None
 
 
 def _groups(model: Transformer, weight_decay: float) -> list[dict[str, Any]]:

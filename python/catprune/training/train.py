@@ -111,17 +111,17 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
     out_path, opened, selection = Path(options.out), Tokens.open(options.tokens), options.selection
     if options.reverse and is_monolingual(opened.manifest):
         raise UsageError(f"reverse = True: {options.tokens} is monolingual and has no source to predict")
-    given = {name: value for name in _RECIPE if (value := getattr(options, name)) is not None}
-    recipe = replace(RECIPES[options.preset], **given)
+    values = {name: value for name in _RECIPE if (value := getattr(options, name)) is not None}
+    recipe = replace(RECIPES[options.preset], **values)
     reads: dict[str, Any] = {"tokens": describe_folder(opened.path, relative_to=out_path)}
     chosen = None if selection is None else Selection(Path(selection))
     if chosen is not None:
         require_origin(chosen.path, opened.path)
         reads["selection"] = describe_folder(chosen.path, relative_to=out_path)
     files = {
-        name: Rows(spool_rows(given, spool, name=name), exclude=name == "exclude_rows")
-        for name, given in (("rows", options.rows), ("exclude_rows", options.exclude_rows))
-        if given is not None
+        name: Rows(spool_rows(rows, spool, name=name), exclude=name == "exclude_rows")
+        for name, rows in (("rows", options.rows), ("exclude_rows", options.exclude_rows))
+        if rows is not None
     }
     for name, file in files.items():
         file.check_end(opened.blocks[-1].end if opened.blocks else 0)
@@ -181,7 +181,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
             if chosen is not None:
                 verify_shards(chosen.path, chosen.manifest)
             _check_order(order, marks)
-            processes.hear(said=True)
+            processes.hear(stop=True)
             training = start()
             _run(training, marks, quiet=options.quiet)
             return _describe(training, marks)
@@ -190,7 +190,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
             with folder:
                 use_threads(folder.threads)
                 if folder.manifest is not None:
-                    processes.hear(said=False)
+                    processes.hear(stop=False)
                 finish_once(folder, work)
                 is_new = not folder.finished_before
                 # Only now: a process that ended before this line continues from these files.

@@ -54,7 +54,7 @@ class Spool:
 
         return self._write(name, ".npy", write)
 
-    def lines(self, texts: Iterable[Any], *, what: str, name: str = "") -> Path:
+    def lines(self, texts: Iterable[Any], *, item: str, name: str = "") -> Path:
         """Write texts to a file, one per line.
 
         Raises:
@@ -65,9 +65,9 @@ class Spool:
             for first, part in _parts(texts):
                 for place, text in enumerate(part, first):
                     if not isinstance(text, str):
-                        raise UsageError(f"{what} {place} is {text!r}: give text")
+                        raise UsageError(f"{item} {place} is {text!r}: give text")
                     if "\n" in text or text.endswith("\r"):
-                        raise UsageError(f"{what} {place} has a line break: give one line")
+                        raise UsageError(f"{item} {place} has a line break: give one line")
                 stream.write("".join(f"{text}\n" for text in part).encode())
 
         return self._write(name, ".txt", write)
@@ -120,17 +120,17 @@ def _groups(schema: Any, batches: Iterable[Any], rows: int) -> Iterator[Any]:
     """Tables of so many rows each but the last, which is there even without a row."""
     import pyarrow as arrow
 
-    held, count = [schema.empty_table()], 0
+    tables, count = [schema.empty_table()], 0
     for batch in batches:
-        held.append(batch)
+        tables.append(batch)
         count += batch.num_rows
         if count >= rows:
-            whole = arrow.concat_tables(held)
+            whole = arrow.concat_tables(tables)
             for first in range(0, count - rows + 1, rows):
                 yield whole.slice(first, rows).combine_chunks()
             rest = whole.slice(count - count % rows)
-            held, count = [rest], rest.num_rows
-    yield arrow.concat_tables(held).combine_chunks()
+            tables, count = [rest], rest.num_rows
+    yield arrow.concat_tables(tables).combine_chunks()
 
 
 def _parts(values: Any) -> Iterator[tuple[int, list[Any]]]:

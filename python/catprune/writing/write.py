@@ -160,15 +160,15 @@ def _written(paths: tuple[Path, ...], manifest: dict[str, Any], *, is_new: bool)
 def summary(done: Written) -> list[str]:
     """Summarize the outputs in lines."""
     whole = ", whole records" if done.whole else ""
-    what = "texts" if done.manifest.get("monolingual") else "pairs"
-    lines = [f"{done.pairs:,} {what} to {' and '.join(str(path) for path in done.paths)}{whole}"]
+    unit = "texts" if done.manifest.get("monolingual") else "pairs"
+    lines = [f"{done.pairs:,} {unit} to {' and '.join(str(path) for path in done.paths)}{whole}"]
     if done.unwritable:
         lines.append(
-            f"{done.unwritable:,} kept {what} do not fit the format (line break, tab, not UTF-8, not XML): "
+            f"{done.unwritable:,} kept {unit} do not fit the format (line break, tab, not UTF-8, not XML): "
             "see the record next to the file"
         )
     if done.manifest["dropped"]:
-        lines.append(f"{done.dropped:,} dropped {what} to {' and '.join(done.manifest['dropped'])}")
+        lines.append(f"{done.dropped:,} dropped {unit} to {' and '.join(done.manifest['dropped'])}")
     if done.dropped_unwritable:
         lines.append(f"{done.dropped_unwritable:,} dropped records lack a side, or do not fit the format")
     return lines
@@ -222,8 +222,8 @@ def check_added(added: Sequence[str], request: OutputsRequest, *, has_scores: bo
         raise UsageError(f"{shown}: give each column once")
     for output in filter(None, (request["output"], request.get("dropped"))):
         if added and output["format"] not in WITH_COLUMNS:
-            what = {"moses": "two text files hold", "text": "a text file holds", "tmx": "TMX holds"}[output["format"]]
-            raise UsageError(f"{shown}: {what} nothing but the text: write .tsv, .jsonl or .parquet")
+            limit = {"moses": "two text files hold", "text": "a text file holds", "tmx": "TMX holds"}[output["format"]]
+            raise UsageError(f"{shown}: {limit} nothing but the text: write .tsv, .jsonl or .parquet")
     if "score" in added and not has_scores:
         raise UsageError(f"{shown}: without a selection there are no scores: give selection, or leave score out")
 
