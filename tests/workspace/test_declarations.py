@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, FrozenInstanceError
 from importlib import import_module
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import catprune
 import pytest
@@ -133,6 +135,19 @@ def test_the_signature_of_a_step_is_its_model(name: str) -> None:
     assert [field.name for field in fields_of(model) if field.positional] == [
         name for name in parameters if parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY
     ]
+
+
+@pytest.mark.parametrize(("model", "field"), FIELDS)
+def test_the_annotation_names_a_single_value_where_one_is_taken(model: Any, field: Field) -> None:
+    kinds = alternatives(field.type)
+    lists = [kind for kind in kinds if get_origin(kind) is Sequence]
+    for item in {item for kind in lists for item in alternatives(get_args(kind)[0])} & {str, Path}:
+        try:
+            value = getattr(build(model, **{field.name: item("x")}), field.name)
+        except UsageError:
+            assert item not in kinds
+        else:
+            assert item in kinds and list(value) == [item("x")]
 
 
 @pytest.mark.parametrize("name", STEPS)

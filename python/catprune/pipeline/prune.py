@@ -36,6 +36,7 @@ from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import DEFAULT_METHOD, Ranking, check_options
 from catprune.training.recipe import plan_marks
+from catprune.workspace.common_options import several
 from catprune.workspace.device import require_torch
 from catprune.workspace.files import relative_place, write_whole
 from catprune.workspace.locks import lock_folder
@@ -139,7 +140,7 @@ class _Pruning:
             require("faiss", "faiss")
         for scorer in scorers:
             open_scorer(scorer)
-        outputs = [Path(path) for path in options.outputs]
+        outputs = [Path(path) for path in several(options.outputs)]
         languages = {"source_lang": options.source_lang, "target_lang": options.target_lang}
         describe_output(outputs, name_sides(None, languages, monolingual=options.monolingual))
         refuse_outputs(outputs, files, force=options.force)
@@ -347,7 +348,7 @@ class _Pruning:
         if options.rules is not None:
             cleaning["rules"] = options.rules and changed_values(options.rules)
         if options.exclude:
-            cleaning["exclude"] = self._relative(options.exclude)
+            cleaning["exclude"] = self._relative(several(options.exclude))
         sections: dict[str, Any] = {
             "out": ".",
             "seed": options.seed,
@@ -362,7 +363,7 @@ class _Pruning:
         if self.scorers:
             sections["scorer"] = [{"scorer": name} for name in self.scorers]
         sections["select"] = [{"name": "pruned", **_selection(options)}]
-        sections["write"] = {"selection": "pruned", "outputs": self._relative(options.outputs)}
+        sections["write"] = {"selection": "pruned", "outputs": self._relative(several(options.outputs))}
         return sections
 
     def _relative(self, names: Sequence[str | Path]) -> list[str]:

@@ -14,6 +14,7 @@ from catprune.corpus.inputs import check_field, check_fields, check_languages, f
 from catprune.corpus.kept_rows import kept_rows
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, OtherPlan, UsageError
+from catprune.workspace.common_options import several
 from catprune.workspace.files import relative_place, resolve_place, to_json, write_whole
 from catprune.workspace.locks import lock_file
 from catprune.workspace.manifest import COLUMN_SETS, describe_folder, read_manifest
@@ -73,10 +74,10 @@ def write(options: WriteOptions) -> Written:
         CatpruneError: an input changed, another file has the name of an output, or the selection belongs to another
             corpus.
     """
-    clean, selection, tags, dropped = Path(options.clean), options.selection, options.tags, options.dropped
+    clean, selection, tags, dropped = Path(options.clean), options.selection, options.tags, several(options.dropped)
     force = options.force
-    kept_paths = tuple(Path(path) for path in options.outputs)
-    paths = output_paths(options.outputs, dropped=dropped, tags=tags)
+    kept_paths = tuple(Path(path) for path in several(options.outputs))
+    paths = output_paths(kept_paths, dropped=dropped, tags=tags)
     cleaned = read_manifest(clean, step="clean")
     added = options.with_
     if (tags or "tag" in added) and not cleaned["tags"]:
