@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import MISSING
 from importlib import import_module
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 import pytest
 import typer
@@ -198,7 +199,7 @@ def value_of(field: Field) -> tuple[list[str], Any]:
     if float in kinds:
         value = 1.25 if field.bounds == "at least 1" else 0.75
         return [str(value)], value
-    is_many = str not in kinds and any(get_origin(kind) is not None for kind in kinds)
+    is_many = any(str in alternatives(get_args(kind)[0]) for kind in kinds if get_origin(kind) is Sequence)
     return ["x"], ["x"] if is_many else "x"
 
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -123,11 +123,10 @@ def _parameter(name: str, kind: Any, declared: Any, default: Any = None) -> insp
 
 
 def _is_many(field: Field) -> bool:
-    """Whether an option may be repeated; a list that may be a file instead comes from the file."""
+    """Whether an option may be repeated; a list of tables that may be a file instead comes from the file."""
     kinds = alternatives(field.type)
-    if str in kinds:
-        return False
-    return (field.positional and kinds == (Any,)) or any(get_origin(kind) in (Sequence, list) for kind in kinds)
+    items = [alternatives(get_args(kind)[0]) for kind in kinds if get_origin(kind) in (Sequence, list)]
+    return (field.positional and kinds == (Any,)) or any(str in item or str not in kinds for item in items)
 
 
 def _kind(field: Field) -> Any:
