@@ -199,7 +199,8 @@ def value_of(field: Field) -> tuple[list[str], Any]:
     if float in kinds:
         value = 1.25 if field.bounds == "at least 1" else 0.75
         return [str(value)], value
-    is_many = any(str in alternatives(get_args(kind)[0]) for kind in kinds if get_origin(kind) is Sequence)
+    items = [alternatives(get_args(kind)[0]) for kind in kinds if get_origin(kind) is Sequence]
+    is_many = any(str in item or str not in kinds for item in items)
     return ["x"], ["x"] if is_many else "x"
 
 
