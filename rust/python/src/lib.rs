@@ -17,7 +17,7 @@ mod _core {
     #[pymodule_export]
     use super::open_corpus::open_corpus;
     #[pymodule_export]
-    use super::passes::{clean, default_rules, read_pairs, sample, select, stats, tokenize, write};
+    use super::passes::{clean, default_rules, encode, read_pairs, sample, select, stats, tokenize, write};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
