@@ -106,9 +106,18 @@ def append_line(path: Path, values: Mapping[str, Any]) -> None:
     Raises:
         OSError: with the name of the file.
     """
+    append_text(path, json.dumps(values) + "\n")
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append text to a file at once, so that lines of several processes do not mix.
+
+    Raises:
+        OSError: with the name of the file.
+    """
     try:
         with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(values) + "\n")
+            stream.write(text)
     except OSError as error:
         error.filename = str(path)
         raise

@@ -9,7 +9,7 @@ use arrow_array::RecordBatch;
 use crate::corpus::fields::Fields;
 use crate::corpus::readers::jsonl::{self, Tree};
 use crate::corpus::readers::lines::Lines;
-use crate::corpus::readers::parquet;
+use crate::corpus::readers::parquet_text;
 use crate::corpus::readers::tmx;
 use crate::corpus::readers::tsv::column;
 use crate::corpus::record::{Pairs, Record};
@@ -18,11 +18,26 @@ use crate::{Error, Result};
 
 /// The records of a chunk, as their format stores them.
 pub enum ChunkText {
-    Moses { source: Lines, target: Lines },
+    Moses {
+        source: Lines,
+        target: Lines,
+    },
     Lines(Lines),
-    Tsv { records: Lines, source_column: Option<usize>, target_column: usize },
-    Jsonl { records: Lines, tree: Arc<Tree> },
-    Parquet { batch: RecordBatch, fields: Arc<Fields> },
+    Tsv {
+        records: Lines,
+        source_column: Option<usize>,
+        target_column: usize,
+    },
+    Jsonl {
+        records: Lines,
+        tree: Arc<Tree>,
+    },
+    /// `bytes` is the size of the text.
+    Parquet {
+        batch: RecordBatch,
+        bytes: usize,
+        fields: Arc<Fields>,
+    },
     Tmx(tmx::Records),
 }
 
@@ -63,8 +78,8 @@ impl Chunk {
         match &self.text {
             ChunkText::Moses { .. } | ChunkText::Lines(_) | ChunkText::Tsv { .. } | ChunkText::Tmx(_) => {}
             ChunkText::Jsonl { records, tree } => self.pairs = jsonl::decode(records, tree),
-            ChunkText::Parquet { batch, fields } => {
-                self.pairs = parquet::decode(batch, fields, self.max_line_bytes)?;
+            ChunkText::Parquet { batch, fields, .. } => {
+                self.pairs = parquet_text::decode(batch, fields, self.max_line_bytes)?;
             }
         }
         Ok(())
@@ -138,7 +153,7 @@ impl Chunk {
             ChunkText::Lines(records) | ChunkText::Tsv { records, .. } => records.bytes(),
             // The raw and the decoded text.
             ChunkText::Jsonl { records, .. } => 2 * records.bytes(),
-            ChunkText::Parquet { batch, .. } => 2 * batch.get_array_memory_size(),
+            ChunkText::Parquet { batch, bytes, .. } => batch.get_array_memory_size() + bytes,
             ChunkText::Tmx(records) => records.bytes(),
         }
     }

@@ -5,6 +5,7 @@ pub mod compression;
 pub mod digests;
 pub mod disk;
 pub mod encoding;
+pub mod panics;
 pub mod plain_file;
 pub mod spool;
 pub mod threads;
