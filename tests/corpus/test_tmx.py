@@ -145,7 +145,7 @@ def test_inline_codes_are_no_text_and_stay_in_whole_units(tmp_path: Path, segmen
     path = tmp_path / "a.tmx"
     path.write_text(f"<tmx><header/><body>{unit}</body></tmx>")
     catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de", rules=False)
-    assert found(parse_inputs([path], languages=("en", "de"))[0], 1) == [(text, "c d")]
+    assert read_records(parse_inputs([path], languages=("en", "de"))[0], 1) == [(text, "c d")]
     catprune.write(tmp_path / "clean", [tmp_path / "b.tmx"])
     assert (unit in (tmp_path / "b.tmx").read_text()) == ("&nbsp;" not in unit)
     assert oracles_formats.tmx((tmp_path / "b.tmx").read_bytes(), ("en", "de")) == [(text.encode(), b"c d")]
