@@ -12,7 +12,7 @@ from catprune._core import digest_file
 from catprune.checkpoints.native import average_checkpoints, load_tensors, read_checkpoint
 from catprune.errors import CatpruneError
 from catprune.model.sizes import PRESETS
-from catprune.training import loop
+from catprune.training import loop, loss
 from catprune.training.recipe import RECIPES
 from catprune.training.train import train
 from catprune.workspace.sealed import seal
@@ -65,13 +65,13 @@ def test_only_matrices_of_layers_decay(tokens, tmp_path, monkeypatch):
 @pytest.mark.parametrize("pruned", [{}, {"prune_while_training": "infobatch", "epochs": 3, "steps": None}])
 def test_a_batch_in_parts_is_the_same_update(tokens, tmp_path, monkeypatch, pruned):
     calls = []
-    forward = loop._Loss.forward
+    forward = loss.Loss.forward
 
     def counting(self, source, *rest):
         calls.append(len(source))
         return forward(self, source, *rest)
 
-    monkeypatch.setattr(loop._Loss, "forward", counting)
+    monkeypatch.setattr(loss.Loss, "forward", counting)
     by_parts = {}
     for name, parts in (("whole", {}), ("four", {"accumulate": 4}), ("limit", {})):
         if name == "limit":

@@ -22,7 +22,7 @@ from catprune.errors import CatpruneError, UsageError
 from catprune.evaluation.bitexts import TestSet
 from catprune.evaluation.evaluate import evaluate
 from catprune.tokens.blocks import Tokens
-from catprune.training import data_order, loop
+from catprune.training import data_order, loop, loss
 from catprune.training.data_order import Order, Rows, Selection
 from catprune.training.train import train
 from catprune.workspace.manifest import describe_folder, digest_manifest
@@ -293,9 +293,9 @@ def test_training_runs_on_another_thread(tokens, tmp_path):
 
 def test_how_often_the_state_is_saved_changes_nothing(tokens, monkeypatch):
     """With losses whose float64 sums are inexact, so that the order of additions matters."""
-    whole = loop.smoothed_loss
+    whole = loss.smoothed_loss
     monkeypatch.setattr(
-        loop, "smoothed_loss", lambda *arguments, **more: tuple(x / 3 for x in whole(*arguments, **more))
+        loss, "smoothed_loss", lambda *arguments, **more: tuple(x / 3 for x in whole(*arguments, **more))
     )
     for save_every in (3, 500):
         train(tokens, out=tokens.parent / f"every-{save_every}", **KILLED | {"save_every": save_every})

@@ -29,7 +29,8 @@ from catprune.pipeline.estimate import (
 )
 from catprune.pipeline.options import PruneOptions
 from catprune.pipeline.run import Ran, run
-from catprune.pipeline.run_file import SCHEMA, json_schema, parsed_inputs, read_run_file
+from catprune.pipeline.run_file import SCHEMA, json_schema, read_run_file
+from catprune.pipeline.section_checks import parsed_inputs
 from catprune.scoring.scorers import open_scorer
 from catprune.selection.budget import list_shares, require_some
 from catprune.selection.methods import CLUSTERED, METHODS
@@ -321,7 +322,7 @@ class _Pruning:
                 f"{self.file} has other options ({'; '.join(differences[:5])}): give another out, or force to repeat "
                 "the steps that they affect"
             )
-        old = parsed_inputs(run_file)
+        old = parsed_inputs(run_file.clean)
         first, clean = self.inputs[: len(old)], self.folder / "clean"
         if first != old and not has_bytes_of(clean, [relative_input(entry, clean) for entry in first], None):
             raise CatpruneError(

@@ -15,12 +15,14 @@ from catprune.selection.budget import list_shares
 from catprune.selection.condense import COLUMN as CONDENSED
 from catprune.selection.condense import Ranked, check_clusters
 from catprune.selection.condense import condense as write_condensed
+from catprune.selection.external_files import sole_column
+from catprune.selection.groups import describe_groups
 from catprune.selection.loss_clusters import find_clusters
 from catprune.selection.methods import CLUSTERED
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import METHOD_OPTIONS, Ranking, check_options
 from catprune.selection.score_stream import spool_scores
-from catprune.selection.sources import Source, describe_groups, open_source, sole_column
+from catprune.selection.sources import Source, open_source
 from catprune.workspace.manifest import describe_folder, verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress
