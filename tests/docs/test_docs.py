@@ -16,6 +16,12 @@ from catprune.training.options import TrainOptions
 from catprune.workspace.options import defaults_of
 
 ROOT = Path(__file__).parent.parent.parent
+#: Folders whose texts name files and modules of the repository.
+TEXTS = ("docs", "python/catprune", "rust/core/src", "rust/python/src", "benches", "tests")
+NAMED_PATH = re.compile(r"(?<![\w/.])(?:docs|tests|benches|rust|python)/[A-Za-z0-9_./-]*[A-Za-z0-9_](?![*{])")
+NAMED_MODULE = re.compile(r"(?<![\w/.])catprune(?:\.[a-z_]+){2,}")
+#: What commands write.
+WRITTEN = ("rust/fuzz/corpus", "docs/results/evidence/runs")
 
 
 def example() -> str:
@@ -84,6 +90,28 @@ def test_the_filters_page_names_every_filter_with_its_default() -> None:
         (row,) = (line for line in text.splitlines() if f"`--{name.replace('_', '-')}` |" in line)
         if default is not None and not isinstance(default, bool):
             assert f"| {default:,g}" in row.replace(",", "") or f"| {default:,}" in row, row
+
+
+def test_paths_and_modules_that_a_text_names_exist() -> None:
+    missing: list[str] = []
+    for path in [*ROOT.glob("*.md"), *(path for name in TEXTS for path in (ROOT / name).rglob("*"))]:
+        if path.suffix not in (".md", ".py", ".pyi", ".rs", ".toml") or "corpus" in path.parts[-3:-1]:
+            continue
+        text = path.read_text(encoding="utf-8")
+        named = [match[0].rstrip("./") for match in NAMED_PATH.finditer(text)]
+        modules = ["python/" + match[0].replace(".", "/") for match in NAMED_MODULE.finditer(text)]
+        known = [*named, *(module for module in modules if (ROOT / module).parent.is_dir())]
+        missing += [f"{path}: {name}" for name in known if not exists(name) and name not in WRITTEN]
+    assert missing == []
+
+
+def exists(name: str) -> bool:
+    """Whether a path of the repository exists, or a name in a package of ours."""
+    place = ROOT / name
+    if place.exists() or any(place.with_suffix(suffix).exists() for suffix in (".py", ".pyi", ".rs")):
+        return True
+    package = place.parent / "__init__.py"
+    return package.exists() and re.search(rf"\b{place.name}\b", package.read_text()) is not None
 
 
 def test_the_generated_pages_are_up_to_date() -> None:
