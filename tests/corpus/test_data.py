@@ -256,6 +256,24 @@ def test_prune(tmp_path: Path) -> None:
     assert len(spooled(tmp_path / "run")) == 2
 
 
+def test_force_removes_the_spool_that_was_replaced(tmp_path: Path) -> None:
+    other = [(f"Ein anderer Satz {row}.", f"Another sentence {row}.") for row in range(20)]
+    catprune.clean(PAIRS, out=tmp_path / "a", **QUIET)
+    catprune.clean(PAIRS, out=tmp_path / "b", **QUIET)
+    with pytest.raises(CatpruneError, match="force = true"):
+        catprune.clean(other, out=tmp_path / "a", **QUIET)
+    (first,) = spooled(tmp_path)
+    catprune.clean(other, out=tmp_path / "a", force=True, **QUIET)
+    assert first in spooled(tmp_path) and len(spooled(tmp_path)) == 2, "b is made from it"
+    catprune.clean(other, out=tmp_path / "b", force=True, **QUIET)
+    (second,) = spooled(tmp_path)
+    assert second != first and catprune.clean(other, out=tmp_path / "b", **QUIET).kept == 20
+    options: dict[str, Any] = {"method": "random", "keep": "50%", "out": tmp_path / "run", **QUIET}
+    catprune.prune(PAIRS, tmp_path / "pruned.tsv", **options)
+    catprune.prune(other, tmp_path / "pruned.tsv", **options, force=True)
+    assert [path.name for path in spooled(tmp_path / "run")] == [second.name]
+
+
 def test_open_corpus_can_be_pickled(tmp_path: Path) -> None:
     catprune.clean(PAIRS, out=tmp_path / "clean", **QUIET)
     for inputs in (tmp_path / "clean", PAIRS):

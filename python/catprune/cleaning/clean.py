@@ -82,7 +82,8 @@ def clean(options: CleanOptions) -> Cleaned:
     if options.out is None:
         raise UsageError("out is missing: give a folder to write, or dry_run")
     spool = Spool(Path(options.out).absolute().parent / FOLDER)
-    with spool.discarded():
+    plan = Path(options.out).absolute() / "plan.json"
+    with spool.discarded(), spool.replaced(plan, force=options.force):
         return _clean(Cleaning.read(options, spool))
 
 

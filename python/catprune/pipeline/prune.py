@@ -82,7 +82,7 @@ def prune(options: PruneOptions) -> Ran:
         with temporary_spool(options.tmp_dir) as spool:
             return _Pruning.read(options, spool).dry_run()
     spool = Spool(Path(options.out) / FOLDER)
-    with spool.discarded():
+    with spool.discarded(), spool.replaced(Path(options.out) / "run.toml", force=options.force):
         pruning = _Pruning.read(options, spool)
         with lock_folder(pruning.folder):
             is_new, model = pruning.clean_and_decide()

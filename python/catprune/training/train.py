@@ -87,7 +87,7 @@ def train(options: TrainOptions) -> Trained:
     """
     require_torch()
     spool = Spool(Path(options.out) / "log")
-    with spool.discarded():
+    with spool.discarded(), spool.replaced(Path(options.out) / "plan.json", force=options.force):
         return _train(options, spool)
 
 

@@ -92,6 +92,27 @@ class Spool:
         if whenever:
             self.discard()
 
+    @contextlib.contextmanager
+    def replaced(self, plan: Path, *, force: bool) -> Generator[None]:
+        """With `force`, remove the files of the work that was replaced.
+
+        These are files that `plan` named before, and that no plan or run file next to this folder names after it.
+
+        Args:
+            plan: the plan or run file of the work.
+            force: whether the work may replace other work.
+        """
+        before = self._named_in([plan]) if force else set[Path]()
+        yield
+        beside = self.folder.parent
+        for path in before - self._named_in([plan, *beside.glob("*/plan.json"), *beside.glob("*.toml")]):
+            path.unlink(missing_ok=True)
+
+    def _named_in(self, plans: Iterable[Path]) -> set[Path]:
+        """Return the files of the folder whose names, which follow from their content, are in one of the plans."""
+        texts = [plan.read_bytes() for plan in plans if plan.is_file()]
+        return {path for path in self.folder.glob("*") if any(path.name.encode() in text for text in texts)}
+
     def _table(self, schema: Any, batches: Iterable[Any], name: str, rows: int, settings: dict[str, Any]) -> Path:
         import pyarrow as arrow
         from pyarrow import parquet
