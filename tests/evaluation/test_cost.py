@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from catprune.evaluation.cost import choosing_flops, choosing_seconds, scorers_of, training_seconds
+from catprune.evaluation.cost import (
+    choosing_flops,
+    choosing_seconds,
+    external_checkpoints,
+    scorers_of,
+    training_seconds,
+)
 from catprune.selection.methods import MERGE
 from catprune.selection.sources import SCORER_STEP
 from catprune.workspace.sealed import digest_work, read_sealed
@@ -97,6 +103,26 @@ def test_cost_counts_what_columns_were_made_from(run: Path) -> None:
     assert choosing_flops(merged) == (3000.0, 140.0)
     assert [column.name for column in scorers_of(merged)] == ["labse"]
     assert choosing_seconds(merged) == (1500 / 50, 2 * 400 / 200 + 600 / 30)
+
+
+def test_the_training_of_external_checkpoints_is_unknown_and_their_scoring_counts(run: Path) -> None:
+    """For them neither the operations nor the tokens of the training are recorded."""
+    folder = finish(
+        run / "scores/marian",
+        "score",
+        reads={"checkpoint": {"path": "../../marian/model.npz"}},
+        checkpoint={"step": 1, "epoch": None, "flops": None, "target_tokens": None},
+        counts={"pairs": 7, "too_long": 0, "target_tokens": 400},
+        flops=90.0,
+        shards=[],
+    )
+    speed(folder, 100.0)
+    reads = {"scores": [{"path": f"../../scores/{name}"} for name in ("epoch-3", "marian")]}
+    finish(run / "selection/both", "select", reads=reads, options={"method": "cat-diff"}, shards=[])
+    assert choosing_flops(run / "selection/both") == (3000.0, 160.0)
+    assert choosing_seconds(run / "selection/both") == (1500 / 50, 400 / 200 + 400 / 100)
+    assert external_checkpoints(run / "selection/both") == ["marian"]
+    assert external_checkpoints(run / "selection/cat-diff") == external_checkpoints(None) == []
 
 
 def test_seconds_come_from_the_longest_run_and_may_be_missing(run: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 from catprune._core import digest_file, write_columns
 from catprune.cleaning.clean import clean
 from catprune.errors import CatpruneError
+from catprune.evaluation.cost import Cost
 from catprune.evaluation.results import ONE_SEED
-from catprune.reporting import run_columns
+from catprune.reporting import overview, run_columns
 from catprune.reporting.aggregates import Examples, _best, draw_sample, hash_rows, take_survey
 from catprune.reporting.charts import make_axis, make_bars
 from catprune.reporting.loss_trend import measure_trend
+from catprune.reporting.overview import Kept, choosing_table
 from catprune.reporting.report import report
 from catprune.reporting.run_columns import Reader, find_steps
 from catprune.reporting.wording import seconds_text, selection_label, shorten, visible
@@ -247,6 +250,15 @@ def test_a_run_without_evaluation_says_how_to_evaluate(run: Path, tmp_path: Path
     anchors = [a["href"] for a in page.elements("a")]
     headings = [f"#{a['id']}" for a in page.elements("h2")]
     assert "#cost" not in anchors and set(anchors) < set(headings), "only existing sections"
+
+
+def test_the_unknown_training_of_external_checkpoints_is_said() -> None:
+    row = Kept("x", 1, 1, None, None, None, None, "words", Cost(0, 5e9, 0), Cost(0, 3.0, 0), ("opus-mt",))
+    assert choosing_table([row])[1][:4] == ["x", "unknown", "5G", "unknown"]
+    mixed = replace(row, flops=Cost(2e9, 5e9, 0), seconds=Cost(1.0, 3.0, 0))
+    assert choosing_table([mixed])[1][1] == "2G + unknown"
+    (card,) = overview._cost_cards([row])
+    assert card["more"].endswith("; the training of opus-mt is unknown") and "warm-up" not in card["more"]
 
 
 def test_every_section_has_its_anchor(page: Page) -> None:

@@ -49,6 +49,7 @@ def make_results(*, seeds: int = 3, improving: bool = False, bleu: float | None 
                     "counts": {"pairs": pairs, "target_tokens": 10 * pairs},
                     "flops": {**flops, "training": 4e9},
                     "scorers": [],
+                    "external": [],
                     "curve": curve,
                     "end": {key: curve[-1][key] for key in ("step", "epoch", "target_tokens", "flops")},
                     "tested": [30],

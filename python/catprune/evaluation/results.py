@@ -105,6 +105,7 @@ class Subset:
         steps, epochs: how long its models were trained; `trained_tokens`: target tokens seen, repeats too.
         flops, seconds: what choosing and training cost; seconds are measured, and may be missing (None).
         scorers: those whose columns it was chosen by; `flops` lack what their models do, `seconds` do not.
+        external: external checkpoints that it was chosen by; `flops` and `seconds` lack their training.
         tested: for each seed the updates of the checkpoint that was tested, or of those that were averaged.
         curves: for each seed the evaluated checkpoints: step, epoch, target_tokens, flops (warm-up and scoring
             counted), nll, and chrF where the dev set was translated.
@@ -119,6 +120,7 @@ class Subset:
     flops: Cost = field(repr=False)
     seconds: Cost | None = field(repr=False)
     scorers: tuple[str, ...]
+    external: tuple[str, ...]
     tested: tuple[tuple[int, ...], ...] = field(repr=False)
     curves: tuple[tuple[Mapping[str, Any], ...], ...] = field(hash=False, repr=False)
 
@@ -233,6 +235,7 @@ def _subset(entry: Mapping[str, Any], seconds: Mapping[str, float] | None) -> Su
         "flops": Cost(**entry["flops"]),
         "seconds": None if seconds is None else Cost(**seconds),
         "scorers": tuple(entry["scorers"]),
+        "external": tuple(entry["external"]),
         "tested": tuple(tuple(steps) for steps in entry["tested"]),
         "curves": tuple(tuple(curve) for curve in entry["curves"]),
     }
@@ -421,6 +424,11 @@ def notes(evaluated: Evaluated) -> list[str]:
             f"{subset.name}: FLOPs do not include the models of {', '.join(subset.scorers)}; seconds do."
             for subset in evaluated.subsets
             if subset.scorers
+        ),
+        *(
+            f"{subset.name}: the cost does not include the training of {', '.join(subset.external)}, which is unknown."
+            for subset in evaluated.subsets
+            if subset.external
         ),
         *evaluated.signatures.values(),
         evaluated.signature,

@@ -89,6 +89,7 @@ def _describe(name: str, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "trained_tokens": round(mean("end", "target_tokens")),
         "flops": {part: mean("flops", part) for part in ("warmup", "scoring", "training")},
         "scorers": trials[0]["scorers"],
+        "external": trials[0]["external"],
         "tested": [trial["tested"] for trial in trials],
         "curves": [trial["curve"] for trial in trials],
     }

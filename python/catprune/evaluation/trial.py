@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from catprune._core import digest_bytes
 from catprune.checkpoints.native import average_checkpoints
 from catprune.evaluation.bitexts import read_lines
-from catprune.evaluation.cost import choosing_flops, choosing_seconds, scorers_of, training_seconds
+from catprune.evaluation.cost import (
+    choosing_flops,
+    choosing_seconds,
+    external_checkpoints,
+    scorers_of,
+    training_seconds,
+)
 from catprune.evaluation.metrics import measure
 from catprune.workspace.device import own_state
 from catprune.workspace.files import read_json, to_json, write_whole
@@ -109,6 +115,7 @@ class Trial:
             "parameters": trained["parameters"],
             "flops": {"warmup": warmup, "scoring": scoring, "training": trained["flops"]},
             "scorers": [column.name for column in scorers_of(self.selection)],
+            "external": external_checkpoints(self.selection),
             "curve": [{**point, "flops": choosing + point["flops"]} for point in trained["curve"]],
             "end": trained["end"],
             "tested": trained["tested"],
