@@ -14,8 +14,8 @@ import numpy as np
 import sacrebleu
 import torch
 from catprune import clean, score, select, tokenize, train
+from catprune.corpus.bitexts import TestSet
 from catprune.demonstration.bitext import write_demo_bitext
-from catprune.evaluation.bitexts import TestSet
 from catprune.evaluation.cost import choosing_flops
 from catprune.evaluation.results import number_text
 from catprune.evaluation.translate import translate

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from catprune._core import write_columns
 from catprune.checkpoints.native import read_checkpoint
+from catprune.corpus.bitexts import Bitext, TestSet
 from catprune.errors import CatpruneError, MissingExtra, UsageError
 from catprune.evaluation import results
-from catprune.evaluation.bitexts import Bitext, TestSet
 from catprune.evaluation.evaluate import choose_seeds, evaluate
-from catprune.evaluation.held_out import HeldOut
 from catprune.evaluation.summary import Hypothesis
 from catprune.scoring.scorers.comet import CometMetric
 from catprune.tokens.blocks import Tokens
+from catprune.training.held_out import HeldOut
 from catprune.workspace.step_folder import StepFolder
 from support.synthetic import BOS, make_tokenizer, sentences, write_tokens
 

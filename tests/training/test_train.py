@@ -18,8 +18,8 @@ import pytest
 import torch
 from catprune._core import digest_file, write_columns
 from catprune.checkpoints.native import load_tensors, read_checkpoint
+from catprune.corpus.bitexts import TestSet
 from catprune.errors import CatpruneError, UsageError
-from catprune.evaluation.bitexts import TestSet
 from catprune.evaluation.evaluate import evaluate
 from catprune.tokens.blocks import Tokens
 from catprune.training import data_order, loop, loss

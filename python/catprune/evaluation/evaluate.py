@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_bytes
+from catprune.corpus.bitexts import TestSet
 from catprune.corpus.inputs import is_monolingual
 from catprune.errors import UsageError, require
-from catprune.evaluation.bitexts import TestSet
-from catprune.evaluation.held_out import HeldOut
 from catprune.evaluation.metrics import choose_tokenizer, random_seed, randomise, signatures
 from catprune.evaluation.options import EvaluateOptions
 from catprune.evaluation.results import Evaluated, open_evaluation
@@ -23,6 +22,7 @@ from catprune.model.sizes import find_size
 from catprune.scoring.scorers.comet import CometMetric
 from catprune.tokens.blocks import Tokens
 from catprune.training.data_order import Order
+from catprune.training.held_out import HeldOut
 from catprune.training.recipe import RECIPES
 from catprune.training.train import require_origin
 from catprune.workspace.device import Device, require_torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from catprune.evaluation.bitexts import TestSet
+from catprune.corpus.bitexts import TestSet
 from catprune.evaluation.cost import Cost
 from catprune.evaluation.curves import AXES
 from catprune.evaluation.metrics import METRICS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from catprune._core import digest_bytes
 from catprune.checkpoints.native import average_checkpoints
-from catprune.evaluation.bitexts import read_lines
+from catprune.corpus.bitexts import read_lines
 from catprune.evaluation.cost import (
     choosing_flops,
     choosing_seconds,
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from catprune.evaluation.bitexts import Bitext
-    from catprune.evaluation.held_out import HeldOut
+    from catprune.corpus.bitexts import Bitext
     from catprune.scoring.scorers.comet import CometMetric
+    from catprune.training.held_out import HeldOut
 
 #: Where the training of a trial is until its results are known; then the folder is removed.
 _TRAINING = "training"

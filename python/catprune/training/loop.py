@@ -27,7 +27,7 @@ from catprune.workspace.signals import Interrupts
 from catprune.workspace.step_folder import STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from catprune.model.sizes import Size
     from catprune.tokens.blocks import BlockEntry
     from catprune.training.data_order import Order
+    from catprune.training.early_stopping import EarlyStopping
     from catprune.training.processes import Processes
     from catprune.training.pruned_rows import PrunedRows
     from catprune.training.recipe import Mark, Recipe
@@ -79,6 +80,7 @@ class Training:
         init: the checkpoint whose weights the training starts from; None: random weights.
         pruning: which pairs of each batch are skipped; None: none. A batch without pairs makes no update but counts
             as one, so that learning rates and marks are those of the training on all pairs.
+        stopping: ends the training before the last mark, when the dev loss no longer falls; None: nothing does.
     """
 
     def __init__(
@@ -95,10 +97,11 @@ class Training:
         accumulate: int | None = None,
         pruning: PrunedRows | None = None,
         init: Checkpoint | None = None,
+        stopping: EarlyStopping | None = None,
     ) -> None:
         self.folder, self.order, self.recipe, self.size = folder, order, recipe, size
         self.device, self.save_every, self.processes, self.pruning = device, save_every, processes, pruning
-        self.accumulate = accumulate
+        self.accumulate, self.stopping = accumulate, stopping
         self._exposure_before = None if init is None else exposure_of(init, order.tokens)
         self.at = Position()
         self._interrupts = Interrupts()
@@ -124,13 +127,14 @@ class Training:
             self._cut_metrics()
         self._started, self._before = time.monotonic(), self.at.target_tokens
         self._saved = self._started
-        self.marks, self.end = [mark for mark in marks if not self._reached(mark)], marks[-1]
+        self.marks, self.end = [mark for mark in marks if not self.reached(mark)], marks[-1]
 
     @property
     def _state_file(self) -> Path:
         return self.folder.path / STATE
 
-    def _reached(self, mark: Mark) -> bool:
+    def reached(self, mark: Mark) -> bool:
+        """Whether the training has come to a mark."""
         done = self.at.epoch * self.per_epoch + self.at.pairs
         return mark.reached(step=self.at.step, pairs=done, per_epoch=self.per_epoch)
 
@@ -183,7 +187,7 @@ class Training:
         while at.batch < len(batches) and self.marks:
             self._update(pairs, batches[at.batch])
             at.batch += 1
-            reached = [mark for mark in self.marks if self._reached(mark)]
+            reached = [mark for mark in self.marks if self.reached(mark)]
             self.marks = [mark for mark in self.marks if mark not in reached]
             if at.step % METRICS_EVERY == 0 or not self.marks:
                 self._write_metrics(bar)
@@ -191,12 +195,23 @@ class Training:
             if self.processes.leads:
                 for mark in reached:
                     self._write_checkpoint(mark, pairs, batches[: at.batch], windows)
-                if stop or (self.marks and (reached or self._is_save_due())):
-                    self._save_state()
+            if reached and self.stopping is not None and self._ends_early(reached):
+                self.marks = []
+                self._write_metrics(bar)
+            if self.processes.leads and (stop or (self.marks and (reached or self._is_save_due()))):
+                self._save_state()
             if stop:
                 raise KeyboardInterrupt(*filter(None, [self._interrupts.noted]))
         if self.marks:
             at.window, at.batch = at.window + 1, 0
+
+    def _ends_early(self, reached: Sequence[Mark]) -> bool:
+        """Measure the dev loss of new checkpoints; return whether the training stops."""
+        stopping, losses = self.stopping, self.at.dev_nll
+        assert stopping is not None
+        if self.processes.leads:
+            losses |= {mark.name: stopping.nll(self.folder.path / mark.name) for mark in reached}
+        return self.processes.any(flag=self.processes.leads and stopping.is_over([*losses.values()]))
 
     def _is_save_due(self) -> bool:
         return self.at.step % self.save_every == 0 or time.monotonic() - self._saved >= SAVE_SECONDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -26,3 +26,4 @@ class Position:
     pruned_batches: int = 0  # batches whose pairs were all pruned
     metrics: int = 0  # bytes of metrics.jsonl when the state was saved
     metrics_digest: str = ""
+    dev_nll: dict[str, float] = field(default_factory=dict[str, float])  # by checkpoint, where training may stop early

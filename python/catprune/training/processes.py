@@ -79,7 +79,7 @@ class Processes:
         return self.number == 0
 
     def hear(self, *, stop: bool = False) -> bool:
-        """Return the flag `said` of rank 0; all processes wait here."""
+        """Return the flag `stop` of rank 0; all processes wait here."""
         return self._reduce(stop and self.leads)
 
     def any(self, *, flag: bool) -> bool:

@@ -13,8 +13,10 @@ from catprune.corpus.kept_rows import check_length
 from catprune.errors import CatpruneError, UsageError
 from catprune.model.sizes import PRESETS, find_size
 from catprune.tokens.blocks import Tokens
+from catprune.training.early_stopping import EarlyStopping, read_dev
 from catprune.training.options import TrainOptions
 from catprune.training.recipe import RECIPES, plan_marks, read_pruning
+from catprune.workspace.common_options import several
 from catprune.workspace.device import Device, own_state, require_torch, use_threads
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace, verify_shards
 from catprune.workspace.options import takes
@@ -50,6 +52,7 @@ class Trained:
         parameters: trained parameters.
         precision: precision of matrix products, `float32` or `bfloat16`.
         manifest: the content of `manifest.json`.
+        best: the checkpoint of the lowest dev loss; None without a dev set.
         is_new: whether this call trained; False if the training was finished before.
     """
 
@@ -62,6 +65,7 @@ class Trained:
     parameters: int
     precision: str
     manifest: dict[str, Any] = field(repr=False)
+    best: Path | None = None
     is_new: bool = field(default=True, compare=False)
 
 
@@ -131,6 +135,14 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
     init = None if options.init is None else _open_init(options, size, opened)
     if init is not None:
         reads["init"] = init.describe(relative_to=out_path)
+    dev = read_dev(several(options.dev), patience=options.patience, reverse=options.reverse)
+    if dev is not None and is_monolingual(opened.manifest):
+        raise UsageError(
+            f"dev: {options.tokens} is monolingual, and a dev set has two sides: leave dev and patience out"
+        )
+    stopping = None if dev is None else EarlyStopping(dev, patience=options.patience or 0, tokens=opened)
+    if stopping is not None:
+        reads["dev"] = stopping.digests
     filters = (*([] if chosen is None else [chosen]), *files.values())
     order = Order(
         opened, options.seed, recipe.batch_tokens, filters=filters, sample=options.sample, reverse=options.reverse
@@ -149,6 +161,8 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
         }
         if pruned is not None:
             plan["prune_while_training"] = pruned
+        if stopping is not None:
+            plan["patience"] = stopping.patience
         folder = StepFolder(
             out_path,
             step="train",
@@ -175,6 +189,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
                 processes=processes,
                 pruning=losses,
                 init=init,
+                stopping=stopping,
             )
 
         def work() -> dict[str, Any]:
@@ -278,7 +293,8 @@ def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
     from catprune.checkpoints.native import read_checkpoint
     from catprune.model.transformer import count_parameters
 
-    read = [(mark.name, read_checkpoint(training.folder.path / mark.name)) for mark in marks]
+    written = [mark.name for mark in marks if training.reached(mark)]
+    read = [(name, read_checkpoint(training.folder.path / name)) for name in written]
     read.sort(key=lambda item: item[1].step)
     last = read[-1][1]
     listed = [
@@ -290,6 +306,7 @@ def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
             "flops": checkpoint.flops,
             "seen": checkpoint.seen,
             "digest": checkpoint.files[checkpoint.weights.name],
+            **({"dev_nll": training.at.dev_nll[name]} if name in training.at.dev_nll else {}),
         }
         for name, checkpoint in read
     ]
@@ -316,7 +333,10 @@ def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
 def _trained(path: Path, manifest: dict[str, Any], *, is_new: bool) -> Trained:
     names = ("steps", "epochs", "target_tokens", "flops", "parameters", "precision")
     listed = tuple(path / entry["name"] for entry in manifest["checkpoints"])
-    return Trained(path, listed, **{name: manifest[name] for name in names}, manifest=manifest, is_new=is_new)
+    losses = {entry["name"]: entry["dev_nll"] for entry in manifest["checkpoints"] if "dev_nll" in entry}
+    best = path / min(losses, key=lambda name: losses[name]) if losses else None
+    results = {name: manifest[name] for name in names}
+    return Trained(path, listed, **results, manifest=manifest, best=best, is_new=is_new)
 
 
 def _check_order(order: Order, marks: list[Mark]) -> None:
@@ -353,4 +373,7 @@ def summary(done: Trained) -> list[str]:
         whole = done.target_tokens + pruned["target_tokens"]
         skipped = share_text(pruned["target_tokens"], whole)
         lines.append(f"skipped {pruned['pairs']:,} pairs in all epochs, {skipped} of {whole:,} target tokens")
+    if done.best is not None:
+        losses = {entry["name"]: entry["dev_nll"] for entry in done.manifest["checkpoints"]}
+        lines.append(f"lowest dev loss {losses[done.best.name]:.3f} at {done.best.name}")
     return [*lines, *(f"  {path}" for path in done.checkpoints)]
