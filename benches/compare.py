@@ -129,8 +129,8 @@ def run(entry: Entry, out: Path, interpreter: Path | str, *, sample: bool, limit
             return {"failed": f"stopped after {limit:g} s"}
         if process.returncode or not last.startswith("{"):
             complaints.seek(0)
-            said = [line for line in complaints.read().splitlines() if "Error" in line or "Exception" in line]
-            return {"failed": said[-1][:300] if said else f"exit status {process.returncode}"}
+            messages = [line for line in complaints.read().splitlines() if "Error" in line or "Exception" in line]
+            return {"failed": messages[-1][:300] if messages else f"exit status {process.returncode}"}
     result: Result = json.loads(last)
     if sampler is not None:
         above = {"private": sampler.private - ready[0], "dirty": sampler.dirty - ready[1]}

@@ -265,9 +265,9 @@ impl Bench {
         };
         let value = json!({
             "source": {"kind": "scores", "sets": [set(0), set(1)]},
-            "computed": [{"method": "cat-diff", "sets": [0, 1]}], "joined": [],
+            "computed": [{"method": "cat-diff", "sets": [0, 1]}], "external": [],
             "on": "nll", "sign": "signed", "threshold": 0.5, "seed": 1, "score": 0, "merge": null,
-            "guards": [], "sample": false, "clean": null, "within": null, "length": null, "own": [], "clusters": null, "seen": [], "inputs": [], "threads": 1,
+            "guards": [], "sample": false, "clean": null, "within": null, "length": null, "own": [], "clusters": null, "exposures": [], "inputs": [], "threads": 1,
             "direction": "top", "ties": "row", "bins": 50, "keep": {"fraction": [1, 2]}, "rows": false,
             "out": self.folder.join("selection"), "tmp": self.folder.join("selection-tmp"), "plan": "",
         });

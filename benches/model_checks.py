@@ -100,8 +100,8 @@ def output(bench: Bench) -> Row:
     row.rounds = bench.run("output", entries, rounds=bench.options.trials, sample=True)
     peaks = {label: min(result["dirty"] for result in rounds) for label, rounds in row.rounds.items() if rounds}
     most = max(peaks.values()) / 2**20 if len(peaks) == len(labels) else None
-    asked = "independent of tokens and vocabulary: ≤ 64 MiB here"
-    row.ask_most("memory of the output layer", asked, most, 64, "{:.0f} MiB at most")
+    target = "independent of tokens and vocabulary: ≤ 64 MiB here"
+    row.ask_most("memory of the output layer", target, most, 64, "{:.0f} MiB at most")
     listed = ", ".join(f"{label} {peak / 2**20:,.0f} MiB" for label, peak in peaks.items())
     row.notes.append(f"private memory without vectors and matrix: {listed}")
     return row

@@ -53,15 +53,15 @@ class Row:
         ratios = [speed(first) / speed(second) for first, second in both]
         return statistics.median(ratios) if ratios else None
 
-    def ask(self, work: str, asked: str, value: float | None, least: float, form: str = "{:.2f}") -> None:
+    def ask(self, work: str, target: str, value: float | None, least: float, form: str = "{:.2f}") -> None:
         """Add a goal of at least `least`."""
         measured = "not measured" if value is None else form.format(value)
-        self.answers.append(Answer(work, asked, measured, None if value is None else value >= least))
+        self.answers.append(Answer(work, target, measured, None if value is None else value >= least))
 
-    def ask_most(self, work: str, asked: str, value: float | None, most: float, form: str = "{:.2f}") -> None:
+    def ask_most(self, work: str, target: str, value: float | None, most: float, form: str = "{:.2f}") -> None:
         """Add a goal of at most `most`."""
         measured = "not measured" if value is None else form.format(value)
-        self.answers.append(Answer(work, asked, measured, None if value is None else value <= most))
+        self.answers.append(Answer(work, target, measured, None if value is None else value <= most))
 
     def record(self) -> dict[str, Any]:
         """Return the row for the JSON file."""

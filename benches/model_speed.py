@@ -122,7 +122,7 @@ def _ask_engines(row: Row, work: tuple[float, int], *, gains_by_bfloat16: bool) 
         both = list(zip(row.rounds.get(label, ()), row.rounds.get(products, ()), strict=False))
         if both:
             shares[label] = {
-                of: statistics.median(speed(one) * per_token / two[of] for one, two in both)
+                of: statistics.median(speed(record) * per_token / two[of] for record, two in both)
                 for of in ("best", "of_the_model")
             }
     row.numbers["share_of_matrix_products"] = shares
@@ -131,10 +131,10 @@ def _ask_engines(row: Row, work: tuple[float, int], *, gains_by_bfloat16: bool) 
             f"{label} reaches {share['best']:.0%} of the best rate of matrix products of its type, "
             f"{share['of_the_model']:.0%} of that at the model's shapes ({per_token / 1e6:.0f} MFLOP a target token)"
         )
-    one, two = "float32, one thread", "bfloat16, one thread"
-    row.ask(one, "≥ CTranslate2 float32", row.ratio("catprune float32", "CTranslate2 float32"), 1, "{:.2f} ×")
+    single, two = "float32, one thread", "bfloat16, one thread"
+    row.ask(single, "≥ CTranslate2 float32", row.ratio("catprune float32", "CTranslate2 float32"), 1, "{:.2f} ×")
     share = shares.get("catprune float32", {}).get("best")
-    row.ask(one, "≥ 75% of the best rate of matrix products", share, 0.75, "{:.0%}")
+    row.ask(single, "≥ 75% of the best rate of matrix products", share, 0.75, "{:.0%}")
     ratio = row.ratio("catprune bfloat16", "CTranslate2 int8") if gains_by_bfloat16 else None
     row.ask(two, "≥ CTranslate2 int8", ratio, 1, "{:.2f} ×")
     if not gains_by_bfloat16:
@@ -148,10 +148,10 @@ def _compare(row: Row) -> None:
         return
     worst: dict[str, float] = {}
     for label, rounds in row.rounds.items():
-        theirs = rounds[0].get("nll") if rounds else None
-        if theirs is not None and label != "catprune float32":
-            same = ours[: len(theirs)]
-            worst[label] = float((np.abs(theirs - same) / np.abs(same)).max())
+        other_nll = rounds[0].get("nll") if rounds else None
+        if other_nll is not None and label != "catprune float32":
+            same = ours[: len(other_nll)]
+            worst[label] = float((np.abs(other_nll - same) / np.abs(same)).max())
     row.numbers["largest_relative_difference_of_nll"] = worst
     exact = {label: value for label, value in worst.items() if "int8" not in label and "bfloat16" not in label}
     most = max(exact.values(), default=None)

@@ -62,18 +62,18 @@ def run_gaoya(source: Path, target: Path) -> int:
     return sum(min(near) < row for row, near in enumerate(index.par_bulk_query(texts)) if near)
 
 
-def work(what: str, source: Path, target: Path) -> None:
+def work(name: str, source: Path, target: Path) -> None:
     """Do one run in this process; print its seconds, peak memory and dropped rows."""
-    if what == "gaoya":
+    if name == "gaoya":
         import gaoya  # noqa: F401
     else:
         import catprune  # noqa: F401
     before = resource.getrusage(resource.RUSAGE_SELF)
     with tempfile.TemporaryDirectory(dir=source.parent) as out:
-        if what == "gaoya":
+        if name == "gaoya":
             dropped = run_gaoya(source, target)
         else:
-            dropped = run_catprune(source, target, Path(out) / "clean", "pair" if what == "near" else "none")
+            dropped = run_catprune(source, target, Path(out) / "clean", "pair" if name == "near" else "none")
     after = resource.getrusage(resource.RUSAGE_SELF)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(json.dumps({"seconds": seconds, "megabytes": after.ru_maxrss / 1000, "dropped": dropped}))
@@ -98,16 +98,16 @@ def main() -> None:
             with whole.open("rb") as stream:
                 path.write_bytes(b"".join(islice(stream, options.pairs)))
         for _ in range(options.rounds):
-            for what, results in runs.items():
-                command = [sys.executable, __file__, *map(str, paths), "--what", what]
+            for kind, results in runs.items():
+                command = [sys.executable, __file__, *map(str, paths), "--what", kind]
                 environment = {**os.environ, "RAYON_NUM_THREADS": "1"}
                 output = subprocess.run(command, check=True, capture_output=True, env=environment).stdout
                 results.append(json.loads(output))
-    seconds = {what: statistics.median(run["seconds"] for run in results) for what, results in runs.items()}
-    for what, results in runs.items():
-        each = seconds[what] / options.pairs * 1e6
+    seconds = {kind: statistics.median(run["seconds"] for run in results) for kind, results in runs.items()}
+    for kind, results in runs.items():
+        each = seconds[kind] / options.pairs * 1e6
         print(
-            f"{what:8} {each:7.2f} µs per pair, {results[0]['megabytes']:6.0f} MB, {results[0]['dropped']:,.0f} dropped"
+            f"{kind:8} {each:7.2f} µs per pair, {results[0]['megabytes']:6.0f} MB, {results[0]['dropped']:,.0f} dropped"
         )
     print(f"gaoya / clean with near duplicates:         {seconds['gaoya'] / seconds['near']:.1f}")
     difference = seconds["near"] - seconds["clean"]

@@ -35,7 +35,7 @@ def couple(draw: random.Random) -> tuple[list[list[str]], list[list[str]]]:
 
     pair = [[word() for _ in range(draw.randint(8, 30))] for _ in range(2)]
     share = draw.uniform(0.0, 0.3)
-    return pair, [[word() if draw.random() < share else held for held in side] for side in pair]
+    return pair, [[word() if draw.random() < share else old for old in side] for side in pair]
 
 
 def passes(similarity: float, *, bits: int, most: int) -> float:
@@ -65,15 +65,15 @@ def main() -> None:
         rules = {"max_word_ratio": 1000.0, "max_character_ratio": 1000.0}
         settings = {"duplicates": "none", "near_duplicates": "pair", "near": near, "rules": rules, "quiet": True}
         catprune.clean(paths, out=out, **settings)
-        found: set[tuple[int, int]] = set()
+        linked: set[tuple[int, int]] = set()
         for path in (out / "duplicates").glob("*.parquet"):
             columns = (column.to_pylist() for column in parquet.read_table(path))
-            found.update(zip(*columns, strict=True))
+            linked.update(zip(*columns, strict=True))
     steps: dict[int, list[bool]] = {}
     for number, both in enumerate(couples):
         first, second = (shingles(pair, chosen["shingle_size"]) for pair in both)
         step = int(len(first & second) / len(first | second) * 40 + 1e-9)
-        steps.setdefault(step, []).append((2 * number + 1, 2 * number) in found)
+        steps.setdefault(step, []).append((2 * number + 1, 2 * number) in linked)
     rows, bits = options.permutations // chosen["bands"], min(128, options.permutations)
     most = int(bits * (1 - options.threshold) / 2 + 1e-9)
     print(f"threshold {options.threshold}, {chosen['bands']} bands of {rows}, seed {options.seed}\n")
@@ -85,7 +85,7 @@ def main() -> None:
         theory = curve * passes(middle, bits=bits, most=most)
         span = f"{step / 40:.3f}–{(step + 1) / 40:.3f}" if step < 40 else "1"
         print(f"| {span} | {len(hits):,} | {curve:.3f} | {theory:.3f} | {sum(hits) / len(hits):.3f} |")
-    rest = [pair for pair in found if pair[0] != pair[1] + 1 or pair[1] % 2]
+    rest = [pair for pair in linked if pair[0] != pair[1] + 1 or pair[1] % 2]
     print(f"\nduplicates across couples: {len(rest)}")
 
 

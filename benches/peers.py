@@ -202,7 +202,7 @@ def rensa(job: Job) -> Timed:
         def is_new(row: int, line: str) -> bool:
             words = line.lower().split()
             sketch = RMinHash(permutations, 42)
-            sketch.update([f"{one} {two}" for one, two in pairwise(words)] or words)
+            sketch.update([f"{first} {two}" for first, two in pairwise(words)] or words)
             return index.add(str(row), sketch)
 
         return _write_new(job, is_new)
@@ -218,9 +218,9 @@ def _write_new(job: Job, is_new: Callable[[int, str], bool]) -> dict[str, Any]:
         first.open("w", newline="\n") as left,
         second.open("w", newline="\n") as right,
     ):
-        for row, (one, two) in enumerate(zip(source, target, strict=True)):
-            if is_new(row, one[:-1]):
-                left.write(one)
+        for row, (source_line, two) in enumerate(zip(source, target, strict=True)):
+            if is_new(row, source_line[:-1]):
+                left.write(source_line)
                 right.write(two)
                 kept += 1
     sync(first, second)
@@ -240,7 +240,7 @@ def encode_batch(job: Job) -> Timed:
             parts = []
             for first in range(0, len(lines), 10_000):
                 encoded = tokenizer.encode_batch(lines[first : first + 10_000])
-                parts += [np.array(one.ids, np.uint16) for one in encoded]
+                parts += [np.array(encoding.ids, np.uint16) for encoding in encoded]
             ids = np.concatenate(parts)
             ids.tofile(out)
             sync(out)

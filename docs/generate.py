@@ -30,8 +30,8 @@ def pages() -> dict[Path, bytes]:
         "reference/run-file.md": run_file(),
         "reference/presets.md": presets(),
     }
-    made = {DOCS / name: ("\n".join([NOTE, "", *lines]).rstrip() + "\n").encode() for name, lines in texts.items()}
-    return {**made, DOCS / "run-file.schema.json": json_schema()}
+    files = {DOCS / name: ("\n".join([NOTE, "", *lines]).rstrip() + "\n").encode() for name, lines in texts.items()}
+    return {**files, DOCS / "run-file.schema.json": json_schema()}
 
 
 def cell(text: str) -> str:

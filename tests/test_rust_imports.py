@@ -61,5 +61,5 @@ def test_the_tree_has_no_circle_and_no_import_against_the_order() -> None:
     ],
 )
 def test_planted_violations_are_found(tmp_path: Path, name: str, text: str, message: str) -> None:
-    found = plant(tmp_path, {name: text})
-    assert message in found if message else found == ""
+    violations = plant(tmp_path, {name: text})
+    assert message in violations if message else violations == ""

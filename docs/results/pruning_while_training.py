@@ -14,8 +14,8 @@ import numpy as np
 import sacrebleu
 import torch
 from catprune import clean, score, select, tokenize, train
+from catprune.corpus.bitexts import TestSet
 from catprune.demonstration.bitext import write_demo_bitext
-from catprune.evaluation.bitexts import TestSet
 from catprune.evaluation.cost import choosing_flops
 from catprune.evaluation.results import number_text
 from catprune.evaluation.translate import translate
@@ -34,26 +34,26 @@ WAYS = {
 
 def main() -> None:
     """Train with each method for the same updates, test at the same points, and write the page."""
-    given = parse()
-    quiet = {"threads": given.threads, "quiet": True}
-    run, test = prepare(given, quiet)
-    how = {"preset": given.preset, "batch_tokens": given.batch_tokens, "precision": "float32", **quiet}
-    how["warmup_steps"] = max(1, given.steps // 20)
-    steps = sorted({max(1, round(point * given.steps)) for point in POINTS})
-    how |= {"steps": given.steps, "checkpoints": ",".join(f"{step}steps" for step in steps)}
-    curves: dict[str, list[np.ndarray]] = {name: [] for name in given.ways}
-    trained: dict[str, list] = {name: [] for name in given.ways}
-    for seed in range(1, given.seeds + 1):
-        for name in given.ways:
-            out = given.out / f"seed-{seed}" / name.replace(" ", "-")
+    options = parse()
+    quiet = {"threads": options.threads, "quiet": True}
+    run, test = prepare(options, quiet)
+    how = {"preset": options.preset, "batch_tokens": options.batch_tokens, "precision": "float32", **quiet}
+    how["warmup_steps"] = max(1, options.steps // 20)
+    steps = sorted({max(1, round(point * options.steps)) for point in POINTS})
+    how |= {"steps": options.steps, "checkpoints": ",".join(f"{step}steps" for step in steps)}
+    curves: dict[str, list[np.ndarray]] = {name: [] for name in options.ways}
+    trained: dict[str, list] = {name: [] for name in options.ways}
+    for seed in range(1, options.seeds + 1):
+        for name in options.ways:
+            out = options.out / f"seed-{seed}" / name.replace(" ", "-")
             selection = None
             if name.endswith(" half"):
-                selection = static(name, run, given.out / f"seed-{seed}", how | {"seed": seed})
+                selection = static(name, run, options.out / f"seed-{seed}", how | {"seed": seed})
             done = train(run / "tokens", out=out, selection=selection, seed=seed, **how, **WAYS[name])
-            curves[name].append(curve(done, selection, test, given.threads))
+            curves[name].append(curve(done, selection, test, options.threads))
             trained[name].append(done)
             print(f"seed {seed}, {name}:", *(f"{chrf:.1f}" for _, chrf in curves[name][-1]), flush=True)
-    write(given, curves, trained)
+    write(options, curves, trained)
 
 
 def parse() -> argparse.Namespace:
@@ -76,15 +76,15 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def prepare(given: argparse.Namespace, quiet: dict) -> tuple[Path, TestSet]:
+def prepare(options: argparse.Namespace, quiet: dict) -> tuple[Path, TestSet]:
     """Return the folder with clean/ and tokens/, and the test set."""
-    if given.run is not None:
-        return given.run, TestSet("test", given.test_source, given.test_target)
-    bitext = write_demo_bitext(given.out / "bitext", pairs=given.pairs)
+    if options.run is not None:
+        return options.run, TestSet("test", options.test_source, options.test_target)
+    bitext = write_demo_bitext(options.out / "bitext", pairs=options.pairs)
     languages = {"source_lang": "en", "target_lang": "de"}
-    clean([bitext.source, bitext.target], out=given.out / "clean", **languages, **quiet)
-    tokenize(given.out / "clean", out=given.out / "tokens", vocab_size=1000, **quiet)
-    return given.out, TestSet("held-out", bitext.test_source, bitext.test_target)
+    clean([bitext.source, bitext.target], out=options.out / "clean", **languages, **quiet)
+    tokenize(options.out / "clean", out=options.out / "tokens", vocab_size=1000, **quiet)
+    return options.out, TestSet("held-out", bitext.test_source, bitext.test_target)
 
 
 def static(name: str, run: Path, out: Path, how: dict) -> Path:
@@ -129,7 +129,7 @@ def table(rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]]]
 
 
-def write(given: argparse.Namespace, curves: dict[str, list[np.ndarray]], trained: dict[str, list]) -> None:
+def write(options: argparse.Namespace, curves: dict[str, list[np.ndarray]], trained: dict[str, list]) -> None:
     """Write the page: means over the seeds of FLOPs and chrF at each point, and the FLOPs to reach chrF levels."""
     means = {name: np.mean(points, axis=0) for name, points in curves.items()}
     final = means["full"][-1, 1]
@@ -155,12 +155,14 @@ def write(given: argparse.Namespace, curves: dict[str, list[np.ndarray]], traine
     by_point = [["", *(f"{point:.0%}" for point in POINTS)]]
     for name, points in means.items():
         by_point.append([name, *(f"{chrf:.1f} at {number_text(flops)}" for flops, chrf in points)])
-    corpus = f"{given.run}" if given.run else f"the corpus of `catprune demo` ({given.pairs:,} pairs before cleaning)"
+    corpus = (
+        f"{options.run}" if options.run else f"the corpus of `catprune demo` ({options.pairs:,} pairs before cleaning)"
+    )
     lines = [
         "# Pruning while training, compared with pruning before",
         "",
-        f"`python docs/results/pruning_while_training.py` on {corpus}: preset `{given.preset}`,",
-        f"{given.steps:,} updates, batches of {given.batch_tokens} tokens, {given.seeds} seed(s), float32,",
+        f"`python docs/results/pruning_while_training.py` on {corpus}: preset `{options.preset}`,",
+        f"{options.steps:,} updates, batches of {options.batch_tokens} tokens, {options.seeds} seed(s), float32,",
         f"torch {torch.__version__}. chrF of held-out text, beam 4. FLOPs are counted from shapes; the",
         "`progress` half includes warm-up and scoring.",
         "",
@@ -179,7 +181,7 @@ def write(given: argparse.Namespace, curves: dict[str, list[np.ndarray]], traine
         *table(by_point),
         "",
     ]
-    given.page.write_text("\n".join(lines))
+    options.page.write_text("\n".join(lines))
     print(*lines, sep="\n")
 
 

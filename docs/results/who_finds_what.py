@@ -282,9 +282,11 @@ if __name__ == "__main__":
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    LANGUAGES = dict(zip(("source_lang", "target_lang"), given.languages, strict=True))
-    given.out.mkdir(parents=True, exist_ok=True)
-    plant(*given.files[:3], out=given.out, pairs=given.pairs, seed=given.seed)
-    spent = make(given.out, given.files[3:], vocab_size=given.vocab_size, preset=given.preset, threads=given.threads)
-    report(given.out, spent)
+    options = parser.parse_args()
+    LANGUAGES = dict(zip(("source_lang", "target_lang"), options.languages, strict=True))
+    options.out.mkdir(parents=True, exist_ok=True)
+    plant(*options.files[:3], out=options.out, pairs=options.pairs, seed=options.seed)
+    spent = make(
+        options.out, options.files[3:], vocab_size=options.vocab_size, preset=options.preset, threads=options.threads
+    )
+    report(options.out, spent)

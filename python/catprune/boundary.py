@@ -593,8 +593,8 @@ class Computed(TypedDict):
     sets: Sequence[int]
 
 
-class Joined(TypedDict):
-    """A column of Parquet files that is joined by row."""
+class ExternalFiles(TypedDict):
+    """A column of Parquet files that is matched by row number."""
 
     paths: Sequence[str]
     column: str
@@ -646,7 +646,7 @@ class Clusters(TypedDict):
     centres: Sequence[Sequence[float]]
 
 
-class Seen(TypedDict):
+class Exposures(TypedDict):
     """A checkpoint (number and name) that was trained on some rows more often than on others."""
 
     set: int
@@ -674,7 +674,7 @@ class RankRequest(SourceRequest, GroupsRequest):
     """The part of a `SelectRequest` that says how records are scored, ranked and cut."""
 
     computed: Sequence[Computed]
-    joined: Sequence[Joined]
+    external: Sequence[ExternalFiles]
     on: On
     sign: Sign
     threshold: float  # token accuracy from which on a pair counts as learned, for `forgetting`
@@ -691,9 +691,9 @@ class RankRequest(SourceRequest, GroupsRequest):
 
 
 class SelectRequest(RankRequest):
-    """The request of `select`. Columns are numbered: columns of the source, computed columns, then joined columns."""
+    """The request of `select`. Columns are numbered: columns of the source, computed columns, then external columns."""
 
-    seen: Sequence[Seen]
+    exposures: Sequence[Exposures]
     out: str
     rows: bool  # write `rows.npy` instead of shards
     tmp: str

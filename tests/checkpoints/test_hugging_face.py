@@ -107,7 +107,7 @@ def test_checkpoints_share_their_tokens_and_rank_in_training_order(tmp_path: Pat
     score(cleaned, checkpoints=paths, out=tmp_path / "run/scores", **options)
     assert len(list((tmp_path / "run").glob("tokens-*"))) == 1
     selected = catprune.select(tmp_path / "run/scores", out=tmp_path / "s", method="cat-diff", keep=3, quiet=True)
-    reads = [Path(one["path"]).name for one in selected.manifest["reads"]["scores"]]
+    reads = [Path(entry["path"]).name for entry in selected.manifest["reads"]["scores"]]
     assert reads == ["checkpoint-9", "checkpoint-1000"], "the first and the last in training order"
     catprune.write(cleaned, [tmp_path / "p.en", tmp_path / "p.de"], selection=tmp_path / "s", quiet=True)
     assert len((tmp_path / "p.en").read_text().splitlines()) == 3
@@ -176,11 +176,11 @@ def test_only_appended_rows_are_tokenized_and_scored(tmp_path: Path) -> None:
     assert stamps[0] == stamps[1], "finished work is not repeated"
     catprune.clean(inputs, out=tmp_path / "whole/clean", quiet=True, rules=rules)
     score(tmp_path / "whole/clean", checkpoints=checkpoint, out=tmp_path / "whole/scores", **options)
-    joined, whole = (
+    appended, whole = (
         [{name: row[name] for name in ("row", "tokens", "nll_sum")} for row in rows_of(path)]
         for path in (tmp_path / "run/scores/checkpoint-7", tmp_path / "whole/scores/checkpoint-7")
     )
-    assert joined == whole and len(joined) == 6
+    assert appended == whole and len(appended) == 6
 
 
 def test_nested_configurations_are_read(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_prompts_of_models_with_an_encoder(tmp_path: Path, cleaned: Path) -> Non
     block = tokens.read(tokens.blocks[0])
     plain = transformers.AutoTokenizer.from_pretrained(checkpoint)
     expected = plain([prompt.replace("{source}", source) for source, _ in PAIRS[:2]])["input_ids"]
-    assert block.source_ids.tolist() == [token for one in expected for token in one]
+    assert block.source_ids.tolist() == [token for side in expected for token in side]
 
 
 @pytest.mark.parametrize("ends", [False, True], ids=["", "a tokenizer that appends end-of-sentence"])
@@ -323,8 +323,8 @@ def test_a_target_begins_where_its_text_begins(
         tokenizer.backend_tokenizer.post_processor = processor
         tokenizer.save_pretrained(folder)
     opened = HuggingFace.open(folder, languages=(None, None), prompt="{source}")
-    found = [tokenizer.convert_ids_to_tokens(side[0]) for side in opened.encode([prompt], [target])]
-    assert ["|".join(side) for side in found] == [parts[0], f"{parts[1]}|{end}"]
+    first = [tokenizer.convert_ids_to_tokens(side[0]) for side in opened.encode([prompt], [target])]
+    assert ["|".join(side) for side in first] == [parts[0], f"{parts[1]}|{end}"]
 
 
 class Poison:

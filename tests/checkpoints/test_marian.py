@@ -133,7 +133,9 @@ def cleaned(tmp_path_factory: Any) -> Path:
     return folder / "clean"
 
 
-def judge(weights: dict[str, np.ndarray], options: dict[str, Any], vocabularies: Path, folder: Path) -> list[float]:
+def reference_scores(
+    weights: dict[str, np.ndarray], options: dict[str, Any], vocabularies: Path, folder: Path
+) -> list[float]:
     """The negative log-likelihoods by CTranslate2, which reads the same weights with its own code.
 
     It works out other positions than Marian where a file does not hold them (its exponents are 2k/d, Marian's
@@ -142,7 +144,7 @@ def judge(weights: dict[str, np.ndarray], options: dict[str, Any], vocabularies:
     exponents = np.arange(WIDTH // 2) / (WIDTH // 2 - 1)
     angles = np.arange(64)[:, None] * 10000.0**-exponents
     positions = np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
-    path = folder / "judged.npz"
+    path = folder / "scored.npz"
     save(path, {**weights, "Wpos": positions}, options)
     texts: list[str] = []
     for language in ("en", "de"):
@@ -156,9 +158,10 @@ def judge(weights: dict[str, np.ndarray], options: dict[str, Any], vocabularies:
     converter.convert(str(folder / "converted"), force=True)
     translator = ctranslate2.Translator(str(folder / "converted"), compute_type="float32", intra_threads=1)
     sides = [
-        [pieces(vocabularies, one).encode(pair[n], out_type=str) for pair in PAIRS] for n, one in ((0, "en"), (1, "de"))
+        [pieces(vocabularies, language).encode(pair[n], out_type=str) for pair in PAIRS]
+        for n, language in ((0, "en"), (1, "de"))
     ]
-    return [-sum(one.log_probs) for one in translator.score_batch(*sides)]
+    return [-sum(hypothesis.log_probs) for hypothesis in translator.score_batch(*sides)]
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -185,9 +188,9 @@ def test_scores_are_those_of_ctranslate2(tmp_path: Path, vocabularies: Path, cle
     rows = rows_of(tmp_path / "scores/early")
     lengths = [len(pieces(vocabularies, "de").encode(target)) + 1 for _, target in PAIRS]
     assert [row["tokens"] for row in rows] == lengths
-    found = [row["nll_sum"] for row in rows]
-    held = yaml.safe_load((tmp_path / "model.npz.yml").read_text())
-    assert found == pytest.approx(judge(weights, held, vocabularies, tmp_path), rel=1e-3)
+    scores = [row["nll_sum"] for row in rows]
+    settings = yaml.safe_load((tmp_path / "model.npz.yml").read_text())
+    assert scores == pytest.approx(reference_scores(weights, settings, vocabularies, tmp_path), rel=1e-3)
 
 
 def test_raw_weights_are_preferred_to_smoothed_ones(tmp_path: Path, vocabularies: Path) -> None:
@@ -230,7 +233,7 @@ def test_the_weights_that_are_read_are_reported(tmp_path: Path, vocabularies: Pa
 def test_unsupported_models_are_refused(tmp_path: Path, vocabularies: Path, cleaned: Path) -> None:
     model, options = tmp_path / "model.npz", {"out": tmp_path / "s", "threads": 1, "quiet": True}
     weights = write_model(model, vocabularies)
-    held = yaml.safe_load(model.with_name("model.npz.yml").read_text())
+    settings = yaml.safe_load(model.with_name("model.npz.yml").read_text())
     for broken, message in (
         ({**weights, "decoder_Wemb": weights["decoder_Wemb"][:5]}, "5 embeddings on the target side"),
         ({**weights, "decoder_l1_rnn_W": weights["decoder_l1_self_Wq"]}, "belong to unsupported parts"),
@@ -239,7 +242,7 @@ def test_unsupported_models_are_refused(tmp_path: Path, vocabularies: Path, clea
             "decoder_l1_self_Wq' are missing",
         ),
     ):
-        save(model, broken, held)
+        save(model, broken, settings)
         with pytest.raises(CatpruneError, match=message):
             score(cleaned, checkpoints=model, **options)
     for changed, message in (
@@ -251,7 +254,7 @@ def test_unsupported_models_are_refused(tmp_path: Path, vocabularies: Path, clea
         ({"transformer-decoder-autoreg": "rnn"}, "decoder rnn: not supported"),
         ({"transformer-postprocess": "dhn"}, "only the operations d, a and n are supported"),
     ):
-        save(model, weights, {**held, **changed})
+        save(model, weights, {**settings, **changed})
         with pytest.raises(CatpruneError, match=message):
             score(cleaned, checkpoints=model, **options)
     with model.open("wb") as stream:
@@ -262,14 +265,14 @@ def test_unsupported_models_are_refused(tmp_path: Path, vocabularies: Path, clea
         np.savez(stream, **weights)
     with pytest.raises(CatpruneError, match=r"holds no special:model\.yml"):
         score(cleaned, checkpoints=model, **options)
-    save(model, weights, held)
+    save(model, weights, settings)
     whole = model.read_bytes()
     place = whole.index(weights["decoder_l1_self_Wq"].tobytes())
     for damaged in (whole[:5000], whole[:place] + b"damage" + whole[place + 6 :]):
         model.write_bytes(damaged)
         with pytest.raises(CatpruneError, match=r"is damaged or not an \.npz"):
             score(cleaned, checkpoints=model, **options)
-    save(model, weights, held)
+    save(model, weights, settings)
     (tmp_path / "de.spm").unlink()
     with pytest.raises(CatpruneError, match=r"the vocabulary /elsewhere/de\.spm does not exist"):
         score(cleaned, checkpoints=model, **options)

@@ -59,8 +59,8 @@ def test_reasons_equal_the_oracles(
     pairs = [(stripped(source), stripped(target)) for source, target in pairs]
     expected = oracles.clean(pairs, key=key, form=form, rules=filtered)
     assert reasons(tmp_path / "clean") == expected.reasons
-    assert done.kept == sum(not found for found in expected.reasons)
-    counted = Counter(name for found in expected.reasons for name in found)
+    assert done.kept == sum(not names for names in expected.reasons)
+    counted = Counter(name for names in expected.reasons for name in names)
     assert {name: count for name, count in done.reasons.items() if count} == counted
     assert duplicates_of(tmp_path / "clean") == expected.duplicate_of
     assert ("source_words" in read(tmp_path / "clean")) is filtered
@@ -96,16 +96,16 @@ def test_the_rules_are_the_oracles(
     rules = {**shares, "max_word_ratio": 2, "max_character_ratio": 2}
     options = {"source_lang": source_lang, "target_lang": target_lang, "rules": rules, "duplicates": "none"}
     catprune.clean(paths, out=tmp_path / "clean", **options)
-    expected = [oracles.reasons(*one, scripts=scripts, **shares) for one in pairs]
+    expected = [oracles.reasons(*pair, scripts=scripts, **shares) for pair in pairs]
     assert reasons(tmp_path / "clean") == expected
     columns = read(tmp_path / "clean")
     for place, name in enumerate(("source", "target")):
         own, other = ([side[which] for side in sides] for which in (place, 1 - place))
         assert columns[f"{name}_script_letters"] == [oracles.script_letters(side, scripts[place]) for side in own]
         assert columns[f"{name}_markup"] == [oracles.markup(side) for side in own]
-        found = [(oracles.numbers(side), oracles.numbers(against)) for side, against in zip(own, other, strict=True)]
-        assert columns[f"{name}_numbers"] == [mine.total() for mine, _ in found]
-        assert columns[f"{name}_unmatched_numbers"] == [(mine - others).total() for mine, others in found]
+        numbers = [(oracles.numbers(side), oracles.numbers(against)) for side, against in zip(own, other, strict=True)]
+        assert columns[f"{name}_numbers"] == [of_side.total() for of_side, _ in numbers]
+        assert columns[f"{name}_unmatched_numbers"] == [(of_side - others).total() for of_side, others in numbers]
 
 
 @given(sides=st.lists(st.tuples(st.one_of(SIDE, TEXT.map(str.encode)), SIDE), min_size=1, max_size=10))
@@ -115,14 +115,14 @@ def test_measures_are_the_oracles(tmp_path: Path, pair: Any, sides: list[tuple[b
     catprune.clean(paths, out=tmp_path / "clean")
     columns = read(tmp_path / "clean")
     for place, name in enumerate(("source", "target")):
-        found = zip(
+        measured = zip(
             *(
                 columns[f"{name}_{measure}"]
                 for measure in ("characters", "words", "letters", "visible", "words_with_letter", "longest_word")
             ),
             strict=True,
         )
-        assert list(found) == [oracles.measures(normalize("NFC", stripped(side[place]).decode())) for side in sides]
+        assert list(measured) == [oracles.measures(normalize("NFC", stripped(side[place]).decode())) for side in sides]
 
 
 @given(
@@ -163,9 +163,9 @@ def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, pair: Any) -> None:
         "character_ratio": 1,
     }
     assert {name for name, count in dry.only.items() if count} == {"duplicate", "identical_sides"}
-    said = summary(dry, examples=1)
-    assert said[0] == "5 pairs read, 1 (20.0%) would be kept"
-    assert any("same ||| same" in line for line in said)
+    messages = summary(dry, examples=1)
+    assert messages[0] == "5 pairs read, 1 (20.0%) would be kept"
+    assert any("same ||| same" in line for line in messages)
     with pytest.raises(UsageError, match="give a folder"):
         catprune.clean(paths)
 
@@ -175,7 +175,7 @@ def test_languages_are_identified_on_request(tmp_path: Path, pair: Any) -> None:
     german = "Wenn Sie das Programm aus dem Menü starten, wird das folgende Fenster angezeigt."
     swahili = "Unapoanzisha programu kutoka kwenye menyu, dirisha lifuatalo linaonyeshwa hapa."
     pairs = [(english, german), (english, english + " Please."), ("Ja, das ist so", german), (german, swahili)]
-    paths = pair(*("".join(one[place] + "\n" for one in pairs).encode() for place in (0, 1)))
+    paths = pair(*("".join(pair[place] + "\n" for pair in pairs).encode() for place in (0, 1)))
     options = {
         "duplicates": "none",
         "rules": {"max_common_word_share": 1.0, "max_word_ratio": 9, "max_character_ratio": 9},
@@ -255,7 +255,7 @@ def test_tsv_and_several_inputs(tmp_path: Path, pair: Any) -> None:
     pair(b"ein Haus\n", b"a house\n", name="b")
     done = catprune.clean([table, tmp_path / "b.{en,de}"], out=tmp_path / "clean", columns=(2, 3))
     assert reasons(tmp_path / "clean") == [set(), {"malformed_record"}, set(), {"duplicate"}]
-    assert [(one["first"], one["end"]) for one in done.manifest["inputs"]] == [(0, 3), (3, 4)]
+    assert [(item["first"], item["end"]) for item in done.manifest["inputs"]] == [(0, 3), (3, 4)]
     assert sorted(path.name for path in (tmp_path / "clean").glob("columns/part-*")) == [
         "part-000000000000-000000000003.parquet",
         "part-000000000003-000000000004.parquet",
@@ -333,9 +333,9 @@ def test_too_many_tags_are_refused_with_their_line(tmp_path: Path, pair: Any) ->
 def test_long_lines_have_a_reason(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"x" * 101 + b"\n" + b"y" * 100 + b"\r\n", b"a\nb\n")
     catprune.clean(paths, out=tmp_path / "clean", max_line_bytes=100)
-    found = reasons(tmp_path / "clean")
-    assert found[0] == {"line_too_long"}
-    assert "line_too_long" not in found[1]
+    names = reasons(tmp_path / "clean")
+    assert names[0] == {"line_too_long"}
+    assert "line_too_long" not in names[1]
 
 
 def test_unequal_sides_name_both_files_and_publish_nothing(tmp_path: Path, pair: Any) -> None:
@@ -487,9 +487,9 @@ def test_read_pairs(pair: Any) -> None:
     paths = pair(source, target)
     corpus = {"inputs": [{"format": "moses", "source": str(paths[0]), "target": str(paths[1])}]}
     rows = [0, 4095, 4096, 8999]
-    found = _core.read_pairs({"corpus": corpus, "rows": rows})
+    read = _core.read_pairs({"corpus": corpus, "rows": rows})
     sides = source.decode().split("\n"), target.decode().split("\n")
-    assert found == [(sides[0][row], sides[1][row]) for row in rows]
+    assert read == [(sides[0][row], sides[1][row]) for row in rows]
     with pytest.raises(CatpruneError, match="past the end"):
         _core.read_pairs({"corpus": corpus, "rows": [9000]})
 
@@ -512,10 +512,10 @@ def test_wildcards_in_brackets(tmp_path: Path) -> None:
     for name in ("x[1", "x21", "x!1", "x^1"):
         (tmp_path / f"{name}.en").write_text("a house\n")
         (tmp_path / f"{name}.de").write_text("ein Haus\n")
-    for pattern, found in (("x[[]1", {"x[1"}), ("x[!!]1", {"x[1", "x21", "x^1"}), ("x[0-9!]1", {"x21", "x!1"})):
+    for pattern, matching in (("x[[]1", {"x[1"}), ("x[!!]1", {"x[1", "x21", "x^1"}), ("x[0-9!]1", {"x21", "x!1"})):
         template = str(tmp_path / f"{pattern}.{{en,de}}")
         parsed = parse_inputs([template])
-        assert {Path(one["source"]).stem for one in parsed} == found
+        assert {Path(item["source"]).stem for item in parsed} == matching
 
 
 HONEST = {

@@ -109,9 +109,9 @@ def test_any_memory_and_threads_give_the_same_bytes(numbers: Any, tmp_path: Path
     whole = files(tmp_path / "table")
     # Partitions from the first chunk on; a table that spills in the middle; files that are split again.
     for memory, threads in ((0, 1), (48_200_000, 3), (49_000_000, 2)):
-        found = cleaned(paths, tmp_path / "less", duplicates=key, memory=memory, threads=threads)
+        bytes_of_less = cleaned(paths, tmp_path / "less", duplicates=key, memory=memory, threads=threads)
         assert files(tmp_path / "less") == whole
-        assert {**found, "read": None} == {**counts, "read": None}
+        assert {**bytes_of_less, "read": None} == {**counts, "read": None}
 
 
 def test_bytes_are_compared_on_request(numbers: Any, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_bytes_are_compared_on_request(numbers: Any, tmp_path: Path) -> None:
 def test_the_best_by_a_column_stays(
     tmp_path: Path, pair: Any, pairs: list[tuple[bytes, bytes]], key: str, scores: list[float | None]
 ) -> None:
-    paths = pair(*(b"".join(one[place] + b"\n" for one in pairs) for place in (0, 1)))
+    paths = pair(*(b"".join(pair[place] + b"\n" for pair in pairs) for place in (0, 1)))
     table = pa.table({"row": list(range(len(pairs))), "q": pa.array(scores[: len(pairs)], pa.float32())})
     parquet.write_table(table, tmp_path / "q.parquet")
     options = {"duplicates": key, "duplicates_form": "raw", "rules": False, "prefer": [f"{tmp_path}/q.parquet:q"]}
@@ -147,10 +147,10 @@ def test_a_preferred_input_keeps_its_rows(tmp_path: Path, pair: Any) -> None:
         pair(text, text.upper(), name=name)
     inputs = [str(tmp_path / f"{name}.{{en,de}}") for name in ("web", "news", "talks")]
     done = catprune.clean(inputs, out=tmp_path / "clean", prefer=[inputs[2], inputs[1]])
-    assert [one["kept"] for one in done.manifest["inputs"]] == [0, 1, 3]
+    assert [item["kept"] for item in done.manifest["inputs"]] == [0, 1, 3]
     assert duplicates_of(tmp_path / "clean") == {0: 8, 1: 5, 2: 5, 3: 7, 4: 9, 6: 8}
     examples = done.manifest["examples"]["duplicate"]
-    assert {(one["row"], one["source"]) for one in examples} <= {
+    assert {(example["row"], example["source"]) for example in examples} <= {
         (0, "a"),
         (1, "b"),
         (2, "b"),
@@ -172,7 +172,7 @@ def test_many_shards_that_wait_are_the_same_for_any_threads(tmp_path: Path, pair
     inputs = [str(tmp_path / f"in-{number:02}.{{en,de}}") for number in range(20)]
     options: dict[str, Any] = {"tags": tmp_path / "tags", "prefer": [inputs[7]], "duplicates": "source", "rules": False}
     best: dict[bytes, int] = {}
-    for row, (_, line) in sorted(enumerate(rows), key=lambda one: (one[1][0] != 7, one[0])):
+    for row, (_, line) in sorted(enumerate(rows), key=lambda numbered: (numbered[1][0] != 7, numbered[0])):
         best.setdefault(line, row)
     expected = {row: best[line] for row, (_, line) in enumerate(rows) if best[line] != row}
     for near in ("none", "source"):
@@ -183,11 +183,13 @@ def test_many_shards_that_wait_are_the_same_for_any_threads(tmp_path: Path, pair
             files = [path for path in out.rglob("*") if path.is_file() and "log" not in path.parts]
             folders.append({str(path.relative_to(out)): path.read_bytes() for path in files})
         assert folders[0] == folders[1] == folders[2]
-        found = duplicates_of(tmp_path / f"{near}-5")
-        assert found == expected if near == "none" else expected.items() < found.items()
-        kept = Counter(number % 3 for row, (number, _) in enumerate(rows) if row not in found)
+        duplicates = duplicates_of(tmp_path / f"{near}-5")
+        assert duplicates == expected if near == "none" else expected.items() < duplicates.items()
+        kept = Counter(number % 3 for row, (number, _) in enumerate(rows) if row not in duplicates)
         counted = done.manifest["counts"]["tags"]
-        assert {tag: one["kept"] for tag, one in counted.items()} == {str(tag): count for tag, count in kept.items()}
+        assert {tag: count["kept"] for tag, count in counted.items()} == {
+            str(tag): count for tag, count in kept.items()
+        }
 
 
 def test_pairs_of_another_corpus_are_dropped(tmp_path: Path, pair: Any) -> None:
@@ -211,7 +213,7 @@ def test_pairs_of_another_corpus_are_dropped(tmp_path: Path, pair: Any) -> None:
 def test_the_table_and_partitions_agree_about_another_corpus(numbers: Any, tmp_path: Path, pair: Any) -> None:
     paths, pairs = numbers
     other = [(b"%d" % number, b"%d" % (number % 7)) for number in range(0, 9000, 5)]
-    names = pair(*(b"".join(one[place] + b"\n" for one in other) for place in (0, 1)), name="other")
+    names = pair(*(b"".join(pair_of_other[place] + b"\n" for pair_of_other in other) for place in (0, 1)), name="other")
     for key in ("pair", "either"):
         cleaned(names, tmp_path / "other", duplicates=key)
         against = [str(path) for path in (tmp_path / "other" / "fingerprints").iterdir()]
@@ -219,7 +221,7 @@ def test_the_table_and_partitions_agree_about_another_corpus(numbers: Any, tmp_p
         cleaned(paths, tmp_path / "files", duplicates=key, against=against, memory=0)
         assert files(tmp_path / "files") == files(tmp_path / "table")
         kept = oracles.clean(other, key=key, form="raw", rules=False).reasons
-        texts = [(one.decode(), two.decode()) for (one, two), dropped in zip(other, kept, strict=True) if not dropped]
+        texts = [(pair.decode(), two.decode()) for (pair, two), dropped in zip(other, kept, strict=True) if not dropped]
         expected = oracles.clean(pairs, key=key, form="raw", rules=False, against=texts)
         assert duplicates_of(tmp_path / "table") == expected.duplicate_of
 

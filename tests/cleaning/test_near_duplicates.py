@@ -48,7 +48,7 @@ def survivors(folder: Path, paths: Any) -> dict[int, tuple[str, str]]:
 def test_clusters_are_the_oracles(
     tmp_path: Path, pair: Any, pairs: list[tuple[str, str]], key: str, near: dict[str, Any], duplicates: str
 ) -> None:
-    paths = pair(*("".join(one[side] + "\n" for one in pairs).encode() for side in (0, 1)))
+    paths = pair(*("".join(pair[side] + "\n" for pair in pairs).encode() for side in (0, 1)))
     options = choose_near(key, NearDuplicates(**near))
     assert options is not None
     common: dict[str, Any] = {"duplicates": duplicates, "near_duplicates": key, "near": near, "rules": LOOSE}
@@ -58,29 +58,29 @@ def test_clusters_are_the_oracles(
     expected = oracles_near.clusters(survivors(tmp_path / "clean", paths), options)
     assert near_of(tmp_path / "clean") == expected
     assert done.reasons["near_duplicate"] == len(expected)
-    assert done.kept == sum(not found for found in reasons(tmp_path / "clean")) == done.manifest["inputs"][0]["kept"]
+    assert done.kept == sum(not names for names in reasons(tmp_path / "clean")) == done.manifest["inputs"][0]["kept"]
 
 
 def mutated(pairs: int, *, seed: int) -> list[tuple[str, str]]:
     """Sentences of random words; two of three repeat an earlier sentence with some words replaced."""
     draw = random.Random(seed)
     vocabulary = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyzäöß", k=draw.randint(2, 9))) for _ in range(3000)]
-    made: list[tuple[list[str], list[str]]] = []
+    changed: list[tuple[list[str], list[str]]] = []
     for _ in range(pairs):
         sides = tuple(draw.choices(vocabulary, k=draw.randint(8, 20)) for _ in range(2))
-        if made and draw.random() < 0.67:
-            sides = tuple(list(side) for side in draw.choice(made[-200:]))
+        if changed and draw.random() < 0.67:
+            sides = tuple(list(side) for side in draw.choice(changed[-200:]))
             for side in sides:
                 for place in draw.sample(range(len(side)), k=min(len(side), draw.randint(0, 3))):
                     side[place] = draw.choice(vocabulary)
-        made.append((sides[0], sides[1]))
-    return [(" ".join(one), " ".join(other)) for one, other in made]
+        changed.append((sides[0], sides[1]))
+    return [(" ".join(source), " ".join(other)) for source, other in changed]
 
 
 def write(folder: Path, pairs: list[tuple[str, str]]) -> list[Path]:
     paths = [folder / "text.en", folder / "text.de"]
     for side, path in enumerate(paths):
-        path.write_text("".join(one[side] + "\n" for one in pairs), encoding="utf-8")
+        path.write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
     return paths
 
 
@@ -110,8 +110,8 @@ def test_recall_and_precision(tmp_path: Path) -> None:
     pairs = mutated(6000, seed=2)
     paths = write(tmp_path, pairs)
     catprune.clean(paths, out=tmp_path / "clean", near_duplicates="pair", duplicates="none", rules=LOOSE)
-    found = near_of(tmp_path / "clean")
-    label = {row: found.get(row, row) for row in range(len(pairs))}
+    clusters = near_of(tmp_path / "clean")
+    label = {row: clusters.get(row, row) for row in range(len(pairs))}
     shingles_of = {"unit": "characters", "size": 5}
     draw, above, below = random.Random(3), [], []
     for row in draw.sample(range(200, len(pairs)), 800):

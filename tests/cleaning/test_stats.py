@@ -38,17 +38,17 @@ def text(pairs: list[tuple[bytes, bytes]], side: int) -> bytes:
     return b"".join(pair[side] + b"\n" for pair in pairs)
 
 
-def check(found: Any, expected: dict[str, Any]) -> None:
+def check(statistics: Any, expected: dict[str, Any]) -> None:
     """Compare the figures that the oracle has; the letters of the scripts add up."""
     for name in ("rows", "malformed_record", "line_too_long", "invalid_utf8", "empty", "character_ratio", "word_ratio"):
-        assert found[name] == expected[name], name
+        assert statistics[name] == expected[name], name
     for side in ("source", "target"):
-        mine, other = found[side], expected[side]
-        assert all(mine[name] == other[name] for name in ("characters", "words", "bytes", "tokens")), side
-        assert abs(mine["types"]["count"] - other["types"]) <= 0.03 * other["types"]
-        assert sum(mine["scripts"].values()) == other["letters"]
-    assert {name: one["count"] for name, one in found["duplicates"].items()} == expected["duplicates"]
-    assert all(one["exact"] for one in found["duplicates"].values())
+        counted, other = statistics[side], expected[side]
+        assert all(counted[name] == other[name] for name in ("characters", "words", "bytes", "tokens")), side
+        assert abs(counted["types"]["count"] - other["types"]) <= 0.03 * other["types"]
+        assert sum(counted["scripts"].values()) == other["letters"]
+    assert {name: counted["count"] for name, counted in statistics["duplicates"].items()} == expected["duplicates"]
+    assert all(counted["exact"] for counted in statistics["duplicates"].values())
 
 
 @given(pairs=PAIRS, form=st.sampled_from(["raw", "normalised"]), cut=st.integers(0, 30))
@@ -60,25 +60,25 @@ def test_figures_are_the_oracles(
     names = [pair(text(part, 0), text(part, 1), name=f"part{number}") for number, part in enumerate(parts)]
     tags = tmp_path / "tags"
     tags.write_text("".join(f"t{row % 3}\n" for row in range(len(pairs))))
-    lines = [(one.removesuffix(b"\r"), other.removesuffix(b"\r")) for one, other in pairs]
+    lines = [(source.removesuffix(b"\r"), other.removesuffix(b"\r")) for source, other in pairs]
     templates = [str(tmp_path / f"part{number}.{{en,de}}") for number in range(len(names))]
-    found = [
+    statistics = [
         catprune.stats(templates, tags=tags, duplicates_form=form, max_line_bytes=40, threads=threads)
         for threads in (1, 4)
     ]
-    assert asdict(found[0]) == asdict(found[1])
+    assert asdict(statistics[0]) == asdict(statistics[1])
     expected = oracles.figures(lines, form=form, max_line_bytes=40)
-    check(found[0].total["all"], expected)
-    assert found[0].total["kept"] is None
-    assert sum(one["all"]["rows"] for one in found[0].inputs) == len(pairs)
+    check(statistics[0].total["all"], expected)
+    assert statistics[0].total["kept"] is None
+    assert sum(group["all"]["rows"] for group in statistics[0].inputs) == len(pairs)
     for key, count in expected["duplicates"].items():
-        assert sum(one["all"]["duplicates"][key]["count"] for one in found[0].inputs) == count
-        assert sum(one["all"]["duplicates"][key]["count"] for one in found[0].tags.values()) == count
-    for number, tag in enumerate(sorted(found[0].tags)):
-        mine = oracles.figures(lines[number::3], form=form, max_line_bytes=40)
-        theirs = found[0].tags[tag]["all"]
-        assert (theirs["rows"], theirs["source"]["words"]) == (mine["rows"], mine["source"]["words"])
-    assert summary(found[0])
+        assert sum(group["all"]["duplicates"][key]["count"] for group in statistics[0].inputs) == count
+        assert sum(group["all"]["duplicates"][key]["count"] for group in statistics[0].tags.values()) == count
+    for number, tag in enumerate(sorted(statistics[0].tags)):
+        oracle = oracles.figures(lines[number::3], form=form, max_line_bytes=40)
+        of_tag = statistics[0].tags[tag]["all"]
+        assert (of_tag["rows"], of_tag["source"]["words"]) == (oracle["rows"], oracle["source"]["words"])
+    assert summary(statistics[0])
 
 
 def words(count: int, *, seed: int) -> bytes:
@@ -96,19 +96,21 @@ def test_a_clean_folder_shows_clean_pairs_and_all_pairs(tmp_path: Path, pair: An
     tags = tmp_path / "tags"
     tags.write_text("a\nb\n" * 9_000)
     catprune.clean(paths, out=tmp_path / "clean", tags=tags)
-    found = [catprune.stats(tmp_path / "clean", threads=threads) for threads in (1, 3)]
-    assert asdict(found[0]) == asdict(found[1])
+    statistics = [catprune.stats(tmp_path / "clean", threads=threads) for threads in (1, 3)]
+    assert asdict(statistics[0]) == asdict(statistics[1])
     raw = catprune.stats(paths, tags=tags)
-    assert raw.total["all"] == found[0].total["all"] and set(found[0].tags) == {"a", "b"}
+    assert raw.total["all"] == statistics[0].total["all"] and set(statistics[0].tags) == {"a", "b"}
     catprune.write(tmp_path / "clean", [tmp_path / "kept.en", tmp_path / "kept.de"])
     kept = catprune.stats([tmp_path / "kept.en", tmp_path / "kept.de"]).total["all"]
-    shown = found[0].total["kept"]
+    shown = statistics[0].total["kept"]
     assert shown["duplicates"]["pair"] == {"count": 0, "exact": True} and 0 < shown["rows"] < 18_000
-    lines = "\n".join(summary(found[0]))
+    lines = "\n".join(summary(statistics[0]))
     assert "kept" in lines and "tag" in lines
     for side in ("source", "target"):  # the same lines in other chunks compress a little differently
-        mine, other = shown[side].pop("zstd"), kept[side].pop("zstd")
-        assert mine["bytes"] == other["bytes"] and mine["compressed"] == pytest.approx(other["compressed"], rel=0.02)
+        all_pairs, other = shown[side].pop("zstd"), kept[side].pop("zstd")
+        assert all_pairs["bytes"] == other["bytes"] and all_pairs["compressed"] == pytest.approx(
+            other["compressed"], rel=0.02
+        )
     assert shown == kept
 
 
@@ -129,13 +131,15 @@ def test_scripts_and_compression(pair: Any) -> None:
     import pyarrow
 
     source = ("Haus дом 家 خانه ひらがな ア ß 12\n" * 5_000).encode()
-    found = catprune.stats(pair(source, b"a b\n" * 5_000)).total["all"]["source"]
+    statistics = catprune.stats(pair(source, b"a b\n" * 5_000)).total["all"]["source"]
     letters = {"Latin": 5, "Cyrillic": 3, "Han": 1, "Arabic": 4, "Hiragana": 4, "Katakana": 1}
-    assert found["scripts"] == {script: 5_000 * count for script, count in letters.items()}
+    assert statistics["scripts"] == {script: 5_000 * count for script, count in letters.items()}
     line = len(source) // 5_000
     codec = pyarrow.Codec("zstd", compression_level=3)
     expected = sum(codec.compress(source[: line * rows]).size for rows in (4096, 904))
-    assert found["zstd"]["bytes"] == len(source) and found["zstd"]["compressed"] == pytest.approx(expected, rel=0.05)
+    assert statistics["zstd"]["bytes"] == len(source) and statistics["zstd"]["compressed"] == pytest.approx(
+        expected, rel=0.05
+    )
 
 
 SPOKEN = {
@@ -163,16 +167,19 @@ SHORT = ["", "a b", "Haus " * 9 + "ab1", "дом " * 13]  # with 0, 2, 38 and 39
 def test_languages_are_counted(tmp_path: Path, pair: Any, data: st.DataObject, rows: int) -> None:
     drawn = st.sampled_from([*SPOKEN.values(), *SHORT, "x" * 400])
     pairs = [(data.draw(drawn), data.draw(drawn)) for _ in range(rows)]
-    paths = pair(*("".join(f"{one[side]}\n" for one in pairs).encode() for side in (0, 1)))
+    paths = pair(*("".join(f"{pair[side]}\n" for pair in pairs).encode() for side in (0, 1)))
     tags = tmp_path / "tags"
     tags.write_text("".join(f"t{row % 3}\n" for row in range(rows)))
-    found = catprune.stats(paths, tags=tags, max_line_bytes=399, identify_language=True)
-    for part, mine in ((found.total, pairs), *((found.tags[tag], pairs[int(tag[1]) :: 3]) for tag in found.tags)):
-        texts = [one for one in mine if "x" * 400 not in one]
+    statistics = catprune.stats(paths, tags=tags, max_line_bytes=399, identify_language=True)
+    for part, expected in (
+        (statistics.total, pairs),
+        *((statistics.tags[tag], pairs[int(tag[1]) :: 3]) for tag in statistics.tags),
+    ):
+        texts = [pair for pair in expected if "x" * 400 not in pair]
         for side, name in enumerate(("source", "target")):
-            assert part["all"][name]["languages"] == oracles.languages([one[side] for one in texts], SPOKEN)
+            assert part["all"][name]["languages"] == oracles.languages([text[side] for text in texts], SPOKEN)
     assert catprune.stats(paths).total["all"]["source"]["languages"] is None
-    assert summary(found)
+    assert summary(statistics)
 
 
 def test_languages_add_up_over_threads_inputs_and_clean_pairs(tmp_path: Path, pair: Any) -> None:
@@ -183,15 +190,15 @@ def test_languages_add_up_over_threads_inputs_and_clean_pairs(tmp_path: Path, pa
         pair(*("".join(side[rows]).encode() for side in sides), name=f"part{part}")
     templates = [str(tmp_path / "part*.{en,de}")]
     catprune.clean(templates, out=tmp_path / "clean")
-    found = [catprune.stats(tmp_path / "clean", identify_language=True, threads=threads) for threads in (1, 4)]
-    assert asdict(found[0]) == asdict(found[1])
-    assert found[0].total["all"]["target"]["languages"] == oracles.languages(lines, SPOKEN)
-    assert found[0].inputs[1]["all"]["target"]["languages"] == oracles.languages(lines[5_000:], SPOKEN)
+    statistics = [catprune.stats(tmp_path / "clean", identify_language=True, threads=threads) for threads in (1, 4)]
+    assert asdict(statistics[0]) == asdict(statistics[1])
+    assert statistics[0].total["all"]["target"]["languages"] == oracles.languages(lines, SPOKEN)
+    assert statistics[0].inputs[1]["all"]["target"]["languages"] == oracles.languages(lines[5_000:], SPOKEN)
     catprune.write(tmp_path / "clean", [tmp_path / "kept.tsv"])
     kept = [line.split("\t")[1] for line in (tmp_path / "kept.tsv").read_text().splitlines()]
-    assert found[0].total["kept"]["target"]["languages"] == oracles.languages(kept, SPOKEN)
+    assert statistics[0].total["kept"]["target"]["languages"] == oracles.languages(kept, SPOKEN)
     assert 0 < len(kept) < 9_000
-    shown = "\n".join(summary(found[0]))
+    shown = "\n".join(summary(statistics[0]))
     assert (
         shown.count("identified as others") == 2
         and shown.count("identified as ") == 12
@@ -231,10 +238,10 @@ def test_of_many_tags_a_clean_folder_counts_the_most_frequent_apart(pair: Any, t
     paths = pair(*(b"".join(b"%s %d\n" % (word, row) for row in range(1041)) for word in (b"Haus", b"house")))
     (tmp_path / "tags").write_text("often\n" * 40 + "".join(f"rare {row:04}\n" for row in range(1001)))
     catprune.clean(paths, out=tmp_path / "clean", tags=tmp_path / "tags")
-    found = catprune.stats(tmp_path / "clean")
-    assert found.total["all"] == catprune.stats(paths).total["all"]
-    assert set(found.tags) == {"often", *(f"rare {row:04}" for row in range(999))}
-    assert (found.tags["often"]["all"]["rows"], found.tags_left_out) == (40, 2)
-    lines = summary(found)
+    statistics = catprune.stats(tmp_path / "clean")
+    assert statistics.total["all"] == catprune.stats(paths).total["all"]
+    assert set(statistics.tags) == {"often", *(f"rare {row:04}" for row in range(999))}
+    assert (statistics.tags["often"]["all"]["rows"], statistics.tags_left_out) == (40, 2)
+    lines = summary(statistics)
     assert sum(line.startswith("rare ") for line in lines) == 19
     assert "and 982 rarer tags (--json has the first 1,000)" in lines

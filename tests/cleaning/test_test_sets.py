@@ -27,19 +27,21 @@ def long_enough(line: str) -> str | None:
     return normal if len(normal) >= 10 else None
 
 
-@given(pairs=PAIRS, two=PAIRS, one=st.lists(SIDE, min_size=1, max_size=8), threads=st.sampled_from([1, 3]))
-def test_pairs_are_the_oracles(tmp_path: Path, pair: Any, pairs: Any, two: Any, one: list[str], threads: int) -> None:
-    paths = pair(*("".join(found[side] + "\n" for found in pairs).encode() for side in (0, 1)))
-    pair(*("".join(found[side] + "\n" for found in two).encode() for side in (0, 1)), name="test")
-    (tmp_path / "lone.txt").write_bytes("".join(line + "\n" for line in one).encode())
+@given(pairs=PAIRS, two=PAIRS, source_lines=st.lists(SIDE, min_size=1, max_size=8), threads=st.sampled_from([1, 3]))
+def test_pairs_are_the_oracles(
+    tmp_path: Path, pair: Any, pairs: Any, two: Any, source_lines: list[str], threads: int
+) -> None:
+    paths = pair(*("".join(sides[side] + "\n" for sides in pairs).encode() for side in (0, 1)))
+    pair(*("".join(sides[side] + "\n" for sides in two).encode() for side in (0, 1)), name="test")
+    (tmp_path / "lone.txt").write_bytes("".join(line + "\n" for line in source_lines).encode())
     shutil.rmtree(tmp_path / "clean", ignore_errors=True)
     exclude = [tmp_path / "test.{en,de}", tmp_path / "lone.txt"]
     done = catprune.clean(paths, out=tmp_path / "clean", exclude=exclude, threads=threads)
-    segments = [{long_enough(found[side]) for found in two} - {None} for side in (0, 1)]
-    either = {long_enough(line) for line in one} - {None}
+    segments = [{long_enough(sides[side]) for sides in two} - {None} for side in (0, 1)]
+    either = {long_enough(line) for line in source_lines} - {None}
     expected, counts = [], [0, 0]
-    for found in pairs:
-        sides = [long_enough(side) for side in found]
+    for pair_of_texts in pairs:
+        sides = [long_enough(side) for side in pair_of_texts]
         stands = [
             any(side in of for side, of in zip(sides, segments, strict=True)),
             any(side in either for side in sides),
@@ -47,9 +49,9 @@ def test_pairs_are_the_oracles(tmp_path: Path, pair: Any, pairs: Any, two: Any, 
         expected.append(any(stands))
         counts = [count + stand for count, stand in zip(counts, stands, strict=True)]
     assert ["excluded" in names for names in reasons(tmp_path / "clean")] == expected
-    assert [one["pairs"] for one in done.manifest["excluded"]] == counts
-    assert [one["lines"] for one in done.manifest["excluded"]] == [2 * len(two), len(one)]
-    short = sum(long_enough(line) is None for found in two for line in found)
+    assert [test_set["pairs"] for test_set in done.manifest["excluded"]] == counts
+    assert [test_set["lines"] for test_set in done.manifest["excluded"]] == [2 * len(two), len(source_lines)]
+    short = sum(long_enough(line) is None for sides in two for line in sides)
     assert done.manifest["excluded"][0]["too_short"] == short
     assert done.reasons["excluded"] == sum(expected)
 
@@ -85,7 +87,7 @@ def test_wildcards_name_test_sets_as_they_name_inputs(tmp_path: Path, pair: Any)
         pair(line, b"another text\n", name=f"test{year}")
     done = catprune.clean(paths, out=tmp_path / "clean", exclude=[tmp_path / "test*.{en,de}"])
     assert done.reasons["excluded"] == 2
-    assert [one["pairs"] for one in done.manifest["excluded"]] == [1, 1]
+    assert [test_set["pairs"] for test_set in done.manifest["excluded"]] == [1, 1]
     lone = catprune.clean(paths, dry_run=True, exclude=[tmp_path / "test20??.en"])
     assert lone.reasons["excluded"] == 2
     with pytest.raises(UsageError, match="no such file"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import MISSING
 from importlib import import_module
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 import pytest
 import typer
@@ -64,9 +65,9 @@ def command(name: str) -> Any:
 
 
 def help_of(name: str, width: int) -> str:
-    found = command(name)
-    with typer.Context(found, info_name=name, terminal_width=width, max_content_width=width) as context:
-        return found.get_help(context)
+    entry = command(name)
+    with typer.Context(entry, info_name=name, terminal_width=width, max_content_width=width) as context:
+        return entry.get_help(context)
 
 
 class Given(Exception):
@@ -76,14 +77,14 @@ class Given(Exception):
 def parse(name: str, words: list[str]) -> dict[str, Any]:
     """Return the values that a command receives; nothing is run."""
 
-    def give(_: Any, given: dict[str, Any]) -> None:
-        raise Given(given)
+    def give(_: Any, values: dict[str, Any]) -> None:
+        raise Given(values)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(import_module("catprune.cli.commands"), "values_of", give)
-        with pytest.raises(Given) as found:
+        with pytest.raises(Given) as caught:
             app([name, *words], standalone_mode=False)
-    return found.value.args[0]
+    return caught.value.args[0]
 
 
 def is_flag(field: Field) -> bool:
@@ -113,13 +114,13 @@ def test_every_command_is_known_here() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_flags_are_the_options_of_the_model(name: str) -> None:
     wanted = set[str]().union(*(expected_flags(model) for model in MODELS[name]))
-    options = [one for one in command(name).params if one.param_type_name == "option"]
-    found = {flag.strip() for one in options for flag in (*one.opts, *one.secondary_opts)}
-    assert found - {""} == wanted | {"--json"}
-    arguments = [one.name for one in command(name).params if one.param_type_name == "argument"]
+    options = [parameter for parameter in command(name).params if parameter.param_type_name == "option"]
+    flags = {flag.strip() for option in options for flag in (*option.opts, *option.secondary_opts)}
+    assert flags - {""} == wanted | {"--json"}
+    arguments = [parameter.name for parameter in command(name).params if parameter.param_type_name == "argument"]
     positional = [field.name for field in fields_of(MODELS[name][0]) if field.positional and field.declared.command]
     assert arguments == positional
-    near = {flag for flag in found if flag.startswith("--near-")}
+    near = {flag for flag in flags if flag.startswith("--near-")}
     assert len(near) == (6 if name == "clean" else 0)
 
 
@@ -136,15 +137,15 @@ def test_help_shows_all_options_in_full(name: str, width: int) -> None:
             if not field.declared.command or (name == "score" and field.name == "clean"):
                 continue
             shown = fields_of(field.model) if field.model is not None else (field,)
-            for one in shown:
-                if name == "score" and one.name in {own.name for own in fields_of(ScoreOptions)}:
-                    one = next(own for own in fields_of(ScoreOptions) if own.name == one.name)
-                assert re.sub(r"\s+", "", one.help.replace("`", "")) in written, one.name
-                if one.declared.metavar and not one.positional:
-                    assert f"<{one.declared.metavar}>" in text
-                if one.declared.default:
-                    assert re.sub(r"\s+", "", f"[default: {one.declared.default}]") in written
-                elif one.default not in (MISSING, None, False, (), []):
+            for parameter in shown:
+                if name == "score" and parameter.name in {own.name for own in fields_of(ScoreOptions)}:
+                    parameter = next(own for own in fields_of(ScoreOptions) if own.name == parameter.name)
+                assert re.sub(r"\s+", "", parameter.help.replace("`", "")) in written, parameter.name
+                if parameter.declared.metavar and not parameter.positional:
+                    assert f"<{parameter.declared.metavar}>" in text
+                if parameter.declared.default:
+                    assert re.sub(r"\s+", "", f"[default: {parameter.declared.default}]") in written
+                elif parameter.default not in (MISSING, None, False, (), []):
                     assert "[default:" in text
             if field.model is None and field.choices:
                 assert f"<{'|'.join(field.choices)}>" in text
@@ -168,18 +169,18 @@ def test_help_ends_with_examples_that_can_be_parsed(name: str) -> None:
 
 
 def cases() -> list[Any]:
-    found: list[Any] = []
+    rows: list[Any] = []
     for name, models in MODELS.items():
         for model in models:
             for field in fields_of(model):
                 if not field.declared.command or field.positional or field.default is MISSING:
                     continue
                 if field.model is None:
-                    found.append((name, model, field, field.name, None))
+                    rows.append((name, model, field, field.name, None))
                 nested = fields_of(field.model) if field.model else ()
                 prefix = field.declared.prefix
-                found.extend((name, model, one, f"{prefix}{one.name}", field.name) for one in nested)
-    return [pytest.param(*case, id=f"{case[0]}-{case[3]}") for case in found]
+                rows.extend((name, model, part, f"{prefix}{part.name}", field.name) for part in nested)
+    return [pytest.param(*case, id=f"{case[0]}-{case[3]}") for case in rows]
 
 
 def value_of(field: Field) -> tuple[list[str], Any]:
@@ -189,7 +190,7 @@ def value_of(field: Field) -> tuple[list[str], Any]:
     if is_flag(field):
         return [], not field.default
     if field.choices:
-        value = next(one for one in field.choices if one != field.default)
+        value = next(choice for choice in field.choices if choice != field.default)
         return [value], value
     kinds = alternatives(field.type)
     if str not in kinds and int in kinds:
@@ -198,13 +199,14 @@ def value_of(field: Field) -> tuple[list[str], Any]:
     if float in kinds:
         value = 1.25 if field.bounds == "at least 1" else 0.75
         return [str(value)], value
-    is_many = str not in kinds and any(get_origin(kind) is not None for kind in kinds)
+    items = [alternatives(get_args(kind)[0]) for kind in kinds if get_origin(kind) is Sequence]
+    is_many = any(str in item or str not in kinds for item in items)
     return ["x"], ["x"] if is_many else "x"
 
 
 def plain(value: Any) -> Any:
     """A value with paths as text."""
-    return [plain(one) for one in value] if isinstance(value, list | tuple) else str(value)
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else str(value)
 
 
 @pytest.mark.parametrize(("name", "model", "field", "spelling", "within"), cases())
@@ -221,9 +223,9 @@ def test_values_from_words_are_those_of_python(
     if model is PruneOptions:
         values = {**values, "outputs": ["c", "d"]}
     read = make(model, values)
-    found = getattr(read, within) if within else read
-    found = getattr(found, field.name)
-    assert plain(found) == plain(value)
+    value_read = getattr(read, within) if within else read
+    value_read = getattr(value_read, field.name)
+    assert plain(value_read) == plain(value)
     # The same in Python.
     python = {**values, within: {field.name: value}} if within else {**values, field.name: value}
     again = getattr(make(model, python), within or field.name)
@@ -232,10 +234,10 @@ def test_values_from_words_are_those_of_python(
 
 @pytest.mark.parametrize("name", MODELS)
 def test_options_that_are_left_out_keep_their_defaults(name: str) -> None:
-    given = parse(name, shlex.split(NEEDED.get(name, "")))
-    required = {one.name for one in command(name).params if one.required}
+    values = parse(name, shlex.split(NEEDED.get(name, "")))
+    required = {parameter.name for parameter in command(name).params if parameter.required}
     required |= {"checkpoints", "out"} if name == "score" else set()
-    assert {key for key, value in given.items() if value is not None} == required - {"as_json"}
+    assert {key for key, value in values.items() if value is not None} == required - {"as_json"}
 
 
 def test_shared_options_come_once() -> None:
@@ -244,11 +246,11 @@ def test_shared_options_come_once() -> None:
 
 
 def test_filters_cannot_be_off_and_set() -> None:
-    given = parse("clean", ["a.en", "a.de", "--no-rules"])
-    assert values_of(CleanOptions, given)["rules"] is False
-    given = parse("clean", ["a.en", "a.de", "--no-rules", "--min-words", "3"])
+    values = parse("clean", ["a.en", "a.de", "--no-rules"])
+    assert values_of(CleanOptions, values)["rules"] is False
+    values = parse("clean", ["a.en", "a.de", "--no-rules", "--min-words", "3"])
     with pytest.raises(UsageError, match=r"^--no-rules goes without --min-words$"):
-        values_of(CleanOptions, given)
+        values_of(CleanOptions, values)
 
 
 @pytest.fixture
@@ -276,8 +278,8 @@ def test_help_of_everything(run_command: Any, first: str, second: str) -> None:
     code, text, error = run_command(first)
     assert (code, error) == (0, "")
     assert run_command(second)[:2] == (0, text)
-    for name, found in app_group().commands.items():
-        assert re.search(rf"^  {name} +{re.escape(found.help.split()[0])}", text, re.MULTILINE)
+    for name, entry in app_group().commands.items():
+        assert re.search(rf"^  {name} +{re.escape(entry.help.split()[0])}", text, re.MULTILINE)
     for group in ("Start", "Steps", "Inspect"):
         assert f"\n{group}:\n" in text
     assert "…" not in text

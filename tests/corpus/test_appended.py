@@ -43,7 +43,7 @@ def write_input(folder, name, seed, count, again=(), *, short=True):
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """Three inputs, and a run over the first: cleaned, tokenized, trained on, and scored."""
-    base = tmp_path_factory.mktemp("joined")
+    base = tmp_path_factory.mktemp("appended")
     first = write_input(base, "a", 1, 150)
     write_input(base, "b", 2, 90, again=first[5:15])
     write_input(base, "c", 3, 60, again=first[20:24], short=False)
@@ -66,7 +66,7 @@ def inputs(base, *names):
 
 def read_columns(folder, *columns):
     shards = read_manifest(folder, step=json.loads((folder / "manifest.json").read_bytes())["step"])["shards"]
-    table = [row for one in shards for row in parquet.read_table(folder / one["file"]).to_pylist()]
+    table = [row for shard in shards for row in parquet.read_table(folder / shard["file"]).to_pylist()]
     return {row["row"]: tuple(row[column] for column in columns) for row in table}
 
 
@@ -159,13 +159,13 @@ def test_appending_continues_after_a_kill(corpus, step):
 
     for run in (undisturbed, broken):
         shutil.copytree(corpus / "run", run)
-    held = broken / {"tokenize": "tokens", "score": "scores/epoch-1"}.get(step, step)
-    manifest = (held / "manifest.json").read_bytes()
+    folder = broken / {"tokenize": "tokens", "score": "scores/epoch-1"}.get(step, step)
+    manifest = (folder / "manifest.json").read_bytes()
     assert started(undisturbed, "nothing") == 0
     assert started(broken, step) == -signal.SIGKILL
-    assert (held / "manifest.json").read_bytes() == manifest, "the folder is unchanged"
+    assert (folder / "manifest.json").read_bytes() == manifest, "the folder is unchanged"
     if step != "score":
-        assert read_manifest(held, step=step) and (step == "clean" or Tokens.open(held).blocks)
+        assert read_manifest(folder, step=step) and (step == "clean" or Tokens.open(folder).blocks)
     assert started(broken, "nothing") == 0
     assert contents(broken) == contents(undisturbed)
 
@@ -180,11 +180,11 @@ def test_invalid_appended_inputs_are_refused(corpus, tmp_path):
         clean(inputs(corpus, "a", "b"), out=run / "clean", duplicates="source", **QUIET)
     assert contents(run) == before
     shard = next((run / "clean/fingerprints").glob("part-*"))
-    held = shard.read_bytes()
-    shard.write_bytes(held[:-9] + bytes(9))
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-9] + bytes(9))
     with pytest.raises(CatpruneError, match="was changed since it was written"):
         clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
-    shard.write_bytes(held)
+    shard.write_bytes(content)
     clean(inputs(corpus, "a"), out=run / "verified", verify=True, **QUIET)
     with pytest.raises(CatpruneError, match="cannot be appended to a corpus that was cleaned with verify"):
         clean(inputs(corpus, "a", "b"), out=run / "verified", verify=True, **QUIET)
@@ -218,12 +218,12 @@ def test_force_recomputes_an_appended_corpus(corpus):
 def test_unfinished_work_is_extended_too(corpus):
     """Inputs are appended while a scoring of the earlier corpus is unfinished."""
     run = shutil.copytree(corpus / "run", corpus / "unfinished")
-    held = run / "scores/epoch-1"
-    (held / "manifest.json").unlink()
-    before = {path: path.stat().st_ino for path in held.glob("columns/part-*")}
+    scores = run / "scores/epoch-1"
+    (scores / "manifest.json").unlink()
+    before = {path: path.stat().st_ino for path in scores.glob("columns/part-*")}
     clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
     tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
     scored = score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)
     assert before == {path: path.stat().st_ino for path in before}
-    assert read_columns(held, "seen").keys() == read_columns(run / "scores/epoch-2", "seen").keys()
+    assert read_columns(scores, "seen").keys() == read_columns(run / "scores/epoch-2", "seen").keys()
     assert [len(scored.manifests[name]["extends"]) for name in ("epoch-1", "epoch-2")] == [1, 1]

@@ -205,8 +205,8 @@ def test_tags(tmp_path: Path) -> None:
     first = catprune.clean(PAIRS, out=tmp_path / "clean", tags=tags, **QUIET)
     assert read(tmp_path / "clean")["tag"] == tags
     same = [tuple(tags), iter(tags), pa.array(tags), pa.chunked_array([tags[:9], tags[9:]]), polars.Series(tags)]
-    for given in [*same, pytest.importorskip("numpy").array(tags)]:
-        again = catprune.clean(PAIRS, out=tmp_path / "clean", tags=given, **QUIET)
+    for data in [*same, pytest.importorskip("numpy").array(tags)]:
+        again = catprune.clean(PAIRS, out=tmp_path / "clean", tags=data, **QUIET)
         assert again.manifest == first.manifest
     assert len(spooled(tmp_path)) == 2
     assert set(catprune.stats(PAIRS, tags=tags, **QUIET).tags) == {"tag 0", "tag 1"}
@@ -256,6 +256,24 @@ def test_prune(tmp_path: Path) -> None:
     assert len(spooled(tmp_path / "run")) == 2
 
 
+def test_force_removes_the_spool_that_was_replaced(tmp_path: Path) -> None:
+    other = [(f"Ein anderer Satz {row}.", f"Another sentence {row}.") for row in range(20)]
+    catprune.clean(PAIRS, out=tmp_path / "a", **QUIET)
+    catprune.clean(PAIRS, out=tmp_path / "b", **QUIET)
+    with pytest.raises(CatpruneError, match="force = true"):
+        catprune.clean(other, out=tmp_path / "a", **QUIET)
+    (first,) = spooled(tmp_path)
+    catprune.clean(other, out=tmp_path / "a", force=True, **QUIET)
+    assert first in spooled(tmp_path) and len(spooled(tmp_path)) == 2, "b is made from it"
+    catprune.clean(other, out=tmp_path / "b", force=True, **QUIET)
+    (second,) = spooled(tmp_path)
+    assert second != first and catprune.clean(other, out=tmp_path / "b", **QUIET).kept == 20
+    options: dict[str, Any] = {"method": "random", "keep": "50%", "out": tmp_path / "run", **QUIET}
+    catprune.prune(PAIRS, tmp_path / "pruned.tsv", **options)
+    catprune.prune(other, tmp_path / "pruned.tsv", **options, force=True)
+    assert [path.name for path in spooled(tmp_path / "run")] == [second.name]
+
+
 def test_open_corpus_can_be_pickled(tmp_path: Path) -> None:
     catprune.clean(PAIRS, out=tmp_path / "clean", **QUIET)
     for inputs in (tmp_path / "clean", PAIRS):
@@ -279,9 +297,9 @@ def batches_to_rows(corpus: catprune.OpenCorpus) -> Iterator[dict[str, Any]]:
 def test_data_sets_are_made_from_it(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     arguments = {"corpus": catprune.open_corpus(PAIRS)}
-    made = datasets.Dataset.from_generator(batches_to_rows, gen_kwargs=arguments, cache_dir=str(tmp_path))
-    assert made["target"][:] == TARGETS
-    assert catprune.stats(made.shuffle(seed=1), fields="source,target", **QUIET).total["all"]["rows"] == 300
+    dataset = datasets.Dataset.from_generator(batches_to_rows, gen_kwargs=arguments, cache_dir=str(tmp_path))
+    assert dataset["target"][:] == TARGETS
+    assert catprune.stats(dataset.shuffle(seed=1), fields="source,target", **QUIET).total["all"]["rows"] == 300
 
 
 def test_results_are_shown_in_short(tmp_path: Path) -> None:

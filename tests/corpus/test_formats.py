@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from support import oracles, oracles_formats
 from support.cleaned import read, reasons
-from support.fields import SIDE, VALUE, found, shown
+from support.fields import SIDE, VALUE, read_records, shown
 
 FIELDS = ("translation.en", "translation.de")
 
@@ -65,7 +65,7 @@ def test_members_are_one_text(tmp_path: Path, suffix: str, lines: list[bytes], c
         (line[0].decode(errors="replace"), "x" if len(line) == 1 else line[1].decode(errors="replace"))
         for line in expected
     ]
-    assert found(corpus, len(lines)) == rows
+    assert read_records(corpus, len(lines)) == rows
 
 
 def large(count: int = 20_000) -> bytes:
@@ -157,9 +157,11 @@ def test_jsonl_is_the_oracles(tmp_path: Path, lines: list[bytes], limit: int) ->
         assert reasons(tmp_path / "clean") == oracles_formats.clean(expected)
     if limit == 16_384:
         corpus = parse_inputs([path], fields=FIELDS)[0]
-        good = [one for one in expected if oracles_formats.clean([one]) != [{"invalid_utf8"}]]
-        pairs = found(corpus, len(lines))
-        assert [pair for pair, one in zip(pairs, expected, strict=True) if one in good] == [shown(one) for one in good]
+        good = [record for record in expected if oracles_formats.clean([record]) != [{"invalid_utf8"}]]
+        pairs = read_records(corpus, len(lines))
+        assert [pair for pair, record in zip(pairs, expected, strict=True) if record in good] == [
+            shown(record) for record in good
+        ]
 
 
 STRUCT = st.one_of(
@@ -195,7 +197,7 @@ def test_parquet_is_the_oracles(tmp_path: Path, rows: list[dict[str, Any]], grou
         )
         assert reasons(tmp_path / "clean") == oracles_formats.clean(expected)
     if limit == 16_384:
-        assert found(parse_inputs([path], fields=FIELDS)[0], len(rows)) == [shown(one) for one in expected]
+        assert read_records(parse_inputs([path], fields=FIELDS)[0], len(rows)) == [shown(record) for record in expected]
 
 
 @pytest.mark.parametrize("kind", TEXT_TYPES, ids=str)
@@ -206,7 +208,7 @@ def test_text_of_any_arrow_type_is_read(tmp_path: Path, kind: pyarrow.DataType) 
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"en": column, "de": pyarrow.array(["x"] * 5)}), path)
     expected = [("", "") if text is None else (text, "x") for text in texts]
-    assert found(parse_inputs([path], fields=("en", "de"))[0], 5) == expected
+    assert read_records(parse_inputs([path], fields=("en", "de"))[0], 5) == expected
 
 
 def test_rows_of_parquet_come_in_order_over_groups_and_pages(tmp_path: Path) -> None:
@@ -214,7 +216,7 @@ def test_rows_of_parquet_come_in_order_over_groups_and_pages(tmp_path: Path) -> 
     table = pyarrow.table({"en": [side[0] for side in sides], "de": [side[1] for side in sides]})
     path = tmp_path / "a.parquet"
     parquet.write_table(table, path, row_group_size=3_001, data_page_size=700, compression="zstd")
-    assert found(parse_inputs([path], fields=("en", "de"))[0], 20_000) == sides
+    assert read_records(parse_inputs([path], fields=("en", "de"))[0], 20_000) == sides
     catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de")
     catprune.tokenize(tmp_path / "clean", out=tmp_path / "tokens", vocab_size=300, sample=1000)
     assert catprune.write(tmp_path / "clean", [tmp_path / "p.en", tmp_path / "p.de"]).pairs == 20_000
@@ -258,7 +260,7 @@ def test_inputs_of_every_format_are_one_corpus(tmp_path: Path) -> None:
         [tmp_path / name for name in names], out=tmp_path / "clean", source_lang="en", target_lang="de"
     )
     assert done.rows == done.kept == 6
-    assert [(one["format"], one["first"]) for one in done.manifest["inputs"]] == [
+    assert [(item["format"], item["first"]) for item in done.manifest["inputs"]] == [
         ("moses", 0),
         ("moses", 1),
         ("tsv", 2),
@@ -284,7 +286,7 @@ def test_inputs_of_every_format_are_one_corpus(tmp_path: Path) -> None:
     for name in ("p.tsv", "p.jsonl", "p.parquet", "p.tmx", "p.tmx.bz2"):
         assert not catprune.write(tmp_path / "clean", [tmp_path / name]).whole
         again = parse_inputs([tmp_path / name], languages=("en", "de"))[0]
-        assert found(again, 6) == pairs
+        assert read_records(again, 6) == pairs
     assert json.loads((tmp_path / "p.jsonl").read_text().split("\n")[3]) == {"en": "object", "de": "Objekt"}
 
 
@@ -296,8 +298,8 @@ def test_templates_match_one_to_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         parse_inputs([tmp_path / "none-*.{en,de}"])
     parsed = parse_inputs([tmp_path / "q-*.{en,de}"])
-    assert [Path(one["source"]).name for one in parsed] == ["q-9.en", "q-10.en"]
-    assert [Path(one["target"]).name for one in parsed] == ["q-9.de", "q-10.de"]
+    assert [Path(item["source"]).name for item in parsed] == ["q-9.en", "q-10.en"]
+    assert [Path(item["target"]).name for item in parsed] == ["q-9.de", "q-10.de"]
 
 
 def test_invalid_options_are_refused() -> None:
@@ -345,14 +347,16 @@ def test_written_pairs_are_the_kept_ones_in_every_format(tmp_path: Path, rows: l
             (output, kept, done.pairs, done.unwritable),
             (dropped, rest, done.dropped, done.dropped_unwritable),
         ):
-            good = [pair for pair in pairs if not any(one in side for side in pair for one in bad)]
+            good = [pair for pair in pairs if not any(fragment in side for side in pair for fragment in bad)]
             if suffix == "tsv":  # read back, it would be a part of the line's end
                 good = [pair for pair in good if not pair[1].endswith("\r")]
             assert (count, lost) == (len(good), len(pairs) - len(good))
             if suffix == "tsv":
                 assert name.read_bytes() == "".join(f"{source}\t{target}\n" for source, target in good).encode()
             elif suffix == "parquet":
-                assert parquet.read_table(name).to_pylist() == [{"s": {"a": one, "b": other}} for one, other in good]
+                assert parquet.read_table(name).to_pylist() == [
+                    {"s": {"a": source, "b": other}} for source, other in good
+                ]
             else:
                 assert done.whole
                 expected = "".join(json.dumps({"en": source, "x": {"de": target}}) + "\n" for source, target in good)
@@ -499,12 +503,12 @@ def test_a_byte_order_mark_at_the_start_of_a_file_is_no_text(tmp_path: Path, pac
     assert done.manifest["counts"]["tags"] == {"x": {"rows": 5, "kept": 5}}
     assert done.manifest["excluded"][0]["too_short"] == 0
     batches = list(catprune.open_corpus(tmp_path / "clean"))
-    found = [one for batch in batches for one in batch["source"].to_pylist()]
-    assert found == ["ein Haus", "ein Baum", "ein Hund", "\ufeffein Tag", "ein Mond"]
+    sources = [text for batch in batches for text in batch["source"].to_pylist()]
+    assert sources == ["ein Haus", "ein Baum", "ein Hund", "\ufeffein Tag", "ein Mond"]
     for name in ("a.tsv", "a.jsonl"):
-        one = tmp_path / f"one-{name}"
-        catprune.clean([tmp_path / name], out=one, source_lang="de", target_lang="en")
-        assert catprune.write(one, [tmp_path / f"out-{name}"]).whole
+        path = tmp_path / f"one-{name}"
+        catprune.clean([tmp_path / name], out=path, source_lang="de", target_lang="en")
+        assert catprune.write(path, [tmp_path / f"out-{name}"]).whole
         assert (tmp_path / f"out-{name}").read_bytes().startswith(texts[name])
 
 

@@ -42,7 +42,7 @@ SHARED = [name for name in OWN_RULES if "share" in name]
 WORDS = ["haus", "hund", "der", "die", "läuft", "größer", "…", "naïve", "大きい", "дом", "maus", "katze", "baum"]
 
 
-def joined(texts: list[bytes]) -> bytes:
+def lines_of(texts: list[bytes]) -> bytes:
     return b"".join(text + b"\n" for text in texts)
 
 
@@ -71,7 +71,7 @@ def test_reasons_equal_the_oracles(
     parts = [part for part in (texts[:cut], texts[cut:]) if part]
     paths = [tmp_path / f"part{number}.de" for number in range(len(parts))]
     for path, part in zip(paths, parts, strict=True):
-        path.write_bytes(joined(part))
+        path.write_bytes(lines_of(part))
     options: dict[str, Any] = {
         "duplicates": key,
         "duplicates_form": form,
@@ -82,8 +82,8 @@ def test_reasons_equal_the_oracles(
     bare: list[tuple[None, bytes]] = [(None, stripped(text)) for text in texts]
     expected = oracles.clean(bare, key="target" if key == "pair" else key, form=form, rules=filtered)
     assert reasons(tmp_path / "clean") == expected.reasons
-    assert (done.rows, done.kept) == (len(texts), sum(not found for found in expected.reasons))
-    counted = Counter(name for found in expected.reasons for name in found)
+    assert (done.rows, done.kept) == (len(texts), sum(not names for names in expected.reasons))
+    counted = Counter(name for names in expected.reasons for name in names)
     assert {name: count for name, count in done.reasons.items() if count} == counted
     assert duplicates_of(tmp_path / "clean") == expected.duplicate_of
     columns = read(tmp_path / "clean")
@@ -100,7 +100,7 @@ def test_the_rules_are_the_oracles(
     tmp_path: Path, texts: list[str], shares: dict[str, float], language: tuple[str, list[str]]
 ) -> None:
     code, scripts = language
-    (tmp_path / "text").write_bytes(joined([text.encode() for text in texts]))
+    (tmp_path / "text").write_bytes(lines_of([text.encode() for text in texts]))
     options: dict[str, Any] = {"target_lang": code, "rules": shares, "duplicates": "none", "monolingual": True}
     done = catprune.clean([tmp_path / "text"], out=fresh(tmp_path / "clean"), **options)
     expected = [oracles.reasons(None, text.encode(), scripts=([], scripts), **shares) for text in texts]
@@ -117,9 +117,9 @@ def test_the_rules_are_the_oracles(
     assert not {"word_ratio", "identical_sides", "missing_side", "near_copy"} & {*done.reasons}
 
 
-def check_records(folder: Path, path: Path, found: list[bytes | str], **options: Any) -> None:
+def check_records(folder: Path, path: Path, expected: list[bytes | str], **options: Any) -> None:
     """Compare the records of a file with the expected texts or reasons."""
-    pairs: list[Any] = [one if isinstance(one, str) else (None, one) for one in found]
+    pairs: list[Any] = [record if isinstance(record, str) else (None, record) for record in expected]
     for threads in (1, 3):
         out = fresh(folder / "clean")
         catprune.clean([path], out=out, duplicates="none", monolingual=True, threads=threads, **options)
@@ -127,7 +127,7 @@ def check_records(folder: Path, path: Path, found: list[bytes | str], **options:
     texts = [
         text for batch in catprune.open_corpus(out, rows="all", text="bytes") for text in batch["target"].to_pylist()
     ]
-    assert texts == [None if isinstance(one, str) else one for one in found]
+    assert texts == [None if isinstance(record, str) else record for record in expected]
 
 
 @given(
@@ -144,9 +144,10 @@ def check_records(folder: Path, path: Path, found: list[bytes | str], **options:
 )
 def test_json_records_are_the_oracles(tmp_path: Path, lines: list[bytes]) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_bytes(joined(lines))
+    path.write_bytes(lines_of(lines))
     expected = [
-        one if isinstance(one, str) else one[0] for one in oracles_formats.jsonl(path.read_bytes(), ("a.text",) * 2)
+        record if isinstance(record, str) else record[0]
+        for record in oracles_formats.jsonl(path.read_bytes(), ("a.text",) * 2)
     ]
     check_records(tmp_path, path, expected, fields="a.text")
 
@@ -164,7 +165,7 @@ def test_parquet_records_are_the_oracles(tmp_path: Path, rows: list[str | None],
 @given(rows=st.lists(st.lists(BYTES.map(lambda text: text.replace(b"\t", b"")), max_size=3), min_size=1, max_size=12))
 def test_columns_of_tables_are_the_oracles(tmp_path: Path, rows: list[list[bytes]]) -> None:
     path = tmp_path / "a.tsv"
-    path.write_bytes(joined([b"\t".join(row) for row in rows]))
+    path.write_bytes(lines_of([b"\t".join(row) for row in rows]))
     cells = [line.split(b"\t") for line in oracles.lines(path.read_bytes())]
     check_records(tmp_path, path, [row[1] if len(row) > 1 else "malformed_record" for row in cells], columns=2)
 
@@ -179,7 +180,7 @@ def test_compressed_text_and_wildcards(tmp_path: Path, pack: tuple[str, Any]) ->
     catprune.write(tmp_path / "clean", [tmp_path / f"out.de.{suffix}"])
     again = catprune.open_corpus([tmp_path / f"out.de.{suffix}"], monolingual=True)
     texts = [text for batch in again for text in batch["target"].to_pylist()]
-    assert texts == [f"ein {what} {number}" for number in range(3) for what in ("haus", "hund")]
+    assert texts == [f"ein {noun} {number}" for number in range(3) for noun in ("haus", "hund")]
 
 
 @pytest.mark.usefixtures("any_memory")
@@ -188,25 +189,25 @@ def test_same_bytes_for_any_threads_and_memory(tmp_path: Path) -> None:
     (tmp_path / "b.de").write_bytes(corpus(9000, seed=2))
     inputs = [tmp_path / "a.de", tmp_path / "b.de"]
     options: dict[str, Any] = {"monolingual": True, "near_duplicates": "pair", "prefer": [str(inputs[1])]}
-    made: list[dict[str, bytes]] = []
+    runs: list[dict[str, bytes]] = []
     for number, (threads, memory) in enumerate([(1, "1G"), (4, "1G"), (3, 48_200_000)]):
         out = tmp_path / f"clean{number}"
         catprune.clean(inputs, out=out, threads=threads, memory=memory, **options)
         catprune.tokenize(out, out=tmp_path / f"tokens{number}", vocab_size=320, threads=threads)
         catprune.write(out, [tmp_path / f"w{number}" / "p.jsonl"], dropped=[tmp_path / f"w{number}" / "d.de"])
-        made.append({**files(out)})
+        runs.append({**files(out)})
         for name in ("p.jsonl", "d.de"):
-            made[-1][name] = (tmp_path / f"w{number}" / name).read_bytes()
+            runs[-1][name] = (tmp_path / f"w{number}" / name).read_bytes()
         tokens = files(tmp_path / f"tokens{number}")
-        made[-1] |= {
+        runs[-1] |= {
             f"tokens/{name}": data for name, data in tokens.items() if not name.endswith((".json", ".safetensors"))
         }
         blocks = sorted((tmp_path / f"tokens{number}").glob("part-*"))
-        made[-1]["ids"] = b"".join(load_file(block)["target_ids"].tobytes() for block in blocks)
-    assert made[0] == made[1] == made[2]
-    manifest = json.loads(made[0]["manifest.json"])
+        runs[-1]["ids"] = b"".join(load_file(block)["target_ids"].tobytes() for block in blocks)
+    assert runs[0] == runs[1] == runs[2]
+    manifest = json.loads(runs[0]["manifest.json"])
     assert manifest["counts"]["reasons"]["near_duplicate"] > 0 < manifest["counts"]["reasons"]["duplicate"]
-    lines = made[0]["p.jsonl"].count(b"\n") + made[0]["d.de"].count(b"\n")
+    lines = runs[0]["p.jsonl"].count(b"\n") + runs[0]["d.de"].count(b"\n")
     assert lines == manifest["counts"]["rows"] == 21_000, "every line is on one side"
 
 
@@ -216,14 +217,14 @@ def test_same_bytes_for_any_threads_and_memory(tmp_path: Path) -> None:
 )
 @pytest.mark.usefixtures("any_memory")
 def test_near_duplicates_are_the_oracles(tmp_path: Path, texts: list[str], near: dict[str, Any]) -> None:
-    (tmp_path / "text").write_bytes(joined([text.encode() for text in texts]))
+    (tmp_path / "text").write_bytes(lines_of([text.encode() for text in texts]))
     rules = {name: value for name, value in LOOSE.items() if name not in PAIR_RULES}
     options: dict[str, Any] = {"near_duplicates": "pair", "near": near, "rules": rules, "monolingual": True}
     catprune.clean([tmp_path / "text"], out=fresh(tmp_path / "clean"), **options)
-    found, chosen = reasons(tmp_path / "clean"), choose_near("target", NearDuplicates(**near))
+    clusters, chosen = reasons(tmp_path / "clean"), choose_near("target", NearDuplicates(**near))
     assert chosen is not None
     bare = [stripped(text.encode()).decode() for text in texts]
-    left = {row: ("", bare[row]) for row, names in enumerate(found) if names <= {"near_duplicate"}}
+    left = {row: ("", bare[row]) for row, names in enumerate(clusters) if names <= {"near_duplicate"}}
     assert near_of(tmp_path / "clean") == oracles_near.clusters(left, chosen)
 
 
@@ -255,12 +256,12 @@ def test_exactly_the_kept_texts_are_written(tmp_path: Path, texts: list[bytes], 
     # A byte order mark at the start of a file is not text.
     assume(not any(text.startswith(b"\xef\xbb\xbf") for text in texts))
     run = fresh(tmp_path / "run")
-    (tmp_path / "text").write_bytes(joined(texts))
+    (tmp_path / "text").write_bytes(lines_of(texts))
     catprune.clean([tmp_path / "text"], out=run / "clean", monolingual=True, rules=None if filtered else False)
     bare = [stripped(text) for text in texts]
     reasons_of_rows = oracles.clean([(None, text) for text in bare], key="target", rules=filtered).reasons
-    kept = [text for text, found in zip(bare, reasons_of_rows, strict=True) if not found]
-    dropped = [text for text, found in zip(bare, reasons_of_rows, strict=True) if found]
+    kept = [text for text, names in zip(bare, reasons_of_rows, strict=True) if not names]
+    dropped = [text for text, names in zip(bare, reasons_of_rows, strict=True) if names]
     done = catprune.write(run / "clean", [run / "p.de"], dropped=[run / "d.de"])
     assert (done.pairs, done.dropped, done.unwritable) == (len(kept), len(dropped), 0)
     # A carriage return before the end of a line would be read as part of the line end.
@@ -269,7 +270,7 @@ def test_exactly_the_kept_texts_are_written(tmp_path: Path, texts: list[bytes], 
     table = catprune.write(run / "clean", [run / "p.tsv"])
     plain = [text for text in kept if b"\t" not in text]
     assert (table.pairs, table.unwritable) == (len(plain), len(kept) - len(plain))
-    assert (run / "p.tsv").read_bytes() == joined(plain)
+    assert (run / "p.tsv").read_bytes() == lines_of(plain)
     catprune.write(run / "clean", [run / "p.jsonl"], fields="a.b")
     lines = [json.loads(line) for line in (run / "p.jsonl").read_bytes().splitlines()]
     assert lines == [{"a": {"b": text.decode()}} for text in kept]
@@ -296,24 +297,24 @@ def test_whole_records_keep_their_other_fields(tmp_path: Path) -> None:
 
 @given(texts=st.lists(BYTES, min_size=1, max_size=30), form=st.sampled_from(["raw", "normalised"]))
 def test_figures_are_the_oracles(tmp_path: Path, texts: list[bytes], form: str) -> None:
-    (tmp_path / "text").write_bytes(joined(texts))
+    (tmp_path / "text").write_bytes(lines_of(texts))
     options: dict[str, Any] = {"duplicates_form": form, "max_line_bytes": 40, "monolingual": True}
-    found = [catprune.stats([tmp_path / "text"], threads=threads, **options) for threads in (1, 4)]
-    assert asdict(found[0]) == asdict(found[1])
+    statistics = [catprune.stats([tmp_path / "text"], threads=threads, **options) for threads in (1, 4)]
+    assert asdict(statistics[0]) == asdict(statistics[1])
     bare = [stripped(text) for text in texts]
     expected = oracles_stats.figures([(text, text) for text in bare], form=form, max_line_bytes=40)
-    mine = found[0].total["all"]
+    counted = statistics[0].total["all"]
     for name in ("rows", "malformed_record", "line_too_long", "invalid_utf8", "empty"):
-        assert mine[name] == expected[name], name
+        assert counted[name] == expected[name], name
     for name in ("characters", "words", "bytes", "tokens"):
-        assert mine["target"][name] == expected["target"][name]
-    assert mine["source"] is mine["character_ratio"] is mine["word_ratio"] is None
-    assert mine["duplicates"] == {
+        assert counted["target"][name] == expected["target"][name]
+    assert counted["source"] is counted["character_ratio"] is counted["word_ratio"] is None
+    assert counted["duplicates"] == {
         "pair": None,
         "source": None,
         "target": {"count": expected["duplicates"]["target"], "exact": True},
     }
-    assert not any("source" in line or "ratio" in line or "pair" in line for line in figures(found[0]))
+    assert not any("source" in line or "ratio" in line or "pair" in line for line in figures(statistics[0]))
 
 
 def test_the_figures_of_a_clean_folder_and_of_tags(tmp_path: Path) -> None:
@@ -322,11 +323,14 @@ def test_the_figures_of_a_clean_folder_and_of_tags(tmp_path: Path) -> None:
     (tmp_path / "tags").write_text("x\ny\n" * 325)
     options: dict[str, Any] = {"tags": tmp_path / "tags", "monolingual": True}
     cleaned = catprune.clean([tmp_path / "a", tmp_path / "b"], out=tmp_path / "clean", **options)
-    found = catprune.stats(tmp_path / "clean")
-    assert found.total["all"] == catprune.stats([tmp_path / "a", tmp_path / "b"], **options).total["all"]
-    assert found.total["kept"]["rows"] == cleaned.kept and found.total["kept"]["duplicates"]["target"]["count"] == 0
-    assert found.tags.keys() == {"x", "y"}
-    shown = figures(found)
+    statistics = catprune.stats(tmp_path / "clean")
+    assert statistics.total["all"] == catprune.stats([tmp_path / "a", tmp_path / "b"], **options).total["all"]
+    assert (
+        statistics.total["kept"]["rows"] == cleaned.kept
+        and statistics.total["kept"]["duplicates"]["target"]["count"] == 0
+    )
+    assert statistics.tags.keys() == {"x", "y"}
+    shown = figures(statistics)
     assert any(line.startswith("texts") for line in shown) and any("repeat a text" in line for line in shown)
     assert catprune.stats([tmp_path / "a"], memory=1 << 10, monolingual=True).total["all"]["source"] is None
 
@@ -409,8 +413,8 @@ def run_files(folder: Path) -> dict[str, bytes]:
 def test_a_whole_run(tmp_path: Path) -> None:
     (tmp_path / "text.de").write_bytes(corpus(600))
     (tmp_path / "run.toml").write_text(RUN_FILE)
-    said: list[str] = []
-    done = catprune.run(tmp_path / "run.toml", quiet=True, say=said.append)
+    messages: list[str] = []
+    done = catprune.run(tmp_path / "run.toml", quiet=True, say=messages.append)
     text = (tmp_path / "text.de").read_text().splitlines()
     table = parquet.read_table(next((tmp_path / "run/selection/cat").glob("columns/part-*")))
     kept = [
@@ -431,16 +435,16 @@ def test_a_whole_run(tmp_path: Path) -> None:
     catprune.run(tmp_path / "run.toml", quiet=True)
     assert run_files(tmp_path / "run") == whole
     for name in ("score", "select", "write", "report"):
-        assert any(line.startswith(name) for line in said)
+        assert any(line.startswith(name) for line in messages)
     tests = '[evaluate]\nsteps = 4\n[[evaluate.tests]]\nname = "t"\nsource = "a"\ntarget = "b"\n'
     (tmp_path / "run.toml").write_text(RUN_FILE + tests)
     with pytest.raises(UsageError, match="which need pairs; the corpus is monolingual"):
         catprune.run(tmp_path / "run.toml", quiet=True)
     with pytest.raises(UsageError, match="holds a monolingual corpus"):
         subsets = {"full": None}
-        found = [catprune.TestSet("t", tmp_path / "a", tmp_path / "b")]
+        test_sets = [catprune.TestSet("t", tmp_path / "a", tmp_path / "b")]
         catprune.evaluate(
-            tmp_path / "run/tokens", subsets=subsets, tests=found, out=tmp_path / "e", steps=4, against=[]
+            tmp_path / "run/tokens", subsets=subsets, tests=test_sets, out=tmp_path / "e", steps=4, against=[]
         )
 
 
@@ -450,9 +454,9 @@ def test_prune_and_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     runner = CliRunner()
 
     def call(line: str) -> str:
-        found = runner.invoke(app, line.split())
-        assert found.exit_code == 0, found.output
-        return found.output
+        result = runner.invoke(app, line.split())
+        assert result.exit_code == 0, result.output
+        return result.output
 
     call("prune text.de pruned.de --monolingual --target-lang de --method random --keep 100 --out run -q")
     assert len((tmp_path / "pruned.de").read_text().splitlines()) == 100

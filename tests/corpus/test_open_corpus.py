@@ -62,8 +62,8 @@ def test_every_library_reads_it(cleaned: Path) -> None:
     assert table["source"].to_pylist() == [f"ein Satz {row}" for row in kept]
     assert table["tag"].to_pylist() == [f"tag {row % 2}" for row in kept]
     assert polars.DataFrame(corpus).equals(polars.DataFrame(table))
-    found = duckdb.sql("select count(*), sum(row), min(target) from corpus").fetchall()
-    assert found == [(len(kept), sum(kept), min(f"a sentence {row}" for row in kept))]
+    rows = duckdb.sql("select count(*), sum(row), min(target) from corpus").fetchall()
+    assert rows == [(len(kept), sum(kept), min(f"a sentence {row}" for row in kept))]
 
 
 def test_all_rows_with_their_reasons(cleaned: Path, tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_a_selection_from_a_stream_is_that_from_a_file(cleaned: Path, tmp_path: 
     for name, stream in streams.items():
         out = tmp_path / name
         done = catprune.select(stream, column="quality", clean=cleaned, out=out, keep="30%")
-        found = parquet.read_table(next(out.glob("columns/part-*")))
-        assert found.equals(expected.replace_schema_metadata(found.schema.metadata)), name
+        from_stream = parquet.read_table(next(out.glob("columns/part-*")))
+        assert from_stream.equals(expected.replace_schema_metadata(from_stream.schema.metadata)), name
         assert done.kept > 0 and not list((out / "log").glob("column-*"))
         manifests.add((out / "manifest.json").read_text())
     assert len(manifests) == 1  # whatever it came from, and however it was cut into batches

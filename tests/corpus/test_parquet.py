@@ -16,7 +16,7 @@ import pytest
 from catprune import CatpruneError
 from catprune.corpus.inputs import parse_inputs
 from pyarrow import parquet
-from support.fields import found
+from support.fields import read_records
 
 OPTIONS: dict[str, Any] = {"rules": False, "duplicates": "none", "quiet": True}
 ENGLISH, GERMAN = ["a b", "c d", "e f"], ["1 2", "3 4", "5 6"]
@@ -34,7 +34,7 @@ def test_a_column_whose_name_has_dots_is_found(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "a.parquet")
     fields = ("translation.en", "translation.de")
     inputs = parse_inputs([tmp_path / "a.parquet"], fields=fields)
-    assert found(inputs[0], 3) == list(zip(ENGLISH, GERMAN, strict=True))
+    assert read_records(inputs[0], 3) == list(zip(ENGLISH, GERMAN, strict=True))
     catprune.clean([tmp_path / "a.parquet"], out=tmp_path / "clean", fields=fields, **OPTIONS)
     catprune.write(tmp_path / "clean", [tmp_path / "b.parquet"], quiet=True)
     assert parquet.read_table(tmp_path / "b.parquet").equals(table)
@@ -53,7 +53,7 @@ def test_a_map_has_its_keys_as_fields(tmp_path: Path) -> None:
     done = catprune.clean([tmp_path / "a.parquet"], out=tmp_path / "clean", fields=("text.en", "text.de"), **OPTIONS)
     assert (done.rows, done.kept, done.reasons["malformed_record"]) == (5, 2, 3)
     inputs = parse_inputs([tmp_path / "a.parquet"], fields=("text.en", "text.de"))
-    assert found(inputs[0], 5)[:2] == [("a b", "1 2"), ("c d", "3 4")]
+    assert read_records(inputs[0], 5)[:2] == [("a b", "1 2"), ("c d", "3 4")]
     catprune.write(tmp_path / "clean", [tmp_path / "b.parquet"], quiet=True)
     assert parquet.read_table(tmp_path / "b.parquet").equals(table.slice(0, 2))
     numbers = pa.array([[("en", 1)]], pa.map_(pa.string(), pa.int64()))

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import oracles_formats
 from support.cleaned import reasons
-from support.fields import found, shown
+from support.fields import read_records, shown
 
 XML = st.text(st.sampled_from('ab de1.\t\r\n\u2028\u0085\\"<&é漢]>'), max_size=10)
 INLINE = st.one_of(
@@ -74,7 +74,9 @@ def test_tmx_is_the_oracles(tmp_path: Path, units: list[list[tuple[str, str, str
         )
         assert reasons(tmp_path / "clean") == oracles_formats.clean(expected)
     if limit == 16_384:
-        assert found(parse_inputs([path], languages=("en", "de"))[0], len(expected)) == [shown(one) for one in expected]
+        assert read_records(parse_inputs([path], languages=("en", "de"))[0], len(expected)) == [
+            shown(record) for record in expected
+        ]
 
 
 def test_tmx_with_bytes_that_are_no_text_and_many_variants(tmp_path: Path) -> None:
@@ -89,15 +91,15 @@ def test_tmx_with_bytes_that_are_no_text_and_many_variants(tmp_path: Path) -> No
     done = catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de", duplicates="none")
     assert done.rows == 9002
     assert {name: count for name, count in done.reasons.items() if count} == {"invalid_utf8": 1, "malformed_record": 1}
-    pairs = found(parse_inputs([path], languages=("en", "de"))[0], 9001)[1:]
-    assert pairs == [(f"line {one}", f"Zeile {other}") for one in range(100) for other in range(90)]
+    pairs = read_records(parse_inputs([path], languages=("en", "de"))[0], 9001)[1:]
+    assert pairs == [(f"line {source}", f"Zeile {other}") for source in range(100) for other in range(90)]
 
 
 def test_tmx_in_a_declared_encoding(tmp_path: Path) -> None:
     path = tmp_path / "a.tmx"
     text = document([[("de", "lang", "Straße"), ("en", "lang", "street")]])
     path.write_bytes(text.replace('"1.0"', '"1.0" encoding="ISO-8859-1"').encode("latin-1"))
-    assert found(parse_inputs([path], languages=("en", "de"))[0], 1) == [("street", "Straße")]
+    assert read_records(parse_inputs([path], languages=("en", "de"))[0], 1) == [("street", "Straße")]
 
 
 def test_damaged_tmx_names_file_and_line(tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ def test_inline_codes_are_no_text_and_stay_in_whole_units(tmp_path: Path, segmen
     path = tmp_path / "a.tmx"
     path.write_text(f"<tmx><header/><body>{unit}</body></tmx>")
     catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de", rules=False)
-    assert found(parse_inputs([path], languages=("en", "de"))[0], 1) == [(text, "c d")]
+    assert read_records(parse_inputs([path], languages=("en", "de"))[0], 1) == [(text, "c d")]
     catprune.write(tmp_path / "clean", [tmp_path / "b.tmx"])
     assert (unit in (tmp_path / "b.tmx").read_text()) == ("&nbsp;" not in unit)
     assert oracles_formats.tmx((tmp_path / "b.tmx").read_bytes(), ("en", "de")) == [(text.encode(), b"c d")]
@@ -206,7 +208,7 @@ def test_pairs_come_back_from_generated_tmx(tmp_path: Path, rows: list[tuple[str
         expected = [(source.encode(), target.encode()) for source, target in good]
         assert oracles_formats.tmx(output.read_bytes(), ("en", "de")) == expected
         if good:
-            assert found(parse_inputs([output], languages=("en", "de"))[0], len(good)) == good
+            assert read_records(parse_inputs([output], languages=("en", "de"))[0], len(good)) == good
 
 
 @given(units=UNITS, encoding=st.sampled_from(["utf-8-sig", "utf-16"]))
@@ -300,4 +302,4 @@ def test_tmx_is_the_same_on_any_threads_and_each_pair_is_there_once(tmp_path: Pa
         assert catprune.write(tmp_path / "clean", [output], threads=threads).pairs == done.rows
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
     inputs = [parse_inputs([path], languages=("en", "de"))[0] for path in (tmp_path / "a.tmx.gz", outputs[0])]
-    assert found(inputs[0], done.rows) == found(inputs[1], done.rows)
+    assert read_records(inputs[0], done.rows) == read_records(inputs[1], done.rows)

@@ -27,17 +27,17 @@ def read(path: Path) -> list[str]:
 
 
 def test_counts_and_kinds(tmp_path: Path) -> None:
-    made = write_demo_bitext(tmp_path, pairs=500, test_pairs=20, seed=3)
-    source, target, kinds = read(made.source), read(made.target), read(made.kinds)
+    bitext = write_demo_bitext(tmp_path, pairs=500, test_pairs=20, seed=3)
+    source, target, kinds = read(bitext.source), read(bitext.target), read(bitext.kinds)
     assert len(source) == len(target) == len(kinds) == 500
-    assert dict(made.counts) == {kind: kinds.count(kind) for kind in KINDS}
-    assert all(made.counts[kind] == round(500 * share) for kind, share in SHARES.items())
-    assert len(read(made.test_source)) == len(read(made.test_target)) == made.test_pairs == 20
+    assert dict(bitext.counts) == {kind: kinds.count(kind) for kind in KINDS}
+    assert all(bitext.counts[kind] == round(500 * share) for kind, share in SHARES.items())
+    assert len(read(bitext.test_source)) == len(read(bitext.test_target)) == bitext.test_pairs == 20
 
 
 def test_faults_match_their_kinds(tmp_path: Path) -> None:
-    made = write_demo_bitext(tmp_path, pairs=1000, seed=5)
-    rows = list(zip(read(made.source), read(made.target), read(made.kinds), strict=True))
+    bitext = write_demo_bitext(tmp_path, pairs=1000, seed=5)
+    rows = list(zip(read(bitext.source), read(bitext.target), read(bitext.kinds), strict=True))
     seen: set[tuple[str, str]] = set()
     sides: set[str] = set()
     copies = 0
@@ -56,7 +56,7 @@ def test_faults_match_their_kinds(tmp_path: Path) -> None:
         if kind == "misaligned":
             assert german[-1] in ".?"
         sides |= {english, german}
-    assert 0 < copies < made.counts["untranslated"], "some copies are hidden by a small change"
+    assert 0 < copies < bitext.counts["untranslated"], "some copies are hidden by a small change"
 
 
 def test_held_out_pairs_are_unseen_and_do_not_depend_on_the_size(tmp_path: Path) -> None:
@@ -68,11 +68,11 @@ def test_held_out_pairs_are_unseen_and_do_not_depend_on_the_size(tmp_path: Path)
 
 
 def test_the_bytes_are_pinned(tmp_path: Path) -> None:
-    made = write_demo_bitext(tmp_path, pairs=300, test_pairs=30, seed=1)
-    joined = b"".join(p.read_bytes() for p in (made.source, made.target, made.kinds, made.test_source))
-    assert digest_bytes(joined) == "31f61e713c7ac48f24f72ff4cd298105"
+    bitext = write_demo_bitext(tmp_path, pairs=300, test_pairs=30, seed=1)
+    content = b"".join(p.read_bytes() for p in (bitext.source, bitext.target, bitext.kinds, bitext.test_source))
+    assert digest_bytes(content) == "31f61e713c7ac48f24f72ff4cd298105"
     other = write_demo_bitext(tmp_path, pairs=300, test_pairs=30, seed=2)
-    assert other.source.read_bytes() not in joined
+    assert other.source.read_bytes() not in content
 
 
 def test_german_is_inflected() -> None:

@@ -69,12 +69,12 @@ def test_a_demo_killed_at_its_start_continues(tmp_path: Path, monkeypatch: pytes
 
 def test_prune_by_a_method_that_needs_no_model_trains_none(tmp_path: Path) -> None:
     write_demo_bitext(tmp_path, pairs=250, seed=5)
-    said: list[str] = []
+    messages: list[str] = []
     outputs = [tmp_path / "p.en", tmp_path / "p.de"]
     options: dict[str, Any] = {"out": tmp_path / "run", "method": "random", "quiet": True}
-    catprune.prune([tmp_path / "train.en", tmp_path / "train.de"], outputs, keep=20, say=said.append, **options)
+    catprune.prune([tmp_path / "train.en", tmp_path / "train.de"], outputs, keep=20, say=messages.append, **options)
     assert outputs[0].read_text().count("\n") == 20
-    assert any("keep 20 pairs by random; no warm-up model needed" in line for line in said)
+    assert any("keep 20 pairs by random; no warm-up model needed" in line for line in messages)
     assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.name != "log") == [
         "clean",
         "report.html",
@@ -96,9 +96,9 @@ def test_prune_from_two_files_to_two_files(tmp_path: Path) -> None:
     write_demo_bitext(tmp_path, pairs=250, seed=5)
     inputs, outputs = [tmp_path / "train.en", tmp_path / "train.de"], [tmp_path / "p.en", tmp_path / "p.de"]
     options: dict[str, Any] = {"out": tmp_path / "run", "threads": 1, "quiet": True}
-    said: list[str] = []
-    catprune.prune(inputs, outputs, keep="50%", say=said.append, **options)
-    assert [line.split()[0] for line in said if not line.startswith(" ")][:4] == [
+    messages: list[str] = []
+    catprune.prune(inputs, outputs, keep="50%", say=messages.append, **options)
+    assert [line.split()[0] for line in messages if not line.startswith(" ")][:4] == [
         "clean",
         "decided",
         "tokenize",

@@ -92,7 +92,11 @@ def _comment(name: str, line: str) -> str | None:
 
 def runnable(page: Path) -> list[Block]:
     """The blocks that run, and those that are written as files."""
-    return [one for one in read_blocks(page) if one.title or (one.language in ("bash", "python") and not one.not_run)]
+    return [
+        block
+        for block in read_blocks(page)
+        if block.title or (block.language in ("bash", "python") and not block.not_run)
+    ]
 
 
 def setup_of(page: Path) -> str:
@@ -122,12 +126,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> dict[str, Path]:
     """For each setup a folder to copy."""
-    made = {name: tmp_path_factory.mktemp(name) for name in SETUPS}
-    write_corpus(made["corpus"])
-    shutil.copytree(made["corpus"], made["run"], dirs_exist_ok=True)
+    pages = {name: tmp_path_factory.mktemp(name) for name in SETUPS}
+    write_corpus(pages["corpus"])
+    shutil.copytree(pages["corpus"], pages["run"], dirs_exist_ok=True)
     for command in RUN:
-        execute(command, folder=made["run"], environment=environment, where="setup run")
-    return made
+        execute(command, folder=pages["run"], environment=environment, where="setup run")
+    return pages
 
 
 def write_corpus(folder: Path) -> None:

@@ -16,6 +16,12 @@ from catprune.training.options import TrainOptions
 from catprune.workspace.options import defaults_of
 
 ROOT = Path(__file__).parent.parent.parent
+#: Folders whose texts name files and modules of the repository.
+TEXTS = ("docs", "python/catprune", "rust/core/src", "rust/python/src", "benches", "tests")
+NAMED_PATH = re.compile(r"(?<![\w/.])(?:docs|tests|benches|rust|python)/[A-Za-z0-9_./-]*[A-Za-z0-9_](?![*{])")
+NAMED_MODULE = re.compile(r"(?<![\w/.])catprune(?:\.[a-z_]+){2,}")
+#: What commands write.
+WRITTEN = ("rust/fuzz/corpus", "docs/results/evidence/runs")
 
 
 def example() -> str:
@@ -32,7 +38,9 @@ def test_the_example_of_a_run_file_is_valid_and_names_every_key(tmp_path: Path) 
     sections |= {"write": run_file.WriteSection}
     for name, section in sections.items():
         assert values[name].keys() >= section.model_fields.keys() - {"steps", "seed"}, name
-    assert {key for one in values["select"] for key in one} >= run_file.SelectSection.model_fields.keys() - {"sign"}
+    assert {key for section in values["select"] for key in section} >= run_file.SelectSection.model_fields.keys() - {
+        "sign"
+    }
     own = run_file.EvaluateSection.model_fields.keys() - defaults_of(TrainOptions).keys()
     assert values["evaluate"].keys() > own
     assert values["tokenize"].keys() == run_file.TokenizeSection.model_fields.keys() - {"tokenizer", "seed"}
@@ -80,9 +88,9 @@ def test_the_methods_page_names_every_method() -> None:
 def test_the_methods_page_agrees_with_the_table_of_methods() -> None:
     text = (ROOT / "docs/reference/methods.md").read_text()
     rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("| `")]
-    said = {row.split("|")[1].strip(" `"): row.split("|")[4].strip(" –") for row in rows}
+    documented = {row.split("|")[1].strip(" `"): row.split("|")[4].strip(" –") for row in rows}
     assert {method.name: method.direction for method in METHODS} == {
-        method.name: said[method.name] for method in METHODS
+        method.name: documented[method.name] for method in METHODS
     }
 
 
@@ -92,6 +100,28 @@ def test_the_filters_page_names_every_filter_with_its_default() -> None:
         (row,) = (line for line in text.splitlines() if f"`--{name.replace('_', '-')}` |" in line)
         if default is not None and not isinstance(default, bool):
             assert f"| {default:,g}" in row.replace(",", "") or f"| {default:,}" in row, row
+
+
+def test_paths_and_modules_that_a_text_names_exist() -> None:
+    missing: list[str] = []
+    for path in [*ROOT.glob("*.md"), *(path for name in TEXTS for path in (ROOT / name).rglob("*"))]:
+        if path.suffix not in (".md", ".py", ".pyi", ".rs", ".toml") or "corpus" in path.parts[-3:-1]:
+            continue
+        text = path.read_text(encoding="utf-8")
+        named = [match[0].rstrip("./") for match in NAMED_PATH.finditer(text)]
+        modules = ["python/" + match[0].replace(".", "/") for match in NAMED_MODULE.finditer(text)]
+        known = [*named, *(module for module in modules if (ROOT / module).parent.is_dir())]
+        missing += [f"{path}: {name}" for name in known if not exists(name) and name not in WRITTEN]
+    assert missing == []
+
+
+def exists(name: str) -> bool:
+    """Whether a path of the repository exists, or a name in a package of ours."""
+    place = ROOT / name
+    if place.exists() or any(place.with_suffix(suffix).exists() for suffix in (".py", ".pyi", ".rs")):
+        return True
+    package = place.parent / "__init__.py"
+    return package.exists() and re.search(rf"\b{place.name}\b", package.read_text()) is not None
 
 
 def test_the_generated_pages_are_up_to_date() -> None:

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from catprune.evaluation.cost import choosing_flops, choosing_seconds, scorers_of, training_seconds
+from catprune.evaluation.cost import (
+    choosing_flops,
+    choosing_seconds,
+    external_checkpoints,
+    scorers_of,
+    training_seconds,
+)
 from catprune.selection.methods import MERGE
 from catprune.selection.sources import SCORER_STEP
 from catprune.workspace.sealed import digest_work, read_sealed
@@ -23,20 +29,20 @@ def finish(
     **results: Any,
 ) -> Path:
     """A finished step's folder with the given manifest."""
-    with StepFolder(folder, step=step, reads=reads or {}, options=options or {}) as made:
-        made.publish(**results)
+    with StepFolder(folder, step=step, reads=reads or {}, options=options or {}) as step_folder:
+        step_folder.publish(**results)
     return folder
 
 
-def speed(folder: Path, measured: float, seconds: float = 1.0, *, what: str = "tokens_per_second", **more: str) -> None:
+def speed(folder: Path, measured: float, seconds: float = 1.0, *, unit: str = "tokens_per_second", **more: str) -> None:
     with (folder / "log" / "events.jsonl").open("a") as stream:
-        event = {"event": "t", "seconds": seconds, what: measured, **more}
+        event = {"event": "t", "seconds": seconds, unit: measured, **more}
         stream.write(json.dumps(event) + "\n")
 
 
 def trained(folder: Path, *, flops: float, tokens: int, steps: int = 100) -> Path:
     pairs = 10 if folder.name == "full" else 5
-    made = finish(
+    step = finish(
         folder,
         "train",
         counts={"pairs": pairs, "target_tokens": 9 * pairs},
@@ -46,12 +52,12 @@ def trained(folder: Path, *, flops: float, tokens: int, steps: int = 100) -> Pat
         epochs=2.0,
         checkpoints=[{"name": "step-100"}],
     )
-    speed(made, 50.0)
-    return made
+    speed(step, 50.0)
+    return step
 
 
 def scored(run: Path, name: str, *, step: int, flops: float) -> Path:
-    made = finish(
+    step_folder = finish(
         run / "scores" / name,
         "score",
         reads={"checkpoint": {"path": f"../../warmup/{name}"}},
@@ -60,8 +66,8 @@ def scored(run: Path, name: str, *, step: int, flops: float) -> Path:
         flops=flops,
         shards=[],
     )
-    speed(made, 200.0)
-    return made
+    speed(step_folder, 200.0)
+    return step_folder
 
 
 def selected(run: Path, name: str, scores: list[str]) -> Path:
@@ -89,14 +95,34 @@ def test_cost_counts_the_warmup_once_up_to_the_last_scored_checkpoint(run: Path)
 def test_cost_counts_what_columns_were_made_from(run: Path) -> None:
     """A function of stored statistics costs what its checkpoints do; of a scorer the seconds are known."""
     scores = [{"path": f"../{name}"} for name in ("epoch-1", "epoch-3")]
-    finish(run / "scores/learnt", SCORER_STEP, reads={"scores": scores}, counts={"pairs": 7})
-    made = finish(run / "scores/labse", SCORER_STEP, reads={"clean": {}}, counts={"pairs": 600})
-    speed(made, 30.0, what="pairs_per_second")
-    files = [{"path": f"../../scores/{name}/columns/part-0-9.parquet"} for name in ("learnt", "labse")]
-    merged = finish(run / "selection/merged", "select", reads={"joined": files}, options={"method": MERGE})
+    finish(run / "scores/learned", SCORER_STEP, reads={"scores": scores}, counts={"pairs": 7})
+    step = finish(run / "scores/labse", SCORER_STEP, reads={"clean": {}}, counts={"pairs": 600})
+    speed(step, 30.0, unit="pairs_per_second")
+    files = [{"path": f"../../scores/{name}/columns/part-0-9.parquet"} for name in ("learned", "labse")]
+    merged = finish(run / "selection/merged", "select", reads={"external": files}, options={"method": MERGE})
     assert choosing_flops(merged) == (3000.0, 140.0)
     assert [column.name for column in scorers_of(merged)] == ["labse"]
     assert choosing_seconds(merged) == (1500 / 50, 2 * 400 / 200 + 600 / 30)
+
+
+def test_the_training_of_external_checkpoints_is_unknown_and_their_scoring_counts(run: Path) -> None:
+    """For them neither the operations nor the tokens of the training are recorded."""
+    folder = finish(
+        run / "scores/marian",
+        "score",
+        reads={"checkpoint": {"path": "../../marian/model.npz"}},
+        checkpoint={"step": 1, "epoch": None, "flops": None, "target_tokens": None},
+        counts={"pairs": 7, "too_long": 0, "target_tokens": 400},
+        flops=90.0,
+        shards=[],
+    )
+    speed(folder, 100.0)
+    reads = {"scores": [{"path": f"../../scores/{name}"} for name in ("epoch-3", "marian")]}
+    finish(run / "selection/both", "select", reads=reads, options={"method": "cat-diff"}, shards=[])
+    assert choosing_flops(run / "selection/both") == (3000.0, 160.0)
+    assert choosing_seconds(run / "selection/both") == (1500 / 50, 400 / 200 + 400 / 100)
+    assert external_checkpoints(run / "selection/both") == ["marian"]
+    assert external_checkpoints(run / "selection/cat-diff") == external_checkpoints(None) == []
 
 
 def test_seconds_come_from_the_longest_run_and_may_be_missing(run: Path) -> None:

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from catprune._core import write_columns
 from catprune.checkpoints.native import read_checkpoint
+from catprune.corpus.bitexts import Bitext, TestSet
 from catprune.errors import CatpruneError, MissingExtra, UsageError
 from catprune.evaluation import results
-from catprune.evaluation.bitexts import Bitext, TestSet
 from catprune.evaluation.evaluate import choose_seeds, evaluate
-from catprune.evaluation.held_out import HeldOut
 from catprune.evaluation.summary import Hypothesis
 from catprune.scoring.scorers.comet import CometMetric
 from catprune.tokens.blocks import Tokens
+from catprune.training.held_out import HeldOut
 from catprune.workspace.step_folder import StepFolder
 from support.synthetic import BOS, make_tokenizer, sentences, write_tokens
 
@@ -52,7 +52,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(corpus: Path, out: Path, **changed: Any) -> results.Evaluated:
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "subsets": {"full": None, "half": {1: corpus / "half-0", 2: corpus / "half-1"}},
         "tests": [TestSet("toy", corpus / "test.source", corpus / "test.target")],
         "dev": TestSet("dev", corpus / "dev.source", corpus / "dev.target"),
@@ -70,7 +70,7 @@ def run(corpus: Path, out: Path, **changed: Any) -> results.Evaluated:
         "threads": 1,
         "quiet": True,
     }
-    return evaluate(corpus / "tokens", **{**given, **changed})
+    return evaluate(corpus / "tokens", **{**options, **changed})
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_every_subset_and_seed_has_a_result(finished: Path) -> None:
-    found = results.open_evaluation(finished)
-    assert (found.seeds, found.dev, found.tests) == ((1, 2), 12, {"toy": 12})
-    full, half = found.subsets
+    evaluation = results.open_evaluation(finished)
+    assert (evaluation.seeds, evaluation.dev, evaluation.tests) == ((1, 2), 12, {"toy": 12})
+    full, half = evaluation.subsets
     assert (full.pairs, half.pairs, full.steps, half.steps) == (120, 60, 8, 8)
     assert half.epochs > 1.2 * full.epochs and full.flops.total > 0
     assert full.seconds is not None and full.seconds.training > 0
@@ -109,16 +109,16 @@ def test_every_subset_and_seed_has_a_result(finished: Path) -> None:
         assert ["chrF" in point for point in result["curve"]] == [True, False, True]
         best = min(result["curve"], key=lambda point: point["nll"])
         assert result["tested"] == [best["step"]] == list(half.tested[place])
-        assert result["tests"]["toy"]["nll"] == found.scores["toy"]["nll"]["half"].values[place]
+        assert result["tests"]["toy"]["nll"] == evaluation.scores["toy"]["nll"]["half"].values[place]
         assert "seconds" not in json.dumps(result)
         folder = finished / f"trials/half/seed-{seed}"
         assert len((folder / "translations/toy.txt").read_text().splitlines()) == 12
         assert read_checkpoint(folder / "model/checkpoint").step == best["step"]
         assert not (folder / "model/training").exists(), "the other checkpoints are gone"
-    values = found.scores["toy"]["nll"]["full"].values
+    values = evaluation.scores["toy"]["nll"]["full"].values
     assert values[0] != values[1], "seeds differ"
-    assert found.hypotheses[0].verdict in ("as good", "not decided", "better", "worse")
-    assert {reading.axis for reading in found.readings} == {"step", "epoch", "target_tokens", "flops"}
+    assert evaluation.hypotheses[0].outcome in ("as good", "not decided", "better", "worse")
+    assert {reading.axis for reading in evaluation.readings} == {"step", "epoch", "target_tokens", "flops"}
 
 
 def test_the_held_out_loss_is_that_of_the_model(finished: Path, corpus: Path) -> None:
@@ -215,10 +215,10 @@ def test_a_new_comparison_trains_only_what_is_new(copy: Path, corpus: Path, monk
         return work(tokens, out=out, **options)
 
     monkeypatch.setattr(module, "train", train)
-    found = run(
+    evaluation = run(
         corpus, copy, beam=2, hypotheses=[], tests=[TestSet("other", corpus / "dev.source", corpus / "dev.target")]
     )
-    assert trained == [] and list(found.scores) == ["other"] and found.hypotheses == ()
+    assert trained == [] and list(evaluation.scores) == ["other"] and evaluation.hypotheses == ()
     more = {"full": None, "half": {1: corpus / "half-0", 2: corpus / "half-1", 3: corpus / "half-0"}}
     assert run(corpus, copy, subsets=more, seeds=3).seeds == (1, 2, 3)
     assert trained == ["full 3", "half 3"]
@@ -264,18 +264,18 @@ def test_other_trainings_need_force(copy: Path, corpus: Path) -> None:
 
 
 def test_one_seed_without_a_dev_set(corpus: Path, tmp_path: Path) -> None:
-    found = run(corpus, tmp_path / "e", seeds=1, dev=None, steps=None, epochs=0.5, average=None)
-    full, half = found.subsets
+    evaluation = run(corpus, tmp_path / "e", seeds=1, dev=None, steps=None, epochs=0.5, average=None)
+    full, half = evaluation.subsets
     assert full.epochs == pytest.approx(0.5, abs=0.2) and half.steps == full.steps
-    assert full.tested == ((full.steps,),) and full.curves == ((),) and found.readings == ()
-    assert set(found.randomisation["toy"]["half"]["full"]) == {"BLEU", "chrF"}
-    assert results.ONE_SEED in found.cautions and any("no dev set" in text for text in found.cautions)
-    assert found.hypotheses[0].verdict == "not decided"
+    assert full.tested == ((full.steps,),) and full.curves == ((),) and evaluation.readings == ()
+    assert set(evaluation.randomisation["toy"]["half"]["full"]) == {"BLEU", "chrF"}
+    assert results.ONE_SEED in evaluation.cautions and any("no dev set" in text for text in evaluation.cautions)
+    assert evaluation.hypotheses[0].outcome == "not decided"
 
 
 def test_the_last_checkpoints_are_averaged(corpus: Path, tmp_path: Path) -> None:
-    found = run(corpus, tmp_path / "e", seeds=[5], subsets={"full": None}, hypotheses=[], average=2)
-    assert found.subset("full").tested == ((6, 8),) and found.seeds == (5,)
+    evaluation = run(corpus, tmp_path / "e", seeds=[5], subsets={"full": None}, hypotheses=[], average=2)
+    assert evaluation.subset("full").tested == ((6, 8),) and evaluation.seeds == (5,)
 
 
 def test_seeds() -> None:

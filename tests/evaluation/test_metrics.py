@@ -19,8 +19,8 @@ def test_scores_are_sacrebleus() -> None:
     scores = measure(GOOD, REFERENCES, tokenizer="13a")
     assert scores["BLEU"] == pytest.approx(sacrebleu.corpus_bleu(GOOD, [REFERENCES]).score)
     assert scores["chrF"] == pytest.approx(sacrebleu.corpus_chrf(GOOD, [REFERENCES]).score)
-    found = signatures(REFERENCES, tokenizer="13a")
-    assert found["BLEU"].startswith("BLEU|nrefs:1|") and "tok:13a" in found["BLEU"]
+    by_metric = signatures(REFERENCES, tokenizer="13a")
+    assert by_metric["BLEU"].startswith("BLEU|nrefs:1|") and "tok:13a" in by_metric["BLEU"]
 
 
 def test_the_target_language_chooses_the_tokenizer() -> None:

@@ -47,13 +47,13 @@ def test_one_seed_gives_no_interval() -> None:
     difference = seeds.difference("half", "full")
     assert (difference.value, difference.interval, difference.p()) == (10.0, None, 1.0)
     assert seeds.mean("half").deviation is None
-    assert [decision.verdict for decision in decide([(difference, 0.0), (difference, 1.0)])] == ["not decided"] * 2
+    assert [decision.outcome for decision in decide([(difference, 0.0), (difference, 1.0)])] == ["not decided"] * 2
 
 
 def test_equal_numbers_under_all_seeds() -> None:
     difference = Seeds({"full": [30.0, 31.0], "half": [30.0, 31.0]}).difference("half", "full")
     assert (difference.interval, difference.p(), difference.p(-1.0)) == ((0.0, 0.0), 1.0, 0.0)
-    assert [decision.verdict for decision in decide([(difference, 0.0), (difference, 1.0)])] == [
+    assert [decision.outcome for decision in decide([(difference, 0.0), (difference, 1.0)])] == [
         "not decided",
         "as good",
     ]
@@ -76,33 +76,33 @@ def test_equal_subsets_are_called_different_in_five_percent_of_cases(deviations:
     assert 0.03 <= false / cases <= 0.07
 
 
-def verdicts(effect: float, margin: float, *, deviation: float = 0.25, cases: int = 300) -> dict[str, float]:
-    """Shares of the verdicts on a simulated subset with a known effect, among two hypotheses and five seeds."""
+def outcomes(effect: float, margin: float, *, deviation: float = 0.25, cases: int = 300) -> dict[str, float]:
+    """Shares of the outcomes on a simulated subset with a known effect, among two hypotheses and five seeds."""
     random, counts = np.random.default_rng(11), dict[str, float]()
     for _ in range(cases):
         table = random.normal(scale=deviation, size=(3, 5))
         table[0] += effect
         seeds = Seeds(dict(zip(("half", "full", "random"), table, strict=True)))
         gains = [(seeds.difference("half", "full"), margin), (seeds.difference("half", "random"), 0.0)]
-        verdict = decide(gains)[0].verdict
-        counts[verdict] = counts.get(verdict, 0) + 1 / cases
+        outcome = decide(gains)[0].outcome
+        counts[outcome] = counts.get(outcome, 0) + 1 / cases
     return counts
 
 
 def test_known_effects_are_decided_as_they_should_be() -> None:
-    assert verdicts(0.0, 1.0)["as good"] > 0.75
-    assert verdicts(3.0, 1.0).get("better", 0) > 0.95
-    assert verdicts(-3.0, 1.0).get("worse", 0) > 0.95
-    assert verdicts(3.0, 0.0).get("better", 0) > 0.95
-    at_the_margin = verdicts(-1.0, 1.0)
+    assert outcomes(0.0, 1.0)["as good"] > 0.75
+    assert outcomes(3.0, 1.0).get("better", 0) > 0.95
+    assert outcomes(-3.0, 1.0).get("worse", 0) > 0.95
+    assert outcomes(3.0, 0.0).get("better", 0) > 0.95
+    at_the_margin = outcomes(-1.0, 1.0)
     assert at_the_margin.get("as good", 0) + at_the_margin.get("better", 0) <= 0.04
-    none = verdicts(0.0, 0.0)
+    none = outcomes(0.0, 0.0)
     assert none.get("better", 0) <= 0.04 and none.get("worse", 0) <= 0.04 and none["not decided"] > 0.9
-    assert verdicts(0.5, 0.0, deviation=3.0)["not decided"] > 0.8
+    assert outcomes(0.5, 0.0, deviation=3.0)["not decided"] > 0.8
 
 
 def test_a_subset_within_the_margin_but_below_the_baseline_is_as_good() -> None:
     gain = Estimate(-0.5, 0.1, 0.05, 4)
     assert gain.p() < 0.05
-    assert decide([(gain, 1.0)])[0].verdict == "as good"
-    assert decide([(gain, 0.0)])[0].verdict == "worse"
+    assert decide([(gain, 1.0)])[0].outcome == "as good"
+    assert decide([(gain, 0.0)])[0].outcome == "worse"

@@ -38,12 +38,12 @@ def test_the_best_within_a_budget_is_a_checkpoint() -> None:
 
 
 def summary(**changed: Any) -> Any:
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "tests": TESTS,
         "against": {"full": ["random"], "half": ["full", "random"], "random": ["full"]},
         "hypotheses": [Hypothesis("half", "full", 1.0), Hypothesis("half", "random")],
     }
-    return summarise(make_results(), **{**given, **changed})
+    return summarise(make_results(), **{**options, **changed})
 
 
 def test_differences_are_paired_by_seed() -> None:
@@ -57,15 +57,15 @@ def test_differences_are_paired_by_seed() -> None:
 
 def test_hypotheses_are_decided() -> None:
     not_worse, better = summary()["hypotheses"]
-    assert not_worse["verdict"] in ("as good", "better") and better["verdict"] == "better"
+    assert not_worse["outcome"] in ("as good", "better") and better["outcome"] == "better"
     worse = summary(hypotheses=[Hypothesis("random", "full", 1.0)])["hypotheses"][0]
-    assert worse["verdict"] == "worse" and worse["difference"]["value"] == pytest.approx(-5.0, abs=0.2)
+    assert worse["outcome"] == "worse" and worse["difference"]["value"] == pytest.approx(-5.0, abs=0.2)
     loss = summary(hypotheses=[Hypothesis("random", "full", metric="nll")])["hypotheses"][0]
-    assert loss["verdict"] == "worse" and loss["difference"]["value"] > 0, "more loss is worse"
+    assert loss["outcome"] == "worse" and loss["difference"]["value"] > 0, "more loss is worse"
 
 
 def test_equal_budgets() -> None:
-    readings = {(one["axis"], one["best"]): one for one in summary()["readings"]}
+    readings = {(reading["axis"], reading["best"]): reading for reading in summary()["readings"]}
     assert list(readings) == [
         ("step", False),
         ("epoch", False),
@@ -93,10 +93,10 @@ def test_the_tables_say_what_they_show(tmp_path: Path) -> None:
     row = next(line for line in text.splitlines() if line.startswith("half - full"))
     assert row.count("[") == 3
     write_evaluation(tmp_path / "one", seeds=1)
-    one = results.open_evaluation(tmp_path / "one")
-    text = results.render(one)
+    evaluation = results.open_evaluation(tmp_path / "one")
+    text = results.render(evaluation)
     assert results.ONE_SEED in text and "±" not in text.split("cost")[0] and "p BLEU" in text
-    assert [decided.verdict for decided in one.hypotheses] == ["not decided"] * 2
+    assert [decided.outcome for decided in evaluation.hypotheses] == ["not decided"] * 2
     assert max(map(len, text.splitlines()[:6])) <= 100
     write_evaluation(tmp_path / "rising", improving=True)
     assert any("full still improved" in text for text in results.open_evaluation(tmp_path / "rising").cautions)

@@ -52,11 +52,11 @@ def test_ctranslate2_gives_our_probabilities(trained, tmp_path):
 def test_greedy_translation_is_our_models(trained):
     checkpoint = trained / "warmup/step-60"
     lines = ["", *sentences(20, seed=7, longest=4)[0], "ein Wort, das länger ist 🐈"]
-    found = translate(checkpoint, iter(lines), beam=1, longest=12, threads=1)
+    translations = translate(checkpoint, iter(lines), beam=1, longest=12, threads=1)
     tokenizer, model = make_tokenizer(), load_model(read_checkpoint(checkpoint))
     outputs = [greedy(model, tokenizer.encode(line).ids, 12) for line in lines]
-    assert found == [tokenizer.decode(output).strip() for output in outputs]
-    assert len(set(found)) > 5
+    assert translations == [tokenizer.decode(output).strip() for output in outputs]
+    assert len(set(translations)) > 5
 
 
 def test_a_line_is_translated_whole_despite_truncation_in_the_tokenizer_file(trained, tmp_path):
@@ -68,16 +68,16 @@ def test_a_line_is_translated_whole_despite_truncation_in_the_tokenizer_file(tra
     tokenizer = make_tokenizer()
     tokenizer.enable_truncation(4)
     tokenizer.enable_padding(length=20, pad_token="<pad>")
-    held = json.loads(tokenizer.to_str())
-    del held["model"]["vocab"]["\u0120"]  # the space, which these lines do without
-    (copy / "tokenizer.json").write_text(json.dumps(held))
+    settings = json.loads(tokenizer.to_str())
+    del settings["model"]["vocab"]["\u0120"]  # the space, which these lines do without
+    (copy / "tokenizer.json").write_text(json.dumps(settings))
     assert translate(copy, lines, beam=1, longest=12, threads=1) == expected
     assert describe_tokenizer(copy / "tokenizer.json")["eos_id"] == EOS
 
 
 def test_beam_search_translates_every_line(trained):
-    found = translate(trained / "warmup/step-60", ["abc", "d"] * 3, longest=12, threads=1)
-    assert found[:2] * 3 == found and all(found)
+    translations = translate(trained / "warmup/step-60", ["abc", "d"] * 3, longest=12, threads=1)
+    assert translations[:2] * 3 == translations and all(translations)
 
 
 def test_refusals(trained, tmp_path):

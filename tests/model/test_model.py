@@ -106,12 +106,12 @@ def flash(*, heads=2, width=16, dtype=torch.bfloat16, sides=((3, 2), (3, 2)), ca
 
 def test_the_kernels_call_has_its_shapes():
     for sides, causal in ((((3, 2), (3, 2)), True), (((3, 2), (1, 7)), False)):
-        found = flash(sides=sides, causal=causal)
-        assert (found.shape, found.dtype, found.device.type) == ((5, 2, 16), torch.bfloat16, "cuda")
+        output = flash(sides=sides, causal=causal)
+        assert (output.shape, output.dtype, output.device.type) == ((5, 2, 16), torch.bfloat16, "cuda")
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"dtype": torch.float32}, "not one of float16 and bfloat16"),
         ({"width": 12}, "a head has 12 numbers"),
@@ -123,8 +123,8 @@ def test_the_kernels_call_has_its_shapes():
         ({"change": lambda spans: replace(spans, offsets=spans.offsets.cpu())}, "on different devices"),
     ],
 )
-def test_the_kernels_call_is_checked(wrong, said):
-    with pytest.raises(ValueError, match=said):
+def test_the_kernels_call_is_checked(wrong, message):
+    with pytest.raises(ValueError, match=message):
         flash(**wrong)
 
 
@@ -178,19 +178,19 @@ def test_smoothed_loss_and_its_gradients_are_torchs(monkeypatch, smoothing):
     plain = F.cross_entropy(logits, targets, label_smoothing=smoothing)
     torch.testing.assert_close(loss.float() / 11, plain)
     torch.testing.assert_close(nll.float(), F.cross_entropy(logits, targets, reduction="sum"))
-    for ours, theirs in zip(gradients, torch.autograd.grad(plain, (hidden, matrix)), strict=True):
-        torch.testing.assert_close(ours, theirs)
+    for ours, gradient in zip(gradients, torch.autograd.grad(plain, (hidden, matrix)), strict=True):
+        torch.testing.assert_close(ours, gradient)
 
 
 def test_bfloat16_products_stay_close(monkeypatch):
     monkeypatch.setitem(output_layer._CHUNK, "cpu", 50 * 4)
     torch.manual_seed(1)
     hidden, matrix = torch.randn(64, 16, requires_grad=True), torch.randn(50, 16, requires_grad=True)
-    targets, found = torch.randint(50, (64,)), {}
+    targets, by_type = torch.randint(50, (64,)), {}
     for dtype in (torch.float32, torch.bfloat16):
         loss, nll = output_layer.smoothed_loss(hidden, matrix, targets, smoothing=0.1, dtype=dtype)
-        found[dtype] = (loss.detach(), nll, *torch.autograd.grad(loss, (hidden, matrix)))
-    for fine, coarse in zip(*found.values(), strict=True):
+        by_type[dtype] = (loss.detach(), nll, *torch.autograd.grad(loss, (hidden, matrix)))
+    for fine, coarse in zip(*by_type.values(), strict=True):
         assert coarse.dtype == fine.dtype, "sums and gradients are never bfloat16"
         assert 0 < (coarse - fine).norm() < 0.02 * fine.norm()
 
@@ -212,28 +212,28 @@ def test_norms_are_autograds_on_an_untied_matrix(monkeypatch, laid_out):
         if not has_layout(torch.float32):
             pytest.skip("this processor has no layout of its own")
         products = LaidOutTypes(matrix, torch.float32, types=7)
-    found = output_layer.token_statistics(hidden, matrix.detach(), targets, products=products)
+    norms = output_layer.token_statistics(hidden, matrix.detach(), targets, products=products)
     for j in range(6):
         logits = matrix @ hidden[j]
         loss = F.cross_entropy(logits, targets[j])
         error, gradient = torch.autograd.grad(loss, (logits, matrix))
-        torch.testing.assert_close(found.nll[j], loss)
-        torch.testing.assert_close(found.el2n[j], error.norm())
-        torch.testing.assert_close(found.grad_norm[j], gradient.norm())
-        assert found.correct[j] == (logits.argmax() == targets[j])
+        torch.testing.assert_close(norms.nll[j], loss)
+        torch.testing.assert_close(norms.el2n[j], error.norm())
+        torch.testing.assert_close(norms.grad_norm[j], gradient.norm())
+        assert norms.correct[j] == (logits.argmax() == targets[j])
 
 
 @pytest.mark.parametrize("gap", [1e-3, 5.0, 20.0, 40.0, -20.0, -90.0, -300.0])
 def test_learned_and_hopeless_tokens_keep_their_precision(gap):
     matrix = torch.tensor([[gap], [0.0], [-1.0]])
-    found = output_layer.token_statistics(torch.ones(1, 1), matrix, torch.tensor([0]))
+    statistics = output_layer.token_statistics(torch.ones(1, 1), matrix, torch.tensor([0]))
     rest = 1 + math.exp(-1)
     nll = math.log1p(rest * math.exp(-gap)) if gap > -200 else -gap + math.log(rest)
     wrong, total = -math.expm1(-nll), rest + math.exp(gap)
     el2n = math.sqrt(wrong**2 + (1 + math.exp(-2)) / total**2)
-    assert float(found.nll[0]) == pytest.approx(nll, rel=1e-5)
-    assert float(found.el2n[0]) == pytest.approx(el2n, rel=1e-5, abs=1e-37)
-    assert bool(found.correct[0]) == (gap > 0)
+    assert float(statistics.nll[0]) == pytest.approx(nll, rel=1e-5)
+    assert float(statistics.el2n[0]) == pytest.approx(el2n, rel=1e-5, abs=1e-37)
+    assert bool(statistics.correct[0]) == (gap > 0)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def entries(folder: Path, *, log: bool = True) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("given", "decided"),
+    ("chosen", "decided"),
     [
         ({}, "epochs 5, checkpoints 1,5"),
         ({"method": "cat-var"}, "epochs 5, checkpoints 1,3,5"),
@@ -45,48 +45,60 @@ def entries(folder: Path, *, log: bool = True) -> dict[str, int]:
         ({"epochs": 3, "checkpoints": "1,2"}, "epochs 3, checkpoints 1,2"),
     ],
 )
-def test_epochs_and_checkpoints_fit_each_other(corpus: Path, given: dict[str, Any], decided: str) -> None:
-    said: list[str] = []
-    options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "say": said.append, "dry_run": True}
-    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **given, **options)
-    assert any(f"vocab_size 1000, preset tiny, {decided}; see" in line for line in said)
+def test_epochs_and_checkpoints_fit_each_other(corpus: Path, chosen: dict[str, Any], decided: str) -> None:
+    messages: list[str] = []
+    options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "say": messages.append, "dry_run": True}
+    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **chosen, **options)
+    assert any(f"vocab_size 1000, preset tiny, {decided}; see" in line for line in messages)
 
 
 def test_a_huge_corpus_is_sampled_for_the_warm_up_model(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("catprune.pipeline.prune._SAMPLE", 90)
-    said: list[str] = []
-    options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "threads": 1, "dry_run": True, "say": said.append}
-    for given, expected in (({}, "sample 90; see"), ({"sample": 50}, "sample 50; see")):
-        catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **given, **options)
-        assert expected in next(line for line in said if line.startswith("decided"))
-        said.clear()
+    messages: list[str] = []
+    options: dict[str, Any] = {
+        "out": corpus / "run",
+        "quiet": True,
+        "threads": 1,
+        "dry_run": True,
+        "say": messages.append,
+    }
+    for more, expected in (({}, "sample 90; see"), ({"sample": 50}, "sample 50; see")):
+        catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **more, **options)
+        assert expected in next(line for line in messages if line.startswith("decided"))
+        messages.clear()
     monkeypatch.setattr("catprune.pipeline.prune._SAMPLE", 1000)
     catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **options)
-    assert "sample " not in next(line for line in said if line.startswith("decided"))
+    assert "sample " not in next(line for line in messages if line.startswith("decided"))
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(corpus: Path) -> None:
-    before, said = entries(corpus), list[str]()
-    options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "say": said.append, "threads": 1}
+    before, messages = entries(corpus), list[str]()
+    options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "say": messages.append, "threads": 1}
     done = catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, keep="30%", **options)
     assert entries(corpus) == before
     assert (done.selections, done.outputs, done.report) == ({}, (), None)
-    steps = [line.split()[0] for line in said if not line.startswith(" ")]
+    steps = [line.split()[0] for line in messages if not line.startswith(" ")]
     assert steps == ["clean", "decided", "tokenize", "expected", "dry"]
-    assert any(line.startswith("          250 pairs read") for line in said)
-    decided = next(line for line in said if line.startswith("decided"))
+    assert any(line.startswith("          250 pairs read") for line in messages)
+    decided = next(line for line in messages if line.startswith("decided"))
     assert "keep 30% by progress; vocab_size 1000, preset tiny, epochs 5, checkpoints 1,5" in decided
-    expected = next(line for line in said if line.startswith("expected"))
+    expected = next(line for line in messages if line.startswith("expected"))
     assert all(word in expected for word in ("train ", "score ", "select and write ", "target tokens/s"))
-    assert said[-1] == "dry run   nothing was written; run the same command without dry_run to start"
+    assert messages[-1] == "dry run   nothing was written; run the same command without dry_run to start"
     # Given options are kept; without a model there is nothing to train.
-    said.clear()
-    given: dict[str, Any] = {"preset": "small", "epochs": 2, "checkpoints": "1,2", "method": "cat-diff", "on": "nll"}
-    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, **given, **options)
-    assert any("by cat-diff; vocab_size 1000, preset small, epochs 2, checkpoints 1,2" in line for line in said)
-    said.clear()
+    messages.clear()
+    options_of_model: dict[str, Any] = {
+        "preset": "small",
+        "epochs": 2,
+        "checkpoints": "1,2",
+        "method": "cat-diff",
+        "on": "nll",
+    }
+    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, **options_of_model, **options)
+    assert any("by cat-diff; vocab_size 1000, preset small, epochs 2, checkpoints 1,2" in line for line in messages)
+    messages.clear()
     catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, method="random", **options)
-    assert [line.split()[0] for line in said if not line.startswith(" ")] == ["clean", "decided", "dry"]
+    assert [line.split()[0] for line in messages if not line.startswith(" ")] == ["clean", "decided", "dry"]
     assert entries(corpus) == before
     with pytest.raises(CatpruneError, match=r"too few \(1000 are to be kept\)"):
         catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, keep=1000, **options)
@@ -105,20 +117,22 @@ def test_a_dry_run_from_the_command_line(corpus: Path, capsys: pytest.CaptureFix
 
 def test_the_run_file_has_the_given_options_and_other_options_are_reported(corpus: Path) -> None:
     options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "threads": 1}
-    given: dict[str, Any] = {"method": "random", "keep": 20, "exclude": str(corpus / "test.{en,de}")}
-    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), source_lang="en", target_lang="de", **given, **options)
+    options_of_prune: dict[str, Any] = {"method": "random", "keep": 20, "exclude": str(corpus / "test.{en,de}")}
+    catprune.prune(
+        sides(corpus, "train"), sides(corpus, "p"), source_lang="en", target_lang="de", **options_of_prune, **options
+    )
     text = (corpus / "run/run.toml").read_text()
     assert text.startswith("#:schema run-file.schema.json\n")
     assert (corpus / "run/run-file.schema.json").read_bytes() == json_schema()
-    held = tomllib.loads(text)
-    assert held["clean"] == {
+    settings = tomllib.loads(text)
+    assert settings["clean"] == {
         "inputs": ["../train.en", "../train.de"],
         "source_lang": "en",
         "target_lang": "de",
         "exclude": ["../test.{en,de}"],
     }
-    assert held["select"] == [{"name": "pruned", "method": "random", "keep": 20}]
-    assert "train" not in held and "tokenize" not in held
+    assert settings["select"] == [{"name": "pruned", "method": "random", "keep": 20}]
+    assert "train" not in settings and "tokenize" not in settings
     before = entries(corpus, log=False)
     for changed, message in (
         ({"keep": 30}, r"select\.keep: 20 before, 30 now"),
@@ -129,14 +143,14 @@ def test_the_run_file_has_the_given_options_and_other_options_are_reported(corpu
         ({"exclude": ()}, r'clean\.exclude: \["\.\./test\.{en,de}"\] before, the default now'),
         ({"keep": 30, "seed": 3}, r"seed: 1 before, 3 now; select\.keep: 20 before, 30 now"),
     ):
-        both = {"source_lang": "en", "target_lang": "de", **given, **options, **changed}
+        both = {"source_lang": "en", "target_lang": "de", **options_of_prune, **options, **changed}
         with pytest.raises(
             CatpruneError, match=rf"run\.toml has other options \({message}\): give another out, or force"
         ):
             catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **both)
     assert entries(corpus, log=False) == before
     # Resources are no options of the run.
-    again = {**given, **options, "source_lang": "en", "target_lang": "de", "threads": 2, "memory": "1G"}
+    again = {**options_of_prune, **options, "source_lang": "en", "target_lang": "de", "threads": 2, "memory": "1G"}
     catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **again)
 
 
@@ -162,9 +176,9 @@ def test_the_run_file_has_the_given_options_and_other_options_are_reported(corpu
 )
 def test_invalid_options_are_refused(corpus: Path, options: dict[str, Any], message: str) -> None:
     before = entries(corpus)
-    with pytest.raises(UsageError) as found:
+    with pytest.raises(UsageError) as caught:
         catprune.prune(sides(corpus, "train"), sides(corpus, "p"), out=corpus / "run", quiet=True, **options)
-    assert str(found.value).startswith(message)
+    assert str(caught.value).startswith(message)
     assert entries(corpus) == before
 
 

@@ -128,9 +128,9 @@ def test_killed_in_every_step_a_run_ends_with_the_same_bytes(undisturbed: Path, 
         assert (tmp_path / f"{name}.tmp").exists()
     catprune.run(file, quiet=True)
     assert (tmp_path / "run/report.html").exists()
-    found, expected = files(tmp_path), files(undisturbed)
-    assert found.keys() == expected.keys()
-    assert [name for name in expected if found[name] != expected[name]] == []
+    resumed, expected = files(tmp_path), files(undisturbed)
+    assert resumed.keys() == expected.keys()
+    assert [name for name in expected if resumed[name] != expected[name]] == []
 
 
 def test_other_tools_read_the_folders_of_columns(undisturbed: Path) -> None:
@@ -152,18 +152,18 @@ def test_other_tools_read_the_folders_of_columns(undisturbed: Path) -> None:
 
 def test_a_finished_run_does_nothing_again(undisturbed: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (undisturbed / "run").rglob("*.parquet")}
-    said: list[str] = []
-    assert not catprune.run(undisturbed / "run.toml", quiet=True, say=said.append).is_new
+    messages: list[str] = []
+    assert not catprune.run(undisturbed / "run.toml", quiet=True, say=messages.append).is_new
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    steps = [line.split()[0] for line in said if not line.startswith(" ")]
+    steps = [line.split()[0] for line in messages if not line.startswith(" ")]
     assert steps == ["clean", "tokenize", "train", "score", "select", "write", "evaluate", "report"]
-    assert sum("target tokens kept" in line for line in said) == 3, "of every selection, also where they are equal"
-    assert sum("more often than on others" in line for line in said) <= 1
-    for made in ("run/report.html", "run/selection/random/manifest.json"):
-        (undisturbed / made).unlink()
-        assert catprune.run(undisturbed / "run.toml", quiet=True).is_new, made
-        assert not catprune.run(undisturbed / "run.toml", quiet=True).is_new, made
-    assert any(line.split()[:1] == ["duplicate"] for line in said), "the reasons are always shown"
+    assert sum("target tokens kept" in line for line in messages) == 3, "of every selection, also where they are equal"
+    assert sum("more often than on others" in line for line in messages) <= 1
+    for name in ("run/report.html", "run/selection/random/manifest.json"):
+        (undisturbed / name).unlink()
+        assert catprune.run(undisturbed / "run.toml", quiet=True).is_new, name
+        assert not catprune.run(undisturbed / "run.toml", quiet=True).is_new, name
+    assert any(line.split()[:1] == ["duplicate"] for line in messages), "the reasons are always shown"
 
 
 def test_random_is_matched_on_tokens(undisturbed: Path) -> None:
@@ -181,10 +181,10 @@ def test_a_scorer_guards_a_selection_and_its_cost_is_reported(undisturbed: Path)
     from catprune.workspace.manifest import read_manifest
 
     assert read_manifest(undisturbed / "run/selection/cat", step="select")["counts"]["guarded"] > 10
-    found = open_evaluation(undisturbed / "run/evaluate")
-    assert [(subset.name, subset.scorers) for subset in found.subsets] == [("full", ()), ("cat", ("lengths",))]
-    assert all(subset.seconds is not None for subset in found.subsets)
-    assert any("cat: FLOPs do not include the models of lengths" in note for note in notes(found))
+    evaluation = open_evaluation(undisturbed / "run/evaluate")
+    assert [(subset.name, subset.scorers) for subset in evaluation.subsets] == [("full", ()), ("cat", ("lengths",))]
+    assert all(subset.seconds is not None for subset in evaluation.subsets)
+    assert any("cat: FLOPs do not include the models of lengths" in note for note in notes(evaluation))
 
 
 SEEDS = """
@@ -235,9 +235,9 @@ def test_each_seed_has_its_own_warmup_model_and_selections(undisturbed: Path, tm
         assert name.with_name(f"{name.name}.tmp").exists()
     for folder in folders:
         catprune.run(folder / "run.toml", quiet=True)
-    found, expected = files(folders[1]), files(folders[0])
-    assert found.keys() == expected.keys()
-    assert [name for name in expected if found[name] != expected[name]] == []
+    of_seed, expected = files(folders[1]), files(folders[0])
+    assert of_seed.keys() == expected.keys()
+    assert [name for name in expected if of_seed[name] != expected[name]] == []
     run = folders[0] / "run"
     drawn = run / "evaluate/seeds/seed-4"
     assert sorted(path.name for path in (drawn / "selection").iterdir()) == ["cat-40", "random-40"]
@@ -256,7 +256,7 @@ def test_each_seed_has_its_own_warmup_model_and_selections(undisturbed: Path, tm
         "random-40": ["full"],
         "best-40": ["full", "random-40"],
     }
-    assert [one.text for one in evaluated.hypotheses] == [
+    assert [hypothesis.text for hypothesis in evaluated.hypotheses] == [
         "cat-40 is better than random-40 (chrF, the mean of all test sets)"
     ]
     assert evaluated.seeds == (3, 4) and evaluated.subset("cat-40").flops.warmup > 0
@@ -267,7 +267,7 @@ def test_default_hypotheses_are_about_the_written_selection(tmp_path: Path) -> N
     file.write_text(RUN_FILE.replace('subsets = ["full", "cat"]', "").replace('against = ["full"]', ""))
     read = read_run_file(file)
     assert read.subsets == ["full", "random", "cat", "random-tokens"]
-    assert [one.text for one in read.hypotheses()] == [
+    assert [hypothesis.text for hypothesis in read.hypotheses()] == [
         "cat is not worse by 1 chrF than full (chrF, the mean of all test sets)",
         "cat is better than random-tokens (chrF, the mean of all test sets)",
     ]
@@ -284,10 +284,10 @@ def test_without_a_model_scorers_alone_rank(tmp_path: Path) -> None:
         '[[select]]\nname = "best"\nmethod = "e5"\nkeep = 5\nwhere = "own>=-1"\n'
         '[[select]]\nname = "some"\nmethod = "random"\nkeep = 5\nwhere = ["own==0", "e5>0.5"]\n'
     )
-    said: list[str] = []
-    done = catprune.run(file, quiet=True, say=said.append)
-    assert any(line.split()[:3] == ["score", "own", "over"] for line in said)
-    assert any(line.split()[:2] == ["e5", "over"] for line in said)
+    messages: list[str] = []
+    done = catprune.run(file, quiet=True, say=messages.append)
+    assert any(line.split()[:3] == ["score", "own", "over"] for line in messages)
+    assert any(line.split()[:2] == ["e5", "over"] for line in messages)
     corpus = catprune.open_corpus(tmp_path / "run/clean", selection=done.selections["some"])
     pairs = [pair for batch in corpus for pair in batch.to_pylist()]
     assert len(pairs) == 5

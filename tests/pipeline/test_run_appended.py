@@ -116,9 +116,9 @@ def grow(finished: Path, folder: Path, *, text: str = RUN_FILE.replace(OLD, NEW)
 @pytest.fixture(scope="module")
 def appended(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The appended run without a kill, and its progress lines."""
-    folder, said = tmp_path_factory.mktemp("appended"), list[str]()
-    catprune.run(grow(finished, folder), quiet=True, say=said.append)
-    return folder, said
+    folder, messages = tmp_path_factory.mktemp("appended"), list[str]()
+    catprune.run(grow(finished, folder), quiet=True, say=messages.append)
+    return folder, messages
 
 
 def states(folder: Path) -> dict[Path, tuple[int, int, bytes]]:
@@ -140,26 +140,26 @@ def test_only_new_rows_are_worked_on_and_the_model_stays(finished: Path, tmp_pat
     shards = [path for path in run.rglob("part-*") if "selection" not in path.parts and "evaluate" not in path.parts]
     before = states(run)
     kept = read_manifest(run / "clean", step="clean")["counts"]["kept"]
-    said: list[str] = []
-    catprune.run(file, quiet=True, say=said.append)
+    messages: list[str] = []
+    catprune.run(file, quiet=True, say=messages.append)
     after = states(run)
     assert len(shards) >= 5
     assert all(after[path] == before[path] for path in shards)
     for name in ("warmup", "evaluate"):
-        assert {path: one for path, one in after.items() if path.is_relative_to(run / name)} == {
-            path: one for path, one in before.items() if path.is_relative_to(run / name)
+        assert {path: state for path, state in after.items() if path.is_relative_to(run / name)} == {
+            path: state for path, state in before.items() if path.is_relative_to(run / name)
         }
     counts = read_manifest(run / "clean", step="clean")["counts"]
     new = counts["kept"] - kept
     assert counts["rows"] == 420 and 0 < new < 160
     assert counts["reasons"]["duplicate_elsewhere"] >= 20
-    summaries = {line.split()[0]: line for line in said if not line.startswith(" ")}
+    summaries = {line.split()[0]: line for line in messages if not line.startswith(" ")}
     assert f"{counts['rows']} pairs read, of them 160 new" in summaries["clean"]
     assert f"{counts['kept']} pairs, of them {new} new" in summaries["tokenize"]
     assert "trained before rows were appended" in summaries["train"]
     assert f"2 checkpoints over {counts['kept']} pairs, of them {new} new" in summaries["score"]
-    assert any("of the kept pairs are new" in line for line in said)
-    assert any("evaluated before rows were appended" in line for line in said)
+    assert any("of the kept pairs are new" in line for line in messages)
+    assert any("evaluated before rows were appended" in line for line in messages)
     assert "were trained before rows were appended" in (run / "report.html").read_text()
     selected = read_manifest(run / "selection/cat", step="select")
     shard = run / "scores/step-12/columns/part-000000000260-000000000420.parquet"
@@ -175,10 +175,10 @@ def test_only_new_rows_are_worked_on_and_the_model_stays(finished: Path, tmp_pat
     pairs = [pair for name in "ab" for pair in read_pairs(tmp_path / name / "train")]
     assert read_pairs(tmp_path / "pruned") == [pairs[row["row"]] for row in rows if row["kept"]]
     again = states(tmp_path)
-    said.clear()
-    catprune.run(file, quiet=True, say=said.append)
+    messages.clear()
+    catprune.run(file, quiet=True, say=messages.append)
     assert states(tmp_path) == again
-    assert [line for line in said if "of them" in line] == []
+    assert [line for line in messages if "of them" in line] == []
 
 
 def test_an_appended_run_equals_the_single_steps(
@@ -205,9 +205,9 @@ def test_an_appended_run_equals_the_single_steps(
     with pytest.raises(CatpruneError, match="holds something else"):
         catprune.write(run / "clean", outputs, selection=cat, **quiet)
     catprune.write(run / "clean", outputs, selection=cat, force=True, **quiet)
-    found, expected = files(tmp_path), files(appended[0])
-    assert found.keys() == expected.keys()
-    assert [name for name in expected if found[name] != expected[name]] == []
+    by_steps, expected = files(tmp_path), files(appended[0])
+    assert by_steps.keys() == expected.keys()
+    assert [name for name in expected if by_steps[name] != expected[name]] == []
 
 
 def test_an_appended_run_killed_in_every_step_ends_with_the_same_bytes(
@@ -218,9 +218,9 @@ def test_an_appended_run_killed_in_every_step_ends_with_the_same_bytes(
         done = subprocess.run([sys.executable, "-c", DYING, file, tmp_path / name, str(time)], check=False)
         assert done.returncode == -signal.SIGKILL, f"the run never wrote {name}"
     catprune.run(file, quiet=True)
-    found, expected = files(tmp_path), files(appended[0])
-    assert found.keys() == expected.keys()
-    assert [name for name in expected if found[name] != expected[name]] == []
+    resumed, expected = files(tmp_path), files(appended[0])
+    assert resumed.keys() == expected.keys()
+    assert [name for name in expected if resumed[name] != expected[name]] == []
 
 
 def test_moving_the_evaluation_away_trains_models_of_the_current_corpus(
@@ -228,9 +228,9 @@ def test_moving_the_evaluation_away_trains_models_of_the_current_corpus(
 ) -> None:
     shutil.copytree(appended[0], tmp_path, dirs_exist_ok=True)
     (tmp_path / "run/evaluate").rename(tmp_path / "evaluated")
-    said: list[str] = []
-    catprune.run(tmp_path / "run.toml", quiet=True, say=said.append)
-    assert not any("of the corpus before" in line for line in said)
+    messages: list[str] = []
+    catprune.run(tmp_path / "run.toml", quiet=True, say=messages.append)
+    assert not any("of the corpus before" in line for line in messages)
     assert "were trained before rows were appended" not in (tmp_path / "run/report.html").read_text()
     trained = read_manifest(tmp_path / "run/evaluate/trials/full/seed-3/model", step="trial")["counts"]["pairs"]
     assert trained == read_manifest(tmp_path / "run/clean", step="clean")["counts"]["kept"]
@@ -281,7 +281,7 @@ def test_force_keeps_appended_rows_and_repeats_steps_with_changed_options(
     text = RUN_FILE.replace(OLD, NEW).replace('on = "nll"', 'on = "nll"\nkeep = "30%"')
     for start, folder in ((appended[0], tmp_path / "later"), (finished, tmp_path / "at once")):
         file, run = grow(start, folder, text=text), folder / "run"
-        before = states(run / "warmup") | {path: one for path, one in states(run).items() if "part-" in path.name}
+        before = states(run / "warmup") | {path: state for path, state in states(run).items() if "part-" in path.name}
         catprune.run(file, quiet=True, force=True)
         kept = ("selection", "evaluate")
         stays = [path for path in before if not any(name in path.parts for name in kept)]
@@ -375,20 +375,20 @@ def test_prune_with_more_inputs_continues(finished: Path, tmp_path: Path, monkey
         with pytest.raises(CatpruneError, match=message):
             catprune.prune(other, outputs, keep=keep, **options)
     assert states(tmp_path) == before
-    said: list[str] = []
-    catprune.prune(inputs, outputs, say=said.append, **options)
-    warmup = {path: one for path, one in before.items() if "warmup" in path.parts}
-    assert {path: one for path, one in states(tmp_path).items() if "warmup" in path.parts} == warmup
+    messages: list[str] = []
+    catprune.prune(inputs, outputs, say=messages.append, **options)
+    warmup = {path: state for path, state in before.items() if "warmup" in path.parts}
+    assert {path: state for path, state in states(tmp_path).items() if "warmup" in path.parts} == warmup
     file = tmp_path / "run/run.toml"
     assert '"../a/train.{en,de}", "../b/train.{en,de}"' in file.read_text() and "vocab_size = 320" in file.read_text()
-    assert any("of them" in line and line.startswith("tokenize") for line in said)
+    assert any("of them" in line and line.startswith("tokenize") for line in messages)
     selected = read_manifest(tmp_path / "run/selection/pruned", step="select")
     assert outputs[0].read_text().count("\n") == selected["counts"]["kept"]
     again = states(tmp_path)
     catprune.prune(inputs, outputs, **options)
     catprune.run(file, quiet=True)
-    changed = {path for path, one in states(tmp_path).items() if again.get(path) != one}
+    changed = {path for path, state in states(tmp_path).items() if again.get(path) != state}
     assert changed <= {file}
     catprune.prune(inputs, outputs, keep="30%", force=True, **options)
-    assert {path: one for path, one in states(tmp_path).items() if "warmup" in path.parts} == warmup
+    assert {path: state for path, state in states(tmp_path).items() if "warmup" in path.parts} == warmup
     assert outputs[0].read_text().count("\n") < selected["counts"]["kept"]

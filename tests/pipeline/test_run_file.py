@@ -107,9 +107,11 @@ def test_the_folder_of_a_run_means_its_file(file: Path) -> None:
     assert done.folder == file.parent / "run" and done.selections.keys() == {"few", "many"}
     (file.parent / "run.toml").rename(file.parent / "run" / "run.toml")
     (file.parent / "run" / "run.toml").write_text(RUN_FILE.replace('"run"', '"."').replace('"a.', '"../a.'))
-    said: list[str] = []
-    assert catprune.run(file.parent / "run", until="clean", quiet=True, say=said.append).folder == file.parent / "run"
-    assert len([line for line in said if not line.startswith(" ")]) == 1
+    messages: list[str] = []
+    assert (
+        catprune.run(file.parent / "run", until="clean", quiet=True, say=messages.append).folder == file.parent / "run"
+    )
+    assert len([line for line in messages if not line.startswith(" ")]) == 1
 
 
 def test_the_default_of_a_selection_is_that_of_select_and_prune(file: Path) -> None:
@@ -124,7 +126,10 @@ def test_the_default_of_a_selection_is_that_of_select_and_prune(file: Path) -> N
 
 def sections(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The top level and the sections by the names of their models."""
-    return {"RunFile": schema, **{name: one for name, one in schema["$defs"].items() if name.endswith("Section")}}
+    return {
+        "RunFile": schema,
+        **{name: definition for name, definition in schema["$defs"].items() if name.endswith("Section")},
+    }
 
 
 def test_the_schema_is_the_file_of_the_documentation() -> None:
@@ -133,9 +138,9 @@ def test_the_schema_is_the_file_of_the_documentation() -> None:
 
 def test_the_schema_describes_every_key() -> None:
     assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    found = sections(SCHEMA)
-    assert len(found) == 13
-    for name, section in found.items():
+    described = sections(SCHEMA)
+    assert len(described) == 13
+    for name, section in described.items():
         assert section["additionalProperties"] is False, name
         for key, value in section["properties"].items():
             is_table = "Section" in json.dumps(value)
@@ -145,14 +150,14 @@ def test_the_schema_describes_every_key() -> None:
 
 
 def test_the_schema_has_the_keys_defaults_and_bounds_of_the_options() -> None:
-    found = sections(SCHEMA)
-    assert found["RunFile"]["properties"].keys() == RunFile.model_fields.keys()
-    assert found["RunFile"]["required"] == ["out", "clean"]
+    described = sections(SCHEMA)
+    assert described["RunFile"]["properties"].keys() == RunFile.model_fields.keys()
+    assert described["RunFile"]["required"] == ["out", "clean"]
     for info in RunFile.model_fields.values():
         for part in (info.annotation, *getattr(info.annotation, "__args__", ())):
             if getattr(part, "options", None) is None:
                 continue
-            section, options = found[part.__name__], fields_of(part.options)
+            section, options = described[part.__name__], fields_of(part.options)
             own = {field.key: field for field in options if field.declared.run_file}
             assert section["properties"].keys() >= own.keys()
             for name, field in own.items():
@@ -172,8 +177,8 @@ BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 def words(value: Any) -> list[Any]:
     """All keys and values within."""
     if isinstance(value, dict):
-        return [*value, *(word for one in value.values() for word in words(one))]
-    return [word for one in value for word in words(one)] if isinstance(value, list) else [value]
+        return [*value, *(word for item in value.values() for word in words(item))]
+    return [word for item in value for word in words(item)] if isinstance(value, list) else [value]
 
 
 def plain(value: Any) -> Any:

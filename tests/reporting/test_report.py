@@ -6,6 +6,7 @@ import html.parser
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ import pytest
 from catprune._core import digest_file, write_columns
 from catprune.cleaning.clean import clean
 from catprune.errors import CatpruneError
+from catprune.evaluation.cost import Cost
 from catprune.evaluation.results import ONE_SEED
-from catprune.reporting import run_columns
+from catprune.reporting import overview, run_columns
 from catprune.reporting.aggregates import Examples, _best, draw_sample, hash_rows, take_survey
 from catprune.reporting.charts import make_axis, make_bars
 from catprune.reporting.loss_trend import measure_trend
+from catprune.reporting.overview import Kept, choosing_table
 from catprune.reporting.report import report
 from catprune.reporting.run_columns import Reader, find_steps
 from catprune.reporting.wording import seconds_text, selection_label, shorten, visible
@@ -50,11 +53,11 @@ def publish_columns(
     folder: Path, step: str, columns: dict[str, Any], *, options: dict[str, Any], valid: Any = None, **results: Any
 ) -> None:
     """Write a finished folder of one shard, in the documented format."""
-    with StepFolder(folder, step=step, reads={}, options=options) as made:
+    with StepFolder(folder, step=step, reads={}, options=options) as step_folder:
         file = f"columns/part-{0:012d}-{ROWS:012d}.parquet"
-        digest = write_columns(str(folder / file), columns, valid=valid, metadata={"plan": made.digest})
+        digest = write_columns(str(folder / file), columns, valid=valid, metadata={"plan": step_folder.digest})
         shard = {"file": file, "first": 0, "end": ROWS, "digest": digest}
-        made.publish(shards=[shard], **results)
+        step_folder.publish(shards=[shard], **results)
 
 
 @pytest.fixture(scope="module")
@@ -228,12 +231,12 @@ def test_differences_have_a_plot_with_the_margin(page: Page) -> None:
 
 
 def test_one_seed_and_weak_models_colour_nothing(run: Path, tmp_path: Path) -> None:
-    for name, message, given in (
+    for name, message, values in (
         ("one", ONE_SEED, {"seeds": 1}),
         ("weak", "No model reaches 5 BLEU on held (best: 4.9).", {"bleu": 4.9}),
     ):
         part = link_run(run, run.parent / name, "clean", "scores", "selection")
-        write_evaluation(part / "evaluate", **given)
+        write_evaluation(part / "evaluate", **values)
         page = make_page(part, tmp_path / f"{name}.html")
         assert message in page.words
         assert not [a for _, a in page.tags if {"better", "worse"} & set((a.get("class") or "").split())]
@@ -249,6 +252,15 @@ def test_a_run_without_evaluation_says_how_to_evaluate(run: Path, tmp_path: Path
     anchors = [a["href"] for a in page.elements("a")]
     headings = [f"#{a['id']}" for a in page.elements("h2")]
     assert "#cost" not in anchors and set(anchors) < set(headings), "only existing sections"
+
+
+def test_the_unknown_training_of_external_checkpoints_is_said() -> None:
+    row = Kept("x", 1, 1, None, None, None, None, "words", Cost(0, 5e9, 0), Cost(0, 3.0, 0), ("opus-mt",))
+    assert choosing_table([row])[1][:4] == ["x", "unknown", "5G", "unknown"]
+    mixed = replace(row, flops=Cost(2e9, 5e9, 0), seconds=Cost(1.0, 3.0, 0))
+    assert choosing_table([mixed])[1][1] == "2G + unknown"
+    (card,) = overview._cost_cards([row])
+    assert card["more"].endswith("; the training of opus-mt is unknown") and "warm-up" not in card["more"]
 
 
 def test_every_section_has_its_anchor(page: Page) -> None:

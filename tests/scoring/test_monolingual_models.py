@@ -37,7 +37,7 @@ def texts(tmp_path_factory: Any) -> Path:
 
 def with_template(checkpoint: Path, template: str) -> None:
     tokenizer = llama_tokenizer()
-    around = [one for one in SPECIAL if one[0] in template]
+    around = [token for token in SPECIAL if token[0] in template]
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=around)
     tokenizer.save_pretrained(checkpoint)
 

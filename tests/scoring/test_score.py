@@ -68,16 +68,16 @@ def plain_scores(tokens, checkpoint, *, reverse=False):
     mean = sum(share * weight for share, weight in zip(shares, weights, strict=True))
     for row, source, target in pairs[::6]:
         hidden = model(torch.tensor([source]), torch.tensor([[BOS, *target[:-1]]]))[0]
-        found = dict.fromkeys(STATISTICS, 0.0) | {"tokens": len(target)}
+        sums = dict.fromkeys(STATISTICS, 0.0) | {"tokens": len(target)}
         for h, y in zip(hidden, target, strict=True):
             p = (matrix @ h).softmax(0)
             error = (p - torch.nn.functional.one_hot(torch.tensor(y), len(matrix))).norm()
-            found["nll_sum"] -= float(p[y].log())
-            found["correct"] += int(p.argmax() == y)
-            found["el2n_sum"] += float(error)
-            found["grad_norm_sum"] += float(error * h.norm())
-            found["ign_sum"] += float(error * h.norm()) * weights[y] / mean
-        yield row, found
+            sums["nll_sum"] -= float(p[y].log())
+            sums["correct"] += int(p.argmax() == y)
+            sums["el2n_sum"] += float(error)
+            sums["grad_norm_sum"] += float(error * h.norm())
+            sums["ign_sum"] += float(error * h.norm()) * weights[y] / mean
+        yield row, sums
 
 
 def test_scores_are_those_of_a_plain_softmax(trained, tmp_path):
@@ -125,11 +125,11 @@ def test_scores_contain_the_exposure_of_rows(trained, tmp_path):
         assert scored.manifests[name]["checkpoint"]["seen"]["times"] == occur
         table = parquet.read_table(tmp_path / "w" / name / "seen.parquet").to_pydict()
         expected = dict(zip(table["row"], table["times"], strict=True)) | dict.fromkeys(TOO_LONG)
-        assert {row: found["seen"] for row, found in read_scores(tmp_path / "s" / name).items()} == expected
+        assert {row: scores["seen"] for row, scores in read_scores(tmp_path / "s" / name).items()} == expected
         assert sum(times or 0 for times in expected.values()) >= (50 if name == "epoch-1" else 75)
     assert scored.manifests["all"]["checkpoint"]["seen"]["times"] == [1]
-    found = read_scores(tmp_path / "s/all")
-    assert {row: one["seen"] for row, one in found.items()} == dict.fromkeys(found, 1) | dict.fromkeys(TOO_LONG)
+    by_row = read_scores(tmp_path / "s/all")
+    assert {row: scores["seen"] for row, scores in by_row.items()} == dict.fromkeys(by_row, 1) | dict.fromkeys(TOO_LONG)
     other = write_tokens(tmp_path / "tokens", too_long=TOO_LONG)
     assert (
         score(other, checkpoints=checkpoints[0], out=tmp_path / "o", **options).manifests["epoch-1"]["checkpoint"][
@@ -302,10 +302,10 @@ def test_shards_that_end_together_publish_once(trained, tmp_path):
     assert list(read_scores(out / "step-5")) == [row for row in range(300) if row not in DROPPED]
 
 
-@pytest.mark.parametrize("given", ["", "0/2", "3/2", "1/0", "1", "a/b", "1/2/3", "-1/2", "½/2"])
-def test_invalid_shards_are_refused(given):
+@pytest.mark.parametrize("shard", ["", "0/2", "3/2", "1/0", "1", "a/b", "1/2/3", "-1/2", "½/2"])
+def test_invalid_shards_are_refused(shard):
     with pytest.raises(UsageError, match="give i/n, with i from 1 to n, or auto"):
-        Shard.parse(given)
+        Shard.parse(shard)
 
 
 def test_launchers_tell_the_shard(monkeypatch):
@@ -358,8 +358,8 @@ def test_batches_that_do_not_fit_are_halved_and_counted(trained, tmp_path, monke
     assert all(shard["halved"] > 0 for shard in halved["shards"])
     assert halved["flops"] == whole["flops"]
     rows = read_scores(tmp_path / "whole/step-30")
-    for row, found in read_scores(tmp_path / "halved/step-30").items():
-        assert row in TOO_LONG or found == pytest.approx(rows[row], rel=1e-5)
+    for row, scores in read_scores(tmp_path / "halved/step-30").items():
+        assert row in TOO_LONG or scores == pytest.approx(rows[row], rel=1e-5)
     monkeypatch.setattr(_Scoring, "_statistics", lambda *_: (_ for _ in ()).throw(error))
     with pytest.raises(CatpruneError, match=r"row \d+ alone \(\d+ and \d+ tokens\) does not fit into memory"):
         score(trained / "tokens", out=tmp_path / "none", **options)
@@ -394,8 +394,8 @@ def test_weights_that_training_did_not_write_are_refused(trained, tmp_path):
         CatpruneError, match=rf"{weights} was changed since training: restore the file, or train again with force"
     ):
         score(tokens, checkpoints=[weights.parent], out=tmp_path / "s", **options)
-    one = score(tokens, checkpoints=str(warmup / "step-30"), out=tmp_path / "s", **options)
-    assert one.folders == {"step-30": tmp_path / "s/step-30"}, "a string is one checkpoint, not one a letter"
+    scored = score(tokens, checkpoints=str(warmup / "step-30"), out=tmp_path / "s", **options)
+    assert scored.folders == {"step-30": tmp_path / "s/step-30"}, "a string is one checkpoint, not one a letter"
 
 
 def test_damaged_weights_and_blocks_are_named(trained, tmp_path):
@@ -418,11 +418,11 @@ def test_damaged_weights_and_blocks_are_named(trained, tmp_path):
     with pytest.raises(CatpruneError, match=f"{part.name} was changed"):
         score(changed, checkpoints=[checkpoint], out=tmp_path / "t", quiet=True)
     counts = changed / "unigrams.safetensors"
-    held = counts.read_bytes()
-    counts.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
+    content = counts.read_bytes()
+    counts.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(CatpruneError, match=r"unigrams\.safetensors was changed"):
         score(changed, checkpoints=[checkpoint], out=tmp_path / "u", quiet=True)
-    counts.write_bytes(held)
+    counts.write_bytes(content)
     part.write_bytes(data[:-50])
     with pytest.raises(CatpruneError, match="not a complete safetensors file"):
         score(changed, checkpoints=[checkpoint], out=tmp_path / "t", quiet=True)

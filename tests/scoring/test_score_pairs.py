@@ -89,9 +89,9 @@ def test_a_column_is_ranked_guards_and_is_merged(corpus: tuple[Path, list[tuple[
     scored = score_pairs(base / "clean", scorer=lengths, out=base / "scores", name="labse", **QUIET)
     values = read(scored.folder)
     best = sorted(values, key=lambda row: (-values[row], row))
-    found = select(base / "scores", method="labse", keep=8, out=base / "s", **QUIET)
+    selection = select(base / "scores", method="labse", keep=8, out=base / "s", **QUIET)
     assert kept(base / "s") == set(best[:8])
-    assert (found.scored, found.manifest["options"]["column"]) == (35, "labse")
+    assert (selection.scored, selection.manifest["options"]["column"]) == (35, "labse")
     select(base / "scores", column="labse", keep=8, direction="bottom", out=base / "t", **QUIET)
     assert kept(base / "t") == set(sorted(values, key=lambda row: (values[row], row))[:8])
     score_pairs(base / "clean", scorer=lengths, out=base / "scores", name="twin", **QUIET)
@@ -265,9 +265,9 @@ def test_invalid_scorers_are_refused(corpus: tuple[Path, Any]) -> None:
         with pytest.raises(UsageError, match="name = "):
             score_pairs(base / "clean", scorer=lengths, out=base / "scores", name=name or "-", **QUIET)
     with pytest.raises(UsageError, match="the source of made cannot be read"):
-        made: dict[str, Any] = {}
-        exec("def made(sources, targets): return [1.0] * len(sources)", made)
-        score_pairs(base / "clean", scorer=made["made"], out=base / "scores", **QUIET)
+        names: dict[str, Any] = {}
+        exec("def made(sources, targets): return [1.0] * len(sources)", names)
+        score_pairs(base / "clean", scorer=names["made"], out=base / "scores", **QUIET)
     with pytest.raises(UsageError, match="not options of a function"):
         score_pairs(base / "clean", scorer=lengths, margin=True, out=base / "scores", **QUIET)
     with pytest.raises(UsageError, match="neighbours = 3: only margin uses neighbours"):
@@ -294,16 +294,16 @@ def test_margin_equals_values_computed_by_hand() -> None:
     for neighbours in (1, 2, 3, 9):
         nearest = min(neighbours, 3)
         ours = np.sort(similar, axis=1)[:, -nearest:].mean(axis=1)
-        theirs = np.sort(similar, axis=0)[-nearest:].mean(axis=0)
-        expected = similar.diagonal() / ((ours + theirs) / 2)
-        found = Neighbours(rows, sources, targets, neighbours, threads=1).ratio_margin(rows, sources, targets)
-        assert found == pytest.approx(expected, rel=1e-5)
+        of_targets = np.sort(similar, axis=0)[-nearest:].mean(axis=0)
+        expected = similar.diagonal() / ((ours + of_targets) / 2)
+        margins = Neighbours(rows, sources, targets, neighbours, threads=1).ratio_margin(rows, sources, targets)
+        assert margins == pytest.approx(expected, rel=1e-5)
         # One by one, and for a pair outside of the sample (row 7), compared with the sample and itself.
         some = Neighbours(rows[1:], sources[1:], targets[1:], neighbours)
         alone = [some.ratio_margin(np.array([row]), sources[[i]], targets[[i]])[0] for i, row in enumerate((7, 5, 9))]
         ours[1:] = np.sort(similar[1:, 1:], axis=1)[:, -min(neighbours, 2) :].mean(axis=1)
-        theirs[1:] = np.sort(similar[1:, 1:], axis=0)[-min(neighbours, 2) :].mean(axis=0)
-        assert alone == pytest.approx(similar.diagonal() / ((ours + theirs) / 2), rel=1e-5)
+        of_targets[1:] = np.sort(similar[1:, 1:], axis=0)[-min(neighbours, 2) :].mean(axis=0)
+        assert alone == pytest.approx(similar.diagonal() / ((ours + of_targets) / 2), rel=1e-5)
 
 
 def test_pairs_are_drawn_evenly(corpus: tuple[Path, list[tuple[str, str]]]) -> None:

@@ -138,11 +138,11 @@ def test_labse_scores_equal_the_librarys(sentence_model: Path, blocks: Path, who
     sides = [library.encode(list(side), convert_to_tensor=True) for side in zip(*PAIRS, strict=True)]
     expected = util.pairwise_cos_sim(*sides).numpy()
     assert expected.std() > 0.01, "the model tells pairs apart"
-    found = {}
+    by_form = {}
     for name, clean in (("blocks", blocks), ("whole", whole)):
         done = score_pairs(clean, scorer="labse", model=sentence_model, out=tmp_path / name, quiet=True)
-        found[name] = read_scores(done.folder)
-        np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6)
+        by_form[name] = read_scores(done.folder)
+        np.testing.assert_allclose(by_form[name], expected, rtol=1e-5, atol=1e-6)
     assert done.manifest["options"]["scorer"]["model"].keys() == {"digest"}
 
 
@@ -233,11 +233,11 @@ def test_invalid_laser_models_are_reported(laser: Path, whole: Path, tmp_path: P
 
 def check(blocks: Path, expected: np.ndarray[Any, Any], out: Path, monkeypatch: Any, **options: Any) -> None:
     """Scores equal those of all pairs at once; a killed script is reported, and finished blocks are kept."""
-    ask, asked = Worker.ask, []
+    ask, requests = Worker.ask, []
 
     def disturbed(worker: Worker, columns: Any) -> Any:
-        asked.append(columns)
-        if len(asked) == (2 if options["scorer"] == "comet-qe" else 3):
+        requests.append(columns)
+        if len(requests) == (2 if options["scorer"] == "comet-qe" else 3):
             end_script(worker)
         return ask(worker, columns)
 

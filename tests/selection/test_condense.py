@@ -88,9 +88,9 @@ def test_the_best_of_each_cluster_is_ranked(
     assert done.kept == (len(left) + unscored) // 2, "a share counts the records without a score, too"
     assert done.condensed == len(score) - len(left) > 20
     assert f"{done.condensed} more pairs are near duplicates of a pair that ranks better" in summary(done)
-    found = read(tmp_path / "selection", "row", "kept")
-    assert {row for row, is_kept in found if is_kept} == {*left[: done.kept]}
-    assert {row for row, _ in found} == kept
+    rows = read(tmp_path / "selection", "row", "kept")
+    assert {row for row, is_kept in rows if is_kept} == {*left[: done.kept]}
+    assert {row for row, _ in rows} == kept
     assert not (tmp_path / "selection/log/condense").exists()
     before = (tmp_path / "selection/manifest.json").read_bytes()
     catprune.select(corpus / "quality.parquet", **options)
@@ -129,9 +129,9 @@ def test_always_kept_records_stay(corpus: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"condense": corpus / "near", "always_keep": "input=b.en", "method": "length", **QUIET}
     done = catprune.select(corpus / "clean", out=tmp_path / "selection", **options)
     first = read_manifest(corpus / "clean", step="clean")["inputs"][1]["first"]
-    found = read(tmp_path / "selection", "row", "kept")
-    assert all(kept for row, kept in found if row >= first)
-    assert done.trusted == sum(row >= first for row, _ in found)
+    rows = read(tmp_path / "selection", "row", "kept")
+    assert all(kept for row, kept in rows if row >= first)
+    assert done.trusted == sum(row >= first for row, _ in rows)
     catprune.select(corpus / "clean", out=tmp_path / "plain", method="length", **QUIET)
     score = dict(read(tmp_path / "plain", "row", "score"))
     lost = score.keys() - best(corpus, score, lowest=False)
@@ -166,10 +166,10 @@ def test_clusters_of_other_records_are_refused(corpus: Path, tmp_path: Path) -> 
         condensed(tmp_path / "nothing")
     assert not (tmp_path / "selection").exists()
     shard = next((corpus / "near/duplicates").glob("part-*"))
-    held = shard.read_bytes()
+    content = shard.read_bytes()
     try:
-        shard.write_bytes(held[:-9] + bytes(9))
+        shard.write_bytes(content[:-9] + bytes(9))
         with pytest.raises(CatpruneError, match="was changed since it was written"):
             condensed(corpus / "near")
     finally:
-        shard.write_bytes(held)
+        shard.write_bytes(content)

@@ -89,8 +89,8 @@ def test_dual_cross_entropy_reads_both_directions(run: Path) -> None:
     select(run / "scores", out=run / "s", method="dual-xent", keep=1, quiet=True)
     scores = read(run / "s")["score"].to_pylist()
     assert scores == [pytest.approx(-(1.0 + 0.75)), pytest.approx(-(0.5 + 1.25)), None]
-    found = select(run / "scores", out=run / "t", method="dual-xent", keep="100%tokens", quiet=True)
-    assert found.tokens == 6
+    selection = select(run / "scores", out=run / "t", method="dual-xent", keep="100%tokens", quiet=True)
+    assert selection.tokens == 6
     # Other methods only use the forward models.
     select(run / "scores", out=run / "ppl", method="ppl", on="nll", keep=1, quiet=True)
     assert read(run / "ppl")["score"].to_pylist()[:2] == [0.25, 1.5]
@@ -153,16 +153,16 @@ def test_statistics_that_are_no_numbers_are_refused(run: Path) -> None:
         select(run / "scores", out=run / "t", method="el2n", keep=1, quiet=True)
 
 
-COURSES = 60
+TRAJECTORIES = 60
 
 
 @pytest.fixture
 def trajectories(tmp_path: Path) -> Path:
     """Three kinds of loss trajectories, of 40, 15 and 5 pairs, mixed; the last row has no scores."""
-    count = COURSES + 1
+    count = TRAJECTORIES + 1
     kinds = np.random.default_rng(1).permutation([0] * 40 + [1] * 15 + [2] * 5)
     centres = np.array([[4.0, 3.0, 2.0], [4.0, 1.0, 0.5], [1.0, 1.0, 1.0]])
-    nll = centres[kinds] + np.random.default_rng(2).normal(0, 0.05, (COURSES, 3))
+    nll = centres[kinds] + np.random.default_rng(2).normal(0, 0.05, (TRAJECTORIES, 3))
     put_corpus(tmp_path, count, list(range(count)), bounds=[0, 20, count], tags=None, inputs=[0, 30, count])
     for place, name in enumerate(("one", "two", "three")):
         values = [*nll[:, place].tolist(), None]
@@ -174,16 +174,16 @@ def trajectories(tmp_path: Path) -> Path:
 def test_s2l_draws_evenly_from_clusters(trajectories: Path) -> None:
     kinds = np.load(trajectories / "kinds.npy")
     options: dict[str, Any] = {"method": "s2l", "clusters": 3, "keep": 30, "seed": 5, "quiet": True}
-    found = select(trajectories / "scores", out=trajectories / "s", **options)
+    selection = select(trajectories / "scores", out=trajectories / "s", **options)
     expected: set[int] = set()
     for kind, part in zip(range(3), even_parts(30, [40, 15, 5]), strict=True):
         rows = np.flatnonzero(kinds == kind).tolist()
         expected |= set(sorted(rows, key=lambda row: -row_hash(row, 5))[:part])
     assert kept(trajectories / "s") == expected
-    assert sorted((group["scored"], group["kept"]) for group in found.groups) == [(5, 5), (15, 12), (40, 13)]
-    assert (found.scored, found.unscored) == (60, 1)
+    assert sorted((group["scored"], group["kept"]) for group in selection.groups) == [(5, 5), (15, 12), (40, 13)]
+    assert (selection.scored, selection.unscored) == (60, 1)
     again = select(trajectories / "scores", out=trajectories / "again", threads=1, **options)
-    assert again.manifest == found.manifest
+    assert again.manifest == selection.manifest
     other = select(trajectories / "scores", out=trajectories / "other", **{**options, "seed": 6})
     assert kept(trajectories / "other") != kept(trajectories / "s")
     assert other.kept == 30
@@ -216,16 +216,18 @@ def test_trajectories_are_sampled_evenly_and_repeatably(trajectories: Path) -> N
     some = sample_trajectories(sets, most=20, seed=1)
     assert 10 <= len(some) <= 30
     assert (some == sample_trajectories(sets, most=20, seed=1)).all()
-    assert {tuple(one) for one in some.tolist()} <= {tuple(one) for one in everything.tolist()}
+    assert {tuple(trajectory) for trajectory in some.tolist()} <= {
+        tuple(trajectory) for trajectory in everything.tolist()
+    }
 
 
 def test_s2l_that_ranks_nothing_apart_is_not_warned_of(trajectories: Path) -> None:
     """Clusters replace groups by exposure, so there is no caution."""
-    count = COURSES + 1
-    nll: list[float | None] = [*np.linspace(4, 1, COURSES).tolist(), None]
+    count = TRAJECTORIES + 1
+    nll: list[float | None] = [*np.linspace(4, 1, TRAJECTORIES).tolist(), None]
     put_scores(trajectories, "one", 1, list(range(count)), [1] * count, nll, [0, 20, count], [1, 2] * 30 + [1])
-    found = select(trajectories / "scores", out=trajectories / "s", method="s2l", clusters=3, keep=30, quiet=True)
-    assert found.partly_seen == ("one",) and caution(found) is None
+    selection = select(trajectories / "scores", out=trajectories / "s", method="s2l", clusters=3, keep=30, quiet=True)
+    assert selection.uneven_exposure == ("one",) and caution(selection) is None
 
 
 @pytest.fixture
@@ -234,12 +236,12 @@ def workers(trajectories: Path) -> list[Path]:
     folders = [trajectories / "w0", trajectories / "w1"]
     for name, owner in (("one", [0, 1]), ("two", [1, 0]), ("three", [0, 0])):
         source = trajectories / "scores" / name
-        held = json.loads((source / "manifest.json").read_text())
+        manifest = json.loads((source / "manifest.json").read_text())
         for number in set(owner):
-            mine = [shard for shard, its in zip(held["shards"], owner, strict=True) if its == number]
+            shards = [shard for shard, its in zip(manifest["shards"], owner, strict=True) if its == number]
             (folders[number] / name / "columns").mkdir(parents=True)
-            (folders[number] / name / "manifest.json").write_bytes(seal({**held, "shards": mine}))
-            for shard in mine:
+            (folders[number] / name / "manifest.json").write_bytes(seal({**manifest, "shards": shards}))
+            for shard in shards:
                 (folders[number] / name / shard["file"]).write_bytes((source / shard["file"]).read_bytes())
     return folders
 
@@ -248,22 +250,22 @@ def test_the_order_of_sources_changes_no_cluster(trajectories: Path, workers: li
     options: dict[str, Any] = {"method": "s2l", "clusters": 7, "keep": 30, "seed": 5, "quiet": True}
     whole = select(trajectories / "scores", out=trajectories / "whole", **options)
     for number, sources in enumerate(itertools.permutations(workers)):
-        found = select(list(sources), out=trajectories / f"s{number}", **options)
+        selection = select(list(sources), out=trajectories / f"s{number}", **options)
         assert read(trajectories / f"s{number}").equals(read(trajectories / "whole"))
-        assert found.groups == whole.groups
+        assert selection.groups == whole.groups
 
 
-@pytest.mark.parametrize("bounds", [[0, 30, COURSES + 1], [0, 20, 40, COURSES + 1], [0, COURSES + 1]])
+@pytest.mark.parametrize("bounds", [[0, 30, TRAJECTORIES + 1], [0, 20, 40, TRAJECTORIES + 1], [0, TRAJECTORIES + 1]])
 def test_courses_through_other_ranges_are_refused(trajectories: Path, bounds: list[int]) -> None:
-    count = COURSES + 1
+    count = TRAJECTORIES + 1
     put_scores(trajectories, "two", 2, list(range(count)), [1] * count, [1.0] * count, bounds)
     with pytest.raises(CatpruneError, match=r"one.* and .*two.* have different ranges: score both checkpoints over"):
         select(trajectories / "scores", out=trajectories / "s", method="s2l", clusters=3, quiet=True)
 
 
-def test_courses_that_end_early_are_refused() -> None:
+def test_trajectories_that_end_early_are_refused() -> None:
     ranges = [[(0, 20), (20, 61)], [(0, 20)]]
-    sets = [[{"path": f"{a}-{b}", "first": a, "end": b} for a, b in one] for one in ranges]
+    sets = [[{"path": f"{a}-{b}", "first": a, "end": b} for a, b in ranges] for ranges in ranges]
     with pytest.raises(CatpruneError, match="end with 20-61, another's with 0-20"):
         sample_trajectories(sets, most=20, seed=1)
 

@@ -140,3 +140,5 @@ def test_training_on_rows(tmp_path: Path) -> None:
     assert again.manifest == first.manifest
     for name, rows in (("rows", [*range(100)]), ("exclude_rows", [5, 7])):
         assert np.load(tmp_path / "model" / first.manifest["reads"][name]["path"]).tolist() == rows
+    catprune.train(tmp_path / "tokens", rows=[1, 2], exclude_rows=[7, 5], force=True, **options)
+    assert len([*(tmp_path / "model/log").glob("*.npy")]) == 2, "the rows of the first training are gone"

@@ -85,7 +85,7 @@ def test_selections_equal_the_oracles(
         "input": [int(np.searchsorted(inputs, row, side="right")) for row in rows],
         "tag": [names.index(tags[row]) for row in rows],
     }[within]
-    given_keep, meant = keep
+    given_keep, oracle_keep = keep
     arguments: dict[str, Any] = {
         "out": run / "selection",
         "method": "ppl",
@@ -104,7 +104,7 @@ def test_selections_equal_the_oracles(
         with pytest.raises(UsageError, match="middle"):
             select(run / "scores", **arguments)
         return
-    ranking: dict[str, Any] = {"keep": meant, "direction": direction, "ties": ties, "seed": seed}
+    ranking: dict[str, Any] = {"keep": oracle_keep, "direction": direction, "ties": ties, "seed": seed}
     try:
         expected = kept_rows(rows, nll, tokens, groups, **ranking)
     except ValueError:
@@ -116,23 +116,23 @@ def test_selections_equal_the_oracles(
             select(run / "scores", **arguments)
         assert not list((run / "selection").rglob("part-*"))
         return
-    found = select(run / "scores", **arguments)
+    selection = select(run / "scores", **arguments)
     assert kept(run / "selection") == expected
 
     table, scored = read(run / "selection"), [i for i, value in enumerate(nll) if value is not None]
     assert table["row"].to_pylist() == rows
     assert table["score"].to_pylist() == nll
-    assert (found.scored, found.unscored) == (len(scored), len(rows) - len(scored))
-    assert found.kept == len(expected) == sum(shard["kept"] for shard in found.manifest["shards"])
-    assert found.tokens == sum(tokens[i] for i in scored)
-    assert found.tokens_kept == sum(n for row, n in zip(rows, tokens, strict=True) if row in expected)
-    assert [shard["first"] for shard in found.manifest["shards"]] == layout["bounds"][:-1]
-    assert found.decided_by_ties == tied(rows, nll, groups, expected)
+    assert (selection.scored, selection.unscored) == (len(scored), len(rows) - len(scored))
+    assert selection.kept == len(expected) == sum(shard["kept"] for shard in selection.manifest["shards"])
+    assert selection.tokens == sum(tokens[i] for i in scored)
+    assert selection.tokens_kept == sum(n for row, n in zip(rows, tokens, strict=True) if row in expected)
+    assert [shard["first"] for shard in selection.manifest["shards"]] == layout["bounds"][:-1]
+    assert selection.decided_by_ties == tied(rows, nll, groups, expected)
     partly = seen is not None and len(set(seen)) > 1
     if within or (partly and apart):
-        assert sum(group["kept"] for group in found.groups) == found.kept
-    assert found.partly_seen == (("one",) if partly else ())
-    assert (caution(found) is None) == (apart or not partly)
+        assert sum(group["kept"] for group in selection.groups) == selection.kept
+    assert selection.uneven_exposure == (("one",) if partly else ())
+    assert (caution(selection) is None) == (apart or not partly)
 
 
 def tied(rows: list[int], nll: list[float | None], groups: list[int], chosen: set[int]) -> int:
@@ -237,8 +237,8 @@ def test_scores_follow_the_formulas(run: Path, method: str, on: str) -> None:
     select(run / "scores", out=run / "s", method=method, quiet=True, **options)
     table = read(run / "s")
     _, _, nll = statistics(run)
-    found = table["score"].drop_null().to_numpy()
-    np.testing.assert_allclose(found, FORMULAS[method, on](nll), rtol=2e-7, atol=1e-9)
+    scores = table["score"].drop_null().to_numpy()
+    np.testing.assert_allclose(scores, FORMULAS[method, on](nll), rtol=2e-7, atol=1e-9)
 
 
 def test_absolute_differences(run: Path) -> None:
@@ -254,9 +254,9 @@ def test_random_and_length(run: Path) -> None:
     select(run / "scores", out=run / "random", method="random", seed=5, keep=60, quiet=True)
     assert read(run / "random")["score"].drop_null().to_pylist() == [random_score(row, 5) for row in rows]
     assert kept(run / "random") == set(sorted(rows, key=lambda row: row_hash(row, 5))[-60:])
-    found = select(run / "scores", out=run / "length", method="length", keep=60, quiet=True)
+    selection = select(run / "scores", out=run / "length", method="length", keep=60, quiet=True)
     assert read(run / "length")["score"].drop_null().to_pylist() == tokens.tolist()
-    assert found.manifest["options"]["ties"] == "random"
+    assert selection.manifest["options"]["ties"] == "random"
 
 
 def test_a_clean_folder_serves_random_and_length(run: Path) -> None:
@@ -277,10 +277,10 @@ def test_an_external_column(tmp_path: Path, kind: pa.DataType) -> None:
     rows = [3, 5, 1_048_578, 1_048_579, 4_000_000]
     table = pa.table({"score": pa.array([2, None, 7, 7, 1], kind), "row": pa.array(rows, pa.int32())})
     pq.write_table(table, tmp_path / "scores.parquet")
-    found = select(tmp_path / "scores.parquet", column="score", keep=2, out=tmp_path / "s", quiet=True)
+    selection = select(tmp_path / "scores.parquet", column="score", keep=2, out=tmp_path / "s", quiet=True)
     assert kept(tmp_path / "s") == {1_048_578, 1_048_579}
-    assert (found.scored, found.unscored, found.tokens, found.method) == (4, 1, None, "column")
-    ranges = [(shard["first"], shard["end"]) for shard in found.manifest["shards"]]
+    assert (selection.scored, selection.unscored, selection.tokens, selection.method) == (4, 1, None, "column")
+    ranges = [(shard["first"], shard["end"]) for shard in selection.manifest["shards"]]
     assert ranges == [(3, 1_048_579), (1_048_579, 2_097_155), (3_145_731, 4_000_001)]
     assert read(tmp_path / "s")["score"].to_pylist() == [2, None, 7, 7, 1]
 
@@ -289,10 +289,10 @@ def test_an_external_column_over_a_cleaned_corpus(run: Path) -> None:
     rows = list(range(0, 200, 2))
     table = pa.table({"row": rows, "score": [float(row) for row in rows]})
     pq.write_table(table, run / "f.parquet")
-    found = select(run / "f.parquet", column="score", clean=run / "clean", keep="10%", out=run / "s", quiet=True)
+    selection = select(run / "f.parquet", column="score", clean=run / "clean", keep="10%", out=run / "s", quiet=True)
     survivors = [row for row in range(200) if row % 9]
     assert read(run / "s")["row"].to_pylist() == survivors
-    assert (found.scored, found.unscored) == (88, 89) and found.kept == 17
+    assert (selection.scored, selection.unscored) == (88, 89) and selection.kept == 17
     assert kept(run / "s") == set([row for row in survivors if row % 2 == 0][-17:])
     pq.write_table(pa.table({"row": [200], "score": [1.0]}), run / "g.parquet")
     with pytest.raises(CatpruneError, match="row 200"):
@@ -319,19 +319,19 @@ def test_bad_external_columns(tmp_path: Path, rows: list[int], scores: list[Any]
 def test_infinite_scores_count_as_the_largest(tmp_path: Path) -> None:
     table = pa.table({"row": [0, 1, 2], "score": [float("-inf"), float("inf"), 1e300]})
     pq.write_table(table, tmp_path / "f.parquet")
-    found = select(tmp_path / "f.parquet", column="score", keep=1, out=tmp_path / "s", quiet=True)
-    assert kept(tmp_path / "s") == {1} and found.decided_by_ties == 2
+    selection = select(tmp_path / "f.parquet", column="score", keep=1, out=tmp_path / "s", quiet=True)
+    assert kept(tmp_path / "s") == {1} and selection.decided_by_ties == 2
 
 
 def test_checkpoints_by_name_and_in_training_order(run: Path) -> None:
     options: dict[str, Any] = {"method": "cat-diff", "on": "nll", "quiet": True}
-    found = select(run / "scores", out=run / "a", checkpoints=["a-late", "middle"], **options)
-    assert [read["path"] for read in found.manifest["reads"]["scores"]] == [
+    selection = select(run / "scores", out=run / "a", checkpoints=["a-late", "middle"], **options)
+    assert [read["path"] for read in selection.manifest["reads"]["scores"]] == [
         "../scores/middle",
         "../scores/a-late",
     ]
-    found = select(run / "scores", out=run / "b", **{**options, "method": "ppl"})
-    assert [read["path"] for read in found.manifest["reads"]["scores"]] == ["../scores/a-late"]
+    selection = select(run / "scores", out=run / "b", **{**options, "method": "ppl"})
+    assert [read["path"] for read in selection.manifest["reads"]["scores"]] == ["../scores/a-late"]
     with pytest.raises(CatpruneError, match=r"2 checkpoints.*has 1"):
         select(run / "scores", out=run / "c", checkpoints=["middle"], **options)
     with pytest.raises(CatpruneError, match="none"):
@@ -353,24 +353,24 @@ def test_rows_are_ranked_separately_by_exposure(tmp_path: Path) -> None:
     groups = [10 * (row >= 90) + 3 * (early[row] - 1) + late[row] for row in rows]
     ranked: dict[str, Any] = {"keep": ("fraction", Fraction(3, 10)), "direction": "top", "ties": "row", "seed": 1}
     expected = kept_rows(rows, score, [1] * 200, groups, **ranked)
-    found = select(tmp_path / "scores", out=tmp_path / "apart", within="input", **options)
-    assert kept(tmp_path / "apart") == expected and found.partly_seen == ("a", "c")
-    assert len(found.groups) == 8 and found.groups[1]["name"] == "0, seen 1 time by a, 2 times by c"
+    selection = select(tmp_path / "scores", out=tmp_path / "apart", within="input", **options)
+    assert kept(tmp_path / "apart") == expected and selection.uneven_exposure == ("a", "c")
+    assert len(selection.groups) == 8 and selection.groups[1]["name"] == "0, seen 1 time by a, 2 times by c"
     together = select(tmp_path / "scores", out=tmp_path / "together", within="input", by_exposure=False, **options)
     assert "a, c: trained on some pairs more often" in str(caution(together)) and len(together.groups) == 2
     assert kept(tmp_path / "together") != expected
     whole = select(tmp_path / "scores", out=tmp_path / "whole", checkpoints=["b"], method="ppl", keep="30%", quiet=True)
-    assert (whole.partly_seen, whole.groups, caution(whole)) == ((), (), None)
-    assert select(tmp_path / "scores", out=tmp_path / "r", method="random", quiet=True).partly_seen == ()
+    assert (whole.uneven_exposure, whole.groups, caution(whole)) == ((), (), None)
+    assert select(tmp_path / "scores", out=tmp_path / "r", method="random", quiet=True).uneven_exposure == ()
 
 
 def test_exposures_must_agree_with_the_manifest(tmp_path: Path) -> None:
     put_corpus(tmp_path, 9, list(range(9)), bounds=[0, 9], tags=None, inputs=[0, 9])
     put_scores(tmp_path, "a", 1, list(range(9)), [1] * 9, [0.5] * 9, [0, 9], [0, 1, 2] * 3)
     manifest = tmp_path / "scores" / "a" / "manifest.json"
-    held = json.loads(manifest.read_text())
-    held["checkpoint"]["seen"]["times"] = [0, 1]
-    manifest.write_bytes(seal(held))
+    settings = json.loads(manifest.read_text())
+    settings["checkpoint"]["seen"]["times"] = [0, 1]
+    manifest.write_bytes(seal(settings))
     with pytest.raises(CatpruneError, match="row 2 was trained on 2 times, which its manifest does not list"):
         select(tmp_path / "scores", out=tmp_path / "s", method="ppl", quiet=True)
 
@@ -419,14 +419,14 @@ def test_scores_that_do_not_fit_together(run: Path) -> None:
 
 def test_equal_bytes_for_any_threads(run: Path) -> None:
     arguments: dict[str, Any] = {"method": "progress", "within": "input", "quiet": True}
-    one = select(run / "scores", out=run / "one", threads=1, **arguments)
+    single = select(run / "scores", out=run / "one", threads=1, **arguments)
     two = select(run / "scores", out=run / "two", threads=3, **arguments)
-    assert one.manifest == two.manifest
+    assert single.manifest == two.manifest
     before = (run / "one" / "columns/part-000000000064-000000000128.parquet").read_bytes()
     (run / "one" / "manifest.json").unlink()
     (run / "one" / "columns/part-000000000064-000000000128.parquet").unlink()
     again = select(run / "scores", out=run / "one", **arguments)
-    assert again.manifest == one.manifest
+    assert again.manifest == single.manifest
     assert (run / "one" / "columns/part-000000000064-000000000128.parquet").read_bytes() == before
     with pytest.raises(CatpruneError, match="holds work with other"):
         select(run / "scores", out=run / "one", keep="40%", quiet=True)
@@ -494,8 +494,8 @@ def test_options_of_other_methods_are_refused(run: Path, options: dict[str, Any]
 
 
 def test_options_of_any_method_that_ranks_or_guards_are_taken(run: Path) -> None:
-    found = select(run / "scores", out=run / "s", where="ppl>0", on="nll", bins=7, keep=9, quiet=True)
-    assert (found.manifest["options"]["on"], found.manifest["options"]["bins"]) == ("nll", 7)
+    selection = select(run / "scores", out=run / "s", where="ppl>0", on="nll", bins=7, keep=9, quiet=True)
+    assert (selection.manifest["options"]["on"], selection.manifest["options"]["bins"]) == ("nll", 7)
     merged = select(run / "scores", out=run / "m", merge="progress + cat-diff", sign="abs", keep=9, quiet=True)
     assert merged.manifest["options"].keys() >= {"bins", "on", "sign", "merge_by"}
 
@@ -531,6 +531,6 @@ def test_keep_is_exact() -> None:
 def test_the_table_of_methods_agrees_with_the_core(run: Path) -> None:
     # Methods that read more than nll and tokens are tested in test_methods.
     computed = {"cat-diff", "cat-var", "progress", "ppl", "confidence", "variability", "closeness", "inactive"}
-    for method in [one for one in METHODS if one.name in {*computed, "length", "random"}]:
-        found = select(run / "scores", out=run / method.name, method=method.name, keep=3, quiet=True)
-        assert found.kept == 3 and dict(method.options).items() <= found.manifest["options"].items()
+    for method in [method for method in METHODS if method.name in {*computed, "length", "random"}]:
+        selection = select(run / "scores", out=run / method.name, method=method.name, keep=3, quiet=True)
+        assert selection.kept == 3 and dict(method.options).items() <= selection.manifest["options"].items()

@@ -74,9 +74,9 @@ def test_merges_as_the_oracle_does(
         with pytest.raises(CatpruneError, match="cannot keep 1 rows, only 0 are scored"):
             select(files, out=folder / "s", **options)
         return
-    found = select(files[::-1], out=folder / "s", **options)
+    selection = select(files[::-1], out=folder / "s", **options)
     assert read(folder / "s")["score"].to_pylist() == expected
-    assert (found.scored, found.guarded) == (scored, passed.count(False))
+    assert (selection.scored, selection.guarded) == (scored, passed.count(False))
     best = max(value for value in expected if value is not None)
     assert kept(folder / "s") == {rows[expected.index(best)]}
     assert not (folder / "s" / "tmp").exists()
@@ -143,11 +143,11 @@ def test_shares_of_single_inputs_and_tags(
     rows, nll, tokens, tags, inputs = (corpus[name] for name in ("rows", "nll", "tokens", "tags", "inputs"))
     put_corpus(run, corpus["end"], rows, bounds=[0, corpus["end"]], tags=tags, inputs=inputs)
     put_scores(run, "one", 1, rows, tokens, nll, [0, corpus["end"]])
-    keeps, always = [one for one in own if "!" not in one], [one[:-1] for one in own if "!" in one]
+    keeps, always = [rule for rule in own if "!" not in rule], [rule[:-1] for rule in own if "!" in rule]
     options: dict[str, Any] = {"method": "ppl", "on": "nll", "within": within, "threads": threads, "quiet": True}
     options |= {"keep": [*keeps, general], "always_keep": always, "out": run / "s"}
     options |= {"where": f"ppl>={floor}"} if floor is not None else {}
-    rules = [(one.rpartition(":")[0], one.rpartition(":")[2]) for one in keeps] + [(one, None) for one in always]
+    rules = [(rule.rpartition(":")[0], rule.rpartition(":")[2]) for rule in keeps] + [(rule, None) for rule in always]
     if len({label for label, _ in rules}) < len(rules):
         with pytest.raises(UsageError, match="named twice"):
             select(run / "scores", **options)
@@ -192,23 +192,23 @@ def test_shares_of_single_inputs_and_tags(
         with pytest.raises(CatpruneError, match=error or "keeps none of|none of"):
             select(run / "scores", **options)
         return
-    found = select(run / "scores", **options)
+    selection = select(run / "scores", **options)
     assert kept(run / "s") == expected
-    assert found.guarded == passes.count(False)
-    assert found.trusted == sum(trusted)
-    assert found.scored == sum(value is not None and passed for value, passed in zip(nll, passes, strict=True))
+    assert selection.guarded == passes.count(False)
+    assert selection.trusted == sum(trusted)
+    assert selection.scored == sum(value is not None and passed for value, passed in zip(nll, passes, strict=True))
     if rules or within:
-        assert sum(group["kept"] for group in found.groups) == found.kept
-        assert [group["name"] for group in found.groups[: len(rules)]] == [label for label, _ in rules]
+        assert sum(group["kept"] for group in selection.groups) == selection.kept
+        assert [group["name"] for group in selection.groups[: len(rules)]] == [label for label, _ in rules]
 
 
 def test_inputs_are_named_by_their_files(tmp_path: Path) -> None:
     put_corpus(tmp_path, 30, list(range(30)), bounds=[0, 30], tags=None, inputs=[0, 10, 20, 30])
     manifest = tmp_path / "clean" / "manifest.json"
-    held = json.loads(manifest.read_text())
-    for one, name in zip(held["inputs"], ("a", "b", "b"), strict=True):
-        one |= {"source": f"../in/{name}.en", "target": f"../in/{name}.{one['first']}"}
-    manifest.write_bytes(seal(held))
+    settings = json.loads(manifest.read_text())
+    for item, name in zip(settings["inputs"], ("a", "b", "b"), strict=True):
+        item |= {"source": f"../in/{name}.en", "target": f"../in/{name}.{item['first']}"}
+    manifest.write_bytes(seal(settings))
     options: dict[str, Any] = {"method": "random", "keep": "10%", "quiet": True}
     select(tmp_path / "clean", out=tmp_path / "s", always_keep="input=a.en", **options)
     assert set(range(10)) < kept(tmp_path / "s") and len(kept(tmp_path / "s")) == 12
@@ -231,9 +231,9 @@ def test_lengths_in_characters(tmp_path: Path) -> None:
     }
     for source, more in sources.items():
         options: dict[str, Any] = {"within": "length", "keep": "20%", "out": tmp_path / f"{source}-s", "quiet": True}
-        found = select(tmp_path / source, **options, **more)
+        selection = select(tmp_path / source, **options, **more)
         # Lengths are 7·row mod 5: ten each of 0 to 4.
-        assert [(group["name"], group["scored"], group["kept"]) for group in found.groups] == [
+        assert [(group["name"], group["scored"], group["kept"]) for group in selection.groups] == [
             (name, 10, 2) for name in ("0", "1", "2", "3", "4-5")
         ]
     with pytest.raises(UsageError, match="within length needs the clean folder"):
@@ -250,8 +250,8 @@ def test_samples_are_the_highest_draws(tmp_path: Path) -> None:
     assert kept(tmp_path / "s") == set(sorted(draws, key=draws.__getitem__)[-100:])
     heavy = sum(row % 8 == 2 for row in kept(tmp_path / "s"))
     assert 65 <= heavy <= 85  # three quarters, of a sample of few in many
-    found = select(tmp_path / "w.parquet", keep=1001, out=tmp_path / "all", **options)
-    assert {row for row in rows if row % 8 in (0, 2)} < kept(tmp_path / "all") and found.decided_by_ties == 500
+    selection = select(tmp_path / "w.parquet", keep=1001, out=tmp_path / "all", **options)
+    assert {row for row in rows if row % 8 in (0, 2)} < kept(tmp_path / "all") and selection.decided_by_ties == 500
     put_column(tmp_path / "n.parquet", [1, 7], [0.5, -0.25], "w")
     with pytest.raises(CatpruneError, match=r"the weight of row 7 is -0\.25: sampling takes weights of 0 and more"):
         select(tmp_path / "n.parquet", keep=1, out=tmp_path / "n", **options)
@@ -286,17 +286,17 @@ def test_arrays_and_row_numbers(
         with pytest.raises(CatpruneError, match="keeps none of"):
             select(folder / "scores.npy", out=folder / "s", **options)
         return
-    found = select(folder / "scores.npy", out=folder / "s", **options)
+    selection = select(folder / "scores.npy", out=folder / "s", **options)
     array = np.load(folder / "s" / "rows.npy")
     assert array.dtype == np.uint32 and array.tolist() == sorted(expected)
-    assert (found.kept, found.manifest["shards"]) == (len(expected), [])
+    assert (selection.kept, selection.manifest["shards"]) == (len(expected), [])
     put_column(folder / "f.parquet", rows, values, "scores", group=7)
     column = select(folder / "f.parquet", column="scores", out=folder / "p", **options)
     assert np.load(folder / "p" / "rows.npy").tolist() == sorted(expected)
     fields = ("scored", "kept", "decided_by_ties")
-    assert [getattr(found, name) for name in fields] == [getattr(column, name) for name in fields]
+    assert [getattr(selection, name) for name in fields] == [getattr(column, name) for name in fields]
     shards = select(folder / "scores.npy", out=folder / "t", **options | {"rows_only": False})
-    assert kept(folder / "t") == expected and shards.manifest["counts"] == found.manifest["counts"]
+    assert kept(folder / "t") == expected and shards.manifest["counts"] == selection.manifest["counts"]
 
 
 def test_rows_of_large_sources(tmp_path: Path) -> None:
@@ -434,9 +434,9 @@ def test_files_in_any_order_are_one_column(tmp_path: Path) -> None:
     for number, (first, end) in enumerate(itertools.pairwise([0, 7, 20, 21, 40])):
         name = f"part-{first:012}-{end:012}.parquet"
         put_column(folders[number % 2] / name, list(range(first, end)), values[first:end], "x")
-    one = select(folders, column="x", keep=11, out=tmp_path / "a", **QUIET)
+    single = select(folders, column="x", keep=11, out=tmp_path / "a", **QUIET)
     two = select(folders[::-1], column="x", keep=11, out=tmp_path / "b", **QUIET)
-    assert one.manifest == two.manifest
+    assert single.manifest == two.manifest
     assert kept(tmp_path / "a") == {row for row, value in enumerate(values) if value >= 29}
     part = folders[1] / f"part-{7:012}-{20:012}.parquet"
     moved = part.rename(tmp_path / "gone.parquet")
@@ -456,14 +456,14 @@ def test_guards_on_the_ranked_column_itself(tmp_path: Path, ties: str) -> None:
     values = [float(row % 7) for row in range(100)]
     put_column(tmp_path / "x.parquet", list(range(100)), values, "x", group=9)
     options: dict[str, Any] = {"where": ["x<5", "x!=3"], "keep": "50%", "rows_only": True, "ties": ties, "quiet": True}
-    found = select(tmp_path / "x.parquet", column="x", out=tmp_path / "s", **options)
+    selection = select(tmp_path / "x.parquet", column="x", out=tmp_path / "s", **options)
     passed = [row for row, value in enumerate(values) if value < 5 and value != 3]
     expected = kept_rows(
         passed, [values[row] for row in passed], [0] * len(passed), [0] * len(passed),
         keep=("fraction", Fraction(1, 2)), direction="top", ties=ties, seed=1,
     )  # fmt: skip
     assert set(np.load(tmp_path / "s" / "rows.npy").tolist()) == expected
-    assert (found.scored, found.guarded) == (len(passed), 100 - len(passed))
+    assert (selection.scored, selection.guarded) == (len(passed), 100 - len(passed))
     np.save(tmp_path / "x.npy", np.array(values, np.float32))
     select(tmp_path / "x.npy", out=tmp_path / "t", **options)
     assert set(np.load(tmp_path / "t" / "rows.npy").tolist()) == expected
@@ -473,8 +473,10 @@ def test_files_without_statistics(tmp_path: Path) -> None:
     for name, rows in (("b", [5, 6, 9]), ("a", [0, 3])):
         table = pa.table({"row": rows, "x": [float(row) for row in rows]})
         pq.write_table(table, tmp_path / f"{name}.parquet", write_statistics=False, row_group_size=2)
-    found = select([tmp_path / "b.parquet", tmp_path / "a.parquet"], column="x", keep=3, out=tmp_path / "s", **QUIET)
-    assert kept(tmp_path / "s") == {5, 6, 9} and found.scored == 5
+    selection = select(
+        [tmp_path / "b.parquet", tmp_path / "a.parquet"], column="x", keep=3, out=tmp_path / "s", **QUIET
+    )
+    assert kept(tmp_path / "s") == {5, 6, 9} and selection.scored == 5
 
 
 def test_scores_of_several_workers(tmp_path: Path) -> None:
@@ -484,12 +486,12 @@ def test_scores_of_several_workers(tmp_path: Path) -> None:
     put_scores(tmp_path, "e1", 1, rows, [1] * len(rows), nll, [0, 30, 60, 90])
     whole = select(tmp_path / "scores", method="ppl", on="nll", out=tmp_path / "whole", **QUIET)
     shards = json.loads((tmp_path / "scores" / "e1" / "manifest.json").read_text())["shards"]
-    for worker, mine in (("w1", [shards[1]]), ("w2", [shards[2], shards[0]])):
+    for worker, shards_of_worker in (("w1", [shards[1]]), ("w2", [shards[2], shards[0]])):
         folder = tmp_path / worker / "e1"
         (folder / "columns").mkdir(parents=True)
-        held = json.loads((tmp_path / "scores" / "e1" / "manifest.json").read_text())
-        (folder / "manifest.json").write_bytes(seal({**held, "shards": mine}))
-        for shard in mine:
+        manifest = json.loads((tmp_path / "scores" / "e1" / "manifest.json").read_text())
+        (folder / "manifest.json").write_bytes(seal({**manifest, "shards": shards_of_worker}))
+        for shard in shards_of_worker:
             (folder / shard["file"]).write_bytes((tmp_path / "scores" / "e1" / shard["file"]).read_bytes())
     options: dict[str, Any] = {"method": "ppl", "on": "nll", "quiet": True}
     parts = select([tmp_path / "w2", tmp_path / "w1"], out=tmp_path / "parts", **options)
@@ -528,26 +530,26 @@ def test_names_of_columns(run: Path) -> None:
     labse = pq.read_table(run / "scores" / "labse")["score"].to_pylist()
     plain: dict[str, Any] = {"join": run / "more.parquet", "keep": "20%", "quiet": True}
     options = {"on": "nll", **plain}
-    found = select(run / "scores", merge="0.7*ppl + 0.3*labse", out=run / "a", **options)
+    selection = select(run / "scores", merge="0.7*ppl + 0.3*labse", out=run / "a", **options)
     assert read(run / "a")["score"].to_pylist() == merged([e5, labse], [0.7, 0.3], "rank")
-    assert (found.method, found.unscored) == ("merge", 2)
+    assert (selection.method, selection.unscored) == ("merge", 2)
     # A method that reads all checkpoints with one that reads the last; then every kind of name.
     select(run / "scores", merge="progress + 2*ppl", merge_by="z", out=run / "b", bins=3, **options)
     select(run / "scores", method="progress", out=run / "p", bins=3, quiet=True)
     progress = read(run / "p")["score"].to_pylist()
     assert read(run / "b")["score"].to_pylist() == merged([progress, e5], [1, 2], "z")
     guards = ["labse>0.1", "extra<50", "e1.nll_sum>=0.25", "target_characters!=3", "e1.tokens==2"]
-    found = select(run / "scores", method="ppl", where=guards, out=run / "c", **options)
+    selection = select(run / "scores", method="ppl", where=guards, out=run / "c", **options)
     passed = [
         row
         for row in rows
         if labse[row] is not None and labse[row] > np.float32(0.1) and row < 50
         and e1[row] is not None and e1[row] * 2 >= 0.25 and row * 7 % 5 != 3
     ]  # fmt: skip
-    assert found.guarded == 60 - len(passed)
+    assert selection.guarded == 60 - len(passed)
     best = sorted((row for row in passed if e5[row] is not None), key=lambda row: -e5[row])  # type: ignore[operator]
     assert kept(run / "c") == set(best[: len(passed) // 5])
-    assert any("more pairs do not meet a condition of where" in line for line in summary(found))
+    assert any("more pairs do not meet a condition of where" in line for line in summary(selection))
     with pytest.raises(UsageError, match="no column nowhere: name a method"):
         select(run / "scores", merge="ppl + nowhere", out=run / "d", **options)
     put_column(run / "again.parquet", rows, [0.0] * 60, "extra")
@@ -562,18 +564,18 @@ def test_names_of_columns(run: Path) -> None:
 
 def test_merges_are_equal_for_any_threads_and_after_a_crash(run: Path) -> None:
     options: dict[str, Any] = {"merge": "cat-diff + labse", "quiet": True}
-    one = select(run / "scores", out=run / "one", threads=1, **options)
+    single = select(run / "scores", out=run / "one", threads=1, **options)
     two = select(run / "scores", out=run / "two", threads=3, **options)
-    assert one.manifest == two.manifest
+    assert single.manifest == two.manifest
     # Leftovers of a killed run: a plan, temporary files, no manifest.
     (run / "one" / "manifest.json").unlink()
     (run / "one" / "tmp").mkdir()
     (run / "one" / "tmp" / "ranks-9.tmp").write_bytes(b"half")
     (run / "one" / "rows.npy.tmp").write_bytes(b"half")
     again = select(run / "scores", out=run / "one", **options)
-    assert again.manifest == one.manifest
+    assert again.manifest == single.manifest
     assert {path.name for path in (run / "one").iterdir()} == {"log", "manifest.json", "plan.json", "columns"}
-    shards = {run / "one" / shard["file"] for shard in one.manifest["shards"]}
+    shards = {run / "one" / shard["file"] for shard in single.manifest["shards"]}
     assert set((run / "one/columns").iterdir()) == shards
     (run / "one" / "tmp").mkdir()
     (run / "one" / "tmp" / "sums.tmp").write_bytes(b"half")
@@ -583,8 +585,8 @@ def test_merges_are_equal_for_any_threads_and_after_a_crash(run: Path) -> None:
 
 def test_the_plan_names_every_source(run: Path) -> None:
     options: dict[str, Any] = {"merge": "ppl + labse", "where": "extra>3", "join": run / "more.parquet", "quiet": True}
-    found = select(run / "scores", out=run / "s", **options)
-    assert len(found.manifest["reads"]["joined"]) == 2
+    selection = select(run / "scores", out=run / "s", **options)
+    assert len(selection.manifest["reads"]["external"]) == 2
     put_column(run / "more.parquet", list(range(60)), [9.0] * 60, "extra")
     with pytest.raises(CatpruneError, match="holds work with other"):
         select(run / "scores", out=run / "s", **options)

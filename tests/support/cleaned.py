@@ -49,9 +49,9 @@ def read(folder: Path) -> dict[str, list[Any]]:
 def reasons(folder: Path) -> list[set[str]]:
     metadata = parquet.read_metadata(next(folder.glob("columns/*.parquet"))).metadata
     names, columns = metadata[b"reasons"].decode().split(","), read(folder)
-    found = [[name for bit, name in enumerate(names) if mask >> bit & 1] for mask in columns["reasons"]]
-    assert columns["reason"] == ["+".join(reasons) or None for reasons in found]
-    return [set(reasons) for reasons in found]
+    names_of_rows = [[name for bit, name in enumerate(names) if mask >> bit & 1] for mask in columns["reasons"]]
+    assert columns["reason"] == ["+".join(reasons) or None for reasons in names_of_rows]
+    return [set(reasons) for reasons in names_of_rows]
 
 
 def stripped(data: bytes) -> bytes:

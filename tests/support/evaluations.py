@@ -35,35 +35,36 @@ def _curve(name: str, seed: int, *, improving: bool) -> list[dict[str, Any]]:
 
 def make_results(*, seeds: int = 3, improving: bool = False, bleu: float | None = None) -> dict[str, Any]:
     """Return the results of all trials; `bleu` replaces all BLEU."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, level in _LEVEL.items():
         pairs = 599 if name == "full" else 300
-        found[name] = []
+        results[name] = []
         for seed in range(seeds):
             chrf = level + _LUCK[seed] + _NOISE[name][seed]
             scores = {"BLEU": chrf / 2 if bleu is None else bleu, "chrF": chrf, "nll": 4 - chrf / 25}
             curve = _curve(name, seed, improving=improving)
             flops = {"warmup": 1.5e9, "scoring": 0.5e9} if name == "half" else {"warmup": 0.0, "scoring": 0.0}
-            found[name].append(
+            results[name].append(
                 {
                     "counts": {"pairs": pairs, "target_tokens": 10 * pairs},
                     "flops": {**flops, "training": 4e9},
                     "scorers": [],
+                    "external": [],
                     "curve": curve,
                     "end": {key: curve[-1][key] for key in ("step", "epoch", "target_tokens", "flops")},
                     "tested": [30],
                     "tests": dict.fromkeys(TESTS, scores),
                 }
             )
-    return found
+    return results
 
 
 def write_evaluation(folder: Path, *, seeds: int = 3, improving: bool = False, bleu: float | None = None) -> None:
     """Write a finished evaluation of made-up results."""
-    found = make_results(seeds=seeds, improving=improving, bleu=bleu)
+    results = make_results(seeds=seeds, improving=improving, bleu=bleu)
     hypotheses = [Hypothesis("half", "full", 1.0), Hypothesis("half", "random")]
     p = {name: {other: {"BLEU": 0.2, "chrF": 0.01} for other in others} for name, others in AGAINST.items()}
-    summary = summarise(found, tests=TESTS, against=AGAINST, hypotheses=hypotheses)
+    summary = summarise(results, tests=TESTS, against=AGAINST, hypotheses=hypotheses)
     written = {
         "seeds": list(range(1, seeds + 1)),
         "against": AGAINST,
@@ -74,6 +75,8 @@ def write_evaluation(folder: Path, *, seeds: int = 3, improving: bool = False, b
         "randomisation": dict.fromkeys(TESTS, p) if seeds == 1 else {},
         **summary,
     }
-    with StepFolder(folder, step="evaluate", reads={}, options={"training": {"preset": "tiny"}, "beam": 4}) as made:
+    with StepFolder(
+        folder, step="evaluate", reads={}, options={"training": {"preset": "tiny"}, "beam": 4}
+    ) as step_folder:
         write_whole(folder / "results.json", to_json(written))
-        made.publish()
+        step_folder.publish()

@@ -13,10 +13,14 @@ SIDE = st.text(st.sampled_from('ab de1.\t\r\n\u2028\u0085\x00\\"<&é漢\U0001f60
 VALUE = st.one_of(SIDE, st.none(), st.integers(), st.just([]), st.just({"en": "x"}))
 
 
-def found(corpus: dict[str, Any], rows: int) -> list[tuple[str, str]]:
+def read_records(corpus: dict[str, Any], rows: int) -> list[tuple[str, str]]:
     return _core.read_pairs({"corpus": {"inputs": [corpus]}, "rows": list(range(rows))})
 
 
-def shown(one: oracles_formats.Found) -> tuple[str, str]:
+def shown(record: oracles_formats.Found) -> tuple[str, str]:
     """A record as `read_pairs` gives it."""
-    return ("", "") if isinstance(one, str) else (one[0].decode(errors="replace"), one[1].decode(errors="replace"))
+    return (
+        ("", "")
+        if isinstance(record, str)
+        else (record[0].decode(errors="replace"), record[1].decode(errors="replace"))
+    )

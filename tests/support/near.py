@@ -21,8 +21,8 @@ LOOSE = {"min_letter_word_share": 0.0, "min_letter_share": 0.0, "max_word_ratio"
 
 def near_of(folder: Path) -> dict[int, int]:
     """Rows dropped as near duplicates, with the row kept instead."""
-    found = reasons(folder)
+    clusters = reasons(folder)
     tables = [parquet.read_table(path) for path in sorted((folder / "duplicates").glob("part-*.parquet"))]
     of = {row: first for table in tables for row, first in zip(*(column.to_pylist() for column in table), strict=True)}
-    assert of.keys() == {row for row, names in enumerate(found) if names & {"duplicate", "near_duplicate"}}
-    return {row: first for row, first in of.items() if found[row] == {"near_duplicate"}}
+    assert of.keys() == {row for row, names in enumerate(clusters) if names & {"duplicate", "near_duplicate"}}
+    return {row: first for row, first in of.items() if clusters[row] == {"near_duplicate"}}

@@ -89,7 +89,7 @@ def script_letters(side: str, scripts: list[str]) -> int:
 
 
 def markup(side: str) -> int:
-    return sum(len(_WORD_SPACE.sub("", found)) for found in _MARKUP.findall(side))
+    return sum(len(_WORD_SPACE.sub("", match)) for match in _MARKUP.findall(side))
 
 
 def numbers(side: str) -> Counter[str]:
@@ -100,23 +100,23 @@ def numbers(side: str) -> Counter[str]:
 
 
 def urls(side: str) -> Counter[str]:
-    found = regex.findall(r"(?:(?:[Hh][Tt][Tt][Pp][Ss]?|[Ff][Tt][Pp])://|[Ww]{3}\.)[!\#-;=?-~]+", side)
-    return Counter(url.rstrip(".,;:!?')]}") for url in found)
+    matches = regex.findall(r"(?:(?:[Hh][Tt][Tt][Pp][Ss]?|[Ff][Tt][Pp])://|[Ww]{3}\.)[!\#-;=?-~]+", side)
+    return Counter(url.rstrip(".,;:!?')]}") for url in matches)
 
 
-def differ(one: Counter[str], other: Counter[str], most: float) -> bool:
+def differ(counts: Counter[str], other: Counter[str], most: float) -> bool:
     """Whether the unmatched share of the longer list is above `most`."""
-    longer = max(one.total(), other.total())
-    return longer - (one & other).total() > most * longer
+    longer = max(counts.total(), other.total())
+    return longer - (counts & other).total() > most * longer
 
 
 def units(side: str) -> list[str]:
     """Words in lower case without ASCII punctuation at their ends; of scripts without spaces characters."""
     lower = "".join(character.lower() if character.isascii() else character for character in side)
-    found = [unit for word in _WORD_SPACE.split(lower) if word for unit in split_word(word)[0]]
+    parts = [unit for word in _WORD_SPACE.split(lower) if word for unit in split_word(word)[0]]
     return [
         regex.sub(r"^[\x00-\x2f\x3a-\x60\x7b-\x7f]+|[\x00-\x2f\x3a-\x60\x7b-\x7f]+$", "", unit) or unit
-        for unit in found
+        for unit in parts
     ]
 
 
@@ -127,9 +127,9 @@ def repeats(side: str, most: float) -> bool:
 
 
 def resembles(source: str, target: str, most: float) -> bool:
-    one, other = Counter(units(source)), Counter(units(target))
-    alike = 2 * (one & other).total() > most * (one.total() + other.total())
-    return alike and min(one.total(), other.total()) >= 4
+    counts, other = Counter(units(source)), Counter(units(target))
+    alike = 2 * (counts & other).total() > most * (counts.total() + other.total())
+    return alike and min(counts.total(), other.total()) >= 4
 
 
 def ends_sentence(side: str) -> bool:
@@ -143,23 +143,23 @@ def reasons(
     *,
     max_line_bytes: int = 16_384,
     scripts: tuple[list[str], list[str]] = ([], []),
-    **given: float,
+    **thresholds: float,
 ) -> set[str]:
     """The reasons of the rules without duplicates; None as source means a monolingual corpus."""
-    rules = RULES | given
-    if found := structure(source, target, max_line_bytes=max_line_bytes):
-        return found
+    rules = RULES | thresholds
+    if names := structure(source, target, max_line_bytes=max_line_bytes):
+        return names
     sides = [side.decode() for side in (source, target) if side is not None]
     if any(unicodedata.category(character) == "Cc" and character != "\t" for side in sides for character in side):
-        found.add("control_characters")
+        names.add("control_characters")
     # Reasons do not depend on the normal form.
     sides = [unicodedata.normalize("NFC", side) for side in sides]
     trimmed = [regex.sub(r"^\p{White_Space}+|\p{White_Space}+$", "", side) for side in sides]
     if len(sides) == 2 and trimmed[0] == trimmed[1]:
-        found.add("identical_sides")
+        names.add("identical_sides")
     measured = [*map(measures, sides)]
-    if not all(one[1] for one in measured):
-        return found | {"empty"}
+    if not all(measures[1] for measures in measured):
+        return names | {"empty"}
     for side, (characters, words, letters, visible, with_letter, longest), written in zip(
         sides, measured, scripts[-len(sides) :], strict=True
     ):
@@ -174,20 +174,20 @@ def reasons(
             "markup": markup(side) / visible > rules["max_markup_share"],
             "wrong_script": script_letters(side, written) < rules["min_script_share"] * letters,
         }
-        found |= {name for name, is_broken in broken.items() if is_broken}
+        names |= {name for name, is_broken in broken.items() if is_broken}
     if source is None:
-        return found
+        return names
     for place, name in ((1, "word_ratio"), (0, "character_ratio")):
-        short, long = sorted(one[place] for one in measured)
+        short, long = sorted(measures[place] for measures in measured)
         if long / short > rules[f"max_{name}"]:
-            found.add(name)
+            names.add(name)
     of_both = {
         "number_mismatch": differ(*map(numbers, sides), rules["max_number_mismatch"]),
         "url_mismatch": differ(*map(urls, sides), rules["max_url_mismatch"]),
         "near_copy": resembles(*sides, rules["max_common_word_share"]),
         "terminal_punctuation": rules["same_terminal_punctuation"] and len(set(map(ends_sentence, sides))) == 2,
     }
-    return found | {name for name, is_broken in of_both.items() if is_broken}
+    return names | {name for name, is_broken in of_both.items() if is_broken}
 
 
 def normalise(side: str, form: str = "nfkc,case,white_space,punctuation") -> str:
@@ -245,12 +245,12 @@ def clean(
     forms = {"raw": lambda side: side, "normalised": normalise}.get(form, lambda side: normalise(side, form))
     groups: dict[tuple[str, ...], list[int | None]] = {}
     for source, target in against:
-        for mine in keys(forms(source), forms(target), key):
-            groups.setdefault(mine, [None])
+        for value in keys(forms(source), forms(target), key):
+            groups.setdefault(value, [None])
     for row, (source, target) in enumerate(pairs):
         if not cleaned.reasons[row]:
-            for mine in keys(forms((source or b"").decode()), forms(target.decode()), key):
-                groups.setdefault(mine, []).append(row)
+            for value in keys(forms((source or b"").decode()), forms(target.decode()), key):
+                groups.setdefault(value, []).append(row)
     dropped: dict[int, list[int | None]] = {}
     for rows in groups.values():
         here = sorted((row for row in rows if row is not None), key=lambda row: (priority[row] if priority else 0, row))

@@ -28,10 +28,10 @@ def refuse(name: str) -> None:
 
 
 def jsonl(data: bytes, fields: tuple[str, str], *, limit: int = 16_384) -> list[Found]:
-    found: list[Found] = []
+    records: list[Found] = []
     for line in oracles.lines(data):
         if len(line) > limit:
-            found.append("line_too_long")
+            records.append("line_too_long")
             continue
         try:
             record = json.loads(line.decode(errors="surrogateescape"), parse_constant=refuse)
@@ -39,18 +39,18 @@ def jsonl(data: bytes, fields: tuple[str, str], *, limit: int = 16_384) -> list[
             record = None
         sides = [field(record, name) for name in fields]
         good = all(isinstance(side, str) for side in sides)
-        found.append((text(sides[0]), text(sides[1])) if good else "malformed_record")
-    return found
+        records.append((text(sides[0]), text(sides[1])) if good else "malformed_record")
+    return records
 
 
 def table(rows: list[dict[str, Any]], fields: tuple[str, str], *, limit: int = 16_384) -> list[Found]:
-    found: list[Found] = []
+    records: list[Found] = []
     for row in rows:
         sides = [field(row, name) for name in fields]
         sides = [side.encode() if isinstance(side, str) else side for side in sides]
         long = None not in sides and max(map(len, sides)) > limit
-        found.append("malformed_record" if None in sides else "line_too_long" if long else (sides[0], sides[1]))
-    return found
+        records.append("malformed_record" if None in sides else "line_too_long" if long else (sides[0], sides[1]))
+    return records
 
 
 def segment_text(element: ElementTree.Element, *, is_code: bool = False) -> str:
@@ -63,7 +63,7 @@ def segment_text(element: ElementTree.Element, *, is_code: bool = False) -> str:
 
 
 def tmx(data: bytes, languages: tuple[str, str], *, limit: int = 16_384) -> list[Found]:
-    found: list[Found] = []
+    records: list[Found] = []
     for unit in ElementTree.fromstring(data).iter("tu"):
         variants: list[list[bytes]] = [[], []]
         for variant in unit.iter("tuv"):
@@ -74,8 +74,10 @@ def tmx(data: bytes, languages: tuple[str, str], *, limit: int = 16_384) -> list
                         variants[side].append(segment_text(segment).encode())
         pairs = [(source, target) for source in variants[0] for target in variants[1]]
         long = [max(map(len, pair)) > limit for pair in pairs]
-        found += ["line_too_long" if over else pair for over, pair in zip(long, pairs, strict=True)] or ["missing_side"]
-    return found
+        records += ["line_too_long" if over else pair for over, pair in zip(long, pairs, strict=True)] or [
+            "missing_side"
+        ]
+    return records
 
 
 def is_xml(text: str) -> bool:
@@ -83,6 +85,8 @@ def is_xml(text: str) -> bool:
     return not re.search("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
 
 
-def clean(found: list[Found]) -> list[set[str]]:
+def clean(records: list[Found]) -> list[set[str]]:
     """The reasons of every record, without duplicates."""
-    return [{one} if isinstance(one, str) else oracles.reasons(*one, max_line_bytes=1 << 30) for one in found]
+    return [
+        {record} if isinstance(record, str) else oracles.reasons(*record, max_line_bytes=1 << 30) for record in records
+    ]

@@ -31,11 +31,11 @@ def sides(pair: tuple[str, str], key: str) -> list[tuple[int, str]]:
     return [(number, side) for number, side in enumerate(pair, 1) if key in ("pair", ("source", "target")[number - 1])]
 
 
-def similarity(one: tuple[str, str], other: tuple[str, str], *, key: str, shingles_of: dict[str, Any]) -> float:
+def similarity(left: tuple[str, str], other: tuple[str, str], *, key: str, shingles_of: dict[str, Any]) -> float:
     """Jaccard similarity of the shingles; shingles of the source and of the target differ."""
     sets = [
-        {(number, *found) for number, side in sides(pair, key) for found in shingles(side, **shingles_of)}
-        for pair in (one, other)
+        {(number, *shingle) for number, side in sides(pair, key) for shingle in shingles(side, **shingles_of)}
+        for pair in (left, other)
     ]
     return len(sets[0] & sets[1]) / max(1, len(sets[0] | sets[1]))
 
@@ -45,9 +45,9 @@ def signature(pair: tuple[str, str], options: dict[str, Any]) -> tuple[list[int]
     permutations, rows = options["permutations"], options["permutations"] // options["bands"]
     hashes = []
     for number, side in sides(pair, options["key"]):
-        for found in shingles(side, unit=options["shingles"], size=options["shingle_size"]):
+        for shingle in shingles(side, unit=options["shingles"], size=options["shingle_size"]):
             run = 0
-            for unit in found:
+            for unit in shingle:
                 value = ord(unit) if options["shingles"] == "characters" else xxhash.xxh3_64_intdigest(unit.encode())
                 run = (run * GOLDEN + value) & MASK
             hashes.append(mix(run ^ mix(number)) >> 32)
@@ -57,7 +57,7 @@ def signature(pair: tuple[str, str], options: dict[str, Any]) -> tuple[list[int]
     for index in range(permutations):
         multiplier = mix((2 * index + 1) * GOLDEN & MASK) >> 32 | 1
         addend = mix((2 * index + 2) * GOLDEN & MASK) >> 32
-        minima.append(min((multiplier * found + addend) % 2**32 for found in hashes))
+        minima.append(min((multiplier * value + addend) % 2**32 for value in hashes))
     bands = [
         xxhash.xxh3_64_intdigest(np.array(minima[band * rows : (band + 1) * rows], "<u4").tobytes(), seed=band)
         for band in range(options["bands"])
@@ -76,14 +76,14 @@ def clusters(pairs: dict[int, tuple[str, str]], options: dict[str, Any]) -> dict
     buckets: dict[int, list[int]] = defaultdict(list)
     sketches, label = {}, {row: row for row in pairs}
     for row in sorted(pairs):
-        if found := signature(pairs[row], options):
-            sketches[row] = found[1]
-            for band in found[0]:
+        if minima := signature(pairs[row], options):
+            sketches[row] = minima[1]
+            for band in minima[0]:
                 buckets[band].append(row)
     for rows in buckets.values():
         for place, row in enumerate(rows[1:]):
             for other in (rows[0], rows[place]):
                 if (sketches[row] ^ sketches[other]).bit_count() <= most and label[row] != label[other]:
                     low, high = sorted((label[row], label[other]))
-                    label = {one: low if held == high else held for one, held in label.items()}
+                    label = {row_of_label: low if lowest == high else lowest for row_of_label, lowest in label.items()}
     return {row: first for row, first in label.items() if row != first}

@@ -20,11 +20,11 @@ def shares(whole: int, weights: list[int]) -> list[int]:
     """Largest remainder, ties to the first."""
     total = max(sum(weights), 1)
     exact = [Fraction(whole * weight, total) for weight in weights]
-    found = [int(share) for share in exact]
-    order = sorted(range(len(weights)), key=lambda group: (found[group] - exact[group], group))
-    for group in order[: whole - sum(found) if sum(weights) else 0]:
-        found[group] += 1
-    return found
+    counts = [int(share) for share in exact]
+    order = sorted(range(len(weights)), key=lambda group: (counts[group] - exact[group], group))
+    for group in order[: whole - sum(counts) if sum(weights) else 0]:
+        counts[group] += 1
+    return counts
 
 
 def even_parts(whole: int, sizes: list[int]) -> list[int]:

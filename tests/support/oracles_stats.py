@@ -18,8 +18,8 @@ def quantiles(values: list[int], unit: int = 1) -> dict[str, Any] | None:
     if not values:
         return None
     ordered, count = sorted(values), len(values)
-    found = {name: ordered[max(1, -(-count * percent // 100)) - 1] / unit for name, percent in _PERCENT.items()}
-    return {"count": count, "mean": sum(values) / count / unit, **found}
+    figures = {name: ordered[max(1, -(-count * percent // 100)) - 1] / unit for name, percent in _PERCENT.items()}
+    return {"count": count, "mean": sum(values) / count / unit, **figures}
 
 
 def ratios(pairs: list[tuple[int, int]]) -> dict[str, Any]:
@@ -34,10 +34,10 @@ def side(texts: list[str]) -> dict[str, Any]:
     letters = [letter for text in texts for letter in _LETTER.findall(text)]
     return {
         "characters": quantiles([len(text) for text in texts]),
-        "words": quantiles([len(one) for one in words]),
+        "words": quantiles([len(word) for word in words]),
         "bytes": quantiles([len(text.encode()) for text in texts]),
         "tokens": sum(map(len, words)),
-        "types": len({word for one in words for word in one}),
+        "types": len({word for letters in words for word in letters}),
         "letters": len(letters),
     }
 
@@ -76,11 +76,11 @@ def figures(pairs: list[tuple[bytes, bytes]], *, form: str, max_line_bytes: int)
         "malformed_record": 0,
         "line_too_long": len(pairs) - len(short),
         "invalid_utf8": len(short) - len(texts),
-        "empty": sum(not all(one) for one in words),
+        "empty": sum(not all(sides) for sides in words),
         "source": side([text[0] for text in texts]),
         "target": side([text[1] for text in texts]),
         "character_ratio": ratios([(len(source), len(target)) for source, target in texts]),
-        "word_ratio": ratios([(one[0], one[1]) for one in words]),
+        "word_ratio": ratios([(sides[0], sides[1]) for sides in words]),
         "duplicates": {name: sum(repeats(values)) for name, values in named.items()},
     }
 

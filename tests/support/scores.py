@@ -81,7 +81,7 @@ def put_scores(
         }
     )
     for column, values in (more or {}).items():
-        known = [None if value is None else one for value, one in zip(nll, values, strict=True)]
+        known = [None if value is None else score for value, score in zip(nll, values, strict=True)]
         kind = pa.uint32() if column == "correct" else pa.float32()
         table = table.append_column(column, pa.array(known, kind))
     checkpoint: dict[str, Any] = {"step": step, "reverse": False, "seen": None, **facts}

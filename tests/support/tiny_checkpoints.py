@@ -29,9 +29,9 @@ BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 def train_pieces(path: Path, *, sides: tuple[int, ...] = (0, 1), vocab_size: int = 60, **options: Any) -> Path:
     """A SentencePiece model of the pairs."""
     text = iter([pair[side] for pair in PAIRS * 20 for side in sides])
-    found = {"vocab_size": vocab_size, "hard_vocab_limit": False, "minloglevel": 2, **options}
+    settings = {"vocab_size": vocab_size, "hard_vocab_limit": False, "minloglevel": 2, **options}
     with path.open("wb") as stream:
-        sentencepiece.SentencePieceTrainer.train(sentence_iterator=text, model_writer=stream, **found)
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=text, model_writer=stream, **settings)
     return path
 
 
@@ -57,10 +57,10 @@ def train_bpe(pre_tokenizer: Any, *specials: str, alphabet: list[str] | None = N
 
 def sizes(vocab_size: int, **more: Any) -> dict[str, Any]:
     """Options of an encoder-decoder like BART."""
-    found: dict[str, Any] = {"vocab_size": vocab_size, "d_model": 16, "max_position_embeddings": 64}
+    settings: dict[str, Any] = {"vocab_size": vocab_size, "d_model": 16, "max_position_embeddings": 64}
     for part in ("encoder", "decoder"):
-        found |= {f"{part}_layers": 1, f"{part}_attention_heads": 2, f"{part}_ffn_dim": 32}
-    return found | more
+        settings |= {f"{part}_layers": 1, f"{part}_attention_heads": 2, f"{part}_ffn_dim": 32}
+    return settings | more
 
 
 def save(folder: Path, tokenizer: Any, model: Any) -> None:
@@ -138,8 +138,8 @@ def mbart50(folder: Path) -> None:
 
 def nllb(folder: Path) -> None:
     pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    found = train_bpe(pre_tokenizer, "<s>", "<pad>", "</s>", "<unk>")
-    tokenizer = transformers.NllbTokenizer(**found, src_lang="eng_Latn", tgt_lang="ron_Latn")
+    trained = train_bpe(pre_tokenizer, "<s>", "<pad>", "</s>", "<unk>")
+    tokenizer = transformers.NllbTokenizer(**trained, src_lang="eng_Latn", tgt_lang="ron_Latn")
     config = transformers.M2M100Config(**sizes(len(tokenizer), decoder_start_token_id=2))
     save(folder, tokenizer, transformers.M2M100ForConditionalGeneration(config))
 
@@ -157,8 +157,8 @@ def t5(folder: Path, *, tied: bool = True) -> None:
 def byte_tokenizer(**options: Any) -> Any:
     """GPT-2's: a space belongs to the word that follows it; texts have no start."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    found = train_bpe(pre_tokenizers.ByteLevel(add_prefix_space=False), "<|endoftext|>", alphabet=alphabet)
-    return transformers.GPT2Tokenizer(**found, **options)
+    trained = train_bpe(pre_tokenizers.ByteLevel(add_prefix_space=False), "<|endoftext|>", alphabet=alphabet)
+    return transformers.GPT2Tokenizer(**trained, **options)
 
 
 def gpt2(folder: Path, *, tied: bool = True) -> None:
@@ -185,8 +185,8 @@ WIDTHS = {"hidden_size": 16, "intermediate_size": 32}
 
 def llama_tokenizer() -> Any:
     """Spaces as characters (▁), a leading space, bytes for unknown characters, and a start symbol."""
-    found = train_bpe(pre_tokenizers.Metaspace(prepend_scheme="first"), "<unk>", "<s>", "</s>", *BYTES)
-    tokenizer = transformers.LlamaTokenizer(**found)
+    trained = train_bpe(pre_tokenizers.Metaspace(prepend_scheme="first"), "<unk>", "<s>", "</s>", *BYTES)
+    tokenizer = transformers.LlamaTokenizer(**trained)
     start = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     tokenizer.backend_tokenizer.post_processor = start
     return tokenizer

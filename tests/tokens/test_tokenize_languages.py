@@ -32,8 +32,8 @@ def sentences(language: str, count: int) -> list[str]:
     spaces = [" "] * 12 + ["  ", "\u00a0", "\t", " \u3000", "   "]
     lines = []
     for _ in range(count):
-        made = ["".join(chosen.choices(letters, k=chosen.randint(1, 9))) for _ in range(3)]
-        line = "".join(chosen.choice(words + made) + chosen.choice(spaces) for _ in range(chosen.randint(1, 12)))
+        texts = ["".join(chosen.choices(letters, k=chosen.randint(1, 9))) for _ in range(3)]
+        line = "".join(chosen.choice(words + texts) + chosen.choice(spaces) for _ in range(chosen.randint(1, 12)))
         lines.append(
             chosen.choice(["", "", " "]) + line.rstrip("\t ") + chosen.choice(["", "", " ", ".", " </s>", "'s", "  "])
         )
@@ -117,9 +117,9 @@ def check(folder: Path, lines: list[list[str]], tokenizer: Path, threads: int) -
     assert block["rows"].tolist() == list(range(len(lines[0])))
     for place, side in enumerate(("source", "target")):
         ids, offsets = block[f"{side}_ids"], block[f"{side}_offsets"]
-        found = [ids[a:b].tolist() for a, b in pairwise(offsets)]
+        encoded = [ids[a:b].tolist() for a, b in pairwise(offsets)]
         wanted = [line.removesuffix("\r") for line in lines[place]]
-        for text, ids, encoding in zip(wanted, found, package.encode_batch(wanted), strict=True):
+        for text, ids, encoding in zip(wanted, encoded, package.encode_batch(wanted), strict=True):
             assert [id for id in ids if id in special] == [package.token_to_id("</s>")], text
             if not special & set(encoding.ids[:-1]):
                 assert ids == encoding.ids

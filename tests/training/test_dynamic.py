@@ -156,14 +156,14 @@ def test_the_expected_gradient_of_infobatch_is_that_of_the_whole_batch(ratio):
 
     plain, _ = output_layer.smoothed_loss(hidden, matrix, targets, smoothing=0.1, dtype=torch.float32)
     full = torch.autograd.grad(plain / len(hidden), matrix)[0].double()
-    found, biased = [], []
+    unbiased, biased = [], []
     for seed in range(600):
         drawn = begun(InfoBatch(pairs=16, epochs=9, ratio=ratio, seed=seed), losses).draw(range(16))
         weights = torch.zeros(16)
         weights[drawn.kept] = torch.from_numpy(drawn.weights)
-        found.append(gradient(weights, int(lengths[drawn.basis].sum())))
+        unbiased.append(gradient(weights, int(lengths[drawn.basis].sum())))
         biased.append(gradient((weights > 0).float(), int(lengths[drawn.kept].sum())))
-    for estimates, is_unbiased in ((torch.stack(found), True), (torch.stack(biased), False)):
+    for estimates, is_unbiased in ((torch.stack(unbiased), True), (torch.stack(biased), False)):
         error = estimates.std(0) / math.sqrt(len(estimates))
         assert bool(((estimates.mean(0) - full).abs() < 5 * error).all()) == is_unbiased
 
@@ -180,10 +180,10 @@ def test_weights_count_tokens_and_weights_of_one_change_no_bit(monkeypatch):
 
     plain = both(output_layer.smoothed_loss(hidden, matrix, targets, **how))
     of_tokens = []
-    for ones in (torch.ones(11), None):
-        found = output_layer.weighted_loss(hidden, matrix, targets, ones, **how)
-        of_tokens.append(found[2])
-        for ours, theirs in zip(both(found), plain, strict=True):
+    for weights in (torch.ones(11), None):
+        losses = output_layer.weighted_loss(hidden, matrix, targets, weights, **how)
+        of_tokens.append(losses[2])
+        for ours, theirs in zip(both(losses), plain, strict=True):
             assert torch.equal(ours, theirs)
     counts = torch.rand(11)
     loss, nll, nlls = output_layer.weighted_loss(hidden, matrix, targets, counts, **how)
@@ -232,26 +232,26 @@ def test_drawn_batches_are_only_held_for_along():
 
     class Spied(Ddp):
         def draw(self, batch):
-            drawn.append(weakref.ref(found := super().draw(batch).kept))
-            return Drawn(found, np.ones(len(found), np.float32), found)
+            drawn.append(weakref.ref(kept := super().draw(batch).kept))
+            return Drawn(kept, np.ones(len(kept), np.float32), kept)
 
     pruning = Spied(pairs=40)
     pruning.begin(0)
     batches = PrunedBatches([list(range(first, first + 4)) for first in range(0, 40, 4)], pruning)
 
-    def held():
+    def count_held():
         gc.collect()
-        return sum(one() is not None for one in drawn)
+        return sum(reference() is not None for reference in drawn)
 
     for epoch in range(2):
-        assert [len(batch) for batch in batches] == [4] * 10 and held() == 0, epoch
-    for number, (batch, found) in enumerate(batches.along(running_ahead(batches, 3))):
-        assert batch == found.kept.tolist() and held() <= 5
+        assert [len(batch) for batch in batches] == [4] * 10 and count_held() == 0, epoch
+    for number, (batch, decision) in enumerate(batches.along(running_ahead(batches, 3))):
+        assert batch == decision.kept.tolist() and count_held() <= 5
         if number == 4:
             break
-    del found
-    assert held() == 0, "an epoch that was broken off leaves nothing"
-    assert [batch == found.kept.tolist() for batch, found in batches.along(batches)] == [True] * 10
+    del decision
+    assert count_held() == 0, "an epoch that was broken off leaves nothing"
+    assert [batch == decision.kept.tolist() for batch, decision in batches.along(batches)] == [True] * 10
     begun_before = iter(batches)
     assert next(begun_before) == [0, 1, 2, 3]
     with pytest.raises(UsageError, match="the loader started before `along`"):
@@ -259,9 +259,9 @@ def test_drawn_batches_are_only_held_for_along():
 
 
 def running_ahead(loader, count):
-    held = iter(loader)
-    waiting = list(itertools.islice(held, count))
-    for batch in held:
+    batches = iter(loader)
+    waiting = list(itertools.islice(batches, count))
+    for batch in batches:
         waiting.append(batch)
         yield waiting.pop(0)
     yield from waiting
@@ -271,12 +271,12 @@ def test_a_loop_continues_from_its_stored_state():
     batches = np.array_split(np.random.default_rng(1).permutation(300), 20)
 
     def go(pruning, epoch, places):
-        found = []
+        kept = []
         for place in places:
             drawn = pruning.draw(batches[place])
             pruning.observe(drawn.kept, np.sin(drawn.kept * (epoch + 1.0)) + 1)
-            found.append((drawn.kept.tolist(), drawn.weights.tolist()))
-        return found
+            kept.append((drawn.kept.tolist(), drawn.weights.tolist()))
+        return kept
 
     for make in (lambda: InfoBatch(pairs=300, epochs=9), lambda: Ddp(pairs=300, cycle=3)):
         whole, undisturbed = make(), []
@@ -287,11 +287,11 @@ def test_a_loop_continues_from_its_stored_state():
                 stored = whole.before.copy(), whole.losses.copy()
         resumed = make()
         resumed.resume(4, before=stored[0], losses=stored[1])
-        found = go(resumed, 4, range(20))
+        kept = go(resumed, 4, range(20))
         for epoch in range(5, 9):
             resumed.begin(epoch)
-            found += go(resumed, epoch, range(20))
-        assert found == undisturbed[4 * 20 :]
+            kept += go(resumed, epoch, range(20))
+        assert kept == undisturbed[4 * 20 :]
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_pruned_training_computes_less_and_reports_it(tokens, tmp_path, way):
     assert not (pruned.folder / "pruned-rows").exists()
     assert "pruned" not in plain.manifest and "prune_while_training" not in plain.manifest["options"]
     assert not any("pruned" in name for name in lines_of(plain.folder)[-1])
-    first, same = (load_tensors(one.checkpoints[0] / "model.safetensors")[0] for one in (plain, pruned))
+    first, same = (load_tensors(trained.checkpoints[0] / "model.safetensors")[0] for trained in (plain, pruned))
     assert all(torch.equal(first[name], same[name]) for name in first), "nothing is known before the first epoch ends"
 
 
@@ -390,9 +390,9 @@ def saving(expected, counts):
     """Write a checkpoint, and record the pairs that were trained on."""
     from catprune.checkpoints.native import write_checkpoint
 
-    def write(*given, **more):
+    def write(*arguments, **more):
         expected.append(dict(counts))
-        write_checkpoint(*given, **more)
+        write_checkpoint(*arguments, **more)
 
     return write
 
@@ -521,8 +521,8 @@ def test_the_command_reports_skipped_pairs(tokens, tmp_path, capsys):
     line = f"train {tokens} --out {tmp_path / 'w'} --epochs 3 --batch-tokens 256 --threads 1 --precision float32"
     app([*line.split(), "--prune-while-training", "ddp", "--prune-ratio", "0.5"], standalone_mode=False)
     manifest = json.loads((tmp_path / "w/manifest.json").read_bytes())
-    said = f"skipped 296 pairs in all epochs, {manifest['pruned']['target_tokens']:,} ("
-    assert said in capsys.readouterr().out
+    expected = f"skipped 296 pairs in all epochs, {manifest['pruned']['target_tokens']:,} ("
+    assert expected in capsys.readouterr().out
     assert manifest["options"]["prune_while_training"] == {"method": "ddp", "ratio": 0.5, "cycle": 1}
 
 

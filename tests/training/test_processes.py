@@ -67,24 +67,24 @@ def train_in_two(tokens, out, *, before="", **options):
 
 def test_two_processes_of_torchrun_train_the_model_of_one(tokens):
     options = OPTIONS | {"dropout": 0.0, "accumulate": 3}
-    one, two = tokens.parent / "one", tokens.parent / "two"
-    whole = train(tokens, out=one, **options)
+    single, two = tokens.parent / "one", tokens.parent / "two"
+    whole = train(tokens, out=single, **options)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command.append(str(write_script(tokens, two, "", options)))
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("12") == 2, "both return"
-    assert (two / "plan.json").read_bytes() == (one / "plan.json").read_bytes()
-    parted = json.loads((two / "manifest.json").read_bytes())
-    assert (parted["target_tokens"], parted["steps"]) == (whole.target_tokens, whole.steps)
-    assert parted["flops"] < whole.flops, "each pads its own part"
+    assert (two / "plan.json").read_bytes() == (single / "plan.json").read_bytes()
+    manifest = json.loads((two / "manifest.json").read_bytes())
+    assert (manifest["target_tokens"], manifest["steps"]) == (whole.target_tokens, whole.steps)
+    assert manifest["flops"] < whole.flops, "each pads its own part"
     for name in ("step-6", "step-12"):
-        ours, theirs = (load_tensors(folder / name / "model.safetensors")[0] for folder in (one, two))
+        ours, theirs = (load_tensors(folder / name / "model.safetensors")[0] for folder in (single, two))
         for key in ours:
             torch.testing.assert_close(theirs[key], ours[key], rtol=1e-3, atol=2e-5)
     losses = [
         [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        for folder in (one, two)
+        for folder in (single, two)
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
@@ -118,17 +118,17 @@ def test_two_processes_that_are_stopped_go_on_to_the_same_bytes(tokens):
 def test_two_processes_prune_like_one_and_end_with_the_same_bytes(tokens):
     options = {name: value for name, value in OPTIONS.items() if name not in ("steps", "checkpoints")}
     options |= {"dropout": 0.0, "epochs": 4, "checkpoints": "2.5", "prune_while_training": "infobatch"}
-    one = train(tokens, out=tokens.parent / "pruned-by-one", **options)
+    single = train(tokens, out=tokens.parent / "pruned-by-one", **options)
     whole, broken = tokens.parent / "pruned-by-two", tokens.parent / "pruned-and-killed"
     codes, wrote = train_in_two(tokens, whole, **options)
     assert codes == [0, 0], wrote
-    assert json.loads((whole / "manifest.json").read_bytes())["pruned"] == one.manifest["pruned"]
-    assert one.manifest["pruned"]["pairs"] > 0
+    assert json.loads((whole / "manifest.json").read_bytes())["pruned"] == single.manifest["pruned"]
+    assert single.manifest["pruned"]["pairs"] > 0
     dies = f"""
         from catprune.training import loop
         update = loop.Training._update
         def disturbed(training, *batch):
-            if training.at.step == {int(0.7 * one.steps)} and os.environ["RANK"] == "0":
+            if training.at.step == {int(0.7 * single.steps)} and os.environ["RANK"] == "0":
                 os.kill(os.getpid(), signal.SIGKILL)
             update(training, *batch)
         loop.Training._update = disturbed

@@ -12,7 +12,7 @@ from catprune._core import digest_file
 from catprune.checkpoints.native import average_checkpoints, load_tensors, read_checkpoint
 from catprune.errors import CatpruneError
 from catprune.model.sizes import PRESETS
-from catprune.training import loop
+from catprune.training import loop, loss
 from catprune.training.recipe import RECIPES
 from catprune.training.train import train
 from catprune.workspace.sealed import seal
@@ -65,21 +65,21 @@ def test_only_matrices_of_layers_decay(tokens, tmp_path, monkeypatch):
 @pytest.mark.parametrize("pruned", [{}, {"prune_while_training": "infobatch", "epochs": 3, "steps": None}])
 def test_a_batch_in_parts_is_the_same_update(tokens, tmp_path, monkeypatch, pruned):
     calls = []
-    forward = loop._Loss.forward
+    forward = loss.Loss.forward
 
     def counting(self, source, *rest):
         calls.append(len(source))
         return forward(self, source, *rest)
 
-    monkeypatch.setattr(loop._Loss, "forward", counting)
-    found = {}
+    monkeypatch.setattr(loss.Loss, "forward", counting)
+    by_parts = {}
     for name, parts in (("whole", {}), ("four", {"accumulate": 4}), ("limit", {})):
         if name == "limit":
             monkeypatch.setitem(loop.PART_TOKENS, "cpu", 100)
         calls.clear()
         done = train(tokens, out=tmp_path / name, **FAST | pruned | parts)
-        found[name] = load_tensors(done.checkpoints[-1] / "model.safetensors")[0], len(calls), done.steps
-    (whole, once, steps), (four, often, _), (limit, most, _) = found.values()
+        by_parts[name] = load_tensors(done.checkpoints[-1] / "model.safetensors")[0], len(calls), done.steps
+    (whole, once, steps), (four, often, _), (limit, most, _) = by_parts.values()
     assert once <= steps and often > 3 * once and most > 3 * once
     for other in (four, limit):
         for name, part in whole.items():
@@ -118,11 +118,11 @@ def test_an_average_is_the_mean_of_the_weights(tokens, tmp_path):
     done = train(tokens, out=tmp_path / "w", **FAST | {"checkpoints": "2steps,4steps", "sample": 100})
     parts = [load_tensors(path / "model.safetensors")[0] for path in done.checkpoints]
     out = average_checkpoints(done.checkpoints, tmp_path / "mean")
-    found, last = read_checkpoint(out), read_checkpoint(done.checkpoints[-1])
-    for name, tensor in load_tensors(found.weights)[0].items():
+    averaged, last = read_checkpoint(out), read_checkpoint(done.checkpoints[-1])
+    for name, tensor in load_tensors(averaged.weights)[0].items():
         np.testing.assert_allclose(tensor, sum(part[name].double() for part in parts) / 3, rtol=1e-6)
-    assert found.recorded() == last.recorded()
-    assert found.seen_file.read_bytes() == last.seen_file.read_bytes()
+    assert averaged.recorded() == last.recorded()
+    assert averaged.seen_file.read_bytes() == last.seen_file.read_bytes()
     other = train(tokens, out=tmp_path / "other", **FAST | {"steps": 1, "preset": "small"}).checkpoints[0]
     with pytest.raises(CatpruneError, match="has another size than"):
         average_checkpoints([*done.checkpoints, other], tmp_path / "mixed")

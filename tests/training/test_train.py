@@ -18,11 +18,11 @@ import pytest
 import torch
 from catprune._core import digest_file, write_columns
 from catprune.checkpoints.native import load_tensors, read_checkpoint
+from catprune.corpus.bitexts import TestSet
 from catprune.errors import CatpruneError, UsageError
-from catprune.evaluation.bitexts import TestSet
 from catprune.evaluation.evaluate import evaluate
 from catprune.tokens.blocks import Tokens
-from catprune.training import data_order, loop
+from catprune.training import data_order, loop, loss
 from catprune.training.data_order import Order, Rows, Selection
 from catprune.training.train import train
 from catprune.workspace.manifest import describe_folder, digest_manifest
@@ -284,17 +284,19 @@ def test_a_second_interrupt_ends_at_once(tokens, tmp_path):
 
 def test_training_runs_on_another_thread(tokens, tmp_path):
     """In a thread that cannot set signal handlers."""
-    found = []
-    thread = threading.Thread(target=lambda: found.append(train(tokens, out=tmp_path / "w", steps=2, **FAST)))
+    trained = []
+    thread = threading.Thread(target=lambda: trained.append(train(tokens, out=tmp_path / "w", steps=2, **FAST)))
     thread.start()
     thread.join()
-    assert found[0].steps == 2
+    assert trained[0].steps == 2
 
 
 def test_how_often_the_state_is_saved_changes_nothing(tokens, monkeypatch):
     """With losses whose float64 sums are inexact, so that the order of additions matters."""
-    whole = loop.smoothed_loss
-    monkeypatch.setattr(loop, "smoothed_loss", lambda *given, **more: tuple(x / 3 for x in whole(*given, **more)))
+    whole = loss.smoothed_loss
+    monkeypatch.setattr(
+        loss, "smoothed_loss", lambda *arguments, **more: tuple(x / 3 for x in whole(*arguments, **more))
+    )
     for save_every in (3, 500):
         train(tokens, out=tokens.parent / f"every-{save_every}", **KILLED | {"save_every": save_every})
     assert contents(tokens.parent / "every-3") == contents(tokens.parent / "every-500")
@@ -363,8 +365,8 @@ def test_the_bar_knows_how_much_is_left(tokens, tmp_path, monkeypatch, end, unit
     bars = []
 
     class Bar(Progress):
-        def __init__(self, what, *, total, unit, quiet, done):
-            super().__init__(what, total=total, unit=unit, quiet=quiet, done=done)
+        def __init__(self, label, *, total, unit, quiet, done):
+            super().__init__(label, total=total, unit=unit, quiet=quiet, done=done)
             self.total, self.unit, self.seen = total, unit, []
             bars.append(self)
 
@@ -421,13 +423,13 @@ def test_a_selection_is_all_that_is_trained_on(tokens, tmp_path, monkeypatch):
     with pytest.raises(CatpruneError, match=changed):
         train(tokens, out=tmp_path / "c", epochs=1, selection=selection, **FAST)
     (tmp_path / "a").write_text("a\n")
-    one = {"tests": [TestSet("toy", tmp_path / "a", tmp_path / "a")], "subsets": {"s": selection}, "against": []}
+    options = {"tests": [TestSet("toy", tmp_path / "a", tmp_path / "a")], "subsets": {"s": selection}, "against": []}
     with pytest.raises(CatpruneError, match=changed):
-        evaluate(tokens, out=tmp_path / "e", steps=1, **one)
+        evaluate(tokens, out=tmp_path / "e", steps=1, **options)
     with pytest.raises(UsageError, match="epochs = nan: give a number, above 0"):
-        evaluate(tokens, out=tmp_path / "e", epochs=float("nan"), **one)
+        evaluate(tokens, out=tmp_path / "e", epochs=float("nan"), **options)
     with pytest.raises(UsageError, match="learning_rate = inf: give a number, above 0"):
-        evaluate(tokens, out=tmp_path / "e", steps=1, learning_rate=float("inf"), **one)
+        evaluate(tokens, out=tmp_path / "e", steps=1, learning_rate=float("inf"), **options)
     nothing = write_selection(tmp_path / "nothing", [])
     with pytest.raises(CatpruneError, match="tokens has no pairs to train on: the selection"):
         train(tokens, out=tmp_path / "n", epochs=1, selection=nothing, **FAST)

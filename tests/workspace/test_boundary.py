@@ -52,11 +52,11 @@ ENUMS: dict[Any, str] = {
     boundary.WantedRows: "WantedRows",
     boundary.Within: "Within",
 }
-VARIANTS = {one for union in ENUMS for one in get_args(union) if is_typeddict(one)}
+VARIANTS = {variant for union in ENUMS for variant in get_args(union) if is_typeddict(variant)}
 #: Contents of enum variants without a name in Rust.
 NAMELESS = {boundary.SelectionShards, boundary.ValueColumn}
-TYPED: dict[str, Any] = {name: one for name, one in vars(boundary).items() if is_typeddict(one)}
-STRUCTS = sorted(name for name, one in TYPED.items() if name not in PARTS and one not in VARIANTS | NAMELESS)
+TYPED: dict[str, Any] = {name: hint for name, hint in vars(boundary).items() if is_typeddict(hint)}
+STRUCTS = sorted(name for name, typed in TYPED.items() if name not in PARTS and typed not in VARIANTS | NAMELESS)
 
 
 def hints(typed: Any) -> dict[str, Any]:
@@ -75,11 +75,11 @@ def shape(hint: Any) -> str:
         return struct_shape(fields(hint))
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType) and type(None) in inner:
-        return shape(Union[tuple(one for one in inner if one is not type(None))]) + "?"  # noqa: UP007
+        return shape(Union[tuple(kind for kind in inner if kind is not type(None))]) + "?"  # noqa: UP007
     if origin is Literal and len(inner) == 1:
         return repr(inner[0])
     if origin is tuple:
-        return tuple_shape([shape(one) for one in inner])
+        return tuple_shape([shape(kind) for kind in inner])
     if origin is dict:
         return f"{{{shape(inner[1])}}}"
     if origin is not None and is_typeddict(origin):
@@ -96,28 +96,30 @@ def fields(typed: Any) -> Fields:
     }
 
 
-def reached(hint: Any, found: set[Any]) -> set[Any]:
+def reached(hint: Any, seen: set[Any]) -> set[Any]:
     """All TypedDicts that a value of this type can hold."""
-    if is_typeddict(hint) and hint not in found:
-        found.add(hint)
-        for one in hints(hint).values():
-            reached(one, found)
-    for one in get_args(hint):
-        reached(one, found)
-    return found
+    if is_typeddict(hint) and hint not in seen:
+        seen.add(hint)
+        for inner in hints(hint).values():
+            reached(inner, seen)
+    for inner in get_args(hint):
+        reached(inner, seen)
+    return seen
 
 
-IN_REQUESTS = {one for name in STRUCTS if name.endswith("Request") for one in reached(TYPED[name], set())}
+IN_REQUESTS = {typed for name in STRUCTS if name.endswith("Request") for typed in reached(TYPED[name], set())}
 
 
 @pytest.mark.parametrize("name", STRUCTS)
 def test_a_structure_has_the_fields_of_the_rust_struct(name: str) -> None:
     typed = TYPED[name]
-    structs = [one.fields for one in RUST[RUST_NAMES.get(name, name)]]
+    structs = [structure.fields for structure in RUST[RUST_NAMES.get(name, name)]]
     if typed not in IN_REQUESTS:  # a result has all of them
-        structs = [{key: Field(one.shape, required=True) for key, one in struct.items()} for struct in structs]
+        structs = [{key: Field(field.shape, required=True) for key, field in struct.items()} for struct in structs]
     if name == "Quantiles":
-        structs = [{key: Field(one.shape.replace("T", "Number"), one.required) for key, one in structs[0].items()}]
+        structs = [
+            {key: Field(struct.shape.replace("T", "Number"), struct.required) for key, struct in structs[0].items()}
+        ]
     if len(structs) > 1:  # of several structs of one name, the one with these fields
         structs = [struct for struct in structs if struct.keys() == fields(typed).keys()]
     assert [fields(typed)] == structs
@@ -125,14 +127,14 @@ def test_a_structure_has_the_fields_of_the_rust_struct(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(ENUMS.values()))
 def test_a_union_has_the_variants_of_the_rust_enum(name: str) -> None:
-    union = next(one for one, rust in ENUMS.items() if rust == name)
-    (enum,) = [one for one in RUST[name] if one.variants]
+    union = next(hint for hint, rust in ENUMS.items() if rust == name)
+    (enum,) = [structure for structure in RUST[name] if structure.variants]
     ours: set[Any] = set()
-    for one in get_args(union):
-        if is_typeddict(one):
-            ours.add(variant(fields(one)))
+    for member in get_args(union):
+        if is_typeddict(member):
+            ours.add(variant(fields(member)))
         else:
-            ours |= {repr(value) for value in (get_args(one) if get_origin(one) is Literal else [one])}
+            ours |= {repr(value) for value in (get_args(member) if get_origin(member) is Literal else [member])}
     assert ours == {*enum.variants}
 
 
@@ -147,7 +149,7 @@ def conform(value: Any, hint: Any, where: str) -> None:
     hint = plain(hint)
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        kinds = [one for one in inner if one is not type(None)]
+        kinds = [kind for kind in inner if kind is not type(None)]
         if value is not None or len(kinds) == len(inner):
             assert len(kinds) == 1, f"{where}: a union in a result"
             conform(value, kinds[0], where)
@@ -155,21 +157,21 @@ def conform(value: Any, hint: Any, where: str) -> None:
         typed = origin or hint
         number = inner[0] if inner else None
         assert {*value} == {*hints(typed)}, where
-        for name, one in hints(typed).items():
-            conform(value[name], number if isinstance(plain(one), TypeVar) else one, f"{where}.{name}")
+        for name, inner_hint in hints(typed).items():
+            conform(value[name], number if isinstance(plain(inner_hint), TypeVar) else inner_hint, f"{where}.{name}")
     elif origin is dict:
         assert isinstance(value, dict), where
-        for key, one in value.items():
+        for key, inner_hint in value.items():
             conform(key, inner[0], where)
-            conform(one, inner[1], f"{where}[{key}]")
+            conform(inner_hint, inner[1], f"{where}[{key}]")
     elif origin in (list, Sequence):
         assert isinstance(value, list), where
-        for place, one in enumerate(value):
-            conform(one, inner[0], f"{where}[{place}]")
+        for place, inner_hint in enumerate(value):
+            conform(inner_hint, inner[0], f"{where}[{place}]")
     elif origin is tuple:
         assert isinstance(value, tuple) and len(value) == len(inner), where
-        for one, kind in zip(value, inner, strict=True):
-            conform(one, kind, where)
+        for inner_hint, kind in zip(value, inner, strict=True):
+            conform(inner_hint, kind, where)
     else:
         assert type(value) is hint, f"{where} is {value!r}, not {hint.__name__}"
 
@@ -253,7 +255,7 @@ def passes(tmp_path: Path) -> dict[str, Pass]:
     select: boundary.SelectRequest = {
         "source": {"kind": "npy", "path": str(tmp_path / "scores.npy")},
         "computed": [],
-        "joined": [],
+        "external": [],
         "on": "ppl",
         "sign": "signed",
         "threshold": 0.5,
@@ -269,7 +271,7 @@ def passes(tmp_path: Path) -> dict[str, Pass]:
         "clean": None,
         "inputs": [(0, 50), (50, 100)],
         "own": [{"of": {"input": 0}, "label": "input=0", "keep": {"fraction": [1, 2]}}],
-        "seen": [],
+        "exposures": [],
         "direction": "top",
         "ties": "row",
         "keep": {"rows": 10},
@@ -314,9 +316,9 @@ PASSES = ("clean", "stats", "sample", "tokenize", "select", "write", "open_corpu
 def test_results_have_their_types(passes: dict[str, Pass]) -> None:
     for name, (run, request, typed, result) in passes.items():
         assert {*request} == {*hints(typed)}, name
-        found = run(request)
+        results = run(request)
         if result is not None:
-            conform(found, result, name)
+            conform(results, result, name)
     conform(_core.default_rules(), boundary.Rules, "default_rules")
 
 
@@ -324,7 +326,7 @@ def test_the_compiled_passes_ask_for_the_required_keys_alone(passes: dict[str, P
     for name, (run, request, typed, _) in passes.items():
         for key in typed.__required_keys__:
             with pytest.raises(ValueError, match=f"missing field `{key}`"):
-                run({one: value for one, value in request.items() if one != key})
+                run({name: value for name, value in request.items() if name != key})
         required = {key: value for key, value in request.items() if key in typed.__required_keys__}
         run(required)
         if name != "select":  # structures that are inlined do not let serde see which keys are left over

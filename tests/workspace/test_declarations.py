@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, FrozenInstanceError
 from importlib import import_module
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import catprune
 import pytest
@@ -87,7 +89,7 @@ def field_of(model: Any, name: str) -> Field:
     return next(field for field in fields_of(model) if field.name == name)
 
 
-def made(model: Any, **values: Any) -> Any:
+def build(model: Any, **values: Any) -> Any:
     """A model with this value, and its required options."""
     needed = {field.name: GIVEN[field.name] for field in fields_of(model) if field.name not in defaults_of(model)}
     return make(model, {**needed, **values}, of="step")
@@ -122,17 +124,30 @@ UNSET = {
 def test_the_signature_of_a_step_is_its_model(name: str) -> None:
     step, model = getattr(catprune, name), STEPS[name]
     assert step.__options__ is model
-    found = inspect.signature(step).parameters
-    assert [*found] == [field.name for field in fields_of(model)]
+    parameters = inspect.signature(step).parameters
+    assert [*parameters] == [field.name for field in fields_of(model)]
     for field in fields_of(model):
-        parameter = found[field.name]
+        parameter = parameters[field.name]
         expected = defaults_of(model).get(field.name, inspect.Parameter.empty)
         assert parameter.default == expected and type(parameter.default) is type(expected)
         assert (parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD) == field.positional
         assert f"    {field.name}: {field.help}" in step.__doc__
     assert [field.name for field in fields_of(model) if field.positional] == [
-        name for name in found if found[name].kind is not inspect.Parameter.KEYWORD_ONLY
+        name for name in parameters if parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY
     ]
+
+
+@pytest.mark.parametrize(("model", "field"), FIELDS)
+def test_the_annotation_names_a_single_value_where_one_is_taken(model: Any, field: Field) -> None:
+    kinds = alternatives(field.type)
+    lists = [kind for kind in kinds if get_origin(kind) is Sequence]
+    for item in {item for kind in lists for item in alternatives(get_args(kind)[0])} & {str, Path}:
+        try:
+            value = getattr(build(model, **{field.name: item("x")}), field.name)
+        except UsageError:
+            assert item not in kinds
+        else:
+            assert item in kinds and list(value) == [item("x")]
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -175,12 +190,12 @@ def test_numbers_are_numbers_within_their_bounds(model: Any, field: Field) -> No
     wrong += [-1 if bound == "ge" else 1e13 for bound in ("ge", "le") if bound in bounds and step != 1]
     for value in right:
         kind = float if int not in kinds else int
-        assert getattr(made(model, **{field.name: kind(value)}), field.name) == value
+        assert getattr(build(model, **{field.name: kind(value)}), field.name) == value
     for value in wrong:
         if (tuple in map(_origin, kinds)) and isinstance(value, str | list):
             continue
         with pytest.raises(UsageError) as message:
-            made(model, **{field.name: value})
+            build(model, **{field.name: value})
         shown = repr(value) if isinstance(value, str) else str(value)
         assert str(message.value) == f"{field.name} = {shown}: give {describe_values(field)}"
     assert all(word in describe_values(field) for word in field.bounds.split(" and "))
@@ -218,7 +233,7 @@ def test_bounds_in_words(model: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "given", "message"),
+    ("step", "values", "message"),
     [
         (SelectOptions, {"on": "loss"}, "on = 'loss': give one of ppl, nll"),
         (SelectOptions, {"direction": "up"}, "direction = 'up': give one of top, middle, bottom"),
@@ -246,23 +261,23 @@ def test_bounds_in_words(model: Any, name: str) -> None:
         (EvaluateOptions, {"training": {}}, "step: there is no option training"),
     ],
 )
-def test_values_that_an_option_cannot_have(step: Any, given: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError) as found:
-        made(step, **given)
-    assert str(found.value).startswith(message)
+def test_values_that_an_option_cannot_have(step: Any, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        build(step, **values)
+    assert str(caught.value).startswith(message)
 
 
 def test_values_that_stand_for_others() -> None:
-    read = made(SelectOptions, keep=0.5, where="a>1", checkpoints="one, two", join="more.parquet")
+    read = build(SelectOptions, keep=0.5, where="a>1", checkpoints="one, two", join="more.parquet")
     assert (read.keep, read.where, read.checkpoints, read.join) == ([0.5], ["a>1"], ["one", "two"], ["more.parquet"])
-    assert made(SelectOptions, keep=("50%", "tag=a:1")).keep == ["50%", "tag=a:1"]
-    assert made(CleanOptions, columns="2,1").columns == made(CleanOptions, columns=[2, 1]).columns == (2, 1)
-    assert made(CleanOptions, columns="3").columns == 3
-    assert made(CleanOptions, fields="en,de").fields == ("en", "de")
-    assert made(CleanOptions, rules={"min_words": 2}).rules == Filters(min_words=2)
-    assert made(CleanOptions, rules=False).rules is False
-    assert made(CleanOptions, near={"bands": 4}).near == NearDuplicates(bands=4)
-    assert changed_values(made(TokenizeOptions, seed=1, sample=9)) == {"clean": "clean", "out": "out", "sample": 9}
+    assert build(SelectOptions, keep=("50%", "tag=a:1")).keep == ["50%", "tag=a:1"]
+    assert build(CleanOptions, columns="2,1").columns == build(CleanOptions, columns=[2, 1]).columns == (2, 1)
+    assert build(CleanOptions, columns="3").columns == 3
+    assert build(CleanOptions, fields="en,de").fields == ("en", "de")
+    assert build(CleanOptions, rules={"min_words": 2}).rules == Filters(min_words=2)
+    assert build(CleanOptions, rules=False).rules is False
+    assert build(CleanOptions, near={"bands": 4}).near == NearDuplicates(bands=4)
+    assert changed_values(build(TokenizeOptions, seed=1, sample=9)) == {"clean": "clean", "out": "out", "sample": 9}
 
 
 def test_defaults_of_the_filters_are_those_of_the_pass() -> None:
@@ -294,8 +309,8 @@ def test_defaults_of_select_and_prune_are_the_same() -> None:
 
 def test_options_of_the_same_training_are_declared_once() -> None:
     for name in import_module("catprune.evaluation.evaluate").TRAINING:
-        one, other = field_of(TrainOptions, name), field_of(EvaluateOptions, name)
-        assert (one.help, one.bounds, one.declared, one.default) == (
+        declared, other = field_of(TrainOptions, name), field_of(EvaluateOptions, name)
+        assert (declared.help, declared.bounds, declared.declared, declared.default) == (
             other.help,
             other.bounds,
             other.declared,

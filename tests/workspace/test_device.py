@@ -12,17 +12,17 @@ WAITS = "from catprune.workspace.device import require_torch; require_torch(); i
 
 
 @pytest.mark.parametrize(
-    ("given", "name", "expected"),
+    ("user", "name", "expected"),
     [
         ({}, "OMP_WAIT_POLICY", "PASSIVE"),
         ({"OMP_WAIT_POLICY": "ACTIVE"}, "OMP_WAIT_POLICY", "ACTIVE"),
         ({"GOMP_SPINCOUNT": "100"}, "OMP_WAIT_POLICY", "None"),
     ],
 )
-def test_threads_of_torch_sleep_while_they_wait_unless_the_user_decides_otherwise(given, name, expected):
+def test_threads_of_torch_sleep_while_they_wait_unless_the_user_decides_otherwise(user, name, expected):
     environment = {key: value for key, value in os.environ.items() if key not in device._WAITING}
     command = [sys.executable, "-c", WAITS.format(name)]
-    done = subprocess.run(command, env=environment | given, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment | user, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected
 
 

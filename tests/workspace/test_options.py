@@ -13,15 +13,15 @@ from catprune.training.options import TrainOptions
 from catprune.workspace.options import make
 
 
-def training(**given: Any) -> TrainOptions:
-    return make(TrainOptions, {"tokens": "t", "out": "o", **given}, of="train")
+def training(**options: Any) -> TrainOptions:
+    return make(TrainOptions, {"tokens": "t", "out": "o", **options}, of="train")
 
 
 def test_numpy_scalars_are_plain_numbers() -> None:
     options = training(steps=np.int64(3), seed=np.uint64(2**64 - 1), dropout=np.float32(0.25), reverse=np.bool_(True))
-    found = options.steps, options.seed, options.dropout, options.reverse
-    assert found == (3, 2**64 - 1, 0.25, True)
-    assert [type(value) for value in found] == [int, int, float, bool]
+    values = options.steps, options.seed, options.dropout, options.reverse
+    assert values == (3, 2**64 - 1, 0.25, True)
+    assert [type(value) for value in values] == [int, int, float, bool]
     rules = make(CleanOptions, {"inputs": ["a"], "rules": {"max_words": np.int32(9)}}).rules
     assert isinstance(rules, Filters) and type(rules.max_words) is int and rules.max_words == 9
 

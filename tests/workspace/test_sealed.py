@@ -63,7 +63,7 @@ def flip(path: Path, place: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of every step, without an evaluation."""
     run = tmp_path_factory.mktemp("run")
     lines = [f"the house number {number} is {number % 7} years old and green" for number in range(120)]
@@ -83,7 +83,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-#: What reads the files of each folder; each call makes its result anew in the folder `new`.
+#: What reads the files of each folder; each call writes its result again into the folder `new`.
 READERS: dict[str, Callable[[Path], Any]] = {
     "clean": lambda run: [
         catprune.write(run / "clean", [run / "new/p.en", run / "new/p.de"], **QUIET),
@@ -119,15 +119,15 @@ UNREAD = ("metrics.jsonl",)
 
 
 @pytest.mark.parametrize("name", list(READERS))
-def test_one_changed_byte_is_refused_by_what_reads_the_file(made: Path, name: str) -> None:
+def test_one_changed_byte_is_refused_by_what_reads_the_file(steps: Path, name: str) -> None:
     def read() -> None:
-        shutil.rmtree(made / "new", ignore_errors=True)
-        (made / "new").mkdir()
-        READERS[name](made)
+        shutil.rmtree(steps / "new", ignore_errors=True)
+        (steps / "new").mkdir()
+        READERS[name](steps)
 
     read()
     random = np.random.default_rng(7)
-    files = [made / name] if (made / name).is_file() else sorted((made / name).rglob("*"))
+    files = [steps / name] if (steps / name).is_file() else sorted((steps / name).rglob("*"))
     for path in files:
         if not path.is_file() or "log" in path.parts or path.name in UNREAD or (path.name == "plan.json"):
             continue
@@ -144,10 +144,10 @@ def test_one_changed_byte_is_refused_by_what_reads_the_file(made: Path, name: st
     read()
 
 
-def test_a_changed_plan_is_refused_and_replaced_by_force(made: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(made / "clean", tmp_path / "clean"))
+def test_a_changed_plan_is_refused_and_replaced_by_force(steps: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(steps / "clean", tmp_path / "clean"))
     plan = folder / "plan.json"
-    inputs = [made / "a.en", made / "a.de"]
+    inputs = [steps / "a.en", steps / "a.de"]
     whole = catprune.clean(inputs, out=folder, near_duplicates="pair", **QUIET)
     for place in (5, 100, plan.stat().st_size - 5):
         flip(plan, place)
@@ -164,10 +164,10 @@ def test_a_changed_plan_is_refused_and_replaced_by_force(made: Path, tmp_path: P
         )
 
 
-def test_a_changed_state_of_a_training_is_refused(made: Path, tmp_path: Path) -> None:
+def test_a_changed_state_of_a_training_is_refused(steps: Path, tmp_path: Path) -> None:
     from catprune.checkpoints.native import load_tensors, save_tensors
 
-    weights = load_tensors(made / "warmup/epoch-1/model.safetensors")[0]
+    weights = load_tensors(steps / "warmup/epoch-1/model.safetensors")[0]
     path = tmp_path / "state.safetensors"
     save_tensors(path, weights, metadata={"position": "1"})
     assert load_tensors(path)[1] == {"position": "1"}
@@ -178,15 +178,15 @@ def test_a_changed_state_of_a_training_is_refused(made: Path, tmp_path: Path) ->
         path.write_bytes(data)
 
 
-def test_other_results_are_named_with_both_versions(made: Path, monkeypatch: Any) -> None:
+def test_other_results_are_named_with_both_versions(steps: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(RESULTS, "clean", RESULTS["clean"] + 1)
     with pytest.raises(CatpruneError, match="results of `clean` was 1, is now 2"):
-        catprune.clean([made / "a.en", made / "a.de"], out=made / "clean", near_duplicates="pair", **QUIET)
+        catprune.clean([steps / "a.en", steps / "a.de"], out=steps / "clean", near_duplicates="pair", **QUIET)
 
 
-def test_another_version_with_the_same_results_changes_nothing(made: Path, monkeypatch: Any) -> None:
-    before = (made / "clean/manifest.json").read_bytes()
+def test_another_version_with_the_same_results_changes_nothing(steps: Path, monkeypatch: Any) -> None:
+    before = (steps / "clean/manifest.json").read_bytes()
     monkeypatch.setattr("catprune.workspace.sealed.__version__", "9.9.9")
     monkeypatch.setattr("catprune.workspace.step_folder.__version__", "9.9.9")
-    catprune.clean([made / "a.en", made / "a.de"], out=made / "clean", near_duplicates="pair", **QUIET)
-    assert (made / "clean/manifest.json").read_bytes() == before
+    catprune.clean([steps / "a.en", steps / "a.de"], out=steps / "clean", near_duplicates="pair", **QUIET)
+    assert (steps / "clean/manifest.json").read_bytes() == before

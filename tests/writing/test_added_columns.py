@@ -66,8 +66,8 @@ def read(path: Path, sides: int) -> list[tuple[Any, ...]]:
         return [tuple(json.loads(line).values()) for line in lines]
     fields = [line.split("\t") for line in lines]
     return [
-        (*one[:sides], int(one[sides]), float(one[sides + 1]) if one[sides + 1] else None, one[sides + 2])
-        for one in fields
+        (*field[:sides], int(field[sides]), float(field[sides + 1]) if field[sides + 1] else None, field[sides + 2])
+        for field in fields
     ]
 
 
@@ -91,7 +91,8 @@ def test_kept_and_dropped_pairs_carry_row_score_and_tag(tmp_path: Path, output: 
         holds = sorted(row for row in rows if output != "tsv" or row % 3 != 2)
         expected = [(*texts(row), *rest, row, scores.get(row), TAGS[row % 3]) for row in holds]
         assert [
-            (*one[:-2], None if one[-2] is None else np.float32(one[-2]), one[-1]) for one in read(first, 2 + len(rest))
+            (*record[:-2], None if record[-2] is None else np.float32(record[-2]), record[-1])
+            for record in read(first, 2 + len(rest))
         ] == expected
     assert done.unwritable == sum(row % 3 == 2 for row in kept) * (output == "tsv")
     if output == "parquet":

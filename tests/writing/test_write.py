@@ -24,32 +24,32 @@ LINE = st.one_of(
 )
 
 
-def joined(lines: list[bytes]) -> bytes:
+def lines_of(lines: list[bytes]) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
 @given(pairs=st.lists(st.tuples(LINE, LINE), min_size=1, max_size=20))
 def test_written_pairs_are_the_kept_ones(tmp_path: Path, pair: Any, pairs: list[tuple[bytes, bytes]]) -> None:
-    paths = pair(*(joined([side[place] for side in pairs]) for place in (0, 1)))
+    paths = pair(*(lines_of([side[place] for side in pairs]) for place in (0, 1)))
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
     catprune.clean(paths, out=tmp_path / "run/clean")
     bare = [tuple(side.removesuffix(b"\r") for side in sides) for sides in pairs]
     reasons_of_rows = oracles.clean(bare).reasons
-    kept = [sides for sides, found in zip(bare, reasons_of_rows, strict=True) if not found]
+    kept = [sides for sides, names in zip(bare, reasons_of_rows, strict=True) if not names]
     done = catprune.write(tmp_path / "run/clean", [tmp_path / "run/p.en", tmp_path / "run/p.de"])
     assert done.pairs == len(kept)
     for place, name in enumerate(("en", "de")):
-        assert (tmp_path / f"run/p.{name}").read_bytes() == joined([sides[place] for sides in kept])
+        assert (tmp_path / f"run/p.{name}").read_bytes() == lines_of([sides[place] for sides in kept])
     table = catprune.write(tmp_path / "run/clean", [tmp_path / "run/p.tsv"])
     plain = [sides for sides in kept if not any(b"\t" in side for side in sides)]
     assert (table.pairs, table.unwritable) == (len(plain), len(kept) - len(plain))
-    assert (tmp_path / "run/p.tsv").read_bytes() == joined([b"\t".join(sides) for sides in plain])
+    assert (tmp_path / "run/p.tsv").read_bytes() == lines_of([b"\t".join(sides) for sides in plain])
 
 
 @pytest.fixture
 def cleaned(tmp_path: Path, pair: Any) -> Path:
-    source = joined([b"line %d" % number for number in range(10_000)])
-    target = joined([b"Zeile %d" % (number // 2) for number in range(10_000)])
+    source = lines_of([b"line %d" % number for number in range(10_000)])
+    target = lines_of([b"Zeile %d" % (number // 2) for number in range(10_000)])
     catprune.clean(pair(source, target), out=tmp_path / "clean", duplicates="target")
     return tmp_path / "clean"
 

@@ -16,6 +16,7 @@ from catprune._core import digest_bytes, digest_file
 from catprune.errors import CatpruneError, UsageError
 from catprune.tokens.blocks import Tokenizer, Tokens
 from catprune.workspace.files import read_json, sync_folder, to_json, write_whole
+from catprune.workspace.manifest import digest_manifest, formers
 from catprune.workspace.sealed import read_sealed, seal
 
 if TYPE_CHECKING:
@@ -279,7 +280,13 @@ def _write_seen(path: Path, seen: Iterable[tuple[NDArray[np.int64], NDArray[np.i
         os.fsync(stream.fileno())
 
 
-class Seen:
+def exposure_of(checkpoint: Checkpoint, tokens: Tokens) -> Exposure | None:
+    """Return the exposure of the rows of a tokens folder; None if the checkpoint was trained on other tokens."""
+    known = {digest_manifest(tokens.path), *formers(tokens.path)}
+    return Exposure(checkpoint, tokens.blocks) if checkpoint.seen["tokens"] in known else None
+
+
+class Exposure:
     """The exposure of the rows of each block at a checkpoint; 0 for rows appended since.
 
     Args:

@@ -82,7 +82,8 @@ def clean(options: CleanOptions) -> Cleaned:
     if options.out is None:
         raise UsageError("out is missing: give a folder to write, or dry_run")
     spool = Spool(Path(options.out).absolute().parent / FOLDER)
-    with spool.discarded():
+    plan = Path(options.out).absolute() / "plan.json"
+    with spool.discarded(), spool.replaced(plan, force=options.force):
         return _clean(Cleaning.read(options, spool))
 
 
@@ -179,10 +180,11 @@ def _is_appended(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     }
     if fewer != old or len(new["reads"]["inputs"]) == count:
         return False
-    asked = [name for name in ("tags", "prefer", "verify") if new["reads"].get(name) or new["options"].get(name)]
-    if asked:
+    rereading = [name for name in ("tags", "prefer", "verify") if new["reads"].get(name) or new["options"].get(name)]
+    if rereading:
         raise CatpruneError(
-            f"inputs cannot be appended to a corpus that was cleaned with {asked[0]}: clean all inputs again with force"
+            f"inputs cannot be appended to a corpus that was cleaned with {rereading[0]}: "
+            "clean all inputs again with force"
         )
     return True
 
@@ -200,11 +202,11 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
         earlier, shown = before["examples"].get(reason, []), results["examples"].get(reason, [])
         examples[reason] = (earlier + shown)[:_EXAMPLES]
     excluded = [
-        {**one, "pairs": one["pairs"] + earlier["pairs"]}
-        for one, earlier in zip(results["excluded"], before["excluded"], strict=True)
+        {**counts, "pairs": counts["pairs"] + earlier["pairs"]}
+        for counts, earlier in zip(results["excluded"], before["excluded"], strict=True)
     ]
     lists = ("inputs", "shards", "fingerprints", "duplicates")
-    joined = {name: before[name] + results[name] for name in lists}
+    appended = {name: before[name] + results[name] for name in lists}
     new = f"{more['rows']:,} rows were appended to {counts['rows']:,}; {more['kept']:,} of the new rows are kept"
     return {
         **results,
@@ -212,7 +214,7 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
         "counts": {**more, **added},
         "examples": examples,
         "excluded": excluded,
-        **joined,
+        **appended,
     }
 
 

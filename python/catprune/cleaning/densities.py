@@ -55,6 +55,6 @@ def max_ratios(source_lang: str | None, target_lang: str | None) -> dict[str, fl
     bases = [base_language(code) if code else "en" for code in (source_lang, target_lang)]
     source, target = (_DENSITY.get(_LIKE.get(base, base), (1.0, 1.0)) for base in bases)
     least = _MEASURED.get(frozenset(bases), RATIO)
-    expected = [max(one / other, other / one) for one, other in zip(source, target, strict=True)]
+    expected = [max(density / other, other / density) for density, other in zip(source, target, strict=True)]
     characters, words = (max(least, RATIO * round(2 * ratio) / 2) for ratio in expected)
     return {"max_character_ratio": characters, "max_word_ratio": words}

@@ -24,6 +24,7 @@ from catprune.corpus.data import spool_options
 from catprune.corpus.inputs import input_paths, parse_inputs, relative_input
 from catprune.corpus.spool import spool_inputs
 from catprune.errors import UsageError
+from catprune.workspace.common_options import several
 from catprune.workspace.files import relative_place
 from catprune.workspace.resources import choose_memory, choose_threads
 
@@ -104,11 +105,11 @@ class Cleaning:
             [str(options.tags)] if options.tags else []
         ):
             Path(path).stat()  # report a missing file before a folder is made
-        tests = parse_test_sets(options.exclude)
+        tests = parse_test_sets(several(options.exclude))
         excluded = digest_test_sets(tests, folder)
-        if any(Path(name).absolute() == folder.absolute() for name in options.against):
+        if any(Path(name).absolute() == folder.absolute() for name in several(options.against)):
             raise UsageError(f"against = {options.out}: this is the output folder; give the folder of another corpus")
-        against = read_against(options.against, key=key, form=form)
+        against = read_against(several(options.against), key=key, form=form)
         return cls(
             options, folder, inputs, key, form, near, prefer, rules, rules_of, languages, notes, tests, excluded,
             against, resources,

@@ -79,34 +79,34 @@ def choose_rules(options: CleanOptions, own: Mapping[str, Any]) -> dict[str, flo
     checked = make(Filters, own, of="input_rules")
     # An input's own threshold counts even where it is the default: the options may have another.
     of_input = {name: getattr(checked, name) for name, value in own.items() if value is not None}
-    given = {**changed_values(options.rules or Filters()), **of_input}
-    if options.monolingual and (two := [name for name in PAIR_RULES if name in given]):
+    values = {**changed_values(options.rules or Filters()), **of_input}
+    if options.monolingual and (two := [name for name in PAIR_RULES if name in values]):
         raise UsageError(f"{two[0]} compares two sides: a monolingual corpus has one")
     ratios = max_ratios(options.source_lang, options.target_lang)
-    return {**defaults_of(Filters), **ratios, **given}
+    return {**defaults_of(Filters), **ratios, **values}
 
 
 def choose_input_rules(
-    given: Sequence[Mapping[str, Any]], *, inputs: Sequence[Mapping[str, Any]]
+    sections: Sequence[Mapping[str, Any]], *, inputs: Sequence[Mapping[str, Any]]
 ) -> dict[int, dict[str, Any]]:
-    """The thresholds that are other for one input than for the others, by the input's number.
+    """The thresholds of inputs that have their own, by the number of the input.
 
     Args:
-        given: for each such input `input`, its name as it was given (of two plain files either one), and thresholds.
+        sections: for each such input `input`, its name as in the inputs (either file of a pair), and thresholds.
         inputs: the inputs as they were understood.
 
     Raises:
         UsageError: an input that is not there, or is named twice, or a threshold that has no meaning.
     """
     chosen: dict[int, dict[str, Any]] = {}
-    for one in given:
-        name = one.get("input")
+    for section in sections:
+        name = section.get("input")
         if not isinstance(name, str):
             raise UsageError("input_rules: each table needs `input`, named as in inputs")
         for number in find_inputs(name, inputs):
             if number in chosen:
                 raise UsageError(f"input rules: {name} has its rules twice")
-            chosen[number] = {key: value for key, value in one.items() if key != "input"}
+            chosen[number] = {key: value for key, value in section.items() if key != "input"}
     return chosen
 
 
@@ -194,10 +194,10 @@ def read_against(against: Sequence[str | Path], *, key: Key, form: Form) -> list
     corpora: list[dict[str, Any]] = []
     for folder in map(Path, against):
         manifest = read_manifest(folder, step="clean")
-        theirs = manifest["options"]["duplicates"], manifest["options"]["duplicates_form"]
-        if theirs != (key, form):
+        other = manifest["options"]["duplicates"], manifest["options"]["duplicates_form"]
+        if other != (key, form):
             raise CatpruneError(
-                f"{folder} has fingerprints of another kind ({theirs[0]}, {_form_text(theirs[1])}): clean both corpora "
+                f"{folder} has fingerprints of another kind ({other[0]}, {_form_text(other[1])}): clean both corpora "
                 f"with the same duplicates and duplicates_form (here {key}, {_form_text(form)})"
             )
         verify_shards(folder, {**manifest, "shards": [], "duplicates": [], "files": {}})

@@ -222,15 +222,15 @@ def _languages(sides: Sequence[Languages]) -> list[str]:
     return [*lines, _row("  too short to identify", shown)]
 
 
-def _overview(what: str, parts: Mapping[str, Part]) -> list[str]:
+def _overview(unit: str, parts: Mapping[str, Part]) -> list[str]:
     """Return a line for each input or tag; the full figures are in the JSON."""
-    width = min(60, max(len(what), *map(len, parts)))
+    width = min(60, max(len(unit), *map(len, parts)))
     monolingual = any(part["all"]["source"] is None for part in parts.values())
     names = ("pairs", "kept", "repeat a pair", "source words", "target words", "ratio")
     legend = "words and ratio: medians"
     if monolingual:
         names, legend = ("texts", "kept", "repeat a text", "words"), "words: medians"
-    lines = [f"{what:{width}}" + "".join(f"{name:>16}" for name in names) + f"   ({legend})"]
+    lines = [f"{unit:{width}}" + "".join(f"{name:>16}" for name in names) + f"   ({legend})"]
     for name, part in parts.items():
         figures, kept = part["all"], part["kept"]
         words = [of_side["words"] for side in ("source", "target") if (of_side := figures[side])]

@@ -25,9 +25,9 @@ def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
     """What was dropped and why, the most frequent reason first, each with a few examples."""
     would = "would be " if done.folder is None else ""
     monolingual = is_monolingual(done.manifest)
-    what = "texts" if monolingual else "pairs"
+    unit = "texts" if monolingual else "pairs"
     new = new_text(done.new, done.rows)
-    lines = [f"{done.rows:,} {what} read{new}, {share_text(done.kept, done.rows)} {would}kept"]
+    lines = [f"{done.rows:,} {unit} read{new}, {share_text(done.kept, done.rows)} {would}kept"]
     suspicious = [(reason, count) for reason, count in done.reasons.items() if count > _MOST_DROPPED * done.rows]
     lines[:0] = [_warning(reason, count, done) for reason, count in suspicious if reason in OPTION_OF_REASON]
     lines += done.manifest["notes"]
@@ -40,12 +40,12 @@ def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
             lines += [f"    row {example['row']}: {_example(example)}" for example in shown]
     if done.rows and done.rows == done.reasons["malformed_record"] + done.reasons.get("missing_side", 0):
         lines.append(
-            f"no record is a {what[:-1]}: specify where the text is, with fields, columns, format or the languages"
+            f"no record is a {unit[:-1]}: specify where the text is, with fields, columns, format or the languages"
         )
     for test_set in done.manifest["excluded"]:
         names = " and ".join(file["path"] for file in test_set["files"])
         short = f", {test_set['too_short']:,} of them too short to match" if test_set["too_short"] else ""
-        lines.append(f"{test_set['pairs']:,} {what} are in {names} ({test_set['lines']:,} lines{short})")
+        lines.append(f"{test_set['pairs']:,} {unit} are in {names} ({test_set['lines']:,} lines{short})")
     return lines
 
 

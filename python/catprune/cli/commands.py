@@ -79,9 +79,9 @@ class Command:
     def add(self) -> None:
         """Add it to the app."""
 
-        def command(**given: Any) -> None:
-            as_json = given.pop("as_json")
-            options = self.read(values_of(self.model, given))
+        def command(**arguments: Any) -> None:
+            as_json = arguments.pop("as_json")
+            options = self.read(values_of(self.model, arguments))
             if self.says:
                 options["say"] = saying(silent=bool(options.get("quiet")) or as_json)
             module = import_module(self.module)
@@ -99,13 +99,13 @@ class Command:
 def _add(
     name: str,
     command: Callable[..., None],
-    found: list[inspect.Parameter],
+    command_parameters: list[inspect.Parameter],
     help: str | None,
     panel: str,
     examples: tuple[str, ...],
 ) -> None:
     json_parameter = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
-    function = with_signature(guarded(command), name, [*found, json_parameter])
+    function = with_signature(guarded(command), name, [*command_parameters, json_parameter])
     epilog = "\n".join(examples)
     app.command(name, cls=StepCommand, help=(help or "").replace("`", ""), rich_help_panel=panel, epilog=epilog)(
         function
@@ -231,14 +231,14 @@ LATER = (
 )
 
 
-def _score(**given: Any) -> None:
+def _score(**arguments: Any) -> None:
     """Score pairs under checkpoints, or by a scorer of their text."""
-    as_json = given.pop("as_json")
-    by_scorer = given.get("scorer") is not None
+    as_json = arguments.pop("as_json")
+    by_scorer = arguments.get("scorer") is not None
     own = {field.name for field in fields_of(ScorePairsOptions if by_scorer else ScoreOptions)}
     both = own & {field.name for field in fields_of(ScoreOptions if by_scorer else ScorePairsOptions)}
     clean = {"clean"} if by_scorer else set[str]()
-    for name, value in given.items():
+    for name, value in arguments.items():
         if value is not None and name not in own | both | clean | {"tokens"}:
             raise UsageError(
                 f"--{name.replace('_', '-')} is an option of {'checkpoints' if by_scorer else 'a scorer'}: leave it "
@@ -247,22 +247,22 @@ def _score(**given: Any) -> None:
     if by_scorer:
         from catprune.scoring.score_pairs import score_pairs, summary
 
-        options = values_of(ScorePairsOptions, {**given, "clean": given["tokens"]})
+        options = values_of(ScorePairsOptions, {**arguments, "clean": arguments["tokens"]})
         result: Any = score_pairs(**options)
-        show(result, summary(result), as_json=as_json, quiet=bool(given["quiet"]))
+        show(result, summary(result), as_json=as_json, quiet=bool(arguments["quiet"]))
         return
-    if not given["checkpoints"]:
+    if not arguments["checkpoints"]:
         raise UsageError("give --checkpoints, or a --scorer")
     from catprune.scoring.score import score, summary
 
-    done = score(**values_of(ScoreOptions, given))
-    show(done, summary(done), as_json=as_json, quiet=bool(given["quiet"]))
+    done = score(**values_of(ScoreOptions, arguments))
+    show(done, summary(done), as_json=as_json, quiet=bool(arguments["quiet"]))
 
 
 def _score_parameters() -> list[inspect.Parameter]:
     """The options of checkpoints, then those of scorers; the folder is one argument."""
-    found = parameters(ScoreOptions, ScorePairsOptions)
-    return [parameter for parameter in found if parameter.name != "clean"]
+    every = parameters(ScoreOptions, ScorePairsOptions)
+    return [parameter for parameter in every if parameter.name != "clean"]
 
 
 PRUNE.add()
@@ -303,11 +303,11 @@ def doctor(*, as_json: Json = False) -> None:
     """Show what this installation can do, and what is missing for the rest."""
     from catprune.pipeline.doctor import examine
 
-    found = examine()
+    findings = examine()
     if as_json:
-        print_json(found)
+        print_json(findings)
         return
-    for name, text in found.items():
+    for name, text in findings.items():
         print_line(f"{name:13} {text}")
 
 
@@ -318,14 +318,14 @@ def show_help(
 ) -> None:
     """Show the commands, or the options of one command."""
     group = ctx.find_root()
-    found = None if command is None else app_group().commands.get(command)
-    if command is not None and found is None:
+    entry = None if command is None else app_group().commands.get(command)
+    if command is not None and entry is None:
         ctx.fail(f"there is no command {command}{did_you_mean(command, list(app_group().commands))}")
-    if found is None:
+    if entry is None:
         print_line(group.get_help())
         return
-    with typer.Context(found, info_name=found.name, parent=group) as inner:
-        print_line(found.get_help(inner))
+    with typer.Context(entry, info_name=entry.name, parent=group) as inner:
+        print_line(entry.get_help(inner))
 
 
 @app.command("version", cls=StepCommand, rich_help_panel=INSPECT)

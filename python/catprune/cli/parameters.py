@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -22,12 +22,12 @@ def parameters(*models: Any) -> list[inspect.Parameter]:
 
     Nested models are flattened, with their prefix before the names.
     """
-    made: dict[str, inspect.Parameter] = {}
+    merged: dict[str, inspect.Parameter] = {}
     for model in models:
         for field in fields_of(model):
             for parameter in _parameters(field, optional=len(models) > 1):
-                made.setdefault(parameter.name, parameter)
-    return sorted(made.values(), key=_panel_of)
+                merged.setdefault(parameter.name, parameter)
+    return sorted(merged.values(), key=_panel_of)
 
 
 def _panel_of(parameter: inspect.Parameter) -> int:
@@ -36,7 +36,7 @@ def _panel_of(parameter: inspect.Parameter) -> int:
     return PANELS.index(panel) if panel in PANELS else 0
 
 
-def values_of(model: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+def values_of(model: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a model among the parameters of a command, nested again; parameters left out are left out."""
     values: dict[str, Any] = {}
     for field in fields_of(model):
@@ -44,25 +44,27 @@ def values_of(model: Any, given: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if field.model is not None:
             nested = {
-                name: given[f"{field.declared.prefix}{name}"]
+                name: arguments[f"{field.declared.prefix}{name}"]
                 for name in defaults_of(field.model)
-                if given.get(f"{field.declared.prefix}{name}") is not None
+                if arguments.get(f"{field.declared.prefix}{name}") is not None
             }
-            is_off = field.declared.off is not None and given.get(field.name) is False
+            is_off = field.declared.off is not None and arguments.get(field.name) is False
             if is_off and nested:
                 raise UsageError(f"{field.declared.off} goes without --{next(iter(nested)).replace('_', '-')}")
             if is_off or nested:
                 values[field.name] = False if is_off else nested
-        elif (value := given.get(field.name)) is not None:
+        elif (value := arguments.get(field.name)) is not None:
             values[field.name] = value
     return values
 
 
-def with_signature(function: Callable[..., None], name: str, found: Sequence[inspect.Parameter]) -> Callable[..., None]:
+def with_signature(
+    function: Callable[..., None], name: str, parameters: Sequence[inspect.Parameter]
+) -> Callable[..., None]:
     """The function with a signature that typer reads."""
     function.__name__ = name
-    function.__signature__ = inspect.Signature(found)  # type: ignore[attr-defined]
-    function.__annotations__ = {parameter.name: parameter.annotation for parameter in found}
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return function
 
 
@@ -121,11 +123,10 @@ def _parameter(name: str, kind: Any, declared: Any, default: Any = None) -> insp
 
 
 def _is_many(field: Field) -> bool:
-    """Whether an option may be repeated; a list that may be a file instead comes from the file."""
+    """Whether an option may be repeated; a list of tables that may be a file instead comes from the file."""
     kinds = alternatives(field.type)
-    if str in kinds:
-        return False
-    return (field.positional and kinds == (Any,)) or any(get_origin(kind) in (Sequence, list) for kind in kinds)
+    items = [alternatives(get_args(kind)[0]) for kind in kinds if get_origin(kind) in (Sequence, list)]
+    return (field.positional and kinds == (Any,)) or any(str in item or str not in kinds for item in items)
 
 
 def _kind(field: Field) -> Any:

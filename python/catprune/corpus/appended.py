@@ -43,7 +43,7 @@ def is_selected_before(work: OtherPlan, *, but: Sequence[str]) -> bool:
         but = [*but, "by_exposure"]  # plans have this option only once a model has not seen all rows
     for plan in (old, new):
         # Columns of cleaning and of scorers are listed by their files; appended rows add files.
-        plan["reads"] = {name: read for name, read in plan["reads"].items() if name != "joined"}
+        plan["reads"] = {name: read for name, read in plan["reads"].items() if name != "external"}
         plan["options"] = {name: value for name, value in plan["options"].items() if name not in but}
     return is_before_appending(OtherPlan(str(work), base=work.base, old=old, new=new))
 

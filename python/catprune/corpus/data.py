@@ -85,13 +85,13 @@ def _remove(folder: str, process: int) -> None:
 
 def spool_options(options: Options, spool: Spool) -> Options:
     """The options of a step with the data among its inputs, and its tags, spooled to files and named by them."""
-    given: Any = options
-    text = Text(given.fields, (given.source_lang, given.target_lang), given.monolingual)
-    names, fields = spool_corpus(given.inputs, text, spool)
+    values: Any = options
+    text = Text(values.fields, (values.source_lang, values.target_lang), values.monolingual)
+    names, fields = spool_corpus(values.inputs, text, spool)
     changed: dict[str, Any] = {"inputs": names, "fields": fields}
-    if hasattr(given, "tags"):
-        changed["tags"] = spool_tags(given.tags, spool)
-    return dataclasses.replace(given, **changed)
+    if hasattr(values, "tags"):
+        changed["tags"] = spool_tags(values.tags, spool)
+    return dataclasses.replace(values, **changed)
 
 
 def spool_tags(tags: Any, spool: Spool) -> str | Path | None:
@@ -102,7 +102,7 @@ def spool_tags(tags: Any, spool: Spool) -> str | Path | None:
     """
     if tags is None or isinstance(tags, str | Path):
         return tags
-    return spool.lines(tags, what="tag", name="tags-")
+    return spool.lines(tags, item="tag", name="tags-")
 
 
 def spool_corpus(inputs: Any, text: Text, spool: Spool) -> tuple[list[str | Path], tuple[str, str] | str | None]:
@@ -112,7 +112,7 @@ def spool_corpus(inputs: Any, text: Text, spool: Spool) -> tuple[list[str | Path
     two-element lists and tuples of str are pairs. Whatever else can be iterated gives pairs; texts if `monolingual`.
 
     Raises:
-        UsageError: an input is none of these, or its text is in columns that cannot be told.
+        UsageError: an input is none of these, or the columns with its text cannot be detected.
     """
     if isinstance(inputs, str | Path):
         return [inputs], text.fields
@@ -126,10 +126,10 @@ def spool_corpus(inputs: Any, text: Text, spool: Spool) -> tuple[list[str | Path
     opened = {place: open_table(part) for place, part in enumerate(parts) if is_table(part)}
     fields = text.fields
     if opened and len(opened) == len(parts):
-        found = {find_fields(schema, text): None for schema, _ in opened.values()}
-        if len(found) > 1:
-            raise UsageError(f"the tables have their text in other columns ({found}): rename columns, or give fields")
-        fields = next(iter(found))
+        sides = {find_fields(schema, text): None for schema, _ in opened.values()}
+        if len(sides) > 1:
+            raise UsageError(f"the tables have their text in other columns ({sides}): rename columns, or give fields")
+        fields = next(iter(sides))
     return [spool.text(*opened[place]) if place in opened else part for place, part in enumerate(parts)], fields
 
 
@@ -147,9 +147,9 @@ def find_fields(schema: Any, text: Text) -> tuple[str, str] | str:
         UsageError: none of these is there.
     """
     names = _text_columns(schema)
-    given = () if text.fields is None else (text.fields,) if isinstance(text.fields, str) else text.fields
-    if missing := [name for name in given if name not in names]:
-        raise UsageError(f"fields = {','.join(given)}: the table has no column of text {missing[0]}; {_has(schema)}")
+    wanted = () if text.fields is None else (text.fields,) if isinstance(text.fields, str) else text.fields
+    if missing := [name for name in wanted if name not in names]:
+        raise UsageError(f"fields = {','.join(wanted)}: the table has no column of text {missing[0]}; {_has(schema)}")
     if text.fields is not None:
         return text.fields
     top = [name for name in names if "." not in name]
@@ -179,14 +179,14 @@ def _text_columns(columns: Any, prefix: str = "") -> list[str]:
     """The names of the columns of text or bytes, a dot leading into a struct."""
     from pyarrow import types
 
-    found: list[str] = []
+    names: list[str] = []
     for field in columns:
         if types.is_struct(field.type):
             inner = [field.type.field(place) for place in range(field.type.num_fields)]
-            found += _text_columns(inner, f"{prefix}{field.name}.")
+            names += _text_columns(inner, f"{prefix}{field.name}.")
         elif types.is_large_string(field.type) or types.is_large_binary(field.type):
-            found.append(prefix + field.name)
-    return found
+            names.append(prefix + field.name)
+    return names
 
 
 def _inputs(inputs: Any) -> list[Any] | None:
@@ -207,8 +207,8 @@ def _inputs(inputs: Any) -> list[Any] | None:
     ]
     for place, kind in enumerate(kinds):
         if kind != kinds[0] or not kind:
-            what = f"item {place} of inputs is {_shown(inputs[place])}"
-            raise UsageError(f"{what}: give file names and tables, or pairs (source, target) of str alone")
+            label = f"item {place} of inputs is {_shown(inputs[place])}"
+            raise UsageError(f"{label}: give file names and tables, or pairs (source, target) of str alone")
     return None if "pair" in kinds else list(inputs)
 
 

@@ -176,7 +176,7 @@ def read_corpus(
         names, columns=columns, fields=fields, languages=languages, format=format, monolingual=monolingual
     )
     corpus: Corpus = {"inputs": parsed, "max_line_bytes": max_line_bytes}
-    for path in [path for one in corpus["inputs"] for path in input_paths(one)] + ([str(tags)] if tags else []):
+    for path in [path for item in corpus["inputs"] for path in input_paths(item)] + ([str(tags)] if tags else []):
         Path(path).stat()  # a missing file is reported before anything is read
     corpus["tags"] = str(Path(tags).absolute()) if tags else None
     return {"corpus": corpus, "files": None, "kept": "all", "threads": workers}

@@ -27,11 +27,11 @@ def find_sides(text: str) -> tuple[str, str] | None:
         UsageError: one name holds two different templates.
     """
     folder, rest = _split(text)
-    templates = {found[0]: found for found in _TEMPLATE.finditer(rest)}
+    templates = {match[0]: match for match in _TEMPLATE.finditer(rest)}
     if len(templates) > 1:
         raise UsageError(f"{text}: give one template, not {' and '.join(templates)}")
-    for whole, found in templates.items():
-        return folder + rest.replace(whole, found[1]), folder + rest.replace(whole, found[2])
+    for whole, match in templates.items():
+        return folder + rest.replace(whole, match[1]), folder + rest.replace(whole, match[2])
     return None
 
 
@@ -40,8 +40,8 @@ def expand(text: str) -> list[str]:
     folder, rest = _split(text)
     if not _WILDCARD.search(rest):
         return [text]
-    if found := _match(folder, rest):
-        return found
+    if matches := _match(folder, rest):
+        return matches
     raise UsageError(f"{text}: no such file: check the name")
 
 
@@ -51,13 +51,13 @@ def expand_pairs(template: str, sides: list[str]) -> list[tuple[str, str]]:
     if not _WILDCARD.search(rest) or all(map(_exists, sides)):
         return [(sides[0], sides[1])]
     patterns = [side[len(folder) :] for side in sides]
-    found = [{_filled(side, name[len(folder) :]): name for name in _match(folder, side)} for side in patterns]
-    for side, mine, other in ((sides[1], found[0], found[1]), (sides[0], found[1], found[0])):
-        if unpaired := [name for filled, name in mine.items() if filled not in other]:
+    matched = [{_filled(side, name[len(folder) :]): name for name in _match(folder, side)} for side in patterns]
+    for side, files, other in ((sides[1], matched[0], matched[1]), (sides[0], matched[1], matched[0])):
+        if unpaired := [name for filled, name in files.items() if filled not in other]:
             raise UsageError(f"{template}: {unpaired[0]} has no counterpart that matches {side}")
-    if not found[0]:
+    if not matched[0]:
         raise UsageError(f"{template}: no such file: check the name")
-    return [(name, found[1][filled]) for filled, name in found[0].items()]
+    return [(name, matched[1][filled]) for filled, name in matched[0].items()]
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -91,8 +91,8 @@ def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
 def _filled(pattern: str, name: str) -> tuple[str, ...]:
     """Return the parts of a name that match the wildcards of its pattern."""
     pieces = _WILDCARD.split(pattern)
-    found = _WILDCARD.findall(pattern)
-    wildcards = [{"*": "([^/]*)", "?": "([^/])"}.get(one, f"([{_inside(one)}])") for one in found]
+    parts = _WILDCARD.findall(pattern)
+    wildcards = [{"*": "([^/]*)", "?": "([^/])"}.get(wildcard, f"([{_inside(wildcard)}])") for wildcard in parts]
     expression = "".join(re.escape(piece) + wild for piece, wild in zip(pieces, [*wildcards, ""], strict=True))
     matched = re.fullmatch(expression, name, re.DOTALL)
     return matched.groups() if matched else (name,)

@@ -69,7 +69,7 @@ name = "progress"
 method = "progress"
 
 [write]
-selection = "cat-diff-nll"
+selection = "progress"
 outputs = ["pruned.en", "pruned.de"]
 
 [evaluate]
@@ -218,7 +218,7 @@ def to_text(done: Demonstrated) -> str:
             "",
             f"report   {os.path.relpath(done.report)}",
             f"pruned   {os.path.relpath(done.folder / 'pruned.en')} and {os.path.relpath(done.folder / 'pruned.de')}: "
-            "pairs kept by CAT, log-likelihood",
+            "pairs kept by progress",
             f"repeat   catprune run {json.dumps(os.path.relpath(done.folder / 'run.toml'))[1:-1]}",
         ]
     )

@@ -196,14 +196,14 @@ def clause(
     subject = subject or _subject(random, verb)
     auxiliary, statement, finite, tail, last = _verb_groups(random, verb, subject, tense, negated=negated)
     has_object = with_object and bool(verb.objects)
-    thing = _object(random, verb, subject, negated=negated) if has_object else Phrase("", "")
+    obj = _object(random, verb, subject, negated=negated) if has_object else Phrase("", "")
     time = _time(random, tense)
     place = _place(random) if with_place else ("", "")
     manner = pick(random, lexicon.MANNERS) if not has_object and not negated and random.random() < 0.3 else ("", "")
     # Definite objects come before the time, indefinite ones after it; a prepositional object comes last.
-    early = thing.german if thing.pronoun or not (thing.indefinite or verb.preposition) else ""
-    late = thing.german if thing.indefinite else ""
-    prepositional = thing.german if verb.preposition else ""
+    early = obj.german if obj.pronoun or not (obj.indefinite or verb.preposition) else ""
+    late = obj.german if obj.indefinite else ""
+    prepositional = obj.german if verb.preposition else ""
     nicht = "nicht" if negated and not late.startswith("kein") else ""
     if late and nicht:  # "nicht drei Bücher": the negation comes before the indefinite object
         late, nicht = words(nicht, late), ""
@@ -212,7 +212,7 @@ def clause(
         auxiliary=auxiliary,
         base=verb.base,
         statement=statement,
-        rest=words(thing.english, manner[0], place[0]),
+        rest=words(obj.english, manner[0], place[0]),
         time=time,
         finite=finite,
         middle=words(early, "{time}", late, nicht, manner[1], place[1], prepositional),
@@ -310,13 +310,13 @@ def _trying(random: Random) -> tuple[str, str]:
     english, german = (forms.split() for forms in pick(random, lexicon.ZU_VERBS))
     verb = pick(random, [verb for verb in lexicon.VERBS if verb.objects])
     subject = _subject(random, verb)
-    thing = _object(random, verb, subject, negated=False)
+    obj = _object(random, verb, subject, negated=False)
     ich = german[0].removesuffix("en") + "e"
     finite = {"ich": ich, "du": german[1], "er": german[2], "wir": german[0]}[subject.person]
     trying = english[1] if subject.third else english[0]
     return (
-        words(subject.english, trying, "to", verb.base, thing.english),
-        words(subject.german, finite) + ", " + words(thing.german, verb.zu_infinitive),
+        words(subject.english, trying, "to", verb.base, obj.english),
+        words(subject.german, finite) + ", " + words(obj.german, verb.zu_infinitive),
     )
 
 

@@ -54,7 +54,7 @@ def _columns_of(selection: Path) -> list[Path]:
     """Return the folders of the scorer columns and statistics columns that a selection was made from."""
     reads = read_manifest(selection, step="select")["reads"]
     files = [
-        Path(resolve_place(selection, entry["path"])) for kind in ("joined", "files") for entry in reads.get(kind, ())
+        Path(resolve_place(selection, entry["path"])) for kind in ("external", "files") for entry in reads.get(kind, ())
     ]
     folders = dict.fromkeys(file.parent.parent for file in files)
     return [
@@ -77,11 +77,20 @@ def _checkpoint_of(scores: Path) -> tuple[Path, dict[str, Any]]:
     return checkpoint.parent, manifest["checkpoint"]
 
 
+def external_checkpoints(selection: Path | None) -> list[str]:
+    """Return the names of the scored checkpoints whose training was not recorded: those of other libraries."""
+    return [
+        scores.name
+        for scores in _score_folders(selection)
+        if read_manifest(scores, step="score")["checkpoint"]["flops"] is None
+    ]
+
+
 def choosing_flops(selection: Path | None) -> tuple[float, float]:
     """Floating-point operations, from shapes, of the warm-up models and of the scoring that a selection needed.
 
     Warm-up runs count once each, up to their last scored checkpoint, however many checkpoints were scored. What the
-    models of scorers do is not known.
+    models of scorers do, and what external checkpoints were trained with, is not known.
     """
     warmup: dict[Path, float] = {}
     scoring = 0.0
@@ -125,16 +134,24 @@ def training_seconds(training: Path) -> float | None:
 
 
 def choosing_seconds(selection: Path | None) -> tuple[float, float] | None:
-    """Seconds of the warm-up models and of the scoring that a selection needed; None where a log is missing."""
+    """Seconds of the warm-up models and of the scoring that a selection needed; None where a log is missing.
+
+    The training of external checkpoints is not known and not counted.
+    """
     warmup: dict[Path, float] = {}
     scoring = 0.0
     for scores in _score_folders(selection):
         folder, checkpoint = _checkpoint_of(scores)
-        speeds = _speed(scores), _speed(folder)
-        if speeds[0] is None or speeds[1] is None:
+        speed = _speed(scores)
+        if speed is None:
             return None
-        scoring += read_manifest(scores, step="score")["counts"]["target_tokens"] / speeds[0]
-        warmup[folder] = max(warmup.get(folder, 0.0), (checkpoint["target_tokens"] or 0) / speeds[1])
+        scoring += read_manifest(scores, step="score")["counts"]["target_tokens"] / speed
+        if checkpoint["flops"] is None:
+            continue
+        training_speed = _speed(folder)
+        if training_speed is None:
+            return None
+        warmup[folder] = max(warmup.get(folder, 0.0), (checkpoint["target_tokens"] or 0) / training_speed)
     for column in scorers_of(selection):
         pairs = _speed(column, "pairs_per_second")
         if pairs is None:

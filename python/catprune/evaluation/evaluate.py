@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_bytes
+from catprune.corpus.bitexts import TestSet
 from catprune.corpus.inputs import is_monolingual
 from catprune.errors import UsageError, require
-from catprune.evaluation.bitexts import TestSet
-from catprune.evaluation.held_out import HeldOut
 from catprune.evaluation.metrics import choose_tokenizer, random_seed, randomise, signatures
 from catprune.evaluation.options import EvaluateOptions
 from catprune.evaluation.results import Evaluated, open_evaluation
@@ -23,6 +22,7 @@ from catprune.model.sizes import find_size
 from catprune.scoring.scorers.comet import CometMetric
 from catprune.tokens.blocks import Tokens
 from catprune.training.data_order import Order
+from catprune.training.held_out import HeldOut
 from catprune.training.recipe import RECIPES
 from catprune.training.train import require_origin
 from catprune.workspace.device import Device, require_torch
@@ -95,17 +95,17 @@ def check_evaluation(
     named = [name for name, baselines in against.items() for name in (name, *baselines)]
     if missing := [name for name in named if name not in subsets]:
         raise UsageError(f"{missing[0]} is to be compared, but no subset has that name")
-    for one in hypotheses:
-        if missing := [name for name in (one.subset, one.baseline) if name not in subsets]:
+    for hypothesis in hypotheses:
+        if missing := [name for name in (hypothesis.subset, hypothesis.baseline) if name not in subsets]:
             raise UsageError(f"hypothesis on {missing[0]}: no subset has that name")
-        if one.subset == one.baseline:
-            raise UsageError(f"hypothesis on {one.subset}: compare it with another subset")
-        if one.metric not in TEST_METRICS:
-            raise UsageError(f"hypothesis on {one.subset}: give a metric of {', '.join(TEST_METRICS)}")
-        if one.metric == "COMET" and not has_comet:
-            raise UsageError(f"hypothesis on {one.subset}: COMET needs a model: give comet")
-        if one.test is not None and one.test not in tests:
-            raise UsageError(f"hypothesis on {one.subset}: {one.test} is not a test set")
+        if hypothesis.subset == hypothesis.baseline:
+            raise UsageError(f"hypothesis on {hypothesis.subset}: compare it with another subset")
+        if hypothesis.metric not in TEST_METRICS:
+            raise UsageError(f"hypothesis on {hypothesis.subset}: give a metric of {', '.join(TEST_METRICS)}")
+        if hypothesis.metric == "COMET" and not has_comet:
+            raise UsageError(f"hypothesis on {hypothesis.subset}: COMET needs a model: give comet")
+        if hypothesis.test is not None and hypothesis.test not in tests:
+            raise UsageError(f"hypothesis on {hypothesis.subset}: {hypothesis.test} is not a test set")
 
 
 def _choose_against(against: Sequence[str] | Mapping[str, Sequence[str]], subsets: Sequence[str]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
         epochs=options.epochs,
         has_comet=options.comet is not None,
     )
-    subsets = {name: _by_seed(name, given, seeds) for name, given in options.subsets.items()}
+    subsets = {name: _by_seed(name, selection, seeds) for name, selection in options.subsets.items()}
     tokenized = read_manifest(tokens, step="tokenize")
     if is_monolingual(tokenized):
         raise UsageError(f"{tokens} holds a monolingual corpus: evaluation trains translation models, which need pairs")
@@ -164,7 +164,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
         "seeds": seeds,
         "order": list(subsets),
         "against": against,
-        "hypotheses": [one.text for one in hypotheses],
+        "hypotheses": [hypothesis.text for hypothesis in hypotheses],
         "random_seed": random_seed(),
         "bleu_tokenizer": bleu_tokenizer,
     }
@@ -201,26 +201,26 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
             how: dict[str, Any] = {"threads": options.threads, "quiet": options.quiet, "force": options.force}
             # Seed by seed, so that all subsets can be compared before the last seed is done.
             with comet or nullcontext():
-                found = {
+                runs = {
                     (name, seed): trials[name][place].run(**how) for place, seed in enumerate(seeds) for name in trials
                 }
-            results = {name: [found[name, seed] for seed in seeds] for name in trials}
+            results = {name: [runs[name, seed] for seed in seeds] for name in trials}
             _publish(folder, trials, results, against, hypotheses, resamples=options.resamples)
     return open_evaluation(out, is_new=not folder.finished_before)
 
 
-def _by_seed(name: str, given: Any, seeds: Sequence[int]) -> dict[int, Path | None]:
+def _by_seed(name: str, selection: Any, seeds: Sequence[int]) -> dict[int, Path | None]:
     """Return the selection of a subset under each seed."""
-    if not isinstance(given, Mapping):
-        return dict.fromkeys(seeds, None if given is None else Path(given))
-    selections: Mapping[int, Any] = given
+    if not isinstance(selection, Mapping):
+        return dict.fromkeys(seeds, None if selection is None else Path(selection))
+    selections: Mapping[int, Any] = selection
     if missing := [seed for seed in seeds if seed not in selections]:
         raise UsageError(f"subset {name} has no selection for seed {missing[0]}: give one for each seed")
     return {seed: Path(selections[seed]) for seed in seeds}
 
 
 def _target_language(tokens: Path, tokenized: Mapping[str, Any]) -> str | None:
-    """Return the target language that cleaning was told; None if it is unknown."""
+    """Return the target language that cleaning was given; None if it is unknown."""
     clean = trace(tokens, tokenized, "clean")
     return None if clean is None else read_manifest(clean, step="clean")["options"].get("target_lang")
 
@@ -309,7 +309,7 @@ def _randomise(
     """Return test set → subset → baseline → metric → p of approximate randomisation; nothing with several seeds."""
     if len(next(iter(trials.values()))) > 1:
         return {}
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     design = next(iter(trials.values()))[0].design
     for test in design.tests:
         texts = {name: listed[0].translations(test) for name, listed in trials.items()}
@@ -325,5 +325,5 @@ def _randomise(
             )
             for name in compared:
                 p[name][baseline] = values[name]
-        found[test.bitext.name] = p
-    return found
+        results[test.bitext.name] = p
+    return results

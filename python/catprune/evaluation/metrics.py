@@ -16,14 +16,14 @@ METRICS = ("BLEU", "chrF")
 _TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 
 
-def choose_tokenizer(asked: str | None, language: str | None) -> str:
+def choose_tokenizer(tokenizer: str | None, language: str | None) -> str:
     """Return sacrebleu's tokenizer for BLEU: the one asked for, or that of the target language (None: unknown).
 
     Raises:
         CatpruneError: the tokenizer needs a package that is not installed.
         UsageError: the language is no language code.
     """
-    name = asked or _TOKENIZERS.get(base_language(language) if language else "", "13a")
+    name = tokenizer or _TOKENIZERS.get(base_language(language) if language else "", "13a")
     try:
         make_metrics(name)
     except (ImportError, RuntimeError) as error:
@@ -56,11 +56,11 @@ def measure(hypotheses: Sequence[str], references: Sequence[str], *, tokenizer: 
 
 def signatures(references: Sequence[str], *, tokenizer: str) -> dict[str, str]:
     """Return sacrebleu's signature of each metric."""
-    found: dict[str, str] = {}
+    by_metric: dict[str, str] = {}
     for name, metric in make_metrics(tokenizer).items():
         metric.corpus_score(references[:1], [references[:1]])  # the number of references is known after a score
-        found[name] = f"{name}|{metric.get_signature()}"
-    return found
+        by_metric[name] = f"{name}|{metric.get_signature()}"
+    return by_metric
 
 
 def randomise(
@@ -85,10 +85,10 @@ def randomise(
     order = [baseline, *(name for name in systems if name != baseline)]
     named: Any = [(name, list(systems[name])) for name in order]
     test = PairedTest(named, make_metrics(tokenizer), [list(references)], test_type="ar", n_samples=swaps)
-    found: Any = test()[1]
+    answer: Any = test()[1]
     p: dict[str, dict[str, float]] = {name: {} for name in order[1:]}
     for metric, own in (("BLEU", "BLEU"), ("chrF", "chrF2")):
-        first, *others = found[own]
+        first, *others = answer[own]
         for name, result in zip(p, others, strict=True):
             # sacrebleu calls the difference of two equal systems, which is always 0, significant.
             p[name][metric] = 1.0 if result.score == first.score else float(result.p_value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from catprune.evaluation.bitexts import TestSet
+from catprune.corpus.bitexts import TestSet
 from catprune.evaluation.cost import Cost
 from catprune.evaluation.curves import AXES
 from catprune.evaluation.metrics import METRICS
@@ -93,7 +93,7 @@ class Decided:
     difference: Interval
     p: float
     adjusted: float
-    verdict: str
+    outcome: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,7 @@ class Subset:
         steps, epochs: how long its models were trained; `trained_tokens`: target tokens seen, repeats too.
         flops, seconds: what choosing and training cost; seconds are measured, and may be missing (None).
         scorers: those whose columns it was chosen by; `flops` lack what their models do, `seconds` do not.
+        external: external checkpoints that it was chosen by; `flops` and `seconds` lack their training.
         tested: for each seed the updates of the checkpoint that was tested, or of those that were averaged.
         curves: for each seed the evaluated checkpoints: step, epoch, target_tokens, flops (warm-up and scoring
             counted), nll, and chrF where the dev set was translated.
@@ -119,6 +120,7 @@ class Subset:
     flops: Cost = field(repr=False)
     seconds: Cost | None = field(repr=False)
     scorers: tuple[str, ...]
+    external: tuple[str, ...]
     tested: tuple[tuple[int, ...], ...] = field(repr=False)
     curves: tuple[tuple[Mapping[str, Any], ...], ...] = field(hash=False, repr=False)
 
@@ -191,8 +193,11 @@ def open_evaluation(folder: Path, *, is_new: bool = False) -> Evaluated:
         for entry in results["readings"]
     )
     decided = tuple(
-        Decided(difference=Interval(**one["difference"]), **{key: one[key] for key in one if key != "difference"})
-        for one in results["hypotheses"]
+        Decided(
+            difference=Interval(**hypothesis["difference"]),
+            **{key: hypothesis[key] for key in hypothesis if key != "difference"},
+        )
+        for hypothesis in results["hypotheses"]
     )
     return Evaluated(
         folder=folder,
@@ -230,6 +235,7 @@ def _subset(entry: Mapping[str, Any], seconds: Mapping[str, float] | None) -> Su
         "flops": Cost(**entry["flops"]),
         "seconds": None if seconds is None else Cost(**seconds),
         "scorers": tuple(entry["scorers"]),
+        "external": tuple(entry["external"]),
         "tested": tuple(tuple(steps) for steps in entry["tested"]),
         "curves": tuple(tuple(curve) for curve in entry["curves"]),
     }
@@ -319,8 +325,13 @@ def _columns(metric: str, p: Mapping[str, Any]) -> list[str]:
 def hypothesis_table(evaluated: Evaluated) -> list[list[str]]:
     """Return the cells of the hypotheses: a header, then one row each."""
     rows = [
-        [one.text, difference_text(one.difference, one.metric), p_text(one.adjusted), one.verdict]
-        for one in evaluated.hypotheses
+        [
+            hypothesis.text,
+            difference_text(hypothesis.difference, hypothesis.metric),
+            p_text(hypothesis.adjusted),
+            hypothesis.outcome,
+        ]
+        for hypothesis in evaluated.hypotheses
     ]
     return [["hypothesis", "difference", "p, Holm", "decision"], *rows]
 
@@ -331,7 +342,9 @@ def reading_table(evaluated: Evaluated, metric: str) -> list[list[str]]:
     rows = [["subset", *(f"{reading.name} ({number_text(reading.budget)})" for reading in readings)]]
     for subset in evaluated.subsets:
         tables = [reading.tables[metric].get(subset.name) for reading in readings]
-        rows.append([subset.name, *("-" if one is None else score_text(one.mean, metric) for one in tables)])
+        rows.append(
+            [subset.name, *("-" if estimate is None else score_text(estimate.mean, metric) for estimate in tables)]
+        )
     return rows
 
 
@@ -411,6 +424,11 @@ def notes(evaluated: Evaluated) -> list[str]:
             f"{subset.name}: FLOPs do not include the models of {', '.join(subset.scorers)}; seconds do."
             for subset in evaluated.subsets
             if subset.scorers
+        ),
+        *(
+            f"{subset.name}: the cost does not include the training of {', '.join(subset.external)}, which is unknown."
+            for subset in evaluated.subsets
+            if subset.external
         ),
         *evaluated.signatures.values(),
         evaluated.signature,

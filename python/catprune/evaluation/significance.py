@@ -30,7 +30,7 @@ TEST = (
     f"{ALIKE} and the pooled variance is not below the difference's own"
 )
 
-Verdict = Literal["as good", "better", "worse", "not decided"]
+Outcome = Literal["as good", "better", "worse", "not decided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +126,13 @@ class Decision:
     Attributes:
         p: two-sided p of a difference equal to the threshold.
         adjusted: the same after Holm's correction over all hypotheses.
-        verdict: "as good": not worse by more than the margin; "better": better than the baseline itself;
+        outcome: "as good": not worse by more than the margin; "better": better than the baseline itself;
             "worse": worse than the threshold; "not decided": none of these.
     """
 
     p: float
     adjusted: float
-    verdict: Verdict
+    outcome: Outcome
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -154,12 +154,12 @@ def decide(differences: Sequence[tuple[Estimate, float]]) -> list[Decision]:
     ps = [gain.p(-margin) for gain, margin in differences]
     adjusted = holm(ps)
     return [
-        Decision(p, total, _verdict(gain, margin, p, total))
+        Decision(p, total, _outcome(gain, margin, p, total))
         for (gain, margin), p, total in zip(differences, ps, adjusted, strict=True)
     ]
 
 
-def _verdict(gain: Estimate, margin: float, p: float, adjusted: float) -> Verdict:
+def _outcome(gain: Estimate, margin: float, p: float, adjusted: float) -> Outcome:
     if adjusted > LEVEL:
         return "not decided"
     if gain.value < -margin:

@@ -89,6 +89,7 @@ def _describe(name: str, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "trained_tokens": round(mean("end", "target_tokens")),
         "flops": {part: mean("flops", part) for part in ("warmup", "scoring", "training")},
         "scorers": trials[0]["scorers"],
+        "external": trials[0]["external"],
         "tested": [trial["tested"] for trial in trials],
         "curves": [trial["curve"] for trial in trials],
     }
@@ -157,8 +158,8 @@ def _decided(
     differences: list[Estimate] = []
     gains: list[tuple[Estimate, float]] = []
     for hypothesis in hypotheses:
-        asked = [hypothesis.test] if hypothesis.test else tests
-        rows = [of_test(test, hypothesis.metric) for test in asked]
+        compared = [hypothesis.test] if hypothesis.test else tests
+        rows = [of_test(test, hypothesis.metric) for test in compared]
         sign = -1 if hypothesis.metric in LOWER else 1
         values = {name: np.mean([row[name] for row in rows], axis=0) for name in rows[0]}
         gain = Seeds({name: (sign * row).tolist() for name, row in values.items()})

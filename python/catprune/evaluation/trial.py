@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from catprune._core import digest_bytes, digest_file
 from catprune.checkpoints.native import average_checkpoints
-from catprune.evaluation.bitexts import read_lines
-from catprune.evaluation.cost import choosing_flops, choosing_seconds, scorers_of, training_seconds
+from catprune.corpus.bitexts import read_lines
+from catprune.evaluation.cost import (
+    choosing_flops,
+    choosing_seconds,
+    external_checkpoints,
+    scorers_of,
+    training_seconds,
+)
 from catprune.evaluation.metrics import measure
 from catprune.workspace.device import own_state
 from catprune.workspace.files import read_json, to_json, write_whole
@@ -21,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from catprune.evaluation.bitexts import Bitext
-    from catprune.evaluation.held_out import HeldOut
+    from catprune.corpus.bitexts import Bitext
     from catprune.scoring.scorers.comet import CometMetric
+    from catprune.training.held_out import HeldOut
 
 #: Where the training of a trial is until its results are known; then the folder is removed.
 _TRAINING = "training"
@@ -110,6 +116,7 @@ class Trial:
             "parameters": trained["parameters"],
             "flops": {"warmup": warmup, "scoring": scoring, "training": trained["flops"]},
             "scorers": [column.name for column in scorers_of(self.selection)],
+            "external": external_checkpoints(self.selection),
             "curve": [{**point, "flops": choosing + point["flops"]} for point in trained["curve"]],
             "end": trained["end"],
             "tested": trained["tested"],
@@ -216,21 +223,21 @@ class Trial:
 
         if not path.is_file() or not stamp.is_file() or stamp.read_bytes() != digest():
             path.parent.mkdir(parents=True, exist_ok=True)
-            found = translate(self.checkpoint, bitext.source, beam=self.design.beam, threads=threads)
-            write_whole(path, "".join(line.replace("\n", " ") + "\n" for line in found).encode())
+            translations = translate(self.checkpoint, bitext.source, beam=self.design.beam, threads=threads)
+            write_whole(path, "".join(line.replace("\n", " ") + "\n" for line in translations).encode())
             write_whole(stamp, digest())
         translated = read_lines(path)
         scores = measure(translated, bitext.target, tokenizer=self.design.bleu_tokenizer)
         scores = {name: round(score, 4) for name, score in scores.items()} | {"nll": test.nll(self.checkpoint)}
         if self.design.comet is not None:
-            scores["COMET"] = self._comet(bitext, translated, made=stamp.read_text())
+            scores["COMET"] = self._comet(bitext, translated, digest=stamp.read_text())
         return scores
 
-    def _comet(self, bitext: Bitext, translated: Sequence[str], *, made: str) -> float:
+    def _comet(self, bitext: Bitext, translated: Sequence[str], *, digest: str) -> float:
         """Return the COMET score of translations, unless the same model scored them."""
         assert self.design.comet is not None
         path = self.folder / "translations" / f"{bitext.name}.comet.json"
-        stamp = {"model": self.design.comet.described, "translations": made}
+        stamp = {"model": self.design.comet.described, "translations": digest}
         old: dict[str, Any] = read_sealed(path, remedy="remove the file and evaluate again") if path.is_file() else {}
         if {name: old.get(name) for name in stamp} != stamp:
             score = round(self.design.comet.measure(bitext.source, translated, bitext.target), 6)

@@ -29,13 +29,15 @@ from catprune.pipeline.estimate import (
 )
 from catprune.pipeline.options import PruneOptions
 from catprune.pipeline.run import Ran, run
-from catprune.pipeline.run_file import SCHEMA, json_schema, parsed_inputs, read_run_file
+from catprune.pipeline.run_file import SCHEMA, json_schema, read_run_file
+from catprune.pipeline.section_checks import parsed_inputs
 from catprune.scoring.scorers import open_scorer
 from catprune.selection.budget import list_shares, require_some
 from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import DEFAULT_METHOD, Ranking, check_options
 from catprune.training.recipe import plan_marks
+from catprune.workspace.common_options import several
 from catprune.workspace.device import require_torch
 from catprune.workspace.files import read_toml, relative_place, write_whole
 from catprune.workspace.locks import lock_folder
@@ -80,7 +82,7 @@ def prune(options: PruneOptions) -> Ran:
         with temporary_spool(options.tmp_dir) as spool:
             return _Pruning.read(options, spool).dry_run()
     spool = Spool(Path(options.out) / FOLDER)
-    with spool.discarded():
+    with spool.discarded(), spool.replaced(Path(options.out) / "run.toml", force=options.force):
         pruning = _Pruning.read(options, spool)
         with lock_folder(pruning.folder):
             is_new, model = pruning.clean_and_decide()
@@ -139,7 +141,7 @@ class _Pruning:
             require("faiss", "faiss")
         for scorer in scorers:
             open_scorer(scorer)
-        outputs = [Path(path) for path in options.outputs]
+        outputs = [Path(path) for path in several(options.outputs)]
         languages = {"source_lang": options.source_lang, "target_lang": options.target_lang}
         describe_output(outputs, name_sides(None, languages, monolingual=options.monolingual))
         refuse_outputs(outputs, files, force=options.force)
@@ -173,7 +175,7 @@ class _Pruning:
         return any(method.needs for method in self.ranking.methods) or self.ranking.counts_tokens
 
     @property
-    def what(self) -> str:
+    def unit(self) -> str:
         """Plural of a record: "pairs" or "texts"."""
         return "texts" if self.options.monolingual else "pairs"
 
@@ -192,16 +194,16 @@ class _Pruning:
         options = self.options
         appends = has_new_inputs(self.folder, self.inputs)
         keeps_rows = appends or has_appended_rows(self.folder)  # `force` does not process the earlier rows again
-        made = read_run_file(self.file) if self.file.is_file() and (keeps_rows or not options.force) else None
+        run_file = read_run_file(self.file) if self.file.is_file() and (keeps_rows or not options.force) else None
         new = self.inputs
-        if made is not None and not options.force:
+        if run_file is not None and not options.force:
             # Check before cleaning starts.
-            new = self._new_inputs(made)
+            new = self._new_inputs(run_file)
             if appends:
                 require_trained(self.folder)
         cleaned = self._clean(new, force=options.force and not keeps_rows)
         self._require_pairs(cleaned)
-        model = (_decided(made) if made is not None else None) or self._decide(cleaned.kept)
+        model = (_decided(run_file) if run_file is not None else None) or self._decide(cleaned.kept)
         self.folder.mkdir(parents=True, exist_ok=True)
         schema = self.folder / SCHEMA
         if not schema.is_file() or schema.read_bytes() != json_schema():
@@ -248,7 +250,7 @@ class _Pruning:
         if cleaned.kept < max(least, budget):
             needed = f"{budget} are to be kept" if budget > cleaned.kept else f"{least} are needed"
             raise CatpruneError(
-                f"cleaning kept {cleaned.kept} of {cleaned.rows} {self.what}, too few ({needed}): "
+                f"cleaning kept {cleaned.kept} of {cleaned.rows} {self.unit}, too few ({needed}): "
                 f"{self.folder / 'clean' / 'manifest.json'} counts the reasons of the others"
             )
         require_some(self.options.keep, (), cleaned.kept)
@@ -257,15 +259,15 @@ class _Pruning:
         """Choose vocabulary and warm-up model: given options first, the rest by the number of clean pairs."""
         if not self.needs_model:
             return {}
-        given = {name: value for name in _MODEL if (value := getattr(self.options, name)) is not None}
+        options = {name: value for name in _MODEL if (value := getattr(self.options, name)) is not None}
         several = any(method.needs > 2 for method in self.ranking.methods)
-        model = {**decide(pairs, several=several), **_fit(given, several=several)}
+        model = {**decide(pairs, several=several), **_fit(options, several=several)}
         sample = self.options.sample or (_SAMPLE if pairs > 2 * _SAMPLE else None)
         return model if sample is None else {**model, "sample": sample}
 
     def _say_decision(self, model: Mapping[str, Any]) -> None:
         keep = ", ".join(map(str, list_shares(self.options.keep)))
-        unit = f" {self.what}" if self.ranking.share.keys() <= {"rows"} else ""
+        unit = f" {self.unit}" if self.ranking.share.keys() <= {"rows"} else ""
         plain = {name: f"{value:g}" if isinstance(value, float) else value for name, value in model.items()}
         described = ", ".join(f"{name} {value}" for name, value in plain.items())
         self.say(
@@ -274,7 +276,7 @@ class _Pruning:
 
     def _say_tokenizing(self, pairs: int) -> None:
         seconds = pairs * TOKENIZE / choose_threads(self.options.threads)
-        self.say(f"tokenize  {pairs:,} {self.what}, about {duration(seconds)}")
+        self.say(f"tokenize  {pairs:,} {self.unit}, about {duration(seconds)}")
 
     def tokenize_and_estimate(self, model: dict[str, Any]) -> bool:
         """Tokenize, and report how long training and scoring will take; return whether anything was done."""
@@ -307,20 +309,20 @@ class _Pruning:
         self.say("dry run   nothing was written; run the same command without dry_run to start")
         return Ran(self.folder, {}, (), None)
 
-    def _new_inputs(self, made: RunFile) -> list[Input]:
+    def _new_inputs(self, run_file: RunFile) -> list[Input]:
         """Return the inputs that the run in the folder does not have yet.
 
         Raises:
             CatpruneError: the run has other options, or its inputs are not the first of these inputs.
         """
-        now = self._sections(self._decide_like(made), self._relative(made.clean.inputs))
+        now = self._sections(self._decide_like(run_file), self._relative(run_file.clean.inputs))
         before = read_toml(self.file)
         if differences := list(_differences(before, tomllib.loads(to_toml(now)))):
             raise CatpruneError(
                 f"{self.file} has other options ({'; '.join(differences[:5])}): give another out, or force to repeat "
                 "the steps that they affect"
             )
-        old = parsed_inputs(made)
+        old = parsed_inputs(run_file.clean)
         first, clean = self.inputs[: len(old)], self.folder / "clean"
         if first != old and not has_bytes_of(clean, [relative_input(entry, clean) for entry in first], None):
             raise CatpruneError(
@@ -329,12 +331,12 @@ class _Pruning:
             )
         return self.inputs[len(old) :]
 
-    def _decide_like(self, made: RunFile) -> dict[str, Any]:
+    def _decide_like(self, run_file: RunFile) -> dict[str, Any]:
         """Return the choices of the run in the folder, overridden by the options given now."""
         names = (*_MODEL, "sample")
-        given = {name: value for name in names if (value := getattr(self.options, name)) is not None}
-        decided = _decided(made)
-        return {**decided, **given} if decided else {}
+        options = {name: value for name in names if (value := getattr(self.options, name)) is not None}
+        decided = _decided(run_file)
+        return {**decided, **options} if decided else {}
 
     def _sections(self, model: Mapping[str, Any], inputs: Sequence[str]) -> dict[str, Any]:
         """Return the sections of the run file."""
@@ -347,7 +349,7 @@ class _Pruning:
         if options.rules is not None:
             cleaning["rules"] = options.rules and changed_values(options.rules)
         if options.exclude:
-            cleaning["exclude"] = self._relative(options.exclude)
+            cleaning["exclude"] = self._relative(several(options.exclude))
         sections: dict[str, Any] = {
             "out": ".",
             "seed": options.seed,
@@ -362,24 +364,24 @@ class _Pruning:
         if self.scorers:
             sections["scorer"] = [{"scorer": name} for name in self.scorers]
         sections["select"] = [{"name": "pruned", **_selection(options)}]
-        sections["write"] = {"selection": "pruned", "outputs": self._relative(options.outputs)}
+        sections["write"] = {"selection": "pruned", "outputs": self._relative(several(options.outputs))}
         return sections
 
     def _relative(self, names: Sequence[str | Path]) -> list[str]:
         return [relative_place(name, self.folder) for name in names]
 
 
-def _fit(given: dict[str, Any], *, several: bool) -> dict[str, Any]:
+def _fit(options: dict[str, Any], *, several: bool) -> dict[str, Any]:
     """Complete given epochs with checkpoints from early to the end, or given checkpoints with epochs."""
-    if "epochs" in given and "checkpoints" not in given:
-        last = given["epochs"]
+    if "epochs" in options and "checkpoints" not in options:
+        last = options["epochs"]
         first = 1 if last > 1 else last / 2
         points = [first, (first + last) / 2, last] if several else [first, last]
-        return {**given, "checkpoints": ",".join(f"{point:g}" for point in points)}
-    if "checkpoints" in given and "epochs" not in given:
-        marks = plan_marks(None, None, given["checkpoints"])
-        return {**given, **({"epochs": marks[-1].amount} if marks[-1].unit == "epoch" else {})}
-    return given
+        return {**options, "checkpoints": ",".join(f"{point:g}" for point in points)}
+    if "checkpoints" in options and "epochs" not in options:
+        marks = plan_marks(None, None, options["checkpoints"])
+        return {**options, **({"epochs": marks[-1].amount} if marks[-1].unit == "epoch" else {})}
+    return options
 
 
 def _names(inputs: Any) -> list[str | Path]:
@@ -391,16 +393,16 @@ def _selection(options: PruneOptions) -> dict[str, Any]:
     shares = list_shares(options.keep)
     keep = shares[0] if len(shares) == 1 else shares
     optional = {"on": options.on, "within": options.within}
-    given = {name: value for name, value in optional.items() if value is not None}
-    return {"method": options.method or DEFAULT_METHOD, "keep": keep, **given}
+    values = {name: value for name, value in optional.items() if value is not None}
+    return {"method": options.method or DEFAULT_METHOD, "keep": keep, **values}
 
 
-def _decided(made: RunFile) -> dict[str, Any]:
+def _decided(run_file: RunFile) -> dict[str, Any]:
     """Return the choices made when the run was new; appended rows do not change them."""
-    if made.train is None:
+    if run_file.train is None:
         return {}
-    model = {"vocab_size": made.tokenize.vocab_size, **{name: getattr(made.train, name) for name in _MODEL}}
-    sample = {} if made.train.sample is None else {"sample": made.train.sample}
+    model = {"vocab_size": run_file.tokenize.vocab_size, **{name: getattr(run_file.train, name) for name in _MODEL}}
+    sample = {} if run_file.train.sample is None else {"sample": run_file.train.sample}
     return {} if None in model.values() else {**model, **sample}
 
 

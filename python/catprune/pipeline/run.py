@@ -23,11 +23,13 @@ from catprune.corpus.inputs import input_paths
 from catprune.errors import CatpruneError, OtherPlan, UsageError, require
 from catprune.evaluation.results import Evaluated, open_evaluation, render
 from catprune.pipeline.options import EvaluateFileOptions, RunOptions, Step
-from catprune.pipeline.run_file import RunFile, column_of, parsed_inputs, read_run_file
+from catprune.pipeline.run_file import RunFile, read_run_file
+from catprune.pipeline.section_checks import column_of, parsed_inputs
 from catprune.selection.budget import parse_keeps, require_some
+from catprune.selection.external_files import external_columns
 from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.request import check_options, read_ranking
-from catprune.selection.sources import is_of_cleaning, joined_columns
+from catprune.selection.sources import is_of_cleaning
 from catprune.workspace.device import require_torch
 from catprune.workspace.files import resolve_place
 from catprune.workspace.locks import lock_folder
@@ -99,7 +101,7 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
 
         trained = (Path(settings.out) / "warmup/manifest.json").is_file()
         for section in settings.scorer:
-            scorer = open_scorer(**section.given("name"))
+            scorer = open_scorer(**section.specified("name"))
             if not trained and not (Path(settings.out) / "scores" / column_of(section) / "manifest.json").is_file():
                 with scorer:
                     pass  # a model that cannot be loaded fails before training starts
@@ -115,8 +117,8 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
         from catprune.evaluation.evaluate import TestSet
 
         require("evaluate", "sacrebleu", "ctranslate2", "scipy")
-        for one in filter(None, (*settings.evaluate.tests, settings.evaluate.dev)):
-            TestSet("", Path(one.source), Path(one.target)).read()
+        for test_set in filter(None, (*settings.evaluate.tests, settings.evaluate.dev)):
+            TestSet("", Path(test_set.source), Path(test_set.target)).read()
 
 
 def _check_columns(settings: RunFile) -> None:
@@ -127,12 +129,17 @@ def _check_columns(settings: RunFile) -> None:
     """
     scores, scorers = Path(settings.out) / "scores", ", ".join(column_of(section) for section in settings.scorer)
     computed = {method.name for method in METHODS if method.reads != "scorer"}
-    made = {column_of(section) for section in settings.scorer}
+    scorer_columns = {column_of(section) for section in settings.scorer}
     for section in settings.selections:
-        joined = {name for path in section.join for name in joined_columns(Path(path))}
+        external = {name for path in section.join for name in external_columns(Path(path))}
         for name in read_ranking(section.checked("name", "tokens_of")).names:
             folder = name.partition(".")[0]
-            known = name in computed | joined or folder in made or is_of_cleaning(name) or (scores / folder).is_dir()
+            known = (
+                name in computed | external
+                or folder in scorer_columns
+                or is_of_cleaning(name)
+                or (scores / folder).is_dir()
+            )
             if not known:
                 raise UsageError(f"{section.name}: there is no column {name}: [[scorer]] makes {scorers or 'none'}")
 
@@ -141,7 +148,7 @@ def _files_read(settings: RunFile) -> list[str]:
     """Return the files that the run reads but does not write."""
     tests = [*settings.evaluate.tests, settings.evaluate.dev] if settings.evaluate else []
     return [
-        *(path for entry in parsed_inputs(settings) for path in input_paths(entry)),
+        *(path for entry in parsed_inputs(settings.clean) for path in input_paths(entry)),
         *filter(None, (settings.clean.tags, settings.tokenize.tokenizer)),
         *(name.rpartition(":")[0] for name in settings.clean.prefer if ".parquet:" in name),
         *(path for section in settings.selections for path in section.join),
@@ -212,7 +219,7 @@ class _Running:
         Raises:
             CatpruneError: rows would be appended while a training is unfinished.
         """
-        appends = has_new_inputs(self.folder, parsed_inputs(self.settings))
+        appends = has_new_inputs(self.folder, parsed_inputs(self.settings.clean))
         if appends and not self.force:
             require_trained(self.folder)
         if appends or has_appended_rows(self.folder):
@@ -254,8 +261,8 @@ class _Running:
         from catprune.cleaning.summary import summary
 
         section = self.settings.clean
-        given = {**section.given("inputs"), **self.cleaning, **self.appending}
-        done = self._noted(replacing(self._is_forced, clean)(section.inputs, out=self.clean, **given))
+        options = {**section.specified("inputs"), **self.cleaning, **self.appending}
+        done = self._noted(replacing(self._is_forced, clean)(section.inputs, out=self.clean, **options))
         for selection in self.settings.selections:
             budget = parse_keeps(selection.keep)[0].get("rows", 0)
             if budget > done.kept:
@@ -268,19 +275,19 @@ class _Running:
 
         if self.settings.train is None and self.settings.evaluate is None:
             return []  # nothing reads tokens
-        given = {"seed": self.settings.seed, **self.settings.tokenize.given()}
-        given |= self.appending
-        return summary(self._noted(replacing(self._is_forced, tokenize)(self.clean, out=self.tokens, **given)))
+        options = {"seed": self.settings.seed, **self.settings.tokenize.specified()}
+        options |= self.appending
+        return summary(self._noted(replacing(self._is_forced, tokenize)(self.clean, out=self.tokens, **options)))
 
     def _train(self) -> list[str]:
         from catprune.training.train import train
 
         if self.settings.train is None:
             return []
-        given = {"seed": self.settings.seed, **self.settings.train.given()}
+        options = {"seed": self.settings.seed, **self.settings.train.specified()}
         frozen = ""
         try:
-            self._noted(replacing(self._is_forced, train)(self.tokens, out=self.warmup, **given, **self.appending))
+            self._noted(replacing(self._is_forced, train)(self.tokens, out=self.warmup, **options, **self.appending))
         except OtherPlan as other:
             if not self._is_frozen(other):
                 raise
@@ -293,19 +300,19 @@ class _Running:
         from catprune.scoring.score import score
         from catprune.scoring.score_pairs import score_pairs
 
-        said: list[str] = []
+        messages: list[str] = []
         if self.settings.train is not None:
             paths = [self.warmup / name for name in self._checkpoints()]
-            given = {**self.settings.score.given(), **self.appending}
-            given |= {"checkpoints": paths, "out": self.scores}
-            done = self._noted(replacing(self._is_forced, score)(self.tokens, **given))
-            what = "texts" if self.settings.clean.monolingual else "pairs"
-            said.append(f"{len(paths)} checkpoints over {done.pairs:,} {what}{new_text(done.new, done.pairs)}")
+            options = {**self.settings.score.specified(), **self.appending}
+            options |= {"checkpoints": paths, "out": self.scores}
+            done = self._noted(replacing(self._is_forced, score)(self.tokens, **options))
+            unit = "texts" if self.settings.clean.monolingual else "pairs"
+            messages.append(f"{len(paths)} checkpoints over {done.pairs:,} {unit}{new_text(done.new, done.pairs)}")
         for section in self.settings.scorer:
-            given = {**section.given(), "name": column_of(section), **self.appending}
-            scored = self._noted(replacing(self._is_forced, score_pairs)(self.clean, out=self.scores, **given))
-            said.append(f"{column_of(section)} over {scored.pairs:,} pairs{new_text(scored.new, scored.pairs)}")
-        return said
+            options = {**section.specified(), "name": column_of(section), **self.appending}
+            scored = self._noted(replacing(self._is_forced, score_pairs)(self.clean, out=self.scores, **options))
+            messages.append(f"{column_of(section)} over {scored.pairs:,} pairs{new_text(scored.new, scored.pairs)}")
+        return messages
 
     def _checkpoints(self) -> list[str]:
         return [entry["name"] for entry in read_manifest(self.warmup, step="train")["checkpoints"]]
@@ -313,18 +320,18 @@ class _Running:
     def _select(self) -> list[str]:
         from catprune.selection.summary import advice, caution, counts_text
 
-        said: list[str] = []
+        messages: list[str] = []
         cautions: dict[str, None] = {}  # print a caution of several selections once
         for section in self.settings.selections:
             before = _end(self.selections[section.name])
             done = self._select_one(section, self.selections)
             first, *more = counts_text(done)
             cautions |= dict.fromkeys(filter(None, (caution(done), advice(done))))
-            said += [f"{section.name}: {first}", *more, *_new_kept(done.manifest, before)]
-        return ["what each selection keeps", *said, *cautions] if said else []
+            messages += [f"{section.name}: {first}", *more, *_new_kept(done.manifest, before)]
+        return ["what each selection keeps", *messages, *cautions] if messages else []
 
     def _select_one(
-        self, section: Any, folders: Mapping[str, Path], *, scores: Path | None = None, **given: Any
+        self, section: Any, folders: Mapping[str, Path], *, scores: Path | None = None, **replacements: Any
     ) -> Any:
         """Select into the section's folder among `folders`.
 
@@ -332,25 +339,25 @@ class _Running:
             section: the selection.
             folders: selection → folder; `tokens_of` is looked up here, too.
             scores: scores of other checkpoints than the run's own.
-            given: options that replace those of the section.
+            replacements: options that replace those of the section.
         """
         from catprune.selection.select import select
 
-        given = {"seed": self.settings.seed, **section.given("name", "tokens_of"), **given}
+        replacements = {"seed": self.settings.seed, **section.specified("name", "tokens_of"), **replacements}
         if section.tokens_of is not None:
             tokens = read_manifest(folders[section.tokens_of], step="select")["counts"]["tokens_kept"]
-            given["keep"] = f"{tokens}tokens"
+            replacements["keep"] = f"{tokens}tokens"
         names = {name.partition(".")[0] for name in read_ranking(section.checked("name", "tokens_of")).names}
-        columns = [self.scores / column_of(one) for one in self.settings.scorer]
+        columns = [self.scores / column_of(section) for section in self.settings.scorer]
         if scores is not None:
-            given["join"] = [*section.join, *(column for column in columns if column.name in names)]
+            replacements["join"] = [*section.join, *(column for column in columns if column.name in names)]
         has_scores = self.settings.train or any((self.scores / name).is_dir() for name in names)
         source = scores or (self.scores if has_scores else self.clean)
         if self.settings.train is not None:
             # The folder may also hold score sets of other runs.
-            given.setdefault("checkpoints", self._checkpoints())
+            replacements.setdefault("checkpoints", self._checkpoints())
         replaces = partial(is_selected_before, but=["keep"] if section.tokens_of else [])
-        options = {**given, **self.spilling, **self.options}
+        options = {**replacements, **self.spilling, **self.options}
         return self._noted(replacing(replaces, select)(source, out=folders[section.name], **options))
 
     def _write(self) -> list[str]:
@@ -360,8 +367,8 @@ class _Running:
         if section is None:
             return []
         selection = self.selections[section.selection] if section.selection else None
-        given = section.given("outputs", "selection")
-        options = {"selection": selection, **given, **self.options}
+        options_of_write = section.specified("outputs", "selection")
+        options = {"selection": selection, **options_of_write, **self.options}
         return summary(self._noted(replacing(is_before_appending, write)(self.clean, section.outputs, **options)))
 
     def _evaluate(self) -> list[str]:
@@ -373,8 +380,8 @@ class _Running:
         names, folder = self.settings.subsets, self.folder / "evaluate"
         tests = [TestSet(test.name, Path(test.source), Path(test.target)) for test in section.tests]
         dev = None if section.dev is None else TestSet("dev", Path(section.dev.source), Path(section.dev.target))
-        given = section.given("tests", "subsets", "dev", "hypotheses", "sweep", "warmup_seeds", "against")
-        seeds = choose_seeds(section.seed if "seed" in given else self.settings.seed, section.seeds)
+        options = section.specified("tests", "subsets", "dev", "hypotheses", "sweep", "warmup_seeds", "against")
+        seeds = choose_seeds(section.seed if "seed" in options else self.settings.seed, section.seeds)
         manifest = folder / "manifest.json"
         is_stale = manifest.is_file() and was_appended_to(
             self.tokens, read_manifest(folder, step="evaluate")["reads"]["tokens"]["manifest"]
@@ -395,7 +402,7 @@ class _Running:
                 out=folder,
                 against=self.settings.baselines(),
                 hypotheses=self.settings.hypotheses(),
-                **{**given, "seeds": seeds},
+                **{**options, "seeds": seeds},
                 **self.options,
             )
             self._noted(done)
@@ -438,11 +445,11 @@ class _Running:
         folder = self.folder / "evaluate" / "seeds" / f"seed-{seed}"
         if any(self._depends(section, seed)[0] for section in own):
             assert self.settings.train is not None
-            given = {**self.settings.train.given(), "seed": seed}
-            self._noted(train(self.tokens, out=folder / "warmup", **given, **self.options))
-            given = {**self.settings.score.given(), **self.options}
-            given["checkpoints"] = [folder / "warmup" / name for name in self._checkpoints()]
-            self._noted(score(self.tokens, out=folder / "scores", **given))
+            options = {**self.settings.train.specified(), "seed": seed}
+            self._noted(train(self.tokens, out=folder / "warmup", **options, **self.options))
+            options = {**self.settings.score.specified(), **self.options}
+            options["checkpoints"] = [folder / "warmup" / name for name in self._checkpoints()]
+            self._noted(score(self.tokens, out=folder / "scores", **options))
         for section in own:
             scores = folder / "scores" if self._depends(section, seed)[0] else None
             self._select_one(section, folders, scores=scores, seed=seed)
@@ -489,8 +496,8 @@ def evaluate_file(options: EvaluateFileOptions) -> Evaluated:
     """
     if read_run_file(options.file, options.set).evaluate is None:
         raise CatpruneError(f"{options.file} has no [evaluate] section: add one with test sets")
-    given = {name: getattr(options, name) for name in ("file", "set", "memory", "threads", "force", "quiet", "say")}
-    done = run(until="evaluate", **given)
+    shared = {name: getattr(options, name) for name in ("file", "set", "memory", "threads", "force", "quiet", "say")}
+    done = run(until="evaluate", **shared)
     return open_evaluation(done.folder / "evaluate", is_new=done.is_new)
 
 

@@ -64,9 +64,9 @@ def draw_sample(reader: Reader, *, seed: int, size: int = SAMPLE) -> Sample:
         drawn = np.flatnonzero((window.reasons == 0) & (order <= limit))
         columns = (order, window.rows, window.group, window.nll, window.kept, window.score)
         parts.append(tuple(column[..., drawn] for column in columns))
-    joined = [np.concatenate(column, axis=-1) for column in zip(*parts, strict=True)]
-    by_hash = np.argsort(joined[0], kind="stable")
-    return Sample(*(column[..., by_hash] for column in joined[1:]))
+    sampled = [np.concatenate(column, axis=-1) for column in zip(*parts, strict=True)]
+    by_hash = np.argsort(sampled[0], kind="stable")
+    return Sample(*(column[..., by_hash] for column in sampled[1:]))
 
 
 @dataclass(frozen=True, slots=True)

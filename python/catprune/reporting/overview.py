@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from catprune.corpus.inputs import is_monolingual
-from catprune.evaluation.cost import Cost, choosing_flops, choosing_seconds
+from catprune.evaluation.cost import Cost, choosing_flops, choosing_seconds, external_checkpoints
 from catprune.evaluation.results import number_text
 from catprune.reporting.wording import percent, seconds_text, selection_label, visible
 
@@ -32,6 +32,7 @@ class Kept:
         length, clean_length: mean length of a target, in `unit`; None if unknown.
         unit: "tokens" or "words".
         flops, seconds: cost of the warm-up model and of scoring; None if unknown.
+        external: the external checkpoints that were scored; `flops` and `seconds` lack their training.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Kept:
     unit: str
     flops: Cost | None
     seconds: Cost | None
+    external: tuple[str, ...]
 
     @property
     def is_short(self) -> bool:
@@ -54,7 +56,8 @@ class Kept:
 def measure_costs(steps: Steps) -> dict[str, tuple[Cost | None, Cost | None]]:
     """Return FLOPs and seconds of choosing each selection, with nothing for training; None if they are unknown."""
     costs: dict[str, tuple[Cost | None, Cost | None]] = dict.fromkeys(steps.selections, (None, None))
-    if steps.warmup is not None:
+    is_external = any(part.manifest["checkpoint"]["flops"] is None for part in steps.scores.values())
+    if steps.warmup is not None or is_external:
         for name, part in steps.selections.items():
             seconds = choosing_seconds(part.folder)
             flops = Cost(*choosing_flops(part.folder), 0.0)
@@ -87,7 +90,8 @@ def _measure(
             length, clean_length = mean_words(survey, name), mean_words(survey, "cleaned")
     label = selection_label(name, part.manifest["options"])
     kept = int(counts["kept"])
-    return Kept(label, kept, clean_pairs, tokens, clean_tokens, length, clean_length, unit, flops, seconds)
+    external = tuple(external_checkpoints(part.folder)) if flops is not None else ()
+    return Kept(label, kept, clean_pairs, tokens, clean_tokens, length, clean_length, unit, flops, seconds, external)
 
 
 def mean_words(survey: Survey, name: str) -> float:
@@ -100,14 +104,14 @@ def mean_words(survey: Survey, name: str) -> float:
 
 def headline(steps: Steps, kept: Sequence[Kept]) -> str:
     """Return the title of the page: its most important number."""
-    what = "texts" if steps.clean is not None and is_monolingual(steps.clean.manifest) else "pairs"
+    unit = "texts" if steps.clean is not None and is_monolingual(steps.clean.manifest) else "pairs"
     if len(kept) == 1:
-        return f"{kept[0].label} keeps {kept[0].pairs:,} of {kept[0].clean_pairs:,} clean {what}"
+        return f"{kept[0].label} keeps {kept[0].pairs:,} of {kept[0].clean_pairs:,} clean {unit}"
     if kept:
-        return f"What {len(kept)} selections keep of {kept[0].clean_pairs:,} clean {what}"
+        return f"What {len(kept)} selections keep of {kept[0].clean_pairs:,} clean {unit}"
     if steps.clean is not None:
         counts = steps.clean.manifest["counts"]
-        return f"Cleaning keeps {counts['kept']:,} of {counts['rows']:,} {what}"
+        return f"Cleaning keeps {counts['kept']:,} of {counts['rows']:,} {unit}"
     return "Report of an unfinished run"
 
 
@@ -121,9 +125,9 @@ def cards(steps: Steps, kept: Sequence[Kept]) -> list[dict[str, str]]:
 
 def _pairs_card(kept: Sequence[Kept]) -> dict[str, str]:
     pairs = sorted(row.pairs for row in kept)
-    what = "pairs kept" if len(kept) == 1 else f"pairs kept by each of {len(kept)} selections"
+    label = "pairs kept" if len(kept) == 1 else f"pairs kept by each of {len(kept)} selections"
     shares = _range([percent(count, kept[0].clean_pairs) for count in pairs])
-    return _card(_range([f"{count:,}" for count in pairs]), what, f"{shares} of the clean pairs")
+    return _card(_range([f"{count:,}" for count in pairs]), label, f"{shares} of the clean pairs")
 
 
 def _token_cards(kept: Sequence[Kept]) -> list[dict[str, str]]:
@@ -138,14 +142,14 @@ def _length_cards(kept: Sequence[Kept]) -> list[dict[str, str]]:
     lengths = sorted(row.length for row in kept if row.length is not None)
     if not lengths:
         return []
-    what = f"{kept[0].unit} in a kept target, on average"
+    label = f"{kept[0].unit} in a kept target, on average"
     return [
-        _card(_range([f"{length:.1f}" for length in lengths]), what, f"all clean pairs: {kept[0].clean_length:.1f}")
+        _card(_range([f"{length:.1f}" for length in lengths]), label, f"all clean pairs: {kept[0].clean_length:.1f}")
     ]
 
 
-def _card(number: str, what: str, more: str) -> dict[str, str]:
-    return {"number": number, "what": what, "more": more}
+def _card(number: str, label: str, more: str) -> dict[str, str]:
+    return {"number": number, "label": label, "more": more}
 
 
 def _cleaning_cards(clean: Part) -> list[dict[str, str]]:
@@ -175,9 +179,11 @@ def _cost_cards(kept: Sequence[Kept]) -> list[dict[str, str]]:
         return []
     row = max(known, key=lambda row: _choosing(row.flops or Cost(0, 0, 0)))
     flops = f"{number_text(_choosing(row.flops or Cost(0, 0, 0)))} FLOPs"
+    unknown = f"; the training of {', '.join(row.external)} is unknown" if row.external else ""
     if row.seconds is None:
-        return [_card(flops, "to choose the pairs", "warm-up model and scoring")]
-    parts = f"warm-up {seconds_text(row.seconds.warmup)}, scoring {seconds_text(row.seconds.scoring)}; {flops}"
+        return [_card(flops, "to choose the pairs", f"warm-up model and scoring{unknown}")]
+    warmup = f"warm-up {seconds_text(row.seconds.warmup)}, " if row.seconds.warmup or not row.external else ""
+    parts = f"{warmup}scoring {seconds_text(row.seconds.scoring)}; {flops}{unknown}"
     return [_card(seconds_text(_choosing(row.seconds)), "to choose the pairs", parts)]
 
 
@@ -213,6 +219,9 @@ def choosing_table(kept: Sequence[Kept]) -> list[list[str]]:
             seconds = ["–", "–"]
             if row.seconds is not None:
                 seconds = [seconds_text(part) for part in (row.seconds.warmup, row.seconds.scoring)]
+            if row.external:
+                known = bool(row.flops.warmup)
+                flops[0], seconds[0] = (f"{part} + unknown" if known else "unknown" for part in (flops[0], seconds[0]))
             rows.append([row.label, *flops, *seconds])
     head = ["selection", "warm-up, FLOPs", "scoring, FLOPs", "warm-up, time", "scoring, time"]
     return [head, *rows] if rows else []

@@ -93,12 +93,12 @@ def _decision(evaluated: Evaluated, caution: list[str]) -> dict[str, Any]:
     coloured = _is_coloured(evaluated)
     rows = [
         [
-            _cell(one.text),
-            _cell(difference_text(one.difference, one.metric)),
-            _cell(p_text(one.adjusted)),
-            _cell(one.verdict, _KINDS.get(one.verdict, "same") if coloured else ""),
+            _cell(hypothesis.text),
+            _cell(difference_text(hypothesis.difference, hypothesis.metric)),
+            _cell(p_text(hypothesis.adjusted)),
+            _cell(hypothesis.outcome, _KINDS.get(hypothesis.outcome, "same") if coloured else ""),
         ]
-        for one in evaluated.hypotheses
+        for hypothesis in evaluated.hypotheses
     ]
     count = len(evaluated.seeds)
     return {
@@ -134,23 +134,23 @@ def _forest(evaluated: Evaluated, test: str, metric: str) -> dict[str, Any] | No
         return None
     sign = -1 if metric in LOWER else 1
     margins = {
-        (one.subset, one.baseline): -sign * one.margin
-        for one in evaluated.hypotheses
-        if one.metric == metric and one.margin and one.test in (None, test)
+        (hypothesis.subset, hypothesis.baseline): -sign * hypothesis.margin
+        for hypothesis in evaluated.hypotheses
+        if hypothesis.metric == metric and hypothesis.margin and hypothesis.test in (None, test)
     }
-    ends = [end for one in differences for end in _ends(one)]
+    ends = [end for difference in differences for end in _ends(difference)]
     low, high = min(0.0, *ends, *margins.values()), max(0.0, *ends, *margins.values())
     rows: list[dict[str, Any]] = []
-    for (name, baseline), one in zip(compared, differences, strict=True):
-        start, end = _ends(one)
+    for (name, baseline), difference in zip(compared, differences, strict=True):
+        start, end = _ends(difference)
         margin = margins.get((name, baseline))
         rows.append(
             {
                 "name": f"{name} – {baseline}",
-                "score": difference_text(one, metric),
+                "score": difference_text(difference, metric),
                 "from": _place(start, low, high),
                 "to": _place(end, low, high),
-                "at": _place(one.value, low, high),
+                "at": _place(difference.value, low, high),
                 "margin": None if margin is None else _place(margin, low, high),
                 "p": _randomised(evaluated, test, name, baseline, metric),
             }
@@ -170,9 +170,13 @@ def _randomised(evaluated: Evaluated, test: str, name: str, baseline: str, metri
     return "" if p is None else p_text(p)
 
 
-def _ends(one: Interval) -> tuple[float, float]:
+def _ends(interval: Interval) -> tuple[float, float]:
     """Return the ends of an interval; with one seed the value itself."""
-    return (one.value, one.value) if one.low is None or one.high is None else (one.low, one.high)
+    return (
+        (interval.value, interval.value)
+        if interval.low is None or interval.high is None
+        else (interval.low, interval.high)
+    )
 
 
 def _place(value: float, low: float, high: float) -> float:

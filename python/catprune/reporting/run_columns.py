@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-WINDOW = 65_536  # rows joined at a time; this limits the memory
+WINDOW = 65_536  # rows aligned at a time; this limits the memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,39 +9,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file, write_columns
-from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
+from catprune.scoring.checkpoints import holds_texts, name_checkpoints, note_weights, open_checkpoint, open_tokens
 from catprune.scoring.column_shards import STATISTICS, metadata_of, unfinished
 from catprune.scoring.column_shards import Block as ScoredBlock
 from catprune.scoring.options import ScoreOptions
 from catprune.tokens.blocks import Block, BlockEntry, Tokens
 from catprune.workspace.device import Device, own_state, require_torch, use_threads
 from catprune.workspace.files import relative_place
-from catprune.workspace.manifest import describe_folder, digest_manifest, formers, reads_appended
+from catprune.workspace.manifest import describe_folder, reads_appended
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, say
-from catprune.workspace.sealed import read_sealed
 from catprune.workspace.shards import Shard
 from catprune.workspace.step_folder import StepFolder
 from catprune.workspace.wording import continuing, new_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
     from catprune.checkpoints.external_model import ExternalModel
-    from catprune.checkpoints.hugging_face import HuggingFace
-    from catprune.checkpoints.marian import Marian
     from catprune.checkpoints.marian_model import MarianModel
-    from catprune.checkpoints.native import Checkpoint, Seen
+    from catprune.checkpoints.native import Exposure
     from catprune.model.batches import Batch, Pairs
     from catprune.model.output_layer import Types
     from catprune.model.transformer import Transformer
-
-    AnyCheckpoint = Checkpoint | HuggingFace | Marian
+    from catprune.scoring.checkpoints import AnyCheckpoint
 
 _COUNTS = ("tokens", "correct")
 #: Default maximum of tokens of a batch on either side.
@@ -120,16 +114,16 @@ def score(options: ScoreOptions) -> Scored:
     device = Device.choose(options.precision, local=share.local)
     batch_tokens = options.batch_tokens or BATCH_TOKENS[device.name]
     tokens = Path(options.tokens)
-    monolingual = _is_monolingual(tokens)
+    monolingual = holds_texts(tokens)
     named = {
-        name: _open(
+        name: open_checkpoint(
             path, languages=(options.source_lang, options.target_lang), prompt=options.prompt, monolingual=monolingual
         )
-        for name, path in _names(options.checkpoints).items()
+        for name, path in name_checkpoints(options.checkpoints).items()
     }
-    notes = _notes(named)
+    notes = note_weights(named)
     blocks = {
-        name: _open_tokens(tokens, checkpoint, out=out, wait=not share.is_whole, quiet=quiet)
+        name: open_tokens(tokens, checkpoint, out=out, wait=not share.is_whole, quiet=quiet)
         for name, checkpoint in named.items()
     }
     for name, checkpoint in named.items():
@@ -161,91 +155,6 @@ def score(options: ScoreOptions) -> Scored:
     flops = sum(manifest["flops"] for manifest in manifests.values())
     folders = {name: out / name for name in named}
     return Scored(out, folders, counts["pairs"], new, counts["too_long"], flops, manifests, left, notes, is_new)
-
-
-def _names(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
-    """Return the checkpoints by name; a path that contains "=" must be given as `name=path`."""
-    named: dict[str, Path] = {}
-    for text in [checkpoints] if isinstance(checkpoints, str | Path) else checkpoints:
-        name, separator, path = str(text).partition("=")
-        if not separator:
-            name, path = Path(text).resolve().name, str(text)
-        if not name or "/" in name or name.startswith("."):
-            raise UsageError(f"checkpoint {text} has no valid name: give name=path, with a name without '/'")
-        if name in named:
-            raise UsageError(f"two checkpoints are named {name}: give them as name=path")
-        named[name] = Path(path)
-    if not named:
-        raise UsageError("no checkpoint: give at least one")
-    return named
-
-
-def _is_monolingual(folder: Path) -> bool:
-    """Whether a clean folder or tokens folder is monolingual; other folders are refused later."""
-    manifest = folder / "manifest.json"
-    return manifest.is_file() and is_monolingual(read_sealed(manifest))
-
-
-def _open(
-    path: Path, *, languages: tuple[str | None, str | None], prompt: str | None, monolingual: bool
-) -> AnyCheckpoint:
-    """Open a native or an external checkpoint."""
-    from catprune.checkpoints.hugging_face import HuggingFace, is_hugging_face
-    from catprune.checkpoints.marian import Marian, is_marian
-    from catprune.checkpoints.native import read_checkpoint
-
-    if is_hugging_face(path):
-        return HuggingFace.open(path, languages=languages, prompt=prompt, monolingual=monolingual)
-    inside = sorted(entry.name for pattern in ("checkpoint-*", "epoch-*", "*.npz") for entry in path.glob(pattern))
-    if inside and not (path / "config.json").is_file():
-        raise UsageError(f"{path} holds several checkpoints: give one of them, like {path / inside[0]}")
-    if any(languages) or prompt is not None:
-        raise UsageError(f"{path}: languages and prompts are only for checkpoints of transformers: leave them out")
-    if not is_marian(path):
-        return read_checkpoint(path)
-    if monolingual:
-        raise UsageError(f"{path} translates, and a monolingual corpus has no source: give a decoder-only model")
-    return Marian.open(path)
-
-
-def _notes(named: dict[str, AnyCheckpoint]) -> dict[str, str]:
-    """Report which weights of Marian checkpoints are read; raw and smoothed weights must not be mixed."""
-    from catprune.checkpoints.marian import Marian
-
-    smoothed = {name: checkpoint.smoothed for name, checkpoint in named.items() if isinstance(checkpoint, Marian)}
-    if {True, False} <= set(smoothed.values()):
-        first, second = (next(name for name, kind in smoothed.items() if kind is value) for value in (True, False))
-        raise UsageError(
-            f"{named[first].path} has smoothed weights, {named[second].path} has raw weights: give checkpoints of one "
-            "kind (raw weights are read from model.npz.orig.npz if that file is next to model.npz)"
-        )
-    notes: dict[str, str] = {}
-    for name, kind in smoothed.items():
-        path = named[name].path
-        if kind is None:
-            notes[name] = f"{path}: no .yml says whether its weights are smoothed (exponential-smoothing)"
-        elif kind:
-            notes[name] = f"{path}: smoothed weights; no file of raw weights (.orig.npz) is next to the file"
-        elif path.name.endswith(".orig.npz"):
-            notes[name] = f"{path}: raw weights instead of smoothed weights"
-    return notes
-
-
-def _open_tokens(folder: Path, checkpoint: AnyCheckpoint, *, out: Path, wait: bool, quiet: bool) -> Tokens:
-    """Open the token blocks for a checkpoint; for an external checkpoint, write them from the clean folder first."""
-    from catprune.checkpoints.native import Checkpoint
-    from catprune.tokens.external_blocks import write_external_tokens
-
-    manifest = folder / "manifest.json"
-    if not manifest.is_file() and not isinstance(checkpoint, Checkpoint):
-        raise CatpruneError(f"{folder} is not a clean folder: run `catprune clean` into the folder first")
-    if not manifest.is_file() or read_sealed(manifest).get("step") != "clean":
-        return Tokens.open(folder)
-    if isinstance(checkpoint, Checkpoint):
-        raise UsageError(
-            f"{checkpoint.path} is a native checkpoint, but {folder} is a clean folder: give the tokens folder"
-        )
-    return Tokens.open(write_external_tokens(folder, checkpoint, beside=out, wait=wait, quiet=quiet))
 
 
 def _plan(
@@ -333,25 +242,25 @@ class _Scoring:
 
     def run(self, name: str, share: Shard, *, quiet: bool) -> None:
         """Score the blocks of this process that have no shard yet."""
-        mine = self.tokens.blocks[share.number :: share.count]
-        left = {block.first for block in unfinished(self.folder, map(_block_of, mine))}
-        todo = [entry for entry in mine if entry.first in left]
+        blocks = self.tokens.blocks[share.number :: share.count]
+        left = {block.first for block in unfinished(self.folder, map(_block_of, blocks))}
+        todo = [entry for entry in blocks if entry.first in left]
         if not todo:
             return
         started = time.monotonic()
         weights = importance_weights(self.tokens.unigrams()[0 if self.reverse else 1])
-        total = sum(self._predicted(entry) for entry in mine)
+        total = sum(self._predicted(entry) for entry in blocks)
         done = total - sum(self._predicted(entry) for entry in todo)
-        if len(todo) < len(mine):
-            say(f"score {name}: {continuing(len(mine) - len(todo), len(mine))}", quiet=quiet)
+        if len(todo) < len(blocks):
+            say(f"score {name}: {continuing(len(blocks) - len(todo), len(blocks))}", quiet=quiet)
         with Progress(f"score {name}", total=total, unit="tokens", quiet=quiet, done=done) as bar:
             for entry in todo:
                 self.halved = 0
                 block = self.tokens.read(entry)
                 self._require_types(block)
                 columns, valid = self._score_block(block, weights, bar, done)
-                if self._seen is not None:
-                    columns["seen"] = _seen_of(block, self._seen.times(entry, block.rows))
+                if self._exposure is not None:
+                    columns["seen"] = _exposure_of(block, self._exposure.times(entry, block.rows))
                 metadata = {"plan": self.folder.digest, "halved": str(self.halved)}
                 digest = write_columns(str(self._path(entry)), columns, valid=valid, metadata=metadata)
                 self.folder.note_file(_block_of(entry).file, digest)
@@ -387,7 +296,7 @@ class _Scoring:
         counts = self.tokens.manifest["counts"]
         counts = {**counts, "target_tokens": sum(self._predicted(entry) for entry in self.tokens.blocks)}
         return {
-            "checkpoint": {**self.checkpoint.recorded(), "seen": None if self._seen is None else self._seen.describe()},
+            "checkpoint": {**self.checkpoint.recorded(), "seen": self._exposure and self._exposure.describe()},
             "tokenizer": asdict(self.tokens.tokenizer),
             "counts": {key: counts[key] for key in ("pairs", "too_long", "target_tokens")},
             "flops": sum((self._flops(self.tokens.read(entry)) for entry in self.tokens.blocks), 0.0),
@@ -396,14 +305,11 @@ class _Scoring:
         }
 
     @cached_property
-    def _seen(self) -> Seen | None:
-        """Exposure of the rows; None if it is unknown for these rows."""
-        from catprune.checkpoints.native import Checkpoint, Seen
+    def _exposure(self) -> Exposure | None:
+        """How often the checkpoint was trained on each row; None if unknown."""
+        from catprune.checkpoints.native import Checkpoint, exposure_of
 
-        if not isinstance(self.checkpoint, Checkpoint):
-            return None
-        known = {digest_manifest(self.tokens.path), *formers(self.tokens.path)}
-        return Seen(self.checkpoint, self.tokens.blocks) if self.checkpoint.seen["tokens"] in known else None
+        return exposure_of(self.checkpoint, self.tokens) if isinstance(self.checkpoint, Checkpoint) else None
 
     def _path(self, entry: BlockEntry) -> Path:
         return _block_of(entry).path(self.folder.path)
@@ -525,7 +431,7 @@ class _Scoring:
             return targets.cpu().numpy(), torch.stack(statistics).double().cpu().numpy()
 
 
-def _seen_of(block: Block, times: NDArray[np.uint32]) -> NDArray[np.uint32]:
+def _exposure_of(block: Block, times: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Return the exposure of each record in row order, uint32 [records]; 0 for pairs that are too long."""
     import numpy as np
 

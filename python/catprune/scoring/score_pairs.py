@@ -84,8 +84,10 @@ def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
         if folder.manifest is not None:
             return _scored(folder, new=0, left=0)
         blocks = list(blocks_of(manifest))
-        mine = blocks[share.number :: share.count]
-        new = _score_blocks(folder, source, mine, opened, total=_expected_pairs(manifest, mine), quiet=options.quiet)
+        own_blocks = blocks[share.number :: share.count]
+        new = _score_blocks(
+            folder, source, own_blocks, opened, total=_expected_pairs(manifest, own_blocks), quiet=options.quiet
+        )
         left = len(unfinished(folder, blocks))
         if not left:
             folder.publish(**describe_shards(folder, blocks))

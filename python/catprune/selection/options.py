@@ -33,7 +33,7 @@ Method = Annotated[
     ),
 ]
 Keep = Annotated[
-    Sequence[str | int | float] | int | float,
+    str | int | float | Sequence[str | int | float],
     BeforeValidator(
         lambda value: several(value if isinstance(value, str | list | tuple) else [value]),
         json_schema_input_type=str | int | float | Sequence[str | int | float],

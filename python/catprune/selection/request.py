@@ -141,9 +141,9 @@ def read_ranking(options: SelectOptions, *, column: str | None = None) -> Rankin
     share, own = parse_keeps(options.keep, options.always_keep)
     guards = tuple(parse_guard(text) for text in options.where)
     rankers = {"method": options.method, "merge": options.merge, "column": options.column}
-    given = [f"{name} = {value}" for name, value in rankers.items() if value is not None]
-    if len(given) > 1:
-        raise UsageError(f"{given[0]} and {given[1]}: give only one of them to rank the pairs")
+    shown = [f"{name} = {value}" for name, value in rankers.items() if value is not None]
+    if len(shown) > 1:
+        raise UsageError(f"{shown[0]} and {shown[1]}: give only one of them to rank the pairs")
     merge_by: MergeBy | None = None
     terms: tuple[tuple[float, str], ...]
     if options.merge is not None:

@@ -26,7 +26,7 @@ def spool_scores(options: SelectOptions, spool: Spool) -> SelectOptions:
     if _is_array(source):
         if options.column is not None:
             raise UsageError(f"column = {options.column}: an array has no named column, leave it out")
-        return dataclasses.replace(options, source=[_spool_array(source, spool)], join=_spool_joined(options, spool))
+        return dataclasses.replace(options, source=[_spool_array(source, spool)], join=_spool_external(options, spool))
     parts = list(source) if isinstance(source, list | tuple) else [source]
     if len(parts) == 1 and isinstance(parts[0], str | Path) and Path(parts[0]).suffix == ".npy":
         path = Path(parts[0])
@@ -34,17 +34,17 @@ def spool_scores(options: SelectOptions, spool: Spool) -> SelectOptions:
             raise CatpruneError(f"{path} does not exist: give a .npy file")
         array = open_array(path)
         stored = path if _is_plain(path, array) else _spool_array(array, spool)
-        return dataclasses.replace(options, source=[stored], join=_spool_joined(options, spool))
+        return dataclasses.replace(options, source=[stored], join=_spool_external(options, spool))
     if other := [part for part in parts if not (isinstance(part, str | Path) or is_table(part))]:
         raise UsageError(f"source is or holds a {type(other[0]).__name__}: give paths, {TABLES}, or a NumPy array")
     if any(is_table(part) for part in parts) and options.column is None and options.merge is None:
         raise UsageError("column is missing: give the name of the table's score column, or of several in merge")
     needed = ("row",) if options.column is None else ("row", options.column)
     spooled = [spool_columns(part, spool, needed=needed) if is_table(part) else part for part in parts]
-    return dataclasses.replace(options, source=spooled, join=_spool_joined(options, spool))
+    return dataclasses.replace(options, source=spooled, join=_spool_external(options, spool))
 
 
-def _spool_joined(options: SelectOptions, spool: Spool) -> list[str | Path]:
+def _spool_external(options: SelectOptions, spool: Spool) -> list[str | Path]:
     return [spool_columns(part, spool, needed=("row",)) if is_table(part) else part for part in options.join]
 
 

@@ -15,12 +15,14 @@ from catprune.selection.budget import list_shares
 from catprune.selection.condense import COLUMN as CONDENSED
 from catprune.selection.condense import Ranked, check_clusters
 from catprune.selection.condense import condense as write_condensed
+from catprune.selection.external_files import sole_column
+from catprune.selection.groups import describe_groups
 from catprune.selection.loss_clusters import find_clusters
 from catprune.selection.methods import CLUSTERED
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import METHOD_OPTIONS, Ranking, check_options
 from catprune.selection.score_stream import spool_scores
-from catprune.selection.sources import Source, describe_groups, open_source, sole_column
+from catprune.selection.sources import Source, open_source
 from catprune.workspace.manifest import describe_folder, verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress
@@ -52,7 +54,7 @@ class Selected:
         tokens_kept: target tokens of the kept records; None if the source does not count tokens.
         decided_by_ties: records with the score at the cut, if only some of them could be kept.
         groups: the same counts for each input, tag and exposure that was ranked separately.
-        partly_seen: checkpoints that were trained on some rows more often than on others (saved within an epoch, or
+        uneven_exposure: checkpoints that were trained on some rows more often than on others (saved within an epoch, or
             trained on a sample or a selection). The loss of these rows fell further, which biases the ranking unless
             they are ranked separately.
         manifest: the content of `manifest.json`.
@@ -71,7 +73,7 @@ class Selected:
     tokens_kept: int | None
     decided_by_ties: int
     groups: tuple[Mapping[str, Any], ...] = field(repr=False)
-    partly_seen: tuple[str, ...] = field(repr=False)
+    uneven_exposure: tuple[str, ...] = field(repr=False)
     manifest: Mapping[str, Any] = field(repr=False)
     is_new: bool = field(default=True, compare=False)
 
@@ -145,9 +147,9 @@ def _select(options: SelectOptions) -> Selected:
     if condense is not None:
         _check_condensing(ranking, options.direction, source, Path(condense))
         source.reads["condense"] = describe_folder(Path(condense), relative_to=out)
-    if source.seen:
+    if source.exposures:
         plan["by_exposure"] = by_exposure
-    if by_exposure and math.prod(len(checkpoint["times"]) for checkpoint in source.seen) > _MOST_EXPOSURES:
+    if by_exposure and math.prod(len(checkpoint["times"]) for checkpoint in source.exposures) > _MOST_EXPOSURES:
         raise UsageError(
             "rows have too many different exposures to be ranked separately: name fewer checkpoints, or give "
             "by_exposure = false"
@@ -156,7 +158,7 @@ def _select(options: SelectOptions) -> Selected:
     workers = choose_threads(options.threads)
 
     def work() -> dict[str, Any]:
-        clean = [source.clean] if source.clean and (request.get("clean") or source.joined) else []
+        clean = [source.clean] if source.clean and (request.get("clean") or source.external) else []
         for folder in dict.fromkeys([*source.folders, *clean, *source.column_folders()]):
             verify_shards(folder, read_sealed(folder / "manifest.json"))
         with Progress("select", total=None, unit="rows", quiet=options.quiet) as bar:
@@ -171,7 +173,7 @@ def _select(options: SelectOptions) -> Selected:
             temporary = Path(tmp_dir) / f"catprune-select-{_unique_name(out)}" if tmp_dir else out / "tmp"
             final: SelectRequest = {
                 **request,
-                "seen": source.seen if by_exposure else (),
+                "exposures": source.exposures if by_exposure else (),
                 "out": str(out),
                 "rows": options.rows_only,
                 "tmp": str(temporary),
@@ -193,7 +195,7 @@ def _select(options: SelectOptions) -> Selected:
             "counts": counts,
             "groups": groups,
             "shards": shards,
-            "partly_seen": [checkpoint["name"] for checkpoint in source.seen],
+            "uneven_exposure": [checkpoint["name"] for checkpoint in source.exposures],
         }
 
     with StepFolder(out, step="select", reads=source.reads, options=plan, force=options.force) as step:
@@ -217,7 +219,7 @@ def _to_request(ranking: Ranking, plan: Mapping[str, Any], source: Source, optio
         "source": source.request["source"],
         **groups,
         "computed": source.computed,
-        "joined": source.joined,
+        "external": source.external,
         "on": plan.get("on", METHOD_OPTIONS["on"]),
         "sign": plan.get("sign", METHOD_OPTIONS["sign"]),
         "threshold": plan.get("threshold", METHOD_OPTIONS["threshold"]),
@@ -271,7 +273,7 @@ def _select_condensed(
         ]
         files = write_condensed(near, ranked, temporary, lowest=request["direction"] == "bottom")
         guard: ColumnGuard = {"column": source.join(f"{near}/{CONDENSED}", files, CONDENSED), "op": "==", "value": 1.0}
-        counts = _core.select({**request, "joined": source.joined, "guards": [*request["guards"], guard]}, show)
+        counts = _core.select({**request, "external": source.external, "guards": [*request["guards"], guard]}, show)
         # Not the number of marked records: records that are always kept pass this guard.
         return {**counts, "condensed": counts["guarded"] - before["guarded"]}
     finally:
@@ -307,7 +309,7 @@ def _selected(folder: Path, manifest: Mapping[str, Any], *, is_new: bool) -> Sel
         folder=folder,
         method=manifest["options"]["method"],
         groups=tuple(manifest["groups"]),
-        partly_seen=tuple(manifest["partly_seen"]),
+        uneven_exposure=tuple(manifest["uneven_exposure"]),
         manifest=manifest,
         is_new=is_new,
         **{name: manifest["counts"].get(name, 0 if name == "condensed" else None) for name in fields},

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from catprune import _core
-from catprune.corpus.templates import find_sides
 from catprune.errors import CatpruneError, UsageError
+from catprune.selection.external_files import (
+    check_parts,
+    column_names,
+    count_rows,
+    describe_files,
+    external_columns,
+    parquet_files,
+    shards_of,
+    type_of,
+)
 from catprune.selection.methods import CLUSTERED, COLUMN, METHODS
 from catprune.selection.score_sets import (
     check_common_tokens,
@@ -23,7 +28,6 @@ from catprune.selection.score_sets import (
     times_seen,
 )
 from catprune.selection.score_stream import open_array
-from catprune.workspace.files import relative_place
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace
 from catprune.workspace.sealed import read_sealed
 from catprune.workspace.wording import some
@@ -33,21 +37,16 @@ if TYPE_CHECKING:
 
     from catprune.boundary import (
         Computed,
-        GroupsRequest,
-        Joined,
+        Exposures,
+        ExternalFiles,
         MethodName,
-        Of,
-        OwnShare,
-        Seen,
         ShardFile,
         SourceRequest,
-        Within,
     )
     from catprune.selection.request import Ranking
 
 #: The step of folders with a scorer's column; score sets of checkpoints have the step `score`.
 SCORER_STEP = "score --scorer"
-_PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 
 
 @dataclass(slots=True)
@@ -59,10 +58,10 @@ class Source:
         request: the part of the request that names the records.
         clean: the clean folder of the records; None if unknown.
         folders: the folders whose shards are ranked.
-        seen: checkpoints that were trained on some rows more often than on others.
+        exposures: checkpoints that were trained on some rows more often than on others.
         computed: columns that methods compute.
         columns: column name → column number.
-        joined: columns that are joined by row.
+        external: external columns, matched by row number.
         trajectory: numbers of the score sets of a loss trajectory, for the method that draws from clusters.
     """
 
@@ -70,16 +69,16 @@ class Source:
     request: SourceRequest
     clean: Path | None
     folders: tuple[Path, ...] = ()
-    seen: tuple[Seen, ...] = ()
+    exposures: tuple[Exposures, ...] = ()
     computed: list[Computed] = field(default_factory=list["Computed"])
     columns: dict[str, int] = field(default_factory=dict[str, int])
-    joined: list[Joined] = field(default_factory=list["Joined"])
+    external: list[ExternalFiles] = field(default_factory=list["ExternalFiles"])
     trajectory: tuple[int, ...] = ()
 
     def column_folders(self) -> list[Path]:
         """The folders of steps among those that hold the columns' files."""
         source: Any = self.request["source"]
-        files = [path for column in self.joined for path in column["paths"]] + list(source.get("paths", ()))
+        files = [path for column in self.external for path in column["paths"]] + list(source.get("paths", ()))
         folders = dict.fromkeys(Path(path).parent.parent for path in files)
         return [folder for folder in folders if (folder / "manifest.json").is_file()]
 
@@ -87,17 +86,8 @@ class Source:
         """Join a column by row unless it is known, and return its number."""
         if name not in self.columns:
             self.columns[name] = len(self.columns)
-            self.joined.append({"paths": [str(file) for file in files], "column": column})
+            self.external.append({"paths": [str(file) for file in files], "column": column})
         return self.columns[name]
-
-
-def sole_column(sources: Sequence[Path]) -> str | None:
-    """Return the column name of a .npy array; None for other sources."""
-    if not any(source.suffix == ".npy" for source in sources):
-        return None
-    if len(sources) > 1:
-        raise UsageError(f"{', '.join(map(str, sources))}: give one .npy array, or Parquet files with row")
-    return sources[0].stem
 
 
 def open_source(
@@ -127,7 +117,7 @@ def open_source(
             )
         source = Source(
             {"clean": describe_folder(first, relative_to=out)},
-            {"source": {"kind": "clean", "shards": _shards(first)}},
+            {"source": {"kind": "clean", "shards": shards_of(first)}},
             first,
             (first,),
         )
@@ -190,8 +180,8 @@ def _reads_checkpoints(ranking: Ranking) -> bool:
 
 
 def _is_external(name: str, join: Sequence[Path]) -> bool:
-    """Whether a column is written by cleaning or is in a joined file."""
-    return is_of_cleaning(name) or any(name in joined_columns(path) for path in join)
+    """Whether a column is written by cleaning or is in an external file."""
+    return is_of_cleaning(name) or any(name in external_columns(path) for path in join)
 
 
 def is_of_cleaning(name: str) -> bool:
@@ -228,12 +218,12 @@ def _origin(folder: Path, clean: Path | None) -> Path | None:
 
 
 def _scorer(folders: Sequence[Path], out: Path, clean: Path | None) -> Source:
-    """Return the clean pairs as records; the scorer's column is joined by its name."""
+    """Return the clean pairs as records; the scorer's column is matched by its name."""
     origin = _origin(folders[0], clean)
     if origin is None:
         raise CatpruneError(f"{folders[0]} does not name its clean folder: score again")
     reads = {"clean": describe_folder(origin, relative_to=out)}
-    return Source(reads, {"source": {"kind": "clean", "shards": _shards(origin)}}, origin, (origin,))
+    return Source(reads, {"source": {"kind": "clean", "shards": shards_of(origin)}}, origin, (origin,))
 
 
 def _array(source: Path, out: Path, clean: Path | None) -> Source:
@@ -241,110 +231,30 @@ def _array(source: Path, out: Path, clean: Path | None) -> Source:
         raise UsageError(f"{source}: clean needs a Parquet file with row, not an array: leave clean out")
     if not source.is_file():
         raise CatpruneError(f"{source} does not exist: give a .npy file")
-    described, array = _describe_files([source], out)[0], open_array(source)
+    described, array = describe_files([source], out)[0], open_array(source)
     reads = {"files": [{**described, "rows": array.shape[0], "type": str(array.dtype)}]}
     return Source(reads, {"source": {"kind": "npy", "path": str(source)}}, None, columns={source.stem: 0})
 
 
-def _describe_files(files: Sequence[Path], out: Path) -> list[dict[str, str]]:
-    """Describe files for a plan, sorted by path because their order has no meaning."""
-    described = [{"path": relative_place(file, out), "digest": _core.digest_file(str(file))} for file in files]
-    return sorted(described, key=lambda file: file["path"])
-
-
-def _parquet_files(source: Path) -> list[Path]:
-    """Return a file, or the Parquet files of a folder; for a finished step, the files of its manifest."""
-    if source.is_file():
-        require_parquet(source)
-        return [source]
-    if not source.is_dir():
-        raise CatpruneError(f"{source} does not exist: give a Parquet file with row, or a folder of them")
-    if (source / "manifest.json").is_file():
-        return [Path(shard["path"]) for shard in _shards(source)]
-    if not (files := sorted(source.glob("*.parquet"))):
-        raise UsageError(f"{source} holds no Parquet file: give a file with row, or a folder of them")
-    return files
-
-
-def require_parquet(file: Path) -> None:
-    """Refuse a file of scores in another format.
-
-    Raises:
-        CatpruneError: the file does not begin like Parquet.
-    """
-    with file.open("rb") as stream:
-        if stream.read(4) == b"PAR1":
-            return
-    raise CatpruneError(
-        f"{file} is no Parquet file: give scores as Parquet with a column row (pyarrow.csv and pyarrow.json read other "
-        "formats), or as a .npy array with one score for each row"
-    )
-
-
-def count_rows(file: Path) -> int:
-    """Return the number of rows of a Parquet file, from its footer."""
-    from pyarrow import ArrowInvalid, parquet
-
-    try:
-        return parquet.read_metadata(file).num_rows
-    except ArrowInvalid as error:
-        raise CatpruneError(f"{file} cannot be read as Parquet ({error})") from None
-
-
-def joined_columns(path: Path) -> list[str]:
-    """Return the column names of a file, or of a folder of files."""
-    return _column_names(_parquet_files(path)[0])
-
-
-def _type_of(file: Path, column: str) -> str:
-    """Return the type of a column, or an empty text if there is no such column."""
-    from pyarrow import parquet
-
-    schema = parquet.read_schema(file)
-    return str(schema.field(column).type) if column in schema.names else ""
-
-
-def _column_names(file: Path) -> list[str]:
-    from pyarrow import ArrowInvalid, parquet
-
-    try:
-        return parquet.read_schema(file).names
-    except ArrowInvalid as error:
-        raise CatpruneError(f"{file} cannot be read as Parquet ({error})") from None
-
-
-def _check_parts(files: Sequence[Path]) -> None:
-    """Check that files named by row ranges neither skip nor repeat rows."""
-    matches = [_PART.fullmatch(file.name) for file in files]
-    ranges = sorted((int(match[1]), int(match[2]), file) for match, file in zip(matches, files, strict=True) if match)
-    if len(ranges) < len(files):
-        return
-    for (_, end, before), (first, _, file) in itertools.pairwise(ranges):
-        if first > end:
-            raise CatpruneError(f"rows {end}..{first} are missing between {before} and {file}: give all shards")
-        if first < end:
-            raise CatpruneError(f"{before} and {file} both have rows {first}..{end}: give only one of them")
-
-
 def _files(sources: Sequence[Path], out: Path, ranking: Ranking, clean: Path | None) -> Source:
-    files = [file for source in sources for file in _parquet_files(source)]
-    _check_parts(files)
+    files = [file for source in sources for file in parquet_files(source)]
+    check_parts(files)
     if not any(map(count_rows, files)):
         raise CatpruneError(f"{files[0]} has no rows: give a file with a score for each row")
     column = ranking.terms[0][1]
-    if ranking.kind != COLUMN and column not in (names := _column_names(files[0])):
+    if ranking.kind != COLUMN and column not in (names := column_names(files[0])):
         raise UsageError(
             f"{files[0]} has no column {column}: give its score column as column, or several columns "
             f"({', '.join(name for name in names if name != 'row')}) in merge"
         )
-    reads: dict[str, Any] = {"files": _describe_files(files, out)}
-    reads["files"][0]["type"] = _type_of(files[0], column)
+    reads: dict[str, Any] = {"files": describe_files(files, out)}
+    reads["files"][0]["type"] = type_of(files[0], column)
     if clean is None:
         request: SourceRequest = {"source": {"kind": "file", "paths": [str(file) for file in files], "column": column}}
         return Source(reads, request, None, columns={column: 0})
     read_manifest(clean, step="clean")
     reads["clean"] = describe_folder(clean, relative_to=out)
-    source = Source(reads, {"source": {"kind": "clean", "shards": _shards(clean)}}, clean, (clean,))
+    source = Source(reads, {"source": {"kind": "clean", "shards": shards_of(clean)}}, clean, (clean,))
     source.join(column, files, column)
     return source
 
@@ -385,7 +295,7 @@ def _scores(
     for names in needed.values():
         check_common_weights([folder for name in names for folder in sets[name]])
     origin = _origin(folders[0], clean)
-    shards = [[shard for folder in parts for shard in _shards(folder)] for parts in sets.values()]
+    shards = [[shard for folder in parts for shard in shards_of(folder)] for parts in sets.values()]
     _check_end(shards, origin)
     compared = {name for method in ranking.methods if method.needs for name in needed[method.name]}
     order = list(sets)
@@ -417,7 +327,7 @@ def _check_end(sets: Sequence[Sequence[ShardFile]], clean: Path | None) -> None:
     """Check that the shards of each checkpoint reach the end of the cleaned corpus."""
     if clean is None:
         return
-    end = max((shard["end"] for shard in _shards(clean)), default=0)
+    end = max((shard["end"] for shard in shards_of(clean)), default=0)
     for shards in sets:
         last = max((shard["end"] for shard in shards), default=0)
         if last < end:
@@ -451,9 +361,9 @@ def _join_names(source: Source, sources: Sequence[Path], names: Sequence[str], j
         source.join(name, files, column)
         read |= {str(file): [file] for file in files}
     known = {file["path"] for file in source.reads.get("files", [])}
-    described = _describe_files([file for files in read.values() for file in files], out)
-    if joined := [file for file in described if file["path"] not in known]:
-        source.reads["joined"] = joined
+    described = describe_files([file for files in read.values() for file in files], out)
+    if external := [file for file in described if file["path"] not in known]:
+        source.reads["external"] = external
 
 
 def _places(source: Source, sources: Sequence[Path], name: str, join: Sequence[Path]) -> list[tuple[list[Path], str]]:
@@ -463,21 +373,21 @@ def _places(source: Source, sources: Sequence[Path], name: str, join: Sequence[P
         sets = [path / folder for path in sources if (path / folder).is_dir()]
         for part in sets:
             _check_column(part, source.clean)
-        files = [file for part in sets for file in _parquet_files(part)]
+        files = [file for part in sets for file in parquet_files(part)]
         if files:
-            columns = [name for name in _column_names(files[0]) if name != "row"]
+            columns = [name for name in column_names(files[0]) if name != "row"]
             if column in columns or (not column and len(columns) == 1):
                 return [(files, column or columns[0])]
-    groups = [_parquet_files(path) for path in join]
+    groups = [parquet_files(path) for path in join]
     if source.request["source"]["kind"] == "file":
         groups.append([Path(path) for path in source.request["source"]["paths"]])
-    elif "files" in source.reads and source.joined:
-        groups.append([Path(path) for path in source.joined[0]["paths"]])
-    if places := [(files, name) for files in groups if name in _column_names(files[0])]:
+    elif "files" in source.reads and source.external:
+        groups.append([Path(path) for path in source.external[0]["paths"]])
+    if places := [(files, name) for files in groups if name in column_names(files[0])]:
         return places
     if source.clean is not None:
-        files = [Path(shard["path"]) for shard in _shards(source.clean)]
-        if files and name in _column_names(files[0]):
+        files = [Path(shard["path"]) for shard in shards_of(source.clean)]
+        if files and name in column_names(files[0]):
             return [(files, name)]
     return []
 
@@ -506,62 +416,3 @@ def _check_column(folder: Path, clean: Path | None) -> None:
         raise CatpruneError(
             f"{folder} was made from {origin}, not from {clean}: rows of different corpora do not match"
         )
-
-
-def _shards(folder: Path) -> list[ShardFile]:
-    shards = read_sealed(folder / "manifest.json")["shards"]
-    return [{"path": str(folder / shard["file"]), "first": shard["first"], "end": shard["end"]} for shard in shards]
-
-
-def describe_groups(within: Within | None, ranking: Ranking, source: Source) -> GroupsRequest:
-    """Build the part of the request with the groups that are ranked separately; joins lengths if needed."""
-    owns: list[OwnShare] = []
-    request: GroupsRequest = {"within": within, "inputs": [], "own": owns, "length": None, "clean": None}
-    if within == "length" and source.request["source"]["kind"] != "scores":
-        if source.clean is None:
-            raise UsageError("within length needs the clean folder: give clean = FOLDER")
-        files = [Path(shard["path"]) for shard in _shards(source.clean)]
-        request["length"] = source.join("target_characters", files, "target_characters")
-    kinds = {within, *(own.of for own in ranking.own)} & {"input", "tag"}
-    if not kinds:
-        return request
-    if source.clean is None:
-        option = f"within {within}" if within else ranking.own[0].label
-        raise UsageError(f"{option} needs the clean folder: give clean = FOLDER")
-    manifest = read_manifest(source.clean, step="clean")
-    if "tag" in kinds:
-        if not manifest["reads"].get("tags"):
-            raise UsageError(f"{source.clean} has no tags: clean with tags, or use inputs")
-        request["clean"] = _shards(source.clean)
-    if "input" in kinds:
-        request["inputs"] = [(read["first"], read["end"]) for read in manifest["inputs"]]
-    for own in ranking.own:
-        of: Of = {"tag": own.name} if own.of == "tag" else {"input": _find_input(own.name, manifest["inputs"])}
-        owns.append({"of": of, "label": own.label, "keep": own.keep})
-    return request
-
-
-def _find_input(name: str, inputs: Sequence[dict[str, Any]]) -> int:
-    """Return the number of the input with this number, file name, end of a path, or template."""
-    names = [
-        {str(number), *(text for path in paths for text in (path, Path(path).name))}
-        for number, read in enumerate(inputs)
-        for paths in [[str(value) for key, value in read.items() if key in ("source", "target", "path")]]
-    ]
-    sides = find_sides(name)
-    ends = [f"/{Path(os.path.normpath(side))}" for side in sides or (name,)]
-    numbers = [
-        number
-        for number, known in enumerate(names)
-        if name in known or all(any(f"/{text}".endswith(end) for text in known) for end in ends)
-    ]
-    if len(numbers) != 1:
-        listed = some(
-            [
-                f"{number} ({', '.join(sorted(text for text in known if '/' in text))})"
-                for number, known in enumerate(names)
-            ]
-        )
-        problem = "matches several inputs" if numbers else "is not an input"
-        raise UsageError(f"{name} {problem}: give the number of an input, or more of its path: {listed}")
-    return numbers[0]

@@ -89,10 +89,10 @@ def caution(done: Selected) -> str | None:
     """Return a warning if rows of different exposure were ranked together by choice."""
     options = done.manifest["options"]
     # Clusters of loss trajectories replace groups by exposure.
-    if not done.partly_seen or options["by_exposure"] or options["method"] == CLUSTERED:
+    if not done.uneven_exposure or options["by_exposure"] or options["method"] == CLUSTERED:
         return None
     return (
-        f"{', '.join(done.partly_seen)}: trained on some pairs more often than on others, and the ranking depends "
+        f"{', '.join(done.uneven_exposure)}: trained on some pairs more often than on others, and the ranking depends "
         "on that; leave by_exposure on, or use checkpoints after whole epochs"
     )
 

@@ -184,26 +184,26 @@ def _blocks(
 ) -> Iterator[tuple[int, int, NDArray[np.int64], list[list[str]]]]:
     """Yield for each block its row range, the clean rows, and the texts of both sides."""
     batches = iter(open_corpus(clean))
-    held: Any = None
+    batch: Any = None
     for first, end in ranges:
         rows: list[NDArray[np.int64]] = []
         texts: list[list[str]] = [[], []]
         while True:
-            if held is None:
-                held = next(batches, None)
-                if held is None:
+            if batch is None:
+                batch = next(batches, None)
+                if batch is None:
                     break
-            numbers = held["row"].to_numpy()
+            numbers = batch["row"].to_numpy()
             start, stop = (int(place) for place in np.searchsorted(numbers, [first, end]))
             rows.append(numbers[start:stop])
             for text, side in zip(texts, ("source", "target"), strict=True):
                 # A monolingual corpus has no sources.
-                has_side, count = side in held.schema.names, stop - start
-                text += held[side].slice(start, count).to_pylist() if has_side else [""] * count
+                has_side, count = side in batch.schema.names, stop - start
+                text += batch[side].slice(start, count).to_pylist() if has_side else [""] * count
             if stop < len(numbers):
-                held = held.slice(stop)
+                batch = batch.slice(stop)
                 break
-            held = None
+            batch = None
         yield first, end, np.concatenate([np.zeros(0, np.int64), *rows]), texts
 
 

@@ -150,13 +150,13 @@ def tokenize(options: TokenizeOptions) -> Tokenized:
                 "plan": step.digest,
             }
             with Progress("tokenize", total=total, unit="B", quiet=options.quiet) as bar:
-                found = _core.tokenize(full, bytes_progress(bar))
+                counts = _core.tokenize(full, bytes_progress(bar))
             if before is not None:
                 if described != before["tokenizer"]:
                     raise CatpruneError(f"{path} was changed after tokenizing: tokenize again with force = true")
-                found = {"shards": before["shards"] + found["shards"], "unigrams": before["unigrams"]}
+                counts = {"shards": before["shards"] + counts["shards"], "unigrams": before["unigrams"]}
             recorded = {"monolingual": True} if is_monolingual(cleaned) else {}
-            return {**found, **recorded, "tokenizer": described, "counts": _counts(cleaned, found["shards"])}
+            return {**counts, **recorded, "tokenizer": described, "counts": _counts(cleaned, counts["shards"])}
 
         manifest = finish_once(step, work)
         earlier = None if step.before is None else step.before["counts"]["pairs"]
@@ -269,10 +269,10 @@ def _special_tokens(tokenizer: Any) -> dict[str, str]:
 def summary(done: Tokenized) -> list[str]:
     """What was tokenised, in lines for a reader."""
     monolingual = is_monolingual(done.manifest)
-    what = "texts" if monolingual else "pairs"
+    unit = "texts" if monolingual else "pairs"
     source = "" if monolingual else f"{done.source_tokens:,} source and "
     tokens = f"{source}{done.target_tokens:,} {'' if monolingual else 'target '}tokens"
-    lines = [f"{done.pairs:,} {what}{new_text(done.new, done.pairs)}, {tokens}, vocabulary size {done.vocab_size:,}"]
+    lines = [f"{done.pairs:,} {unit}{new_text(done.new, done.pairs)}, {tokens}, vocabulary size {done.vocab_size:,}"]
     if done.too_long:
-        lines.append(f"{done.too_long:,} {what} are longer than max_tokens and get no tokens")
+        lines.append(f"{done.too_long:,} {unit} are longer than max_tokens and get no tokens")
     return lines

@@ -263,10 +263,10 @@ class PrunedBatches:
                 self._ahead = None
 
 
-def _check(**given: Any) -> None:
+def _check(**values: Any) -> None:
     """Refuse numbers out of range; NumPy numbers are accepted."""
     check_numbers(
-        **{name: number.item() if isinstance(number, np.generic) else number for name, number in given.items()}
+        **{name: number.item() if isinstance(number, np.generic) else number for name, number in values.items()}
     )
 
 

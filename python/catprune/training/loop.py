@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import nn
 
 from catprune._core import digest_bytes
 from catprune.checkpoints.native import (
-    Seen,
+    exposure_of,
     fit,
     load_tensors,
     read_checkpoint,
@@ -24,17 +24,18 @@ from catprune.checkpoints.native import (
     write_checkpoint,
 )
 from catprune.errors import CatpruneError
-from catprune.model.attention import Padded
 from catprune.model.batches import token_places
-from catprune.model.output_layer import smoothed_loss, weighted_loss
-from catprune.model.transformer import UNMASKED, Transformer, forward_flops
+from catprune.model.transformer import Transformer, forward_flops
+from catprune.training.exposure import count_exposure
+from catprune.training.loss import Loss
+from catprune.training.position import Position
 from catprune.workspace.files import append_line, write_whole
-from catprune.workspace.manifest import digest_manifest, formers
+from catprune.workspace.manifest import digest_manifest
 from catprune.workspace.signals import Interrupts
 from catprune.workspace.step_folder import STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
     from catprune.checkpoints.native import Checkpoint
     from catprune.model.batches import Pairs
     from catprune.model.sizes import Size
-    from catprune.tokens.blocks import BlockEntry, Tokens
+    from catprune.tokens.blocks import BlockEntry
     from catprune.training.data_order import Order
+    from catprune.training.early_stopping import EarlyStopping
     from catprune.training.processes import Processes
     from catprune.training.pruned_rows import PrunedRows
     from catprune.training.recipe import Mark, Recipe
@@ -63,75 +65,12 @@ PART_TOKENS = {"cpu": 4096, "cuda": 16_384}
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-@dataclass(slots=True)
-class Position:
-    """The position of a training: the next batch, and what was done.
-
-    `pairs` counts the pairs of this epoch, pruned ones included. `target_tokens` counts no pruned pairs. The `pruned_`
-    counts are over all epochs.
-    """
-
-    epoch: int = 0
-    window: int = 0
-    batch: int = 0
-    step: int = 0
-    pairs: int = 0
-    target_tokens: int = 0
-    flops: float = 0.0
-    tokens: int = 0  # target tokens since the last line of metrics: the denominator of its losses
-    pruned_pairs: int = 0
-    pruned_tokens: int = 0
-    pruned_batches: int = 0  # batches whose pairs were all pruned
-    metrics: int = 0  # bytes of metrics.jsonl when the state was saved
-    metrics_digest: str = ""
-
-
 class _PrunedBatch(NamedTuple):
     """A batch after pruning: `kept` are indices into the window, `basis` is the denominator of the summed losses."""
 
     kept: NDArray[np.int64]
     weights: NDArray[np.float32] | None  # None: 1
     basis: int
-
-
-class _Loss(nn.Module):
-    """A model and its loss as one module, which DDP wraps."""
-
-    def __init__(self, model: Transformer, *, smoothing: float, device: Device, of_pairs: bool) -> None:
-        super().__init__()
-        self.model, self.smoothing, self.device, self.of_pairs = model, smoothing, device, of_pairs
-
-    def forward(
-        self,
-        source: Tensor,
-        inputs: Tensor,
-        targets: Tensor,
-        places: Tensor,
-        mask: Tensor | None,
-        weights: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return sums over the target tokens, float64 [2]: the smoothed loss, and the nll without gradient.
-
-        Weights apply to both. With `of_pairs` the second result is the unweighted nll of each pair, float64 [pairs],
-        else None.
-
-        Args:
-            source, inputs, targets: ids as in `Batch`, padded.
-            places: indices of the tokens in the flattened targets, int64 [tokens].
-            mask: mask of the sources, as in `Padded`.
-            weights: weights of the tokens, float32 [tokens]; None: all 1. Without `of_pairs` it must be None.
-        """
-        with self.device.autocast():
-            hidden = self.model(source, inputs, UNMASKED if mask is None else Padded(mask))
-        hidden = hidden.flatten(0, 1).index_select(0, places)
-        gold, matrix = targets.flatten().index_select(0, places), self.model.embedding.weight
-        smoothing, dtype = self.smoothing, self.device.dtype
-        if not self.of_pairs:
-            return torch.stack(smoothed_loss(hidden, matrix, gold, smoothing=smoothing, dtype=dtype)), None
-        *sums, nlls = weighted_loss(hidden, matrix, gold, weights, smoothing=smoothing, dtype=dtype)
-        of_pairs = torch.zeros(targets.numel(), dtype=torch.float64, device=nlls.device)
-        of_pairs[places] = nlls.double()
-        return torch.stack(sums), of_pairs.view(targets.shape).sum(1)
 
 
 class Training:
@@ -151,6 +90,7 @@ class Training:
         init: the checkpoint whose weights the training starts from; None: random weights.
         pruning: which pairs of each batch are skipped; None: none. A batch without pairs makes no update but counts
             as one, so that learning rates and marks are those of the training on all pairs.
+        stopping: ends the training before the last mark, when the dev loss no longer falls; None: nothing does.
     """
 
     def __init__(
@@ -167,10 +107,12 @@ class Training:
         accumulate: int | None = None,
         pruning: PrunedRows | None = None,
         init: Checkpoint | None = None,
+        stopping: EarlyStopping | None = None,
     ) -> None:
         self.folder, self.order, self.recipe, self.size = folder, order, recipe, size
         self.device, self.save_every, self.processes, self.pruning = device, save_every, processes, pruning
-        self.accumulate, self._seen_before = accumulate, None if init is None else _exposure(init, order.tokens)
+        self.accumulate, self.stopping = accumulate, stopping
+        self._exposure_before = None if init is None else exposure_of(init, order.tokens)
         self.at = Position()
         self._interrupts = Interrupts()
         self.per_epoch = order.counts[0]
@@ -180,7 +122,7 @@ class Training:
         self.optimizer = torch.optim.AdamW(
             _groups(self.model, recipe.weight_decay), lr=0.0, betas=recipe.betas, eps=1e-9, fused=True
         )
-        self.loss: nn.Module = _Loss(
+        self.loss: nn.Module = Loss(
             self.model, smoothing=recipe.label_smoothing, device=device, of_pairs=pruning is not None
         )
         if processes.count > 1:
@@ -195,13 +137,14 @@ class Training:
             self._cut_metrics()
         self._started, self._before = time.monotonic(), self.at.target_tokens
         self._saved = self._started
-        self.marks, self.end = [mark for mark in marks if not self._reached(mark)], marks[-1]
+        self.marks, self.end = [mark for mark in marks if not self.reached(mark)], marks[-1]
 
     @property
     def _state_file(self) -> Path:
         return self.folder.path / STATE
 
-    def _reached(self, mark: Mark) -> bool:
+    def reached(self, mark: Mark) -> bool:
+        """Whether the training has come to a mark."""
         done = self.at.epoch * self.per_epoch + self.at.pairs
         return mark.reached(step=self.at.step, pairs=done, per_epoch=self.per_epoch)
 
@@ -254,20 +197,31 @@ class Training:
         while at.batch < len(batches) and self.marks:
             self._update(pairs, batches[at.batch])
             at.batch += 1
-            reached = [mark for mark in self.marks if self._reached(mark)]
+            reached = [mark for mark in self.marks if self.reached(mark)]
             self.marks = [mark for mark in self.marks if mark not in reached]
             if at.step % METRICS_EVERY == 0 or not self.marks:
                 self._write_metrics(bar)
-            stop = self.processes.any(said=bool(self._interrupts.noted))
+            stop = self.processes.any(flag=bool(self._interrupts.noted))
             if self.processes.leads:
                 for mark in reached:
                     self._write_checkpoint(mark, pairs, batches[: at.batch], windows)
-                if stop or (self.marks and (reached or self._is_save_due())):
-                    self._save_state()
+            if reached and self.stopping is not None and self._ends_early(reached):
+                self.marks = []
+                self._write_metrics(bar)
+            if self.processes.leads and (stop or (self.marks and (reached or self._is_save_due()))):
+                self._save_state()
             if stop:
                 raise KeyboardInterrupt(*filter(None, [self._interrupts.noted]))
         if self.marks:
             at.window, at.batch = at.window + 1, 0
+
+    def _ends_early(self, reached: Sequence[Mark]) -> bool:
+        """Measure the dev loss of new checkpoints; return whether the training stops."""
+        stopping, losses = self.stopping, self.at.dev_nll
+        assert stopping is not None
+        if self.processes.leads:
+            losses |= {mark.name: stopping.nll(self.folder.path / mark.name) for mark in reached}
+        return self.processes.any(flag=self.processes.leads and stopping.is_over([*losses.values()]))
 
     def _is_save_due(self) -> bool:
         return self.at.step % self.save_every == 0 or time.monotonic() - self._saved >= SAVE_SECONDS
@@ -335,7 +289,7 @@ class Training:
     def _tensors(
         self, pairs: Pairs, chosen: NDArray[np.int64], weights: NDArray[np.float32] | None
     ) -> Iterator[Tensor | None]:
-        """Yield the arguments of `_Loss`, on the device."""
+        """Yield the arguments of `Loss`, on the device."""
         batch = pairs.batch(chosen, self.order.tokens.tokenizer)
         parts = (batch.source, batch.inputs, batch.targets, token_places(batch))
         yield from (torch.from_numpy(part).to(self.device.name) for part in parts)
@@ -420,7 +374,9 @@ class Training:
     ) -> None:
         at = self.at
         target = self.folder.path / mark.name
-        times, seen = self._seen(pairs, batches, windows)
+        times, seen = count_exposure(
+            at, self.order, pairs, batches, windows, pruning=self.pruning, before=self._exposure_before
+        )
         training = {
             "step": at.step,
             "epoch": self._epoch(),
@@ -435,46 +391,6 @@ class Training:
         }
         write_checkpoint(target, self.model, self.order.tokens, size=self.size, training=training, seen=seen)
         self.folder.log("checkpoint", name=mark.name, step=at.step)
-
-    def _seen(
-        self, pairs: Pairs, batches: list[NDArray[np.int64]], windows: list[list[BlockEntry]]
-    ) -> tuple[list[int], Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]] | None]:
-        """Count how often pairs have been trained on.
-
-        Args:
-            pairs: the pairs of the current window.
-            batches: the finished batches of the window.
-            windows: the windows of the current epoch.
-
-        Returns:
-            The counts that occur, ascending. If they differ, also for each block the rows that carry tokens and the
-            count of each row, both int64 [rows]; else None.
-        """
-        at, order, pruning, before = self.at, self.order, self.pruning, self._seen_before
-        at_end = at.pairs == self.per_epoch
-        times = {at.epoch + 1} if at_end else {at.epoch, at.epoch + 1}
-        if self.per_epoch < order.tokens.manifest["counts"]["pairs"]:
-            times.add(0)
-        if len(times) == 1 and pruning is None and before is None:
-            return list(times), None
-        place = len(windows) if at_end else at.window
-        whole = {entry.first for window in windows[:place] for entry in window}
-        partly = set() if at_end else {entry.first for entry in windows[place]}
-        done = pairs.rows[np.concatenate(batches)]
-
-        def counted() -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-            for entry in order.tokens.blocks:
-                rows = order.tokens.read(entry).rows
-                left = order.left(entry, rows)
-                once_more = left if entry.first in whole else np.zeros(len(rows), np.bool_)
-                if entry.first in partly:
-                    once_more = np.isin(rows, done, assume_unique=True)
-                now = left * (at.epoch + once_more if pruning is None else pruning.times(rows, once_more))
-                yield rows, now if before is None else now + before.times(entry, rows)
-
-        if pruning is not None or before is not None:
-            times = {number for _, numbers in counted() for number in np.unique(numbers).tolist()}
-        return sorted(times), counted() if len(times) > 1 else None
 
     def _save_state(self) -> None:
         """Replace the saved state: weights, moments, loss sums and position in one file, renamed into place."""
@@ -526,12 +442,6 @@ def verify_unfinished(folder: Path) -> None:
             checkpoint = read_checkpoint(path.parent)
             if path.parent.suffix != ".tmp" and checkpoint.step <= at.step:
                 verify_files(checkpoint)
-
-
-def _exposure(init: Checkpoint, tokens: Tokens) -> Seen | None:
-    """Return the exposure at the checkpoint that a training starts from; None if it was trained on other tokens."""
-    known = {digest_manifest(tokens.path), *formers(tokens.path)}
-    return Seen(init, tokens.blocks) if init.seen["tokens"] in known else None
 
 
 def _groups(model: Transformer, weight_decay: float) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
-from catprune.workspace.common_options import Force, OutFolder, Quiet, Seed, TorchThreads
+from catprune.workspace.common_options import Force, OutFolder, Paths, Quiet, Seed, TorchThreads
 from catprune.workspace.options import (
     CHECKPOINTS,
     DATA,
@@ -175,6 +175,30 @@ class TrainOptions:
         ),
     ] = None
     sample: Sample = None
+    dev: Annotated[
+        Paths,
+        option(
+            "Two line-aligned files of a dev set, for patience.",
+            DATA,
+            metavar="FILE",
+            path=True,
+            run_file=False,
+            default="none",
+        ),
+    ] = ()
+    patience: Annotated[
+        int | None,
+        option(
+            "Stop when the dev loss of this number of checkpoints in a row is not lower than before.",
+            CHECKPOINTS,
+            metavar="N",
+            least=1,
+            most=MOST,
+            default="off",
+            run_file=False,
+            details="The loss is measured at each of `checkpoints`. Without a stop, the training ends as usual.",
+        ),
+    ] = None
     init: Annotated[
         AnyPath | None,
         option(

@@ -78,13 +78,13 @@ class Processes:
         """Whether this process is rank 0, which writes the files."""
         return self.number == 0
 
-    def hear(self, *, said: bool = False) -> bool:
-        """Return the flag `said` of rank 0; all processes wait here."""
-        return self._reduce(said and self.leads)
+    def hear(self, *, stop: bool = False) -> bool:
+        """Return the flag `stop` of rank 0; all processes wait here."""
+        return self._reduce(stop and self.leads)
 
-    def any(self, *, said: bool) -> bool:
+    def any(self, *, flag: bool) -> bool:
         """Return whether any process passed True; all processes wait here."""
-        return self._reduce(said)
+        return self._reduce(flag)
 
     def _reduce(self, value: bool) -> bool:  # noqa: FBT001
         import torch

@@ -103,36 +103,36 @@ def plan_marks(epochs: float | None, steps: int | None, checkpoints: object) -> 
         raise UsageError("both epochs and steps are given: give one of them")
     if not isinstance(checkpoints, str | None):
         raise UsageError(f"checkpoints is {checkpoints!r}: give a string like '1,3,5'")
-    asked: set[Mark] = set()
+    planned: set[Mark] = set()
     for item in checkpoints.split(",") if checkpoints is not None else ():
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(steps?)?", item.strip())
         if match is None or not 0 < float(match[1]) < _MOST or (match[2] and "." in match[1]):
             raise UsageError(f"checkpoint {item.strip()!r} is invalid: give epochs (1,0.5) or 500steps")
-        asked.add(Mark("step" if match[2] else "epoch", float(match[1])))
-    latest = max(asked, key=lambda mark: mark.amount, default=Mark("epoch", 5))
+        planned.add(Mark("step" if match[2] else "epoch", float(match[1])))
+    latest = max(planned, key=lambda mark: mark.amount, default=Mark("epoch", 5))
     if epochs is None and steps is None:
-        if len({mark.unit for mark in asked}) > 1:
+        if len({mark.unit for mark in planned}) > 1:
             raise UsageError("checkpoints are given in epochs and in steps: say where to end (epochs or steps)")
         end = latest
     else:
         end = Mark("epoch", float(epochs)) if epochs is not None else Mark("step", float(steps or 0))
-    for mark in asked:
+    for mark in planned:
         if mark.unit == end.unit and mark.amount > end.amount:
             raise UsageError(f"checkpoint {mark.name} is after the end of the training ({end.name})")
-    marks = [*sorted(asked - {end}, key=lambda mark: (mark.unit, mark.amount)), end]
+    marks = [*sorted(planned - {end}, key=lambda mark: (mark.unit, mark.amount)), end]
     for mark, following in itertools.pairwise(sorted(marks, key=lambda mark: mark.name)):
         if mark.name == following.name:
             raise UsageError(f"two checkpoints would be named {mark.name}: give them with fewer digits")
     return marks
 
 
-def read_pruning(method: str | None, **given: float | None) -> dict[str, Any] | None:
+def read_pruning(method: str | None, **values: float | None) -> dict[str, Any] | None:
     """Parse the options of pruning for a plan: the method and its options; None without a method.
 
     Raises:
         UsageError: the method is unknown, it does not have an option, or a value is invalid.
     """
-    named = {name: number for name, number in given.items() if number is not None}
+    named = {name: number for name, number in values.items() if number is not None}
     if method is None:
         if named:
             raise UsageError(f"prune_{next(iter(named))} is given without a method: give prune_while_training too")
@@ -146,7 +146,7 @@ def read_pruning(method: str | None, **given: float | None) -> dict[str, Any] | 
     return {"method": method, **PRUNING[method], **named}
 
 
-def check_numbers(**given: Any) -> None:
+def check_numbers(**values: Any) -> None:
     """Refuse invalid numbers, each given by its option's name; None means the default.
 
     Names with the prefix `prune_` are options of `catprune.dynamic`, which have no prefix there.
@@ -154,7 +154,7 @@ def check_numbers(**given: Any) -> None:
     Raises:
         UsageError: a number is infinite, NaN, a fraction instead of a whole number, or out of range.
     """
-    for name, number in given.items():
+    for name, number in values.items():
         is_number = isinstance(number, int | float)
         option = name.removeprefix("prune_")
         if option in _WHOLE:

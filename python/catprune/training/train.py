@@ -13,8 +13,10 @@ from catprune.corpus.kept_rows import check_length
 from catprune.errors import CatpruneError, UsageError
 from catprune.model.sizes import PRESETS, find_size
 from catprune.tokens.blocks import Tokens
+from catprune.training.early_stopping import EarlyStopping, read_dev
 from catprune.training.options import TrainOptions
 from catprune.training.recipe import RECIPES, plan_marks, read_pruning
+from catprune.workspace.common_options import several
 from catprune.workspace.device import Device, own_state, require_torch, use_threads
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace, verify_shards
 from catprune.workspace.options import takes
@@ -50,6 +52,7 @@ class Trained:
         parameters: trained parameters.
         precision: precision of matrix products, `float32` or `bfloat16`.
         manifest: the content of `manifest.json`.
+        best: the checkpoint of the lowest dev loss; None without a dev set.
         is_new: whether this call trained; False if the training was finished before.
     """
 
@@ -62,6 +65,7 @@ class Trained:
     parameters: int
     precision: str
     manifest: dict[str, Any] = field(repr=False)
+    best: Path | None = None
     is_new: bool = field(default=True, compare=False)
 
 
@@ -87,7 +91,7 @@ def train(options: TrainOptions) -> Trained:
     """
     require_torch()
     spool = Spool(Path(options.out) / "log")
-    with spool.discarded():
+    with spool.discarded(), spool.replaced(Path(options.out) / "plan.json", force=options.force):
         return _train(options, spool)
 
 
@@ -111,17 +115,17 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
     out_path, opened, selection = Path(options.out), Tokens.open(options.tokens), options.selection
     if options.reverse and is_monolingual(opened.manifest):
         raise UsageError(f"reverse = True: {options.tokens} is monolingual and has no source to predict")
-    given = {name: value for name in _RECIPE if (value := getattr(options, name)) is not None}
-    recipe = replace(RECIPES[options.preset], **given)
+    values = {name: value for name in _RECIPE if (value := getattr(options, name)) is not None}
+    recipe = replace(RECIPES[options.preset], **values)
     reads: dict[str, Any] = {"tokens": describe_folder(opened.path, relative_to=out_path)}
     chosen = None if selection is None else Selection(Path(selection))
     if chosen is not None:
         require_origin(chosen.path, opened.path)
         reads["selection"] = describe_folder(chosen.path, relative_to=out_path)
     files = {
-        name: Rows(spool_rows(given, spool, name=name), exclude=name == "exclude_rows")
-        for name, given in (("rows", options.rows), ("exclude_rows", options.exclude_rows))
-        if given is not None
+        name: Rows(spool_rows(rows, spool, name=name), exclude=name == "exclude_rows")
+        for name, rows in (("rows", options.rows), ("exclude_rows", options.exclude_rows))
+        if rows is not None
     }
     for name, file in files.items():
         file.check_end(opened.blocks[-1].end if opened.blocks else 0)
@@ -131,6 +135,14 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
     init = None if options.init is None else _open_init(options, size, opened)
     if init is not None:
         reads["init"] = init.describe(relative_to=out_path)
+    dev = read_dev(several(options.dev), patience=options.patience, reverse=options.reverse)
+    if dev is not None and is_monolingual(opened.manifest):
+        raise UsageError(
+            f"dev: {options.tokens} is monolingual, and a dev set has two sides: leave dev and patience out"
+        )
+    stopping = None if dev is None else EarlyStopping(dev, patience=options.patience or 0, tokens=opened)
+    if stopping is not None:
+        reads["dev"] = stopping.digests
     filters = (*([] if chosen is None else [chosen]), *files.values())
     order = Order(
         opened, options.seed, recipe.batch_tokens, filters=filters, sample=options.sample, reverse=options.reverse
@@ -149,6 +161,8 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
         }
         if pruned is not None:
             plan["prune_while_training"] = pruned
+        if stopping is not None:
+            plan["patience"] = stopping.patience
         folder = StepFolder(
             out_path,
             step="train",
@@ -175,6 +189,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
                 processes=processes,
                 pruning=losses,
                 init=init,
+                stopping=stopping,
             )
 
         def work() -> dict[str, Any]:
@@ -187,7 +202,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
                 if not options.force:
                     raise
                 folder.start_over()
-            processes.hear(said=True)
+            processes.hear(stop=True)
             training = start()
             _run(training, marks, quiet=options.quiet)
             return _describe(training, marks)
@@ -196,7 +211,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
             with folder:
                 use_threads(folder.threads)
                 if folder.manifest is not None:
-                    processes.hear(said=False)
+                    processes.hear(stop=False)
                 finish_once(folder, work)
                 is_new = not folder.finished_before
                 # Only now: a process that ended before this line continues from these files.
@@ -284,7 +299,8 @@ def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
     from catprune.checkpoints.native import read_checkpoint
     from catprune.model.transformer import count_parameters
 
-    read = [(mark.name, read_checkpoint(training.folder.path / mark.name)) for mark in marks]
+    written = [mark.name for mark in marks if training.reached(mark)]
+    read = [(name, read_checkpoint(training.folder.path / name)) for name in written]
     read.sort(key=lambda item: item[1].step)
     last = read[-1][1]
     listed = [
@@ -296,6 +312,7 @@ def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
             "flops": checkpoint.flops,
             "seen": checkpoint.seen,
             "digest": checkpoint.files[checkpoint.weights.name],
+            **({"dev_nll": training.at.dev_nll[name]} if name in training.at.dev_nll else {}),
         }
         for name, checkpoint in read
     ]
@@ -322,7 +339,10 @@ def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
 def _trained(path: Path, manifest: dict[str, Any], *, is_new: bool) -> Trained:
     names = ("steps", "epochs", "target_tokens", "flops", "parameters", "precision")
     listed = tuple(path / entry["name"] for entry in manifest["checkpoints"])
-    return Trained(path, listed, **{name: manifest[name] for name in names}, manifest=manifest, is_new=is_new)
+    losses = {entry["name"]: entry["dev_nll"] for entry in manifest["checkpoints"] if "dev_nll" in entry}
+    best = path / min(losses, key=lambda name: losses[name]) if losses else None
+    results = {name: manifest[name] for name in names}
+    return Trained(path, listed, **results, manifest=manifest, best=best, is_new=is_new)
 
 
 def _check_order(order: Order, marks: list[Mark]) -> None:
@@ -359,4 +379,7 @@ def summary(done: Trained) -> list[str]:
         whole = done.target_tokens + pruned["target_tokens"]
         skipped = share_text(pruned["target_tokens"], whole)
         lines.append(f"skipped {pruned['pairs']:,} pairs in all epochs, {skipped} of {whole:,} target tokens")
+    if done.best is not None:
+        losses = {entry["name"]: entry["dev_nll"] for entry in done.manifest["checkpoints"]}
+        lines.append(f"lowest dev loss {losses[done.best.name]:.3f} at {done.best.name}")
     return [*lines, *(f"  {path}" for path in done.checkpoints)]

@@ -43,12 +43,12 @@ def two_numbers(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-#: Paths, of which a single one may be given without a list.
-Paths = Annotated[Sequence[AnyPath], BeforeValidator(several, json_schema_input_type=str | Sequence[str])]
-#: Texts, likewise.
-Texts = Annotated[Sequence[str], BeforeValidator(several, json_schema_input_type=str | Sequence[str])]
-#: Names, also separated by commas.
-Names = Annotated[Sequence[str], BeforeValidator(names, json_schema_input_type=str | Sequence[str])]
+#: One path or several; the model holds a list, see `several`.
+Paths = Annotated[AnyPath | Sequence[AnyPath], BeforeValidator(several, json_schema_input_type=str | Sequence[str])]
+#: One text or several; the model holds a list.
+Texts = Annotated[str | Sequence[str], BeforeValidator(several, json_schema_input_type=str | Sequence[str])]
+#: One name or several, also separated by commas; the model holds a list.
+Names = Annotated[str | Sequence[str], BeforeValidator(names, json_schema_input_type=str | Sequence[str])]
 
 OutFolder = Annotated[AnyPath, option("Folder to write.", OUTPUT, short="-o", metavar="DIR", path=True, run_file=False)]
 Threads = Annotated[

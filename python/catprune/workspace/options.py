@@ -121,8 +121,8 @@ def option(
 def options(model: type[Model]) -> type[Model]:
     """Make a class of annotated fields a model of options: frozen, checked when it is made, no value converted."""
     config = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
-    made: Any = pydantic_dataclass(model, frozen=True, config=config)
-    return made
+    decorated: Any = pydantic_dataclass(model, frozen=True, config=config)
+    return decorated
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     kinds = [kind for kind, differences in (("options", options), ("inputs", inputs)) if differences]
     versions = [
         text
-        for name, what in (("results", f"results of `{new.get('step')}`"), ("format", "format"))
-        for text in _option_differences(old.get(name), new.get(name), what)
+        for name, label in (("results", f"results of `{new.get('step')}`"), ("format", "format"))
+        for text in _option_differences(old.get(name), new.get(name), label)
     ]
     if versions and old.get("catprune") != __version__:
         versions.append(f"catprune was {old.get('catprune', 'older')}, is now {__version__}")

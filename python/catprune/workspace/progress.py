@@ -28,26 +28,26 @@ class Progress:
     Rate and time left follow what is measured from the start of this process on: `done` does not count.
 
     Args:
-        what: the step's name.
+        label: the step's name.
         total: how much there is to do in all, in `unit`; None if unknown.
         unit: what is counted, in the plural ("B" is shown in powers of 1000).
         quiet: show nothing.
         done: how much of `total` was done before.
     """
 
-    def __init__(self, what: str, *, total: float | None, unit: str, quiet: bool, done: float = 0) -> None:
+    def __init__(self, label: str, *, total: float | None, unit: str, quiet: bool, done: float = 0) -> None:
         self._bar: Any = None
         self._lines: _Lines | None = None
         self._done = done
         if quiet or sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]  # closed
             return
         if not sys.stderr.isatty():
-            self._lines = _Lines(what, total=total, unit=unit, done=done)
+            self._lines = _Lines(label, total=total, unit=unit, done=done)
             return
         from tqdm import tqdm
 
         self._bar = tqdm(
-            desc=printable(what),
+            desc=printable(label),
             total=total,
             initial=done,  # pyright: ignore[reportArgumentType]
             unit=unit if unit == "B" else f" {unit}",
@@ -82,8 +82,8 @@ class Progress:
 class _Lines:
     """Plain lines, from a thread: one call of a library may take minutes, and the lines come meanwhile."""
 
-    def __init__(self, what: str, *, total: float | None, unit: str, done: float) -> None:
-        self._what, self._total, self._unit = what, total, unit
+    def __init__(self, label: str, *, total: float | None, unit: str, done: float) -> None:
+        self._label, self._total, self._unit = label, total, unit
         self._values: dict[str, object] = {}
         self._done = done
         self._start = self._last = (time.monotonic(), done)
@@ -109,21 +109,21 @@ class _Lines:
             before = self._last if now[1] > self._last[1] else self._start
             rate = (now[1] - before[1]) / max(now[0] - before[0], 1e-9)
             self._last = now
-            line = progress_line(self._what, done=now[1], total=self._total, unit=self._unit, rate=rate)
+            line = progress_line(self._label, done=now[1], total=self._total, unit=self._unit, rate=rate)
             say(line + "".join(f", {name} {value}" for name, value in self._values.items()), quiet=False)
 
 
-def progress_line(what: str, *, done: float, total: float | None, unit: str, rate: float) -> str:
+def progress_line(label: str, *, done: float, total: float | None, unit: str, rate: float) -> str:
     """Put progress into a line: "train: 527 of 2,635 updates (20.0%), 3.1 updates/s, 11:20 left".
 
     Args:
-        what: the step's name.
+        label: the step's name.
         done, total: in `unit`; `total` is None if unknown.
         unit: see `Progress`.
         rate: in units per second; 0 if nothing was measured yet.
     """
     amount = _amount(done, unit) if total is None else f"{_amount(done, unit, alone=False)} of {_amount(total, unit)}"
-    parts = [f"{what}: {amount}" + (f" ({min(done / total, 1):.1%})" if total else "")]
+    parts = [f"{label}: {amount}" + (f" ({min(done / total, 1):.1%})" if total else "")]
     if rate > 0:
         parts.append(f"{_amount(rate, unit)}/s")
         if total is not None:

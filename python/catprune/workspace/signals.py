@@ -44,10 +44,10 @@ class Interrupts:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             usual = {signal.SIGINT: {signal.default_int_handler}}
-            found = {number: signal.getsignal(number) for number in STOPPING}
+            handlers = {number: signal.getsignal(number) for number in STOPPING}
             self._before = {
                 number: handler
-                for number, handler in found.items()
+                for number, handler in handlers.items()
                 if handler in usual.get(number, {signal.SIG_DFL, raise_interrupt})
             }
         for number in self._before:

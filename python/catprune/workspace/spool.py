@@ -54,7 +54,7 @@ class Spool:
 
         return self._write(name, ".npy", write)
 
-    def lines(self, texts: Iterable[Any], *, what: str, name: str = "") -> Path:
+    def lines(self, texts: Iterable[Any], *, item: str, name: str = "") -> Path:
         """Write texts to a file, one per line.
 
         Raises:
@@ -65,9 +65,9 @@ class Spool:
             for first, part in _parts(texts):
                 for place, text in enumerate(part, first):
                     if not isinstance(text, str):
-                        raise UsageError(f"{what} {place} is {text!r}: give text")
+                        raise UsageError(f"{item} {place} is {text!r}: give text")
                     if "\n" in text or text.endswith("\r"):
-                        raise UsageError(f"{what} {place} has a line break: give one line")
+                        raise UsageError(f"{item} {place} has a line break: give one line")
                 stream.write("".join(f"{text}\n" for text in part).encode())
 
         return self._write(name, ".txt", write)
@@ -91,6 +91,27 @@ class Spool:
             raise
         if whenever:
             self.discard()
+
+    @contextlib.contextmanager
+    def replaced(self, plan: Path, *, force: bool) -> Generator[None]:
+        """With `force`, remove the files of the work that was replaced.
+
+        These are files that `plan` named before, and that no plan or run file next to this folder names after it.
+
+        Args:
+            plan: the plan or run file of the work.
+            force: whether the work may replace other work.
+        """
+        before = self._named_in([plan]) if force else set[Path]()
+        yield
+        beside = self.folder.parent
+        for path in before - self._named_in([plan, *beside.glob("*/plan.json"), *beside.glob("*.toml")]):
+            path.unlink(missing_ok=True)
+
+    def _named_in(self, plans: Iterable[Path]) -> set[Path]:
+        """Return the files of the folder whose names, which follow from their content, are in one of the plans."""
+        texts = [plan.read_bytes() for plan in plans if plan.is_file()]
+        return {path for path in self.folder.glob("*") if any(path.name.encode() in text for text in texts)}
 
     def _table(self, schema: Any, batches: Iterable[Any], name: str, rows: int, settings: dict[str, Any]) -> Path:
         import pyarrow as arrow
@@ -120,17 +141,17 @@ def _groups(schema: Any, batches: Iterable[Any], rows: int) -> Iterator[Any]:
     """Tables of so many rows each but the last, which is there even without a row."""
     import pyarrow as arrow
 
-    held, count = [schema.empty_table()], 0
+    tables, count = [schema.empty_table()], 0
     for batch in batches:
-        held.append(batch)
+        tables.append(batch)
         count += batch.num_rows
         if count >= rows:
-            whole = arrow.concat_tables(held)
+            whole = arrow.concat_tables(tables)
             for first in range(0, count - rows + 1, rows):
                 yield whole.slice(first, rows).combine_chunks()
             rest = whole.slice(count - count % rows)
-            held, count = [rest], rest.num_rows
-    yield arrow.concat_tables(held).combine_chunks()
+            tables, count = [rest], rest.num_rows
+    yield arrow.concat_tables(tables).combine_chunks()
 
 
 def _parts(values: Any) -> Iterator[tuple[int, list[Any]]]:

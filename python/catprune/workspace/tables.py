@@ -90,8 +90,8 @@ def _open(table: Any) -> tuple[Any, Iterator[Any]]:
     if hasattr(table, "__arrow_c_array__"):
         batch = arrow.record_batch(table)
         return batch.schema, iter([batch])
-    held = table.to_arrow()  # a Polars frame from before the interface
-    return held.schema, iter(held.to_batches())
+    converted = table.to_arrow()  # a Polars frame from before the interface
+    return converted.schema, iter(converted.to_batches())
 
 
 def _batches(reader: Any) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from catprune.corpus.inputs import check_field, check_fields, check_languages, f
 from catprune.corpus.kept_rows import kept_rows
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, OtherPlan, UsageError
+from catprune.workspace.common_options import several
 from catprune.workspace.files import relative_place, resolve_place, to_json, write_whole
 from catprune.workspace.locks import lock_file
 from catprune.workspace.manifest import COLUMN_SETS, describe_folder, read_manifest
@@ -73,10 +74,10 @@ def write(options: WriteOptions) -> Written:
         CatpruneError: an input changed, another file has the name of an output, or the selection belongs to another
             corpus.
     """
-    clean, selection, tags, dropped = Path(options.clean), options.selection, options.tags, options.dropped
+    clean, selection, tags, dropped = Path(options.clean), options.selection, options.tags, several(options.dropped)
     force = options.force
-    kept_paths = tuple(Path(path) for path in options.outputs)
-    paths = output_paths(options.outputs, dropped=dropped, tags=tags)
+    kept_paths = tuple(Path(path) for path in several(options.outputs))
+    paths = output_paths(kept_paths, dropped=dropped, tags=tags)
     cleaned = read_manifest(clean, step="clean")
     added = options.with_
     if (tags or "tag" in added) and not cleaned["tags"]:
@@ -160,15 +161,15 @@ def _written(paths: tuple[Path, ...], manifest: dict[str, Any], *, is_new: bool)
 def summary(done: Written) -> list[str]:
     """Summarize the outputs in lines."""
     whole = ", whole records" if done.whole else ""
-    what = "texts" if done.manifest.get("monolingual") else "pairs"
-    lines = [f"{done.pairs:,} {what} to {' and '.join(str(path) for path in done.paths)}{whole}"]
+    unit = "texts" if done.manifest.get("monolingual") else "pairs"
+    lines = [f"{done.pairs:,} {unit} to {' and '.join(str(path) for path in done.paths)}{whole}"]
     if done.unwritable:
         lines.append(
-            f"{done.unwritable:,} kept {what} do not fit the format (line break, tab, not UTF-8, not XML): "
+            f"{done.unwritable:,} kept {unit} do not fit the format (line break, tab, not UTF-8, not XML): "
             "see the record next to the file"
         )
     if done.manifest["dropped"]:
-        lines.append(f"{done.dropped:,} dropped {what} to {' and '.join(done.manifest['dropped'])}")
+        lines.append(f"{done.dropped:,} dropped {unit} to {' and '.join(done.manifest['dropped'])}")
     if done.dropped_unwritable:
         lines.append(f"{done.dropped_unwritable:,} dropped records lack a side, or do not fit the format")
     return lines
@@ -222,8 +223,8 @@ def check_added(added: Sequence[str], request: OutputsRequest, *, has_scores: bo
         raise UsageError(f"{shown}: give each column once")
     for output in filter(None, (request["output"], request.get("dropped"))):
         if added and output["format"] not in WITH_COLUMNS:
-            what = {"moses": "two text files hold", "text": "a text file holds", "tmx": "TMX holds"}[output["format"]]
-            raise UsageError(f"{shown}: {what} nothing but the text: write .tsv, .jsonl or .parquet")
+            limit = {"moses": "two text files hold", "text": "a text file holds", "tmx": "TMX holds"}[output["format"]]
+            raise UsageError(f"{shown}: {limit} nothing but the text: write .tsv, .jsonl or .parquet")
     if "score" in added and not has_scores:
         raise UsageError(f"{shown}: without a selection there are no scores: give selection, or leave score out")
 

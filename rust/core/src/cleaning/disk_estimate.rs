@@ -12,7 +12,7 @@ pub struct Need {
 }
 
 impl Need {
-    /// Bytes per row as measured (docs/architecture.md), rounded up.
+    /// Bytes per row as measured (docs/explanation/cost.md), rounded up.
     pub fn of(request: &CleanRequest, memory: usize, rows: u64, text: u64) -> Self {
         let keys = request.duplicates.parts().len() as u64;
         let columns = if request.rules.is_empty() { 2 } else { 26 } + 20 * keys;

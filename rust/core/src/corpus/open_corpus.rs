@@ -262,7 +262,7 @@ impl Drop for OpenCorpus {
     fn drop(&mut self) {
         self.progress.stop();
         if let Some((receiver, reader)) = self.running.take() {
-            // A reader that waits for room in the channel must see that nobody receives any more, or `join` would hang.
+            // A reader that waits for room in the channel must see that the receiver is gone, or `join` would hang.
             drop(receiver);
             let _ = reader.join();
         }

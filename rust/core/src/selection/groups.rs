@@ -42,13 +42,13 @@ impl<'a> Groups<'a> {
 
     /// Whether there is only one group.
     pub fn is_one(&self) -> bool {
-        let Measure { within, own, seen, clusters, .. } = self.measure;
-        within.is_none() && own.is_empty() && seen.is_empty() && clusters.is_none()
+        let Measure { within, own, exposures, clusters, .. } = self.measure;
+        within.is_none() && own.is_empty() && exposures.is_empty() && clusters.is_none()
     }
 
     /// Whether all records of a group are kept.
     pub fn is_trusted(&self, group: usize) -> bool {
-        let own = self.measure.own.get(group / self.measure.exposures() as usize);
+        let own = self.measure.own.get(group / self.measure.exposure_combinations() as usize);
         own.is_some_and(|own| own.keep.is_none())
     }
 
@@ -63,7 +63,7 @@ impl<'a> Groups<'a> {
             None => Vec::new(),
         };
         let by_input = self.measure.within == Some(Within::Input) || !self.own_inputs.is_empty();
-        let (others, exposures) = (self.measure.own.len() as u32, self.measure.exposures());
+        let (others, exposures) = (self.measure.own.len() as u32, self.measure.exposure_combinations());
         for (index, &row) in batch.rows.iter().enumerate() {
             let tag = tags.get(index).copied();
             let input = if by_input { self.input_of(row) } else { 0 };
@@ -91,15 +91,15 @@ impl<'a> Groups<'a> {
     /// The names of the groups seen so far, by number.
     pub fn names(&self) -> Vec<String> {
         let kinds = self.kinds();
-        if self.measure.seen.is_empty() {
+        if self.measure.exposures.is_empty() {
             return kinds;
         }
         let exposures: Vec<String> =
-            (0..self.measure.exposures()).map(|exposure| self.measure.exposure_name(exposure)).collect();
-        let joined = |kind: &String, exposure: &String| {
+            (0..self.measure.exposure_combinations()).map(|exposure| self.measure.exposure_name(exposure)).collect();
+        let combined = |kind: &String, exposure: &String| {
             if kind.is_empty() { exposure.clone() } else { format!("{kind}, {exposure}") }
         };
-        kinds.iter().flat_map(|kind| exposures.iter().map(move |exposure| joined(kind, exposure))).collect()
+        kinds.iter().flat_map(|kind| exposures.iter().map(move |exposure| combined(kind, exposure))).collect()
     }
 
     /// The names of the groups without their exposure: labels of the user, tags, input numbers, or ranges of lengths.

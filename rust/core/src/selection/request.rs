@@ -95,16 +95,16 @@ pub struct Computed {
     pub sets: Vec<usize>,
 }
 
-/// A column that is joined by row.
+/// A column of Parquet files that is matched by row number.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Joined {
+pub struct ExternalFiles {
     pub paths: Vec<PathBuf>,
     pub column: String,
 }
 
 /// The exposures of a checkpoint that was trained on some rows more often than on others.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Seen {
+pub struct Exposures {
     /// The score set whose column `seen` has the exposures.
     pub set: usize,
     pub name: String,
@@ -136,12 +136,12 @@ pub enum Op {
     Unequal,
 }
 
-/// What is read and how it is scored. Columns are numbered: the source's own or those computed from it, then those joined.
+/// What is read and how it is scored. Columns are numbered: the source's own or those computed from it, then external columns.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Measure {
     pub source: Source,
     pub computed: Vec<Computed>,
-    pub joined: Vec<Joined>,
+    pub external: Vec<ExternalFiles>,
     #[serde(flatten)]
     pub choices: Choices,
     pub bins: usize,
@@ -161,7 +161,7 @@ pub struct Measure {
     /// Clusters that are ranked separately and share the budget evenly.
     pub clusters: Option<Clusters>,
     /// Records are ranked separately by their exposures to these checkpoints.
-    pub seen: Vec<Seen>,
+    pub exposures: Vec<Exposures>,
     /// The row range `[first, end)` of every input.
     pub inputs: Vec<(u64, u64)>,
     pub threads: usize,
@@ -223,7 +223,7 @@ impl Measure {
             Source::Scores { .. } | Source::Clean { .. } => self.computed.len(),
             Source::File { .. } | Source::Npy { .. } => 1,
         };
-        own + self.joined.len()
+        own + self.external.len()
     }
 
     /// The statistics that are read for a checkpoint, in the order of their columns.
@@ -237,19 +237,19 @@ impl Measure {
         Statistic::ALL.into_iter().filter(wanted)
     }
 
-    /// The number of combinations of the exposures that `seen` lists.
-    pub fn exposures(&self) -> u32 {
-        self.seen.iter().map(|seen| seen.times.len() as u32).product()
+    /// The number of combinations of the exposures that `exposures` lists.
+    pub fn exposure_combinations(&self) -> u32 {
+        self.exposures.iter().map(|checkpoint| checkpoint.times.len() as u32).product()
     }
 
     /// The name of a combination, like "seen 0 times by epoch-0.5, 1 time by epoch-1.5".
     pub fn exposure_name(&self, mut exposure: u32) -> String {
-        let mut parts = Vec::with_capacity(self.seen.len());
-        for seen in self.seen.iter().rev() {
-            let count = seen.times.len() as u32;
-            let times = seen.times[(exposure % count) as usize];
+        let mut parts = Vec::with_capacity(self.exposures.len());
+        for checkpoint in self.exposures.iter().rev() {
+            let count = checkpoint.times.len() as u32;
+            let times = checkpoint.times[(exposure % count) as usize];
             let unit = if times == 1 { "time" } else { "times" };
-            parts.push(format!("{times} {unit} by {}", seen.name));
+            parts.push(format!("{times} {unit} by {}", checkpoint.name));
             exposure /= count;
         }
         parts.reverse();

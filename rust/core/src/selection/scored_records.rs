@@ -1,4 +1,4 @@
-//! The records of a selection as batches that can be ranked: columns joined, groups numbered, guards applied, scores
+//! The records of a selection as batches that can be ranked: external columns matched, groups numbered, guards applied, scores
 //! computed.
 
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub struct ScoredRecords<'a> {
     pub measure: &'a Measure,
     pub groups: Groups<'a>,
     records: Records,
-    joined: Vec<ExternalColumn>,
+    external: Vec<ExternalColumn>,
     expectation: Option<Expectation>,
     basis: Option<Basis>,
 }
@@ -44,16 +44,16 @@ struct State<'r> {
 impl<'a> ScoredRecords<'a> {
     pub fn new(measure: &'a Measure) -> Result<Self> {
         let records = Records::open(&measure.source)?;
-        let mut joined = Vec::with_capacity(measure.joined.len());
-        for column in &measure.joined {
+        let mut external = Vec::with_capacity(measure.external.len());
+        for column in &measure.external {
             let column = ExternalColumn::open(&column.paths, &column.column)?;
             if let Some(shards) = records.shards() {
                 column.check_end(shards.last().map_or(0, |shard| shard.end))?;
             }
-            joined.push(column);
+            external.push(column);
         }
         let groups = Groups::new(measure);
-        Ok(Self { measure, groups, records, joined, expectation: None, basis: None })
+        Ok(Self { measure, groups, records, external, expectation: None, basis: None })
     }
 
     /// Computes the statistics over all records that scores need: the bins of `progress`, ranks or moments of a merge.
@@ -106,7 +106,7 @@ impl<'a> ScoredRecords<'a> {
 
     /// Whether the passes that only count can do without row numbers.
     fn is_rowless(&self) -> bool {
-        self.groups.is_one() && self.joined.is_empty() && !self.measure.sample && self.measure.merge.is_none()
+        self.groups.is_one() && self.external.is_empty() && !self.measure.sample && self.measure.merge.is_none()
     }
 
     /// The number of records, where the source says that all of them are scored and nothing is dropped.
@@ -118,7 +118,7 @@ impl<'a> ScoredRecords<'a> {
     fn start(&self) -> State<'_> {
         State {
             tagger: self.groups.tagger(),
-            readings: self.joined.iter().map(|column| column.read(0..column.len())).collect(),
+            readings: self.external.iter().map(|column| column.read(0..column.len())).collect(),
             ordinal: 0,
         }
     }
@@ -262,7 +262,7 @@ impl Scan for ScoredRecords<'_> {
                 let (send, receive) = bounded::<Option<Batch>>(AHEAD);
                 let (give_back, spare) = bounded::<Batch>(AHEAD + 2);
                 let worker = scope.spawn(move || -> Result<()> {
-                    // Goes on from part to part: what is joined may stand in one large row group.
+                    // Goes on from part to part: an external column may be one large row group.
                     let mut state = self.start();
                     for part in (first..count).step_by(threads) {
                         self.stream(&mut state, part..part + 1, rowless, progress, &mut |batch| {
@@ -299,7 +299,7 @@ impl Scan for ScoredRecords<'_> {
             let workers: Vec<_> = lanes.into_iter().map(|(_, _, worker)| worker).collect();
             for worker in workers {
                 let ended = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                // A worker that nobody listens to any more is no failure of its own.
+                // A worker whose receiver is gone has not failed itself.
                 let unheard = matches!(ended, Err(Error::Interrupted)) && !progress.is_stopped();
                 if outcome.is_ok() && !unheard {
                     outcome = ended;

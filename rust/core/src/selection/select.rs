@@ -75,7 +75,7 @@ pub fn select(request: &SelectRequest, progress: &Progress) -> Result<Selection>
 /// The order of the groups: own groups in the order of the request, then tags by the bytes of their names, or inputs and
 /// lengths by number. Tags are numbered as threads see them, so their numbers have no fixed order.
 fn in_order(request: &SelectRequest, kinds: &[String]) -> Vec<usize> {
-    let exposures = request.measure.exposures() as usize;
+    let exposures = request.measure.exposure_combinations() as usize;
     let mut sorted: Vec<usize> = (0..kinds.len() * exposures).collect();
     if request.measure.within == Some(Within::Tag) {
         sorted[request.measure.own.len() * exposures..]
@@ -86,7 +86,7 @@ fn in_order(request: &SelectRequest, kinds: &[String]) -> Vec<usize> {
 
 /// The budget of every group: own groups have their own share, the others share the general one.
 fn share_out(request: &SelectRequest, group_counts: &[GroupCounts], sorted: &[usize]) -> Result<Vec<Budget>> {
-    let (own, exposures) = (&request.measure.own, request.measure.exposures() as usize);
+    let (own, exposures) = (&request.measure.own, request.measure.exposure_combinations() as usize);
     let mut left = vec![Budget::Rows(0); group_counts.len()];
     for (number, own) in own.iter().enumerate() {
         let groups = number * exposures..(number + 1) * exposures;

@@ -7,7 +7,7 @@ use crate::columns::float32::saturate;
 use crate::columns::shards::ShardReader;
 use crate::selection::batch::Batch;
 use crate::selection::methods::{self, Method, Statistic};
-use crate::selection::request::{Computed, Measure, Seen, Shard};
+use crate::selection::request::{Computed, Measure, Exposures, Shard};
 use crate::selection::sources::shards::{check_equal, rows, typed};
 use crate::{Error, Result};
 
@@ -29,7 +29,7 @@ pub fn stream_scores(
     for (set, shard) in shards.iter().enumerate() {
         let mut names = vec!["row", "tokens"];
         names.extend(measure.statistics(set).map(Statistic::column));
-        names.extend(measure.seen.iter().any(|seen| seen.set == set).then_some("seen"));
+        names.extend(measure.exposures.iter().any(|exposures| exposures.set == set).then_some("seen"));
         readers.push(ShardReader::open(&shard.path, &names)?);
     }
     let mut next = shards[0].first;
@@ -175,11 +175,11 @@ fn number_exposures(
     shards: &[&Shard],
 ) -> Result<()> {
     batch.exposures.clear();
-    if measure.seen.is_empty() {
+    if measure.exposures.is_empty() {
         return Ok(());
     }
     batch.exposures.resize(batch.rows.len(), 0);
-    for Seen { set, times, .. } in &measure.seen {
+    for Exposures { set, times, .. } in &measure.exposures {
         let shard = shards[*set];
         let seen = typed::<UInt32Type>(&sets[*set][sets[*set].len() - 1], "seen", shard)?;
         for (index, exposure) in batch.exposures.iter_mut().enumerate() {

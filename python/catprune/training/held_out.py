@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from catprune.evaluation.bitexts import Bitext
+    from catprune.corpus.bitexts import Bitext
     from catprune.model.batches import Pairs, Sequences
     from catprune.tokens.blocks import Tokens
 

@@ -1,0 +1,57 @@
+"""The loss of a model as one module: smoothed cross-entropy over the target tokens, with weights of pairs if needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from catprune.model.attention import Padded
+from catprune.model.output_layer import smoothed_loss, weighted_loss
+from catprune.model.transformer import UNMASKED, Transformer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from catprune.workspace.device import Device
+
+
+class Loss(nn.Module):
+    """A model and its loss as one module, which DDP wraps."""
+
+    def __init__(self, model: Transformer, *, smoothing: float, device: Device, of_pairs: bool) -> None:
+        super().__init__()
+        self.model, self.smoothing, self.device, self.of_pairs = model, smoothing, device, of_pairs
+
+    def forward(
+        self,
+        source: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
+        places: Tensor,
+        mask: Tensor | None,
+        weights: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return sums over the target tokens, float64 [2]: the smoothed loss, and the nll without gradient.
+
+        Weights apply to both. With `of_pairs` the second result is the unweighted nll of each pair, float64 [pairs],
+        else None.
+
+        Args:
+            source, inputs, targets: ids as in `Batch`, padded.
+            places: indices of the tokens in the flattened targets, int64 [tokens].
+            mask: mask of the sources, as in `Padded`.
+            weights: weights of the tokens, float32 [tokens]; None: all 1. Without `of_pairs` it must be None.
+        """
+        with self.device.autocast():
+            hidden = self.model(source, inputs, UNMASKED if mask is None else Padded(mask))
+        hidden = hidden.flatten(0, 1).index_select(0, places)
+        gold, matrix = targets.flatten().index_select(0, places), self.model.embedding.weight
+        smoothing, dtype = self.smoothing, self.device.dtype
+        if not self.of_pairs:
+            return torch.stack(smoothed_loss(hidden, matrix, gold, smoothing=smoothing, dtype=dtype)), None
+        *sums, nlls = weighted_loss(hidden, matrix, gold, weights, smoothing=smoothing, dtype=dtype)
+        of_pairs = torch.zeros(targets.numel(), dtype=torch.float64, device=nlls.device)
+        of_pairs[places] = nlls.double()
+        return torch.stack(sums), of_pairs.view(targets.shape).sum(1)
