@@ -22,6 +22,8 @@ from catprune.boundary import (
     SelectResult,
     StatsRequest,
     StatsResult,
+    TestSet,
+    TestText,
     TokenizeRequest,
     TokenizeResult,
     WriteRequest,
@@ -36,10 +38,13 @@ __all__ = [
     "digest_file",
     "open_corpus",
     "read_pairs",
+    "read_start",
+    "read_test_set",
     "sample",
     "select",
     "stats",
     "tokenize",
+    "unicode_version",
     "write",
     "write_columns",
 ]
@@ -64,3 +69,6 @@ def select(request: SelectRequest, progress: Callable[[int, int], None] | None =
 def stats(request: StatsRequest, progress: Callable[[int, int], None] | None = None) -> StatsResult: ...
 def write(request: WriteRequest, progress: Callable[[int, int], None] | None = None) -> WriteResult: ...
 def read_pairs(request: ReadPairsRequest) -> list[tuple[str, str]]: ...
+def read_test_set(request: TestSet) -> TestText: ...
+def read_start(path: str | PathLike[str], most: int) -> bytes: ...
+def unicode_version() -> str: ...

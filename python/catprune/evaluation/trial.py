@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from catprune._core import digest_bytes
 from catprune.checkpoints.native import average_checkpoints
-from catprune.evaluation.bitexts import read_lines
 from catprune.evaluation.cost import choosing_flops, choosing_seconds, scorers_of, training_seconds
 from catprune.evaluation.metrics import measure
 from catprune.workspace.device import own_state
@@ -124,7 +123,7 @@ class Trial:
 
     def translations(self, test: HeldOut) -> list[str]:
         """Return the translations of a test set, one line for each of its lines."""
-        return read_lines(self._translated(test))
+        return _read_lines(self._translated(test))
 
     def _train(self, *, threads: int | None, quiet: bool, force: bool) -> dict[str, Any]:
         from catprune.training.train import train
@@ -209,5 +208,10 @@ class Trial:
             write_whole(stamp, made)
             found = translate(self.checkpoint, bitext.source, beam=self.design.beam, threads=threads)
             write_whole(path, "".join(line.replace("\n", " ") + "\n" for line in found).encode())
-        scores = measure(read_lines(path), bitext.target, tokenizer=self.design.bleu_tokenizer)
+        scores = measure(_read_lines(path), bitext.target, tokenizer=self.design.bleu_tokenizer)
         return {**{name: round(score, 4) for name, score in scores.items()}, "nll": test.nll(self.checkpoint)}
+
+
+def _read_lines(path: Path) -> list[str]:
+    """Return the translations that `_translated` wrote."""
+    return path.read_bytes().decode().removesuffix("\n").split("\n")

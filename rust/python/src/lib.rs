@@ -17,7 +17,10 @@ mod _core {
     #[pymodule_export]
     use super::open_corpus::open_corpus;
     #[pymodule_export]
-    use super::passes::{clean, default_rules, read_pairs, sample, select, stats, tokenize, write};
+    use super::passes::{
+        clean, default_rules, read_pairs, read_start, read_test_set, sample, select, stats, tokenize,
+        unicode_version, write,
+    };
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
