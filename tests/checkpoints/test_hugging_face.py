@@ -347,3 +347,36 @@ def test_poisoned_weights_are_refused_and_do_nothing(tmp_path: Path, cleaned: Pa
     with pytest.raises(CatpruneError, match="the weights cannot be read"):
         score(cleaned, checkpoints=checkpoint, out=tmp_path / "s", prompt=PROMPT, threads=1, quiet=True)
     assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_tokens_in_text_stay_text(kind: str, tmp_path: Path) -> None:
+    path, settings = build(kind, tmp_path / "checkpoint-40"), dict(KINDS[kind].settings)
+    languages = settings.pop("source_lang", None), settings.pop("target_lang", None)
+    checkpoint = HuggingFace.open(path, languages=languages, prompt=settings.get("prompt"))
+    tokenizer: Any = checkpoint._encoder  # pyright: ignore[reportPrivateUsage]
+    names = {*tokenizer.all_special_tokens} - {tokenizer.unk_token} | {tokenizer.eos_token}
+    own = {name: tokenizer.convert_tokens_to_ids(name) for name in names}
+    of_targets = getattr(tokenizer, "target_encoder", {}) or own
+    special = (
+        {*own.values()},
+        {of_targets[name] for name in names if name in of_targets},
+    )
+    literal = "".join(f"a {token} b{token}" for token in tokenizer.all_special_tokens)
+    texts = ["a b", literal, "ab", f"{literal}."]
+    plain, *_ = checkpoint.encode(["a b"], ["a b"])
+    sources, targets = checkpoint.encode(texts, texts)
+    _, ends = checkpoint.encode(["a b"], ["a b"])
+    for ids, frame, of_side in ((sources, plain[0], special[0]), (targets, ends[0], special[1])):
+        wanted = [id for id in frame if id in of_side]
+        assert [[id for id in line if id in of_side] for line in ids] == [wanted] * len(texts)
+    # What is not special is encoded as if it were alone.
+    assert (sources[::2], targets[::2]) == checkpoint.encode(texts[::2], texts[::2])
+
+
+def test_special_tokens_of_a_prompt_are_special(tmp_path: Path) -> None:
+    path = build("gpt2", tmp_path / "checkpoint-40")
+    checkpoint = HuggingFace.open(path, languages=(None, None), prompt="<|endoftext|>{source}<|endoftext|>")
+    end = checkpoint.tokenizer.eos_id
+    (source, other), (target, _) = checkpoint.encode(["the cat", "the<|endoftext|>cat"], ["a cat", "<|endoftext|>"])
+    assert [source.count(end), target.count(end), other.count(end)] == [2, 1, 2]

@@ -314,6 +314,22 @@ def test_tags(tmp_path: Path, pair: Any) -> None:
             catprune.clean(paths, out=tmp_path / "wrong", tags=tags)
 
 
+def test_too_many_tags_are_refused_with_their_line(tmp_path: Path, pair: Any) -> None:
+    rows = (1 << 16) + 1
+    paths = pair(*(b"".join(b"%d\n" % row for row in range(rows)) for _ in range(2)))
+    tags = tmp_path / "tags"
+    for text in (
+        "".join(f"{row}\n" for row in range(rows)),
+        "".join(f"{row:016000d}\n" for row in range(1100)) + "x\n" * 64437,
+    ):
+        tags.write_text(text)
+        with pytest.raises(CatpruneError, match=r"tags, line (65537|1049): more than 65536 different tags, or 16 MiB"):
+            catprune.clean(paths, out=tmp_path / "clean", tags=tags, rules=False)
+    tags.write_text("".join(f"{min(row, (1 << 16) - 1)}\n" for row in range(rows)))
+    done = catprune.clean(paths, out=tmp_path / "clean", tags=tags, rules=False, duplicates="none")
+    assert len(done.manifest["counts"]["tags"]) == 1 << 16
+
+
 def test_long_lines_have_a_reason(tmp_path: Path, pair: Any) -> None:
     paths = pair(b"x" * 101 + b"\n" + b"y" * 100 + b"\r\n", b"a\nb\n")
     catprune.clean(paths, out=tmp_path / "clean", max_line_bytes=100)

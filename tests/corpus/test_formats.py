@@ -10,6 +10,7 @@ import json
 import lzma
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -563,3 +564,24 @@ def test_standard_input_is_spooled_once(
 def test_the_oracle_of_lines_is_used() -> None:
     assert oracles_formats.jsonl(b'{"a": "x", "b": "y"}\r\n\n', ("a", "b")) == [(b"x", b"y"), "malformed_record"]
     assert oracles.lines(b"a\r\n\nb") == [b"a", b"", b"b"]
+
+
+def test_a_copied_json_line_is_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"a": "x y", "b": "z", "c": "\xff"}\n{"a": "u v", "b": "w", "c": "\xc3\xbc"}\n')
+    catprune.clean([path], out=tmp_path / "clean", fields=("a", "b"), rules=False)
+    done = catprune.write(tmp_path / "clean", [tmp_path / "b.jsonl"])
+    assert (done.pairs, done.unwritable, done.whole) == (1, 1, True)
+    assert (tmp_path / "b.jsonl").read_bytes() == path.read_bytes().splitlines(keepends=True)[1]
+
+
+def test_an_xz_dictionary_beyond_the_limit_is_refused(tmp_path: Path) -> None:
+    packed = bytearray(lzma.compress(b"a b\n"))
+    size = (packed[12] + 1) * 4
+    assert packed[14:16] == b"\x21\x01"  # LZMA2, of which one byte says the size of the dictionary
+    packed[16] = 40  # 4 GiB
+    packed[12 + size - 4 : 12 + size] = zlib.crc32(packed[12 : 12 + size - 4]).to_bytes(4, "little")
+    path = tmp_path / "a.xz"
+    path.write_bytes(packed)
+    with pytest.raises(CatpruneError, match=r"(?i)a\.xz.*memory"):
+        catprune.clean([path], out=tmp_path / "clean", monolingual=True)

@@ -70,6 +70,8 @@ def test_all_rows_with_their_reasons(cleaned: Path, tmp_path: Path) -> None:
     columns = parquet.read_table(next(cleaned.glob("columns/part-*")))
     table = pyarrow.table(catprune.open_corpus(cleaned, rows="all", threads=2))
     assert table["reasons"].to_pylist() == columns["reasons"].to_pylist()
+    assert table["reason"].to_pylist() == columns["reason"].to_pylist()
+    assert table["reason"].type == columns["reason"].type
     assert table["kept"].to_pylist() == [reasons == 0 for reasons in columns["reasons"].to_pylist()]
     assert table["target"].null_count == 100
     catprune.select(cleaned, out=tmp_path / "selection", method="random", keep=1000)

@@ -21,7 +21,6 @@ import pytest
 from catprune import CatpruneError, UsageError
 from catprune.cleaning.summary import summary
 from catprune.corpus.names import format_of
-from pyarrow import parquet
 from support.cleaned import reasons
 
 TEXT = "".join(f"a small house number {row}\tein kleines Haus Nummer {row}\n" for row in range(9))
@@ -270,7 +269,7 @@ def test_another_encoding_is_noted(tmp_path: Path) -> None:
     ] * 2
 
 
-@pytest.mark.parametrize("kind", ["tsv", "tsv.gz", "jsonl", "parquet", "text", "pair", "header"])
+@pytest.mark.parametrize("kind", ["tsv", "tsv.gz", "jsonl", "text", "pair", "header"])
 def test_empty_files_among_those_of_a_wildcard_are_left_out(tmp_path: Path, kind: str) -> None:
     rows = [{"en": en, "de": de, "text": en} for en, de in LINES]
     contents = {
@@ -285,22 +284,11 @@ def test_empty_files_among_those_of_a_wildcard_are_left_out(tmp_path: Path, kind
     suffix = {"text": "txt", "header": "tsv"}.get(kind, kind)
     names = ["part-0", "part-1", "part-2"]
     options: dict[str, Any] = {"monolingual": True} if kind == "text" else {}
-    options |= (
-        {"fields": ("en", "de")} if kind in ("jsonl", "parquet") else {"header": True} if kind == "header" else {}
-    )
+    options |= {"fields": ("en", "de")} if kind == "jsonl" else {"header": True} if kind == "header" else {}
     for name in names:
         for ending in ("en", "de") if kind == "pair" else (suffix,):
             path = tmp_path / f"{name}.{ending}"
-            if kind == "parquet":
-                parquet.write_table(
-                    pyarrow.Table.from_pylist(
-                        rows[: 0 if name == "part-1" else 9],
-                        None if name != "part-1" else pyarrow.schema([("en", "string"), ("de", "string")]),
-                    ),
-                    path,
-                )
-            else:
-                path.write_bytes(empty.get(kind, b"") if name == "part-1" else contents[kind])
+            path.write_bytes(empty.get(kind, b"") if name == "part-1" else contents[kind])
     pattern = str(tmp_path / ("part-*.{en,de}" if kind == "pair" else f"part-*.{suffix}"))
     done = clean([pattern], tmp_path, **options)
     assert (done.rows, done.kept, len(done.manifest["inputs"])) == (18, 18, 2)
@@ -310,9 +298,8 @@ def test_empty_files_among_those_of_a_wildcard_are_left_out(tmp_path: Path, kind
     ]
     for path in tmp_path.glob("part-[02].*"):
         shutil.copy(path.with_name(path.name.replace("-0", "-1").replace("-2", "-1")), path)
-    if kind != "parquet":
-        with pytest.raises(CatpruneError, match="is empty"):
-            clean([pattern], tmp_path, **options)
+    with pytest.raises(CatpruneError, match="is empty"):
+        clean([pattern], tmp_path, **options)
 
 
 def test_line_breaks_in_text_do_not_cost_the_pair(tmp_path: Path) -> None:

@@ -24,7 +24,15 @@ INLINE = st.one_of(
     XML.map(escape),
     XML.map(lambda text: "".join(f"&#{ord(character)};" for character in text)),
     st.sampled_from(
-        ["<ph/>", '<bpt i="1">&lt;b&gt;</bpt>', "<hi>x</hi>", "<![CDATA[a<b]]>", "<!-- no -->", "<ph><sub>s</sub></ph>"]
+        [
+            "<ph/>",
+            '<bpt i="1">&lt;b&gt;</bpt>',
+            "<hi>x</hi>",
+            "<hi>x<it>code</it>y</hi>",
+            "<![CDATA[a<b]]>",
+            "<!-- no -->",
+            "<ph>a title=<sub>s<ut>code</ut><hi>t</hi></sub>&gt;</ph>",
+        ]
     ),
 )
 VARIANT = st.tuples(
@@ -105,9 +113,72 @@ def test_damaged_tmx_names_file_and_line(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(CatpruneError, match=rf"a\.tmx.*{message}"):
             catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de")
+    deep = whole.replace("<seg>a", f"<seg>{'<hi>' * 300}a{'</hi>' * 300}", 1)
+    path.write_text(deep)
+    with pytest.raises(CatpruneError, match=r"a\.tmx, line 3.*nested too deeply"):
+        catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de")
     path.write_text(whole.replace("</tu>\n", "</tuv>\n", 1))
     with pytest.raises(CatpruneError, match=r"a\.tmx, line 3"):
         catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de")
+
+
+CODES = {
+    "codes": (
+        'Press <bpt i="1">&lt;cf bold="on"></bpt>green<ept i="1">&lt;/cf></ept> now<ph>{\\f1 \\tab}</ph>.',
+        "Press green now.",
+    ),
+    "unpaired": ('a<it pos="begin">&lt;i></it> b<ut>{\\cs6}</ut>c', "a bc"),
+    "highlighted": ("a <hi>b <ph>&lt;br/></ph>c</hi> d", "a b c d"),
+    "text in codes": (
+        'See <bpt i="1">&lt;a title="<sub>our <ph>x</ph><hi>old</hi> bridge</sub>"></bpt>!',
+        "See our old bridge!",
+    ),
+    "an entity in a code": ("a <ph>&nbsp;&x;& y</ph>b", "a b"),
+}
+
+
+@pytest.mark.parametrize(("segment", "text"), CODES.values(), ids=CODES)
+def test_inline_codes_are_no_text_and_stay_in_whole_units(tmp_path: Path, segment: str, text: str) -> None:
+    unit = f'<tu><tuv lang="en"><seg>{segment}</seg></tuv><tuv lang="de"><seg>c d</seg></tuv></tu>'
+    path = tmp_path / "a.tmx"
+    path.write_text(f"<tmx><header/><body>{unit}</body></tmx>")
+    catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de", rules=False)
+    assert found(parse_inputs([path], languages=("en", "de"))[0], 1) == [(text, "c d")]
+    catprune.write(tmp_path / "clean", [tmp_path / "b.tmx"])
+    assert (unit in (tmp_path / "b.tmx").read_text()) == ("&nbsp;" not in unit)
+    assert oracles_formats.tmx((tmp_path / "b.tmx").read_bytes(), ("en", "de")) == [(text.encode(), b"c d")]
+
+
+def test_an_ampersand_that_is_not_escaped_costs_its_unit_alone(tmp_path: Path) -> None:
+    units = [[("en", "lang", text), ("de", "lang", "x y")] for text in ("a b", "AT&T; c", "R & D", "M&", "d e")]
+    path = tmp_path / "a.tmx"
+    path.write_text(document(units))
+    done = catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de", rules=False)
+    assert (done.rows, done.kept, done.reasons["malformed_record"]) == (5, 2, 3)
+
+
+def test_what_stands_before_a_document_is_not_copied(tmp_path: Path) -> None:
+    unit = '<tu><tuv lang="en"><seg>a b</seg></tuv><tuv lang="de"><seg>c d</seg></tuv></tu>'
+    for before in ("<![CDATA[ ]]>", "&#32;", "text", "<![CDATA[]]>"):
+        path = tmp_path / "a.tmx"
+        path.write_text(f"{before}<tmx><header/><body>{unit}</body></tmx>")
+        catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de", rules=False, force=True)
+        catprune.write(tmp_path / "clean", [tmp_path / "b.tmx"], force=True)
+        assert oracles_formats.tmx((tmp_path / "b.tmx").read_bytes(), ("en", "de")) == [(b"a b", b"c d")]
+
+
+def test_a_unit_too_large_for_memory_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.tmx"
+    good = '<tu><tuv lang="en"><seg>a b</seg></tuv><tuv lang="de"><seg>c d</seg></tuv></tu>\n'
+    variant = '<tuv lang="en"><seg>a</seg></tuv>'
+    path.write_text(f"<tmx><header/><body>{good}<tu>{variant * 300_000}</tu></body></tmx>")
+    with pytest.raises(CatpruneError, match=r"a\.tmx, line 2.*a translation unit of more than 16 MiB"):
+        catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de")
+    # Variants in other languages are not held.
+    other = '<tuv lang="fr"><seg>a</seg></tuv>'
+    path.write_text(f"<tmx><header/><body><tu>{good[4:-6]}{other * 300_000}</tu></body></tmx>")
+    done = catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de", rules=False)
+    assert done.kept == 1
 
 
 TMX_SIDE = st.text(

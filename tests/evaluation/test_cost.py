@@ -121,3 +121,12 @@ def test_a_training_reached_by_a_link_is_found_where_the_manifest_says(run: Path
     checkpoint.mkdir(parents=True)
     (run / "warmup/epoch-1").symlink_to(checkpoint)
     assert choosing_seconds(run / "selection/cat-diff") == (1500 / 50, 2 * 400 / 200)
+
+
+def test_damaged_lines_of_a_log_are_skipped(tmp_path: Path) -> None:
+    folder = trained(tmp_path / "full", flops=1.0, tokens=100)
+    expected = training_seconds(folder)
+    with (folder / "log" / "events.jsonl").open("ab") as stream:
+        stream.write(b'\xff\n7\nnull\n[]\n{"tokens_per_second": 9}\n{"tokens_per_second": "x", "seconds": 99}\n')
+        stream.write(b"[" * 100_000 + b'\n{"tokens_per_second": 1, "seco')
+    assert training_seconds(folder) == expected == 2.0

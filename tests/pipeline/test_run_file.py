@@ -11,6 +11,7 @@ from typing import Any
 import catprune
 import pytest
 from catprune import CatpruneError, UsageError
+from catprune.cleaning.rule_options import read_input_rules
 from catprune.pipeline.run_file import RunFile, find_run_file, json_schema, read_run_file
 from catprune.workspace.options import fields_of
 
@@ -191,3 +192,22 @@ def test_the_schema_accepts_the_same_values_as_the_file() -> None:
         ("[clean]", "[claen]"),
     ):
         assert [*validator.iter_errors(tomllib.loads(RUN_FILE.replace(old, new)))], new
+
+
+#: TOML that the parser of Python cannot read, but for which it raises no error of its own.
+UNREADABLE = ("seed = " + "9" * 5000, "seed = " + "[" * 100_000, "\xff")
+
+
+@pytest.mark.parametrize("text", UNREADABLE, ids=["digits", "depth", "not UTF-8"])
+def test_a_file_that_toml_cannot_hold_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(text.encode("latin-1"))
+    for read in (read_run_file, read_input_rules):
+        with pytest.raises(CatpruneError, match=r"x\.toml is not TOML"):
+            read(path)
+
+
+def test_a_changed_key_that_toml_cannot_hold_is_text(file: Path) -> None:
+    for text in ("9" * 5000, "[" * 100_000):
+        with pytest.raises(UsageError, match="seed = "):
+            read_run_file(file, [f"seed={text}"])

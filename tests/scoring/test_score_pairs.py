@@ -160,7 +160,10 @@ def slow(sources, targets):
 """
 
 
-def test_a_killed_run_continues(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
+@pytest.mark.parametrize("changed", [0, 1])
+def test_a_killed_run_continues_but_for_shards_that_were_changed(
+    corpus: tuple[Path, list[tuple[str, str]]], changed: int
+) -> None:
     base, _ = corpus
     (base / "mine.py").write_text(SLOW)
     script = textwrap.dedent(f"""
@@ -173,11 +176,15 @@ def test_a_killed_run_continues(corpus: tuple[Path, list[tuple[str, str]]]) -> N
     killed = subprocess.run([sys.executable, "-c", script], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(list((base / "scores/slow").glob("columns/part-*.parquet"))) == 3
+    for shard in sorted((base / "scores/slow/columns").iterdir())[:changed]:
+        data = bytearray(shard.read_bytes())
+        data[data.index(b"PAR1", 4) - 200] ^= 1
+        shard.write_bytes(data)
     ended = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=os.environ | {"ON": "1"}
     )
-    assert ended.stdout == "11 True\n"
-    assert ended.stderr == "score slow: continuing: 3 of 5 blocks are done\n"
+    assert ended.stdout == f"{11 + 9 * changed} True\n"
+    assert ended.stderr == f"score slow: continuing: {3 - changed} of 5 blocks are done\n"
     manifest = (base / "scores/slow/manifest.json").read_bytes()
     again = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert (again.stdout, again.stderr) == ("0 False\n", "")

@@ -51,6 +51,15 @@ def table(rows: list[dict[str, Any]], fields: tuple[str, str], *, limit: int = 1
     return found
 
 
+def segment_text(element: ElementTree.Element, *, is_code: bool = False) -> str:
+    """The text of a segment: codes are markup of another format, except for the text that they mark as such."""
+    own = "" if is_code else element.text or ""
+    for child in element:
+        code = child.tag in {"bpt", "ept", "ph", "it", "ut"} or (is_code and child.tag != "sub")
+        own += segment_text(child, is_code=code) + ("" if is_code else child.tail or "")
+    return own
+
+
 def tmx(data: bytes, languages: tuple[str, str], *, limit: int = 16_384) -> list[Found]:
     found: list[Found] = []
     for unit in ElementTree.fromstring(data).iter("tu"):
@@ -60,7 +69,7 @@ def tmx(data: bytes, languages: tuple[str, str], *, limit: int = 16_384) -> list
             for segment in variant.iter("seg"):
                 for side, language in enumerate(languages):
                     if re.fullmatch(rf"{language}([-_].*)?", code, re.IGNORECASE):
-                        variants[side].append("".join(segment.itertext()).encode())
+                        variants[side].append(segment_text(segment).encode())
         pairs = [(source, target) for source in variants[0] for target in variants[1]]
         long = [max(map(len, pair)) > limit for pair in pairs]
         found += ["line_too_long" if over else pair for over, pair in zip(long, pairs, strict=True)] or ["missing_side"]

@@ -140,6 +140,14 @@ def test_blocks_restart_at_every_input_and_rows_follow_the_reasons(tmp_path: Pat
     catprune.tokenize(tmp_path / "clean", out=tmp_path / "tokens", vocab_size=400, sample=1000)
     assert files(tmp_path / "tokens") == whole
     assert (tmp_path / "tokens" / shards[0]["file"]).stat().st_mtime_ns == before
+    # A finished block of unfinished work with another byte is written again.
+    (tmp_path / "tokens/manifest.json").unlink()
+    block = tmp_path / "tokens" / shards[0]["file"]
+    data = bytearray(block.read_bytes())
+    data[len(data) // 2] ^= 1
+    block.write_bytes(data)
+    catprune.tokenize(tmp_path / "clean", out=tmp_path / "tokens", vocab_size=400, sample=1000)
+    assert files(tmp_path / "tokens") == whole
 
 
 @given(seed=st.integers(0, 2**64 - 1), fraction=st.sampled_from([0.0, 0.01, 0.5, 1.0]))

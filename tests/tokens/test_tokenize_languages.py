@@ -85,6 +85,10 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
+def text_of(tokenizer: Tokenizer, ids: list[int]) -> str:
+    return tokenizer.decode(ids, skip_special_tokens=False).replace(" ", "").replace("\u2581", "")
+
+
 def check(folder: Path, lines: list[list[str]], tokenizer: Path, threads: int) -> None:
     """Tokenize the lines of two sides; ids and offsets of every row equal the package's."""
     paths = [folder / "source", folder / "target"]
@@ -108,12 +112,19 @@ def check(folder: Path, lines: list[list[str]], tokenizer: Path, threads: int) -
     _core.tokenize(request)
     block = load_file(next(out.glob("part-*")))
     package = Tokenizer.from_file(str(tokenizer))
+    package.encode_special_tokens = True
+    special = {package.token_to_id(token) for token in SPECIAL} - {package.token_to_id("<unk>")}
     assert block["rows"].tolist() == list(range(len(lines[0])))
     for place, side in enumerate(("source", "target")):
         ids, offsets = block[f"{side}_ids"], block[f"{side}_offsets"]
         found = [ids[a:b].tolist() for a, b in pairwise(offsets)]
         wanted = [line.removesuffix("\r") for line in lines[place]]
-        assert found == [encoding.ids for encoding in package.encode_batch(wanted)]
+        for text, ids, encoding in zip(wanted, found, package.encode_batch(wanted), strict=True):
+            assert [id for id in ids if id in special] == [package.token_to_id("</s>")], text
+            if not special & set(encoding.ids[:-1]):
+                assert ids == encoding.ids
+            else:  # the model itself has the special token: the text is cut inside it
+                assert text_of(package, ids[:-1]) == text_of(package, encoding.ids[:-1])
 
 
 @pytest.mark.parametrize("kind", list(MAKERS))

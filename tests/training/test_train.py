@@ -310,6 +310,28 @@ def test_a_state_is_saved_by_time_too(tokens, tmp_path, monkeypatch):
         assert saved == expected
 
 
+def test_metrics_that_were_changed_before_a_resume_are_refused(tokens, tmp_path, monkeypatch):
+    """Line by line: what was written after the last state is dropped, what was written before it must be unchanged."""
+    monkeypatch.setattr(loop, "METRICS_EVERY", 1)
+    options = FAST | {"steps": 6, "save_every": 4}
+    train(tokens, out=tmp_path / "whole", **options)
+    monkeypatch.setattr(loop.Training, "_write_checkpoint", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(tokens, out=tmp_path / "w", **options)
+    monkeypatch.undo()
+    monkeypatch.setattr(loop, "METRICS_EVERY", 1)
+    path = tmp_path / "w/metrics.jsonl"
+    written = path.read_bytes()
+    assert written.count(b"\n") == 6
+    for place in (0, 30, 200):
+        path.write_bytes(written[:place] + bytes([written[place] ^ 1]) + written[place + 1 :])
+        with pytest.raises(CatpruneError, match=r"metrics\.jsonl was changed since it was written"):
+            train(tokens, out=tmp_path / "w", **options)
+    path.write_bytes(written[:-30] + b"\xff{")
+    train(tokens, out=tmp_path / "w", **options)
+    assert contents(tmp_path / "w") == contents(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("room", [1_000_000, 4_000_000])
 def test_a_full_disk_is_an_error_with_the_file_and_the_same_call_continues(tokens, undisturbed, room):
     """With less space the first checkpoint does not fit; with more space the first state does not fit."""

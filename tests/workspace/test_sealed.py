@@ -36,6 +36,14 @@ def test_what_is_sealed_reads_back_and_any_changed_byte_is_refused(tmp_path: Pat
                 read_sealed(path)
 
 
+def test_json_that_nests_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    for data in (b'{"a":' * 100_000, b"[" * 100_000, b'{"a":' + b"9" * 5000 + b"}"):
+        path.write_bytes(data)
+        with pytest.raises(CatpruneError, match=r"plan\.json"):
+            read_sealed(path)
+
+
 def test_the_digest_of_work_does_not_depend_on_places_and_makers() -> None:
     moses = {"format": "moses", "source": "../a.en", "target": "../a.de"}
     plan = {"reads": {"inputs": [moses], "clean": {"path": "../c", "manifest": "0" * 32}}, "options": {"n": 1}}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_bytes, digest_file
+from catprune.checkpoints.plain_text import PlainText
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.tokens.blocks import Tokenizer
 from catprune.workspace.files import read_json, to_json
@@ -59,6 +61,10 @@ class HuggingFace:
     described: dict[str, Any]
     tokenizer: Tokenizer
     _encoder: Any = field(repr=False, compare=False)
+
+    @cached_property
+    def _texts(self) -> PlainText:
+        return PlainText(self._encoder, str(self.path))
 
     @classmethod
     def open(
@@ -121,25 +127,43 @@ class HuggingFace:
         }
 
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
-        """Encode pairs in the form that the model was trained on, end symbols and language codes included."""
+        """Encode pairs in the form that the model was trained on, end symbols and language codes included.
+
+        Special tokens that stand in the text are encoded as text; those of the prompt are special.
+        """
         with _quiet():  # the library warns about long texts, which get no tokens here
             if self.is_decoder_only and self.prompt is None:
                 return self._encode_alone(targets)
-            if self.prompt is not None:
-                before, after = self.prompt.split(SOURCE)
-                sources = [f"{before}{source}{after}" for source in sources]
             if self.is_decoder_only:
                 return self._encode_prompted(sources, targets)
-            return self._encoder(list(sources))["input_ids"], self._encoder(text_target=list(targets))["input_ids"]
+            return self._encode_sources(sources), self._texts.encode(targets, target=True)
+
+    def _encode_sources(self, sources: Sequence[str]) -> list[list[int]]:
+        if self.prompt is None:
+            return self._texts.encode(sources)
+        before, after = self.prompt.split(SOURCE)
+        ids: list[list[int]] = self._encoder([f"{before}{source}{after}" for source in sources])["input_ids"]
+        most = self._texts.count_special(self._encoder(f"{before}a{after}")["input_ids"])
+        first, last = self._texts.ends()
+        for place in self._texts.find_special(ids, most=most):
+            ids[place] = [*first, *self._prompted(sources[place]), *last]
+        return ids
+
+    def _prompted(self, source: str) -> list[int]:
+        """Encode the parts of a prompt one by one, because its source has a special token in the text."""
+        before, after = (self.prompt or "").split(SOURCE)
+        return [*self._texts.prompt(before), *self._texts.text(source), *self._texts.prompt(after)]
 
     def _encode_prompted(
-        self, prompts: Sequence[str], targets: Sequence[str]
+        self, sources: Sequence[str], targets: Sequence[str]
     ) -> tuple[list[list[int]], list[list[int]]]:
         """Encode each prompt and its target as one text, and split the ids where the target starts.
 
         Tokens are assigned by character offsets; a token that spans the boundary counts as target. Tokenizers without
         offsets split after the common prefix with the ids of the prompt alone.
         """
+        before, after = (self.prompt or "").split(SOURCE)
+        prompts = [f"{before}{source}{after}" for source in sources]
         texts = [f"{prompt}{target}" for prompt, target in zip(prompts, targets, strict=True)]
         begin, end = self.tokenizer.bos_id, self.tokenizer.eos_id
         if self._encoder.is_fast:
@@ -154,11 +178,17 @@ class HuggingFace:
             alone: list[list[int]] = self._encoder(list(prompts))["input_ids"]
             counts = [_count_equal(*pair) for pair in zip(alone, encoded["input_ids"], strict=True)]
         ids: list[list[int]] = encoded["input_ids"]
+        first, last = self._texts.ends()
+        most = self._texts.count_special(self._encoder(f"{before}a{after}a")["input_ids"])
+        for place in self._texts.find_special(ids, most=most):
+            prompt = [*first, *self._prompted(sources[place])]
+            ids[place] = [*prompt, *self._texts.text(targets[place]), *last]
+            counts[place] = len(prompt)
         # Some tokenizers append end-of-sentence themselves.
         sequences = [sequence if sequence[-1:] == [end] else [*sequence, end] for sequence in ids]
         # Without tokens before the target, its first token follows the start symbol.
-        sources = [sequence[:count] or [begin] for sequence, count in zip(sequences, counts, strict=True)]
-        return sources, [sequence[count:] for sequence, count in zip(sequences, counts, strict=True)]
+        prefixes = [sequence[:count] or [begin] for sequence, count in zip(sequences, counts, strict=True)]
+        return prefixes, [sequence[count:] for sequence, count in zip(sequences, counts, strict=True)]
 
     def _encode_alone(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         """Encode texts without a source: the first id of each, which is not predicted, and the other ids.
@@ -166,10 +196,9 @@ class HuggingFace:
         The first id is the start symbol of the tokenizer, or the text's first token if it has none, as in the library's
         own loss. The last id is end-of-sentence.
         """
-        end = self.tokenizer.eos_id
-        is_ended = self._encoder("a")["input_ids"][-1] == end
-        ids: list[list[int]] = self._encoder(list(texts))["input_ids"]
-        return [text[:1] for text in ids], [text[1:] if is_ended else [*text[1:], end] for text in ids]
+        end, (_, last) = self.tokenizer.eos_id, self._texts.ends()
+        ids = self._texts.encode(texts)
+        return [text[:1] for text in ids], [text[1:] if last[-1:] == [end] else [*text[1:], end] for text in ids]
 
     def load(self, *, device: str) -> ExternalModel:
         """Load the model in eval mode, float32.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +10,7 @@ from catprune.cleaning.languages import IDENTIFIED, base_language, scripts_of
 from catprune.cleaning.options import Filters
 from catprune.corpus.inputs import find_inputs
 from catprune.errors import CatpruneError, UsageError
+from catprune.workspace.files import read_toml
 from catprune.workspace.manifest import digest_manifest, read_manifest, verify_shards
 from catprune.workspace.options import changed_values, defaults_of, make
 
@@ -116,10 +116,7 @@ def read_input_rules(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         UsageError: it is not such a file.
     """
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from None
+    values = read_toml(Path(path))
     tables: Any = values.get("input_rules")
     if not isinstance(tables, list) or values.keys() != {"input_rules"}:
         raise UsageError(

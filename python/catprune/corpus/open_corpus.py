@@ -37,7 +37,8 @@ class OpenCorpus:
     - `row`: int64.
     - `source`, `target`: large_string, or large_binary with `text="bytes"`. A monolingual corpus has only `target`.
     - `tag`: large_string, if there are tags.
-    - `kept` (bool) and `reasons` (uint32, the bits that `clean` sets): with `rows="all"` of a clean folder.
+    - `kept` (bool), `reasons` (uint32, the bits that `clean` sets) and `reason` (dictionary of strings, their names):
+      with `rows="all"` of a clean folder.
 
     A side is null if its line is too long, if its record is malformed, or, as text, if it is not valid UTF-8. Kept rows
     have no nulls.
@@ -100,7 +101,7 @@ def open_corpus(
             temporary file, which is removed with the last object that reads it.
         selection: a selection made from the clean folder.
         rows: for a clean folder "kept", the rows that cleaning (and the selection) kept; or "all", with the columns
-            `kept` and `reasons`.
+            `kept`, `reasons` and `reason`.
         text: "utf8", or "bytes" for undecoded text.
         tags: a file with one tag for each record, or the tags; a clean folder has its own tags.
         columns, fields, format, header, monolingual, source_lang, target_lang: where the sides are, as for `clean`; a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,18 +101,18 @@ def _speed(folder: Path, key: str = "tokens_per_second") -> float | None:
     if not log.is_file():
         return None
     plan = digest_work(read_sealed(folder / "plan.json"))
-    measured = [event for event in _events(log) if event.get(key) and event.get("plan", plan) == plan]
+    measured = [event for event in _events(log, key, "seconds") if event[key] and event.get("plan", plan) == plan]
     longest = max(measured, key=lambda event: event["seconds"], default=None)
     return None if longest is None else float(longest[key])
 
 
-def _events(log: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a log; lines that a full disk cut off are skipped."""
-    for line in log.read_text(encoding="utf-8").splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
+def _events(log: Path, *names: str) -> Iterator[dict[str, Any]]:
+    """Yield the events of a log with numbers of these names; damaged lines are skipped."""
+    for line in log.read_bytes().splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            event = json.loads(line)
+            if isinstance(event, dict) and all(isinstance(event.get(name), int | float) for name in names):  # pyright: ignore
+                yield event
 
 
 def training_seconds(training: Path) -> float | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from catprune._core import encode
 from catprune.workspace.device import Device
 
 if TYPE_CHECKING:
@@ -28,23 +29,17 @@ class HeldOut:
 
     @cached_property
     def _pairs(self) -> Pairs:
-        from tokenizers import Tokenizer
-
         from catprune.model.batches import Pairs
 
-        tokenizer = Tokenizer.from_file(str(self.tokens.tokenizer_file))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-
-        def encode(lines: Sequence[str]) -> Sequences:
+        def sequences(lines: Sequence[str]) -> Sequences:
             from catprune.model.batches import Sequences
 
-            ids = [np.array(encoding.ids, np.int64) for encoding in tokenizer.encode_batch(list(lines))]
+            ids = [np.array(line, np.int64) for line in encode(self.tokens.tokenizer_file, list(lines))]
             lengths = np.array([len(line) for line in ids], np.int64)
             return Sequences(np.concatenate(ids), np.cumsum(lengths) - lengths, lengths)
 
         rows = np.arange(len(self.bitext.source), dtype=np.int64)
-        return Pairs(rows, encode(self.bitext.source), encode(self.bitext.target))
+        return Pairs(rows, sequences(self.bitext.source), sequences(self.bitext.target))
 
     def nll(self, checkpoint: Path) -> float:
         """Return the mean negative log-likelihood of a native checkpoint, in nats per target token, float32."""

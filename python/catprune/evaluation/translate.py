@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from catprune._core import encode
 from catprune.checkpoints.native import Checkpoint, load_tensors, read_checkpoint
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.workspace.device import require_torch
@@ -60,9 +61,8 @@ def translate(
 
     native = read_checkpoint(checkpoint)
     tokenizer = Tokenizer.from_file(str(native.path / "tokenizer.json"))
-    tokenizer.no_truncation()  # like `tokenize`: lines stay whole
-    tokenizer.no_padding()
     ids = tokenizer.get_vocab()
+    names = {id: token for token, id in ids.items()}
     translations: list[str] = []
     with tempfile.TemporaryDirectory(prefix="catprune-") as temporary:
         model = export(checkpoint, Path(temporary) / "model")
@@ -70,7 +70,8 @@ def translate(
         remaining = iter(lines)
         while chunk := list(islice(remaining, _LINES)):
             hypotheses: list[list[int]] = [[] for _ in chunk]
-            sources = [encoding.tokens for encoding in tokenizer.encode_batch(chunk)]
+            encoded = encode(native.path / "tokenizer.json", chunk)
+            sources = [[names[id] for id in line] for line in encoded]
             for limit, places in _by_limit(sources, longest).items():
                 results = translator.translate_batch(
                     [sources[place] for place in places],

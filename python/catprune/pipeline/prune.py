@@ -37,7 +37,7 @@ from catprune.selection.options import SelectOptions
 from catprune.selection.request import DEFAULT_METHOD, Ranking, check_options
 from catprune.training.recipe import plan_marks
 from catprune.workspace.device import require_torch
-from catprune.workspace.files import relative_place, write_whole
+from catprune.workspace.files import read_toml, relative_place, write_whole
 from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.options import changed_values, make, takes
@@ -316,7 +316,7 @@ class _Pruning:
             CatpruneError: the run has other options, or its inputs are not the first of these inputs.
         """
         now = self._sections(self._decide_like(made), self._relative(made.clean.inputs))
-        before = tomllib.loads(self.file.read_text(encoding="utf-8"))
+        before = read_toml(self.file)
         if differences := list(_differences(before, tomllib.loads(to_toml(now)))):
             raise CatpruneError(
                 f"{self.file} has other options ({'; '.join(differences[:5])}): give another out, or force to repeat "

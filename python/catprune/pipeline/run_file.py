@@ -37,6 +37,7 @@ from catprune.tokens.tokenize import check_tokenizing
 from catprune.training.options import TrainOptions
 from catprune.training.recipe import plan_marks
 from catprune.workspace.common_options import Memory, Names, Seed, TemporaryFolder, Threads
+from catprune.workspace.files import read_toml
 from catprune.workspace.options import (
     OUTPUT,
     Declared,
@@ -476,10 +477,7 @@ def read_run_file(path: str | Path, changes: Sequence[str] = ()) -> RunFile:
         CatpruneError: the file is not TOML, a key is unknown, or a value is invalid.
     """
     path = find_run_file(path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CatpruneError(f"{path} is not TOML: {error}") from None
+    values = read_toml(path)
     for change in changes:
         _change(values, change)
     try:
@@ -523,7 +521,7 @@ def _change(values: dict[str, Any], change: str) -> None:
         raise UsageError(f"set {change}: {'.'.join(tables)} is not a table with keys")
     try:
         current[last] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         current[last] = text
 
 

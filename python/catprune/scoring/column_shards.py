@@ -12,7 +12,7 @@ from catprune.errors import CatpruneError
 from catprune.workspace.manifest import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,22 +47,27 @@ def blocks_of(cleaned: Mapping[str, Any]) -> Iterator[Block]:
             yield Block(first, min(first + BLOCK_ROWS, read["end"]))
 
 
-def metadata_of(folder: StepFolder, path: Path) -> dict[bytes, bytes] | None:
-    """Read the metadata of a finished shard of the folder's plan, or of a plan that it extends; otherwise None."""
+def metadata_of(path: Path) -> dict[bytes, bytes]:
+    """Read the metadata of a shard; empty if it cannot be read."""
     import pyarrow.parquet as parquet
 
-    if not path.is_file():
-        return None
     try:
-        metadata: dict[bytes, bytes] = parquet.read_metadata(path).metadata or {}
+        return parquet.read_metadata(path).metadata or {}
     except (OSError, ValueError):
-        return None
-    return metadata if metadata.get(b"plan", b"").decode() in folder.digests else None
+        return {}
 
 
-def finished(folder: StepFolder, block: Block) -> bool:
-    """Whether a block's shard is finished."""
-    return metadata_of(folder, block.path(folder.path)) is not None
+def unfinished(folder: StepFolder, blocks: Iterable[Block]) -> list[Block]:
+    """Return the blocks that have no shard with the digest it was written with, of the plan or one that it extends."""
+    digests, plans = folder.shard_digests(), {plan.encode() for plan in folder.digests}
+
+    def is_finished(block: Block) -> bool:
+        path = block.path(folder.path)
+        if not path.is_file() or digests.get(block.file) != digest_file(str(path)):
+            return False
+        return metadata_of(path).get(b"plan") in plans
+
+    return [block for block in blocks if not is_finished(block)]
 
 
 def count_pairs(shard: Path) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from catprune._core import digest_file, write_columns
 from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
-from catprune.scoring.column_shards import STATISTICS, metadata_of
+from catprune.scoring.column_shards import STATISTICS, metadata_of, unfinished
 from catprune.scoring.column_shards import Block as ScoredBlock
 from catprune.scoring.options import ScoreOptions
 from catprune.tokens.blocks import Block, BlockEntry, Tokens
@@ -287,6 +287,10 @@ def _plan(
     )
 
 
+def _block_of(entry: BlockEntry) -> ScoredBlock:
+    return ScoredBlock(entry.first, entry.end)
+
+
 class _Scoring:
     """Scoring of all blocks under one checkpoint."""
 
@@ -330,7 +334,8 @@ class _Scoring:
     def run(self, name: str, share: Shard, *, quiet: bool) -> None:
         """Score the blocks of this process that have no shard yet."""
         mine = self.tokens.blocks[share.number :: share.count]
-        todo = [entry for entry in mine if self._finished(entry) is None]
+        left = {block.first for block in unfinished(self.folder, map(_block_of, mine))}
+        todo = [entry for entry in mine if entry.first in left]
         if not todo:
             return
         started = time.monotonic()
@@ -348,7 +353,8 @@ class _Scoring:
                 if self._seen is not None:
                     columns["seen"] = _seen_of(block, self._seen.times(entry, block.rows))
                 metadata = {"plan": self.folder.digest, "halved": str(self.halved)}
-                write_columns(str(self._path(entry)), columns, valid=valid, metadata=metadata)
+                digest = write_columns(str(self._path(entry)), columns, valid=valid, metadata=metadata)
+                self.folder.note_shard(_block_of(entry).file, digest)
                 if self.halved:
                     self.folder.log("halved", shard=self._path(entry).name, batches=self.halved)
                 done += self._predicted(entry)
@@ -372,7 +378,7 @@ class _Scoring:
 
     def blocks_left(self) -> int:
         """Count the blocks that have no shard yet."""
-        return sum(self._finished(entry) is None for entry in self.tokens.blocks)
+        return len(unfinished(self.folder, map(_block_of, self.tokens.blocks)))
 
     def describe(self) -> dict[str, Any]:
         """Return the results for the manifest."""
@@ -400,13 +406,11 @@ class _Scoring:
         return Seen(self.checkpoint, self.tokens.blocks) if self.checkpoint.seen["tokens"] in known else None
 
     def _path(self, entry: BlockEntry) -> Path:
-        return ScoredBlock(entry.first, entry.end).path(self.folder.path)
-
-    def _finished(self, entry: BlockEntry) -> dict[bytes, bytes] | None:
-        return metadata_of(self.folder, self._path(entry))
+        return _block_of(entry).path(self.folder.path)
 
     def _listed(self, entry: BlockEntry) -> dict[str, Any]:
-        block, metadata = ScoredBlock(entry.first, entry.end), self._finished(entry) or {}
+        block = _block_of(entry)
+        metadata = metadata_of(block.path(self.folder.path))
         digest = digest_file(str(block.path(self.folder.path)))
         listed = {"file": block.file, "first": entry.first, "end": entry.end, "digest": digest}
         counts = {"pairs": entry.pairs, "too_long": entry.too_long}

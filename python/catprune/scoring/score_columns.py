@@ -16,7 +16,7 @@ from catprune.scoring.column_shards import (
     check_scores,
     count_pairs,
     describe_shards,
-    finished,
+    unfinished,
 )
 from catprune.scoring.scorers import describe_function
 from catprune.selection.request import check_column
@@ -91,7 +91,7 @@ def score_columns(
         for scored, manifest in zip(folders, manifests, strict=True):
             verify_shards(scored, manifest)
         blocks = [Block(shard["first"], shard["end"]) for shard in manifests[0]["shards"]]
-        todo = [block for block in blocks if not finished(folder, block)]
+        todo = unfinished(folder, blocks)
         total = sum(count_pairs(block.path(folders[0])) for block in blocks)
         done, new = sum(count_pairs(block.path(path)) for block in blocks if block not in todo), 0
         if 0 < len(todo) < len(blocks):
@@ -112,7 +112,8 @@ def score_columns(
                 values = np.zeros(len(rows), np.float32)
                 values[valid] = check_scores(function(statistics) if valid.any() else [], rows[valid], by=name)
                 columns: dict[str, NDArray[Any]] = {"row": rows, name: values}
-                write_columns(str(block.path(path)), columns, valid=valid, metadata={"plan": folder.digest})
+                digest = write_columns(str(block.path(path)), columns, valid=valid, metadata={"plan": folder.digest})
+                folder.note_shard(block.file, digest)
                 new += len(rows)
                 bar.to(done + new)
         manifest = folder.publish(**describe_shards(folder, blocks))

@@ -22,7 +22,7 @@ from catprune.scoring.column_shards import (
     check_scores,
     count_pairs,
     describe_shards,
-    finished,
+    unfinished,
 )
 from catprune.scoring.options import ScorePairsOptions
 from catprune.scoring.scorers import FunctionScorer, Scorer, open_scorer
@@ -86,7 +86,7 @@ def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
         blocks = list(blocks_of(manifest))
         mine = blocks[share.number :: share.count]
         new = _score_blocks(folder, source, mine, opened, total=_expected_pairs(manifest, mine), quiet=options.quiet)
-        left = sum(not finished(folder, block) for block in blocks)
+        left = len(unfinished(folder, blocks))
         if not left:
             folder.publish(**describe_shards(folder, blocks))
         return _scored(folder, new=new, left=left)
@@ -108,7 +108,7 @@ def _score_blocks(
     folder: StepFolder, clean: Path, blocks: Sequence[Block], scorer: Scorer, *, total: int, quiet: bool
 ) -> int:
     """Score the blocks that have no shard yet, and return their number of pairs."""
-    todo = [block for block in blocks if not finished(folder, block)]
+    todo = unfinished(folder, blocks)
     if not todo:
         return 0
     title = f"score {folder.path.name}"
@@ -122,7 +122,8 @@ def _score_blocks(
         for block, rows, sources, targets in _read_blocks(clean, todo):
             scores = check_scores(scorer.score(rows, sources, targets), rows, by=folder.path.name) if len(rows) else []
             columns: dict[str, NDArray[Any]] = {"row": rows, folder.path.name: np.asarray(scores, np.float32)}
-            write_columns(str(block.path(folder.path)), columns, metadata={"plan": folder.digest})
+            digest = write_columns(str(block.path(folder.path)), columns, metadata={"plan": folder.digest})
+            folder.note_shard(block.file, digest)
             new += len(rows)
             bar.to(done + new)
     seconds = time.monotonic() - started

@@ -77,7 +77,7 @@ def map_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]
             first, end = entry["data_offsets"]
             tensors[name] = np.frombuffer(data[start + first : start + end], dtype=_TYPES[entry["dtype"]])
             tensors[name] = tensors[name].reshape(entry["shape"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CatpruneError(f"{path} is not a complete safetensors file ({error}): make its folder again") from None
     return tensors, metadata
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from catprune._core import digest_bytes
 from catprune.checkpoints.native import Seen, fit, load_tensors, save_tensors, write_checkpoint
 from catprune.errors import CatpruneError
 from catprune.model.attention import Padded
@@ -71,6 +72,8 @@ class Position:
     pruned_pairs: int = 0
     pruned_tokens: int = 0
     pruned_batches: int = 0  # batches whose pairs were all pruned
+    metrics: int = 0  # bytes of metrics.jsonl when the state was saved
+    metrics_digest: str = ""
 
 
 class _PrunedBatch(NamedTuple):
@@ -393,12 +396,19 @@ class Training:
         else:
             bar.to(self.done, step=at.step, **shown)
 
+    @property
+    def _metrics_file(self) -> Path:
+        return self.folder.path / "metrics.jsonl"
+
     def _cut_metrics(self) -> None:
         """Remove the lines that a killed run wrote after its last saved state."""
-        path = self.folder.path / "metrics.jsonl"
-        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-        kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= self.at.step]
-        write_whole(path, b"".join(kept))
+        path, at = self._metrics_file, self.at
+        kept = path.read_bytes()[: at.metrics] if at.metrics and path.is_file() else b""
+        if at.metrics and digest_bytes(kept) != at.metrics_digest:
+            raise CatpruneError(
+                f"{path} was changed since it was written: remove {self._state_file} to start the training again"
+            )
+        write_whole(path, kept)
 
     def _write_checkpoint(
         self, mark: Mark, pairs: Pairs, batches: list[NDArray[np.int64]], windows: list[list[BlockEntry]]
@@ -470,6 +480,8 @@ class Training:
         for name, parameter in self.model.named_parameters():
             moments = self.optimizer.state[parameter]
             tensors |= {f"{moment}.{name}": moments[moment] for moment in _MOMENTS}
+        metrics = self._metrics_file.read_bytes()
+        self.at.metrics, self.at.metrics_digest = len(metrics), digest_bytes(metrics)
         save_tensors(self._state_file, tensors, metadata={"position": json.dumps(asdict(self.at))})
         self._saved = time.monotonic()
         if self.pruning is not None:

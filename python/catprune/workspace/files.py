@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import tomllib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -105,9 +106,18 @@ def append_line(path: Path, values: Mapping[str, Any]) -> None:
     Raises:
         OSError: with the name of the file.
     """
+    append_text(path, json.dumps(values) + "\n")
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append text to a file at once, so that lines of several processes do not mix.
+
+    Raises:
+        OSError: with the name of the file.
+    """
     try:
         with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(values) + "\n")
+            stream.write(text)
     except OSError as error:
         error.filename = str(path)
         raise
@@ -170,11 +180,23 @@ def read_json(path: Path, *, remedy: str = "remove the file and run the step aga
     """
     try:
         value: Any = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CatpruneError(f"{path} is not JSON ({error}): {remedy}") from None
     if not isinstance(value, dict):
         raise CatpruneError(f"{path} holds no JSON object: {remedy}")
     return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        CatpruneError: the file is not TOML, or nests too deeply or has longer numbers than Python reads.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise CatpruneError(f"{path} is not TOML: {error}") from None
 
 
 def holds_files(path: Path, *, but: frozenset[str]) -> bool:

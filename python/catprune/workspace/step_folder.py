@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 
 from catprune._core import __version__, digest_file
 from catprune.errors import CatpruneError, OtherPlan
-from catprune.workspace.files import append_line, holds_files, read_json, to_json, write_whole
+from catprune.workspace.files import append_line, append_text, holds_files, read_json, to_json, write_whole
 from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import (
     COLUMN_SETS,
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 STATE = "state.safetensors"
 #: The folder in which a training that prunes keeps the losses of rows; never part of a result.
 PRUNED_ROWS = "pruned-rows"
+#: The digests of finished shards, a line each, for a step that is resumed; never part of a result.
+SHARDS = "log/shards"
 #: Names of the files and folders that steps make; `force` removes nothing else.
 OWN = (
     "manifest.json",
@@ -344,6 +346,17 @@ class StepFolder:
         self.manifest = manifest
         self.log("finished", seconds=round(time.monotonic() - self._started, 3))
         return manifest
+
+    def note_shard(self, file: str, digest: str) -> None:
+        """Note the digest of a finished shard, so that a resumed step believes no other bytes."""
+        append_text(self.path / SHARDS, f"{digest} {file}\n")
+
+    def shard_digests(self) -> dict[str, str]:
+        """Return the digests of finished shards by file: noted ones, and those of the manifest that it extends."""
+        path = self.path / SHARDS
+        listed = {shard["file"]: shard["digest"] for shard in (self.before or {}).get("shards", [])}
+        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        return listed | {file: digest for digest, _, file in (line.partition(" ") for line in lines)}
 
     def log(self, event: str, **values: Any) -> None:
         """Append one line to `log/events.jsonl`: times and rates, which the manifest never holds."""

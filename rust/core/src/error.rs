@@ -28,13 +28,25 @@ impl Error {
 
     /// An error of the Parquet library about `path`; an I/O error inside it (such as a full disk) stays one.
     pub fn parquet(path: &Path, error: parquet::errors::ParquetError) -> Self {
-        if let parquet::errors::ParquetError::External(inner) = error {
-            return match inner.downcast::<io::Error>() {
+        use parquet::errors::ParquetError;
+        // What the library says of codecs, encodings and types that it does not know.
+        let is_unknown = |text: &str| text.contains("support") || text.contains("encrypt");
+        match error {
+            ParquetError::External(inner) => match inner.downcast::<io::Error>() {
                 Ok(source) => Self::Io { path: path.to_owned(), source: *source },
                 Err(inner) => Self::damaged(path, &inner),
-            };
+            },
+            ParquetError::NYI(cause) => Self::unknown(path, &cause),
+            ParquetError::General(cause) if is_unknown(&cause) => Self::unknown(path, &cause),
+            error => Self::damaged(path, &error),
         }
-        Self::damaged(path, &error)
+    }
+
+    fn unknown(path: &Path, cause: &str) -> Self {
+        let path = path.display();
+        Self::Input(format!(
+            "{path} has what this version cannot read ({cause}): write it with another codec or encoding"
+        ))
     }
 
     fn damaged(path: &Path, cause: &dyn std::fmt::Display) -> Self {

@@ -97,3 +97,13 @@ fn rows_that_are_left_out_link_no_others() {
     assert_eq!(find(&[]), BTreeMap::from([(10, 0), (30, 0), (40, 0), (60, 0), (50, 20)]));
     assert_eq!(find(&[0, 20, 40]), BTreeMap::from([(30, 10), (60, 10)]));
 }
+
+#[test]
+fn rows_whose_bits_do_not_fit_into_memory_are_refused() {
+    let pair = options(Key::Pair, 128, 16, Unit::Characters, 5);
+    let mut near = NearDuplicates::new(&pair, &std::env::temp_dir(), 1 << 20).unwrap();
+    // A quarter of the memory has the bits of 2^21 rows.
+    near.add((1 << 21) + 7, &[0; 16], 0, 0.5).unwrap();
+    let error = near.add((1 << 21) + 8, &[0; 16], 0, 0.5).unwrap_err();
+    assert!(error.to_string().contains("row 2097160: near duplicates of more rows do not fit into memory"));
+}

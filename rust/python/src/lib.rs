@@ -18,7 +18,7 @@ mod _core {
     use super::open_corpus::open_corpus;
     #[pymodule_export]
     use super::passes::{
-        clean, default_rules, read_pairs, read_start, read_test_set, sample, select, stats, tokenize,
+        clean, default_rules, encode, read_pairs, read_start, read_test_set, sample, select, stats, tokenize,
         unicode_version, write,
     };
 

@@ -8,6 +8,7 @@ use catprune_core::corpus::read_pairs::ReadPairsRequest;
 use catprune_core::corpus::segments::TestSet;
 use catprune_core::selection::request::SelectRequest;
 use catprune_core::stats::stats::StatsRequest;
+use catprune_core::tokens::encoder::Encoder;
 use catprune_core::tokens::request::TokenizeRequest;
 use catprune_core::tokens::sample::SampleRequest;
 use catprune_core::writing::write::WriteRequest;
@@ -51,6 +52,12 @@ pub fn clean<'py>(
 #[pyfunction]
 pub fn default_rules(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     pythonize(py, &Rules::default()).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Encodes texts as `tokenize` does: the ids of each, with the special tokens at its ends.
+#[pyfunction]
+pub fn encode(py: Python<'_>, tokenizer: PathBuf, texts: Vec<String>) -> PyResult<Vec<Vec<u32>>> {
+    boundary::run(py, None, |_| Encoder::open(&tokenizer)?.encode_all(&texts))
 }
 
 /// Writes a seeded sample of the kept pairs as text.

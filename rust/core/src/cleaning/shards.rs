@@ -21,7 +21,7 @@ use crate::duplicates::fingerprints::Key;
 use crate::duplicates::first_rows::ELSEWHERE;
 use crate::duplicates::late;
 use crate::io::atomic_files::Temporary;
-use crate::io::spool::{Block, Spool};
+use crate::io::spool::{Blocks, Spool};
 use crate::text::side::{MEASURES, Measures};
 use crate::{Error, Result};
 
@@ -320,7 +320,7 @@ pub struct WaitingShard {
     decisions: Temporary,
     fingerprints: Option<Temporary>,
     /// The duplicates that were known when the shard was set aside.
-    known: Vec<Block>,
+    known: Blocks,
 }
 
 /// A row that turned out to be a duplicate after the whole text was read.
@@ -391,7 +391,7 @@ impl WaitingShard {
         }
         let fingerprints = self.kept_fingerprints(layout, late)?;
         let mut duplicates = match known {
-            Some(known) => late::read(known, &self.known)?,
+            Some(known) => late::read(known, self.known)?,
             None => Vec::new(),
         };
         duplicates.extend(late.iter().map(|late| (late.row, late.of)));

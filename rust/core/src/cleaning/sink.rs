@@ -38,6 +38,10 @@ const ESTIMATE_ROWS: u64 = 1 << 18;
 /// Memory that the pass needs beside the fingerprints: buffers of the shards that are written.
 const FIXED_BYTES: usize = 40 << 20;
 
+/// The most different tags, and bytes of their names: their counts are in memory and in the manifest.
+const MOST_TAGS: usize = 1 << 16;
+const TAG_BYTES: usize = 16 << 20;
+
 /// Buffer for the known duplicates of waiting shards.
 const KNOWN_BYTES: usize = 1 << 16;
 /// Memory for publishing a waiting shard: its duplicates, and the buffers of reading and writing.
@@ -68,6 +72,8 @@ pub struct DecisionSink<'a> {
     /// Rows that have each reason, and those that have no other.
     reasons: [(u64, u64); REASONS.len()],
     cleaned: Cleaned,
+    /// Bytes of the names of all tags.
+    tag_bytes: usize,
 }
 
 impl<'a> DecisionSink<'a> {
@@ -138,6 +144,7 @@ impl<'a> DecisionSink<'a> {
             examples: Examples::default(),
             reasons: [(0, 0); REASONS.len()],
             cleaned,
+            tag_bytes: 0,
         })
     }
 
@@ -224,6 +231,10 @@ impl<'a> DecisionSink<'a> {
             };
             if let Some(tag) = tag {
                 if !cleaned.tags.contains_key(tag) {
+                    self.tag_bytes += tag.len();
+                    if cleaned.tags.len() == MOST_TAGS || self.tag_bytes > TAG_BYTES {
+                        return Err(too_many_tags(self.request, row));
+                    }
                     cleaned.tags.insert(tag.to_owned(), RowCounts::default());
                 }
                 if let Some(counts) = cleaned.tags.get_mut(tag) {
@@ -389,6 +400,16 @@ impl<'a> DecisionSink<'a> {
             ..self.cleaned
         }
     }
+}
+
+/// The error of a tag that is one too many.
+fn too_many_tags(request: &CleanRequest, row: u64) -> Error {
+    let path = request.corpus.tags.as_deref().unwrap_or(Path::new("tags")).display();
+    Error::input(format!(
+        "{path}, line {}: more than {MOST_TAGS} different tags, or {} MiB of them: give tags that name groups of pairs",
+        row + 1 - request.corpus.first_row,
+        TAG_BYTES >> 20
+    ))
 }
 
 /// Counts a row for each of its reasons.

@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::statistics::Statistics;
 
 use crate::columns::float32::saturate;
-use crate::columns::shards::{ShardReader, guarded, wrong_type};
+use crate::columns::shards::{ShardReader, guarded, places, wrong_type};
 use crate::{Error, Result};
 
 /// One row group of one file; its rows are `first..=last` or some of them.
@@ -38,10 +38,9 @@ impl ExternalColumn {
     pub fn open(paths: &[PathBuf], name: &str) -> Result<Self> {
         let mut pieces = Vec::new();
         for path in paths {
-            // Opening fails if a column is missing, and lists the columns of the file.
-            ShardReader::open(path, &["row", name])?;
             let file = File::open(path).map_err(Error::io(path))?;
             let footer = guarded(path, || ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()))?;
+            places(path, footer.schema(), &["row", name])?;
             for group in 0..footer.metadata().num_row_groups() {
                 if let Some((first, last)) = bounds(path, &footer, group)? {
                     pieces.push(Piece { path: path.clone(), footer: footer.clone(), group, first, last });

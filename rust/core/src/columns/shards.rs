@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::io::atomic_files::{Draft, Temporary};
+use crate::io::panics::catch;
 use crate::{Error, Result};
 
 /// The folder in a step's folder that holds the shards of its columns and nothing else, so that other tools read it whole.
@@ -131,9 +131,9 @@ fn properties(schema: &Schema, metadata: &BTreeMap<String, String>) -> WriterPro
 
 /// Calls the Parquet library, which panics on some damaged files.
 pub fn guarded<T>(path: &Path, read: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(read) => read.map_err(|error| Error::parquet(path, error)),
-        Err(_) => Err(Error::input(format!("{} is damaged: fetch it, or make it again", path.display()))),
+    match catch(read) {
+        Some(read) => read.map_err(|error| Error::parquet(path, error)),
+        None => Err(Error::input(format!("{} is damaged: fetch it, or make it again", path.display()))),
     }
 }
 
@@ -164,19 +164,7 @@ impl ShardReader {
     }
 
     fn build(path: &Path, builder: ParquetRecordBatchReaderBuilder<File>, names: &[&str]) -> Result<Self> {
-        let mut wanted = Vec::with_capacity(names.len());
-        for &name in names {
-            let index = builder.schema().index_of(name).map_err(|_| {
-                let present: Vec<&str> =
-                    builder.schema().fields().iter().map(|f| f.name().as_str()).collect();
-                Error::input(format!(
-                    "{} has no column {name}; it has {}",
-                    path.display(),
-                    present.join(", ")
-                ))
-            })?;
-            wanted.push(index);
-        }
+        let wanted = places(path, builder.schema(), names)?;
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
         let mut sorted = wanted.clone();
         sorted.sort_unstable();
@@ -186,6 +174,17 @@ impl ShardReader {
         let batches = guarded(path, || builder.build())?;
         Ok(Self { path: path.to_owned(), order, batches })
     }
+}
+
+/// The places of columns in a file, in the order of `names`.
+pub fn places(path: &Path, schema: &Schema, names: &[&str]) -> Result<Vec<usize>> {
+    let place = |&name: &&str| {
+        schema.index_of(name).map_err(|_| {
+            let present: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+            Error::input(format!("{} has no column {name}; it has {}", path.display(), present.join(", ")))
+        })
+    };
+    names.iter().map(place).collect()
 }
 
 impl Iterator for ShardReader {

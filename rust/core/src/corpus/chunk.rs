@@ -9,7 +9,7 @@ use arrow_array::RecordBatch;
 use crate::corpus::fields::Fields;
 use crate::corpus::readers::jsonl::{self, Tree};
 use crate::corpus::readers::lines::Lines;
-use crate::corpus::readers::parquet;
+use crate::corpus::readers::parquet_text;
 use crate::corpus::readers::tmx;
 use crate::corpus::readers::tsv::columns;
 use crate::corpus::record::{Pairs, Record};
@@ -34,8 +34,10 @@ pub enum ChunkText {
         records: Lines,
         tree: Arc<Tree>,
     },
+    /// `bytes` is the size of the text.
     Parquet {
         batch: RecordBatch,
+        bytes: usize,
         fields: Arc<Fields>,
     },
     Tmx(tmx::Records),
@@ -78,8 +80,8 @@ impl Chunk {
         match &self.text {
             ChunkText::Moses { .. } | ChunkText::Lines(_) | ChunkText::Tsv { .. } | ChunkText::Tmx(_) => {}
             ChunkText::Jsonl { records, tree } => self.pairs = jsonl::decode(records, tree),
-            ChunkText::Parquet { batch, fields } => {
-                self.pairs = parquet::decode(batch, fields, self.max_line_bytes)?;
+            ChunkText::Parquet { batch, fields, .. } => {
+                self.pairs = parquet_text::decode(batch, fields, self.max_line_bytes)?;
             }
         }
         Ok(())
@@ -153,7 +155,7 @@ impl Chunk {
             ChunkText::Lines(records) | ChunkText::Tsv { records, .. } => records.bytes(),
             // The raw and the decoded text.
             ChunkText::Jsonl { records, .. } => 2 * records.bytes(),
-            ChunkText::Parquet { batch, .. } => 2 * batch.get_array_memory_size(),
+            ChunkText::Parquet { batch, bytes, .. } => batch.get_array_memory_size() + bytes,
             ChunkText::Tmx(records) => records.bytes(),
         }
     }

@@ -16,12 +16,16 @@ pub struct Fields {
 pub type Path<'a> = Vec<&'a str>;
 
 impl Fields {
+    /// The names of the source and the target, or only of the target.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.source_field.iter().chain([&self.target_field]).map(String::as_str)
+    }
+
     /// The paths of the source and the target, or only of the target.
     ///
     /// Errors: a name is empty, or one field is inside the other.
     pub fn paths(&self) -> Result<Vec<Path<'_>>> {
-        let names: Vec<&str> =
-            self.source_field.iter().chain([&self.target_field]).map(String::as_str).collect();
+        let names: Vec<&str> = self.names().collect();
         let paths: Vec<Path<'_>> = names.iter().map(|name| name.split('.').collect()).collect();
         let nested = paths.windows(2).any(|sides| sides[0].iter().zip(&sides[1]).all(|(a, b)| a == b));
         if nested || paths.iter().flatten().any(|name| name.is_empty()) {

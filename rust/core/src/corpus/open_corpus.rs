@@ -1,15 +1,18 @@
 //! A corpus as a stream of Arrow record batches, for pipelines outside catprune. Threads read a bounded amount ahead
 //! and end when the stream is dropped.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use arrow_array::builder::{LargeBinaryBuilder, LargeStringBuilder};
+use arrow_array::builder::{LargeBinaryBuilder, LargeStringBuilder, StringDictionaryBuilder};
 use arrow_array::cast::AsArray;
-use arrow_array::types::UInt32Type;
-use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchReader, UInt32Array};
+use arrow_array::types::{Int32Type, UInt32Type};
+use arrow_array::{
+    Array, ArrayAccessor, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchReader, StringArray,
+    UInt32Array,
+};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
@@ -51,8 +54,8 @@ pub struct OpenCorpusRequest {
 }
 
 impl OpenCorpusRequest {
-    /// `row`, `source` (unless the corpus is monolingual), `target`, `tag` (if there are tags), `kept` and `reasons`
-    /// (if every row is in the stream).
+    /// `row`, `source` (unless the corpus is monolingual), `target`, `tag` (if there are tags), `kept`, `reasons` and
+    /// `reason` (if every row is in the stream).
     pub fn schema(&self) -> SchemaRef {
         let text = match self.text {
             Text::Utf8 => DataType::LargeUtf8,
@@ -67,6 +70,8 @@ impl OpenCorpusRequest {
         if self.reasons.is_some() {
             fields.push(Field::new("kept", DataType::Boolean, false));
             fields.push(Field::new("reasons", DataType::UInt32, false));
+            let names = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+            fields.push(Field::new("reason", names, true));
         }
         Arc::new(Schema::new(fields))
     }
@@ -129,7 +134,7 @@ impl OpenCorpusRequest {
             |mut columns| {
                 let rows = columns[0].len();
                 if let Some(reasons) = &mut reasons {
-                    columns.push(Arc::new(reasons.take(rows)?));
+                    columns.extend(reasons.take(rows)?);
                 }
                 if rows == 0 {
                     return Ok(true);
@@ -151,31 +156,50 @@ struct Reasons {
     shards: VecDeque<PathBuf>,
     reader: Option<ShardReader>,
     ahead: VecDeque<u32>,
+    /// The names of the reasons that were read; none for kept rows.
+    names: BTreeMap<u32, Option<String>>,
 }
 
 impl Reasons {
     fn new(shards: &[PathBuf]) -> Self {
-        Self { shards: shards.iter().cloned().collect(), reader: None, ahead: VecDeque::new() }
+        let shards = shards.iter().cloned().collect();
+        Self { shards, reader: None, ahead: VecDeque::new(), names: BTreeMap::new() }
     }
 
-    fn take(&mut self, count: usize) -> Result<UInt32Array> {
+    /// The columns `reasons` and `reason` of the next rows.
+    fn take(&mut self, count: usize) -> Result<[ArrayRef; 2]> {
         while self.ahead.len() < count {
             if let Some(batch) = self.reader.as_mut().and_then(Iterator::next) {
-                let batch = batch?;
-                let reasons = batch[0].as_primitive_opt::<UInt32Type>().ok_or_else(|| {
-                    Error::input(
-                        "the reasons of the cleaned corpus are not uint32: clean again with force = true",
-                    )
-                })?;
-                self.ahead.extend(reasons.values());
+                self.add(&batch?)?;
                 continue;
             }
             let path = self.shards.pop_front().ok_or_else(|| {
                 Error::input("the corpus has more records than were cleaned: clean again with force = true")
             })?;
-            self.reader = Some(ShardReader::open(&path, &["reasons"])?);
+            self.reader = Some(ShardReader::open(&path, &["reasons", "reason"])?);
         }
-        Ok(self.ahead.drain(..count).collect::<Vec<u32>>().into())
+        let reasons: Vec<u32> = self.ahead.drain(..count).collect();
+        let mut names = StringDictionaryBuilder::<Int32Type>::new();
+        for mask in &reasons {
+            names.append_option(self.names.get(mask).and_then(Option::as_deref));
+        }
+        Ok([Arc::new(UInt32Array::from(reasons)), Arc::new(names.finish())])
+    }
+
+    fn add(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        let wrong = || {
+            Error::input("the reasons of the cleaned corpus have other types: clean again with force = true")
+        };
+        let masks = columns[0].as_primitive_opt::<UInt32Type>().ok_or_else(wrong)?.values();
+        let names = columns[1].as_dictionary_opt::<Int32Type>().ok_or_else(wrong)?;
+        let names = names.downcast_dict::<StringArray>().ok_or_else(wrong)?;
+        for (index, &mask) in masks.iter().enumerate() {
+            self.names
+                .entry(mask)
+                .or_insert_with(|| names.is_valid(index).then(|| names.value(index).to_owned()));
+        }
+        self.ahead.extend(masks);
+        Ok(())
     }
 }
 

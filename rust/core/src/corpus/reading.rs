@@ -66,6 +66,11 @@ pub fn read(
         };
         inputs.push(InputRead { first, end: row, files });
     }
+    if row == corpus.first_row
+        && let Some(path) = corpus.inputs.iter().flat_map(Input::paths).next()
+    {
+        return Err(Error::empty(path));
+    }
     let tags = tags.map(|reader| finish_tags(reader, row)).transpose()?;
     Ok(CorpusRead { inputs, tags })
 }
@@ -138,8 +143,8 @@ fn read_input(
         Input::Parquet { path, fields, whole } => {
             let shared = Arc::new(fields.clone());
             let open = move || TableReader::open(path, fields, *whole, progress);
-            let text = |batch| ChunkText::Parquet { batch, fields: Arc::clone(&shared) };
-            read_file(spawn_reader(scope, open), |batch| emit(text(batch)))
+            let text = |(batch, bytes)| ChunkText::Parquet { batch, bytes, fields: Arc::clone(&shared) };
+            read_file(spawn_reader(scope, open), |rows| emit(text(rows)))
         }
         Input::Tmx { path, source_language, target_language, whole } => {
             let languages = [source_language.as_str(), target_language.as_str()];
@@ -181,9 +186,9 @@ impl FileReader for LineReader<'_> {
 }
 
 impl FileReader for TableReader<'_> {
-    type Chunk = RecordBatch;
+    type Chunk = (RecordBatch, usize);
 
-    fn next(&mut self) -> Result<Option<RecordBatch>> {
+    fn next(&mut self) -> Result<Option<Self::Chunk>> {
         self.chunk()
     }
 

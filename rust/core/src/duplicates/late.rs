@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::io::spool::{Block, Spool};
+use crate::io::spool::{Blocks, Spool};
 use crate::{Progress, Result};
 
 const RECORD: usize = 16;
@@ -17,16 +17,19 @@ pub fn record(row: u64, of: u64) -> [u8; RECORD] {
 }
 
 /// The duplicates in some blocks of records.
-pub fn read(spool: &Spool, blocks: &[Block]) -> Result<Vec<(u64, u64)>> {
+pub fn read(spool: &Spool, mut blocks: Blocks) -> Result<Vec<(u64, u64)>> {
     let (mut both, mut buffer) = (Vec::new(), Vec::new());
-    for &block in blocks {
-        let (records, _) = spool.read(block, &mut buffer)?.as_chunks::<RECORD>();
-        both.extend(records.iter().map(|&record| {
-            let both = u128::from_le_bytes(record);
-            (both as u64, (both >> 64) as u64)
-        }));
+    while let Some(records) = spool.read(&mut blocks, &mut buffer)? {
+        both.extend(pairs(records));
     }
     Ok(both)
+}
+
+fn pairs(records: &[u8]) -> impl Iterator<Item = (u64, u64)> {
+    records.as_chunks::<RECORD>().0.iter().map(|&record| {
+        let both = u128::from_le_bytes(record);
+        (both as u64, (both >> 64) as u64)
+    })
 }
 
 /// Collects duplicates as they are found.
@@ -67,9 +70,13 @@ impl LateCollector {
 impl LateDuplicates {
     /// Calls `see` for every row, for some rows more than once.
     pub fn see(&self, progress: &Progress, mut see: impl FnMut(u64)) -> Result<()> {
-        for block in (0..self.shards).flat_map(|shard| self.spool.blocks(shard)) {
-            progress.check()?;
-            read(&self.spool, &[*block])?.iter().for_each(|&(row, _)| see(row));
+        let mut buffer = Vec::new();
+        for shard in 0..self.shards {
+            let mut blocks = self.spool.blocks(shard);
+            while let Some(records) = self.spool.read(&mut blocks, &mut buffer)? {
+                progress.check()?;
+                pairs(records).for_each(|(row, _)| see(row));
+            }
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::duplicates::best_rows::BestRows;
 use crate::duplicates::candidates::{Candidate, Layout};
 use crate::duplicates::first_rows::{ELSEWHERE, FirstRows, Slot, row};
 use crate::duplicates::late::LateCollector;
-use crate::io::spool::{Block, Spool};
+use crate::io::spool::{Blocks, Spool};
 use crate::io::threads::on_threads;
 use crate::{Error, Progress, Result};
 
@@ -96,16 +96,16 @@ impl Partitions {
     /// Resolves a partition by the first row of each fingerprint; false if there are too many for the memory.
     fn first_of(
         &self,
-        blocks: &[Block],
+        blocks: Blocks,
         table: &mut FirstRows,
         progress: &Progress,
         duplicates: &mut Pending<'_>,
     ) -> Result<bool> {
         table.clear();
-        let mut buffer = Vec::new();
-        for &block in blocks {
+        let (mut blocks, mut buffer) = (blocks, Vec::new());
+        while let Some(records) = self.spool.read(&mut blocks, &mut buffer)? {
             progress.check()?;
-            let (records, _) = self.spool.read(block, &mut buffer)?.as_chunks();
+            let (records, _) = records.as_chunks();
             let slots: Vec<Slot> = records.iter().map(|&record| Slot::from_le_bytes(record)).collect();
             for slots in slots.chunks(BATCH) {
                 if !table.reserve(slots.len()) {
@@ -126,24 +126,25 @@ impl Partitions {
     /// Resolves a partition by the best row of each key, compared byte for byte if the records contain their text.
     fn best_of(
         &self,
-        blocks: &[Block],
+        blocks: Blocks,
         table: &mut BestRows,
         progress: &Progress,
         duplicates: &mut Pending<'_>,
     ) -> Result<bool> {
         table.clear();
-        let mut buffer = Vec::new();
-        for &block in blocks {
+        let (mut all, mut buffer) = (blocks, Vec::new());
+        while let Some(records) = self.spool.read(&mut all, &mut buffer)? {
             progress.check()?;
-            for record in self.records(self.spool.read(block, &mut buffer)?) {
+            for record in self.records(records) {
                 if !table.offer(record) {
                     return Ok(false);
                 }
             }
         }
-        for &block in blocks {
+        let mut again = blocks;
+        while let Some(records) = self.spool.read(&mut again, &mut buffer)? {
             progress.check()?;
-            for record in self.records(self.spool.read(block, &mut buffer)?) {
+            for record in self.records(records) {
                 if let Some(best) = table.best(record).filter(|&best| best != row(record.slot)) {
                     duplicates.waiting.push((row(record.slot), best));
                 }
@@ -163,10 +164,10 @@ impl Partitions {
             ));
         }
         let mut parts = Self::at_level(&self.folder, self.layout, shared, memory / 8)?;
-        let mut buffer = Vec::new();
-        for &block in self.spool.blocks(number) {
+        let (mut blocks, mut buffer) = (self.spool.blocks(number), Vec::new());
+        while let Some(records) = self.spool.read(&mut blocks, &mut buffer)? {
             progress.check()?;
-            for record in self.records(self.spool.read(block, &mut buffer)?) {
+            for record in self.records(records) {
                 parts.add(record)?;
             }
         }

@@ -19,6 +19,8 @@ use crate::{Error, Progress, Result};
 pub const BUFFER_BYTES: usize = 1 << 20;
 /// Memory limit of a multi-threaded xz decoder; beyond it, blocks are decoded one after the other.
 const XZ_THREADING_BYTES: u64 = 256 << 20;
+/// Memory limit of an xz decoder; a dictionary of 2 GiB fits, as it does for zstd.
+const XZ_BYTES: u64 = (2 << 30) + (64 << 20);
 const XZ_PRESET: u32 = 6;
 
 /// The bytes of a file as they are on disk, hashed and counted while they are read.
@@ -216,7 +218,7 @@ impl<R: BufRead> XzDecoder<R> {
                     MtStreamBuilder::new()
                         .threads(threads as u32)
                         .memlimit_threading(XZ_THREADING_BYTES)
-                        .memlimit_stop(u64::MAX)
+                        .memlimit_stop(XZ_BYTES)
                         .decoder()?,
                 );
                 return Ok(true);

@@ -7,6 +7,7 @@ pub mod digests;
 pub mod disk;
 pub mod encoding;
 pub mod gzip;
+pub mod panics;
 pub mod plain_file;
 pub mod spool;
 pub mod threads;

@@ -7,8 +7,26 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// Offset and length in bytes of a block, the unit that is written and read.
-pub type Block = (u64, usize);
+/// Offset and length in bytes of a block, the unit that is written and read. A header before it, empty in the last block of
+/// a partition, says where the partition's next block is: memory does not grow with the file.
+type Block = (u64, usize);
+
+/// Bytes of a header.
+const HEADER: usize = 16;
+
+/// The blocks of a partition that are still to be read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Blocks {
+    next: Option<Block>,
+}
+
+/// What was written of a partition.
+#[derive(Debug, Clone, Copy, Default)]
+struct Written {
+    blocks: Blocks,
+    last: Option<Block>,
+    bytes: usize,
+}
 
 pub struct Spool {
     folder: PathBuf,
@@ -17,7 +35,7 @@ pub struct Spool {
     /// A buffer is written before it holds more bytes than this.
     buffer_bytes: usize,
     buffers: Vec<Vec<u8>>,
-    blocks: Vec<Vec<Block>>,
+    written: Vec<Written>,
 }
 
 impl Spool {
@@ -30,7 +48,7 @@ impl Spool {
             end: 0,
             buffer_bytes: (memory / partitions.max(1)).clamp(1, 1 << 16),
             buffers: vec![Vec::new(); partitions],
-            blocks: vec![Vec::new(); partitions],
+            written: vec![Written::default(); partitions],
         })
     }
 
@@ -45,18 +63,25 @@ impl Spool {
     }
 
     fn write(&mut self, partition: usize) -> Result<()> {
-        let buffer = &mut self.buffers[partition];
-        self.file.write_all_at(buffer, self.end).map_err(Error::io(&self.folder))?;
-        self.blocks[partition].push((self.end, buffer.len()));
-        self.end += buffer.len() as u64;
+        let (buffer, written) = (&mut self.buffers[partition], &mut self.written[partition]);
+        let block = (self.end, buffer.len());
+        // The header stays a hole in the file, which reads as zeros, until there is a next block.
+        self.file.write_all_at(buffer, block.0 + HEADER as u64).map_err(Error::io(&self.folder))?;
+        if let Some((last, _)) = written.last {
+            let header = u128::from(block.0) | (block.1 as u128) << 64;
+            self.file.write_all_at(&header.to_le_bytes(), last).map_err(Error::io(&self.folder))?;
+        }
+        written.last = Some(block);
+        written.bytes += block.1;
+        written.blocks.next = written.blocks.next.or(Some(block));
+        self.end += (HEADER + block.1) as u64;
         buffer.clear();
         Ok(())
     }
 
     /// Bytes of a partition, written and buffered.
     pub fn bytes(&self, partition: usize) -> usize {
-        let written: usize = self.blocks[partition].iter().map(|(_, length)| length).sum();
-        written + self.buffers[partition].len()
+        self.written[partition].bytes + self.buffers[partition].len()
     }
 
     fn finish(&mut self, partition: usize) -> Result<()> {
@@ -73,20 +98,25 @@ impl Spool {
     }
 
     /// The written blocks of a partition, in the order in which they are read.
-    pub fn blocks(&self, partition: usize) -> &[Block] {
-        &self.blocks[partition]
+    pub fn blocks(&self, partition: usize) -> Blocks {
+        self.written[partition].blocks
     }
 
     /// Takes all blocks out of a partition; later records get new blocks.
-    pub fn take(&mut self, partition: usize) -> Result<Vec<Block>> {
+    pub fn take(&mut self, partition: usize) -> Result<Blocks> {
         self.finish(partition)?;
-        Ok(std::mem::take(&mut self.blocks[partition]))
+        Ok(std::mem::take(&mut self.written[partition]).blocks)
     }
 
-    /// Reads a block into `buffer` and returns its bytes.
-    pub fn read<'b>(&self, block: Block, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
-        buffer.resize(block.1, 0);
-        self.file.read_exact_at(buffer, block.0).map_err(Error::io(&self.folder))?;
-        Ok(buffer)
+    /// Reads the next block into `buffer` and returns its bytes; None after the last.
+    pub fn read<'b>(&self, blocks: &mut Blocks, buffer: &'b mut Vec<u8>) -> Result<Option<&'b [u8]>> {
+        let Some((offset, length)) = blocks.next else { return Ok(None) };
+        buffer.resize(HEADER + length, 0);
+        self.file.read_exact_at(buffer, offset).map_err(Error::io(&self.folder))?;
+        let (header, records) = buffer.split_at(HEADER);
+        let (offset, length) = header.split_at(HEADER / 2);
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte));
+        blocks.next = Some((number(offset), number(length) as usize)).filter(|&(_, length)| length > 0);
+        Ok(Some(records))
     }
 }

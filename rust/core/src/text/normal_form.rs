@@ -151,6 +151,12 @@ impl Normaliser {
 
     /// Whether a punctuation mark between these texts is kept.
     fn keeps(&self, before: &str, mark: char, after: &str) -> bool {
+        // Most punctuation: without a digit after it, only the marks of a word or number are kept.
+        if after.as_bytes().first().is_none_or(|next| next.is_ascii() && !next.is_ascii_digit())
+            && !is_mark_of_word(mark)
+        {
+            return false;
+        }
         let visible = |character: &char| !(self.form.white_space && is_invisible(*character));
         keeps(before.chars().rev().find(visible), mark, after.chars().find(visible))
     }
@@ -286,7 +292,11 @@ fn keeps(before: Option<char>, mark: char, after: Option<char>) -> bool {
     let digit = |side: Option<char>| side.is_some_and(is_digit);
     let word = before.is_some_and(char::is_alphanumeric);
     let sign = || mark.general_category() == GeneralCategory::DashPunctuation && !word && digit(after);
-    digit(before) && digit(after) || "#%‰‱٪".contains(mark) && word || sign()
+    digit(before) && digit(after) || is_mark_of_word(mark) && word || sign()
+}
+
+fn is_mark_of_word(mark: char) -> bool {
+    matches!(mark, '#' | '%' | '‰' | '‱' | '٪')
 }
 
 fn is_digit(character: char) -> bool {

@@ -31,7 +31,7 @@ pub fn is_legal(text: &str) -> bool {
 pub fn is_sound(event: &Event<'_>) -> bool {
     match event {
         Event::Start(start) => is_tag(start),
-        Event::Text(text) => !text.contains("]]>"),
+        Event::Text(text) => !text.contains("]]>") && !text.contains('&'),
         Event::Comment(comment) => !comment.contains("--") && !comment.ends_with('-'),
         Event::GeneralRef(reference) => is_reference(reference),
         Event::End(_) | Event::CData(_) | Event::Eof => true,
@@ -39,10 +39,14 @@ pub fn is_sound(event: &Event<'_>) -> bool {
     }
 }
 
+/// The longest tag that is checked: the check for two attributes of one name compares them all.
+const TAG_BYTES: usize = 1 << 16;
+
 fn is_tag(start: &BytesStart<'_>) -> bool {
     let value_is_legal =
         |value: quick_xml::Result<std::borrow::Cow<'_, str>>| value.is_ok_and(|value| is_legal(&value));
-    TAG.as_ref().is_some_and(|tag| tag.is_match(start))
+    start.len() <= TAG_BYTES
+        && TAG.as_ref().is_some_and(|tag| tag.is_match(start))
         && start.attributes().all(|attribute| {
             attribute
                 .is_ok_and(|attribute| value_is_legal(attribute.normalized_value(XmlVersion::Explicit1_0)))

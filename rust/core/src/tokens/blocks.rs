@@ -93,7 +93,7 @@ impl<'a> Blocks<'a> {
             let bytes = to_bytes(&block, self.wide, &self.request.plan)?;
             let mut draft = Draft::create(&path)?;
             draft.write_all(&bytes).map_err(Error::io(&path))?;
-            draft.publish()?;
+            note(&self.request.out, &file, &draft.publish()?)?;
             bytes
         };
         let mut shard = self.count(&path, &bytes)?;
@@ -158,9 +158,31 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// The blocks that an interrupted run with the same plan wrote, by first row.
+/// The file in a step's folder with the digests of finished blocks, a line each.
+const NOTED: &str = "log/shards";
+
+/// Notes the digest of a finished block.
+fn note(out: &Path, file: &str, digest: &str) -> Result<()> {
+    let path = out.join(NOTED);
+    let append = || {
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        let mut noted = fs::OpenOptions::new().append(true).create(true).open(&path)?;
+        noted.write_all(format!("{digest} {file}\n").as_bytes())
+    };
+    append().map_err(Error::io(&path))
+}
+
+/// The digests that were noted, by file; the last of a file counts.
+fn noted(out: &Path) -> BTreeMap<String, String> {
+    let text = fs::read(out.join(NOTED)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.map(|(digest, file)| (file.to_owned(), digest.to_owned())).collect()
+}
+
+/// The blocks that an interrupted run with the same plan wrote, by first row; blocks with other bytes are written again.
 fn finished_blocks(request: &TokenizeRequest) -> Result<BTreeMap<u64, PathBuf>> {
-    let mut done = BTreeMap::new();
+    let (mut done, noted) = (BTreeMap::new(), noted(&request.out));
     for entry in fs::read_dir(&request.out).map_err(Error::io(&request.out))? {
         let path = entry.map_err(Error::io(&request.out))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -173,6 +195,9 @@ fn finished_blocks(request: &TokenizeRequest) -> Result<BTreeMap<u64, PathBuf>> 
             continue; // a block of the rows before the appended ones
         }
         let bytes = fs::read(&path).map_err(Error::io(&path))?;
+        if noted.get(name) != Some(&digest_bytes(&bytes)) {
+            continue;
+        }
         let plan = SafeTensors::read_metadata(&bytes)
             .ok()
             .and_then(|(_, metadata)| metadata.metadata().clone())

@@ -1,10 +1,5 @@
 //! The `tokenize` pass: writes the kept pairs as token ids.
 
-use std::fs;
-use std::path::Path;
-
-use tokenizers::Tokenizer;
-
 use crate::corpus::chunk::Chunk;
 use crate::corpus::pipeline::stream;
 use crate::corpus::record::Record;
@@ -15,12 +10,8 @@ use crate::{Error, Progress, Result};
 
 /// Tokenizes the kept pairs into blocks. Blocks of an interrupted run with the same plan are reused.
 pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokenized> {
-    let (tokenizer, json) = load_tokenizer(&request.tokenizer)?;
-    // Ids may have gaps, so the highest id decides, not the number of tokens.
-    let vocabulary_size =
-        tokenizer.get_vocab(true).into_values().max().map_or(0, |highest| highest as usize + 1);
-    let word_encoder = Encoder::new(tokenizer, &json);
-    let mut blocks = Blocks::open(request, vocabulary_size)?;
+    let encoder = Encoder::open(&request.tokenizer)?;
+    let mut blocks = Blocks::open(request, encoder.vocabulary_size())?;
     let done: Vec<u64> = blocks.done.keys().copied().collect();
     let read = stream(
         &request.corpus,
@@ -32,7 +23,7 @@ pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokeni
             let encoded = if done.binary_search(&block).is_ok() {
                 Encoded::default()
             } else {
-                encode(&word_encoder, request.max_tokens, &chunk)?
+                encode(&encoder, request.max_tokens, &chunk)?
             };
             Ok((block, chunk.end(), chunk.len(), encoded))
         },
@@ -57,22 +48,10 @@ pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokeni
     }
 }
 
-/// Reads a tokenizer.json and disables truncation and padding: a pair is scored as a whole or not at all.
-fn load_tokenizer(path: &Path) -> Result<(Tokenizer, Vec<u8>)> {
-    let failed = |error: tokenizers::Error| {
-        Error::input(format!("{} is not a valid tokenizer.json ({error}): give another file", path.display()))
-    };
-    let bytes = fs::read(path).map_err(Error::io(path))?;
-    let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(failed)?;
-    tokenizer.with_padding(None);
-    tokenizer.with_truncation(None).map_err(failed)?;
-    Ok((tokenizer, bytes))
-}
-
-fn encode(word_encoder: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
+fn encode(encoder: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
     let mut encoded = Encoded::default();
     let mut sides = [Vec::new(), Vec::new()];
-    word_encoder.with(|encode| {
+    encoder.with(|encode| {
         for index in chunk.wanted() {
             let row = chunk.first as i64 + index as i64;
             let Record::Pair { source, target } = chunk.record(index) else { return Err(not_text(row)) };

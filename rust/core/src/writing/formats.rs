@@ -10,15 +10,12 @@ use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, StructArray}
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 use simdutf8::basic::from_utf8;
 
 use crate::corpus::chunk::Chunk;
 use crate::corpus::fields::{Fields, shared};
 use crate::corpus::readers::lines::{LineReader, MARK};
-use crate::corpus::readers::parquet::parquet_schema;
 use crate::corpus::readers::{tmx, tsv};
 use crate::corpus::record::Record;
 use crate::corpus::request::{Corpus, Input};
@@ -26,15 +23,14 @@ use crate::io::atomic_files::{Draft, Sealed};
 use crate::io::compression::compress;
 use crate::writing::added::{Added, clash};
 use crate::writing::json_template::Template;
+use crate::writing::parquet_copy::{TableSchema, are_alike, has_already};
 use crate::writing::tmx_units::Units;
 use crate::{Error, Progress, Result};
 
-/// The most rows and the approximate bytes of a Parquet row group.
-const GROUP_ROWS: usize = 1 << 17;
+/// The approximate bytes of a Parquet row group.
 const GROUP_BYTES: usize = 64 << 20;
 
-/// The files of an output; text is compressed if the name ends in `.gz`, `.zst`, `.xz` or
-/// `.bz2`.
+/// The files of an output; text is compressed if the name ends in `.gz`, `.zst`, `.xz` or `.bz2`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "format", rename_all = "lowercase")]
 pub enum Output {
@@ -132,10 +128,7 @@ impl Output {
             _ => false,
         });
         match self {
-            Self::Parquet { .. } if same => {
-                let schemas = tables(corpus).map(parquet_schema).collect::<Result<Vec<_>>>()?;
-                Ok(schemas.windows(2).all(|pair| pair[0].fields() == pair[1].fields()))
-            }
+            Self::Parquet { .. } if same => are_alike(&tables(corpus)),
             Self::Tsv { .. } if same => {
                 let shapes = corpus.inputs.iter().map(|input| tsv_shape(input, corpus));
                 let shapes = shapes.collect::<Result<Vec<_>>>()?;
@@ -159,11 +152,13 @@ fn tsv_shape(input: &Input, corpus: &Corpus) -> Result<(usize, Option<Vec<u8>>)>
 }
 
 /// The Parquet files of a corpus.
-fn tables(corpus: &Corpus) -> impl Iterator<Item = &Path> {
-    corpus.inputs.iter().filter_map(|input| match input {
+fn tables(corpus: &Corpus) -> Vec<&Path> {
+    let inputs = corpus.inputs.iter();
+    let tables = inputs.filter_map(|input| match input {
         Input::Parquet { path, .. } => Some(path.as_path()),
         _ => None,
-    })
+    });
+    tables.collect()
 }
 
 /// Formats records for an output.
@@ -175,7 +170,7 @@ pub struct Format<'a> {
     /// The sides that are written: all, or only the target of a monolingual corpus.
     sides: RangeFrom<usize>,
     template: Option<Template>,
-    schema: Option<SchemaRef>,
+    table: Option<TableSchema>,
     units: Option<Units>,
     /// What begins and ends each file.
     frame: Option<[Vec<u8>; 2]>,
@@ -208,18 +203,16 @@ impl<'a> Format<'a> {
         output.check_added(added)?;
         let whole = output.is_whole(corpus)?;
         let sides = usize::from(corpus.is_monolingual())..;
-        let (mut template, mut schema, mut units, mut frame) = (None, None, None, None);
+        let (mut template, mut table, mut units, mut frame) = (None, None, None, None);
         match output {
             Output::Jsonl { fields, .. } => template = Some(Template::new(fields)?),
             Output::Parquet { fields, .. } => {
-                let first = tables(corpus).next().filter(|_| whole);
-                let copied = if let Some(path) = first {
-                    parquet_schema(path)?
+                table = Some(if whole {
+                    TableSchema::copied(&tables(corpus), added)?
                 } else {
                     let none = [StringArray::new_null(0), StringArray::new_null(0)];
-                    columns(fields, &none[sides.clone()])?.schema()
-                };
-                schema = Some(with_added(&copied, added)?);
+                    TableSchema::made(&columns(fields, &none[sides.clone()])?.schema(), added)?
+                });
             }
             Output::Tmx { source_language, target_language, .. } => {
                 let first = corpus.inputs.first().and_then(|input| input.paths().next());
@@ -235,13 +228,13 @@ impl<'a> Format<'a> {
             }
             Output::Moses { .. } | Output::Text { .. } | Output::Tsv { .. } => {}
         }
-        Ok(Self { output, added, whole, sides, template, schema, units, frame })
+        Ok(Self { output, added, whole, sides, template, table, units, frame })
     }
 
     /// Creates the files, in the order of the pieces.
     pub fn create(&self) -> Result<Vec<Sink>> {
         let paths = self.output.paths().into_iter();
-        paths.map(|path| Sink::create(path, self.schema.as_ref(), self.frame.as_ref())).collect()
+        paths.map(|path| Sink::create(path, self.table.as_ref(), self.frame.as_ref())).collect()
     }
 
     /// Formats the records with these indices. A record that is not a pair is unwritable.
@@ -276,8 +269,8 @@ impl<'a> Format<'a> {
                 formatted.unwritable.push(chunk.first + index as u64);
             }
         }
-        formatted.pieces = if let Some(schema) = &self.schema {
-            vec![Piece::Rows(self.rows(chunk, corpus, &formatted.written, schema)?)]
+        formatted.pieces = if let Some(table) = &self.table {
+            vec![Piece::Rows(self.rows(chunk, corpus, &formatted.written, &table.rows)?)]
         } else {
             self.pack(text)?
         };
@@ -418,20 +411,6 @@ impl<'a> Format<'a> {
     }
 }
 
-/// The error of a name that would come twice.
-fn has_already(what: &str, name: &str) -> Error {
-    Error::input(format!("{what} has a field {name} already: leave {name} out of with, or rename the field"))
-}
-
-/// The columns that are copied or made of the sides, and those beside them.
-fn with_added(copied: &SchemaRef, added: &[Added]) -> Result<SchemaRef> {
-    if let Some(clash) = added.iter().find(|added| copied.field_with_name(added.name()).is_ok()) {
-        return Err(has_already("the output", clash.name()));
-    }
-    let fields = copied.fields().iter().cloned().chain(added.iter().map(|added| Arc::new(added.field())));
-    Ok(Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), copied.metadata().clone())))
-}
-
 /// A header of TSV with the names of the columns beside the sides, as a line.
 fn with_names(mut header: Vec<u8>, added: &[Added]) -> Vec<u8> {
     for added in added {
@@ -507,23 +486,18 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// Creates a Parquet file if there is a `schema`, otherwise a text file; `frame` is its header and footer.
-    pub fn create(path: &Path, schema: Option<&SchemaRef>, frame: Option<&[Vec<u8>; 2]>) -> Result<Self> {
+    /// Creates a Parquet file if there is a `table`, otherwise a text file; `frame` is its header and footer.
+    pub fn create(path: &Path, table: Option<&TableSchema>, frame: Option<&[Vec<u8>; 2]>) -> Result<Self> {
         let mut draft = Draft::create(path)?;
         draft.sync_in_background()?;
         let path = path.to_owned();
-        let Some(schema) = schema else {
+        let Some(table) = table else {
             let [header, footer] = frame.cloned().unwrap_or_default();
             let mut sink = Self::Text { path: path.clone(), draft: Box::new(draft), footer, empty: true };
             sink.write(&pack(header, &path)?)?;
             return Ok(sink);
         };
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .build();
-        let writer = ArrowWriter::try_new(draft, Arc::clone(schema), Some(properties))
-            .map_err(|error| Error::parquet(&path, error))?;
+        let writer = table.write_to(draft, &path)?;
         Ok(Self::Table { path, writer: Box::new(writer) })
     }
 

@@ -4,5 +4,6 @@ pub mod added;
 pub mod formats;
 pub mod json_template;
 pub mod output_files;
+pub mod parquet_copy;
 pub mod tmx_units;
 pub mod write;

@@ -3,5 +3,6 @@
 pub mod jsonl;
 pub mod lines;
 pub mod parquet;
+pub mod parquet_text;
 pub mod tmx;
 pub mod tsv;

@@ -17,7 +17,15 @@ use crate::text::xml::{DECLARATION, is_legal, is_sound};
 use crate::{Error, Progress, Result};
 
 /// The longest text, tag or comment that is held, in bytes; a file with a longer one is damaged or not TMX.
-const MARKUP_BYTES: usize = 64 << 20;
+const MARKUP_BYTES: usize = 16 << 20;
+/// The most bytes of the segments of a unit in the two languages.
+const UNIT_BYTES: usize = 16 << 20;
+/// What a segment costs in addition to its text, in bytes.
+const SEGMENT_BYTES: usize = 64;
+/// The most elements inside each other, and the longest name of one, in bytes: the XML reader holds the names of open
+/// elements.
+const MAX_DEPTH: usize = 256;
+const NAME_BYTES: usize = 1 << 10;
 /// The most bytes of units that are copied whole in a chunk; longer units come in smaller chunks.
 const CHUNK_BYTES: usize = 64 << 20;
 
@@ -27,6 +35,15 @@ enum Segment {
     TooLong,
     /// The text has an entity that XML does not define.
     Malformed,
+}
+
+/// An inline element that changes whether its content is text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inline {
+    /// Markup of another format: `bpt`, `ept`, `ph`, `it`, `ut`.
+    Code,
+    /// Text inside markup, like the title of a link: `sub`.
+    Text,
 }
 
 /// Records, and the whole units of those whose unit gives one record, if units are copied.
@@ -41,6 +58,8 @@ pub struct Records {
 #[derive(Default)]
 struct Unit {
     segments: [Vec<Segment>; 2],
+    /// Bytes of the segments, and of their text.
+    bytes: usize,
     /// The XML of the unit, if units are copied and this one can be.
     whole: Vec<u8>,
     returned: usize,
@@ -59,6 +78,9 @@ pub struct TmxReader<'w> {
     unit_depth: usize,
     variant_depth: usize,
     segment_depth: usize,
+    /// The depths of open inline elements whose content is not the text around them, outermost first: native codes, and
+    /// the text inside codes.
+    inline: Vec<(usize, Inline)>,
     /// The side of the open variant; None outside variants and for other languages.
     side: Option<usize>,
     unit: Unit,
@@ -87,6 +109,8 @@ impl<'w> TmxReader<'w> {
         }
         let mut xml = Reader::from_reader(decoded);
         xml.config_mut().expand_empty_elements = true;
+        // An ampersand that is not escaped comes as text, so that only its unit is lost.
+        xml.config_mut().allow_dangling_amp = true;
         Ok(Self {
             path: path.to_owned(),
             xml,
@@ -97,6 +121,7 @@ impl<'w> TmxReader<'w> {
             unit_depth: 0,
             variant_depth: 0,
             segment_depth: 0,
+            inline: Vec::new(),
             side: None,
             unit: Unit::default(),
             segment: None,
@@ -167,11 +192,11 @@ impl<'w> TmxReader<'w> {
         }
         let done = match event {
             Ok(Event::Start(start)) => self.start(&start),
-            Ok(Event::End(_)) => {
-                self.end();
-                Ok(())
-            }
+            Ok(Event::End(_)) => self.end(),
             Ok(Event::Text(text)) => {
+                if text.contains('&') {
+                    self.spoil();
+                }
                 self.add(&text.xml10_content());
                 Ok(())
             }
@@ -198,6 +223,7 @@ impl<'w> TmxReader<'w> {
         match (event, &mut self.xml.get_mut().copy) {
             (Event::Decl(_) | Event::DocType(_), Some(copy)) if self.depth == 0 => copy.clear(),
             (Event::Text(text), _) if self.depth == 0 => self.sound &= text.trim_ascii().is_empty(),
+            (Event::CData(_) | Event::GeneralRef(_), _) if self.depth == 0 => self.sound = false,
             (event, _) => self.sound &= is_sound(event),
         }
     }
@@ -205,6 +231,9 @@ impl<'w> TmxReader<'w> {
     fn start(&mut self, start: &BytesStart<'_>) -> Result<()> {
         self.depth += 1;
         let name = start.local_name();
+        if self.depth > MAX_DEPTH || name.as_ref().len() > NAME_BYTES {
+            return Err(self.wrong("is not TMX: its elements are nested too deeply, or have long names"));
+        }
         if self.depth == 1 && name.as_ref() != "tmx" {
             return Err(self.wrong(&format!("is not TMX: its first element is <{}>", name.as_ref())));
         }
@@ -219,6 +248,10 @@ impl<'w> TmxReader<'w> {
                 self.segment_depth = self.depth;
                 self.segment = self.side.map(|_| Segment::Text(Vec::new()));
             }
+            "bpt" | "ept" | "ph" | "it" | "ut" if self.segment_depth > 0 => {
+                self.inline.push((self.depth, Inline::Code));
+            }
+            "sub" if self.segment_depth > 0 => self.inline.push((self.depth, Inline::Text)),
             _ => {}
         }
         Ok(())
@@ -235,11 +268,19 @@ impl<'w> TmxReader<'w> {
         }))
     }
 
-    fn end(&mut self) {
+    fn end(&mut self) -> Result<()> {
+        self.inline.pop_if(|(depth, _)| *depth == self.depth);
         if self.segment_depth == self.depth {
             self.segment_depth = 0;
             if let (Some(side), Some(segment)) = (self.side, self.segment.take()) {
+                self.unit.bytes += SEGMENT_BYTES + segment.bytes();
                 self.unit.segments[side].push(segment.finish());
+            }
+            if self.unit.bytes > UNIT_BYTES {
+                return Err(self.wrong(&format!(
+                    "has a translation unit of more than {} MiB of text and variants",
+                    UNIT_BYTES >> 20
+                )));
             }
         } else if self.variant_depth == self.depth {
             self.variant_depth = 0;
@@ -252,10 +293,26 @@ impl<'w> TmxReader<'w> {
             }
         }
         self.depth = self.depth.saturating_sub(1);
+        Ok(())
     }
 
-    /// Appends text to the open segment; inline elements around it are ignored.
+    /// Whether character data here is markup of another format.
+    fn is_code(&self) -> bool {
+        matches!(self.inline.last(), Some((_, Inline::Code)))
+    }
+
+    /// Marks the open segment as text that cannot be read.
+    fn spoil(&mut self) {
+        if !self.is_code() {
+            self.segment = self.segment.take().map(|_| Segment::Malformed);
+        }
+    }
+
+    /// Appends text to the open segment, unless it is inside a code; other inline elements around it are ignored.
     fn add(&mut self, text: &str) {
+        if self.is_code() {
+            return;
+        }
         if let Some(Segment::Text(segment)) = &mut self.segment {
             if segment.len() + text.len() > self.max_line_bytes {
                 self.segment = Some(Segment::TooLong);
@@ -269,7 +326,7 @@ impl<'w> TmxReader<'w> {
         match (reference.resolve_char_ref(), resolve_xml_entity(reference)) {
             (Ok(Some(character)), _) => self.add(character.encode_utf8(&mut [0; 4])),
             (Ok(None), Some(text)) => self.add(text),
-            _ => self.segment = self.segment.take().map(|_| Segment::Malformed),
+            _ => self.spoil(),
         }
     }
 
@@ -375,6 +432,13 @@ pub fn opening(path: &Path) -> Result<Option<String>> {
 }
 
 impl Segment {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::TooLong | Self::Malformed => 0,
+        }
+    }
+
     /// Replaces the mark of undecodable bytes by invalid UTF-8, so that the rules find it.
     fn finish(self) -> Self {
         match self {

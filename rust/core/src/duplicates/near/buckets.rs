@@ -89,6 +89,12 @@ impl NearDuplicates {
                 "row {row}: near duplicates are found among the first {MAX_ROW} rows"
             )));
         }
+        // The bits of rows that are left out are the only memory that grows with the rows.
+        if row / 8 > (self.memory / 4) as u64 {
+            return Err(Error::input(format!(
+                "row {row}: near duplicates of more rows do not fit into memory: give more memory"
+            )));
+        }
         let mut record = [0; RECORD];
         record[7..12].copy_from_slice(&row.to_le_bytes()[..5]);
         record[12..].copy_from_slice(&sketch.to_le_bytes());
@@ -148,9 +154,10 @@ impl NearDuplicates {
         let mut buffer = Vec::new();
         for pass in 0..passes {
             buckets.clear();
-            for &block in &blocks {
+            let mut blocks = blocks;
+            while let Some(records) = self.bands.read(&mut blocks, &mut buffer)? {
                 progress.check()?;
-                for record in self.bands.read(block, &mut buffer)?.as_chunks().0 {
+                for record in records.as_chunks().0 {
                     let (hash, row, sketch) = parse(record);
                     if (u128::from(hash) * passes) >> 56 == pass && !self.is_left_out(row) {
                         self.meet(buckets.entry(hash), (row, sketch), clusters)?;

@@ -130,9 +130,10 @@ impl Components {
                 self.put_away(&mut ranges, &mut asked)?;
                 self.range = Range::new(number as u64 * self.range_rows, self.range_rows);
             }
-            for block in self.links.take(number)? {
+            let mut links = self.links.take(number)?;
+            while let Some(records) = self.links.read(&mut links, &mut buffer)? {
                 progress.check()?;
-                for &record in self.links.read(block, &mut buffer)?.as_chunks().0 {
+                for &record in records.as_chunks().0 {
                     let (row, earlier) = untwo(record);
                     self.link(row, earlier)?;
                 }
@@ -183,8 +184,9 @@ impl Labels {
     fn advance(&mut self) -> Result<()> {
         let number = (self.range.first / self.range_rows) as usize;
         let mut buffer = Vec::new();
-        for block in self.asked.take(number)? {
-            for &record in self.asked.read(block, &mut buffer)?.as_chunks().0 {
+        let mut requests = self.asked.take(number)?;
+        while let Some(records) = self.asked.read(&mut requests, &mut buffer)? {
+            for &record in records.as_chunks().0 {
                 let (row, asker) = untwo(record);
                 let label = self.range.label(row);
                 self.answers.push((asker / self.range_rows) as usize, &two(asker, label))?;
@@ -193,16 +195,18 @@ impl Labels {
         self.range.first += self.range_rows;
         self.range.parents.clear();
         self.range.outside.clear();
-        for block in self.ranges.take(number + 1)? {
-            for record in self.ranges.read(block, &mut buffer)?.as_chunks::<ROW_BYTES>().0 {
+        let mut ranges = self.ranges.take(number + 1)?;
+        while let Some(records) = self.ranges.read(&mut ranges, &mut buffer)? {
+            for record in records.as_chunks::<ROW_BYTES>().0 {
                 let [parent @ .., _, _, _, _, _, _, _, _] = *record;
                 let [_, _, _, _, outside @ ..] = *record;
                 self.range.parents.push(u32::from_le_bytes(parent));
                 self.range.outside.push(u64::from_le_bytes(outside));
             }
         }
-        for block in self.answers.take(number + 1)? {
-            for &record in self.answers.read(block, &mut buffer)?.as_chunks().0 {
+        let mut answers = self.answers.take(number + 1)?;
+        while let Some(records) = self.answers.read(&mut answers, &mut buffer)? {
+            for &record in records.as_chunks().0 {
                 let (row, label) = untwo(record);
                 self.range.outside[(row - self.range.first) as usize] = label;
             }

@@ -18,12 +18,20 @@ const ROWS_PER_BIN: u64 = 200;
 /// requested number of bins, or less so that a bin has [`ROWS_PER_BIN`] rows, and at least 1. The median of an even number
 /// of values is the lower one. All values are float32.
 pub struct Expectation {
-    /// The pool of every group.
-    pools: Vec<usize>,
-    /// The first bin of every pool.
-    firsts: Vec<usize>,
-    bounds: Vec<Vec<f32>>,
+    groups: Vec<Bins>,
+    /// The bounds between the bins of all pools.
+    bounds: Vec<f32>,
     medians: Vec<f32>,
+}
+
+/// The bins of a group, which are those of its pool.
+#[derive(Clone, Copy)]
+struct Bins {
+    /// The first of them among the bins of all pools.
+    first: usize,
+    /// Where their bounds are.
+    bounds: usize,
+    end: usize,
 }
 
 impl Expectation {
@@ -42,9 +50,15 @@ impl Expectation {
         }
         let bins: Vec<usize> =
             rows.iter().map(|&rows| (rows / ROWS_PER_BIN).clamp(1, bins as u64) as usize).collect();
-        let firsts = bins.iter().scan(0, |end, &bins| Some(std::mem::replace(end, *end + bins))).collect();
+        let mut ends = (0, 0);
+        let mut of_pools = Vec::with_capacity(bins.len());
+        for &bins in &bins {
+            of_pools.push(Bins { first: ends.0, bounds: ends.1, end: ends.1 + bins - 1 });
+            ends = (ends.0 + bins, ends.1 + bins - 1);
+        }
+        let groups = pools.iter().map(|&pool| of_pools[pool]).collect();
         let bounds = bounds(scan, &pools, &rows, &bins, progress)?;
-        let mut expectation = Self { pools, firsts, bounds, medians: vec![0.0; bins.iter().sum()] };
+        let mut expectation = Self { groups, bounds, medians: vec![0.0; ends.0] };
         let counts = expectation.count(scan, progress)?;
         let occupied = counts.iter().enumerate().filter(|&(_, &count)| count > 0);
         let mut searches: Vec<Search> =
@@ -67,8 +81,8 @@ impl Expectation {
     }
 
     fn class(&self, group: usize, start: f32) -> usize {
-        let pool = self.pools[group];
-        self.firsts[pool] + self.bounds[pool].partition_point(|&bound| bound <= start)
+        let Bins { first, bounds, end } = self.groups[group];
+        first + self.bounds[bounds..end].partition_point(|&bound| bound <= start)
     }
 
     /// Rows in every bin of every pool.
@@ -109,7 +123,7 @@ fn bounds(
     rows: &[u64],
     bins: &[usize],
     progress: &Progress,
-) -> Result<Vec<Vec<f32>>> {
+) -> Result<Vec<f32>> {
     let mut searches = Vec::new();
     for (pool, (&rows, &bins)) in rows.iter().zip(bins).enumerate() {
         for bound in 1..bins as u64 {
@@ -122,11 +136,8 @@ fn bounds(
         (!batch.scores[index].is_nan()).then(|| (pools[batch.group(index)], order(start)))
     };
     descend(scan, &mut searches, None, None, item, progress)?;
-    let mut bounds = vec![Vec::new(); rows.len()];
-    for search in searches {
-        bounds[search.class].push(from_order(search.key()));
-    }
-    Ok(bounds)
+    // Searches are in the order of the pools.
+    Ok(searches.iter().map(|search| from_order(search.key())).collect())
 }
 
 #[cfg(test)]

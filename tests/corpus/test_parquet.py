@@ -1,0 +1,182 @@
+"""Parquet: columns with dots and maps, damaged files, memory, and copies whose columns keep their types."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import catprune
+import pyarrow as pa
+import pytest
+from catprune import CatpruneError
+from catprune.corpus.inputs import parse_inputs
+from pyarrow import parquet
+from support.fields import found
+
+OPTIONS: dict[str, Any] = {"rules": False, "duplicates": "none", "quiet": True}
+ENGLISH, GERMAN = ["a b", "c d", "e f"], ["1 2", "3 4", "5 6"]
+
+
+def copied(tmp_path: Path, table: pa.Table, **options: Any) -> parquet.ParquetFile:
+    parquet.write_table(table, tmp_path / "a.parquet", **options)
+    catprune.clean([tmp_path / "a.parquet"], out=tmp_path / "clean", fields=("en", "de"), **OPTIONS)
+    assert catprune.write(tmp_path / "clean", [tmp_path / "b.parquet"], quiet=True).whole
+    return parquet.ParquetFile(tmp_path / "b.parquet")
+
+
+def test_a_column_whose_name_has_dots_is_found(tmp_path: Path) -> None:
+    table = pa.table({"translation.en": ENGLISH, "translation.de": GERMAN, "score": [1, 2, 3]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    fields = ("translation.en", "translation.de")
+    inputs = parse_inputs([tmp_path / "a.parquet"], fields=fields)
+    assert found(inputs[0], 3) == list(zip(ENGLISH, GERMAN, strict=True))
+    catprune.clean([tmp_path / "a.parquet"], out=tmp_path / "clean", fields=fields, **OPTIONS)
+    catprune.write(tmp_path / "clean", [tmp_path / "b.parquet"], quiet=True)
+    assert parquet.read_table(tmp_path / "b.parquet").equals(table)
+
+
+def test_a_map_has_its_keys_as_fields(tmp_path: Path) -> None:
+    rows = [
+        [("en", "a b"), ("de", "1 2")],
+        [("de", "3 4"), ("en", "no"), ("en", "c d")],  # the last of two keys counts
+        [("en", "e f")],
+        None,
+        [("en", None), ("de", "5 6")],
+    ]
+    table = pa.table({"text": pa.array(rows, pa.map_(pa.string(), pa.string()))})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    done = catprune.clean([tmp_path / "a.parquet"], out=tmp_path / "clean", fields=("text.en", "text.de"), **OPTIONS)
+    assert (done.rows, done.kept, done.reasons["malformed_record"]) == (5, 2, 3)
+    inputs = parse_inputs([tmp_path / "a.parquet"], fields=("text.en", "text.de"))
+    assert found(inputs[0], 5)[:2] == [("a b", "1 2"), ("c d", "3 4")]
+    catprune.write(tmp_path / "clean", [tmp_path / "b.parquet"], quiet=True)
+    assert parquet.read_table(tmp_path / "b.parquet").equals(table.slice(0, 2))
+    numbers = pa.array([[("en", 1)]], pa.map_(pa.string(), pa.int64()))
+    parquet.write_table(pa.table({"text": numbers}), tmp_path / "c.parquet")
+    with pytest.raises(CatpruneError, match=r"c\.parquet: column text\.en is Map.*not text"):
+        catprune.clean([tmp_path / "c.parquet"], out=tmp_path / "other", fields=("text.en", "text.de"), **OPTIONS)
+
+
+def test_brotli_and_files_without_rows(tmp_path: Path) -> None:
+    table = pa.table({"en": ENGLISH, "de": GERMAN})
+    for name, rows in {"a": table, "b": table.slice(0, 0), "c": table}.items():
+        parquet.write_table(rows, tmp_path / f"{name}.parquet", compression="brotli")
+    files = [tmp_path / f"{name}.parquet" for name in "abc"]
+    assert catprune.clean(files, out=tmp_path / "clean", fields=("en", "de"), **OPTIONS).rows == 6
+    with pytest.raises(CatpruneError, match=r"b\.parquet is empty"):
+        catprune.clean(files[1:2], out=tmp_path / "none", fields=("en", "de"), **OPTIONS)
+
+
+def test_a_page_with_a_wrong_checksum_is_damaged(tmp_path: Path) -> None:
+    table = pa.table(
+        {"en": [f"hello number {row}" for row in range(200)], "de": [f"hallo {row}" for row in range(200)]}
+    )
+    path = tmp_path / "a.parquet"
+    parquet.write_table(table, path, write_page_checksum=True, compression="none", use_dictionary=False)
+    assert catprune.clean([path], out=tmp_path / "good", fields=("en", "de"), **OPTIONS).kept == 200
+    path.write_bytes(path.read_bytes().replace(b"number 77", b"dumber 77"))
+    with pytest.raises(CatpruneError, match=r"a\.parquet is damaged.*checksum"):
+        catprune.clean([path], out=tmp_path / "clean", fields=("en", "de"), **OPTIONS)
+
+
+#: Columns that Arrow and Parquet hold in different types, or that the writers of other tools store in another way.
+KEPT = {
+    "date64": pa.array([0, 86_400_000, None], pa.date64()),
+    "zone": pa.array([0, 1, None], pa.timestamp("us", "Europe/Berlin")),
+    "local": pa.array([0, 1, None], pa.timestamp("ms")),
+    "nanoseconds": pa.array([0, 1, None], pa.timestamp("ns", "UTC")),
+    "decimal": pa.array([decimal.Decimal("1.25"), None, decimal.Decimal("-3.00")], pa.decimal128(7, 2)),
+    "large": pa.array(["x", None, "y"], pa.large_string()),
+    "categories": pa.array(["x", None, "x"]).dictionary_encode(),
+    "lists": pa.array([["x", "y"], None, []], pa.list_(pa.string())),
+    "structs": pa.array([{"a": "x", "b": [1]}, None, {"a": None, "b": None}]),
+    "bytes": pa.array([b"\xff", None, b""], pa.binary()),
+    "half": pa.array([1.5, None, 2.5], pa.float16()),
+    "small": pa.array([1, None, 255], pa.uint8()),
+    "time": pa.array([1, None, 2], pa.time64("us")),
+    "fixed": pa.array([b"ab", None, b"cd"], pa.binary(2)),
+    "duration": pa.array([1, None, 2], pa.duration("us")),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_copied_columns_keep_type_and_values(tmp_path: Path, name: str) -> None:
+    table = pa.table({"en": ENGLISH, "de": GERMAN, name: KEPT[name]})
+    copy = copied(tmp_path, table)
+    original = parquet.ParquetFile(tmp_path / "a.parquet")
+    assert copy.read().equals(original.read())
+    before, after = original.schema, copy.schema
+    for number in range(len(before)):
+        old, new = before.column(number), after.column(number)
+        assert (new.path, str(new.logical_type)) == (old.path, str(old.logical_type))
+        if name != "decimal":
+            assert (new.physical_type, new.converted_type) == (old.physical_type, old.converted_type)
+
+
+def test_types_that_arrow_lacks_stay_in_copies(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    path = tmp_path / "a.parquet"
+    duckdb.sql(
+        "copy (select 'a b' as en, '1 2' as de, uuid() as id, '{\"a\": 1}'::json as js, date '2020-01-01' as day, "
+        f"current_timestamp as at, 1::utinyint as small) to '{path}' (format parquet)"
+    )
+    catprune.clean([path], out=tmp_path / "clean", fields=("en", "de"), **OPTIONS)
+    catprune.write(tmp_path / "clean", [tmp_path / "b.parquet"], quiet=True)
+    describe = "describe select * from '{}'"
+    files = [path, tmp_path / "b.parquet"]
+    types, others = (duckdb.sql(describe.format(file)).fetchall() for file in files)
+    assert types == others
+    rows, other_rows = (duckdb.sql(f"select * from '{file}'").fetchall() for file in files)
+    assert rows == other_rows
+
+
+def test_columns_that_a_copy_would_change_are_refused(tmp_path: Path) -> None:
+    times = [datetime.datetime(2020, 1, 1), datetime.datetime(2021, 1, 1), None]
+    table = pa.table({"en": ENGLISH, "de": GERMAN, "at": pa.array(times, pa.timestamp("us"))})
+    path = tmp_path / "a.parquet"
+    parquet.write_table(table, path, use_deprecated_int96_timestamps=True)
+    catprune.clean([path], out=tmp_path / "clean", fields=("en", "de"), **OPTIONS)
+    with pytest.raises(CatpruneError, match=r"a\.parquet: column at is INT96 .*convert the column, or write TSV"):
+        catprune.write(tmp_path / "clean", [tmp_path / "b.parquet"], quiet=True)
+    assert not (tmp_path / "b.parquet").exists()
+    assert catprune.write(tmp_path / "clean", [tmp_path / "b.jsonl"], quiet=True).pairs == 3
+
+
+def test_files_that_differ_only_in_the_width_of_text_are_copied(tmp_path: Path) -> None:
+    first = pa.table({"en": ENGLISH, "de": GERMAN, "url": ["x", "y", "z"]})
+    second = first.cast(pa.schema([("en", pa.large_string()), ("de", pa.string()), ("url", pa.large_string())]))
+    parquet.write_table(first, tmp_path / "a.parquet")
+    parquet.write_table(second, tmp_path / "b.parquet")
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    catprune.clean(files, out=tmp_path / "clean", fields=("en", "de"), **OPTIONS)
+    catprune.write(tmp_path / "clean", [tmp_path / "c.parquet"], quiet=True)
+    assert parquet.read_table(tmp_path / "c.parquet").equals(pa.concat_tables([first, first]))
+
+
+def test_a_dictionary_of_large_values_is_not_unpacked(tmp_path: Path) -> None:
+    """A few KB of Parquet with long values in many rows: 3.2 GB of text, of which nothing is held."""
+    rows = 100_000
+    index = pa.array([0] * rows, pa.int32())
+    values = {name: pa.DictionaryArray.from_arrays(index, pa.array([name * 16_000])) for name in ("e", "d")}
+    parquet.write_table(pa.table({"en": values["e"], "de": values["d"]}), tmp_path / "a.parquet")
+    assert (tmp_path / "a.parquet").stat().st_size < 100_000
+    code = f"""
+        import resource, sys
+        import catprune
+        def peak():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak()
+        done = catprune.clean([{str(tmp_path / "a.parquet")!r}], out={str(tmp_path / "clean")!r}, fields=("en", "de"),
+                              rules=False, memory="128M", threads=2, quiet=True)
+        print(done.rows, done.kept, (peak() - before) // 1024)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    counted, kept, grown = map(int, output.split())
+    assert (counted, kept) == (rows, 1)
+    assert grown < 200, f"{grown} MiB"
