@@ -56,7 +56,7 @@ def members(suffix: str, data: bytes, cuts: list[int]) -> bytes:
 )
 @settings(max_examples=25)
 def test_members_are_one_text(tmp_path: Path, suffix: str, lines: list[bytes], cuts: list[int]) -> None:
-    lines = [line.translate(None, b"\n\t") for line in lines]
+    lines = [b"." + line.translate(None, b"\n\t") for line in lines]
     data = b"".join(line + b"\tx\n" for line in lines)
     path = tmp_path / f"a.tsv.{suffix}"
     path.write_bytes(members(suffix, data, [min(cut, len(data)) for cut in cuts]))
@@ -143,6 +143,7 @@ LINE = st.one_of(
 @settings(max_examples=30)
 def test_jsonl_is_the_oracles(tmp_path: Path, lines: list[bytes], limit: int) -> None:
     path = tmp_path / "a.jsonl"
+    lines = [b"{}", *lines]  # a file that begins like another format is refused
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     expected = oracles_formats.jsonl(path.read_bytes(), FIELDS, limit=limit)
     for threads in (1, 3):

@@ -18,10 +18,11 @@ from catprune.writing.write import summary
 from hypothesis import given
 from hypothesis import strategies as st
 from support import oracles
+from support.cleaned import as_text
 
 LINE = st.one_of(
     st.text(st.sampled_from("abc de1.\t\r\u2028"), max_size=10).map(lambda text: text.encode()),
-    st.binary(max_size=6).map(lambda data: data.replace(b"\n", b"")),
+    st.binary(max_size=6).map(as_text),
 )
 
 

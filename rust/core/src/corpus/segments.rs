@@ -12,7 +12,7 @@ use crate::corpus::readers::tsv::columns;
 use crate::io::compression::Decoder;
 use crate::{Error, Progress, Result};
 
-/// The largest test set in SGML or XML; its file is read whole.
+/// The largest test set in SGML or XML, whose file is read whole, and the longest line of a test set that is read whole.
 const MARKUP_BYTES: u64 = 256 << 20;
 /// The longest entity, like `&#x10FFFF;`, in bytes.
 const ENTITY_BYTES: usize = 12;
@@ -58,7 +58,7 @@ pub fn read_test_set(set: &TestSet, progress: &Progress) -> Result<TestText> {
     let mut sides = TestText::default();
     for (side, path) in [Some(&set.source), set.target.as_ref()].into_iter().enumerate() {
         let Some(path) = path else { continue };
-        read_segments(path, set.format, usize::MAX, progress, |segment| {
+        read_segments(path, set.format, MARKUP_BYTES as usize, progress, |segment| {
             // Two files name their sides; of an XML file that has both, only one is used.
             let wanted = set.target.is_none() || segment.side.is_none_or(|named| named == side);
             let side = if set.target.is_some() { side } else { segment.side.unwrap_or(0) };
