@@ -147,6 +147,8 @@ def test_archives_and_other_compressions_are_named(tmp_path: Path, suffix: str, 
     for paths in (named, others):
         with pytest.raises(CatpruneError, match=f" is {message}"):
             clean(paths if format != "tsv" else paths[:1], tmp_path, format=format)
+        with pytest.raises(CatpruneError, match=f" is {message}"):
+            clean(paths[:1], tmp_path)
     (tmp_path / "good.tsv").write_text(TEXT)
     with pytest.raises(CatpruneError, match=f" is {message}"):
         clean([tmp_path / "good.tsv"], tmp_path, tags=others[0])
