@@ -24,6 +24,8 @@ from catprune.boundary import (
     SelectResult,
     StatsRequest,
     StatsResult,
+    TestSet,
+    TestText,
     TokenizeRequest,
     TokenizeResult,
     WriteRequest,
@@ -40,10 +42,13 @@ __all__ = [
     "open_corpus",
     "rare_words",
     "read_pairs",
+    "read_start",
+    "read_test_set",
     "sample",
     "select",
     "stats",
     "tokenize",
+    "unicode_version",
     "write",
     "write_columns",
 ]
@@ -70,3 +75,6 @@ def stats(request: StatsRequest, progress: Callable[[int, int], None] | None = N
 def write(request: WriteRequest, progress: Callable[[int, int], None] | None = None) -> WriteResult: ...
 def rare_words(request: RareWordsRequest, progress: Callable[[int, int], None] | None = None) -> RareWords: ...
 def read_pairs(request: ReadPairsRequest) -> list[tuple[str, str]]: ...
+def read_test_set(request: TestSet) -> TestText: ...
+def read_start(path: str | PathLike[str], most: int) -> bytes: ...
+def unicode_version() -> str: ...

@@ -46,6 +46,7 @@ class TsvInput(TypedDict):
     path: str
     source_column: NotRequired[int | None]  # None: a monolingual corpus
     target_column: int
+    header: NotRequired[bool]  # whether the first line holds names; False by default
 
 
 class JsonlInput(TypedDict):
@@ -223,10 +224,18 @@ class NearOptions(TypedDict):
 
 
 class TestSet(TypedDict):
-    """A test set: two files with the same number of lines, or one file that is compared with both sides."""
+    """A test set: two files of equal length, or one file: with both sides (TSV, XML), or of segments of either side."""
 
+    format: NotRequired[Literal["lines", "tsv", "markup"]]  # lines by default
     source: str
     target: NotRequired[str | None]
+
+
+class TestText(TypedDict):
+    """The text of a test set, with its first reference only; segments of no named side are sources."""
+
+    source: list[str]
+    target: list[str]
 
 
 class PreferredInputs(TypedDict):
@@ -287,10 +296,13 @@ class Example(TypedDict):
 
 
 class Excluded(TypedDict):
-    """Counts of one test set: its lines, its lines that are too short, and the excluded training pairs."""
+    """Counts of one test set: its lines, the sides in them, those that look like markup or are too short, and the
+    excluded training pairs."""
 
     files: list[FileRead]
     lines: int
+    segments: int
+    markup: int
     too_short: int
     pairs: int
 
@@ -401,6 +413,7 @@ class Figures(TypedDict):
 
     rows: int
     malformed_record: int
+    columns: int
     missing_side: int
     line_too_long: int
     invalid_utf8: int

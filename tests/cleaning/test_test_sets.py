@@ -116,3 +116,105 @@ def test_invalid_test_sets_are_reported(tmp_path: Path, pair: Any) -> None:
         catprune.clean(paths, out=tmp_path / "clean", exclude=[tmp_path / "latin", tmp_path / "latin"])
     with pytest.raises(CatpruneError, match=r"latin, line 2: the segment is not valid UTF-8"):
         catprune.clean(paths, out=tmp_path / "clean", exclude=str(tmp_path / "latin"))
+
+
+SOURCES = ["A small house & a garden.", "Is 3 < 4 in the garden?", "The \u201cbig\u201d house is old."]
+TARGETS = ["Ein kleines Haus & ein Garten.", "Ist 3 < 4 im Garten?", "Das \u201egroße\u201c Haus ist alt."]
+ESCAPED = [
+    ["A small house &amp; a garden.", "Is 3 &lt; 4 in the garden?", "The &#8220;big&#x201D; house is old."],
+    ["Ein kleines Haus & ein Garten.", "Ist 3 &lt; 4 im Garten?", "Das „große&#8220; Haus ist alt."],
+]
+
+
+def sgm(root: str, segments: list[str]) -> str:
+    """A side as WMT published it until 2020: upper and lower case mixed, spaces around the text, a bare &."""
+    names = [("seg", "SEG")[number % 2] for number in range(len(segments))]
+    lines = "".join(f"<{name} id=1> {text}\n</{name}>\n" for name, text in zip(names, segments, strict=True))
+    return f'<{root} setid="newstest">\n<doc docid="a" genre="news">\n<p>\n{lines}</p>\n</doc>\n</{root}>\n'
+
+
+OTHERS = ["Erste andere Fassung.", "Zweite andere Fassung.", "Dritte andere Fassung."]
+
+
+def wmt_xml() -> str:
+    """A test set as WMT publishes it since 2021: three documents, two references, a system's translation."""
+    documents: list[str] = []
+    for source, target, other in zip(*ESCAPED, OTHERS, strict=True):
+        parts = [
+            ('src lang="en"', source),
+            ('ref lang="de" translator="A"', target),
+            ('ref lang="de" translator="B"', other),
+            ('hyp lang="de" system="X"', "Was ein System sagte, eins."),
+        ]
+        inner = "".join(f'<{tag}><p>\n<seg id="1">{text}</seg>\n</p></{tag[:3]}>\n' for tag, text in parts)
+        documents.append(f'<doc origlang="en" id="a">\n{inner}</doc>\n')
+    start = '<?xml version="1.0" encoding="utf-8"?>\n<!-- <seg>no segment</seg> -->\n<dataset id="wmt">'
+    return f"{start}<collection>\n{''.join(documents)}</collection></dataset>\n"
+
+
+def write_test_set(folder: Path, form: str) -> tuple[list[Path], str]:
+    """The files of a test set in a form, and its name for `exclude`."""
+    if form in ("sgm", "sgm.gz", "no suffix"):
+        ending = "" if form == "no suffix" else f".{form}"
+        paths = [folder / f"test-{side}{ending}" for side in ("en", "de")]
+        for path, root, segments in zip(paths, ("srcset", "refset"), ESCAPED, strict=True):
+            data = sgm(root, segments).encode()
+            path.write_bytes(gzip.compress(data) if form.endswith("gz") else data)
+        return paths, str(folder / f"test-{{en,de}}{ending}")
+    text = wmt_xml() if form == "xml" else "".join(f"{en}\t{de}\n" for en, de in zip(SOURCES, TARGETS, strict=True))
+    path = folder / f"test.{form}"
+    path.write_text(text)
+    return [path], str(path)
+
+
+@pytest.mark.parametrize("form", ["sgm", "sgm.gz", "no suffix", "xml", "tsv", "txt"])
+def test_every_form_of_a_test_set_excludes_and_evaluates_the_same(tmp_path: Path, pair: Any, form: str) -> None:
+    files, name = write_test_set(tmp_path, form)
+    swapped = ("Der Hund bellt laut im Park.", SOURCES[0])  # a source of the test set on the target side
+    pairs = [
+        (SOURCES[0], "Etwas ganz anderes steht hier."), ("Something else stands here.", TARGETS[1]),
+        ("The dog barks in the park.", "Der Hund bellt im Park."), swapped,
+        ("Another version of it.", OTHERS[1]), ("What a system said, one.", "Was ein System sagte, eins."),
+    ]  # fmt: skip
+    paths = pair(*("".join(sides[side] + "\n" for sides in pairs).encode() for side in (0, 1)))
+    done = catprune.clean(paths, out=tmp_path / "clean", exclude=[name])
+    found = ["excluded" in names for names in reasons(tmp_path / "clean")]
+    assert found == [True, True, False, False, form == "xml", False]
+    assert not any(line.startswith("warning: no ") for line in summary(done))
+    bitext = catprune.TestSet("t", *files).read()
+    assert (list(bitext.source), list(bitext.target)) == (SOURCES, TARGETS)
+    assert set(bitext.digests) == ({"source", "target"} if len(files) == 2 else {"source"})
+
+
+def test_a_test_set_that_cannot_match_is_a_warning_and_comes_first(tmp_path: Path, pair: Any) -> None:
+    paths = pair(b"a small house\n", b"ein kleines Haus\n")
+    (tmp_path / "short.txt").write_text("Yes.\nNo.\n")
+    (tmp_path / "markup.txt").write_text("A title of the file\n<s>a small house</s>\n<s>a big house</s>\n")
+    done = catprune.clean(paths, out=tmp_path / "clean", exclude=[tmp_path / "short.txt", tmp_path / "markup.txt"])
+    lines = summary(done)
+    assert lines[0].startswith("warning: no line of ")
+    assert "short.txt can match" in lines[0]
+    assert lines[1].startswith("warning: no pair is in ")
+    assert "markup.txt, whose lines look like markup" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.csv", "en,de\n", r"a \.csv table is not read"),
+        ("a.html", "<html></html>\n", "not html"),
+        ("a.jsonl", '{"en": "a"}\n', "not jsonl"),
+        ("a.txt", '{"en": "a"}\n', "not json"),
+        ("a.txt", "<tmx></tmx>\n", "not tmx"),
+        ("a.sgm", "<srcset></srcset>\n", "there is no <seg>"),
+        ("a.sgm", "a line of text\n", "there is no <seg>"),
+        ("a.tsv", "a\tb\nno tab\n", "line 2: there are no two columns"),
+    ],
+)
+def test_other_formats_of_test_sets_are_refused(tmp_path: Path, pair: Any, name: str, data: str, message: str) -> None:
+    paths = pair(b"a small house\n", b"ein kleines Haus\n")
+    (tmp_path / name).write_text(data)
+    with pytest.raises((UsageError, CatpruneError), match=message):
+        catprune.clean(paths, out=tmp_path / "clean", exclude=[tmp_path / name])
+    with pytest.raises((UsageError, CatpruneError), match=message):
+        catprune.TestSet("t", tmp_path / name).read()

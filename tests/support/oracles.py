@@ -150,7 +150,8 @@ def reasons(
     if names := structure(source, target, max_line_bytes=max_line_bytes):
         return names
     sides = [side.decode() for side in (source, target) if side is not None]
-    if any(unicodedata.category(character) == "Cc" and character != "\t" for side in sides for character in side):
+    breaks = [side.replace("\r\n", " ").replace("\n", " ").replace("\t", " ") for side in sides]
+    if any(unicodedata.category(character) == "Cc" for side in breaks for character in side):
         names.add("control_characters")
     # Reasons do not depend on the normal form.
     sides = [unicodedata.normalize("NFC", side) for side in sides]

@@ -14,13 +14,15 @@ import pyarrow
 import pytest
 from catprune import CatpruneError, UsageError, _core
 from catprune.workspace.sealed import seal
+from catprune.writing.write import summary
 from hypothesis import given
 from hypothesis import strategies as st
 from support import oracles
+from support.cleaned import as_text
 
 LINE = st.one_of(
     st.text(st.sampled_from("abc de1.\t\r\u2028"), max_size=10).map(lambda text: text.encode()),
-    st.binary(max_size=6).map(lambda data: data.replace(b"\n", b"")),
+    st.binary(max_size=6).map(as_text),
 )
 
 
@@ -70,10 +72,10 @@ def test_compressed_files_hold_the_same_text_for_any_threads(tmp_path: Path, cle
 
 def test_whole_records_survive_from_tsv_to_tsv(tmp_path: Path) -> None:
     table = tmp_path / "a.tsv"
-    table.write_bytes(b"id1\tein Haus\ta house\t0.5\nid2\tnur\nid3\tein Hund\ta dog\n")
+    table.write_bytes(b"id1\tein Haus\ta house\t0.5\nid2\tnur\nid3\tein Hund\ta dog\t\n")
     catprune.clean([table], out=tmp_path / "clean", columns=(2, 3))
     catprune.write(tmp_path / "clean", [tmp_path / "b.tsv"])
-    assert (tmp_path / "b.tsv").read_bytes() == b"id1\tein Haus\ta house\t0.5\nid3\tein Hund\ta dog\n"
+    assert (tmp_path / "b.tsv").read_bytes() == b"id1\tein Haus\ta house\t0.5\nid3\tein Hund\ta dog\t\n"
     catprune.write(tmp_path / "clean", [tmp_path / "b.de", tmp_path / "b.en"])
     assert (tmp_path / "b.de").read_bytes() == b"ein Haus\nein Hund\n"
 
@@ -201,3 +203,67 @@ def test_columns_of_another_corpus_are_noticed(tmp_path: Path, cleaned: Path) ->
         _core.write(request)
     assert not (tmp_path / "p.tsv").exists()
     assert cleaned.is_dir()
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".ZST", ".zstd", ".XZ"])
+def test_a_mark_at_the_start_of_a_text_survives(tmp_path: Path, suffix: str) -> None:
+    """The first text of a file begins with U+FEFF, which readers take for a byte order mark."""
+    records = [("\ufeffa small house", "\ufeffein kleines Haus"), ("\ufeffa dog", "ein Hund")]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"en": en, "de": de}) + "\n" for en, de in records))
+    options: dict[str, Any] = {"source_lang": "en", "target_lang": "de", "rules": False}
+    catprune.clean([path], out=tmp_path / "clean", **options)
+    for outputs in (["o.en" + suffix, "o.de" + suffix], ["o.tsv" + suffix]):
+        paths = [tmp_path / name for name in outputs]
+        catprune.write(tmp_path / "clean", paths)
+        catprune.clean(paths, out=tmp_path / "again", force=True, **options)
+        batches = [*catprune.open_corpus(tmp_path / "again")]
+        assert [(row["source"], row["target"]) for batch in batches for row in batch.to_pylist()] == records
+
+
+def test_outputs_are_compressed_as_their_names_say_in_any_case(tmp_path: Path, cleaned: Path) -> None:
+    magic = {".GZ": b"\x1f\x8b", ".zstd": b"\x28\xb5\x2f\xfd", ".XZ": b"\xfd7zXZ\0", ".Bz2": b"BZh"}
+    for suffix, start in magic.items():
+        for path in (tmp_path / f"o.en{suffix}", tmp_path / f"o.TSV{suffix}"):
+            second = [tmp_path / f"o.de{suffix}"] if "en" in path.name else []
+            catprune.write(cleaned, [path, *second])
+            assert path.read_bytes().startswith(start)
+
+
+def test_records_with_other_fields_that_are_not_utf8_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"en": "a house", "de": "ein Haus", "x": "\xe9"}\n{"en": "a dog", "de": "ein Hund", "x": "e"}\n')
+    catprune.clean([path], out=tmp_path / "clean", source_lang="en", target_lang="de", rules=False)
+    written = catprune.write(tmp_path / "clean", [tmp_path / "o.jsonl"])
+    assert (written.pairs, written.unwritable, written.whole) == (1, 1, True)
+    assert json.loads((tmp_path / "o.jsonl").read_bytes()) == {"en": "a dog", "de": "ein Hund", "x": "e"}
+
+
+def test_lost_fields_are_said(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"en": "a house", "de": "ein Haus", "score": 1}\n')
+    (tmp_path / "b.tsv").write_text("a dog\tein Hund\turl\n")
+    (tmp_path / "c.tsv").write_text("a cat\teine Katze\n")
+
+    def lost(names: list[str], output: list[str]) -> bool:
+        clean = tmp_path / "clean"
+        paths = [tmp_path / name for name in names]
+        catprune.clean(paths, out=clean, source_lang="en", target_lang="de", rules=False, force=True)
+        done = catprune.write(clean, [tmp_path / name for name in output], force=True)
+        said = any("other fields, if there are any, are left out" in line for line in summary(done))
+        assert said == done.loses_fields
+        return said
+
+    assert lost(["a.jsonl", "b.tsv"], ["o.jsonl"])
+    assert lost(["a.jsonl"], ["o.tsv"])
+    assert lost(["b.tsv", "c.tsv"], ["o.tsv"])  # other numbers of columns
+    assert (tmp_path / "o.tsv").read_text() == "a dog\tein Hund\na cat\teine Katze\n"
+    assert not lost(["a.jsonl"], ["o.jsonl"])
+    assert not lost(["b.tsv"], ["o.tsv"])
+    assert not lost(["b.tsv"], ["o.en", "o.de"])
+
+
+@pytest.mark.parametrize("name", ["o.json", "o.JSON.gz", "o.csv", "o.xml", "o.tar", "o.LZ4", "o.Z"])
+def test_outputs_of_other_formats_are_refused(tmp_path: Path, cleaned: Path, name: str) -> None:
+    for outputs in ([name], [name, name.replace("o", "p")]):
+        with pytest.raises(UsageError, match=r"is not read|is not supported|\.jsonl"):
+            catprune.write(cleaned, [tmp_path / output for output in outputs])

@@ -206,9 +206,15 @@ FieldNames = Annotated[
     ),
 ]
 Format = Annotated[
-    Literal["tsv", "jsonl", "parquet", "tmx"] | None,
-    option("Format of input files, if their names do not show it.", INPUT, default="by the file name"),
+    Literal["moses", "tsv", "jsonl", "parquet", "tmx"] | None,
+    option(
+        "Format of input files, if their names do not show it.",
+        INPUT,
+        default="by the file name",
+        details="`moses` reads the lines of any file as text, whatever its name and content.",
+    ),
 ]
+Header = Annotated[bool, option("The first line of TSV files holds the names of columns.", INPUT)]
 Monolingual = Annotated[
     bool,
     option(
@@ -290,6 +296,7 @@ class CleanOptions:
     columns: Columns = None
     fields: FieldNames = None
     format: Format = None
+    header: Header = False
     monolingual: Monolingual = False
     spool: Annotated[
         AnyPath | None,
@@ -366,6 +373,7 @@ class StatsOptions:
     columns: Columns = None
     fields: FieldNames = None
     format: Format = None
+    header: Header = False
     monolingual: Monolingual = False
     source_lang: SourceLanguage = None
     target_lang: TargetLanguage = None

@@ -20,8 +20,9 @@ from catprune.cleaning.rule_options import (
     read_input_rules,
 )
 from catprune.cleaning.test_sets import digest_test_sets, parse_test_sets
+from catprune.corpus.contents import describe_contents
 from catprune.corpus.data import spool_options
-from catprune.corpus.inputs import input_paths, parse_inputs, relative_input
+from catprune.corpus.inputs import input_paths, left_out, parse_inputs, relative_input
 from catprune.corpus.spool import spool_inputs
 from catprune.errors import UsageError
 from catprune.workspace.common_options import several
@@ -54,7 +55,7 @@ class Cleaning:
         rules: the thresholds for all inputs; None without filters.
         rules_of: input number -> the thresholds of this input.
         languages: what the filters need to know of the languages.
-        notes: remarks on unsupported languages.
+        notes: remarks on unsupported languages, and on the content of inputs.
         tests: the test sets.
         excluded: their digests.
         against: other corpora whose kept pairs are duplicates here.
@@ -105,6 +106,8 @@ class Cleaning:
             [str(options.tags)] if options.tags else []
         ):
             Path(path).stat()  # report a missing file before a folder is made
+        notes += [f"{path} is empty: left out" for path in left_out(options.inputs, inputs)]
+        notes += describe_contents(inputs, (options.source_lang, options.target_lang))
         tests = parse_test_sets(several(options.exclude))
         excluded = digest_test_sets(tests, folder)
         if any(Path(name).absolute() == folder.absolute() for name in several(options.against)):
@@ -150,6 +153,7 @@ class Cleaning:
             "rules": rules,
             "input_rules": {str(number): thresholds for number, thresholds in sorted(self.rules_of.items())},
             "max_line_bytes": options.max_line_bytes,
+            "unicode": _core.unicode_version(),
         }
 
     def request(self, into: Path, plan: str, *, before: Mapping[str, Any] | None) -> CleanRequest:
@@ -204,6 +208,7 @@ def _read_inputs(options: CleanOptions) -> list[Input]:
         fields=options.fields,
         languages=(options.source_lang, options.target_lang),
         format=options.format,
+        header=options.header,
         monolingual=options.monolingual,
     )
 

@@ -41,8 +41,9 @@ class Stats:
 
     Each of them is `{"all": figures, "kept": figures}`; `kept` is None unless it is a clean folder's. Figures are:
 
-    `rows`, `malformed_record`, `missing_side`, `line_too_long`, `invalid_utf8` (of these four nothing more is counted)
-    and `empty` (a side without a word); `source` and `target`, each with the lengths `characters`, `words` and `bytes`,
+    `rows`, `malformed_record`, `columns` (another number of columns than the first record of a TSV file),
+    `missing_side`, `line_too_long`, `invalid_utf8` (of these five nothing more is counted) and `empty` (a side without
+    a word); `source` and `target`, each with the lengths `characters`, `words` and `bytes`,
     `tokens` (words in all), `types` (different words as they stand, by HyperLogLog, standard error 0.8%), `scripts`
     (letters by Unicode script), `languages` and `zstd` (`bytes` of the text and `compressed` bytes at level 3, every
     4,096 records by themselves; None for tags); `character_ratio` and `word_ratio`, each `target_over_source` and
@@ -103,6 +104,7 @@ def _stats(options: StatsOptions, form: Any) -> Stats:
         columns=options.columns,
         fields=options.fields,
         format=options.format,
+        header=options.header,
         monolingual=options.monolingual,
         languages=(options.source_lang, options.target_lang),
         max_line_bytes=options.max_line_bytes,
@@ -166,7 +168,7 @@ _QUANTILES = ("p1", "p25", "p50", "p75", "p99", "max")
 def _block(figures: Sequence[Figures]) -> list[str]:
     monolingual = figures[0]["source"] is None
     lines = [_row("texts" if monolingual else "pairs", [f"{part['rows']:,}" for part in figures])]
-    for name in ("malformed_record", "missing_side", "line_too_long", "invalid_utf8", "empty"):
+    for name in ("malformed_record", "columns", "missing_side", "line_too_long", "invalid_utf8", "empty"):
         if any(part[name] for part in figures):
             lines += [_row(f"  {name}", [share_text(part[name], part["rows"]) for part in figures])]
     keys = {"target": "text"} if monolingual else {key: key for key in ("pair", "source", "target")}

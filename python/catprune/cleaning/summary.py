@@ -29,7 +29,10 @@ def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
     new = new_text(done.new, done.rows)
     lines = [f"{done.rows:,} {unit} read{new}, {share_text(done.kept, done.rows)} {would}kept"]
     suspicious = [(reason, count) for reason, count in done.reasons.items() if count > _MOST_DROPPED * done.rows]
-    lines[:0] = [_warning(reason, count, done) for reason, count in suspicious if reason in OPTION_OF_REASON]
+    lines[:0] = [
+        *_test_set_warnings(done),
+        *(_warning(reason, count, done) for reason, count in suspicious if reason in OPTION_OF_REASON),
+    ]
     lines += done.manifest["notes"]
     if done.kept < done.rows:
         lines.append("reasons to drop (a record may have several; in brackets: the only reason):")
@@ -42,11 +45,34 @@ def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
         lines.append(
             f"no record is a {unit[:-1]}: specify where the text is, with fields, columns, format or the languages"
         )
+    if done.reasons["columns"]:
+        lines.append(
+            "columns: the first line of a TSV file says how many columns its lines have; give header = true if that "
+            "line holds names"
+        )
     for test_set in done.manifest["excluded"]:
-        names = " and ".join(file["path"] for file in test_set["files"])
+        names = _names(test_set)
         short = f", {test_set['too_short']:,} of them too short to match" if test_set["too_short"] else ""
         lines.append(f"{test_set['pairs']:,} {unit} are in {names} ({test_set['lines']:,} lines{short})")
     return lines
+
+
+def _names(test_set: Mapping[str, Any]) -> str:
+    return " and ".join(file["path"] for file in test_set["files"])
+
+
+def _test_set_warnings(done: Cleaned) -> list[str]:
+    """The test sets that exclude nothing because of what they hold."""
+    warnings: list[str] = []
+    for test_set in done.manifest["excluded"]:
+        if test_set["too_short"] == test_set["segments"]:
+            warnings.append(f"warning: no line of {_names(test_set)} can match: all of them are too short")
+        elif not test_set["pairs"] and 2 * test_set["markup"] > test_set["segments"]:
+            warnings.append(
+                f"warning: no pair is in {_names(test_set)}, whose lines look like markup: give the segments as lines, "
+                "TSV, .sgm or .xml"
+            )
+    return warnings
 
 
 def _warning(reason: str, count: int, done: Cleaned) -> str:

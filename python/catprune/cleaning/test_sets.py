@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catprune._core import digest_file
-from catprune.corpus.inputs import format_of
 from catprune.corpus.templates import expand, expand_pairs, find_sides
+from catprune.corpus.test_sets import describe_test_set
 from catprune.errors import CatpruneError, UsageError
 from catprune.workspace.files import relative_place
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 
 def parse_test_sets(names: Sequence[str | Path]) -> list[TestSet]:
-    """Parse names of test sets: text files with one segment per line, templates like `newstest.{en,de}`, or wildcards.
+    """Parse names of test sets: files, templates like `newstest.{en,de}`, or wildcards.
 
     Returns:
-        For each test set `{"source", "target"}` with absolute paths; the target of a single file is None.
+        For each test set `{"format", "source", "target"}` with absolute paths; the target of a single file is None.
 
     Raises:
-        UsageError: a name is given instead of a list, or twice, or a file is not plain text.
+        UsageError: a name is given instead of a list, or twice, or a file is of a format that is not read.
+        OSError: a file cannot be read.
     """
     if isinstance(names, str | Path):
         raise UsageError(f"exclude = {names} is one name: give a list of test sets")
@@ -32,14 +33,7 @@ def parse_test_sets(names: Sequence[str | Path]) -> list[TestSet]:
     for name in map(str, names):
         sides = find_sides(name)
         for source, target in expand_pairs(name, list(sides)) if sides else [(file, None) for file in expand(name)]:
-            if file_format := format_of(source):
-                raise UsageError(
-                    f"{name}: a test set is text with one segment per line, not {file_format}: write its sides as text"
-                )
-            test_set: TestSet = {
-                "source": str(Path(source).absolute()),
-                "target": target and str(Path(target).absolute()),
-            }
+            test_set = describe_test_set(source, target)
             if test_set in sets:
                 raise UsageError(f"{source} is excluded twice: name it once")
             sets.append(test_set)

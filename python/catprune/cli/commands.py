@@ -114,7 +114,7 @@ def _add(
 
 def _split_outputs(options: dict[str, Any]) -> dict[str, Any]:
     """Split the files of `prune`: the last one or two are the outputs."""
-    from catprune.corpus.inputs import format_of
+    from catprune.corpus.names import format_of
 
     files = options["inputs"]
     count = 1 if options.get("monolingual") or format_of(files[-1]) else 2

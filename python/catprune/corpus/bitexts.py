@@ -1,4 +1,4 @@
-"""Dev and test sets: two line-aligned files each, read whole."""
+"""Dev and test sets: two files of equal length, or one with both sides; read whole."""
 
 from __future__ import annotations
 
@@ -6,33 +6,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from catprune._core import digest_file
+from catprune._core import digest_file, read_test_set
+from catprune.corpus.test_sets import describe_test_set
 from catprune.errors import CatpruneError
 
 
 @dataclass(frozen=True, slots=True)
 class TestSet:
-    """A held-out bitext: two line-aligned files, plain, gzip or zstd, and a name for the tables."""
+    """A held-out bitext: two files of lines or SGML, or one file with both sides (TSV, XML); its name in the tables."""
 
     __test__: ClassVar[bool] = False  # its name is no invitation to pytest
     name: str
     source: Path
-    target: Path
+    target: Path | None = None
 
     def read(self) -> Bitext:
-        """Read both files.
+        """Read both sides; of several references the first.
 
         Raises:
             CatpruneError: a file that is missing, empty or not UTF-8, or sides of unequal length.
         """
-        source, target = read_lines(self.source), read_lines(self.target)
+        files = {"source": self.source} | ({} if self.target is None else {"target": self.target})
+        try:
+            text = read_test_set(describe_test_set(self.source, self.target))
+            digests = {side: digest_file(str(path)) for side, path in files.items()}
+        except FileNotFoundError as error:
+            raise CatpruneError(f"{error.filename} does not exist: give the files of a held-out set") from None
+        source, target = text["source"], text["target"]
         if len(source) != len(target):
             raise CatpruneError(
-                f"{self.source} has {len(source)} lines, {self.target} has {len(target)}: a held-out set needs pairs"
+                f"{self.source} has {len(source)} lines, {self.target or 'its target'} has {len(target)}: a held-out "
+                "set needs pairs"
             )
-        if not source:
-            raise CatpruneError(f"{self.source} is empty: a held-out set needs lines")
-        digests = {"source": digest_file(str(self.source)), "target": digest_file(str(self.target))}
         return Bitext(self.name, tuple(source), tuple(target), digests)
 
 
@@ -44,23 +49,3 @@ class Bitext:
     source: tuple[str, ...]
     target: tuple[str, ...]
     digests: dict[str, str]
-
-
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file, plain or compressed; only line feeds end a line.
-
-    The core's reader would drop lines that it cannot read. Here every line must stay, or an error name the line, since
-    systems are compared line by line. A held-out set fits into memory.
-    """
-    import pyarrow
-
-    try:
-        with pyarrow.input_stream(str(path), compression="detect") as stream:
-            text = stream.read().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise CatpruneError(f"{path} does not exist: give the two files of a held-out set") from None
-    except UnicodeDecodeError as error:
-        raise CatpruneError(f"{path} is not UTF-8 (byte {error.start}): convert the held-out set") from None
-    except OSError as error:
-        raise CatpruneError(f"{path} cannot be read ({error}): is it cut off?") from None
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []

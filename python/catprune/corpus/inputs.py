@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from catprune._core import read_pairs
+from catprune.corpus.contents import check_contents, is_empty
+from catprune.corpus.names import FORMATS, NAMED, choose_format, format_of, refuse_other_formats
 from catprune.corpus.templates import expand, expand_pairs, find_sides, is_pattern
 from catprune.corpus.unchanged import check_unchanged, cleaned_files
 from catprune.errors import UsageError
@@ -19,15 +21,11 @@ if TYPE_CHECKING:
 
     from catprune.boundary import Corpus, Input, MosesInput
 
-_COMPRESSED = (".gz", ".zst", ".xz", ".bz2")
-#: Formats by file suffix; all but Parquet may be compressed.
-SUFFIXES = {".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".tmx": "tmx"}
-FORMATS = ("tsv", "jsonl", "parquet", "tmx")
 #: The keys of an input that a pass reads, besides its format.
 _KEYS = {
     "moses": ("source", "target"),
     "text": ("path",),
-    "tsv": ("path", "source_column", "target_column"),
+    "tsv": ("path", "source_column", "target_column", "header"),
     "jsonl": ("path", "source_field", "target_field"),
     "parquet": ("path", "source_field", "target_field"),
     "tmx": ("path", "source_language", "target_language"),
@@ -45,12 +43,14 @@ def parse_inputs(
     fields: tuple[str, str] | str | None = None,
     languages: tuple[str | None, str | None] = (None, None),
     format: str | None = None,
+    header: bool = False,
     monolingual: bool = False,
 ) -> list[Input]:
-    """Parse the names of inputs.
+    """Parse the names of inputs, and look at the start of the files that exist.
 
     Two plain files are a Moses pair; otherwise each name is a file with both sides, or a template. In a monolingual
-    corpus each name is one file, of lines unless its name or `format` says otherwise.
+    corpus each name is one file, of lines unless its name or `format` says otherwise. Of the files that wildcards
+    match, those without a record are left out.
 
     Args:
         names: as given on the command line. In templates (`wmt.{en,de}`) and names of one file, the wildcards `*`, `?`
@@ -60,14 +60,18 @@ def parse_inputs(
         fields: names of the source and target field of JSONL and Parquet files, with dots for nested fields; the
             language codes by default. For a monolingual corpus one name, "text" by default.
         languages: codes of the two languages; TMX files need them.
-        format: "tsv", "jsonl", "parquet" or "tmx": the format of files whose names do not say it.
+        format: "tsv", "jsonl", "parquet" or "tmx": the format of files whose names do not say it; "moses": all files
+            are lines of text, whatever their names and contents.
+        header: the first line of TSV files holds names.
         monolingual: each record is one text, the target; there is no source.
 
     Returns:
         For each input `{"format": …}` and the keys that a pass reads, with absolute paths.
 
     Raises:
-        UsageError: a name is invalid, a file is named twice, or the sides of a template do not match.
+        UsageError: a name is invalid or of a format that is not read, a file is named twice, or the sides of a template
+            do not match.
+        CatpruneError: a file holds another format than its name or `format` says.
     """
     texts = [str(name) for name in names]
     if not texts:
@@ -78,33 +82,25 @@ def parse_inputs(
         if languages[0]:
             raise UsageError(f"source_lang = {languages[0]}: a monolingual corpus has no source: give only target_lang")
         inputs: list[Input] = [
-            entry for text in texts for entry in _parse_texts(text, format, columns=columns, fields=fields)
+            entry
+            for text in texts
+            for entry in _parse_texts(text, format, header=header, columns=columns, fields=fields)
         ]
-    elif len(texts) == 2 and not (format or any(_is_more(text) for text in texts)):
+    elif len(texts) == 2 and not any(map(is_pattern, texts)) and not any(choose_format(text, format) for text in texts):
         inputs = [_moses(*texts)]
     else:
-        parsed = [entry for text in texts for entry in _parse_name(text, format)]
-        inputs = [_complete(entry, columns=columns, fields=fields, languages=languages) for entry in parsed]
+        parsed = [entry for text in texts for entry in _parse_name(text, format, header=header)]
+        inputs = [
+            _complete(entry, header=header, columns=columns, fields=fields, languages=languages) for entry in parsed
+        ]
+    for entry in inputs if format != "moses" else ():
+        if entry["format"] in ("moses", "text", "tsv", "jsonl"):
+            check_contents(input_paths(entry), entry["format"])
     counts = Counter(path for entry in inputs for path in input_paths(entry))
     for path, count in counts.items():
         if count > 1:
             raise UsageError(f"{path} is named twice: name each file once")
     return inputs
-
-
-def format_of(name: str | Path) -> str | None:
-    """Return the format of a file that holds both sides, by its name; None if the name does not say it."""
-    path = Path(name)
-    suffix = path.suffix
-    if suffix in _COMPRESSED:
-        inner = SUFFIXES.get(path.with_suffix("").suffix)
-        return None if inner == "parquet" else inner
-    return SUFFIXES.get(suffix)
-
-
-def _is_more(text: str) -> bool:
-    """Whether a name means more than one side: a file with both sides, a template, or wildcards."""
-    return bool(format_of(text) or is_pattern(text))
 
 
 def _moses(source: str, target: str) -> MosesInput:
@@ -122,7 +118,7 @@ def find_inputs(name: str, parsed: Sequence[Mapping[str, Any]]) -> list[int]:
     """
     paths = {str(Path(name).absolute())}
     if is_pattern(name):
-        paths |= {path for entry in _parse_name(name, "tsv") for path in input_paths(entry)}
+        paths |= {path for entry in _parse_name(name, "tsv", header=False) for path in input_paths(entry)}
     numbers = [number for number, entry in enumerate(parsed) if paths & set(input_paths(entry))]
     if not numbers:
         files = some([path for entry in parsed for path in input_paths(entry)])
@@ -130,41 +126,87 @@ def find_inputs(name: str, parsed: Sequence[Mapping[str, Any]]) -> list[int]:
     return numbers
 
 
-def _parse_name(text: str, format: str | None) -> list[Mapping[str, Any]]:
+def _parse_name(text: str, format: str | None, *, header: bool) -> list[Mapping[str, Any]]:
     if sides := find_sides(text):
-        return [_moses(*pair) for pair in expand_pairs(text, list(sides))]
+        if format != "moses":
+            for side in sides:
+                if known := format_of(side):
+                    raise UsageError(
+                        f"{text}: a {known} file holds both sides, but a template names two: give the files"
+                    )
+                refuse_other_formats(side)
+        pairs = expand_pairs(text, list(sides))
+        filled = [pair for pair in pairs if pair == sides or not all(_is_empty(path, "moses") for path in pair)]
+        return [_moses(*pair) for pair in filled or pairs]
     names = expand(text)
+    formats: list[str] = []
     for name in names:
-        if not (format_of(name) or format):
+        chosen = choose_format(name, format)
+        if chosen is None:
+            check_contents([str(Path(name).absolute())], "moses")  # an archive, or a format that the name does not say
             raise UsageError(
-                f"{name}: give two files, or names that end in {', '.join(SUFFIXES)}, or templates in quotes like "
+                f"{name}: give two files, or names that end in {', '.join(NAMED)}, or templates in quotes like "
                 "'wmt.{en,de}'; give format for a file of another name, or monolingual = true if there is one side"
             )
-    return [{"format": format_of(name) or format, "path": str(Path(name).absolute())} for name in names]
+        formats.append(chosen)
+    return [
+        {"format": chosen, "path": str(Path(name).absolute())}
+        for name, chosen in _without_empty(text, names, formats, header=header)
+    ]
 
 
 def _parse_texts(
-    text: str, format: str | None, *, columns: tuple[int, int] | int | None, fields: tuple[str, str] | str | None
+    text: str,
+    format: str | None,
+    *,
+    header: bool,
+    columns: tuple[int, int] | int | None,
+    fields: tuple[str, str] | str | None,
 ) -> list[Input]:
     """Parse one name of a monolingual corpus; wildcards may give several inputs."""
     if find_sides(text):
         raise UsageError(f"{text}: a template has two sides, but a monolingual corpus has one: name its files")
     parsed: list[dict[str, Any]] = []
-    for name in expand(text):
-        entry: dict[str, Any] = {"format": format_of(name) or format or "text", "path": str(Path(name).absolute())}
-        if entry["format"] == "tmx":
+    names = expand(text)
+    formats = [choose_format(name, format) or "text" for name in names]
+    for name, chosen in _without_empty(text, names, formats, header=header):
+        entry: dict[str, Any] = {"format": chosen, "path": str(Path(name).absolute())}
+        if chosen == "tmx":
             raise UsageError(f"{name}: TMX holds pairs: write the side that you want to a text file first")
-        if entry["format"] == "tsv":
+        if chosen == "tsv":
             column = 1 if columns is None else columns
             if not isinstance(column, int) or not 1 <= column <= _MOST_COLUMNS:
                 raise UsageError(
                     f"columns {columns}: a monolingual corpus has one column: give one number from 1 to {_MOST_COLUMNS}"
                 )
-            entry["target_column"] = column
-        elif entry["format"] != "text":
+            entry |= {"target_column": column, **({"header": True} if header else {})}
+        elif chosen != "text":
             entry["target_field"] = check_field(fields)
         parsed.append(entry)
     return cast("list[Input]", parsed)
+
+
+def _without_empty(text: str, names: list[str], formats: list[str], *, header: bool) -> list[tuple[str, str]]:
+    """Return the names with their formats; without the files that have no record, if wildcards match other files."""
+    named = list(zip(names, formats, strict=True))
+    if names == [text]:
+        return named
+    return [(name, format) for name, format in named if not _is_empty(name, format, header=header)] or named
+
+
+def _is_empty(name: str, format: str, *, header: bool = False) -> bool:
+    return is_empty(str(Path(name).absolute()), format=format, header=header and format == "tsv")
+
+
+def left_out(names: Sequence[str | Path], parsed: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the files that wildcards match, but that are no inputs because they have no record."""
+    inputs = {path for entry in parsed for path in input_paths(entry)}
+    matched: list[str] = []
+    for name in map(str, names):
+        sides = find_sides(name)
+        if sides or is_pattern(name):
+            matched += [path for pair in expand_pairs(name, list(sides)) for path in pair] if sides else expand(name)
+    return [path for path in matched if str(Path(path).absolute()) not in inputs]
 
 
 def check_languages(path: str, languages: tuple[str | None, str | None]) -> tuple[str, str]:
@@ -258,6 +300,7 @@ def read_rows(clean: Path, manifest: dict[str, Any], rows: Sequence[int]) -> lis
 def _complete(
     entry: Mapping[str, Any],
     *,
+    header: bool,
     columns: tuple[int, int] | int | None,
     fields: tuple[str, str] | str | None,
     languages: tuple[str | None, str | None],
@@ -269,7 +312,8 @@ def _complete(
         source, target = (1, 2) if columns is None else (columns, columns) if isinstance(columns, int) else columns
         if not (min(source, target) >= 1 and max(source, target) <= _MOST_COLUMNS) or source == target:
             raise UsageError(f"columns {source},{target}: give two different numbers from 1 to {_MOST_COLUMNS}")
-        return {"format": "tsv", "path": entry["path"], "source_column": source, "target_column": target}
+        named: Input = {"format": "tsv", "path": entry["path"], "source_column": source, "target_column": target}
+        return {**named, "header": True} if header else named
     if entry["format"] == "tmx":
         first, second = check_languages(entry["path"], languages)
         return {"format": "tmx", "path": entry["path"], "source_language": first, "target_language": second}

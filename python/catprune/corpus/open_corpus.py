@@ -87,6 +87,7 @@ def open_corpus(
     columns: tuple[int, int] | int | str | None = None,
     fields: tuple[str, str] | str | None = None,
     format: str | None = None,
+    header: bool = False,
     monolingual: bool = False,
     source_lang: str | None = None,
     target_lang: str | None = None,
@@ -103,8 +104,8 @@ def open_corpus(
             `kept`, `reasons` and `reason`.
         text: "utf8", or "bytes" for undecoded text.
         tags: a file with one tag for each record, or the tags; a clean folder has its own tags.
-        columns, fields, format, monolingual, source_lang, target_lang: where the sides are, as for `clean`; a clean
-            folder knows them.
+        columns, fields, format, header, monolingual, source_lang, target_lang: where the sides are, as for `clean`; a
+            clean folder knows them.
         max_line_bytes: longer lines are null and never in memory as a whole; a clean folder has its own limit.
         threads: worker threads; default: all available cores.
 
@@ -133,6 +134,7 @@ def open_corpus(
         columns=numbers,
         fields=fields,
         format=format,
+        header=header,
         monolingual=monolingual,
         languages=(source_lang, target_lang),
         max_line_bytes=max_line_bytes,
@@ -152,6 +154,7 @@ def read_corpus(
     columns: tuple[int, int] | int | None,
     fields: tuple[str, str] | str | None,
     format: str | None,
+    header: bool,
     monolingual: bool,
     languages: tuple[str | None, str | None],
     max_line_bytes: int,
@@ -173,7 +176,13 @@ def read_corpus(
     if selection is not None:
         raise UsageError("a selection needs the clean folder that it was made from: give that folder instead of inputs")
     parsed = parse_inputs(
-        names, columns=columns, fields=fields, languages=languages, format=format, monolingual=monolingual
+        names,
+        columns=columns,
+        fields=fields,
+        languages=languages,
+        format=format,
+        header=header,
+        monolingual=monolingual,
     )
     corpus: Corpus = {"inputs": parsed, "max_line_bytes": max_line_bytes}
     for path in [path for item in corpus["inputs"] for path in input_paths(item)] + ([str(tags)] if tags else []):

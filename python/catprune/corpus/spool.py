@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catprune.corpus.inputs import SUFFIXES, format_of
+from catprune.corpus.names import NAMED, format_of
 from catprune.errors import CatpruneError, UsageError
 from catprune.workspace.files import whole_file
 from catprune.workspace.progress import say
@@ -45,7 +45,7 @@ def spool_inputs(
         )
     path = Path(spool)
     if not (format or monolingual or format_of(path)):
-        raise UsageError(f"{path}: give format, or a name that ends in {', '.join(SUFFIXES)}")
+        raise UsageError(f"{path}: give format, or a name that ends in {', '.join(NAMED)}")
     if force or not path.exists():
         _copy_standard_input(path)
     elif not quiet:

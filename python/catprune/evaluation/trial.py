@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from catprune._core import digest_bytes, digest_file
 from catprune.checkpoints.native import average_checkpoints
-from catprune.corpus.bitexts import read_lines
 from catprune.evaluation.cost import (
     choosing_flops,
     choosing_seconds,
@@ -136,7 +135,7 @@ class Trial:
 
     def translations(self, test: HeldOut) -> list[str]:
         """Return the translations of a test set, one line for each of its lines."""
-        return read_lines(self._translated(test))
+        return _read_lines(self._translated(test))
 
     def _train(self, *, threads: int | None, quiet: bool, force: bool) -> dict[str, Any]:
         from catprune.training.train import train
@@ -226,7 +225,7 @@ class Trial:
             translations = translate(self.checkpoint, bitext.source, beam=self.design.beam, threads=threads)
             write_whole(path, "".join(line.replace("\n", " ") + "\n" for line in translations).encode())
             write_whole(stamp, digest())
-        translated = read_lines(path)
+        translated = _read_lines(path)
         scores = measure(translated, bitext.target, tokenizer=self.design.bleu_tokenizer)
         scores = {name: round(score, 4) for name, score in scores.items()} | {"nll": test.nll(self.checkpoint)}
         if self.design.comet is not None:
@@ -244,3 +243,8 @@ class Trial:
             write_whole(path, seal({**stamp, "score": score}))
             return score
         return float(old["score"])
+
+
+def _read_lines(path: Path) -> list[str]:
+    """Return the translations that `_translated` wrote."""
+    return path.read_bytes().decode().removesuffix("\n").split("\n")

@@ -11,6 +11,7 @@ from catprune.cleaning.options import (
     Exclude,
     FieldNames,
     Format,
+    Header,
     Monolingual,
     Rules,
     SourceLanguage,
@@ -106,6 +107,7 @@ class PruneOptions:
     columns: Columns = None
     fields: FieldNames = None
     format: Format = None
+    header: Header = False
     monolingual: Monolingual = False
     exclude: Exclude = ()
     rules: Rules = None

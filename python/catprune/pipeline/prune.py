@@ -122,6 +122,7 @@ class _Pruning:
             columns=options.columns,
             fields=options.fields,
             format=options.format,
+            header=options.header,
             monolingual=options.monolingual,
             languages=(options.source_lang, options.target_lang),
         )
@@ -233,6 +234,7 @@ class _Pruning:
             "columns",
             "fields",
             "format",
+            "header",
             "monolingual",
             "exclude",
             "rules",
@@ -343,7 +345,7 @@ class _Pruning:
         options = self.options
         cleaning = {
             name: value
-            for name in ("source_lang", "target_lang", "columns", "fields", "format", "monolingual")
+            for name in ("source_lang", "target_lang", "columns", "fields", "format", "header", "monolingual")
             if (value := getattr(options, name)) not in (None, False)
         }
         if options.rules is not None:

@@ -21,10 +21,11 @@ from catprune.corpus.appended import (
 )
 from catprune.corpus.inputs import input_paths
 from catprune.errors import CatpruneError, OtherPlan, UsageError, require
-from catprune.evaluation.results import Evaluated, open_evaluation, render
+from catprune.evaluation.results import Evaluated, TestSet, open_evaluation, render
 from catprune.pipeline.options import EvaluateFileOptions, RunOptions, Step
 from catprune.pipeline.run_file import RunFile, read_run_file
 from catprune.pipeline.section_checks import column_of, parsed_inputs
+from catprune.pipeline.sections import DevSection
 from catprune.selection.budget import parse_keeps, require_some
 from catprune.selection.external_files import external_columns
 from catprune.selection.methods import CLUSTERED, METHODS
@@ -114,11 +115,9 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
             _refuse_other_records(settings.write, Path(settings.out))
         refuse_outputs(outputs, [Path(path) for path in _files_read(settings)], force=force)
     if settings.evaluate and "evaluate" in done:
-        from catprune.evaluation.evaluate import TestSet
-
         require("evaluate", "sacrebleu", "ctranslate2", "scipy")
-        for test_set in filter(None, (*settings.evaluate.tests, settings.evaluate.dev)):
-            TestSet("", Path(test_set.source), Path(test_set.target)).read()
+        for held_out in filter(None, (*settings.evaluate.tests, settings.evaluate.dev)):
+            _held_out("", held_out).read()
 
 
 def _check_columns(settings: RunFile) -> None:
@@ -153,7 +152,7 @@ def _files_read(settings: RunFile) -> list[str]:
         *(name.rpartition(":")[0] for name in settings.clean.prefer if ".parquet:" in name),
         *(path for section in settings.selections for path in section.join),
         *(path for entry in parse_test_sets(settings.clean.exclude) for path in test_set_paths(entry)),
-        *(path for test in filter(None, tests) for path in (test.source, test.target)),
+        *(path for test in filter(None, tests) for path in (test.source, test.target) if path),
     ]
 
 
@@ -372,14 +371,14 @@ class _Running:
         return summary(self._noted(replacing(is_before_appending, write)(self.clean, section.outputs, **options)))
 
     def _evaluate(self) -> list[str]:
-        from catprune.evaluation.evaluate import TestSet, choose_seeds, evaluate
+        from catprune.evaluation.evaluate import choose_seeds, evaluate
 
         section = self.settings.evaluate
         if section is None:
             return []
         names, folder = self.settings.subsets, self.folder / "evaluate"
-        tests = [TestSet(test.name, Path(test.source), Path(test.target)) for test in section.tests]
-        dev = None if section.dev is None else TestSet("dev", Path(section.dev.source), Path(section.dev.target))
+        tests = [_held_out(test.name, test) for test in section.tests]
+        dev = None if section.dev is None else _held_out("dev", section.dev)
         options = section.specified("tests", "subsets", "dev", "hypotheses", "sweep", "warmup_seeds", "against")
         seeds = choose_seeds(section.seed if "seed" in options else self.settings.seed, section.seeds)
         manifest = folder / "manifest.json"
@@ -472,6 +471,10 @@ class _Running:
         report(self.folder, out=path, force=self.options["force"])
         self.is_new |= path.stat().st_ino != before  # a report that is written is a new file
         return [str(path)]
+
+
+def _held_out(name: str, section: DevSection) -> TestSet:
+    return TestSet(name, Path(section.source), None if section.target is None else Path(section.target))
 
 
 def _end(selection: Path) -> int:

@@ -31,6 +31,7 @@ def parsed_inputs(clean: Any) -> list[Input]:
         columns=clean.columns,
         fields=clean.fields,
         format=clean.format,
+        header=clean.header,
         monolingual=clean.monolingual,
         languages=(clean.source_lang, clean.target_lang),
     )

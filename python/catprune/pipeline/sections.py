@@ -67,8 +67,8 @@ def _section(title: str, options: Any, /, *, required: dict[str, Any], **more: A
 class DevSection(Section):
     """The held-out dev set: it chooses the checkpoint that is tested, and gives the curves of equal budgets."""
 
-    source: str = Field(description="File of the source sentences, one per line.")
-    target: str = Field(description="File of the reference translations, one per line.")
+    source: str = Field(description="File of the source sentences: lines or SGML; or of both sides: TSV or XML.")
+    target: str | None = Field(None, description="File of the reference translations, unless `source` has both sides.")
 
 
 class TestSection(DevSection):

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from catprune import _core
-from catprune.corpus.inputs import check_field, check_fields, check_languages, format_of, is_monolingual, resolve
+from catprune.corpus.inputs import check_field, check_fields, check_languages, is_monolingual, resolve
 from catprune.corpus.kept_rows import kept_rows
+from catprune.corpus.names import COMPRESSED, format_of, refuse_other_formats
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, OtherPlan, UsageError
 from catprune.workspace.common_options import several
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 ADDED: tuple[Added, ...] = ("row", "score", "tag")
 #: The formats that can hold them.
 WITH_COLUMNS = ("tsv", "jsonl", "parquet")
+#: Compressions and archives that are not written.
+_UNSUPPORTED = (".zip", ".lz4", ".7z", ".z", ".lz", ".lzma", ".tar", ".tgz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Written:
         unwritable: kept pairs that the format cannot hold (a line break; a tab in TSV; bytes that are not UTF-8 in a
             text format; a character that is invalid in XML).
         whole: whether records were copied with all their fields; in TMX, units with one pair each.
+        loses_fields: whether the output could hold other fields, which inputs may have, but holds only the text.
         dropped: number of pairs written to the files of dropped pairs.
         dropped_unwritable: dropped records that cannot be written, because a side is missing or as in `unwritable`.
         manifest: the content of the record next to the first file.
@@ -55,6 +59,7 @@ class Written:
     pairs: int
     unwritable: int
     whole: bool
+    loses_fields: bool
     dropped: int
     dropped_unwritable: int
     manifest: Mapping[str, Any] = field(repr=False)
@@ -90,6 +95,7 @@ def write(options: WriteOptions) -> Written:
         "tags": str(tags) if tags else None,
     }
     check_added(added, request, has_scores=selection is not None)
+    formats = {entry["format"] for entry in cleaned["inputs"]}
     workers = choose_threads(options.threads)
     record = record_of(paths)
     base = paths[0].parent
@@ -121,7 +127,7 @@ def write(options: WriteOptions) -> Written:
     with _locked({path.parent for path in paths}):
         refuse_outputs(paths, inputs, force=force)
         if (done := _finished(record, plan, paths, force=force)) is not None:
-            return _written(kept_paths, done, is_new=False)
+            return _written(kept_paths, formats, done, is_new=False)
         check_unchanged(files, cache=clean / "log" / "digests.json")
         corpus = resolve(clean, cleaned)
         if tags or "tag" in added:
@@ -148,14 +154,17 @@ def write(options: WriteOptions) -> Written:
                 record.unlink(missing_ok=True)  # nothing was written: later files of these names are not ours
             raise
         manifest = _publish_record(record, plan, result)
-    return _written(kept_paths, manifest, is_new=True)
+    return _written(kept_paths, formats, manifest, is_new=True)
 
 
-def _written(paths: tuple[Path, ...], manifest: dict[str, Any], *, is_new: bool) -> Written:
+def _written(paths: tuple[Path, ...], formats: set[str], manifest: dict[str, Any], *, is_new: bool) -> Written:
+    """Build the result; `formats` are those of the inputs."""
+    can_hold = format_of(paths[0]) in WITH_COLUMNS and len(paths) == 1
+    loses_fields = can_hold and not manifest["counts"]["whole"] and bool(formats & {*WITH_COLUMNS})
     counts = {
         name: manifest["counts"][name] for name in ("pairs", "unwritable", "whole", "dropped", "dropped_unwritable")
     }
-    return Written(paths, **counts, manifest=manifest, is_new=is_new)
+    return Written(paths, **counts, loses_fields=loses_fields, manifest=manifest, is_new=is_new)
 
 
 def summary(done: Written) -> list[str]:
@@ -163,10 +172,16 @@ def summary(done: Written) -> list[str]:
     whole = ", whole records" if done.whole else ""
     unit = "texts" if done.manifest.get("monolingual") else "pairs"
     lines = [f"{done.pairs:,} {unit} to {' and '.join(str(path) for path in done.paths)}{whole}"]
+    if done.loses_fields:
+        lines.append(
+            "only the text is written; other fields, if there are any, are left out: whole records are copied if all "
+            "inputs have the format of the output (TSV: and the same header and number of columns; Parquet: and the "
+            "same columns)"
+        )
     if done.unwritable:
         lines.append(
             f"{done.unwritable:,} kept {unit} do not fit the format (line break, tab, not UTF-8, not XML): "
-            "see the record next to the file"
+            "see the record next to the file, or write .jsonl or .parquet"
         )
     if done.manifest["dropped"]:
         lines.append(f"{done.dropped:,} dropped {unit} to {' and '.join(done.manifest['dropped'])}")
@@ -291,10 +306,14 @@ def describe_output(paths: Sequence[Path], names: tuple[str, str] | str | None) 
     for path in paths:
         if not path.name or path.is_dir():
             raise UsageError(f"{path} is a folder: give the name of a file")
-        if path.suffix in (".zip", ".lz4", ".7z"):
-            raise UsageError(f"{path}: {path.suffix} is not supported: give .gz, .zst, .xz or .bz2, or no compression")
-        if ".parquet." in path.name:
+        suffix = path.suffix.lower()
+        if suffix in _UNSUPPORTED:
+            raise UsageError(f"{path}: {suffix} is not supported: give .gz, .zst, .xz or .bz2, or no compression")
+        if ".parquet." in path.name.lower():
             raise UsageError(f"{path}: Parquet compresses its columns: give a name that ends in .parquet")
+        if suffix == ".json" or (path.with_suffix("").suffix.lower() == ".json" and suffix in COMPRESSED):
+            raise UsageError(f"{path}: one object per line is written as .jsonl: give that suffix")
+        refuse_other_formats(path, remedy="give .tsv, .jsonl, .parquet or .tmx, or two text files of other names")
     formats = [format_of(path) for path in paths]
     if isinstance(names, str):
         if len(paths) != 1 or formats[0] == "tmx":

@@ -13,13 +13,14 @@ fuzz_target!(|bytes: &[u8]| {
     let records = read(Input::Jsonl { path: file("jsonl", bytes), fields }).unwrap();
     for (line, record) in bytes.split(|&byte| byte == b'\n').zip(records) {
         let Ok(value) = serde_json::from_slice::<Value>(line) else { continue };
-        if line.len() > MAX_LINE_BYTES {
+        // A member that is named like the whole path counts, too.
+        if line.len() > MAX_LINE_BYTES || value.get("a.b").is_some() {
             continue;
         }
         let side = |value: &Value| value.as_str().map(|text| text.as_bytes().to_vec());
         if let (Some(source), Some(target)) = (side(&value["a"]["b"]), side(&value["c"])) {
-            // If a name repeats, the last member counts for both; the reader also requires the first to be valid.
-            assert!(record == Ok((source, target)) || record == Err("malformed"));
+            // If a name repeats, the last member counts for both.
+            assert_eq!(record, Ok((source, target)));
         } else {
             assert_eq!(record, Err("malformed"));
         }

@@ -1,10 +1,11 @@
 //! Shared by the targets: writes bytes to a file and reads it to the end with the pipeline of the passes.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use catprune_core::io::compression::compress;
+use catprune_core::io::content::{START_BYTES, check_content};
 use catprune_core::corpus::request::{Corpus, Input};
 use catprune_core::corpus::record::Record;
 use catprune_core::corpus::row_filter::WantedRows;
@@ -59,6 +60,7 @@ pub fn read(input: Input) -> Result<Vec<ReadRecord>> {
                 Record::Pair { source, target } => Ok((source.to_vec(), target.to_vec())),
                 Record::TooLong => Err("too long"),
                 Record::Malformed => Err("malformed"),
+                Record::Columns => Err("columns"),
                 Record::MissingSide => Err("missing side"),
             });
             Ok(records.collect::<Vec<_>>())
@@ -79,21 +81,28 @@ pub fn read(input: Input) -> Result<Vec<ReadRecord>> {
 }
 
 pub fn tsv(path: PathBuf) -> Input {
-    Input::Tsv { path, source_column: Some(1), target_column: 2 }
+    Input::Tsv { path, source_column: Some(1), target_column: 2, header: false }
 }
 
 /// The expected records of a TSV file with two columns, within the limit; None if the bytes are not lines of text.
 pub fn expected(bytes: &[u8]) -> Option<Vec<ReadRecord>> {
+    let first = std::cell::Cell::new(None);
     expected_lines(bytes, |line| {
         let columns: Vec<&[u8]> = line.split(|&byte| byte == b'\t').collect();
-        if columns.len() < 2 { Err("malformed") } else { Ok((columns[0].to_vec(), columns[1].to_vec())) }
+        first.set(first.get().or(Some(columns.len())));
+        match columns[..] {
+            _ if first.get() != Some(columns.len()) => Err("columns"),
+            [source, target, ..] => Ok((source.to_vec(), target.to_vec())),
+            _ => Err("malformed"),
+        }
     })
 }
 
 /// The expected records of lines within the limit, each as its record.
 pub fn expected_lines(bytes: &[u8], record: impl Fn(&[u8]) -> ReadRecord) -> Option<Vec<ReadRecord>> {
+    let foreign = check_content(Path::new(""), &bytes[..bytes.len().min(START_BYTES)]).is_err();
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if bytes.is_empty() || [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(*mark)) {
+    if bytes.is_empty() || foreign || [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(*mark)) {
         return None;
     }
     let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();

@@ -18,7 +18,8 @@ mod _core {
     use super::open_corpus::open_corpus;
     #[pymodule_export]
     use super::passes::{
-        clean, default_rules, encode, rare_words, read_pairs, sample, select, stats, tokenize, write,
+        clean, default_rules, encode, rare_words, read_pairs, read_start, read_test_set, sample, select,
+        stats, tokenize, unicode_version, write,
     };
 
     #[pymodule_export]

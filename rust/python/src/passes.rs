@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use catprune_core::cleaning::request::CleanRequest;
 use catprune_core::cleaning::rules::Rules;
 use catprune_core::corpus::read_pairs::ReadPairsRequest;
+use catprune_core::corpus::segments::TestSet;
 use catprune_core::selection::request::SelectRequest;
 use catprune_core::stats::rare_words::RareWordsRequest;
 use catprune_core::stats::stats::StatsRequest;
@@ -15,6 +16,7 @@ use catprune_core::writing::write::WriteRequest;
 use catprune_core::{Progress, Result};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use pythonize::pythonize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -123,4 +125,23 @@ pub fn rare_words<'py>(
 #[pyfunction]
 pub fn read_pairs<'py>(request: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     run_request::<ReadPairsRequest, _>(request, None, catprune_core::corpus::read_pairs::read_pairs)
+}
+
+/// The text of a test set.
+#[pyfunction]
+pub fn read_test_set<'py>(request: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    run_request::<TestSet, _>(request, None, catprune_core::corpus::segments::read_test_set)
+}
+
+/// The start of the text of a file, decompressed.
+#[pyfunction]
+pub fn read_start(py: Python<'_>, path: PathBuf, most: usize) -> PyResult<Bound<'_, PyBytes>> {
+    let start = boundary::run(py, None, |_| catprune_core::io::compression::read_start(&path, most))?;
+    Ok(PyBytes::new(py, &start))
+}
+
+/// The version of Unicode that decides what a letter, a space or a script is.
+#[pyfunction]
+pub fn unicode_version() -> String {
+    catprune_core::text::characters::unicode_version()
 }

@@ -111,8 +111,10 @@ pub fn example(chunk: &Chunk, index: usize) -> Example {
     let row = chunk.first + index as u64;
     match chunk.record(index) {
         Record::Pair { source, target } => shorten(row, source, target),
-        Record::Malformed if chunk.monolingual => shorten(row, b"", chunk.whole(index).unwrap_or_default()),
-        Record::Malformed => shorten(row, chunk.whole(index).unwrap_or_default(), b""),
+        Record::Malformed | Record::Columns if chunk.monolingual => {
+            shorten(row, b"", chunk.whole(index).unwrap_or_default())
+        }
+        Record::Malformed | Record::Columns => shorten(row, chunk.whole(index).unwrap_or_default(), b""),
         Record::TooLong | Record::MissingSide => shorten(row, b"", b""),
     }
 }

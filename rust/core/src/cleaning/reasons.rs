@@ -1,7 +1,7 @@
 //! The reasons for which a record is dropped, one bit each.
 
 /// Names of the reason bits, bit 0 first. Their order is part of the format: append new reasons at the end.
-pub const REASONS: [&str; 27] = [
+pub const REASONS: [&str; 28] = [
     "malformed_record",
     "line_too_long",
     "invalid_utf8",
@@ -29,6 +29,7 @@ pub const REASONS: [&str; 27] = [
     "terminal_punctuation",
     "near_copy",
     "wrong_language",
+    "columns",
 ];
 
 pub const MALFORMED_RECORD: u32 = 1 << 0;
@@ -58,6 +59,7 @@ pub const WRONG_SCRIPT: u32 = 1 << 23;
 pub const TERMINAL_PUNCTUATION: u32 = 1 << 24;
 pub const NEAR_COPY: u32 = 1 << 25;
 pub const WRONG_LANGUAGE: u32 = 1 << 26;
+pub const COLUMNS: u32 = 1 << 27;
 
 /// The reasons that need two sides; a monolingual record has none of them.
 pub const OF_TWO_SIDES: u32 = WORD_RATIO

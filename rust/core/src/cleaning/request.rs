@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cleaning::examples::Example;
 use crate::cleaning::rules::Rules;
-use crate::cleaning::test_sets::{Excluded, TestSet};
+use crate::cleaning::test_sets::Excluded;
 use crate::columns::shards::PublishedShard;
 use crate::corpus::files_read::CorpusRead;
 use crate::corpus::request::Corpus;
+use crate::corpus::segments::TestSet;
 use crate::duplicates::fingerprints::Key;
 use crate::duplicates::near::signature::NearOptions;
 use crate::text::normal_form::Form;

@@ -5,13 +5,13 @@ use simdutf8::basic::from_utf8;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use crate::cleaning::reasons::{
-    CHARACTER_RATIO, CONTROL_CHARACTERS, EMPTY, FEW_LETTERS, FEW_WORDS_WITH_LETTERS, IDENTICAL_SIDES,
-    INVALID_UTF8, LINE_TOO_LONG, LONG_WORD, MALFORMED_RECORD, MARKUP, MISSING_SIDE, NEAR_COPY,
-    NUMBER_MISMATCH, REPEATED_NGRAMS, TERMINAL_PUNCTUATION, TOO_FEW_WORDS, TOO_MANY_CHARACTERS,
+    CHARACTER_RATIO, COLUMNS, CONTROL_CHARACTERS, EMPTY, FEW_LETTERS, FEW_WORDS_WITH_LETTERS,
+    IDENTICAL_SIDES, INVALID_UTF8, LINE_TOO_LONG, LONG_WORD, MALFORMED_RECORD, MARKUP, MISSING_SIDE,
+    NEAR_COPY, NUMBER_MISMATCH, REPEATED_NGRAMS, TERMINAL_PUNCTUATION, TOO_FEW_WORDS, TOO_MANY_CHARACTERS,
     TOO_MANY_WORDS, URL_MISMATCH, WORD_RATIO, WRONG_LANGUAGE, WRONG_SCRIPT,
 };
 use crate::corpus::record::Record;
-use crate::text::characters::{COMPOSING, CONTROL, Characters, DIGIT, Scripts};
+use crate::text::characters::{COMPOSING, CONTROL, Characters, DIGIT, Scripts, breaks_lines_only};
 use crate::text::lanes::Width;
 use crate::text::pair_checks::{IDENTIFIED_LETTERS, ends_sentence, is_other_language, markup, numbers, urls};
 use crate::text::side::{Measures, Side};
@@ -103,6 +103,7 @@ pub fn check_structure(record: Record<'_>) -> (u32, Option<(&str, &str)>) {
         },
         Record::TooLong => (LINE_TOO_LONG, None),
         Record::Malformed => (MALFORMED_RECORD, None),
+        Record::Columns => (COLUMNS, None),
         Record::MissingSide => (MISSING_SIDE, None),
     }
 }
@@ -117,6 +118,11 @@ fn measure<'t>(side: &mut Side, text: &'t str, composed: &'t mut String) -> &'t 
     composed.extend(text.nfc());
     side.measure(composed);
     composed
+}
+
+/// Whether a side that was measured has control characters other than tabs and line breaks.
+fn has_control(side: &Side, text: &str) -> bool {
+    side.classes & CONTROL != 0 && !breaks_lines_only(text)
 }
 
 /// Applies rules to records; reuses its buffers.
@@ -168,7 +174,9 @@ impl<'r> RuleFilter<'r> {
     fn reasons(&mut self, source: &str, target: &str) -> u32 {
         let rules = self.rules;
         let mut reasons = 0;
-        if !rules.keep_control_characters && (self.source.classes | self.target.classes) & CONTROL != 0 {
+        if !rules.keep_control_characters
+            && (has_control(&self.source, source) || has_control(&self.target, target))
+        {
             reasons |= CONTROL_CHARACTERS;
         }
         if !rules.keep_identical && source.trim() == target.trim() {
@@ -202,7 +210,7 @@ impl<'r> RuleFilter<'r> {
 
     fn target_reasons(&mut self, text: &str) -> u32 {
         let (rules, side) = (self.rules, &mut self.target);
-        let control = !rules.keep_control_characters && side.classes & CONTROL != 0;
+        let control = !rules.keep_control_characters && has_control(side, text);
         let mut reasons = if control { CONTROL_CHARACTERS } else { 0 };
         if side.markup {
             side.measures.markup = markup(text, self.characters);

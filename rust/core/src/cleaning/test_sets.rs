@@ -1,13 +1,13 @@
 //! Decontamination: reads the segments of test sets and finds training pairs that contain one.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::corpus::files_read::FileRead;
-use crate::corpus::readers::lines::LineReader;
+use crate::corpus::segments::{TestSet, read_segments};
 use crate::text::normal_form::{Form, Normaliser};
 use crate::{Error, Progress, Result};
 
@@ -16,22 +16,17 @@ pub const LEAST_CHARACTERS: usize = 10;
 /// Memory of a segment in bytes, at most, while its table doubles.
 const SEGMENT_BYTES: usize = 208;
 
-/// A test set: two files of equal line count, or one file whose lines are compared with both sides.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TestSet {
-    pub source: PathBuf,
-    #[serde(default)]
-    pub target: Option<PathBuf>,
-}
-
 /// The counts of a test set.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Excluded {
     pub files: Vec<FileRead>,
-    /// Lines of all its files.
+    /// Lines, or segments of markup, of all its files.
     pub lines: u64,
-    /// Lines of fewer than `LEAST_CHARACTERS`, which exclude nothing.
+    /// The sides in these lines: two for each line of TSV.
+    pub segments: u64,
+    /// Segments that look like a tag or an object of JSON.
+    pub markup: u64,
+    /// Segments of fewer than `LEAST_CHARACTERS`, which exclude nothing.
     pub too_short: u64,
     /// Training pairs with a side in the test set.
     pub pairs: u64,
@@ -43,6 +38,8 @@ pub struct Exclusion {
     normaliser: Normaliser,
     /// Numbers of the test sets that have a segment, for sources and for targets.
     segments: [HashMap<u128, Vec<u32>>; 2],
+    /// A buffer.
+    normal: String,
     pub sets: Vec<Excluded>,
 }
 
@@ -50,11 +47,19 @@ impl Exclusion {
     /// Reads the test sets; fails if they need more than half of `memory`.
     pub fn read(sets: &[TestSet], max_line_bytes: usize, memory: usize, progress: &Progress) -> Result<Self> {
         let normaliser = Normaliser::new(Form::NORMALISED);
-        let mut exclusion = Self { normaliser, segments: Default::default(), sets: Vec::new() };
+        let mut exclusion =
+            Self { normaliser, segments: Default::default(), normal: String::new(), sets: Vec::new() };
         for (number, set) in sets.iter().enumerate() {
             exclusion.sets.push(Excluded::default());
             let mut take = |path: &Path, sides: &[usize]| {
-                exclusion.read_file(path, sides, number, (max_line_bytes, memory), progress)
+                let (lines, file) = read_segments(path, set.format, max_line_bytes, progress, |segment| {
+                    let named = segment.side.map(|side| [side]);
+                    exclusion.add(segment.text, named.as_ref().map_or(sides, |side| side), number);
+                    exclusion.check_memory(path, memory)
+                })?;
+                exclusion.sets[number].lines += lines;
+                exclusion.sets[number].files.push(file);
+                Ok::<_, Error>(lines)
             };
             let Some(target) = &set.target else {
                 take(&set.source, &[0, 1])?;
@@ -74,57 +79,37 @@ impl Exclusion {
         Ok(exclusion)
     }
 
-    /// Adds the lines of a file to `sides`; returns their number.
-    fn read_file(
-        &mut self,
-        path: &Path,
-        sides: &[usize],
-        number: usize,
-        (max_line_bytes, memory): (usize, usize),
-        progress: &Progress,
-    ) -> Result<u64> {
-        let mut reader = LineReader::open(path, max_line_bytes, progress)?;
-        let mut normal = String::new();
-        loop {
-            progress.check()?;
-            let first = reader.lines;
-            let lines = reader.chunk()?;
-            let set = &mut self.sets[number];
-            if lines.is_empty() {
-                set.lines += first;
-                set.files.push(reader.finish()?);
-                return Ok(first);
-            }
-            for index in 0..lines.len() {
-                let wrong = |what: &str| {
-                    let line = first + index as u64 + 1;
-                    Error::input(format!("{}, line {line}: {what}: correct the test set", path.display()))
-                };
-                if lines.is_too_long(index) {
-                    return Err(wrong("the segment is longer than max_line_bytes"));
-                }
-                let line = std::str::from_utf8(lines.line(index));
-                let line = line.map_err(|_| wrong("the segment is not valid UTF-8"))?;
-                self.normaliser.normalise_text(line, &mut normal);
-                if is_short(&normal) {
-                    set.too_short += 1;
-                    continue;
-                }
-                for &side in sides {
-                    let sets = self.segments[side].entry(xxh3_128(normal.as_bytes())).or_default();
-                    if sets.last() != Some(&(number as u32)) {
-                        sets.push(number as u32);
-                    }
-                }
-            }
-            if self.bytes() > memory / 2 {
-                return Err(Error::input(format!(
-                    "{}: the test sets need more than half of memory ({} MiB): raise memory, or exclude fewer test sets",
-                    path.display(),
-                    memory >> 20
-                )));
+    /// Adds a segment of a test set to `sides`.
+    fn add(&mut self, text: &str, sides: &[usize], number: usize) {
+        let set = &mut self.sets[number];
+        set.segments += 1;
+        let trimmed = text.trim();
+        set.markup += u64::from(
+            trimmed.starts_with('<') && trimmed.ends_with('>')
+                || trimmed.starts_with('{') && trimmed.ends_with('}'),
+        );
+        self.normaliser.normalise_text(text, &mut self.normal);
+        if is_short(&self.normal) {
+            set.too_short += 1;
+            return;
+        }
+        for &side in sides {
+            let sets = self.segments[side].entry(xxh3_128(self.normal.as_bytes())).or_default();
+            if sets.last() != Some(&(number as u32)) {
+                sets.push(number as u32);
             }
         }
+    }
+
+    fn check_memory(&self, path: &Path, memory: usize) -> Result<()> {
+        if self.bytes() <= memory / 2 {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "{}: the test sets need more than half of memory ({} MiB): raise memory, or exclude fewer test sets",
+            path.display(),
+            memory >> 20
+        )))
     }
 
     /// Memory of the segments in bytes, at most.

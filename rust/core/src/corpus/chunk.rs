@@ -11,7 +11,7 @@ use crate::corpus::readers::jsonl::{self, Tree};
 use crate::corpus::readers::lines::Lines;
 use crate::corpus::readers::parquet_text;
 use crate::corpus::readers::tmx;
-use crate::corpus::readers::tsv::column;
+use crate::corpus::readers::tsv::columns;
 use crate::corpus::record::{Pairs, Record};
 use crate::corpus::request::Corpus;
 use crate::{Error, Result};
@@ -23,10 +23,12 @@ pub enum ChunkText {
         target: Lines,
     },
     Lines(Lines),
+    /// `count` is the number of columns of the first record of the file; None until there is one.
     Tsv {
         records: Lines,
         source_column: Option<usize>,
         target_column: usize,
+        count: Option<usize>,
     },
     Jsonl {
         records: Lines,
@@ -103,13 +105,13 @@ impl Chunk {
             }
             ChunkText::Lines(lines) if lines.is_too_long(index) => Record::TooLong,
             ChunkText::Lines(lines) => Record::Pair { source: &[], target: lines.line(index) },
-            ChunkText::Tsv { records, source_column, target_column } => {
+            ChunkText::Tsv { records, source_column, target_column, count } => {
                 if records.is_too_long(index) {
                     return Record::TooLong;
                 }
-                let line = records.line(index);
-                let source = source_column.map_or(Some(&[][..]), |number| column(line, number));
-                match (source, column(line, *target_column)) {
+                let columns = columns(records.line(index), *source_column, *target_column);
+                match (columns.source, columns.target) {
+                    _ if count.is_some_and(|count| count != columns.count) => Record::Columns,
                     (Some(source), Some(target)) => Record::Pair { source, target },
                     _ => Record::Malformed,
                 }

@@ -11,3 +11,4 @@ pub mod reading;
 pub mod record;
 pub mod request;
 pub mod row_filter;
+pub mod segments;

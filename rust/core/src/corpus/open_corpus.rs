@@ -87,7 +87,7 @@ impl OpenCorpusRequest {
         for side in usize::from(chunk.monolingual)..2 {
             let texts = wanted.iter().map(|&index| match chunk.record(index) {
                 Record::Pair { source, target } => Some([source, target][side]),
-                Record::TooLong | Record::Malformed | Record::MissingSide => None,
+                Record::TooLong | Record::Malformed | Record::Columns | Record::MissingSide => None,
             });
             columns.push(self.text_column(texts));
         }

@@ -30,7 +30,9 @@ pub fn read_pairs(request: &ReadPairsRequest, progress: &Progress) -> Result<Vec
         |chunk| {
             let read = chunk.wanted().map(|index| match chunk.record(index) {
                 Record::Pair { source, target } => (text(source), text(target)),
-                Record::TooLong | Record::Malformed | Record::MissingSide => (String::new(), String::new()),
+                Record::TooLong | Record::Malformed | Record::Columns | Record::MissingSide => {
+                    (String::new(), String::new())
+                }
             });
             Ok((chunk.end(), read.collect::<Vec<_>>()))
         },

@@ -14,6 +14,7 @@ use crate::corpus::readers::jsonl::Tree;
 use crate::corpus::readers::lines::{LineReader, Lines};
 use crate::corpus::readers::parquet::TableReader;
 use crate::corpus::readers::tmx::{self, TmxReader};
+use crate::corpus::readers::tsv::columns;
 use crate::corpus::record::Pairs;
 use crate::corpus::request::{Corpus, Input};
 use crate::corpus::row_filter::RowFilter;
@@ -115,11 +116,23 @@ fn read_input(
             let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
             read_file(scope, open, |lines| emit(ChunkText::Lines(lines)))
         }
-        Input::Tsv { path, source_column, target_column } => {
-            let (source_column, target_column) = (*source_column, *target_column);
-            let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
-            let text = |records| ChunkText::Tsv { records, source_column, target_column };
-            read_file(scope, open, |records| emit(text(records)))
+        Input::Tsv { path, source_column, target_column, header } => {
+            let (source_column, target_column, header) = (*source_column, *target_column, *header);
+            let open = move || {
+                let mut reader = LineReader::open(path, corpus.max_line_bytes, progress)?;
+                if header {
+                    reader.take(1)?;
+                }
+                Ok(reader)
+            };
+            let (mut count, mut is_empty) = (None, true);
+            let files = read_file(scope, open, |records| {
+                is_empty = false;
+                count = count.or_else(|| count_columns(&records));
+                emit(ChunkText::Tsv { records, source_column, target_column, count })
+            })?;
+            // A header alone is no record.
+            if is_empty { Err(Error::empty(path)) } else { Ok(files) }
         }
         Input::Jsonl { path, fields } => {
             let tree = Arc::new(Tree::new(fields)?);
@@ -139,6 +152,12 @@ fn read_input(
             read_file(scope, open, |records| emit(ChunkText::Tmx(records)))
         }
     })
+}
+
+/// The number of columns of the first line that is not over the limit.
+fn count_columns(records: &Lines) -> Option<usize> {
+    let first = (0..records.len()).find(|&index| !records.is_too_long(index))?;
+    Some(columns(records.line(first), None, 1).count)
 }
 
 /// A reader of one file: returns chunks until the end, then the digest of the file.

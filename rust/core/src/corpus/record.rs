@@ -11,6 +11,8 @@ pub enum Record<'a> {
     TooLong,
     /// Too few columns, invalid JSON, or a field that is missing or not text.
     Malformed,
+    /// A TSV line with another number of columns than the first record of its file.
+    Columns,
     /// A translation unit that lacks one of the languages.
     MissingSide,
 }
@@ -27,6 +29,7 @@ enum Place {
     Pair { start: usize, middle: usize, end: usize },
     TooLong,
     Malformed,
+    Columns,
     MissingSide,
 }
 
@@ -55,6 +58,7 @@ impl Pairs {
             }
             Record::TooLong => Place::TooLong,
             Record::Malformed => Place::Malformed,
+            Record::Columns => Place::Columns,
             Record::MissingSide => Place::MissingSide,
         });
     }
@@ -66,6 +70,7 @@ impl Pairs {
             }
             Place::TooLong => Record::TooLong,
             Place::Malformed => Record::Malformed,
+            Place::Columns => Record::Columns,
             Place::MissingSide => Record::MissingSide,
         }
     }

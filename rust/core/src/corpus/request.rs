@@ -22,6 +22,9 @@ pub enum Input {
         #[serde(default)]
         source_column: Option<usize>,
         target_column: usize,
+        /// Whether the first line holds names and is no record.
+        #[serde(default)]
+        header: bool,
     },
     /// One file of JSON objects, one per line.
     Jsonl {

@@ -8,10 +8,11 @@ use std::thread;
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::Compression;
-use flate2::bufread::MultiGzDecoder;
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, MtStreamBuilder, Status, Stream};
 
+use crate::io::content::{START_BYTES, check_content, unread_of_name};
 use crate::io::digests::Hashed;
+use crate::io::gzip::{GzipDecoder, TrailingBytes};
 use crate::io::plain_file::open_plain;
 use crate::{Error, Progress, Result};
 
@@ -54,7 +55,7 @@ type Buffered<'w> = BufReader<Raw<'w>>;
 
 pub enum Decoder<'w> {
     Plain(Box<Raw<'w>>),
-    Gzip(Box<MultiGzDecoder<Buffered<'w>>>),
+    Gzip(Box<GzipDecoder<Buffered<'w>>>),
     Zstd(Box<zstd::Decoder<'static, Buffered<'w>>>),
     Xz(Box<XzDecoder<Buffered<'w>>>),
     Bzip2(Box<MultiBzDecoder<Buffered<'w>>>),
@@ -67,7 +68,7 @@ impl<'w> Decoder<'w> {
         let raw = Hashed::new(Counted { file, progress });
         let buffered = |raw| BufReader::with_capacity(BUFFER_BYTES, raw);
         Ok(match magic[..] {
-            [0x1f, 0x8b, ..] => Self::Gzip(Box::new(MultiGzDecoder::new(buffered(raw)))),
+            [0x1f, 0x8b, ..] => Self::Gzip(Box::new(GzipDecoder::new(buffered(raw)))),
             // The second pattern is a skippable frame, which parallel compressors write first.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
                 let mut decoder = zstd::Decoder::with_buffer(buffered(raw)).map_err(Error::io(path))?;
@@ -75,11 +76,13 @@ impl<'w> Decoder<'w> {
                 decoder.window_log_max(31).map_err(Error::io(path))?;
                 Self::Zstd(Box::new(decoder))
             }
-            [0xfd, b'7', b'z', b'X', b'Z', 0] => Self::Xz(Box::new(XzDecoder::new(buffered(raw)))),
-            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72] => {
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz(Box::new(XzDecoder::new(buffered(raw)))),
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, ..]
+            | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, ..] => {
                 Self::Bzip2(Box::new(MultiBzDecoder::new(buffered(raw))))
             }
             _ => {
+                check_content(path, &magic)?;
                 check_plain(path)?;
                 Self::Plain(Box::new(raw))
             }
@@ -89,7 +92,7 @@ impl<'w> Decoder<'w> {
     pub fn raw(&mut self) -> &mut Raw<'w> {
         match self {
             Self::Plain(raw) => raw,
-            Self::Gzip(decoder) => decoder.get_mut().get_mut(),
+            Self::Gzip(decoder) => decoder.input.get_mut(),
             Self::Zstd(decoder) => decoder.get_mut().get_mut(),
             Self::Xz(decoder) => decoder.input.get_mut(),
             Self::Bzip2(decoder) => decoder.get_mut().get_mut(),
@@ -104,10 +107,66 @@ impl<'w> Decoder<'w> {
         if error.raw_os_error().is_some() || matches!(self, Self::Plain(_)) {
             return Error::Io { path: path.to_owned(), source: error };
         }
-        Error::input(format!(
-            "{} is truncated or damaged after {place} ({error}): fetch the file again",
-            path.display()
-        ))
+        let path = path.display();
+        Error::input(match cause(&error) {
+            Cause::TrailingBytes => format!(
+                "{path}: bytes that are no compressed text (trailing garbage) follow its end after {place}: remove them, or \
+                 compress the text again"
+            ),
+            Cause::Memory => format!(
+                "{path} needs more memory for decompression than there is, after {place} ({error}): decompress the file \
+                 elsewhere, or compress its text with a smaller window"
+            ),
+            Cause::Unsupported => format!(
+                "{path} uses a filter or option of its compression that is not supported, after {place} ({error}): \
+                 decompress the file first"
+            ),
+            Cause::Dictionary => format!(
+                "{path} was compressed with a dictionary: decompress the file first (zstd -d -D DICTIONARY FILE)"
+            ),
+            Cause::Damage => {
+                format!("{path} is truncated or damaged after {place} ({error}): fetch the file again")
+            }
+        })
+    }
+}
+
+/// Why text cannot be decompressed.
+enum Cause {
+    TrailingBytes,
+    Memory,
+    Unsupported,
+    Dictionary,
+    Damage,
+}
+
+/// Distinguishes the errors of the libraries. The first member or stream has the right first bytes, or the file would be
+/// opened as another format: an unknown format later on follows the end of the text.
+fn cause(error: &io::Error) -> Cause {
+    let inner = error.get_ref();
+    if inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<TrailingBytes>) {
+        return Cause::TrailingBytes;
+    }
+    if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<bzip2::Error>()) {
+        return if *error == bzip2::Error::DataMagic { Cause::TrailingBytes } else { Cause::Damage };
+    }
+    if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<liblzma::stream::Error>()) {
+        return match error {
+            liblzma::stream::Error::Format => Cause::TrailingBytes,
+            liblzma::stream::Error::Mem | liblzma::stream::Error::MemLimit => Cause::Memory,
+            liblzma::stream::Error::Options => Cause::Unsupported,
+            _ => Cause::Damage,
+        };
+    }
+    // The names of zstd's errors.
+    match error.to_string().as_str() {
+        "Unknown frame descriptor" => Cause::TrailingBytes,
+        "Dictionary mismatch" => Cause::Dictionary,
+        "Allocation error : not enough memory" | "Frame requires too much memory for decoding" => {
+            Cause::Memory
+        }
+        "Unsupported frame parameter" => Cause::Unsupported,
+        _ => Cause::Damage,
     }
 }
 
@@ -201,7 +260,7 @@ impl<R: BufRead> Read for XzDecoder<R> {
     }
 }
 
-/// Opens a regular file that is not empty; also returns its first six bytes.
+/// Opens a regular file that is not empty; also returns its first `START_BYTES`.
 pub fn open_file(path: &Path) -> Result<(File, Vec<u8>)> {
     let mut file = open_plain(path)?;
     let magic = first_bytes(&mut file).map_err(Error::io(path))?;
@@ -212,26 +271,40 @@ pub fn open_file(path: &Path) -> Result<(File, Vec<u8>)> {
 }
 
 fn first_bytes(file: &mut File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(6);
-    Read::by_ref(file).take(6).read_to_end(&mut bytes)?;
+    let mut bytes = Vec::with_capacity(START_BYTES);
+    Read::by_ref(file).take(START_BYTES as u64).read_to_end(&mut bytes)?;
     io::Seek::rewind(file)?;
     Ok(bytes)
 }
 
+/// The start of the text of a file, decompressed: up to `most` bytes, fewer if the file is damaged. Empty for an empty
+/// file.
+pub fn read_start(path: &Path, most: usize) -> Result<Vec<u8>> {
+    if open_plain(path)?.metadata().map_err(Error::io(path))?.len() == 0 {
+        return Ok(Vec::new());
+    }
+    let progress = Progress::default();
+    let mut start = Vec::with_capacity(most);
+    // The pass that reads the whole file reports damage, with the line.
+    let _ = Decoder::open(path, &progress)?.take(most as u64).read_to_end(&mut start);
+    check_content(path, &start)?;
+    Ok(start)
+}
+
 /// The compression that the suffix of a file name indicates.
 fn compression_of_name(path: &Path) -> Option<&'static str> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("gz") => Some("gzip"),
-        Some("zst") => Some("zstd"),
-        Some("xz") => Some("xz"),
-        Some("bz2") => Some("bzip2"),
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "gz" => Some("gzip"),
+        "zst" | "zstd" => Some("zstd"),
+        "xz" => Some("xz"),
+        "bz2" => Some("bzip2"),
         _ => None,
     }
 }
 
 /// Fails if the name indicates a compression that the bytes do not have: to read them as text would hide the mistake.
 fn check_plain(path: &Path) -> Result<()> {
-    let Some(name) = compression_of_name(path) else { return Ok(()) };
+    let Some(name) = compression_of_name(path).or_else(|| unread_of_name(path)) else { return Ok(()) };
     Err(Error::input(format!(
         "{} is not {name} (its first bytes are not those of {name}): correct the suffix, or fetch the file again",
         path.display()

@@ -2,9 +2,11 @@
 
 pub mod atomic_files;
 pub mod compression;
+pub mod content;
 pub mod digests;
 pub mod disk;
 pub mod encoding;
+pub mod gzip;
 pub mod panics;
 pub mod plain_file;
 pub mod spool;

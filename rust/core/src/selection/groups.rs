@@ -94,8 +94,9 @@ impl<'a> Groups<'a> {
         if self.measure.exposures.is_empty() {
             return kinds;
         }
-        let exposures: Vec<String> =
-            (0..self.measure.exposure_combinations()).map(|exposure| self.measure.exposure_name(exposure)).collect();
+        let exposures: Vec<String> = (0..self.measure.exposure_combinations())
+            .map(|exposure| self.measure.exposure_name(exposure))
+            .collect();
         let combined = |kind: &String, exposure: &String| {
             if kind.is_empty() { exposure.clone() } else { format!("{kind}, {exposure}") }
         };

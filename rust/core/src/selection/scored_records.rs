@@ -106,7 +106,10 @@ impl<'a> ScoredRecords<'a> {
 
     /// Whether the passes that only count can do without row numbers.
     fn is_rowless(&self) -> bool {
-        self.groups.is_one() && self.external.is_empty() && !self.measure.sample && self.measure.merge.is_none()
+        self.groups.is_one()
+            && self.external.is_empty()
+            && !self.measure.sample
+            && self.measure.merge.is_none()
     }
 
     /// The number of records, where the source says that all of them are scored and nothing is dropped.

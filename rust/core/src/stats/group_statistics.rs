@@ -22,6 +22,7 @@ const MOST_RATIO: u64 = 1_000_000;
 pub struct GroupStatistics {
     rows: u64,
     malformed: u64,
+    columns: u64,
     missing_side: u64,
     too_long: u64,
     invalid_utf8: u64,
@@ -65,6 +66,10 @@ impl GroupStatistics {
                 self.malformed += 1;
                 return None;
             }
+            Record::Columns => {
+                self.columns += 1;
+                return None;
+            }
             Record::MissingSide => {
                 self.missing_side += 1;
                 return None;
@@ -96,6 +101,7 @@ impl GroupStatistics {
     pub fn merge(&mut self, other: &Self) {
         self.rows += other.rows;
         self.malformed += other.malformed;
+        self.columns += other.columns;
         self.missing_side += other.missing_side;
         self.too_long += other.too_long;
         self.invalid_utf8 += other.invalid_utf8;
@@ -177,6 +183,7 @@ pub struct Compressed {
 pub struct Figures {
     pub rows: u64,
     pub malformed_record: u64,
+    pub columns: u64,
     pub missing_side: u64,
     pub line_too_long: u64,
     pub invalid_utf8: u64,
@@ -237,7 +244,7 @@ pub struct Duplicates {
 impl GroupStatistics {
     /// Pairs of text.
     pub fn pairs(&self) -> u64 {
-        self.rows - self.malformed - self.missing_side - self.too_long - self.invalid_utf8
+        self.rows - self.malformed - self.columns - self.missing_side - self.too_long - self.invalid_utf8
     }
 
     pub fn figures(
@@ -253,6 +260,7 @@ impl GroupStatistics {
         Figures {
             rows: self.rows,
             malformed_record: self.malformed,
+            columns: self.columns,
             missing_side: self.missing_side,
             line_too_long: self.too_long,
             invalid_utf8: self.invalid_utf8,

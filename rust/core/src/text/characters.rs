@@ -1,10 +1,28 @@
 //! The Unicode properties of characters that the rules need, in one table that is built once.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use unicode_normalization::{IsNormalized, is_nfc_quick};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_script::{Script, UnicodeScript};
+
+/// The versions of Unicode of the tables of the libraries and of the standard library, joined by `+`. `Cargo.lock` keeps
+/// them equal; a compiler with a newer standard library gives a second version.
+pub fn unicode_version() -> String {
+    let versions = BTreeSet::from([
+        char::UNICODE_VERSION,
+        unicode_normalization::UNICODE_VERSION,
+        narrow(unicode_properties::UNICODE_VERSION),
+        narrow(unicode_script::UNICODE_VERSION),
+    ]);
+    let versions: Vec<String> = versions.into_iter().map(|(a, b, c)| format!("{a}.{b}.{c}")).collect();
+    versions.join("+")
+}
+
+fn narrow((major, minor, update): (u64, u64, u64)) -> (u8, u8, u8) {
+    (major as u8, minor as u8, update as u8)
+}
 
 /// White space, and the Ethiopic word space: what separates words.
 pub const WHITE_SPACE: u32 = 1 << 0;
@@ -62,6 +80,23 @@ const TERMINALS: &str = ".!?…;\u{37e}‼⁇⁈⁉‽。．！？｡؟۔।॥�
 
 fn is_decimal(character: char) -> bool {
     character.general_category() == GeneralCategory::DecimalNumber
+}
+
+/// Whether the control characters of a text are all tabs and line breaks: `\n`, or `\r\n`. A lone `\r` is none: it stands
+/// in text whose lines were not split.
+pub fn breaks_lines_only(text: &str) -> bool {
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let breaks = match character {
+            '\t' | '\n' => true,
+            '\r' => characters.peek() == Some(&'\n'),
+            _ => !character.is_control(),
+        };
+        if !breaks {
+            return false;
+        }
+    }
+    true
 }
 
 /// The properties of characters; a reference to the table, cheap to copy.

@@ -5,6 +5,7 @@ pub mod lanes;
 pub mod mix;
 pub mod normal_form;
 pub mod pair_checks;
+pub mod pattern;
 pub mod side;
 pub mod words;
 pub mod xml;

@@ -7,10 +7,11 @@ use whichlang::detect_language;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::text::characters::{CLOSING, Characters, TERMINAL, WHITE_SPACE};
+use crate::text::pattern::pattern;
 
 /// Tags and comments; entities; placeholders of printf, Python, Qt and Objective-C; placeholders in braces; escapes.
-static MARKUP: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(concat!(
+static MARKUP: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
         r"<(?:!--|[/!?]?[A-Za-z])[^<>]*>",
         r"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});",
         r"|%(?:[0-9]+\$)?[-+#0]*[0-9]*(?:\.[0-9]+)?(?:hh|h|ll|l|q|z|t|j)?[diouxXeEfgGcsp@%]",
@@ -18,32 +19,25 @@ static MARKUP: LazyLock<Option<Regex>> = LazyLock::new(|| {
         r"|[$%#]?\{{1,2}[A-Za-z0-9_.,:-]*\}{1,2}",
         r#"|\\[nrt"\\]"#,
     ))
-    .ok()
 });
 
 /// From the scheme, or `www.`, to white space, a quotation mark, an angle bracket or a non-ASCII character.
-static URL: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(?i-u:(?:https?|ftp)://|www\.)[!#-;=?-~]+").ok());
+static URL: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i-u:(?:https?|ftp)://|www\.)[!#-;=?-~]+"));
 
 /// The number of visible characters in the tags, entities and placeholders of a side.
 pub fn markup(text: &str, characters: Characters) -> u32 {
     let visible = |text: &str| -> usize {
         text.chars().filter(|&character| characters.class(character) & WHITE_SPACE == 0).count()
     };
-    let Some(pattern) = &*MARKUP else { return 0 };
-    pattern.find_iter(text).map(|tag| visible(tag.as_str()) as u32).sum()
+    MARKUP.find_iter(text).map(|tag| visible(tag.as_str()) as u32).sum()
 }
 
 /// Writes the hashes of the URLs of a side, sorted; punctuation at the end of a URL does not count.
 pub fn urls(text: &str, hashes: &mut Vec<u64>) {
     hashes.clear();
-    if let Some(pattern) = &*URL {
-        hashes.extend(pattern.find_iter(text).map(|url| {
-            xxh3_64(
-                url.as_str().trim_end_matches(['.', ',', ';', ':', '!', '?', '\'', ')', ']', '}']).as_bytes(),
-            )
-        }));
-    }
+    hashes.extend(URL.find_iter(text).map(|url| {
+        xxh3_64(url.as_str().trim_end_matches(['.', ',', ';', ':', '!', '?', '\'', ')', ']', '}']).as_bytes())
+    }));
     hashes.sort_unstable();
 }
 

@@ -7,17 +7,18 @@ use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use regex::Regex;
 
+use crate::text::pattern::pattern;
+
 /// The declaration of an XML document in UTF-8.
 pub const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 /// An element name and its attributes; only prefixes that need no declaration are allowed.
-static TAG: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(concat!(
+static TAG: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
         r"^[A-Za-z_][A-Za-z0-9_.-]*",
         r"(?:[ \t\r\n]+(?:xml:|xmlns:)?[A-Za-z_][A-Za-z0-9_.-]*",
         r#"[ \t\r\n]*=[ \t\r\n]*(?:"[^<"]*"|'[^<']*'))*[ \t\r\n]*$"#,
     ))
-    .ok()
 });
 
 /// Whether XML 1.0 allows all characters of a text.
@@ -46,7 +47,7 @@ fn is_tag(start: &BytesStart<'_>) -> bool {
     let value_is_legal =
         |value: quick_xml::Result<std::borrow::Cow<'_, str>>| value.is_ok_and(|value| is_legal(&value));
     start.len() <= TAG_BYTES
-        && TAG.as_ref().is_some_and(|tag| tag.is_match(start))
+        && TAG.is_match(start)
         && start.attributes().all(|attribute| {
             attribute
                 .is_ok_and(|attribute| value_is_legal(attribute.normalized_value(XmlVersion::Explicit1_0)))

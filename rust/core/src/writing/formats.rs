@@ -11,10 +11,12 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use parquet::arrow::ArrowWriter;
 use serde::{Deserialize, Serialize};
+use simdutf8::basic::from_utf8;
 
 use crate::corpus::chunk::Chunk;
 use crate::corpus::fields::{Fields, shared};
-use crate::corpus::readers::tmx;
+use crate::corpus::readers::lines::{LineReader, MARK};
+use crate::corpus::readers::{tmx, tsv};
 use crate::corpus::record::Record;
 use crate::corpus::request::{Corpus, Input};
 use crate::io::atomic_files::{Draft, Sealed};
@@ -23,7 +25,7 @@ use crate::writing::added::{Added, clash};
 use crate::writing::json_template::Template;
 use crate::writing::parquet_copy::{TableSchema, are_alike, has_already};
 use crate::writing::tmx_units::Units;
-use crate::{Error, Result};
+use crate::{Error, Progress, Result};
 
 /// The approximate bytes of a Parquet row group.
 const GROUP_BYTES: usize = 64 << 20;
@@ -109,8 +111,8 @@ impl Output {
         }
     }
 
-    /// Whether whole records can be copied: all inputs have this format; for Parquet the same columns, for TMX the same
-    /// language codes.
+    /// Whether whole records can be copied: all inputs have this format; for TSV the same number of columns and the same
+    /// header, for Parquet the same columns, for TMX the same language codes.
     pub fn is_whole(&self, corpus: &Corpus) -> Result<bool> {
         let same = corpus.inputs.iter().all(|input| match (self, input) {
             (
@@ -125,11 +127,28 @@ impl Output {
             | (Self::Parquet { .. }, Input::Parquet { .. }) => true,
             _ => false,
         });
-        if !same || !matches!(self, Self::Parquet { .. }) {
-            return Ok(same);
+        match self {
+            Self::Parquet { .. } if same => are_alike(&tables(corpus)),
+            Self::Tsv { .. } if same => {
+                let shapes = corpus.inputs.iter().map(|input| tsv_shape(input, corpus));
+                let shapes = shapes.collect::<Result<Vec<_>>>()?;
+                Ok(shapes.windows(2).all(|pair| pair[0] == pair[1]))
+            }
+            _ => Ok(same),
         }
-        are_alike(&tables(corpus))
     }
+}
+
+/// The number of columns of a TSV file, and its header if it has one.
+fn tsv_shape(input: &Input, corpus: &Corpus) -> Result<(usize, Option<Vec<u8>>)> {
+    let Input::Tsv { path, header, .. } = input else { return Ok((0, None)) };
+    let progress = Progress::default();
+    let lines = LineReader::open(path, corpus.max_line_bytes, &progress)?.take(1)?;
+    if lines.is_empty() || lines.is_too_long(0) {
+        return Ok((0, None));
+    }
+    let line = lines.line(0);
+    Ok((tsv::columns(line, None, 1).count, header.then(|| line.to_vec())))
 }
 
 /// The Parquet files of a corpus.
@@ -153,11 +172,17 @@ pub struct Format<'a> {
     template: Option<Template>,
     table: Option<TableSchema>,
     units: Option<Units>,
+    /// What begins and ends each file.
+    frame: Option<[Vec<u8>; 2]>,
 }
 
 /// The formatted records of a chunk for one file.
 pub enum Piece {
-    Bytes(Vec<u8>),
+    /// Compressed text, and whether it begins with U+FEFF.
+    Bytes {
+        bytes: Vec<u8>,
+        marked: bool,
+    },
     Rows(RecordBatch),
 }
 
@@ -178,7 +203,7 @@ impl<'a> Format<'a> {
         output.check_added(added)?;
         let whole = output.is_whole(corpus)?;
         let sides = usize::from(corpus.is_monolingual())..;
-        let (mut template, mut table, mut units) = (None, None, None);
+        let (mut template, mut table, mut units, mut frame) = (None, None, None, None);
         match output {
             Output::Jsonl { fields, .. } => template = Some(Template::new(fields)?),
             Output::Parquet { fields, .. } => {
@@ -192,18 +217,24 @@ impl<'a> Format<'a> {
             Output::Tmx { source_language, target_language, .. } => {
                 let first = corpus.inputs.first().and_then(|input| input.paths().next());
                 let opening = first.filter(|_| whole).map(tmx::opening).transpose()?.flatten();
-                units = Some(Units::new(source_language, target_language, opening));
+                let made = Units::new(source_language, target_language, opening);
+                frame = Some(made.frame.clone());
+                units = Some(made);
+            }
+            Output::Tsv { .. } if whole => {
+                let (_, header) =
+                    corpus.inputs.first().map_or(Ok((0, None)), |input| tsv_shape(input, corpus))?;
+                frame = header.map(|header| [with_names(header, added), Vec::new()]);
             }
             Output::Moses { .. } | Output::Text { .. } | Output::Tsv { .. } => {}
         }
-        Ok(Self { output, added, whole, sides, template, table, units })
+        Ok(Self { output, added, whole, sides, template, table, units, frame })
     }
 
     /// Creates the files, in the order of the pieces.
     pub fn create(&self) -> Result<Vec<Sink>> {
-        let frame = self.units.as_ref().map(|units| &units.frame);
         let paths = self.output.paths().into_iter();
-        paths.map(|path| Sink::create(path, self.table.as_ref(), frame)).collect()
+        paths.map(|path| Sink::create(path, self.table.as_ref(), self.frame.as_ref())).collect()
     }
 
     /// Formats the records with these indices. A record that is not a pair is unwritable.
@@ -230,7 +261,7 @@ impl<'a> Format<'a> {
                     self.push(&mut text, whole, source, target)
                         && self.push_added(&mut text[0], end, chunk, corpus, index)?
                 }
-                Record::TooLong | Record::Malformed | Record::MissingSide => false,
+                Record::TooLong | Record::Malformed | Record::Columns | Record::MissingSide => false,
             };
             if done {
                 formatted.written.push(index);
@@ -286,7 +317,8 @@ impl<'a> Format<'a> {
             (Output::Text { .. }, _) if any(b'\n') || returns(target) => return false,
             (Output::Text { .. }, _) => push_line(first, &[target]),
             (Output::Tsv { .. }, Some(record)) if returns(record) => return false,
-            (Output::Jsonl { .. }, Some(record)) if std::str::from_utf8(record).is_err() => return false,
+            // Other tools refuse a file of JSON that is not UTF-8 as a whole.
+            (Output::Jsonl { .. }, Some(record)) if from_utf8(record).is_err() => return false,
             (Output::Tsv { .. } | Output::Jsonl { .. }, Some(record)) => push_line(first, &[record]),
             (Output::Tsv { .. }, None) if any(b'\t') || returns(target) => return false,
             (Output::Tsv { .. }, None) => {
@@ -379,10 +411,21 @@ impl<'a> Format<'a> {
     }
 }
 
+/// A header of TSV with the names of the columns beside the sides, as a line.
+fn with_names(mut header: Vec<u8>, added: &[Added]) -> Vec<u8> {
+    for added in added {
+        header.push(b'\t');
+        header.extend_from_slice(added.name().as_bytes());
+    }
+    header.push(b'\n');
+    header
+}
+
 /// Compresses text as a piece of a file; empty text stays empty, without an empty member.
 pub fn pack(text: Vec<u8>, path: &Path) -> Result<Piece> {
+    let marked = text.starts_with(MARK);
     let packed = if text.is_empty() { Ok(text) } else { compress(text, path) };
-    packed.map(Piece::Bytes).map_err(Error::io(path))
+    packed.map(|bytes| Piece::Bytes { bytes, marked }).map_err(Error::io(path))
 }
 
 /// Copies lines from the files of the input to as many files; consecutive lines are copied together.
@@ -460,9 +503,14 @@ impl Sink {
 
     pub fn write(&mut self, piece: &Piece) -> Result<()> {
         match (self, piece) {
-            (Self::Text { path, draft, empty, .. }, Piece::Bytes(bytes)) => {
+            (Self::Text { path, draft, empty, .. }, Piece::Bytes { bytes, marked }) => {
+                let mut write = |bytes: &[u8]| draft.write_all(bytes).map_err(Error::io(path));
+                if *empty && *marked {
+                    // Readers take U+FEFF at the start of a file for a mark; another one before it keeps the text.
+                    write(&compress(MARK.to_vec(), path).map_err(Error::io(path))?)?;
+                }
                 *empty &= bytes.is_empty();
-                draft.write_all(bytes).map_err(Error::io(path))
+                write(bytes)
             }
             (Self::Table { path, writer }, Piece::Rows(rows)) => {
                 let mut write = || {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::result::Result as StdResult;
 
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Deserializer;
 
 use crate::Result;
@@ -32,17 +32,24 @@ impl Tree {
         let paths = fields.paths()?;
         let first = 2 - paths.len();
         for (side, path) in (first..).zip(paths) {
-            let mut node = &mut tree;
-            for name in path {
-                let index = node.children.iter().position(|(child, _)| child == name).unwrap_or_else(|| {
-                    node.children.push((name.to_owned(), Self::default()));
-                    node.children.len() - 1
-                });
-                node = &mut node.children[index].1;
-            }
-            node.side = Some(side);
+            // Flattened data has members that are named like the whole path.
+            tree.insert(&[&path.join(".")], side);
+            tree.insert(&path, side);
         }
         Ok(tree)
+    }
+
+    /// Makes the node at a path a side, and the nodes on the way to it.
+    fn insert(&mut self, path: &[&str], side: usize) {
+        let mut node = self;
+        for name in path {
+            let index = node.children.iter().position(|(child, _)| child == name).unwrap_or_else(|| {
+                node.children.push(((*name).to_owned(), Self::default()));
+                node.children.len() - 1
+            });
+            node = &mut node.children[index].1;
+        }
+        node.side = Some(side);
     }
 
     /// Whether a side is at this node or below it.
@@ -60,7 +67,8 @@ impl Tree {
 }
 
 /// Decodes lines to pairs. A line is malformed if it is not a JSON object, lacks a field, or has a field that is not a
-/// string. Invalid UTF-8 and lone surrogates pass through unchanged, for the rules to find.
+/// string. Invalid UTF-8 and lone surrogates pass through unchanged, for the rules to find. `NaN` and `Infinity`, which
+/// Python writes, are numbers.
 pub fn decode(records: &Lines, tree: &Tree) -> Pairs {
     let mut pairs = Pairs::default();
     let mut sides = Sides::default();
@@ -71,15 +79,22 @@ pub fn decode(records: &Lines, tree: &Tree) -> Pairs {
             pairs.push(Record::TooLong);
             continue;
         }
-        sides.present = [monolingual, false];
         let line = records.line(index);
-        let mut json = Deserializer::from_slice(line);
-        let read = Seed { tree, sides: &mut sides }.deserialize(&mut json).and_then(|()| json.end());
-        pairs.push(match (read, sides.present) {
-            (Ok(()), [true, true]) if is_strict(line) => {
-                Record::Pair { source: &sides.text[0], target: &sides.text[1] }
-            }
-            _ => Record::Malformed,
+        let mut read = |line: &[u8], any: bool| {
+            sides.present = [monolingual, false];
+            let mut json = Deserializer::from_slice(line);
+            let read = Seed { tree, sides: &mut sides, any }.deserialize(&mut json).and_then(|()| json.end());
+            read.is_ok() && sides.present == [true, true] && is_strict(line)
+        };
+        // Few lines need the further, slower tries.
+        let is_pair = read(line, false) || {
+            let plain = without_constants(line);
+            plain != line && read(&plain, false) || read(&plain, true)
+        };
+        pairs.push(if is_pair {
+            Record::Pair { source: &sides.text[0], target: &sides.text[1] }
+        } else {
+            Record::Malformed
         });
     }
     pairs
@@ -90,17 +105,45 @@ fn is_strict(line: &[u8]) -> bool {
     line.iter().all(|&byte| byte >= b' ') || serde_json::from_slice::<IgnoredAny>(line).is_ok()
 }
 
+/// The line with zeros instead of the constants `NaN`, `Infinity` and `-Infinity` outside its strings.
+fn without_constants(line: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(line.len());
+    let (mut rest, mut inside) = (line, false);
+    while let Some(&byte) = rest.first() {
+        let constant = [&b"NaN"[..], b"Infinity", b"-Infinity"]
+            .into_iter()
+            .find(|constant| !inside && rest.starts_with(constant));
+        if let Some(constant) = constant {
+            plain.push(b'0');
+            rest = &rest[constant.len()..];
+            continue;
+        }
+        // An escaped quotation mark does not end a string.
+        let length = if inside && byte == b'\\' { rest.len().min(2) } else { 1 };
+        inside ^= byte == b'"';
+        plain.extend_from_slice(&rest[..length]);
+        rest = &rest[length..];
+    }
+    plain
+}
+
 /// Reads the value at one node of the tree.
 struct Seed<'a> {
     tree: &'a Tree,
     sides: &'a mut Sides,
+    /// Whether the value may be of any type: a later member of the same name may be text. Text must then be UTF-8.
+    any: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = ();
 
     fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> StdResult<(), D::Error> {
-        if self.tree.side.is_some() { json.deserialize_bytes(self) } else { json.deserialize_map(self) }
+        match self.tree.side {
+            _ if self.any => json.deserialize_any(self),
+            Some(_) => json.deserialize_bytes(self),
+            None => json.deserialize_map(self),
+        }
     }
 }
 
@@ -119,15 +162,44 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(())
     }
 
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> StdResult<(), E> {
+        if self.tree.side.is_some() { self.visit_bytes(text.as_bytes()) } else { Ok(()) }
+    }
+
+    fn visit_unit<E>(self) -> StdResult<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> StdResult<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> StdResult<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> StdResult<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> StdResult<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut elements: S) -> StdResult<(), S::Error> {
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> StdResult<(), M::Error> {
-        if self.tree.side.is_some() {
+        if self.tree.side.is_some() && !self.any {
             return Err(M::Error::custom("not a string"));
         }
         while let Some(child) = map.next_key_seed(Name(self.tree))? {
             match child {
                 Some(tree) => {
                     tree.forget(self.sides);
-                    map.next_value_seed(Seed { tree, sides: &mut *self.sides })?;
+                    map.next_value_seed(Seed { tree, sides: &mut *self.sides, any: self.any })?;
                 }
                 None => {
                     map.next_value::<IgnoredAny>()?;

@@ -9,6 +9,7 @@ use memchr::memchr_iter;
 
 use crate::corpus::files_read::FileRead;
 use crate::io::compression::Decoder;
+use crate::io::content::{START_BYTES, check_content};
 use crate::{Error, Progress, Result};
 
 /// Lines per chunk. A chunk is the unit of work of a thread, so outputs must not depend on where chunks begin.
@@ -20,7 +21,7 @@ const READ_BYTES: usize = 1 << 18;
 const SPARE_BUFFERS: usize = 64;
 const SPARE_BYTES: usize = 2 << 20;
 /// The byte order mark of UTF-8.
-const MARK: &[u8] = b"\xef\xbb\xbf";
+pub const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Consecutive lines as they are in their file, with their ends. The buffers return to the reader when the lines are
 /// dropped: fresh memory for every chunk would cost as much as reading.
@@ -110,7 +111,7 @@ pub struct LineReader<'w> {
 
 impl<'w> LineReader<'w> {
     /// Opens a file; its compression is detected by the first bytes, not by the name. A byte order mark of UTF-8 at the
-    /// start is skipped; one of UTF-16 is an error.
+    /// start is skipped. UTF-16, archives and other files that are not text are errors.
     pub fn open(path: &Path, max_line_bytes: usize, progress: &'w Progress) -> Result<Self> {
         let decoder = Decoder::open(path, progress)?;
         let mut reader = Self {
@@ -128,8 +129,9 @@ impl<'w> LineReader<'w> {
 
     fn skip_mark(&mut self) -> Result<()> {
         let mut buffer = Buffer::default();
-        while buffer.filled < MARK.len() && self.fill(&mut buffer)? {}
+        while buffer.filled < START_BYTES && self.fill(&mut buffer)? {}
         let start = &buffer.bytes[..buffer.filled];
+        check_content(&self.path, start)?;
         if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
             return Err(Error::input(format!(
                 "{} is UTF-16 by its byte order mark: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
@@ -227,7 +229,11 @@ impl<'w> LineReader<'w> {
                     return Ok(read > 0);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.explain(error, buffer.stops.len())),
+                Err(error) => {
+                    // `skip_mark` does not note where lines stop.
+                    let lines = memchr_iter(b'\n', &buffer.bytes[..buffer.filled]).count();
+                    return Err(self.explain(error, lines));
+                }
             }
         }
     }

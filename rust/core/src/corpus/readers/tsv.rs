@@ -1,17 +1,27 @@
-//! Tab-separated lines: finds a column of a line by its number.
+//! Tab-separated lines: finds columns of a line by their numbers, and counts them.
 
 use memchr::memchr_iter;
 
-/// The column with this number, counted from 1; None if the line has fewer columns.
-pub fn column(line: &[u8], number: usize) -> Option<&[u8]> {
+/// The two sides of a line, and its number of columns.
+pub struct Columns<'a> {
+    /// Empty for a monolingual corpus; None if the line has fewer columns.
+    pub source: Option<&'a [u8]>,
+    pub target: Option<&'a [u8]>,
+    pub count: usize,
+}
+
+/// Finds the columns with these numbers, counted from 1.
+pub fn columns(line: &[u8], source: Option<usize>, target: usize) -> Columns<'_> {
+    let mut columns = Columns { source: source.is_none().then_some(&[]), target: None, count: 0 };
     let mut start = 0;
-    let mut current = 1;
-    for tab in memchr_iter(b'\t', line) {
-        if current == number {
-            return Some(&line[start..tab]);
+    for end in memchr_iter(b'\t', line).chain([line.len()]) {
+        columns.count += 1;
+        if source == Some(columns.count) {
+            columns.source = Some(&line[start..end]);
+        } else if columns.count == target {
+            columns.target = Some(&line[start..end]);
         }
-        start = tab + 1;
-        current += 1;
+        start = end + 1;
     }
-    (current == number).then(|| &line[start..])
+    columns
 }

@@ -7,7 +7,7 @@ use crate::columns::float32::saturate;
 use crate::columns::shards::ShardReader;
 use crate::selection::batch::Batch;
 use crate::selection::methods::{self, Method, Statistic};
-use crate::selection::request::{Computed, Measure, Exposures, Shard};
+use crate::selection::request::{Computed, Exposures, Measure, Shard};
 use crate::selection::sources::shards::{check_equal, rows, typed};
 use crate::{Error, Result};
 
