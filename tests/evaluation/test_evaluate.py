@@ -20,6 +20,7 @@ from catprune.evaluation.bitexts import Bitext, TestSet
 from catprune.evaluation.evaluate import choose_seeds, evaluate
 from catprune.evaluation.held_out import HeldOut
 from catprune.evaluation.summary import Hypothesis
+from catprune.scoring.scorers.comet import CometMetric
 from catprune.tokens.blocks import Tokens
 from catprune.workspace.step_folder import StepFolder
 from support.synthetic import BOS, make_tokenizer, sentences, write_tokens
@@ -204,6 +205,36 @@ def test_a_new_comparison_trains_only_what_is_new(copy: Path, corpus: Path, monk
     more = {"full": None, "half": {1: corpus / "half-0", 2: corpus / "half-1", 3: corpus / "half-0"}}
     assert run(corpus, copy, subsets=more, seeds=3).seeds == (1, 2, 3)
     assert trained == ["full 3", "half 3"]
+
+
+def test_comet_is_measured_once(copy: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = copy.parent / "comet"
+    (model / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (model / "checkpoints/model.ckpt").write_bytes(b"weights")
+    (model / "hparams.yaml").write_text("class_identifier: regression_metric")
+    asked: list[tuple[str, ...]] = []
+
+    def measure(_: CometMetric, sources: list[str], translations: list[str], references: list[str]) -> float:
+        assert (sources, references) == (bitext.source, bitext.target)
+        asked.append(tuple(translations))
+        return 0.25 + len(asked) / 100
+
+    bitext = TestSet("toy", corpus / "test.source", corpus / "test.target").read()
+    monkeypatch.setattr(CometMetric, "measure", measure)
+    monkeypatch.setattr(import_module("catprune.training.train"), "train", None)  # no model is trained again
+    hypotheses = [Hypothesis("half", "full", 0.1, "COMET")]
+    found = run(corpus, copy, comet=model, hypotheses=hypotheses)
+    assert found.scores["toy"]["COMET"]["full"].values == (0.26, 0.28)
+    assert found.hypotheses[0].difference.value == pytest.approx(0.01)
+    assert "COMET" in results.render(found)
+    before = contents(copy)
+    run(corpus, copy, comet=model, hypotheses=[])
+    assert len(asked) == 4, "an unchanged model and unchanged translations are not scored again"
+    assert {name for name, data in contents(copy).items() if before[name] != data} <= {
+        *("plan.json", "manifest.json", "results.json")
+    }
+    with pytest.raises(UsageError, match="COMET needs a model: give comet"):
+        run(corpus, copy, hypotheses=hypotheses)
 
 
 def test_other_trainings_need_force(copy: Path, corpus: Path) -> None:

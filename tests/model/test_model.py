@@ -202,7 +202,7 @@ def test_the_learning_rate_warms_up_and_falls_with_the_root():
 
 @pytest.mark.parametrize("laid_out", [False, True])
 def test_norms_are_autograds_on_an_untied_matrix(monkeypatch, laid_out):
-    monkeypatch.setitem(output_layer._TILE, "cpu", (4, 4 * 7))  # four tokens and seven types at once
+    monkeypatch.setattr(output_layer, "_TILE", (4, 4 * 7))  # four tokens and seven types at once
     monkeypatch.setattr(output_layer, "TYPES", 4)
     torch.manual_seed(1)
     hidden, matrix = torch.randn(6, 16), torch.randn(50, 16, requires_grad=True)

@@ -19,6 +19,7 @@ import torch
 from catprune.errors import CatpruneError, UsageError
 from catprune.scoring.score_pairs import score_pairs
 from catprune.scoring.scorers import environment
+from catprune.scoring.scorers.comet import CometMetric
 from catprune.scoring.scorers.environment import Worker
 
 # Creating the environments installs gigabytes and compiles: `make test-environments` does so.
@@ -171,6 +172,18 @@ def test_comet_scores_equal_the_librarys_and_scoring_resumes(
     checkpoint = comet / "model" / "checkpoints" / "model.ckpt"
     again = score_pairs(blocks, scorer="comet-qe", model=checkpoint, out=tmp_path / "at-once", quiet=True)
     assert again.new == 0, "the file and its folder are one model"
+
+
+@needs_uv
+def test_the_comet_metric_equals_the_librarys(comet: Path) -> None:
+    expected = np.mean(json.loads((comet / "expected_metric.json").read_text()))
+    sources, targets = (list(side) for side in zip(*PAIRS, strict=True))
+    references = [targets[place - 1] for place in range(len(targets))]
+    with CometMetric(comet / "reference", threads=1) as metric:
+        assert metric.measure(sources, targets, references) == pytest.approx(expected, abs=1e-6)
+        assert metric.measure(sources, targets, targets) != pytest.approx(expected, abs=1e-3)
+    with CometMetric(comet / "model", threads=1) as metric, pytest.raises(CatpruneError, match="reads no references"):
+        metric.measure(sources, targets, targets)
 
 
 @needs_uv

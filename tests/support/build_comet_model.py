@@ -1,7 +1,8 @@
 """Builds a tiny COMET model for quality estimation and scores pairs only with the library: FOLDER, with pairs.json.
 
 Runs in the environment of comet_worker.py. FOLDER/model is the model as it is downloaded, FOLDER/encoder what its
-hyper-parameters name, FOLDER/expected.json the scores. FOLDER/reference is a model that asks for references.
+hyper-parameters name, FOLDER/expected.json the scores. FOLDER/reference is a model that reads references,
+FOLDER/expected_metric.json its scores with each pair's reference taken from the pair before it.
 """
 
 from __future__ import annotations
@@ -69,10 +70,14 @@ def main() -> None:
     torch.manual_seed(1)
     build_encoder(folder / "encoder", [text for pair in pairs for text in pair])
     path = save(folder / "model", ReferencelessRegression, "referenceless_regression_metric", folder / "encoder")
-    save(folder / "reference", RegressionMetric, "regression_metric", folder / "encoder")
+    metric = save(folder / "reference", RegressionMetric, "regression_metric", folder / "encoder")
     samples = [{"src": source, "mt": target} for source, target in pairs]
     scores = load_from_checkpoint(str(path)).predict(samples, gpus=0, progress_bar=False).scores
     (folder / "expected.json").write_text(json.dumps(scores))
+    # Each target is translated like that of the pair before it.
+    samples = [{**sample, "ref": pairs[place - 1][1]} for place, sample in enumerate(samples)]
+    scores = load_from_checkpoint(str(metric)).predict(samples, gpus=0, progress_bar=False).scores
+    (folder / "expected_metric.json").write_text(json.dumps(scores))
 
 
 if __name__ == "__main__":

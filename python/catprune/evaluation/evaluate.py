@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from catprune.evaluation.results import Evaluated, open_evaluation
 from catprune.evaluation.summary import TEST_METRICS, Hypothesis, summarise
 from catprune.evaluation.trial import Design, Trial
 from catprune.model.sizes import find_size
+from catprune.scoring.scorers.comet import CometMetric
 from catprune.tokens.blocks import Tokens
 from catprune.training.data_order import Order
 from catprune.training.recipe import RECIPES
@@ -45,7 +47,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 #: Passes over all clean pairs, unless updates or passes are given.
 EPOCHS = 10
 #: Parts of a plan that change which trials are compared and how, but no trial.
-_COMPARED = ("seeds", "order", "against", "hypotheses", "resamples", "random_seed", "bleu_tokenizer", "beam")
+_COMPARED = ("seeds", "comet", "order", "against", "hypotheses", "resamples", "random_seed", "bleu_tokenizer", "beam")
 
 
 class _EvaluationFolder(StepFolder):
@@ -74,6 +76,7 @@ def check_evaluation(
     *,
     steps: int | None,
     epochs: float | None,
+    has_comet: bool,
 ) -> None:
     """Refuse names and options of an evaluation that cannot be meant.
 
@@ -99,6 +102,8 @@ def check_evaluation(
             raise UsageError(f"hypothesis on {one.subset}: compare it with another subset")
         if one.metric not in TEST_METRICS:
             raise UsageError(f"hypothesis on {one.subset}: give a metric of {', '.join(TEST_METRICS)}")
+        if one.metric == "COMET" and not has_comet:
+            raise UsageError(f"hypothesis on {one.subset}: COMET needs a model: give comet")
         if one.test is not None and one.test not in tests:
             raise UsageError(f"hypothesis on {one.subset}: {one.test} is not a test set")
 
@@ -128,7 +133,15 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
     seeds = choose_seeds(options.seed, options.seeds)
     against, hypotheses = _choose_against(options.against, list(options.subsets)), list(options.hypotheses)
     names = [test.name for test in options.tests]
-    check_evaluation(list(options.subsets), names, against, hypotheses, steps=options.steps, epochs=options.epochs)
+    check_evaluation(
+        list(options.subsets),
+        names,
+        against,
+        hypotheses,
+        steps=options.steps,
+        epochs=options.epochs,
+        has_comet=options.comet is not None,
+    )
     subsets = {name: _by_seed(name, given, seeds) for name, given in options.subsets.items()}
     tokenized = read_manifest(tokens, step="tokenize")
     if is_monolingual(tokenized):
@@ -155,6 +168,9 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
         "random_seed": random_seed(),
         "bleu_tokenizer": bleu_tokenizer,
     }
+    comet = None if options.comet is None else CometMetric(options.comet, threads=options.threads)
+    if comet is not None:
+        plan["comet"] = comet.described
     reads = _reads(tokens, subsets, tests, dev, out)
     force = options.force or _is_same_training(out, reads, plan)
     with _EvaluationFolder(out, step="evaluate", reads=reads, options=plan, force=force) as folder:
@@ -174,6 +190,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
                 tests,
                 options.beam,
                 bleu_tokenizer,
+                comet,
             )
             trials = {
                 name: [
@@ -183,9 +200,10 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
             }
             how: dict[str, Any] = {"threads": options.threads, "quiet": options.quiet, "force": options.force}
             # Seed by seed, so that all subsets can be compared before the last seed is done.
-            found = {
-                (name, seed): trials[name][place].run(**how) for place, seed in enumerate(seeds) for name in trials
-            }
+            with comet or nullcontext():
+                found = {
+                    (name, seed): trials[name][place].run(**how) for place, seed in enumerate(seeds) for name in trials
+                }
             results = {name: [found[name, seed] for seed in seeds] for name in trials}
             _publish(folder, trials, results, against, hypotheses, resamples=options.resamples)
     return open_evaluation(out, is_new=not folder.finished_before)

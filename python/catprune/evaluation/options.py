@@ -135,6 +135,16 @@ class EvaluateOptions:
         Tokenizer | None,
         option("Tokenizer of sacrebleu for BLEU.", EVALUATION, default="by the target language: zh, ja, ko, else 13a"),
     ] = None
+    comet: Annotated[
+        AnyPath | None,
+        option(
+            "COMET model with references that also scores the tests: a name, a checkpoint file, or a folder.",
+            EVALUATION,
+            metavar="MODEL",
+            details="It runs in the environment of the scorer comet-qe.",
+            default="no COMET",
+        ),
+    ] = None
     resamples: Annotated[
         int,
         option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from catprune.evaluation.bitexts import TestSet
 from catprune.evaluation.cost import Cost
 from catprune.evaluation.curves import AXES
+from catprune.evaluation.metrics import METRICS
 from catprune.evaluation.significance import TEST
 from catprune.workspace.files import read_json
 from catprune.workspace.manifest import read_manifest, verify_file
@@ -20,7 +21,7 @@ __all__ = ["Decided", "Evaluated", "Interval", "Measured", "Reading", "Subset", 
 
 ONE_SEED = "Each subset was trained with one seed: this cannot tell luck of training from an effect of the data."
 #: Decimals of a metric.
-DECIMALS = {"BLEU": 1, "chrF": 1, "nll": 3}
+DECIMALS = {"BLEU": 1, "chrF": 1, "nll": 3, "COMET": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +313,7 @@ def difference_table(evaluated: Evaluated, test: str) -> list[list[str]]:
 
 
 def _columns(metric: str, p: Mapping[str, Any]) -> list[str]:
-    return [metric, f"p {metric}"] if p and metric != "nll" else [metric]
+    return [metric, f"p {metric}"] if p and metric in METRICS else [metric]
 
 
 def hypothesis_table(evaluated: Evaluated) -> list[list[str]]:

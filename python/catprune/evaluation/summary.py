@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 #: The margin of "not worse" in chrF, unless another is given.
 MARGIN = 1.0
-#: All metrics of a test set.
-TEST_METRICS = (*METRICS, "nll")
+#: All metrics of a test set; COMET if a model is given.
+TEST_METRICS = (*METRICS, "nll", "COMET")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Hypothesis:
         subset: the subset that it is about.
         baseline: the subset that it is compared with.
         margin: it may be worse by less than this, in the metric's unit; 0 asks whether it is better.
-        metric: "chrF", "BLEU" or "nll".
+        metric: "chrF", "BLEU", "nll" or "COMET".
         test: name of the test set; None: the mean over all test sets.
     """
 
@@ -64,7 +64,8 @@ def summarise(results: Results, *, tests: Sequence[str], against: Baselines, hyp
     def of_test(test: str, metric: str) -> dict[str, list[float]]:
         return {name: [trial["tests"][test][metric] for trial in trials] for name, trials in results.items()}
 
-    scores = {test: {metric: _table(of_test(test, metric), against) for metric in TEST_METRICS} for test in tests}
+    measured = next(iter(results.values()))[0]["tests"]
+    scores = {test: {metric: _table(of_test(test, metric), against) for metric in measured[test]} for test in tests}
     return {
         "scores": scores,
         "readings": _readings(results, against),

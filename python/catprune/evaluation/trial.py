@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from catprune.evaluation.bitexts import Bitext
     from catprune.evaluation.held_out import HeldOut
+    from catprune.scoring.scorers.comet import CometMetric
 
 #: Where the training of a trial is until its results are known; then the folder is removed.
 _TRAINING = "training"
@@ -41,6 +43,7 @@ class Design:
         tests: the test sets.
         beam: beam size of test translations.
         bleu_tokenizer: sacrebleu's tokenizer.
+        comet: the metric COMET; None: it is not measured.
     """
 
     tokens: Path
@@ -53,6 +56,7 @@ class Design:
     tests: Sequence[HeldOut]
     beam: int
     bleu_tokenizer: str
+    comet: CometMetric | None = None
 
     @property
     def points(self) -> list[int]:
@@ -209,5 +213,21 @@ class Trial:
             write_whole(stamp, made)
             found = translate(self.checkpoint, bitext.source, beam=self.design.beam, threads=threads)
             write_whole(path, "".join(line.replace("\n", " ") + "\n" for line in found).encode())
-        scores = measure(read_lines(path), bitext.target, tokenizer=self.design.bleu_tokenizer)
-        return {**{name: round(score, 4) for name, score in scores.items()}, "nll": test.nll(self.checkpoint)}
+        translated = read_lines(path)
+        scores = measure(translated, bitext.target, tokenizer=self.design.bleu_tokenizer)
+        scores = {name: round(score, 4) for name, score in scores.items()} | {"nll": test.nll(self.checkpoint)}
+        if self.design.comet is not None:
+            scores["COMET"] = self._comet(bitext, translated, made=made.decode())
+        return scores
+
+    def _comet(self, bitext: Bitext, translated: Sequence[str], *, made: str) -> float:
+        """Return the COMET score of translations, unless the same model scored them."""
+        assert self.design.comet is not None
+        path = self.folder / "translations" / f"{bitext.name}.comet.json"
+        stamp = {"model": self.design.comet.described, "translations": made}
+        old: dict[str, Any] = read_json(path) if path.is_file() else {}
+        if {name: old.get(name) for name in stamp} != stamp:
+            score = round(self.design.comet.measure(bitext.source, translated, bitext.target), 6)
+            old = {**stamp, "score": score}
+            write_whole(path, to_json(old))
+        return float(old["score"])

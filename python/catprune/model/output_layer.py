@@ -11,8 +11,10 @@ from torch import Tensor
 # gradient of the matrix takes longer than the products.
 _CHUNK = {"cpu": 1 << 22, "cuda": 1 << 26}
 # Tokens and logits in memory at once in scoring: 1 MB of float32 stays in the cache of a CPU core, and several hundred
-# tokens reach the full speed of the product; 256 MB keep a GPU busy.
-_TILE = {"cpu": (1 << 9, 1 << 18), "cuda": (1 << 13, 1 << 26)}
+# tokens reach the full speed of the product.
+_TILE = 1 << 9, 1 << 18
+# Tokens that the fused kernel takes at once: enough blocks for every part of a GPU.
+_FUSED = 1 << 14
 #: Vocabulary entries, and tokens, of a tile on CPUs if the matrix is in the layout of the kernels.
 TYPES = 1 << 9
 
@@ -21,9 +23,9 @@ def _rows(device: torch.device, vocab_size: int) -> int:
     return max(1, _CHUNK.get(device.type, _CHUNK["cpu"]) // vocab_size)
 
 
-def _tile(device: torch.device, tokens: int, vocab_size: int) -> tuple[int, int]:
+def _tile(tokens: int, vocab_size: int) -> tuple[int, int]:
     """Return the numbers of tokens and vocabulary entries whose logits are in memory at once."""
-    most, logits = _TILE.get(device.type, _TILE["cpu"])
+    most, logits = _TILE
     types = min(vocab_size, max(1, logits // max(1, min(tokens, most))))
     return max(1, logits // types), types
 
@@ -180,7 +182,9 @@ def token_statistics(
         bias: float32 [vocabulary], added to the products.
         products: the matrix in the dtype of the products, or in tiles; None: `matrix` in float32.
     """
-    step, types = _tile(hidden.device, len(hidden), len(matrix))
+    if hidden.is_cuda and (products is None or isinstance(products, Tensor)):
+        return fused_statistics(hidden, matrix, targets, bias, products=products)
+    step, types = _tile(len(hidden), len(matrix))
     if products is None or isinstance(products, Tensor):
         products = _Plain(matrix if products is None else products, types)
     else:
@@ -198,14 +202,32 @@ def token_statistics(
             logits = products.multiply(multiplied, low).float()
             if bias is not None:
                 logits += bias[low : low + types]
-            here = ((gold >= low) & (gold < low + types)).nonzero()[:, 0]
-            logits[here, gold[here] - low] = -torch.inf
+            place = (gold - low).clamp(0, logits.shape[1] - 1)[:, None]
+            is_here = ((gold >= low) & (gold < low + types))[:, None]
+            logits.scatter_(1, place, torch.where(is_here, -torch.inf, logits.gather(1, place)))
             larger = torch.maximum(most, logits.amax(1))
             shrunk = torch.exp(most - larger)
             exponentials = logits.sub_(larger[:, None]).exp_()
             rest = rest * shrunk + exponentials.sum(1)
             length = torch.hypot(length * shrunk, torch.linalg.vector_norm(exponentials, dim=1))
             most = larger
+        parts.append(_statistics(x, z_gold, most=most, rest=rest, length=length))
+    return TokenStatistics(*torch.cat(parts, dim=1))
+
+
+def fused_statistics(
+    hidden: Tensor, matrix: Tensor, targets: Tensor, bias: Tensor | None = None, *, products: Tensor | None = None
+) -> TokenStatistics:
+    """Compute `token_statistics` with the fused kernel, in blocks of tokens; the arguments are the same."""
+    from catprune.model.fused_output import running_values
+
+    weights, parts = matrix if products is None else products, []
+    for first in range(0, len(hidden), _FUSED):
+        x, gold = hidden[first : first + _FUSED], targets[first : first + _FUSED]
+        z_gold = torch.linalg.vecdot(x, matrix[gold])
+        if bias is not None:
+            z_gold += bias[gold]
+        most, rest, length = running_values(x.to(weights.dtype), weights, gold, bias)
         parts.append(_statistics(x, z_gold, most=most, rest=rest, length=length))
     return TokenStatistics(*torch.cat(parts, dim=1))
 

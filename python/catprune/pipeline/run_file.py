@@ -127,7 +127,9 @@ class HypothesisSection(Section):
     margin: float | None = Field(
         None, gt=0, description="Margin of `not_worse_than`, in the metric's unit. Default: 1.0 chrF."
     )
-    metric: Literal["chrF", "BLEU", "nll"] = Field("chrF", description="Metric: chrF, BLEU or nll.")
+    metric: Literal["chrF", "BLEU", "nll", "COMET"] = Field(
+        "chrF", description="Metric: chrF, BLEU, nll, or COMET with `comet`."
+    )
     test: Name | None = Field(None, description="Test set. Default: the mean over all test sets.")
 
     def read(self) -> Hypothesis:
@@ -418,6 +420,7 @@ class RunFile(Section):
             self.hypotheses(),
             steps=section.steps,
             epochs=section.epochs,
+            has_comet=section.comet is not None,
         )
 
 

@@ -1,7 +1,8 @@
-"""Scorer comet-qe: reference-free quality estimation by a COMET model."""
+"""COMET models: the scorer comet-qe estimates quality without references, the metric COMET reads them."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -39,11 +40,7 @@ class Comet(Scorer):
 
     def describe(self) -> dict[str, Any]:
         """Return digests or name of the model, and the requirements of its environment."""
-        model: dict[str, str] = {"name": self.model}
-        if self._checkpoint is not None:
-            files = {"checkpoint": self._checkpoint, "hparams": _hparams(self._checkpoint)}
-            model = {name: digest_file(str(path)) for name, path in files.items()}
-        return {"model": model, "libraries": self._worker.requirements()}
+        return {"model": _describe(self.model, self._checkpoint), "libraries": self._worker.requirements()}
 
     def score(self, rows: NDArray[Any], sources: Sequence[str], targets: Sequence[str]) -> NDArray[Any]:
         """Return the estimates, float32 [pairs]."""
@@ -56,6 +53,53 @@ class Comet(Scorer):
 
     def __exit__(self, *error: object) -> None:
         self._worker.__exit__(*error)
+
+
+class CometMetric:
+    """The metric COMET: a model that reads references. The library starts at the first measurement.
+
+    Args:
+        model: a name, a checkpoint file, or a folder with `checkpoints/….ckpt`.
+        threads: processor threads; None: chosen by torch.
+
+    Raises:
+        CatpruneError: the file or folder is not a COMET model, or uv is missing.
+    """
+
+    def __init__(self, model: str | Path, *, threads: int | None) -> None:
+        checkpoint = _find_checkpoint(str(model))
+        self.described = _describe(str(model), checkpoint)
+        self._worker = Worker(
+            "comet-qe", str(checkpoint or model), arguments=("references",), threads=threads, local=None
+        )
+        self._stack = ExitStack()
+        self._is_started = False
+
+    def measure(self, sources: Sequence[str], translations: Sequence[str], references: Sequence[str]) -> float:
+        """Return the mean score of translations.
+
+        Raises:
+            CatpruneError: the model cannot be loaded, or does not read references.
+        """
+        if not self._is_started:
+            self._stack.enter_context(self._worker)
+            self._is_started = True
+        columns = {"source": sources, "target": translations, "reference": references}
+        scores: NDArray[Any] = self._worker.ask(columns).column("score").to_numpy()
+        return float(scores.mean(dtype="float64"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+
+def _describe(model: str, checkpoint: Path | None) -> dict[str, str]:
+    """Return the digests of a model's files, or the name of a model that the library downloads."""
+    if checkpoint is None:
+        return {"name": model}
+    return {"checkpoint": digest_file(str(checkpoint)), "hparams": digest_file(str(_hparams(checkpoint)))}
 
 
 def _hparams(checkpoint: Path) -> Path:

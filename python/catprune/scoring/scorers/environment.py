@@ -46,9 +46,9 @@ MARK = "catprune-script"
 class Worker:
     """A script of the folder `workers` with its requirements (PEP 723), run in an environment that uv makes.
 
-    The script starts with the name of a model. It writes the line "ready", or why the model cannot be loaded.
-    Then it reads names of Parquet files line by line. For each it writes its columns to the same name with the suffix
-    `.out`, and then the line "done". Its standard error is shown if it fails.
+    The script starts with the name of a model, and more arguments. It writes the line "ready", or why the model cannot
+    be loaded. Then it reads names of Parquet files line by line. For each it writes its columns to the same name with
+    the suffix `.out`, and then the line "done". Its standard error is shown if it fails.
 
     Raises:
         CatpruneError: uv is missing, the model cannot be loaded, or the script ended.
@@ -60,13 +60,14 @@ class Worker:
         model: str,
         *,
         name: str | None = None,
+        arguments: Sequence[str] = (),
         threads: int | None,
         local: int | None,
         install: bool = False,
     ) -> None:
         script = f"{scorer.partition('-')[0]}_worker.py"
         self.scorer, self.script, self.model = scorer, Path(__file__).parent / "workers" / script, model
-        self.install = install
+        self.install, self.arguments = install, arguments
         self.threads, self.local = threads, local
         self.name = name or model
         self._uv = shutil.which("uv")
@@ -87,7 +88,7 @@ class Worker:
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="catprune-")))
         errors = self._stack.enter_context((self._folder / "errors").open("w"))
         self._process = subprocess.Popen(
-            [python, str(self.script), self.model],
+            [python, str(self.script), self.model, *self.arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

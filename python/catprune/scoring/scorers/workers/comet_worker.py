@@ -1,6 +1,6 @@
-"""Scores pairs with a COMET model: `comet_worker.py MODEL`, with a checkpoint file or a name to download.
+"""Scores with a COMET model: `comet_worker.py MODEL [references]`, with a checkpoint file or a name to download.
 
-It maps the columns `source` and `target` to a column `score`.
+It maps the columns `source` and `target`, and `reference` if it is told so, to a column `score`.
 """
 # /// script
 # requires-python = "==3.11.*"
@@ -32,18 +32,21 @@ if TYPE_CHECKING:
 BATCH_PAIRS = {"cpu": 8, "gpu": 64}
 
 
-def load(model: str) -> Callable[[pyarrow.Table], pyarrow.Table]:
-    """Return the scoring function of a reference-free model."""
+def load(model: str, *, references: bool) -> Callable[[pyarrow.Table], pyarrow.Table]:
+    """Return the scoring function of a model that reads references, or of one that reads none."""
     from comet import download_model, load_from_checkpoint
 
     loaded = load_from_checkpoint(model if Path(model).is_file() else download_model(model))
-    if loaded.requires_references():
+    if loaded.requires_references() and not references:
         raise ValueError("the model needs references: give a model for quality estimation")
+    if references and not loaded.requires_references():
+        raise ValueError("the model reads no references: give a model for translations with references")
     gpu = choose_gpu()
 
     def score(pairs: pyarrow.Table) -> pyarrow.Table:
-        columns = (pairs.column(name).to_pylist() for name in ("source", "target"))
-        samples = [{"src": source, "mt": target} for source, target in zip(*columns, strict=True)]
+        columns = [pairs.column(name).to_pylist() for name in pairs.column_names]
+        names = [{"source": "src", "target": "mt", "reference": "ref"}[name] for name in pairs.column_names]
+        samples = [dict(zip(names, texts, strict=True)) for texts in zip(*columns, strict=True)]
         scores = _predict(loaded, samples, gpu)
         return pyarrow.table({"score": pyarrow.array(scores, pyarrow.float32())})
 
@@ -67,4 +70,4 @@ def _predict(loaded: object, samples: list[dict[str, str]], gpu: int | None) -> 
 
 
 if __name__ == "__main__":
-    serve(lambda: load(sys.argv[1]))
+    serve(lambda: load(sys.argv[1], references=sys.argv[2:] == ["references"]))
