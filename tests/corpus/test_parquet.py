@@ -180,3 +180,20 @@ def test_a_dictionary_of_large_values_is_not_unpacked(tmp_path: Path) -> None:
     counted, kept, grown = map(int, output.split())
     assert (counted, kept) == (rows, 1)
     assert grown < 200, f"{grown} MiB"
+
+
+def test_text_that_is_not_utf_8_costs_its_record(tmp_path: Path) -> None:
+    """Other tools write such text; it must neither stop the whole file nor get into a copy."""
+    bad = pa.array([b"x", b"\xff", b"y", None]).view(pa.string())
+    lists = pa.ListArray.from_arrays(
+        pa.array([0, 1, 2, 3, 3], pa.int32()), pa.array([b"a", b"b", b"\xfe"]).view(pa.string())
+    )
+    table = pa.table({"en": [*ENGLISH, "g h"], "de": [*GERMAN, "7 8"], "url": bad, "tags": lists})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    catprune.clean([tmp_path / "a.parquet"], out=tmp_path / "clean", fields=("en", "de"), **OPTIONS)
+    done = catprune.write(tmp_path / "clean", [tmp_path / "b.parquet"], quiet=True)
+    assert (done.pairs, done.unwritable, done.whole) == (2, 2, True)
+    copy = parquet.read_table(tmp_path / "b.parquet")
+    assert copy.equals(table.take([0, 3]))
+    done = catprune.clean([tmp_path / "a.parquet"], out=tmp_path / "sides", fields=("en", "url"), duplicates="none")
+    assert done.reasons["invalid_utf8"] == 1

@@ -16,6 +16,7 @@ use simdutf8::basic::from_utf8;
 use crate::corpus::chunk::Chunk;
 use crate::corpus::fields::{Fields, shared};
 use crate::corpus::readers::lines::{LineReader, MARK};
+use crate::corpus::readers::parquet_text::invalid_rows;
 use crate::corpus::readers::{tmx, tsv};
 use crate::corpus::record::Record;
 use crate::corpus::request::{Corpus, Input};
@@ -253,12 +254,17 @@ impl<'a> Format<'a> {
             formatted.pieces = self.pack(text)?;
             return Ok(formatted);
         }
+        let invalid = match (chunk.batch().filter(|_| self.whole), &self.table) {
+            (Some(batch), Some(table)) => invalid_rows(batch, &table.text),
+            _ => Vec::new(),
+        };
         for index in indices {
             let whole = chunk.whole(index).filter(|_| self.whole);
             let end = text[0].len();
             let done = match chunk.record(index) {
                 Record::Pair { source, target } => {
-                    self.push(&mut text, whole, source, target)
+                    invalid.get(index) != Some(&true)
+                        && self.push(&mut text, whole, source, target)
                         && self.push_added(&mut text[0], end, chunk, corpus, index)?
                 }
                 Record::TooLong | Record::Malformed | Record::Columns | Record::MissingSide => false,

@@ -13,7 +13,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::schema::types::{ColumnDescriptor, SchemaDescPtr, SchemaDescriptor, Type};
 
 use crate::corpus::readers::parquet::parquet_schema;
-use crate::corpus::readers::parquet_text::with_views;
+use crate::corpus::readers::parquet_text::{as_bytes, with_views};
 use crate::io::atomic_files::Draft;
 use crate::writing::added::Added;
 use crate::{Error, Result};
@@ -23,8 +23,10 @@ const GROUP_ROWS: usize = 1 << 17;
 
 /// The schema of an output.
 pub struct TableSchema {
-    /// Of the rows that are written.
+    /// Of the rows that are written; text is bytes if it was copied.
     pub rows: SchemaRef,
+    /// The same, in which text is text.
+    pub text: SchemaRef,
     /// Of the file, for readers of Arrow: text need not be views.
     arrow: SchemaRef,
     parquet: SchemaDescriptor,
@@ -35,7 +37,7 @@ impl TableSchema {
     pub fn made(schema: &Schema, added: &[Added]) -> Result<Self> {
         let rows = with_added(schema, added)?;
         let parquet = convert(&rows)?;
-        Ok(Self { arrow: Arc::clone(&rows), rows, parquet })
+        Ok(Self { arrow: Arc::clone(&rows), text: Arc::clone(&rows), rows, parquet })
     }
 
     /// The schema of files with the same columns, and columns beside it. Fails if a column of a file would change.
@@ -56,7 +58,8 @@ impl TableSchema {
         let root =
             Type::group_type_builder(root.name()).with_fields(columns).build().map_err(|e| failed(&e))?;
         Ok(Self {
-            rows: with_added(&copied, added)?,
+            rows: with_added(&as_bytes(arrow), added)?,
+            text: copied,
             arrow: with_added(arrow, added)?,
             parquet: SchemaDescriptor::new(Arc::new(root)),
         })

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Seek;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use arrow_array::RecordBatch;
@@ -11,13 +12,14 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-use parquet::schema::types::SchemaDescPtr;
+use parquet::file::metadata::{FileMetaData, ParquetMetaData};
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
 
 use crate::columns::shards::guarded;
 use crate::corpus::fields::Fields;
 use crate::corpus::files_read::FileRead;
 use crate::corpus::readers::lines::CHUNK_LINES;
-use crate::corpus::readers::parquet_text::{check_column, paths, text_bytes, with_views};
+use crate::corpus::readers::parquet_text::{as_bytes, check_column, paths, text_bytes, without_text};
 use crate::io::compression::open_file;
 use crate::io::digests::digest_open;
 use crate::{Error, Progress, Result};
@@ -145,8 +147,19 @@ impl Look {
 /// used after the reader.
 fn builder(path: &Path) -> Result<(Builder, File)> {
     let (footer, file) = footer(path)?;
-    let options = ArrowReaderOptions::new().with_schema(with_views(footer.schema()));
-    let footer = guarded(path, || ArrowReaderMetadata::try_new(footer.metadata().clone(), options))?;
+    let options = ArrowReaderOptions::new().with_schema(as_bytes(footer.schema()));
+    let metadata = footer.metadata();
+    let described = metadata.file_metadata();
+    let plain = FileMetaData::new(
+        described.version(),
+        described.num_rows(),
+        described.created_by().map(str::to_owned),
+        described.key_value_metadata().cloned(),
+        Arc::new(SchemaDescriptor::new(without_text(described.schema()))),
+        described.column_orders().cloned(),
+    );
+    let metadata = Arc::new(ParquetMetaData::new(plain, metadata.row_groups().to_vec()));
+    let footer = guarded(path, || ArrowReaderMetadata::try_new(metadata, options))?;
     let reader = file.try_clone().map_err(Error::io(path))?;
     Ok((Builder::new_with_metadata(reader, footer), file))
 }

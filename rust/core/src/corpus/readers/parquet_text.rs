@@ -1,5 +1,5 @@
-//! The text of Parquet rows: finds its columns, perhaps inside structs or a map, reads text as views, which do not repeat
-//! the values of a dictionary, and decodes pairs.
+//! The text of Parquet rows: finds its columns, perhaps inside structs or a map, and decodes pairs. Text is read as views of
+//! bytes: they do not repeat the values of a dictionary, and text that is not UTF-8 is a matter of its record.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,20 +8,33 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, MapArray, OffsetSizeTrait, RecordBatch};
 use arrow_schema::{DataType, Field, FieldRef, Fields as Columns, Schema, SchemaRef};
 
+use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
+use parquet::schema::types::{BasicTypeInfo, Type, TypePtr};
+
 use crate::corpus::fields::{self, Fields};
 use crate::corpus::record::{Pairs, Record};
 use crate::{Error, Result};
 
 /// A schema in which text and bytes are views.
 pub fn with_views(schema: &Schema) -> SchemaRef {
-    let fields: Vec<FieldRef> = schema.fields().iter().map(view).collect();
+    views(schema, &DataType::Utf8View)
+}
+
+/// A schema in which text is views of bytes.
+pub fn as_bytes(schema: &Schema) -> SchemaRef {
+    views(schema, &DataType::BinaryView)
+}
+
+fn views(schema: &Schema, text: &DataType) -> SchemaRef {
+    let fields: Vec<FieldRef> = schema.fields().iter().map(|field| view(field, text)).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-fn view(field: &FieldRef) -> FieldRef {
+fn view(field: &FieldRef, text: &DataType) -> FieldRef {
+    let view = |field: &FieldRef| view(field, text);
     let all = |fields: &Columns| fields.iter().map(view).collect();
     let data_type = match field.data_type() {
-        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => text.clone(),
         DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
         DataType::Dictionary(_, values) => {
             view(&Arc::new(Field::new("", (**values).clone(), true))).data_type().clone()
@@ -35,6 +48,87 @@ fn view(field: &FieldRef) -> FieldRef {
     };
     let changed = Field::new(field.name(), data_type, field.is_nullable());
     Arc::new(changed.with_metadata(field.metadata().clone()))
+}
+
+/// A file's schema without the notes that columns are text: the library refuses files with text that is not UTF-8.
+pub fn without_text(schema: &Type) -> TypePtr {
+    Arc::new(match schema {
+        Type::GroupType { basic_info, fields } => Type::GroupType {
+            basic_info: basic_info.clone(),
+            fields: fields.iter().map(|field| without_text(field)).collect(),
+        },
+        Type::PrimitiveType { basic_info, physical_type: Physical::BYTE_ARRAY, .. }
+            if is_noted(basic_info) =>
+        {
+            let builder = Type::primitive_type_builder(basic_info.name(), Physical::BYTE_ARRAY);
+            let id = basic_info.has_id().then(|| basic_info.id());
+            let plain = builder.with_repetition(basic_info.repetition()).with_id(id).build();
+            plain.unwrap_or_else(|_| schema.clone())
+        }
+        other => other.clone(),
+    })
+}
+
+fn is_noted(column: &BasicTypeInfo) -> bool {
+    match column.logical_type_ref() {
+        Some(logical) => matches!(logical, LogicalType::String | LogicalType::Json | LogicalType::Enum),
+        None => {
+            matches!(column.converted_type(), ConvertedType::UTF8 | ConvertedType::JSON | ConvertedType::ENUM)
+        }
+    }
+}
+
+/// Which rows of a batch have text that is not UTF-8; `schema` says which bytes are text.
+pub fn invalid_rows(batch: &RecordBatch, schema: &Schema) -> Vec<bool> {
+    let mut invalid = vec![false; batch.num_rows()];
+    for (column, field) in batch.columns().iter().zip(schema.fields()) {
+        mark_invalid(column, field, &mut invalid);
+    }
+    invalid
+}
+
+fn mark_invalid(array: &ArrayRef, field: &Field, invalid: &mut [bool]) {
+    // Of the values that each row of a list or map has.
+    let mut mark_spans = |inner: Vec<(&ArrayRef, &Field)>, offsets: Vec<usize>| {
+        let mut values = vec![false; offsets.last().copied().unwrap_or(0)];
+        for (array, field) in inner {
+            mark_invalid(&array.slice(0, values.len()), field, &mut values);
+        }
+        for (row, span) in offsets.windows(2).enumerate() {
+            invalid[row] |= values[span[0]..span[1]].contains(&true);
+        }
+    };
+    let wide = |offsets: &[i32]| offsets.iter().map(|&offset| offset as usize).collect();
+    match (field.data_type(), array.data_type()) {
+        (DataType::Utf8View, DataType::BinaryView) => {
+            for (row, text) in array.as_binary_view().iter().enumerate() {
+                invalid[row] |= text.is_some_and(|text| simdutf8::basic::from_utf8(text).is_err());
+            }
+        }
+        (DataType::Struct(fields), DataType::Struct(_)) => {
+            for (column, field) in array.as_struct().columns().iter().zip(fields) {
+                mark_invalid(column, field, invalid);
+            }
+        }
+        (DataType::List(item), DataType::List(_)) => {
+            let list = array.as_list::<i32>();
+            mark_spans(vec![(list.values(), item)], wide(list.offsets()));
+        }
+        (DataType::LargeList(item), DataType::LargeList(_)) => {
+            let list = array.as_list::<i64>();
+            let offsets = list.offsets().iter().map(|&offset| offset as usize).collect();
+            mark_spans(vec![(list.values(), item)], offsets);
+        }
+        (DataType::Map(entries, _), DataType::Map(..)) => {
+            if let DataType::Struct(sides) = entries.data_type() {
+                let map = array.as_map();
+                let columns = map.entries().columns().iter();
+                let sides = columns.zip(sides).map(|(column, side)| (column, &**side)).collect();
+                mark_spans(sides, wide(map.offsets()));
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The paths of the text columns. A column whose own name has dots is found before structs are.
@@ -83,7 +177,7 @@ pub fn check_column(path: &Path, columns: &Columns, names: &[&str]) -> Result<us
 }
 
 fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8View | DataType::BinaryView)
+    matches!(data_type, DataType::BinaryView)
 }
 
 /// Whether keys and values of a map are text.
@@ -100,7 +194,6 @@ fn bytes(array: &ArrayRef) -> usize {
     // The lower half of a view is the length of its value.
     let lengths = |views: &[u128]| views.iter().map(|&view| view as u32 as usize).sum();
     match array.data_type() {
-        DataType::Utf8View => lengths(array.as_string_view().views()),
         DataType::BinaryView => lengths(array.as_binary_view().views()),
         DataType::Struct(_) => array.as_struct().columns().iter().map(bytes).sum(),
         DataType::Map(..) => {
@@ -207,9 +300,5 @@ fn value(array: &ArrayRef, at: usize) -> Option<&[u8]> {
     if array.is_null(at) {
         return None;
     }
-    match array.data_type() {
-        DataType::Utf8View => Some(array.as_string_view().value(at).as_bytes()),
-        DataType::BinaryView => Some(array.as_binary_view().value(at)),
-        _ => None,
-    }
+    array.as_binary_view_opt().map(|array| array.value(at))
 }

@@ -26,8 +26,8 @@ const SEGMENT_BYTES: usize = 64;
 /// elements.
 const MAX_DEPTH: usize = 256;
 const NAME_BYTES: usize = 1 << 10;
-/// The most bytes of units that are copied whole in a chunk; longer units come in smaller chunks.
-const CHUNK_BYTES: usize = 64 << 20;
+/// The most bytes of text, and of units that are copied whole, in a chunk; longer records come in smaller chunks.
+const CHUNK_BYTES: usize = 16 << 20;
 
 /// The text of one variant.
 enum Segment {
@@ -132,14 +132,14 @@ impl<'w> TmxReader<'w> {
         })
     }
 
-    /// The next `CHUNK_LINES` records; fewer if long units are copied; fewer at the end of the file, then none.
+    /// The next `CHUNK_LINES` records; fewer if records are long; fewer at the end of the file, then none.
     /// The records of a unit are in the order of its source variants, then of its target variants.
     pub fn chunk(&mut self) -> Result<Records> {
         let mut records = Records::default();
         let room = CHUNK_LINES - self.records as usize % CHUNK_LINES;
         loop {
             self.unit.hand_out(&mut records, room);
-            if records.pairs.len() == room || self.ended || records.unit_bytes > CHUNK_BYTES {
+            if records.pairs.len() == room || self.ended || records.bytes() > CHUNK_BYTES {
                 break;
             }
             self.trim_copy();
@@ -382,7 +382,7 @@ impl Unit {
         }
         let [sources, targets] = &self.segments;
         let count = (sources.len() * targets.len()).max(1);
-        while self.returned < count && records.pairs.len() < room {
+        while self.returned < count && records.pairs.len() < room && records.bytes() <= CHUNK_BYTES {
             if count == 1 {
                 records.push_unit(std::mem::take(&mut self.whole));
             }
