@@ -1,5 +1,5 @@
 # The names that people and CI call. uv makes the environment and builds the extension.
-.PHONY: setup build lint test test-environments bench bench-check bench-baseline docs
+.PHONY: setup build lint test test-environments bench bench-check bench-baseline docs torture
 
 setup:
 	uv sync
@@ -19,6 +19,10 @@ lint: setup
 test: setup
 	cargo test --release --workspace
 	uv run pytest
+
+# Kills, full disks, damage: every step, for 45 minutes.
+torture: setup
+	PYTHONPATH=tests uv run python -m torture --minutes 45
 
 # COMET and LASER, in environments of their own: several gigabytes, and minutes, the first time.
 test-environments: setup

@@ -47,6 +47,16 @@ def test_the_example_of_a_run_file_is_valid_and_names_every_key(tmp_path: Path) 
     assert values["clean"]["rules"].keys() < defaults_of(Filters).keys()
 
 
+def test_the_tests_of_the_promises_exist() -> None:
+    page = (ROOT / "docs/explanation/promises.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)
+    assert len(named) > 30
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / file).read_text(), (file, name)
+    promises = [line for line in page.splitlines() if line.startswith("| ") and "| Promise |" not in line]
+    assert [line for line in promises if "::test_" not in line] == []
+
+
 def test_the_filters_page_names_every_reason() -> None:
     text = (ROOT / "docs/reference/filters.md").read_text()
     core = (ROOT / "rust/core/src/cleaning/reasons.rs").read_text()

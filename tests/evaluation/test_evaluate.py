@@ -189,6 +189,23 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
     assert contents(out) == contents(finished)
 
 
+def test_finished_parts_that_were_changed_before_a_resume(copy: Path, finished: Path, corpus: Path) -> None:
+    """A changed trial is refused, and made again by force; a changed translation is made again."""
+    trial = copy / "trials/half/seed-1"
+    for name in ("model/metrics.jsonl", "model/checkpoint/tokenizer.json", "model/checkpoint/model.safetensors"):
+        (copy / "manifest.json").unlink()
+        data = (trial / name).read_bytes()
+        (trial / name).write_bytes(data[:9] + bytes([data[9] ^ 1]) + data[10:])
+        with pytest.raises(CatpruneError, match=rf"{name} was changed"):
+            run(corpus, copy)
+        run(corpus, copy, force=True)
+        assert contents(copy) == contents(finished)
+    (copy / "manifest.json").unlink()
+    (trial / "translations/toy.txt").write_text("x\n" * 12)
+    run(corpus, copy)
+    assert contents(copy) == contents(finished)
+
+
 def test_a_new_comparison_trains_only_what_is_new(copy: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, trained = import_module("catprune.training.train"), []
     work = module.train

@@ -198,6 +198,20 @@ def test_a_given_tokenizer(tmp_path: Path, cleaned: Path) -> None:
         catprune.tokenize(cleaned, out=tmp_path / "fourth", tokenizer=tmp_path / "no.json")
 
 
+def test_a_tokenizer_that_was_changed_before_a_resume_is_trained_again(
+    tmp_path: Path, cleaned: Path, monkeypatch: Any
+) -> None:
+    catprune.tokenize(cleaned, out=tmp_path / "whole", vocab_size=400)
+    with monkeypatch.context() as patch:
+        patch.setattr(catprune._core, "tokenize", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            catprune.tokenize(cleaned, out=tmp_path / "tokens", vocab_size=400)
+    path = tmp_path / "tokens/tokenizer.json"
+    path.write_text(path.read_text().replace('"h"', '"H"', 1))
+    catprune.tokenize(cleaned, out=tmp_path / "tokens", vocab_size=400)
+    assert files(tmp_path / "tokens") == files(tmp_path / "whole")
+
+
 def test_a_killed_step_takes_its_child_along(tmp_path: Path, pair: Any) -> None:
     """The tokenizer is trained in a child process, which must not outlive its parent: here it would run for an hour."""
     catprune.clean(pair(*corpus(10)), out=tmp_path / "clean")

@@ -312,26 +312,31 @@ def test_a_state_is_saved_by_time_too(tokens, tmp_path, monkeypatch):
         assert saved == expected
 
 
-def test_metrics_that_were_changed_before_a_resume_are_refused(tokens, tmp_path, monkeypatch):
-    """Line by line: what was written after the last state is dropped, what was written before it must be unchanged."""
+def test_what_was_changed_before_a_resume_is_refused_and_force_starts_again(tokens, tmp_path, monkeypatch):
+    """What was written after the last state is dropped; what was written before it must be unchanged."""
     monkeypatch.setattr(loop, "METRICS_EVERY", 1)
-    options = FAST | {"steps": 6, "save_every": 4}
+    options = FAST | {"steps": 6, "save_every": 4, "checkpoints": "2steps"}
     train(tokens, out=tmp_path / "whole", **options)
-    monkeypatch.setattr(loop.Training, "_write_checkpoint", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    publish = StepFolder.publish
+    monkeypatch.setattr(StepFolder, "publish", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        train(tokens, out=tmp_path / "w", **options)
-    monkeypatch.undo()
-    monkeypatch.setattr(loop, "METRICS_EVERY", 1)
-    path = tmp_path / "w/metrics.jsonl"
-    written = path.read_bytes()
-    assert written.count(b"\n") == 6
-    for place in (0, 30, 200):
-        path.write_bytes(written[:place] + bytes([written[place] ^ 1]) + written[place + 1 :])
-        with pytest.raises(CatpruneError, match=r"metrics\.jsonl was changed since it was written"):
-            train(tokens, out=tmp_path / "w", **options)
-    path.write_bytes(written[:-30] + b"\xff{")
-    train(tokens, out=tmp_path / "w", **options)
-    assert contents(tmp_path / "w") == contents(tmp_path / "whole")
+        train(tokens, out=tmp_path / "killed", **options)
+    monkeypatch.setattr(StepFolder, "publish", publish)
+    assert (tmp_path / "killed/metrics.jsonl").read_bytes().count(b"\n") == 6
+    for name in ("metrics.jsonl", "state.safetensors", "step-2/model.safetensors", "step-2/config.json"):
+        for place in (0, 30, 200):
+            folder = Path(shutil.copytree(tmp_path / "killed", tmp_path / f"{name.replace('/', '-')}-{place}"))
+            path = folder / name
+            data = path.read_bytes()
+            path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+            with pytest.raises(CatpruneError, match=re.escape(name)):
+                train(tokens, out=folder, **options)
+            train(tokens, out=folder, force=True, **options)
+            assert contents(folder) == contents(tmp_path / "whole")
+    path = tmp_path / "killed/metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-30] + b"\xff{")
+    train(tokens, out=tmp_path / "killed", **options)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("room", [1_000_000, 4_000_000])

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from catprune._core import digest_bytes
+from catprune._core import digest_bytes, digest_file
 from catprune.checkpoints.native import average_checkpoints
 from catprune.corpus.bitexts import read_lines
 from catprune.evaluation.cost import (
@@ -19,7 +19,8 @@ from catprune.evaluation.cost import (
 from catprune.evaluation.metrics import measure
 from catprune.workspace.device import own_state
 from catprune.workspace.files import read_json, to_json, write_whole
-from catprune.workspace.manifest import describe_folder, digest_manifest
+from catprune.workspace.manifest import describe_folder, digest_manifest, verify_shards
+from catprune.workspace.sealed import read_sealed, seal
 from catprune.workspace.step_folder import StepFolder
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ class Trial:
                 )
                 with own_state(threads):
                     folder.publish(**self._evaluate(done.manifest, path / _TRAINING, threads=threads))
+            else:
+                verify_shards(path, folder.manifest)
             # Only now: a killed trial continues from these files.
             shutil.rmtree(path / _TRAINING, ignore_errors=True)
             assert folder.manifest is not None
@@ -213,18 +216,21 @@ class Trial:
 
         bitext, path = test.bitext, self._translated(test)
         made_by = {"model": digest_manifest(self.folder / "model"), "beam": self.design.beam, **bitext.digests}
-        stamp, digest = path.with_suffix(".digest"), digest_bytes(to_json(made_by)).encode()
-        if not path.is_file() or not stamp.is_file() or stamp.read_bytes() != digest:
+        stamp = path.with_suffix(".digest")
+
+        def digest() -> bytes:
+            return digest_bytes(to_json({**made_by, "text": digest_file(str(path))})).encode()
+
+        if not path.is_file() or not stamp.is_file() or stamp.read_bytes() != digest():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-            write_whole(stamp, digest)
             translations = translate(self.checkpoint, bitext.source, beam=self.design.beam, threads=threads)
             write_whole(path, "".join(line.replace("\n", " ") + "\n" for line in translations).encode())
+            write_whole(stamp, digest())
         translated = read_lines(path)
         scores = measure(translated, bitext.target, tokenizer=self.design.bleu_tokenizer)
         scores = {name: round(score, 4) for name, score in scores.items()} | {"nll": test.nll(self.checkpoint)}
         if self.design.comet is not None:
-            scores["COMET"] = self._comet(bitext, translated, digest=digest.decode())
+            scores["COMET"] = self._comet(bitext, translated, digest=stamp.read_text())
         return scores
 
     def _comet(self, bitext: Bitext, translated: Sequence[str], *, digest: str) -> float:
@@ -232,9 +238,9 @@ class Trial:
         assert self.design.comet is not None
         path = self.folder / "translations" / f"{bitext.name}.comet.json"
         stamp = {"model": self.design.comet.described, "translations": digest}
-        old: dict[str, Any] = read_json(path) if path.is_file() else {}
+        old: dict[str, Any] = read_sealed(path, remedy="remove the file and evaluate again") if path.is_file() else {}
         if {name: old.get(name) for name in stamp} != stamp:
             score = round(self.design.comet.measure(bitext.source, translated, bitext.target), 6)
-            old = {**stamp, "score": score}
-            write_whole(path, to_json(old))
+            write_whole(path, seal({**stamp, "score": score}))
+            return score
         return float(old["score"])

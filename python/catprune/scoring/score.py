@@ -263,7 +263,7 @@ class _Scoring:
                     columns["seen"] = _exposure_of(block, self._exposure.times(entry, block.rows))
                 metadata = {"plan": self.folder.digest, "halved": str(self.halved)}
                 digest = write_columns(str(self._path(entry)), columns, valid=valid, metadata=metadata)
-                self.folder.note_shard(_block_of(entry).file, digest)
+                self.folder.note_file(_block_of(entry).file, digest)
                 if self.halved:
                     self.folder.log("halved", shard=self._path(entry).name, batches=self.halved)
                 done += self._predicted(entry)

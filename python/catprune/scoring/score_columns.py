@@ -113,7 +113,7 @@ def score_columns(
                 values[valid] = check_scores(function(statistics) if valid.any() else [], rows[valid], by=name)
                 columns: dict[str, NDArray[Any]] = {"row": rows, name: values}
                 digest = write_columns(str(block.path(path)), columns, valid=valid, metadata={"plan": folder.digest})
-                folder.note_shard(block.file, digest)
+                folder.note_file(block.file, digest)
                 new += len(rows)
                 bar.to(done + new)
         manifest = folder.publish(**describe_shards(folder, blocks))

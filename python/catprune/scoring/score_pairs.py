@@ -125,7 +125,7 @@ def _score_blocks(
             scores = check_scores(scorer.score(rows, sources, targets), rows, by=folder.path.name) if len(rows) else []
             columns: dict[str, NDArray[Any]] = {"row": rows, folder.path.name: np.asarray(scores, np.float32)}
             digest = write_columns(str(block.path(folder.path)), columns, metadata={"plan": folder.digest})
-            folder.note_shard(block.file, digest)
+            folder.note_file(block.file, digest)
             new += len(rows)
             bar.to(done + new)
     seconds = time.monotonic() - started

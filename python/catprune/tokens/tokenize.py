@@ -134,9 +134,10 @@ def tokenize(options: TokenizeOptions) -> Tokenized:
             path = folder / "tokenizer.json"
             if tokenizer is not None:
                 write_whole(path, Path(tokenizer).read_bytes())
-            elif not path.is_file():
+            elif before is None and not step.is_noted(path.name):
                 fraction = min(1.0, sample / cleaned["counts"]["kept"])
                 _train_tokenizer(path, request, fraction, vocab_size, seed, quiet=options.quiet)
+                step.note_file(path.name, _core.digest_file(str(path)))
             described = describe_tokenizer(path)
             total = sum(file["bytes"] for file in files)
             full: TokenizeRequest = {

@@ -14,7 +14,15 @@ import torch
 from torch import nn
 
 from catprune._core import digest_bytes
-from catprune.checkpoints.native import exposure_of, fit, load_tensors, save_tensors, write_checkpoint
+from catprune.checkpoints.native import (
+    exposure_of,
+    fit,
+    load_tensors,
+    read_checkpoint,
+    save_tensors,
+    verify_files,
+    write_checkpoint,
+)
 from catprune.errors import CatpruneError
 from catprune.model.batches import token_places
 from catprune.model.transformer import Transformer, forward_flops
@@ -47,6 +55,8 @@ if TYPE_CHECKING:
     from catprune.workspace.step_folder import StepFolder
 
 METRICS_EVERY = 25
+#: The file of means over updates, a line each.
+METRICS = "metrics.jsonl"
 #: Most seconds between two saved states, so that a killed run never loses more than these.
 SAVE_SECONDS = 180
 #: Most tokens of a part of a batch on either side, padding included: a fixed number, so that results do not depend on
@@ -338,7 +348,7 @@ class Training:
         if self.pruning is not None:
             line |= {"pruned_pairs": at.pruned_pairs, "pruned_tokens": at.pruned_tokens}
         if self.processes.leads:
-            append_line(self.folder.path / "metrics.jsonl", line)
+            append_line(self._metrics_file, line)
         self._show(bar, loss=f"{line['loss']:.3f}")
         at.tokens = 0
 
@@ -352,17 +362,12 @@ class Training:
 
     @property
     def _metrics_file(self) -> Path:
-        return self.folder.path / "metrics.jsonl"
+        return self.folder.path / METRICS
 
     def _cut_metrics(self) -> None:
         """Remove the lines that a killed run wrote after its last saved state."""
         path, at = self._metrics_file, self.at
-        kept = path.read_bytes()[: at.metrics] if at.metrics and path.is_file() else b""
-        if at.metrics and digest_bytes(kept) != at.metrics_digest:
-            raise CatpruneError(
-                f"{path} was changed since it was written: remove {self._state_file} to start the training again"
-            )
-        write_whole(path, kept)
+        write_whole(path, path.read_bytes()[: at.metrics] if at.metrics else b"")
 
     def _write_checkpoint(
         self, mark: Mark, pairs: Pairs, batches: list[NDArray[np.int64]], windows: list[list[BlockEntry]]
@@ -417,6 +422,26 @@ class Training:
             moments = {moment: tensors[f"{moment}.{name}"].to(self.device.name) for moment in _MOMENTS}
             self.optimizer.state[parameter] = moments
         self.at = Position(**json.loads(metadata["position"]))
+
+
+def verify_unfinished(folder: Path) -> None:
+    """Check the files of an unfinished training that a resumed one goes on with.
+
+    Raises:
+        CatpruneError: the saved state, the metrics up to it or a checkpoint before it was changed, or is missing.
+    """
+    if not (folder / STATE).is_file():
+        return
+    at = Position(**json.loads(load_tensors(folder / STATE)[1]["position"]))
+    metrics = folder / METRICS
+    if not metrics.is_file() or digest_bytes(metrics.read_bytes()[: at.metrics]) != at.metrics_digest:
+        state = "was changed since it was written" if metrics.is_file() else "is missing"
+        raise CatpruneError(f"{metrics} {state}: train again with force = true")
+    for pattern in ("epoch-*", "step-*"):
+        for path in sorted(folder.glob(f"{pattern}/config.json")):
+            checkpoint = read_checkpoint(path.parent)
+            if path.parent.suffix != ".tmp" and checkpoint.step <= at.step:
+                verify_files(checkpoint)
 
 
 def _groups(model: Transformer, weight_decay: float) -> list[dict[str, Any]]:

@@ -100,7 +100,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
     import torch
 
     from catprune.training.data_order import Order, Rows, Selection, spool_rows
-    from catprune.training.loop import Training
+    from catprune.training.loop import Training, verify_unfinished
     from catprune.training.processes import Processes
     from catprune.training.pruned_rows import PrunedRows
 
@@ -196,6 +196,12 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
             if chosen is not None:
                 verify_shards(chosen.path, chosen.manifest)
             _check_order(order, marks)
+            try:
+                verify_unfinished(out_path)
+            except CatpruneError:
+                if not options.force:
+                    raise
+                folder.start_over()
             processes.hear(stop=True)
             training = start()
             _run(training, marks, quiet=options.quiet)

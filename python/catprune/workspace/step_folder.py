@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 STATE = "state.safetensors"
 #: The folder in which a training that prunes keeps the losses of rows; never part of a result.
 PRUNED_ROWS = "pruned-rows"
-#: The digests of finished shards, a line each, for a step that is resumed; never part of a result.
+#: The digests of finished files, a line each, for a step that is resumed; never part of a result.
 SHARDS = "log/shards"
 #: Names of the files and folders that steps make; `force` removes nothing else.
 OWN = (
@@ -347,12 +347,17 @@ class StepFolder:
         self.log("finished", seconds=round(time.monotonic() - self._started, 3))
         return manifest
 
-    def note_shard(self, file: str, digest: str) -> None:
-        """Note the digest of a finished shard, so that a resumed step believes no other bytes."""
+    def note_file(self, file: str, digest: str) -> None:
+        """Note the digest of a finished file, so that a resumed step believes no other bytes."""
         append_text(self.path / SHARDS, f"{digest} {file}\n")
 
+    def is_noted(self, file: str) -> bool:
+        """Whether a file has the bytes that this step finished before."""
+        path = self.path / file
+        return path.is_file() and self.shard_digests().get(file) == digest_file(str(path))
+
     def shard_digests(self) -> dict[str, str]:
-        """Return the digests of finished shards by file: noted ones, and those of the manifest that it extends."""
+        """Return the digests of finished files by name: noted ones, and those of the manifest that it extends."""
         path = self.path / SHARDS
         listed = {shard["file"]: shard["digest"] for shard in (self.before or {}).get("shards", [])}
         lines = path.read_text(errors="replace").splitlines() if path.is_file() else []

@@ -113,30 +113,30 @@ fn read_input(
         }
         Input::Text { path } => {
             let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
-            read_file(spawn_reader(scope, open), |lines| emit(ChunkText::Lines(lines)))
+            read_file(scope, open, |lines| emit(ChunkText::Lines(lines)))
         }
         Input::Tsv { path, source_column, target_column } => {
             let (source_column, target_column) = (*source_column, *target_column);
             let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
             let text = |records| ChunkText::Tsv { records, source_column, target_column };
-            read_file(spawn_reader(scope, open), |records| emit(text(records)))
+            read_file(scope, open, |records| emit(text(records)))
         }
         Input::Jsonl { path, fields } => {
             let tree = Arc::new(Tree::new(fields)?);
             let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
             let text = |records| ChunkText::Jsonl { records, tree: Arc::clone(&tree) };
-            read_file(spawn_reader(scope, open), |records| emit(text(records)))
+            read_file(scope, open, |records| emit(text(records)))
         }
         Input::Parquet { path, fields, whole } => {
             let shared = Arc::new(fields.clone());
             let open = move || TableReader::open(path, fields, *whole, progress);
             let text = |(batch, bytes)| ChunkText::Parquet { batch, bytes, fields: Arc::clone(&shared) };
-            read_file(spawn_reader(scope, open), |rows| emit(text(rows)))
+            read_file(scope, open, |rows| emit(text(rows)))
         }
         Input::Tmx { path, source_language, target_language, whole } => {
             let languages = [source_language.as_str(), target_language.as_str()];
             let open = move || TmxReader::open(path, languages, corpus.max_line_bytes, *whole, progress);
-            read_file(spawn_reader(scope, open), |records| emit(ChunkText::Tmx(records)))
+            read_file(scope, open, |records| emit(ChunkText::Tmx(records)))
         }
     })
 }
@@ -211,11 +211,25 @@ where
     (receive, reader)
 }
 
-/// Passes the chunks of one file on; None if `emit` stopped the reading.
-fn read_file<C>(
-    (chunks, reader): (Receiver<C>, Reader<'_>),
-    mut emit: impl FnMut(C) -> Result<bool>,
-) -> Result<Option<Vec<FileRead>>> {
+/// Reads one file and passes its chunks on; None if `emit` stopped the reading. Fuzzing needs no thread for a few bytes.
+fn read_file<'scope, 'env, R: FileReader>(
+    scope: &'scope thread::Scope<'scope, 'env>,
+    open: impl FnOnce() -> Result<R> + Send + 'scope,
+    mut emit: impl FnMut(R::Chunk) -> Result<bool>,
+) -> Result<Option<Vec<FileRead>>>
+where
+    R::Chunk: 'scope,
+{
+    if cfg!(fuzzing) {
+        let mut reader = open()?;
+        while let Some(chunk) = reader.next()? {
+            if !emit(chunk)? {
+                return Ok(None);
+            }
+        }
+        return Ok(Some(vec![reader.finish()?]));
+    }
+    let (chunks, reader) = spawn_reader(scope, open);
     for chunk in &chunks {
         if !emit(chunk)? {
             return Ok(None);
