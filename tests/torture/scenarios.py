@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -91,16 +92,23 @@ def refused(ended: Ended, *names: str) -> bool:
 
 
 def full_disk(case: Case, step: Step) -> str:
-    """The disk has room for a random part of the results; when there is room, the same command again."""
+    """The disk has room for a random part of the results; when there is room, the same command again.
+
+    Without a small disk, files have room for a random part of the largest one.
+    """
     case.stage(step)
     made = case.world.folder / "made" / step.name
-    size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
-    ballast = case.folder.with_name("ballast")
-    fill(ballast, int(case.random.uniform(0, 1.5) * size))
-    try:
-        was_refused = refused(case.run(step), "No space left", "disk", "no room")
-    finally:
+    sizes = [path.stat().st_size for path in made.rglob("*") if path.is_file()]
+    room = case.random.uniform(0, 1.5)
+    if case.on_small_disk:
+        ballast = case.folder.with_name("ballast")
+        fill(ballast, int(room * sum(sizes)))
+        ended = case.run(step)
         ballast.unlink()
+    else:
+        limit = 4096 + int(room * max(sizes))  # messages have room
+        ended = case.run(step, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    was_refused = refused(ended, "No space left", "disk", "File too large")
     case.repeat(step)
     return "refused, then same bytes" if was_refused else "same bytes"
 

@@ -59,11 +59,12 @@ class World:
 
 @dataclass
 class Case:
-    """One disturbance: its folder and its random numbers."""
+    """One disturbance: its folder, its random numbers, and whether it is alone on a small disk."""
 
     world: World
     folder: Path
     random: Random
+    on_small_disk: bool = False
 
     def stage(self, step: Step, *, finished: bool = False) -> None:
         """Fill the folder with the inputs and what the step needs; with `finished`, with its results too."""
