@@ -145,6 +145,19 @@ def finish(command: Command, step: Step) -> Ended:
     return ended
 
 
+def refused(ended: Ended, *names: str) -> bool:
+    """Whether a command succeeded (False) or was refused with a message that has one of these texts (True).
+
+    Raises:
+        Fault: it failed otherwise.
+    """
+    if ended.code == 0:
+        return False
+    if ended.code not in (1, 2) or not any(name in ended.errors for name in names):
+        raise Fault(f"expected a refusal that names one of {names}, not {ended.code}: {ended.errors[-2000:]}")
+    return True
+
+
 def copy(source: Path, target: Path) -> None:
     """Copy a file, or a folder into another one; modification times are kept."""
     target.parent.mkdir(parents=True, exist_ok=True)
