@@ -78,7 +78,8 @@ def _load_catprune() -> None:
 
 def _torture(options: argparse.Namespace, world: World, disk: tuple[Path, str] | None) -> dict[str, Any]:
     start = time.monotonic()
-    names = [name for name in options.scenario or SCENARIOS if _is_possible(name, disk)]
+    # Without strace no operation can be made to fail.
+    names = [name for name in options.scenario or SCENARIOS if name != "operations" or shutil.which("strace")]
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     by_step: Counter[str] = Counter()
     faults: list[dict[str, Any]] = []
@@ -90,9 +91,9 @@ def _torture(options: argparse.Namespace, world: World, disk: tuple[Path, str] |
             steps = [step for step in STEPS if SCENARIOS[name].fits(step) and step.name in (options.step or step.name)]
             # A step of torch takes longer.
             step = random.choices(steps, [1 if step.torch else 4 for step in steps])[0]
-            place = disk[0] if disk and SCENARIOS[name].on_small_disk else world.folder.parent
-            label = f"{name}-{number}".replace(" ", "-")
-            case = Case(world, place / label / CASE, random)
+            small = disk[0] if disk and SCENARIOS[name].on_small_disk else None
+            place, label = small or world.folder.parent, f"{name}-{number}".replace(" ", "-")
+            case = Case(world, place / label / CASE, random, on_small_disk=small is not None)
             try:
                 outcome = SCENARIOS[name].disturb(case, step)
             except Exception as error:
@@ -113,19 +114,12 @@ def _torture(options: argparse.Namespace, world: World, disk: tuple[Path, str] |
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "seed": options.seed,
         "minutes": round((time.monotonic() - start) / 60, 1),
-        "disk": disk and disk[1],
+        "disk": disk[1] if disk else "limit of file sizes",
         "cases": sum(map(Counter.total, counts.values())),
         "scenarios": {name: dict(sorted(count.items())) for name, count in counts.items()},
         "steps": dict(by_step),
         "faults": faults,
     }
-
-
-def _is_possible(name: str, disk: tuple[Path, str] | None) -> bool:
-    """Whether this machine can do a scenario: a small disk takes root's rights, failing operations take strace."""
-    if SCENARIOS[name].on_small_disk:
-        return disk is not None
-    return name != "operations" or shutil.which("strace") is not None
 
 
 def _commit() -> str | None:

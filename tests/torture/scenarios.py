@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import shutil
+import resource
 import signal
 import sys
 import time
@@ -13,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torture.processes import Command, Ended
+from torture.damage import changed_inputs, flipped_after_kill, flipped_bits
+from torture.processes import Command
+from torture.rights import unprivileged
 from torture.steps import BY_NAME, Step
-from torture.world import Case, Fault, files, finish
+from torture.world import Case, Fault, files, finish, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 #: Longest time in seconds between a signal and the end of the command, on a busy machine.
 LONGEST_STOP = 60
@@ -77,30 +78,24 @@ def pipes(case: Case, step: Step) -> str:
     return "same bytes"
 
 
-def refused(ended: Ended, *names: str) -> bool:
-    """Whether a command succeeded (False) or was refused with a message that has one of these texts (True).
-
-    Raises:
-        Fault: it failed otherwise.
-    """
-    if ended.code == 0:
-        return False
-    if ended.code not in (1, 2) or not any(name in ended.errors for name in names):
-        raise Fault(f"expected a refusal that names one of {names}, not {ended.code}: {ended.errors[-2000:]}")
-    return True
-
-
 def full_disk(case: Case, step: Step) -> str:
-    """The disk has room for a random part of the results; when there is room, the same command again."""
+    """The disk has room for a random part of the results; when there is room, the same command again.
+
+    Without a small disk, files have room for a random part of the largest one.
+    """
     case.stage(step)
     made = case.world.folder / "made" / step.name
-    size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
-    ballast = case.folder.with_name("ballast")
-    fill(ballast, int(case.random.uniform(0, 1.5) * size))
-    try:
-        was_refused = refused(case.run(step), "No space left", "disk", "no room")
-    finally:
+    sizes = [path.stat().st_size for path in made.rglob("*") if path.is_file()]
+    room = case.random.uniform(0, 1.5)
+    if case.on_small_disk:
+        ballast = case.folder.with_name("ballast")
+        fill(ballast, int(room * sum(sizes)))
+        ended = case.run(step)
         ballast.unlink()
+    else:
+        limit = 4096 + int(room * max(sizes))  # messages have room
+        ended = case.run(step, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    was_refused = refused(ended, "No space left", "disk", "File too large")
     case.repeat(step)
     return "refused, then same bytes" if was_refused else "same bytes"
 
@@ -138,150 +133,6 @@ def operations(case: Case, step: Step) -> str:
         raise Fault(f"{action} of {calls} number {number}: {step.name} ended with {ended.code}: {ended.errors}")
     case.repeat(step)
     return "same bytes" if ended.code == 0 else "killed, then same bytes" if is_killed else "refused, then same bytes"
-
-
-def flipped_bits(case: Case, step: Step) -> str:
-    """One bit of a file that the step reads, or made, is flipped, then the step is run.
-
-    Finished work is not read again: then `force` must repair it.
-    """
-    own = case.random.random() < 0.5 or not step.needs
-    case.stage(step, finished=own)
-    path = _flip_any(case, [step.name] if own else step.needs)
-    if not refused(case.run(step), path.name):
-        # The step does not read this file, or finished work is not read again.
-        if not own or step.name == "append":
-            shutil.copyfile(case.world.folder / "made" / _maker(case, path, step), path)
-            case.compare(step)
-            return "not read, same bytes"
-        case.repeat(step, "--force")
-        return "not read, then made again by force"
-    if own and step.name not in ("append", "run", "evaluate"):  # force makes all rows of an appended corpus again
-        case.repeat(step, "--force")
-        return "refused, then made again by force"
-    return "refused"
-
-
-def _flip_any(case: Case, makers: Sequence[str]) -> Path:
-    """Flip one bit of a file of these steps; every kind of file is as likely, however many there are."""
-    kinds: dict[str, list[Path]] = {}
-    for name in makers:
-        for file in files(case.world.folder / "made" / name):
-            kind = "".join("#" if letter.isdigit() else letter for letter in file)
-            kinds.setdefault(kind, []).append(case.folder / file)
-    path = case.random.choice(kinds[case.random.choice(sorted(kinds))])
-    flip_bit(path, case.random.randrange(path.stat().st_size), case.random.randrange(8))
-    return path
-
-
-def flipped_after_kill(case: Case, step: Step) -> str:
-    """The command is killed, one bit of what it left is flipped, and the same command is run again."""
-    case.stage(step)
-    command = case.start(step)
-    if command.wait(case.moment(step)) is None:
-        command.signal(signal.SIGKILL)
-        command.wait()
-    command.orphans()
-    made = [path for path in files(case.folder).values() if _is_new(case, step, path) and path.stat().st_size]
-    if not made:
-        case.repeat(step)
-        return "killed too early"
-    path = case.random.choice(made)
-    flip_bit(path, case.random.randrange(path.stat().st_size), case.random.randrange(8))
-    if refused(case.run(step), path.name):
-        case.repeat(step, "--force")
-        return "refused, then made again by force"
-    try:
-        case.compare(step)
-    except Fault:
-        # Finished work is not read again.
-        case.repeat(step, "--force")
-        return "not read, then made again by force"
-    return "same bytes"
-
-
-def _is_new(case: Case, step: Step, path: Path) -> bool:
-    """Whether a file is none of the inputs and none of the step's needs."""
-    relative = path.relative_to(case.folder)
-    places = [case.world.folder / "inputs", *(case.world.folder / "made" / name for name in step.needs)]
-    return not any((place / relative).is_file() for place in places)
-
-
-def _maker(case: Case, path: Path, step: Step) -> Path:
-    """Return the place of the undisturbed file, relative to the folder of all results."""
-    relative = path.relative_to(case.folder)
-    return next(
-        Path(name) / relative
-        for name in reversed((*step.needs, step.name))
-        if (case.world.folder / "made" / name / relative).is_file()
-    )
-
-
-def flip_bit(path: Path, place: int, bit: int) -> None:
-    """Flip a bit of a file; its times stay."""
-    data = bytearray(path.read_bytes())
-    status = path.stat()
-    data[place] ^= 1 << bit
-    path.write_bytes(data)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _change(path: Path, data: bytes) -> None:
-    place = len(data) // 2
-    path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
-
-
-def _replace(path: Path, data: bytes) -> None:
-    other = path.with_name("other")
-    other.write_bytes(data[: len(data) // 2] + data[: len(data) // 2])
-    other.rename(path)
-
-
-def _remove(path: Path, _: bytes) -> None:
-    path.unlink()
-
-
-def _make_folder(path: Path, _: bytes) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-#: What happens to an input.
-CHANGES: dict[str, Callable[[Path, bytes], object]] = {
-    "changed": _change,
-    "replaced": _replace,
-    "truncated": lambda path, data: os.truncate(path, len(data) // 3),
-    "emptied": lambda path, _: os.truncate(path, 0),
-    "longer": lambda path, data: path.write_bytes(data + data),
-    "removed": _remove,
-    "a folder": _make_folder,
-}
-
-
-def changed_inputs(case: Case, step: Step) -> str:
-    """An input is changed before the step or during it, and put back; then the same command again."""
-    case.stage(step, finished=case.random.random() < 0.2)
-    name = case.random.choice(step.texts)
-    path, change = case.folder / name, case.random.choice(sorted(CHANGES))
-    data = path.read_bytes()
-    is_before = case.random.random() < 0.5
-    command = None if is_before else case.start(step)
-    if command is not None:
-        time.sleep(case.moment(step))
-    CHANGES[change](path, data)
-    command = command or case.start(step)
-    ended = finish(command, step)
-    # Changed text may read as a broken file, a broken record, or two sides of unlike length.
-    refused(ended, name, name.replace(".en.", ".de."))
-    if path.is_dir():
-        path.rmdir()
-    path.write_bytes(data)
-    ended = case.run(step)
-    if refused(ended, name, "holds work with other", "changed since"):
-        case.repeat(step, "--force")
-        return "refused, then same bytes by force"
-    case.compare(step)
-    return "same bytes"
 
 
 def two_processes(case: Case, step: Step) -> str:
@@ -331,59 +182,6 @@ def remade_needs(case: Case, step: Step) -> str:
         raise Fault(f"{other.name} failed again: {again.errors}")
     case.repeat(step)
     return "same bytes" if not any(end.code for end in ended) else "refused, then same bytes"
-
-
-def unprivileged(case: Case, step: Step) -> str:
-    """Without root's rights: what a step reads is read-only, or its folder is, or an input cannot be read."""
-    case.stage(step)
-    kind = case.random.choice(("read-only needs", "read-only folder", "unreadable input"))
-    closed: list[Path] = []
-    if kind == "read-only needs":
-        made = {name for need in step.needs for name in BY_NAME[need].makes} - set(step.makes)
-        for name in sorted(made):
-            paths = [case.folder / name, *(case.folder / name).rglob("*")]
-            closed += [path for path in paths if path.exists()]
-    elif kind == "read-only folder":
-        closed = [case.folder]
-    elif step.texts:
-        closed = [case.folder / case.random.choice(step.texts)]
-    modes = {path: path.stat().st_mode for path in closed}
-    for path, mode in modes.items():
-        path.chmod(0 if kind == "unreadable input" else mode & 0o555)
-    try:
-        ended = case.run(step, before=drop_rights)
-    finally:
-        for path, mode in modes.items():
-            path.chmod(mode)
-    was_refused = refused(ended, *(path.name for path in closed), *step.makes, "Permission denied")
-    if was_refused and kind == "read-only needs":
-        raise Fault(f"{step.name} was refused, with what it reads read-only: {ended.errors}")
-    case.repeat(step)
-    return f"{kind}: {'refused, then ' if was_refused else ''}same bytes"
-
-
-#: Capabilities by which root may read and write everything.
-_DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER = 1, 2, 3
-_PR_CAPBSET_DROP = 24
-
-
-def drop_rights() -> None:
-    """Take from this process and its children what root may do against the modes of files."""
-    if os.geteuid():
-        return
-    system = ctypes.CDLL(None, use_errno=True)
-    rights = 0
-    for number in (_DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER):
-        system.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
-        rights |= 1 << number
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    sets = (ctypes.c_uint32 * 6)()
-    if system.capget(header, sets):
-        raise OSError(ctypes.get_errno(), "capget")
-    for place in range(3):
-        sets[place] &= ~rights
-    if system.capset(header, sets):
-        raise OSError(ctypes.get_errno(), "capset")
 
 
 @dataclass(frozen=True)

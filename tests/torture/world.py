@@ -59,11 +59,12 @@ class World:
 
 @dataclass
 class Case:
-    """One disturbance: its folder and its random numbers."""
+    """One disturbance: its folder, its random numbers, and whether it is alone on a small disk."""
 
     world: World
     folder: Path
     random: Random
+    on_small_disk: bool = False
 
     def stage(self, step: Step, *, finished: bool = False) -> None:
         """Fill the folder with the inputs and what the step needs; with `finished`, with its results too."""
@@ -142,6 +143,19 @@ def finish(command: Command, step: Step) -> Ended:
     if command.orphans():
         raise Fault(f"{step.name} left processes behind")
     return ended
+
+
+def refused(ended: Ended, *names: str) -> bool:
+    """Whether a command succeeded (False) or was refused with a message that has one of these texts (True).
+
+    Raises:
+        Fault: it failed otherwise.
+    """
+    if ended.code == 0:
+        return False
+    if ended.code not in (1, 2) or not any(name in ended.errors for name in names):
+        raise Fault(f"expected a refusal that names one of {names}, not {ended.code}: {ended.errors[-2000:]}")
+    return True
 
 
 def copy(source: Path, target: Path) -> None:
