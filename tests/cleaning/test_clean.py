@@ -166,6 +166,8 @@ def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, pair: Any) -> None:
     messages = summary(dry, examples=1)
     assert messages[0] == "5 pairs read, 1 (20.0%) would be kept"
     assert any("same ||| same" in line for line in messages)
+    strict = catprune.clean(paths, dry_run=True, rules={"max_words": 1})
+    assert any("change max_words (now 1)" in line for line in summary(strict))
     with pytest.raises(UsageError, match="give a folder"):
         catprune.clean(paths)
 

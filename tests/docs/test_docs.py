@@ -75,6 +75,14 @@ def test_the_messages_page_quotes_the_code() -> None:
     assert [piece for piece in pieces if piece not in code] == []
 
 
+def test_the_page_on_the_report_names_its_sections_in_order() -> None:
+    template = (ROOT / "python/catprune/reporting/report.html.j2").read_text()
+    headings = [re.sub(r"\{\{.*?\}\}", "tag or input", text) for text in re.findall(r"<h2 id=[^>]*>([^<]+)<", template)]
+    page = (ROOT / "docs/tutorial/reading-the-report.md").read_text()
+    rows = [row.split("|")[1].strip() for row in page.splitlines() if row.startswith("| ")]
+    assert rows[1:] == headings
+
+
 def test_the_changelog_names_every_method() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     assert [method.name for method in METHODS if method.name not in text] == []

@@ -237,6 +237,15 @@ def test_comet_is_measured_once(copy: Path, corpus: Path, monkeypatch: pytest.Mo
         return 0.25 + len(asked) / 100
 
     bitext = TestSet("toy", corpus / "test.source", corpus / "test.target").read()
+
+    def missing(_: CometMetric) -> None:
+        raise CatpruneError("there is no environment")
+
+    monkeypatch.setattr(CometMetric, "check", missing)
+    with pytest.raises(CatpruneError, match="there is no environment"):  # before anything is trained
+        run(corpus, copy.parent / "new", comet=model)
+    assert not (copy.parent / "new" / "trials").exists()
+    monkeypatch.setattr(CometMetric, "check", lambda _: None)
     monkeypatch.setattr(CometMetric, "measure", measure)
     monkeypatch.setattr(import_module("catprune.training.train"), "train", None)  # no model is trained again
     hypotheses = [Hypothesis("half", "full", 0.1, "COMET")]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from catprune._core import digest_file
 from catprune.checkpoints.native import average_checkpoints, load_tensors, read_checkpoint
-from catprune.errors import CatpruneError
+from catprune.errors import CatpruneError, UsageError
 from catprune.model.sizes import PRESETS
 from catprune.training import loop, loss
 from catprune.training.recipe import RECIPES
@@ -117,6 +117,12 @@ def test_a_training_starts_from_a_checkpoint_of_the_same_kind(tokens, tmp_path):
 def test_an_average_is_the_mean_of_the_weights(tokens, tmp_path):
     done = train(tokens, out=tmp_path / "w", **FAST | {"checkpoints": "2steps,4steps", "sample": 100})
     parts = [load_tensors(path / "model.safetensors")[0] for path in done.checkpoints]
+    for folder in (done.checkpoints[0], done.folder, done.folder.parent):  # whatever holds a checkpoint
+        with pytest.raises(UsageError, match="holds checkpoints that are averaged"):
+            average_checkpoints(done.checkpoints, folder)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(CatpruneError):
+        average_checkpoints(done.checkpoints, tmp_path / "other")
     out = average_checkpoints(done.checkpoints, tmp_path / "mean")
     averaged, last = read_checkpoint(out), read_checkpoint(done.checkpoints[-1])
     for name, tensor in load_tensors(averaged.weights)[0].items():

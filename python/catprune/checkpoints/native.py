@@ -15,7 +15,7 @@ import numpy as np
 from catprune._core import digest_bytes, digest_file
 from catprune.errors import CatpruneError, UsageError
 from catprune.tokens.blocks import Tokenizer, Tokens
-from catprune.workspace.files import read_json, sync_folder, to_json, write_whole
+from catprune.workspace.files import copy_whole, read_json, sync_folder, to_json, write_whole
 from catprune.workspace.manifest import digest_manifest, formers
 from catprune.workspace.sealed import read_sealed, seal
 
@@ -237,14 +237,18 @@ def average_checkpoints(checkpoints: Sequence[str | Path], out: str | Path) -> P
         `out`.
 
     Raises:
-        UsageError: no checkpoint is given.
+        UsageError: no checkpoint is given, or `out` holds one of them.
         CatpruneError: a folder is not a native checkpoint or was changed, or the checkpoints differ in shape,
-            tokenizer or direction.
+            tokenizer or direction; or `out` is a folder of something else.
     """
     if not checkpoints:
         raise UsageError("there are no checkpoints to average: give at least one folder")
     read = [read_checkpoint(path) for path in checkpoints]
-    last, target = max(read, key=lambda checkpoint: checkpoint.step), Path(out)
+    last, target = max(read, key=lambda checkpoint: checkpoint.step), Path(out).absolute()
+    if any(path.is_relative_to(target) for path in (checkpoint.path.absolute() for checkpoint in read)):
+        raise UsageError(f"out = {out} holds checkpoints that are averaged: give another folder")
+    if target.exists():
+        read_checkpoint(target)  # nothing but a checkpoint is replaced
     for checkpoint, name in itertools.product(read, ("size", "tokenizer", "reverse")):
         if getattr(checkpoint, name) != getattr(last, name):
             raise CatpruneError(
@@ -260,9 +264,9 @@ def average_checkpoints(checkpoints: Sequence[str | Path], out: str | Path) -> P
         save_tensors(temporary / "model.safetensors", {name: (sums[name] / len(read)).float() for name in sums})
         for path in (last.path / "tokenizer.json", last.seen_file):
             if path is not None:
-                shutil.copyfile(path, temporary / path.name)
+                copy_whole(path, temporary / path.name)
         _write_config(temporary, config)
-    return target
+    return Path(out)
 
 
 def _write_seen(path: Path, seen: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> None:

@@ -78,7 +78,8 @@ def clean(options: CleanOptions) -> Cleaned:
         # Decisions that wait for the end of the corpus need the columns for a while.
         with tempfile.TemporaryDirectory(prefix="catprune-", dir=options.tmp_dir or _scratch_parent()) as scratch:
             cleaning = Cleaning.read(options, Spool(Path(scratch) / FOLDER))
-            return _cleaned(None, _run(cleaning, Path(scratch), f"dry-{os.getpid()}"))
+            counted = _run(cleaning, Path(scratch), f"dry-{os.getpid()}")
+            return _cleaned(None, {**counted, "options": cleaning.plan()})
     if options.out is None:
         raise UsageError("out is missing: give a folder to write, or dry_run")
     spool = Spool(Path(options.out).absolute().parent / FOLDER)

@@ -170,6 +170,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
     }
     comet = None if options.comet is None else CometMetric(options.comet, threads=options.threads)
     if comet is not None:
+        comet.check()
         plan["comet"] = comet.described
     reads = _reads(tokens, subsets, tests, dev, out)
     force = options.force or _is_same_training(out, reads, plan)

@@ -17,7 +17,7 @@ from catprune.evaluation.cost import (
 )
 from catprune.evaluation.metrics import measure
 from catprune.workspace.device import own_state
-from catprune.workspace.files import read_json, to_json, write_whole
+from catprune.workspace.files import copy_whole, read_json, to_json, write_whole
 from catprune.workspace.manifest import describe_folder, digest_manifest, verify_shards
 from catprune.workspace.sealed import read_sealed, seal
 from catprune.workspace.step_folder import StepFolder
@@ -189,7 +189,7 @@ class Trial:
             best = min(range(len(curve)), key=lambda place: curve[place]["nll"])
             tested = [listed[best]]
         average_checkpoints([training / entry["name"] for entry in tested], self.checkpoint)
-        shutil.copyfile(training / "metrics.jsonl", path / "metrics.jsonl")
+        copy_whole(training / "metrics.jsonl", path / "metrics.jsonl")
         write_whole(path / "log" / "seconds.json", to_json({"training": training_seconds(training)}))
         return {
             **{name: trained[name] for name in ("counts", "flops", "parameters", "precision", "torch")},

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import shutil
 
 from catprune.errors import EXTRA
+from catprune.workspace.resources import available_memory, available_processors
 
 #: Extra → its packages.
 EXTRAS = {
     "torch": ("torch", "safetensors"),
     "transformers": ("transformers", "sentencepiece"),
-    "marian": ("sentencepiece",),
+    "marian": ("pyyaml", "sentencepiece"),
     "evaluate": ("ctranslate2", "sacrebleu", "scipy"),
     "report": ("jinja2",),
     "faiss": ("faiss-cpu",),
@@ -32,12 +32,12 @@ def _version(package: str) -> str | None:
 
 def examine() -> dict[str, str]:
     """Return name → state of everything that a run depends on: versions, machine, extras, precision."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = available_memory() / 2**30
     free = shutil.disk_usage(".").free / 2**30
     states = {
         "catprune": f"{importlib.metadata.version('catprune')}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}",
-        "machine": f"{os.cpu_count()} CPU cores, {memory:.1f} GiB memory, {free:.1f} GiB free in this folder",
+        "machine": f"{available_processors()} CPU cores, {memory:.1f} GiB memory, {free:.1f} GiB free in this folder",
     }
     for extra, packages in EXTRAS.items():
         missing = [name for name in packages if _version(name) is None]

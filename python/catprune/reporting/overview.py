@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from catprune.reporting.run_columns import Part, Steps
 
 # A selection is warned about if its pairs have less than this share of the mean length of clean pairs.
-_SHORT = 0.85
+_SHORT = 0.9
 
 
 @dataclass(frozen=True, slots=True)

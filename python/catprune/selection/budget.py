@@ -88,7 +88,8 @@ def parse_keep(keep: str | float) -> Keep:
     Raises:
         UsageError: `keep` has another form, or a value that is out of range.
     """
-    match = None if isinstance(keep, bool) else _FORM.fullmatch(str(keep).replace("_", "").strip())
+    text = f"{Decimal(str(keep)):f}" if isinstance(keep, float) else str(keep)  # 0.00001, not 1e-05
+    match = None if isinstance(keep, bool) else _FORM.fullmatch(text.replace("_", "").strip())
     if match is None:
         raise UsageError(
             f"keep = {keep!r} cannot be read: give a fraction (50% or 0.5), a count (1000) "

@@ -113,7 +113,7 @@ class _Writer:
     def __init__(self, folder: StepFolder, checkpoint: ExternalCheckpoint) -> None:
         self.folder, self.checkpoint = folder, checkpoint
         self.tokenizer = checkpoint.tokenizer
-        self.kind = np.uint16 if self.tokenizer.vocab_size <= 1 << 16 else np.uint32
+        self.kind = np.uint16 if self.tokenizer.vocab_size < 1 << 16 else np.uint32
         self.unigrams = [np.zeros(self.tokenizer.vocab_size, np.uint64) for _ in range(2)]
 
     def run(self, clean: Path, cleaned: dict[str, Any], *, quiet: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import tomllib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -78,6 +79,12 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write `data` to a file, whole or not at all; see `whole_file`."""
     with whole_file(path) as stream:
         stream.write(data)
+
+
+def copy_whole(path: Path, copy: Path) -> None:
+    """Copy a file, whole or not at all; see `whole_file`."""
+    with path.open("rb") as source, whole_file(copy) as stream:
+        shutil.copyfileobj(source, stream)
 
 
 def sync_folder(folder: Path) -> None:

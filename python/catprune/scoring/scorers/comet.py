@@ -75,6 +75,14 @@ class CometMetric:
         self._stack = ExitStack()
         self._is_started = False
 
+    def check(self) -> None:
+        """Check that the environment is there, before anything is trained.
+
+        Raises:
+            CatpruneError: it is not.
+        """
+        self._worker.python()
+
     def measure(self, sources: Sequence[str], translations: Sequence[str], references: Sequence[str]) -> float:
         """Return the mean score of translations.
 
