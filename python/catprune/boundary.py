@@ -223,10 +223,14 @@ class NearOptions(TypedDict):
     shingle_size: int  # characters or words
 
 
+#: How a test set is written.
+TestFormat: TypeAlias = Literal["lines", "tsv", "markup"]
+
+
 class TestSet(TypedDict):
     """A test set: two files of equal length, or one file: with both sides (TSV, XML), or of segments of either side."""
 
-    format: NotRequired[Literal["lines", "tsv", "markup"]]  # lines by default
+    format: NotRequired[TestFormat]  # lines by default
     source: str
     target: NotRequired[str | None]
 

@@ -46,6 +46,7 @@ ENUMS: dict[Any, str] = {
     boundary.Prefer: "Prefer",
     boundary.SelectSource: "Source",
     boundary.Sign: "Sign",
+    boundary.TestFormat: "TestFormat",
     boundary.Text: "Text",
     boundary.Ties: "Ties",
     boundary.Unit: "Unit",

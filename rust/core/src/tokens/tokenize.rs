@@ -10,8 +10,8 @@ use crate::{Error, Progress, Result};
 
 /// Tokenizes the kept pairs into blocks. Blocks of an interrupted run with the same plan are reused.
 pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokenized> {
-    let encoder = Encoder::open(&request.tokenizer)?;
-    let mut blocks = Blocks::open(request, encoder.vocabulary_size())?;
+    let tokenizer = Encoder::open(&request.tokenizer)?;
+    let mut blocks = Blocks::open(request, tokenizer.vocabulary_size())?;
     let done: Vec<u64> = blocks.done.keys().copied().collect();
     let read = stream(
         &request.corpus,
@@ -23,7 +23,7 @@ pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokeni
             let encoded = if done.binary_search(&block).is_ok() {
                 Encoded::default()
             } else {
-                encode(&encoder, request.max_tokens, &chunk)?
+                encode(&tokenizer, request.max_tokens, &chunk)?
             };
             Ok((block, chunk.end(), chunk.len(), encoded))
         },
@@ -48,10 +48,10 @@ pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokeni
     }
 }
 
-fn encode(encoder: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
+fn encode(tokenizer: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
     let mut encoded = Encoded::default();
     let mut sides = [Vec::new(), Vec::new()];
-    encoder.with(|encode| {
+    tokenizer.with(|encode| {
         for index in chunk.wanted() {
             let row = chunk.first as i64 + index as i64;
             let Record::Pair { source, target } = chunk.record(index) else { return Err(not_text(row)) };

@@ -65,7 +65,7 @@ pub fn without_text(schema: &Type) -> TypePtr {
             let plain = builder.with_repetition(basic_info.repetition()).with_id(id).build();
             plain.unwrap_or_else(|_| schema.clone())
         }
-        other => other.clone(),
+        other @ Type::PrimitiveType { .. } => other.clone(),
     })
 }
 
