@@ -71,6 +71,25 @@ def test_a_huge_corpus_is_sampled_for_the_warm_up_model(corpus: Path, monkeypatc
     assert "sample " not in next(line for line in messages if line.startswith("decided"))
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"method": "dual-xent"}, "dual-xent needs a model that a run does not train"),
+        ({"within": "tag"}, r"within = tag needs the tags"),
+        ({"keep": ["50%", "tag=news:80%"]}, "tag=news needs the tags"),
+    ],
+)
+def test_what_a_run_cannot_do_is_refused_before_anything_is_written(
+    corpus: Path, changed: dict[str, Any], message: str
+) -> None:
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match=f"^{message}"):
+            catprune.prune(
+                sides(corpus, "train"), sides(corpus, "p"), out=corpus / "run", quiet=True, dry_run=dry_run, **changed
+            )
+    assert not (corpus / "run").exists()
+
+
 def test_a_dry_run_shows_the_plan_and_writes_nothing(corpus: Path) -> None:
     before, messages = entries(corpus), list[str]()
     options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "say": messages.append, "threads": 1}

@@ -30,7 +30,7 @@ from catprune.workspace.common_options import (
     Threads,
     VerifyInputs,
 )
-from catprune.workspace.options import DATA, INPUT, OUTPUT, STEPS, AnyPath, option, options
+from catprune.workspace.options import CHECKPOINTS, DATA, INPUT, OUTPUT, STEPS, AnyPath, option, options
 
 #: The steps of a run, in order.
 Step = Literal["clean", "tokenize", "train", "score", "select", "write", "evaluate", "report"]
@@ -116,7 +116,15 @@ class PruneOptions:
     within: Within = None
     preset: Annotated[Preset | None, option("Size of the warm-up model.", "Model", default="by the corpus")] = None
     epochs: Epochs = None
-    checkpoints: Checkpoints = None
+    checkpoints: Annotated[
+        Checkpoints,
+        option(
+            "Where to save checkpoints: epochs or updates, like 1,3,5 or 500steps.",
+            CHECKPOINTS,
+            metavar="LIST",
+            default="1,5; 1,3,5 for a method that compares three",
+        ),
+    ] = None
     sample: Annotated[
         Sample,
         option(

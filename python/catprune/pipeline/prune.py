@@ -29,7 +29,7 @@ from catprune.pipeline.estimate import (
 )
 from catprune.pipeline.options import PruneOptions
 from catprune.pipeline.run import Ran, run
-from catprune.pipeline.run_file import SCHEMA, json_schema, read_run_file
+from catprune.pipeline.run_file import SCHEMA, check_values, json_schema, read_run_file
 from catprune.pipeline.section_checks import parsed_inputs
 from catprune.scoring.scorers import open_scorer
 from catprune.selection.budget import list_shares, require_some
@@ -146,6 +146,10 @@ class _Pruning:
         languages = {"source_lang": options.source_lang, "target_lang": options.target_lang}
         describe_output(outputs, name_sides(None, languages, monolingual=options.monolingual))
         refuse_outputs(outputs, files, force=options.force)
+        try:
+            check_values(pruning._sections(pruning._decide(0), pruning._relative(_names(options.inputs))), folder)
+        except UsageError as error:  # the selection has no other name on the command line
+            raise UsageError(str(error).removeprefix("pruned: ")) from None
         return pruning
 
     def _check_checkpoints(self) -> None:

@@ -216,11 +216,21 @@ def read_run_file(path: str | Path, changes: Sequence[str] = ()) -> RunFile:
     for change in changes:
         _change(values, change)
     try:
-        return RunFile.model_validate(resolve_paths(values, RunFile, Path(os.path.realpath(path.parent))))
+        return check_values(values, path.parent)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def check_values(values: dict[str, Any], folder: Path) -> RunFile:
+    """Check the values of a run file in a folder; its paths become absolute.
+
+    Raises:
+        UsageError: a key is unknown, or a value is invalid.
+    """
+    try:
+        return RunFile.model_validate(resolve_paths(values, RunFile, Path(os.path.realpath(folder))))
     except ValidationError as error:
-        raise UsageError(f"{path}: {describe_mistakes(error, RunFile)}") from None
+        raise UsageError(describe_mistakes(error, RunFile)) from None
 
 
 def json_schema() -> bytes:
