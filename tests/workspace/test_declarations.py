@@ -241,7 +241,7 @@ def test_bounds_in_words(model: Any, name: str) -> None:
         (SelectOptions, {"draw": "yes"}, "draw = 'yes': give true or false"),
         (SelectOptions, {"by_exposure": None}, "by_exposure = None: give true or false"),
         (SelectOptions, {"where": 3}, "where = 3: give text, or a list of these"),
-        (SelectOptions, {"keep": True}, "keep = [True]: give text or a whole number or a number, or a list of these"),
+        (SelectOptions, {"keep": True}, "keep = True: give text or a whole number or a number, or a list of these"),
         (SelectOptions, {"out": 3}, "out = 3: give text or a path"),
         (SelectOptions, {"merge": 3}, "merge = 3: give text"),
         (ScorePairsOptions, {"margin": "yes"}, "margin = 'yes': give true or false"),

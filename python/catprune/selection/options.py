@@ -35,7 +35,7 @@ Method = Annotated[
 Keep = Annotated[
     str | int | float | Sequence[str | int | float],
     BeforeValidator(
-        lambda value: several(value if isinstance(value, str | list | tuple) else [value]),
+        lambda value: [value] if isinstance(value, int | float) and not isinstance(value, bool) else several(value),
         json_schema_input_type=str | int | float | Sequence[str | int | float],
     ),
     option(
