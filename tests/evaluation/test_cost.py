@@ -92,6 +92,19 @@ def test_cost_counts_the_warmup_once_up_to_the_last_scored_checkpoint(run: Path)
     assert training_seconds(trained(run / "model", flops=5000.0, tokens=2500)) == 2500 / 50
 
 
+def test_cost_counts_what_conditions_and_merges_need(run: Path) -> None:
+    reads = {"scores": [{"path": f"../../scores/{name}"} for name in ("epoch-1", "epoch-3")]}
+    for name, options, needs in (
+        ("guarded", {"method": "random", "where": ["ppl<500"]}, True),
+        ("of-cleaning", {"method": "column", "column": "target_words"}, False),
+        ("of-cleaning-guarded", {"method": "column", "column": "target_words", "where": ["progress>=0"]}, True),
+        ("merged", {"method": MERGE, "merge": "0.5*progress + 0.5*target_words"}, True),
+        ("merged-columns", {"method": MERGE, "merge": "1*target_words + 1*source_words"}, False),
+    ):
+        finish(run / "selection" / name, "select", reads=reads, options=options, shards=[])
+        assert choosing_flops(run / "selection" / name) == ((3000.0, 140.0) if needs else (0.0, 0.0)), name
+
+
 def test_cost_counts_what_columns_were_made_from(run: Path) -> None:
     """A function of stored statistics costs what its checkpoints do; of a scorer the seconds are known."""
     scores = [{"path": f"../{name}"} for name in ("epoch-1", "epoch-3")]

@@ -23,7 +23,7 @@ from catprune.tokens.blocks import Tokens
 from catprune.training.train import train
 from catprune.workspace.locks import lock_folder
 from catprune.workspace.sealed import seal
-from catprune.workspace.shards import ARRAY, LAUNCHERS, Shard
+from catprune.workspace.shards import ARRAY, ARRAY_RANGE, LAUNCHERS, Shard
 from support.synthetic import BOS, contents, read_ids, write_tokens
 
 TOO_LONG, DROPPED = (3, 130, 255), (0, 7, 131)
@@ -309,7 +309,7 @@ def test_invalid_shards_are_refused(shard):
 
 
 def test_launchers_tell_the_shard(monkeypatch):
-    for names in (*LAUNCHERS.values(), ARRAY):
+    for names in (*LAUNCHERS.values(), ARRAY, ARRAY_RANGE):
         for name in names:
             monkeypatch.delenv(name, raising=False)
     with pytest.raises(UsageError, match="neither torchrun nor Slurm"):
@@ -320,9 +320,21 @@ def test_launchers_tell_the_shard(monkeypatch):
         "SLURM_ARRAY_TASK_COUNT": "4",
         "SLURM_PROCID": "0",
     }
+    stepped = {
+        "SLURM_ARRAY_TASK_ID": "8",
+        "SLURM_ARRAY_TASK_MIN": "2",
+        "SLURM_ARRAY_TASK_MAX": "10",
+        "SLURM_ARRAY_TASK_STEP": "2",
+        "SLURM_ARRAY_TASK_COUNT": "5",
+    }
     torchrun = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
     srun = {"SLURM_PROCID": "1", "SLURM_NTASKS": "3", "SLURM_LOCALID": "0"}
-    for environment, expected in ((array, Shard(2, 4)), (torchrun, Shard(5, 8, 1)), (srun, Shard(1, 3, 0))):
+    for environment, expected in (
+        (array, Shard(2, 4)),
+        (stepped, Shard(3, 5)),
+        (torchrun, Shard(5, 8, 1)),
+        (srun, Shard(1, 3, 0)),
+    ):
         with monkeypatch.context() as patched:
             for name, value in environment.items():
                 patched.setenv(name, value)
@@ -331,6 +343,11 @@ def test_launchers_tell_the_shard(monkeypatch):
             patched.setenv(name, "99")
             with pytest.raises(UsageError, match="the launcher's variables are incomplete"):
                 Shard.parse("auto")
+    with monkeypatch.context() as patched:
+        for name, value in {**stepped, "SLURM_ARRAY_TASK_MAX": "12"}.items():  # --array=2,4,6,8,12
+            patched.setenv(name, value)
+        with pytest.raises(UsageError, match="have gaps"):
+            Shard.parse("auto")
     assert (Shard.parse("2/4").name, Shard.parse(None).is_whole) == ("2-of-4", True)
 
 

@@ -1,4 +1,4 @@
-"""What a cleaning reads and decides by: its options, checked against its inputs, as plan and as request of the pass."""
+"""The checked options of `clean`, as plan and as request of the pass."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FORM = ("nfkc", "case", "white_space", "punctuation", "digits")
 NORMALISED = ("nfkc", "case", "white_space", "punctuation")
 
-#: Those of them that take two sides.
+#: Rules that compare two sides.
 PAIR_RULES = (
     "max_word_ratio",
     "max_character_ratio",
@@ -129,7 +129,7 @@ def parse_form(text: str) -> Form:
     """Read "raw", or a list like "nfkc,case" or "normalised,digits", as the pass wants it.
 
     Raises:
-        UsageError: anything else.
+        UsageError: a name is unknown.
     """
     chosen = [name.strip().replace("-", "_") for name in text.split(",")]
     if "raw" in chosen and len(chosen) > 1:
@@ -146,7 +146,7 @@ def parse_prefer(prefer: Sequence[str], parsed: Sequence[Mapping[str, Any]]) -> 
     """Read inputs as they were named, or one `FILE.parquet:COLUMN`, as the pass wants them; "first" if there are none.
 
     Raises:
-        UsageError: anything else.
+        UsageError: a name is unknown.
     """
     if isinstance(prefer, str):
         raise UsageError(f"prefer = {prefer!r} is one name: give a list")

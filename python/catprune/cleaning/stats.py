@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from catprune.boundary import Compressed, Count, Figures, Languages, Quantiles, SideFigures, StatsRequest
 
-#: Tags that are counted apart, and those that are shown: each has its own counts in memory, and a line.
+#: Tags that are counted separately, and those that are shown: each has its own counts in memory, and a line.
 MOST_TAGS, SHOWN_TAGS = 1000, 20
 
 
@@ -39,24 +39,30 @@ class InputPart(Part):
 class Stats:
     """The figures of a corpus, of its inputs and of its tags.
 
-    Each of them is `{"all": figures, "kept": figures}`; `kept` is None unless it is a clean folder's. Figures are:
+    Each of them is `{"all": figures, "kept": figures}`; `kept` is None without a clean folder. The keys of figures:
 
-    `rows`, `malformed_record`, `columns` (another number of columns than the first record of a TSV file),
-    `missing_side`, `line_too_long`, `invalid_utf8` (of these five nothing more is counted) and `empty` (a side without
-    a word); `source` and `target`, each with the lengths `characters`, `words` and `bytes`,
-    `tokens` (words in all), `types` (different words as they stand, by HyperLogLog, standard error 0.8%), `scripts`
-    (letters by Unicode script), `languages` and `zstd` (`bytes` of the text and `compressed` bytes at level 3, every
-    4,096 records by themselves; None for tags); `character_ratio` and `word_ratio`, each `target_over_source` and
-    `longer_over_shorter`, where neither side is 0, in thousandths rounded down, at most 1,000; `duplicates` by `pair`,
-    `source` and `target`: rows whose key an earlier row of the corpus has.
+    - `rows`: records.
+    - `malformed_record`, `columns` (another number of columns than the first record of a TSV file), `missing_side`,
+      `line_too_long`, `invalid_utf8`: records of which nothing more is counted.
+    - `empty`: records with a side that has no word.
+    - `source`, `target`: figures of a side; see below.
+    - `character_ratio`, `word_ratio`: quantiles of `target_over_source` and `longer_over_shorter`, of records whose
+      sides are both longer than 0; in thousandths, rounded down, at most 1,000.
+    - `duplicates` by `pair`, `source` and `target`: rows that have the key of an earlier row.
 
-    `languages` is None unless they were to be identified, otherwise `too_short` (sides of fewer than 40 letters) and
-    `identified`, the most frequent language first: `language`, `count` and `share` of those that were long enough.
+    The keys of a side:
 
-    Lengths and ratios are None or `count`, `mean`, `min`, `p1`, `p5`, `p25`, `p50`, `p75`, `p95`, `p99` and `max`; p50
-    is the value at rank ⌈count/2⌉, so quantiles are exact. Duplicates and types are `{"count", "exact"}`; duplicates
-    beyond `memory` are estimated in all, and None of an input or a tag. Of a monolingual corpus `source`, the ratios
-    and duplicates but for those by `target` are None.
+    - `characters`, `words`, `bytes`: quantiles of the lengths.
+    - `tokens`: all words. `types`: different words, by HyperLogLog with a standard error of 0.8%.
+    - `scripts`: letters by Unicode script.
+    - `languages`: None if no languages were identified. Otherwise `too_short` (sides of fewer than 40 letters) and
+      `identified`, the most frequent first: `language`, `count`, and `share` of the sides that were long enough.
+    - `zstd`: `bytes` of the text, and `compressed` bytes at level 3 of blocks of 4,096 records; None for tags.
+
+    Quantiles are None or `count`, `mean`, `min`, `p1`, `p5`, `p25`, `p50`, `p75`, `p95`, `p99` and `max`. They are
+    exact: p50 is the value at rank ⌈count/2⌉. Duplicates and types are `{"count", "exact"}`. Duplicates that need more
+    than `memory` are estimated for the corpus, and None for inputs and tags. In a monolingual corpus `source`, the
+    ratios, and all duplicates except those by `target` are None.
 
     Attributes:
         total: of the whole corpus.

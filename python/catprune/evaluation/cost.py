@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catprune.selection.methods import COLUMN, MERGE, find_method
+from catprune.selection.request import methods_of
 from catprune.selection.sources import SCORER_STEP
 from catprune.workspace.files import resolve_place
 from catprune.workspace.manifest import read_manifest
@@ -37,8 +37,7 @@ def _score_folders(selection: Path | None) -> Iterator[Path]:
     if selection is None:
         return
     manifest = read_manifest(selection, step="select")
-    method = manifest["options"]["method"]
-    needs_model = method in (COLUMN, MERGE) or find_method(method).needs
+    needs_model = any(method.needs for method in methods_of(manifest["options"]))
     folders = [
         Path(resolve_place(selection, entry["path"])) for entry in manifest["reads"].get("scores", ()) if needs_model
     ]

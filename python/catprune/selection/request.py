@@ -12,6 +12,8 @@ from catprune.selection.budget import Own, is_token_budget, parse_keeps
 from catprune.selection.methods import CLUSTERED, COLUMN, MERGE, METHODS, Method, find_method
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from catprune.boundary import Keep, MergeBy, Operator
     from catprune.selection.options import SelectOptions
 
@@ -74,6 +76,14 @@ class Ranking:
     def counts_tokens(self) -> bool:
         """Whether a share counts target tokens."""
         return any(is_token_budget(share) for share in (self.share, *(own.keep for own in self.own)) if share)
+
+
+def methods_of(plan: Mapping[str, Any]) -> tuple[Method, ...]:
+    """Return the methods that a selection ranked by, or used in conditions, from the options in its plan."""
+    merged = parse_merge(plan["merge"]) if "merge" in plan else ()
+    conditions = [parse_guard(text) for text in plan.get("where", ())]
+    names = {plan["method"], *(name for _, name in merged), *(guard.name for guard in conditions)}
+    return tuple(method for method in METHODS if method.name in names)
 
 
 def parse_merge(text: str) -> tuple[tuple[float, str], ...]:

@@ -94,7 +94,7 @@ def tokenize(options: TokenizeOptions) -> Tokenized:
     language model; the tokenizer is trained on the targets.
 
     If inputs were appended to the clean folder, only they are read: the tokenizer and the unigram counts stay those of
-    the earlier corpus. `force` tokenises everything again.
+    the earlier corpus. `force` tokenizes everything again.
 
     Raises:
         UsageError: an option has no valid meaning.
@@ -267,7 +267,7 @@ def _special_tokens(tokenizer: Any) -> dict[str, str]:
 
 
 def summary(done: Tokenized) -> list[str]:
-    """What was tokenised, in lines for a reader."""
+    """What was tokenized, in lines for a reader."""
     monolingual = is_monolingual(done.manifest)
     unit = "texts" if monolingual else "pairs"
     source = "" if monolingual else f"{done.source_tokens:,} source and "

@@ -17,7 +17,9 @@ LAUNCHERS = {
     "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     "srun": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
 }
+#: The variables of a Slurm array: the task, the first and the number of tasks; the last task and the step, if given.
 ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_COUNT")
+ARRAY_RANGE = ("SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_STEP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,12 @@ class Shard:
                     return cls(number, count, local)._checked()
             if ARRAY[0] in environment:
                 place, first, count = (int(environment[name]) for name in ARRAY)
-                return cls(place - first, count)._checked()
+                last, step = (
+                    int(environment.get(name, default)) for name, default in zip(ARRAY_RANGE, (0, 1), strict=True)
+                )
+                if last and last - first != (count - 1) * step:
+                    raise UsageError("shard auto: the numbers of the Slurm array have gaps: give a range, like 0-15")
+                return cls((place - first) // step, count)._checked()
         except (KeyError, ValueError) as error:
             raise UsageError(f"shard auto: the launcher's variables are incomplete ({error}): give i/n") from None
         raise UsageError("shard auto: neither torchrun nor Slurm started this process: give i/n")
