@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from catprune.corpus.open_corpus import OpenCorpus, open_corpus
     from catprune.demonstration.demo import Demonstrated, demo
     from catprune.errors import CatpruneError, MissingExtra, UsageError
-    from catprune.evaluation.evaluate import Evaluated, TestSet, evaluate
+    from catprune.evaluation.evaluate import Evaluated, Hypothesis, TestSet, evaluate
     from catprune.pipeline.prune import prune
     from catprune.pipeline.run import Ran, run
     from catprune.reporting.report import report
@@ -37,6 +37,7 @@ _MODULES = {
     "Cleaned": "cleaning.clean",
     "Demonstrated": "demonstration.demo",
     "Evaluated": "evaluation.evaluate",
+    "Hypothesis": "evaluation.evaluate",
     "MissingExtra": "errors",
     "OpenCorpus": "corpus.open_corpus",
     "Ran": "pipeline.run",
@@ -73,6 +74,7 @@ __all__ = [
     "Cleaned",
     "Demonstrated",
     "Evaluated",
+    "Hypothesis",
     "MissingExtra",
     "OpenCorpus",
     "Ran",

@@ -252,3 +252,6 @@ def test_usage(tmp_path: Path, pair: Any) -> None:
     with pytest.raises(CatpruneError, match="does not exist or is not a step's folder"):
         catprune.clean(paths, out=tmp_path / "x", against=[tmp_path / "nowhere"])
     assert not (tmp_path / "x").exists()
+    catprune.clean(paths, out=tmp_path / "run/clean")
+    with pytest.raises(CatpruneError, match=r"run is no step's folder: give .*run/clean"):
+        catprune.clean(paths, out=tmp_path / "x", against=[tmp_path / "run"])

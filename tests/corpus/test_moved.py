@@ -131,5 +131,8 @@ def test_a_linked_data_folder(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / "here/x.en").symlink_to(corpus / "a.en")
     (tmp_path / "here/x.de").symlink_to(corpus / "a.de")
     cleaned(tmp_path / "here/data", "a", out=tmp_path / "here/clean")
+    shards = list((tmp_path / "here/clean/columns").iterdir())
+    before = [shard.stat().st_mtime_ns for shard in shards]
     cleaned(corpus, "a", out=tmp_path / "here/clean")
     cleaned(tmp_path / "here", "x", out=tmp_path / "here/clean")
+    assert [shard.stat().st_mtime_ns for shard in shards] == before  # only the paths in the plan are new

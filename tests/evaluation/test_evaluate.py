@@ -18,6 +18,7 @@ from catprune.corpus.bitexts import Bitext, TestSet
 from catprune.errors import CatpruneError, MissingExtra, UsageError
 from catprune.evaluation import results
 from catprune.evaluation.evaluate import choose_seeds, evaluate
+from catprune.evaluation.significance import Seeds, decide
 from catprune.evaluation.summary import Hypothesis
 from catprune.scoring.scorers.comet import CometMetric
 from catprune.tokens.blocks import Tokens
@@ -117,7 +118,12 @@ def test_every_subset_and_seed_has_a_result(finished: Path) -> None:
         assert not (folder / "model/training").exists(), "the other checkpoints are gone"
     values = evaluation.scores["toy"]["nll"]["full"].values
     assert values[0] != values[1], "seeds differ"
-    assert evaluation.hypotheses[0].outcome in ("as good", "not decided", "better", "worse")
+    chrf = {name: measured.values for name, measured in evaluation.scores["toy"]["chrF"].items()}
+    (decision,) = decide([(Seeds(chrf).difference("half", "full"), 1.0)])
+    assert (evaluation.hypotheses[0].outcome, evaluation.hypotheses[0].adjusted) == (
+        decision.outcome,
+        decision.adjusted,
+    )
     assert {reading.axis for reading in evaluation.readings} == {"step", "epoch", "target_tokens", "flops"}
 
 

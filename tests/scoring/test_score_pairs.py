@@ -331,6 +331,12 @@ def test_margins_of_all_blocks_compare(corpus: tuple[Path, Any], monkeypatch: py
     monkeypatch.setattr(import_module("catprune.scoring.column_shards"), "BLOCK_ROWS", 100)
     whole = score_pairs(base / "clean", out=base / "whole", **options)
     assert read(blocks.folder) == read(whole.folder), "the size of a block changes no score"
+    with pytest.raises(UsageError, match="holds no column e5, but e5-margin: give column = e5-margin"):
+        select(base / "scores", method="e5", out=base / "by-method", **QUIET)
+    assert (
+        select(base / "scores", column="e5-margin", out=base / "by-column", **QUIET).kept
+        == len(read(blocks.folder)) // 2
+    )
     write_input(base, "c", 11)
     clean([f"{base}/{name}.{{en,de}}" for name in "abc"], out=base / "clean", **QUIET)
     before = read(blocks.folder)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Annotated
 
-from catprune.workspace.common_options import Force, Quiet, Seed, Threads
+from catprune.workspace.common_options import Force, Quiet, RunThreads, Seed
 from catprune.workspace.options import INPUT, MODEL, OUTPUT, AnyPath, option, options
 
 
@@ -22,7 +22,7 @@ class DemoOptions:
         option("Updates of every model.", MODEL, metavar="N", least=2, default="suited to the number of pairs"),
     ] = None
     seed: Seed = 1
-    threads: Threads = None
+    threads: RunThreads = None
     force: Force = False
     quiet: Quiet = False
     say: Annotated[

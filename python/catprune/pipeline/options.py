@@ -24,10 +24,10 @@ from catprune.workspace.common_options import (
     Memory,
     Paths,
     Quiet,
+    RunThreads,
     Seed,
     TemporaryFolder,
     Texts,
-    Threads,
     VerifyInputs,
 )
 from catprune.workspace.options import CHECKPOINTS, DATA, INPUT, OUTPUT, STEPS, AnyPath, option, options
@@ -61,7 +61,7 @@ class RunOptions:
     verify_inputs: VerifyInputs = False
     memory: Memory = None
     tmp_dir: TemporaryFolder = None
-    threads: Threads = None
+    threads: RunThreads = None
     force: Force = False
     quiet: Quiet = False
     say: Say = None
@@ -77,7 +77,7 @@ class EvaluateFileOptions:
     _: KW_ONLY
     set: Changes = ()
     memory: Memory = None
-    threads: Threads = None
+    threads: RunThreads = None
     force: Force = False
     quiet: Quiet = False
     say: Say = None
@@ -140,7 +140,7 @@ class PruneOptions:
     memory: Memory = None
     tmp_dir: TemporaryFolder = None
     seed: Seed = 1
-    threads: Threads = None
+    threads: RunThreads = None
     force: Force = False
     quiet: Quiet = False
     say: Say = None

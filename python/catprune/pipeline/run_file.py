@@ -33,7 +33,7 @@ from catprune.pipeline.sections import (
 )
 from catprune.tokens.tokenize import check_tokenizing
 from catprune.training.recipe import plan_marks
-from catprune.workspace.common_options import Memory, Seed, TemporaryFolder, Threads
+from catprune.workspace.common_options import Memory, RunThreads, Seed, TemporaryFolder
 from catprune.workspace.files import read_toml
 from catprune.workspace.options import OUTPUT, option
 from catprune.workspace.resources import choose_memory
@@ -51,7 +51,7 @@ class RunFile(Section):
 
     out: Annotated[str, option("Folder of the run.", OUTPUT, path=True)]
     seed: Seed = 1
-    threads: Threads = None
+    threads: RunThreads = None
     memory: Memory = None
     tmp_dir: TemporaryFolder = None
     report: Annotated[str, option('Name of the report in the folder of the run; "" for none.', OUTPUT)] = "report.html"

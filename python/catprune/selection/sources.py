@@ -398,6 +398,8 @@ def _require_column(sources: Sequence[Path], name: str) -> None:
         if source.is_dir() and not (source / "manifest.json").is_file():
             if (source / name / "plan.json").is_file():
                 read_manifest(source / name, step=SCORER_STEP)
+            if (source / f"{name}-margin" / "manifest.json").is_file():
+                raise UsageError(f"{source} holds no column {name}, but {name}-margin: give column = {name}-margin")
             scorer = next((method.name for method in METHODS if method.name == name), "SCORER")
             raise UsageError(
                 f"{source} holds no column {name}: score the clean folder with scorer = {scorer} and "

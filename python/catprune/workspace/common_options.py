@@ -63,6 +63,18 @@ Threads = Annotated[
         run_file=False,
     ),
 ]
+RunThreads = Annotated[
+    int | None,
+    option(
+        "Number of threads; the last digits of training and scoring depend on it, nothing else.",
+        RESOURCES,
+        metavar="N",
+        least=1,
+        most=MOST_THREADS,
+        default="all available cores",
+        run_file=False,
+    ),
+]
 TorchThreads = Annotated[
     int | None,
     option(

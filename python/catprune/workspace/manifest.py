@@ -30,6 +30,9 @@ def read_manifest(folder: Path, *, step: str) -> dict[str, Any]:
     """
     path = folder / "manifest.json"
     if not path.is_file():
+        for inner in sorted(folder.glob("*/manifest.json")):  # the folder of a whole run
+            if read_sealed(inner).get("step") == step:
+                raise CatpruneError(f"{folder} is no step's folder: give {inner.parent}")
         state = "is unfinished" if (folder / "plan.json").is_file() else "does not exist or is not a step's folder"
         raise CatpruneError(f"{folder} {state}: run `catprune {step}` into it first")
     manifest = read_sealed(path)

@@ -10,6 +10,7 @@ from catprune.corpus.inputs import read_rows
 from catprune.errors import CatpruneError, require
 from catprune.scoring.scorers.embeddings import Embedder, Embeddings, cosine
 from catprune.workspace.files import whole_file
+from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import COLUMNS, read_manifest
 from catprune.workspace.resources import choose_threads
 
@@ -45,14 +46,14 @@ class Margin(Embeddings):
         import pyarrow.parquet as parquet
 
         path = folder / POOL
-        if not path.is_file():
-            if any(parquet.read_metadata(shard).num_rows for shard in (folder / COLUMNS).glob("*.parquet")):
-                raise CatpruneError(
-                    f"{path}, from which scores were computed, is missing: score again with force = true"
-                )
-            rows, sources, targets = draw_pairs(clean, POOL_PAIRS)
-            vectors = np.stack(self.embed(sources, targets))
-            if not path.is_file():  # another shard may have been faster
+        with lock_folder(folder, name="pool", wait=True):  # one of several processes makes it, for all
+            if not path.is_file():
+                if any(parquet.read_metadata(shard).num_rows for shard in (folder / COLUMNS).glob("*.parquet")):
+                    raise CatpruneError(
+                        f"{path}, from which scores were computed, is missing: score again with force = true"
+                    )
+                rows, sources, targets = draw_pairs(clean, POOL_PAIRS)
+                vectors = np.stack(self.embed(sources, targets))
                 with whole_file(path) as stream:
                     np.save(stream, rows)
                     np.save(stream, vectors)
