@@ -72,6 +72,7 @@ def write_evaluation(folder: Path, *, seeds: int = 3, improving: bool = False, b
         "tests": dict.fromkeys(TESTS, 40),
         "dev": 20,
         "signatures": {"BLEU": "BLEU|nrefs:1", "chrF": "chrF|nrefs:1"},
+        "contained": dict.fromkeys(TESTS, 0),
         "randomisation": dict.fromkeys(TESTS, p) if seeds == 1 else {},
         **summary,
     }

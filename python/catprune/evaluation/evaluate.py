@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from catprune._core import digest_bytes
 from catprune.corpus.bitexts import TestSet
 from catprune.corpus.inputs import is_monolingual
-from catprune.errors import UsageError, require
+from catprune.errors import CatpruneError, UsageError, require
+from catprune.evaluation.contained import count_contained
 from catprune.evaluation.metrics import choose_tokenizer, random_seed, randomise, signatures
 from catprune.evaluation.options import EvaluateOptions
 from catprune.evaluation.results import Evaluated, open_evaluation
@@ -206,7 +207,8 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
                     (name, seed): trials[name][place].run(**how) for place, seed in enumerate(seeds) for name in trials
                 }
             results = {name: [runs[name, seed] for seed in seeds] for name in trials}
-            _publish(folder, trials, results, against, hypotheses, resamples=options.resamples)
+            contained = _count_contained(tokens, tokenized, [*tests, *([] if dev is None else [dev])])
+            _publish(folder, trials, results, against, hypotheses, resamples=options.resamples, contained=contained)
     return open_evaluation(out, is_new=not folder.finished_before)
 
 
@@ -218,6 +220,17 @@ def _by_seed(name: str, selection: Any, seeds: Sequence[int]) -> dict[int, Path 
     if missing := [seed for seed in seeds if seed not in selections]:
         raise UsageError(f"subset {name} has no selection for seed {missing[0]}: give one for each seed")
     return {seed: Path(selections[seed]) for seed in seeds}
+
+
+def _count_contained(tokens: Path, tokenized: Mapping[str, Any], sets: Sequence[HeldOut]) -> dict[str, int] | None:
+    """Count the lines of each held-out set that are in the clean pairs; None if their text cannot be read."""
+    clean = trace(tokens, tokenized, "clean")
+    if clean is None:
+        return None
+    try:
+        return count_contained(clean, [held_out.bitext for held_out in sets])
+    except (CatpruneError, OSError):  # the text was moved or changed; the tokens are still there
+        return None
 
 
 def _target_language(tokens: Path, tokenized: Mapping[str, Any]) -> str | None:
@@ -275,6 +288,7 @@ def _publish(
     hypotheses: Sequence[Hypothesis],
     *,
     resamples: int,
+    contained: Mapping[str, int] | None,
 ) -> None:
     """Write results.json (no times), log/seconds.json (times) and the manifest."""
     first = next(iter(trials.values()))[0]
@@ -287,6 +301,7 @@ def _publish(
             "tests": {test.bitext.name: len(test.bitext.source) for test in tests},
             "dev": None if design.dev is None else len(design.dev.bitext.source),
             "signatures": signatures(tests[0].bitext.target, tokenizer=design.bleu_tokenizer),
+            "contained": contained,
             "randomisation": _randomise(trials, against, resamples=resamples),
             **summarise(results, tests=[test.bitext.name for test in tests], against=against, hypotheses=hypotheses),
         }

@@ -249,6 +249,15 @@ def _cautions(results: Mapping[str, Any], subsets: Sequence[Subset]) -> list[str
         texts.append(ONE_SEED)
     if results["dev"] is None:
         texts.append("There is no dev set: the last checkpoint of each model was tested, chosen by nothing.")
+    if results["contained"] is None:
+        texts.append("The text of the corpus could not be read: whether it holds lines of the test sets is not known.")
+    for name, count in (results["contained"] or {}).items():
+        if count:
+            lines = results["tests"].get(name, results["dev"])
+            texts.append(
+                f"{count:,} of the {lines:,} lines of {name} are in the clean pairs, on which models are trained: "
+                "clean with exclude, which drops them."
+            )
     full = next((subset for subset in subsets if subset.name == "full"), None)
     if full is not None and any(
         curve and min(curve, key=lambda point: point["nll"])["step"] == curve[-1]["step"] for curve in full.curves
