@@ -22,7 +22,7 @@ from catprune.cleaning.rule_options import (
 from catprune.cleaning.test_sets import digest_test_sets, parse_test_sets
 from catprune.corpus.contents import describe_contents
 from catprune.corpus.data import spool_options
-from catprune.corpus.inputs import input_paths, left_out, parse_inputs, relative_input
+from catprune.corpus.inputs import input_paths, inputs_of, left_out, relative_input
 from catprune.corpus.spool import spool_inputs
 from catprune.errors import UsageError
 from catprune.workspace.common_options import several
@@ -202,15 +202,7 @@ def _read_inputs(options: CleanOptions) -> list[Input]:
         force=options.force,
         quiet=options.quiet,
     )
-    return parse_inputs(
-        names,
-        columns=options.columns,
-        fields=options.fields,
-        languages=(options.source_lang, options.target_lang),
-        format=options.format,
-        header=options.header,
-        monolingual=options.monolingual,
-    )
+    return inputs_of(options, names)
 
 
 def _input_rules(options: CleanOptions) -> Any:

@@ -103,6 +103,24 @@ def parse_inputs(
     return inputs
 
 
+def inputs_of(options: Any, names: Sequence[str | Path] | None = None) -> list[Input]:
+    """Parse the inputs of a step's options, or of the section of a run file, as `parse_inputs` does.
+
+    Args:
+        options: of `clean`, `prune` or a section of them.
+        names: what to read instead of `options.inputs`.
+    """
+    return parse_inputs(
+        options.inputs if names is None else names,
+        columns=options.columns,
+        fields=options.fields,
+        languages=(options.source_lang, options.target_lang),
+        format=options.format,
+        header=options.header,
+        monolingual=options.monolingual,
+    )
+
+
 def _moses(source: str, target: str) -> MosesInput:
     return {"format": "moses", "source": str(Path(source).absolute()), "target": str(Path(target).absolute())}
 

@@ -13,7 +13,7 @@ from catprune.cleaning.clean import clean
 from catprune.cleaning.summary import summary as clean_summary
 from catprune.corpus.appended import has_appended_rows, has_new_inputs, replacing, require_trained
 from catprune.corpus.data import FOLDER, spool_options, temporary_spool
-from catprune.corpus.inputs import input_paths, parse_inputs, relative_input
+from catprune.corpus.inputs import input_paths, inputs_of, relative_input
 from catprune.corpus.moved import has_bytes_of
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.pipeline.doctor import EXTRAS
@@ -30,7 +30,6 @@ from catprune.pipeline.estimate import (
 from catprune.pipeline.options import PruneOptions
 from catprune.pipeline.run import Ran, run
 from catprune.pipeline.run_file import SCHEMA, check_values, json_schema, read_run_file
-from catprune.pipeline.section_checks import parsed_inputs
 from catprune.scoring.scorers import open_scorer
 from catprune.selection.budget import list_shares, require_some
 from catprune.selection.methods import CLUSTERED, METHODS
@@ -117,15 +116,7 @@ class _Pruning:
     def read(cls, options: PruneOptions, spool: Spool) -> _Pruning:
         """Check all that can be checked before the corpus is read; write in-memory inputs to the spool."""
         options = spool_options(options, spool)
-        inputs = parse_inputs(
-            options.inputs,
-            columns=options.columns,
-            fields=options.fields,
-            format=options.format,
-            header=options.header,
-            monolingual=options.monolingual,
-            languages=(options.source_lang, options.target_lang),
-        )
+        inputs = inputs_of(options)
         files = [Path(path) for entry in inputs for path in input_paths(entry)]
         for path in files:
             path.stat()  # report a missing file before a folder is made
@@ -328,7 +319,7 @@ class _Pruning:
                 f"{self.file} has other options ({'; '.join(differences[:5])}): give another out, or force to repeat "
                 "the steps that they affect"
             )
-        old = parsed_inputs(run_file.clean)
+        old = inputs_of(run_file.clean)
         first, clean = self.inputs[: len(old)], self.folder / "clean"
         if first != old and not has_bytes_of(clean, [relative_input(entry, clean) for entry in first], None):
             raise CatpruneError(

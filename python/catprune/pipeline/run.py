@@ -19,12 +19,12 @@ from catprune.corpus.appended import (
     require_trained,
     was_appended_to,
 )
-from catprune.corpus.inputs import input_paths
+from catprune.corpus.inputs import input_paths, inputs_of
 from catprune.errors import CatpruneError, OtherPlan, UsageError, require
 from catprune.evaluation.results import Evaluated, TestSet, open_evaluation, render
 from catprune.pipeline.options import EvaluateFileOptions, RunOptions, Step
 from catprune.pipeline.run_file import RunFile, read_run_file
-from catprune.pipeline.section_checks import column_of, parsed_inputs
+from catprune.pipeline.section_checks import column_of
 from catprune.pipeline.sections import DevSection
 from catprune.selection.budget import parse_keeps, require_some
 from catprune.selection.external_files import external_columns
@@ -147,7 +147,7 @@ def _files_read(settings: RunFile) -> list[str]:
     """Return the files that the run reads but does not write."""
     tests = [*settings.evaluate.tests, settings.evaluate.dev] if settings.evaluate else []
     return [
-        *(path for entry in parsed_inputs(settings.clean) for path in input_paths(entry)),
+        *(path for entry in inputs_of(settings.clean) for path in input_paths(entry)),
         *filter(None, (settings.clean.tags, settings.tokenize.tokenizer)),
         *(name.rpartition(":")[0] for name in settings.clean.prefer if ".parquet:" in name),
         *(path for section in settings.selections for path in section.join),
@@ -218,7 +218,7 @@ class _Running:
         Raises:
             CatpruneError: rows would be appended while a training is unfinished.
         """
-        appends = has_new_inputs(self.folder, parsed_inputs(self.settings.clean))
+        appends = has_new_inputs(self.folder, inputs_of(self.settings.clean))
         if appends and not self.force:
             require_trained(self.folder)
         if appends or has_appended_rows(self.folder):

@@ -14,27 +14,12 @@ from catprune.cleaning.rule_options import (
     language_rules,
     parse_prefer,
 )
-from catprune.corpus.inputs import check_fields, parse_inputs
+from catprune.corpus.inputs import check_fields, inputs_of
 from catprune.selection.request import check_column, check_options
 from catprune.writing.write import check_added, describe_output, name_sides, output_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from catprune.boundary import Input
-
-
-def parsed_inputs(clean: Any) -> list[Input]:
-    """Return the inputs of the corpus as `parse_inputs` returns them."""
-    return parse_inputs(
-        clean.inputs,
-        columns=clean.columns,
-        fields=clean.fields,
-        format=clean.format,
-        header=clean.header,
-        monolingual=clean.monolingual,
-        languages=(clean.source_lang, clean.target_lang),
-    )
 
 
 def column_of(section: Any) -> str:
@@ -48,7 +33,7 @@ def check_cleaning(clean: Any) -> None:
     options = clean.checked()
     if options.fields and not options.monolingual:
         check_fields(options.fields)
-    inputs = parsed_inputs(clean)
+    inputs = inputs_of(clean)
     parse_prefer(options.prefer, inputs)
     for own in ({}, *choose_input_rules(options.input_rules, inputs=inputs).values()):
         choose_rules(options, own)

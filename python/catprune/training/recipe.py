@@ -11,11 +11,6 @@ from typing import Any
 from catprune.errors import UsageError
 
 _MOST = 10**12  # upper bound of counts: a larger number is a typing mistake
-# Options that take whole numbers: the minimum, and an exclusive maximum.
-_WHOLE = dict.fromkeys(
-    ("steps", "warmup_steps", "batch_tokens", "save_every", "beam", "resamples", "sample", "cycle"), (1, _MOST)
-) | {"seed": (0, 2**64)}
-_SHARES = ("label_smoothing", "dropout", "ratio")
 #: Methods to prune while training, with the defaults of their options; `catprune.dynamic` uses the same.
 PRUNING: dict[str, dict[str, Any]] = {
     "infobatch": {"ratio": 0.5, "anneal": 0.875},
@@ -147,9 +142,9 @@ def read_pruning(method: str | None, **values: float | None) -> dict[str, Any] |
 
 
 def check_numbers(**values: Any) -> None:
-    """Refuse invalid numbers, each given by its option's name; None means the default.
+    """Refuse invalid numbers of pruning while training, each given by its option's name: epochs, ratio, anneal, cycle.
 
-    Names with the prefix `prune_` are options of `catprune.dynamic`, which have no prefix there.
+    `train` gives its names of these options, which have the prefix `prune_`. None means the default.
 
     Raises:
         UsageError: a number is infinite, NaN, a fraction instead of a whole number, or out of range.
@@ -157,17 +152,14 @@ def check_numbers(**values: Any) -> None:
     for name, number in values.items():
         is_number = isinstance(number, int | float)
         option = name.removeprefix("prune_")
-        if option in _WHOLE:
-            least, most = _WHOLE[option]
-            is_valid = isinstance(number, int) and least <= number < most
-            wanted = f"a whole number, at least {least} and below {most:g}"
-        elif option in _SHARES:
+        if option == "cycle":
+            is_valid = isinstance(number, int) and 1 <= number < _MOST
+            wanted = f"a whole number, at least 1 and below {_MOST:g}"
+        elif option == "ratio":
             is_valid, wanted = is_number and 0 <= number < 1, "0 to below 1"
         elif option == "anneal":
             is_valid, wanted = is_number and 0 < number <= 1, "more than 0, at most 1"
         else:
-            most = _MOST if name == "epochs" else math.inf
-            is_valid = is_number and 0 < number < most
-            wanted = "more than 0" + (f", below {most:g}" if name == "epochs" else ", a finite number")
+            is_valid, wanted = is_number and 0 < number < _MOST, f"more than 0, below {_MOST:g}"
         if number is not None and not is_valid:
             raise UsageError(f"{name} = {number}: give {wanted}")
