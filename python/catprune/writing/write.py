@@ -291,6 +291,30 @@ def refuse_outputs(paths: Sequence[Path], inputs: Sequence[Path], *, force: bool
                 raise CatpruneError(f"{name} exists: give another name, or force = true to replace the file")
 
 
+def refuse_outputs_of_others(paths: Sequence[Path], run: Path, selection: str | None) -> None:
+    """Refuse outputs that were written from the folders of another run.
+
+    Args:
+        paths: the outputs, as `output_paths` gives them.
+        run: the folder of this run.
+        selection: the selection that is written; None: the clean pairs.
+
+    Raises:
+        CatpruneError: an output belongs to another run; `force` replaces it.
+    """
+    record = record_of(paths)
+    if not record.is_file() or not any(path.exists() for path in paths):
+        return
+    reads = read_sealed(record).get("reads", {})
+    for name, folder in {"clean": run / "clean", "selection": run / "selection" / (selection or "")}.items():
+        read = reads.get(name)
+        place = folder if read is None else resolve_place(record.parent, read["path"])
+        if os.path.realpath(place) != os.path.realpath(folder):
+            raise CatpruneError(
+                f"{paths[0]} was written from {place}: give another name, or force = true to replace it"
+            )
+
+
 def record_of(paths: Sequence[Path]) -> Path:
     """Return the path of the record, next to the first file."""
     return paths[0].with_name(paths[0].name + ".catprune.json")
