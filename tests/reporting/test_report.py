@@ -26,9 +26,9 @@ from catprune.reporting.overview import Kept, choosing_table
 from catprune.reporting.report import report
 from catprune.reporting.run_columns import Reader, find_steps
 from catprune.reporting.wording import selection_label, shorten, visible
-from catprune.workspace.wording import duration
 from catprune.workspace.manifest import digest_manifest, read_manifest
 from catprune.workspace.step_folder import StepFolder
+from catprune.workspace.wording import duration
 from support.evaluations import write_evaluation
 
 ROWS = 600

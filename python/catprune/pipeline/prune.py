@@ -259,9 +259,11 @@ class _Pruning:
         budget, least = self.ranking.share.get("rows", 0), _LEAST_PAIRS if self.needs_model else 1
         if cleaned.kept < max(least, budget):
             needed = f"{budget} are to be kept" if budget > cleaned.kept else f"{least} are needed"
+            frequent = sorted(cleaned.reasons.items(), key=lambda item: (-item[1], item[0]))[:3]
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in frequent if count)
             raise CatpruneError(
-                f"cleaning kept {cleaned.kept} of {cleaned.rows} {self.unit}, too few ({needed}): "
-                f"{self.folder / 'clean' / 'manifest.json'} counts the reasons of the others"
+                f"cleaning kept {cleaned.kept:,} of {cleaned.rows:,} {self.unit}, too few ({needed}); most frequent "
+                f"reasons to drop: {reasons or 'none'}"
             )
         require_some(self.options.keep, (), cleaned.kept)
 
