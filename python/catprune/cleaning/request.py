@@ -18,7 +18,6 @@ from catprune.cleaning.rule_options import (
     language_rules,
     parse_prefer,
     read_against,
-    read_input_rules,
 )
 from catprune.cleaning.test_sets import digest_test_sets, parse_test_sets
 from catprune.corpus.contents import describe_contents
@@ -99,7 +98,7 @@ class Cleaning:
         languages, notes = language_rules(options)
         options = spool_options(options, spool)
         inputs = _read_inputs(options)
-        rules_of = choose_input_rules(_input_rules(options), inputs=inputs)
+        rules_of = choose_input_rules(options.input_rules, inputs=inputs)
         for thresholds in rules_of.values():
             choose_rules(options, thresholds)
         prefer = parse_prefer(options.prefer, inputs)
@@ -205,8 +204,3 @@ def _read_inputs(options: CleanOptions) -> list[Input]:
         quiet=options.quiet,
     )
     return inputs_of(options, names)
-
-
-def _input_rules(options: CleanOptions) -> Any:
-    rules = options.input_rules
-    return read_input_rules(rules) if isinstance(rules, str | Path) else rules
