@@ -46,7 +46,7 @@ from catprune.workspace.options import changed_values, make, takes
 from catprune.workspace.resources import choose_memory, choose_threads
 from catprune.workspace.spool import Spool
 from catprune.workspace.wording import duration, share_text
-from catprune.writing.write import describe_output, name_sides, refuse_outputs, refuse_outputs_of_others
+from catprune.writing.outputs import describe_output, name_sides, refuse_outputs, refuse_outputs_of_others
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -37,7 +37,7 @@ from catprune.workspace.options import takes
 from catprune.workspace.resources import choose_memory
 from catprune.workspace.sealed import read_sealed
 from catprune.workspace.wording import new_text
-from catprune.writing.write import output_paths, refuse_outputs, refuse_outputs_of_others
+from catprune.writing.outputs import output_paths, refuse_outputs, refuse_outputs_of_others
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

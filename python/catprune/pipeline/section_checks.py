@@ -17,7 +17,7 @@ from catprune.cleaning.rule_options import (
 )
 from catprune.corpus.inputs import check_fields, inputs_of
 from catprune.selection.request import check_column, check_options
-from catprune.writing.write import check_added, describe_output, name_sides, output_paths
+from catprune.writing.outputs import check_added, describe_output, name_sides, output_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

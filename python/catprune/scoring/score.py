@@ -231,13 +231,13 @@ class _Scoring:
     @cached_property
     def _products(self) -> Tensor | Types:
         """The output matrix in the dtype of products; for a native model on a CPU in the layout of the kernels."""
-        from catprune.model.output_layer import TYPES
-        from catprune.model.processor_layout import LaidOutTypes, has_layout
+        from catprune.model.output_layer import LAID_OUT_TILE
+        from catprune.model.processor_layout import LaidOutEntries, has_layout
         from catprune.model.transformer import Transformer
 
         matrix, dtype = self.model.output_matrix, self.device.dtype
         if isinstance(self.model, Transformer) and self.device.name == "cpu" and has_layout(dtype):
-            return LaidOutTypes(matrix, dtype, types=TYPES)
+            return LaidOutEntries(matrix, dtype, entries=LAID_OUT_TILE)
         return matrix.to(dtype)
 
     def run(self, name: str, share: Shard, *, quiet: bool) -> None:
@@ -279,10 +279,10 @@ class _Scoring:
     def _require_types(self, block: Block) -> None:
         """Refuse ids outside the vocabulary of the model."""
         sides = block.source_ids, block.target_ids
-        for side, types, ids in zip(("source", "target"), self.model.types, sides, strict=True):
+        for side, vocab_size, ids in zip(("source", "target"), self.model.vocab_sizes, sides, strict=True):
             highest = int(ids.max(initial=0))
-            if highest >= types:
-                sizes = f"a vocabulary size of {types} on the {side} side, but the tokenizer returned id {highest}"
+            if highest >= vocab_size:
+                sizes = f"a vocabulary size of {vocab_size} on the {side} side, but the tokenizer returned id {highest}"
                 raise CatpruneError(f"{self.checkpoint.path} has {sizes}: give the model its own tokenizer")
 
     def blocks_left(self) -> int:
