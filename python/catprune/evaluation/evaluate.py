@@ -225,7 +225,7 @@ def _check_average(design: Design) -> None:
     after = sum(point > (design.full_steps or 0) for point in design.points)
     if design.full_steps is not None and (design.average or 1) > after:
         raise UsageError(
-            f"average = {design.average}, but trainings that continue full have {after} checkpoints of their own: "
+            f"average = {design.average}, but a training that continues full has {after} of its own checkpoints: "
             "give a smaller average or evaluate_every"
         )
 
