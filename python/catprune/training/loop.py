@@ -88,6 +88,8 @@ class Training:
         processes: the processes that train together. Each batch is split round-robin across them and gradients are
             averaged, so that an update equals that of one process, except for rounding and dropout.
         init: the checkpoint whose weights the training starts from; None: random weights.
+        resumes: whether the moments, the count of updates and the costs of `init` are taken over, too.
+        keep_moments: number of updates whose checkpoint also holds the moments; None: no checkpoint does.
         pruning: which pairs of each batch are skipped; None: none. A batch without pairs makes no update but counts
             as one, so that learning rates and marks are those of the training on all pairs.
         stopping: ends the training before the last mark, when the dev loss no longer falls; None: nothing does.
@@ -107,13 +109,18 @@ class Training:
         accumulate: int | None = None,
         pruning: PrunedRows | None = None,
         init: Checkpoint | None = None,
+        resumes: bool = False,
+        keep_moments: int | None = None,
         stopping: EarlyStopping | None = None,
     ) -> None:
         self.folder, self.order, self.recipe, self.size = folder, order, recipe, size
         self.device, self.save_every, self.processes, self.pruning = device, save_every, processes, pruning
-        self.accumulate, self.stopping = accumulate, stopping
+        self.accumulate, self.stopping, self.keep_moments = accumulate, stopping, keep_moments
         self._exposure_before = None if init is None else exposure_of(init, order.tokens)
-        self.at = Position()
+        self.at, self._epochs_before = Position(), 0.0
+        if init is not None and resumes:
+            self.at = Position(step=init.step, target_tokens=init.target_tokens, flops=init.flops)
+            self._epochs_before = init.epoch
         self._interrupts = Interrupts()
         self.per_epoch = order.counts[0]
         torch.manual_seed(_seed_of(order.seed, 0))
@@ -133,6 +140,8 @@ class Training:
             self._load_state()
         elif init is not None:
             fit(self.model, load_tensors(init.weights)[0], name=init.weights)
+            if resumes:
+                self._set_moments(load_tensors(init.moments)[0])
         if processes.leads:
             self._cut_metrics()
         self._started, self._before = time.monotonic(), self.at.target_tokens
@@ -322,8 +331,8 @@ class Training:
                 )
 
     def _epoch(self) -> float:
-        """Passes over the pairs; whole ones as integers."""
-        epoch = self.at.epoch + self.at.pairs / self.per_epoch
+        """Passes over the pairs, those before the training resumed included; whole ones as integers."""
+        epoch = self._epochs_before + self.at.epoch + self.at.pairs / self.per_epoch
         return int(epoch) if epoch == int(epoch) else round(epoch, 6)
 
     def _write_metrics(self, bar: Progress) -> None:
@@ -389,7 +398,10 @@ class Training:
                 "times": times,
             },
         }
-        write_checkpoint(target, self.model, self.order.tokens, size=self.size, training=training, seen=seen)
+        moments = self._moments() if at.step == self.keep_moments else None
+        write_checkpoint(
+            target, self.model, self.order.tokens, size=self.size, training=training, seen=seen, moments=moments
+        )
         self.folder.log("checkpoint", name=mark.name, step=at.step)
 
     def _save_state(self) -> None:
@@ -398,15 +410,26 @@ class Training:
             self.pruning.flush()
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors["sums"] = self._sums
-        for name, parameter in self.model.named_parameters():
-            moments = self.optimizer.state[parameter]
-            tensors |= {f"{moment}.{name}": moments[moment] for moment in _MOMENTS}
+        tensors |= self._moments()
         metrics = self._metrics_file.read_bytes()
         self.at.metrics, self.at.metrics_digest = len(metrics), digest_bytes(metrics)
         save_tensors(self._state_file, tensors, metadata={"position": json.dumps(asdict(self.at))})
         self._saved = time.monotonic()
         if self.pruning is not None:
             self.pruning.forget(self.at.epoch)
+
+    def _moments(self) -> dict[str, Tensor]:
+        """Return the moments of all parameters by name."""
+        return {
+            f"{moment}.{name}": self.optimizer.state[parameter][moment]
+            for name, parameter in self.model.named_parameters()
+            for moment in _MOMENTS
+        }
+
+    def _set_moments(self, tensors: dict[str, Tensor]) -> None:
+        for name, parameter in self.model.named_parameters():
+            moments = {moment: tensors[f"{moment}.{name}"].to(self.device.name) for moment in _MOMENTS}
+            self.optimizer.state[parameter] = moments
 
     def _load_state(self) -> None:
         tensors, metadata = load_tensors(self._state_file)
@@ -418,9 +441,7 @@ class Training:
         prefix = "model."
         weights = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
         fit(self.model, weights, name=self._state_file)
-        for name, parameter in self.model.named_parameters():
-            moments = {moment: tensors[f"{moment}.{name}"].to(self.device.name) for moment in _MOMENTS}
-            self.optimizer.state[parameter] = moments
+        self._set_moments(tensors)
         self.at = Position(**json.loads(metadata["position"]))
 
 

@@ -212,6 +212,27 @@ class TrainOptions:
             "on the same tokens.",
         ),
     ] = None
+    resume_from: Annotated[
+        AnyPath | None,
+        option(
+            "Start from this checkpoint of `keep_moments`, with its moments, its count of updates and its costs.",
+            MODEL,
+            path=True,
+            run_file=False,
+            command=False,
+        ),
+    ] = None
+    keep_moments: Annotated[
+        int | None,
+        option(
+            "Number of updates whose checkpoint also holds the moments of Adam, for `resume_from`.",
+            CHECKPOINTS,
+            least=1,
+            most=MOST,
+            run_file=False,
+            command=False,
+        ),
+    ] = None
     reverse: Annotated[bool, option("Train the backward model, from target to source.", MODEL, run_file=False)] = False
     prune_while_training: Annotated[
         Literal["infobatch", "ddp"] | None,

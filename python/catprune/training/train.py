@@ -132,9 +132,9 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
         if file.selection is not None:
             require_origin(file.selection, opened.path)
         reads[name] = file.describe(relative_to=out_path)
-    init = None if options.init is None else _open_init(options, size, opened)
+    init, resumes = _open_init(options, size, opened, marks), options.resume_from is not None
     if init is not None:
-        reads["init"] = init.describe(relative_to=out_path)
+        reads["resume_from" if resumes else "init"] = init.describe(relative_to=out_path)
     dev = read_dev(several(options.dev), patience=options.patience, reverse=options.reverse)
     if dev is not None and is_monolingual(opened.manifest):
         raise UsageError(
@@ -163,6 +163,8 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
             plan["prune_while_training"] = pruned
         if stopping is not None:
             plan["patience"] = stopping.patience
+        if options.keep_moments is not None:
+            plan["keep_moments"] = options.keep_moments
         folder = StepFolder(
             out_path,
             step="train",
@@ -189,6 +191,8 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
                 processes=processes,
                 pruning=losses,
                 init=init,
+                resumes=resumes,
+                keep_moments=options.keep_moments,
                 stopping=stopping,
             )
 
@@ -248,15 +252,21 @@ def require_origin(selection: Path, tokens: Path) -> None:
         )
 
 
-def _open_init(options: TrainOptions, size: Size, tokens: Tokens) -> Checkpoint:
-    """Open the checkpoint to start from.
+def _open_init(options: TrainOptions, size: Size, tokens: Tokens, marks: list[Mark]) -> Checkpoint | None:
+    """Open the checkpoint to start from; None: random weights.
 
     Raises:
-        CatpruneError: it is not a native checkpoint, or has another shape, direction or tokenizer.
+        UsageError: both `init` and `resume_from` are given, or a mark that is not after `resume_from`.
+        CatpruneError: it is not a native checkpoint, or has another shape, direction or tokenizer, or no moments.
     """
     from catprune.checkpoints.native import read_checkpoint, require_tokenizer
 
-    init = read_checkpoint(Path(str(options.init)))
+    if options.init is not None and options.resume_from is not None:
+        raise UsageError("both init and resume_from are given: give one of them")
+    path = options.init if options.resume_from is None else options.resume_from
+    if path is None:
+        return None
+    init = read_checkpoint(path)
     if init.size != asdict(size):
         presets = [f"preset = {name}" for name, preset in PRESETS.items() if asdict(preset) == init.size]
         remedy = [*presets, "another checkpoint"][0]
@@ -266,6 +276,11 @@ def _open_init(options: TrainOptions, size: Size, tokens: Tokens) -> Checkpoint:
             f"{init.path} was trained with reverse = {init.reverse}: give the same, or another checkpoint"
         )
     require_tokenizer(init, tokens)
+    if options.resume_from is not None:
+        if not init.moments.is_file():
+            raise CatpruneError(f"{init.path} has no moments: train it with keep_moments = {init.step}")
+        if early := [mark.name for mark in marks if mark.unit != "step" or mark.amount <= init.step]:
+            raise UsageError(f"checkpoint {early[0]}: give updates after {init.step}, those of {init.path}")
     return init
 
 
