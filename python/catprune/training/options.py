@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
+from catprune.training.recipe import WARMUP_SHARE
 from catprune.workspace.common_options import Force, OutFolder, Paths, Quiet, Seed, TorchThreads
 from catprune.workspace.options import (
     CHECKPOINTS,
@@ -91,7 +92,12 @@ LearningRate = Annotated[
 WarmupSteps = Annotated[
     int | None,
     option(
-        "Updates of linear learning-rate warm-up.", OPTIMIZATION, metavar="N", least=1, most=MOST, default=BY_PRESET
+        "Updates of linear learning-rate warm-up.",
+        OPTIMIZATION,
+        metavar="N",
+        least=1,
+        most=MOST,
+        default=f"by the preset, at most {WARMUP_SHARE:.0%} of the updates",
     ),
 ]
 LabelSmoothing = Annotated[
@@ -113,7 +119,7 @@ Dropout = Annotated[
         metavar="SHARE",
         least=0,
         below=1,
-        default="0.1; big 0.3",
+        default=BY_PRESET,
     ),
 ]
 Precision = Annotated[

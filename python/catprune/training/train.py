@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from catprune.training.data_order import Order
     from catprune.training.dynamic import Pruning
     from catprune.training.loop import Training
-    from catprune.training.recipe import Mark
+    from catprune.training.recipe import Mark, Recipe
 
 #: Options that replace a part of the preset's recipe.
 _RECIPE = ("batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout")
@@ -117,6 +118,8 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
         raise UsageError(f"reverse = True: {options.tokens} is monolingual and has no source to predict")
     values = {name: value for name in _RECIPE if (value := getattr(options, name)) is not None}
     recipe = replace(RECIPES[options.preset], **values)
+    if options.warmup_steps is not None:
+        recipe = replace(recipe, warmup_share=None)
     reads: dict[str, Any] = {"tokens": describe_folder(opened.path, relative_to=out_path)}
     chosen = None if selection is None else Selection(Path(selection))
     if chosen is not None:
@@ -179,10 +182,17 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
             if pruned is not None:
                 pruning = _open_pruning(pruned, order, marks[-1])
                 losses = PrunedRows(out_path / PRUNED_ROWS, pruning, processes=processes)
+            updates = _planned_updates(order, marks[-1], recipe)
+            if recipe.warmup_share is None and recipe.warmup_steps > updates:
+                say(
+                    f"train: warmup_steps = {recipe.warmup_steps:,}, but the training has {updates:,} updates: the "
+                    "learning rate does not reach its peak",
+                    quiet=options.quiet or not processes.leads,
+                )
             return Training(
                 folder,
                 order,
-                recipe,
+                recipe.within(updates),
                 size=size,
                 marks=marks,
                 device=device,
@@ -297,6 +307,16 @@ def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:
     return InfoBatch(pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed)
 
 
+def _planned_updates(order: Order, end: Mark, recipe: Recipe) -> int:
+    """Return the updates until `end`; of a training that is too long for a limit of the warm-up, a lower bound."""
+    if end.unit == "step":
+        return int(end.amount)
+    least = int(end.amount * order.counts[1] / recipe.batch_tokens)
+    if least * (recipe.warmup_share or 1) >= recipe.warmup_steps:
+        return least
+    return math.ceil(end.amount * order.updates())
+
+
 def _run(training: Training, marks: list[Mark], *, quiet: bool) -> None:
     if training.at.step:
         say(f"train: {training.place()}", quiet=quiet)
@@ -345,6 +365,7 @@ def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
         "target_tokens": last.target_tokens,
         "flops": last.flops,
         "parameters": count_parameters(training.model),
+        "warmup_steps": training.recipe.warmup_steps,
         "precision": training.device.precision,
         "metrics": digest_file(str(training.folder.path / "metrics.jsonl")),
         "torch": torch.__version__,
