@@ -129,7 +129,9 @@ class Marian:
             matrix = weights.get(f"{side}_Wemb", weights.get("Wemb"))
             vocab_size = self._pieces[place].get_piece_size()
             if matrix is not None and len(matrix) < vocab_size:
-                sizes = f"{len(matrix)} embeddings on the {SIDES[place]} side, but its vocabulary has {vocab_size} entries"
+                sizes = (
+                    f"{len(matrix)} embeddings on the {SIDES[place]} side, but {vocab_size} entries in its vocabulary"
+                )
                 raise CatpruneError(f"{self.path} has {sizes}: give the model its own vocabularies")
         try:
             model = MarianModel(weights, self.options, start=self.tokenizer.bos_id)

@@ -36,15 +36,17 @@ def to_toml(sections: Mapping[str, Any], before: str | None = None) -> str:
     document = _parse(_HEAD if before is None else before)
     for name in _OWN:
         table = _plain(sections.get(name))
-        if name == "select" and name in document:
-            own: Any = tomlkit.item({"select": table})["select"]
-            others = [entry for entry in document["select"] if entry.get("name") != SELECTION]  # type: ignore[union-attr]
-            for entry in others:
-                own.append(entry)
-            document["select"] = own
+        present: Any = document.get(name)
+        if name == "select" and present:
+            if own := [entry for entry in present if entry.get("name") == SELECTION]:
+                _update(own[0], table[0])
+            else:
+                present.append(table[0])
         elif table is None:
             document.pop(name, None)
-        elif document.get(name) != table:
+        elif isinstance(present, dict) and isinstance(table, dict):
+            _update(present, table)
+        elif present != table:
             document[name] = table
     text = tomlkit.dumps(document)
     try:
@@ -53,6 +55,15 @@ def to_toml(sections: Mapping[str, Any], before: str | None = None) -> str:
         name = text[: error.start].rpartition('"')[2] + text[error.start :].partition('"')[0]
         raise CatpruneError(f"the name {json.dumps(name)} is not UTF-8: rename the file") from None
     return text
+
+
+def _update(table: Any, values: Mapping[str, Any]) -> None:
+    """Give a table these values; what is equal stays as it is written."""
+    for key in [key for key in table if key not in values]:
+        del table[key]
+    for key, value in values.items():
+        if table.get(key) != value:
+            table[key] = value
 
 
 def _parse(text: str) -> tomlkit.TOMLDocument:
