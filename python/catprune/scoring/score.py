@@ -51,7 +51,8 @@ class Scored:
     Attributes:
         folder: the output folder, with one folder per checkpoint.
         folders: the folder of each checkpoint, by name, in the given order.
-        pairs: pairs scored under each checkpoint; `too_long` more pairs have null records.
+        pairs: pairs scored under the first checkpoint; `too_long` more pairs have null records. The manifests have the
+            counts of each checkpoint: those with other tokenizers differ.
         new: pairs in appended rows, if earlier rows were scored before; else 0.
         too_long: pairs that are too long to be scored.
         flops: floating-point operations of all forward passes, counted from shapes.
@@ -458,4 +459,9 @@ def summary(done: Scored) -> list[str]:
     left = [f"{name}: {blocks} blocks are left to other shards" for name, blocks in done.left.items()]
     names = ", ".join(done.folders)
     scored = f"{done.pairs:,} pairs have scores of {names}{new_text(done.new, done.pairs)}; in {done.folder}"
+    pairs = {name: manifest["counts"]["pairs"] for name, manifest in done.manifests.items()}
+    if len({*pairs.values()}) > 1:  # other tokenizers find other pairs too long
+        scored = (
+            f"{'; '.join(f'{count:,} pairs have scores of {name}' for name, count in pairs.items())}; in {done.folder}"
+        )
     return [*done.notes.values(), *(left or [scored])]
