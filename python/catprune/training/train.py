@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from catprune.checkpoints.native import Checkpoint
     from catprune.model.sizes import Size
     from catprune.training.data_order import Order
-    from catprune.training.dynamic import Pruning
     from catprune.training.loop import Training
+    from catprune.training.processes import Processes
+    from catprune.training.pruned_rows import PrunedRows
     from catprune.training.recipe import Mark, Recipe
 
 #: Options that replace a part of the preset's recipe.
@@ -103,7 +104,6 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
     from catprune.training.data_order import Order, Rows, Selection, spool_rows
     from catprune.training.loop import Training, verify_unfinished
     from catprune.training.processes import Processes
-    from catprune.training.pruned_rows import PrunedRows
 
     size = find_size(options.preset)
     marks = plan_marks(options.epochs, options.steps, options.checkpoints)
@@ -112,6 +112,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
         ratio=options.prune_ratio,
         anneal=options.prune_anneal,
         cycle=options.prune_cycle,
+        span=options.prune_span,
     )
     out_path, opened, selection = Path(options.out), Tokens.open(options.tokens), options.selection
     if options.reverse and is_monolingual(opened.manifest):
@@ -180,8 +181,7 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
         def start() -> Training:
             losses = None
             if pruned is not None:
-                pruning = _open_pruning(pruned, order, marks[-1])
-                losses = PrunedRows(out_path / PRUNED_ROWS, pruning, processes=processes)
+                losses = _open_pruning(pruned, order, marks[-1], folder=out_path / PRUNED_ROWS, processes=processes)
             updates = _planned_updates(order, marks[-1], recipe)
             if recipe.warmup_share is None and recipe.warmup_steps > updates:
                 say(
@@ -294,17 +294,26 @@ def _open_init(options: TrainOptions, size: Size, tokens: Tokens, marks: list[Ma
     return init
 
 
-def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:
-    """Return the pruning that a plan's options describe; pairs are identified by their rows."""
+def _open_pruning(
+    options: dict[str, Any], order: Order, end: Mark, *, folder: Path, processes: Processes
+) -> PrunedRows:
+    """Return the pruning that a plan's options describe; its pairs are rows or spans of targets."""
     from catprune.training.dynamic import Ddp, InfoBatch
+    from catprune.training.pruned_rows import PrunedRows
+    from catprune.training.spans import Spans
 
-    rows = order.tokens.blocks[-1].end
+    rows, spans = order.tokens.blocks[-1].end, None
     if options["method"] == "ddp":
-        return Ddp(pairs=rows, ratio=options["ratio"], cycle=options["cycle"])
-    epochs = end.amount
-    if end.unit == "step":
-        epochs /= order.updates()
-    return InfoBatch(pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed)
+        if options["span"] is not None:
+            spans = Spans(order.tokens, options["span"], reverse=order.reverse)
+        units = rows if spans is None else spans.count
+        pruning = Ddp(pairs=units, ratio=options["ratio"], cycle=options["cycle"])
+    else:
+        epochs = end.amount if end.unit == "epoch" else end.amount / order.updates()
+        pruning = InfoBatch(
+            pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed
+        )
+    return PrunedRows(folder, pruning, rows=rows, spans=spans, processes=processes)
 
 
 def _planned_updates(order: Order, end: Mark, recipe: Recipe) -> int:
