@@ -145,10 +145,10 @@ def test_an_average_is_the_mean_of_the_weights(tokens, tmp_path):
 
 
 def test_the_warmup_of_a_preset_is_limited_by_the_planned_updates(tokens, tmp_path, capsys):
-    """A quarter of the updates, counted exactly where epochs are given; a given warm-up is kept, and said if long."""
+    """Half of the updates, counted exactly where epochs are given; a given warm-up is kept, and said if long."""
     tiny = RECIPES["tiny"]
-    updates = (1, 2, 100, 1598, 1600, 10**6)
-    assert [tiny.within(count).warmup_steps for count in updates] == [1, 1, 25, 400, 400, 400]
+    updates = (1, 2, 3, 100, 798, 800, 10**6)
+    assert [tiny.within(count).warmup_steps for count in updates] == [1, 1, 2, 50, 399, 400, 400]
     assert replace(tiny, warmup_share=None).within(3).warmup_steps == 400
 
     def rates(name, **given):
@@ -160,10 +160,10 @@ def test_the_warmup_of_a_preset_is_limited_by_the_planned_updates(tokens, tmp_pa
         return done.steps, done.manifest["warmup_steps"], json.loads(lines[-1])["learning_rate"]
 
     steps, warmup, rate = rates("epochs", epochs=2)
-    assert warmup == math.ceil(steps / 4) and rate == pytest.approx(tiny.learning_rate * math.sqrt(warmup / steps))
-    assert rates("steps", steps=10)[1] == 3
+    assert warmup == math.ceil(steps / 2) and rate == pytest.approx(tiny.learning_rate * math.sqrt(warmup / steps))
+    assert rates("steps", steps=9)[1] == 5
     by_selection = rates("rows", epochs=2, rows=np.arange(20))
-    assert by_selection[1] == math.ceil(by_selection[0] / 4) < warmup
+    assert by_selection[1] == math.ceil(by_selection[0] / 2) < warmup
     assert "does not reach its peak" not in capsys.readouterr().err
     assert rates("given", steps=6, warmup_steps=6)[1:] == (6, tiny.learning_rate)
     assert "does not reach its peak" not in capsys.readouterr().err

@@ -286,6 +286,19 @@ class TrainOptions:
             run_file=False,
         ),
     ] = None
+    prune_span: Annotated[
+        int | None,
+        option(
+            "ddp: keep or drop spans of this number of target tokens instead of whole pairs.",
+            DYNAMIC,
+            metavar="N",
+            least=1,
+            most=MOST,
+            default="whole pairs",
+            run_file=False,
+            details="A longer target has several spans, each with a loss of its own.",
+        ),
+    ] = None
     batch_tokens: BatchTokens = None
     accumulate: Accumulate = None
     learning_rate: LearningRate = None

@@ -14,12 +14,12 @@ _MOST = 10**12  # upper bound of counts: a larger number is a typing mistake
 #: Methods to prune while training, with the defaults of their options; `catprune.dynamic` uses the same.
 PRUNING: dict[str, dict[str, Any]] = {
     "infobatch": {"ratio": 0.5, "anneal": 0.875},
-    "ddp": {"ratio": 0.3, "cycle": 1},
+    "ddp": {"ratio": 0.3, "cycle": 1, "span": None},
 }
 
 
 #: Share of the planned updates that the warm-up of a preset takes at most: see `docs/reference/presets.md`.
-WARMUP_SHARE = 0.25
+WARMUP_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def read_pruning(method: str | None, **values: float | None) -> dict[str, Any] |
 
 
 def check_numbers(**values: Any) -> None:
-    """Refuse invalid numbers of pruning while training, each given by its option's name: epochs, ratio, anneal, cycle.
+    """Refuse invalid numbers of pruning while training, each given by its option's name.
 
     `train` gives its names of these options, which have the prefix `prune_`. None means the default.
 
@@ -163,7 +163,7 @@ def check_numbers(**values: Any) -> None:
     for name, number in values.items():
         is_number = isinstance(number, int | float)
         option = name.removeprefix("prune_")
-        if option == "cycle":
+        if option in ("cycle", "span"):
             is_valid = isinstance(number, int) and 1 <= number < _MOST
             wanted = f"a whole number, at least 1 and below {_MOST:g}"
         elif option == "ratio":

@@ -70,6 +70,7 @@ class Request:
             ratio=options.prune_ratio,
             anneal=options.prune_anneal,
             cycle=options.prune_cycle,
+            span=options.prune_span,
         )
         out, tokens = Path(options.out), Tokens.open(options.tokens)
         if options.reverse and is_monolingual(tokens.manifest):

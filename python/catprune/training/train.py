@@ -24,9 +24,9 @@ from catprune.workspace.wording import share_text
 
 if TYPE_CHECKING:
     from catprune.training.data_order import Order
-    from catprune.training.dynamic import Pruning
     from catprune.training.loop import Training
     from catprune.training.processes import Processes
+    from catprune.training.pruned_rows import PrunedRows
     from catprune.training.recipe import Mark, Recipe
 
 
@@ -166,13 +166,11 @@ class _Running:
     def _open(self) -> Training:
         """The training at its start, or at its last saved state."""
         from catprune.training.loop import Training
-        from catprune.training.pruned_rows import PrunedRows
 
         request, options = self.request, self.request.options
         losses = None
         if request.pruned is not None:
-            pruning = _open_pruning(request.pruned, request.order, request.marks[-1])
-            losses = PrunedRows(request.out / PRUNED_ROWS, pruning, processes=self.processes)
+            losses = _open_pruning(request, processes=self.processes)
         updates = _planned_updates(request.order, request.marks[-1], request.recipe)
         if request.recipe.warmup_share is None and request.recipe.warmup_steps > updates:
             say(
@@ -198,17 +196,26 @@ class _Running:
         )
 
 
-def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:
-    """Return the pruning that a plan's options describe; pairs are identified by their rows."""
+def _open_pruning(request: Request, *, processes: Processes) -> PrunedRows:
+    """Return the pruning of a training; its pairs are rows or spans of targets."""
     from catprune.training.dynamic import Ddp, InfoBatch
+    from catprune.training.pruned_rows import PrunedRows
+    from catprune.training.spans import Spans
 
-    rows = order.tokens.blocks[-1].end
+    assert request.pruned is not None
+    options, order, end = request.pruned, request.order, request.marks[-1]
+    rows, spans = order.tokens.blocks[-1].end, None
     if options["method"] == "ddp":
-        return Ddp(pairs=rows, ratio=options["ratio"], cycle=options["cycle"])
-    epochs = end.amount
-    if end.unit == "step":
-        epochs /= order.updates()
-    return InfoBatch(pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed)
+        if options["span"] is not None:
+            spans = Spans(order.tokens, options["span"], reverse=order.reverse)
+        units = rows if spans is None else spans.count
+        pruning = Ddp(pairs=units, ratio=options["ratio"], cycle=options["cycle"])
+    else:
+        epochs = end.amount if end.unit == "epoch" else end.amount / order.updates()
+        pruning = InfoBatch(
+            pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed
+        )
+    return PrunedRows(request.out / PRUNED_ROWS, pruning, rows=rows, spans=spans, processes=processes)
 
 
 def _planned_updates(order: Order, end: Mark, recipe: Recipe) -> int:
