@@ -13,7 +13,7 @@ import typer
 from catprune.cli.commands import app_group
 from catprune.model.sizes import PRESETS
 from catprune.pipeline.run_file import RunFile, json_schema
-from catprune.training.recipe import RECIPES, SOURCES
+from catprune.training.recipe import RECIPES, SOURCES, WARMUP_SHARE
 from catprune.workspace.options import Declared
 
 if TYPE_CHECKING:
@@ -140,16 +140,30 @@ def presets() -> Iterator[str]:
     yield from (
         "- Tokens of an update are counted on either side, padding included. A large batch is computed in parts",
         "  (`accumulate`), whose gradients are added up.",
-        "- The rate rises linearly during the warm-up, then falls with the inverse square root of the update.",
+        "- The rate rises linearly during the warm-up, then falls with the inverse square root of the update. The",
+        f"  warm-up of a preset takes at most {WARMUP_SHARE:.0%} of the planned updates. A given `warmup_steps` is not",
+        "  shortened; `train` says if it is longer than the training.",
         "- Adam has the betas 0.9 and 0.98 and the epsilon 1e-9. Weight decay is decoupled (AdamW) and leaves out",
         "  embeddings and LayerNorm. Label smoothing is 0.1. Layers are pre-norm.",
         "- `catprune.average_checkpoints` averages the weights of several checkpoints, for example of the last five",
         "  epochs.",
         "",
-        "A long training on a small corpus needs more dropout and a longer warm-up. The published recipe for multi30k",
-        "(Wu et al. 2021, arXiv 2105.14462, Transformer-Tiny) has batches of 4,096 tokens, a peak rate of 0.005,",
-        "2,000 updates of warm-up, 8,000 updates and dropout 0.3. Its model is 128 wide, with 4 + 4 layers and a",
-        "feed-forward width of 256.",
+        "`tiny` reached BLEU 36.2 and chrF 59.6 on test_2016 of multi30k en-de after 12 epochs of its 29,000",
+        "pairs, with a vocabulary of 6,000 (seed 1). A long training on a small corpus needs more dropout and",
+        "a longer warm-up: the published recipe for multi30k (Wu et al. 2021, arXiv 2105.14462, Transformer-",
+        "Tiny) has batches of 4,096 tokens, a peak rate of 0.005, 2,000 updates of warm-up, 8,000 updates and",
+        "dropout 0.3. Its model is 128 wide, with 4 + 4 layers and a feed-forward width of 256.",
+        "",
+        "The limit of the warm-up was chosen on the first 4,000 pairs of multi30k en-de, with a vocabulary of 4,000",
+        "(`tiny`, float32, seed 1; loss on the dev set in nats per target token, lower is better):",
+        "",
+        "| epochs | updates | warm-up 5% | 10% | 25% | 50% | 75% | 400 updates |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| 5 | 115 | 4.86 | 4.77 | 4.61 | 4.53 | 4.52 | 5.30 |",
+        "| 12 | 276 | | 3.70 | 3.60 | 3.53 | | |",
+        "",
+        "So few pairs need smaller batches: 5 epochs with `batch_tokens = 2048` (210 updates, 200 of warm-up, dropout",
+        "0.1) reached 4.00.",
     )
 
 

@@ -38,7 +38,7 @@ def main() -> None:
     quiet = {"threads": options.threads, "quiet": True}
     run, test = prepare(options, quiet)
     how = {"preset": options.preset, "batch_tokens": options.batch_tokens, "precision": "float32", **quiet}
-    how["warmup_steps"] = max(1, options.steps // 20)
+    how |= {"warmup_steps": max(1, options.steps // 20), "dropout": 0.1}
     steps = sorted({max(1, round(point * options.steps)) for point in POINTS})
     how |= {"steps": options.steps, "checkpoints": ",".join(f"{step}steps" for step in steps)}
     curves: dict[str, list[np.ndarray]] = {name: [] for name in options.ways}

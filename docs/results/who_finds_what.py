@@ -109,7 +109,8 @@ def make(out: Path, trusted: list[str], *, vocab_size: int, preset: str, threads
     catprune.tokenize(out / "clean", out=out / "tokens", vocab_size=vocab_size, quiet=True)
     tokenizer = out / "tokens/tokenizer.json"
     catprune.tokenize(out / "trusted/clean", out=out / "trusted/tokens", tokenizer=tokenizer, quiet=True)
-    warmup = {"preset": preset, "threads": threads, "epochs": EPOCHS[-1], "quiet": True}
+    recipe = {"batch_tokens": 2048, "warmup_steps": 200, "dropout": 0.1}  # of `tiny` when the page was made
+    warmup = {"preset": preset, **recipe, "threads": threads, "epochs": EPOCHS[-1], "quiet": True}
     marks = ",".join(map(str, EPOCHS[:-1]))
     timed(times, "warm-up", lambda: catprune.train(out / "tokens", out=out / "warmup", checkpoints=marks, **warmup))
     times_file.write_text(json.dumps(times))

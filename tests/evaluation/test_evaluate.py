@@ -12,72 +12,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catprune._core import write_columns
 from catprune.checkpoints.native import read_checkpoint
 from catprune.corpus.bitexts import Bitext, TestSet
 from catprune.errors import CatpruneError, MissingExtra, UsageError
 from catprune.evaluation import results
-from catprune.evaluation.evaluate import choose_seeds, evaluate
+from catprune.evaluation.evaluate import choose_seeds
 from catprune.evaluation.significance import Seeds, decide
 from catprune.evaluation.summary import Hypothesis
 from catprune.scoring.scorers.comet import CometMetric
 from catprune.tokens.blocks import Tokens
 from catprune.training.held_out import HeldOut
-from catprune.workspace.step_folder import StepFolder
-from support.synthetic import BOS, make_tokenizer, sentences, write_tokens
-
-PAIRS = 120
-
-
-def write_selection(folder: Path, *, remainder: int) -> Path:
-    """Every other row."""
-    rows = np.arange(PAIRS, dtype=np.int64)
-    with StepFolder(folder, step="select", reads={"clean": {}}, options={"method": "random"}) as half:
-        file = f"columns/part-{0:012d}-{PAIRS:012d}.parquet"
-        columns = {"row": rows, "kept": rows % 2 == remainder}
-        digest = write_columns(str(folder / file), columns, metadata={"plan": half.digest})
-        half.publish(shards=[{"file": file, "first": 0, "end": PAIRS, "digest": digest}])
-    return folder
+from support.small_evaluations import contents, evaluate_small, write_small_corpus
+from support.synthetic import BOS, make_tokenizer
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    write_tokens(folder / "tokens", pairs=PAIRS, longest=4)
-    for remainder in (0, 1):
-        write_selection(folder / f"half-{remainder}", remainder=remainder)
-    for seed, name in ((8, "dev"), (9, "test")):
-        for side, lines in zip(("source", "target"), sentences(12, seed=seed, longest=4), strict=True):
-            (folder / f"{name}.{side}").write_text("".join(line + "\n" for line in lines))
-    return folder
-
-
-def run(corpus: Path, out: Path, **changed: Any) -> results.Evaluated:
-    options: dict[str, Any] = {
-        "subsets": {"full": None, "half": {1: corpus / "half-0", 2: corpus / "half-1"}},
-        "tests": [TestSet("toy", corpus / "test.source", corpus / "test.target")],
-        "dev": TestSet("dev", corpus / "dev.source", corpus / "dev.target"),
-        "out": out,
-        "seeds": 2,
-        "steps": 8,
-        "evaluate_every": 3,
-        "translate_every": 2,
-        "beam": 1,
-        "resamples": 20,
-        "hypotheses": [Hypothesis("half", "full", 1.0)],
-        "warmup_steps": 4,
-        "batch_tokens": 128,
-        "precision": "float32",
-        "threads": 1,
-        "quiet": True,
-    }
-    return evaluate(corpus / "tokens", **{**options, **changed})
+    return write_small_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")
 def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("finished") / "e"
-    run(corpus, out)
+    evaluate_small(corpus, out)
     return out
 
 
@@ -89,12 +46,6 @@ def copy(finished: Path, corpus: Path) -> Path:
     shutil.copytree(finished, out)
     assert corpus.is_dir()
     return out
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """All files that are results: no logs."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and "log" not in path.relative_to(folder).parts]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def test_every_subset_and_seed_has_a_result(finished: Path) -> None:
@@ -160,7 +111,7 @@ def test_lines_of_any_length_count_whole(corpus: Path, finished: Path) -> None:
 def test_a_finished_evaluation_does_nothing(finished: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("catprune.training.train"), "train", None)
     before = contents(finished)
-    assert run(corpus, finished) == results.open_evaluation(finished)
+    assert evaluate_small(corpus, finished) == results.open_evaluation(finished)
     assert contents(finished) == before
 
 
@@ -190,8 +141,8 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
     with monkeypatch.context() as patch:
         patch.setattr(import_module(module), name, dying)
         with pytest.raises(KeyboardInterrupt):
-            run(corpus, out)
-    run(corpus, out)
+            evaluate_small(corpus, out)
+    evaluate_small(corpus, out)
     assert contents(out) == contents(finished)
 
 
@@ -203,12 +154,12 @@ def test_finished_parts_that_were_changed_before_a_resume(copy: Path, finished: 
         data = (trial / name).read_bytes()
         (trial / name).write_bytes(data[:9] + bytes([data[9] ^ 1]) + data[10:])
         with pytest.raises(CatpruneError, match=rf"{name} was changed"):
-            run(corpus, copy)
-        run(corpus, copy, force=True)
+            evaluate_small(corpus, copy)
+        evaluate_small(corpus, copy, force=True)
         assert contents(copy) == contents(finished)
     (copy / "manifest.json").unlink()
     (trial / "translations/toy.txt").write_text("x\n" * 12)
-    run(corpus, copy)
+    evaluate_small(corpus, copy)
     assert contents(copy) == contents(finished)
 
 
@@ -221,12 +172,12 @@ def test_a_new_comparison_trains_only_what_is_new(copy: Path, corpus: Path, monk
         return work(tokens, out=out, **options)
 
     monkeypatch.setattr(module, "train", train)
-    evaluation = run(
+    evaluation = evaluate_small(
         corpus, copy, beam=2, hypotheses=[], tests=[TestSet("other", corpus / "dev.source", corpus / "dev.target")]
     )
     assert trained == [] and list(evaluation.scores) == ["other"] and evaluation.hypotheses == ()
     more = {"full": None, "half": {1: corpus / "half-0", 2: corpus / "half-1", 3: corpus / "half-0"}}
-    assert run(corpus, copy, subsets=more, seeds=3).seeds == (1, 2, 3)
+    assert evaluate_small(corpus, copy, subsets=more, seeds=3).seeds == (1, 2, 3)
     assert trained == ["full 3", "half 3"]
 
 
@@ -249,37 +200,37 @@ def test_comet_is_measured_once(copy: Path, corpus: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(CometMetric, "check", missing)
     with pytest.raises(CatpruneError, match="there is no environment"):  # before anything is trained
-        run(corpus, copy.parent / "new", comet=model)
+        evaluate_small(corpus, copy.parent / "new", comet=model)
     assert not (copy.parent / "new" / "trials").exists()
     monkeypatch.setattr(CometMetric, "check", lambda _: None)
     monkeypatch.setattr(CometMetric, "measure", measure)
     monkeypatch.setattr(import_module("catprune.training.train"), "train", None)  # no model is trained again
     hypotheses = [Hypothesis("half", "full", 0.1, "COMET")]
-    found = run(corpus, copy, comet=model, hypotheses=hypotheses)
+    found = evaluate_small(corpus, copy, comet=model, hypotheses=hypotheses)
     assert found.scores["toy"]["COMET"]["full"].values == (0.26, 0.28)
     assert found.hypotheses[0].difference.value == pytest.approx(0.01)
     assert "COMET" in results.render(found)
     before = contents(copy)
-    run(corpus, copy, comet=model, hypotheses=[])
+    evaluate_small(corpus, copy, comet=model, hypotheses=[])
     assert len(asked) == 4, "an unchanged model and unchanged translations are not scored again"
     assert {name for name, data in contents(copy).items() if before[name] != data} <= {
         *("plan.json", "manifest.json", "results.json")
     }
     with pytest.raises(UsageError, match="COMET needs a model: give comet"):
-        run(corpus, copy, hypotheses=hypotheses)
+        evaluate_small(corpus, copy, hypotheses=hypotheses)
 
 
 def test_other_trainings_need_force(copy: Path, corpus: Path) -> None:
     with pytest.raises(CatpruneError, match=r"other options \(steps was 8, is now 9\)"):
-        run(corpus, copy, steps=9)
+        evaluate_small(corpus, copy, steps=9)
     assert results.open_evaluation(copy).subset("full").steps == 8, "the results are still there"
     with pytest.raises(CatpruneError, match="other inputs"):
-        run(corpus, copy, subsets={"full": None, "half": corpus / "half-1"})
-    assert run(corpus, copy, steps=9, force=True).subset("full").steps == 9
+        evaluate_small(corpus, copy, subsets={"full": None, "half": corpus / "half-1"})
+    assert evaluate_small(corpus, copy, steps=9, force=True).subset("full").steps == 9
 
 
 def test_one_seed_without_a_dev_set(corpus: Path, tmp_path: Path) -> None:
-    evaluation = run(corpus, tmp_path / "e", seeds=1, dev=None, steps=None, epochs=0.5, average=None)
+    evaluation = evaluate_small(corpus, tmp_path / "e", seeds=1, dev=None, steps=None, epochs=0.5, average=None)
     full, half = evaluation.subsets
     assert full.epochs == pytest.approx(0.5, abs=0.2) and half.steps == full.steps
     assert full.tested == ((full.steps,),) and full.curves == ((),) and evaluation.readings == ()
@@ -289,7 +240,7 @@ def test_one_seed_without_a_dev_set(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_the_last_checkpoints_are_averaged(corpus: Path, tmp_path: Path) -> None:
-    evaluation = run(corpus, tmp_path / "e", seeds=[5], subsets={"full": None}, hypotheses=[], average=2)
+    evaluation = evaluate_small(corpus, tmp_path / "e", seeds=[5], subsets={"full": None}, hypotheses=[], average=2)
     assert evaluation.subset("full").tested == ((6, 8),) and evaluation.seeds == (5,)
 
 
@@ -317,7 +268,7 @@ def test_seeds() -> None:
 )
 def test_options_that_cannot_be_meant(corpus: Path, tmp_path: Path, changed: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        run(corpus, tmp_path / "e", **changed)
+        evaluate_small(corpus, tmp_path / "e", **changed)
 
 
 def test_held_out_sets_are_checked_before_anything_is_trained(corpus: Path, tmp_path: Path) -> None:
@@ -326,9 +277,9 @@ def test_held_out_sets_are_checked_before_anything_is_trained(corpus: Path, tmp_
     source = corpus / "test.source"
     for name, message in (("short", r"has 12 lines.*has 1"), ("no", "does not exist")):
         with pytest.raises(CatpruneError, match=message):
-            run(corpus, tmp_path / "e", tests=[TestSet("toy", source, tmp_path / name)])
+            evaluate_small(corpus, tmp_path / "e", tests=[TestSet("toy", source, tmp_path / name)])
         with pytest.raises(CatpruneError, match=message):
-            run(corpus, tmp_path / "e", dev=TestSet("dev", source, tmp_path / name))
+            evaluate_small(corpus, tmp_path / "e", dev=TestSet("dev", source, tmp_path / name))
     with pytest.raises(CatpruneError, match="is empty"):
         TestSet("toy", tmp_path / "empty", tmp_path / "empty").read()
     assert not (tmp_path / "e").exists()
@@ -343,7 +294,7 @@ def test_a_missing_package_is_named_with_its_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=rf"package {package}: install catprune with its extra {extra}"):
-        run(corpus, tmp_path / "e")
+        evaluate_small(corpus, tmp_path / "e")
 
 
 def test_compressed_sets_with_odd_line_ends(tmp_path: Path) -> None:
@@ -357,4 +308,4 @@ def test_compressed_sets_with_odd_line_ends(tmp_path: Path) -> None:
 def test_a_seed_that_is_no_number_is_refused(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SACREBLEU_SEED", "none")
     with pytest.raises(UsageError, match="SACREBLEU_SEED"):
-        run(corpus, tmp_path / "e")
+        evaluate_small(corpus, tmp_path / "e")

@@ -216,3 +216,40 @@ def test_a_changed_key_that_toml_cannot_hold_is_text(file: Path) -> None:
     for text in ("9" * 5000, "[" * 100_000):
         with pytest.raises(UsageError, match="seed = "):
             read_run_file(file, [f"seed={text}"])
+
+
+def test_trainings_that_continue_full_are_compared_and_may_be_named(file: Path) -> None:
+    evaluate = """
+[evaluate]
+after_full = {after_full}
+{more}
+[[evaluate.tests]]
+name = "toy"
+source = "a.en"
+target = "a.de"
+[[evaluate.hypotheses]]
+subset = "full-then-few"
+better_than = "full"
+"""
+
+    def read(after_full: str, more: str = "") -> RunFile:
+        text = RUN_FILE.replace('"many"', '"drawn"') + evaluate.format(after_full=after_full, more=more)
+        file.write_text(text.replace('name = "few"\nmethod = "random"', 'name = "few"\nmethod = "length"'))
+        return read_run_file(file)
+
+    both = read('["few", "drawn"]')
+    assert both.compared == ["full", "few", "drawn", "full-then-few", "full-then-drawn"]
+    assert both.baselines() == {
+        "full": [],
+        "few": ["full", "drawn"],
+        "drawn": ["full"],
+        "full-then-few": ["full", "full-then-drawn"],
+        "full-then-drawn": ["full"],
+    }
+    assert read('"few"').baselines()["full-then-few"] == ["full", "drawn"]
+    assert read('["few"]', 'against = ["full-then-few"]').baselines()["few"] == ["full-then-few"]
+    for wrong, message in (('["full"]', "itself is the control"), ('["lost"]', "after_full names lost"), ("[]", "no")):
+        with pytest.raises(UsageError, match=message):
+            read(wrong)
+    with pytest.raises(UsageError, match="lost is neither a selection nor full"):
+        read('["few"]', 'subsets = ["full", "few", "lost"]')

@@ -50,6 +50,7 @@ def make_results(*, seeds: int = 3, improving: bool = False, bleu: float | None 
                     "flops": {**flops, "training": 4e9},
                     "scorers": [],
                     "external": [],
+                    "full_steps": 0,
                     "curve": curve,
                     "end": {key: curve[-1][key] for key in ("step", "epoch", "target_tokens", "flops")},
                     "tested": [30],

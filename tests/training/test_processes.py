@@ -115,15 +115,18 @@ def test_two_processes_that_are_stopped_go_on_to_the_same_bytes(tokens):
     assert contents(broken) == contents(whole)
 
 
-def test_two_processes_prune_like_one_and_end_with_the_same_bytes(tokens):
+@pytest.mark.parametrize(
+    "way", [{"prune_while_training": "infobatch"}, {"prune_while_training": "ddp", "prune_span": 3}]
+)
+def test_two_processes_prune_like_one_and_end_with_the_same_bytes(tokens, way):
     options = {name: value for name, value in OPTIONS.items() if name not in ("steps", "checkpoints")}
-    options |= {"dropout": 0.0, "epochs": 4, "checkpoints": "2.5", "prune_while_training": "infobatch"}
-    single = train(tokens, out=tokens.parent / "pruned-by-one", **options)
-    whole, broken = tokens.parent / "pruned-by-two", tokens.parent / "pruned-and-killed"
+    options |= {"dropout": 0.0, "epochs": 4, "checkpoints": "2.5", **way}
+    single = train(tokens, out=tokens.parent / f"{way['prune_while_training']}-by-one", **options)
+    whole, broken = (tokens.parent / f"{way['prune_while_training']}-{name}" for name in ("by-two", "and-killed"))
     codes, wrote = train_in_two(tokens, whole, **options)
     assert codes == [0, 0], wrote
     assert json.loads((whole / "manifest.json").read_bytes())["pruned"] == single.manifest["pruned"]
-    assert single.manifest["pruned"]["pairs"] > 0
+    assert single.manifest["pruned"]["target_tokens"] > 0
     dies = f"""
         from catprune.training import loop
         update = loop.Training._update

@@ -1,7 +1,9 @@
 """Recipes: what decays, batches in parts, defaults of presets."""
 
 import json
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,15 @@ from catprune.training.train import train
 from catprune.workspace.sealed import seal
 from support.synthetic import write_tokens
 
-FAST = {"steps": 6, "precision": "float32", "dropout": 0.0, "batch_tokens": 512, "threads": 1, "quiet": True}
+FAST = {
+    "steps": 6,
+    "warmup_steps": 200,
+    "precision": "float32",
+    "dropout": 0.0,
+    "batch_tokens": 512,
+    "threads": 1,
+    "quiet": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +142,30 @@ def test_an_average_is_the_mean_of_the_weights(tokens, tmp_path):
     other = train(tokens, out=tmp_path / "other", **FAST | {"steps": 1, "preset": "small"}).checkpoints[0]
     with pytest.raises(CatpruneError, match="has another size than"):
         average_checkpoints([*done.checkpoints, other], tmp_path / "mixed")
+
+
+def test_the_warmup_of_a_preset_is_limited_by_the_planned_updates(tokens, tmp_path, capsys):
+    """Half of the updates, counted exactly where epochs are given; a given warm-up is kept, and said if long."""
+    tiny = RECIPES["tiny"]
+    updates = (1, 2, 3, 100, 798, 800, 10**6)
+    assert [tiny.within(count).warmup_steps for count in updates] == [1, 1, 2, 50, 399, 400, 400]
+    assert replace(tiny, warmup_share=None).within(3).warmup_steps == 400
+
+    def rates(name, **given):
+        done = train(
+            tokens, out=tmp_path / name, **{**FAST, "steps": None, "warmup_steps": None, "quiet": False, **given}
+        )
+        assert (done.manifest["options"]["warmup_share"] is None) == ("warmup_steps" in given)
+        lines = (done.folder / "metrics.jsonl").read_text().splitlines()
+        return done.steps, done.manifest["warmup_steps"], json.loads(lines[-1])["learning_rate"]
+
+    steps, warmup, rate = rates("epochs", epochs=2)
+    assert warmup == math.ceil(steps / 2) and rate == pytest.approx(tiny.learning_rate * math.sqrt(warmup / steps))
+    assert rates("steps", steps=9)[1] == 5
+    by_selection = rates("rows", epochs=2, rows=np.arange(20))
+    assert by_selection[1] == math.ceil(by_selection[0] / 2) < warmup
+    assert "does not reach its peak" not in capsys.readouterr().err
+    assert rates("given", steps=6, warmup_steps=6)[1:] == (6, tiny.learning_rate)
+    assert "does not reach its peak" not in capsys.readouterr().err
+    assert rates("long", steps=6, warmup_steps=7)[1:] == (7, pytest.approx(tiny.learning_rate * 6 / 7))
+    assert "warmup_steps = 7, but the training has 6 updates" in capsys.readouterr().err

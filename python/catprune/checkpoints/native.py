@@ -71,6 +71,11 @@ class Checkpoint:
         return self.path / "model.safetensors"
 
     @property
+    def moments(self) -> Path:
+        """The file of Adam's moments; few checkpoints have it."""
+        return self.path / "moments.safetensors"
+
+    @property
     def seen_file(self) -> Path | None:
         """The file of the exposure of each row; None if it is the same for all rows."""
         return self.path / "seen.parquet" if len(self.seen["times"]) > 1 else None
@@ -181,6 +186,7 @@ def write_checkpoint(
     size: Size,
     training: dict[str, Any],
     seen: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]] | None = None,
+    moments: dict[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint under a temporary name and rename its folder; a checkpoint of that name is replaced.
 
@@ -191,11 +197,14 @@ def write_checkpoint(
         size: the model's shape.
         training: step, epoch, target_tokens, flops, reverse and seen, as in `Checkpoint`.
         seen: if exposure differs between rows: for each block the rows and their counts.
+        moments: Adam's moments, if another training is to resume from this checkpoint.
     """
     described = {"size": asdict(size), "tokenizer": asdict(tokens.tokenizer), **training}
     config = {"architecture": ARCHITECTURE, "format": FORMAT, **described}
     with _whole_folder(folder) as temporary:
         save_tensors(temporary / "model.safetensors", model.state_dict())
+        if moments is not None:
+            save_tensors(temporary / "moments.safetensors", moments)
         write_whole(temporary / "tokenizer.json", tokens.tokenizer_file.read_bytes())
         if seen is not None:
             _write_seen(temporary / "seen.parquet", seen)

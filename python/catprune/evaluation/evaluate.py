@@ -13,6 +13,7 @@ from catprune._core import digest_bytes
 from catprune.corpus.bitexts import TestSet
 from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, UsageError, require
+from catprune.evaluation.after_full import FULL, baselines_of, full_steps, name_continued
 from catprune.evaluation.contained import count_contained
 from catprune.evaluation.metrics import choose_tokenizer, random_seed, randomise, signatures
 from catprune.evaluation.options import EvaluateOptions
@@ -109,12 +110,17 @@ def check_evaluation(
             raise UsageError(f"hypothesis on {hypothesis.subset}: {hypothesis.test} is not a test set")
 
 
-def _choose_against(against: Sequence[str] | Mapping[str, Sequence[str]], subsets: Sequence[str]) -> dict[str, Any]:
+def _choose_against(
+    against: Sequence[str] | Mapping[str, Sequence[str]], subsets: Sequence[str], continued: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the baselines of each subset; of the default those that are there."""
     if isinstance(against, Mapping):
         return {name: list(baselines) for name, baselines in against.items()}
-    named = [name for name in against if name in subsets or tuple(against) != ("full", "random")]
-    return {name: [baseline for baseline in named if baseline != name] for name in subsets}
+    named = [name for name in against if name in subsets or tuple(against) != (FULL, "random")]
+    baselines = {name: [baseline for baseline in named if baseline != name] for name in subsets}
+    if tuple(against) == (FULL, "random"):
+        baselines |= {name: baselines_of(baselines[part], continued) for name, part in continued.items()}
+    return baselines
 
 
 @takes(EvaluateOptions)
@@ -132,10 +138,12 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
     """
     tokens, out = Path(options.tokens), Path(options.out)
     seeds = choose_seeds(options.seed, options.seeds)
-    against, hypotheses = _choose_against(options.against, list(options.subsets)), list(options.hypotheses)
+    continued = name_continued(options.after_full, options.subsets)
+    compared = [*options.subsets, *continued]
+    against, hypotheses = _choose_against(options.against, compared, continued), list(options.hypotheses)
     names = [test.name for test in options.tests]
     check_evaluation(
-        list(options.subsets),
+        compared,
         names,
         against,
         hypotheses,
@@ -144,6 +152,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
         has_comet=options.comet is not None,
     )
     subsets = {name: _by_seed(name, selection, seeds) for name, selection in options.subsets.items()}
+    subsets |= {name: subsets[part] for name, part in continued.items()}
     tokenized = read_manifest(tokens, step="tokenize")
     if is_monolingual(tokenized):
         raise UsageError(f"{tokens} holds a monolingual corpus: evaluation trains translation models, which need pairs")
@@ -193,13 +202,10 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
                 options.beam,
                 bleu_tokenizer,
                 comet,
+                full_steps(steps) if continued else None,
             )
-            trials = {
-                name: [
-                    Trial(design, out / "trials" / name / f"seed-{seed}", name, seed, chosen[seed]) for seed in seeds
-                ]
-                for name, chosen in subsets.items()
-            }
+            _check_average(design)
+            trials = _trials(design, subsets, seeds, out / "trials", continued)
             how: dict[str, Any] = {"threads": options.threads, "quiet": options.quiet, "force": options.force}
             # Seed by seed, so that all subsets can be compared before the last seed is done.
             with comet or nullcontext():
@@ -207,9 +213,35 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
                     (name, seed): trials[name][place].run(**how) for place, seed in enumerate(seeds) for name in trials
                 }
             results = {name: [runs[name, seed] for seed in seeds] for name in trials}
+            for trial in trials[FULL] if continued else ():
+                trial.forget()
             contained = _count_contained(tokens, tokenized, [*tests, *([] if dev is None else [dev])])
             _publish(folder, trials, results, against, hypotheses, resamples=options.resamples, contained=contained)
     return open_evaluation(out, is_new=not folder.finished_before)
+
+
+def _check_average(design: Design) -> None:
+    """Refuse to average more checkpoints than a continued training has."""
+    after = sum(point > (design.full_steps or 0) for point in design.points)
+    if design.full_steps is not None and (design.average or 1) > after:
+        raise UsageError(
+            f"average = {design.average}, but a training that continues full has {after} of its own checkpoints: "
+            "give a smaller average or evaluate_every"
+        )
+
+
+def _trials(
+    design: Design, subsets: Selections, seeds: Sequence[int], folder: Path, continued: Mapping[str, str]
+) -> dict[str, list[Trial]]:
+    """Return the trials of each subset, a list over seeds; those that continue `full` come last."""
+    trials: dict[str, list[Trial]] = {}
+    for name, chosen in subsets.items():
+        full = trials[FULL] if name in continued else [None] * len(seeds)
+        trials[name] = [
+            Trial(design, folder / name / f"seed-{seed}", name, seed, chosen[seed], continues)
+            for seed, continues in zip(seeds, full, strict=True)
+        ]
+    return trials
 
 
 def _by_seed(name: str, selection: Any, seeds: Sequence[int]) -> dict[int, Path | None]:

@@ -65,6 +65,16 @@ class EvaluateOptions:
             python="A mapping gives each subset its own baselines.",
         ),
     ] = ("full", "random")
+    after_full: Annotated[
+        Names,
+        option(
+            "Subsets on which trainings on full are continued after 80% of the updates, as `full-then-NAME`.",
+            EVALUATION,
+            default="none",
+            details="They start from the weights and moments of full, keep its schedule and end after the same "
+            "updates, so that full is their control. They are compared like all other subsets.",
+        ),
+    ] = ()
     hypotheses: Annotated[
         Sequence[Any], option("Hypotheses that are decided; all else is an interval.", EVALUATION, run_file=False)
     ] = ()

@@ -106,6 +106,8 @@ class Subset:
         flops, seconds: what choosing and training cost; seconds are measured, and may be missing (None).
         scorers: those whose columns it was chosen by; `flops` lack what their models do, `seconds` do not.
         external: external checkpoints that it was chosen by; `flops` and `seconds` lack their training.
+        full_steps: updates on all clean pairs before those on its own pairs; all numbers but the pairs and their
+            tokens count them, too.
         tested: for each seed the updates of the checkpoint that was tested, or of those that were averaged.
         curves: for each seed the evaluated checkpoints: step, epoch, target_tokens, flops (warm-up and scoring
             counted), nll, and chrF where the dev set was translated.
@@ -123,6 +125,7 @@ class Subset:
     external: tuple[str, ...]
     tested: tuple[tuple[int, ...], ...] = field(repr=False)
     curves: tuple[tuple[Mapping[str, Any], ...], ...] = field(hash=False, repr=False)
+    full_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,6 +432,13 @@ def notes(evaluated: Evaluated) -> list[str]:
         ),
         "nll: nats per target token, by forced decoding; lower is better.",
         "Cost: warm-up training up to the last scored checkpoint, scoring, and training on the subset.",
+        *(
+            f"{subset.name}: {subset.full_steps:,} updates of full, then {subset.steps - subset.full_steps:,} on the "
+            "part, from full's weights and moments and with its schedule; full is the control. Epochs and cost count "
+            "both. It is tested at a checkpoint on the part."
+            for subset in evaluated.subsets
+            if subset.full_steps
+        ),
         *(
             f"{subset.name}: FLOPs do not include the models of {', '.join(subset.scorers)}; seconds do."
             for subset in evaluated.subsets

@@ -90,6 +90,7 @@ def _describe(name: str, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "flops": {part: mean("flops", part) for part in ("warmup", "scoring", "training")},
         "scorers": trials[0]["scorers"],
         "external": trials[0]["external"],
+        "full_steps": trials[0]["full_steps"],
         "tested": [trial["tested"] for trial in trials],
         "curves": [trial["curve"] for trial in trials],
     }

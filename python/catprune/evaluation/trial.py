@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from catprune._core import digest_bytes, digest_file
 from catprune.checkpoints.native import average_checkpoints
+from catprune.corpus.appended import replacing
+from catprune.evaluation.after_full import FULL
 from catprune.evaluation.cost import (
     choosing_flops,
     choosing_seconds,
@@ -18,7 +20,7 @@ from catprune.evaluation.cost import (
 from catprune.evaluation.metrics import measure
 from catprune.workspace.device import own_state
 from catprune.workspace.files import copy_whole, read_json, to_json, write_whole
-from catprune.workspace.manifest import describe_folder, digest_manifest, verify_shards
+from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, verify_shards
 from catprune.workspace.sealed import read_sealed, seal
 from catprune.workspace.step_folder import StepFolder
 
@@ -50,6 +52,7 @@ class Design:
         beam: beam size of test translations.
         bleu_tokenizer: sacrebleu's tokenizer.
         comet: the metric COMET; None: it is not measured.
+        full_steps: updates after which trainings on all clean pairs are continued on parts of them; None: none are.
     """
 
     tokens: Path
@@ -63,6 +66,7 @@ class Design:
     beam: int
     bleu_tokenizer: str
     comet: CometMetric | None = None
+    full_steps: int | None = None
 
     @property
     def points(self) -> list[int]:
@@ -88,6 +92,7 @@ class Trial:
         subset: name of the subset.
         seed: training seed.
         selection: selection folder; None: all clean pairs.
+        full: the trial on all clean pairs whose training this one continues; None: it starts from random weights.
     """
 
     design: Design
@@ -95,6 +100,7 @@ class Trial:
     subset: str
     seed: int
     selection: Path | None
+    full: Trial | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -111,6 +117,7 @@ class Trial:
         result = {
             "subset": self.subset,
             "seed": self.seed,
+            "full_steps": 0 if self.full is None else self.design.full_steps,
             "counts": trained["counts"],
             "parameters": trained["parameters"],
             "flops": {"warmup": warmup, "scoring": scoring, "training": trained["flops"]},
@@ -138,8 +145,6 @@ class Trial:
         return _read_lines(self._translated(test))
 
     def _train(self, *, threads: int | None, quiet: bool, force: bool) -> dict[str, Any]:
-        from catprune.training.train import train
-
         design, path = self.design, self.folder / "model"
         selection = None if self.selection is None else describe_folder(self.selection, relative_to=path)
         reads = {
@@ -147,26 +152,19 @@ class Trial:
             "selection": selection,
             "dev": None if design.dev is None else design.dev.bitext.digests,
         }
-        options: dict[str, Any] = {"steps": design.steps, "seed": self.seed, **design.training}
-        plan = {**options, "points": design.points, "average": design.average}
+        plan = {**self._options, "points": design.points, "average": design.average}
+        if self.full is not None:
+            reads["full"] = describe_folder(self.full.folder / "model", relative_to=path)
+            plan["full_steps"] = design.full_steps
         if design.dev is not None:
             plan["translate_every"] = design.translate_every
         plan.pop("save_every", None)
         plan.pop("accumulate", None)
         with _TrialFolder(path, step="trial", reads=reads, options=plan, force=force) as folder:
             if folder.manifest is None:
-                done = train(
-                    design.tokens,
-                    out=path / _TRAINING,
-                    selection=self.selection,
-                    checkpoints=",".join(f"{point}steps" for point in design.points),
-                    threads=threads,
-                    quiet=quiet,
-                    force=force,
-                    **options,
-                )
+                done = self._run_training(threads=threads, quiet=quiet, force=force)
                 with own_state(threads):
-                    folder.publish(**self._evaluate(done.manifest, path / _TRAINING, threads=threads))
+                    folder.publish(**self._evaluate(done, path / _TRAINING, threads=threads))
             else:
                 verify_shards(path, folder.manifest)
             # Only now: a killed trial continues from these files.
@@ -174,9 +172,66 @@ class Trial:
             assert folder.manifest is not None
             return folder.manifest
 
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {"steps": self.design.steps, "seed": self.seed, **self.design.training}
+
+    @property
+    def _is_continued(self) -> bool:
+        """Whether trainings on parts continue this one."""
+        return self.design.full_steps is not None and self.subset == FULL
+
+    @property
+    def _continued(self) -> Path:
+        """The checkpoint with moments that other trainings continue from, while these are not done."""
+        return self.folder / "continued"
+
+    def _run_training(self, *, threads: int | None, quiet: bool, force: bool) -> Mapping[str, Any]:
+        """Train, and return the manifest of the training."""
+        from catprune.training.train import train
+
+        design, out, options = self.design, self.folder / "model" / _TRAINING, self._options
+        points, branch = design.points, design.full_steps
+        if self.full is not None:
+            assert branch is not None
+            options["resume_from"] = self.full.to_continue(threads=threads, quiet=quiet)
+            points = [point for point in points if point > branch]
+        elif self._is_continued:
+            points, options["keep_moments"] = sorted({*points, branch or 0}), branch
+            shutil.rmtree(self._continued, ignore_errors=True)
+        # What the folder holds belongs to this trial; if the training is of another plan, it starts again.
+        done = replacing(lambda _: True, train)(
+            design.tokens,
+            out=out,
+            selection=self.selection,
+            checkpoints=",".join(f"{point}steps" for point in points),
+            threads=threads,
+            quiet=quiet,
+            force=force,
+            **options,
+        )
+        if self._is_continued:
+            copy = self._continued.with_suffix(".tmp")
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(out / f"step-{branch}", copy)
+            copy.rename(self._continued)
+        return done.manifest
+
+    def to_continue(self, *, threads: int | None, quiet: bool) -> Path:
+        """Return the checkpoint that trainings on parts continue from; without it, train again."""
+        if not self._continued.is_dir():
+            self._run_training(threads=threads, quiet=quiet, force=False)
+            shutil.rmtree(self.folder / "model" / _TRAINING)
+        return self._continued
+
+    def forget(self) -> None:
+        """Remove the checkpoint that trainings on parts continue from."""
+        shutil.rmtree(self._continued, ignore_errors=True)
+
     def _evaluate(self, trained: Mapping[str, Any], training: Path, *, threads: int | None) -> dict[str, Any]:
         """Read the dev curve off the checkpoints, and keep the one that will be tested."""
-        path, listed = self.folder / "model", trained["checkpoints"]
+        path, points = self.folder / "model", self.design.points
+        listed = [entry for entry in trained["checkpoints"] if entry["step"] in points]
         names = ("step", "epoch", "target_tokens", "flops")
         curve = [{name: entry[name] for name in names} for entry in listed]
         for place, (point, entry) in enumerate(zip(curve, listed, strict=True)):
@@ -193,10 +248,17 @@ class Trial:
         write_whole(path / "log" / "seconds.json", to_json({"training": training_seconds(training)}))
         return {
             **{name: trained[name] for name in ("counts", "flops", "parameters", "precision", "torch")},
-            "curve": curve if self.design.dev is not None else [],
+            "curve": [*self._curve_before(), *curve] if self.design.dev is not None else [],
             "end": curve[-1],
             "tested": [entry["step"] for entry in tested],
         }
+
+    def _curve_before(self) -> list[dict[str, Any]]:
+        """Return the part of the dev curve that was trained on all clean pairs."""
+        if self.full is None:
+            return []
+        curve = read_manifest(self.full.folder / "model", step="trial")["curve"]
+        return [point for point in curve if point["step"] <= (self.design.full_steps or 0)]
 
     def _dev_chrf(self, checkpoint: Path, *, threads: int | None) -> float:
         from catprune.evaluation.translate import translate

@@ -409,7 +409,7 @@ class _Running:
             if not (other.base == folder and self._is_frozen(other)):
                 raise
             stale = [f"evaluated before rows were appended: move {folder} away to evaluate the current corpus"]
-        counted = f"{len(names) * len(seeds)} models, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+        counted = f"{len(self.settings.compared) * len(seeds)} models, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
         return [f"{counted}, test sets {', '.join(test.name for test in tests)}", *stale]
 
     def _depends(self, section: Any, seed: int) -> tuple[bool, bool]:

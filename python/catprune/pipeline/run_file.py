@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from catprune.cleaning.request import LEAST_MEMORY
 from catprune.errors import CatpruneError, UsageError
+from catprune.evaluation.after_full import baselines_of, name_continued
 from catprune.evaluation.evaluate import check_evaluation, choose_seeds
 from catprune.evaluation.summary import MARGIN, Hypothesis
 from catprune.pipeline.run_file_mistakes import describe_mistakes
@@ -120,13 +121,24 @@ class RunFile(Section):
         templates = {method for sweep in section.sweep for method in sweep.methods}
         return ["full", *(section.name for section in self.selections if section.name not in templates)]
 
+    @property
+    def continued(self) -> dict[str, str]:
+        """The trainings that continue `full`, and the subsets that they continue on."""
+        return name_continued(self.evaluate.after_full, self.subsets) if self.evaluate else {}
+
+    @property
+    def compared(self) -> list[str]:
+        """The subsets, and behind them the trainings that continue `full`."""
+        return [*self.subsets, *self.continued]
+
     def baselines(self) -> dict[str, list[str]]:
         """Return the baselines of each subset."""
-        section, subsets = self.evaluate, self.subsets
+        section, subsets, continued = self.evaluate, self.compared, self.continued
         assert section is not None
         if "against" in section.model_fields_set:
             return {name: [baseline for baseline in section.against if baseline != name] for name in subsets}
-        usual = {name: ["full", self._random_like(name)] for name in subsets}
+        usual = {name: ["full", *filter(None, [self._random_like(name)])] for name in self.subsets}
+        usual |= {name: baselines_of(usual[part], continued) for name, part in continued.items()}
         return {
             name: [baseline for baseline in names if baseline in subsets and baseline != name]
             for name, names in usual.items()
@@ -134,7 +146,7 @@ class RunFile(Section):
 
     def hypotheses(self) -> list[Hypothesis]:
         """Return the hypotheses of the evaluation."""
-        section, subsets = self.evaluate, self.subsets
+        section, subsets = self.evaluate, self.compared
         assert section is not None
         if section.hypotheses is not None:
             return [hypothesis.read() for hypothesis in section.hypotheses]
@@ -160,13 +172,13 @@ class RunFile(Section):
 
     def _check_evaluation(self, section: Any, selections: list[str]) -> None:
         for name in [*(section.subsets or []), *section.specified().get("against", [])]:
-            if name != "full" and name not in selections:
+            if name != "full" and name not in selections and name not in self.continued:
                 raise ValueError(f"evaluate: {name} is neither a selection nor full")
         if section.warmup_seeds and self.train is None:
             raise ValueError("evaluate: warmup_seeds needs [train], the warm-up model")
         choose_seeds(self.seed, section.seeds)
         check_evaluation(
-            self.subsets,
+            self.compared,
             [test.name for test in section.tests],
             self.baselines(),
             self.hypotheses(),

@@ -187,7 +187,7 @@ class Ddp(Pruning):
     rounded down. Ties: lower pairs are kept first. With `ratio` 0.3 the paper reaches the results of all data.
 
     Args:
-        pairs: number of pairs of the corpus.
+        pairs: number of pairs of the corpus, or of whatever is kept or dropped as a whole, like spans of targets.
         ratio: the share that is dropped (0.3).
         cycle: epochs of a cycle (1).
 

@@ -66,11 +66,24 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class _PrunedBatch(NamedTuple):
-    """A batch after pruning: `kept` are indices into the window, `basis` is the denominator of the summed losses."""
+    """A batch after pruning.
+
+    Attributes:
+        kept: the pairs that are trained on, indices into the window, int64 [kept].
+        lengths: their target tokens that count, int64 [kept].
+        weights: the weights of their losses, float32 [kept]; None: 1.
+        basis: the denominator of the summed losses.
+        units: numbers of the kept units, int64 [units].
+        of_tokens: for each target token of the kept pairs the index of its unit; -1 if the token does not count;
+            None without pruning.
+    """
 
     kept: NDArray[np.int64]
-    weights: NDArray[np.float32] | None  # None: 1
+    lengths: NDArray[np.int64]
+    weights: NDArray[np.float32] | None
     basis: int
+    units: NDArray[np.int64]
+    of_tokens: NDArray[np.int64] | None
 
 
 class Training:
@@ -88,6 +101,8 @@ class Training:
         processes: the processes that train together. Each batch is split round-robin across them and gradients are
             averaged, so that an update equals that of one process, except for rounding and dropout.
         init: the checkpoint whose weights the training starts from; None: random weights.
+        resumes: whether the moments, the count of updates and the costs of `init` are taken over, too.
+        keep_moments: number of updates whose checkpoint also holds the moments; None: no checkpoint does.
         pruning: which pairs of each batch are skipped; None: none. A batch without pairs makes no update but counts
             as one, so that learning rates and marks are those of the training on all pairs.
         stopping: ends the training before the last mark, when the dev loss no longer falls; None: nothing does.
@@ -107,13 +122,18 @@ class Training:
         accumulate: int | None = None,
         pruning: PrunedRows | None = None,
         init: Checkpoint | None = None,
+        resumes: bool = False,
+        keep_moments: int | None = None,
         stopping: EarlyStopping | None = None,
     ) -> None:
         self.folder, self.order, self.recipe, self.size = folder, order, recipe, size
         self.device, self.save_every, self.processes, self.pruning = device, save_every, processes, pruning
-        self.accumulate, self.stopping = accumulate, stopping
+        self.accumulate, self.stopping, self.keep_moments = accumulate, stopping, keep_moments
         self._exposure_before = None if init is None else exposure_of(init, order.tokens)
-        self.at = Position()
+        self.at, self._epochs_before = Position(), 0.0
+        if init is not None and resumes:
+            self.at = Position(step=init.step, target_tokens=init.target_tokens, flops=init.flops)
+            self._epochs_before = init.epoch
         self._interrupts = Interrupts()
         self.per_epoch = order.counts[0]
         torch.manual_seed(_seed_of(order.seed, 0))
@@ -123,7 +143,7 @@ class Training:
             _groups(self.model, recipe.weight_decay), lr=0.0, betas=recipe.betas, eps=1e-9, fused=True
         )
         self.loss: nn.Module = Loss(
-            self.model, smoothing=recipe.label_smoothing, device=device, of_pairs=pruning is not None
+            self.model, smoothing=recipe.label_smoothing, device=device, of_tokens=pruning is not None
         )
         if processes.count > 1:
             self.loss = processes.wrap(self.loss)
@@ -133,6 +153,8 @@ class Training:
             self._load_state()
         elif init is not None:
             fit(self.model, load_tensors(init.weights)[0], name=init.weights)
+            if resumes:
+                self._set_moments(load_tensors(init.moments)[0])
         if processes.leads:
             self._cut_metrics()
         self._started, self._before = time.monotonic(), self.at.target_tokens
@@ -228,19 +250,30 @@ class Training:
 
     def _prune(self, pairs: Pairs, chosen: NDArray[np.int64]) -> _PrunedBatch:
         """Apply the pruning to a batch."""
+        lengths = pairs.target.lengths[chosen]
         if self.pruning is None:
-            return _PrunedBatch(chosen, None, int(pairs.target.lengths[chosen].sum()))
-        pruning = self.pruning.pruning
-        kept = chosen[pruning.keeps(pairs.rows[chosen])]
-        basis = chosen if pruning.by_whole else kept
-        return _PrunedBatch(kept, pruning.weights(pairs.rows[kept]), int(pairs.target.lengths[basis].sum()))
+            return _PrunedBatch(chosen, lengths, None, int(lengths.sum()), chosen[:0], None)
+        pruning, units = self.pruning.pruning, self.pruning.units(pairs.rows[chosen], lengths)
+        keeps = pruning.keeps(units.numbers)
+        counted = np.bincount(units.owners, units.lengths * keeps, len(chosen)).astype(np.int64)
+        kept, of_kept = chosen[counted > 0], (counted > 0)[units.owners]
+        of_units = np.where(keeps, np.cumsum(keeps) - 1, -1)[of_kept]
+        return _PrunedBatch(
+            kept,
+            counted[counted > 0],
+            pruning.weights(pairs.rows[kept]),
+            int(lengths.sum() if pruning.by_whole else counted.sum()),
+            units.numbers[keeps],
+            np.repeat(of_units, units.lengths[of_kept]),
+        )
 
     def _update(self, pairs: Pairs, chosen: NDArray[np.int64]) -> None:
         """One update: forward, loss, backward, clipping, AdamW."""
         at, processes = self.at, self.processes
         at.step += 1
-        kept, weights, basis = self._prune(pairs, chosen)
-        self._count(pairs, chosen, kept, basis)
+        pruned = self._prune(pairs, chosen)
+        kept, weights, of_tokens = pruned.kept, pruned.weights, pruned.of_tokens
+        self._count(pairs, chosen, pruned)
         if not len(kept):
             return
         # Seeded by step and rank: a resumed run drops the same units, and two processes drop different ones.
@@ -248,15 +281,20 @@ class Training:
         # A rank without pairs runs a dummy pair with zero weight.
         has_own = processes.number < len(kept)
         parts = self._parts(pairs, kept, processes.number) if has_own else [np.zeros(1, np.int64)]
-        weight = processes.count / basis if has_own else 0.0  # DDP averages the gradients
+        weight = processes.count / pruned.basis if has_own else 0.0  # DDP averages the gradients
         total = torch.zeros(2, dtype=torch.float64, device=self.device.name)
-        of_pairs: list[Tensor] = []
+        ends = np.cumsum(pairs.target.lengths[kept])
+        nll_sums = np.zeros(len(pruned.units))
         for part in parts:
             with contextlib.nullcontext() if part is parts[-1] else processes.apart(self.loss):
-                sums, nlls = self.loss(*self._tensors(pairs, kept[part], None if weights is None else weights[part]))
+                tokens = None if of_tokens is None else of_tokens[_ranges(ends, part)]
+                sums, nlls = self.loss(
+                    *self._tensors(pairs, kept[part], None if weights is None else weights[part], tokens)
+                )
                 (sums[0] * weight).backward()
             total += sums.detach()
-            of_pairs += [] if nlls is None else [nlls]
+            if tokens is not None and has_own:
+                nll_sums += np.bincount(tokens[tokens >= 0], nlls.cpu().numpy(), len(nll_sums))
         if self.recipe.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         for group in self.optimizer.param_groups:
@@ -266,11 +304,8 @@ class Training:
         total = total if has_own else torch.zeros_like(total)
         processes.add(total)
         self._sums += total
-        if of_pairs:
-            all_nlls = torch.zeros(len(kept), dtype=torch.float64, device=self.device.name)
-            if has_own:
-                all_nlls[torch.from_numpy(np.concatenate(parts))] = torch.cat(of_pairs)
-            self._observe(pairs, kept, all_nlls)
+        if of_tokens is not None:
+            self._observe(pruned.units, of_tokens, torch.from_numpy(nll_sums).to(self.device.name))
 
     def _parts(self, pairs: Pairs, kept: NDArray[np.int64], number: int) -> list[NDArray[np.int64]]:
         """Split the pairs of process `number` into parts: places in `kept`."""
@@ -280,18 +315,23 @@ class Training:
         count = self.accumulate or -(-padded // PART_TOKENS[self.device.name])
         return np.array_split(own, min(count, len(own)))
 
-    def _observe(self, pairs: Pairs, kept: NDArray[np.int64], nlls: Tensor) -> None:
-        """Record the mean nll of each trained pair; `nlls` [kept] is 0 for the pairs of other processes."""
+    def _observe(self, units: NDArray[np.int64], of_tokens: NDArray[np.int64], nlls: Tensor) -> None:
+        """Record the mean nll of each trained unit; `nlls` [units], sums, are 0 for the pairs of other processes."""
         self.processes.add(nlls)
         if self.pruning is not None and self.processes.leads:
-            self.pruning.observe(pairs.rows[kept], nlls.cpu().numpy() / pairs.target.lengths[kept])
+            self.pruning.observe(units, nlls.cpu().numpy() / np.bincount(of_tokens[of_tokens >= 0]))
 
     def _tensors(
-        self, pairs: Pairs, chosen: NDArray[np.int64], weights: NDArray[np.float32] | None
+        self,
+        pairs: Pairs,
+        chosen: NDArray[np.int64],
+        weights: NDArray[np.float32] | None,
+        tokens: NDArray[np.int64] | None,
     ) -> Iterator[Tensor | None]:
-        """Yield the arguments of `Loss`, on the device."""
+        """Yield the arguments of `Loss`, on the device; `tokens` are the units of tokens, as in `_PrunedBatch`."""
         batch = pairs.batch(chosen, self.order.tokens.tokenizer)
-        parts = (batch.source, batch.inputs, batch.targets, token_places(batch))
+        places = token_places(batch)
+        parts = (batch.source, batch.inputs, batch.targets, places if tokens is None else places[tokens >= 0])
         yield from (torch.from_numpy(part).to(self.device.name) for part in parts)
         longest = batch.source.shape[1]
         is_padded = batch.source_lengths.min() < longest
@@ -300,13 +340,13 @@ class Training:
         of_tokens = None if weights is None else torch.from_numpy(np.repeat(weights, batch.target_lengths))
         yield None if of_tokens is None else of_tokens.to(self.device.name)
 
-    def _count(self, pairs: Pairs, chosen: NDArray[np.int64], kept: NDArray[np.int64], basis: int) -> None:
+    def _count(self, pairs: Pairs, chosen: NDArray[np.int64], pruned: _PrunedBatch) -> None:
         """Count a batch: all of its pairs, but tokens and operations only of the kept ones."""
-        at, processes = self.at, self.processes
-        tokens, computed = (int(pairs.target.lengths[part].sum()) for part in (chosen, kept))
+        at, processes, kept = self.at, self.processes, pruned.kept
+        tokens, computed = int(pairs.target.lengths[chosen].sum()), int(pruned.lengths.sum())
         at.pairs += len(chosen)
         at.target_tokens += computed
-        at.tokens += basis
+        at.tokens += pruned.basis
         at.pruned_pairs += len(chosen) - len(kept)
         at.pruned_tokens += tokens - computed
         at.pruned_batches += not len(kept)
@@ -318,12 +358,12 @@ class Training:
                     vocab_size=self.model.vocab_size,
                     source=np.full(len(own), pairs.source.lengths[own].max()),
                     target=np.full(len(own), pairs.target.lengths[own].max()),
-                    outputs=int(pairs.target.lengths[own].sum()),
+                    outputs=int(pruned.lengths[part].sum()),
                 )
 
     def _epoch(self) -> float:
-        """Passes over the pairs; whole ones as integers."""
-        epoch = self.at.epoch + self.at.pairs / self.per_epoch
+        """Passes over the pairs, those before the training resumed included; whole ones as integers."""
+        epoch = self._epochs_before + self.at.epoch + self.at.pairs / self.per_epoch
         return int(epoch) if epoch == int(epoch) else round(epoch, 6)
 
     def _write_metrics(self, bar: Progress) -> None:
@@ -389,7 +429,10 @@ class Training:
                 "times": times,
             },
         }
-        write_checkpoint(target, self.model, self.order.tokens, size=self.size, training=training, seen=seen)
+        moments = self._moments() if at.step == self.keep_moments else None
+        write_checkpoint(
+            target, self.model, self.order.tokens, size=self.size, training=training, seen=seen, moments=moments
+        )
         self.folder.log("checkpoint", name=mark.name, step=at.step)
 
     def _save_state(self) -> None:
@@ -398,15 +441,26 @@ class Training:
             self.pruning.flush()
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors["sums"] = self._sums
-        for name, parameter in self.model.named_parameters():
-            moments = self.optimizer.state[parameter]
-            tensors |= {f"{moment}.{name}": moments[moment] for moment in _MOMENTS}
+        tensors |= self._moments()
         metrics = self._metrics_file.read_bytes()
         self.at.metrics, self.at.metrics_digest = len(metrics), digest_bytes(metrics)
         save_tensors(self._state_file, tensors, metadata={"position": json.dumps(asdict(self.at))})
         self._saved = time.monotonic()
         if self.pruning is not None:
             self.pruning.forget(self.at.epoch)
+
+    def _moments(self) -> dict[str, Tensor]:
+        """Return the moments of all parameters by name."""
+        return {
+            f"{moment}.{name}": self.optimizer.state[parameter][moment]
+            for name, parameter in self.model.named_parameters()
+            for moment in _MOMENTS
+        }
+
+    def _set_moments(self, tensors: dict[str, Tensor]) -> None:
+        for name, parameter in self.model.named_parameters():
+            moments = {moment: tensors[f"{moment}.{name}"].to(self.device.name) for moment in _MOMENTS}
+            self.optimizer.state[parameter] = moments
 
     def _load_state(self) -> None:
         tensors, metadata = load_tensors(self._state_file)
@@ -418,9 +472,7 @@ class Training:
         prefix = "model."
         weights = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
         fit(self.model, weights, name=self._state_file)
-        for name, parameter in self.model.named_parameters():
-            moments = {moment: tensors[f"{moment}.{name}"].to(self.device.name) for moment in _MOMENTS}
-            self.optimizer.state[parameter] = moments
+        self._set_moments(tensors)
         self.at = Position(**json.loads(metadata["position"]))
 
 
@@ -450,6 +502,13 @@ def _groups(model: Transformer, weight_decay: float) -> list[dict[str, Any]]:
     others = [parameter for parameter in model.parameters() if parameter not in decayed]
     matrices = [parameter for parameter in model.parameters() if parameter in decayed]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _ranges(ends: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the places of some of the ranges that end at `ends` and follow each other, one after the other."""
+    firsts = np.concatenate([[0], ends[:-1]])[chosen]
+    lengths = ends[chosen] - firsts
+    return np.arange(lengths.sum()) + np.repeat(firsts - (np.cumsum(lengths) - lengths), lengths)
 
 
 def _seed_of(*numbers: int) -> int:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Loss(nn.Module):
     """A model and its loss as one module, which DDP wraps."""
 
-    def __init__(self, model: Transformer, *, smoothing: float, device: Device, of_pairs: bool) -> None:
+    def __init__(self, model: Transformer, *, smoothing: float, device: Device, of_tokens: bool) -> None:
         super().__init__()
-        self.model, self.smoothing, self.device, self.of_pairs = model, smoothing, device, of_pairs
+        self.model, self.smoothing, self.device, self.of_tokens = model, smoothing, device, of_tokens
 
     def forward(
         self,
@@ -35,23 +35,21 @@ class Loss(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Return sums over the target tokens, float64 [2]: the smoothed loss, and the nll without gradient.
 
-        Weights apply to both. With `of_pairs` the second result is the unweighted nll of each pair, float64 [pairs],
-        else None.
+        Weights apply to both. With `of_tokens` the second result is the unweighted nll of each token, float32
+        [tokens], else None.
 
         Args:
             source, inputs, targets: ids as in `Batch`, padded.
-            places: indices of the tokens in the flattened targets, int64 [tokens].
+            places: indices of the tokens that count in the flattened targets, int64 [tokens].
             mask: mask of the sources, as in `Padded`.
-            weights: weights of the tokens, float32 [tokens]; None: all 1. Without `of_pairs` it must be None.
+            weights: weights of the tokens, float32 [tokens]; None: all 1. Without `of_tokens` it must be None.
         """
         with self.device.autocast():
             hidden = self.model(source, inputs, UNMASKED if mask is None else Padded(mask))
         hidden = hidden.flatten(0, 1).index_select(0, places)
         gold, matrix = targets.flatten().index_select(0, places), self.model.embedding.weight
         smoothing, dtype = self.smoothing, self.device.dtype
-        if not self.of_pairs:
+        if not self.of_tokens:
             return torch.stack(smoothed_loss(hidden, matrix, gold, smoothing=smoothing, dtype=dtype)), None
         *sums, nlls = weighted_loss(hidden, matrix, gold, weights, smoothing=smoothing, dtype=dtype)
-        of_pairs = torch.zeros(targets.numel(), dtype=torch.float64, device=nlls.device)
-        of_pairs[places] = nlls.double()
-        return torch.stack(sums), of_pairs.view(targets.shape).sum(1)
+        return torch.stack(sums), nlls

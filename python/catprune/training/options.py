@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
+from catprune.training.recipe import WARMUP_SHARE
 from catprune.workspace.common_options import Force, OutFolder, Paths, Quiet, Seed, TorchThreads
 from catprune.workspace.options import (
     CHECKPOINTS,
@@ -91,7 +92,12 @@ LearningRate = Annotated[
 WarmupSteps = Annotated[
     int | None,
     option(
-        "Updates of linear learning-rate warm-up.", OPTIMIZATION, metavar="N", least=1, most=MOST, default=BY_PRESET
+        "Updates of linear learning-rate warm-up.",
+        OPTIMIZATION,
+        metavar="N",
+        least=1,
+        most=MOST,
+        default=f"by the preset, at most {WARMUP_SHARE:.0%} of the updates",
     ),
 ]
 LabelSmoothing = Annotated[
@@ -113,7 +119,7 @@ Dropout = Annotated[
         metavar="SHARE",
         least=0,
         below=1,
-        default="0.1; big 0.3",
+        default=BY_PRESET,
     ),
 ]
 Precision = Annotated[
@@ -212,6 +218,27 @@ class TrainOptions:
             "on the same tokens.",
         ),
     ] = None
+    resume_from: Annotated[
+        AnyPath | None,
+        option(
+            "Start from this checkpoint of `keep_moments`, with its moments, its count of updates and its costs.",
+            MODEL,
+            path=True,
+            run_file=False,
+            command=False,
+        ),
+    ] = None
+    keep_moments: Annotated[
+        int | None,
+        option(
+            "Number of updates whose checkpoint also holds the moments of Adam, for `resume_from`.",
+            CHECKPOINTS,
+            least=1,
+            most=MOST,
+            run_file=False,
+            command=False,
+        ),
+    ] = None
     reverse: Annotated[bool, option("Train the backward model, from target to source.", MODEL, run_file=False)] = False
     prune_while_training: Annotated[
         Literal["infobatch", "ddp"] | None,
@@ -257,6 +284,19 @@ class TrainOptions:
             most=MOST,
             default="1",
             run_file=False,
+        ),
+    ] = None
+    prune_span: Annotated[
+        int | None,
+        option(
+            "ddp: keep or drop spans of this number of target tokens instead of whole pairs.",
+            DYNAMIC,
+            metavar="N",
+            least=1,
+            most=MOST,
+            default="whole pairs",
+            run_file=False,
+            details="A longer target has several spans, each with a loss of its own.",
         ),
     ] = None
     batch_tokens: BatchTokens = None

@@ -1,5 +1,6 @@
 """Loss and exposure of every row during a training that prunes, in mapped files of its folder.
 
+Losses are those of units: rows, or spans of long targets, whose numbers `spans.npy` holds.
 Files are numbered by cycle, the epochs for which the same losses decide. `losses-2.npy` holds the losses at the start
 of cycle 2 and does not change during the cycle. Losses observed in cycle 2 go into `losses-3.npy`, a copy at first.
 `times-2.npy` says how often each row had been trained on before cycle 2. So a run that was killed repeats its decisions
@@ -14,17 +15,19 @@ import numpy as np
 
 from catprune.errors import CatpruneError
 from catprune.training.dynamic import SLICE
+from catprune.training.spans import Units
 from catprune.workspace.files import whole_file
 from catprune.workspace.step_folder import STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from catprune.training.dynamic import Pruning
     from catprune.training.processes import Processes
+    from catprune.training.spans import Spans
 
     Part = Callable[[int, int], NDArray[Any]]
 
@@ -34,12 +37,15 @@ class PrunedRows:
 
     Args:
         folder: the folder of the files; it is made if it does not exist.
-        pruning: the decisions; its pairs are the rows.
+        pruning: the decisions; its pairs are the units.
+        rows: number of rows.
+        spans: the units; None: rows.
         processes: the processes that train together. Rank 0 writes, and all read its files.
     """
 
-    def __init__(self, folder: Path, pruning: Pruning, *, processes: Processes) -> None:
+    def __init__(self, folder: Path, pruning: Pruning, *, rows: int, spans: Spans | None, processes: Processes) -> None:
         self.folder, self.pruning, self.processes = folder, pruning, processes
+        self.rows, self.spans = rows, spans
         self._times: NDArray[np.uint32] | None = None
 
     def begin(self, epoch: int, *, resumed: bool) -> None:
@@ -52,13 +58,21 @@ class PrunedRows:
         if self.processes.leads and not resumed and epoch % self.pruning.cycle == 0:
             self._start_cycle(cycle)
         self.processes.hear()  # wait for the files
-        self._times = self._map("times", cycle)
-        losses = self._map("losses", cycle + 1, mode="r+") if self.processes.leads else None
-        self.pruning.resume(epoch, before=self._map("losses", cycle), losses=losses)
+        self._times = self._map(f"times-{cycle}")
+        if self.spans is not None:
+            self.spans.firsts = self._map("spans")
+        losses = self._map(f"losses-{cycle + 1}", mode="r+") if self.processes.leads else None
+        self.pruning.resume(epoch, before=self._map(f"losses-{cycle}"), losses=losses)
 
-    def observe(self, rows: NDArray[np.int64], losses: NDArray[np.float64]) -> None:
-        """Record the mean nll of the tokens of each row, float64 [rows]."""
-        self.pruning.observe(rows, losses)
+    def units(self, rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> Units:
+        """Return the units of rows whose targets have `lengths` tokens."""
+        if self.spans is None:
+            return Units(rows, np.arange(len(rows)), lengths)
+        return self.spans.units(rows, lengths)
+
+    def observe(self, units: NDArray[np.int64], losses: NDArray[np.float64]) -> None:
+        """Record the mean nll of the tokens of each unit, float64 [units]."""
+        self.pruning.observe(units, losses)
 
     def times(self, rows: NDArray[np.int64], again: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Count how often rows have been trained on, int64 [rows]; `again`: which rows this epoch has reached."""
@@ -66,7 +80,16 @@ class PrunedRows:
         epochs = (
             self.pruning.epoch % self.pruning.cycle + again
         )  # of this cycle, whose decisions are the same in all epochs
-        return self._times[rows] + epochs * self.pruning.keeps(rows)
+        return self._times[rows] + epochs * self._keeps(rows)
+
+    def _keeps(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which rows have a unit that this epoch trains on, bool [rows]."""
+        if self.spans is None:
+            return self.pruning.keeps(rows)
+        kept = np.zeros(len(rows), np.bool_)
+        numbers, owners, _ = self.spans.numbers(rows)
+        kept[owners[self.pruning.keeps(numbers)]] = True
+        return kept
 
     def flush(self) -> None:
         """Write observed losses to the disk; call this before a state is saved that continues from them."""
@@ -82,33 +105,33 @@ class PrunedRows:
     def _start_cycle(self, cycle: int) -> None:
         """Write the files of a cycle: the observed losses decide, and the next file of losses starts as their copy."""
         self.folder.mkdir(exist_ok=True)
+        units = self.pruning.pairs
         if cycle == 0:
-            self._write("times", 0, np.uint32, lambda first, end: np.zeros(end - first))
-            self._write("losses", 0, np.float32, lambda first, end: np.full(end - first, np.nan))
+            if self.spans is not None:
+                self._write("spans", np.int64, self.rows + 1, self.spans.parts())
+            self._write("times-0", np.uint32, self.rows, _parts(self.rows, lambda first, end: np.zeros(end - first)))
+            unknown = _parts(units, lambda first, end: np.full(end - first, np.nan))
+            self._write("losses-0", np.float32, units, unknown)
         else:
             self.flush()
-            self._write("times", cycle, np.uint32, self._after)
-        before = self._map("losses", cycle)
-        self._write("losses", cycle + 1, np.float32, lambda first, end: before[first:end])
+            self._write(f"times-{cycle}", np.uint32, self.rows, _parts(self.rows, self._after))
+        before = self._map(f"losses-{cycle}")
+        self._write(f"losses-{cycle + 1}", np.float32, units, _parts(units, lambda first, end: before[first:end]))
 
     def _after(self, first: int, end: int) -> NDArray[np.int64]:
         """Count how often rows `first` to `end` were trained on at the end of the last epoch of a cycle."""
         return self.times(np.arange(first, end), np.ones(end - first, np.bool_))
 
-    def _path(self, name: str, cycle: int) -> Path:
-        return self.folder / f"{name}-{cycle}.npy"
-
-    def _write(self, name: str, cycle: int, kind: type[Any], part: Part) -> None:
-        """Write a file slice by slice, whole or not at all; not through a map, where a full disk kills the process."""
-        path, count = self._path(name, cycle), self.pruning.pairs
+    def _write(self, name: str, kind: type[Any], count: int, parts: Iterable[NDArray[Any]]) -> None:
+        """Write a file part by part, whole or not at all; not through a map, where a full disk kills the process."""
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": (count,)}
-        with whole_file(path) as stream:
+        with whole_file(self.folder / f"{name}.npy") as stream:
             np.lib.format.write_array_header_1_0(stream, header)
-            for first, end in _ranges(count):
-                stream.write(part(first, end).astype(kind).tobytes())
+            for part in parts:
+                stream.write(part.astype(kind).tobytes())
 
-    def _map(self, name: str, cycle: int, *, mode: Any = "r") -> NDArray[Any]:
-        path = self._path(name, cycle)
+    def _map(self, name: str, *, mode: Any = "r") -> NDArray[Any]:
+        path = self.folder / f"{name}.npy"
         try:
             return np.load(path, mmap_mode=mode)
         except (OSError, ValueError, EOFError) as error:
@@ -118,6 +141,7 @@ class PrunedRows:
             ) from None
 
 
-def _ranges(count: int) -> Iterator[tuple[int, int]]:
+def _parts(count: int, part: Part) -> Iterator[NDArray[Any]]:
+    """Yield the parts of an array of `count` numbers, each made from its range."""
     for first in range(0, count, SLICE):
-        yield first, min(first + SLICE, count)
+        yield part(first, min(first + SLICE, count))

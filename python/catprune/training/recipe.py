@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from catprune.errors import UsageError
@@ -14,8 +14,12 @@ _MOST = 10**12  # upper bound of counts: a larger number is a typing mistake
 #: Methods to prune while training, with the defaults of their options; `catprune.dynamic` uses the same.
 PRUNING: dict[str, dict[str, Any]] = {
     "infobatch": {"ratio": 0.5, "anneal": 0.875},
-    "ddp": {"ratio": 0.3, "cycle": 1},
+    "ddp": {"ratio": 0.3, "cycle": 1, "span": None},
 }
+
+
+#: Share of the planned updates that the warm-up of a preset takes at most: see `docs/reference/presets.md`.
+WARMUP_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Recipe:
         betas: of Adam, with epsilon 1e-9.
         weight_decay: decoupled (AdamW), of the matrices of the layers; not of embeddings, LayerNorm and biases.
         clip: largest norm of the gradient; None: no limit.
+        warmup_share: share of the planned updates that the warm-up takes at most; None: no limit.
     """
 
     batch_tokens: int
@@ -40,6 +45,12 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.0
     clip: float | None = None
+    warmup_share: float | None = WARMUP_SHARE
+
+    def within(self, updates: int) -> Recipe:
+        """Return the recipe of a training of so many updates: its warm-up takes at most `warmup_share` of them."""
+        longest = self.warmup_steps if self.warmup_share is None else math.ceil(self.warmup_share * updates)
+        return replace(self, warmup_steps=min(self.warmup_steps, longest))
 
     def rate(self, step: int) -> float:
         """Return the learning rate of update `step` (from 1): linear warm-up, then inverse square-root decay."""
@@ -53,14 +64,14 @@ def _published(width: int, batch_tokens: int, dropout: float = 0.1) -> Recipe:
 
 #: The recipe of each preset.
 RECIPES = {
-    "tiny": Recipe(2048, 0.005, 200, weight_decay=0.01, clip=1.0),
+    "tiny": Recipe(4096, 0.005, 400, dropout=0.2, weight_decay=0.01, clip=1.0),
     "small": _published(256, 4096),
     "base": _published(512, 25_000),
     "big": _published(1024, 25_000, dropout=0.3),
 }
 #: Where the recipes come from.
 SOURCES = {
-    "tiny": "this project, for trainings of a few epochs",
+    "tiny": "this project, on multi30k",
     "small": "transformer_small of Tensor2Tensor (Vaswani et al. 2018, arXiv 1803.07416); one GPU's batch of base",
     "base": "Vaswani et al. 2017, arXiv 1706.03762, sections 5.1 to 5.4",
     "big": "Vaswani et al. 2017; the dropout is that of English-German (English-French: 0.1)",
@@ -142,7 +153,7 @@ def read_pruning(method: str | None, **values: float | None) -> dict[str, Any] |
 
 
 def check_numbers(**values: Any) -> None:
-    """Refuse invalid numbers of pruning while training, each given by its option's name: epochs, ratio, anneal, cycle.
+    """Refuse invalid numbers of pruning while training, each given by its option's name.
 
     `train` gives its names of these options, which have the prefix `prune_`. None means the default.
 
@@ -152,7 +163,7 @@ def check_numbers(**values: Any) -> None:
     for name, number in values.items():
         is_number = isinstance(number, int | float)
         option = name.removeprefix("prune_")
-        if option == "cycle":
+        if option in ("cycle", "span"):
             is_valid = isinstance(number, int) and 1 <= number < _MOST
             wanted = f"a whole number, at least 1 and below {_MOST:g}"
         elif option == "ratio":

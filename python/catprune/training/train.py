@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
     from catprune.checkpoints.native import Checkpoint
     from catprune.model.sizes import Size
     from catprune.training.data_order import Order
-    from catprune.training.dynamic import Pruning
     from catprune.training.loop import Training
-    from catprune.training.recipe import Mark
+    from catprune.training.processes import Processes
+    from catprune.training.pruned_rows import PrunedRows
+    from catprune.training.recipe import Mark, Recipe
 
 #: Options that replace a part of the preset's recipe.
 _RECIPE = ("batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout")
@@ -102,7 +104,6 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
     from catprune.training.data_order import Order, Rows, Selection, spool_rows
     from catprune.training.loop import Training, verify_unfinished
     from catprune.training.processes import Processes
-    from catprune.training.pruned_rows import PrunedRows
 
     size = find_size(options.preset)
     marks = plan_marks(options.epochs, options.steps, options.checkpoints)
@@ -111,12 +112,15 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
         ratio=options.prune_ratio,
         anneal=options.prune_anneal,
         cycle=options.prune_cycle,
+        span=options.prune_span,
     )
     out_path, opened, selection = Path(options.out), Tokens.open(options.tokens), options.selection
     if options.reverse and is_monolingual(opened.manifest):
         raise UsageError(f"reverse = True: {options.tokens} is monolingual and has no source to predict")
     values = {name: value for name in _RECIPE if (value := getattr(options, name)) is not None}
     recipe = replace(RECIPES[options.preset], **values)
+    if options.warmup_steps is not None:
+        recipe = replace(recipe, warmup_share=None)
     reads: dict[str, Any] = {"tokens": describe_folder(opened.path, relative_to=out_path)}
     chosen = None if selection is None else Selection(Path(selection))
     if chosen is not None:
@@ -132,9 +136,9 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
         if file.selection is not None:
             require_origin(file.selection, opened.path)
         reads[name] = file.describe(relative_to=out_path)
-    init = None if options.init is None else _open_init(options, size, opened)
+    init, resumes = _open_init(options, size, opened, marks), options.resume_from is not None
     if init is not None:
-        reads["init"] = init.describe(relative_to=out_path)
+        reads["resume_from" if resumes else "init"] = init.describe(relative_to=out_path)
     dev = read_dev(several(options.dev), patience=options.patience, reverse=options.reverse)
     if dev is not None and is_monolingual(opened.manifest):
         raise UsageError(
@@ -163,6 +167,8 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
             plan["prune_while_training"] = pruned
         if stopping is not None:
             plan["patience"] = stopping.patience
+        if options.keep_moments is not None:
+            plan["keep_moments"] = options.keep_moments
         folder = StepFolder(
             out_path,
             step="train",
@@ -175,12 +181,18 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
         def start() -> Training:
             losses = None
             if pruned is not None:
-                pruning = _open_pruning(pruned, order, marks[-1])
-                losses = PrunedRows(out_path / PRUNED_ROWS, pruning, processes=processes)
+                losses = _open_pruning(pruned, order, marks[-1], folder=out_path / PRUNED_ROWS, processes=processes)
+            updates = _planned_updates(order, marks[-1], recipe)
+            if recipe.warmup_share is None and recipe.warmup_steps > updates:
+                say(
+                    f"train: warmup_steps = {recipe.warmup_steps:,}, but the training has {updates:,} updates: the "
+                    "learning rate does not reach its peak",
+                    quiet=options.quiet or not processes.leads,
+                )
             return Training(
                 folder,
                 order,
-                recipe,
+                recipe.within(updates),
                 size=size,
                 marks=marks,
                 device=device,
@@ -189,6 +201,8 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
                 processes=processes,
                 pruning=losses,
                 init=init,
+                resumes=resumes,
+                keep_moments=options.keep_moments,
                 stopping=stopping,
             )
 
@@ -248,15 +262,21 @@ def require_origin(selection: Path, tokens: Path) -> None:
         )
 
 
-def _open_init(options: TrainOptions, size: Size, tokens: Tokens) -> Checkpoint:
-    """Open the checkpoint to start from.
+def _open_init(options: TrainOptions, size: Size, tokens: Tokens, marks: list[Mark]) -> Checkpoint | None:
+    """Open the checkpoint to start from; None: random weights.
 
     Raises:
-        CatpruneError: it is not a native checkpoint, or has another shape, direction or tokenizer.
+        UsageError: both `init` and `resume_from` are given, or a mark that is not after `resume_from`.
+        CatpruneError: it is not a native checkpoint, or has another shape, direction or tokenizer, or no moments.
     """
     from catprune.checkpoints.native import read_checkpoint, require_tokenizer
 
-    init = read_checkpoint(Path(str(options.init)))
+    if options.init is not None and options.resume_from is not None:
+        raise UsageError("both init and resume_from are given: give one of them")
+    path = options.init if options.resume_from is None else options.resume_from
+    if path is None:
+        return None
+    init = read_checkpoint(path)
     if init.size != asdict(size):
         presets = [f"preset = {name}" for name, preset in PRESETS.items() if asdict(preset) == init.size]
         remedy = [*presets, "another checkpoint"][0]
@@ -266,20 +286,44 @@ def _open_init(options: TrainOptions, size: Size, tokens: Tokens) -> Checkpoint:
             f"{init.path} was trained with reverse = {init.reverse}: give the same, or another checkpoint"
         )
     require_tokenizer(init, tokens)
+    if options.resume_from is not None:
+        if not init.moments.is_file():
+            raise CatpruneError(f"{init.path} has no moments: train it with keep_moments = {init.step}")
+        if early := [mark.name for mark in marks if mark.unit != "step" or mark.amount <= init.step]:
+            raise UsageError(f"checkpoint {early[0]}: give updates after {init.step}, those of {init.path}")
     return init
 
 
-def _open_pruning(options: dict[str, Any], order: Order, end: Mark) -> Pruning:
-    """Return the pruning that a plan's options describe; pairs are identified by their rows."""
+def _open_pruning(
+    options: dict[str, Any], order: Order, end: Mark, *, folder: Path, processes: Processes
+) -> PrunedRows:
+    """Return the pruning that a plan's options describe; its pairs are rows or spans of targets."""
     from catprune.training.dynamic import Ddp, InfoBatch
+    from catprune.training.pruned_rows import PrunedRows
+    from catprune.training.spans import Spans
 
-    rows = order.tokens.blocks[-1].end
+    rows, spans = order.tokens.blocks[-1].end, None
     if options["method"] == "ddp":
-        return Ddp(pairs=rows, ratio=options["ratio"], cycle=options["cycle"])
-    epochs = end.amount
+        if options["span"] is not None:
+            spans = Spans(order.tokens, options["span"], reverse=order.reverse)
+        units = rows if spans is None else spans.count
+        pruning = Ddp(pairs=units, ratio=options["ratio"], cycle=options["cycle"])
+    else:
+        epochs = end.amount if end.unit == "epoch" else end.amount / order.updates()
+        pruning = InfoBatch(
+            pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed
+        )
+    return PrunedRows(folder, pruning, rows=rows, spans=spans, processes=processes)
+
+
+def _planned_updates(order: Order, end: Mark, recipe: Recipe) -> int:
+    """Return the updates until `end`; of a training that is too long for a limit of the warm-up, a lower bound."""
     if end.unit == "step":
-        epochs /= order.updates()
-    return InfoBatch(pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed)
+        return int(end.amount)
+    least = int(end.amount * order.counts[1] / recipe.batch_tokens)
+    if least * (recipe.warmup_share or 1) >= recipe.warmup_steps:
+        return least
+    return math.ceil(end.amount * order.updates())
 
 
 def _run(training: Training, marks: list[Mark], *, quiet: bool) -> None:
@@ -330,6 +374,7 @@ def _describe(training: Training, marks: list[Mark]) -> dict[str, Any]:
         "target_tokens": last.target_tokens,
         "flops": last.flops,
         "parameters": count_parameters(training.model),
+        "warmup_steps": training.recipe.warmup_steps,
         "precision": training.device.precision,
         "metrics": digest_file(str(training.folder.path / "metrics.jsonl")),
         "torch": torch.__version__,

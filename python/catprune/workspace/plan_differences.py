@@ -20,6 +20,7 @@ _OPTION_NAMES = {
     "prune_while_training.ratio": "prune_ratio",
     "prune_while_training.anneal": "prune_anneal",
     "prune_while_training.cycle": "prune_cycle",
+    "prune_while_training.span": "prune_span",
 }
 _SHARES = frozenset({"rows", "tokens", "fraction", "token_fraction"})
 _DIGEST = re.compile("[0-9a-f]{32}")
