@@ -9,6 +9,8 @@ const PAGES: usize = char::MAX as usize / PAGE + 1;
 pub struct CharacterTable([OnceLock<Box<[u32; PAGE]>>; PAGES]);
 
 impl CharacterTable {
+    // 70 kB: a static, or moved to the heap at once.
+    #[allow(clippy::large_stack_arrays)]
     pub const fn new() -> Self {
         Self([const { OnceLock::new() }; PAGES])
     }

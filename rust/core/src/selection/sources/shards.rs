@@ -36,13 +36,13 @@ pub fn align(shards: &[Shard]) -> Result<Vec<Shard>> {
 pub fn rows(array: &ArrayRef, shard: &Shard, next: &mut u64) -> Result<Vec<u64>> {
     let rows = typed::<Int64Type>(array, "row", shard)?.values();
     let rows: Vec<u64> = rows.iter().map(|&row| row as u64).collect();
-    // One comparison without a branch for each row; only a wrong shard is searched for its row.
-    let ascending = rows.windows(2).fold(true, |all, pair| all & (pair[0] < pair[1]));
+    // Counted without a branch for each row; only a wrong shard is searched for its row.
+    let descents = rows.windows(2).filter(|pair| pair[0] >= pair[1]).count();
     let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else { return Ok(rows) };
-    if first < *next || last >= shard.end || !ascending {
-        let mut least = *next;
+    if first < *next || last >= shard.end || descents > 0 {
+        let mut bound = *next;
         let wrong =
-            |&&row: &&u64| row < std::mem::replace(&mut least, row.saturating_add(1)) || row >= shard.end;
+            |&&row: &&u64| row < std::mem::replace(&mut bound, row.saturating_add(1)) || row >= shard.end;
         let row = Row(rows.iter().find(wrong).unwrap_or(&last));
         let (path, first, end) = (shard.path.display(), shard.first, shard.end);
         return Err(Error::input(format!(
