@@ -265,7 +265,7 @@ def _to_request(ranking: Ranking, plan: Mapping[str, Any], source: Source, optio
         "score": source.columns[ranking.terms[0][1]],
         "merge": merge,
         "guards": guards,
-        "sample": options.draw,
+        "draw": options.draw,
         "clusters": None,
         "direction": options.direction,
         "ties": plan["ties"],
@@ -303,7 +303,7 @@ def _select_condensed(
     shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run
     try:
         (temporary / "ranked").mkdir(parents=True)
-        whole: SelectRequest = {**request, "keep": nothing, "own": own, "sample": False, "rows": False}
+        whole: SelectRequest = {**request, "keep": nothing, "own": own, "draw": False, "rows": False}
         before = _core.select({**whole, "out": str(temporary / "ranked")}, show)
         ranked = [
             Ranked(temporary / "ranked" / shard["file"], shard["first"], shard["end"]) for shard in before["shards"]

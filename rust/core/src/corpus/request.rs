@@ -98,6 +98,11 @@ impl Corpus {
     pub fn is_monolingual(&self) -> bool {
         self.inputs.iter().any(Input::is_monolingual)
     }
+
+    /// The line of a row in the file of the tags, from 1.
+    pub fn tag_line(&self, row: u64) -> u64 {
+        row - self.first_row + 1
+    }
 }
 
 fn max_line_bytes() -> usize {
