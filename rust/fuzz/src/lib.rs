@@ -48,6 +48,7 @@ pub fn read(input: Input) -> Result<Vec<ReadRecord>> {
         scores: Vec::new(),
         max_line_bytes: MAX_LINE_BYTES,
         first_row: 0,
+        memory: usize::MAX,
     };
     let mut all = Vec::new();
     let read = stream(

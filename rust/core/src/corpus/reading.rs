@@ -28,7 +28,7 @@ pub fn read(
     mut emit: impl FnMut(Chunk) -> bool,
 ) -> Result<CorpusRead> {
     let mut tags = match &corpus.tags {
-        Some(path) => Some(LineReader::open(path, corpus.max_line_bytes, progress)?),
+        Some(path) => Some(LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress)?),
         None => None,
     };
     let column = ExternalColumn::open(&corpus.scores, "score")?;
@@ -85,11 +85,11 @@ fn read_input(
     thread::scope(|scope| match input {
         Input::Moses { source, target } => read_sides(scope, corpus, progress, [source, target], emit),
         Input::Text { path } => {
-            let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
+            let open = move || LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress);
             read_file(scope, open, |lines| emit(ChunkText::Lines(lines)))
         }
         Input::Tsv { path, source_column, target_column, header } => {
-            let open = move || open_tsv(path, *header, corpus.max_line_bytes, progress);
+            let open = move || open_tsv(path, *header, corpus, progress);
             let (source_column, target_column) = (*source_column, *target_column);
             let (mut count, mut is_empty) = (None, true);
             let files = read_file(scope, open, |records| {
@@ -102,7 +102,7 @@ fn read_input(
         }
         Input::Jsonl { path, fields } => {
             let tree = Arc::new(Tree::new(fields)?);
-            let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
+            let open = move || LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress);
             let text = |records| ChunkText::Jsonl { records, tree: Arc::clone(&tree) };
             read_file(scope, open, |records| emit(text(records)))
         }
@@ -114,7 +114,9 @@ fn read_input(
         }
         Input::Tmx { path, source_language, target_language, whole } => {
             let languages = [source_language.as_str(), target_language.as_str()];
-            let open = move || TmxReader::open(path, languages, corpus.max_line_bytes, *whole, progress);
+            let open = move || {
+                TmxReader::open(path, languages, corpus.max_line_bytes, *whole, corpus.memory, progress)
+            };
             read_file(scope, open, |records| emit(ChunkText::Tmx(records)))
         }
     })
@@ -128,8 +130,8 @@ fn read_sides<'scope, 'env>(
     [source, target]: [&'env Path; 2],
     mut emit: impl FnMut(ChunkText) -> Result<bool>,
 ) -> Result<Option<Vec<FileRead>>> {
-    let (sources, source_reader) = spawn_side(scope, source, corpus.max_line_bytes, progress);
-    let (targets, target_reader) = spawn_side(scope, target, corpus.max_line_bytes, progress);
+    let (sources, source_reader) = spawn_side(scope, source, corpus, progress);
+    let (targets, target_reader) = spawn_side(scope, target, corpus, progress);
     let mut lines = 0;
     loop {
         let (source_lines, target_lines) = (sources.recv(), targets.recv());
@@ -160,10 +162,10 @@ fn read_sides<'scope, 'env>(
 fn open_tsv<'w>(
     path: &Path,
     header: bool,
-    max_line_bytes: usize,
+    corpus: &Corpus,
     progress: &'w Progress,
 ) -> Result<LineReader<'w>> {
-    let mut reader = LineReader::open(path, max_line_bytes, progress)?;
+    let mut reader = LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress)?;
     if header {
         reader.take(1)?;
     }
@@ -280,12 +282,12 @@ type Reader<'scope> = ScopedJoinHandle<'scope, Result<FileRead>>;
 fn spawn_side<'scope, 'env>(
     scope: &'scope thread::Scope<'scope, 'env>,
     path: &'env Path,
-    max_line_bytes: usize,
+    corpus: &'env Corpus,
     progress: &'env Progress,
 ) -> (Receiver<Lines>, Reader<'scope>) {
     let (send, receive) = bounded(1);
     let reader = scope.spawn(move || {
-        let mut reader = LineReader::open(path, max_line_bytes, progress)?;
+        let mut reader = LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress)?;
         loop {
             let chunk = reader.chunk()?;
             let ended = chunk.is_empty();

@@ -91,7 +91,7 @@ pub fn stats(request: &StatsRequest, progress: &Progress) -> Result<Stats> {
     let memory = if request.corpus.tags.is_some() { request.memory / 2 } else { request.memory };
     let mut repeats = Repeats::new(memory, cleaned, monolingual);
     let read = stream(
-        &request.corpus,
+        &request.corpus.within(request.memory),
         &request.kept,
         request.threads,
         progress,

@@ -144,7 +144,7 @@ impl Output {
 fn tsv_shape(input: &Input, corpus: &Corpus) -> Result<(usize, Option<Vec<u8>>)> {
     let Input::Tsv { path, header, .. } = input else { return Ok((0, None)) };
     let progress = Progress::default();
-    let lines = LineReader::open(path, corpus.max_line_bytes, &progress)?.take(1)?;
+    let lines = LineReader::open(path, corpus.max_line_bytes, corpus.memory, &progress)?.take(1)?;
     if lines.is_empty() || lines.is_too_long(0) {
         return Ok((0, None));
     }
