@@ -26,6 +26,7 @@ from catprune.pipeline.options import PruneOptions, RunOptions
         (PruneOptions, "/data/source_lang/dry_run.en is missing", "/data/source_lang/dry_run.en is missing"),
         (PruneOptions, "there is no option dry_runs", "there is no option dry_runs"),
         (CleanOptions, "rules = false goes without max_words", "--no-rules goes without --max-words"),
+        (CleanOptions, "identify_language = false", "identify_language = false"),
         (CleanOptions, "give header = true if that line holds names", "give --header if that line holds names"),
         (RunOptions, "run.toml: train.epochs = -1: give a number", "run.toml: train.epochs = -1: give a number"),
         (RunOptions, "clean.max_words = 0, force = true", "clean.max_words = 0, --force"),

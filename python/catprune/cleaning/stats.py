@@ -155,7 +155,10 @@ def summary(counted: Stats) -> list[str]:
         lines += ["", *_overview("tag", {tag: counted.tags[tag] for tag in shown})]
         if more := len(counted.tags) - len(shown) + counted.tags_left_out:
             lines.append(f"and {more:,} rarer tags (--json has the first {len(counted.tags):,})")
-    signature = ", ".join(f"{name} {value}" for name, value in counted.signature.items())
+    values = {
+        name: str(value).lower() if isinstance(value, bool) else value for name, value in counted.signature.items()
+    }
+    signature = ", ".join(f"{name} = {value}" for name, value in values.items())
     return [*lines, "", f"≈ estimated; quantiles are exact; {signature}"]
 
 

@@ -65,21 +65,21 @@ def spelling(*models: Any) -> Callable[[str], str]:
     `force = true` becomes `--force`, and `keep = 0` becomes `--keep 0`. A name that is also a word, like `keep`, is
     replaced only before a value.
     """
-    flags = {"force": ("--force", "")}  # messages of all commands name it
+    flags: dict[str, tuple[str, str | None]] = {"force": ("--force", None)}  # messages of all commands name it
     for field in (field for model in models for field in fields_of(model)):
         if not field.declared.command or field.positional:
             continue
-        flags[field.key] = (field.flag, field.declared.off or field.flag)
+        flags[field.key] = (field.flag, field.declared.off)
         for nested in fields_of(field.model) if field.model is not None else ():
             flag = f"--{field.declared.prefix}{nested.key}".replace("_", "-")
-            flags.setdefault(nested.key, (flag, flag))
+            flags.setdefault(nested.key, (flag, None))
     names = "|".join(sorted(flags, key=len, reverse=True))
     pattern = re.compile(rf"(?<![\w./-])({names})( = true\b| = false\b| = |(?![\w./-]))")
 
     def replace(found: re.Match[str]) -> str:
         flag, off = flags[found[1]]
         bare = flag if "_" in found[1] else found[1]
-        return {" = true": flag, " = false": off, " = ": f"{flag} ", "": bare}[found[2]]
+        return {" = true": flag, " = false": off or found[0], " = ": f"{flag} ", "": bare}[found[2]]
 
     return lambda message: pattern.sub(replace, message)
 
