@@ -106,13 +106,29 @@ def test_two_processes_that_are_stopped_go_on_to_the_same_bytes(tokens):
     """
     codes, wrote = train_in_two(tokens, broken, before=sends.format(step=6, name="SIGINT"), **OPTIONS)
     assert all(codes) and all("KeyboardInterrupt" in err for _, err in wrote)
-    assert json.loads(load_tensors(broken / "state.safetensors")[1]["position"])["step"] == 7
+    assert json.loads(load_tensors(broken / "state.safetensors")[1]["position"])["step"] == 8
     codes, wrote = train_in_two(tokens, broken, before=sends.format(step=9, name="SIGKILL"), **OPTIONS)
     assert codes[1] == -signal.SIGKILL and codes[0]
-    assert "another process of this training ended" in wrote[0][1]
+    assert "another process of this training ended or hangs" in wrote[0][1]
     assert json.loads(load_tensors(broken / "state.safetensors")[1]["position"])["step"] == 8
     assert train_in_two(tokens, broken, **OPTIONS)[0] == [0, 0]
     assert contents(broken) == contents(whole)
+
+
+def test_a_process_that_hangs_is_an_error(tokens):
+    hangs = """
+        import datetime, time
+        from catprune.training import loop, processes
+        processes.HUNG = datetime.timedelta(seconds=3)
+        update = loop.Training._update
+        def disturbed(training, *batch):
+            if training.at.step == 2 and os.environ["RANK"] == "1":
+                time.sleep(10)
+            update(training, *batch)
+        loop.Training._update = disturbed
+    """
+    codes, wrote = train_in_two(tokens, tokens.parent / "hung", before=hangs, **OPTIONS)
+    assert all(codes) and "another process of this training ended or hangs" in wrote[0][1]
 
 
 @pytest.mark.parametrize(

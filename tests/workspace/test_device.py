@@ -35,3 +35,12 @@ def test_narrow_models_are_trained_in_float32_on_processors(monkeypatch):
         "bfloat16",
     ]
     assert Device.choose("bfloat16", trained_width=128).precision == "bfloat16"
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
+def test_gpus_that_only_emulate_bfloat16_compute_in_float32(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert Device.choose("auto") == Device("cuda", precision)

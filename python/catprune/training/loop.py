@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from catprune.workspace.step_folder import StepFolder
 
 METRICS_EVERY = 25
+#: Updates between two questions whether a process was interrupted: the answer takes a millisecond with 64 processes.
+LISTEN_EVERY = 8
 #: The file of means over updates, a line each.
 METRICS = "metrics.jsonl"
 #: Most seconds between two saved states, so that a killed run never loses more than these.
@@ -223,7 +225,7 @@ class Training:
             self.marks = [mark for mark in self.marks if mark not in reached]
             if at.step % METRICS_EVERY == 0 or not self.marks:
                 self._write_metrics(bar)
-            stop = self.processes.any(flag=bool(self._interrupts.noted))
+            stop = self._is_stopped()
             if self.processes.leads:
                 for mark in reached:
                     self._write_checkpoint(mark, pairs, batches[: at.batch], windows)
@@ -237,13 +239,19 @@ class Training:
         if self.marks:
             at.window, at.batch = at.window + 1, 0
 
+    def _is_stopped(self) -> bool:
+        """Whether a process was interrupted. Several processes ask each other after every few updates only."""
+        if self.processes.count > 1 and self.at.step % LISTEN_EVERY:
+            return False
+        return self.processes.any(flag=bool(self._interrupts.noted))
+
     def _ends_early(self, reached: Sequence[Mark]) -> bool:
         """Measure the dev loss of new checkpoints; return whether the training stops."""
         stopping, losses = self.stopping, self.at.dev_nll
         assert stopping is not None
         if self.processes.leads:
             losses |= {mark.name: stopping.nll(self.folder.path / mark.name) for mark in reached}
-        return self.processes.any(flag=self.processes.leads and stopping.is_over([*losses.values()]))
+        return self.processes.hear(stop=self.processes.leads and stopping.is_over([*losses.values()]))
 
     def _is_save_due(self) -> bool:
         return self.at.step % self.save_every == 0 or time.monotonic() - self._saved >= SAVE_SECONDS

@@ -7,7 +7,7 @@ import datetime
 import inspect
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
 from catprune.workspace.shards import Shard, is_launched
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from torch import Tensor
+    from torch.distributed import ProcessGroup
     from torch.nn import Module
 
 _GONE = ("gloo", "nccl", "connection", "remote worker")
 #: How long a process waits for another: rank 0 reads whole corpora before the others may start.
 PATIENCE = datetime.timedelta(days=7)
+#: How long a process waits for another within an update. Rank 0 also writes checkpoints in that time.
+HUNG = datetime.timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,13 @@ class Processes:
         number: the rank, from 0.
         count: the number of processes.
         local: the local rank, from 0; None for a single process.
+        group: the process group of the updates, which does not wait for a process that hangs.
     """
 
     number: int = 0
     count: int = 1
     local: int | None = None
+    group: ProcessGroup | None = None
 
     @classmethod
     @contextlib.contextmanager
@@ -44,7 +49,7 @@ class Processes:
 
         Raises:
             UsageError: the launcher's variables are incomplete.
-            CatpruneError: another process ended.
+            CatpruneError: another process ended, or hangs.
         """
         import torch
         from torch import distributed
@@ -62,13 +67,14 @@ class Processes:
         kind = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(kind, timeout=PATIENCE)
         try:
-            yield cls(launched.number, launched.count, launched.local)
+            group = cast("ProcessGroup", distributed.new_group(timeout=HUNG))
+            yield cls(launched.number, launched.count, launched.local, group)
         except RuntimeError as error:
             # torch has no class for errors from processes that ended: its messages name one of these words.
             if is_out_of_memory(error) or not any(word in str(error).lower() for word in _GONE):
                 raise
             raise CatpruneError(
-                f"another process of this training ended ({error}): see the output of that process"
+                f"another process of this training ended or hangs ({error}): see the output of that process"
             ) from error
         finally:
             distributed.destroy_process_group()
@@ -80,20 +86,20 @@ class Processes:
 
     def hear(self, *, stop: bool = False) -> bool:
         """Return the flag `stop` of rank 0; all processes wait here."""
-        return self._reduce(stop and self.leads)
+        return self._reduce(stop and self.leads, None)
 
     def any(self, *, flag: bool) -> bool:
         """Return whether any process passed True; all processes wait here."""
-        return self._reduce(flag)
+        return self._reduce(flag, self.group)
 
-    def _reduce(self, value: bool) -> bool:  # noqa: FBT001
+    def _reduce(self, value: bool, group: ProcessGroup | None) -> bool:  # noqa: FBT001
         import torch
         from torch import distributed
 
         if self.count == 1:
             return value
         flag = torch.tensor([float(value)])
-        distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
+        distributed.all_reduce(flag, op=distributed.ReduceOp.MAX, group=group)
         return bool(flag.item())
 
     def add(self, values: Tensor) -> None:
@@ -101,7 +107,7 @@ class Processes:
         from torch import distributed
 
         if self.count > 1:
-            distributed.all_reduce(values)
+            distributed.all_reduce(values, group=self.group)
 
     def apart(self, wrapped: Module) -> contextlib.AbstractContextManager[None]:
         """Return a context in which the gradients of a wrapped module are added up, but not yet averaged."""
@@ -114,4 +120,4 @@ class Processes:
         known = inspect.signature(DistributedDataParallel).parameters
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # torch < 2.15
         buffers: dict[str, Any] = {name: False}
-        return DistributedDataParallel(module, gradient_as_bucket_view=True, **buffers)
+        return DistributedDataParallel(module, process_group=self.group, gradient_as_bucket_view=True, **buffers)

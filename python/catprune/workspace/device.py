@@ -23,6 +23,8 @@ _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 #: 160 updates of 2,048 tokens took 59 s in both precisions), and the library keeps code and memory for every shape of
 #: a bfloat16 product: 2.3 instead of 0.9 GB.
 _LEAST_WIDTH = 256
+#: The compute capability of the first GPUs that multiply bfloat16 (A100).
+_LEAST_CAPABILITY = (8, 0)
 
 
 def check_precision(precision: str) -> None:
@@ -91,7 +93,9 @@ class Device:
         if precision == "auto":
             is_narrow = trained_width is not None and trained_width < _LEAST_WIDTH
             on_processor = not is_narrow and processor_gains_by_bfloat16()
-            gains = torch.cuda.is_bf16_supported() if name == "cuda" else on_processor
+            # Older GPUs compute bfloat16 by emulation, which torch counts as support.
+            on_gpu = name == "cuda" and torch.cuda.get_device_capability() >= _LEAST_CAPABILITY
+            gains = on_gpu if name == "cuda" else on_processor
             precision = "bfloat16" if gains else "float32"
         return cls(name, precision)
 
