@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from catprune.workspace import device
 from catprune.workspace.device import Device
 
