@@ -322,7 +322,7 @@ def test_rows_of_large_sources(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.array([0.5, np.nan], np.float32), "value 1 is NaN"),
+        (np.array([0.5, np.nan], np.float32), r"value of row 1 \(rows count from 0\) is NaN"),
         (np.zeros((2, 2), np.float32), "an array of float32 and shape 2x2: give numbers of one dimension"),
         (np.array(["a"]), "an array of <U1 and shape 1: give numbers"),
     ],

@@ -132,7 +132,8 @@ fn compute(measure: &Measure, batch: &mut Batch, sums: &[Sums<'_>], lengths: &UI
     let count = batch.rows.len();
     clear(batch, count, start.is_some(), trajectory.is_some());
     let mut means = vec![Vec::with_capacity(BLOCK); sums.len()];
-    let mut of_row = Vec::new();
+    let most = read.iter().flatten().chain(trajectory.iter().map(|(_, from)| from)).map(Vec::len).max();
+    let mut of_row = vec![0.0; most.unwrap_or(0)];
     for first in (0..count).step_by(BLOCK) {
         let end = count.min(first + BLOCK);
         for (sums, means) in sums.iter().zip(&mut means) {
@@ -149,8 +150,8 @@ fn compute(measure: &Measure, batch: &mut Batch, sums: &[Sums<'_>], lengths: &UI
                     (Method::Length, _) => batch.tokens[index] as f32,
                     (_, None) => methods::random(batch.rows[index], measure.seed),
                     (method, Some(from)) => {
-                        gather(&means, from, index - first, &mut of_row);
-                        methods::score(method, &measure.choices, &of_row)
+                        let means = gather(&means, from, index - first, &mut of_row);
+                        methods::score(method, &measure.choices, means)
                     }
                 };
             }
@@ -162,8 +163,7 @@ fn compute(measure: &Measure, batch: &mut Batch, sums: &[Sums<'_>], lengths: &UI
         }
         if let Some((clusters, from)) = &trajectory {
             for index in (first..end).filter(scored) {
-                gather(&means, from, index - first, &mut of_row);
-                batch.clusters[index] = clusters.nearest(&of_row);
+                batch.clusters[index] = clusters.nearest(gather(&means, from, index - first, &mut of_row));
             }
         }
     }
@@ -198,9 +198,12 @@ fn check(sums: &Sums<'_>, means: &[f64], lengths: &UInt32Array, first: usize, ro
 }
 
 /// The means of one record.
-fn gather(means: &[Vec<f64>], from: &[usize], place: usize, of_row: &mut Vec<f64>) {
-    of_row.clear();
-    of_row.extend(from.iter().map(|&sums| means[sums][place]));
+fn gather<'a>(means: &[Vec<f64>], from: &[usize], place: usize, of_row: &'a mut [f64]) -> &'a [f64] {
+    let of_row = &mut of_row[..from.len()];
+    for (mean, &sums) in of_row.iter_mut().zip(from) {
+        *mean = means[sums][place];
+    }
+    of_row
 }
 
 /// Numbers the exposures of a batch. Records without tokens were never trained on, and get the first exposure.
