@@ -8,6 +8,13 @@ from pathlib import Path
 import catprune
 import pytest
 from catprune import UsageError
+from catprune.cleaning.summary import summary
+
+SWAPPED = "end in the languages of the other side"
+
+
+def first_line(done: catprune.Cleaned) -> str:
+    return summary(done)[0]
 
 
 def write(folder: Path, *names: str) -> list[Path]:
@@ -25,15 +32,18 @@ def write(folder: Path, *names: str) -> list[Path]:
         (("a.deu_Latn", "a.eng_Latn"), ("en", "de")),
     ],
 )
-def test_swapped_files_are_refused(tmp_path: Path, names: tuple[str, str], languages: tuple[str, str]) -> None:
+def test_swapped_files_are_a_warning_and_swapped_outputs_are_refused(
+    tmp_path: Path, names: tuple[str, str], languages: tuple[str, str]
+) -> None:
     files = write(tmp_path, *names)
     source, target = languages
-    with pytest.raises(UsageError, match="end in the languages of the other side"):
-        catprune.clean(files, dry_run=True, source_lang=source, target_lang=target)
-    with pytest.raises(UsageError, match="end in the languages of the other side"):
-        catprune.prune(files, [tmp_path / "p.en", tmp_path / "p.de"], source_lang=source, target_lang=target)
-    catprune.clean(files, dry_run=True, source_lang=target, target_lang=source)
-    catprune.clean(files, dry_run=True)
+    assert SWAPPED in first_line(catprune.clean(files, dry_run=True, source_lang=source, target_lang=target))
+    assert SWAPPED not in first_line(catprune.clean(files, dry_run=True, source_lang=target, target_lang=source))
+    assert SWAPPED not in first_line(catprune.clean(files, dry_run=True))
+    swapped = [tmp_path / f"p.{name.partition('.')[2].removesuffix('.gz')}" for name in names]
+    with pytest.raises(UsageError, match=SWAPPED):
+        catprune.prune(files, swapped, out=tmp_path / "run", source_lang=source, target_lang=target)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("names", [("a.de", "b.txt"), ("a.1", "a.2"), ("en", "de"), ("a.de", "b.fr")])

@@ -27,6 +27,8 @@ from catprune.pipeline.options import PruneOptions, RunOptions
         (PruneOptions, "there is no option dry_runs", "there is no option dry_runs"),
         (CleanOptions, "rules = false goes without max_words", "--no-rules goes without --max-words"),
         (CleanOptions, "identify_language = false", "identify_language = false"),
+        (CleanOptions, "monolingual = True: give one file", "--monolingual: give one file"),
+        (CleanOptions, "    row 3: header = true ||| format = %s", "    row 3: header = true ||| format = %s"),
         (CleanOptions, "give header = true if that line holds names", "give --header if that line holds names"),
         (RunOptions, "run.toml: train.epochs = -1: give a number", "run.toml: train.epochs = -1: give a number"),
         (RunOptions, "clean.max_words = 0, force = true", "clean.max_words = 0, --force"),

@@ -122,7 +122,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(corpus: Path) -> None:
     catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, method="random", **options)
     assert [line.split()[0] for line in messages if not line.startswith(" ")] == ["clean", "decided", "dry"]
     assert entries(corpus) == before
-    with pytest.raises(CatpruneError, match=r"too few \(1000 are to be kept\)"):
+    with pytest.raises(CatpruneError, match=r"too few: 1,000 are to be kept; give more text, or keep less"):
         catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, keep=1000, **options)
     assert entries(corpus) == before
 
@@ -163,7 +163,7 @@ def test_what_a_user_added_to_the_run_file_stays(corpus: Path) -> None:
     catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, **options)
     before = tomllib.loads(path.read_text())
     with pytest.raises(
-        CatpruneError, match=r'other options \(select\.keep: "50%" before, "30%" now\): give another out'
+        CatpruneError, match=r'other options \(select\.keep: "50%" before, "30%" now\): give another folder as out'
     ):
         catprune.prune(sides(corpus, "train"), sides(corpus, "p"), keep="30%", **options)
     messages.clear()
@@ -235,7 +235,8 @@ def test_the_run_file_has_the_given_options_and_other_options_are_reported(corpu
     ):
         both = {"source_lang": "en", "target_lang": "de", **options_of_prune, **options, **changed}
         with pytest.raises(
-            CatpruneError, match=rf"run\.toml has other options \({message}\): give another out, or force"
+            CatpruneError,
+            match=rf"run\.toml has other options \({message}\): give another folder as out, or force = true",
         ):
             catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **both)
     assert entries(corpus, log=False) == before

@@ -117,7 +117,7 @@ def test_a_training_starts_from_a_checkpoint_of_the_same_kind(tokens, tmp_path):
     (odd / "config.json").write_bytes(seal({**config, "tokenizer": {**config["tokenizer"], "digest": "0"}}))
     for init, change, message in (
         (first, {"preset": "small"}, "give preset = tiny"),
-        (first, {"reverse": True}, "was trained with reverse = False"),
+        (first, {"reverse": True}, "was trained forward: train in the same direction"),
         (odd, {}, "was trained with tokenizer 0"),
     ):
         with pytest.raises(CatpruneError, match=message):

@@ -119,33 +119,37 @@ def scripts_of(code: str | None) -> tuple[str, ...]:
     return _SEVERAL.get(script, (script,)) if script else ()
 
 
-def check_sides(inputs: Sequence[Mapping[str, Any]], languages: tuple[str | None, str | None]) -> list[str]:
+def describe_sides(
+    inputs: Sequence[Mapping[str, Any]], languages: tuple[str | None, str | None], *, swapped: bool = False
+) -> list[str]:
     """Compare the languages of the sides with each other, and with the suffixes of two files of lines.
 
     Args:
         inputs: the inputs as `parse_inputs` returns them.
         languages: codes of source and target.
+        swapped: only look for swapped sides.
 
     Returns:
-        A warning if both sides have the same language.
-
-    Raises:
-        UsageError: the suffixes of two files say that the sides are swapped.
+        Warnings: both sides have the same language, or the suffixes of two files say that the sides are swapped.
     """
     source, target = languages
     if source is None or target is None:
         return []
     if langcodes.standardize_tag(source, macro=True) == langcodes.standardize_tag(target, macro=True):
-        return [f"warning: source_lang and target_lang are both {source}: give the language of each side"]
+        return (
+            []
+            if swapped
+            else [f"warning: source_lang and target_lang are both {source}: give the language of each side"]
+        )
     for entry in inputs:
         if entry["format"] == "moses" and [_suffix_language(entry[side]) for side in ("source", "target")] == [
             base_language(target),
             base_language(source),
         ]:
-            raise UsageError(
-                f"{entry['source']} and {entry['target']} end in the languages of the other side (source_lang = "
-                f"{source}, target_lang = {target}): give the files in the other order, or swap the languages"
-            )
+            return [
+                f"warning: {entry['source']} and {entry['target']} end in the languages of the other side "
+                f"(source_lang = {source}, target_lang = {target}): swap the files or the languages"
+            ]
     return []
 
 

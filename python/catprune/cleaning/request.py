@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from catprune import _core
-from catprune.cleaning.languages import check_sides
+from catprune.cleaning.languages import describe_sides
 from catprune.cleaning.minhash_options import choose_near
 from catprune.cleaning.rule_options import (
     PAIR_RULES,
@@ -107,7 +107,7 @@ class Cleaning:
         ):
             Path(path).stat()  # report a missing file before a folder is made
         notes += [f"{path} is empty: left out" for path in left_out(options.inputs, inputs)]
-        notes = [*check_sides(inputs, (options.source_lang, options.target_lang)), *notes]
+        notes = [*describe_sides(inputs, (options.source_lang, options.target_lang)), *notes]
         notes += describe_contents(inputs, (options.source_lang, options.target_lang))
         tests = parse_test_sets(several(options.exclude))
         excluded = digest_test_sets(tests, folder)

@@ -29,13 +29,16 @@ def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
     new = new_text(done.new, done.rows)
     lines = [f"{done.rows:,} {unit} read{new}, {share_text(done.kept, done.rows)} {would}kept"]
     suspicious = [(reason, count) for reason, count in done.reasons.items() if count > _MOST_DROPPED * done.rows]
+    warnings = [note for note in done.manifest["notes"] if note.startswith("warning: ")]
     lines[:0] = [
+        *warnings,
         *_test_set_warnings(done),
         *(_warning(reason, count, done) for reason, count in suspicious if reason in OPTION_OF_REASON),
     ]
-    lines += done.manifest["notes"]
+    lines += [note for note in done.manifest["notes"] if note not in warnings]
     if done.kept < done.rows:
-        lines.append("reasons to drop (a record may have several; in brackets: the only reason; rows count from 0):")
+        counted = "; rows count from 0" if examples else ""
+        lines.append(f"reasons to drop (a record may have several; in brackets: the only reason{counted}):")
     for reason, count in sorted(done.reasons.items(), key=lambda item: (-item[1], item[0])):
         if count:
             lines.append(f"  {reason:24} {share_text(count, done.rows):>20} ({done.only[reason]:,})")

@@ -120,7 +120,8 @@ def _split_outputs(options: dict[str, Any]) -> dict[str, Any]:
 
     files = options["inputs"]
     count = 1 if options.get("monolingual") or format_of(files[-1]) else 2
-    if len(files) <= count:
+    is_one = count == 2 and len(files) == 3 and format_of(files[0]) is None and "{" not in files[0]
+    if len(files) <= count or is_one:
         raise UsageError("outputs are missing: give the inputs, then two output files, or one that holds both sides")
     return {**options, "inputs": files[:-count], "outputs": files[-count:]}
 

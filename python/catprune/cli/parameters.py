@@ -63,7 +63,7 @@ def spelling(*models: Any) -> Callable[[str], str]:
     """A function that writes the options of models in a message as the command line spells them.
 
     `force = true` becomes `--force`, and `keep = 0` becomes `--keep 0`. A name that is also a word, like `keep`, is
-    replaced only before a value.
+    replaced only before a value. Lines that show text of the corpus, which start with spaces, stay as they are.
     """
     flags: dict[str, tuple[str, str | None]] = {"force": ("--force", None)}  # messages of all commands name it
     for field in (field for model in models for field in fields_of(model)):
@@ -74,14 +74,14 @@ def spelling(*models: Any) -> Callable[[str], str]:
             flag = f"--{field.declared.prefix}{nested.key}".replace("_", "-")
             flags.setdefault(nested.key, (flag, None))
     names = "|".join(sorted(flags, key=len, reverse=True))
-    pattern = re.compile(rf"(?<![\w./-])({names})( = true\b| = false\b| = |(?![\w./-]))")
+    pattern = re.compile(rf"(?<![\w./-])({names})( = [tT]rue\b| = [fF]alse\b| = |(?![\w./-]))")
 
     def replace(found: re.Match[str]) -> str:
         flag, off = flags[found[1]]
         bare = flag if "_" in found[1] else found[1]
-        return {" = true": flag, " = false": off or found[0], " = ": f"{flag} ", "": bare}[found[2]]
+        return {" = true": flag, " = false": off or found[0], " = ": f"{flag} ", "": bare}[found[2].lower()]
 
-    return lambda message: pattern.sub(replace, message)
+    return lambda message: message if message.startswith("  ") else pattern.sub(replace, message)
 
 
 def with_signature(

@@ -164,7 +164,8 @@ def _parse_name(text: str, format: str | None, *, header: bool) -> list[Mapping[
             check_contents([str(Path(name).absolute())], "moses")  # an archive, or a format that the name does not say
             raise UsageError(
                 f"{name}: give two files, or names that end in {', '.join(NAMED)}, or templates in quotes like "
-                "'wmt.{en,de}'; give format for a file of another name, or monolingual = true if there is one side"
+                "'wmt.{en,de}'; give format for a file of another name (format = tsv), "
+                "or monolingual = true if there is one side"
             )
         formats.append(chosen)
     return [

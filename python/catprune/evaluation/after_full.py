@@ -47,3 +47,22 @@ def full_steps(steps: int) -> int:
     if steps < 2:
         raise UsageError(f"after_full needs at least 2 updates, but every model has {steps}: give more steps or epochs")
     return steps * 4 // 5
+
+
+def check_average(steps: int, every: int, average: int | None) -> None:
+    """Refuse to average more checkpoints than a continued training has.
+
+    Args:
+        steps: updates of every model.
+        every: updates between two evaluated checkpoints.
+        average: how many of the last checkpoints are averaged; None: one is tested.
+
+    Raises:
+        UsageError: a continued training has fewer checkpoints of its own.
+    """
+    own = sum(point > full_steps(steps) for point in {*range(every, steps, every), steps})
+    if average is not None and average > own:
+        raise UsageError(
+            f"average = {average}, but a training that continues full has {own} of its own checkpoints: give a smaller "
+            "average or evaluate_every"
+        )

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from catprune._core import digest_bytes
 from catprune.corpus.bitexts import TestSet
 from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, UsageError, require
-from catprune.evaluation.after_full import FULL, baselines_of, full_steps, name_continued
+from catprune.evaluation.after_full import FULL, baselines_of, check_average, full_steps, name_continued
 from catprune.evaluation.contained import count_contained
 from catprune.evaluation.metrics import choose_tokenizer, random_seed, randomise, signatures
 from catprune.evaluation.options import EvaluateOptions
@@ -25,7 +26,7 @@ from catprune.scoring.scorers.comet import CometMetric
 from catprune.tokens.blocks import Tokens
 from catprune.training.data_order import Order
 from catprune.training.held_out import HeldOut
-from catprune.training.recipe import RECIPES
+from catprune.training.recipe import RECIPES, choose_recipe
 from catprune.training.request import require_origin
 from catprune.workspace.device import Device, require_torch
 from catprune.workspace.files import read_json, to_json, write_whole
@@ -171,6 +172,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
         "beam": options.beam,
         "resamples": options.resamples,
         "training": {name: value for name, value in training.items() if name not in ("accumulate", "save_every")},
+        "recipe": asdict(choose_recipe(options.preset, training)),
         "seeds": seeds,
         "order": list(subsets),
         "against": against,
@@ -204,7 +206,8 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
                 comet,
                 full_steps(steps) if continued else None,
             )
-            _check_average(design)
+            if design.full_steps is not None:
+                check_average(steps, every, options.average)
             trials = _trials(design, subsets, seeds, out / "trials", continued)
             how: dict[str, Any] = {"threads": options.threads, "quiet": options.quiet, "force": options.force}
             # Seed by seed, so that all subsets can be compared before the last seed is done.
@@ -213,21 +216,11 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
                     (name, seed): trials[name][place].run(**how) for place, seed in enumerate(seeds) for name in trials
                 }
             results = {name: [runs[name, seed] for seed in seeds] for name in trials}
-            for trial in trials[FULL] if continued else ():
+            for trial in trials.get(FULL, ()):
                 trial.forget()
             contained = _count_contained(tokens, tokenized, [*tests, *([] if dev is None else [dev])])
             _publish(folder, trials, results, against, hypotheses, resamples=options.resamples, contained=contained)
     return open_evaluation(out, is_new=not folder.finished_before)
-
-
-def _check_average(design: Design) -> None:
-    """Refuse to average more checkpoints than a continued training has."""
-    after = sum(point > (design.full_steps or 0) for point in design.points)
-    if design.full_steps is not None and (design.average or 1) > after:
-        raise UsageError(
-            f"average = {design.average}, but a training that continues full has {after} of its own checkpoints: "
-            "give a smaller average or evaluate_every"
-        )
 
 
 def _trials(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from catprune._core import digest_bytes, digest_file
@@ -18,6 +18,7 @@ from catprune.evaluation.cost import (
     training_seconds,
 )
 from catprune.evaluation.metrics import measure
+from catprune.training.recipe import choose_recipe
 from catprune.workspace.device import own_state
 from catprune.workspace.files import copy_whole, read_json, to_json, write_whole
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, verify_shards
@@ -152,7 +153,8 @@ class Trial:
             "selection": selection,
             "dev": None if design.dev is None else design.dev.bitext.digests,
         }
-        plan = {**self._options, "points": design.points, "average": design.average}
+        recipe = asdict(choose_recipe(design.training["preset"], design.training))
+        plan = {**self._options, "recipe": recipe, "points": design.points, "average": design.average}
         if self.full is not None:
             reads["full"] = describe_folder(self.full.folder / "model", relative_to=path)
             plan["full_steps"] = design.full_steps
@@ -162,7 +164,7 @@ class Trial:
         plan.pop("accumulate", None)
         with _TrialFolder(path, step="trial", reads=reads, options=plan, force=force) as folder:
             if folder.manifest is None:
-                done = self._run_training(threads=threads, quiet=quiet, force=force)
+                done = self._run_training(path / _TRAINING, threads=threads, quiet=quiet, force=force)
                 with own_state(threads):
                     folder.publish(**self._evaluate(done, path / _TRAINING, threads=threads))
             else:
@@ -186,11 +188,16 @@ class Trial:
         """The checkpoint with moments that other trainings continue from, while these are not done."""
         return self.folder / "continued"
 
-    def _run_training(self, *, threads: int | None, quiet: bool, force: bool) -> Mapping[str, Any]:
-        """Train, and return the manifest of the training."""
+    @property
+    def _repeated(self) -> Path:
+        """The folder of a training that is repeated for the checkpoint to continue from."""
+        return self.folder / "repeated"
+
+    def _run_training(self, out: Path, *, threads: int | None, quiet: bool, force: bool) -> Mapping[str, Any]:
+        """Train into a folder, and return the manifest of the training."""
         from catprune.training.train import train
 
-        design, out, options = self.design, self.folder / "model" / _TRAINING, self._options
+        design, options = self.design, self._options
         points, branch = design.points, design.full_steps
         if self.full is not None:
             assert branch is not None
@@ -220,13 +227,15 @@ class Trial:
     def to_continue(self, *, threads: int | None, quiet: bool) -> Path:
         """Return the checkpoint that trainings on parts continue from; without it, train again."""
         if not self._continued.is_dir():
-            self._run_training(threads=threads, quiet=quiet, force=False)
-            shutil.rmtree(self.folder / "model" / _TRAINING)
+            # Not in model/, which is finished: a killed training continues from this folder.
+            self._run_training(self._repeated, threads=threads, quiet=quiet, force=False)
+            shutil.rmtree(self._repeated)
         return self._continued
 
     def forget(self) -> None:
         """Remove the checkpoint that trainings on parts continue from."""
         shutil.rmtree(self._continued, ignore_errors=True)
+        shutil.rmtree(self._repeated, ignore_errors=True)
 
     def _evaluate(self, trained: Mapping[str, Any], training: Path, *, threads: int | None) -> dict[str, Any]:
         """Read the dev curve off the checkpoints, and keep the one that will be tested."""

@@ -38,9 +38,11 @@ def expected(target_tokens: float, pairs: int, rows: int, *, model: Mapping[str,
     """
     share = min(1.0, model.get("sample", pairs) / max(1, pairs))
     training = target_tokens * share * model["epochs"] / speed
+    writing = rows * WRITE
     scoring = target_tokens * len(model["checkpoints"].split(",")) * FORWARD_SHARE / speed
     return (
-        f"train {duration(training)}, score {duration(scoring)}, select and write {duration(rows * WRITE)} "
+        f"train {duration(max(1, training))}, score {duration(max(1, scoring))}, select and write "
+        f"{duration(max(1, writing))} "
         f"(training processes {speed:,.0f} target tokens/s here)"
     )
 

@@ -122,7 +122,7 @@ class PruneOptions:
             "Where to save checkpoints: epochs or updates, like 1,3,5 or 500steps.",
             CHECKPOINTS,
             metavar="LIST",
-            default="1,5; 1,3,5 for a method that compares three",
+            default="1,5, or with epochs an early one and the last; a method that compares three gets one between them",
         ),
     ] = None
     sample: Annotated[

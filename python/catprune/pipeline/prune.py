@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune.cleaning.clean import clean
+from catprune.cleaning.languages import describe_sides
 from catprune.cleaning.request import LEAST_MEMORY
 from catprune.cleaning.summary import summary as clean_summary
 from catprune.corpus.appended import has_appended_rows, has_new_inputs, replacing, require_trained
@@ -29,7 +31,7 @@ from catprune.pipeline.estimate import (
 from catprune.pipeline.options import PruneOptions
 from catprune.pipeline.run import Ran, run
 from catprune.pipeline.run_file import SCHEMA, check_values, json_schema, read_run_file
-from catprune.pipeline.written_run_file import SELECTION, differences, to_toml
+from catprune.pipeline.written_run_file import SELECTION, WrittenRunFile
 from catprune.scoring.scorers import open_scorer
 from catprune.selection.budget import list_shares, require_some
 from catprune.selection.methods import CLUSTERED, METHODS
@@ -39,7 +41,7 @@ from catprune.tokens.tokenizer import estimate_target_tokens
 from catprune.training.recipe import plan_marks
 from catprune.workspace.common_options import several
 from catprune.workspace.device import require_torch
-from catprune.workspace.files import read_toml, relative_place, write_whole
+from catprune.workspace.files import relative_place, write_whole
 from catprune.workspace.locks import check_folder, lock_folder
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.options import changed_values, make, takes
@@ -62,6 +64,8 @@ _MODEL = ("preset", "epochs", "checkpoints")
 _SAMPLE = 1_000_000
 #: `summary` warns if the mean length of kept pairs is below this share of the mean length of clean pairs.
 _SHORT = 0.9
+#: A number of pairs to keep that may be meant as percents.
+_LIKE_PERCENT = 100
 #: The smallest number of clean pairs that can train a warm-up model.
 _LEAST_PAIRS = 100
 
@@ -102,6 +106,7 @@ class _Pruning:
         inputs: the inputs as `parse_inputs` returns them.
         ranking: the methods that rank, and the budget.
         scorers: names of the scorers that the method needs.
+        before: the run file that is in the folder.
         say: called with each line of progress.
     """
 
@@ -111,6 +116,7 @@ class _Pruning:
     inputs: list[Input]
     ranking: Ranking
     scorers: list[str]
+    before: WrittenRunFile
     say: Callable[[str], None]
 
     @classmethod
@@ -126,7 +132,8 @@ class _Pruning:
         folder = Path(options.out)
         check_folder(folder)
         choose_memory(options.memory, least=LEAST_MEMORY)
-        pruning = cls(options, folder, folder / "run.toml", inputs, ranking, scorers, options.say or (lambda _: None))
+        file, say = folder / "run.toml", options.say or _silent
+        pruning = cls(options, folder, file, inputs, ranking, scorers, WrittenRunFile.read(file), say)
         if pruning.needs_model:
             require_torch()
             pruning._check_checkpoints()
@@ -139,14 +146,32 @@ class _Pruning:
         outputs = [Path(path) for path in several(options.outputs)]
         languages = {"source_lang": options.source_lang, "target_lang": options.target_lang}
         describe_output(outputs, name_sides(None, languages, monolingual=options.monolingual))
+        if len(outputs) == 2:
+            sides = {"format": "moses", "source": str(outputs[0]), "target": str(outputs[1])}
+            if swapped := describe_sides([sides], (options.source_lang, options.target_lang), swapped=True):
+                raise UsageError(swapped[0].removeprefix("warning: "))
         refuse_outputs(outputs, files, force=options.force)
         if not options.force:
             refuse_outputs_of_others(outputs, folder, SELECTION)
+        pruning._check_run_file()
+        return pruning
+
+    def _check_run_file(self) -> None:
+        """Check the run file that will be written, as far as it is known before cleaning.
+
+        Raises:
+            UsageError: an option has no meaning, or does not fit what a user added to the run file.
+        """
+        sections = self._sections(self._decide(0), self._relative(_names(self.options.inputs)))
         try:
-            check_values(pruning._sections(pruning._decide(0), pruning._relative(_names(options.inputs))), folder)
+            check_values(sections, self.folder)
         except UsageError as error:  # the selection has no other name on the command line
             raise UsageError(str(error).removeprefix(f"{SELECTION}: ")) from None
-        return pruning
+        if self.before.text is not None and self.options.force:
+            try:
+                check_values(tomllib.loads(self.before.with_sections(sections)), self.folder)
+            except UsageError as error:
+                raise UsageError(f"{self.file} does not fit these options: {error}; change it, or remove it") from None
 
     def _check_checkpoints(self) -> None:
         """Refuse fewer checkpoints than the method compares.
@@ -215,10 +240,13 @@ class _Pruning:
 
     def _write_run_file(self, sections: dict[str, Any]) -> None:
         """Write the run file; what a user added to an earlier one stays, and what `force` changes is said."""
-        before = self.file.read_text(encoding="utf-8") if self.file.is_file() else None
-        if before is not None and (changed := differences(read_toml(self.file), sections)):
+        changed = self.before.differences(sections)
+        if self.before.text is not None and not changed:
+            return
+        text = self.before.with_sections(sections)
+        if self.before.text is not None:
             self.say(f"note: {self.file} is changed: {'; '.join(changed)}")
-        write_whole(self.file, to_toml(sections, before).encode())
+        write_whole(self.file, text.encode())
 
     def _clean(self, new: list[Input], *, force: bool) -> Cleaned:
         self._say_size(new)
@@ -232,7 +260,9 @@ class _Pruning:
         paths = [Path(path) for entry in inputs for path in input_paths(entry)]
         sizes = [path.stat().st_size * (1 if path.suffix.lower() not in COMPRESSED else EXPANDED) for path in paths]
         seconds = sum(sizes) * CLEAN / choose_threads(self.options.threads)
-        self.say(f"clean     {sum(path.stat().st_size for path in paths) / 1e6:,.1f} MB, about {duration(seconds)}")
+        self.say(
+            f"clean     {sum(path.stat().st_size for path in paths) / 1e6:,.1f} MB, about {duration(max(1, seconds))}"
+        )
 
     def _cleaning(self) -> dict[str, Any]:
         options = self.options
@@ -258,12 +288,13 @@ class _Pruning:
         """
         budget, least = self.ranking.share.get("rows", 0), _LEAST_PAIRS if self.needs_model else 1
         if cleaned.kept < max(least, budget):
-            needed = f"{budget} are to be kept" if budget > cleaned.kept else f"{least} are needed"
+            needed = f"{budget:,} are to be kept" if budget > cleaned.kept else f"{self.method} needs {least:,}"
             frequent = sorted(cleaned.reasons.items(), key=lambda item: (-item[1], item[0]))[:3]
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in frequent if count)
+            dropped = f" (most frequent reasons to drop: {reasons})" if reasons else ""
             raise CatpruneError(
-                f"cleaning kept {cleaned.kept:,} of {cleaned.rows:,} {self.unit}, too few ({needed}); most frequent "
-                f"reasons to drop: {reasons or 'none'}"
+                f"{cleaned.kept:,} of {cleaned.rows:,} {self.unit} are clean, too few: {needed}; give more text, or "
+                f"keep less{dropped}"
             )
         require_some(self.options.keep, (), cleaned.kept)
 
@@ -282,12 +313,14 @@ class _Pruning:
         unit = f" {self.unit}" if self.ranking.share.keys() <= {"rows"} else ""
         plain = {name: f"{value:g}" if isinstance(value, float) else value for name, value in model.items()}
         described = ", ".join(f"{name} {value}" for name, value in plain.items())
-        self.say(
-            f"decided   keep {keep}{unit} by {self.method}; {described or 'no warm-up model needed'}; see {self.file}"
-        )
+        place = "" if self.options.dry_run else f"; see {self.file}"
+        self.say(f"decided   keep {keep}{unit} by {self.method}; {described or 'no warm-up model needed'}{place}")
+        rows = self.ranking.share.get("rows", 0)
+        if 0 < rows <= _LIKE_PERCENT:
+            self.say(f"note: keep = {rows} is a number of {self.unit}; for a share give keep = {rows}%")
 
     def _say_tokenizing(self, pairs: int) -> None:
-        seconds = pairs * TOKENIZE / choose_threads(self.options.threads)
+        seconds = max(1, pairs * TOKENIZE / choose_threads(self.options.threads))
         self.say(f"tokenize  {pairs:,} {self.unit}, about {duration(seconds)}")
 
     def tokenize_and_estimate(self, model: dict[str, Any]) -> bool:
@@ -305,6 +338,8 @@ class _Pruning:
     def dry_run(self, scratch: Path) -> Ran:
         """Clean into a folder that is removed later, and report the decisions and the expected times."""
         options = self.options
+        if self.before.text is not None and not options.force:
+            self._new_inputs(read_run_file(self.file))
         self._say_size(self.inputs)
         cleaned = clean(options.inputs, out=scratch / "clean", **self._cleaning())
         for line in clean_summary(cleaned, examples=0):
@@ -315,7 +350,7 @@ class _Pruning:
         if model:
             self._say_tokenizing(cleaned.kept)
             size: Any = {"vocab_size": model["vocab_size"], "threads": options.threads}
-            tokens = estimate_target_tokens(scratch / "clean", seed=options.seed, **size)
+            tokens = estimate_target_tokens(scratch / "clean", **size)
             speed = guess_training(preset=model["preset"], **size)
             self.say(f"expected  roughly {expected(tokens, cleaned.kept, cleaned.rows, model=model, speed=speed)}")
         self.say("dry run   nothing was written; run the same command without dry_run to start")
@@ -328,17 +363,17 @@ class _Pruning:
             CatpruneError: the run has other options, or its inputs are not the first of these inputs.
         """
         now = self._sections(self._decide_like(run_file), self._relative(run_file.clean.inputs))
-        if changed := differences(read_toml(self.file), now):
+        if changed := self.before.differences(now):
             raise CatpruneError(
-                f"{self.file} has other options ({'; '.join(changed[:5])}): give another out, or force to repeat "
-                "the steps that they affect"
+                f"{self.file} has other options ({'; '.join(changed[:5])}): give another folder as out, or force "
+                "= true to repeat the steps that they affect"
             )
         old = inputs_of(run_file.clean)
         first, clean = self.inputs[: len(old)], self.folder / "clean"
         if first != old and not has_bytes_of(clean, [relative_input(entry, clean) for entry in first], None):
             raise CatpruneError(
                 f"{self.file} has other inputs: give its inputs first and the new inputs after them, give another "
-                "out, or force to prune all inputs again"
+                "folder as out, or force = true to prune all inputs again"
             )
         return self.inputs[len(old) :]
 
@@ -393,6 +428,10 @@ def _fit(options: dict[str, Any], *, several: bool) -> dict[str, Any]:
         marks = plan_marks(None, None, options["checkpoints"])
         return {**options, **({"epochs": marks[-1].amount} if marks[-1].unit == "epoch" else {})}
     return options
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
 
 
 def _names(inputs: Any) -> list[str | Path]:

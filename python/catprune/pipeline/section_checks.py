@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catprune.cleaning.languages import check_sides
 from catprune.cleaning.minhash_options import choose_near
 from catprune.cleaning.rule_options import (
     choose_duplicates,
@@ -43,7 +42,6 @@ def check_cleaning(clean: Any) -> None:
         choose_key(key, monolingual=options.monolingual)
     choose_near(options.near_duplicates, options.near)
     language_rules(options)
-    check_sides(inputs, (options.source_lang, options.target_lang))
 
 
 def check_scorers(scorers: Sequence[Any], clean: Any, checkpoints: Sequence[str]) -> None:
@@ -79,7 +77,7 @@ def check_selection(section: Any, clean: Any, checkpoints: Sequence[str]) -> Non
         raise ValueError(f"{section.name}: a token budget needs the scores of [train]")
     if clean.tags is None and (section.within == "tag" or any(own.of == "tag" for own in ranking.own)):
         option_text = "within = tag" if section.within == "tag" else ranking.own[0].label
-        raise ValueError(f"{section.name}: {option_text} needs the tags of [clean]")
+        raise ValueError(f"{section.name}: {option_text} needs tags: give [clean] a file of tags in a run file (tags)")
 
 
 def check_outputs(section: Any, clean: Any) -> None:

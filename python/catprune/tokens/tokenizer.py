@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune import _core
-from catprune.corpus.inputs import is_monolingual, resolve
+from catprune.corpus.inputs import resolve
+from catprune.corpus.open_corpus import open_corpus
 from catprune.errors import CatpruneError
 from catprune.workspace.files import write_whole
 from catprune.workspace.manifest import read_manifest
@@ -66,22 +68,27 @@ def train_tokenizer(
         text.unlink(missing_ok=True)
 
 
-def estimate_target_tokens(clean: Path, *, vocab_size: int, seed: int, threads: int | None) -> float:
+def estimate_target_tokens(clean: Path, *, vocab_size: int, threads: int | None) -> float:
     """Estimate the target tokens of a clean folder, by a tokenizer trained on a small sample of its pairs.
 
-    The sample is in the folder for a while.
+    The sample, every n-th pair, is in the folder for a while. The corpus is read once.
     """
+    import pyarrow as arrow
+    from pyarrow import compute
     from tokenizers import Tokenizer
 
-    cleaned = read_manifest(clean, step="clean")
-    pairs, text = cleaned["counts"]["kept"], clean / "sample.txt.tmp"
-    fraction = min(1.0, _ESTIMATED / pairs)
-    request = kept_corpus(clean, cleaned, threads=threads)
-    sampled = _core.sample({**request, "fraction": fraction, "seed": seed, "out": str(text)})
+    pairs, text = read_manifest(clean, step="clean")["counts"]["kept"], clean / "sample.txt.tmp"
+    every, read, parts = -(-pairs // _ESTIMATED), 0, list[Any]()
+    for batch in open_corpus(clean, threads=threads):
+        parts.append(batch.take(arrow.array(range(-read % every, len(batch), every), arrow.int64())))
+        read += len(batch)
+    sample = arrow.Table.from_batches(parts).drop_columns(["row"])
+    # A side may have line breaks, which would be lines of their own to the trainer.
+    columns: list[Any] = [compute.replace_substring(column, "\n", " ").to_pylist() for column in sample.columns]  # pyright: ignore
+    text.write_bytes("\n".join(itertools.chain(*columns)).encode())
     tokenizer: Any = Tokenizer.from_str(_train(text, vocab_size).decode())
-    lines = text.read_text(encoding="utf-8").split("\n")[:-1]
-    targets = lines if is_monolingual(cleaned) else lines[1::2]
-    return sum(len(encoding.ids) for encoding in tokenizer.encode_batch(targets)) * pairs / max(1, sampled)
+    targets = columns[sample.column_names.index("target")]
+    return sum(len(encoding.ids) for encoding in tokenizer.encode_batch(targets)) * pairs / len(targets)
 
 
 def kept_corpus(clean: Path, cleaned: dict[str, Any], *, first_row: int = 0, threads: int | None) -> KeptCorpus:

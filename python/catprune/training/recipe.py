@@ -6,9 +6,12 @@ import itertools
 import math
 import re
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from catprune.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _MOST = 10**12  # upper bound of counts: a larger number is a typing mistake
 #: Methods to prune while training, with the defaults of their options; `catprune.dynamic` uses the same.
@@ -69,6 +72,8 @@ RECIPES = {
     "base": _published(512, 25_000),
     "big": _published(1024, 25_000, dropout=0.3),
 }
+#: Options that replace a part of the preset's recipe.
+_REPLACED = ("batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout")
 #: Where the recipes come from.
 SOURCES = {
     "tiny": "this project, on multi30k",
@@ -76,6 +81,16 @@ SOURCES = {
     "base": "Vaswani et al. 2017, arXiv 1706.03762, sections 5.1 to 5.4",
     "big": "Vaswani et al. 2017; the dropout is that of English-German (English-French: 0.1)",
 }
+
+
+def choose_recipe(preset: str, options: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a preset, with the options of `train` that replace parts of it.
+
+    A warm-up that is given is as long as it is given.
+    """
+    given = {name: options[name] for name in _REPLACED if options.get(name) is not None}
+    recipe = replace(RECIPES[preset], **given)
+    return replace(recipe, warmup_share=None) if "warmup_steps" in given else recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +139,7 @@ def plan_marks(epochs: float | None, steps: int | None, checkpoints: object) -> 
         end = Mark("epoch", float(epochs)) if epochs is not None else Mark("step", float(steps or 0))
     for mark in planned:
         if mark.unit == end.unit and mark.amount > end.amount:
-            raise UsageError(f"checkpoint {mark.name} is after the end of the training ({end.name})")
+            raise UsageError(f"checkpoint {mark.name} is after the end of the training ({end.name}): train longer")
     marks = [*sorted(planned - {end}, key=lambda mark: (mark.unit, mark.amount)), end]
     for mark, following in itertools.pairwise(sorted(marks, key=lambda mark: mark.name)):
         if mark.name == following.name:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from catprune.errors import CatpruneError, UsageError
 from catprune.model.sizes import PRESETS, find_size
 from catprune.tokens.blocks import Tokens
 from catprune.training.early_stopping import EarlyStopping, read_dev
-from catprune.training.recipe import RECIPES, plan_marks, read_pruning
+from catprune.training.recipe import choose_recipe, plan_marks, read_pruning
 from catprune.workspace.common_options import several
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from catprune.training.options import TrainOptions
     from catprune.training.recipe import Mark, Recipe
     from catprune.workspace.spool import Spool
-
-#: Options that replace a part of the preset's recipe.
-_RECIPE = ("batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +62,9 @@ class Request:
         from catprune.training.data_order import Order
 
         marks = plan_marks(options.epochs, options.steps, options.checkpoints)
+        kept = options.keep_moments
+        if kept is not None and not any(mark.unit == "step" and mark.amount == kept for mark in marks):
+            raise UsageError(f"keep_moments = {kept}: no checkpoint is saved after {kept} updates, give one of them")
         pruned = read_pruning(
             options.prune_while_training,
             ratio=options.prune_ratio,
@@ -75,7 +75,7 @@ class Request:
         out, tokens = Path(options.out), Tokens.open(options.tokens)
         if options.reverse and is_monolingual(tokens.manifest):
             raise UsageError(f"reverse = True: {options.tokens} is monolingual and has no source to predict")
-        recipe = _choose_recipe(options)
+        recipe = choose_recipe(options.preset, vars(options))
         reads: dict[str, Any] = {"tokens": describe_folder(tokens.path, relative_to=out)}
         selection, filters = _open_filters(options, tokens, spool, reads)
         init = _open_init(options, tokens, marks)
@@ -108,13 +108,6 @@ class Request:
             "precision": precision,
             **{name: value for name, value in optional.items() if value is not None},
         }
-
-
-def _choose_recipe(options: TrainOptions) -> Recipe:
-    """The recipe of the preset, with the options that replace parts of it."""
-    values = {name: value for name in _RECIPE if (value := getattr(options, name)) is not None}
-    recipe = replace(RECIPES[options.preset], **values)
-    return recipe if options.warmup_steps is None else replace(recipe, warmup_share=None)
 
 
 def _open_filters(
@@ -201,7 +194,8 @@ def _open_init(options: TrainOptions, tokens: Tokens, marks: list[Mark]) -> Chec
         raise CatpruneError(f"{init.path} has another shape than preset {options.preset}: give {remedy}")
     if init.reverse != options.reverse:
         raise CatpruneError(
-            f"{init.path} was trained with reverse = {init.reverse}: give the same, or another checkpoint"
+            f"{init.path} was trained {'backward' if init.reverse else 'forward'}: train in the same direction "
+            "(reverse), or give another checkpoint"
         )
     require_tokenizer(init, tokens)
     if options.resume_from is not None:

@@ -174,8 +174,8 @@ class _Running:
         updates = _planned_updates(request.order, request.marks[-1], request.recipe)
         if request.recipe.warmup_share is None and request.recipe.warmup_steps > updates:
             say(
-                f"train: warmup_steps = {request.recipe.warmup_steps:,}, but the training has {updates:,} updates: the "
-                "learning rate does not reach its peak",
+                f"train: the warm-up of {request.recipe.warmup_steps:,} updates is longer than the training, "
+                f"{updates:,} updates: the learning rate does not reach its peak",
                 quiet=options.quiet or not self.processes.leads,
             )
         return Training(

@@ -14,7 +14,7 @@ def share_text(part: int, whole: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a duration in seconds, minutes or hours: "45 s", "12 min"."""
+    """Write a duration in seconds, minutes or hours: "0.2 s", "45 s", "12 min"."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
     return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
