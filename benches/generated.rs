@@ -78,7 +78,7 @@ fn spell(rank: u64, side: usize) -> String {
     (0..length).map(letter).collect()
 }
 
-/// A request from a dictionary like that of Python.
+/// A request from a dictionary like those of Python.
 fn request<R: DeserializeOwned>(value: Value) -> R {
     from_value(value).unwrap()
 }
@@ -267,7 +267,7 @@ impl Bench {
             "source": {"kind": "scores", "sets": [set(0), set(1)]},
             "computed": [{"method": "cat-diff", "sets": [0, 1]}], "external": [],
             "on": "nll", "sign": "signed", "threshold": 0.5, "seed": 1, "score": 0, "merge": null,
-            "guards": [], "sample": false, "clean": null, "within": null, "length": null, "own": [], "clusters": null, "exposures": [], "inputs": [], "threads": 1,
+            "guards": [], "draw": false, "clean": null, "within": null, "length": null, "own": [], "clusters": null, "exposures": [], "inputs": [], "threads": 1,
             "direction": "top", "ties": "row", "bins": 50, "keep": {"fraction": [1, 2]}, "rows": false,
             "out": self.folder.join("selection"), "tmp": self.folder.join("selection-tmp"), "plan": "",
         });

@@ -37,7 +37,7 @@ def _scoring(job: Job, shard: str | None) -> Callable[[], dict[str, Any]]:
     stack = contextlib.ExitStack()
     planned = _plan(path, tokens, checkpoint, device, batch_tokens=limit, force=False, shard=share)
     scoring = _Scoring(stack.enter_context(planned), tokens, checkpoint, device, batch_tokens=limit)
-    assert scoring.model.types  # loads the model
+    assert scoring.model.vocab_sizes  # loads the model
 
     def run() -> dict[str, Any]:
         scoring.run("bench", share, quiet=True)

@@ -33,6 +33,7 @@ from catprune.boundary import (
 )
 
 __all__ = [
+    "BLOCK_ROWS",
     "__version__",
     "clean",
     "default_rules",
@@ -53,6 +54,7 @@ __all__ = [
     "write_columns",
 ]
 
+BLOCK_ROWS: Final[int]  # of a token block and a block of scores; blocks restart at every input
 __version__: Final[str]
 
 def digest_bytes(data: bytes) -> str: ...

@@ -700,7 +700,7 @@ class RankRequest(SourceRequest, GroupsRequest):
     score: int  # number of the column that ranks
     merge: NotRequired[Merge | None]
     guards: Sequence[ColumnGuard]
-    sample: bool  # draw by score as a weight
+    draw: bool  # at random, with the score as the weight
     clusters: NotRequired[Clusters | None]
     direction: Direction
     ties: Ties

@@ -270,7 +270,9 @@ def test_models_that_do_not_write_text_are_refused(tmp_path: Path, cleaned: Path
 
 
 @pytest.mark.parametrize("config", ["gpt2", "llama"])
-def test_a_tokenizer_of_more_types_than_the_model_is_refused(tmp_path: Path, cleaned: Path, config: str) -> None:
+def test_a_tokenizer_of_a_larger_vocabulary_than_the_model_is_refused(
+    tmp_path: Path, cleaned: Path, config: str
+) -> None:
     folder = build(config, tmp_path / "model")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     tokenizer.add_tokens(["cat", "Ġcat", "katze"])

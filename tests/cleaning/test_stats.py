@@ -234,6 +234,16 @@ def test_errors(tmp_path: Path, pair: Any) -> None:
         catprune.stats(many, tags=tmp_path / "tags")
 
 
+def test_little_memory_counts_the_same_tags_or_refuses(tmp_path: Path, pair: Any) -> None:
+    paths, tags = pair(words(2_000, seed=1), words(2_000, seed=2)), tmp_path / "tags"
+    tags.write_text("".join(f"{row * row % 61}\n" for row in range(2_000)))
+    little, enough = (catprune.stats(paths, tags=tags, memory=memory, threads=2) for memory in (10**6, 10**9))
+    assert len(little.tags) == 31 and asdict(little) == asdict(enough)
+    tags.write_text("".join(f"{row % 65}\n" for row in range(2_000)))
+    with pytest.raises(CatpruneError, match="tags of every input do not fit into memory: give memory of"):
+        catprune.stats(paths, tags=tags, memory=10**6)
+
+
 def test_of_many_tags_a_clean_folder_counts_the_most_frequent_apart(pair: Any, tmp_path: Path) -> None:
     paths = pair(*(b"".join(b"%s %d\n" % (word, row) for row in range(1041)) for word in (b"Haus", b"house")))
     (tmp_path / "tags").write_text("often\n" * 40 + "".join(f"rare {row:04}\n" for row in range(1001)))

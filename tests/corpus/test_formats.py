@@ -590,3 +590,21 @@ def test_an_xz_dictionary_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     path.write_bytes(packed)
     with pytest.raises(CatpruneError, match=r"(?i)a\.xz.*memory"):
         catprune.clean([path], out=tmp_path / "clean", monolingual=True)
+
+
+@pytest.mark.parametrize("name", ["a.zst", "a.xz"])
+def test_a_window_beyond_the_memory_is_refused(tmp_path: Path, name: str) -> None:
+    text, path = b"a b\n", tmp_path / name
+    if name == "a.xz":
+        packed = lzma.compress(text, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 27}])
+    else:  # a frame with a window of 2^27 bytes and one block that is not compressed
+        packed = b"\x28\xb5\x2f\xfd\x00\x88" + (len(text) << 3 | 1).to_bytes(3, "little") + text
+    path.write_bytes(packed)
+    for memory in ("1G", None):
+        catprune.clean([path], out=tmp_path / f"clean-{memory}", monolingual=True, memory=memory)
+        assert catprune.stats([path], monolingual=True, memory=memory).total["all"]["rows"] == 1
+    message = rf"{name} needs more memory for decompression than there is, after line 0 .*: give more memory"
+    with pytest.raises(CatpruneError, match=message):
+        catprune.clean([path], out=tmp_path / "clean", monolingual=True, memory="256M")
+    with pytest.raises(CatpruneError, match=message):
+        catprune.stats([path], monolingual=True, memory="256M")

@@ -10,7 +10,7 @@ import catprune
 import pytest
 from catprune import CatpruneError, UsageError
 from catprune.corpus.templates import expand, expand_pairs, find_sides, is_pattern
-from catprune.pipeline.prune import to_toml
+from catprune.pipeline.written_run_file import to_toml
 
 QUIET: dict[str, Any] = {"quiet": True}
 

@@ -10,7 +10,7 @@ import torch
 from catprune.checkpoints.native import load_model, read_checkpoint
 from catprune.errors import CatpruneError, UsageError
 from catprune.evaluation.translate import export, translate
-from catprune.tokens.tokenize import describe_tokenizer
+from catprune.tokens.tokenizer import describe_tokenizer
 from catprune.training.train import train
 from support.synthetic import BOS, EOS, make_tokenizer, read_ids, sentences, write_tokens
 

@@ -23,15 +23,15 @@ TYPES = [torch.float32, torch.bfloat16, torch.float16]
 def test_statistics_equal_the_plain_ones(
     *, size: tuple[int, int, int], kind: torch.dtype, scale: float, has_bias: bool, seed: int
 ) -> None:
-    tokens, types, width = size
+    tokens, entries, width = size
     drawn = torch.Generator().manual_seed(seed)
     # Values that 16 bits hold exactly: only the products of the plain layer are rounded.
     hidden, matrix = (
         (torch.randn(count, width, generator=drawn) * (scale / width**0.5) ** 0.5).to(kind).float()
-        for count in (tokens, types)
+        for count in (tokens, entries)
     )
-    targets = torch.randint(types, (tokens,), generator=drawn)
-    bias = torch.randn(types, generator=drawn) if has_bias else None
+    targets = torch.randint(entries, (tokens,), generator=drawn)
+    bias = torch.randn(entries, generator=drawn) if has_bias else None
     if bias is not None:
         bias[0] = -torch.inf  # an entry that the model cannot write
         targets[targets == 0] = 1

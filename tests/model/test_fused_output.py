@@ -36,9 +36,9 @@ def test_the_kernel_compiles_without_spills(tmp_path: Path, kind: str, capabilit
     compilers = sorted((Path(triton.__file__).parent / "backends" / "nvidia" / "bin").glob("ptxas*"))
     if not compilers:
         pytest.skip("this build of triton has no ptxas")
-    tile_tokens, tile_types, depth, warps, stages = TILES[4 if kind == "fp32" else 2]
+    tile_tokens, tile_entries, depth, warps, stages = TILES[4 if kind == "fp32" else 2]
     constants = {"width": 512, "split": SPLIT, "has_bias": True, "widens": False}
-    constants |= {"tile_tokens": tile_tokens, "tile_types": tile_types, "depth": depth}
+    constants |= {"tile_tokens": tile_tokens, "tile_entries": tile_entries, "depth": depth}
     pointers = {"hidden": f"*{kind}", "matrix": f"*{kind}", "bias": "*fp32", "targets": "*i64", "out": "*fp32"}
     signature = {**pointers, "tokens": "i32", "types": "i32", **dict.fromkeys(constants, "constexpr")}
     aligned: dict[Any, Any] = {(place,): [["tt.divisibility", 16]] for place in range(len(pointers))}

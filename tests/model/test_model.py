@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from catprune.model import attention, output_layer
 from catprune.model.attention import Packed, Padded, Spans, attend
-from catprune.model.processor_layout import LaidOutTypes, has_layout, lay_out
+from catprune.model.processor_layout import LaidOutEntries, has_layout, lay_out
 from catprune.model.sizes import PRESETS, Size
 from catprune.model.transformer import Transformer, count_parameters, forward_flops
 from catprune.training.recipe import Recipe
@@ -202,8 +202,8 @@ def test_the_learning_rate_warms_up_and_falls_with_the_root():
 
 @pytest.mark.parametrize("laid_out", [False, True])
 def test_norms_are_autograds_on_an_untied_matrix(monkeypatch, laid_out):
-    monkeypatch.setattr(output_layer, "_TILE", (4, 4 * 7))  # four tokens and seven types at once
-    monkeypatch.setattr(output_layer, "TYPES", 4)
+    monkeypatch.setattr(output_layer, "_TILE", (4, 4 * 7))  # four tokens and seven entries at once
+    monkeypatch.setattr(output_layer, "LAID_OUT_TILE", 4)
     torch.manual_seed(1)
     hidden, matrix = torch.randn(6, 16), torch.randn(50, 16, requires_grad=True)
     targets = torch.randint(50, (6,))
@@ -211,7 +211,7 @@ def test_norms_are_autograds_on_an_untied_matrix(monkeypatch, laid_out):
     if laid_out:
         if not has_layout(torch.float32):
             pytest.skip("this processor has no layout of its own")
-        products = LaidOutTypes(matrix, torch.float32, types=7)
+        products = LaidOutEntries(matrix, torch.float32, entries=7)
     norms = output_layer.token_statistics(hidden, matrix.detach(), targets, products=products)
     for j in range(6):
         logits = matrix @ hidden[j]

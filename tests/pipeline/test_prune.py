@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import random
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +125,74 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(corpus: Path) -> None:
     with pytest.raises(CatpruneError, match=r"too few \(1000 are to be kept\)"):
         catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, keep=1000, **options)
     assert entries(corpus) == before
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_dry_run_knows_the_tokens_of_the_run(tmp_path: Path, monkeypatch: Any, *, compressed: bool) -> None:
+    """The estimate is of the text that is kept: half of this corpus is dropped, and what is kept is short."""
+    random.seed(1)
+    words = [f"{a}{b}" for a in ("ba", "ko", "shi", "tu") for b in ("ren", "lam", "dog", "ix")]
+    short = [" ".join(random.choices(words, k=5)) for _ in range(300)]
+    lines = [line for text in short for line in (text, " ".join(random.choices(words, k=200)))]
+    paths = [tmp_path / f"train.{side}{'.gz' if compressed else ''}" for side in ("en", "de")]
+    for path, step in zip(paths, (1, -1), strict=True):
+        data = "".join(f"{line[::step]}\n" for line in lines).encode()
+        path.write_bytes(gzip.compress(data) if compressed else data)
+    estimates: list[float] = []
+
+    def note(tokens: float, *_: Any, **__: Any) -> str:
+        estimates.append(tokens)
+        return "nothing"
+
+    monkeypatch.setattr(import_module("catprune.pipeline.prune"), "expected", note)
+    options: dict[str, Any] = {"threads": 1, "quiet": True, "out": tmp_path / "run"}
+    catprune.prune(paths, sides(tmp_path, "p"), dry_run=True, **options)
+    assert 290 < catprune.clean(paths, out=tmp_path / "clean").kept <= 300  # without some duplicates
+    counted = catprune.tokenize(tmp_path / "clean", out=tmp_path / "tokens", vocab_size=1000).target_tokens
+    assert estimates == [counted]
+
+
+def test_what_a_user_added_to_the_run_file_stays(corpus: Path) -> None:
+    messages: list[str] = []
+    options: dict[str, Any] = {"out": corpus / "run", "quiet": True, "method": "random", "say": messages.append}
+    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), **options)
+    path = corpus / "run/run.toml"
+    added = '[[select]]\nname = "long"\nmethod = "length"\n\n# three seeds\n[evaluate]\nseeds = 3\nepochs = 1\n'
+    added += '[[evaluate.tests]]\nname = "test"\nsource = "../test.en"\ntarget = "../test.de"\n'
+    path.write_text(path.read_text() + added)
+    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=True, **options)
+    before = tomllib.loads(path.read_text())
+    with pytest.raises(
+        CatpruneError, match=r'other options \(select\.keep: "50%" before, "30%" now\): give another out'
+    ):
+        catprune.prune(sides(corpus, "train"), sides(corpus, "p"), keep="30%", **options)
+    messages.clear()
+    pruning = import_module("catprune.pipeline.prune")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pruning, "run", lambda *_, **__: pruning.Ran(corpus / "run", {}, (), None))
+        catprune.prune(sides(corpus, "train"), sides(corpus, "p"), keep="30%", force=True, **options)
+    assert f'note: {path} is changed: select.keep: "50%" before, "30%" now' in messages
+    assert "# three seeds\n" in path.read_text()
+    own, other = before["select"]
+    assert tomllib.loads(path.read_text()) == {**before, "select": [{**own, "keep": "30%"}, other]}
+
+
+def test_mistakes_are_found_before_the_corpus_is_read(corpus: Path) -> None:
+    catprune.prune(sides(corpus, "train"), sides(corpus, "p"), method="random", out=corpus / "run", quiet=True)
+    (corpus / "file").write_text("x")
+    before = entries(corpus)
+    for dry_run in (True, False):
+        for changed, message in (
+            ({"out": corpus / "file"}, f"{corpus / 'file'} is a file: give a folder"),
+            ({"memory": "4x"}, "memory = 4x: give bytes, or a number with K, M, G or T"),
+            ({"out": corpus / "other"}, rf"p\.en was written from {corpus / 'run/clean'}: give another name, or force"),
+        ):
+            options: dict[str, Any] = {"out": corpus / "new", "method": "random", **changed}
+            with pytest.raises(CatpruneError, match=message):
+                catprune.prune(sides(corpus, "train"), sides(corpus, "p"), dry_run=dry_run, quiet=True, **options)
+    assert entries(corpus) == before
+    with pytest.raises(UsageError, match="memory = 4x"):
+        catprune.run(corpus / "run", memory="4x", quiet=True)
 
 
 def test_a_dry_run_from_the_command_line(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,9 +25,10 @@ from catprune.reporting.loss_trend import measure_trend
 from catprune.reporting.overview import Kept, choosing_table
 from catprune.reporting.report import report
 from catprune.reporting.run_columns import Reader, find_steps
-from catprune.reporting.wording import seconds_text, selection_label, shorten, visible
+from catprune.reporting.wording import selection_label, shorten, visible
 from catprune.workspace.manifest import digest_manifest, read_manifest
 from catprune.workspace.step_folder import StepFolder
+from catprune.workspace.wording import duration
 from support.evaluations import write_evaluation
 
 ROWS = 600
@@ -194,7 +195,7 @@ def test_control_characters_become_visible() -> None:
 
 
 def test_numbers_become_texts() -> None:
-    assert [seconds_text(s) for s in (0.25, 12, 600, 9000)] == ["0.2 s", "12 s", "10 min", "2.5 h"]
+    assert [duration(s) for s in (0.25, 12, 600, 9000)] == ["0.2 s", "12 s", "10 min", "2.5 h"]
     assert selection_label("cat-diff-nll", {"method": "cat-diff"}) == "cat-diff-nll"
     assert selection_label("pruned", {"method": "progress"}) == "pruned (progress)"
 

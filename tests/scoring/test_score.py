@@ -18,7 +18,7 @@ from catprune.errors import CatpruneError, UsageError
 from catprune.model import attention
 from catprune.model.batches import pairs_of, plan_packed, plan_scoring
 from catprune.scoring.column_shards import STATISTICS
-from catprune.scoring.score import _Scoring, importance_weights, score
+from catprune.scoring.score import Scored, _Scoring, importance_weights, score, summary
 from catprune.tokens.blocks import Tokens
 from catprune.training.train import train
 from catprune.workspace.locks import lock_folder
@@ -443,3 +443,12 @@ def test_damaged_weights_and_blocks_are_named(trained, tmp_path):
     part.write_bytes(data[:-50])
     with pytest.raises(CatpruneError, match="not a complete safetensors file"):
         score(changed, checkpoints=[checkpoint], out=tmp_path / "t", quiet=True)
+
+
+def test_checkpoints_whose_tokenizers_find_other_pairs_too_long() -> None:
+    manifests = {name: {"counts": {"pairs": pairs}} for name, pairs in (("small", 90), ("large", 100))}
+    scored = {"new": 0, "too_long": 10, "flops": 1.0, "manifests": manifests, "left": {}, "notes": {}}
+    done = Scored(Path("scores"), {name: Path("scores") / name for name in manifests}, pairs=90, **scored)
+    assert summary(done) == ["90 pairs have scores of small; 100 pairs have scores of large; in scores"]
+    manifests["large"]["counts"]["pairs"] = 90
+    assert summary(done) == ["90 pairs have scores of small, large; in scores"]

@@ -149,7 +149,7 @@ def test_statistics_that_are_no_numbers_are_refused(run: Path) -> None:
     more = {column: [math.inf, 1.0, 0.0] if column == "el2n_sum" else sums[0] for column, sums in MORE.items()}
     put_scores(run, "one", 1, ROWS, TOKENS, NLL[0], [0, 3], more=more)
     select(run / "scores", out=run / "s", method="token-grad-norm", keep=1, quiet=True)
-    with pytest.raises(CatpruneError, match=r"one.*el2n_sum of row 0 is no number: score it again"):
+    with pytest.raises(CatpruneError, match=r"one.*el2n_sum of row 0 \(rows count from 0\) is no number"):
         select(run / "scores", out=run / "t", method="el2n", keep=1, quiet=True)
 
 

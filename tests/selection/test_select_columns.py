@@ -253,7 +253,7 @@ def test_samples_are_the_highest_draws(tmp_path: Path) -> None:
     selection = select(tmp_path / "w.parquet", keep=1001, out=tmp_path / "all", **options)
     assert {row for row in rows if row % 8 in (0, 2)} < kept(tmp_path / "all") and selection.decided_by_ties == 500
     put_column(tmp_path / "n.parquet", [1, 7], [0.5, -0.25], "w")
-    with pytest.raises(CatpruneError, match=r"the weight of row 7 is -0\.25: sampling takes weights of 0 and more"):
+    with pytest.raises(CatpruneError, match=r"the weight of row 7 \(rows count from 0\) is -0\.25: draw takes weights"):
         select(tmp_path / "n.parquet", keep=1, out=tmp_path / "n", **options)
 
 
@@ -322,7 +322,7 @@ def test_rows_of_large_sources(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.array([0.5, np.nan], np.float32), "value 1 is NaN"),
+        (np.array([0.5, np.nan], np.float32), r"value of row 1 \(rows count from 0\) is NaN"),
         (np.zeros((2, 2), np.float32), "an array of float32 and shape 2x2: give numbers of one dimension"),
         (np.array(["a"]), "an array of <U1 and shape 1: give numbers"),
     ],

@@ -218,7 +218,7 @@ def test_a_killed_step_takes_its_child_along(tmp_path: Path, pair: Any) -> None:
     code = f"""
         import catprune
         from importlib import import_module
-        step = import_module("catprune.tokens.tokenize")
+        step = import_module("catprune.tokens.tokenizer")
         step._TRAIN = step._TRAIN.split("vocab_size, ")[0] + "import time; time.sleep(3600)"
         catprune.tokenize({str(tmp_path / "clean")!r}, out={str(tmp_path / "tokens")!r})
     """

@@ -38,6 +38,7 @@ FAST = {
     "threads": 1,
     "precision": "float32",
     "quiet": True,
+    "dropout": 0.1,
 }
 
 
@@ -411,7 +412,7 @@ def test_a_selection_is_all_that_is_trained_on(tokens, tmp_path, monkeypatch):
     reads, read_table = [], parquet.read_table
     monkeypatch.setattr(parquet, "read_table", lambda path, **more: reads.append(path) or read_table(path, **more))
     trained = train(tokens, out=tmp_path / "w", epochs=1, selection=selection, **FAST)
-    assert len(reads) <= 3 * 2, "two shards: once to count, once in the one window, once to say what had been seen"
+    assert len(reads) <= 4 * 2, "two shards: to count pairs, then updates, in the one window, to say what had been seen"
     targets = sum(len(target) for row, _, target in read_ids(tokens) if row in kept)
     assert (trained.manifest["counts"]["pairs"], trained.target_tokens) == (len(kept), targets)
     assert read_seen(read_checkpoint(trained.checkpoints[0])) == {

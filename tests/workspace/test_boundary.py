@@ -265,7 +265,7 @@ def passes(tmp_path: Path) -> dict[str, Pass]:
         "score": 0,
         "merge": None,
         "guards": [{"column": 0, "op": ">", "value": 1.0}],
-        "sample": False,
+        "draw": False,
         "clusters": None,
         "within": None,
         "length": None,

@@ -113,12 +113,13 @@ def test_the_order_is_the_one_asked_for_and_part_of_the_work(tmp_path: Path) -> 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_a_field_of_the_same_name_is_an_error(tmp_path: Path, suffix: str) -> None:
     clean = cleaned(tmp_path, suffix, tag="theirs")
-    with pytest.raises(CatpruneError, match="has a field tag already: leave tag out of with, or rename the field"):
+    place = r"jsonl, line 1" if suffix == "jsonl" else "the output"
+    with pytest.raises(CatpruneError, match=f"{place} has a field tag already: leave tag out of with, or rename"):
         catprune.write(clean, [tmp_path / f"p.{suffix}"], with_=["row", "tag"], **QUIET)
     assert not list(tmp_path.glob("p.*"))
     done = catprune.write(clean, [tmp_path / f"p.{suffix}"], with_=["row"], **QUIET)
     assert done.whole and read(tmp_path / f"p.{suffix}", 2)[1] == (*texts(2), "theirs", 2)
-    with pytest.raises(CatpruneError, match="has a field row already"):
+    with pytest.raises(CatpruneError, match="the output has a field row already"):
         other = "jsonl" if suffix == "parquet" else "parquet"
         catprune.write(clean, [tmp_path / f"q.{other}"], fields=("row", "de"), with_="row", **QUIET)
 

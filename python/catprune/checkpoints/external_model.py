@@ -26,11 +26,11 @@ class ExternalModel(nn.Module):
     Attributes:
         output_matrix: float [vocabulary, d_model].
         output_bias: float [vocabulary], or None.
-        types: vocabulary sizes of sources and targets.
+        vocab_sizes: vocabulary sizes of sources and targets.
     """
 
     output_bias: Tensor | None
-    types: tuple[int, int]
+    vocab_sizes: tuple[int, int]
 
     def __init__(self, model: Any, *, name: str, is_decoder_only: bool) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class ExternalModel(nn.Module):
             )
         decoder = model if is_decoder_only else model.get_decoder()
         inputs = [part.get_input_embeddings().weight for part in (model, decoder)]
-        self.types = (len(inputs[0]), min(len(inputs[1]), len(head.weight)))
+        self.vocab_sizes = (len(inputs[0]), min(len(inputs[1]), len(head.weight)))
         self._require_causal(model, name)
         expected = self._probe(model)
         bias: Tensor | None = getattr(head, "bias", None)
@@ -79,7 +79,7 @@ class ExternalModel(nn.Module):
     def _probe(self, model: Any, last: int = 0) -> Tensor:
         """Run the model on a few ids; return logits, or vectors once the output layer is removed."""
         model.eval()
-        ids = torch.arange(3, min(9, *self.types))[None]
+        ids = torch.arange(3, min(9, *self.vocab_sizes))[None]
         return self._run(model, ids, torch.cat([ids, torch.tensor([[last]])], dim=1))
 
     def _require_causal(self, model: Any, name: str) -> None:

@@ -377,10 +377,10 @@ def _special_ids(path: Path, config: Any, tokenizer: Any) -> dict[str, int]:
             f"{path}: neither config.json nor the tokenizer has start and end symbols: save the checkpoint with them"
         )
     vocabularies = (tokenizer, getattr(tokenizer, "target_encoder", ()))  # Marian may have one vocabulary per side
-    types = max([*_numbers(config, "vocab_size", "decoder_vocab_size"), *map(len, vocabularies)])
+    vocab_size = max([*_numbers(config, "vocab_size", "decoder_vocab_size"), *map(len, vocabularies)])
     # Only targets are padded, after their ends, where any id will do; the model may lack the tokenizer's pad id.
     pad = begin if config.is_encoder_decoder else end
-    return {"vocab_size": types, "bos_id": int(begin), "eos_id": int(end), "pad_id": int(pad)}
+    return {"vocab_size": vocab_size, "bos_id": int(begin), "eos_id": int(end), "pad_id": int(pad)}
 
 
 @contextlib.contextmanager

@@ -127,9 +127,11 @@ class Marian:
             }
         for side, place in (("encoder", 0), ("decoder", 1)):
             matrix = weights.get(f"{side}_Wemb", weights.get("Wemb"))
-            types = self._pieces[place].get_piece_size()
-            if matrix is not None and len(matrix) < types:
-                sizes = f"{len(matrix)} embeddings on the {SIDES[place]} side, but its vocabulary has {types} entries"
+            vocab_size = self._pieces[place].get_piece_size()
+            if matrix is not None and len(matrix) < vocab_size:
+                sizes = (
+                    f"{len(matrix)} embeddings on the {SIDES[place]} side, but {vocab_size} entries in its vocabulary"
+                )
                 raise CatpruneError(f"{self.path} has {sizes}: give the model its own vocabularies")
         try:
             model = MarianModel(weights, self.options, start=self.tokenizer.bos_id)

@@ -52,12 +52,12 @@ class MarianModel(nn.Module):
     Attributes:
         output_matrix: float32 [vocabulary, d_model].
         output_bias: float32 [vocabulary].
-        types: vocabulary sizes of source and target.
+        vocab_sizes: vocabulary sizes of source and target.
     """
 
     positions: Tensor
     output_bias: Tensor
-    types: tuple[int, int]
+    vocab_sizes: tuple[int, int]
 
     def __init__(self, weights: dict[str, NDArray[np.float32]], options: dict[str, Any], *, start: int) -> None:
         """Build the model from its weights.
@@ -102,7 +102,7 @@ class MarianModel(nn.Module):
         self.source_embedding, self.target_embedding = _embedding(source, start), _embedding(target, start)
         tied = options.get("tied-embeddings") or options.get("tied-embeddings-all")
         matrix = target if tied else self._take_output()
-        self.types = (len(source), len(matrix))
+        self.vocab_sizes = (len(source), len(matrix))
         self.output_matrix = nn.Parameter(matrix, requires_grad=False)
         self.register_buffer("output_bias", self._take("decoder_ff_logit_out_b").flatten().clone(), persistent=False)
         self.register_buffer("positions", sinusoids(512, source.shape[1]), persistent=False)

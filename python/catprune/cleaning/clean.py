@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from catprune import _core
 from catprune.cleaning.options import CleanOptions
 from catprune.cleaning.request import Cleaning
 from catprune.cleaning.test_sets import check_test_sets
-from catprune.corpus.data import FOLDER
+from catprune.corpus.data import FOLDER, temporary_spool
 from catprune.corpus.inputs import input_paths, relative_input
 from catprune.corpus.moved import find_moved
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at, look, remember
@@ -76,9 +75,9 @@ def clean(options: CleanOptions) -> Cleaned:
     """
     if options.dry_run:
         # Decisions that wait for the end of the corpus need the columns for a while.
-        with tempfile.TemporaryDirectory(prefix="catprune-", dir=options.tmp_dir or _scratch_parent()) as scratch:
-            cleaning = Cleaning.read(options, Spool(Path(scratch) / FOLDER))
-            counted = _run(cleaning, Path(scratch), f"dry-{os.getpid()}")
+        with temporary_spool(options.tmp_dir) as spool:
+            cleaning = Cleaning.read(options, spool)
+            counted = _run(cleaning, spool.folder, f"dry-{os.getpid()}")
             return _cleaned(None, {**counted, "options": cleaning.plan()})
     if options.out is None:
         raise UsageError("out is missing: give a folder to write, or dry_run")
@@ -86,12 +85,6 @@ def clean(options: CleanOptions) -> Cleaned:
     plan = Path(options.out).absolute() / "plan.json"
     with spool.discarded(), spool.replaced(plan, force=options.force):
         return _clean(Cleaning.read(options, spool))
-
-
-def _scratch_parent() -> Path | None:
-    """The working folder, whose disk usually has room; None, the system's temporary folder, if it cannot be written."""
-    folder = Path.cwd()
-    return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def _clean(cleaning: Cleaning) -> Cleaned:

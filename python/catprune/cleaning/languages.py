@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import langcodes
 from langcodes.data_dicts import LIKELY_SUBTAGS
 from langcodes.tag_parser import LanguageTagError
 
+from catprune.corpus.names import COMPRESSED
 from catprune.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 #: Languages (ISO 639) by the scripts (ISO 15924) that they are written in.
 _WRITTEN: dict[tuple[str, ...], str] = {
@@ -110,6 +117,46 @@ def scripts_of(code: str | None) -> tuple[str, ...]:
             return _SCRIPTS[language]
     script = parsed.maximize().script if parsed.language in LIKELY_SUBTAGS else None
     return _SEVERAL.get(script, (script,)) if script else ()
+
+
+def check_sides(inputs: Sequence[Mapping[str, Any]], languages: tuple[str | None, str | None]) -> list[str]:
+    """Compare the languages of the sides with each other, and with the suffixes of two files of lines.
+
+    Args:
+        inputs: the inputs as `parse_inputs` returns them.
+        languages: codes of source and target.
+
+    Returns:
+        A warning if both sides have the same language.
+
+    Raises:
+        UsageError: the suffixes of two files say that the sides are swapped.
+    """
+    source, target = languages
+    if source is None or target is None:
+        return []
+    if langcodes.standardize_tag(source, macro=True) == langcodes.standardize_tag(target, macro=True):
+        return [f"warning: source_lang and target_lang are both {source}: give the language of each side"]
+    for entry in inputs:
+        if entry["format"] == "moses" and [_suffix_language(entry[side]) for side in ("source", "target")] == [
+            base_language(target),
+            base_language(source),
+        ]:
+            raise UsageError(
+                f"{entry['source']} and {entry['target']} end in the languages of the other side (source_lang = "
+                f"{source}, target_lang = {target}): give the files in the other order, or swap the languages"
+            )
+    return []
+
+
+def _suffix_language(name: str) -> str | None:
+    """The language that a file of lines has as its suffix, like `de` in `wmt.de.gz`."""
+    path = Path(name)
+    suffix = (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path).suffix[1:]
+    try:
+        return base_language(suffix) if suffix else None
+    except UsageError:
+        return None
 
 
 def _parsed(code: str) -> langcodes.Language:

@@ -41,9 +41,9 @@ class Filters:
 
     _: KW_ONLY
     min_words: Annotated[int, option("Fewest words of a side.", FILTERS, metavar="N", least=0, most=2**32 - 1)] = 1
-    max_words: Annotated[int, option("Most words of a side.", FILTERS, metavar="N", least=0, most=2**32 - 1)] = 150
+    max_words: Annotated[int, option("Most words of a side.", FILTERS, metavar="N", least=1, most=2**32 - 1)] = 150
     max_characters: Annotated[
-        int, option("Most characters of a side.", FILTERS, metavar="N", least=0, most=2**32 - 1)
+        int, option("Most characters of a side.", FILTERS, metavar="N", least=1, most=2**32 - 1)
     ] = 1024
     max_word_ratio: Annotated[
         float | None,
@@ -72,7 +72,7 @@ class Filters:
         float, option("Least share of letters among visible characters.", FILTERS, metavar="SHARE", least=0, most=1)
     ] = 0.5
     max_word_characters: Annotated[
-        int, option("Most characters of a word.", FILTERS, metavar="N", least=0, most=2**32 - 1)
+        int, option("Most characters of a word.", FILTERS, metavar="N", least=1, most=2**32 - 1)
     ] = 40
     max_repeated_share: Annotated[
         float, option("Largest share of repeated word 3-grams in a side.", FILTERS, metavar="SHARE", least=0, most=1)

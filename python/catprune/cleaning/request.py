@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from catprune import _core
+from catprune.cleaning.languages import check_sides
 from catprune.cleaning.minhash_options import choose_near
 from catprune.cleaning.rule_options import (
     PAIR_RULES,
@@ -17,7 +18,6 @@ from catprune.cleaning.rule_options import (
     language_rules,
     parse_prefer,
     read_against,
-    read_input_rules,
 )
 from catprune.cleaning.test_sets import digest_test_sets, parse_test_sets
 from catprune.corpus.contents import describe_contents
@@ -98,7 +98,7 @@ class Cleaning:
         languages, notes = language_rules(options)
         options = spool_options(options, spool)
         inputs = _read_inputs(options)
-        rules_of = choose_input_rules(_input_rules(options), inputs=inputs)
+        rules_of = choose_input_rules(options.input_rules, inputs=inputs)
         for thresholds in rules_of.values():
             choose_rules(options, thresholds)
         prefer = parse_prefer(options.prefer, inputs)
@@ -107,6 +107,7 @@ class Cleaning:
         ):
             Path(path).stat()  # report a missing file before a folder is made
         notes += [f"{path} is empty: left out" for path in left_out(options.inputs, inputs)]
+        notes = [*check_sides(inputs, (options.source_lang, options.target_lang)), *notes]
         notes += describe_contents(inputs, (options.source_lang, options.target_lang))
         tests = parse_test_sets(several(options.exclude))
         excluded = digest_test_sets(tests, folder)
@@ -203,8 +204,3 @@ def _read_inputs(options: CleanOptions) -> list[Input]:
         quiet=options.quiet,
     )
     return inputs_of(options, names)
-
-
-def _input_rules(options: CleanOptions) -> Any:
-    rules = options.input_rules
-    return read_input_rules(rules) if isinstance(rules, str | Path) else rules

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +16,7 @@ from catprune.workspace.manifest import digest_manifest, read_manifest, verify_s
 from catprune.workspace.options import changed_values, defaults_of, make
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from catprune.boundary import Form, Key, Prefer
     from catprune.cleaning.options import CleanOptions
@@ -87,20 +88,21 @@ def choose_rules(options: CleanOptions, own: Mapping[str, Any]) -> dict[str, flo
 
 
 def choose_input_rules(
-    sections: Sequence[Mapping[str, Any]], *, inputs: Sequence[Mapping[str, Any]]
+    sections: Sequence[Mapping[str, Any]] | str | Path, *, inputs: Sequence[Mapping[str, Any]]
 ) -> dict[int, dict[str, Any]]:
     """The thresholds of inputs that have their own, by the number of the input.
 
     Args:
-        sections: for each such input `input`, its name as in the inputs (either file of a pair), and thresholds.
+        sections: for each such input `input`, its name as in the inputs (either file of a pair), and thresholds; or a
+            TOML file of tables [[input_rules]] with these.
         inputs: the inputs as they were understood.
 
     Raises:
         UsageError: an input that is not there, or is named twice, or a threshold that has no meaning.
     """
     chosen: dict[int, dict[str, Any]] = {}
-    for section in sections:
-        name = section.get("input")
+    for section in read_input_rules(sections) if isinstance(sections, str | Path) else sections:
+        name = section.get("input") if isinstance(section, Mapping) else None  # pyright: ignore[reportUnnecessaryIsInstance]
         if not isinstance(name, str):
             raise UsageError("input_rules: each table needs `input`, named as in inputs")
         for number in find_inputs(name, inputs):

@@ -35,7 +35,7 @@ def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
     ]
     lines += done.manifest["notes"]
     if done.kept < done.rows:
-        lines.append("reasons to drop (a record may have several; in brackets: the only reason):")
+        lines.append("reasons to drop (a record may have several; in brackets: the only reason; rows count from 0):")
     for reason, count in sorted(done.reasons.items(), key=lambda item: (-item[1], item[0])):
         if count:
             lines.append(f"  {reason:24} {share_text(count, done.rows):>20} ({done.only[reason]:,})")

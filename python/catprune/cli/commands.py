@@ -12,7 +12,7 @@ import typer
 from catprune.cleaning.options import CleanOptions, StatsOptions
 from catprune.cli.help import Commands, StepCommand
 from catprune.cli.output import guarded, print_json, saying, show
-from catprune.cli.parameters import parameters, values_of, with_signature
+from catprune.cli.parameters import parameters, spelling, values_of, with_signature
 from catprune.demonstration.options import DemoOptions
 from catprune.errors import UsageError
 from catprune.pipeline.options import EvaluateFileOptions, PruneOptions, RunOptions
@@ -83,29 +83,31 @@ class Command:
             as_json = arguments.pop("as_json")
             options = self.read(values_of(self.model, arguments))
             if self.says:
-                options["say"] = saying(silent=bool(options.get("quiet")) or as_json)
+                options["say"] = saying(silent=bool(options.get("quiet")) or as_json, spell=spelling(self.model))
             module = import_module(self.module)
             self.show(getattr(module, self.function or self.name)(**options), options, as_json=as_json)
 
-        _add(self.name, command, parameters(self.model), self.model.__doc__, self.panel, self.examples)
+        _add(self.name, command, (self.model,), parameters(self.model), self.model.__doc__, self.panel, self.examples)
 
     def show(self, result: Any, options: dict[str, Any], *, as_json: bool) -> None:
         """Print the result."""
         quiet = bool(options.get("quiet")) and self.name != "stats"
         lines = [] if as_json else import_module(self.summary or self.module).summary(result)
-        show(result, lines, as_json=as_json, quiet=quiet)
+        spell = spelling(self.model)
+        show(result, [spell(line) for line in lines], as_json=as_json, quiet=quiet)
 
 
 def _add(
     name: str,
     command: Callable[..., None],
+    models: tuple[Any, ...],
     command_parameters: list[inspect.Parameter],
     help: str | None,
     panel: str,
     examples: tuple[str, ...],
 ) -> None:
     json_parameter = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
-    function = with_signature(guarded(command), name, [*command_parameters, json_parameter])
+    function = with_signature(guarded(command, spell=spelling(*models)), name, [*command_parameters, json_parameter])
     epilog = "\n".join(examples)
     app.command(name, cls=StepCommand, help=(help or "").replace("`", ""), rich_help_panel=panel, epilog=epilog)(
         function
@@ -233,7 +235,7 @@ LATER = (
 
 def _score(**arguments: Any) -> None:
     """Score pairs under checkpoints, or by a scorer of their text."""
-    as_json = arguments.pop("as_json")
+    as_json, spell = arguments.pop("as_json"), spelling(ScoreOptions, ScorePairsOptions)
     by_scorer = arguments.get("scorer") is not None
     own = {field.name for field in fields_of(ScorePairsOptions if by_scorer else ScoreOptions)}
     both = own & {field.name for field in fields_of(ScoreOptions if by_scorer else ScorePairsOptions)}
@@ -249,14 +251,14 @@ def _score(**arguments: Any) -> None:
 
         options = values_of(ScorePairsOptions, {**arguments, "clean": arguments["tokens"]})
         result: Any = score_pairs(**options)
-        show(result, summary(result), as_json=as_json, quiet=bool(arguments["quiet"]))
+        show(result, [spell(line) for line in summary(result)], as_json=as_json, quiet=bool(arguments["quiet"]))
         return
     if not arguments["checkpoints"]:
         raise UsageError("give --checkpoints, or a --scorer")
     from catprune.scoring.score import score, summary
 
     done = score(**values_of(ScoreOptions, arguments))
-    show(done, summary(done), as_json=as_json, quiet=bool(arguments["quiet"]))
+    show(done, [spell(line) for line in summary(done)], as_json=as_json, quiet=bool(arguments["quiet"]))
 
 
 def _score_parameters() -> list[inspect.Parameter]:
@@ -271,6 +273,7 @@ for _command in COMMANDS:
 _add(
     "score",
     _score,
+    (ScoreOptions, ScorePairsOptions),
     _score_parameters(),
     "Score every pair under one or more checkpoints, or by a scorer of its text.",
     STEPS,

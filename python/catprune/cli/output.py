@@ -18,17 +18,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Print errors as one line: exit code 1 for data and files, 2 for wrong usage, 130 for Ctrl-C, 143 for SIGTERM."""
+def guarded(command: Callable[..., None], *, spell: Callable[[str], str] = str) -> Callable[..., None]:
+    """Print errors as one line: exit code 1 for data and files, 2 for wrong usage, 130 for Ctrl-C, 143 for SIGTERM.
+
+    Args:
+        command: what to run.
+        spell: writes the options in a message as the command line spells them.
+    """
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
         try:
             command(*arguments, **options)
         except UsageError as error:
-            fail(str(error), 2)
+            fail(spell(str(error)), 2)
         except CatpruneError as error:
-            fail(str(error), 1)
+            fail(spell(str(error)), 1)
         except BrokenPipeError:
             raise typer.Exit(1) from None
         except OSError as error:
@@ -38,7 +43,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            fail("out of memory: use a smaller batch_tokens, a smaller preset or less --memory", 1)
+            fail(spell("out of memory: use a smaller batch_tokens, a smaller preset or less memory"), 1)
 
     return run
 
@@ -101,6 +106,6 @@ def _plain(value: Any) -> Any:
     return dict(value)
 
 
-def saying(*, silent: bool) -> Callable[[str], None]:
-    """A function that prints lines of progress on standard error."""
-    return (lambda _: None) if silent else (lambda line: print_line(line, error=True))
+def saying(*, silent: bool, spell: Callable[[str], str]) -> Callable[[str], None]:
+    """A function that prints lines of progress on standard error, with options as `spell` writes them."""
+    return (lambda _: None) if silent else (lambda line: print_line(spell(line), error=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
@@ -56,6 +57,31 @@ def values_of(model: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
         elif (value := arguments.get(field.name)) is not None:
             values[field.name] = value
     return values
+
+
+def spelling(*models: Any) -> Callable[[str], str]:
+    """A function that writes the options of models in a message as the command line spells them.
+
+    `force = true` becomes `--force`, and `keep = 0` becomes `--keep 0`. A name that is also a word, like `keep`, is
+    replaced only before a value.
+    """
+    flags = {"force": ("--force", "")}  # messages of all commands name it
+    for field in (field for model in models for field in fields_of(model)):
+        if not field.declared.command or field.positional:
+            continue
+        flags[field.key] = (field.flag, field.declared.off or field.flag)
+        for nested in fields_of(field.model) if field.model is not None else ():
+            flag = f"--{field.declared.prefix}{nested.key}".replace("_", "-")
+            flags.setdefault(nested.key, (flag, flag))
+    names = "|".join(sorted(flags, key=len, reverse=True))
+    pattern = re.compile(rf"(?<![\w./-])({names})( = true\b| = false\b| = |(?![\w./-]))")
+
+    def replace(found: re.Match[str]) -> str:
+        flag, off = flags[found[1]]
+        bare = flag if "_" in found[1] else found[1]
+        return {" = true": flag, " = false": off, " = ": f"{flag} ", "": bare}[found[2]]
+
+    return lambda message: pattern.sub(replace, message)
 
 
 def with_signature(

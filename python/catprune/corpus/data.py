@@ -49,9 +49,15 @@ class Text:
 
 @contextlib.contextmanager
 def temporary_spool(folder: str | Path | None = None) -> Generator[Spool]:
-    """A spool that is removed at the end, in a folder or in the system's one for temporary files."""
-    with tempfile.TemporaryDirectory(prefix="catprune-", dir=folder) as scratch:
+    """A spool that is removed at the end, in a folder, or where `scratch_parent` says."""
+    with tempfile.TemporaryDirectory(prefix="catprune-", dir=folder or scratch_parent()) as scratch:
         yield Spool(Path(scratch))
+
+
+def scratch_parent() -> Path | None:
+    """The working folder, whose disk usually has room; None, the system's temporary folder, if it cannot be written."""
+    folder = Path.cwd()
+    return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 
 class TemporaryFiles:

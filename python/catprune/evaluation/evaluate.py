@@ -26,7 +26,7 @@ from catprune.tokens.blocks import Tokens
 from catprune.training.data_order import Order
 from catprune.training.held_out import HeldOut
 from catprune.training.recipe import RECIPES
-from catprune.training.train import require_origin
+from catprune.training.request import require_origin
 from catprune.workspace.device import Device, require_torch
 from catprune.workspace.files import read_json, to_json, write_whole
 from catprune.workspace.manifest import describe_folder, read_manifest, trace, verify_shards

@@ -31,28 +31,28 @@ def partial_values(
     targets,
     out,
     tokens,
-    types,
+    entries,
     width: tl.constexpr,
     split: tl.constexpr,
     has_bias: tl.constexpr,
     widens: tl.constexpr,
     tile_tokens: tl.constexpr,
-    tile_types: tl.constexpr,
+    tile_entries: tl.constexpr,
     depth: tl.constexpr,
 ):
     """Write, for a block of tokens and a split of the vocabulary, what `running_values` returns for that split.
 
     Args:
         hidden: pointer to [tokens, width], contiguous.
-        matrix: pointer to [types, width], contiguous, in the same dtype.
-        bias: pointer to float32 [types].
+        matrix: pointer to [entries, width], contiguous, in the same dtype.
+        bias: pointer to float32 [entries].
         targets: pointer to int64 [tokens].
         out: pointer to float32 [splits, 3, tokens]: largest logit, sum and sum of squares of exponentials.
-        tokens, types, width: sizes.
+        tokens, entries, width: sizes.
         split: vocabulary entries of a split.
         has_bias: whether there is a bias.
         widens: whether to multiply in float32, which gives the same products; Triton's interpreter has no others.
-        tile_tokens, tile_types, depth: the size of a tile.
+        tile_tokens, tile_entries, depth: the size of a tile.
     """
     rows = tl.program_id(0) * tile_tokens + tl.arange(0, tile_tokens)
     is_row = rows < tokens
@@ -62,21 +62,21 @@ def partial_values(
     squares = tl.zeros((tile_tokens,), tl.float32)
     first = tl.program_id(1) * split
     x_rows = hidden + rows.to(tl.int64)[:, None] * width
-    for low in range(first, min(first + split, types), tile_types):
-        columns = low + tl.arange(0, tile_types)
-        is_type = columns < types
+    for low in range(first, min(first + split, entries), tile_entries):
+        columns = low + tl.arange(0, tile_entries)
+        is_entry = columns < entries
         w_rows = matrix + columns.to(tl.int64)[None, :] * width
-        logits = tl.zeros((tile_tokens, tile_types), tl.float32)
+        logits = tl.zeros((tile_tokens, tile_entries), tl.float32)
         for start in range(0, width, depth):
             places = start + tl.arange(0, depth)
             x = tl.load(x_rows + places[None, :], mask=is_row[:, None] & (places < width)[None, :], other=0.0)
-            w = tl.load(w_rows + places[:, None], mask=is_type[None, :] & (places < width)[:, None], other=0.0)
+            w = tl.load(w_rows + places[:, None], mask=is_entry[None, :] & (places < width)[:, None], other=0.0)
             if widens:
                 x, w = x.to(tl.float32), w.to(tl.float32)
             logits = tl.dot(x, w, logits, input_precision="ieee")
         if has_bias:
-            logits += tl.load(bias + columns, mask=is_type, other=0.0)[None, :]
-        is_other = is_type[None, :] & (columns[None, :] != target[:, None])
+            logits += tl.load(bias + columns, mask=is_entry, other=0.0)[None, :]
+        is_other = is_entry[None, :] & (columns[None, :] != target[:, None])
         logits = tl.where(is_other, logits, float("-inf"))
         larger = tl.maximum(most, tl.max(logits, axis=1))
         shrunk = tl.exp(most - larger)
@@ -109,7 +109,7 @@ def running_values(
     Raises:
         ValueError: shapes, dtypes, devices or strides are others.
     """
-    (tokens, width), types = hidden.shape, len(matrix)
+    (tokens, width), entries = hidden.shape, len(matrix)
     parts = [hidden, matrix, targets, *([] if bias is None else [bias])]
     is_valid = (
         matrix.shape[1:] == (width,)
@@ -117,14 +117,14 @@ def running_values(
         and hidden.dtype.itemsize in TILES
         and hidden.dtype.is_floating_point
         and (targets.shape, targets.dtype) == ((tokens,), torch.int64)
-        and (bias is None or (bias.shape, bias.dtype) == ((types,), torch.float32))
+        and (bias is None or (bias.shape, bias.dtype) == ((entries,), torch.float32))
         and all(part.is_contiguous() and part.device == hidden.device for part in parts)
     )
     if not is_valid:
         described = ", ".join(f"{part.dtype} {tuple(part.shape)} on {part.device}" for part in parts)
         raise ValueError(f"the fused output layer cannot read {described}")
-    tile_tokens, tile_types, depth, warps, stages = TILES[hidden.dtype.itemsize]
-    splits = triton.cdiv(types, SPLIT)
+    tile_tokens, tile_entries, depth, warps, stages = TILES[hidden.dtype.itemsize]
+    splits = triton.cdiv(entries, SPLIT)
     out = torch.empty(splits, 3, tokens, dtype=torch.float32, device=hidden.device)
     if tokens:
         launch: Any = partial_values[(triton.cdiv(tokens, tile_tokens), splits)]
@@ -135,13 +135,13 @@ def running_values(
             targets,
             out,
             tokens,
-            types,
+            entries,
             width=width,
             split=SPLIT,
             has_bias=bias is not None,
             widens=triton.knobs.runtime.interpret,
             tile_tokens=tile_tokens,
-            tile_types=tile_types,
+            tile_entries=tile_entries,
             depth=depth,
             num_warps=warps,
             num_stages=stages,

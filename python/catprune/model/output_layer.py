@@ -16,7 +16,7 @@ _TILE = 1 << 9, 1 << 18
 # Tokens that the fused kernel takes at once: enough blocks for every part of a GPU.
 _FUSED = 1 << 14
 #: Vocabulary entries, and tokens, of a tile on CPUs if the matrix is in the layout of the kernels.
-TYPES = 1 << 9
+LAID_OUT_TILE = 1 << 9
 
 
 def _rows(device: torch.device, vocab_size: int) -> int:
@@ -26,8 +26,8 @@ def _rows(device: torch.device, vocab_size: int) -> int:
 def _tile(tokens: int, vocab_size: int) -> tuple[int, int]:
     """Return the numbers of tokens and vocabulary entries whose logits are in memory at once."""
     most, logits = _TILE
-    types = min(vocab_size, max(1, logits // max(1, min(tokens, most))))
-    return max(1, logits // types), types
+    entries = min(vocab_size, max(1, logits // max(1, min(tokens, most))))
+    return max(1, logits // entries), entries
 
 
 class _SmoothedLoss(torch.autograd.Function):
@@ -139,24 +139,24 @@ class TokenStatistics(NamedTuple):
 
 
 class Types(Protocol):
-    """The output matrix in tiles of `types` vocabulary entries; products have the type `dtype`."""
+    """The output matrix in tiles of `entries` vocabulary entries; products have the type `dtype`."""
 
     dtype: torch.dtype
-    types: int
+    entries: int
 
     def multiply(self, x: Tensor, low: int) -> Tensor:
-        """Multiply x [tokens, d_model] with at most `types` entries from entry `low` on: logits [tokens, types]."""
+        """Multiply x [tokens, d_model] with at most `entries` entries from entry `low` on: logits [tokens, entries]."""
         ...
 
 
 class _Plain:
     """A matrix without a special layout."""
 
-    def __init__(self, matrix: Tensor, types: int) -> None:
-        self.dtype, self.types, self.matrix = matrix.dtype, types, matrix
+    def __init__(self, matrix: Tensor, entries: int) -> None:
+        self.dtype, self.entries, self.matrix = matrix.dtype, entries, matrix
 
     def multiply(self, x: Tensor, low: int) -> Tensor:
-        return x @ self.matrix[low : low + self.types].T
+        return x @ self.matrix[low : low + self.entries].T
 
 
 def token_statistics(
@@ -184,11 +184,11 @@ def token_statistics(
     """
     if hidden.is_cuda and (products is None or isinstance(products, Tensor)):
         return fused_statistics(hidden, matrix, targets, bias, products=products)
-    step, types = _tile(len(hidden), len(matrix))
+    step, entries = _tile(len(hidden), len(matrix))
     if products is None or isinstance(products, Tensor):
-        products = _Plain(matrix if products is None else products, types)
+        products = _Plain(matrix if products is None else products, entries)
     else:
-        step, types = TYPES, products.types
+        step, entries = LAID_OUT_TILE, products.entries
     parts: list[Tensor] = []
     for first in range(0, len(hidden), step):
         x, gold = hidden[first : first + step], targets[first : first + step]
@@ -198,12 +198,12 @@ def token_statistics(
         multiplied = x.to(products.dtype)
         most = torch.full_like(z_gold, torch.finfo(z_gold.dtype).min)
         rest, length = torch.zeros_like(z_gold), torch.zeros_like(z_gold)
-        for low in range(0, len(matrix), types):
+        for low in range(0, len(matrix), entries):
             logits = products.multiply(multiplied, low).float()
             if bias is not None:
-                logits += bias[low : low + types]
+                logits += bias[low : low + entries]
             place = (gold - low).clamp(0, logits.shape[1] - 1)[:, None]
-            is_here = ((gold >= low) & (gold < low + types))[:, None]
+            is_here = ((gold >= low) & (gold < low + entries))[:, None]
             logits.scatter_(1, place, torch.where(is_here, -torch.inf, logits.gather(1, place)))
             larger = torch.maximum(most, logits.amax(1))
             shrunk = torch.exp(most - larger)

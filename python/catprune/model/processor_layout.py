@@ -35,24 +35,25 @@ class LaidOut(nn.Module):
         return _product(rows, self.matrix, self.behind).unflatten(0, x.shape[:-1])
 
 
-class LaidOutTypes:
+class LaidOutEntries:
     """The output matrix in tiles of vocabulary entries, for `output_layer.token_statistics`.
 
     Args:
         matrix: [vocabulary, d_model].
         dtype: dtype of the products.
-        types: vocabulary entries of one tile.
+        entries: vocabulary entries of one tile.
     """
 
-    def __init__(self, matrix: Tensor, dtype: torch.dtype, *, types: int) -> None:
-        self.dtype, self.types = dtype, types
+    def __init__(self, matrix: Tensor, dtype: torch.dtype, *, entries: int) -> None:
+        self.dtype, self.entries = dtype, entries
         self._tiles: list[Tensor] = [
-            _KERNELS._reorder_linear_weight(part.detach().to(dtype).contiguous(), _ROWS) for part in matrix.split(types)
+            _KERNELS._reorder_linear_weight(part.detach().to(dtype).contiguous(), _ROWS)
+            for part in matrix.split(entries)
         ]
 
     def multiply(self, x: Tensor, low: int) -> Tensor:
-        """Multiply x [tokens, d_model] with the tile that starts at entry `low`: logits [tokens, types]."""
-        return _product(x, self._tiles[low // self.types], "none")
+        """Multiply x [tokens, d_model] with the tile that starts at entry `low`: logits [tokens, entries]."""
+        return _product(x, self._tiles[low // self.entries], "none")
 
 
 def _product(rows: Tensor, matrix: Tensor, behind: str) -> Tensor:

@@ -154,7 +154,7 @@ class Transformer(nn.Module):
         return self.embedding.weight
 
     @property
-    def types(self) -> tuple[int, int]:
+    def vocab_sizes(self) -> tuple[int, int]:
         """Vocabulary sizes of source and target."""
         return self.vocab_size, self.vocab_size
 

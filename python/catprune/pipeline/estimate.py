@@ -9,27 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from catprune.workspace.device import own_state
 from catprune.workspace.manifest import read_manifest
+from catprune.workspace.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: Seconds of one CPU core: cleaning per byte of (compressed) text, tokenizing per pair, selecting and writing per
+#: Seconds of one CPU core: cleaning per byte of text, tokenizing per pair, selecting and writing per
 #: pair. They are rough estimates.
 CLEAN, TOKENIZE, WRITE = 1.2e-7, 4e-5, 2e-6
 #: Scoring is a forward pass, a third of the work of training on the same tokens.
 FORWARD_SHARE = 1 / 3
-#: Target tokens per byte of target text, typical of byte-level BPE.
-TOKENS_PER_CHARACTER = 0.25
+#: Bytes of text in a byte of a compressed file, typical of gzip and Zstandard.
+EXPANDED = 3
 #: Updates of a speed measurement on random tokens, and target tokens per batch of any measurement.
 UPDATES, BATCH_TOKENS = 3, 2048
-
-
-def duration(seconds: float) -> str:
-    """Format a time in seconds, minutes or hours."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
 
 
 def expected(target_tokens: float, pairs: int, rows: int, *, model: Mapping[str, Any], speed: float) -> str:

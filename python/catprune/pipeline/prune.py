@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune.cleaning.clean import clean
+from catprune.cleaning.request import LEAST_MEMORY
 from catprune.cleaning.summary import summary as clean_summary
 from catprune.corpus.appended import has_appended_rows, has_new_inputs, replacing, require_trained
 from catprune.corpus.data import FOLDER, spool_options, temporary_spool
 from catprune.corpus.inputs import input_paths, inputs_of, relative_input
 from catprune.corpus.moved import has_bytes_of
+from catprune.corpus.names import COMPRESSED
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.pipeline.doctor import EXTRAS
 from catprune.pipeline.estimate import (
     CLEAN,
+    EXPANDED,
     TOKENIZE,
-    TOKENS_PER_CHARACTER,
-    duration,
     expected,
     guess_training,
     measure_training,
@@ -30,22 +29,24 @@ from catprune.pipeline.estimate import (
 from catprune.pipeline.options import PruneOptions
 from catprune.pipeline.run import Ran, run
 from catprune.pipeline.run_file import SCHEMA, check_values, json_schema, read_run_file
+from catprune.pipeline.written_run_file import SELECTION, differences, to_toml
 from catprune.scoring.scorers import open_scorer
 from catprune.selection.budget import list_shares, require_some
 from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import DEFAULT_METHOD, Ranking, check_options
+from catprune.tokens.tokenizer import estimate_target_tokens
 from catprune.training.recipe import plan_marks
 from catprune.workspace.common_options import several
 from catprune.workspace.device import require_torch
 from catprune.workspace.files import read_toml, relative_place, write_whole
-from catprune.workspace.locks import lock_folder
+from catprune.workspace.locks import check_folder, lock_folder
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.options import changed_values, make, takes
-from catprune.workspace.resources import choose_threads
+from catprune.workspace.resources import choose_memory, choose_threads
 from catprune.workspace.spool import Spool
-from catprune.workspace.wording import share_text
-from catprune.writing.write import describe_output, name_sides, refuse_outputs
+from catprune.workspace.wording import duration, share_text
+from catprune.writing.outputs import describe_output, name_sides, refuse_outputs, refuse_outputs_of_others
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +80,7 @@ def prune(options: PruneOptions) -> Ran:
     """
     if options.dry_run:
         with temporary_spool(options.tmp_dir) as spool:
-            return _Pruning.read(options, spool).dry_run()
+            return _Pruning.read(options, spool).dry_run(spool.folder)
     spool = Spool(Path(options.out) / FOLDER)
     with spool.discarded(), spool.replaced(Path(options.out) / "run.toml", force=options.force):
         pruning = _Pruning.read(options, spool)
@@ -123,6 +124,8 @@ class _Pruning:
         ranking, _ = check_options(make(SelectOptions, {"source": "scores", "out": "out", **_selection(options)}))
         scorers = [method.name for method in METHODS if method.name == options.method and method.reads == "scorer"]
         folder = Path(options.out)
+        check_folder(folder)
+        choose_memory(options.memory, least=LEAST_MEMORY)
         pruning = cls(options, folder, folder / "run.toml", inputs, ranking, scorers, options.say or (lambda _: None))
         if pruning.needs_model:
             require_torch()
@@ -137,10 +140,12 @@ class _Pruning:
         languages = {"source_lang": options.source_lang, "target_lang": options.target_lang}
         describe_output(outputs, name_sides(None, languages, monolingual=options.monolingual))
         refuse_outputs(outputs, files, force=options.force)
+        if not options.force:
+            refuse_outputs_of_others(outputs, folder, SELECTION)
         try:
             check_values(pruning._sections(pruning._decide(0), pruning._relative(_names(options.inputs))), folder)
         except UsageError as error:  # the selection has no other name on the command line
-            raise UsageError(str(error).removeprefix("pruned: ")) from None
+            raise UsageError(str(error).removeprefix(f"{SELECTION}: ")) from None
         return pruning
 
     def _check_checkpoints(self) -> None:
@@ -204,9 +209,16 @@ class _Pruning:
         schema = self.folder / SCHEMA
         if not schema.is_file() or schema.read_bytes() != json_schema():
             write_whole(schema, json_schema())
-        write_whole(self.file, to_toml(self._sections(model, self._relative(_names(options.inputs)))).encode())
+        self._write_run_file(self._sections(model, self._relative(_names(options.inputs))))
         self._say_decision(model)
         return cleaned.is_new, model
+
+    def _write_run_file(self, sections: dict[str, Any]) -> None:
+        """Write the run file; what a user added to an earlier one stays, and what `force` changes is said."""
+        before = self.file.read_text(encoding="utf-8") if self.file.is_file() else None
+        if before is not None and (changed := differences(read_toml(self.file), sections)):
+            self.say(f"note: {self.file} is changed: {'; '.join(changed)}")
+        write_whole(self.file, to_toml(sections, before).encode())
 
     def _clean(self, new: list[Input], *, force: bool) -> Cleaned:
         self._say_size(new)
@@ -217,9 +229,10 @@ class _Pruning:
         return cleaned
 
     def _say_size(self, inputs: list[Input]) -> None:
-        size = sum(Path(path).stat().st_size for entry in inputs for path in input_paths(entry))
-        seconds = size * CLEAN / choose_threads(self.options.threads)
-        self.say(f"clean     {size / 1e6:,.1f} MB, about {duration(seconds)}")
+        paths = [Path(path) for entry in inputs for path in input_paths(entry)]
+        sizes = [path.stat().st_size * (1 if path.suffix.lower() not in COMPRESSED else EXPANDED) for path in paths]
+        seconds = sum(sizes) * CLEAN / choose_threads(self.options.threads)
+        self.say(f"clean     {sum(path.stat().st_size for path in paths) / 1e6:,.1f} MB, about {duration(seconds)}")
 
     def _cleaning(self) -> dict[str, Any]:
         options = self.options
@@ -246,9 +259,11 @@ class _Pruning:
         budget, least = self.ranking.share.get("rows", 0), _LEAST_PAIRS if self.needs_model else 1
         if cleaned.kept < max(least, budget):
             needed = f"{budget} are to be kept" if budget > cleaned.kept else f"{least} are needed"
+            frequent = sorted(cleaned.reasons.items(), key=lambda item: (-item[1], item[0]))[:3]
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in frequent if count)
             raise CatpruneError(
-                f"cleaning kept {cleaned.kept} of {cleaned.rows} {self.unit}, too few ({needed}): "
-                f"{self.folder / 'clean' / 'manifest.json'} counts the reasons of the others"
+                f"cleaning kept {cleaned.kept:,} of {cleaned.rows:,} {self.unit}, too few ({needed}); most frequent "
+                f"reasons to drop: {reasons or 'none'}"
             )
         require_some(self.options.keep, (), cleaned.kept)
 
@@ -287,11 +302,11 @@ class _Pruning:
         self.say(f"expected  {expected(tokens, pairs, rows, model=model, speed=speed)}")
         return done.is_new
 
-    def dry_run(self) -> Ran:
-        """Clean without writing, and report the decisions and the expected times."""
+    def dry_run(self, scratch: Path) -> Ran:
+        """Clean into a folder that is removed later, and report the decisions and the expected times."""
         options = self.options
         self._say_size(self.inputs)
-        cleaned = clean(options.inputs, dry_run=True, **self._cleaning())
+        cleaned = clean(options.inputs, out=scratch / "clean", **self._cleaning())
         for line in clean_summary(cleaned, examples=0):
             self.say(f"          {line}")
         self._require_pairs(cleaned)
@@ -299,9 +314,9 @@ class _Pruning:
         self._say_decision(model)
         if model:
             self._say_tokenizing(cleaned.kept)
-            speed = guess_training(preset=model["preset"], vocab_size=model["vocab_size"], threads=options.threads)
-            size = sum(Path(input_paths(entry)[-1]).stat().st_size for entry in self.inputs)
-            tokens = size * TOKENS_PER_CHARACTER * cleaned.kept / max(1, cleaned.rows)
+            size: Any = {"vocab_size": model["vocab_size"], "threads": options.threads}
+            tokens = estimate_target_tokens(scratch / "clean", seed=options.seed, **size)
+            speed = guess_training(preset=model["preset"], **size)
             self.say(f"expected  roughly {expected(tokens, cleaned.kept, cleaned.rows, model=model, speed=speed)}")
         self.say("dry run   nothing was written; run the same command without dry_run to start")
         return Ran(self.folder, {}, (), None)
@@ -313,10 +328,9 @@ class _Pruning:
             CatpruneError: the run has other options, or its inputs are not the first of these inputs.
         """
         now = self._sections(self._decide_like(run_file), self._relative(run_file.clean.inputs))
-        before = read_toml(self.file)
-        if differences := list(_differences(before, tomllib.loads(to_toml(now)))):
+        if changed := differences(read_toml(self.file), now):
             raise CatpruneError(
-                f"{self.file} has other options ({'; '.join(differences[:5])}): give another out, or force to repeat "
+                f"{self.file} has other options ({'; '.join(changed[:5])}): give another out, or force to repeat "
                 "the steps that they affect"
             )
         old = inputs_of(run_file.clean)
@@ -360,8 +374,8 @@ class _Pruning:
                 sections["train"]["sample"] = model["sample"]
         if self.scorers:
             sections["scorer"] = [{"scorer": name} for name in self.scorers]
-        sections["select"] = [{"name": "pruned", **_selection(options)}]
-        sections["write"] = {"selection": "pruned", "outputs": self._relative(several(options.outputs))}
+        sections["select"] = [{"name": SELECTION, **_selection(options)}]
+        sections["write"] = {"selection": SELECTION, "outputs": self._relative(several(options.outputs))}
         return sections
 
     def _relative(self, names: Sequence[str | Path]) -> list[str]:
@@ -424,61 +438,6 @@ def decide(pairs: int, *, several: bool = False) -> dict[str, Any]:
         "epochs": 5.0,
         "checkpoints": "1,3,5" if several else "1,5",
     }
-
-
-def _differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """Return the keys of two run files whose values differ, with both values."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*before, *now])  # pyright: ignore[reportUnknownArgumentType]
-        return [
-            difference
-            for key in keys
-            for difference in _differences(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))  # pyright: ignore
-        ]
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now) and name == "select":  # pyright: ignore
-        return [
-            difference
-            for old, new in zip(before, now, strict=True)  # pyright: ignore
-            for difference in _differences(old, new, name)
-        ]
-    if before == now:
-        return []
-    return [f"{name}: {_shown(before)} before, {_shown(now)} now"]
-
-
-def _shown(value: Any) -> str:
-    return "the default" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def to_toml(sections: Mapping[str, Any]) -> str:
-    """Return the text of a run file. JSON strings, numbers and their lists are also valid TOML."""
-    plain = [f"{name} = {_toml(value)}" for name, value in sections.items() if not _is_table(value)]
-    lines = [
-        f"#:schema {SCHEMA}",
-        "# Written by `catprune prune`; `catprune run` with this file repeats the run.",
-        *plain,
-    ]
-    for name, value in sections.items():
-        tables: list[dict[str, Any]] = value if isinstance(value, list) else [value]
-        for table in tables if _is_table(value) else ():
-            lines += ["", f"[[{name}]]" if isinstance(value, list) else f"[{name}]"]
-            lines += [f"{key} = {_toml(item)}" for key, item in table.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))  # pyright: ignore
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)  # pyright: ignore
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise CatpruneError(f"the name {text} is not UTF-8: rename the file") from None
-    return text.replace("\x7f", "\\u007f")  # TOML allows no control character; JSON escapes all others
 
 
 def summary(done: Ran) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,13 +31,13 @@ from catprune.selection.methods import CLUSTERED, METHODS
 from catprune.selection.request import check_options, read_ranking
 from catprune.selection.sources import is_of_cleaning
 from catprune.workspace.device import require_torch
-from catprune.workspace.files import resolve_place
 from catprune.workspace.locks import lock_folder
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.options import takes
+from catprune.workspace.resources import choose_memory
 from catprune.workspace.sealed import read_sealed
 from catprune.workspace.wording import new_text
-from catprune.writing.write import output_paths, record_of, refuse_outputs
+from catprune.writing.outputs import output_paths, refuse_outputs, refuse_outputs_of_others
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,6 +78,7 @@ def run(options: RunOptions) -> Ran:
         CatpruneError: a step failed; running the file again continues there.
     """
     settings, until = read_run_file(options.file, options.set), options.until
+    choose_memory(options.memory)
     _check_files(settings, until=until, force=options.force)
     running = _Running(settings, options)
     with lock_folder(running.folder):
@@ -111,11 +111,17 @@ def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
     if settings.write and "write" in done:
         write = settings.write
         outputs = output_paths(write.outputs, dropped=write.dropped, tags=write.tags)
-        if not force and any(path.exists() for path in outputs):
-            _refuse_other_records(settings.write, Path(settings.out))
+        if not force:
+            refuse_outputs_of_others(outputs, Path(settings.out), write.selection)
         refuse_outputs(outputs, [Path(path) for path in _files_read(settings)], force=force)
     if settings.evaluate and "evaluate" in done:
         require("evaluate", "sacrebleu", "ctranslate2", "scipy")
+        from catprune.evaluation.evaluate import choose_seeds
+        from catprune.scoring.scorers.comet import CometMetric
+
+        choose_seeds(settings.seed, settings.evaluate.seeds)
+        if settings.evaluate.comet is not None:
+            CometMetric(settings.evaluate.comet, threads=None).check()
         for held_out in filter(None, (*settings.evaluate.tests, settings.evaluate.dev)):
             _held_out("", held_out).read()
 
@@ -154,23 +160,6 @@ def _files_read(settings: RunFile) -> list[str]:
         *(path for entry in parse_test_sets(settings.clean.exclude) for path in test_set_paths(entry)),
         *(path for test in filter(None, tests) for path in (test.source, test.target) if path),
     ]
-
-
-def _refuse_other_records(write: Any, folder: Path) -> None:
-    """Refuse outputs that were written from another run's folders.
-
-    Raises:
-        CatpruneError: an output belongs to another run.
-    """
-    record = record_of([Path(path) for path in write.outputs])
-    reads = read_sealed(record).get("reads", {}) if record.is_file() else {}
-    expected = {"clean": folder / "clean", "selection": folder / "selection" / (write.selection or "")}
-    for name, path in expected.items():
-        read = reads.get(name)
-        if read is not None and os.path.realpath(resolve_place(record.parent, read["path"])) != os.path.realpath(path):
-            raise CatpruneError(
-                f"{write.outputs[0]} was written from {read['path']}: give another name, or force = true to replace it"
-            )
 
 
 class _Result(Protocol):

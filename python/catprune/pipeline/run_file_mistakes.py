@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from catprune.pipeline.sections import models_within
-from catprune.workspace.options import Declared, Field, describe_values, did_you_mean, read_field
+from catprune.workspace.options import Field, describe_values, did_you_mean, read_field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def _describe(mistake: Any, model: Any) -> str:
         "model_type": "a table of options",
         "list_type": f"tables, each begun by [[{place}]]",
     }
-    values = describe_values(declared) if declared else expected.get(mistake["type"], text)
+    values = expected.get(mistake["type"]) or (describe_values(declared) if declared else "") or text
     value = json.dumps(mistake["input"], default=str, ensure_ascii=False)
     return f"{place} = {value}: give {values}"
 
@@ -56,8 +56,7 @@ def _find_option(loc: Sequence[Any], model: Any) -> tuple[Sequence[Any], Field |
         if inner is not None:
             section = inner
         elif info is not None:
-            is_declared = isinstance(info.json_schema_extra, Declared)
-            return loc[: number + 1], read_field(str(part), info) if is_declared else None
+            return loc[: number + 1], read_field(str(part), info)
     return loc, None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from catprune.cleaning.languages import check_sides
 from catprune.cleaning.minhash_options import choose_near
 from catprune.cleaning.rule_options import (
     choose_duplicates,
@@ -16,7 +17,7 @@ from catprune.cleaning.rule_options import (
 )
 from catprune.corpus.inputs import check_fields, inputs_of
 from catprune.selection.request import check_column, check_options
-from catprune.writing.write import check_added, describe_output, name_sides, output_paths
+from catprune.writing.outputs import check_added, describe_output, name_sides, output_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,7 @@ def check_cleaning(clean: Any) -> None:
         choose_key(key, monolingual=options.monolingual)
     choose_near(options.near_duplicates, options.near)
     language_rules(options)
+    check_sides(inputs, (options.source_lang, options.target_lang))
 
 
 def check_scorers(scorers: Sequence[Any], clean: Any, checkpoints: Sequence[str]) -> None:

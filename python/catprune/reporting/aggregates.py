@@ -34,11 +34,10 @@ def hash_rows(rows: NDArray[np.int64], *, seed: int) -> NDArray[np.uint64]:
     """
     import numpy as np
 
-    start = np.uint64((seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
-    z = rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + start
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    from catprune.workspace.hashing import GOLDEN, mix
+
+    start = np.uint64((seed * int(GOLDEN) + 0x632BE59BD9B4E019) % 2**64)
+    return mix(rows.astype(np.uint64) * GOLDEN + start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from catprune.corpus.inputs import is_monolingual
 from catprune.evaluation.cost import Cost, choosing_flops, choosing_seconds, external_checkpoints
 from catprune.evaluation.results import number_text
-from catprune.reporting.wording import percent, seconds_text, selection_label, visible
+from catprune.reporting.wording import percent, selection_label, visible
+from catprune.workspace.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -182,9 +183,9 @@ def _cost_cards(kept: Sequence[Kept]) -> list[dict[str, str]]:
     unknown = f"; the training of {', '.join(row.external)} is unknown" if row.external else ""
     if row.seconds is None:
         return [_card(flops, "to choose the pairs", f"warm-up model and scoring{unknown}")]
-    warmup = f"warm-up {seconds_text(row.seconds.warmup)}, " if row.seconds.warmup or not row.external else ""
-    parts = f"{warmup}scoring {seconds_text(row.seconds.scoring)}; {flops}{unknown}"
-    return [_card(seconds_text(_choosing(row.seconds)), "to choose the pairs", parts)]
+    warmup = f"warm-up {duration(row.seconds.warmup)}, " if row.seconds.warmup or not row.external else ""
+    parts = f"{warmup}scoring {duration(row.seconds.scoring)}; {flops}{unknown}"
+    return [_card(duration(_choosing(row.seconds)), "to choose the pairs", parts)]
 
 
 def kept_table(kept: Sequence[Kept]) -> list[list[str]]:
@@ -218,7 +219,7 @@ def choosing_table(kept: Sequence[Kept]) -> list[list[str]]:
             flops = [number_text(part) for part in (row.flops.warmup, row.flops.scoring)]
             seconds = ["–", "–"]
             if row.seconds is not None:
-                seconds = [seconds_text(part) for part in (row.seconds.warmup, row.seconds.scoring)]
+                seconds = [duration(part) for part in (row.seconds.warmup, row.seconds.scoring)]
             if row.external:
                 known = bool(row.flops.warmup)
                 flops[0], seconds[0] = (f"{part} + unknown" if known else "unknown" for part in (flops[0], seconds[0]))

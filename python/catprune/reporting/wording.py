@@ -36,13 +36,6 @@ def difference(value: float) -> str:
     return f"{value:+.1f}" if abs(value) >= 0.05 else "0.0"
 
 
-def seconds_text(seconds: float) -> str:
-    """Return a duration in seconds, minutes or hours."""
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
-    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
-
-
 def selection_label(name: str, options: Mapping[str, object]) -> str:
     """Return the name of a selection, with its method if the name does not say it."""
     method = str(options.get("method") or "")

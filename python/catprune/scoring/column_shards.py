@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catprune._core import digest_file
+from catprune._core import BLOCK_ROWS, digest_file
 from catprune.errors import CatpruneError
 from catprune.workspace.manifest import COLUMNS
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from catprune.workspace.step_folder import StepFolder
-
-#: Rows of a block; blocks restart at every input.
-BLOCK_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,8 @@ class Scored:
     Attributes:
         folder: the output folder, with one folder per checkpoint.
         folders: the folder of each checkpoint, by name, in the given order.
-        pairs: pairs scored under each checkpoint; `too_long` more pairs have null records.
+        pairs: pairs scored under the first checkpoint; `too_long` more pairs have null records. The manifests have the
+            counts of each checkpoint: those with other tokenizers differ.
         new: pairs in appended rows, if earlier rows were scored before; else 0.
         too_long: pairs that are too long to be scored.
         flops: floating-point operations of all forward passes, counted from shapes.
@@ -231,13 +232,13 @@ class _Scoring:
     @cached_property
     def _products(self) -> Tensor | Types:
         """The output matrix in the dtype of products; for a native model on a CPU in the layout of the kernels."""
-        from catprune.model.output_layer import TYPES
-        from catprune.model.processor_layout import LaidOutTypes, has_layout
+        from catprune.model.output_layer import LAID_OUT_TILE
+        from catprune.model.processor_layout import LaidOutEntries, has_layout
         from catprune.model.transformer import Transformer
 
         matrix, dtype = self.model.output_matrix, self.device.dtype
         if isinstance(self.model, Transformer) and self.device.name == "cpu" and has_layout(dtype):
-            return LaidOutTypes(matrix, dtype, types=TYPES)
+            return LaidOutEntries(matrix, dtype, entries=LAID_OUT_TILE)
         return matrix.to(dtype)
 
     def run(self, name: str, share: Shard, *, quiet: bool) -> None:
@@ -279,10 +280,10 @@ class _Scoring:
     def _require_types(self, block: Block) -> None:
         """Refuse ids outside the vocabulary of the model."""
         sides = block.source_ids, block.target_ids
-        for side, types, ids in zip(("source", "target"), self.model.types, sides, strict=True):
+        for side, vocab_size, ids in zip(("source", "target"), self.model.vocab_sizes, sides, strict=True):
             highest = int(ids.max(initial=0))
-            if highest >= types:
-                sizes = f"a vocabulary size of {types} on the {side} side, but the tokenizer returned id {highest}"
+            if highest >= vocab_size:
+                sizes = f"a vocabulary size of {vocab_size} on the {side} side, but the tokenizer returned id {highest}"
                 raise CatpruneError(f"{self.checkpoint.path} has {sizes}: give the model its own tokenizer")
 
     def blocks_left(self) -> int:
@@ -458,4 +459,9 @@ def summary(done: Scored) -> list[str]:
     left = [f"{name}: {blocks} blocks are left to other shards" for name, blocks in done.left.items()]
     names = ", ".join(done.folders)
     scored = f"{done.pairs:,} pairs have scores of {names}{new_text(done.new, done.pairs)}; in {done.folder}"
+    pairs = {name: manifest["counts"]["pairs"] for name, manifest in done.manifests.items()}
+    if len({*pairs.values()}) > 1:  # other tokenizers find other pairs too long
+        scored = (
+            f"{'; '.join(f'{count:,} pairs have scores of {name}' for name, count in pairs.items())}; in {done.folder}"
+        )
     return [*done.notes.values(), *(left or [scored])]

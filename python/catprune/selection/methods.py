@@ -58,7 +58,10 @@ METHODS: tuple[Method, ...] = (
         reads="ends",
         options=(_ON, ("sign", "signed")),
         hard="top",
-        advice="the largest fall; on ppl close to the initial perplexity, so clean first or rank on nll",
+        advice=(
+            "these pairs changed most; on ppl the order is close to that of the initial perplexity, so clean first, or "
+            "rank on nll"
+        ),
     ),
     Method(
         "cat-var",
@@ -68,7 +71,10 @@ METHODS: tuple[Method, ...] = (
         reads="all",
         options=(_ON,),
         hard="top",
-        advice="the largest variance; on ppl close to the initial perplexity, so clean first or rank on nll",
+        advice=(
+            "these pairs changed most; on ppl the order is close to that of the initial perplexity, so clean first, or "
+            "rank on nll"
+        ),
     ),
     Method(
         "progress",

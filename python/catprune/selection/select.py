@@ -123,73 +123,81 @@ def select(options: SelectOptions) -> Selected:
 
 def _select(options: SelectOptions) -> Selected:
     """Select from sources that are all files or folders."""
-    sources = [Path(part) for part in options.source]
-    if not sources:
-        raise UsageError("source is empty: give a scores folder, a clean folder, or files of scores")
-    out, tmp_dir = Path(options.out), options.tmp_dir
-    ranking, plan = check_options(options, column=sole_column(sources))
-    join = [Path(path) for path in options.join]
-    condense = options.condense
-    for files in (sources, join):
-        if repeated := [file for place, file in enumerate(files) if file in files[:place]]:
-            raise UsageError(f"{repeated[0]} is named twice: give it once")
-    source = open_source(
-        sources,
-        out,
-        ranking,
-        checkpoints=options.checkpoints,
-        reference=options.reference,
-        clean=Path(options.clean) if options.clean else None,
-        join=join,
-        within=options.within,
-    )
-    by_exposure = options.by_exposure and not source.trajectory
-    if condense is not None:
-        _check_condensing(ranking, options.direction, source, Path(condense))
-        source.reads["condense"] = describe_folder(Path(condense), relative_to=out)
-    if source.exposures:
-        plan["by_exposure"] = by_exposure
-    if by_exposure and math.prod(len(checkpoint["times"]) for checkpoint in source.exposures) > _MOST_EXPOSURES:
-        raise UsageError(
-            "rows have too many different exposures to be ranked separately: name fewer checkpoints, or give "
-            "by_exposure = false"
-        )
-    request = _to_request(ranking, plan, source, options)
-    workers = choose_threads(options.threads)
+    out, selecting = Path(options.out), _Selecting.read(options)
+    reads, plan = selecting.source.reads, selecting.plan
+    with StepFolder(out, step="select", reads=reads, options=plan, force=options.force) as step:
+        manifest = finish_once(step, lambda: selecting.work(step))
+    return _selected(out, manifest, is_new=not step.finished_before)
 
-    def work() -> dict[str, Any]:
-        clean = [source.clean] if source.clean and (request.get("clean") or source.external) else []
+
+@dataclass(frozen=True, slots=True)
+class _Selecting:
+    """The checked options of a selection.
+
+    Attributes:
+        options: as they were given.
+        plan: what decides the result.
+        source: the opened columns.
+        request: what is ranked, as the pass takes it.
+        by_exposure: whether pairs are ranked separately by their exposure.
+    """
+
+    options: SelectOptions
+    plan: dict[str, Any]
+    source: Source
+    request: RankRequest
+    by_exposure: bool
+
+    @classmethod
+    def read(cls, options: SelectOptions) -> _Selecting:
+        """Check the options together and open the sources.
+
+        Raises:
+            UsageError, CatpruneError: as `select`.
+        """
+        sources = [Path(part) for part in options.source]
+        if not sources:
+            raise UsageError("source is empty: give a scores folder, a clean folder, or files of scores")
+        ranking, plan = check_options(options, column=sole_column(sources))
+        join = [Path(path) for path in options.join]
+        for files in (sources, join):
+            if repeated := [file for place, file in enumerate(files) if file in files[:place]]:
+                raise UsageError(f"{repeated[0]} is named twice: give it once")
+        source = open_source(
+            sources,
+            Path(options.out),
+            ranking,
+            checkpoints=options.checkpoints,
+            reference=options.reference,
+            clean=Path(options.clean) if options.clean else None,
+            join=join,
+            within=options.within,
+        )
+        if options.condense is not None:
+            near = Path(options.condense)
+            _check_condensing(ranking, options.direction, source, near)
+            source.reads["condense"] = describe_folder(near, relative_to=Path(options.out))
+        by_exposure = options.by_exposure and not source.trajectory
+        if source.exposures:
+            plan["by_exposure"] = by_exposure
+        if by_exposure and math.prod(len(checkpoint["times"]) for checkpoint in source.exposures) > _MOST_EXPOSURES:
+            raise UsageError(
+                "rows have too many different exposures to be ranked separately: name fewer checkpoints, or give "
+                "by_exposure = false"
+            )
+        choose_threads(options.threads)
+        return cls(options, plan, source, _to_request(ranking, plan, source, options), by_exposure)
+
+    def work(self, step: StepFolder) -> dict[str, Any]:
+        """Verify what is read, and select."""
+        source = self.source
+        clean = [source.clean] if source.clean and (self.request.get("clean") or source.external) else []
         for folder in dict.fromkeys([*source.folders, *clean, *source.column_folders()]):
             verify_shards(folder, read_sealed(folder / "manifest.json"))
-        with Progress("select", total=None, unit="rows", quiet=options.quiet) as bar:
-
-            def show(_: int, rows: int) -> None:
-                bar.to(rows)
-
-            if source.trajectory and request["source"]["kind"] == "scores":
-                request["clusters"] = find_clusters(
-                    request["source"]["sets"], source.trajectory, plan["clusters"], options.seed
-                )
-            temporary = Path(tmp_dir) / f"catprune-select-{_unique_name(out)}" if tmp_dir else out / "tmp"
-            final: SelectRequest = {
-                **request,
-                "exposures": source.exposures if by_exposure else (),
-                "out": str(out),
-                "rows": options.rows_only,
-                "tmp": str(temporary),
-                "plan": step.digest,
-                "threads": workers,
-            }
-            if condense is None:
-                counts: dict[str, Any] = {**_core.select(final, show)}
-            else:
-                ranks = out / "log" / "condense"
-                if tmp_dir:
-                    ranks = Path(tmp_dir) / f"catprune-condense-{_unique_name(out)}"
-                counts = _select_condensed(final, source, Path(condense), ranks, show)
+        counts = self._count(step)
         if not counts["kept"]:
             step.start_over()  # the next call may have another plan
-            raise CatpruneError(_nothing_kept(options.keep, counts))
+            raise CatpruneError(_nothing_kept(self.options.keep, counts))
         groups, shards = counts.pop("groups"), counts.pop("shards")
         return {
             "counts": counts,
@@ -198,9 +206,38 @@ def _select(options: SelectOptions) -> Selected:
             "uneven_exposure": [checkpoint["name"] for checkpoint in source.exposures],
         }
 
-    with StepFolder(out, step="select", reads=source.reads, options=plan, force=options.force) as step:
-        manifest = finish_once(step, work)
-    return _selected(out, manifest, is_new=not step.finished_before)
+    def _count(self, step: StepFolder) -> dict[str, Any]:
+        """Run the pass, or the passes of a condensed selection."""
+        options, request = self.options, self.request
+        with Progress("select", total=None, unit="rows", quiet=options.quiet) as bar:
+
+            def show(_: int, rows: int) -> None:
+                bar.to(rows)
+
+            if self.source.trajectory and request["source"]["kind"] == "scores":
+                sets, clusters = request["source"]["sets"], self.plan["clusters"]
+                request["clusters"] = find_clusters(sets, self.source.trajectory, clusters, options.seed)
+            final: SelectRequest = {
+                **request,
+                "exposures": self.source.exposures if self.by_exposure else (),
+                "out": str(options.out),
+                "rows": options.rows_only,
+                "tmp": str(self._temporary("select", "tmp")),
+                "plan": step.digest,
+                "threads": choose_threads(options.threads),
+            }
+            if options.condense is None:
+                return {**_core.select(final, show)}
+            ranks = self._temporary("condense", "log/condense")
+            return _select_condensed(final, self.source, Path(options.condense), ranks, show)
+
+    def _temporary(self, name: str, within: str) -> Path:
+        """A folder for temporary files: in `tmp_dir`, with a name that is unique to the output; or in the output."""
+        out, tmp_dir = Path(self.options.out), self.options.tmp_dir
+        if not tmp_dir:
+            return out / within
+        unique = _core.digest_bytes(os.fsencode(out.absolute()))[:16]
+        return Path(tmp_dir) / f"catprune-{name}-{unique}"
 
 
 def _to_request(ranking: Ranking, plan: Mapping[str, Any], source: Source, options: SelectOptions) -> RankRequest:
@@ -228,7 +265,7 @@ def _to_request(ranking: Ranking, plan: Mapping[str, Any], source: Source, optio
         "score": source.columns[ranking.terms[0][1]],
         "merge": merge,
         "guards": guards,
-        "sample": options.draw,
+        "draw": options.draw,
         "clusters": None,
         "direction": options.direction,
         "ties": plan["ties"],
@@ -266,7 +303,7 @@ def _select_condensed(
     shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run
     try:
         (temporary / "ranked").mkdir(parents=True)
-        whole: SelectRequest = {**request, "keep": nothing, "own": own, "sample": False, "rows": False}
+        whole: SelectRequest = {**request, "keep": nothing, "own": own, "draw": False, "rows": False}
         before = _core.select({**whole, "out": str(temporary / "ranked")}, show)
         ranked = [
             Ranked(temporary / "ranked" / shard["file"], shard["first"], shard["end"]) for shard in before["shards"]
@@ -278,11 +315,6 @@ def _select_condensed(
         return {**counts, "condensed": counts["guarded"] - before["guarded"]}
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _unique_name(out: Path) -> str:
-    """Return a name that is unique to an output folder."""
-    return _core.digest_bytes(os.fsencode(out.absolute()))[:16]
 
 
 def _nothing_kept(keep: str | float | Sequence[str | float], counts: Mapping[str, Any]) -> str:

@@ -105,7 +105,7 @@ def advice(done: Selected) -> str | None:
         return None
     direction = options["direction"]
     if keeps_hard(method, direction, options.get("on")):
-        return f"note: the {direction} of {method.name} holds hard pairs, including noise: {method.advice}"
+        return f"note: the {direction} of {method.name} holds pairs that are hard to learn, and noise: {method.advice}"
     if direction != method.direction:
         return f"note: {method.name} should keep the {method.direction}: {method.advice}"
     return None

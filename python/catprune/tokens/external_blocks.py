@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from catprune._core import digest_bytes, digest_file
+from catprune._core import BLOCK_ROWS, digest_bytes, digest_file
 from catprune.corpus.inputs import is_monolingual
 from catprune.corpus.open_corpus import open_corpus
 from catprune.errors import CatpruneError
@@ -59,8 +59,6 @@ class ExternalCheckpoint(Protocol):
         ...
 
 
-#: Rows of a block; blocks restart at every input.
-BLOCK_ROWS = 65_536
 #: Written instead of a tokenizer.json: the digests of the external tokenizer's files, and how it is used.
 DESCRIBED = "tokenizer.json"
 

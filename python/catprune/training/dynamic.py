@@ -16,6 +16,7 @@ import numpy as np
 
 from catprune.errors import UsageError
 from catprune.training.recipe import PRUNING, check_numbers
+from catprune.workspace.hashing import GOLDEN, mix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 #: Pairs of a slice: losses are read in slices, so that a mapped file is never in memory as a whole.
 SLICE = 1 << 18
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Drawn(NamedTuple):
@@ -330,13 +330,6 @@ def _place_of(losses: NDArray[np.float32], loss: np.float32, count: int) -> int:
 def uniform(seed: int, epoch: int, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return a number in [0, 1) for each pair, a hash of (seed, epoch, pair): splitmix64 (Steele et al. 2014)."""
     stream = np.array([seed], np.uint64)
-    stream = _mix(_mix(stream + _GOLDEN) + np.array([epoch], np.uint64))
-    mixed = _mix(stream + (pairs.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+    stream = mix(mix(stream + GOLDEN) + np.array([epoch], np.uint64))
+    mixed = mix(stream + (pairs.astype(np.uint64) + np.uint64(1)) * GOLDEN)
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of splitmix64: a change of any bit changes all bits."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

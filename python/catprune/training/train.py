@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file
-from catprune.corpus.inputs import is_monolingual
-from catprune.corpus.kept_rows import check_length
 from catprune.errors import CatpruneError, UsageError
-from catprune.model.sizes import PRESETS, find_size
-from catprune.tokens.blocks import Tokens
-from catprune.training.early_stopping import EarlyStopping, read_dev
+from catprune.model.sizes import find_size
 from catprune.training.options import TrainOptions
-from catprune.training.recipe import RECIPES, plan_marks, read_pruning
-from catprune.workspace.common_options import several
+from catprune.training.request import Request
 from catprune.workspace.device import Device, own_state, require_torch, use_threads
-from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, trace, verify_shards
+from catprune.workspace.manifest import read_manifest, verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, say
 from catprune.workspace.shards import is_first_process
@@ -28,16 +23,11 @@ from catprune.workspace.step_folder import PRUNED_ROWS, STATE, StepFolder, finis
 from catprune.workspace.wording import share_text
 
 if TYPE_CHECKING:
-    from catprune.checkpoints.native import Checkpoint
-    from catprune.model.sizes import Size
     from catprune.training.data_order import Order
     from catprune.training.loop import Training
     from catprune.training.processes import Processes
     from catprune.training.pruned_rows import PrunedRows
     from catprune.training.recipe import Mark, Recipe
-
-#: Options that replace a part of the preset's recipe.
-_RECIPE = ("batch_tokens", "learning_rate", "warmup_steps", "label_smoothing", "dropout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,209 +89,121 @@ def train(options: TrainOptions) -> Trained:
 
 def _train(options: TrainOptions, spool: Spool) -> Trained:
     """Train; rows that Python holds become files of the folder's log, which stay."""
-    import torch
-
-    from catprune.training.data_order import Order, Rows, Selection, spool_rows
-    from catprune.training.loop import Training, verify_unfinished
     from catprune.training.processes import Processes
 
-    size = find_size(options.preset)
-    marks = plan_marks(options.epochs, options.steps, options.checkpoints)
-    pruned = read_pruning(
-        options.prune_while_training,
-        ratio=options.prune_ratio,
-        anneal=options.prune_anneal,
-        cycle=options.prune_cycle,
-        span=options.prune_span,
-    )
-    out_path, opened, selection = Path(options.out), Tokens.open(options.tokens), options.selection
-    if options.reverse and is_monolingual(opened.manifest):
-        raise UsageError(f"reverse = True: {options.tokens} is monolingual and has no source to predict")
-    values = {name: value for name in _RECIPE if (value := getattr(options, name)) is not None}
-    recipe = replace(RECIPES[options.preset], **values)
-    if options.warmup_steps is not None:
-        recipe = replace(recipe, warmup_share=None)
-    reads: dict[str, Any] = {"tokens": describe_folder(opened.path, relative_to=out_path)}
-    chosen = None if selection is None else Selection(Path(selection))
-    if chosen is not None:
-        require_origin(chosen.path, opened.path)
-        reads["selection"] = describe_folder(chosen.path, relative_to=out_path)
-    files = {
-        name: Rows(spool_rows(rows, spool, name=name), exclude=name == "exclude_rows")
-        for name, rows in (("rows", options.rows), ("exclude_rows", options.exclude_rows))
-        if rows is not None
-    }
-    for name, file in files.items():
-        file.check_end(opened.blocks[-1].end if opened.blocks else 0)
-        if file.selection is not None:
-            require_origin(file.selection, opened.path)
-        reads[name] = file.describe(relative_to=out_path)
-    init, resumes = _open_init(options, size, opened, marks), options.resume_from is not None
-    if init is not None:
-        reads["resume_from" if resumes else "init"] = init.describe(relative_to=out_path)
-    dev = read_dev(several(options.dev), patience=options.patience, reverse=options.reverse)
-    if dev is not None and is_monolingual(opened.manifest):
-        raise UsageError(
-            f"dev: {options.tokens} is monolingual, and a dev set has two sides: leave dev and patience out"
-        )
-    stopping = None if dev is None else EarlyStopping(dev, patience=options.patience or 0, tokens=opened)
-    if stopping is not None:
-        reads["dev"] = stopping.digests
-    filters = (*([] if chosen is None else [chosen]), *files.values())
-    order = Order(
-        opened, options.seed, recipe.batch_tokens, filters=filters, sample=options.sample, reverse=options.reverse
-    )
+    request = Request.read(options, spool)
     with Processes.join() as processes, own_state(options.threads):
-        device = Device.choose(options.precision, local=processes.local, trained_width=size.d_model)
-        plan: dict[str, Any] = {
-            "preset": options.preset,
-            "end": marks[-1].name,
-            "checkpoints": [mark.name for mark in marks],
-            "sample": options.sample,
-            "reverse": options.reverse,
-            "seed": options.seed,
-            **{**asdict(recipe), "betas": list(recipe.betas)},
-            "precision": device.precision,
-        }
-        if pruned is not None:
-            plan["prune_while_training"] = pruned
-        if stopping is not None:
-            plan["patience"] = stopping.patience
-        if options.keep_moments is not None:
-            plan["keep_moments"] = options.keep_moments
+        running = _Running.start(request, processes)
+        is_new = running.lead() if processes.leads else running.follow()
+        processes.hear()  # wait until rank 0 has written the manifest
+    return _trained(request.out, read_manifest(request.out, step="train"), is_new=is_new)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A training in this process, which leads or follows the others."""
+
+    request: Request
+    processes: Processes
+    device: Device
+    folder: StepFolder
+
+    @classmethod
+    def start(cls, request: Request, processes: Processes) -> _Running:
+        """Choose the device; the folder is not touched yet."""
+        import torch
+
+        options, width = request.options, find_size(request.options.preset).d_model
+        device = Device.choose(options.precision, local=processes.local, trained_width=width)
         folder = StepFolder(
-            out_path,
+            request.out,
             step="train",
-            reads=reads,
-            options=plan,
+            reads=request.reads,
+            options=request.plan(device.precision),
             force=options.force,
             threads=(options.threads, torch.get_num_threads()),
         )
+        return cls(request, processes, device, folder)
 
-        def start() -> Training:
-            losses = None
-            if pruned is not None:
-                losses = _open_pruning(pruned, order, marks[-1], folder=out_path / PRUNED_ROWS, processes=processes)
-            updates = _planned_updates(order, marks[-1], recipe)
-            if recipe.warmup_share is None and recipe.warmup_steps > updates:
-                say(
-                    f"train: warmup_steps = {recipe.warmup_steps:,}, but the training has {updates:,} updates: the "
-                    "learning rate does not reach its peak",
-                    quiet=options.quiet or not processes.leads,
-                )
-            return Training(
-                folder,
-                order,
-                recipe.within(updates),
-                size=size,
-                marks=marks,
-                device=device,
-                save_every=options.save_every,
-                accumulate=options.accumulate,
-                processes=processes,
-                pruning=losses,
-                init=init,
-                resumes=resumes,
-                keep_moments=options.keep_moments,
-                stopping=stopping,
+    def lead(self) -> bool:
+        """Train in the folder, unless it is finished; return whether anything was trained."""
+        with self.folder as folder:
+            use_threads(folder.threads)
+            if folder.manifest is not None:
+                self.processes.hear(stop=False)
+            finish_once(folder, self._train)
+            # Only now: a process that ended before this line continues from these files.
+            (self.request.out / STATE).unlink(missing_ok=True)
+            shutil.rmtree(self.request.out / PRUNED_ROWS, ignore_errors=True)
+            return not folder.finished_before
+
+    def follow(self) -> bool:
+        """Train along with rank 0, if it trains; return whether it did."""
+        is_new = self.processes.hear()
+        if is_new:
+            _run(self._open(), self.request.marks, quiet=True)
+        return is_new
+
+    def _train(self) -> dict[str, Any]:
+        """Verify what is read, train, and return the results for the manifest."""
+        from catprune.training.loop import verify_unfinished
+
+        request = self.request
+        if request.selection is not None:
+            verify_shards(request.selection.path, request.selection.manifest)
+        _check_order(request.order, request.marks)
+        try:
+            verify_unfinished(request.out)
+        except CatpruneError:
+            if not request.options.force:
+                raise
+            self.folder.start_over()
+        self.processes.hear(stop=True)
+        training = self._open()
+        _run(training, request.marks, quiet=request.options.quiet)
+        return _describe(training, request.marks)
+
+    def _open(self) -> Training:
+        """The training at its start, or at its last saved state."""
+        from catprune.training.loop import Training
+
+        request, options = self.request, self.request.options
+        losses = None
+        if request.pruned is not None:
+            losses = _open_pruning(request, processes=self.processes)
+        updates = _planned_updates(request.order, request.marks[-1], request.recipe)
+        if request.recipe.warmup_share is None and request.recipe.warmup_steps > updates:
+            say(
+                f"train: warmup_steps = {request.recipe.warmup_steps:,}, but the training has {updates:,} updates: the "
+                "learning rate does not reach its peak",
+                quiet=options.quiet or not self.processes.leads,
             )
-
-        def work() -> dict[str, Any]:
-            if chosen is not None:
-                verify_shards(chosen.path, chosen.manifest)
-            _check_order(order, marks)
-            try:
-                verify_unfinished(out_path)
-            except CatpruneError:
-                if not options.force:
-                    raise
-                folder.start_over()
-            processes.hear(stop=True)
-            training = start()
-            _run(training, marks, quiet=options.quiet)
-            return _describe(training, marks)
-
-        if processes.leads:
-            with folder:
-                use_threads(folder.threads)
-                if folder.manifest is not None:
-                    processes.hear(stop=False)
-                finish_once(folder, work)
-                is_new = not folder.finished_before
-                # Only now: a process that ended before this line continues from these files.
-                (out_path / STATE).unlink(missing_ok=True)
-                shutil.rmtree(out_path / PRUNED_ROWS, ignore_errors=True)
-        else:
-            is_new = processes.hear()
-            if is_new:
-                _run(start(), marks, quiet=True)
-        processes.hear()  # wait until rank 0 has written the manifest
-        return _trained(out_path, read_manifest(out_path, step="train"), is_new=is_new)
-
-
-def require_origin(selection: Path, tokens: Path) -> None:
-    """Refuse a selection that was made from another clean folder than the tokens.
-
-    A selection from an external file does not say which rows it means; only the length of an array is compared.
-
-    Raises:
-        CatpruneError: the clean folders differ, or one of them is missing.
-    """
-    manifest = read_manifest(selection, step="select")
-    selected = trace(selection, manifest, "clean")
-    tokenized = trace(tokens, read_manifest(tokens, step="tokenize"), "clean")
-    if tokenized is None:
-        return
-    if selected is None:
-        check_length(selection, manifest, read_manifest(tokenized, step="clean")["counts"]["rows"], tokenized)
-        return
-    if digest_manifest(selected) != digest_manifest(tokenized):
-        raise CatpruneError(
-            f"{selection} was made from {selected}, {tokens} from {tokenized}: rows do not mean the same pairs; "
-            "give a selection and tokens of one clean folder"
+        return Training(
+            self.folder,
+            request.order,
+            request.recipe.within(updates),
+            size=find_size(options.preset),
+            marks=request.marks,
+            device=self.device,
+            save_every=options.save_every,
+            accumulate=options.accumulate,
+            processes=self.processes,
+            pruning=losses,
+            init=request.init,
+            resumes=options.resume_from is not None,
+            keep_moments=options.keep_moments,
+            stopping=request.stopping,
         )
 
 
-def _open_init(options: TrainOptions, size: Size, tokens: Tokens, marks: list[Mark]) -> Checkpoint | None:
-    """Open the checkpoint to start from; None: random weights.
-
-    Raises:
-        UsageError: both `init` and `resume_from` are given, or a mark that is not after `resume_from`.
-        CatpruneError: it is not a native checkpoint, or has another shape, direction or tokenizer, or no moments.
-    """
-    from catprune.checkpoints.native import read_checkpoint, require_tokenizer
-
-    if options.init is not None and options.resume_from is not None:
-        raise UsageError("both init and resume_from are given: give one of them")
-    path = options.init if options.resume_from is None else options.resume_from
-    if path is None:
-        return None
-    init = read_checkpoint(path)
-    if init.size != asdict(size):
-        presets = [f"preset = {name}" for name, preset in PRESETS.items() if asdict(preset) == init.size]
-        remedy = [*presets, "another checkpoint"][0]
-        raise CatpruneError(f"{init.path} has another shape than preset {options.preset}: give {remedy}")
-    if init.reverse != options.reverse:
-        raise CatpruneError(
-            f"{init.path} was trained with reverse = {init.reverse}: give the same, or another checkpoint"
-        )
-    require_tokenizer(init, tokens)
-    if options.resume_from is not None:
-        if not init.moments.is_file():
-            raise CatpruneError(f"{init.path} has no moments: train it with keep_moments = {init.step}")
-        if early := [mark.name for mark in marks if mark.unit != "step" or mark.amount <= init.step]:
-            raise UsageError(f"checkpoint {early[0]}: give updates after {init.step}, those of {init.path}")
-    return init
-
-
-def _open_pruning(
-    options: dict[str, Any], order: Order, end: Mark, *, folder: Path, processes: Processes
-) -> PrunedRows:
-    """Return the pruning that a plan's options describe; its pairs are rows or spans of targets."""
+def _open_pruning(request: Request, *, processes: Processes) -> PrunedRows:
+    """Return the pruning of a training; its pairs are rows or spans of targets."""
     from catprune.training.dynamic import Ddp, InfoBatch
     from catprune.training.pruned_rows import PrunedRows
     from catprune.training.spans import Spans
 
+    assert request.pruned is not None
+    options, order, end = request.pruned, request.order, request.marks[-1]
     rows, spans = order.tokens.blocks[-1].end, None
     if options["method"] == "ddp":
         if options["span"] is not None:
@@ -313,7 +215,7 @@ def _open_pruning(
         pruning = InfoBatch(
             pairs=rows, epochs=epochs, ratio=options["ratio"], anneal=options["anneal"], seed=order.seed
         )
-    return PrunedRows(folder, pruning, rows=rows, spans=spans, processes=processes)
+    return PrunedRows(request.out / PRUNED_ROWS, pruning, rows=rows, spans=spans, processes=processes)
 
 
 def _planned_updates(order: Order, end: Mark, recipe: Recipe) -> int:

@@ -22,7 +22,11 @@ def names(value: Any) -> Any:
     parts = several(value)
     if not isinstance(parts, list):
         return parts
-    return [name.strip() for part in parts for name in (part.split(",") if isinstance(part, str) else [part])]
+    return [
+        name.strip() if isinstance(name, str) else name
+        for part in parts
+        for name in (part.split(",") if isinstance(part, str) else [part])
+    ]
 
 
 def two_names(value: Any) -> Any:

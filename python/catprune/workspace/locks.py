@@ -21,8 +21,9 @@ def lock_folder(path: Path, *, shared: bool = False, name: str = "lock", wait: b
         wait: wait for the lock instead of failing.
 
     Raises:
-        CatpruneError: another process holds the lock.
+        CatpruneError: another process holds the lock, or `path` is a file.
     """
+    check_folder(path)
     (path / "log").mkdir(parents=True, exist_ok=True)
     file = path / "log" / name
     # For reading and writing: NFS locks bytes of the file, which takes the one or the other.
@@ -36,6 +37,16 @@ def lock_folder(path: Path, *, shared: bool = False, name: str = "lock", wait: b
         lock.close()
         raise
     return lock
+
+
+def check_folder(path: Path) -> None:
+    """Check that a path can be a folder.
+
+    Raises:
+        CatpruneError: it is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise CatpruneError(f"{path} is a file: give a folder")
 
 
 def lock_file(file: IO[bytes] | int, path: Path, *, shared: bool = False, wait: bool = True) -> None:

@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 from catprune._core import __version__, digest_file
 from catprune.errors import CatpruneError, OtherPlan
 from catprune.workspace.files import append_line, append_text, holds_files, read_json, to_json, write_whole
-from catprune.workspace.locks import lock_folder
+from catprune.workspace.locks import check_folder, lock_folder
 from catprune.workspace.manifest import (
     COLUMN_SETS,
     digest_manifest,
@@ -134,8 +134,7 @@ class StepFolder:
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
-        if self.path.exists() and not self.path.is_dir():
-            raise CatpruneError(f"{self.path} is a file: give a folder")
+        check_folder(self.path)
         plan_path = self.path / "plan.json"
         if self.path.is_dir() and not plan_path.is_file() and holds_files(self.path, but=self.keeps):
             raise CatpruneError(f"{self.path} holds files that are not catprune's: give an empty or new folder")

@@ -13,6 +13,13 @@ def share_text(part: int, whole: int) -> str:
     return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
 
 
+def duration(seconds: float) -> str:
+    """Write a duration in seconds, minutes or hours: "45 s", "12 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
+
+
 def continuing(done: int, blocks: int) -> str:
     """Say that a step continues after some of its blocks: "continuing: 12 of 40 blocks are done"."""
     return f"continuing: {done:,} of {blocks:,} blocks {'is' if done == 1 else 'are'} done"

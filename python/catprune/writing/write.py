@@ -10,32 +10,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from catprune import _core
-from catprune.corpus.inputs import check_field, check_fields, check_languages, is_monolingual, resolve
+from catprune.corpus.inputs import is_monolingual, resolve
 from catprune.corpus.kept_rows import kept_rows
-from catprune.corpus.names import COMPRESSED, format_of, refuse_other_formats
+from catprune.corpus.names import format_of
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, OtherPlan, UsageError
 from catprune.workspace.common_options import several
 from catprune.workspace.files import relative_place, resolve_place, to_json, write_whole
 from catprune.workspace.locks import lock_file
-from catprune.workspace.manifest import COLUMN_SETS, describe_folder, read_manifest
+from catprune.workspace.manifest import describe_folder, read_manifest
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.resources import choose_threads
 from catprune.workspace.sealed import FORMAT, RESULTS, is_same_work, read_sealed, seal
 from catprune.writing.options import WriteOptions
+from catprune.writing.outputs import (
+    WITH_COLUMNS,
+    check_added,
+    describe_output,
+    fields_matter,
+    name_sides,
+    output_paths,
+    record_of,
+    refuse_outputs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from catprune.boundary import Added, FileRead, Output, OutputsRequest, WriteRequest, WriteResult
-
-#: The columns that can be beside the sides.
-ADDED: tuple[Added, ...] = ("row", "score", "tag")
-#: The formats that can hold them.
-WITH_COLUMNS = ("tsv", "jsonl", "parquet")
-#: Compressions and archives that are not written.
-_UNSUPPORTED = (".zip", ".lz4", ".7z", ".z", ".lz", ".lzma", ".tar", ".tgz")
+    from catprune.boundary import Added, FileRead, OutputsRequest, WriteRequest, WriteResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,33 +82,58 @@ def write(options: WriteOptions) -> Written:
         CatpruneError: an input changed, another file has the name of an output, or the selection belongs to another
             corpus.
     """
-    clean, selection, tags, dropped = Path(options.clean), options.selection, options.tags, several(options.dropped)
-    force = options.force
-    kept_paths = tuple(Path(path) for path in several(options.outputs))
-    paths = output_paths(kept_paths, dropped=dropped, tags=tags)
-    cleaned = read_manifest(clean, step="clean")
-    added = options.with_
-    if (tags or "tag" in added) and not cleaned["tags"]:
-        raise UsageError(f"{clean} was cleaned without tags: leave tags out, or clean with tags")
-    monolingual = is_monolingual(cleaned)
-    names = name_sides(options.fields, cleaned["options"], monolingual=monolingual)
-    request: OutputsRequest = {
-        "output": describe_output(kept_paths, names),
-        "dropped": describe_output([Path(path) for path in dropped], names) if dropped else None,
-        "tags": str(tags) if tags else None,
-    }
-    check_added(added, request, has_scores=selection is not None)
-    formats = {entry["format"] for entry in cleaned["inputs"]}
-    workers = choose_threads(options.threads)
-    record = record_of(paths)
-    base = paths[0].parent
-    files = cleaned_files(clean, cleaned)
-    tag_files: list[FileRead] = (
-        [file_at(cleaned["tags"], resolve_place(clean, cleaned["tags"]["path"]))] if cleaned["tags"] else []
-    )
-    inputs = [Path(file["path"]) for file in [*files, *tag_files]]
-    content = to_json(
-        {
+    writing = _Writing.read(options)
+    with _locked({path.parent for path in writing.paths}):
+        inputs = [Path(file["path"]) for file in [*writing.files, *writing.tag_files]]
+        refuse_outputs(writing.paths, inputs, force=options.force)
+        done = _finished(writing.record, writing.plan, writing.paths, force=options.force)
+        if done is None:
+            return writing.result(writing.work(), is_new=True)
+        return writing.result(done, is_new=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """The checked options of a call.
+
+    Attributes:
+        options: as they were given.
+        cleaned: the manifest of the clean folder.
+        kept_paths: the files of the kept pairs.
+        paths: all outputs.
+        outputs: the outputs as the pass takes them.
+        plan: what decides the bytes of the outputs.
+        files, tag_files: the inputs and the tags of cleaning, with their digests.
+    """
+
+    options: WriteOptions
+    cleaned: dict[str, Any]
+    kept_paths: tuple[Path, ...]
+    paths: tuple[Path, ...]
+    outputs: OutputsRequest
+    plan: dict[str, Any]
+    files: list[FileRead]
+    tag_files: list[FileRead]
+
+    @classmethod
+    def read(cls, options: WriteOptions) -> _Writing:
+        """Check the options against each other and against the clean folder; make the folders of the outputs."""
+        clean, tags, dropped = Path(options.clean), options.tags, several(options.dropped)
+        kept_paths = tuple(Path(path) for path in several(options.outputs))
+        paths = output_paths(kept_paths, dropped=dropped, tags=tags)
+        cleaned = read_manifest(clean, step="clean")
+        if (tags or "tag" in options.with_) and not cleaned["tags"]:
+            raise UsageError(f"{clean} was cleaned without tags: leave tags out, or clean with tags")
+        names = name_sides(options.fields, cleaned["options"], monolingual=is_monolingual(cleaned))
+        outputs: OutputsRequest = {
+            "output": describe_output(kept_paths, names),
+            "dropped": describe_output([Path(path) for path in dropped], names) if dropped else None,
+            "tags": str(tags) if tags else None,
+        }
+        check_added(options.with_, outputs, has_scores=options.selection is not None)
+        choose_threads(options.threads)
+        base, selection = paths[0].parent, options.selection
+        plan = {
             "format": FORMAT,
             "step": "write",
             "results": RESULTS["write"],
@@ -116,55 +144,70 @@ def write(options: WriteOptions) -> Written:
             "outputs": [relative_place(path, base) for path in kept_paths],
             "dropped": [relative_place(path, base) for path in dropped or ()],
             "tags": relative_place(tags, base) if tags else None,
-            "fields": names if fields_matter(request) else None,
-            "with": list(added),
-            **({"monolingual": True} if monolingual else {}),
+            "fields": names if fields_matter(outputs) else None,
+            "with": list(options.with_),
+            **({"monolingual": True} if is_monolingual(cleaned) else {}),
         }
-    )
-    plan: dict[str, Any] = json.loads(content)
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked({path.parent for path in paths}):
-        refuse_outputs(paths, inputs, force=force)
-        if (done := _finished(record, plan, paths, force=force)) is not None:
-            return _written(kept_paths, formats, done, is_new=False)
-        check_unchanged(files, cache=clean / "log" / "digests.json")
-        corpus = resolve(clean, cleaned)
-        if tags or "tag" in added:
-            files += tag_files
-            corpus["tags"] = tag_files[0]["path"]
-        kept, expected = kept_rows(clean, cleaned, Path(selection) if selection else None)
+        tagged = cleaned["tags"]
+        tag_files = [file_at(tagged, resolve_place(clean, tagged["path"]))] if tagged else []
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        plan = json.loads(to_json(plan))
+        return cls(options, cleaned, kept_paths, paths, outputs, plan, cleaned_files(clean, cleaned), tag_files)
+
+    @property
+    def record(self) -> Path:
+        """The record next to the first output."""
+        return record_of(self.paths)
+
+    def work(self) -> dict[str, Any]:
+        """Write the outputs and their record."""
+        request = self._request()
+        write_whole(self.record, seal(self.plan))  # a record without files marks unfinished outputs of ours
+        total = sum(file["bytes"] for file in self.files)
+        try:
+            with Progress("write", total=total, unit="B", quiet=self.options.quiet) as bar:
+                result = _core.write(request, bytes_progress(bar))
+        except BaseException:
+            if not any(path.exists() for path in self.paths):
+                self.record.unlink(missing_ok=True)  # nothing was written: later files of these names are not ours
+            raise
+        return _publish_record(self.record, self.plan, result)
+
+    def _request(self) -> WriteRequest:
+        """Return the request of the pass.
+
+        Raises:
+            CatpruneError: an input changed since it was cleaned.
+        """
+        options, clean, added = self.options, Path(self.options.clean), self.options.with_
+        check_unchanged(self.files, cache=clean / "log" / "digests.json")
+        corpus, files = resolve(clean, self.cleaned), self.files
+        if options.tags or "tag" in added:
+            files = files + self.tag_files
+            corpus["tags"] = self.tag_files[0]["path"]
+        kept, expected = kept_rows(clean, self.cleaned, Path(options.selection) if options.selection else None)
         if "score" in added and kept != "all" and "selection" in kept:
             corpus["scores"] = kept["selection"]["selection"]
-        full: WriteRequest = {
-            **request,
+        return {
+            **self.outputs,
             "added": cast("Sequence[Added]", added),
             "corpus": corpus,
             "files": files,
             "kept": kept,
             "expected": expected,
-            "threads": workers,
+            "threads": choose_threads(options.threads),
         }
-        write_whole(record, seal(plan))  # a record without files marks unfinished outputs of ours
-        try:
-            with Progress("write", total=sum(file["bytes"] for file in files), unit="B", quiet=options.quiet) as bar:
-                result = _core.write(full, bytes_progress(bar))
-        except BaseException:
-            if not any(path.exists() for path in paths):
-                record.unlink(missing_ok=True)  # nothing was written: later files of these names are not ours
-            raise
-        manifest = _publish_record(record, plan, result)
-    return _written(kept_paths, formats, manifest, is_new=True)
 
-
-def _written(paths: tuple[Path, ...], formats: set[str], manifest: dict[str, Any], *, is_new: bool) -> Written:
-    """Build the result; `formats` are those of the inputs."""
-    can_hold = format_of(paths[0]) in WITH_COLUMNS and len(paths) == 1
-    loses_fields = can_hold and not manifest["counts"]["whole"] and bool(formats & {*WITH_COLUMNS})
-    counts = {
-        name: manifest["counts"][name] for name in ("pairs", "unwritable", "whole", "dropped", "dropped_unwritable")
-    }
-    return Written(paths, **counts, loses_fields=loses_fields, manifest=manifest, is_new=is_new)
+    def result(self, manifest: dict[str, Any], *, is_new: bool) -> Written:
+        """Return the result that the record describes."""
+        formats = {entry["format"] for entry in self.cleaned["inputs"]}
+        counts = manifest["counts"]
+        can_hold = format_of(self.paths[0]) in WITH_COLUMNS and len(self.kept_paths) == 1
+        loses_fields = can_hold and not counts["whole"] and bool(formats & {*WITH_COLUMNS})
+        names = ("pairs", "unwritable", "whole", "dropped", "dropped_unwritable")
+        shown = {name: counts[name] for name in names}
+        return Written(self.kept_paths, **shown, loses_fields=loses_fields, manifest=manifest, is_new=is_new)
 
 
 def summary(done: Written) -> list[str]:
@@ -190,68 +233,6 @@ def summary(done: Written) -> list[str]:
     return lines
 
 
-def output_paths(
-    outputs: Sequence[str | Path],
-    *,
-    dropped: Sequence[str | Path] | None = None,
-    tags: str | Path | None = None,
-) -> tuple[Path, ...]:
-    """Return all output files except the record: kept pairs, dropped pairs, tags.
-
-    Raises:
-        UsageError: two outputs are the same file.
-    """
-    paths = tuple(Path(path) for path in (*outputs, *(dropped or ()), *([tags] if tags else ())))
-    real = [os.path.realpath(path) for path in paths]
-    if len({*real}) < len(real):
-        raise UsageError(
-            "give two different output files, or one file with both sides, and other files for dropped and tags"
-        )
-    return paths
-
-
-def name_sides(
-    fields: tuple[str, str] | str | None, options: Mapping[str, Any], *, monolingual: bool
-) -> tuple[str, str] | str | None:
-    """Return the names of the two sides: `fields`, or the language codes of cleaning; None if unknown.
-
-    For a monolingual corpus, return the name of its one side.
-    """
-    if monolingual:
-        return check_field(fields)
-    if fields:
-        return check_fields(fields)
-    codes = options["source_lang"], options["target_lang"]
-    return codes if all(codes) and codes[0] != codes[1] else None
-
-
-def check_added(added: Sequence[str], request: OutputsRequest, *, has_scores: bool) -> None:
-    """Refuse columns beside the sides that do not exist, or that an output cannot hold.
-
-    Raises:
-        UsageError: it does not.
-    """
-    shown = f"with = {','.join(added)}"
-    if unknown := [name for name in added if name not in ADDED]:
-        raise UsageError(f"{shown}: there is no column {unknown[0]}: give some of {', '.join(ADDED)}")
-    if len({*added}) < len(added):
-        raise UsageError(f"{shown}: give each column once")
-    for output in filter(None, (request["output"], request.get("dropped"))):
-        if added and output["format"] not in WITH_COLUMNS:
-            limit = {"moses": "two text files hold", "text": "a text file holds", "tmx": "TMX holds"}[output["format"]]
-            raise UsageError(f"{shown}: {limit} nothing but the text: write .tsv, .jsonl or .parquet")
-    if "score" in added and not has_scores:
-        raise UsageError(f"{shown}: without a selection there are no scores: give selection, or leave score out")
-
-
-def fields_matter(request: OutputsRequest) -> bool:
-    """Whether an output names the two sides."""
-    return any(
-        output and output["format"] not in ("moses", "text", "tsv")
-        for output in (request["output"], request.get("dropped"))
-    )
-
-
 @contextmanager
 def _locked(folders: set[Path]) -> Generator[None]:
     """Lock the folders of all outputs, always in the same order, so that two writes cannot block each other."""
@@ -262,86 +243,6 @@ def _locked(folders: set[Path]) -> Generator[None]:
             stack.callback(os.close, handle)
             lock_file(handle, folder)
         yield
-
-
-def refuse_outputs(paths: Sequence[Path], inputs: Sequence[Path], *, force: bool) -> None:
-    """Refuse outputs that would overwrite an input or an unknown file, also by their temporary files.
-
-    Raises:
-        UsageError: an output, its temporary file or the record is an input (under any name or link), is in the folder
-            of a step, or is not a plain file.
-        CatpruneError: a file exists that no record names; `force` replaces it.
-    """
-    record = record_of(paths)
-    names = [name for path in (*paths, record) for name in (path, path.with_name(path.name + ".tmp"))]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"{name} would be written twice: give other names")
-        folder = name.absolute().parent
-        step = folder.parent if folder.name in COLUMN_SETS.values() else folder
-        if any((step / file).is_file() for file in ("plan.json", "manifest.json")):
-            raise UsageError(f"{name} would be in the folder of a step: give another folder")
-        if name.is_symlink() or (name.exists() and not name.is_file()):
-            raise UsageError(f"{name} is a link, a folder or a device: give the names of plain files")
-        if any(name.exists() and file.exists() and name.samefile(file) for file in inputs):
-            raise UsageError(f"{name} is an input: give other names to the outputs")
-    for path in paths if not (force or record.exists()) else ():
-        for name in (path, path.with_name(path.name + ".tmp")):
-            if name.exists():
-                raise CatpruneError(f"{name} exists: give another name, or force = true to replace the file")
-
-
-def record_of(paths: Sequence[Path]) -> Path:
-    """Return the path of the record, next to the first file."""
-    return paths[0].with_name(paths[0].name + ".catprune.json")
-
-
-def describe_output(paths: Sequence[Path], names: tuple[str, str] | str | None) -> Output:
-    """Describe outputs for a request; `names` is from `name_sides` (one name for a monolingual corpus).
-
-    Raises:
-        UsageError: the number of files does not fit the corpus, a format or compression is not supported, or TMX has
-            no languages.
-    """
-    for path in paths:
-        if not path.name or path.is_dir():
-            raise UsageError(f"{path} is a folder: give the name of a file")
-        suffix = path.suffix.lower()
-        if suffix in _UNSUPPORTED:
-            raise UsageError(f"{path}: {suffix} is not supported: give .gz, .zst, .xz or .bz2, or no compression")
-        if ".parquet." in path.name.lower():
-            raise UsageError(f"{path}: Parquet compresses its columns: give a name that ends in .parquet")
-        if suffix == ".json" or (path.with_suffix("").suffix.lower() == ".json" and suffix in COMPRESSED):
-            raise UsageError(f"{path}: one object per line is written as .jsonl: give that suffix")
-        refuse_other_formats(path, remedy="give .tsv, .jsonl, .parquet or .tmx, or two text files of other names")
-    formats = [format_of(path) for path in paths]
-    if isinstance(names, str):
-        if len(paths) != 1 or formats[0] == "tmx":
-            raise UsageError("a monolingual corpus has one side: give one file, of text or .tsv, .jsonl or .parquet")
-        text = {"format": formats[0] or "text", "path": str(paths[0])}
-        return cast("Output", text | ({"target_field": names} if formats[0] in ("jsonl", "parquet") else {}))
-    if len(paths) == 2 and all(formats):
-        raise UsageError(f"a {paths[0].suffix} file holds both sides: give one file, or two text files")
-    if len(paths) == 2 and os.path.realpath(paths[0]) != os.path.realpath(paths[1]):
-        return {"format": "moses", "source": str(paths[0]), "target": str(paths[1])}
-    if len(paths) != 1 or formats[0] is None:
-        raise UsageError(
-            "give two different output files, or one file whose name ends in .tsv, .jsonl, .parquet or .tmx"
-        )
-    path = str(paths[0])
-    if formats[0] == "tsv":
-        return {"format": "tsv", "path": path}
-    if formats[0] == "tmx":
-        if names is None:
-            raise UsageError(
-                f"{paths[0]}: TMX needs languages: give source_lang and target_lang to clean, "
-                "or fields = en,de to write"
-            )
-        source, target = check_languages(str(paths[0]), names)
-        return {"format": "tmx", "path": path, "source_language": source, "target_language": target}
-    source, target = names or ("source", "target")
-    output = {"format": formats[0], "path": path, "source_field": source, "target_field": target}
-    return cast("Output", output)
 
 
 def _finished(record: Path, plan: dict[str, Any], paths: tuple[Path, ...], *, force: bool) -> dict[str, Any] | None:

@@ -1,10 +1,20 @@
 //! The errors of a pass. A message says what is wrong, in which file and line, and what to do. It names options as
 //! Python does (`force = true`), because Python and the command line share it.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// A row of the corpus in a message. Lines of files count from 1, so a message says where rows count from.
+pub struct Row<N>(pub N);
+
+impl<N: fmt::Display> fmt::Display for Row<N> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "row {} (rows count from 0)", self.0)
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

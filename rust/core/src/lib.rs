@@ -14,5 +14,5 @@ pub mod text;
 pub mod tokens;
 pub mod writing;
 
-pub use error::{Error, Result};
+pub use error::{Error, Result, Row};
 pub use progress::Progress;

@@ -105,5 +105,9 @@ fn rows_whose_bits_do_not_fit_into_memory_are_refused() {
     // A quarter of the memory has the bits of 2^21 rows.
     near.add((1 << 21) + 7, &[0; 16], 0, 0.5).unwrap();
     let error = near.add((1 << 21) + 8, &[0; 16], 0, 0.5).unwrap_err();
-    assert!(error.to_string().contains("row 2097160: near duplicates of more rows do not fit into memory"));
+    assert!(
+        error
+            .to_string()
+            .contains("row 2097160 (rows count from 0): near duplicates of more rows do not fit into memory")
+    );
 }

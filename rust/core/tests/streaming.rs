@@ -31,7 +31,7 @@ fn folder(name: &str) -> PathBuf {
 
 fn read_lines(path: &Path, max_line_bytes: usize) -> Vec<Option<Vec<u8>>> {
     let progress = Progress::default();
-    let mut reader = LineReader::open(path, max_line_bytes, &progress).unwrap();
+    let mut reader = LineReader::open(path, max_line_bytes, usize::MAX, &progress).unwrap();
     let mut lines = Vec::new();
     loop {
         let chunk = reader.chunk().unwrap();
@@ -195,7 +195,7 @@ fn corpus(name: &str, lines: usize) -> Corpus {
     fs::write(&source, numbered("", lines)).unwrap();
     fs::write(&target, numbered("-", lines)).unwrap();
     let inputs = vec![Input::Moses { source, target }];
-    Corpus { inputs, tags: None, scores: Vec::new(), max_line_bytes: 100, first_row: 0 }
+    Corpus { inputs, tags: None, scores: Vec::new(), max_line_bytes: 100, first_row: 0, memory: usize::MAX }
 }
 
 #[test]

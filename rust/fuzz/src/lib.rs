@@ -48,6 +48,7 @@ pub fn read(input: Input) -> Result<Vec<ReadRecord>> {
         scores: Vec::new(),
         max_line_bytes: MAX_LINE_BYTES,
         first_row: 0,
+        memory: usize::MAX,
     };
     let mut all = Vec::new();
     let read = stream(
@@ -100,9 +101,9 @@ pub fn expected(bytes: &[u8]) -> Option<Vec<ReadRecord>> {
 
 /// The expected records of lines within the limit, each as its record.
 pub fn expected_lines(bytes: &[u8], record: impl Fn(&[u8]) -> ReadRecord) -> Option<Vec<ReadRecord>> {
-    let foreign = check_content(Path::new(""), &bytes[..bytes.len().min(START_BYTES)]).is_err();
+    let refused = check_content(Path::new(""), &bytes[..bytes.len().min(START_BYTES)]).is_err();
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if bytes.is_empty() || foreign || [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(*mark)) {
+    if bytes.is_empty() || refused || [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(*mark)) {
         return None;
     }
     let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();

@@ -23,6 +23,9 @@ mod _core {
     };
 
     #[pymodule_export]
+    const BLOCK_ROWS: u64 = catprune_core::tokens::blocks::BLOCK_ROWS;
+
+    #[pymodule_export]
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");
 }

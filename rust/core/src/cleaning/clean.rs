@@ -36,7 +36,7 @@ pub fn clean(request: &CleanRequest, progress: &Progress) -> Result<Cleaned> {
     let mut sink = DecisionSink::new(request, &layout, &exclusion, best.as_ref(), progress)?;
     let read = stream_within(
         InFlightLimit { bytes: request.memory / TEXT_SHARE, record_bytes: request.band_bytes() },
-        &request.corpus,
+        &request.corpus.within(request.memory),
         &WantedRows::All,
         request.threads,
         progress,

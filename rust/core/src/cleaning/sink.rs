@@ -407,7 +407,7 @@ fn too_many_tags(request: &CleanRequest, row: u64) -> Error {
     let path = request.corpus.tags.as_deref().unwrap_or(Path::new("tags")).display();
     Error::input(format!(
         "{path}, line {}: more than {MOST_TAGS} different tags, or {} MiB of them: give tags that name groups of pairs",
-        row + 1 - request.corpus.first_row,
+        request.corpus.tag_line(row),
         TAG_BYTES >> 20
     ))
 }

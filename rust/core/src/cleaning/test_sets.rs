@@ -52,11 +52,12 @@ impl Exclusion {
         for (number, set) in sets.iter().enumerate() {
             exclusion.sets.push(Excluded::default());
             let mut take = |path: &Path, sides: &[usize]| {
-                let (lines, file) = read_segments(path, set.format, max_line_bytes, progress, |segment| {
-                    let named = segment.side.map(|side| [side]);
-                    exclusion.add(segment.text, named.as_ref().map_or(sides, |side| side), number);
-                    exclusion.check_memory(path, memory)
-                })?;
+                let (lines, file) =
+                    read_segments(path, set.format, max_line_bytes, memory, progress, |segment| {
+                        let named = segment.side.map(|side| [side]);
+                        exclusion.add(segment.text, named.as_ref().map_or(sides, |side| side), number);
+                        exclusion.check_memory(path, memory)
+                    })?;
                 exclusion.sets[number].lines += lines;
                 exclusion.sets[number].files.push(file);
                 Ok::<_, Error>(lines)

@@ -16,7 +16,7 @@ use parquet::file::statistics::Statistics;
 
 use crate::columns::float32::saturate;
 use crate::columns::shards::{ShardReader, guarded, places, wrong_type};
-use crate::{Error, Result};
+use crate::{Error, Result, Row};
 
 /// One row group of one file; its rows are `first..=last` or some of them.
 struct Piece {
@@ -51,11 +51,11 @@ impl ExternalColumn {
         for pair in pieces.windows(2) {
             if pair[1].first <= pair[0].last {
                 return Err(Error::input(format!(
-                    "{} goes to row {}, {} begins at row {}: sort by row, and give each row once",
+                    "{} goes to row {}, {} begins at {}: sort by row, and give each row once",
                     pair[0].path.display(),
                     pair[0].last,
                     pair[1].path.display(),
-                    pair[1].first
+                    Row(pair[1].first)
                 )));
             }
         }
@@ -80,9 +80,10 @@ impl ExternalColumn {
     pub fn check_end(&self, end: u64) -> Result<()> {
         match self.pieces.last() {
             Some(piece) if piece.last >= end => Err(Error::input(format!(
-                "{} has row {}, the corpus ends before row {end}: give its own",
+                "{} has row {}, the corpus ends before {}: give its own",
                 piece.path.display(),
-                piece.last
+                piece.last,
+                Row(end)
             ))),
             _ => Ok(()),
         }
@@ -127,8 +128,9 @@ fn ascend(path: &Path, array: &ArrayRef, next: &mut u64, rows: &mut Vec<u64>) ->
     rows.clear();
     let wrong = |shown: String, next: u64| {
         Error::input(format!(
-            "{}: row {shown} where {next} or more must come: sort by row, each row once",
-            path.display()
+            "{}: {} where {next} or more must come: sort by row, each row once",
+            path.display(),
+            Row(shown)
         ))
     };
     if array.null_count() > 0 {
@@ -263,9 +265,9 @@ fn check_statistics(piece: &Piece, next: u64) -> Result<()> {
         return Ok(());
     }
     Err(Error::input(format!(
-        "{}: row {} is beyond what its statistics say: write it again",
+        "{}: {} is beyond what its statistics say: write it again",
         piece.path.display(),
-        next - 1
+        Row(next - 1)
     )))
 }
 
@@ -285,8 +287,8 @@ fn is_nan(piece: &Piece, name: &str, row: Option<&u64>) -> Error {
             }
         };
     };
-    let path = piece.path.display();
-    Error::input(format!("{path}: {name} of row {row} is NaN: write null where there is no score"))
+    let (path, row) = (piece.path.display(), Row(row));
+    Error::input(format!("{path}: {name} of {row} is NaN: write null where there is no score"))
 }
 
 /// Reads numbers as float32. Values beyond its range become the largest finite value, null becomes NaN. Returns the

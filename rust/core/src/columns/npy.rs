@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::columns::float32::saturate;
 use crate::io::atomic_files::Draft;
-use crate::{Error, Result};
+use crate::{Error, Result, Row};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// Bytes of the header that is written.
@@ -129,9 +129,9 @@ impl NpyReading<'_> {
         if nan {
             let index = values.iter().position(|value| value.is_nan()).unwrap_or(0);
             return Err(Error::input(format!(
-                "{}: value {} is NaN: an array has no null, leave such rows out of a Parquet file",
+                "{}: the value of {} is NaN: an array has no null, leave such rows out of a Parquet file",
                 self.array.path.display(),
-                self.row + index as u64
+                Row(self.row + index as u64)
             )));
         }
         rows.clear();

@@ -177,7 +177,7 @@ impl Chunk {
             let path = corpus.tags.as_deref().unwrap_or(Path::new("tags")).display();
             Error::input(format!(
                 "{path}, line {}: the tag is not valid UTF-8: convert the file to UTF-8",
-                self.first + index as u64 + 1
+                corpus.tag_line(self.first + index as u64)
             ))
         })
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::corpus::chunk::Chunk;
 use crate::corpus::files_read::CorpusRead;
@@ -129,7 +129,7 @@ pub fn stream_within<T: Send>(
     threads: usize,
     progress: &Progress,
     work: impl Fn(Chunk) -> Result<T> + Sync,
-    mut sink: impl FnMut(T) -> Result<bool>,
+    sink: impl FnMut(T) -> Result<bool>,
 ) -> Result<CorpusRead> {
     if cfg!(fuzzing) {
         return read_here(corpus, wanted_rows, progress, work, sink);
@@ -137,57 +137,78 @@ pub fn stream_within<T: Send>(
     let threads = threads.max(1);
     let chunks_in_flight = 4 * threads;
     thread::scope(|scope| {
-        let (chunk_in, chunk_out) = bounded::<(u64, Chunk)>(chunks_in_flight);
-        let (done_in, done_out) = bounded::<(u64, usize, Result<T>)>(chunks_in_flight);
+        let (chunk_in, chunk_out) = bounded(chunks_in_flight);
+        let (done_in, done_out) = bounded(chunks_in_flight);
         let in_flight = Arc::new(InFlight::new(chunks_in_flight, limit.bytes));
         let close_on_drop = CloseOnDrop(Arc::clone(&in_flight));
-        let reader_in_flight = Arc::clone(&in_flight);
         let reader = scope.spawn(move || {
             let mut number = 0;
             read(corpus, &mut RowFilter::open(wanted_rows), progress, |chunk| {
-                let sent =
-                    reader_in_flight.enter(limit.weight(&chunk)) && chunk_in.send((number, chunk)).is_ok();
+                let sent = in_flight.enter(limit.weight(&chunk)) && chunk_in.send((number, chunk)).is_ok();
                 number += 1;
                 sent
             })
         });
         for _ in 0..threads {
             let (chunk_out, done_in, work) = (chunk_out.clone(), done_in.clone(), &work);
-            scope.spawn(move || {
-                for (number, mut chunk) in chunk_out {
-                    let bytes = limit.weight(&chunk);
-                    // After a panic that is not caught, the sink would wait for this chunk for ever.
-                    let result = catch_unwind(AssertUnwindSafe(|| {
-                        chunk.decode()?;
-                        work(chunk)
-                    }))
-                    .unwrap_or_else(|_| Err(Error::input("a worker panicked: this is a bug of catprune")));
-                    if done_in.send((number, bytes, result)).is_err() {
-                        return;
-                    }
-                }
-            });
+            scope.spawn(move || process(&chunk_out, &done_in, limit, work));
         }
         drop((chunk_out, done_in));
-        // Results that arrived before their turn, by the number of the chunk.
-        let mut waiting = BTreeMap::new();
-        let mut next = 0;
-        loop {
-            progress.check()?;
-            let (number, bytes, result) = match done_out.recv_timeout(Duration::from_millis(50)) {
-                Ok(done) => done,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => break,
-            };
-            waiting.insert(number, (bytes, result));
-            while let Some((bytes, result)) = waiting.remove(&next) {
-                next += 1;
-                if !sink(result?)? {
-                    return Ok(CorpusRead::default());
-                }
-                close_on_drop.0.leave(bytes);
-            }
+        if !pass_on(&done_out, &close_on_drop.0, progress, sink)? {
+            return Ok(CorpusRead::default());
         }
         reader.join().unwrap_or_else(|_| Err(Error::input("a reader panicked: this is a bug of catprune")))
     })
+}
+
+/// The number of a chunk, its weight, and its result.
+type Done<T> = (u64, usize, Result<T>);
+
+/// Runs `work` on chunks, until there are no more or nobody takes the results.
+fn process<T>(
+    chunks: &Receiver<(u64, Chunk)>,
+    done: &Sender<Done<T>>,
+    limit: InFlightLimit,
+    work: &impl Fn(Chunk) -> Result<T>,
+) {
+    for (number, mut chunk) in chunks {
+        let bytes = limit.weight(&chunk);
+        // After a panic that is not caught, the sink would wait for this chunk for ever.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            chunk.decode()?;
+            work(chunk)
+        }))
+        .unwrap_or_else(|_| Err(Error::input("a worker panicked: this is a bug of catprune")));
+        if done.send((number, bytes, result)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Runs `sink` on the results in the order of the chunks; false if it stopped early.
+fn pass_on<T>(
+    done: &Receiver<Done<T>>,
+    in_flight: &InFlight,
+    progress: &Progress,
+    mut sink: impl FnMut(T) -> Result<bool>,
+) -> Result<bool> {
+    // Results that arrived before their turn, by the number of the chunk.
+    let mut waiting = BTreeMap::new();
+    let mut next = 0;
+    loop {
+        progress.check()?;
+        let (number, bytes, result) = match done.recv_timeout(Duration::from_millis(50)) {
+            Ok(done) => done,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return Ok(true),
+        };
+        waiting.insert(number, (bytes, result));
+        while let Some((bytes, result)) = waiting.remove(&next) {
+            next += 1;
+            if !sink(result?)? {
+                return Ok(false);
+            }
+            in_flight.leave(bytes);
+        }
+    }
 }

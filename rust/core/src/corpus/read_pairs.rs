@@ -6,7 +6,7 @@ use crate::corpus::pipeline::stream;
 use crate::corpus::record::Record;
 use crate::corpus::request::Corpus;
 use crate::corpus::row_filter::WantedRows;
-use crate::{Error, Progress, Result};
+use crate::{Error, Progress, Result, Row};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +45,7 @@ pub fn read_pairs(request: &ReadPairsRequest, progress: &Progress) -> Result<Vec
         return Ok(pairs);
     }
     Err(Error::input(format!(
-        "row {last} is past the end of the corpus, or the rows are not ascending: give ascending rows of this corpus"
+        "{} is past the end of the corpus, or the rows are not ascending: give ascending rows of this corpus",
+        Row(last)
     )))
 }

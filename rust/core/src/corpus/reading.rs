@@ -28,7 +28,7 @@ pub fn read(
     mut emit: impl FnMut(Chunk) -> bool,
 ) -> Result<CorpusRead> {
     let mut tags = match &corpus.tags {
-        Some(path) => Some(LineReader::open(path, corpus.max_line_bytes, progress)?),
+        Some(path) => Some(LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress)?),
         None => None,
     };
     let column = ExternalColumn::open(&corpus.scores, "score")?;
@@ -51,7 +51,7 @@ pub fn read(
                 max_line_bytes: corpus.max_line_bytes,
             };
             if let Some(tags) = &mut tags {
-                chunk.tags = Some(take_tags(tags, &chunk)?);
+                chunk.tags = Some(take_tags(tags, &chunk, corpus)?);
             }
             if !corpus.scores.is_empty() {
                 let rows: Vec<u64> = (row..chunk.end()).collect();
@@ -71,7 +71,7 @@ pub fn read(
     {
         return Err(Error::empty(path));
     }
-    let tags = tags.map(|reader| finish_tags(reader, row)).transpose()?;
+    let tags = tags.map(|reader| finish_tags(reader, row - corpus.first_row)).transpose()?;
     Ok(CorpusRead { inputs, tags })
 }
 
@@ -83,48 +83,14 @@ fn read_input(
     mut emit: impl FnMut(ChunkText) -> Result<bool>,
 ) -> Result<Option<Vec<FileRead>>> {
     thread::scope(|scope| match input {
-        Input::Moses { source, target } => {
-            let (sources, source_reader) = spawn_side(scope, source, corpus.max_line_bytes, progress);
-            let (targets, target_reader) = spawn_side(scope, target, corpus.max_line_bytes, progress);
-            let mut lines = 0;
-            loop {
-                let (source_lines, target_lines) = (sources.recv(), targets.recv());
-                let (Ok(source_lines), Ok(target_lines)) = (source_lines, target_lines) else {
-                    // A reader that failed has closed its channel; `join` returns its error.
-                    drop((sources, targets));
-                    let (source, target) = (join(source_reader), join(target_reader));
-                    return Err(first_error(source, target));
-                };
-                if source_lines.len() != target_lines.len() {
-                    let ends = (lines + source_lines.len() as u64, lines + target_lines.len() as u64);
-                    let counts = (ends.0 + count_rest(&sources), ends.1 + count_rest(&targets));
-                    // The error of a damaged file comes first: its line count would be wrong.
-                    join(source_reader)?;
-                    join(target_reader)?;
-                    return Err(unequal(source, target, counts));
-                }
-                lines += source_lines.len() as u64;
-                if source_lines.is_empty() {
-                    return Ok(Some(vec![join(source_reader)?, join(target_reader)?]));
-                }
-                if !emit(ChunkText::Moses { source: source_lines, target: target_lines })? {
-                    return Ok(None);
-                }
-            }
-        }
+        Input::Moses { source, target } => read_sides(scope, corpus, progress, [source, target], emit),
         Input::Text { path } => {
-            let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
+            let open = move || LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress);
             read_file(scope, open, |lines| emit(ChunkText::Lines(lines)))
         }
         Input::Tsv { path, source_column, target_column, header } => {
-            let (source_column, target_column, header) = (*source_column, *target_column, *header);
-            let open = move || {
-                let mut reader = LineReader::open(path, corpus.max_line_bytes, progress)?;
-                if header {
-                    reader.take(1)?;
-                }
-                Ok(reader)
-            };
+            let open = move || open_tsv(path, *header, corpus, progress);
+            let (source_column, target_column) = (*source_column, *target_column);
             let (mut count, mut is_empty) = (None, true);
             let files = read_file(scope, open, |records| {
                 is_empty = false;
@@ -136,7 +102,7 @@ fn read_input(
         }
         Input::Jsonl { path, fields } => {
             let tree = Arc::new(Tree::new(fields)?);
-            let open = move || LineReader::open(path, corpus.max_line_bytes, progress);
+            let open = move || LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress);
             let text = |records| ChunkText::Jsonl { records, tree: Arc::clone(&tree) };
             read_file(scope, open, |records| emit(text(records)))
         }
@@ -148,10 +114,62 @@ fn read_input(
         }
         Input::Tmx { path, source_language, target_language, whole } => {
             let languages = [source_language.as_str(), target_language.as_str()];
-            let open = move || TmxReader::open(path, languages, corpus.max_line_bytes, *whole, progress);
+            let open = move || {
+                TmxReader::open(path, languages, corpus.max_line_bytes, *whole, corpus.memory, progress)
+            };
             read_file(scope, open, |records| emit(ChunkText::Tmx(records)))
         }
     })
+}
+
+/// Reads two files of lines in parallel.
+fn read_sides<'scope, 'env>(
+    scope: &'scope thread::Scope<'scope, 'env>,
+    corpus: &'env Corpus,
+    progress: &'env Progress,
+    [source, target]: [&'env Path; 2],
+    mut emit: impl FnMut(ChunkText) -> Result<bool>,
+) -> Result<Option<Vec<FileRead>>> {
+    let (sources, source_reader) = spawn_side(scope, source, corpus, progress);
+    let (targets, target_reader) = spawn_side(scope, target, corpus, progress);
+    let mut lines = 0;
+    loop {
+        let (source_lines, target_lines) = (sources.recv(), targets.recv());
+        let (Ok(source_lines), Ok(target_lines)) = (source_lines, target_lines) else {
+            // A reader that failed has closed its channel; `join` returns its error.
+            drop((sources, targets));
+            let (source, target) = (join(source_reader), join(target_reader));
+            return Err(first_error(source, target));
+        };
+        if source_lines.len() != target_lines.len() {
+            let ends = (lines + source_lines.len() as u64, lines + target_lines.len() as u64);
+            let counts = (ends.0 + count_rest(&sources), ends.1 + count_rest(&targets));
+            // The error of a damaged file comes first: its line count would be wrong.
+            join(source_reader)?;
+            join(target_reader)?;
+            return Err(unequal(source, target, counts));
+        }
+        lines += source_lines.len() as u64;
+        if source_lines.is_empty() {
+            return Ok(Some(vec![join(source_reader)?, join(target_reader)?]));
+        }
+        if !emit(ChunkText::Moses { source: source_lines, target: target_lines })? {
+            return Ok(None);
+        }
+    }
+}
+
+fn open_tsv<'w>(
+    path: &Path,
+    header: bool,
+    corpus: &Corpus,
+    progress: &'w Progress,
+) -> Result<LineReader<'w>> {
+    let mut reader = LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress)?;
+    if header {
+        reader.take(1)?;
+    }
+    Ok(reader)
 }
 
 /// The number of columns of the first line that is not over the limit.
@@ -264,12 +282,12 @@ type Reader<'scope> = ScopedJoinHandle<'scope, Result<FileRead>>;
 fn spawn_side<'scope, 'env>(
     scope: &'scope thread::Scope<'scope, 'env>,
     path: &'env Path,
-    max_line_bytes: usize,
+    corpus: &'env Corpus,
     progress: &'env Progress,
 ) -> (Receiver<Lines>, Reader<'scope>) {
     let (send, receive) = bounded(1);
     let reader = scope.spawn(move || {
-        let mut reader = LineReader::open(path, max_line_bytes, progress)?;
+        let mut reader = LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress)?;
         loop {
             let chunk = reader.chunk()?;
             let ended = chunk.is_empty();
@@ -316,10 +334,10 @@ fn unequal(source: &Path, target: &Path, (source_lines, target_lines): (u64, u64
     ))
 }
 
-fn take_tags(tags: &mut LineReader<'_>, chunk: &Chunk) -> Result<Lines> {
+fn take_tags(tags: &mut LineReader<'_>, chunk: &Chunk, corpus: &Corpus) -> Result<Lines> {
     tags.take(chunk.len()).and_then(|lines| {
         if let Some(index) = (0..lines.len()).find(|&index| lines.is_too_long(index)) {
-            let (path, line) = (tags.path().display(), chunk.first + index as u64 + 1);
+            let (path, line) = (tags.path().display(), corpus.tag_line(chunk.first + index as u64));
             return Err(Error::input(format!(
                 "{path}, line {line}: the tag is longer than max_line_bytes: shorten it"
             )));

@@ -91,6 +91,9 @@ pub struct Corpus {
     /// The row of the first record: appended inputs continue the rows of the earlier ones.
     #[serde(default)]
     pub first_row: u64,
+    /// Bytes of the pass: text whose decompression needs more than a share of them is refused.
+    #[serde(skip, default = "unlimited")]
+    pub memory: usize,
 }
 
 impl Corpus {
@@ -98,8 +101,23 @@ impl Corpus {
     pub fn is_monolingual(&self) -> bool {
         self.inputs.iter().any(Input::is_monolingual)
     }
+
+    /// The corpus as a pass with this many bytes of memory reads it.
+    #[must_use]
+    pub fn within(&self, memory: usize) -> Self {
+        Self { memory, ..self.clone() }
+    }
+
+    /// The line of a row in the file of the tags, from 1.
+    pub fn tag_line(&self, row: u64) -> u64 {
+        row - self.first_row + 1
+    }
 }
 
 fn max_line_bytes() -> usize {
     MAX_LINE_BYTES
+}
+
+fn unlimited() -> usize {
+    usize::MAX
 }

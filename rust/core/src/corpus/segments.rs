@@ -58,7 +58,7 @@ pub fn read_test_set(set: &TestSet, progress: &Progress) -> Result<TestText> {
     let mut sides = TestText::default();
     for (side, path) in [Some(&set.source), set.target.as_ref()].into_iter().enumerate() {
         let Some(path) = path else { continue };
-        read_segments(path, set.format, MARKUP_BYTES as usize, progress, |segment| {
+        read_segments(path, set.format, MARKUP_BYTES as usize, usize::MAX, progress, |segment| {
             // Two files name their sides; of an XML file that has both, only one is used.
             let wanted = set.target.is_none() || segment.side.is_none_or(|named| named == side);
             let side = if set.target.is_some() { side } else { segment.side.unwrap_or(0) };
@@ -78,13 +78,14 @@ pub fn read_segments(
     path: &Path,
     format: TestFormat,
     max_line_bytes: usize,
+    memory: usize,
     progress: &Progress,
     mut take: impl FnMut(Segment<'_>) -> Result<()>,
 ) -> Result<(u64, FileRead)> {
     if format == TestFormat::Markup {
-        return read_markup(path, max_line_bytes, progress, take);
+        return read_markup(path, max_line_bytes, memory, progress, take);
     }
-    let mut reader = LineReader::open(path, max_line_bytes, progress)?;
+    let mut reader = LineReader::open(path, max_line_bytes, memory, progress)?;
     loop {
         progress.check()?;
         let first = reader.lines;
@@ -120,10 +121,11 @@ fn wrong(path: &Path, place: &str, what: &str) -> Error {
 fn read_markup(
     path: &Path,
     max_line_bytes: usize,
+    memory: usize,
     progress: &Progress,
     mut take: impl FnMut(Segment<'_>) -> Result<()>,
 ) -> Result<(u64, FileRead)> {
-    let mut decoder = Decoder::open(path, progress)?;
+    let mut decoder = Decoder::open(path, memory, progress)?;
     let mut bytes = Vec::new();
     let read = (&mut decoder).take(MARKUP_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|error| decoder.explain(error, path, &format!("byte {}", bytes.len())))?;

@@ -21,6 +21,10 @@ pub const BUFFER_BYTES: usize = 1 << 20;
 const XZ_THREADING_BYTES: u64 = 256 << 20;
 /// Memory limit of an xz decoder; a dictionary of 2 GiB fits, as it does for zstd.
 const XZ_BYTES: u64 = (2 << 30) + (64 << 20);
+/// Memory that every decoder may take: the windows of zstd without `--long` and `--ultra`, and of `xz -6`, fit.
+const LEAST_BYTES: u64 = 16 << 20;
+/// A file may take one part in this many of the memory of a pass: two are read at a time.
+const MEMORY_SHARE: usize = 4;
 const XZ_PRESET: u32 = 6;
 
 /// The bytes of a file as they are on disk, hashed and counted while they are read.
@@ -63,8 +67,10 @@ pub enum Decoder<'w> {
 
 impl<'w> Decoder<'w> {
     /// Opens a regular file of any compression, which is detected by the first bytes, not by the name.
-    pub fn open(path: &Path, progress: &'w Progress) -> Result<Self> {
+    /// Decompression that needs more than a quarter of `memory`, and more than 16 MiB, ends with an error.
+    pub fn open(path: &Path, memory: usize, progress: &'w Progress) -> Result<Self> {
         let (file, magic) = open_file(path)?;
+        let most_bytes = ((memory / MEMORY_SHARE) as u64).clamp(LEAST_BYTES, XZ_BYTES);
         let raw = Hashed::new(Counted { file, progress });
         let buffered = |raw| BufReader::with_capacity(BUFFER_BYTES, raw);
         Ok(match magic[..] {
@@ -72,11 +78,13 @@ impl<'w> Decoder<'w> {
             // The second pattern is a skippable frame, which parallel compressors write first.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
                 let mut decoder = zstd::Decoder::with_buffer(buffered(raw)).map_err(Error::io(path))?;
-                // Reads files of `zstd --long=31` too; the memory is only allocated if a frame needs it.
-                decoder.window_log_max(31).map_err(Error::io(path))?;
+                // Up to `zstd --long=31`; the memory is only allocated if a frame needs it.
+                decoder.window_log_max(most_bytes.ilog2()).map_err(Error::io(path))?;
                 Self::Zstd(Box::new(decoder))
             }
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz(Box::new(XzDecoder::new(buffered(raw)))),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+                Self::Xz(Box::new(XzDecoder::new(buffered(raw), most_bytes)))
+            }
             [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, ..]
             | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, ..] => {
                 Self::Bzip2(Box::new(MultiBzDecoder::new(buffered(raw))))
@@ -114,8 +122,8 @@ impl<'w> Decoder<'w> {
                  compress the text again"
             ),
             Cause::Memory => format!(
-                "{path} needs more memory for decompression than there is, after {place} ({error}): decompress the file \
-                 elsewhere, or compress its text with a smaller window"
+                "{path} needs more memory for decompression than there is, after {place} ({error}): give more memory, \
+                 decompress the file elsewhere, or compress its text with a smaller window"
             ),
             Cause::Unsupported => format!(
                 "{path} uses a filter or option of its compression that is not supported, after {place} ({error}): \
@@ -186,14 +194,16 @@ impl Read for Decoder<'_> {
 /// decoded in parallel.
 pub struct XzDecoder<R> {
     input: R,
+    most_bytes: u64,
     /// None between two streams.
     stream: Option<Stream>,
     padding: usize,
 }
 
 impl<R: BufRead> XzDecoder<R> {
-    pub fn new(input: R) -> Self {
-        Self { input, stream: None, padding: 0 }
+    /// A stream that needs more than `most_bytes` ends with an error.
+    pub fn new(input: R, most_bytes: u64) -> Self {
+        Self { input, most_bytes, stream: None, padding: 0 }
     }
 
     /// Skips padding up to the next stream; false at the end of the file.
@@ -217,8 +227,8 @@ impl<R: BufRead> XzDecoder<R> {
                 self.stream = Some(
                     MtStreamBuilder::new()
                         .threads(threads as u32)
-                        .memlimit_threading(XZ_THREADING_BYTES)
-                        .memlimit_stop(XZ_BYTES)
+                        .memlimit_threading(XZ_THREADING_BYTES.min(self.most_bytes))
+                        .memlimit_stop(self.most_bytes)
                         .decoder()?,
                 );
                 return Ok(true);
@@ -286,7 +296,7 @@ pub fn read_start(path: &Path, most: usize) -> Result<Vec<u8>> {
     let progress = Progress::default();
     let mut start = Vec::with_capacity(most);
     // The pass that reads the whole file reports damage, with the line.
-    let _ = Decoder::open(path, &progress)?.take(most as u64).read_to_end(&mut start);
+    let _ = Decoder::open(path, usize::MAX, &progress)?.take(most as u64).read_to_end(&mut start);
     check_content(path, &start)?;
     Ok(start)
 }

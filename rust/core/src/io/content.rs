@@ -15,7 +15,7 @@ const CONVERT: &str = ", which is not read: write its text as lines, TSV or JSON
 const TWICE: &str = " inside another compression: decompress the file once";
 
 /// The first bytes of files, what they are, and why they are not read.
-const FOREIGN: [(&[u8], &str, &str); 22] = [
+const UNREAD: [(&[u8], &str, &str); 22] = [
     (b"\x1f\x8b", "gzip", TWICE),
     (b"\x28\xb5\x2f\xfd", "zstd", TWICE),
     (b"\xfd7zXZ\0", "xz", TWICE),
@@ -57,7 +57,7 @@ pub fn unread_of_name(path: &Path) -> Option<&'static str> {
 /// `START_BYTES`, or the whole text.
 pub fn check_content(path: &Path, start: &[u8]) -> Result<()> {
     let tar = start.get(TAR_PLACE..).is_some_and(|rest| rest.starts_with(b"ustar"));
-    let found = FOREIGN.iter().find(|(magic, ..)| start.starts_with(magic));
+    let found = UNREAD.iter().find(|(magic, ..)| start.starts_with(magic));
     let (what, why) = match found {
         _ if tar => ("a tar archive", UNPACK),
         Some((_, what, why)) => (*what, *why),

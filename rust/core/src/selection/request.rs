@@ -150,8 +150,8 @@ pub struct Measure {
     pub score: usize,
     pub merge: Option<Merge>,
     pub guards: Vec<Guard>,
-    /// Whether the score is a weight for sampling.
-    pub sample: bool,
+    /// Whether rows are drawn at random, with the score as their weight.
+    pub draw: bool,
     /// The shards of the cleaned corpus, for the tags.
     pub clean: Option<Vec<Shard>>,
     pub within: Option<Within>,

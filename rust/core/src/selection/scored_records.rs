@@ -2,9 +2,9 @@
 //! computed.
 
 use std::ops::Range;
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::columns::external::{ExternalColumn, ExternalReading};
 use crate::selection::batch::Batch;
@@ -18,7 +18,7 @@ use crate::selection::statistics::merge::Basis;
 use crate::selection::statistics::moments::Moments;
 use crate::selection::statistics::ranks::Ranks;
 use crate::selection::tags::Tags;
-use crate::{Error, Progress, Result};
+use crate::{Error, Progress, Result, Row};
 
 /// Batches that a thread may read ahead.
 const AHEAD: usize = 4;
@@ -106,10 +106,7 @@ impl<'a> ScoredRecords<'a> {
 
     /// Whether the passes that only count can do without row numbers.
     fn is_rowless(&self) -> bool {
-        self.groups.is_one()
-            && self.external.is_empty()
-            && !self.measure.sample
-            && self.measure.merge.is_none()
+        self.groups.is_one() && self.external.is_empty() && !self.measure.draw && self.measure.merge.is_none()
     }
 
     /// The number of records, where the source says that all of them are scored and nothing is dropped.
@@ -156,7 +153,7 @@ impl<'a> ScoredRecords<'a> {
         let Measure { merge, guards, .. } = self.measure;
         if merge.is_none() && guards.is_empty() && self.progress_column().is_none() {
             std::mem::swap(&mut batch.scores, &mut batch.columns[self.measure.score]);
-            return if self.measure.sample { self.draw(batch) } else { Ok(()) };
+            return if self.measure.draw { self.draw(batch) } else { Ok(()) };
         }
         batch.scores.clear();
         match merge {
@@ -199,7 +196,7 @@ impl<'a> ScoredRecords<'a> {
         if let (Some(merge), Some(basis)) = (merge, &self.basis) {
             basis.fill(merge, batch, ordinal)?;
         }
-        if self.measure.sample && (merge.is_none() || self.basis.is_some()) {
+        if self.measure.draw && (merge.is_none() || self.basis.is_some()) {
             return self.draw(batch);
         }
         Ok(())
@@ -210,7 +207,8 @@ impl<'a> ScoredRecords<'a> {
         for (&row, score) in batch.rows.iter().zip(&mut batch.scores) {
             if *score < 0.0 {
                 return Err(Error::input(format!(
-                    "the weight of row {row} is {score}: sampling takes weights of 0 and more"
+                    "the weight of {} is {score}: draw takes weights of 0 and more",
+                    Row(row)
                 )));
             }
             if !score.is_nan() {
@@ -260,46 +258,11 @@ impl Scan for ScoredRecords<'_> {
             return self.stream(&mut self.start(), 0..count, rowless, progress, &mut |batch| visit(batch));
         }
         thread::scope(|scope| {
-            let mut lanes = Vec::with_capacity(threads);
-            for first in 0..threads {
-                let (send, receive) = bounded::<Option<Batch>>(AHEAD);
-                let (give_back, spare) = bounded::<Batch>(AHEAD + 2);
-                let worker = scope.spawn(move || -> Result<()> {
-                    // Goes on from part to part: an external column may be one large row group.
-                    let mut state = self.start();
-                    for part in (first..count).step_by(threads) {
-                        self.stream(&mut state, part..part + 1, rowless, progress, &mut |batch| {
-                            // The batch goes out whole; one that came back is filled next.
-                            let columns = batch.columns.len();
-                            let mut next = spare.try_recv().unwrap_or_default();
-                            next.columns.resize_with(columns, Vec::new);
-                            send.send(Some(std::mem::replace(batch, next))).map_err(|_| Error::Interrupted)
-                        })?;
-                        send.send(None).map_err(|_| Error::Interrupted)?;
-                    }
-                    Ok(())
-                });
-                lanes.push((receive, give_back, worker));
-            }
-            let mut outcome = Ok(());
-            'parts: for part in 0..count {
-                let (receive, give_back, _) = &lanes[part % threads];
-                loop {
-                    match receive.recv() {
-                        Ok(Some(batch)) => {
-                            outcome = visit(&batch);
-                            if outcome.is_err() {
-                                break 'parts;
-                            }
-                            let _ = give_back.try_send(batch);
-                        }
-                        Ok(None) => break,
-                        // Its worker has failed, and says why below.
-                        Err(_) => break 'parts,
-                    }
-                }
-            }
-            let workers: Vec<_> = lanes.into_iter().map(|(_, _, worker)| worker).collect();
+            let lanes: Vec<_> =
+                (0..threads).map(|first| self.read_ahead(scope, first, threads, rowless, progress)).collect();
+            let mut outcome = visit_in_turn(&lanes, count, visit);
+            // Without receivers, the workers stop.
+            let workers: Vec<_> = lanes.into_iter().map(|lane| lane.worker).collect();
             for worker in workers {
                 let ended = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 // A worker whose receiver is gone has not failed itself.
@@ -311,4 +274,66 @@ impl Scan for ScoredRecords<'_> {
             outcome
         })
     }
+}
+
+/// A thread that reads every so many parts ahead.
+struct Lane<'scope> {
+    /// Its batches; None ends a part.
+    batches: Receiver<Option<Batch>>,
+    /// Batches that are filled again.
+    spare: Sender<Batch>,
+    worker: ScopedJoinHandle<'scope, Result<()>>,
+}
+
+impl ScoredRecords<'_> {
+    /// Reads the parts `first`, `first + step` … on a thread.
+    fn read_ahead<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        first: usize,
+        step: usize,
+        rowless: bool,
+        progress: &'scope Progress,
+    ) -> Lane<'scope> {
+        let (send, batches) = bounded::<Option<Batch>>(AHEAD);
+        let (give_back, spare) = bounded::<Batch>(AHEAD + 2);
+        let worker = scope.spawn(move || -> Result<()> {
+            // Goes on from part to part: an external column may be one large row group.
+            let mut state = self.start();
+            for part in (first..self.records.len()).step_by(step) {
+                self.stream(&mut state, part..part + 1, rowless, progress, &mut |batch| {
+                    // The batch goes out whole; one that came back is filled next.
+                    let columns = batch.columns.len();
+                    let mut next = spare.try_recv().unwrap_or_default();
+                    next.columns.resize_with(columns, Vec::new);
+                    send.send(Some(std::mem::replace(batch, next))).map_err(|_| Error::Interrupted)
+                })?;
+                send.send(None).map_err(|_| Error::Interrupted)?;
+            }
+            Ok(())
+        });
+        Lane { batches, spare: give_back, worker }
+    }
+}
+
+/// Visits the batches of all parts in order, until a visit or a worker fails; a worker says itself why it failed.
+fn visit_in_turn(
+    lanes: &[Lane<'_>],
+    parts: usize,
+    visit: &mut dyn FnMut(&Batch) -> Result<()>,
+) -> Result<()> {
+    for part in 0..parts {
+        let Lane { batches, spare, .. } = &lanes[part % lanes.len()];
+        loop {
+            match batches.recv() {
+                Ok(Some(batch)) => {
+                    visit(&batch)?;
+                    let _ = spare.try_send(batch);
+                }
+                Ok(None) => break,
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+    Ok(())
 }

@@ -297,8 +297,8 @@ fn check(request: &SelectRequest) -> Result<()> {
     if budget && (!scores || request.direction == Direction::Middle) {
         return Err(Error::input("a token budget needs scores of checkpoints, and top or bottom"));
     }
-    if request.measure.sample && request.direction != Direction::Top {
-        return Err(Error::input("a sample has no bottom and no middle"));
+    if request.measure.draw && request.direction != Direction::Top {
+        return Err(Error::input("draw takes the top only: leave bottom and middle out"));
     }
     Ok(())
 }

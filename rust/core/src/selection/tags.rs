@@ -9,7 +9,7 @@ use arrow_array::{Array, ArrayRef};
 use crate::columns::shards::{ShardReader, wrong_type};
 use crate::selection::request::Shard;
 use crate::selection::sources::shards::rows;
-use crate::{Error, Result};
+use crate::{Error, Result, Row};
 
 /// The groups of rows by tag, joined from the shards of a cleaned corpus, which has a record for every row.
 pub struct Tags<'a> {
@@ -41,7 +41,8 @@ impl<'a> Tags<'a> {
             }
             if self.rows[self.at] != row {
                 return Err(Error::input(format!(
-                    "the cleaned corpus has no row {row}: its scores are of another one"
+                    "the cleaned corpus has no {}: its scores are of another one",
+                    Row(row)
                 )));
             }
             groups.push(self.groups[self.at]);
@@ -60,7 +61,8 @@ impl<'a> Tags<'a> {
             }
             let Some(shard) = self.shards.get(self.index) else {
                 return Err(Error::input(format!(
-                    "the cleaned corpus has no row {row}: its scores are of another one"
+                    "the cleaned corpus has no {}: its scores are of another one",
+                    Row(row)
                 )));
             };
             let reader = match &mut self.reader {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::corpus::chunk::Chunk;
 use crate::corpus::pipeline::stream;
 use crate::corpus::record::Record;
 use crate::corpus::request::Corpus;
@@ -51,24 +52,14 @@ pub fn rare_words(request: &RareWordsRequest, progress: &Progress) -> Result<Rar
     let mut filters: Vec<RowFilter> = request.selections.iter().map(RowFilter::open).collect();
     // The highest hash of the sample; workers may see it late, and then pass on words that are not needed.
     let highest = AtomicU64::new(u64::MAX);
-    let mut halvings = 0;
-    let mut words: HashMap<u64, (u64, u64)> = HashMap::new();
+    let mut sample = Sample::default();
     stream(
         &request.corpus,
         &request.kept,
         request.threads,
         progress,
         |chunk| {
-            let (mut normal, mut found) = (String::new(), Vec::new());
-            let highest = highest.load(Ordering::Relaxed);
-            for index in chunk.wanted() {
-                let Record::Pair { target, .. } = chunk.record(index) else { continue };
-                let Ok(target) = std::str::from_utf8(target) else { continue };
-                normaliser.normalise_text(target, &mut normal);
-                let hashes =
-                    normal.split(' ').filter(|word| !word.is_empty()).map(|word| xxh3_64(word.as_bytes()));
-                found.extend(hashes.filter(|&hash| hash <= highest).map(|hash| (index, hash)));
-            }
+            let found = hash_words(&chunk, &normaliser, highest.load(Ordering::Relaxed));
             Ok((chunk.first, chunk.len(), found))
         },
         |(first, rows, found)| {
@@ -79,32 +70,66 @@ pub fn rare_words(request: &RareWordsRequest, progress: &Progress) -> Result<Rar
                     *bits |= u64::from(is_kept) << number;
                 }
             }
-            for (index, hash) in found {
-                if hash <= highest.load(Ordering::Relaxed) {
-                    let (count, bits) = words.entry(hash).or_default();
-                    *count += 1;
-                    *bits |= selected[index];
-                }
-            }
-            while words.len() > MOST_WORDS {
-                halvings += 1;
-                let limit = u64::MAX >> halvings;
-                highest.store(limit, Ordering::Relaxed);
-                words.retain(|&hash, _| hash <= limit);
-            }
+            sample.add(found.into_iter().map(|(index, hash)| (hash, selected[index])));
+            highest.store(sample.highest(), Ordering::Relaxed);
             Ok(true)
         },
     )?;
-    let mut result =
-        RareWords { halvings, words: vec![0; 3], selected: vec![vec![0; 3]; request.selections.len()] };
-    for (count, bits) in words.into_values() {
-        let counted = [true, count == 1, count <= request.rare];
-        for (place, _) in counted.into_iter().enumerate().filter(|(_, is_counted)| *is_counted) {
-            result.words[place] += 1;
-            for (number, selected) in result.selected.iter_mut().enumerate() {
-                selected[place] += bits >> number & 1;
-            }
+    Ok(sample.count(request.rare, request.selections.len()))
+}
+
+/// The hashes of the words of the wanted targets up to `highest`, each with the index of its record.
+fn hash_words(chunk: &Chunk, normaliser: &Normaliser, highest: u64) -> Vec<(usize, u64)> {
+    let (mut normal, mut found) = (String::new(), Vec::new());
+    for index in chunk.wanted() {
+        let Record::Pair { target, .. } = chunk.record(index) else { continue };
+        let Ok(target) = std::str::from_utf8(target) else { continue };
+        normaliser.normalise_text(target, &mut normal);
+        let hashes = normal.split(' ').filter(|word| !word.is_empty()).map(|word| xxh3_64(word.as_bytes()));
+        found.extend(hashes.filter(|&hash| hash <= highest).map(|hash| (index, hash)));
+    }
+    found
+}
+
+/// The words with the lowest hashes: how often each occurs, and the bits of the selections that have it.
+#[derive(Default)]
+struct Sample {
+    halvings: u32,
+    words: HashMap<u64, (u64, u64)>,
+}
+
+impl Sample {
+    fn highest(&self) -> u64 {
+        u64::MAX >> self.halvings
+    }
+
+    /// Adds the words of a chunk; halves the sample while it is too large.
+    fn add(&mut self, found: impl Iterator<Item = (u64, u64)>) {
+        let highest = self.highest();
+        for (hash, selected) in found.filter(|&(hash, _)| hash <= highest) {
+            let (count, bits) = self.words.entry(hash).or_default();
+            *count += 1;
+            *bits |= selected;
+        }
+        while self.words.len() > MOST_WORDS {
+            self.halvings += 1;
+            let highest = self.highest();
+            self.words.retain(|&hash, _| hash <= highest);
         }
     }
-    Ok(result)
+
+    fn count(self, rare: u64, selections: usize) -> RareWords {
+        let Self { halvings, words } = self;
+        let mut result = RareWords { halvings, words: vec![0; 3], selected: vec![vec![0; 3]; selections] };
+        for (count, bits) in words.into_values() {
+            let counted = [true, count == 1, count <= rare];
+            for (place, _) in counted.into_iter().enumerate().filter(|(_, is_counted)| *is_counted) {
+                result.words[place] += 1;
+                for (number, selected) in result.selected.iter_mut().enumerate() {
+                    selected[place] += bits >> number & 1;
+                }
+            }
+        }
+        result
+    }
 }

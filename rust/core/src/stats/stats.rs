@@ -1,6 +1,7 @@
 //! The `stats` pass: statistics of a corpus for every input, every tag and in total, in one pass over the text. A cleaned
 //! corpus also gets statistics of its kept pairs.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +22,11 @@ use crate::{Error, Progress, Result};
 
 /// Each tag has its own counts in memory. A file with more tags probably names records, not components.
 const MOST_TAGS: usize = 1000;
+/// Memory for the counts of a group: two sketches of 16 KiB, and histograms of lengths and ratios.
+const GROUP_BYTES: usize = 160 << 10;
+/// Groups that may be counted whatever the memory: by all threads together, and by a thread on its own.
+const FEW_GROUPS: usize = 64;
+const FEW_OPEN_GROUPS: usize = 16;
 const LEVEL: i32 = 3;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,7 +42,7 @@ pub struct StatsRequest {
     /// The tags that are counted separately; records with other tags count only for their input. None: all tags.
     #[serde(default)]
     pub tags: Option<BTreeSet<String>>,
-    /// Bytes for the fingerprints of duplicates.
+    /// Bytes for the fingerprints of duplicates; with tags, half of them are for the counts of inputs and tags.
     pub memory: usize,
     pub threads: usize,
 }
@@ -78,18 +84,20 @@ struct Hashes {
 pub fn stats(request: &StatsRequest, progress: &Progress) -> Result<Stats> {
     let pool: Mutex<Vec<Counts>> = Mutex::default();
     let take = || pool.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+    let shared = SharedCounts::new(request);
     let cleaned = !matches!(request.kept, WantedRows::All);
     let normaliser = Normaliser::new(request.duplicates_form);
     let monolingual = request.corpus.is_monolingual();
-    let mut repeats = Repeats::new(request.memory, cleaned, monolingual);
+    let memory = if request.corpus.tags.is_some() { request.memory / 2 } else { request.memory };
+    let mut repeats = Repeats::new(memory, cleaned, monolingual);
     let read = stream(
-        &request.corpus,
+        &request.corpus.within(request.memory),
         &request.kept,
         request.threads,
         progress,
         |chunk| {
             let mut counts = take();
-            let hashes = count(request, &normaliser, &chunk, &mut counts)?;
+            let hashes = count(request, &normaliser, &chunk, &mut counts, &shared)?;
             pool.lock().unwrap_or_else(PoisonError::into_inner).push(counts);
             Ok(hashes)
         },
@@ -102,27 +110,63 @@ pub fn stats(request: &StatsRequest, progress: &Progress) -> Result<Stats> {
     if let Some(files) = &request.files {
         read.compare(files)?;
     }
-    let mut counts = Counts { groups: std::mem::take(&mut repeats.groups), ..Counts::default() };
-    for other in pool.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        counts.merge(&other);
+    for mut counts in pool.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        shared.add(&mut counts)?;
     }
-    check_tags(request, &counts)?;
+    let mut counts = shared.counts.into_inner().unwrap_or_else(PoisonError::into_inner);
+    counts.merge(Counts { groups: std::mem::take(&mut repeats.groups), ..Counts::default() });
     let tagged = request.corpus.tags.is_some();
     let identified = request.identify_language;
     Ok(Summary { counts, repeats, cleaned, tagged, identified }.stats(&read))
 }
 
-fn check_tags(request: &StatsRequest, counts: &Counts) -> Result<()> {
-    let mut tags: Vec<&String> = counts.groups.keys().filter_map(|(_, tag, _)| tag.as_ref()).collect();
-    tags.sort_unstable();
-    tags.dedup();
-    if tags.len() <= MOST_TAGS {
-        return Ok(());
+/// The counts that threads have handed over. With tags, they take a quarter of the memory, and those that threads hold
+/// another quarter: every group is counted once here, not once in each thread.
+struct SharedCounts<'a> {
+    request: &'a StatsRequest,
+    counts: Mutex<Counts>,
+    most_groups: usize,
+    most_open: usize,
+}
+
+impl<'a> SharedCounts<'a> {
+    fn new(request: &'a StatsRequest) -> Self {
+        let groups = request.memory / 4 / GROUP_BYTES;
+        Self {
+            request,
+            counts: Mutex::default(),
+            most_groups: groups.max(FEW_GROUPS),
+            most_open: (groups / request.threads.max(1)).max(FEW_OPEN_GROUPS),
+        }
     }
-    let path = request.corpus.tags.as_deref().unwrap_or(Path::new("tags")).display();
-    Err(Error::input(format!(
-        "{path} has more than {MOST_TAGS} different tags: leave the tags out, or give coarser ones"
-    )))
+
+    /// Takes the counts of a thread over.
+    fn add(&self, counts: &mut Counts) -> Result<()> {
+        let mut all = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        all.merge(std::mem::take(counts));
+        self.check(&all)
+    }
+
+    fn check(&self, counts: &Counts) -> Result<()> {
+        let mut tags: Vec<&String> = counts.groups.keys().filter_map(|(_, tag, _)| tag.as_ref()).collect();
+        let groups = tags.len();
+        tags.sort_unstable();
+        tags.dedup();
+        let path = self.request.corpus.tags.as_deref().unwrap_or(Path::new("tags")).display();
+        if tags.len() > MOST_TAGS {
+            return Err(Error::input(format!(
+                "{path} has more than {MOST_TAGS} different tags: leave the tags out, or give coarser ones"
+            )));
+        }
+        if groups > self.most_groups {
+            return Err(Error::input(format!(
+                "{path}: the counts of the tags of every input do not fit into memory: give memory of more than {} MiB, \
+                 leave the tags out, or give coarser ones",
+                self.request.memory >> 20
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// Counts a chunk, except for duplicates, which need the rows before it.
@@ -131,6 +175,7 @@ fn count(
     normaliser: &Normaliser,
     chunk: &Chunk,
     counts: &mut Counts,
+    shared: &SharedCounts<'_>,
 ) -> Result<Hashes> {
     let mut hashes =
         Hashes { input: chunk.input, rows: chunk.len() as u64, tags: Vec::new(), pairs: Vec::new() };
@@ -146,6 +191,9 @@ fn count(
             hashes.tags.push(tag.map(str::to_owned));
             hashes.tags.len() as u32 - 1
         });
+        if counts.groups.len() > shared.most_open {
+            shared.add(counts)?;
+        }
         let statistics = counts.statistics(chunk.input, tag, kept);
         let Some(sides) = statistics.add(chunk.record(index), request.identify_language, chunk.monolingual)
         else {
@@ -159,7 +207,6 @@ fn count(
             }
         }
     }
-    check_tags(request, counts)?;
     for (kept, text) in [false, true].into_iter().zip(&texts) {
         counts.compress(chunk.input, kept, text)?;
     }
@@ -198,12 +245,15 @@ impl Counts {
         Ok(())
     }
 
-    fn merge(&mut self, other: &Self) {
-        for (place, statistics) in &other.groups {
-            self.groups.entry(place.clone()).or_default().merge(statistics);
+    fn merge(&mut self, other: Self) {
+        for (place, statistics) in other.groups {
+            match self.groups.entry(place) {
+                Entry::Occupied(mut entry) => entry.get_mut().merge(&statistics),
+                Entry::Vacant(entry) => _ = entry.insert(statistics),
+            }
         }
-        for (place, sides) in &other.zstd {
-            add_sides(self.zstd.entry(*place).or_default(), sides);
+        for (place, sides) in other.zstd {
+            add_sides(self.zstd.entry(place).or_default(), &sides);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The Unicode properties of characters that the rules need, in one table that is built once.
+//! The Unicode properties of characters that the rules need, in one table.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use unicode_normalization::{IsNormalized, is_nfc_quick};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_script::{Script, UnicodeScript};
+
+use crate::text::character_table::CharacterTable;
 
 /// The versions of Unicode of the tables of the libraries and of the standard library, joined by `+`. `Cargo.lock` keeps
 /// them equal; a compiler with a newer standard library gives a second version.
@@ -63,9 +65,7 @@ const UNSPACED_SCRIPTS: [Script; 11] = [
 /// The bit where the number of the script begins.
 const SCRIPT: u32 = 16;
 
-/// The classes of the characters below U+10000; `class` looks up the others.
-static TABLE: LazyLock<Vec<u32>> =
-    LazyLock::new(|| (0..0x1_0000).map(|code| char::from_u32(code).map_or(0, look_up)).collect());
+static TABLE: CharacterTable = CharacterTable::new();
 
 const ETHIOPIC_WORD_SPACE: char = '\u{1361}';
 
@@ -82,7 +82,7 @@ fn is_decimal(character: char) -> bool {
     character.general_category() == GeneralCategory::DecimalNumber
 }
 
-/// Whether the control characters of a text are all tabs and line breaks: `\n`, or `\r\n`. A lone `\r` is none: it stands
+/// Whether the control characters of a text are all tabs and line breaks: `\n`, or `\r\n`. A lone `\r` is none: it is
 /// in text whose lines were not split.
 pub fn breaks_lines_only(text: &str) -> bool {
     let mut characters = text.chars().peekable();
@@ -101,7 +101,7 @@ pub fn breaks_lines_only(text: &str) -> bool {
 
 /// The properties of characters; a reference to the table, cheap to copy.
 #[derive(Clone, Copy)]
-pub struct Characters(&'static [u32]);
+pub struct Characters(&'static CharacterTable);
 
 impl Characters {
     pub fn new() -> Self {
@@ -109,7 +109,7 @@ impl Characters {
     }
 
     pub fn class(self, character: char) -> u32 {
-        self.0.get(character as usize).copied().unwrap_or_else(|| look_up(character))
+        self.0.get(character, look_up)
     }
 
     /// The value of a decimal digit of any script.

@@ -1,5 +1,6 @@
 //! Measures, words, checks and normal forms of text, on SIMD lanes where that is faster.
 
+mod character_table;
 pub mod characters;
 pub mod lanes;
 pub mod mix;

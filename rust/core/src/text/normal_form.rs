@@ -2,13 +2,12 @@
 // Copying is compiled for the instruction set of its lanes, but only with the functions inlined into it.
 #![allow(clippy::inline_always)]
 
-use std::sync::OnceLock;
-
 use serde::{Deserialize, Serialize};
 use unicode_normalization::char::canonical_combining_class;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
+use crate::text::character_table::CharacterTable;
 use crate::text::lanes::{Lanes, MOST_LANES, OnLanes, Width};
 
 /// The differences that are removed before texts are compared.
@@ -53,9 +52,8 @@ const CHARACTER: Class = SPACE - 1;
 pub struct Normaliser {
     lanes: Width,
     form: Form,
-    /// The classes of the characters of the Basic Multilingual Plane, computed at the first text: most characters then
-    /// cost one look-up.
-    classes: OnceLock<Vec<Class>>,
+    /// The classes of the characters: most characters cost one look-up.
+    classes: Box<CharacterTable>,
 }
 
 impl Normaliser {
@@ -65,7 +63,7 @@ impl Normaliser {
 
     /// With lanes of a given width; normal forms do not depend on it.
     pub fn on(lanes: Width, form: Form) -> Self {
-        Self { lanes, form, classes: OnceLock::new() }
+        Self { lanes, form, classes: Box::new(CharacterTable::new()) }
     }
 
     /// The normal form of `text`, in UTF-8, written to `buffer`, which is reused.
@@ -93,13 +91,7 @@ impl Normaliser {
 
     #[inline(always)]
     fn write_here(&self, text: &str, mut writing: Writing<'_>, lanes: impl Lanes) -> usize {
-        let classes = self.classes.get_or_init(|| {
-            (0..1 << 16).map(|code| char::from_u32(code).map_or(SLOW, |c| classify(self.form, c))).collect()
-        });
-        let class = |character: char| {
-            let class = classes.get(character as usize).copied();
-            class.unwrap_or_else(|| classify(self.form, character))
-        };
+        let class = |character| self.classes.get(character, |character| classify(self.form, character));
         if !self.append(text, class, &mut writing, lanes) {
             // Neighbours that were written already may change too, so the whole text is written again.
             (writing.length, writing.after_space, writing.separated) = (0, true, false);
@@ -151,14 +143,13 @@ impl Normaliser {
 
     /// Whether a punctuation mark between these texts is kept.
     fn keeps(&self, before: &str, mark: char, after: &str) -> bool {
+        let visible = |character: &char| !(self.form.white_space && is_invisible(*character));
+        let next = after.chars().find(visible);
         // Most punctuation: without a digit after it, only the marks of a word or number are kept.
-        if after.as_bytes().first().is_none_or(|next| next.is_ascii() && !next.is_ascii_digit())
-            && !is_mark_of_word(mark)
-        {
+        if !is_mark_of_word(mark) && !next.is_some_and(is_digit) {
             return false;
         }
-        let visible = |character: &char| !(self.form.white_space && is_invisible(*character));
-        keeps(before.chars().rev().find(visible), mark, after.chars().find(visible))
+        keeps(before.chars().rev().find(visible), mark, next)
     }
 
     /// A text as NFKC and lower case make it, without invisible characters.
@@ -241,9 +232,9 @@ fn classify(form: Form, character: char) -> Class {
         return INVISIBLE;
     }
     let mut character = character;
-    if form.nfkc && !character.is_ascii() && !is_other_number(character) {
-        let is_stable =
-            |c| canonical_combining_class(c) == 0 && is_nfkc_quick(std::iter::once(c)) == IsNormalized::Yes;
+    let is_stable =
+        |c| canonical_combining_class(c) == 0 && is_nfkc_quick(std::iter::once(c)) == IsNormalized::Yes;
+    if form.nfkc && !is_stable(character) && !is_other_number(character) {
         // A single character that stands for this one, like the ASCII forms of full-width punctuation.
         let mut normal = std::iter::once(character).nfkc();
         match (normal.next(), normal.next()) {
@@ -300,6 +291,10 @@ fn is_mark_of_word(mark: char) -> bool {
 }
 
 fn is_digit(character: char) -> bool {
+    // The look-up of a category costs more.
+    if character.is_ascii() {
+        return character.is_ascii_digit();
+    }
     character.general_category() == GeneralCategory::DecimalNumber
 }
 

@@ -1,4 +1,4 @@
-//! Encodes text to token ids. Special tokens that stand in the text are encoded as text: text never gets their ids. For
+//! Encodes text to token ids. Special tokens in the text are encoded as text: text never gets their ids. For
 //! byte-level BPE, a cache returns the ids of known words, with the same result.
 
 use std::collections::HashMap;
@@ -150,7 +150,7 @@ impl Encoder {
     }
 }
 
-/// The ids of special tokens, but for that of unknown text, unless it ends sequences, too.
+/// The ids of special tokens, without the token of unknown text, unless it also ends sequences.
 fn special_ids(json: &Value, ends: &[Vec<u32>; 2]) -> Vec<u32> {
     let model = &json["model"];
     let is_unknown = |token: &Value| {

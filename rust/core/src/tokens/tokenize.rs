@@ -6,7 +6,7 @@ use crate::corpus::record::Record;
 use crate::tokens::blocks::{Blocks, Encoded, block_first};
 use crate::tokens::encoder::Encoder;
 use crate::tokens::request::{TokenizeRequest, Tokenized};
-use crate::{Error, Progress, Result};
+use crate::{Error, Progress, Result, Row};
 
 /// Tokenizes the kept pairs into blocks. Blocks of an interrupted run with the same plan are reused.
 pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokenized> {
@@ -59,7 +59,7 @@ fn encode(tokenizer: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encod
                 let text = std::str::from_utf8(side).map_err(|_| not_text(row))?;
                 ids.clear();
                 encode(text, ids)
-                    .map_err(|error| Error::input(format!("row {row} cannot be tokenized: {error}")))?;
+                    .map_err(|error| Error::input(format!("{} cannot be tokenized: {error}", Row(row))))?;
             }
             if sides.iter().any(|ids| ids.len() > max_tokens) {
                 encoded.too_long.push(row);
@@ -77,6 +77,7 @@ fn encode(tokenizer: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encod
 
 fn not_text(row: i64) -> Error {
     Error::input(format!(
-        "row {row} is kept but is not a pair of UTF-8 text: an input changed since it was cleaned: clean again with force = true"
+        "{} is kept but is not a pair of UTF-8 text: an input changed since it was cleaned: clean again with force = true",
+        Row(row)
     ))
 }

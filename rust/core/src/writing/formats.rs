@@ -144,7 +144,7 @@ impl Output {
 fn tsv_shape(input: &Input, corpus: &Corpus) -> Result<(usize, Option<Vec<u8>>)> {
     let Input::Tsv { path, header, .. } = input else { return Ok((0, None)) };
     let progress = Progress::default();
-    let lines = LineReader::open(path, corpus.max_line_bytes, &progress)?.take(1)?;
+    let lines = LineReader::open(path, corpus.max_line_bytes, corpus.memory, &progress)?.take(1)?;
     if lines.is_empty() || lines.is_too_long(0) {
         return Ok((0, None));
     }
@@ -369,8 +369,9 @@ impl<'a> Format<'a> {
             }
             Output::Jsonl { .. } if !self.added.is_empty() => {
                 if let Some(clash) = clash(&text[from..], self.added).filter(|_| self.whole) {
-                    let row = chunk.first + index as u64;
-                    return Err(has_already(&format!("row {row}"), clash.name()));
+                    let path = corpus.inputs[chunk.input].paths().next().unwrap_or(Path::new("")).display();
+                    let line = chunk.first + index as u64 - chunk.input_first + 1;
+                    return Err(has_already(&format!("{path}, line {line}"), clash.name()));
                 }
                 let end = text.trim_ascii_end().len() - 1;
                 text.truncate(end);

@@ -1,4 +1,4 @@
-//! The schema of a Parquet output: made for two sides, or that of the inputs whose rows are copied. Columns keep their types;
+//! The schema of a Parquet output: made for two sides, or the schema of the inputs whose rows are copied. Columns keep their types;
 //! those that the Parquet library would change are refused.
 
 use std::path::Path;

@@ -14,7 +14,7 @@ pub use crate::writing::added::Added;
 pub use crate::writing::formats::Output;
 use crate::writing::formats::{Format, Formatted, Piece, Sink, pack};
 use crate::writing::output_files::Outputs;
-use crate::{Error, Progress, Result};
+use crate::{Error, Progress, Result, Row};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,9 +152,9 @@ impl<'a> Writing<'a> {
     fn format(&self, chunk: &Chunk) -> Result<Done> {
         for index in chunk.wanted() {
             if !matches!(chunk.record(index), Record::Pair { .. }) {
-                let row = chunk.first + index as u64;
+                let row = Row(chunk.first + index as u64);
                 return Err(Error::input(format!(
-                    "row {row} is kept but has no text: an input changed since it was cleaned: clean again with \
+                    "{row} is kept but has no text: an input changed since it was cleaned: clean again with \
                      force = true"
                 )));
             }

@@ -112,8 +112,8 @@ pub struct LineReader<'w> {
 impl<'w> LineReader<'w> {
     /// Opens a file; its compression is detected by the first bytes, not by the name. A byte order mark of UTF-8 at the
     /// start is skipped. UTF-16, archives and other files that are not text are errors.
-    pub fn open(path: &Path, max_line_bytes: usize, progress: &'w Progress) -> Result<Self> {
-        let decoder = Decoder::open(path, progress)?;
+    pub fn open(path: &Path, max_line_bytes: usize, memory: usize, progress: &'w Progress) -> Result<Self> {
+        let decoder = Decoder::open(path, memory, progress)?;
         let mut reader = Self {
             path: path.to_owned(),
             decoder,

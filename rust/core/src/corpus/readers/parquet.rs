@@ -36,6 +36,8 @@ pub struct TableReader<'w> {
     /// The open file, hashed at the end, and its size and time when it was opened.
     file: File,
     look: Look,
+    /// The writer that the file names, if it is one that wrote pages in a way of its own.
+    old_writer: Option<String>,
     /// Rows of the file.
     rows: u64,
     /// Rows returned so far.
@@ -67,11 +69,14 @@ impl<'w> TableReader<'w> {
             groups.iter().flat_map(|group| leaves.iter().map(|&leaf| group.column(leaf).uncompressed_size()));
         let size = sizes.map(|size| size.max(0) as u64).sum::<u64>();
         let most = (CHUNK_BYTES as u64 / (size / rows.max(1)).max(1)).clamp(1, CHUNK_LINES as u64);
+        let writer = builder.metadata().file_metadata().created_by();
+        let old_writer = writer.filter(|writer| is_old(writer)).map(str::to_owned);
         let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
         // A power of two divides `CHUNK_LINES`, so that chunks end where those of other formats do.
         let builder = builder.with_projection(mask).with_batch_size(1 << most.ilog2());
         let batches = guarded(path, || builder.build())?;
-        Ok(Self { path: path.to_owned(), progress, batches, ahead: None, file, look, rows, returned: 0 })
+        let path = path.to_owned();
+        Ok(Self { path, progress, batches, ahead: None, file, look, old_writer, rows, returned: 0 })
     }
 
     /// The next rows, and the bytes of their text; None after the last. No chunk crosses a multiple of `CHUNK_LINES`
@@ -79,7 +84,7 @@ impl<'w> TableReader<'w> {
     pub fn chunk(&mut self) -> Result<Option<(RecordBatch, usize)>> {
         let batch = match self.ahead.take() {
             Some(batch) => batch,
-            None => match guarded(&self.path, || self.batches.next().transpose().map_err(Into::into))? {
+            None => match self.next_batch()? {
                 Some(batch) => batch,
                 None => return self.end(),
             },
@@ -105,6 +110,18 @@ impl<'w> TableReader<'w> {
         Ok(Some((batch.slice(0, taken), text)))
     }
 
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let batch = guarded(&self.path, || self.batches.next().transpose().map_err(Into::into));
+        match (batch, &self.old_writer) {
+            (Err(Error::Input(_)), Some(writer)) => Err(Error::input(format!(
+                "{} has pages that this version cannot read: its writer ({writer}) is too old: write the file again \
+                 with a newer one, such as pyarrow, or fetch it again if other programs cannot read it either",
+                self.path.display()
+            ))),
+            (batch, _) => batch,
+        }
+    }
+
     fn end(&self) -> Result<Option<(RecordBatch, usize)>> {
         let (path, returned, rows) = (self.path.display(), self.returned, self.rows);
         if returned != rows {
@@ -127,6 +144,14 @@ impl<'w> TableReader<'w> {
         }
         Ok(FileRead { path: self.path, bytes: self.look.bytes, digest })
     }
+}
+
+/// Whether a writer may have written pages that only the readers of its time and their successors know: `parquet-cpp` before
+/// Arrow 3 marked compressed pages of version 2 as not compressed, and `parquet-mr` named no version before 1.0.
+fn is_old(writer: &str) -> bool {
+    let (name, version) = writer.split_once(" version ").unwrap_or((writer, ""));
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
+    name.starts_with("parquet-cpp") && major < 3 || name.starts_with("parquet-mr") && major < 1
 }
 
 /// Size and modification time of an open file.

@@ -100,9 +100,10 @@ impl<'w> TmxReader<'w> {
         languages: [&str; 2],
         max_line_bytes: usize,
         whole: bool,
+        memory: usize,
         progress: &'w Progress,
     ) -> Result<Self> {
-        let mut decoded = Decoded::new(Decoder::open(path, progress)?, MARKUP_BYTES);
+        let mut decoded = Decoded::new(Decoder::open(path, memory, progress)?, MARKUP_BYTES);
         decoded.copy = whole.then(Vec::new);
         if let Err(error) = decoded.sniff() {
             return Err(decoded.inner.explain(error, path, "line 0"));
@@ -428,7 +429,7 @@ impl Records {
 
 /// The beginning of a file, up to its first unit; None if it is not valid in another document.
 pub fn opening(path: &Path) -> Result<Option<String>> {
-    TmxReader::open(path, ["", ""], 0, true, &Progress::default())?.opening()
+    TmxReader::open(path, ["", ""], 0, true, usize::MAX, &Progress::default())?.opening()
 }
 
 impl Segment {

@@ -11,7 +11,7 @@ use crate::duplicates::near::signature::NearOptions;
 use crate::io::disk;
 use crate::io::spool::Spool;
 use crate::text::mix::GOLDEN;
-use crate::{Error, Progress, Result};
+use crate::{Error, Progress, Result, Row};
 
 /// Bands are partitioned by the highest byte of their hash.
 const PARTITIONS: usize = 256;
@@ -86,13 +86,15 @@ impl NearDuplicates {
     pub fn add(&mut self, row: u64, bands: &[u64], sketch: u128, done: f64) -> Result<()> {
         if row >= MAX_ROW {
             return Err(Error::input(format!(
-                "row {row}: near duplicates are found among the first {MAX_ROW} rows"
+                "{}: near duplicates are found among the first {MAX_ROW} rows",
+                Row(row)
             )));
         }
         // The bits of rows that are left out are the only memory that grows with the rows.
         if row / 8 > (self.memory / 4) as u64 {
             return Err(Error::input(format!(
-                "row {row}: near duplicates of more rows do not fit into memory: give more memory"
+                "{}: near duplicates of more rows do not fit into memory: give more memory",
+                Row(row)
             )));
         }
         let mut record = [0; RECORD];

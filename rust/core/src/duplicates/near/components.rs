@@ -4,7 +4,7 @@
 //! Rows are cut into ranges that fit into memory. Going down from the last range to the first, the links of a range are
 //! joined in memory; a component of a range keeps its lowest neighbour below the range, and its other neighbours
 //! below are linked with that one instead, which says the same and concerns lower ranges only. Going up again, labels
-//! are known for all lower ranges, so each component takes that of its neighbour. A link goes down a range at most
+//! are known for all lower ranges, so each component takes the label of its neighbour. A link goes down a range at most
 //! once a range, and only one range is held at a time. Components do not depend on how their links are ordered,
 //! so the labels do not depend on the ranges.
 

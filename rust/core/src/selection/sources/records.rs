@@ -79,7 +79,8 @@ impl Records {
         matches!(self, Self::Npy(_))
     }
 
-    /// Streams some parts: rows (unless `rowless`, which only files and arrays heed), tokens, and the columns that stand in the source or are computed from it.
+    /// Streams some parts: rows (unless `rowless`, which only files and arrays heed), tokens, and the columns that the
+    /// source has or that are computed from it.
     pub fn stream(
         &self,
         measure: &Measure,

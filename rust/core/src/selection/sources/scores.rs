@@ -1,5 +1,7 @@
 //! The score sets of several checkpoints side by side, and the columns that are computed from their statistics.
 
+use std::ops::Range;
+
 use arrow_array::types::{Float32Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, Float32Array, UInt32Array};
 
@@ -9,7 +11,7 @@ use crate::selection::batch::Batch;
 use crate::selection::methods::{self, Method, Statistic};
 use crate::selection::request::{Computed, Exposures, Measure, Shard};
 use crate::selection::sources::shards::{check_equal, rows, typed};
-use crate::{Error, Result};
+use crate::{Error, Result, Row};
 
 /// The score sets of several checkpoints, and for each whether its model predicts the source.
 pub struct ScoreSets {
@@ -51,15 +53,14 @@ pub fn stream_scores(
 }
 
 /// One statistic of a batch under one checkpoint, and the tokens that it is a sum over.
-#[derive(Clone, Copy)]
 struct Sums<'a> {
     shard: &'a Shard,
+    set: usize,
     statistic: Statistic,
     tokens: &'a UInt32Array,
     values: Values<'a>,
 }
 
-#[derive(Clone, Copy)]
 enum Values<'a> {
     Counts(&'a UInt32Array),
     Floats(&'a Float32Array),
@@ -67,104 +68,142 @@ enum Values<'a> {
 
 impl<'a> Sums<'a> {
     /// The statistics that are read of every checkpoint.
-    fn of(measure: &Measure, sets: &'a [Vec<ArrayRef>], shards: &[&'a Shard]) -> Result<Vec<Vec<Self>>> {
-        let mut all = Vec::with_capacity(sets.len());
+    fn of(measure: &Measure, sets: &'a [Vec<ArrayRef>], shards: &[&'a Shard]) -> Result<Vec<Self>> {
+        let mut sums = Vec::new();
         for (set, (arrays, &shard)) in sets.iter().zip(shards).enumerate() {
             let tokens = typed::<UInt32Type>(&arrays[1], "tokens", shard)?;
-            let mut sums = Vec::new();
             for (statistic, array) in measure.statistics(set).zip(&arrays[2..]) {
                 let name = statistic.column();
                 let values = match statistic {
                     Statistic::Correct => Values::Counts(typed::<UInt32Type>(array, name, shard)?),
                     _ => Values::Floats(typed::<Float32Type>(array, name, shard)?),
                 };
-                sums.push(Self { shard, statistic, tokens, values });
+                sums.push(Self { shard, set, statistic, tokens, values });
             }
-            all.push(sums);
         }
-        Ok(all)
+        Ok(sums)
     }
 
-    /// The mean over the tokens of a record that has some.
-    #[inline]
-    fn mean(&self, index: usize, row: u64) -> Result<f64> {
-        let (sum, is_null) = match self.values {
-            Values::Counts(counts) => (f64::from(counts.value(index)), counts.is_null(index)),
-            Values::Floats(floats) => (f64::from(floats.value(index)), floats.is_null(index)),
+    /// The means over the tokens of a span of records; NaN for a record without a statistic or without tokens.
+    fn means(&self, span: Range<usize>, means: &mut Vec<f64>) {
+        let tokens = &self.tokens.values()[span.clone()];
+        let mean = |sum: f64, &tokens: &u32| sum / f64::from(tokens);
+        means.clear();
+        let nulls = match self.values {
+            Values::Counts(counts) => {
+                let sums = counts.values()[span.clone()].iter().map(|&sum| f64::from(sum));
+                means.extend(sums.zip(tokens).map(|(sum, tokens)| mean(sum, tokens)));
+                counts.nulls()
+            }
+            Values::Floats(floats) => {
+                let sums = floats.values()[span.clone()].iter().map(|&sum| f64::from(sum));
+                means.extend(sums.zip(tokens).map(|(sum, tokens)| mean(sum, tokens)));
+                floats.nulls()
+            }
         };
-        let mean = sum / f64::from(self.tokens.value(index));
-        if mean.is_finite() && !is_null {
-            return Ok(mean);
+        if let Some(nulls) = nulls {
+            for (mean, _) in means.iter_mut().zip(span).filter(|&(_, index)| nulls.is_null(index)) {
+                *mean = f64::NAN;
+            }
         }
-        Err(self.refuse(row))
     }
 
-    #[cold]
     fn refuse(&self, row: u64) -> Error {
-        let (path, column) = (self.shard.path.display(), self.statistic.column());
-        Error::input(format!("{path}: {column} of row {row} is no number: score it again"))
+        let (path, column, row) = (self.shard.path.display(), self.statistic.column(), Row(row));
+        Error::input(format!("{path}: {column} of {row} is no number: score it again"))
     }
 }
 
+/// Records whose means are computed together.
+const BLOCK: usize = 1024;
+
 /// Computes the columns of a batch from the statistics of all checkpoints; `lengths` are the target tokens.
-fn compute(
-    measure: &Measure,
-    batch: &mut Batch,
-    sums: &[Vec<Sums<'_>>],
-    lengths: &UInt32Array,
-) -> Result<()> {
-    let count = batch.rows.len();
-    batch.tokens.clear();
-    batch.tokens.resize(count, 0);
-    for column in &mut batch.columns {
-        column.clear();
-        column.resize(count, f32::NAN);
-    }
-    let find = |statistic: Statistic, sets: &[usize]| -> Vec<Sums<'_>> {
-        let of = |&set: &usize| sums[set].iter().find(|sums| sums.statistic == statistic).copied();
+fn compute(measure: &Measure, batch: &mut Batch, sums: &[Sums<'_>], lengths: &UInt32Array) -> Result<()> {
+    let find = |statistic: Statistic, sets: &[usize]| -> Vec<usize> {
+        let of = |&set: &usize| sums.iter().position(|sums| sums.set == set && sums.statistic == statistic);
         sets.iter().filter_map(of).collect()
     };
     let read = |column: &Computed| column.method.reads().map(|statistic| find(statistic, &column.sets));
-    let read: Vec<Option<Vec<Sums<'_>>>> = measure.computed.iter().map(read).collect();
+    let read: Vec<Option<Vec<usize>>> = measure.computed.iter().map(read).collect();
     let start = measure.computed.iter().find(|column| column.method == Method::Progress);
-    let start = start.map(|column| find(Statistic::Nll, &column.sets[..1]));
+    let start = start.and_then(|column| find(Statistic::Nll, &column.sets[..1]).first().copied());
     let trajectory =
         measure.clusters.as_ref().map(|clusters| (clusters, find(Statistic::Nll, &clusters.sets)));
-    batch.starts.clear();
-    batch.starts.resize(if start.is_some() { count } else { 0 }, f32::NAN);
-    batch.clusters.clear();
-    batch.clusters.resize(if trajectory.is_some() { count } else { 0 }, 0);
-    let mut means = Vec::new();
-    for (index, &row) in batch.rows.iter().enumerate().filter(|&(index, _)| lengths.is_valid(index)) {
-        let fill = |from: &[Sums<'_>], means: &mut Vec<f64>| -> Result<()> {
-            means.clear();
-            for sums in from {
-                means.push(sums.mean(index, row)?);
-            }
-            Ok(())
-        };
-        batch.tokens[index] = lengths.value(index);
-        for ((Computed { method, .. }, from), column) in
-            measure.computed.iter().zip(&read).zip(&mut batch.columns)
-        {
-            column[index] = match (method, from) {
-                (Method::Length, _) => batch.tokens[index] as f32,
-                (_, None) => methods::random(row, measure.seed),
-                (_, Some(from)) => {
-                    fill(from, &mut means)?;
-                    methods::score(*method, &measure.choices, &means)
-                }
-            };
+    let count = batch.rows.len();
+    clear(batch, count, start.is_some(), trajectory.is_some());
+    let mut means = vec![Vec::with_capacity(BLOCK); sums.len()];
+    let most = read.iter().flatten().chain(trajectory.iter().map(|(_, from)| from)).map(Vec::len).max();
+    let mut of_row = vec![0.0; most.unwrap_or(0)];
+    for first in (0..count).step_by(BLOCK) {
+        let end = count.min(first + BLOCK);
+        for (sums, means) in sums.iter().zip(&mut means) {
+            sums.means(first..end, means);
+            check(sums, means, lengths, first, &batch.rows)?;
         }
-        if let Some(start) = &start {
-            batch.starts[index] = saturate(start[0].mean(index, row)?);
+        let scored = |&index: &usize| lengths.is_valid(index);
+        for index in (first..end).filter(scored) {
+            batch.tokens[index] = lengths.value(index);
+        }
+        for ((column, from), scores) in measure.computed.iter().zip(&read).zip(&mut batch.columns) {
+            for index in (first..end).filter(scored) {
+                scores[index] = match (column.method, from) {
+                    (Method::Length, _) => batch.tokens[index] as f32,
+                    (_, None) => methods::random(batch.rows[index], measure.seed),
+                    (method, Some(from)) => {
+                        let means = gather(&means, from, index - first, &mut of_row);
+                        methods::score(method, &measure.choices, means)
+                    }
+                };
+            }
+        }
+        if let Some(start) = start {
+            for index in (first..end).filter(scored) {
+                batch.starts[index] = saturate(means[start][index - first]);
+            }
         }
         if let Some((clusters, from)) = &trajectory {
-            fill(from, &mut means)?;
-            batch.clusters[index] = clusters.nearest(&means);
+            for index in (first..end).filter(scored) {
+                batch.clusters[index] = clusters.nearest(gather(&means, from, index - first, &mut of_row));
+            }
         }
     }
     Ok(())
+}
+
+/// Empties the computed columns of a batch; a record without a score stays so.
+fn clear(batch: &mut Batch, count: usize, starts: bool, clusters: bool) {
+    let refill = |column: &mut Vec<f32>, count: usize| {
+        column.clear();
+        column.resize(count, f32::NAN);
+    };
+    batch.columns.iter_mut().for_each(|column| refill(column, count));
+    refill(&mut batch.starts, if starts { count } else { 0 });
+    batch.tokens.clear();
+    batch.tokens.resize(count, 0);
+    batch.clusters.clear();
+    batch.clusters.resize(if clusters { count } else { 0 }, 0);
+}
+
+/// Fails if a record that has tokens, from `first` on, has a mean that is no number.
+fn check(sums: &Sums<'_>, means: &[f64], lengths: &UInt32Array, first: usize, rows: &[u64]) -> Result<()> {
+    // Most blocks have no other value: one comparison without a branch for each record.
+    if means.iter().fold(true, |all, mean| all & mean.is_finite()) {
+        return Ok(());
+    }
+    let wrong = |&(index, mean): &(usize, &f64)| lengths.is_valid(index) && !mean.is_finite();
+    match (first..).zip(means).find(wrong) {
+        Some((index, _)) => Err(sums.refuse(rows[index])),
+        None => Ok(()),
+    }
+}
+
+/// The means of one record.
+fn gather<'a>(means: &[Vec<f64>], from: &[usize], place: usize, of_row: &'a mut [f64]) -> &'a [f64] {
+    let of_row = &mut of_row[..from.len()];
+    for (mean, &sums) in of_row.iter_mut().zip(from) {
+        *mean = means[sums][place];
+    }
+    of_row
 }
 
 /// Numbers the exposures of a batch. Records without tokens were never trained on, and get the first exposure.
@@ -185,10 +224,10 @@ fn number_exposures(
         for (index, exposure) in batch.exposures.iter_mut().enumerate() {
             let place = times.iter().position(|&time| seen.is_null(index) || time == seen.value(index));
             let Some(place) = place else {
-                let (path, row) = (shard.path.display(), batch.rows[index]);
+                let (path, row) = (shard.path.display(), Row(batch.rows[index]));
                 let exposure = seen.value(index);
                 return Err(Error::input(format!(
-                    "{path}: row {row} was trained on {exposure} times, which its manifest does not list: score it again"
+                    "{path}: {row} was trained on {exposure} times, which its manifest does not list: score it again"
                 )));
             };
             *exposure = *exposure * times.len() as u32 + place as u32;
