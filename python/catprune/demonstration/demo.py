@@ -45,7 +45,9 @@ preset = "{preset}"
 precision = "float32"
 checkpoints = "{checkpoints}"
 batch_tokens = {batch_tokens}
+learning_rate = 0.005
 warmup_steps = {warmup_steps}
+dropout = 0.1
 
 [score]
 precision = "float32"
@@ -75,10 +77,13 @@ outputs = ["pruned.en", "pruned.de"]
 [evaluate]
 preset = "{preset}"
 precision = "float32"
-seeds = 2
+subsets = ["random", "progress"]
+seeds = 3
 steps = {evaluated_steps}
 batch_tokens = {batch_tokens}
+learning_rate = 0.005
 warmup_steps = {warmup_steps}
+dropout = 0.1
 
 [[evaluate.tests]]
 name = "held-out"
@@ -95,7 +100,7 @@ class Demonstrated:
         folder: the folder of the demo.
         planted: kind of pair → pairs in the corpus.
         kept: "cleaning" or a selection → kind → kept pairs.
-        nll: subset → loss of its models on held-out pairs, nats per target token, a mean over two seeds.
+        nll: subset → loss of its models on held-out pairs, nats per target token, a mean over three seeds.
         report: the HTML file.
         is_new: whether this call did anything; False if the demo was finished before.
     """
@@ -147,7 +152,7 @@ def demo(options: DemoOptions) -> Demonstrated:
 
 
 def _run_file(*, pairs: int, steps: int | None, seed: int) -> str:
-    """Return the run file; the warm-up model gets more updates than the compared models, which have two seeds."""
+    """Return the run file; the warm-up model gets more updates than the compared models, which have three seeds."""
     updates = steps or max(60, pairs * 7 // 120)
     first = max(1, updates // 5)
     return _RUN_FILE.format(
@@ -204,7 +209,7 @@ def to_text(done: Demonstrated) -> str:
         rows.append([kind, f"{done.planted[kind]:,}", f"{survived:,}", *cells])
     rows.append(["pairs", f"{sum(done.planted.values()):,}", f"{sum(done.kept['cleaning'].values()):,}"])
     rows[-1] += [f"{sum(done.kept[name].values()):,}" for name in names]
-    rows.append(["held-out loss", "", f"{done.nll['full']:.2f}", *(f"{done.nll[name]:.2f}" for name in names)])
+    rows.append(["held-out loss", "", "", *(f"{done.nll[name]:.2f}" if name in done.nll else "-" for name in names)])
     return "\n".join(
         [
             "",
@@ -212,8 +217,8 @@ def to_text(done: Demonstrated) -> str:
             "",
             "planted: pairs of each kind in the corpus. cleaning: pairs of each kind that pass the cleaning rules.",
             "Other columns: the share of these that each selection keeps; a good selection keeps clean pairs.",
-            "held-out loss: nats per target token of models trained on the kept pairs (under `cleaning`: on all clean",
-            "pairs) with equal updates, mean of two seeds; lower is better. Toy language: docs/results has real text.",
+            "held-out loss: nats per target token of models trained on the kept pairs with equal updates, mean of",
+            "three seeds; lower is better. Toy language: docs/results has real text.",
             "progress, the default of `catprune prune`, compares pairs of similar initial loss.",
             "",
             f"report   {os.path.relpath(done.report)}",

@@ -223,6 +223,7 @@ class TrainOptions:
         option(
             "Start from this checkpoint of `keep_moments`, with its moments, its count of updates and its costs.",
             MODEL,
+            default="none",
             path=True,
             run_file=False,
             command=False,
@@ -233,6 +234,7 @@ class TrainOptions:
         option(
             "Number of updates whose checkpoint also holds the moments of Adam, for `resume_from`.",
             CHECKPOINTS,
+            default="none",
             least=1,
             most=MOST,
             run_file=False,
