@@ -102,8 +102,10 @@ pub fn expected(bytes: &[u8]) -> Option<Vec<ReadRecord>> {
 /// The expected records of lines within the limit, each as its record.
 pub fn expected_lines(bytes: &[u8], record: impl Fn(&[u8]) -> ReadRecord) -> Option<Vec<ReadRecord>> {
     let refused = check_content(Path::new(""), &bytes[..bytes.len().min(START_BYTES)]).is_err();
+    // Only the first bytes of a file say UTF-16, not what follows a mark of UTF-8.
+    let wide = [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(*mark));
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if bytes.is_empty() || refused || [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(*mark)) {
+    if bytes.is_empty() || refused || wide {
         return None;
     }
     let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
