@@ -20,6 +20,12 @@ def main() -> None:
         app()
     except KeyboardInterrupt as error:
         sys.exit(exit_code(error))
+    except SystemExit as ended:
+        # The library of the command line ends with 130 whatever the signal was, if it comes outside of a command.
+        cause = ended.__context__ and ended.__context__.__cause__
+        if isinstance(cause, KeyboardInterrupt):
+            sys.exit(exit_code(cause))
+        raise
 
 
 def _open_standard_streams() -> None:

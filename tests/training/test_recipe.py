@@ -168,4 +168,4 @@ def test_the_warmup_of_a_preset_is_limited_by_the_planned_updates(tokens, tmp_pa
     assert rates("given", steps=6, warmup_steps=6)[1:] == (6, tiny.learning_rate)
     assert "does not reach its peak" not in capsys.readouterr().err
     assert rates("long", steps=6, warmup_steps=7)[1:] == (7, pytest.approx(tiny.learning_rate * 6 / 7))
-    assert "warmup_steps = 7, but the training has 6 updates" in capsys.readouterr().err
+    assert "the warm-up of 7 updates is longer than the training, 6 updates" in capsys.readouterr().err

@@ -187,6 +187,8 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
     reads = _reads(tokens, subsets, tests, dev, out)
     force = options.force or _is_same_training(out, reads, plan)
     with _EvaluationFolder(out, step="evaluate", reads=reads, options=plan, force=force) as folder:
+        if folder.manifest is not None and options.force:
+            folder.start_over()  # compare again: every trial then verifies its own files, and repeats what is damaged
         if folder.manifest is None:
             for selection in {path for chosen in subsets.values() for path in chosen.values() if path is not None}:
                 verify_shards(selection, read_manifest(selection, step="select"))
