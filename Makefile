@@ -18,7 +18,7 @@ lint: setup
 
 test: setup
 	cargo test --release --workspace
-	uv run pytest
+	uv run pytest --numprocesses auto --dist loadfile
 
 # Kills, full disks, damage: every step, for 45 minutes.
 torture: setup

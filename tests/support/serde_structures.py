@@ -124,6 +124,8 @@ def _fields(body: str, structs: dict[str, str]) -> Fields:
     fields: Fields = {}
     for part in _split(body):
         attributes, rest = _attributes(part)
+        if re.search(r"\bskip\b", attributes):
+            continue
         name, _, kind = rest.partition(":")
         name = name.split()[-1].removeprefix("r#")
         if "flatten" in attributes:

@@ -136,7 +136,8 @@ impl<'a> SharedCounts<'a> {
             request,
             counts: Mutex::default(),
             most_groups: groups.max(FEW_GROUPS),
-            most_open: (groups / request.threads.max(1)).max(FEW_OPEN_GROUPS),
+            // Not more than there may be tags, so that too many are refused before the end of the corpus.
+            most_open: (groups / request.threads.max(1)).clamp(FEW_OPEN_GROUPS, MOST_TAGS),
         }
     }
 

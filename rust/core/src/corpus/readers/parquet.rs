@@ -113,10 +113,9 @@ impl<'w> TableReader<'w> {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         let batch = guarded(&self.path, || self.batches.next().transpose().map_err(Into::into));
         match (batch, &self.old_writer) {
-            (Err(Error::Input(_)), Some(writer)) => Err(Error::input(format!(
-                "{} has pages that this version cannot read: its writer ({writer}) is too old: write the file again \
-                 with a newer one, such as pyarrow, or fetch it again if other programs cannot read it either",
-                self.path.display()
+            (Err(Error::Input(message)), Some(writer)) => Err(Error::input(format!(
+                "{message}; if other programs read the file, its writer ({writer}) is too old for this version: \
+                 write it again with a newer one, such as pyarrow"
             ))),
             (batch, _) => batch,
         }
@@ -146,8 +145,8 @@ impl<'w> TableReader<'w> {
     }
 }
 
-/// Whether a writer may have written pages that only the readers of its time and their successors know: `parquet-cpp` before
-/// Arrow 3 marked compressed pages of version 2 as not compressed, and `parquet-mr` named no version before 1.0.
+/// Whether a writer may have written pages that only the readers of its time and their successors know: `parquet-cpp`
+/// before Arrow 3 marked compressed pages of version 2 as not compressed, and `parquet-mr` named no version before 1.0.
 fn is_old(writer: &str) -> bool {
     let (name, version) = writer.split_once(" version ").unwrap_or((writer, ""));
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
