@@ -40,7 +40,7 @@ def test_the_kernel_compiles_without_spills(tmp_path: Path, kind: str, capabilit
     constants = {"width": 512, "split": SPLIT, "has_bias": True, "widens": False}
     constants |= {"tile_tokens": tile_tokens, "tile_entries": tile_entries, "depth": depth}
     pointers = {"hidden": f"*{kind}", "matrix": f"*{kind}", "bias": "*fp32", "targets": "*i64", "out": "*fp32"}
-    signature = {**pointers, "tokens": "i32", "types": "i32", **dict.fromkeys(constants, "constexpr")}
+    signature = {**pointers, "tokens": "i32", "entries": "i32", **dict.fromkeys(constants, "constexpr")}
     aligned: dict[Any, Any] = {(place,): [["tt.divisibility", 16]] for place in range(len(pointers))}
     source = ASTSource(partial_values, signature, constants, aligned)
     options = {"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True}

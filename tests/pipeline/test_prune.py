@@ -185,7 +185,7 @@ def test_mistakes_are_found_before_the_corpus_is_read(corpus: Path) -> None:
         for changed, message in (
             ({"out": corpus / "file"}, f"{corpus / 'file'} is a file: give a folder"),
             ({"memory": "4x"}, "memory = 4x: give bytes, or a number with K, M, G or T"),
-            ({"out": corpus / "other"}, rf"p\.en was written from {corpus / 'run/clean'}: give another name, or force"),
+            ({"out": corpus / "other"}, r"p\.en was written from run/clean: give another name, or force"),
         ):
             options: dict[str, Any] = {"out": corpus / "new", "method": "random", **changed}
             with pytest.raises(CatpruneError, match=message):

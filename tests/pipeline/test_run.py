@@ -332,7 +332,7 @@ def test_changed_options_are_refused_by_their_name(undisturbed: Path) -> None:
             r"rules: there is no option min_wrds; did you mean min_words\?",
         ),
         ('checkpoints = "4steps,12steps"', "steps = 4", "needs 2 checkpoints, there will be 1"),
-        ('tags = "bitext/train.kind"', "", "within = tag needs the tags"),
+        ('tags = "bitext/train.kind"', "", "within = tag needs tags"),
         ("steps = 4", "steps = 4\nepochs = 2", "both steps and epochs are given"),
         ("steps = 4", "steps = 4\nseeds = [1, 1]", "at least one seed, each once"),
         ("steps = 4", 'steps = 4\nhypotheses = [{ subset = "cat" }]', "give not_worse_than or better_than"),

@@ -132,10 +132,11 @@ def refuse_outputs_of_others(paths: Sequence[Path], run: Path, selection: str | 
     reads = read_sealed(record).get("reads", {})
     for name, folder in {"clean": run / "clean", "selection": run / "selection" / (selection or "")}.items():
         read = reads.get(name)
-        place = folder if read is None else resolve_place(record.parent, read["path"])
-        if os.path.realpath(place) != os.path.realpath(folder):
+        if read is None:
+            continue
+        if os.path.realpath(resolve_place(record.parent, read["path"])) != os.path.realpath(folder):
             raise CatpruneError(
-                f"{paths[0]} was written from {place}: give another name, or force = true to replace it"
+                f"{paths[0]} was written from {read['path']}: give another name, or force = true to replace it"
             )
 
 
