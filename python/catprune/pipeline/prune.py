@@ -59,11 +59,15 @@ if TYPE_CHECKING:
 
 #: The keys of [train] whose defaults depend on the corpus.
 _MODEL = ("preset", "epochs", "checkpoints")
+#: Further keys of [train] that are given for some corpora.
+_OPTIONAL = ("batch_tokens", "sample")
 #: With more than twice as many clean pairs, the warm-up model is trained on so many, drawn at random. A small model
 #: learns little from more, and its cost is part of the cost of pruning: 5 epochs are about 30,000 updates of `small`.
 _SAMPLE = 1_000_000
 #: `summary` warns if the mean length of kept pairs is below this share of the mean length of clean pairs.
 _SHORT = 0.9
+#: With fewer clean pairs, the warm-up model is trained in small batches.
+_FEW_PAIRS = 10_000
 #: A number of pairs to keep that may be meant as percents.
 _LIKE_PERCENT = 100
 #: The smallest number of clean pairs that can train a warm-up model.
@@ -306,6 +310,8 @@ class _Pruning:
         several = any(method.needs > 2 for method in self.ranking.methods)
         model = {**decide(pairs, several=several), **_fit(options, several=several)}
         sample = self.options.sample or (_SAMPLE if pairs > 2 * _SAMPLE else None)
+        if model["preset"] != "tiny":
+            model.pop("batch_tokens", None)
         return model if sample is None else {**model, "sample": sample}
 
     def _say_decision(self, model: Mapping[str, Any]) -> None:
@@ -404,9 +410,7 @@ class _Pruning:
         }
         if model:
             sections["tokenize"] = {"vocab_size": model["vocab_size"]}
-            sections["train"] = {name: model[name] for name in _MODEL}
-            if "sample" in model:
-                sections["train"]["sample"] = model["sample"]
+            sections["train"] = {name: model[name] for name in (*_MODEL, *_OPTIONAL) if name in model}
         if self.scorers:
             sections["scorer"] = [{"scorer": name} for name in self.scorers]
         sections["select"] = [{"name": SELECTION, **_selection(options)}]
@@ -452,8 +456,8 @@ def _decided(run_file: RunFile) -> dict[str, Any]:
     if run_file.train is None:
         return {}
     model = {"vocab_size": run_file.tokenize.vocab_size, **{name: getattr(run_file.train, name) for name in _MODEL}}
-    sample = {} if run_file.train.sample is None else {"sample": run_file.train.sample}
-    return {} if None in model.values() else {**model, **sample}
+    optional = {name: value for name in _OPTIONAL if (value := getattr(run_file.train, name)) is not None}
+    return {} if None in model.values() else {**model, **optional}
 
 
 def _can_report() -> bool:
@@ -471,11 +475,14 @@ def decide(pairs: int, *, several: bool = False) -> dict[str, Any]:
         several: whether the method compares more than two checkpoints.
     """
     vocab_size = 1_000 if pairs < 5_000 else 4_000 if pairs < 50_000 else 8_000 if pairs < 1_000_000 else 16_000
+    # A few thousand pairs are too few updates in large batches: see docs/reference/presets.md.
+    batch = {"batch_tokens": 1024} if pairs < _FEW_PAIRS else {}
     return {
         "vocab_size": vocab_size,
         "preset": "tiny" if pairs < 5_000_000 else "small",
         "epochs": 5.0,
         "checkpoints": "1,3,5" if several else "1,5",
+        **batch,
     }
 
 
