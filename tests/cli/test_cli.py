@@ -231,6 +231,20 @@ def test_a_log_that_cannot_grow_is_named(tmp_path: Path, pair: Any) -> None:
     assert "events.jsonl: No space left on device" in run.stderr
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_a_signal_outside_of_a_command_has_its_exit_code(monkeypatch: Any, number: int, code: int) -> None:
+    """The library of the command line would end with 130 for all of them."""
+
+    def invoke(*_: Any) -> None:
+        raise KeyboardInterrupt(number)
+
+    monkeypatch.setattr(import_module("catprune.cli.help").Commands, "invoke", invoke)
+    monkeypatch.setattr(sys, "argv", ["catprune", "version"])
+    with pytest.raises(SystemExit) as ended:
+        import_module("catprune.__main__").main()
+    assert ended.value.code == code
+
+
 def test_out_of_memory_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     from catprune.cli.output import guarded
 

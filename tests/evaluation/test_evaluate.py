@@ -163,6 +163,16 @@ def test_finished_parts_that_were_changed_before_a_resume(copy: Path, finished: 
     assert contents(copy) == contents(finished)
 
 
+def test_force_repairs_a_damaged_trial_of_a_finished_evaluation(copy: Path, corpus: Path) -> None:
+    before = contents(copy)
+    for name in ("trials/half/seed-2/model/manifest.json", "trials/full/seed-1/result.json"):
+        (copy / name).write_bytes((copy / name).read_bytes().replace(b'"', b"'", 1))
+    evaluate_small(corpus, copy)  # finished work is not read again
+    assert contents(copy) != before
+    evaluate_small(corpus, copy, force=True)
+    assert contents(copy) == before
+
+
 def test_a_new_comparison_trains_only_what_is_new(copy: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, trained = import_module("catprune.training.train"), []
     work = module.train
