@@ -68,7 +68,8 @@ def _input_differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
         if place is not None and old.get(place) != new[place]:
             yield _change(name, old.get(place), new[place])
         elif place is not None:
-            yield f"{name} changed since" + (", or rows were appended to it" if "manifest" in new else "")
+            shown = f"{name} ({new[place]})" if name[-1:].isdigit() else name  # which of several
+            yield f"{shown} changed since" + (", or rows were appended to it" if "manifest" in new else "")
         else:
             for key in dict.fromkeys([*new, *old]):
                 yield from _input_differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
