@@ -17,7 +17,7 @@ from catprune.evaluation.after_full import baselines_of, full_steps, name_contin
 from catprune.evaluation.results import open_evaluation, render
 from catprune.evaluation.summary import Hypothesis
 from catprune.training.train import train
-from support.small_evaluations import contents, evaluate_small, write_small_corpus
+from support.small_evaluations import contents, evaluate_small, kill_in, write_small_corpus
 
 if TYPE_CHECKING:
     from catprune.evaluation.results import Evaluated
@@ -125,17 +125,8 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
     finished: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, module: str, name: str, call: int
 ) -> None:
     out = finished.parent / f"killed-{name}-{call}"
-    work, done = getattr(import_module(module), name), 0
-
-    def dying(*arguments: Any, **options: Any) -> Any:
-        nonlocal done
-        done += 1
-        if done == call:
-            raise KeyboardInterrupt
-        return work(*arguments, **options)
-
     with monkeypatch.context() as patch:
-        patch.setattr(import_module(module), name, dying)
+        kill_in(patch, module, name, call=call)
         with pytest.raises(KeyboardInterrupt):
             run(corpus, out)
     run(corpus, out)

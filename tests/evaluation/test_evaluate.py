@@ -22,7 +22,7 @@ from catprune.evaluation.summary import Hypothesis
 from catprune.scoring.scorers.comet import CometMetric
 from catprune.tokens.blocks import Tokens
 from catprune.training.held_out import HeldOut
-from support.small_evaluations import contents, evaluate_small, write_small_corpus
+from support.small_evaluations import contents, evaluate_small, kill_in, write_small_corpus
 from support.synthetic import BOS, make_tokenizer
 
 
@@ -129,17 +129,8 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
     finished: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, module: str, name: str, call: int
 ) -> None:
     out = finished.parent / f"killed-{name}-{call}"
-    work, done = getattr(import_module(module), name), 0
-
-    def dying(*arguments: Any, **options: Any) -> Any:
-        nonlocal done
-        done += 1
-        if done == call:
-            raise KeyboardInterrupt
-        return work(*arguments, **options)
-
     with monkeypatch.context() as patch:
-        patch.setattr(import_module(module), name, dying)
+        kill_in(patch, module, name, call=call)
         with pytest.raises(KeyboardInterrupt):
             evaluate_small(corpus, out)
     evaluate_small(corpus, out)

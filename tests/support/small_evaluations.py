@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from support.synthetic import sentences, write_tokens
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
     from catprune.evaluation.results import Evaluated
 
 PAIRS = 120
@@ -69,3 +72,15 @@ def contents(folder: Path) -> dict[str, bytes]:
     """All files that are results: no logs."""
     paths = [path for path in folder.rglob("*") if path.is_file() and "log" not in path.relative_to(folder).parts]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def kill_in(patch: pytest.MonkeyPatch, module: str, name: str, *, call: int) -> None:
+    """Let the nth call of a function be interrupted."""
+    work, calls = getattr(import_module(module), name), itertools.count(1)
+
+    def dying(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        return work(*arguments, **options)
+
+    patch.setattr(import_module(module), name, dying)
