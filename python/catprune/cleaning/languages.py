@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,38 +120,39 @@ def scripts_of(code: str | None) -> tuple[str, ...]:
     return _SEVERAL.get(script, (script,)) if script else ()
 
 
-def describe_sides(
-    inputs: Sequence[Mapping[str, Any]], languages: tuple[str | None, str | None], *, swapped: bool = False
-) -> list[str]:
+def describe_sides(inputs: Sequence[Mapping[str, Any]], languages: tuple[str | None, str | None]) -> list[str]:
     """Compare the languages of the sides with each other, and with the suffixes of two files of lines.
 
     Args:
         inputs: the inputs as `parse_inputs` returns them.
         languages: codes of source and target.
-        swapped: only look for swapped sides.
 
     Returns:
-        Warnings: both sides have the same language, or the suffixes of two files say that the sides are swapped.
+        A warning: both sides have the same language, or the suffixes of two files say that the sides are swapped.
     """
     source, target = languages
-    if source is None or target is None:
-        return []
-    if langcodes.standardize_tag(source, macro=True) == langcodes.standardize_tag(target, macro=True):
-        return (
-            []
-            if swapped
-            else [f"warning: source_lang and target_lang are both {source}: give the language of each side"]
-        )
-    for entry in inputs:
-        if entry["format"] == "moses" and [_suffix_language(entry[side]) for side in ("source", "target")] == [
-            base_language(target),
-            base_language(source),
-        ]:
-            return [
-                f"warning: {entry['source']} and {entry['target']} end in the languages of the other side "
-                f"(source_lang = {source}, target_lang = {target}): swap the files or the languages"
-            ]
-    return []
+    if source and target and _standard(source) == _standard(target):
+        return [f"warning: source_lang and target_lang are both {source}: give the language of each side"]
+    pairs = [(entry["source"], entry["target"]) for entry in inputs if entry["format"] == "moses"]
+    swapped = (text for pair in pairs if (text := describe_swapped(*pair, languages)))
+    return [f"warning: {text}" for text in itertools.islice(swapped, 1)]
+
+
+def describe_swapped(source: str, target: str, languages: tuple[str | None, str | None]) -> str:
+    """Say that two files end in the languages of the other side; empty if they do not, or a language is unknown."""
+    if not all(languages):
+        return ""
+    codes = [base_language(code) for code in languages if code]
+    if codes[0] == codes[1] or [_suffix_language(target), _suffix_language(source)] != codes:
+        return ""
+    return (
+        f"{source} and {target} end in the languages of the other side (source_lang = {languages[0]}, target_lang = "
+        f"{languages[1]}): swap the files or the languages"
+    )
+
+
+def _standard(code: str) -> str:
+    return langcodes.standardize_tag(code, macro=True)
 
 
 def _suffix_language(name: str) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune.cleaning.clean import clean
-from catprune.cleaning.languages import describe_sides
+from catprune.cleaning.languages import describe_swapped
 from catprune.cleaning.request import LEAST_MEMORY
 from catprune.cleaning.summary import summary as clean_summary
 from catprune.corpus.appended import has_appended_rows, has_new_inputs, replacing, require_trained
@@ -29,7 +29,7 @@ from catprune.pipeline.estimate import (
     target_tokens,
 )
 from catprune.pipeline.options import PruneOptions
-from catprune.pipeline.run import Ran, run
+from catprune.pipeline.run import Ran, run, silent
 from catprune.pipeline.run_file import SCHEMA, check_values, json_schema, read_run_file
 from catprune.pipeline.written_run_file import SELECTION, WrittenRunFile
 from catprune.scoring.scorers import open_scorer
@@ -136,7 +136,7 @@ class _Pruning:
         folder = Path(options.out)
         check_folder(folder)
         choose_memory(options.memory, least=LEAST_MEMORY)
-        file, say = folder / "run.toml", options.say or _silent
+        file, say = folder / "run.toml", options.say or silent
         pruning = cls(options, folder, file, inputs, ranking, scorers, WrittenRunFile.read(file), say)
         if pruning.needs_model:
             require_torch()
@@ -151,9 +151,9 @@ class _Pruning:
         languages = {"source_lang": options.source_lang, "target_lang": options.target_lang}
         describe_output(outputs, name_sides(None, languages, monolingual=options.monolingual))
         if len(outputs) == 2:
-            sides = {"format": "moses", "source": str(outputs[0]), "target": str(outputs[1])}
-            if swapped := describe_sides([sides], (options.source_lang, options.target_lang), swapped=True):
-                raise UsageError(swapped[0].removeprefix("warning: "))
+            sides = str(outputs[0]), str(outputs[1])
+            if swapped := describe_swapped(*sides, (options.source_lang, options.target_lang)):
+                raise UsageError(swapped)
         refuse_outputs(outputs, files, force=options.force)
         if not options.force:
             refuse_outputs_of_others(outputs, folder, SELECTION)
@@ -432,10 +432,6 @@ def _fit(options: dict[str, Any], *, several: bool) -> dict[str, Any]:
         marks = plan_marks(None, None, options["checkpoints"])
         return {**options, **({"epochs": marks[-1].amount} if marks[-1].unit == "epoch" else {})}
     return options
-
-
-def _silent(_: str) -> None:
-    """Say nothing."""
 
 
 def _names(inputs: Any) -> list[str | Path]:

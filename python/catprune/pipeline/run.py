@@ -172,7 +172,7 @@ class _Result(Protocol):
 Result = TypeVar("Result", bound=_Result)
 
 
-def _silent(_: str) -> None:
+def silent(_: str) -> None:
     """Say nothing."""
 
 
@@ -192,7 +192,7 @@ class _Running:
         self.spilling: dict[str, Any] = {"tmp_dir": options.tmp_dir or settings.tmp_dir}
         memory = settings.memory if options.memory is None else options.memory
         self.cleaning: dict[str, Any] = {"memory": memory, "verify_inputs": options.verify_inputs, **self.spilling}
-        self.say: Callable[[str], None] = options.say or _silent
+        self.say: Callable[[str], None] = options.say or silent
         self.force = options.force
         threads = options.threads or settings.threads
         self.options: dict[str, Any] = {"threads": threads, "force": options.force, "quiet": options.quiet}
