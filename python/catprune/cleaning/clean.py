@@ -130,7 +130,11 @@ def _work(cleaning: Cleaning, step: StepFolder) -> dict[str, Any]:
     """Run the pass and remember how its files looked."""
     folder = cleaning.folder
     if step.before is not None:
-        verify_shards(folder, {**step.before, "shards": [], "duplicates": [], "files": {}})
+        last = step.before["shards"][-1]["first"]
+        read = {
+            name: [shard for shard in step.before[name] if shard["first"] == last] for name in ("shards", "duplicates")
+        }
+        verify_shards(folder, {**step.before, **read, "files": {}})
     before = [look(path) for entry in cleaning.inputs for path in input_paths(entry)]
     results = _run(cleaning, folder, step.digest, before=step.before)
     remember(cleaned_files(folder, results), before, cache=folder / "log" / "digests.json")
@@ -199,8 +203,9 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
         {**counts, "pairs": counts["pairs"] + earlier["pairs"]}
         for counts, earlier in zip(results["excluded"], before["excluded"], strict=True)
     ]
-    lists = ("inputs", "shards", "fingerprints", "duplicates")
-    appended = {name: before[name] + results[name] for name in lists}
+    first = results["shards"][0]["first"]  # the last shard of the rows before, if that was not full
+    lists = ("shards", "fingerprints", "duplicates")
+    appended = {name: [shard for shard in before[name] if shard["first"] < first] + results[name] for name in lists}
     new = f"{more['rows']:,} rows were appended to {counts['rows']:,}; {more['kept']:,} of the new rows are kept"
     return {
         **results,
@@ -208,6 +213,7 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
         "counts": {**more, **added},
         "examples": examples,
         "excluded": excluded,
+        "inputs": before["inputs"] + results["inputs"],
         **appended,
     }
 
