@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
     """Score every clean pair by its text, block by block; finished blocks are skipped.
 
-    Blocks are the same as in `tokenize`: 65,536 rows. If rows were appended to the corpus, only they are scored. If the column is in the scores folder, `select` finds it by name: as method, as
-    column, in `merge` and in `where`.
+    Blocks are the same as in `tokenize`: 65,536 rows. If rows were appended to the corpus, only they are scored. If the
+    column is in the scores folder, `select` finds it by name: as method, as column, in `merge` and in `where`.
 
     Raises:
         UsageError: the scorer is unknown or does not have these options, or the name of the column is invalid.

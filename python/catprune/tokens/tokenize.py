@@ -105,8 +105,9 @@ def _work(options: TokenizeOptions, cleaned: dict[str, Any], step: StepFolder) -
     clean, folder, before = Path(options.clean), Path(options.out), step.before
     first_row = 0 if before is None else before["counts"]["rows"]
     new = {**cleaned, **{name: _from(first_row, cleaned[name]) for name in ("inputs", "shards")}}
-    last = None if before is None or first_row % _core.BLOCK_ROWS == 0 else before["shards"][-1]
-    if last is not None:
+    last = None
+    if before is not None and first_row % _core.BLOCK_ROWS:
+        last = before["shards"][-1]
         verify_shards(folder, {**before, "shards": [last], "files": {}})
     files = cleaned_files(clean, new)
     check_unchanged(files, cache=clean / "log" / "digests.json")
