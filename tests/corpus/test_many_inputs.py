@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import catprune
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
+from catprune.errors import CatpruneError
+from catprune.workspace.files import Places, relative_place, resolve_place
 from catprune.workspace.step_folder import StepFolder
 from safetensors.numpy import load_file
 
@@ -159,3 +162,41 @@ def test_appending_again_after_a_failure_finds_the_old_shards(tmp_path: Path, mo
     whole = catprune.clean(inputs, out=tmp_path / "whole", **QUIET)
     assert columns(tmp_path / "clean").keys() == columns(tmp_path / "whole").keys()
     assert whole.kept == json.loads((tmp_path / "clean" / "manifest.json").read_bytes())["counts"]["kept"]
+
+
+@pytest.mark.parametrize("count", [3, 30_000])
+@pytest.mark.parametrize("missing", ["en", "de"])
+def test_sides_of_unequal_length_are_named_whether_they_are_small_or_large(
+    tmp_path: Path, count: int, missing: str
+) -> None:
+    [template] = write_inputs(tmp_path, texts(count), [count])
+    short = tmp_path / f"00000.{missing}"
+    other = tmp_path / f"00000.{'de' if missing == 'en' else 'en'}"
+    short.write_bytes(b"".join(short.read_bytes().splitlines(keepends=True)[:-1]))
+    message = rf"{short} ends after line {count - 1}, {other} goes on to line {count}"
+    with pytest.raises(CatpruneError, match=message):
+        catprune.clean([template], out=tmp_path / "clean", **QUIET)
+    assert not list((tmp_path / "clean").glob("columns/*"))
+
+
+@pytest.mark.parametrize("count", [3, 60_000])
+def test_a_damaged_side_is_named_whether_it_is_small_or_large(tmp_path: Path, count: int) -> None:
+    write_inputs(tmp_path, texts(count), [count])
+    source = tmp_path / "00000.en"
+    packed = gzip.compress(source.read_bytes())
+    damaged = tmp_path / "00000.en.gz"
+    damaged.write_bytes(packed[:-9])
+    with pytest.raises(CatpruneError, match=rf"{damaged}.*fetch"):
+        catprune.clean([damaged, tmp_path / "00000.de"], out=tmp_path / "clean", **QUIET)
+
+
+def test_places_of_many_files_are_those_of_single_files(tmp_path: Path) -> None:
+    folder, link = tmp_path / "a" / "run", tmp_path / "link"
+    folder.mkdir(parents=True)
+    link.symlink_to(tmp_path / "a")
+    places = Places(folder)
+    for name in ("x.en", "run/x.en", "../b/y.en", "run/../z.en"):
+        for base in (tmp_path / "a", link):
+            file = f"{base}/{name}"
+            assert places.relative(file) == relative_place(file, folder)
+            assert places.resolve(places.relative(file)) == resolve_place(folder, relative_place(file, folder))

@@ -12,11 +12,11 @@ from catprune.cleaning.options import CleanOptions
 from catprune.cleaning.request import Cleaning
 from catprune.cleaning.test_sets import check_test_sets
 from catprune.corpus.data import FOLDER, temporary_spool
-from catprune.corpus.inputs import input_paths, relative_input
+from catprune.corpus.inputs import input_paths, relative_inputs
 from catprune.corpus.moved import find_moved
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at, look, remember
 from catprune.errors import CatpruneError, UsageError
-from catprune.workspace.files import relative_place
+from catprune.workspace.files import Places
 from catprune.workspace.manifest import verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
@@ -226,18 +226,22 @@ def _cleaned(folder: Path | None, manifest: Mapping[str, Any], *, new: int = 0, 
 def _to_results(result: CleanResult, parsed: Sequence[Input], folder: Path, notes: list[str]) -> dict[str, Any]:
     """Return the result of the pass for the manifest, with paths relative to the folder."""
 
+    places = Places(folder)
+
     def relative(file: FileRead) -> FileRead:
-        return {**file, "path": relative_place(file["path"], folder)}
+        return {**file, "path": places.relative(file["path"])}
 
     inputs = [
         {
-            **relative_input(entry, folder),
+            **entry,
             "first": read["first"],
             "end": read["end"],
             "kept": tally["kept"],
             "files": [relative(file) for file in read["files"]],
         }
-        for entry, read, tally in zip(parsed, result["read"]["inputs"], result["inputs"], strict=True)
+        for entry, read, tally in zip(
+            relative_inputs(parsed, folder), result["read"]["inputs"], result["inputs"], strict=True
+        )
     ]
     return {
         "inputs": inputs,

@@ -22,7 +22,7 @@ from catprune.cleaning.rule_options import (
 from catprune.cleaning.test_sets import digest_test_sets, parse_test_sets
 from catprune.corpus.contents import describe_contents
 from catprune.corpus.data import spool_options
-from catprune.corpus.inputs import input_paths, inputs_of, left_out, relative_input
+from catprune.corpus.inputs import input_paths, inputs_of, left_out, relative_inputs
 from catprune.corpus.spool import spool_inputs
 from catprune.errors import UsageError
 from catprune.workspace.common_options import several
@@ -135,7 +135,7 @@ class Cleaning:
         options, folder = self.options, self.folder
         column = self._preferred_column()
         return {
-            "inputs": [relative_input(entry, folder) for entry in self.inputs],
+            "inputs": relative_inputs(self.inputs, folder),
             "tags": {"path": relative_place(options.tags, folder)} if options.tags else None,
             "against": [
                 {"folder": relative_place(other["folder"], folder), "digest": other["digest"]} for other in self.against
