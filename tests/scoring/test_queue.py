@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -68,8 +68,8 @@ def scoring_of(folder: Path, device: Device, *, packed: bool) -> _Scoring:
     """Return a scoring pass without a folder to write to."""
     tokens, checkpoint = Tokens.open(folder / "tokens"), native.read_checkpoint(folder / "warmup/step-1")
     batches = "packed" if packed else "equal source lengths"
-    plan: Any = SimpleNamespace(plan={"options": {"batches": batches}})
-    return _Scoring(plan, tokens, checkpoint, device, batch_tokens=200)
+    plan: Any = SimpleNamespace(plan={"options": {"batches": batches, "batch_tokens": 200}})
+    return _Scoring(plan, tokens, checkpoint, device)
 
 
 def score_block(scoring: _Scoring) -> None:
@@ -84,11 +84,17 @@ def on_fake_gpu(folder: Path, *, packed: bool) -> Iterator[tuple[_Scoring, Waits
     scoring = scoring_of(folder, Device("cuda", "bfloat16"), packed=packed)
     with pytest.MonkeyPatch.context() as patch, FakeTensorMode(), Waits() as waits:
         patch.setattr(fused_output, "partial_values", Kernel())
+        patch.setattr(torch.cuda, "device_of", lambda _: nullcontext())
         patch.setattr(torch.Tensor, "pin_memory", lambda tensor: waits.pin(tensor))
-        patch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-        patch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+        size, vocab_size = PRESETS["tiny"], scoring.tokens.tokenizer.vocab_size
         with torch.device("cuda"):
-            scoring.model = Transformer(PRESETS["tiny"], vocab_size=scoring.tokens.tokenizer.vocab_size).eval()
+            # As after `narrow`, which fake tensors cannot do.
+            torch.set_default_dtype(torch.bfloat16)
+            try:
+                scoring.model = Transformer(size, vocab_size=vocab_size).eval()
+            finally:
+                torch.set_default_dtype(torch.float32)
+            scoring.model.embedding = torch.nn.Embedding(vocab_size, size.d_model)
         assert scoring._products.device.type == "cuda"
         waits.names.clear()
         yield scoring, waits
