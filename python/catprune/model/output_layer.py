@@ -126,8 +126,8 @@ def smoothed_loss(
     """Compute cross-entropy with label smoothing (as torch defines it) and without: sums over the tokens, in nats.
 
     The forward pass computes the gradient chunk by chunk, like cut cross-entropy (Wijmans et al. 2024,
-    arXiv 2411.09009), but with all terms of the gradient. `torch.nn.functional.linear_cross_entropy` would keep all logits
-    for a loss with label smoothing, and returns a bfloat16 sum.
+    arXiv 2411.09009), but with all terms of the gradient. `torch.nn.functional.linear_cross_entropy` keeps
+    all logits if there is label smoothing, and returns a bfloat16 sum.
 
     Args:
         hidden: float32 [tokens, d_model].
