@@ -80,7 +80,7 @@ Accumulate = Annotated[
         metavar="N",
         least=1,
         most=MOST,
-        default="parts of at most 4,096 tokens; 16,384 on a GPU",
+        default="parts of at most 4,096 tokens; on a GPU, as many as fit in half of its memory",
         details="Gradients of the parts are added up, so the update is that of the whole batch, except for rounding "
         "and dropout.",
     ),
