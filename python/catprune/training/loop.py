@@ -29,6 +29,7 @@ from catprune.model.transformer import Transformer
 from catprune.training.exposure import count_exposure
 from catprune.training.loss import Loss
 from catprune.training.position import Position
+from catprune.training.tensorboard import EventFiles
 from catprune.training.updates import Updates
 from catprune.workspace.ahead import ahead
 from catprune.workspace.files import append_line, write_whole
@@ -86,6 +87,7 @@ class Training:
         keep_moments: number of updates whose checkpoint also holds the moments; None: no checkpoint does.
         pruning: which pairs of each batch are skipped; None: none. A batch without pairs makes no update but counts
             as one, so that learning rates and marks are those of the training on all pairs.
+        writes_events: whether the metrics are also written for TensorBoard.
         stopping: ends the training before the last mark, when the dev loss no longer falls; None: nothing does.
     """
 
@@ -105,11 +107,14 @@ class Training:
         init: Checkpoint | None = None,
         resumes: bool = False,
         keep_moments: int | None = None,
+        writes_events: bool = False,
         stopping: EarlyStopping | None = None,
     ) -> None:
         self.folder, self.order, self.recipe, self.size = folder, order, recipe, size
         self.device, self.save_every, self.processes, self.pruning = device, save_every, processes, pruning
         self.stopping, self.keep_moments = stopping, keep_moments
+        self._writes_events = writes_events
+        self._events: EventFiles | None = None
         self.updates = Updates.of(
             order, size=size, device=device, processes=processes, pruning=pruning, accumulate=accumulate
         )
@@ -183,7 +188,7 @@ class Training:
         """
         self._show(bar)
         started, before, at = self._started, self._before, self.at
-        with self._interrupts:
+        with self._interrupts, self._open_events() as self._events:
             while self.marks:
                 if self.pruning is not None:
                     self.pruning.begin(at.epoch, resumed=at.window > 0 or at.batch > 0)
@@ -198,6 +203,12 @@ class Training:
         used = {"threads": torch.get_num_threads(), "processes": self.processes.count}
         if self.processes.leads:
             self.folder.log("trained", step=at.step, target_tokens=tokens, **used, **rates)
+
+    def _open_events(self) -> contextlib.AbstractContextManager[EventFiles | None]:
+        if not self._writes_events:
+            return contextlib.nullcontext()
+        # A folder for each plan: another training in the same folder is another run of TensorBoard.
+        return EventFiles(self.folder.path / "log" / "tensorboard" / self.folder.digest, step=self.at.step)
 
     def _run_window(self, windows: list[list[BlockEntry]], bar: Progress) -> None:
         at = self.at
@@ -246,6 +257,8 @@ class Training:
         assert stopping is not None
         if self.processes.leads:
             losses |= {mark.name: stopping.nll(self.folder.path / mark.name) for mark in reached}
+            if self._events is not None:
+                self._events.write(self.at.step, {"dev_nll": losses[reached[-1].name]})
         return self.processes.hear(stop=self.processes.leads and stopping.is_over([*losses.values()]))
 
     def _is_save_due(self) -> bool:
@@ -323,8 +336,7 @@ class Training:
                 f"{self.folder.path}: the loss is not a number at step {at.step}: "
                 "train again with a lower learning_rate and force = true"
             )
-        line = {
-            "step": at.step,
+        line: dict[str, float] = {
             "epoch": self._epoch(),
             "loss": loss / at.tokens,
             "nll": nll / at.tokens,
@@ -333,7 +345,9 @@ class Training:
         if self.pruning is not None:
             line |= {"pruned_pairs": at.pruned_pairs, "pruned_tokens": at.pruned_tokens}
         if self.processes.leads:
-            append_line(self._metrics_file, line)
+            append_line(self._metrics_file, {"step": at.step, **line})
+        if self._events is not None:
+            self._events.write(at.step, line)
         self._show(bar, loss=f"{line['loss']:.3f}")
         at.tokens = 0
 

@@ -14,6 +14,7 @@ from catprune.workspace.options import (
     INPUT,
     MODEL,
     OPTIMIZATION,
+    OUTPUT,
     RESOURCES,
     AnyPath,
     option,
@@ -308,6 +309,15 @@ class TrainOptions:
     label_smoothing: LabelSmoothing = None
     dropout: Dropout = None
     save_every: SaveEvery = 500
+    log: Annotated[
+        Literal["tensorboard"] | None,
+        option(
+            "Also write the metrics as event files, in log/tensorboard of the output folder.",
+            OUTPUT,
+            default="none",
+            details="Needs the extra `tensorboard`. View them with `tensorboard --logdir`.",
+        ),
+    ] = None
     precision: Precision = "auto"
     seed: Seed = 1
     threads: TorchThreads = None
