@@ -35,8 +35,10 @@ def _scoring(job: Job, shard: str | None) -> Callable[[], dict[str, Any]]:
     checkpoint = read_checkpoint(job["checkpoint"])
     path = Path(job["out"]) / SCORES
     stack = contextlib.ExitStack()
-    planned = _plan(path, tokens, checkpoint, device, batch_tokens=limit, force=False, shard=share)
-    scoring = _Scoring(stack.enter_context(planned), tokens, checkpoint, device, batch_tokens=limit)
+    planned = _plan(
+        path, tokens, checkpoint, device, batch_tokens=limit, force=False, shard=share, threads=job["threads"]
+    )
+    scoring = _Scoring(stack.enter_context(planned), tokens, checkpoint, device)
     assert scoring.model.vocab_sizes  # loads the model
 
     def run() -> dict[str, Any]:

@@ -211,7 +211,7 @@ def token_statistics(
 
     Args:
         hidden: vectors that are multiplied with the output matrix, float32 [tokens, d_model].
-        matrix: the output matrix, float32 [vocabulary, d_model].
+        matrix: the output matrix, float [vocabulary, d_model].
         targets: int64 [tokens].
         bias: float32 [vocabulary], added to the products.
         products: the matrix in the dtype of the products, or in tiles; None: `matrix` in float32.
@@ -226,7 +226,7 @@ def token_statistics(
     parts: list[Tensor] = []
     for first in range(0, len(hidden), step):
         x, gold = hidden[first : first + step], targets[first : first + step]
-        z_gold = torch.linalg.vecdot(x, matrix[gold])
+        z_gold = torch.linalg.vecdot(x, matrix[gold].to(x.dtype))
         if bias is not None:
             z_gold += bias[gold]
         multiplied = x.to(products.dtype)
@@ -258,7 +258,7 @@ def fused_statistics(
     weights, parts = matrix if products is None else products, []
     for first in range(0, len(hidden), _FUSED):
         x, gold = hidden[first : first + _FUSED], targets[first : first + _FUSED]
-        z_gold = torch.linalg.vecdot(x, matrix[gold])
+        z_gold = torch.linalg.vecdot(x, matrix[gold].to(x.dtype))
         if bias is not None:
             z_gold += bias[gold]
         most, rest, length = running_values(x.to(weights.dtype), weights, gold, bias)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,8 @@ from catprune.workspace.step_folder import StepFolder
 from catprune.workspace.wording import continuing, new_text
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
@@ -39,9 +42,9 @@ if TYPE_CHECKING:
 
 _COUNTS = ("tokens", "correct")
 #: Default maximum of tokens of a batch on either side.
-BATCH_TOKENS = {"cpu": 1024, "cuda": 16_384}
-#: Kind of batches if a kernel for attention over packed sequences is available.
-PACKED = "packed"
+BATCH_TOKENS = {"cpu": 1024, "cuda": 4096}
+#: Kind of batches if a kernel for attention over packed sequences is available, and their default maximum.
+PACKED, PACKED_TOKENS = "packed", 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,6 @@ def score(options: ScoreOptions) -> Scored:
     if force and not share.is_whole:
         raise UsageError("force would remove the work of the other shards: remove the folder yourself")
     device = Device.choose(options.precision, local=share.local)
-    batch_tokens = options.batch_tokens or BATCH_TOKENS[device.name]
     tokens = Path(options.tokens)
     monolingual = holds_texts(tokens)
     named = {
@@ -134,7 +136,7 @@ def score(options: ScoreOptions) -> Scored:
     new, is_new = 0, False
     with own_state(options.threads):
         for name, checkpoint in named.items():
-            path, limit, opened = out / name, batch_tokens, blocks[name]
+            path, opened, limit = out / name, blocks[name], options.batch_tokens
             with _plan(
                 path, opened, checkpoint, device, batch_tokens=limit, force=force, shard=share, threads=options.threads
             ) as folder:
@@ -143,7 +145,7 @@ def score(options: ScoreOptions) -> Scored:
                 if folder.before is not None:
                     new = max(new, opened.manifest["counts"]["pairs"] - folder.before["counts"]["pairs"])
                 if folder.manifest is None:
-                    scoring = _Scoring(folder, opened, checkpoint, device, batch_tokens=batch_tokens)
+                    scoring = _Scoring(folder, opened, checkpoint, device)
                     scoring.run(name, share, quiet=quiet)
                     blocks_left = scoring.blocks_left()
                     if blocks_left:
@@ -164,7 +166,7 @@ def _plan(
     checkpoint: AnyCheckpoint,
     device: Device,
     *,
-    batch_tokens: int,
+    batch_tokens: int | None,
     force: bool,
     shard: Shard,
     threads: int | None,
@@ -183,6 +185,7 @@ def _plan(
     }
     is_packed = isinstance(checkpoint, Checkpoint) and has_packed(device.name, device.dtype)
     batches = PACKED if is_packed else "equal source lengths"
+    batch_tokens = batch_tokens or (PACKED_TOKENS if is_packed else BATCH_TOKENS[device.name])
     options = {"precision": device.precision, "batch_tokens": batch_tokens, "batches": batches}
     extends = reads_appended("tokens", tokens.path)
     return StepFolder(
@@ -210,24 +213,40 @@ class _Scoring:
         tokens: Tokens,
         checkpoint: AnyCheckpoint,
         device: Device,
-        *,
-        batch_tokens: int,
     ) -> None:
         self.folder, self.tokens, self.checkpoint, self.device = folder, tokens, checkpoint, device
-        self.batch_tokens, self.packed = batch_tokens, folder.plan["options"]["batches"] == PACKED
+        options = folder.plan["options"]
+        self.batch_tokens, self.packed = options["batch_tokens"], options["batches"] == PACKED
         self.reverse = bool(checkpoint.recorded()["reverse"])
         self.halved = 0
 
     @cached_property
     def model(self) -> Transformer | ExternalModel | MarianModel:
-        """The model in eval mode, on the device; a native model on a CPU is in the layout of the kernels."""
+        """The model in eval mode, on the device.
+
+        The layers of a native model are in the layout of the kernels on a CPU, and in the dtype of products on a GPU.
+        """
+        from catprune.checkpoints.hugging_face import HuggingFace
         from catprune.model.processor_layout import has_layout, lay_out
         from catprune.model.transformer import Transformer
 
+        if isinstance(self.checkpoint, HuggingFace):
+            own_dtype = self.device.name == "cuda" and self.device.dtype.itemsize < 4
+            return self.checkpoint.load(device=self.device.name, own_dtype=own_dtype)
         model = self.checkpoint.load(device=self.device.name)
-        if isinstance(model, Transformer) and self.device.name == "cpu" and has_layout(self.device.dtype):
-            lay_out(model, self.device.dtype)
+        if isinstance(model, Transformer):
+            if self.device.name == "cuda":
+                model.narrow(self.device.dtype)
+            elif has_layout(self.device.dtype):
+                lay_out(model, self.device.dtype)
         return model
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which the model runs; layers that are narrow already need no conversions."""
+        from catprune.model.transformer import Transformer
+
+        is_narrow = isinstance(self.model, Transformer) and self.device.name == "cuda"
+        return nullcontext() if is_narrow else self.device.autocast()
 
     @cached_property
     def _products(self) -> Tensor | Types:
@@ -409,16 +428,17 @@ class _Scoring:
         device, form = self.device.name, UNMASKED
         with torch.inference_mode():
             source, inputs = send(batch.source, device), send(batch.inputs, device)
-            targets = send(pairs.target.pack(chosen).astype("int64"), device)
             if self.packed:
                 form = Packed(
                     Spans.of(batch.source_lengths, device=device), Spans.of(batch.target_lengths, device=device)
                 )
-            with self.device.autocast():
+            with self._autocast():
                 hidden = self.model(source, inputs, form)
-            if not self.packed:
-                hidden = hidden.flatten(0, 1)[send(token_places(batch), device)]
             matrix, bias = self.model.output_matrix, self.model.output_bias
+            hidden = hidden.to(matrix.device)  # the last one, if the model is spread over several GPUs
+            if not self.packed:
+                hidden = hidden.flatten(0, 1)[send(token_places(batch), matrix.device)]
+            targets = send(pairs.target.pack(chosen).astype("int64"), matrix.device)
             return torch.stack(token_statistics(hidden.float(), matrix, targets, bias, products=self._products))
 
     def _collect(
