@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from catprune.model.attention import Packed, Padded, Spans, has_packed
-from catprune.model.batches import token_places
+from catprune.model.batches import PART_TOKENS, token_places
 from catprune.model.transformer import forward_flops
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from catprune.training.pruned_rows import PrunedRows
     from catprune.workspace.device import Device
 
-#: Most tokens of a part of a batch on either side, padding included, on processors.
-PART_TOKENS = 4096
 #: Bytes that a token of either side keeps for the backward pass, for each layer and number of its vector: measured with
 #: products of 2 bytes (42 to 45) and 4 bytes (72 to 75) on all presets.
 _KEPT = {2: 45, 4: 75}
