@@ -36,9 +36,9 @@ def agreement(bench: Bench) -> Row:
         "cat-diff": [np.exp(nll[precision][0]) - np.exp(nll[precision][-1]) for precision in nll],
     }
     for name, least in (("nll", 0.9999), ("cat-diff", 0.999)):
-        agreed = _spearman(*values[name])
+        agreed = spearman(*values[name])
         row.ask(f"Spearman of {name}, bfloat16 and float32", f"≥ {least}", agreed, least, "{:.6f}")
-        row.ask_most(f"turnover of the top half by {name}", "≤ 1%", _turnover(*values[name]), 0.01, "{:.2%}")
+        row.ask_most(f"turnover of the top half by {name}", "≤ 1%", turnover(*values[name]), 0.01, "{:.2%}")
     means = ", ".join(f"{each.mean():.3f}" for each in nll["float32"])
     row.numbers = {"mean_nll_per_pair": [float(each.mean()) for each in nll["float32"]]}
     origin = "given" if external else f"{options.trained_preset}, {options.trained_steps:,} updates"
@@ -55,11 +55,12 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return ((ends - counts + ends - 1) / 2)[places]
 
 
-def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Return the correlation of the ranks of two scores."""
     return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
 
 
-def _turnover(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+def turnover(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Return the share of the top half (ties to the lower row) that differs between two scores."""
     half = len(first) // 2
     tops = [set(np.argsort(-values, kind="stable")[:half].tolist()) for values in (first, second)]

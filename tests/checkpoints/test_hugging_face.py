@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import catprune
 import numpy as np
 import pytest
 import torch
+from catprune.checkpoints.external_model import ExternalModel
 from catprune.checkpoints.hugging_face import HuggingFace
-from catprune.errors import CatpruneError, UsageError
+from catprune.errors import CatpruneError, MissingExtra, UsageError
+from catprune.model.output_layer import token_statistics
+from catprune.model.transformer import UNMASKED
 from catprune.scoring.score import score
 from catprune.tokens.blocks import Tokens
 from support.score_rows import rows_of
@@ -382,3 +386,62 @@ def test_special_tokens_of_a_prompt_are_special(tmp_path: Path) -> None:
     end = checkpoint.tokenizer.eos_id
     (source, other), (target, _) = checkpoint.encode(["the cat", "the<|endoftext|>cat"], ["a cat", "<|endoftext|>"])
     assert [source.count(end), target.count(end), other.count(end)] == [2, 1, 2]
+
+
+def opened(kind: str, folder: Path) -> HuggingFace:
+    """A checkpoint whose weights are saved in bfloat16."""
+    build(kind, folder)
+    config = transformers.AutoConfig.from_pretrained(folder)
+    library = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+    library.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
+    settings = KINDS[kind].settings
+    languages = settings.get("source_lang"), settings.get("target_lang")
+    return HuggingFace.open(folder, languages=languages, prompt=settings.get("prompt"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_16_bits_stay_so_only_on_request(kind: str, tmp_path: Path) -> None:
+    checkpoint = opened(kind, tmp_path / "model")
+    wide, narrow = (checkpoint.load(device="cpu", own_dtype=own) for own in (False, True))
+    assert (wide.output_matrix.dtype, narrow.output_matrix.dtype) == (torch.float32, torch.bfloat16)
+    assert narrow.output_bias is None or narrow.output_bias.dtype == torch.float32
+    ids, inputs = torch.arange(3, 11).reshape(2, 4), torch.arange(4, 10).reshape(2, 3)
+    with torch.inference_mode():
+        expected, vectors = (model(ids, inputs, UNMASKED).float() for model in (wide, narrow))
+        targets = torch.arange(5, 11)
+        losses = [
+            token_statistics(vector.flatten(0, 1), model.output_matrix, targets, model.output_bias).nll
+            for vector, model in ((expected, wide), (vectors, narrow))
+        ]
+    torch.testing.assert_close(losses[1], losses[0], atol=0.1, rtol=0.03)
+
+
+def test_a_model_larger_than_a_gpu_is_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = opened("m2m100", tmp_path / "model")
+    size = (tmp_path / "model/model.safetensors").stat().st_size
+    for memory, fits in ((1.2 * size, (False, False)), (1.3 * size, (True, False)), (2.6 * size, (True, True))):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda memory=memory: (0, memory))
+        assert tuple(checkpoint._fits_one_gpu(own_dtype=own) for own in (True, False)) == fits
+    monkeypatch.setattr(HuggingFace, "_fits_one_gpu", lambda *_, **__: False)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "accelerate", None)
+        with pytest.raises(MissingExtra, match="needs the package accelerate: install catprune with its extra gpus"):
+            checkpoint.load(device="cuda")
+    pytest.importorskip("accelerate")
+    with pytest.raises(CatpruneError, match="does not fit into the memory of all GPUs"):
+        checkpoint.load(device="cuda")
+
+
+@pytest.mark.parametrize("kind", ["m2m100", "t5", "llama"])
+def test_spread_models_compute_the_same(kind: str, tmp_path: Path) -> None:
+    accelerate = pytest.importorskip("accelerate")
+    checkpoint = opened(kind, tmp_path / "model")
+    alone = checkpoint.load(device="cpu")
+    decoder_only = checkpoint.is_decoder_only
+    library = transformers.AutoModelForCausalLM if decoder_only else transformers.AutoModelForSeq2SeqLM
+    spread = library.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    accelerate.dispatch_model(spread, {"": "cpu"}, main_device="cpu", force_hooks=True)
+    hooked = ExternalModel(spread, name="spread", is_decoder_only=decoder_only)
+    ids, inputs = torch.arange(3, 11).reshape(2, 4), torch.arange(4, 10).reshape(2, 3)
+    with torch.inference_mode():
+        assert torch.equal(hooked(ids, inputs, UNMASKED), alone(ids, inputs, UNMASKED))

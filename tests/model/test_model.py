@@ -67,6 +67,18 @@ def test_laying_out_changes_nothing(model, dtype, near):
     assert [name for name, _ in model.named_parameters() if "norm" not in name] == ["embedding.weight"]
 
 
+def test_narrow_layers_stay_close(model):
+    source, inputs = torch.randint(3, 50, (30, 9)), torch.randint(3, 50, (30, 6))
+    fine, dtypes = model(source, inputs), set()
+    model.narrow(torch.bfloat16)
+    for layer in (*model.encoder, *model.decoder, model.decoder_norm):
+        layer.register_forward_hook(lambda _, __, output: dtypes.add(output.dtype))
+    coarse = model(source, inputs)
+    assert dtypes == {torch.bfloat16}
+    assert model.output_matrix.dtype == torch.float32
+    assert 0 < (coarse.float() - fine).norm() < 0.01 * fine.norm()
+
+
 def test_packing_changes_nothing(model):
     lengths = [(1, 1), (9, 2), (4, 11), (1, 6), (30, 1), (2, 2)]
     pairs = [(torch.randint(3, 50, (source,)), torch.randint(3, 50, (target,))) for source, target in lengths]

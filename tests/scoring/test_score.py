@@ -362,14 +362,14 @@ def test_launchers_tell_the_shard(monkeypatch):
 def test_batches_that_do_not_fit_are_halved_and_counted(trained, tmp_path, monkeypatch, error):
     options = {"checkpoints": trained / "warmup/step-30", "threads": 1, "precision": "float32", "quiet": True}
     whole = score(trained / "tokens", out=tmp_path / "whole", **options).manifests["step-30"]
-    statistics = _Scoring._statistics
+    queue = _Scoring._queue
 
-    def statistics_of_few(self, batch):
-        if len(batch.target_lengths) > 3:
+    def queue_few(self, pairs, chosen):
+        if len(chosen) > 3:
             raise error
-        return statistics(self, batch)
+        return queue(self, pairs, chosen)
 
-    monkeypatch.setattr(_Scoring, "_statistics", statistics_of_few)
+    monkeypatch.setattr(_Scoring, "_queue", queue_few)
     halved = score(trained / "tokens", out=tmp_path / "halved", **options).manifests["step-30"]
     assert [shard["halved"] for shard in whole["shards"]] == [0, 0, 0]
     assert all(shard["halved"] > 0 for shard in halved["shards"])
@@ -377,7 +377,7 @@ def test_batches_that_do_not_fit_are_halved_and_counted(trained, tmp_path, monke
     rows = read_scores(tmp_path / "whole/step-30")
     for row, scores in read_scores(tmp_path / "halved/step-30").items():
         assert row in TOO_LONG or scores == pytest.approx(rows[row], rel=1e-5)
-    monkeypatch.setattr(_Scoring, "_statistics", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(_Scoring, "_queue", lambda *_: (_ for _ in ()).throw(error))
     with pytest.raises(CatpruneError, match=r"row \d+ alone \(\d+ and \d+ tokens\) does not fit into memory"):
         score(trained / "tokens", out=tmp_path / "none", **options)
 

@@ -21,7 +21,7 @@ from catprune.errors import CatpruneError, UsageError
 from catprune.model import output_layer
 from catprune.model.attention import Padded
 from catprune.tokens.blocks import Tokens
-from catprune.training import dynamic, loop, loss, pruned_rows
+from catprune.training import dynamic, loop, loss, pruned_rows, updates
 from catprune.training.data_order import Order
 from catprune.training.dynamic import Ddp, Drawn, InfoBatch, PrunedBatches, uniform
 from catprune.training.recipe import read_pruning
@@ -420,12 +420,12 @@ def saving(expected, counts):
 def test_spans_are_dropped_and_observed_as_an_oracle_says(tokens, tmp_path, monkeypatch):
     """With a rate of nearly zero, the model stays the first one: losses and decisions of every epoch are known."""
     monkeypatch.setattr("catprune.training.data_order.WINDOW_PAIRS", 150)
-    span, lost, updates = 3, [], loss.Loss.forward
+    span, lost, before = 3, [], loss.Loss.forward
     ids = {row: target for row, _, target in read_ids(tokens)}
 
     def forward(module, source, inputs, targets, places, *more):
         lost.append(targets.flatten()[places].tolist())
-        return updates(module, source, inputs, targets, places, *more)
+        return before(module, source, inputs, targets, places, *more)
 
     monkeypatch.setattr(loss.Loss, "forward", forward)
     how = FAST | {"learning_rate": 1e-12, "dropout": 0.0, "label_smoothing": 0.0, "accumulate": 3}
@@ -454,24 +454,28 @@ def test_spans_are_dropped_and_observed_as_an_oracle_says(tokens, tmp_path, monk
 
 def test_the_gradient_of_spans_is_that_of_the_mean_over_their_tokens(tokens, tmp_path, monkeypatch):
     """An update on kept spans, by autograd over all tokens and their mask."""
-    seen = []
-    prune, clip = loop.Training._prune, torch.nn.utils.clip_grad_norm_
+    made, seen = [], []
+    prune, update, clip = updates.Updates._prune, loop.Training._update, torch.nn.utils.clip_grad_norm_
 
-    def pruning(training, pairs, chosen):
-        pruned = prune(training, pairs, chosen)
-        batch = pairs.batch(pruned.kept, training.order.tokens.tokenizer)
+    def pruning(self, pairs, chosen):
+        pruned = prune(self, pairs, chosen)
+        made.append((pairs.batch(pruned.kept, self.order.tokens.tokenizer), pruned.of_tokens))
+        return pruned
+
+    def updating(training, *arguments):
+        batch, of_tokens = made[len(seen)]
         source, inputs, targets = (torch.from_numpy(part) for part in (batch.source, batch.inputs, batch.targets))
         lengths = torch.from_numpy(batch.source_lengths)
         model = copy.deepcopy(training.model).eval()
         hidden = model(source, inputs, Padded(torch.arange(source.shape[1]) < lengths[:, None]))
         counts = torch.zeros(targets.shape, dtype=torch.bool)
         counts[torch.arange(targets.shape[1]) < torch.from_numpy(batch.target_lengths)[:, None]] = torch.from_numpy(
-            pruned.of_tokens >= 0
+            of_tokens >= 0
         )
         logits = hidden @ model.embedding.weight.T
         torch.nn.functional.cross_entropy(logits[counts], targets[counts]).backward()
         seen.append((dict(model.named_parameters()), int(counts.sum()) < int(batch.target_lengths.sum())))
-        return pruned
+        update(training, *arguments)
 
     compared = []
 
@@ -483,7 +487,8 @@ def test_the_gradient_of_spans_is_that_of_the_mean_over_their_tokens(tokens, tmp
         compared.append(is_partial)
         return clip(parameters, limit)
 
-    monkeypatch.setattr(loop.Training, "_prune", pruning)
+    monkeypatch.setattr(updates.Updates, "_prune", pruning)
+    monkeypatch.setattr(loop.Training, "_update", updating)
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clipping)
     how = FAST | {"dropout": 0.0, "label_smoothing": 0.0, "batch_tokens": 512, "accumulate": 2}
     train(tokens, out=tmp_path / "w", epochs=2, **how, **WAYS["ddp of spans"])

@@ -14,7 +14,7 @@ from catprune._core import digest_file
 from catprune.checkpoints.native import average_checkpoints, load_tensors, read_checkpoint
 from catprune.errors import CatpruneError, UsageError
 from catprune.model.sizes import PRESETS
-from catprune.training import loop, loss
+from catprune.training import loop, loss, updates
 from catprune.training.recipe import RECIPES
 from catprune.training.train import train
 from catprune.workspace.sealed import seal
@@ -85,7 +85,7 @@ def test_a_batch_in_parts_is_the_same_update(tokens, tmp_path, monkeypatch, prun
     by_parts = {}
     for name, parts in (("whole", {}), ("four", {"accumulate": 4}), ("limit", {})):
         if name == "limit":
-            monkeypatch.setitem(loop.PART_TOKENS, "cpu", 100)
+            monkeypatch.setattr(updates, "PART_TOKENS", 100)
         calls.clear()
         done = train(tokens, out=tmp_path / name, **FAST | pruned | parts)
         by_parts[name] = load_tensors(done.checkpoints[-1] / "model.safetensors")[0], len(calls), done.steps

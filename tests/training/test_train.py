@@ -77,6 +77,20 @@ def test_an_epoch_is_every_pair_once(tokens, monkeypatch, window_pairs):
     assert orders[0] == orders[2] != orders[1]
 
 
+def test_large_batches_are_filled_with_tokens_not_with_padding(tokens, monkeypatch):
+    order = Order(Tokens.open(tokens), seed=5, batch_tokens=300)
+    padded = [len(rows) for rows, _ in epoch_of(order, 0)]
+    monkeypatch.setattr(data_order, "PART_TOKENS", 299)
+    rows, most = [], []
+    for batch_rows, batch in epoch_of(order, 0):
+        most.append(max(batch.source_lengths.sum(), batch.target_lengths.sum()))
+        rows += batch_rows.tolist()
+    assert sorted(rows) == sorted(row for row, _, _ in read_ids(tokens))
+    longest = max(max(len(source), len(target)) for _, source, target in read_ids(tokens))
+    assert max(most) <= 300 and sorted(most)[1] > 300 - longest, "all but the last one are full"
+    assert len(most) < len(padded)
+
+
 def test_the_model_learns_and_reports_its_loss(tokens, tmp_path):
     torch.manual_seed(9)
     before = torch.get_rng_state(), torch.get_num_threads()

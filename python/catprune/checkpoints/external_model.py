@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Largest accepted difference in log-probability from the complete model, in float32.
 TOLERANCE = 1e-4
+#: The same for weights of 16 bits, as a share of the largest logit: two units in the last place of bfloat16.
+NARROW_TOLERANCE = 2.0**-7
 
 
 class ExternalModel(nn.Module):
@@ -49,17 +51,16 @@ class ExternalModel(nn.Module):
         bias: Tensor | None = getattr(head, "bias", None)
         if isinstance(model_bias := getattr(model, "final_logits_bias", None), Tensor):
             bias = model_bias.flatten() if bias is None else bias + model_bias.flatten()
-            model.final_logits_bias = torch.zeros(1, 1)
+            model.final_logits_bias = torch.zeros_like(model_bias[:, :1])
         self.output_matrix = head.weight
-        self.register_buffer("output_bias", None if bias is None else bias.detach().clone(), persistent=False)
+        self.register_buffer("output_bias", None if bias is None else bias.detach().float(), persistent=False)
         # Not set_output_embeddings: it would also replace embeddings tied to the matrix.
         head.forward = _unchanged
         self.model = model
-        logits = self._probe(model) @ self.output_matrix.T
+        logits = (self._probe(model).to(self.output_matrix.device) @ self.output_matrix.T).float().to(expected.device)
         if self.output_bias is not None:
-            logits = logits + self.output_bias
-        is_same_shape = logits.shape == expected.shape
-        if not is_same_shape or (logits.log_softmax(-1) - expected.log_softmax(-1)).abs().max() > TOLERANCE:
+            logits = logits + self.output_bias.to(expected.device)
+        if logits.shape != expected.shape or not _are_close(logits, expected, head.weight.dtype):
             raise CatpruneError(f"{name}: the logits are not the last vectors times one matrix: give another model")
         self._count_weights(model, {weight.data_ptr() for weight in (*inputs, head.weight)})
 
@@ -79,13 +80,13 @@ class ExternalModel(nn.Module):
     def _probe(self, model: Any, last: int = 0) -> Tensor:
         """Run the model on a few ids; return logits, or vectors once the output layer is removed."""
         model.eval()
-        ids = torch.arange(3, min(9, *self.vocab_sizes))[None]
-        return self._run(model, ids, torch.cat([ids, torch.tensor([[last]])], dim=1))
+        ids = torch.arange(3, min(9, *self.vocab_sizes), device=model.device)[None]
+        return self._run(model, ids, torch.cat([ids, torch.full_like(ids[:, :1], last)], dim=1))
 
     def _require_causal(self, model: Any, name: str) -> None:
         """Refuse a model that attends to later tokens, such as BERT."""
-        first, second = (self._probe(model, last)[:, :-1].log_softmax(-1) for last in (0, 1))
-        if (first - second).abs().max() > TOLERANCE:
+        first, second = (self._probe(model, last)[:, :-1] for last in (0, 1))
+        if not _are_close(first, second, model.dtype):
             raise CatpruneError(f"{name} attends to later tokens, so it is not a language model: give another model")
 
     def _run(self, model: Any, source: Tensor, inputs: Tensor) -> Tensor:
@@ -112,6 +113,12 @@ class ExternalModel(nn.Module):
         """Count the FLOPs of one forward pass without attention: two per weight and position."""
         layers = float(source.sum()) * self.source_weights + float(target.sum()) * self.target_weights
         return 2.0 * (layers + float(self.output_matrix.numel()) * outputs)
+
+
+def _are_close(logits: Tensor, others: Tensor, dtype: torch.dtype) -> bool:
+    first, second = logits.float().log_softmax(-1), others.float().log_softmax(-1)
+    most = TOLERANCE if dtype.itemsize >= 4 else NARROW_TOLERANCE * float(others.abs().max())
+    return bool((first - second).abs().max() <= most)
 
 
 def _unchanged(input: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ LAST_CALL = (
     *("is_local", "local_files_only", "model_max_length", "name_or_path"),
 )
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+#: Most of the memory of a GPU that weights take, so that batches fit next to them.
+_GPU_SHARE = 0.8
 #: Stands for the source in a prompt.
 SOURCE = "{source}"
 LONGEST = 512
@@ -109,10 +111,13 @@ class HuggingFace:
         Raises:
             CatpruneError: there are no weights.
         """
+        weights = {file.name: digest_file(str(file)) for file in self._weights()}
+        return {"weights": weights, "config": digest_file(str(self.path / "config.json"))}
+
+    def _weights(self) -> list[Path]:
         for pattern in WEIGHTS:
             if files := sorted(self.path.glob(pattern)):
-                weights = {file.name: digest_file(str(file)) for file in files}
-                return {"weights": weights, "config": digest_file(str(self.path / "config.json"))}
+                return files
         raise CatpruneError(f"{self.path} holds no weights: save the model there ({' or '.join(WEIGHTS)})")
 
     def recorded(self) -> dict[str, Any]:
@@ -200,18 +205,26 @@ class HuggingFace:
         ids = self._texts.encode(texts)
         return [text[:1] for text in ids], [text[1:] if last[-1:] == [end] else [*text[1:], end] for text in ids]
 
-    def load(self, *, device: str) -> ExternalModel:
-        """Load the model in eval mode, float32.
+    def load(self, *, device: str, own_dtype: bool = False) -> ExternalModel:
+        """Load the model in eval mode; a model that does not fit into one GPU is spread over all.
+
+        Args:
+            device: `cpu` or `cuda`.
+            own_dtype: load the weights in the dtype of the checkpoint instead of float32.
 
         Raises:
-            CatpruneError: the weights cannot be read without running code from them, or are incomplete, or the output
-                layer is not a single matrix.
+            CatpruneError: the weights cannot be read without running code from them, are incomplete, or do not fit into
+                all GPUs, or the output layer is not a single matrix.
+            MissingExtra: the model needs several GPUs, and accelerate is not installed.
         """
         import torch
         import transformers
 
         from catprune.checkpoints.external_model import ExternalModel
 
+        is_spread = device == "cuda" and not self._fits_one_gpu(own_dtype=own_dtype)
+        if is_spread:
+            require("gpus", "accelerate")
         kind = transformers.AutoModelForCausalLM if self.is_decoder_only else transformers.AutoModelForSeq2SeqLM
         with _quiet():
             try:
@@ -219,7 +232,8 @@ class HuggingFace:
                     self.path,
                     local_files_only=True,
                     trust_remote_code=False,
-                    dtype=torch.float32,
+                    dtype="auto" if own_dtype else torch.float32,
+                    device_map="auto" if is_spread else None,
                     weights_only=True,
                     output_loading_info=True,
                 )
@@ -235,10 +249,23 @@ class HuggingFace:
                 raise CatpruneError(
                     f"{self.path}: the weights {listed} {problem}: save the whole {type(model).__name__}"
                 )
+        places = getattr(model, "hf_device_map", {"": model.device})  # not set if all is in one place
+        if is_spread and {"cpu", "disk"} & set(map(str, places.values())):
+            raise CatpruneError(f"{self.path} does not fit into the memory of all GPUs: give a smaller model")
         # The model may be loaded first inside inference mode.
         with torch.inference_mode(mode=False), torch.no_grad():
-            loaded = ExternalModel(model, name=str(self.path), is_decoder_only=self.is_decoder_only)
-        return loaded.to(device).eval()
+            if not is_spread:
+                model.to(device)
+            return ExternalModel(model, name=str(self.path), is_decoder_only=self.is_decoder_only).eval()
+
+    def _fits_one_gpu(self, *, own_dtype: bool) -> bool:
+        import torch
+
+        size = sum(file.stat().st_size for file in self._weights())
+        dtype = getattr(_configuration(self.path), "dtype", None)
+        if not own_dtype and isinstance(dtype, torch.dtype):
+            size *= 4 / dtype.itemsize
+        return size <= _GPU_SHARE * torch.cuda.mem_get_info()[1]
 
 
 def is_hugging_face(path: Path) -> bool:

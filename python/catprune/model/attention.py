@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from catprune.workspace.device import send
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -125,8 +127,7 @@ class Spans:
         """Build spans from the lengths of the sequences, int64 [sequences], each at least 1."""
         ends = np.concatenate([[0], np.cumsum(lengths)])
         places = np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)
-        offsets = torch.from_numpy(ends.astype(np.int32))
-        return cls(offsets.to(device), torch.from_numpy(places).to(device), tuple(ends.tolist()), int(lengths.max()))
+        return cls(send(ends.astype(np.int32), device), send(places, device), tuple(ends.tolist()), int(lengths.max()))
 
 
 @dataclass(frozen=True, slots=True)

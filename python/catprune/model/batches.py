@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: Scoring prefers batches whose number of pairs is a multiple of this: CPU kernels cache code for each different number
 #: of rows (see `processor_layout`).
 ROW_STEP = 16
+#: Most tokens of a part of a training batch on either side, padding included, on processors.
+PART_TOKENS = 4096
 
 
 class Batch(NamedTuple):
@@ -147,9 +149,8 @@ def plan_scoring(pairs: Pairs, *, batch_tokens: int) -> list[NDArray[np.int64]]:
     return [batch for batches in cuts for batch in batches]
 
 
-def plan_packed(pairs: Pairs, *, batch_tokens: int) -> list[NDArray[np.int64]]:
-    """Plan batches of at most `batch_tokens` tokens per side (one pair always fits), longest first."""
-    order = np.lexsort((np.arange(len(pairs.rows)), -pairs.target.lengths, -pairs.source.lengths))
+def cut_unpadded(pairs: Pairs, order: NDArray[np.int64], *, batch_tokens: int) -> list[NDArray[np.int64]]:
+    """Cut `order` into batches of at most `batch_tokens` tokens per side, without padding (one pair always fits)."""
     totals = [np.cumsum(side.lengths[order]) for side in (pairs.source, pairs.target)]
     batches: list[NDArray[np.int64]] = []
     first = 0
@@ -163,6 +164,12 @@ def plan_packed(pairs: Pairs, *, batch_tokens: int) -> list[NDArray[np.int64]]:
         batches.append(order[first:end])
         first = end
     return batches
+
+
+def plan_packed(pairs: Pairs, *, batch_tokens: int) -> list[NDArray[np.int64]]:
+    """Plan batches for scoring of at most `batch_tokens` tokens per side (one pair always fits), longest first."""
+    order = np.lexsort((np.arange(len(pairs.rows)), -pairs.target.lengths, -pairs.source.lengths))
+    return cut_unpadded(pairs, order, batch_tokens=batch_tokens)
 
 
 def token_places(batch: Batch) -> NDArray[np.int64]:

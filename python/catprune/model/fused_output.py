@@ -127,26 +127,28 @@ def running_values(
     splits = triton.cdiv(entries, SPLIT)
     out = torch.empty(splits, 3, tokens, dtype=torch.float32, device=hidden.device)
     if tokens:
-        launch: Any = partial_values[(triton.cdiv(tokens, tile_tokens), splits)]
-        launch(
-            hidden,
-            matrix,
-            hidden if bias is None else bias,
-            targets,
-            out,
-            tokens,
-            entries,
-            width=width,
-            split=SPLIT,
-            has_bias=bias is not None,
-            widens=triton.knobs.runtime.interpret,
-            tile_tokens=tile_tokens,
-            tile_entries=tile_entries,
-            depth=depth,
-            num_warps=warps,
-            num_stages=stages,
-            enable_fp_fusion=True,
-        )
+        # Triton launches on the current GPU, which need not be that of the tensors.
+        with torch.cuda.device_of(hidden):
+            launch: Any = partial_values[(triton.cdiv(tokens, tile_tokens), splits)]
+            launch(
+                hidden,
+                matrix,
+                hidden if bias is None else bias,
+                targets,
+                out,
+                tokens,
+                entries,
+                width=width,
+                split=SPLIT,
+                has_bias=bias is not None,
+                widens=triton.knobs.runtime.interpret,
+                tile_tokens=tile_tokens,
+                tile_entries=tile_entries,
+                depth=depth,
+                num_warps=warps,
+                num_stages=stages,
+                enable_fp_fusion=True,
+            )
     most, rest, squares = out.unbind(1)
     largest = most.amax(0)
     shrunk = torch.exp(most - largest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -30,6 +32,46 @@ def _tile(tokens: int, vocab_size: int) -> tuple[int, int]:
     return max(1, logits // entries), entries
 
 
+@cache
+def _has_kernel(device: str) -> bool:
+    """Whether the loss of logits is one kernel on such a device; torch has Triton on some systems only."""
+    return device == "cuda" and find_spec("triton") is not None
+
+
+def _fused_gradients(
+    logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute `_gradients` in the place of the logits."""
+    from catprune.model.fused_loss import take_gradients
+
+    smoothed, nll = take_gradients(logits, targets, weights, smoothing=smoothing)
+    return smoothed, nll, logits
+
+
+def _gradients(
+    logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the losses of logits [tokens, vocabulary], and gradients in their dtype, multiplied with the weights.
+
+    float32 logits are overwritten.
+
+    Returns:
+        The loss with label smoothing and the nll, float32 [tokens] without weights; and the gradients.
+    """
+    dtype, gold, logits = logits.dtype, targets[:, None], logits.float()
+    gold_logit = logits.gather(1, gold)
+    mean_logit = logits.mean(1, keepdim=True)
+    largest = logits.amax(1, keepdim=True)
+    total = logits.sub_(largest).exp_().sum(1, keepdim=True)
+    log_total = total.log() + largest
+    smoothed = log_total - (1 - smoothing) * gold_logit - smoothing * mean_logit
+    gradient = logits.div_(total).sub_(smoothing / logits.shape[1])
+    gradient.scatter_add_(1, gold, torch.full_like(gold_logit, smoothing - 1))
+    if weights is not None:
+        gradient = gradient.mul_(weights[:, None])
+    return smoothed[:, 0], (log_total - gold_logit)[:, 0], gradient.to(dtype)
+
+
 class _SmoothedLoss(torch.autograd.Function):
     """The loss and its gradients in one pass over the chunks: no logits are kept for the backward pass."""
 
@@ -50,26 +92,17 @@ class _SmoothedLoss(torch.autograd.Function):
         sums = torch.zeros(2, dtype=torch.float64, device=hidden.device)
         nlls = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         step = _rows(hidden.device, vocab_size)
+        gradients_of = _fused_gradients if _has_kernel(hidden.device.type) else _gradients
         for first in range(0, len(hidden), step):
             x = hidden[first : first + step].to(dtype)
-            gold = targets[first : first + step, None]
-            logits = (x @ weights.T).float()
-            gold_logit = logits.gather(1, gold)
-            mean_logit = logits.mean(1, keepdim=True)
-            largest = logits.amax(1, keepdim=True)
-            total = logits.sub_(largest).exp_().sum(1, keepdim=True)
-            log_total = total.log() + largest
-            smoothed = log_total - (1 - smoothing) * gold_logit - smoothing * mean_logit
-            nll = log_total - gold_logit
-            gradient = logits.div_(total).sub_(smoothing / vocab_size)
-            gradient.scatter_add_(1, gold, torch.full_like(gold_logit, smoothing - 1))
-            nlls[first : first + step] = nll[:, 0]
-            if counts is not None:
-                weight = counts[first : first + step, None]
-                smoothed, nll, gradient = smoothed * weight, nll * weight, gradient.mul_(weight)
+            gold = targets[first : first + step]
+            weight = None if counts is None else counts[first : first + step]
+            smoothed, nll, gradient = gradients_of(x @ weights.T, gold, weight, smoothing)
+            nlls[first : first + step] = nll
+            if weight is not None:
+                smoothed, nll = smoothed * weight, nll * weight
             sums[0] += smoothed.sum()
             sums[1] += nll.sum()
-            gradient = gradient.to(dtype)
             hidden_gradient[first : first + step] = gradient @ weights
             if dtype == matrix_gradient.dtype:
                 matrix_gradient.addmm_(gradient.T, x)
@@ -93,7 +126,8 @@ def smoothed_loss(
     """Compute cross-entropy with label smoothing (as torch defines it) and without: sums over the tokens, in nats.
 
     The forward pass computes the gradient chunk by chunk, like cut cross-entropy (Wijmans et al. 2024,
-    arXiv 2411.09009), but with all terms of the gradient.
+    arXiv 2411.09009), but with all terms of the gradient. `torch.nn.functional.linear_cross_entropy` keeps
+    all logits if there is label smoothing, and returns a bfloat16 sum.
 
     Args:
         hidden: float32 [tokens, d_model].
@@ -177,7 +211,7 @@ def token_statistics(
 
     Args:
         hidden: vectors that are multiplied with the output matrix, float32 [tokens, d_model].
-        matrix: the output matrix, float32 [vocabulary, d_model].
+        matrix: the output matrix, float [vocabulary, d_model].
         targets: int64 [tokens].
         bias: float32 [vocabulary], added to the products.
         products: the matrix in the dtype of the products, or in tiles; None: `matrix` in float32.
@@ -192,7 +226,7 @@ def token_statistics(
     parts: list[Tensor] = []
     for first in range(0, len(hidden), step):
         x, gold = hidden[first : first + step], targets[first : first + step]
-        z_gold = torch.linalg.vecdot(x, matrix[gold])
+        z_gold = torch.linalg.vecdot(x, matrix[gold].to(x.dtype))
         if bias is not None:
             z_gold += bias[gold]
         multiplied = x.to(products.dtype)
@@ -224,7 +258,7 @@ def fused_statistics(
     weights, parts = matrix if products is None else products, []
     for first in range(0, len(hidden), _FUSED):
         x, gold = hidden[first : first + _FUSED], targets[first : first + _FUSED]
-        z_gold = torch.linalg.vecdot(x, matrix[gold])
+        z_gold = torch.linalg.vecdot(x, matrix[gold].to(x.dtype))
         if bias is not None:
             z_gold += bias[gold]
         most, rest, length = running_values(x.to(weights.dtype), weights, gold, bias)

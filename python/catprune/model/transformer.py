@@ -116,13 +116,25 @@ class Transformer(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
 
+    def narrow(self, dtype: torch.dtype) -> None:
+        """Convert the layers to `dtype`, and with them the vectors between them.
+
+        Embeddings, which are also the output matrix, stay float32. LayerNorm and softmax accumulate in float32.
+        """
+        for part in (self.encoder, self.decoder, self.encoder_norm, self.decoder_norm):
+            part.to(dtype)
+
     def embed(self, ids: Tensor, spans: Spans | None = None) -> Tensor:
-        """Embed ids, int64 [...] ([pairs, length] without `spans`), with positions: float32 [..., d_model]."""
+        """Embed ids, int64 [...] ([pairs, length] without `spans`), with positions: [..., d_model].
+
+        The sum is float32, and is converted to the dtype of the layers.
+        """
         longest = ids.shape[-1] if spans is None else spans.longest
         if longest > len(self.positions):
             self.positions = sinusoids(2 * longest, self.size.d_model).to(ids.device)
         positions = self.positions[:longest] if spans is None else self.positions[spans.places]
-        return self.dropout(self.embedding(ids) * self.size.d_model**0.5 + positions)
+        x = self.embedding(ids) * self.size.d_model**0.5 + positions
+        return self.dropout(x.to(self.encoder_norm.weight.dtype))
 
     def encode(self, source: Tensor, form: Form = UNMASKED) -> Tensor:
         """Run the encoder on ids, int64 [pairs, length] or packed as in `form`: [..., d_model]."""

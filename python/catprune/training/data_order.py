@@ -13,7 +13,7 @@ import numpy as np
 
 from catprune._core import digest_file
 from catprune.errors import CatpruneError, UsageError
-from catprune.model.batches import cut, join, pairs_of
+from catprune.model.batches import PART_TOKENS, cut, cut_unpadded, join, pairs_of
 from catprune.workspace.files import relative_place
 from catprune.workspace.manifest import read_manifest
 from catprune.workspace.sealed import read_sealed
@@ -169,7 +169,7 @@ class Order:
     Attributes:
         tokens: the tokens folder.
         seed: seed of the sample and of the order.
-        batch_tokens: maximum tokens of a batch on either side, padding included.
+        batch_tokens: maximum tokens of a batch on either side; up to `PART_TOKENS` padding is included.
         filters: pairs that pass all of them are trained on.
         sample: number of those pairs to train on, drawn once; None: all. Sampling is proportional: each block
             contributes its share of the eligible pairs.
@@ -279,7 +279,9 @@ class Order:
         random = np.random.default_rng([self.seed, epoch, window])
         shuffled = random.permutation(len(pairs.rows))
         by_length = np.lexsort((pairs.source.lengths[shuffled], pairs.target.lengths[shuffled]))
-        batches = cut(pairs, shuffled[by_length], batch_tokens=self.batch_tokens)
+        # Larger batches are computed in parts, or packed: the padding of the whole is never computed.
+        cut_up = cut if self.batch_tokens <= PART_TOKENS else cut_unpadded
+        batches = cut_up(pairs, shuffled[by_length], batch_tokens=self.batch_tokens)
         return pairs, [batches[place] for place in random.permutation(len(batches))]
 
     def updates(self, epoch: int = 0) -> int:

@@ -7,7 +7,8 @@ import json
 import math
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,18 +25,20 @@ from catprune.checkpoints.native import (
     write_checkpoint,
 )
 from catprune.errors import CatpruneError
-from catprune.model.batches import token_places
-from catprune.model.transformer import Transformer, forward_flops
+from catprune.model.transformer import Transformer
 from catprune.training.exposure import count_exposure
 from catprune.training.loss import Loss
 from catprune.training.position import Position
+from catprune.training.tensorboard import EventFiles
+from catprune.training.updates import Updates
+from catprune.workspace.ahead import ahead
 from catprune.workspace.files import append_line, write_whole
 from catprune.workspace.manifest import digest_manifest
 from catprune.workspace.signals import Interrupts
 from catprune.workspace.step_folder import STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from catprune.training.processes import Processes
     from catprune.training.pruned_rows import PrunedRows
     from catprune.training.recipe import Mark, Recipe
+    from catprune.training.updates import Update
     from catprune.workspace.device import Device
     from catprune.workspace.progress import Progress
     from catprune.workspace.step_folder import StepFolder
@@ -61,31 +65,7 @@ LISTEN_EVERY = 8
 METRICS = "metrics.jsonl"
 #: Most seconds between two saved states, so that a killed run never loses more than these.
 SAVE_SECONDS = 180
-#: Most tokens of a part of a batch on either side, padding included: a fixed number, so that results do not depend on
-#: the memory of the machine. Activations of `big` take about 10 GB then.
-PART_TOKENS = {"cpu": 4096, "cuda": 16_384}
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-
-
-class _PrunedBatch(NamedTuple):
-    """A batch after pruning.
-
-    Attributes:
-        kept: the pairs that are trained on, indices into the window, int64 [kept].
-        lengths: their target tokens that count, int64 [kept].
-        weights: the weights of their losses, float32 [kept]; None: 1.
-        basis: the denominator of the summed losses.
-        units: numbers of the kept units, int64 [units].
-        of_tokens: for each target token of the kept pairs the index of its unit; -1 if the token does not count;
-            None without pruning.
-    """
-
-    kept: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    weights: NDArray[np.float32] | None
-    basis: int
-    units: NDArray[np.int64]
-    of_tokens: NDArray[np.int64] | None
 
 
 class Training:
@@ -99,7 +79,7 @@ class Training:
         marks: where checkpoints are written; the training ends at the last one.
         device: device and precision.
         save_every: updates between two saved states.
-        accumulate: parts that a batch is computed in; None: as many as keep a part within `PART_TOKENS`.
+        accumulate: parts that a batch is computed in; None: see `Updates`.
         processes: the processes that train together. Each batch is split round-robin across them and gradients are
             averaged, so that an update equals that of one process, except for rounding and dropout.
         init: the checkpoint whose weights the training starts from; None: random weights.
@@ -107,6 +87,7 @@ class Training:
         keep_moments: number of updates whose checkpoint also holds the moments; None: no checkpoint does.
         pruning: which pairs of each batch are skipped; None: none. A batch without pairs makes no update but counts
             as one, so that learning rates and marks are those of the training on all pairs.
+        writes_events: whether the metrics are also written for TensorBoard.
         stopping: ends the training before the last mark, when the dev loss no longer falls; None: nothing does.
     """
 
@@ -126,11 +107,19 @@ class Training:
         init: Checkpoint | None = None,
         resumes: bool = False,
         keep_moments: int | None = None,
+        writes_events: bool = False,
         stopping: EarlyStopping | None = None,
     ) -> None:
         self.folder, self.order, self.recipe, self.size = folder, order, recipe, size
         self.device, self.save_every, self.processes, self.pruning = device, save_every, processes, pruning
-        self.accumulate, self.stopping, self.keep_moments = accumulate, stopping, keep_moments
+        self.stopping, self.keep_moments = stopping, keep_moments
+        self._writes_events = writes_events
+        self._events: EventFiles | None = None
+        self.updates = Updates.of(
+            order, size=size, device=device, processes=processes, pruning=pruning, accumulate=accumulate
+        )
+        # Updates whose losses are still on the device: the unit numbers, the unit of each token, the nll of each token.
+        self._unread: list[tuple[NDArray[np.int64], NDArray[np.int64], Tensor]] = []
         self._exposure_before = None if init is None else exposure_of(init, order.tokens)
         self.at, self._epochs_before = Position(), 0.0
         if init is not None and resumes:
@@ -199,7 +188,7 @@ class Training:
         """
         self._show(bar)
         started, before, at = self._started, self._before, self.at
-        with self._interrupts:
+        with self._interrupts, self._open_events() as self._events:
             while self.marks:
                 if self.pruning is not None:
                     self.pruning.begin(at.epoch, resumed=at.window > 0 or at.batch > 0)
@@ -215,29 +204,46 @@ class Training:
         if self.processes.leads:
             self.folder.log("trained", step=at.step, target_tokens=tokens, **used, **rates)
 
+    def _open_events(self) -> contextlib.AbstractContextManager[EventFiles | None]:
+        if not self._writes_events:
+            return contextlib.nullcontext()
+        # A folder for each plan: another training in the same folder is another run of TensorBoard.
+        return EventFiles(self.folder.path / "log" / "tensorboard" / self.folder.digest, step=self.at.step)
+
     def _run_window(self, windows: list[list[BlockEntry]], bar: Progress) -> None:
         at = self.at
         pairs, batches = self.order.batches(at.epoch, at.window, windows[at.window])
-        while at.batch < len(batches) and self.marks:
-            self._update(pairs, batches[at.batch])
-            at.batch += 1
-            reached = [mark for mark in self.marks if self.reached(mark)]
-            self.marks = [mark for mark in self.marks if mark not in reached]
-            if at.step % METRICS_EVERY == 0 or not self.marks:
-                self._write_metrics(bar)
-            stop = self._is_stopped()
-            if self.processes.leads:
-                for mark in reached:
-                    self._write_checkpoint(mark, pairs, batches[: at.batch], windows)
-            if reached and self.stopping is not None and self._ends_early(reached):
-                self.marks = []
-                self._write_metrics(bar)
-            if self.processes.leads and (stop or (self.marks and (reached or self._is_save_due()))):
-                self._save_state()
-            if stop:
-                raise KeyboardInterrupt(*filter(None, [self._interrupts.noted]))
+        with contextlib.closing(ahead(partial(self.updates.make, pairs), batches[at.batch :])) as updates:
+            for update in updates:
+                self._update(update)
+                at.batch += 1
+                self._after_update(pairs, batches, windows, bar)
+                if not self.marks:
+                    break
+        self._read_losses()
         if self.marks:
             at.window, at.batch = at.window + 1, 0
+
+    def _after_update(
+        self, pairs: Pairs, batches: list[NDArray[np.int64]], windows: list[list[BlockEntry]], bar: Progress
+    ) -> None:
+        """Write what is due: metrics, checkpoints, the state; stop where that is asked for."""
+        at = self.at
+        reached = [mark for mark in self.marks if self.reached(mark)]
+        self.marks = [mark for mark in self.marks if mark not in reached]
+        if at.step % METRICS_EVERY == 0 or not self.marks:
+            self._write_metrics(bar)
+        stop = self._is_stopped()
+        if self.processes.leads:
+            for mark in reached:
+                self._write_checkpoint(mark, pairs, batches[: at.batch], windows)
+        if reached and self.stopping is not None and self._ends_early(reached):
+            self.marks = []
+            self._write_metrics(bar)
+        if self.processes.leads and (stop or (self.marks and (reached or self._is_save_due()))):
+            self._save_state()
+        if stop:
+            raise KeyboardInterrupt(*filter(None, [self._interrupts.noted]))
 
     def _is_stopped(self) -> bool:
         """Whether a process was interrupted. Several processes ask each other after every few updates only."""
@@ -251,123 +257,66 @@ class Training:
         assert stopping is not None
         if self.processes.leads:
             losses |= {mark.name: stopping.nll(self.folder.path / mark.name) for mark in reached}
+            if self._events is not None:
+                self._events.write(self.at.step, {"dev_nll": losses[reached[-1].name]})
         return self.processes.hear(stop=self.processes.leads and stopping.is_over([*losses.values()]))
 
     def _is_save_due(self) -> bool:
         return self.at.step % self.save_every == 0 or time.monotonic() - self._saved >= SAVE_SECONDS
 
-    def _prune(self, pairs: Pairs, chosen: NDArray[np.int64]) -> _PrunedBatch:
-        """Apply the pruning to a batch."""
-        lengths = pairs.target.lengths[chosen]
-        if self.pruning is None:
-            return _PrunedBatch(chosen, lengths, None, int(lengths.sum()), chosen[:0], None)
-        pruning, units = self.pruning.pruning, self.pruning.units(pairs.rows[chosen], lengths)
-        keeps = pruning.keeps(units.numbers)
-        counted = np.bincount(units.owners, units.lengths * keeps, len(chosen)).astype(np.int64)
-        kept, of_kept = chosen[counted > 0], (counted > 0)[units.owners]
-        of_units = np.where(keeps, np.cumsum(keeps) - 1, -1)[of_kept]
-        return _PrunedBatch(
-            kept,
-            counted[counted > 0],
-            pruning.weights(pairs.rows[kept]),
-            int(lengths.sum() if pruning.by_whole else counted.sum()),
-            units.numbers[keeps],
-            np.repeat(of_units, units.lengths[of_kept]),
-        )
-
-    def _update(self, pairs: Pairs, chosen: NDArray[np.int64]) -> None:
-        """One update: forward, loss, backward, clipping, AdamW."""
+    def _update(self, update: Update) -> None:
+        """One update: forward, loss, backward, clipping, AdamW. Nothing here waits for a GPU."""
         at, processes = self.at, self.processes
         at.step += 1
-        pruned = self._prune(pairs, chosen)
-        kept, weights, of_tokens = pruned.kept, pruned.weights, pruned.of_tokens
-        self._count(pairs, chosen, pruned)
-        if not len(kept):
+        self._count(update)
+        if not update.parts:
             return
         # Seeded by step and rank: a resumed run drops the same units, and two processes drop different ones.
         torch.manual_seed(_seed_of(self.order.seed, at.step, processes.number))
-        # A rank without pairs runs a dummy pair with zero weight.
-        has_own = processes.number < len(kept)
-        parts = self._parts(pairs, kept, processes.number) if has_own else [np.zeros(1, np.int64)]
-        weight = processes.count / pruned.basis if has_own else 0.0  # DDP averages the gradients
+        weight = processes.count / update.basis if update.has_own else 0.0  # DDP averages the gradients
         total = torch.zeros(2, dtype=torch.float64, device=self.device.name)
-        ends = np.cumsum(pairs.target.lengths[kept])
-        nll_sums = np.zeros(len(pruned.units))
-        for part in parts:
-            with contextlib.nullcontext() if part is parts[-1] else processes.apart(self.loss):
-                tokens = None if of_tokens is None else of_tokens[_ranges(ends, part)]
-                sums, nlls = self.loss(
-                    *self._tensors(pairs, kept[part], None if weights is None else weights[part], tokens)
-                )
+        of_tokens = update.of_tokens
+        nlls = None if of_tokens is None else torch.zeros(len(of_tokens), device=self.device.name)
+        for part in update.parts:
+            with contextlib.nullcontext() if part is update.parts[-1] else processes.apart(self.loss):
+                *arguments, tokens = part
+                sums, token_nlls = self.loss(*arguments)
                 (sums[0] * weight).backward()
-            total += sums.detach()
-            if tokens is not None and has_own:
-                nll_sums += np.bincount(tokens[tokens >= 0], nlls.cpu().numpy(), len(nll_sums))
+            if update.has_own:
+                total += sums.detach()
+                if nlls is not None and tokens is not None:
+                    nlls.index_copy_(0, tokens, token_nlls)
         if self.recipe.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate(at.step)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        total = total if has_own else torch.zeros_like(total)
         processes.add(total)
         self._sums += total
-        if of_tokens is not None:
-            self._observe(pruned.units, of_tokens, torch.from_numpy(nll_sums).to(self.device.name))
+        if of_tokens is not None and nlls is not None:
+            processes.add(nlls)
+            self._unread.append((update.units, of_tokens, nlls))
 
-    def _parts(self, pairs: Pairs, kept: NDArray[np.int64], number: int) -> list[NDArray[np.int64]]:
-        """Split the pairs of process `number` into parts: places in `kept`."""
-        own = np.arange(number, len(kept), self.processes.count)
-        lengths = (side.lengths[kept[own]] for side in (pairs.source, pairs.target))
-        padded = len(own) * max(int(side.max()) for side in lengths)
-        count = self.accumulate or -(-padded // PART_TOKENS[self.device.name])
-        return np.array_split(own, min(count, len(own)))
-
-    def _observe(self, units: NDArray[np.int64], of_tokens: NDArray[np.int64], nlls: Tensor) -> None:
-        """Record the mean nll of each trained unit; `nlls` [units], sums, are 0 for the pairs of other processes."""
-        self.processes.add(nlls)
+    def _read_losses(self) -> None:
+        """Record the mean nll of the units of the last updates, which the device still holds."""
         if self.pruning is not None and self.processes.leads:
-            self.pruning.observe(units, nlls.cpu().numpy() / np.bincount(of_tokens[of_tokens >= 0]))
+            for units, of_tokens, nlls in self._unread:
+                owners, counts = of_tokens[of_tokens >= 0], of_tokens >= 0
+                sums = np.bincount(owners, nlls.cpu().numpy()[counts], len(units))
+                self.pruning.observe(units, sums / np.bincount(owners))
+        self._unread.clear()
 
-    def _tensors(
-        self,
-        pairs: Pairs,
-        chosen: NDArray[np.int64],
-        weights: NDArray[np.float32] | None,
-        tokens: NDArray[np.int64] | None,
-    ) -> Iterator[Tensor | None]:
-        """Yield the arguments of `Loss`, on the device; `tokens` are the units of tokens, as in `_PrunedBatch`."""
-        batch = pairs.batch(chosen, self.order.tokens.tokenizer)
-        places = token_places(batch)
-        parts = (batch.source, batch.inputs, batch.targets, places if tokens is None else places[tokens >= 0])
-        yield from (torch.from_numpy(part).to(self.device.name) for part in parts)
-        longest = batch.source.shape[1]
-        is_padded = batch.source_lengths.min() < longest
-        mask = np.arange(longest) < batch.source_lengths[:, None]
-        yield torch.from_numpy(mask).to(self.device.name) if is_padded else None
-        of_tokens = None if weights is None else torch.from_numpy(np.repeat(weights, batch.target_lengths))
-        yield None if of_tokens is None else of_tokens.to(self.device.name)
-
-    def _count(self, pairs: Pairs, chosen: NDArray[np.int64], pruned: _PrunedBatch) -> None:
+    def _count(self, update: Update) -> None:
         """Count a batch: all of its pairs, but tokens and operations only of the kept ones."""
-        at, processes, kept = self.at, self.processes, pruned.kept
-        tokens, computed = int(pairs.target.lengths[chosen].sum()), int(pruned.lengths.sum())
-        at.pairs += len(chosen)
-        at.target_tokens += computed
-        at.tokens += pruned.basis
-        at.pruned_pairs += len(chosen) - len(kept)
-        at.pruned_tokens += tokens - computed
-        at.pruned_batches += not len(kept)
-        for number in range(min(processes.count, len(kept))):
-            for part in self._parts(pairs, kept, number):
-                own = kept[part]
-                at.flops += 3 * forward_flops(
-                    self.size,
-                    vocab_size=self.model.vocab_size,
-                    source=np.full(len(own), pairs.source.lengths[own].max()),
-                    target=np.full(len(own), pairs.target.lengths[own].max()),
-                    outputs=int(pruned.lengths[part].sum()),
-                )
+        at = self.at
+        at.pairs += update.pairs
+        at.target_tokens += update.kept_tokens
+        at.tokens += update.basis
+        at.pruned_pairs += update.pairs - update.kept_pairs
+        at.pruned_tokens += update.tokens - update.kept_tokens
+        at.pruned_batches += not update.kept_pairs
+        at.flops += update.flops
 
     def _epoch(self) -> float:
         """Passes over the pairs, those before the training resumed included; whole ones as integers."""
@@ -377,6 +326,7 @@ class Training:
     def _write_metrics(self, bar: Progress) -> None:
         """Append a line to metrics.jsonl: means over the updates since the last line, in nats per token."""
         at = self.at
+        self._read_losses()
         if not at.tokens:  # all pairs of these batches were pruned
             return
         loss, nll = self._sums.tolist()
@@ -386,8 +336,7 @@ class Training:
                 f"{self.folder.path}: the loss is not a number at step {at.step}: "
                 "train again with a lower learning_rate and force = true"
             )
-        line = {
-            "step": at.step,
+        line: dict[str, float] = {
             "epoch": self._epoch(),
             "loss": loss / at.tokens,
             "nll": nll / at.tokens,
@@ -396,7 +345,9 @@ class Training:
         if self.pruning is not None:
             line |= {"pruned_pairs": at.pruned_pairs, "pruned_tokens": at.pruned_tokens}
         if self.processes.leads:
-            append_line(self._metrics_file, line)
+            append_line(self._metrics_file, {"step": at.step, **line})
+        if self._events is not None:
+            self._events.write(at.step, line)
         self._show(bar, loss=f"{line['loss']:.3f}")
         at.tokens = 0
 
@@ -421,6 +372,7 @@ class Training:
         self, mark: Mark, pairs: Pairs, batches: list[NDArray[np.int64]], windows: list[list[BlockEntry]]
     ) -> None:
         at = self.at
+        self._read_losses()
         target = self.folder.path / mark.name
         times, seen = count_exposure(
             at, self.order, pairs, batches, windows, pruning=self.pruning, before=self._exposure_before
@@ -445,6 +397,7 @@ class Training:
 
     def _save_state(self) -> None:
         """Replace the saved state: weights, moments, loss sums and position in one file, renamed into place."""
+        self._read_losses()
         if self.pruning is not None:
             self.pruning.flush()
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
@@ -510,13 +463,6 @@ def _groups(model: Transformer, weight_decay: float) -> list[dict[str, Any]]:
     others = [parameter for parameter in model.parameters() if parameter not in decayed]
     matrices = [parameter for parameter in model.parameters() if parameter in decayed]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
-def _ranges(ends: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the places of some of the ranges that end at `ends` and follow each other, one after the other."""
-    firsts = np.concatenate([[0], ends[:-1]])[chosen]
-    lengths = ends[chosen] - firsts
-    return np.arange(lengths.sum()) + np.repeat(firsts - (np.cumsum(lengths) - lengths), lengths)
 
 
 def _seed_of(*numbers: int) -> int:

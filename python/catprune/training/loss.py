@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from catprune.model.attention import Padded
 from catprune.model.output_layer import smoothed_loss, weighted_loss
-from catprune.model.transformer import UNMASKED, Transformer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from catprune.model.attention import Form
+    from catprune.model.transformer import Transformer
     from catprune.workspace.device import Device
 
 
@@ -30,7 +30,7 @@ class Loss(nn.Module):
         inputs: Tensor,
         targets: Tensor,
         places: Tensor,
-        mask: Tensor | None,
+        form: Form,
         weights: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return sums over the target tokens, float64 [2]: the smoothed loss, and the nll without gradient.
@@ -39,14 +39,14 @@ class Loss(nn.Module):
         [tokens], else None.
 
         Args:
-            source, inputs, targets: ids as in `Batch`, padded.
+            source, inputs, targets: ids as in `Batch`, in the layout of `form`.
             places: indices of the tokens that count in the flattened targets, int64 [tokens].
-            mask: mask of the sources, as in `Padded`.
+            form: the layout of the sequences.
             weights: weights of the tokens, float32 [tokens]; None: all 1. Without `of_tokens` it must be None.
         """
         with self.device.autocast():
-            hidden = self.model(source, inputs, UNMASKED if mask is None else Padded(mask))
-        hidden = hidden.flatten(0, 1).index_select(0, places)
+            hidden = self.model(source, inputs, form)
+        hidden = hidden.flatten(0, -2).index_select(0, places)
         gold, matrix = targets.flatten().index_select(0, places), self.model.embedding.weight
         smoothing, dtype = self.smoothing, self.device.dtype
         if not self.of_tokens:

@@ -14,6 +14,7 @@ from catprune.workspace.options import (
     INPUT,
     MODEL,
     OPTIMIZATION,
+    OUTPUT,
     RESOURCES,
     AnyPath,
     option,
@@ -64,7 +65,7 @@ Sample = Annotated[
 BatchTokens = Annotated[
     int | None,
     option(
-        "Most tokens of an update on either side, with padding.",
+        "Most tokens of an update on either side; padding counts up to 4,096.",
         OPTIMIZATION,
         metavar="N",
         least=1,
@@ -80,7 +81,7 @@ Accumulate = Annotated[
         metavar="N",
         least=1,
         most=MOST,
-        default="parts of at most 4,096 tokens; 16,384 on a GPU",
+        default="parts of at most 4,096 tokens; on a GPU, as many as fit in half of its memory",
         details="Gradients of the parts are added up, so the update is that of the whole batch, except for rounding "
         "and dropout.",
     ),
@@ -308,6 +309,15 @@ class TrainOptions:
     label_smoothing: LabelSmoothing = None
     dropout: Dropout = None
     save_every: SaveEvery = 500
+    log: Annotated[
+        Literal["tensorboard"] | None,
+        option(
+            "Also write the metrics as event files, in log/tensorboard of the output folder.",
+            OUTPUT,
+            default="none",
+            details="Needs the extra `tensorboard`. View them with `tensorboard --logdir`.",
+        ),
+    ] = None
     precision: Precision = "auto"
     seed: Seed = 1
     threads: TorchThreads = None

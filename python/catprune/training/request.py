@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from catprune.corpus.inputs import is_monolingual
 from catprune.corpus.kept_rows import check_length
-from catprune.errors import CatpruneError, UsageError
+from catprune.errors import CatpruneError, UsageError, require
 from catprune.model.sizes import PRESETS, find_size
 from catprune.tokens.blocks import Tokens
 from catprune.training.early_stopping import EarlyStopping, read_dev
@@ -57,10 +57,12 @@ class Request:
         """Check the options together and open what is read.
 
         Raises:
-            UsageError, CatpruneError: as `train`.
+            UsageError, CatpruneError, MissingExtra: as `train`.
         """
         from catprune.training.data_order import Order
 
+        if options.log is not None:
+            require("tensorboard", "tensorboard")
         marks = plan_marks(options.epochs, options.steps, options.checkpoints)
         kept = options.keep_moments
         if kept is not None and not any(mark.unit == "step" and mark.amount == kept for mark in marks):

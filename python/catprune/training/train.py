@@ -79,7 +79,7 @@ def train(options: TrainOptions) -> Trained:
         CatpruneError: a folder that cannot be read or holds other work; a selection of another corpus; a checkpoint
             `init` of another shape or tokenizer; no pairs to train on, or fewer than the sample; an invalid file of
             rows; a loss that is not finite.
-        MissingExtra: torch or safetensors is not installed.
+        MissingExtra: torch or safetensors is not installed; or tensorboard, for `log`.
     """
     require_torch()
     spool = Spool(Path(options.out) / "log")
@@ -187,6 +187,7 @@ class _Running:
             device=self.device,
             save_every=options.save_every,
             accumulate=options.accumulate,
+            writes_events=options.log is not None and self.processes.leads,
             processes=self.processes,
             pruning=losses,
             init=request.init,

@@ -6,7 +6,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from catprune.errors import UsageError, require
 from catprune.workspace.resources import available_processors, choose_threads
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 #: Environment variables that say how threads of OpenMP wait (GNU's library, LLVM's and Intel's).
@@ -111,6 +113,15 @@ class Device:
         import torch
 
         return torch.autocast(self.name, dtype=self.dtype, enabled=self.precision == "bfloat16")
+
+
+def send(array: NDArray[Any], device: str | torch.device) -> Tensor:
+    """Copy an array to the device; no code waits until a GPU has it."""
+    import torch
+
+    tensor = torch.from_numpy(array)
+    # torch keeps the pinned memory until the copy is done.
+    return tensor if torch.device(device).type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,135 @@
+"""Scoring on a GPU never waits for it inside a block: on fake tensors, which no GPU is needed for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from catprune.checkpoints import native
+from catprune.model import fused_output
+from catprune.model.sizes import PRESETS
+from catprune.model.transformer import Transformer
+from catprune.scoring.score import _Scoring
+from catprune.tokens.blocks import Tokens
+from catprune.training.train import train
+from catprune.workspace.device import Device
+from support.synthetic import write_tokens
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Waits(TorchDispatchMode):
+    """Collects copies that make the processor wait for the GPU; reads of values are errors of fake tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.pinned: list[torch.Tensor] = []
+
+    def pin(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Note a tensor as pinned; fake tensors cannot be."""
+        self.pinned.append(tensor)
+        return tensor
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name, kwargs = func.overloadpacket.__name__, kwargs or {}
+        result = func(*args, **kwargs)
+        source = args[1] if name == "copy_" else args[0] if args else None
+        if isinstance(source, torch.Tensor) and isinstance(result, torch.Tensor) and source.device != result.device:
+            given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+            is_pinned = any(source is tensor for tensor in self.pinned)
+            if source.numel() > 1 and not (given.get("non_blocking") and is_pinned):
+                self.names.append(f"copy from {source.device.type} to {result.device.type}")
+        return result
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("queue")
+    tokens = write_tokens(folder / "tokens")
+    train(tokens, out=folder / "warmup", steps=1, threads=1, precision="float32", quiet=True)
+    return folder
+
+
+class Kernel:
+    """Stands in for the fused kernel, which Triton launches only on real memory."""
+
+    def __getitem__(self, grid: tuple[int, int]) -> Any:
+        return lambda *_, **__: None
+
+
+def scoring_of(folder: Path, device: Device, *, packed: bool) -> _Scoring:
+    """Return a scoring pass without a folder to write to."""
+    tokens, checkpoint = Tokens.open(folder / "tokens"), native.read_checkpoint(folder / "warmup/step-1")
+    batches = "packed" if packed else "equal source lengths"
+    plan: Any = SimpleNamespace(plan={"options": {"batches": batches, "batch_tokens": 200}})
+    return _Scoring(plan, tokens, checkpoint, device)
+
+
+def score_block(scoring: _Scoring) -> None:
+    """Score the first block."""
+    block, bar = scoring.tokens.read(scoring.tokens.blocks[0]), cast("Any", SimpleNamespace(to=lambda _: None))
+    scoring._score_block(block, np.ones(scoring.tokens.tokenizer.vocab_size), bar, 0)
+
+
+@contextmanager
+def on_fake_gpu(folder: Path, *, packed: bool) -> Iterator[tuple[_Scoring, Waits]]:
+    """Yield a scoring pass with its model on a GPU of fake tensors."""
+    scoring = scoring_of(folder, Device("cuda", "bfloat16"), packed=packed)
+    with pytest.MonkeyPatch.context() as patch, FakeTensorMode(), Waits() as waits:
+        patch.setattr(fused_output, "partial_values", Kernel())
+        patch.setattr(torch.cuda, "device_of", lambda _: nullcontext())
+        patch.setattr(torch.Tensor, "pin_memory", lambda tensor: waits.pin(tensor))
+        size, vocab_size = PRESETS["tiny"], scoring.tokens.tokenizer.vocab_size
+        with torch.device("cuda"):
+            # As after `narrow`, which fake tensors cannot do.
+            torch.set_default_dtype(torch.bfloat16)
+            try:
+                scoring.model = Transformer(size, vocab_size=vocab_size).eval()
+            finally:
+                torch.set_default_dtype(torch.float32)
+            scoring.model.embedding = torch.nn.Embedding(vocab_size, size.d_model)
+        assert scoring._products.device.type == "cuda"
+        waits.names.clear()
+        yield scoring, waits
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_block_is_queued_without_waiting(trained: Path, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
+    collected: list[int] = []
+    monkeypatch.setattr(_Scoring, "_collect", lambda *arguments: collected.append(len(arguments[2])))
+    with on_fake_gpu(trained, packed=packed) as (scoring, waits):
+        score_block(scoring)
+        assert waits.names == []
+        assert len(waits.pinned) > 3 * collected[0]
+    assert len(collected) == 1 and collected[0] > 3, "statistics are fetched once, after all batches"
+
+
+@pytest.mark.parametrize("inference", [True, False])
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x.tolist(),
+        lambda x: x.cpu(),
+        lambda x: x.nonzero(),
+        lambda x: x[x > 0],
+        lambda x: bool((x > 0).all()),
+        lambda x: x + torch.ones(len(x)).to(x.device),
+        lambda x: x + torch.ones(len(x)).to(x.device, non_blocking=True),
+    ],
+)
+def test_every_kind_of_wait_is_counted(wait: Any, inference: bool) -> None:
+    with FakeTensorMode(), Waits() as waits, torch.inference_mode(inference):
+        x = torch.ones(3, device="cuda")
+        try:
+            wait(x)
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            return  # fake tensors have no values that code could wait for
+        assert len(waits.names) == 1
