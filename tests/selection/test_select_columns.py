@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 from fractions import Fraction
@@ -626,3 +627,27 @@ def test_a_method_with_a_column_is_refused(run: Path) -> None:
     np.save(run / "a.npy", np.zeros(3, np.float32))
     with pytest.raises(UsageError, match="method = random: the source has one column, a, which ranks"):
         select(run / "a.npy", method="random", out=run / "s", **QUIET)
+
+
+#: A column file whose damaged page header made the library read the end of the file for hours; found by fuzzing.
+ENDLESS = (
+    "UEFSMRUAFRwVICwVBBUAFQYVBhw2ACgEAwAAABgEAAAAABERAAAADjQCAAAABAEAAAAAAwAAABUAFRwVICwVBBUAFQYVBhwYCAAAAAAAAOA/GA"
+    "gAAAAAAAAewOn91/f//wAAAADgPxgIAAAAAAAA4D8REQAAAA40AgAAAAMBAAAAAAAA4D8VABUcFSAsFQQVABUGFQYcNgAoBAYAAAAYBAUAAAAR"
+    "EQAAAA40AgAAAAQABQAAAAYAAAAVABUsFTAsFQQVABUGFQYAAAgYHAAAAAAAQBgIAAAAAAAA8L8WACgIAAAAAAAAAEAYCAAlABwWAAAAAADwvx"
+    "ERAAAAFlQCAAAABAEA/v////////8AAAAAAPC/FQQZPDUAGAZzY2hlbWEVBAAVAiUCGANyb3clGkysEyASAAAAFQolAhgFc2NvcmUAFggZLBks"
+    "JgAcFQIZJQYAGRgDcm93FQIWBBZiFmYmCDw2ACgEAwAAABgEAAAAABERABkcFQAVABUCADwpBhkmAAQAAAAmABwVChklBgAZGAVzY29yZRUCFg"
+    "QWmgEWngEmbjwYCAAAAAAAAOA/GAgAAAAAAADgPxYCKAgAAAAAAADgPxgIAAAAAAAA4D8REQAZHBUAFQAVAgA8KQYZJgICAAAAFvwBFgQmCBaE"
+    "AgAZLCYAHBUCGSUGABkYA3JvdxUCFgQWYhZmJo0CPDYAKAQGAAAAGAQFAAAAEREAGRwVABUAFQIAPCkGGSYABAAAACYAHBUKGSUGABkYBXNjb3"
+    "JlFQIWBBaqARauASbyAjwYCAAAAAAAAABAGAgAAAAAAADwvxYAKAgAAAAAAAAAQBgIAAAAAAAA8L8REQAZHBUAFQAVAgA8KQYZJgAEAAAAFowC"
+    "FgQmjAIWlAIAGRwYDEFSUk9XOnNjaGVtYRjsAS8vLy8vNmdBQUFBUUFBQUFBQUFLQUF3QUJnQUZBQWdBQ2dBQUFBQUJCQUFNQUFBQUNBQUlBQU"
+    "FBQkFBSUFBQUFCQUFBQUFJQUFBQklBQUFBQkFBQUFORC8vLzhBQUFFREVBQUFBQndBQUFBRUFBQUFBQUFBQUFVQUFBQnpZMjl5WlFBR0FBZ0FC"
+    "Z0FHQUFBQUFBQUNBQkFBRkFBSUFBWUFCd0FNQUFBQUVBQVFBQUFBQUFBQkFoQUFBQUFjQUFBQUJBQUFBQUFBQUFBREFBQUFjbTkzQUFBQUJnQU"
+    "lBQVFBQmdBQUFDQUFBQUE9ABggcGFycXVldC1jcHAtYXJyb3cgdmVyc2lvbiAyNi4wLjEZLBwAABwAAAC0AgAAUEFSMQ=="
+)
+
+
+def test_a_damaged_page_header_is_an_error_within_a_moment(tmp_path: Path) -> None:
+    path = tmp_path / "endless.parquet"
+    path.write_bytes(base64.b64decode(ENDLESS))
+    with pytest.raises(CatpruneError, match=r"endless\.parquet is damaged"):
+        select(path, column="score", out=tmp_path / "out", quiet=True)
