@@ -651,3 +651,29 @@ def test_a_damaged_page_header_is_an_error_within_a_moment(tmp_path: Path) -> No
     path.write_bytes(base64.b64decode(ENDLESS))
     with pytest.raises(CatpruneError, match=r"endless\.parquet is damaged"):
         select(path, column="score", out=tmp_path / "out", quiet=True)
+
+
+def test_many_threads_do_not_read_a_joined_column_many_times(tmp_path: Path) -> None:
+    count = 24 * 65_536
+    draw = np.random.default_rng(5).random
+    rows = np.delete(np.arange(count), np.arange(100, count, 1_000))  # with gaps
+    scores = pa.table({"row": np.arange(count), "score": draw(count).astype(np.float32)})
+    pq.write_table(scores, tmp_path / "scores.parquet", row_group_size=65_536)
+    joined = pa.table({"row": rows, "other": draw(len(rows)).astype(np.float32)})
+    pq.write_table(joined, tmp_path / "joined.parquet", row_group_size=count)
+
+    def read_bytes() -> int:
+        return int(Path("/proc/self/io").read_text().split("rchar: ")[1].split()[0])
+
+    read: list[int] = []
+    shards: list[list[bytes]] = []
+    for threads in (1, 12):
+        out, before = tmp_path / f"out-{threads}", read_bytes()
+        select(
+            tmp_path / "scores.parquet", merge="score + other", merge_by="z", join=[tmp_path / "joined.parquet"],
+            keep="50%", out=out, threads=threads, quiet=True,
+        )  # fmt: skip
+        read.append(read_bytes() - before)
+        shards.append([path.read_bytes() for path in sorted(out.glob("columns/*"))])
+    assert shards[0] == shards[1]
+    assert read[1] < 2 * read[0], "each thread skips what others read"

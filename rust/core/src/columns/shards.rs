@@ -152,16 +152,17 @@ impl ShardReader {
         Self::build(path, builder, names)
     }
 
-    /// Reads one row group of a file whose footer was read before.
+    /// Reads one row group of a file whose footer was read before, without its first `skip` records.
     pub fn open_group(
         path: &Path,
         footer: &ArrowReaderMetadata,
         group: usize,
+        skip: usize,
         names: &[&str],
     ) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(ParquetFile(file), footer.clone());
-        Self::build(path, builder.with_row_groups(vec![group]), names)
+        Self::build(path, builder.with_row_groups(vec![group]).with_offset(skip), names)
     }
 
     fn build(
