@@ -41,6 +41,7 @@ def describe(scratch: Path, homes: Mapping[str, Path | str], *, packages: Sequen
     return {
         "processor": processor[0].partition(":")[2].strip() if processor else platform.machine(),
         "features": [feature for feature in FEATURES if feature in information.split()],
+        "gpu": first_line("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory / 2**30, 1),
         "kernel": platform.release(),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as parquet
 from catprune.model.batches import Pairs, pairs_of
-from catprune.model.sizes import find_size
 from catprune.model.transformer import forward_flops
 from catprune.tokens.blocks import Tokens
 from rows import Entry
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from catprune.model.sizes import Size
     from model_data import Data
     from numpy.typing import NDArray
 
@@ -99,14 +99,17 @@ def pairs_in(tokens: Path) -> list[Pairs]:
     return [pairs_of(opened.read(entry)) for entry in opened.blocks]
 
 
-def flops_of(tokens: Path, preset: str) -> tuple[float, int]:
-    """Return the operations of scoring all pairs without padding, and their target tokens."""
+def flops_of(tokens: Path, size: Size, *, vocab_size: int | None = None) -> tuple[float, int]:
+    """Return the operations of scoring all pairs without padding, and their target tokens.
+
+    Without `vocab_size`, the model has the vocabulary of the tokens.
+    """
     flops, target_tokens = 0.0, 0
-    vocab_size = Tokens.open(tokens).tokenizer.vocab_size
+    vocab_size = vocab_size or Tokens.open(tokens).tokenizer.vocab_size
     for pairs in pairs_in(tokens):
         source, target = pairs.source.lengths, pairs.target.lengths
         outputs = int(target.sum())
-        flops += forward_flops(find_size(preset), vocab_size=vocab_size, source=source, target=target, outputs=outputs)
+        flops += forward_flops(size, vocab_size=vocab_size, source=source, target=target, outputs=outputs)
         target_tokens += outputs
     return flops, target_tokens
 

@@ -79,7 +79,7 @@ def engines(bench: Bench) -> Row:
         for name in ("sorted", "file order")
     ]
     row.rounds = bench.run("engines", [*products, *ours, *peers], keep=True)
-    _ask_engines(row, flops_of(tokens, preset), gains_by_bfloat16=gains_by_bfloat16)
+    _ask_engines(row, flops_of(tokens, find_size(preset)), gains_by_bfloat16=gains_by_bfloat16)
     _compare(row)
     row.notes.append(
         f"transformers scores the first {options.naive_pairs:,} of the {options.pairs:,} pairs, 32 a batch; "
@@ -193,7 +193,7 @@ def batches(bench: Bench) -> Row:
 def parallel(bench: Bench) -> Row:
     """Compare two threads and two processes with one."""
     tokens = bench.data.corpus(bench.options.pairs // 2, parts=2)
-    work = flops_of(tokens, bench.options.preset)[1]
+    work = flops_of(tokens, find_size(bench.options.preset))[1]
     row = Row("Two threads, two processes", versus="one")
     row.rounds = bench.run(
         "parallel",
@@ -213,7 +213,7 @@ def checkpoints(bench: Bench) -> Row:
     """Compare whole calls of `score` with four checkpoints and with one."""
     pairs = max(bench.options.pairs // 8, 1)
     tokens = bench.data.corpus(pairs)
-    job = {"function": "whole_score", "target_tokens": flops_of(tokens, bench.options.preset)[1]}
+    job = {"function": "whole_score", "target_tokens": flops_of(tokens, find_size(bench.options.preset))[1]}
     row = Row("Four checkpoints", versus="one")
     row.rounds = bench.run(
         "checkpoints", [bench.scoring(label, tokens, count=count, **job) for label, count in (("one", 1), ("four", 4))]

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from job import Job, Timed
+from job import Job, Skipped, Timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def _scoring(job: Job, shard: str | None) -> Callable[[], dict[str, Any]]:
     torch.set_num_threads(job["threads"])
     share, limit = Shard.parse(shard), job["batch_tokens"]
     device, tokens = Device.choose(job["precision"]), Tokens.open(job["tokens"])
-    checkpoint = read_checkpoint(job["checkpoint"])
+    checkpoint = job.get("model") or read_checkpoint(job["checkpoint"])
     path = Path(job["out"]) / SCORES
     stack = contextlib.ExitStack()
     planned = _plan(
@@ -100,18 +100,21 @@ def transformers_scores(job: Job) -> Timed:
     import numpy as np
     import torch
     from catprune.checkpoints.native import read_checkpoint
+    from catprune.tokens.blocks import Tokens
+    from catprune.workspace.device import Device
     from model_data import as_transformers, read_pairs
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     torch.set_num_threads(job["threads"])
-    checkpoint = read_checkpoint(job["checkpoint"])
-    model, special = as_transformers(checkpoint), checkpoint.tokenizer
-    pairs = read_pairs(Path(job["tokens"]), limit=job["limit"])
+    device, special = Device.choose(job.get("precision", "float32")), Tokens.open(job["tokens"]).tokenizer
+    given = job.get("model")
+    model = as_transformers(read_checkpoint(job["checkpoint"])) if given is None else given.build(device.name)
+    model, pairs = model.to(device.name, device.dtype), read_pairs(Path(job["tokens"]), limit=job["limit"])
 
     def padded(sequences: list[list[int]], value: int) -> torch.Tensor:
         rows = [torch.tensor(ids) for ids in sequences]
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value).to(device.name)
 
     @torch.inference_mode()
     def run() -> dict[str, Any]:
@@ -125,8 +128,8 @@ def transformers_scores(job: Job) -> Timed:
             source, labels = padded(sources, special.pad_id), padded(targets, -100)
             inputs = padded([[special.bos_id, *target[:-1]] for target in targets], special.pad_id)
             logits = model(source, attention_mask=source != special.pad_id, decoder_input_ids=inputs).logits
-            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-            nll[chosen] = loss.view_as(labels).sum(1).numpy()
+            loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none")
+            nll[chosen] = loss.view_as(labels).sum(1).cpu().numpy()
         np.save(f"{job['out']}/nll.npy", nll)
         return {"tokens": sum(len(target) for _, target in pairs)}
 
@@ -139,8 +142,10 @@ def ctranslate2_scores(job: Job) -> Timed:
     import numpy as np
     from model_data import names_of, read_pairs
 
-    threads = {"inter_threads": 1, "intra_threads": job["threads"]}
-    translator = ctranslate2.Translator(job["model"], device="cpu", compute_type=job["type"], **threads)
+    threads, device = {"inter_threads": 1, "intra_threads": job["threads"]}, job.get("device", "cpu")
+    if device == "cuda" and not ctranslate2.get_cuda_device_count():
+        raise Skipped("CTranslate2 finds no GPU")
+    translator = ctranslate2.Translator(job["model"], device=device, compute_type=job["type"], **threads)
     names, pairs = names_of(Path(job["tokens"])), read_pairs(Path(job["tokens"]), limit=job["limit"])
     sources = [[names[i] for i in source] for source, _ in pairs]
     targets = [[names[i] for i in target[:-1]] for _, target in pairs]  # it adds end-of-sentence itself
@@ -260,17 +265,20 @@ def bare_training(job: Job) -> Timed:
     if len(batches) < job["steps"]:
         raise RuntimeError(f"the text gives {len(batches)} batches, {job['steps']} are asked for")
     size = find_size(job["preset"])
-    model = Transformer(size, vocab_size=tokens.tokenizer.vocab_size, dropout=0.1).train()
+    model = Transformer(size, vocab_size=tokens.tokenizer.vocab_size, dropout=0.1).to(device.name).train()
     rates = {"lr": 0.0, "betas": (0.9, 0.98), "eps": 1e-9, "weight_decay": 0.01}
     optimizer = torch.optim.AdamW(model.parameters(), fused=True, **rates)
+
+    def on_device(array: Any) -> torch.Tensor:
+        return torch.from_numpy(array).to(device.name)
 
     def prepare(batch: Any) -> tuple[Any, ...]:
         form = UNMASKED
         if batch.source_lengths.min() < batch.source.shape[1]:
-            form = Padded(torch.from_numpy(np.arange(batch.source.shape[1]) < batch.source_lengths[:, None]))
+            form = Padded(on_device(np.arange(batch.source.shape[1]) < batch.source_lengths[:, None]))
         places = np.flatnonzero(np.arange(batch.targets.shape[1]) < batch.target_lengths[:, None])
         parts = (batch.source, batch.inputs, batch.targets.ravel()[places], places)
-        return *map(torch.from_numpy, parts), form
+        return *map(on_device, parts), form
 
     def loss_of(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         matrix = model.embedding.weight

@@ -265,6 +265,16 @@ class PreferredColumn(TypedDict):
 Prefer: TypeAlias = Literal["first"] | PreferredInputs | PreferredColumn
 
 
+class LastShard(TypedDict):
+    """The files of a published shard [first, end) of cleaning; None where it has none."""
+
+    first: int
+    end: int
+    decisions: str
+    fingerprints: NotRequired[str | None]
+    duplicates: NotRequired[str | None]
+
+
 class CleanRequest(TypedDict):
     """The request of `clean`."""
 
@@ -277,6 +287,7 @@ class CleanRequest(TypedDict):
     verify: bool  # compare keys byte for byte
     prefer: Prefer
     against: Sequence[str]  # fingerprint shards of other corpora
+    continued: NotRequired[LastShard | None]  # of the rows before; continued if it is not full
     out: str
     tmp: str
     plan: str
@@ -475,6 +486,7 @@ class TokenizeRequest(KeptCorpus):
     tokenizer: str
     max_tokens: int  # tokens per side, end-of-sentence included
     frozen: bool  # keep the unigram counts as they are
+    continued: NotRequired[str | None]  # the last block of the rows before, if it is not full
     out: str
     plan: str
 

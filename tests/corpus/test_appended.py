@@ -72,7 +72,6 @@ def read_columns(folder, *columns):
 
 def test_an_appended_corpus_equals_one_of_all_inputs_and_only_new_inputs_are_processed(corpus, tmp_path):
     run = shutil.copytree(corpus / "run", corpus / "appended")
-    before = {path: path.stat().st_ino for path in run.rglob("part-*")}
     for names in ("ab", "abc"):  # one after the other
         cleaned = clean(inputs(corpus, *names), out=run / "clean", **QUIET)
         tokenized = tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
@@ -89,10 +88,11 @@ def test_an_appended_corpus_equals_one_of_all_inputs_and_only_new_inputs_are_pro
     fresh = tmp_path / "tokens"
     tokenize(tmp_path / "clean", out=fresh, tokenizer=run / "tokens/tokenizer.json", **QUIET)
     tokens, others = Tokens.open(run / "tokens"), Tokens.open(fresh)
-    assert len(tokens.blocks) == 3 and tokens.manifest["counts"] == others.manifest["counts"]
+    assert len(tokens.blocks) == 1 and tokens.manifest["counts"] == others.manifest["counts"]
     for entry, other in zip(tokens.blocks, others.blocks, strict=True):
         assert all(np.array_equal(*arrays) for arrays in zip(tokens.read(entry), others.read(other), strict=True))
-    assert tokens.unigrams()[1].sum() == tokens.blocks[0].target_tokens, "counts of the corpus as it was"
+    before = read_manifest(corpus / "run/tokens", step="tokenize")["counts"]["target_tokens"]
+    assert tokens.unigrams()[1].sum() == before < tokens.blocks[0].target_tokens, "counts of the corpus as it was"
 
     with pytest.raises(CatpruneError, match=r"other inputs \(tokens changed since, or rows were appended to it"):
         train(run / "tokens", out=run / "warmup", epochs=2, checkpoints="1", warmup_steps=5, batch_tokens=512,
@@ -100,7 +100,8 @@ def test_an_appended_corpus_equals_one_of_all_inputs_and_only_new_inputs_are_pro
     scored = score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)
     assert scored.pairs == tokens.manifest["counts"]["pairs"]
     assert scored.new == 79 + 56, "scores had not been made in between"
-    assert {path: path.stat().st_ino for path in before} == before, "nothing that was done is done again"
+    files = {path.name for path in [*run.rglob("columns/part-*"), *run.glob("tokens/part-*")]}
+    assert {name.partition(".")[0] for name in files} == {"part-000000000000-000000000300"}, "shards were continued"
     event = json.loads((run / "scores/epoch-1/log/events.jsonl").read_text().splitlines()[-2])
     assert event["event"] == "scored"
     assert scored.manifests["epoch-2"]["checkpoint"]["seen"]["times"] == [0, 2]
@@ -220,10 +221,9 @@ def test_unfinished_work_is_extended_too(corpus):
     run = shutil.copytree(corpus / "run", corpus / "unfinished")
     scores = run / "scores/epoch-1"
     (scores / "manifest.json").unlink()
-    before = {path: path.stat().st_ino for path in scores.glob("columns/part-*")}
     clean(inputs(corpus, "a", "b"), out=run / "clean", **QUIET)
     tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
     scored = score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)
-    assert before == {path: path.stat().st_ino for path in before}
+    assert [path.name for path in scores.glob("columns/part-*")] == ["part-000000000000-000000000240.parquet"]
     assert read_columns(scores, "seen").keys() == read_columns(run / "scores/epoch-2", "seen").keys()
     assert [len(scored.manifests[name]["extends"]) for name in ("epoch-1", "epoch-2")] == [1, 1]

@@ -228,6 +228,7 @@ def passes(tmp_path: Path) -> dict[str, Pass]:
         "verify": False,
         "prefer": {"inputs": [0]},
         "against": [],
+        "continued": None,
         "out": str(out),
         "tmp": str(out),
         "plan": "",
@@ -250,6 +251,7 @@ def passes(tmp_path: Path) -> dict[str, Pass]:
         "tokenizer": str(tmp_path / "tokens" / "tokenizer.json"),
         "max_tokens": 512,
         "frozen": False,
+        "continued": None,
         "out": str(out),
         "plan": "",
     }

@@ -180,7 +180,7 @@ def test_a_changed_state_of_a_training_is_refused(steps: Path, tmp_path: Path) -
 
 def test_other_results_are_named_with_both_versions(steps: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(RESULTS, "clean", RESULTS["clean"] + 1)
-    with pytest.raises(CatpruneError, match="results of `clean` was 1, is now 2"):
+    with pytest.raises(CatpruneError, match="results of `clean` was 2, is now 3"):
         catprune.clean([steps / "a.en", steps / "a.de"], out=steps / "clean", near_duplicates="pair", **QUIET)
 
 

@@ -309,8 +309,8 @@ class Exposure:
 
     def __init__(self, checkpoint: Checkpoint, blocks: Sequence[BlockEntry]) -> None:
         self._seen = checkpoint.seen
-        self._places = {entry.first: place for place, entry in enumerate(blocks) if entry.end <= self._seen["end"]}
-        self._is_appended = len(self._places) < len(blocks)
+        self._places = {entry.first: place for place, entry in enumerate(blocks) if entry.first < self._seen["end"]}
+        self._is_appended = blocks[-1].end > self._seen["end"]
         self._path = checkpoint.seen_file
         if self._path is None:
             return
@@ -331,14 +331,18 @@ class Exposure:
 
     def times(self, entry: BlockEntry, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
         """Return the exposure of the ascending `rows` of a block that carry tokens, uint32 [rows]."""
-        if entry.first not in self._places:
-            return np.zeros(len(rows), np.uint32)
+        times = np.zeros(len(rows), np.uint32)
+        known = int(np.searchsorted(rows, self._seen["end"]))
+        if not known:
+            return times
         if self._path is None:
-            return np.full(len(rows), self._seen["times"][0], np.uint32)
+            times[:known] = self._seen["times"][0]
+            return times
         table = self._file.read_row_group(self._places[entry.first])
-        if not np.array_equal(table["row"].to_numpy(), rows):
+        if not np.array_equal(table["row"].to_numpy(), rows[:known]):
             raise CatpruneError(f"{self._path} has other rows than the tokens: train again")
-        return table["times"].to_numpy()
+        times[:known] = table["times"].to_numpy()
+        return times
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], *, metadata: dict[str, str] | None = None) -> None:

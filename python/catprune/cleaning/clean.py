@@ -12,11 +12,11 @@ from catprune.cleaning.options import CleanOptions
 from catprune.cleaning.request import Cleaning
 from catprune.cleaning.test_sets import check_test_sets
 from catprune.corpus.data import FOLDER, temporary_spool
-from catprune.corpus.inputs import input_paths, relative_input
+from catprune.corpus.inputs import input_paths, relative_inputs
 from catprune.corpus.moved import find_moved
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at, look, remember
 from catprune.errors import CatpruneError, UsageError
-from catprune.workspace.files import relative_place
+from catprune.workspace.files import Places
 from catprune.workspace.manifest import verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
@@ -130,7 +130,11 @@ def _work(cleaning: Cleaning, step: StepFolder) -> dict[str, Any]:
     """Run the pass and remember how its files looked."""
     folder = cleaning.folder
     if step.before is not None:
-        verify_shards(folder, {**step.before, "shards": [], "duplicates": [], "files": {}})
+        last = step.before["shards"][-1]["first"]
+        read = {
+            name: [shard for shard in step.before[name] if shard["first"] == last] for name in ("shards", "duplicates")
+        }
+        verify_shards(folder, {**step.before, **read, "files": {}})
     before = [look(path) for entry in cleaning.inputs for path in input_paths(entry)]
     results = _run(cleaning, folder, step.digest, before=step.before)
     remember(cleaned_files(folder, results), before, cache=folder / "log" / "digests.json")
@@ -199,8 +203,9 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
         {**counts, "pairs": counts["pairs"] + earlier["pairs"]}
         for counts, earlier in zip(results["excluded"], before["excluded"], strict=True)
     ]
-    lists = ("inputs", "shards", "fingerprints", "duplicates")
-    appended = {name: before[name] + results[name] for name in lists}
+    first = results["shards"][0]["first"]  # the last shard of the rows before, if that was not full
+    lists = ("shards", "fingerprints", "duplicates")
+    appended = {name: [shard for shard in before[name] if shard["first"] < first] + results[name] for name in lists}
     new = f"{more['rows']:,} rows were appended to {counts['rows']:,}; {more['kept']:,} of the new rows are kept"
     return {
         **results,
@@ -208,6 +213,7 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
         "counts": {**more, **added},
         "examples": examples,
         "excluded": excluded,
+        "inputs": before["inputs"] + results["inputs"],
         **appended,
     }
 
@@ -220,18 +226,22 @@ def _cleaned(folder: Path | None, manifest: Mapping[str, Any], *, new: int = 0, 
 def _to_results(result: CleanResult, parsed: Sequence[Input], folder: Path, notes: list[str]) -> dict[str, Any]:
     """Return the result of the pass for the manifest, with paths relative to the folder."""
 
+    places = Places(folder)
+
     def relative(file: FileRead) -> FileRead:
-        return {**file, "path": relative_place(file["path"], folder)}
+        return {**file, "path": places.relative(file["path"])}
 
     inputs = [
         {
-            **relative_input(entry, folder),
+            **entry,
             "first": read["first"],
             "end": read["end"],
             "kept": tally["kept"],
             "files": [relative(file) for file in read["files"]],
         }
-        for entry, read, tally in zip(parsed, result["read"]["inputs"], result["inputs"], strict=True)
+        for entry, read, tally in zip(
+            relative_inputs(parsed, folder), result["read"]["inputs"], result["inputs"], strict=True
+        )
     ]
     return {
         "inputs": inputs,

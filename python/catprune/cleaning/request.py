@@ -22,7 +22,7 @@ from catprune.cleaning.rule_options import (
 from catprune.cleaning.test_sets import digest_test_sets, parse_test_sets
 from catprune.corpus.contents import describe_contents
 from catprune.corpus.data import spool_options
-from catprune.corpus.inputs import input_paths, inputs_of, left_out, relative_input
+from catprune.corpus.inputs import input_paths, inputs_of, left_out, relative_inputs
 from catprune.corpus.spool import spool_inputs
 from catprune.errors import UsageError
 from catprune.workspace.common_options import several
@@ -32,7 +32,18 @@ from catprune.workspace.resources import choose_memory, choose_threads
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from catprune.boundary import CleanRequest, Form, Input, Key, NearOptions, Prefer, Rules, TestSet, ValueColumn
+    from catprune.boundary import (
+        CleanRequest,
+        Form,
+        Input,
+        Key,
+        LastShard,
+        NearOptions,
+        Prefer,
+        Rules,
+        TestSet,
+        ValueColumn,
+    )
     from catprune.cleaning.options import CleanOptions
     from catprune.workspace.spool import Spool
 
@@ -124,7 +135,7 @@ class Cleaning:
         options, folder = self.options, self.folder
         column = self._preferred_column()
         return {
-            "inputs": [relative_input(entry, folder) for entry in self.inputs],
+            "inputs": relative_inputs(self.inputs, folder),
             "tags": {"path": relative_place(options.tags, folder)} if options.tags else None,
             "against": [
                 {"folder": relative_place(other["folder"], folder), "digest": other["digest"]} for other in self.against
@@ -174,6 +185,7 @@ class Cleaning:
             "duplicates_form": self.form,
             "verify": options.verify,
             "prefer": self.prefer,
+            "continued": None if before is None else _last_shard(folder, before),
             "against": [*own, *(shard for other in self.against for shard in other["shards"])],
             "near_duplicates": self.near,
             "exclude": self.tests,
@@ -191,6 +203,23 @@ class Cleaning:
 
     def _preferred_column(self) -> ValueColumn | None:
         return self.prefer["column"] if isinstance(self.prefer, dict) and "column" in self.prefer else None
+
+
+def _last_shard(folder: Path, before: Mapping[str, Any]) -> LastShard:
+    """The files of the last shard of finished work."""
+    last = before["shards"][-1]
+
+    def file(name: str) -> str | None:
+        listed = [shard for shard in before[name] if shard["first"] == last["first"]]
+        return str((folder / listed[0]["file"]).absolute()) if listed else None
+
+    return {
+        "first": last["first"],
+        "end": last["end"],
+        "decisions": str((folder / last["file"]).absolute()),
+        "fingerprints": file("fingerprints"),
+        "duplicates": file("duplicates"),
+    }
 
 
 def _read_inputs(options: CleanOptions) -> list[Input]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from catprune.corpus.inputs import relative_input
+from catprune.corpus.inputs import relative_inputs
 from catprune.errors import CatpruneError, OtherPlan
 from catprune.workspace.files import holds_files
 from catprune.workspace.manifest import formers
@@ -92,7 +92,7 @@ def has_new_inputs(run: Path, inputs: Sequence[Input]) -> bool:
     """
     plan = run / "clean" / "plan.json"
     before = read_sealed(plan)["reads"]["inputs"] if plan.is_file() else []
-    now = [relative_input(entry, run / "clean") for entry in inputs]
+    now = relative_inputs(inputs, run / "clean")
     return 0 < len(before) < len(now) and now[: len(before)] == before
 
 

@@ -110,6 +110,8 @@ def describe_contents(inputs: Sequence[Mapping[str, Any]], languages: Sequence[s
 
 
 def _describe_encoding(path: str, lines: Sequence[bytes]) -> list[str]:
+    if _is_utf8(b"\n".join(lines)):
+        return []
     wrong = sum(not _is_utf8(line) for line in lines)
     if wrong <= _OTHER_ENCODING * len(lines):
         return []

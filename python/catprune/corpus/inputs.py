@@ -13,7 +13,7 @@ from catprune.corpus.names import FORMATS, NAMED, choose_format, format_of, refu
 from catprune.corpus.templates import expand, expand_pairs, find_sides, is_pattern
 from catprune.corpus.unchanged import check_unchanged, cleaned_files
 from catprune.errors import UsageError
-from catprune.workspace.files import relative_place, resolve_place
+from catprune.workspace.files import Places
 from catprune.workspace.wording import some
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _without_empty(text: str, names: list[str], formats: list[str], *, header: b
 
 
 def _is_empty(name: str, format: str, *, header: bool = False) -> bool:
-    return is_empty(str(Path(name).absolute()), format=format, header=header and format == "tsv")
+    return is_empty(name, format=format, header=header and format == "tsv")
 
 
 def left_out(names: Sequence[str | Path], parsed: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -286,9 +286,10 @@ def with_paths(entry: Mapping[str, Any], paths: Sequence[str]) -> Input:
     return cast("Input", {**kept, **named})
 
 
-def relative_input(entry: Mapping[str, Any], folder: Path) -> Input:
-    """Return an input as the manifest in `folder` lists it, with relative paths."""
-    return with_paths(entry, [relative_place(path, folder) for path in input_paths(entry)])
+def relative_inputs(inputs: Sequence[Mapping[str, Any]], folder: Path) -> list[Input]:
+    """Return inputs as the manifest in `folder` lists them, with relative paths."""
+    places = Places(folder)
+    return [with_paths(entry, [places.relative(path) for path in input_paths(entry)]) for entry in inputs]
 
 
 def is_monolingual(manifest: Mapping[str, Any]) -> bool:
@@ -298,9 +299,8 @@ def is_monolingual(manifest: Mapping[str, Any]) -> bool:
 
 def resolve(clean: Path, manifest: dict[str, Any]) -> Corpus:
     """Return the corpus of a finished clean folder, in the form that passes over text take."""
-    inputs = [
-        with_paths(entry, [resolve_place(clean, path) for path in input_paths(entry)]) for entry in manifest["inputs"]
-    ]
+    places = Places(clean)
+    inputs = [with_paths(entry, [places.resolve(path) for path in input_paths(entry)]) for entry in manifest["inputs"]]
     return {"inputs": inputs, "max_line_bytes": manifest["options"]["max_line_bytes"]}
 
 

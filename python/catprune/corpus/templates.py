@@ -51,7 +51,7 @@ def expand_pairs(template: str, sides: list[str]) -> list[tuple[str, str]]:
     if not _WILDCARD.search(rest) or all(map(_exists, sides)):
         return [(sides[0], sides[1])]
     patterns = [side[len(folder) :] for side in sides]
-    matched = [{_filled(side, name[len(folder) :]): name for name in _match(folder, side)} for side in patterns]
+    matched = [_by_wildcards(folder, side) for side in patterns]
     for side, files, other in ((sides[1], matched[0], matched[1]), (sides[0], matched[1], matched[0])):
         if unpaired := [name for filled, name in files.items() if filled not in other]:
             raise UsageError(f"{template}: {unpaired[0]} has no counterpart that matches {side}")
@@ -88,14 +88,15 @@ def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if number % 2 else (0, part) for number, part in enumerate(parts)], name
 
 
-def _filled(pattern: str, name: str) -> tuple[str, ...]:
-    """Return the parts of a name that match the wildcards of its pattern."""
+def _by_wildcards(folder: str, pattern: str) -> dict[tuple[str, ...], str]:
+    """Return the files in a folder that match a pattern, by the parts of their names that match its wildcards."""
     pieces = _WILDCARD.split(pattern)
     parts = _WILDCARD.findall(pattern)
     wildcards = [{"*": "([^/]*)", "?": "([^/])"}.get(wildcard, f"([{_inside(wildcard)}])") for wildcard in parts]
     expression = "".join(re.escape(piece) + wild for piece, wild in zip(pieces, [*wildcards, ""], strict=True))
-    matched = re.fullmatch(expression, name, re.DOTALL)
-    return matched.groups() if matched else (name,)
+    matches = re.compile(expression, re.DOTALL).fullmatch
+    found = ((matches(name, len(folder)), name) for name in _match(folder, pattern))
+    return {match.groups() if match else (name[len(folder) :],): name for match, name in found}
 
 
 def _inside(wildcard: str) -> str:

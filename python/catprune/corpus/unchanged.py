@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_file
 from catprune.errors import CatpruneError
-from catprune.workspace.files import read_json, resolve_place, to_json, write_whole
+from catprune.workspace.files import Places, read_json, to_json, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def cleaned_files(clean: Path, manifest: dict[str, Any]) -> list[FileRead]:
     """Return path, size and digest of every file that cleaning read, in order."""
     files = [file for read in manifest["inputs"] for file in read["files"]]
-    return [file_at(file, resolve_place(clean, file["path"])) for file in files]
+    places = Places(clean)
+    return [file_at(file, places.resolve(file["path"])) for file in files]
 
 
 def file_at(file: Mapping[str, Any], path: str) -> FileRead:
@@ -29,7 +31,7 @@ def file_at(file: Mapping[str, Any], path: str) -> FileRead:
 
 def look(path: str) -> list[int]:
     """Return size, modification time and inode: equal values mean an unchanged file."""
-    stat = Path(path).stat()
+    stat = os.stat(path)  # noqa: PTH116  # `Path` takes as long as the call, and there may be many files
     return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 

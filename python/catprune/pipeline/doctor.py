@@ -14,6 +14,7 @@ from catprune.workspace.resources import available_memory, available_processors
 EXTRAS = {
     "torch": ("torch", "safetensors"),
     "transformers": ("transformers", "sentencepiece"),
+    "gpus": ("accelerate",),
     "marian": ("pyyaml", "sentencepiece"),
     "evaluate": ("ctranslate2", "sacrebleu", "scipy"),
     "report": ("jinja2",),

@@ -14,7 +14,7 @@ from catprune.cleaning.request import LEAST_MEMORY
 from catprune.cleaning.summary import summary as clean_summary
 from catprune.corpus.appended import has_appended_rows, has_new_inputs, replacing, require_trained
 from catprune.corpus.data import FOLDER, spool_options, temporary_spool
-from catprune.corpus.inputs import input_paths, inputs_of, relative_input
+from catprune.corpus.inputs import input_paths, inputs_of, relative_inputs
 from catprune.corpus.moved import has_bytes_of
 from catprune.corpus.names import COMPRESSED
 from catprune.errors import CatpruneError, UsageError, require
@@ -376,7 +376,7 @@ class _Pruning:
             )
         old = inputs_of(run_file.clean)
         first, clean = self.inputs[: len(old)], self.folder / "clean"
-        if first != old and not has_bytes_of(clean, [relative_input(entry, clean) for entry in first], None):
+        if first != old and not has_bytes_of(clean, relative_inputs(first, clean), None):
             raise CatpruneError(
                 f"{self.file} has other inputs: give its inputs first and the new inputs after them, give another "
                 "folder as out, or force = true to prune all inputs again"

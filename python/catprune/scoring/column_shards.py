@@ -39,9 +39,9 @@ class Block:
 
 def blocks_of(cleaned: Mapping[str, Any]) -> Iterator[Block]:
     """Yield the blocks of a clean folder, the same as in `tokenize`."""
-    for read in cleaned["inputs"]:
-        for first in range(read["first"], read["end"], BLOCK_ROWS):
-            yield Block(first, min(first + BLOCK_ROWS, read["end"]))
+    rows = cleaned["counts"]["rows"]
+    for first in range(0, rows, BLOCK_ROWS):
+        yield Block(first, min(first + BLOCK_ROWS, rows))
 
 
 def metadata_of(path: Path) -> dict[bytes, bytes]:

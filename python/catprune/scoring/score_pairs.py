@@ -28,7 +28,7 @@ from catprune.scoring.options import ScorePairsOptions
 from catprune.scoring.scorers import FunctionScorer, Scorer, open_scorer
 from catprune.selection.request import check_column
 from catprune.selection.sources import SCORER_STEP
-from catprune.workspace.manifest import describe_folder, read_manifest, reads_appended
+from catprune.workspace.manifest import describe_folder, read_manifest, reads_appended, verify_file
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, say
 from catprune.workspace.shards import Shard
@@ -47,9 +47,8 @@ if TYPE_CHECKING:
 def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
     """Score every clean pair by its text, block by block; finished blocks are skipped.
 
-    Blocks are the same as in `tokenize`: 65,536 rows, restarting at every input. If rows were appended to the corpus,
-    only their blocks are scored. If the column is in the scores folder, `select` finds it by name: as method, as
-    column, in `merge` and in `where`.
+    Blocks are the same as in `tokenize`: 65,536 rows. If rows were appended to the corpus, only they are scored. If the
+    column is in the scores folder, `select` finds it by name: as method, as column, in `merge` and in `where`.
 
     Raises:
         UsageError: the scorer is unknown or does not have these options, or the name of the column is invalid.
@@ -122,15 +121,36 @@ def _score_blocks(
         if read_manifest(clean, step="clean")["counts"]["kept"]:
             scorer.begin(clean, folder.path)
         for block, rows, sources, targets in _read_blocks(clean, todo):
-            scores = check_scores(scorer.score(rows, sources, targets), rows, by=folder.path.name) if len(rows) else []
-            columns: dict[str, NDArray[Any]] = {"row": rows, folder.path.name: np.asarray(scores, np.float32)}
+            scores = _scores_before(folder, block)
+            known = len(scores)
+            if len(rows) > known:
+                left = rows[known:], sources[known:], targets[known:]
+                scores = np.concatenate([scores, check_scores(scorer.score(*left), left[0], by=folder.path.name)])
+            columns: dict[str, NDArray[Any]] = {"row": rows, folder.path.name: scores}
             digest = write_columns(str(block.path(folder.path)), columns, metadata={"plan": folder.digest})
             folder.note_file(block.file, digest)
-            new += len(rows)
+            new += len(rows) - known
+            done += known
             bar.to(done + new)
     seconds = time.monotonic() - started
     folder.log("scored", seconds=round(seconds, 3), pairs=new, pairs_per_second=round(new / seconds, 3))
     return new
+
+
+def _scores_before(folder: StepFolder, block: Block) -> NDArray[np.float32]:
+    """Return the scores that a block had before rows were appended to it, float32 [pairs of the block then].
+
+    Raises:
+        CatpruneError: their shard was changed.
+    """
+    import pyarrow.parquet as parquet
+
+    for shard in (folder.before or {"shards": []})["shards"]:
+        if shard["first"] == block.first and shard["end"] < block.end:
+            verify_file(folder.path, folder.before or {}, shard["file"])
+            table = parquet.read_table(folder.path / shard["file"], columns=[folder.path.name])
+            return table[folder.path.name].to_numpy()
+    return np.zeros(0, np.float32)
 
 
 def _read_blocks(clean: Path, todo: Sequence[Block]) -> Iterator[tuple[Block, NDArray[np.int64], list[str], list[str]]]:

@@ -118,9 +118,12 @@ class _Writer:
         """Write the blocks that are not finished, and describe all for the manifest."""
         before = self.folder.before
         write_whole(self.folder.path / DESCRIBED, to_json(self.checkpoint.described))
-        shards: list[dict[str, Any]] = [] if before is None else list(before["shards"])
-        first_row = 0 if before is None else before["counts"]["rows"]
-        ranges = [block for block in _block_ranges(cleaned) if block[0] >= first_row]
+        rows = 0 if before is None else before["counts"]["rows"]
+        # A last block that is not full is written again, with the appended rows.
+        shards: list[dict[str, Any]] = [
+            shard for shard in (before or {"shards": []})["shards"] if shard["end"] % BLOCK_ROWS == 0
+        ]
+        ranges = [block for block in _block_ranges(cleaned) if block[1] > rows]
         done = sum(shard["pairs"] + shard["too_long"] for shard in shards)
         with Progress("tokenize", total=cleaned["counts"]["kept"], unit="pairs", quiet=quiet, done=done) as bar:
             for block in _blocks(clean, ranges):
@@ -170,11 +173,8 @@ class _Writer:
 
 def _block_ranges(cleaned: dict[str, Any]) -> list[tuple[int, int]]:
     """Return the row ranges of all blocks."""
-    ranges: list[tuple[int, int]] = []
-    for read in cleaned["inputs"]:
-        first, end = int(read["first"]), int(read["end"])
-        ranges += [(start, min(start + BLOCK_ROWS, end)) for start in range(first, end, BLOCK_ROWS)]
-    return ranges
+    rows = int(cleaned["counts"]["rows"])
+    return [(first, min(first + BLOCK_ROWS, rows)) for first in range(0, rows, BLOCK_ROWS)]
 
 
 def _blocks(

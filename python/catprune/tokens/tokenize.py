@@ -105,6 +105,10 @@ def _work(options: TokenizeOptions, cleaned: dict[str, Any], step: StepFolder) -
     clean, folder, before = Path(options.clean), Path(options.out), step.before
     first_row = 0 if before is None else before["counts"]["rows"]
     new = {**cleaned, **{name: _from(first_row, cleaned[name]) for name in ("inputs", "shards")}}
+    last = None
+    if before is not None and first_row % _core.BLOCK_ROWS:
+        last = before["shards"][-1]
+        verify_shards(folder, {**before, "shards": [last], "files": {}})
     files = cleaned_files(clean, new)
     check_unchanged(files, cache=clean / "log" / "digests.json")
     verify_shards(clean, new)
@@ -124,6 +128,7 @@ def _work(options: TokenizeOptions, cleaned: dict[str, Any], step: StepFolder) -
         "tokenizer": str(path),
         "max_tokens": options.max_tokens,
         "frozen": before is not None,
+        "continued": None if last is None else str(folder / last["file"]),
         "out": str(folder),
         "plan": step.digest,
     }
@@ -133,14 +138,15 @@ def _work(options: TokenizeOptions, cleaned: dict[str, Any], step: StepFolder) -
     if before is not None:
         if described != before["tokenizer"]:
             raise CatpruneError(f"{path} was changed after tokenizing: tokenize again with force = true")
-        counts = {"shards": before["shards"] + counts["shards"], "unigrams": before["unigrams"]}
+        shards = [shard for shard in before["shards"] if shard != last]
+        counts = {"shards": shards + counts["shards"], "unigrams": before["unigrams"]}
     recorded = {"monolingual": True} if is_monolingual(cleaned) else {}
     return {**counts, **recorded, "tokenizer": described, "counts": _counts(cleaned, counts["shards"])}
 
 
 def _from(first_row: int, ranges: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the inputs, or shards, that start at `first_row` or later."""
-    return [entry for entry in ranges if entry["first"] >= first_row]
+    """Return the inputs, or shards, that have rows from `first_row` on."""
+    return [entry for entry in ranges if entry["end"] > first_row]
 
 
 def check_tokenizing(options: TokenizeOptions) -> None:

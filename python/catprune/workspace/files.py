@@ -153,12 +153,38 @@ def _open_alone(temporary: Path, *, error_name: str, wait: bool = True) -> IO[by
 
 
 def relative_place(file: str | Path, folder: Path) -> str:
-    """Return the place of a file as plans and manifests in `folder` name it: relative, without links to folders.
+    """Return the place of a file or folder as plans and manifests in `folder` name it: a relative path.
 
-    A folder that is reached through links has the same places. The file itself may be a link: its name says its format.
+    It leads through no links: a folder that is reached through links has the same places. The file itself may be a
+    link: its name says its format.
     """
     path = Path(file)
     return os.path.relpath(Path(os.path.realpath(path.parent)) / path.name, os.path.realpath(folder))
+
+
+class Places:
+    """The places of many files, as `relative_place` and `resolve_place` return them.
+
+    Links are followed once for each folder of files, and names are joined as text: `Path` takes a hundred times as
+    long.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = Path(os.path.realpath(folder))
+        self._parents: dict[str, str] = {}
+
+    def relative(self, file: str | Path) -> str:
+        """Return the place of a file, which is no folder."""
+        parent, slash, name = str(file).rpartition("/")
+        parent += slash
+        if parent not in self._parents:
+            place = os.path.relpath(os.path.realpath(parent), self._folder)
+            self._parents[parent] = "" if place == "." else f"{place}/"
+        return self._parents[parent] + name
+
+    def resolve(self, place: str) -> str:
+        """Return the absolute path of a place."""
+        return os.path.normpath(f"{self._folder}/{place}")
 
 
 def resolve_place(folder: Path, place: str) -> str:
@@ -167,8 +193,12 @@ def resolve_place(folder: Path, place: str) -> str:
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:
-    """Write JSON so that equal values give equal bytes: sorted keys, two spaces, a final newline, no NaN."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    """Write JSON so that equal values give equal bytes: sorted keys, a final newline, no NaN.
+
+    The values of an object, and the values within these, have lines of their own: one for each shard or input.
+    """
+    parts = [f"  {_to_line(name)}: {_to_lines(value[name])}" for name in sorted(value)]
+    text = "{\n" + ",\n".join(parts) + "\n}" if parts else "{}"
     try:
         return text.encode() + b"\n"
     except UnicodeEncodeError as error:
@@ -177,6 +207,20 @@ def to_json(value: Mapping[str, Any]) -> bytes:
         raise CatpruneError(
             f"the name {name.encode(errors='replace').decode()} is not UTF-8: rename the file"
         ) from None
+
+
+def _to_line(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def _to_lines(value: Any) -> str:
+    """Write an object or a list of objects or lists with a line for each, anything else on one line."""
+    if isinstance(value, dict) and value:
+        named: dict[str, Any] = value
+        return "{\n" + ",\n".join(f"    {_to_line(name)}: {_to_line(named[name])}" for name in sorted(named)) + "\n  }"
+    if isinstance(value, list | tuple) and value and all(isinstance(entry, dict | list | tuple) for entry in value):  # pyright: ignore[reportUnknownVariableType]
+        return "[\n" + ",\n".join(f"    {_to_line(entry)}" for entry in value) + "\n  ]"  # pyright: ignore[reportUnknownVariableType]
+    return _to_line(value)
 
 
 def read_json(path: Path, *, remedy: str = "remove the file and run the step again") -> dict[str, Any]:

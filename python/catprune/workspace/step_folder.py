@@ -6,7 +6,8 @@
   if their content is equal; then the new places replace the old ones in both files.
 - An equal plan without a manifest is continued.
 - A plan that only adds rows extends the old one. It lists the digests of the plans before and of their manifests.
-  Finished shards stay, and the manifest is replaced when the new rows are done.
+  Finished shards stay, but for a last one that is not full: the new rows continue it. The manifest is replaced when the
+  new rows are done, and shards that it no longer lists are removed after that.
 - Any other plan is an error.
 
 Both files carry their own digest. Paths in them are relative to the folder, so that equal work gives equal bytes
@@ -200,6 +201,8 @@ class StepFolder:
                 return
             self.manifest = manifest
             self.finished_before = True
+            if "extends" in manifest:
+                self._remove_strays(manifest)  # a kill after the manifest was written may have left them
             if self._force:
                 self._redo_damaged(manifest)
 
@@ -325,13 +328,13 @@ class StepFolder:
                 self.manifest = done
                 return done
         manifest = json.loads(to_json({"catprune": __version__, **self.plan, **self._threads(), **results}))
-        listed = {shard["file"] for shard in listed_shards(manifest)}
-        patterns = ["part-*", *(f"{name}/part-*" for name in COLUMN_SETS.values())]
-        shards = [shard for pattern in patterns for shard in self.path.glob(pattern)]
-        strays = [shard for shard in shards if str(shard.relative_to(self.path)) not in listed]
-        for stray in [*strays, *self.path.rglob("*.tmp")]:
-            if stray.is_file():
-                stray.unlink(missing_ok=True)
+        # Until the manifest is replaced, the shards that the old one lists must stay.
+        self._remove_strays(manifest, self.before or {})
+        for draft in self.path.rglob("*.tmp"):
+            if draft.is_file():
+                draft.unlink(missing_ok=True)
+        replaced = {shard["file"] for shard in listed_shards(self.before or {})}
+        listed = {shard["file"] for shard in listed_shards(manifest)} | replaced
         others = [
             path
             for entry in self._entries()
@@ -342,9 +345,19 @@ class StepFolder:
         names = [str(path.relative_to(self.path)) for path in others]
         manifest["files"] = {name: digest_file(str(self.path / name)) for name in names if name not in listed}
         write_whole(self.path / "manifest.json", seal(manifest))
+        if self.before is not None:
+            self._remove_strays(manifest)
         self.manifest = manifest
         self.log("finished", seconds=round(time.monotonic() - self._started, 3))
         return manifest
+
+    def _remove_strays(self, *manifests: Mapping[str, Any]) -> None:
+        """Remove the shards that no manifest lists."""
+        listed = {shard["file"] for manifest in manifests for shard in listed_shards(manifest)}
+        for pattern in ("part-*", *(f"{name}/part-*" for name in COLUMN_SETS.values())):
+            for shard in self.path.glob(pattern):
+                if str(shard.relative_to(self.path)) not in listed and shard.is_file():
+                    shard.unlink(missing_ok=True)
 
     def note_file(self, file: str, digest: str) -> None:
         """Note the digest of a finished file, so that a resumed step believes no other bytes."""

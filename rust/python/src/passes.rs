@@ -133,10 +133,11 @@ pub fn read_test_set<'py>(request: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Py
     run_request::<TestSet, _>(request, None, catprune_core::corpus::segments::read_test_set)
 }
 
-/// The start of the text of a file, decompressed.
+/// The start of the text of a file, decompressed. On this thread: a corpus may have many thousand files.
 #[pyfunction]
 pub fn read_start(py: Python<'_>, path: PathBuf, most: usize) -> PyResult<Bound<'_, PyBytes>> {
-    let start = boundary::run(py, None, |_| catprune_core::io::compression::read_start(&path, most))?;
+    let start = py.detach(|| catprune_core::io::compression::read_start(&path, most));
+    let start = start.map_err(|error| boundary::to_exception(py, error))?;
     Ok(PyBytes::new(py, &start))
 }
 

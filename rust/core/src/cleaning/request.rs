@@ -34,6 +34,9 @@ pub struct CleanRequest {
     pub prefer: Prefer,
     /// Shards with the fingerprints of another corpus, whose pairs count as earlier.
     pub against: Vec<PathBuf>,
+    /// The last shard of the rows before, which appended rows continue if it is not full.
+    #[serde(default)]
+    pub continued: Option<LastShard>,
     pub out: PathBuf,
     /// The folder of temporary files, which have no names.
     pub tmp: PathBuf,
@@ -49,6 +52,19 @@ impl CleanRequest {
     pub fn band_bytes(&self) -> usize {
         self.near_duplicates.as_ref().map_or(0, |near| 8 * near.bands + size_of::<Option<u128>>())
     }
+}
+
+/// The published files of a shard that ends where the rows of a corpus end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastShard {
+    pub first: u64,
+    pub end: u64,
+    pub decisions: PathBuf,
+    /// None if no fingerprints are kept.
+    pub fingerprints: Option<PathBuf>,
+    /// None if the shard has no duplicates.
+    pub duplicates: Option<PathBuf>,
 }
 
 /// Which row of equal keys is kept.

@@ -8,12 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow_array::builder::{FixedSizeBinaryBuilder, StringDictionaryBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, UInt32Type};
-use arrow_array::{
-    ArrayRef, DictionaryArray, FixedSizeBinaryArray, Int32Array, Int64Array, StringArray, UInt32Array,
-};
+use arrow_array::{ArrayRef, DictionaryArray, Int32Array, Int64Array, StringArray, UInt32Array};
 use arrow_schema::{DataType, Field};
 
 use crate::cleaning::reasons::{self, DUPLICATE, DUPLICATE_ELSEWHERE, REASONS};
+use crate::cleaning::request::LastShard;
 use crate::columns::shards::{
     BATCH_ROWS, COLUMNS, PublishedShard, SHARD_ROWS, ShardReader, ShardWriter, field, shard_file, write_shard,
 };
@@ -154,8 +153,70 @@ impl<'k> OpenShard<'k> {
         })
     }
 
+    /// Begins a shard with the rows of a published one.
+    pub fn reopen(layout: &'k ShardLayout, last: &LastShard) -> Result<Self> {
+        let mut shard = Self::open(layout, last.first)?;
+        shard.copy_decisions(&last.decisions)?;
+        if let Some(path) = &last.fingerprints {
+            shard.copy_fingerprints(path)?;
+        }
+        if let Some(path) = &last.duplicates {
+            shard.copy_duplicates(path)?;
+        }
+        if shard.first + shard.rows == last.end { Ok(shard) } else { Err(other_shard(&last.decisions)) }
+    }
+
+    fn copy_decisions(&mut self, path: &Path) -> Result<()> {
+        let fields = self.layout.columns();
+        let is_measure = |field: &&Field| field.data_type() == &DataType::UInt32;
+        let names: Vec<&str> = fields.iter().filter(is_measure).map(|field| field.name().as_str()).collect();
+        for columns in ShardReader::open(path, &names)? {
+            let columns = columns?;
+            let mut values = Vec::with_capacity(columns.len());
+            for column in &columns {
+                values
+                    .push(column.as_primitive_opt::<UInt32Type>().ok_or_else(|| other_shard(path))?.values());
+            }
+            for index in 0..values[0].len() {
+                self.batch.reasons.push(values[0][index]);
+                let measures = self.batch.measures.iter_mut().zip(self.layout.measures);
+                let copied = measures.flat_map(|(columns, count)| &mut columns[..count]);
+                copied.zip(&values[1..]).for_each(|(column, values)| column.push(values[index]));
+                self.end_row()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_fingerprints(&mut self, path: &Path) -> Result<()> {
+        let Some(writer) = &mut self.fingerprints else { return Err(other_shard(path)) };
+        for columns in FingerprintColumns::open(path, self.layout)? {
+            let columns = columns?;
+            for (index, &row) in columns.rows().iter().enumerate() {
+                writer.add(row, columns.parts(index))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_duplicates(&mut self, path: &Path) -> Result<()> {
+        for columns in ShardReader::open(path, &["row", "duplicate_of"])? {
+            let columns = columns?;
+            let values = |index: usize| columns[index].as_primitive_opt::<Int64Type>();
+            let (Some(rows), Some(of)) = (values(0), values(1)) else { return Err(other_shard(path)) };
+            let of = of.iter().map(|of| of.map_or(ELSEWHERE, |of| of as u64));
+            self.duplicates.extend(rows.values().iter().map(|&row| row as u64).zip(of));
+        }
+        Ok(())
+    }
+
+    /// The row where the shard ends when it is full: shards are ranges of rows of the whole corpus.
+    pub fn limit(&self) -> u64 {
+        (self.first / SHARD_ROWS + 1) * SHARD_ROWS
+    }
+
     pub fn is_full(&self) -> bool {
-        self.rows >= SHARD_ROWS
+        self.first + self.rows >= self.limit()
     }
 
     pub fn add(&mut self, decision: &RowDecision<'_>) -> Result<()> {
@@ -169,6 +230,10 @@ impl<'k> OpenShard<'k> {
         if let Some(tag) = decision.tag {
             self.batch.tags.append_value(tag);
         }
+        self.end_row()
+    }
+
+    fn end_row(&mut self) -> Result<()> {
         self.rows += 1;
         if self.batch.reasons.len() == BATCH_ROWS { self.write_decisions() } else { Ok(()) }
     }
@@ -222,6 +287,39 @@ impl<'k> OpenShard<'k> {
             decisions: self.decisions.keep()?,
             fingerprints: self.fingerprints.map(FingerprintWriter::keep).transpose()?,
             known: known.take(0)?,
+        })
+    }
+}
+
+/// The error of a published shard that does not hold what its manifest says.
+fn other_shard(path: &Path) -> Error {
+    Error::input(format!(
+        "{} holds other rows than it was written with: clean again with force = true",
+        path.display()
+    ))
+}
+
+/// A batch of published fingerprints.
+struct FingerprintColumns(Vec<ArrayRef>);
+
+impl FingerprintColumns {
+    /// Reads a shard of fingerprints that was written with this layout.
+    fn open(path: &Path, layout: &ShardLayout) -> Result<impl Iterator<Item = Result<Self>>> {
+        let fields = layout.fingerprint_columns();
+        let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+        Ok(ShardReader::open(path, &names)?.map(|columns| columns.map(Self)))
+    }
+
+    fn rows(&self) -> &[i64] {
+        self.0[0].as_primitive::<Int64Type>().values()
+    }
+
+    /// The fingerprints of one row, one for each part of the key.
+    fn parts(&self, index: usize) -> impl Iterator<Item = [u8; 16]> {
+        self.0[1..].iter().map(move |part| {
+            let mut bytes = [0; 16];
+            bytes.copy_from_slice(part.as_fixed_size_binary().value(index));
+            bytes
         })
     }
 }
@@ -410,21 +508,12 @@ impl WaitingShard {
         let (Some(waiting), Some(mut writer)) = (&self.fingerprints, layout.fingerprints(self.first)?) else {
             return Ok(None);
         };
-        let fields = layout.fingerprint_columns();
-        let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
         let mut left = late.iter().map(|late| late.row as i64).peekable();
-        for columns in ShardReader::open(&waiting.path, &names)? {
+        for columns in FingerprintColumns::open(&waiting.path, layout)? {
             let columns = columns?;
-            let rows = columns[0].as_primitive::<Int64Type>().values();
-            let parts: Vec<_> = columns[1..].iter().map(AsArray::as_fixed_size_binary).collect();
-            for (index, &row) in rows.iter().enumerate() {
+            for (index, &row) in columns.rows().iter().enumerate() {
                 if left.next_if_eq(&row).is_none() {
-                    let bytes = |part: &&FixedSizeBinaryArray| {
-                        let mut bytes = [0; 16];
-                        bytes.copy_from_slice(part.value(index));
-                        bytes
-                    };
-                    writer.add(row, parts.iter().map(bytes))?;
+                    writer.add(row, columns.parts(index))?;
                 }
             }
         }

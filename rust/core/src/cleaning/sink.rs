@@ -2,6 +2,7 @@
 //! fingerprints, the open shard, the shards whose duplicates are not known yet, and the counts.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use arrow_array::Array;
@@ -18,7 +19,7 @@ use crate::cleaning::shards::{
 use crate::cleaning::test_sets::Exclusion;
 use crate::columns::external::{ExternalColumn, ExternalReading};
 use crate::columns::float32::order;
-use crate::columns::shards::ShardReader;
+use crate::columns::shards::{SHARD_ROWS, ShardReader};
 use crate::corpus::files_read::CorpusRead;
 use crate::corpus::read_pairs::{ReadPairsRequest, read_pairs};
 use crate::duplicates::candidates::Layout;
@@ -57,8 +58,7 @@ pub struct DecisionSink<'a> {
     /// The column that ranks duplicates, and the position where it is read.
     best: Option<(&'a ExternalColumn, ExternalReading<'a>)>,
     shard: Option<OpenShard<'a>>,
-    input: usize,
-    waiting: Vec<(usize, WaitingShard)>,
+    waiting: Vec<WaitingShard>,
     /// The duplicates of waiting shards that were known when these were set aside.
     known: Option<Spool>,
     published: Published,
@@ -125,6 +125,8 @@ impl<'a> DecisionSink<'a> {
             add_elsewhere(&mut duplicates, path, request.duplicates, progress)?;
         }
         let best = best.map(|column| (column, column.read(0..column.len())));
+        let last = request.continued.as_ref().filter(|last| last.end % SHARD_ROWS > 0);
+        let shard = last.map(|last| OpenShard::reopen(layout, last)).transpose()?;
         Ok(Self {
             request,
             layout,
@@ -132,8 +134,7 @@ impl<'a> DecisionSink<'a> {
             duplicates: Some(duplicates),
             near,
             best,
-            shard: None,
-            input: 0,
+            shard,
             waiting: Vec::new(),
             known: None,
             published: Published::default(),
@@ -150,30 +151,39 @@ impl<'a> DecisionSink<'a> {
 
     pub fn add(&mut self, mut decisions: Decisions) -> Result<()> {
         self.estimate(decisions.chunk.first - self.request.corpus.first_row)?;
-        let input = decisions.chunk.input;
-        if input != self.input || self.shard.as_ref().is_some_and(OpenShard::is_full) {
-            self.close_shard()?;
-            self.input = input;
+        for (set, pairs) in self.cleaned.excluded.iter_mut().zip(&decisions.excluded) {
+            set.pairs += pairs;
         }
-        let mut shard = match self.shard.take() {
-            Some(shard) => shard,
-            None => OpenShard::open(self.layout, decisions.chunk.first)?,
-        };
-        self.drop_duplicates(&mut decisions, &mut shard)?;
-        self.count(&decisions, &mut shard)?;
-        self.shard = Some(shard);
+        let duplicates = self.find_duplicates(&mut decisions)?;
+        let (mut first, end) = (decisions.chunk.first, decisions.chunk.end());
+        while first < end {
+            let mut shard = match self.shard.take() {
+                Some(shard) => shard,
+                None => OpenShard::open(self.layout, first)?,
+            };
+            let rows = first..end.min(shard.limit());
+            first = rows.end;
+            self.fill(&decisions, &duplicates, rows, &mut shard)?;
+            let is_full = shard.is_full();
+            self.shard = Some(shard);
+            if is_full {
+                self.close_shard()?;
+            }
+        }
         Ok(())
     }
 
-    fn drop_duplicates(&mut self, decisions: &mut Decisions, shard: &mut OpenShard<'_>) -> Result<()> {
+    /// Gives duplicates their reason; returns those that are known already, with the rows that are kept instead.
+    fn find_duplicates(&mut self, decisions: &mut Decisions) -> Result<Vec<(u64, u64)>> {
         let Decisions { chunk, reasons, survivors, sketches, bands, .. } = decisions;
+        let mut known = Vec::new();
         let priorities = self.priorities(chunk.input, &survivors.rows)?;
-        let Some(duplicates) = &mut self.duplicates else { return Ok(()) };
+        let Some(duplicates) = &mut self.duplicates else { return Ok(known) };
         let priority = |index: usize| priorities.get(index).copied().unwrap_or(0);
         duplicates.add(survivors, priority, |index, of| {
             let row = survivors.rows[index];
             reasons[(row - chunk.first) as usize] = reason(of);
-            shard.add_duplicate(row, of);
+            known.push((row, of));
         })?;
         let deferred = duplicates.are_deferred() || self.near.is_some();
         let of_a_pair = self.request.near_duplicates.as_ref().map_or(1, |near| near.bands);
@@ -186,13 +196,12 @@ impl<'a> DecisionSink<'a> {
                 if let (Some(near), Some((bands, sketch))) = (&mut self.near, signature) {
                     near.add(row, bands, sketch, self.share_read)?;
                 }
-                shard.add_fingerprints(row, survivors.keys.iter().map(|key| key.fingerprints[index]))?;
                 if deferred {
                     self.examples.offer_candidate(row, || example(chunk, place));
                 }
             }
         }
-        Ok(())
+        Ok(known)
     }
 
     /// The priority of each row: the lowest number is kept, 0 is a row of another corpus. Empty if the first row is kept.
@@ -212,14 +221,34 @@ impl<'a> DecisionSink<'a> {
         })
     }
 
-    fn count(&mut self, decisions: &Decisions, shard: &mut OpenShard<'_>) -> Result<()> {
+    /// Adds `rows` of a chunk to the shard, and counts them.
+    fn fill(
+        &mut self,
+        decisions: &Decisions,
+        duplicates: &[(u64, u64)],
+        rows: Range<u64>,
+        shard: &mut OpenShard<'_>,
+    ) -> Result<()> {
+        let Decisions { chunk, reasons, survivors, .. } = decisions;
+        for &(row, of) in duplicates.iter().filter(|(row, _)| rows.contains(row)) {
+            shard.add_duplicate(row, of);
+        }
+        let before = |bound: u64| survivors.rows.partition_point(|&row| row < bound);
+        for index in before(rows.start)..before(rows.end) {
+            let row = survivors.rows[index];
+            if reasons[(row - chunk.first) as usize] == 0 {
+                shard.add_fingerprints(row, survivors.keys.iter().map(|key| key.fingerprints[index]))?;
+            }
+        }
+        self.count(decisions, rows, shard)
+    }
+
+    fn count(&mut self, decisions: &Decisions, rows: Range<u64>, shard: &mut OpenShard<'_>) -> Result<()> {
         let chunk = &decisions.chunk;
         let cleaned = &mut self.cleaned;
-        for (set, pairs) in cleaned.excluded.iter_mut().zip(&decisions.excluded) {
-            set.pairs += pairs;
-        }
-        for (index, &reasons) in decisions.reasons.iter().enumerate() {
-            let row = chunk.first + index as u64;
+        for row in rows {
+            let index = (row - chunk.first) as usize;
+            let reasons = decisions.reasons[index];
             let kept = u64::from(reasons == 0);
             for counts in [&mut cleaned.total, &mut cleaned.inputs[chunk.input]] {
                 counts.rows += 1;
@@ -259,7 +288,7 @@ impl<'a> DecisionSink<'a> {
                 Some(known) => known,
                 none => none.insert(Spool::new(&self.request.tmp, 1, KNOWN_BYTES)?),
             };
-            self.waiting.push((self.input, shard.wait(known)?));
+            self.waiting.push(shard.wait(known)?);
             return Ok(());
         }
         shard.publish(&self.published)
@@ -303,7 +332,7 @@ impl<'a> DecisionSink<'a> {
         let Some(duplicates) = self.duplicates.take().filter(|_| !self.waiting.is_empty()) else {
             return Ok(());
         };
-        let ends = self.waiting.iter().map(|(_, waiting)| waiting.end).collect();
+        let ends = self.waiting.iter().map(|waiting| waiting.end).collect();
         let late_exact = duplicates.resolve(ends, self.request.threads, self.progress)?;
         let near = match self.near.take() {
             Some(mut near) => {
@@ -328,7 +357,7 @@ impl<'a> DecisionSink<'a> {
                 return Ok(());
             }
             let mut near_duplicates = Vec::with_capacity(group.len());
-            for (_, (_, waiting)) in &group {
+            for (_, waiting) in &group {
                 let mut of_shard = Vec::new();
                 let is_here =
                     |next: &Result<(u64, u64)>| next.as_ref().map_or(true, |&(row, _)| row < waiting.end);
@@ -339,7 +368,7 @@ impl<'a> DecisionSink<'a> {
                 near_duplicates.push(of_shard);
             }
             let publish = |(): &mut (), number: usize| {
-                let (shard, (_, waiting)) = &group[number];
+                let (shard, waiting) = &group[number];
                 let exact = late_exact.of_shard(*shard)?.into_iter();
                 let exact = exact.map(|(row, of)| LateDuplicate { row, of, reason: reason(of) });
                 let mut late: Vec<LateDuplicate> =
@@ -349,17 +378,20 @@ impl<'a> DecisionSink<'a> {
                 Ok((late, tags))
             };
             let published = on_threads(threads, group.len(), || (), publish)?;
-            for ((_, (input, _)), (late, tags)) in group.into_iter().zip(published) {
-                self.uncount(input, &late, tags);
+            for (late, tags) in published {
+                self.uncount(&late, tags);
             }
         }
     }
 
     /// Corrects the counts for rows that were counted as kept but are late duplicates.
-    fn uncount(&mut self, input: usize, late: &[LateDuplicate], tags: BTreeMap<String, u64>) {
+    fn uncount(&mut self, late: &[LateDuplicate], tags: BTreeMap<String, u64>) {
         let cleaned = &mut self.cleaned;
         cleaned.total.kept -= late.len() as u64;
-        cleaned.inputs[input].kept -= late.len() as u64;
+        for late in late {
+            let input = cleaned.read.inputs.partition_point(|input| input.end <= late.row);
+            cleaned.inputs[input].kept -= 1;
+        }
         for (tag, rows) in tags {
             if let Some(counts) = cleaned.tags.get_mut(&tag) {
                 counts.kept -= rows;

@@ -27,7 +27,7 @@ pub const COLUMNS: &str = "columns";
 /// Rows of a batch that a reader hands out.
 pub const BATCH_ROWS: usize = 65_536;
 
-/// Rows of a shard, unless another limit ends it earlier.
+/// Rows of a shard: a range of rows of the whole corpus that begins at a multiple of this.
 pub const SHARD_ROWS: u64 = 1 << 20;
 /// Rows whose encoded columns a writer holds in memory.
 const ROW_GROUP_ROWS: usize = 1 << 18;

@@ -1,5 +1,6 @@
 //! Reads a corpus in order, each file on its own thread; chunks have global row numbers and tags.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
@@ -86,13 +87,13 @@ fn read_input(
         Input::Moses { source, target } => read_sides(scope, corpus, progress, [source, target], emit),
         Input::Text { path } => {
             let open = move || LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress);
-            read_file(scope, open, |lines| emit(ChunkText::Lines(lines)))
+            read_file(scope, path, open, |lines| emit(ChunkText::Lines(lines)))
         }
         Input::Tsv { path, source_column, target_column, header } => {
             let open = move || open_tsv(path, *header, corpus, progress);
             let (source_column, target_column) = (*source_column, *target_column);
             let (mut count, mut is_empty) = (None, true);
-            let files = read_file(scope, open, |records| {
+            let files = read_file(scope, path, open, |records| {
                 is_empty = false;
                 count = count.or_else(|| count_columns(&records));
                 emit(ChunkText::Tsv { records, source_column, target_column, count })
@@ -104,25 +105,32 @@ fn read_input(
             let tree = Arc::new(Tree::new(fields)?);
             let open = move || LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress);
             let text = |records| ChunkText::Jsonl { records, tree: Arc::clone(&tree) };
-            read_file(scope, open, |records| emit(text(records)))
+            read_file(scope, path, open, |records| emit(text(records)))
         }
         Input::Parquet { path, fields, whole } => {
             let shared = Arc::new(fields.clone());
             let open = move || TableReader::open(path, fields, *whole, progress);
             let text = |(batch, bytes)| ChunkText::Parquet { batch, bytes, fields: Arc::clone(&shared) };
-            read_file(scope, open, |rows| emit(text(rows)))
+            read_file(scope, path, open, |rows| emit(text(rows)))
         }
         Input::Tmx { path, source_language, target_language, whole } => {
             let languages = [source_language.as_str(), target_language.as_str()];
             let open = move || {
                 TmxReader::open(path, languages, corpus.max_line_bytes, *whole, corpus.memory, progress)
             };
-            read_file(scope, open, |records| emit(ChunkText::Tmx(records)))
+            read_file(scope, path, open, |records| emit(ChunkText::Tmx(records)))
         }
     })
 }
 
-/// Reads two files of lines in parallel.
+/// Files up to this size are read where they are needed: a thread would cost more than the reading.
+const SMALL_BYTES: u64 = 1 << 16;
+
+fn is_small(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.len() <= SMALL_BYTES)
+}
+
+/// Reads two files of lines, in parallel unless they are small.
 fn read_sides<'scope, 'env>(
     scope: &'scope thread::Scope<'scope, 'env>,
     corpus: &'env Corpus,
@@ -130,28 +138,27 @@ fn read_sides<'scope, 'env>(
     [source, target]: [&'env Path; 2],
     mut emit: impl FnMut(ChunkText) -> Result<bool>,
 ) -> Result<Option<Vec<FileRead>>> {
-    let (sources, source_reader) = spawn_side(scope, source, corpus, progress);
-    let (targets, target_reader) = spawn_side(scope, target, corpus, progress);
+    let is_small = is_small(source) && is_small(target);
+    let open = |path| {
+        if is_small { Side::here(path, corpus, progress) } else { Side::ahead(scope, path, corpus, progress) }
+    };
+    let (mut sources, mut targets) = (open(source), open(target));
     let mut lines = 0;
     loop {
-        let (source_lines, target_lines) = (sources.recv(), targets.recv());
-        let (Ok(source_lines), Ok(target_lines)) = (source_lines, target_lines) else {
-            // A reader that failed has closed its channel; `join` returns its error.
-            drop((sources, targets));
-            let (source, target) = (join(source_reader), join(target_reader));
-            return Err(first_error(source, target));
+        let (Some(source_lines), Some(target_lines)) = (sources.next(), targets.next()) else {
+            return Err(first_error(sources.finish(), targets.finish()));
         };
         if source_lines.len() != target_lines.len() {
             let ends = (lines + source_lines.len() as u64, lines + target_lines.len() as u64);
-            let counts = (ends.0 + count_rest(&sources), ends.1 + count_rest(&targets));
+            let counts = (ends.0 + sources.count_rest(), ends.1 + targets.count_rest());
             // The error of a damaged file comes first: its line count would be wrong.
-            join(source_reader)?;
-            join(target_reader)?;
+            sources.finish()?;
+            targets.finish()?;
             return Err(unequal(source, target, counts));
         }
         lines += source_lines.len() as u64;
         if source_lines.is_empty() {
-            return Ok(Some(vec![join(source_reader)?, join(target_reader)?]));
+            return Ok(Some(vec![sources.finish()?, targets.finish()?]));
         }
         if !emit(ChunkText::Moses { source: source_lines, target: target_lines })? {
             return Ok(None);
@@ -248,16 +255,17 @@ where
     (receive, reader)
 }
 
-/// Reads one file and passes its chunks on; None if `emit` stopped the reading. Fuzzing needs no thread for a few bytes.
+/// Reads one file and passes its chunks on; None if `emit` stopped the reading.
 fn read_file<'scope, 'env, R: FileReader>(
     scope: &'scope thread::Scope<'scope, 'env>,
+    path: &Path,
     open: impl FnOnce() -> Result<R> + Send + 'scope,
     mut emit: impl FnMut(R::Chunk) -> Result<bool>,
 ) -> Result<Option<Vec<FileRead>>>
 where
     R::Chunk: 'scope,
 {
-    if cfg!(fuzzing) {
+    if is_small(path) {
         let mut reader = open()?;
         while let Some(chunk) = reader.next()? {
             if !emit(chunk)? {
@@ -277,32 +285,94 @@ where
 
 type Reader<'scope> = ScopedJoinHandle<'scope, Result<FileRead>>;
 
-/// Reads one side on its own thread, so that two sides decompress in parallel. An empty chunk marks the end of the
-/// file; after an error the channel closes without an empty chunk.
-fn spawn_side<'scope, 'env>(
-    scope: &'scope thread::Scope<'scope, 'env>,
-    path: &'env Path,
-    corpus: &'env Corpus,
-    progress: &'env Progress,
-) -> (Receiver<Lines>, Reader<'scope>) {
-    let (send, receive) = bounded(1);
-    let reader = scope.spawn(move || {
-        let mut reader = LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress)?;
-        loop {
-            let chunk = reader.chunk()?;
-            let ended = chunk.is_empty();
-            if ended && reader.lines == 0 {
-                return Err(Error::empty(path));
-            }
-            if send.send(chunk).is_err() {
-                return Err(Error::Interrupted);
-            }
-            if ended {
-                return reader.finish();
-            }
+/// One side of a Moses pair. An empty chunk marks the end of the file; after an error there is no more chunk.
+enum Side<'scope, 'w> {
+    /// Read on its own thread, so that two sides decompress in parallel.
+    Ahead(Receiver<Lines>, Reader<'scope>),
+    /// Read when it is asked for.
+    Here(LinesToTheEnd<'w>, Result<FileRead>),
+}
+
+/// Reads a file of lines to its end; then it has no reader.
+struct LinesToTheEnd<'w>(Option<LineReader<'w>>);
+
+impl<'w> LinesToTheEnd<'w> {
+    /// The next chunk; at the end of the file an empty one, with the digest of the file.
+    fn next(&mut self) -> Result<(Lines, Option<FileRead>)> {
+        let Some(mut reader) = self.0.take() else { return Err(Error::Interrupted) };
+        let chunk = reader.chunk()?;
+        if !chunk.is_empty() {
+            self.0 = Some(reader);
+            return Ok((chunk, None));
         }
-    });
-    (receive, reader)
+        if reader.lines == 0 { Err(Error::empty(reader.path())) } else { Ok((chunk, Some(reader.finish()?))) }
+    }
+}
+
+impl<'scope, 'env> Side<'scope, 'env> {
+    fn here(path: &Path, corpus: &Corpus, progress: &'env Progress) -> Self {
+        match LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress) {
+            Ok(reader) => Self::Here(LinesToTheEnd(Some(reader)), Err(Error::Interrupted)),
+            Err(error) => Self::Here(LinesToTheEnd(None), Err(error)),
+        }
+    }
+
+    fn ahead(
+        scope: &'scope thread::Scope<'scope, 'env>,
+        path: &'env Path,
+        corpus: &'env Corpus,
+        progress: &'env Progress,
+    ) -> Self {
+        let (send, receive) = bounded(1);
+        let reader = scope.spawn(move || {
+            let reader = LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress)?;
+            let mut lines = LinesToTheEnd(Some(reader));
+            loop {
+                let (chunk, read) = lines.next()?;
+                if send.send(chunk).is_err() {
+                    return Err(Error::Interrupted);
+                }
+                if let Some(read) = read {
+                    return Ok(read);
+                }
+            }
+        });
+        Self::Ahead(receive, reader)
+    }
+
+    fn next(&mut self) -> Option<Lines> {
+        match self {
+            Self::Ahead(chunks, _) => chunks.recv().ok(),
+            Self::Here(LinesToTheEnd(None), _) => None,
+            Self::Here(lines, outcome) => match lines.next() {
+                Ok((chunk, read)) => {
+                    *outcome = read.ok_or(Error::Interrupted);
+                    Some(chunk)
+                }
+                Err(error) => {
+                    *outcome = Err(error);
+                    None
+                }
+            },
+        }
+    }
+
+    /// Counts the lines that were not passed on.
+    fn count_rest(&mut self) -> u64 {
+        std::iter::from_fn(|| self.next()).map(|chunk| chunk.len() as u64).sum()
+    }
+
+    /// The digest of the file, or its error; `Interrupted` if it was not read to the end.
+    fn finish(self) -> Result<FileRead> {
+        match self {
+            Self::Ahead(chunks, reader) => {
+                // A reader that waits for room must see that nobody takes its chunk.
+                drop(chunks);
+                join(reader)
+            }
+            Self::Here(_, outcome) => outcome,
+        }
+    }
 }
 
 fn join(reader: Reader<'_>) -> Result<FileRead> {
@@ -315,10 +385,6 @@ fn first_error(source: Result<FileRead>, target: Result<FileRead>) -> Error {
         (Err(Error::Interrupted) | Ok(_), Err(error)) | (Err(error), _) => error,
         (Ok(_), Ok(_)) => Error::input("a reader ended early: this is a bug of catprune"),
     }
-}
-
-fn count_rest(chunks: &Receiver<Lines>) -> u64 {
-    chunks.iter().map(|chunk| chunk.len() as u64).sum()
 }
 
 fn unequal(source: &Path, target: &Path, (source_lines, target_lines): (u64, u64)) -> Error {

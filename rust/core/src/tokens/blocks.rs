@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 
-use crate::corpus::chunk::Chunk;
 use crate::io::atomic_files::Draft;
 use crate::io::digests::digest_bytes;
 use crate::tokens::request::{BlockShard, TokenizeRequest, Tokenized};
 use crate::{Error, Result};
 
-/// Input rows per block, kept or not. Blocks restart at every input, so that an appended corpus has the same blocks as
-/// one that was tokenized at once.
+/// Input rows per block, kept or not. A block is a range of rows of the whole corpus that begins at a multiple of this, so
+/// that an appended corpus has the same blocks as one that was tokenized at once.
 pub const BLOCK_ROWS: u64 = 65_536;
 
 /// Token ids of consecutive pairs.
@@ -32,9 +32,19 @@ pub struct Sequences {
     pub lengths: Vec<usize>,
 }
 
-/// The first row of the block that a chunk belongs to.
-pub fn block_first(chunk: &Chunk) -> u64 {
-    chunk.input_first + (chunk.first - chunk.input_first) / BLOCK_ROWS * BLOCK_ROWS
+/// The first row of the block that a row belongs to.
+pub fn block_first(row: u64) -> u64 {
+    row / BLOCK_ROWS * BLOCK_ROWS
+}
+
+/// The rows of a chunk, block by block.
+pub fn by_block(rows: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let mut first = rows.start;
+    std::iter::from_fn(move || {
+        let part = first..rows.end.min(block_first(first) + BLOCK_ROWS);
+        first = part.end;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 /// The open block, the published blocks, and the unigram counts.
@@ -45,7 +55,7 @@ pub struct Blocks<'a> {
     /// Token counts by id, of the sources and the targets.
     unigrams: [Vec<u64>; 2],
     /// The blocks of an interrupted run, by first row.
-    pub done: BTreeMap<u64, PathBuf>,
+    pub done: BTreeMap<u64, BlockShard>,
     first: u64,
     end: u64,
     open_block: Encoded,
@@ -54,25 +64,34 @@ pub struct Blocks<'a> {
 
 impl<'a> Blocks<'a> {
     pub fn open(request: &'a TokenizeRequest, vocabulary_size: usize) -> Result<Self> {
-        Ok(Self {
+        let first_row = request.corpus.first_row;
+        let wide = vocabulary_size > usize::from(u16::MAX);
+        let open_block = match &request.continued {
+            Some(path) => read_block(path, wide)?,
+            None => Encoded::default(),
+        };
+        let mut blocks = Self {
             request,
-            wide: vocabulary_size > usize::from(u16::MAX),
+            wide,
             unigrams: [vec![0; vocabulary_size], vec![0; vocabulary_size]],
-            done: finished_blocks(request)?,
-            first: request.corpus.first_row,
-            end: request.corpus.first_row,
-            open_block: Encoded::default(),
+            done: BTreeMap::new(),
+            first: block_first(first_row),
+            end: first_row,
+            open_block,
             shards: Vec::new(),
-        })
+        };
+        blocks.count_finished()?;
+        Ok(blocks)
     }
 
-    /// Adds the pairs of a chunk of `block` (its first row), which ends before row `end`; publishes the block before.
-    pub fn add(&mut self, block: u64, end: u64, encoded: Encoded) -> Result<()> {
+    /// Adds the pairs of `rows`, which are of one block; publishes the block before.
+    pub fn add(&mut self, rows: &Range<u64>, encoded: Encoded) -> Result<()> {
+        let block = block_first(rows.start);
         if block != self.first {
             self.publish_block()?;
             self.first = block;
         }
-        self.end = end;
+        self.end = rows.end;
         self.open_block.rows.extend(encoded.rows);
         self.open_block.too_long.extend(encoded.too_long);
         for (sequences, added) in self.open_block.sides.iter_mut().zip(encoded.sides) {
@@ -82,21 +101,27 @@ impl<'a> Blocks<'a> {
         Ok(())
     }
 
-    /// Writes the open block, unless an interrupted run wrote it, and counts its tokens.
+    /// Writes the open block, unless an interrupted run wrote it.
     pub fn publish_block(&mut self) -> Result<()> {
         let block = std::mem::take(&mut self.open_block);
         let file = format!("part-{:012}-{:012}.safetensors", self.first, self.end);
-        let path = self.request.out.join(&file);
-        let bytes = if self.done.contains_key(&self.first) {
-            fs::read(&path).map_err(Error::io(&path))?
-        } else {
-            let bytes = to_bytes(&block, self.wide, &self.request.plan)?;
-            let mut draft = Draft::create(&path)?;
-            draft.write_all(&bytes).map_err(Error::io(&path))?;
-            note(&self.request.out, &file, &draft.publish()?)?;
-            bytes
+        let mut shard = match self.done.remove(&self.first) {
+            Some(shard) if shard.file == file => shard,
+            Some(shard) => {
+                return Err(Error::input(format!(
+                    "{} is of other rows than the corpus has now: tokenize again with force = true",
+                    self.request.out.join(shard.file).display()
+                )));
+            }
+            None => {
+                let path = self.request.out.join(&file);
+                let bytes = to_bytes(&block, self.wide, &self.request.plan)?;
+                let mut draft = Draft::create(&path)?;
+                draft.write_all(&bytes).map_err(Error::io(&path))?;
+                note(&self.request.out, &file, &draft.publish()?)?;
+                self.count(&path, &bytes)?
+            }
         };
-        let mut shard = self.count(&path, &bytes)?;
         (shard.file, shard.first, shard.end) = (file, self.first, self.end);
         self.shards.push(shard);
         Ok(())
@@ -127,6 +152,26 @@ impl<'a> Blocks<'a> {
             target_tokens: length("target_ids")?,
             ..BlockShard::default()
         })
+    }
+
+    /// Finds the blocks that an interrupted run with the same plan wrote, and counts their tokens; blocks with other
+    /// bytes are written again.
+    fn count_finished(&mut self) -> Result<()> {
+        let out = &self.request.out;
+        for (file, digest) in noted(out) {
+            let path = out.join(&file);
+            let range = file.strip_prefix("part-").and_then(|name| name.split_once('-'));
+            let Some(first) = range.and_then(|(first, _)| first.parse::<u64>().ok()) else { continue };
+            if first < block_first(self.request.corpus.first_row) || !path.is_file() {
+                continue; // a block of the rows before the appended ones, or one that was replaced
+            }
+            let bytes = fs::read(&path).map_err(Error::io(&path))?;
+            if digest_bytes(&bytes) == digest && plan_of(&bytes).as_ref() == Some(&self.request.plan) {
+                let shard = self.count(&path, &bytes)?;
+                self.done.insert(first, BlockShard { file, ..shard });
+            }
+        }
+        Ok(())
     }
 
     /// Removes the blocks: their text is not the text that was cleaned.
@@ -180,35 +225,35 @@ fn noted(out: &Path) -> BTreeMap<String, String> {
     lines.map(|(digest, file)| (file.to_owned(), digest.to_owned())).collect()
 }
 
-/// The blocks that an interrupted run with the same plan wrote, by first row; blocks with other bytes are written again.
-fn finished_blocks(request: &TokenizeRequest) -> Result<BTreeMap<u64, PathBuf>> {
-    let (mut done, noted) = (BTreeMap::new(), noted(&request.out));
-    for entry in fs::read_dir(&request.out).map_err(Error::io(&request.out))? {
-        let path = entry.map_err(Error::io(&request.out))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let Some(range) = name.strip_prefix("part-").and_then(|name| name.strip_suffix(".safetensors"))
-        else {
-            continue;
+/// The plan in the metadata of a block.
+fn plan_of(bytes: &[u8]) -> Option<String> {
+    SafeTensors::read_metadata(bytes).ok()?.1.metadata().as_ref()?.get("plan").cloned()
+}
+
+/// Reads a published block.
+fn read_block(path: &Path, wide: bool) -> Result<Encoded> {
+    let damaged = |error| {
+        Error::input(format!("{} is damaged ({error}): tokenize again with force = true", path.display()))
+    };
+    let bytes = fs::read(path).map_err(Error::io(path))?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let numbers = |name: &str| -> Result<Vec<i64>> {
+        let data = tensors.tensor(name).map_err(damaged)?.data().as_chunks::<8>().0.to_vec();
+        Ok(data.into_iter().map(i64::from_le_bytes).collect())
+    };
+    let mut block =
+        Encoded { rows: numbers("rows")?, too_long: numbers("too_long")?, sides: Default::default() };
+    for (side, name) in block.sides.iter_mut().zip(["source", "target"]) {
+        let ids = tensors.tensor(&format!("{name}_ids")).map_err(damaged)?.data();
+        side.ids = if wide {
+            ids.as_chunks::<4>().0.iter().map(|&id| u32::from_le_bytes(id)).collect()
+        } else {
+            ids.as_chunks::<2>().0.iter().map(|&id| u32::from(u16::from_le_bytes(id))).collect()
         };
-        let first = range.split_once('-').and_then(|(first, _)| first.parse::<u64>().ok());
-        if first.is_some_and(|first| first < request.corpus.first_row) {
-            continue; // a block of the rows before the appended ones
-        }
-        let bytes = fs::read(&path).map_err(Error::io(&path))?;
-        if noted.get(name) != Some(&digest_bytes(&bytes)) {
-            continue;
-        }
-        let plan = SafeTensors::read_metadata(&bytes)
-            .ok()
-            .and_then(|(_, metadata)| metadata.metadata().clone())
-            .and_then(|metadata| metadata.get("plan").cloned());
-        if plan.as_ref() == Some(&request.plan)
-            && let Some(first) = first
-        {
-            done.insert(first, path);
-        }
+        let offsets = numbers(&format!("{name}_offsets"))?;
+        side.lengths = offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize).collect();
     }
-    Ok(done)
+    Ok(block)
 }
 
 fn to_bytes(block: &Encoded, wide: bool, plan: &str) -> Result<Vec<u8>> {

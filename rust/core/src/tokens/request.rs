@@ -20,6 +20,9 @@ pub struct TokenizeRequest {
     pub max_tokens: usize,
     /// Whether the unigram counts stay unchanged, as for appended rows.
     pub frozen: bool,
+    /// The last block of the rows before, which appended rows continue; None if the rows begin a block.
+    #[serde(default)]
+    pub continued: Option<PathBuf>,
     pub out: PathBuf,
     pub plan: String,
     pub threads: usize,

@@ -1,9 +1,11 @@
 //! The `tokenize` pass: writes the kept pairs as token ids.
 
+use std::ops::Range;
+
 use crate::corpus::chunk::Chunk;
 use crate::corpus::pipeline::stream;
 use crate::corpus::record::Record;
-use crate::tokens::blocks::{Blocks, Encoded, block_first};
+use crate::tokens::blocks::{Blocks, Encoded, block_first, by_block};
 use crate::tokens::encoder::Encoder;
 use crate::tokens::request::{TokenizeRequest, Tokenized};
 use crate::{Error, Progress, Result, Row};
@@ -19,17 +21,22 @@ pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokeni
         request.threads,
         progress,
         |chunk| {
-            let block = block_first(&chunk);
-            let encoded = if done.binary_search(&block).is_ok() {
-                Encoded::default()
-            } else {
-                encode(&tokenizer, request.max_tokens, &chunk)?
-            };
-            Ok((block, chunk.end(), chunk.len(), encoded))
+            let mut parts = Vec::with_capacity(1);
+            for rows in by_block(chunk.first..chunk.end()) {
+                let encoded = if done.binary_search(&block_first(rows.start)).is_ok() {
+                    Encoded::default()
+                } else {
+                    encode(&tokenizer, request.max_tokens, &chunk, &rows)?
+                };
+                parts.push((rows, encoded));
+            }
+            Ok(parts)
         },
-        |(block, end, rows, encoded)| {
-            progress.add(0, rows as u64);
-            blocks.add(block, end, encoded)?;
+        |parts| {
+            for (rows, encoded) in parts {
+                progress.add(0, rows.end - rows.start);
+                blocks.add(&rows, encoded)?;
+            }
             Ok(true)
         },
     );
@@ -48,11 +55,13 @@ pub fn tokenize(request: &TokenizeRequest, progress: &Progress) -> Result<Tokeni
     }
 }
 
-fn encode(tokenizer: &Encoder, max_tokens: usize, chunk: &Chunk) -> Result<Encoded> {
+/// Encodes the wanted pairs among `rows` of a chunk.
+fn encode(tokenizer: &Encoder, max_tokens: usize, chunk: &Chunk, rows: &Range<u64>) -> Result<Encoded> {
     let mut encoded = Encoded::default();
     let mut sides = [Vec::new(), Vec::new()];
     tokenizer.with(|encode| {
-        for index in chunk.wanted() {
+        let here = |&index: &usize| rows.contains(&(chunk.first + index as u64));
+        for index in chunk.wanted().filter(here) {
             let row = chunk.first as i64 + index as i64;
             let Record::Pair { source, target } = chunk.record(index) else { return Err(not_text(row)) };
             for (side, ids) in [source, target].into_iter().zip(&mut sides) {

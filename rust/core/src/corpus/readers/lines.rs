@@ -1,5 +1,6 @@
 //! Reads the lines of one file in chunks of a fixed number of lines, without its byte order mark; hashes the raw bytes.
 
+use std::fs;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ pub const CHUNK_LINES: usize = 4096;
 /// Bytes per read. What is read past the end of a chunk is copied to the next chunk, so this is less than the buffers
 /// of decoders.
 const READ_BYTES: usize = 1 << 18;
+/// Bytes per read of the smallest files.
+const LEAST_READ_BYTES: usize = 1 << 12;
 /// The most buffers that wait to be filled again, and the most bytes of each; others are freed.
 const SPARE_BUFFERS: usize = 64;
 const SPARE_BYTES: usize = 2 << 20;
@@ -102,6 +105,8 @@ pub struct LineReader<'w> {
     max_line_bytes: usize,
     /// The text that was read past the end of the last chunk.
     next: Buffer,
+    /// Bytes per read: less for a small file, since a corpus may have many.
+    read_bytes: usize,
     /// Whether the next line is over the limit and its beginning was discarded.
     long: bool,
     returned: (Sender<Buffer>, Receiver<Buffer>),
@@ -114,11 +119,13 @@ impl<'w> LineReader<'w> {
     /// start is skipped. UTF-16, archives and other files that are not text are errors.
     pub fn open(path: &Path, max_line_bytes: usize, memory: usize, progress: &'w Progress) -> Result<Self> {
         let decoder = Decoder::open(path, memory, progress)?;
+        let bytes = fs::metadata(path).map_err(Error::io(path))?.len();
         let mut reader = Self {
             path: path.to_owned(),
             decoder,
             max_line_bytes,
             next: Buffer::default(),
+            read_bytes: usize::try_from(bytes).unwrap_or(READ_BYTES).clamp(LEAST_READ_BYTES, READ_BYTES),
             long: false,
             returned: bounded(SPARE_BUFFERS),
             lines: 0,
@@ -219,11 +226,12 @@ impl<'w> LineReader<'w> {
 
     /// Reads once; false at the end of the file.
     fn fill(&mut self, buffer: &mut Buffer) -> Result<bool> {
-        if buffer.bytes.len() < buffer.filled + READ_BYTES {
-            buffer.bytes.resize((buffer.filled + READ_BYTES).max(2 * buffer.bytes.len()), 0);
+        let end = buffer.filled + self.read_bytes;
+        if buffer.bytes.len() < end {
+            buffer.bytes.resize(end.max(2 * buffer.bytes.len()), 0);
         }
         loop {
-            match self.decoder.read(&mut buffer.bytes[buffer.filled..buffer.filled + READ_BYTES]) {
+            match self.decoder.read(&mut buffer.bytes[buffer.filled..end]) {
                 Ok(read) => {
                     buffer.filled += read;
                     return Ok(read > 0);
