@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import numpy as np
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 _COUNTS = ("tokens", "correct")
 #: Default maximum of tokens of a batch on either side.
 BATCH_TOKENS = {"cpu": 1024, "cuda": 4096}
+#: Blocks that are given to the device before the results of the block before them are written.
+AHEAD = {"cpu": 0, "cuda": 1}
 #: Kind of batches if a kernel for attention over packed sequences is available, and their default maximum.
 PACKED, PACKED_TOKENS = "packed", 16_384
 
@@ -274,20 +277,15 @@ class _Scoring:
         if len(todo) < len(blocks):
             say(f"score {name}: {continuing(len(blocks) - len(todo), len(blocks))}", quiet=quiet)
         with Progress(f"score {name}", total=total, unit="tokens", quiet=quiet, done=done) as bar:
+            queued: list[_QueuedBlock] = []
             for entry in todo:
-                self.halved = 0
-                block = self.tokens.read(entry)
-                self._require_types(block)
-                columns, valid = self._score_block(block, weights, bar, done)
-                if self._exposure is not None:
-                    columns["seen"] = _exposure_of(block, self._exposure.times(entry, block.rows))
-                metadata = {"plan": self.folder.digest, "halved": str(self.halved)}
-                digest = write_columns(str(self._path(entry)), columns, valid=valid, metadata=metadata)
-                self.folder.note_file(_block_of(entry).file, digest)
-                if self.halved:
-                    self.folder.log("halved", shard=self._path(entry).name, batches=self.halved)
+                queued.append(self._queue_block(entry, weights, bar, done))
                 done += self._predicted(entry)
                 bar.to(done)
+                while len(queued) > AHEAD[self.device.name]:
+                    self._finish(queued.pop(0), weights)
+            for block in queued:
+                self._finish(block, weights)
         seconds = max(time.monotonic() - started, 1e-9)
         tokens = sum(self._predicted(entry) for entry in todo)
         self.folder.log("scored", seconds=round(seconds, 3), tokens_per_second=round(tokens / seconds, 1))
@@ -361,25 +359,48 @@ class _Scoring:
             flops += self.model.flops(source=source, target=target, outputs=outputs)
         return flops
 
-    def _score_block(
-        self, block: Block, weights: NDArray[np.float64], bar: Progress, done: int
-    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
-        """Return the columns of a block in row order, and a mask of valid records; pairs that are too long are null."""
+    def _queue_block(self, entry: BlockEntry, weights: NDArray[np.float64], bar: Progress, done: int) -> _QueuedBlock:
+        """Read a block, and give its batches to the device."""
         import numpy as np
 
         from catprune.model.batches import pairs_of
 
+        block, self.halved = self.tokens.read(entry), 0
+        self._require_types(block)
         pairs = pairs_of(block, reverse=self.reverse)
         sums = np.zeros((len(STATISTICS), len(pairs.rows)))
-        waiting: list[_Queued] = []
+        batches: list[_Queued] = []
         for chosen in self._batches(pairs):
-            waiting += self._queue_in_memory(pairs, chosen)
-            if self.device.name == "cpu":  # nothing runs ahead there, so the statistics need not wait in memory
-                self._collect(pairs, waiting, weights, sums)
-                waiting.clear()
+            batches += self._queue_in_memory(pairs, chosen)
+            if not AHEAD[self.device.name]:  # so the statistics need not wait in memory
+                self._collect(pairs, batches, weights, sums)
+                batches.clear()
             done += int(pairs.target.lengths[chosen].sum())
             bar.to(done)
-        self._collect(pairs, waiting, weights, sums)
+        fetched, arrival = _fetch(batches)
+        return _QueuedBlock(entry, block, pairs, fetched, sums, arrival, self.halved)
+
+    def _finish(self, queued: _QueuedBlock, weights: NDArray[np.float64]) -> None:
+        """Wait for the statistics of a block, and write its columns."""
+        entry, block = queued.entry, queued.block
+        if queued.arrival is not None:
+            queued.arrival.synchronize()
+        self._collect(queued.pairs, queued.batches, weights, queued.sums)
+        columns, valid = self._columns(block, queued.pairs, queued.sums)
+        if self._exposure is not None:
+            columns["seen"] = _exposure_of(block, self._exposure.times(entry, block.rows))
+        metadata = {"plan": self.folder.digest, "halved": str(queued.halved)}
+        digest = write_columns(str(self._path(entry)), columns, valid=valid, metadata=metadata)
+        self.folder.note_file(_block_of(entry).file, digest)
+        if queued.halved:
+            self.folder.log("halved", shard=self._path(entry).name, batches=queued.halved)
+
+    def _columns(
+        self, block: Block, pairs: Pairs, sums: NDArray[np.float64]
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
+        """Return the columns of a block in row order, and a mask of valid records; pairs that are too long are null."""
+        import numpy as np
+
         if not np.isfinite(sums).all():
             row = int(pairs.rows[~np.isfinite(sums).all(axis=0)][0])
             raise CatpruneError(f"{self.checkpoint.path}: the loss of row {row} is not finite: give another checkpoint")
@@ -415,7 +436,7 @@ class _Scoring:
     def _queue(self, pairs: Pairs, chosen: NDArray[np.int64]) -> Tensor:
         """Return the statistics of the target tokens of a batch, float32 [4, tokens], on the device.
 
-        A GPU only gets work here: nothing waits for its results, so the next batch is prepared while it computes.
+        A GPU only gets work here: nothing waits for its results, so what follows is prepared while it computes.
         """
         import torch
 
@@ -442,13 +463,13 @@ class _Scoring:
             return torch.stack(token_statistics(hidden.float(), matrix, targets, bias, products=self._products))
 
     def _collect(
-        self, pairs: Pairs, waiting: list[_Queued], weights: NDArray[np.float64], sums: NDArray[np.float64]
+        self, pairs: Pairs, batches: list[_Queued], weights: NDArray[np.float64], sums: NDArray[np.float64]
     ) -> None:
-        """Wait for the statistics of batches, and write their sums, float64 [columns, pairs]."""
+        """Write the sums of the statistics of batches, float64 [columns, pairs]."""
         import numpy as np
 
-        for chosen, statistics in waiting:
-            values, lengths = statistics.cpu().numpy().astype(np.float64), pairs.target.lengths[chosen]
+        for chosen, statistics in batches:
+            values, lengths = statistics.numpy().astype(np.float64), pairs.target.lengths[chosen]
             per_token = np.concatenate([values, values[-1:] * weights[pairs.target.pack(chosen)]])
             sums[0, chosen] = lengths
             sums[1:, chosen] = np.add.reduceat(per_token, np.cumsum(lengths) - lengths, axis=1)
@@ -459,6 +480,39 @@ class _Queued(NamedTuple):
 
     chosen: NDArray[np.int64]
     statistics: Tensor
+
+
+class _QueuedBlock(NamedTuple):
+    """A block that was given to the device.
+
+    Attributes:
+        entry, block, pairs: the block.
+        batches: batches whose sums are not in `sums` yet; their statistics arrive in the memory of the processor.
+        sums: see `_Scoring._collect`.
+        arrival: the event after which the statistics are there; None: now.
+        halved: number of batches that were halved.
+    """
+
+    entry: BlockEntry
+    block: Block
+    pairs: Pairs
+    batches: list[_Queued]
+    sums: NDArray[np.float64]
+    arrival: torch.Event | None
+    halved: int
+
+
+def _fetch(batches: list[_Queued]) -> tuple[list[_Queued], torch.Event | None]:
+    """Let the GPU copy the statistics to the processor when it has computed them; return also the event of their end.
+
+    The copies come before the work of the next block, so nothing waits for that.
+    """
+    import torch
+
+    if not batches or batches[0].statistics.device.type == "cpu":
+        return batches, None
+    fetched = [queued._replace(statistics=queued.statistics.to("cpu", non_blocking=True)) for queued in batches]
+    return fetched, torch.cuda.current_stream(batches[0].statistics.device).record_event()
 
 
 def _exposure_of(block: Block, times: NDArray[np.uint32]) -> NDArray[np.uint32]:
