@@ -19,6 +19,7 @@ from catprune.errors import CatpruneError, MissingExtra, UsageError
 from catprune.model.output_layer import token_statistics
 from catprune.model.transformer import UNMASKED
 from catprune.scoring.score import score
+from catprune.tokens import external_blocks
 from catprune.tokens.blocks import Tokens
 from support.score_rows import rows_of
 from tokenizers import processors
@@ -122,16 +123,17 @@ def test_checkpoints_share_their_tokens_and_rank_in_training_order(tmp_path: Pat
         catprune.select(tmp_path / "run/scores", out=tmp_path / "t", method="cat-diff", keep=3, quiet=True)
 
 
-def test_blocks_are_those_of_the_cleaned_rows(tmp_path: Path, cleaned: Path) -> None:
+def test_blocks_are_those_of_the_cleaned_rows(tmp_path: Path, cleaned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(external_blocks, "BLOCK_ROWS", 4)
     checkpoint = build("llama", tmp_path / "llama")
     config = json.loads((checkpoint / "config.json").read_bytes())
     (checkpoint / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 18}))
     score(cleaned, checkpoints=checkpoint, out=tmp_path / "scores", prompt=PROMPT, threads=1, quiet=True)
     tokens = Tokens.open(next(tmp_path.glob("tokens-*")))
     blocks = [tokens.read(entry) for entry in tokens.blocks]
-    assert [(entry.first, entry.end) for entry in tokens.blocks] == [(0, 2), (2, 7)]
+    assert [(entry.first, entry.end) for entry in tokens.blocks] == [(0, 4), (4, 7)]
     assert [block.rows.tolist() for block in blocks] == [[1], [5, 6]]
-    assert [block.too_long.tolist() for block in blocks] == [[0], [2, 4]]
+    assert [block.too_long.tolist() for block in blocks] == [[0, 2], [4]]
     with pytest.raises(CatpruneError, match=r"has another tokenizer than .*: give the clean folder"):
         score(tokens.path, checkpoints=checkpoint, out=tmp_path / "t", prompt="{source}", threads=1, quiet=True)
     score(tokens.path, checkpoints=checkpoint, out=tmp_path / "t", prompt=PROMPT, threads=1, quiet=True)
@@ -143,7 +145,8 @@ def test_blocks_are_those_of_the_cleaned_rows(tmp_path: Path, cleaned: Path) -> 
     assert tokens.unigrams()[1].tolist() == counts.tolist()
 
 
-def test_shards_give_the_bytes_of_one_process(tmp_path: Path, cleaned: Path) -> None:
+def test_shards_give_the_bytes_of_one_process(tmp_path: Path, cleaned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(external_blocks, "BLOCK_ROWS", 4)
     checkpoint = build("gpt2", tmp_path / "checkpoint-7")
     options: dict[str, Any] = {"checkpoints": checkpoint, "prompt": PROMPT, "threads": 1, "quiet": True}
     written: list[dict[str, bytes]] = []
@@ -162,7 +165,8 @@ def test_shards_give_the_bytes_of_one_process(tmp_path: Path, cleaned: Path) -> 
     assert written[0] == written[1] and len(written[0]) == 10
 
 
-def test_only_appended_rows_are_tokenized_and_scored(tmp_path: Path) -> None:
+def test_only_appended_rows_are_tokenized_and_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(external_blocks, "BLOCK_ROWS", 3)
     checkpoint = build("marian", tmp_path / "checkpoint-7")
     for number, part in enumerate((PAIRS[:4], PAIRS[4:])):
         for place, language in enumerate(("en", "de")):
@@ -174,7 +178,7 @@ def test_only_appended_rows_are_tokenized_and_scored(tmp_path: Path) -> None:
     for count in (1, 2):
         catprune.clean(inputs[:count], out=tmp_path / "run/clean", quiet=True, rules=rules)
         score(tmp_path / "run/clean", checkpoints=checkpoint, out=tmp_path / "run/scores", **options)
-        first = sorted((tmp_path / "run").glob("tokens-*/part-*0004.*"))
+        first = sorted((tmp_path / "run").glob("tokens-*/part-*0003.*"))
         assert len(first) == 1
         stamps.append(first[0].stat().st_ino)
     assert stamps[0] == stamps[1], "finished work is not repeated"
@@ -294,7 +298,7 @@ def test_prompts_of_models_with_an_encoder(tmp_path: Path, cleaned: Path) -> Non
     tokens = Tokens.open(next(tmp_path.glob("tokens-*")))
     block = tokens.read(tokens.blocks[0])
     plain = transformers.AutoTokenizer.from_pretrained(checkpoint)
-    expected = plain([prompt.replace("{source}", source) for source, _ in PAIRS[:2]])["input_ids"]
+    expected = plain([prompt.replace("{source}", source) for source, _ in PAIRS])["input_ids"]
     assert block.source_ids.tolist() == [token for side in expected for token in side]
 
 
