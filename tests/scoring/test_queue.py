@@ -17,7 +17,8 @@ from catprune.checkpoints import native
 from catprune.model import fused_output
 from catprune.model.sizes import PRESETS
 from catprune.model.transformer import Transformer
-from catprune.scoring.score import _Scoring
+from catprune.scoring.block_scoring import Scoring
+from catprune.scoring.score import score
 from catprune.tokens.blocks import Tokens
 from catprune.training.train import train
 from catprune.workspace.device import Device
@@ -25,7 +26,7 @@ from support.synthetic import contents, write_tokens
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-step = import_module("catprune.scoring.score")
+step = import_module("catprune.scoring.block_scoring")
 
 
 class Waits(TorchDispatchMode):
@@ -71,16 +72,16 @@ class Kernel:
         return lambda *_, **__: None
 
 
-def scoring_of(folder: Path, device: Device, *, packed: bool) -> _Scoring:
+def scoring_of(folder: Path, device: Device, *, packed: bool) -> Scoring:
     """Return a scoring pass without a folder to write to."""
     tokens, checkpoint = Tokens.open(folder / "tokens"), native.read_checkpoint(folder / "warmup/step-1")
     batches = "packed" if packed else "equal source lengths"
     plan: Any = SimpleNamespace(plan={"options": {"batches": batches, "batch_tokens": 200}})
-    return _Scoring(plan, tokens, checkpoint, device)
+    return Scoring(plan, tokens, checkpoint, device)
 
 
 @contextmanager
-def on_fake_gpu(folder: Path, *, packed: bool) -> Iterator[tuple[_Scoring, Waits]]:
+def on_fake_gpu(folder: Path, *, packed: bool) -> Iterator[tuple[Scoring, Waits]]:
     """Yield a scoring pass with its model on a GPU of fake tensors."""
     scoring = scoring_of(folder, Device("cuda", "bfloat16"), packed=packed)
     with pytest.MonkeyPatch.context() as patch, FakeTensorMode(), Waits() as waits:
@@ -130,7 +131,7 @@ def test_blocks_that_run_ahead_give_the_same_bytes(
     for name, ahead in (("alone", 0), ("ahead", 1), ("far", 9)):
         monkeypatch.setitem(step.AHEAD, "cpu", ahead)
         run = Path(shutil.copytree(trained, tmp_path / name))
-        step.score(run / "tokens", checkpoints=run / "warmup/step-1", out=run / "scores", **options)
+        score(run / "tokens", checkpoints=run / "warmup/step-1", out=run / "scores", **options)
     first = contents(tmp_path / "alone/scores")
     assert len([name for name in first if "part-" in str(name)]) == 3
     assert contents(tmp_path / "ahead/scores") == contents(tmp_path / "far/scores") == first
