@@ -278,7 +278,7 @@ def resume(bench: Bench) -> None:
     """Compare the bytes of runs that were killed and continued with those of undisturbed runs."""
     out = bench.scratch / "out" / "resume"
     shutil.rmtree(out, ignore_errors=True)
-    tokens = bench.whole  # three blocks
+    tokens = bench.data.corpus(60 if bench.quick else 10_000, parts=2)
     checkpoint = f"scored={bench.data.checkpoint(bench.preset)}"
 
     def scores() -> dict[str, Any]:
