@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import catprune
+from catprune._core import BLOCK_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +69,8 @@ class Data:
     def corpus(self, pairs: int, *, parts: int = 1, tokenizer: Path | None = None) -> Path:
         """Return a tokens folder of `pairs` clean pairs, distributed over `parts` inputs.
 
-        Every input starts a new block, so that several processes can share the work.
+        Every input starts a new block, so that several processes can share the work: empty lines, which are no pairs,
+        fill the block before.
         """
         chosen = tokenizer or self.tokens / "tokenizer.json"
         name = f"drawn-{self.vocab_size}-{pairs}-{parts}" + ("" if tokenizer is None else "-other")
@@ -79,7 +81,9 @@ class Data:
             folder.mkdir()
             for part in range(parts):
                 for side, text in zip(("source", "target"), lines, strict=True):
-                    (folder / f"{part}.{side}").write_bytes(b"".join(text[part::parts]))
+                    own = text[part::parts]
+                    empty = b"\n" * (-len(own) % BLOCK_ROWS if part < parts - 1 else 0)
+                    (folder / f"{part}.{side}").write_bytes(b"".join(own) + empty)
 
         text = self._once(f"{name}/text", deal)
         inputs = [text / f"{part}.{{source,target}}" for part in range(parts)]

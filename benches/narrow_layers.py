@@ -22,15 +22,15 @@ import torch
 from catprune.checkpoints.native import read_checkpoint
 from catprune.model import attention
 from catprune.model.batches import pairs_of, plan_scoring
+from catprune.scoring.block_scoring import Scoring
 from catprune.scoring.column_shards import STATISTICS
-from catprune.scoring.score import _Scoring
 from catprune.tokens.blocks import Tokens
 from catprune.workspace.device import Device
 from machine import ROOT, describe
 from model_checks import spearman, turnover
 
 
-class Wide(_Scoring):
+class Wide(Scoring):
     """Plain layers, in products of bfloat16 under autocast or in float32."""
 
     @cached_property
@@ -60,7 +60,7 @@ class Narrow(Wide):
 KINDS = {"autocast": Wide, "narrow layers": Narrow}
 
 
-def losses(kind: type[_Scoring], tokens: Tokens, path: Path, precision: str, least: int) -> Any:
+def losses(kind: type[Scoring], tokens: Tokens, path: Path, precision: str, least: int) -> Any:
     """Return the statistics of the pairs of random batches of the first block, float64 [columns, pairs]."""
     plan: Any = SimpleNamespace(plan={"options": {"batches": "equal source lengths", "batch_tokens": 1024}})
     scoring = kind(plan, tokens, read_checkpoint(path), Device("cpu", precision))
@@ -88,7 +88,7 @@ def main() -> None:
     )
     tokens = Tokens.open(options.tokens)
 
-    def scores(kind: type[_Scoring], precision: str) -> dict[str, Any]:
+    def scores(kind: type[Scoring], precision: str) -> dict[str, Any]:
         early, late = (losses(kind, tokens, path, precision, options.pairs) for path in options.checkpoints)
         nll = early[1] / early[0], late[1] / late[0]
         return {

@@ -24,7 +24,8 @@ def _scoring(job: Job, shard: str | None) -> Callable[[], dict[str, Any]]:
     """
     import torch
     from catprune.checkpoints.native import read_checkpoint
-    from catprune.scoring.score import _plan, _Scoring
+    from catprune.scoring.block_scoring import Scoring
+    from catprune.scoring.score import _plan
     from catprune.tokens.blocks import Tokens
     from catprune.workspace.device import Device
     from catprune.workspace.shards import Shard
@@ -38,7 +39,7 @@ def _scoring(job: Job, shard: str | None) -> Callable[[], dict[str, Any]]:
     planned = _plan(
         path, tokens, checkpoint, device, batch_tokens=limit, force=False, shard=share, threads=job["threads"]
     )
-    scoring = _Scoring(stack.enter_context(planned), tokens, checkpoint, device)
+    scoring = Scoring(stack.enter_context(planned), tokens, checkpoint, device)
     assert scoring.model.vocab_sizes  # loads the model
 
     def run() -> dict[str, Any]:

@@ -43,12 +43,6 @@ def cleaned(tmp_path_factory: Any) -> Path:
     return folder / "clean"
 
 
-@pytest.fixture
-def blocks_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Token blocks of four rows."""
-    monkeypatch.setattr(external_blocks, "BLOCK_ROWS", 4)
-
-
 def begins(tokenizer: Any, ids: list[int], prompt: str) -> int:
     """The first token of prompt and target that has text of the target."""
     texts = [tokenizer.decode(ids[:count], skip_special_tokens=True) for count in range(len(ids) + 1)]
@@ -129,8 +123,8 @@ def test_checkpoints_share_their_tokens_and_rank_in_training_order(tmp_path: Pat
         catprune.select(tmp_path / "run/scores", out=tmp_path / "t", method="cat-diff", keep=3, quiet=True)
 
 
-@pytest.mark.usefixtures("blocks_of_four")
-def test_blocks_are_those_of_the_cleaned_rows(tmp_path: Path, cleaned: Path) -> None:
+def test_blocks_are_those_of_the_cleaned_rows(tmp_path: Path, cleaned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(external_blocks, "BLOCK_ROWS", 4)
     checkpoint = build("llama", tmp_path / "llama")
     config = json.loads((checkpoint / "config.json").read_bytes())
     (checkpoint / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 18}))
@@ -151,8 +145,8 @@ def test_blocks_are_those_of_the_cleaned_rows(tmp_path: Path, cleaned: Path) -> 
     assert tokens.unigrams()[1].tolist() == counts.tolist()
 
 
-@pytest.mark.usefixtures("blocks_of_four")
-def test_shards_give_the_bytes_of_one_process(tmp_path: Path, cleaned: Path) -> None:
+def test_shards_give_the_bytes_of_one_process(tmp_path: Path, cleaned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(external_blocks, "BLOCK_ROWS", 4)
     checkpoint = build("gpt2", tmp_path / "checkpoint-7")
     options: dict[str, Any] = {"checkpoints": checkpoint, "prompt": PROMPT, "threads": 1, "quiet": True}
     written: list[dict[str, bytes]] = []
@@ -171,8 +165,8 @@ def test_shards_give_the_bytes_of_one_process(tmp_path: Path, cleaned: Path) -> 
     assert written[0] == written[1] and len(written[0]) == 10
 
 
-@pytest.mark.usefixtures("blocks_of_four")
-def test_only_appended_rows_are_tokenized_and_scored(tmp_path: Path) -> None:
+def test_only_appended_rows_are_tokenized_and_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(external_blocks, "BLOCK_ROWS", 3)
     checkpoint = build("marian", tmp_path / "checkpoint-7")
     for number, part in enumerate((PAIRS[:4], PAIRS[4:])):
         for place, language in enumerate(("en", "de")):
@@ -184,7 +178,7 @@ def test_only_appended_rows_are_tokenized_and_scored(tmp_path: Path) -> None:
     for count in (1, 2):
         catprune.clean(inputs[:count], out=tmp_path / "run/clean", quiet=True, rules=rules)
         score(tmp_path / "run/clean", checkpoints=checkpoint, out=tmp_path / "run/scores", **options)
-        first = sorted((tmp_path / "run").glob("tokens-*/part-*0004.*"))
+        first = sorted((tmp_path / "run").glob("tokens-*/part-*0003.*"))
         assert len(first) == 1
         stamps.append(first[0].stat().st_ino)
     assert stamps[0] == stamps[1], "finished work is not repeated"

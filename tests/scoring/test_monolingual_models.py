@@ -66,7 +66,7 @@ def test_the_loss_equals_the_librarys(template: str, tmp_path: Path, texts: Path
     again = score(folder, checkpoints=checkpoint, out=tmp_path / "again", **options)
     assert rows_of(again.folders["checkpoint-40"]) == rows
     tokens = Tokens.open(folder)
-    assert len(tokens.read(tokens.blocks[0]).source_ids) == tokens.blocks[0].pairs == 7
+    assert len(tokens.read(tokens.blocks[0]).source_ids) == tokens.blocks[0].pairs == len(TEXTS)
     selected = catprune.select(tmp_path / "scores", out=tmp_path / "s", method="ppl", keep=3, quiet=True)
     done = catprune.write(texts, [tmp_path / "p.de"], selection=selected.folder, quiet=True)
     assert done.pairs == 3

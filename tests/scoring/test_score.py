@@ -17,8 +17,9 @@ from catprune.checkpoints.native import load_model, read_checkpoint
 from catprune.errors import CatpruneError, UsageError
 from catprune.model import attention
 from catprune.model.batches import pairs_of, plan_packed, plan_scoring
+from catprune.scoring.block_scoring import Scoring, importance_weights
 from catprune.scoring.column_shards import STATISTICS
-from catprune.scoring.score import Scored, _Scoring, importance_weights, score, summary
+from catprune.scoring.score import Scored, score, summary
 from catprune.tokens.blocks import Tokens
 from catprune.training.train import train
 from catprune.workspace.locks import lock_folder
@@ -212,14 +213,14 @@ def test_killed_and_run_again_gives_the_same_bytes(trained, tmp_path, how):
     child = f"""
         import importlib, os, signal
         signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a foreground process
-        step = importlib.import_module("catprune.scoring.score")
-        write, written = step.write_columns, []
+        step, blocks = (importlib.import_module(f"catprune.scoring.{{name}}") for name in ("score", "block_scoring"))
+        write, written = blocks.write_columns, []
         def write_or_die(*arguments, **options):
             if written:
                 os.kill(os.getpid(), {int(how)})
             written.append(1)
             return write(*arguments, **options)
-        step.write_columns = write_or_die
+        blocks.write_columns = write_or_die
         run = {str(broken.parent)!r}
         step.score(run + "/tokens", checkpoints=[run + "/warmup/step-5", run + "/warmup/step-30"],
                    out=run + "/scores", threads=1, precision="float32", quiet=True)
@@ -362,14 +363,14 @@ def test_launchers_tell_the_shard(monkeypatch):
 def test_batches_that_do_not_fit_are_halved_and_counted(trained, tmp_path, monkeypatch, error):
     options = {"checkpoints": trained / "warmup/step-30", "threads": 1, "precision": "float32", "quiet": True}
     whole = score(trained / "tokens", out=tmp_path / "whole", **options).manifests["step-30"]
-    queue = _Scoring._queue
+    queue = Scoring._queue
 
     def queue_few(self, pairs, chosen):
         if len(chosen) > 3:
             raise error
         return queue(self, pairs, chosen)
 
-    monkeypatch.setattr(_Scoring, "_queue", queue_few)
+    monkeypatch.setattr(Scoring, "_queue", queue_few)
     halved = score(trained / "tokens", out=tmp_path / "halved", **options).manifests["step-30"]
     assert [shard["halved"] for shard in whole["shards"]] == [0, 0, 0]
     assert all(shard["halved"] > 0 for shard in halved["shards"])
@@ -377,7 +378,7 @@ def test_batches_that_do_not_fit_are_halved_and_counted(trained, tmp_path, monke
     rows = read_scores(tmp_path / "whole/step-30")
     for row, scores in read_scores(tmp_path / "halved/step-30").items():
         assert row in TOO_LONG or scores == pytest.approx(rows[row], rel=1e-5)
-    monkeypatch.setattr(_Scoring, "_queue", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(Scoring, "_queue", lambda *_: (_ for _ in ()).throw(error))
     with pytest.raises(CatpruneError, match=r"row \d+ alone \(\d+ and \d+ tokens\) does not fit into memory"):
         score(trained / "tokens", out=tmp_path / "none", **options)
 

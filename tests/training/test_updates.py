@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from catprune.training.train import train
 from catprune.training.updates import Updates, fitting_tokens
 from catprune.workspace.device import Device
 from support.synthetic import contents, write_tokens
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 if TYPE_CHECKING:
@@ -207,3 +209,33 @@ def test_the_memory_of_a_part_is_what_the_backward_pass_keeps(
     assert hidden.requires_grad
     estimated = 10**12 / 2 / fitting_tokens(size, dtype, memory=10**12)
     assert 0.85 * estimated < sum(kept.values()) / 300 < 1.05 * estimated
+
+
+def test_the_parts_of_a_gpu_go_through_the_model(tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On fake tensors: devices, dtypes and shapes are those that the kernels accept; copies are pinned."""
+    copies: list[Any] = []
+    to = torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: copies.append("pinned") or self)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *where, **how: copies.append(how) or to(self, *where, **how))
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "set_device", copies.append)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=4 << 30))
+    order, device = Order(Tokens.open(tokens), seed=3, batch_tokens=700), Device("cuda", "bfloat16")
+    pairs, (chosen, *_) = order.batches(0, 0, order.windows(0)[0])
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        made = Updates.of(order, size=PRESETS["base"], device=device, processes=Processes(), pruning=None, accumulate=2)
+        assert made.part_tokens == fitting_tokens(PRESETS["base"], torch.bfloat16, memory=4 << 30)
+        update = made.make(pairs, chosen)
+        assert copies[0] == 3 and copies[1:] == ["pinned", {"non_blocking": True}] * 2 * 8
+        with torch.device("cuda"):
+            model = Transformer(PRESETS["base"], vocab_size=order.tokens.tokenizer.vocab_size, dropout=0.1)
+        for part in update.parts:
+            assert isinstance(part.form, Packed)
+            with torch.autocast("cuda", dtype=torch.bfloat16):
+                hidden = model(part.source, part.inputs, part.form)
+            assert (hidden.dtype, hidden.device.type) == (torch.float32, "cuda") and hidden.requires_grad
+            assert hidden.index_select(0, part.places).shape == (len(part.targets), 512)
+        assert sum(len(part.targets) for part in update.parts) == update.tokens == update.basis

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from catprune.model.attention import Packed, Padded, Spans, has_packed
 from catprune.model.batches import PART_TOKENS, token_places
 from catprune.model.transformer import forward_flops
+from catprune.workspace.device import send
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -214,6 +215,7 @@ class Updates:
 
     def _part(self, pairs: Pairs, pruned: _Pruned, places: NDArray[np.int64]) -> Part:
         """Gather the kept pairs at `places`."""
+        device = self.device.name
         kept, gather = pruned.kept[places], pairs.pack if self.is_packed else pairs.batch
         batch = gather(kept, self.order.tokens.tokenizer)
         counted = np.arange(len(batch.targets)) if self.is_packed else token_places(batch)
@@ -221,35 +223,29 @@ class Updates:
         if pruned.of_tokens is not None:
             tokens = _ranges(np.cumsum(pairs.target.lengths[pruned.kept]), places)
             counts = pruned.of_tokens[tokens] >= 0
-            counted, tokens = counted[counts], self._send(tokens[counts])
+            counted, tokens = counted[counts], send(tokens[counts], device)
         weights = None if pruned.weights is None else np.repeat(pruned.weights[places], batch.target_lengths)
         return Part(
-            source=self._send(batch.source),
-            inputs=self._send(batch.inputs),
-            targets=self._send(batch.targets),
-            places=self._send(counted),
+            source=send(batch.source, device),
+            inputs=send(batch.inputs, device),
+            targets=send(batch.targets, device),
+            places=send(counted, device),
             form=self._form(batch),
-            weights=None if weights is None else self._send(weights),
+            weights=None if weights is None else send(weights, device),
             tokens=tokens,
         )
 
     def _form(self, batch: Batch) -> Form:
+        device = self.device.name
         if self.is_packed:
-            return Packed(*(self._spans(lengths) for lengths in (batch.source_lengths, batch.target_lengths)))
+            source, target = (
+                Spans.of(lengths, device=device) for lengths in (batch.source_lengths, batch.target_lengths)
+            )
+            return Packed(source, target)
         longest = batch.source.shape[1]
         if batch.source_lengths.min() == longest:
             return Padded()
-        return Padded(self._send(np.arange(longest) < batch.source_lengths[:, None]))
-
-    def _spans(self, lengths: NDArray[np.int64]) -> Spans:
-        spans = Spans.of(lengths)
-        offsets, places = (self._send(part.numpy()) for part in (spans.offsets, spans.places))
-        return replace(spans, offsets=offsets, places=places)
-
-    def _send(self, array: NDArray[np.generic]) -> Tensor:
-        """Return an array as a tensor on the device; no thread waits for the copy to a GPU."""
-        tensor = torch.from_numpy(array)
-        return tensor if self.gpu is None else tensor.pin_memory().to(self.device.name, non_blocking=True)
+        return Padded(send(np.arange(longest) < batch.source_lengths[:, None], device))
 
 
 def _ranges(ends: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.int64]:

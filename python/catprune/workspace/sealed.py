@@ -19,12 +19,12 @@ FORMAT = 4
 RESULTS = {
     "clean": 2,
     "tokenize": 2,
-    "train": 1,
+    "train": 2,
     "score": 1,
     "score --scorer": 1,
     "select": 1,
     "write": 1,
-    "evaluate": 1,
+    "evaluate": 2,
 }
 #: Keys that say who did the work and how: equal work may differ in them.
 ABOUT = frozenset({"catprune", "digest", "threads"})
