@@ -289,6 +289,7 @@ class CleanRequest(TypedDict):
     against: Sequence[str]  # fingerprint shards of other corpora
     continued: NotRequired[LastShard | None]  # of the rows before; continued if it is not full
     out: str
+    state: NotRequired[str | None]  # a file from which the same request goes on after a kill
     tmp: str
     plan: str
     threads: int

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from catprune import _core
 from catprune.cleaning.options import CleanOptions
-from catprune.cleaning.request import Cleaning
+from catprune.cleaning.request import STATE, Cleaning
 from catprune.cleaning.test_sets import check_test_sets
 from catprune.corpus.data import FOLDER, temporary_spool
 from catprune.corpus.inputs import input_paths, relative_inputs
@@ -101,6 +101,7 @@ def _clean(cleaning: Cleaning) -> Cleaned:
     ) as step:
         _check_finished(cleaning, step)
         manifest = finish_once(step, lambda: _work(cleaning, step))
+        (folder / STATE).unlink(missing_ok=True)
         new = 0 if step.before is None else manifest["counts"]["rows"] - step.before["counts"]["rows"]
     return _cleaned(folder, manifest, new=new, is_new=not step.finished_before)
 

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from catprune.cleaning.options import CleanOptions
     from catprune.workspace.spool import Spool
 
+#: Where a cleaning keeps what it needs to go on after a kill, in its folder.
+STATE = "log/cleaning"
 #: The least memory that the pass can work in.
 LEAST_MEMORY = 128 * 2**20
 
@@ -190,6 +192,7 @@ class Cleaning:
             "near_duplicates": self.near,
             "exclude": self.tests,
             "out": str(into),
+            "state": None if options.dry_run or options.verify_inputs else str((folder / STATE).absolute()),
             "tmp": str(Path(options.tmp_dir or into).absolute()),
             "plan": plan,
             "threads": self.resources["threads"],

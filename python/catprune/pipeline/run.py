@@ -315,7 +315,7 @@ class _Running:
             done = self._select_one(section, self.selections)
             first, *more = counts_text(done)
             cautions |= dict.fromkeys(filter(None, (caution(done), advice(done))))
-            messages += [f"{section.name}: {first}", *more, *_new_kept(done.manifest, before)]
+            messages += [f"{section.name}: {first}", *more, *_new_kept(done.folder, done.manifest, before)]
         return ["what each selection keeps", *messages, *cautions] if messages else []
 
     def _select_one(
@@ -473,10 +473,20 @@ def _end(selection: Path) -> int:
     return max((shard["end"] for shard in shards), default=0)
 
 
-def _new_kept(selected: Mapping[str, Any], before: int) -> list[str]:
+def _new_kept(selection: Path, selected: Mapping[str, Any], before: int) -> list[str]:
     """Count the kept pairs from row `before` on, the rows that were appended; empty without appended rows."""
-    new = [shard["kept"] for shard in selected["shards"] if shard["first"] >= before]
-    return [f"  {sum(new):,} of the kept pairs are new"] if before and new else []
+    import pyarrow.parquet as parquet
+
+    if not 0 < before < _end(selection):
+        return []
+    new = 0
+    for shard in selected["shards"]:
+        if shard["first"] >= before:
+            new += shard["kept"]
+        elif shard["end"] > before:  # it begins with old rows
+            table = parquet.read_table(selection / shard["file"], columns=["row", "kept"])
+            new += int(table["kept"].to_numpy()[table["row"].to_numpy() >= before].sum())
+    return [f"  {new:,} of the kept pairs are new"]
 
 
 @takes(EvaluateFileOptions)

@@ -195,7 +195,7 @@ fn corpus(name: &str, lines: usize) -> Corpus {
     fs::write(&source, numbered("", lines)).unwrap();
     fs::write(&target, numbered("-", lines)).unwrap();
     let inputs = vec![Input::Moses { source, target }];
-    Corpus { inputs, tags: None, scores: Vec::new(), max_line_bytes: 100, first_row: 0, memory: usize::MAX }
+    Corpus { inputs, max_line_bytes: 100, memory: usize::MAX, ..Corpus::default() }
 }
 
 #[test]

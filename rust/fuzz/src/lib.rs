@@ -44,11 +44,9 @@ pub fn ignore_panics_of_libraries() {
 pub fn read(input: Input) -> Result<Vec<ReadRecord>> {
     let corpus = Corpus {
         inputs: vec![input],
-        tags: None,
-        scores: Vec::new(),
         max_line_bytes: MAX_LINE_BYTES,
-        first_row: 0,
         memory: usize::MAX,
+        ..Corpus::default()
     };
     let mut all = Vec::new();
     let read = stream(

@@ -6,6 +6,7 @@ use crate::cleaning::reasons::EXCLUDED;
 use crate::cleaning::request::{CleanRequest, Cleaned, Prefer};
 use crate::cleaning::rules::{RuleFilter, check_structure};
 use crate::cleaning::sink::DecisionSink;
+use crate::cleaning::state::{State, looks};
 use crate::cleaning::test_sets::Exclusion;
 use crate::columns::external::ExternalColumn;
 use crate::corpus::chunk::Chunk;
@@ -14,6 +15,7 @@ use crate::corpus::row_filter::WantedRows;
 use crate::duplicates::fingerprints::Fingerprints;
 use crate::duplicates::near::signature::Signatures;
 use crate::text::normal_form::{Form, Normaliser};
+use crate::text::side::Measures;
 use crate::{Error, Progress, Result};
 
 /// Text in flight may use one part in this many of the memory.
@@ -33,14 +35,25 @@ pub fn clean(request: &CleanRequest, progress: &Progress) -> Result<Cleaned> {
         Prefer::Column { path, column } => Some(ExternalColumn::open(std::slice::from_ref(path), column)?),
         Prefer::First | Prefer::Inputs(_) => None,
     };
-    let mut sink = DecisionSink::new(request, &layout, &exclusion, best.as_ref(), progress)?;
+    let looks = looks(request)?;
+    let state = State::read(request, &looks, progress)?;
+    let mut corpus = request.corpus.within(request.memory);
+    if let Some(state) = &state {
+        corpus.read_before.clone_from(&state.ended);
+        corpus.from_row = state.end;
+    }
+    let from_row = corpus.from_row;
+    let mut sink = DecisionSink::new(request, &layout, &exclusion, best.as_ref(), looks, progress)?;
+    if let Some(state) = state {
+        sink.restore(state)?;
+    }
     let read = stream_within(
         InFlightLimit { bytes: request.memory / TEXT_SHARE, record_bytes: request.band_bytes() },
-        &request.corpus.within(request.memory),
+        &corpus,
         &WantedRows::All,
         request.threads,
         progress,
-        |chunk| workers.decide(chunk),
+        |chunk| workers.decide(chunk, from_row),
         |decisions| {
             progress.add(0, decisions.chunk.len() as u64);
             sink.add(decisions)?;
@@ -67,7 +80,8 @@ struct Workers<'a> {
 }
 
 impl Workers<'_> {
-    fn decide(&self, chunk: Chunk) -> Result<Decisions> {
+    /// Decides about the records from row `from` on; an earlier cleaning decided about those before.
+    fn decide(&self, chunk: Chunk, from: u64) -> Result<Decisions> {
         let request = self.request;
         let parts = request.duplicates.parts();
         let mut fingerprints = Fingerprints::new(&self.exact, request.duplicates_form);
@@ -75,8 +89,14 @@ impl Workers<'_> {
         let mut filter = request.rules.get(chunk.input).map(RuleFilter::new).transpose()?;
         let mut normal = String::new();
         let monolingual = chunk.monolingual;
-        let mut decisions = Decisions::new(chunk, parts.len(), self.exclusion.sets.len());
-        for index in 0..decisions.chunk.len() {
+        let mut decisions = Decisions::new(chunk, parts.len());
+        let skipped = from.saturating_sub(decisions.chunk.first).min(decisions.chunk.len() as u64) as usize;
+        decisions.reasons.resize(skipped, 0);
+        if filter.is_some() {
+            decisions.measures.resize(skipped, [Measures::default(); 2]);
+        }
+        for index in skipped..decisions.chunk.len() {
+            let row = decisions.chunk.first + index as u64;
             let record = decisions.chunk.record(index);
             let (mut reasons, text) = match &mut filter {
                 Some(filter) => {
@@ -91,12 +111,12 @@ impl Workers<'_> {
                 .into_iter()
                 .flat_map(|(source, target)| self.exclusion.find([source, target], &mut normal))
             {
-                decisions.excluded[set as usize] += 1;
+                decisions.excluded.push((row, set));
                 reasons |= EXCLUDED;
             }
             decisions.reasons.push(reasons);
             let Some((source, target)) = text.filter(|_| reasons == 0) else { continue };
-            decisions.survivors.rows.push(decisions.chunk.first + index as u64);
+            decisions.survivors.rows.push(row);
             for (&part, keyed) in parts.iter().zip(&mut decisions.survivors.keys) {
                 keyed.fingerprints.push(fingerprints.of(part, source, target));
                 if request.verify {

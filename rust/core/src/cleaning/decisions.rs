@@ -15,12 +15,12 @@ pub struct Decisions {
     /// For each survivor its sketch, if it has shingles; and the bands of all that have one.
     pub sketches: Vec<Option<u128>>,
     pub bands: Vec<u64>,
-    /// Pairs with a side in each test set.
-    pub excluded: Vec<u64>,
+    /// Rows with a side in a test set, and the number of the set.
+    pub excluded: Vec<(u64, u32)>,
 }
 
 impl Decisions {
-    pub fn new(chunk: Chunk, parts: usize, sets: usize) -> Self {
+    pub fn new(chunk: Chunk, parts: usize) -> Self {
         let count = chunk.len();
         let keys = vec![Keyed::default(); parts];
         Self {
@@ -30,7 +30,7 @@ impl Decisions {
             survivors: Survivors { rows: Vec::with_capacity(count), keys },
             sketches: Vec::new(),
             bands: Vec::new(),
-            excluded: vec![0; sets],
+            excluded: Vec::new(),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cleaning::reasons::{REASONS, places};
@@ -17,14 +17,14 @@ const EXAMPLE_CHARACTERS: usize = 200;
 /// fifty does.
 const CANDIDATES: usize = 256;
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Example {
     pub row: u64,
     pub source: String,
     pub target: String,
 }
 
-#[derive(Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Examples {
     /// For each reason, by hash.
     reasons: [Vec<Example>; REASONS.len()],

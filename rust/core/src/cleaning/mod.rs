@@ -9,4 +9,5 @@ pub mod request;
 pub mod rules;
 pub mod shards;
 pub mod sink;
+pub mod state;
 pub mod test_sets;

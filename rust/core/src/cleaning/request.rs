@@ -38,6 +38,9 @@ pub struct CleanRequest {
     #[serde(default)]
     pub continued: Option<LastShard>,
     pub out: PathBuf,
+    /// Where the state of the cleaning is kept, from which the same request goes on after a kill; None: nowhere.
+    #[serde(default)]
+    pub state: Option<PathBuf>,
     /// The folder of temporary files, which have no names.
     pub tmp: PathBuf,
     /// The digest of the plan, for the metadata of the shards.
@@ -82,7 +85,7 @@ pub enum Prefer {
 }
 
 /// How many rows there were and how many were kept.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct RowCounts {
     pub rows: u64,
     pub kept: u64,

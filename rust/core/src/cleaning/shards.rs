@@ -102,9 +102,27 @@ fn note(shards: &Mutex<BTreeMap<u64, PublishedShard>>, shard: PublishedShard) {
 }
 
 impl Published {
+    fn sets(&self) -> [&Mutex<BTreeMap<u64, PublishedShard>>; 3] {
+        [&self.decisions, &self.fingerprints, &self.duplicates]
+    }
+
+    /// The shards of decisions, fingerprints and duplicates, in row order.
+    pub fn listed(&self) -> [Vec<PublishedShard>; 3] {
+        self.sets().map(|set| set.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect())
+    }
+
+    /// Adds the shards that an earlier cleaning published.
+    pub fn restore(&self, shards: [Vec<PublishedShard>; 3]) {
+        for (set, shards) in self.sets().into_iter().zip(shards) {
+            for shard in shards {
+                note(set, shard);
+            }
+        }
+    }
+
     /// Removes all published shards.
     pub fn discard(&self, out: &Path) -> Result<()> {
-        for shards in [&self.decisions, &self.fingerprints, &self.duplicates] {
+        for shards in self.sets() {
             for shard in shards.lock().unwrap_or_else(PoisonError::into_inner).values() {
                 let path = out.join(&shard.file);
                 std::fs::remove_file(&path).map_err(Error::io(&path))?;
@@ -300,22 +318,22 @@ fn other_shard(path: &Path) -> Error {
 }
 
 /// A batch of published fingerprints.
-struct FingerprintColumns(Vec<ArrayRef>);
+pub struct FingerprintColumns(Vec<ArrayRef>);
 
 impl FingerprintColumns {
     /// Reads a shard of fingerprints that was written with this layout.
-    fn open(path: &Path, layout: &ShardLayout) -> Result<impl Iterator<Item = Result<Self>>> {
+    pub fn open(path: &Path, layout: &ShardLayout) -> Result<impl Iterator<Item = Result<Self>>> {
         let fields = layout.fingerprint_columns();
         let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
         Ok(ShardReader::open(path, &names)?.map(|columns| columns.map(Self)))
     }
 
-    fn rows(&self) -> &[i64] {
+    pub fn rows(&self) -> &[i64] {
         self.0[0].as_primitive::<Int64Type>().values()
     }
 
     /// The fingerprints of one row, one for each part of the key.
-    fn parts(&self, index: usize) -> impl Iterator<Item = [u8; 16]> {
+    pub fn parts(&self, index: usize) -> impl Iterator<Item = [u8; 16]> {
         self.0[1..].iter().map(move |part| {
             let mut bytes = [0; 16];
             bytes.copy_from_slice(part.as_fixed_size_binary().value(index));

@@ -14,16 +14,18 @@ use crate::cleaning::examples::{Examples, example};
 use crate::cleaning::reasons::{NEAR_DUPLICATE, OF_TWO_SIDES, REASONS, places};
 use crate::cleaning::request::{CleanRequest, Cleaned, Prefer, RowCounts};
 use crate::cleaning::shards::{
-    LateDuplicate, OpenShard, Published, RowDecision, ShardLayout, WaitingShard, in_order, reason,
+    FingerprintColumns, LateDuplicate, OpenShard, Published, RowDecision, ShardLayout, WaitingShard,
+    in_order, reason,
 };
+use crate::cleaning::state::State;
 use crate::cleaning::test_sets::Exclusion;
 use crate::columns::external::{ExternalColumn, ExternalReading};
 use crate::columns::float32::order;
 use crate::columns::shards::{SHARD_ROWS, ShardReader};
-use crate::corpus::files_read::CorpusRead;
+use crate::corpus::files_read::{CorpusRead, InputRead};
 use crate::corpus::read_pairs::{ReadPairsRequest, read_pairs};
 use crate::duplicates::candidates::Layout;
-use crate::duplicates::exact::Duplicates;
+use crate::duplicates::exact::{Duplicates, Keyed, Survivors};
 use crate::duplicates::fingerprints::Key;
 use crate::duplicates::late::LateDuplicates;
 use crate::duplicates::near::buckets::NearDuplicates;
@@ -52,6 +54,12 @@ pub struct DecisionSink<'a> {
     request: &'a CleanRequest,
     layout: &'a ShardLayout,
     progress: &'a Progress,
+    /// Size, time and inode of every file when the cleaning started.
+    looks: Vec<[i64; 3]>,
+    /// The inputs that were read to their end.
+    ended: Vec<InputRead>,
+    /// An earlier cleaning decided about the rows before this one.
+    from_row: u64,
     /// None once resolved.
     duplicates: Option<Duplicates>,
     near: Option<NearDuplicates>,
@@ -98,6 +106,7 @@ impl<'a> DecisionSink<'a> {
         layout: &'a ShardLayout,
         exclusion: &Exclusion,
         best: Option<&'a ExternalColumn>,
+        looks: Vec<[i64; 3]>,
         progress: &'a Progress,
     ) -> Result<Self> {
         let cleaned = Cleaned {
@@ -131,6 +140,9 @@ impl<'a> DecisionSink<'a> {
             request,
             layout,
             progress,
+            looks,
+            ended: Vec::new(),
+            from_row: 0,
             duplicates: Some(duplicates),
             near,
             best,
@@ -151,11 +163,9 @@ impl<'a> DecisionSink<'a> {
 
     pub fn add(&mut self, mut decisions: Decisions) -> Result<()> {
         self.estimate(decisions.chunk.first - self.request.corpus.first_row)?;
-        for (set, pairs) in self.cleaned.excluded.iter_mut().zip(&decisions.excluded) {
-            set.pairs += pairs;
-        }
+        self.ended.append(&mut decisions.chunk.ended);
         let duplicates = self.find_duplicates(&mut decisions)?;
-        let (mut first, end) = (decisions.chunk.first, decisions.chunk.end());
+        let (mut first, end) = (decisions.chunk.first.max(self.from_row), decisions.chunk.end());
         while first < end {
             let mut shard = match self.shard.take() {
                 Some(shard) => shard,
@@ -168,6 +178,7 @@ impl<'a> DecisionSink<'a> {
             self.shard = Some(shard);
             if is_full {
                 self.close_shard()?;
+                self.save(first)?;
             }
         }
         Ok(())
@@ -246,6 +257,9 @@ impl<'a> DecisionSink<'a> {
     fn count(&mut self, decisions: &Decisions, rows: Range<u64>, shard: &mut OpenShard<'_>) -> Result<()> {
         let chunk = &decisions.chunk;
         let cleaned = &mut self.cleaned;
+        for (_, set) in decisions.excluded.iter().filter(|(row, _)| rows.contains(row)) {
+            cleaned.excluded[*set as usize].pairs += 1;
+        }
         for row in rows {
             let index = (row - chunk.first) as usize;
             let reasons = decisions.reasons[index];
@@ -292,6 +306,60 @@ impl<'a> DecisionSink<'a> {
             return Ok(());
         }
         shard.publish(&self.published)
+    }
+
+    /// Whether all that is decided is published, so that a killed cleaning can go on. Fingerprints of dropped rows are
+    /// not kept, which decide in a key of two parts.
+    fn is_resumable(&self) -> bool {
+        let is_decided =
+            self.near.is_none() && !self.duplicates.as_ref().is_some_and(Duplicates::are_deferred);
+        is_decided && self.request.duplicates.parts().len() < 2
+    }
+
+    /// Keeps the state after the shard that ends before row `end`.
+    fn save(&self, end: u64) -> Result<()> {
+        let Some(path) = self.request.state.as_ref().filter(|_| self.is_resumable()) else { return Ok(()) };
+        let state = State {
+            plan: self.request.plan.clone(),
+            end,
+            looks: self.looks.clone(),
+            ended: self.ended.clone(),
+            total: self.cleaned.total,
+            inputs: self.cleaned.inputs.clone(),
+            tags: self.cleaned.tags.clone(),
+            reasons: self.reasons.to_vec(),
+            examples: self.examples.clone(),
+            excluded: self.cleaned.excluded.iter().map(|set| set.pairs).collect(),
+            shards: self.published.listed(),
+        };
+        state.write(path)
+    }
+
+    /// Goes on from the state of a killed cleaning.
+    pub fn restore(&mut self, state: State) -> Result<()> {
+        let files = state.ended.iter().flat_map(|input| &input.files);
+        self.progress.add(files.map(|file| file.bytes).sum(), state.total.rows);
+        self.shard = None;
+        self.from_row = state.end;
+        self.ended = state.ended;
+        (self.cleaned.total, self.cleaned.inputs) = (state.total, state.inputs);
+        self.tag_bytes = state.tags.keys().map(String::len).sum();
+        self.cleaned.tags = state.tags;
+        for (counts, earlier) in self.reasons.iter_mut().zip(state.reasons) {
+            *counts = earlier;
+        }
+        self.examples = state.examples;
+        for (set, pairs) in self.cleaned.excluded.iter_mut().zip(state.excluded) {
+            set.pairs = pairs;
+        }
+        self.estimated = true;
+        if let Some(duplicates) = &mut self.duplicates {
+            for shard in &state.shards[1] {
+                add_own(duplicates, &self.request.out.join(&shard.file), self.layout, self.progress)?;
+            }
+        }
+        self.published.restore(state.shards);
+        Ok(())
     }
 
     /// Fails, before much is written, if the disk has no space for the columns and fingerprints of the corpus.
@@ -457,6 +525,29 @@ fn add_reasons(counts: &mut [(u64, u64); REASONS.len()], reasons: u32) {
 fn exact_memory(request: &CleanRequest, exclusion: &Exclusion) -> usize {
     let memory = (request.memory - request.memory / 8).saturating_sub(FIXED_BYTES + exclusion.bytes());
     if request.near_duplicates.is_some() { memory / 2 } else { memory }
+}
+
+/// Reads the fingerprints of the rows that an earlier cleaning of this corpus kept.
+fn add_own(
+    duplicates: &mut Duplicates,
+    path: &Path,
+    layout: &ShardLayout,
+    progress: &Progress,
+) -> Result<()> {
+    let parts = layout.key.parts().len();
+    for columns in FingerprintColumns::open(path, layout)? {
+        progress.check()?;
+        let columns = columns?;
+        let rows = columns.rows().iter().map(|&row| row as u64).collect();
+        let mut survivors = Survivors { rows, keys: vec![Keyed::default(); parts] };
+        for index in 0..survivors.rows.len() {
+            for (keyed, fingerprint) in survivors.keys.iter_mut().zip(columns.parts(index)) {
+                keyed.fingerprints.push(u128::from_be_bytes(fingerprint));
+            }
+        }
+        duplicates.add(&survivors, |_| 0, |_, _| {})?;
+    }
+    Ok(())
 }
 
 /// Reads the fingerprints of another corpus.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use crate::corpus::fields::Fields;
+use crate::corpus::files_read::InputRead;
 use crate::corpus::readers::jsonl::{self, Tree};
 use crate::corpus::readers::lines::Lines;
 use crate::corpus::readers::parquet_text;
@@ -51,6 +52,8 @@ pub struct Chunk {
     pub input_first: u64,
     /// The row of the first record.
     pub first: u64,
+    /// The inputs that ended since the chunk before.
+    pub ended: Vec<InputRead>,
     /// Whether the pass wants each record; empty if it wants all.
     pub kept: Vec<bool>,
     pub tags: Option<Lines>,

@@ -12,7 +12,7 @@ use crate::columns::external::ExternalColumn;
 use crate::corpus::chunk::{Chunk, ChunkText};
 use crate::corpus::files_read::{CorpusRead, FileRead, InputRead};
 use crate::corpus::readers::jsonl::Tree;
-use crate::corpus::readers::lines::{LineReader, Lines};
+use crate::corpus::readers::lines::{CHUNK_LINES, LineReader, Lines};
 use crate::corpus::readers::parquet::TableReader;
 use crate::corpus::readers::tmx::{self, TmxReader};
 use crate::corpus::readers::tsv::columns;
@@ -34,15 +34,20 @@ pub fn read(
     };
     let column = ExternalColumn::open(&corpus.scores, "score")?;
     let mut scores = column.read(0..column.len());
-    let mut row = corpus.first_row;
-    let mut inputs = Vec::with_capacity(corpus.inputs.len());
-    for (number, input) in corpus.inputs.iter().enumerate() {
+    let mut inputs = corpus.read_before.clone();
+    let mut row = inputs.last().map_or(corpus.first_row, |input| input.end);
+    if let Some(tags) = &mut tags {
+        skip_tags(tags, row - corpus.first_row)?;
+    }
+    let mut ended = Vec::new();
+    for (number, input) in corpus.inputs.iter().enumerate().skip(corpus.read_before.len()) {
         let first = row;
         let files = read_input(corpus, input, progress, |text| {
             let mut chunk = Chunk {
                 input: number,
                 input_first: first,
                 first: row,
+                ended: Vec::new(),
                 kept: Vec::new(),
                 tags: None,
                 scores: Vec::new(),
@@ -60,12 +65,17 @@ pub fn read(
             }
             chunk.kept = row_filter.take(row, chunk.len())?;
             row = chunk.end();
+            if row <= corpus.from_row {
+                return Ok(true);
+            }
+            chunk.ended.append(&mut ended);
             Ok(emit(chunk))
         })?;
         let Some(files) = files else {
             return Ok(CorpusRead { inputs, tags: None });
         };
         inputs.push(InputRead { first, end: row, files });
+        ended.extend(inputs.last().cloned());
     }
     if row == corpus.first_row
         && let Some(path) = corpus.inputs.iter().flat_map(Input::paths).next()
@@ -290,13 +300,13 @@ enum Side<'scope, 'w> {
     /// Read on its own thread, so that two sides decompress in parallel.
     Ahead(Receiver<Lines>, Reader<'scope>),
     /// Read when it is asked for.
-    Here(LinesToTheEnd<'w>, Result<FileRead>),
+    Here(Box<LinesToTheEnd<'w>>, Result<FileRead>),
 }
 
 /// Reads a file of lines to its end; then it has no reader.
 struct LinesToTheEnd<'w>(Option<LineReader<'w>>);
 
-impl<'w> LinesToTheEnd<'w> {
+impl LinesToTheEnd<'_> {
     /// The next chunk; at the end of the file an empty one, with the digest of the file.
     fn next(&mut self) -> Result<(Lines, Option<FileRead>)> {
         let Some(mut reader) = self.0.take() else { return Err(Error::Interrupted) };
@@ -312,8 +322,8 @@ impl<'w> LinesToTheEnd<'w> {
 impl<'scope, 'env> Side<'scope, 'env> {
     fn here(path: &Path, corpus: &Corpus, progress: &'env Progress) -> Self {
         match LineReader::open(path, corpus.max_line_bytes, corpus.memory, progress) {
-            Ok(reader) => Self::Here(LinesToTheEnd(Some(reader)), Err(Error::Interrupted)),
-            Err(error) => Self::Here(LinesToTheEnd(None), Err(error)),
+            Ok(reader) => Self::Here(Box::new(LinesToTheEnd(Some(reader))), Err(Error::Interrupted)),
+            Err(error) => Self::Here(Box::new(LinesToTheEnd(None)), Err(error)),
         }
     }
 
@@ -343,7 +353,7 @@ impl<'scope, 'env> Side<'scope, 'env> {
     fn next(&mut self) -> Option<Lines> {
         match self {
             Self::Ahead(chunks, _) => chunks.recv().ok(),
-            Self::Here(LinesToTheEnd(None), _) => None,
+            Self::Here(lines, _) if lines.0.is_none() => None,
             Self::Here(lines, outcome) => match lines.next() {
                 Ok((chunk, read)) => {
                     *outcome = read.ok_or(Error::Interrupted);
@@ -416,6 +426,18 @@ fn take_tags(tags: &mut LineReader<'_>, chunk: &Chunk, corpus: &Corpus) -> Resul
             "{path} ends after line {ends}, but the corpus has more records: write one tag per record"
         )))
     })
+}
+
+/// Passes over the tags of rows that an earlier pass read; `take_tags` reports it if there are fewer.
+fn skip_tags(tags: &mut LineReader<'_>, mut rows: u64) -> Result<()> {
+    while rows > 0 {
+        let lines = tags.take(rows.min(CHUNK_LINES as u64) as usize)?;
+        if lines.is_empty() {
+            break;
+        }
+        rows -= lines.len() as u64;
+    }
+    Ok(())
 }
 
 fn finish_tags(mut tags: LineReader<'_>, rows: u64) -> Result<FileRead> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::corpus::fields::Fields;
+use crate::corpus::files_read::InputRead;
 
 /// Default limit of a line in bytes; a longer line is dropped with a reason and never held whole.
 pub const MAX_LINE_BYTES: usize = 16_384;
@@ -77,7 +78,7 @@ impl Input {
 }
 
 /// The records that a pass reads.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Corpus {
     pub inputs: Vec<Input>,
     /// A file with one tag per record over all inputs.
@@ -91,6 +92,12 @@ pub struct Corpus {
     /// The row of the first record: appended inputs continue the rows of the earlier ones.
     #[serde(default)]
     pub first_row: u64,
+    /// The first inputs, if an earlier pass read them to their end: they are not read again.
+    #[serde(skip)]
+    pub read_before: Vec<InputRead>,
+    /// Chunks that end before this row are read, but not passed on.
+    #[serde(skip)]
+    pub from_row: u64,
     /// Bytes of the pass: text whose decompression needs more than a share of them is refused.
     #[serde(skip, default = "unlimited")]
     pub memory: usize,
