@@ -154,11 +154,29 @@ def test_several_processes_share_blocks(corpus: tuple[Path, list[tuple[str, str]
     base, _ = corpus
     options: dict[str, Any] = {"scorer": lengths, "out": base / "scores", **QUIET}
     first = score_pairs(base / "clean", shard="1/2", **options)
-    assert (first.new, first.left) == (18, 2)
+    assert (first.new, first.left) == (19, 2)
     second = score_pairs(base / "clean", shard="2/2", **options)
-    assert (second.new, second.left, second.pairs) == (17, 0, 35)
+    assert (second.new, second.left, second.pairs) == (16, 0, 35)
     alone = score_pairs(base / "clean", scorer=lengths, out=base / "alone", **QUIET)
     assert alone.manifest["shards"] == second.manifest["shards"]
+
+
+def test_only_the_inputs_of_the_blocks_are_read(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
+    base, _ = corpus
+    write_input(base, "c", 11)
+    clean([f"{base}/{name}.{{en,de}}" for name in "abc"], out=base / "clean", **QUIET)
+    options: dict[str, Any] = {"scorer": lengths, "out": base / "scores", **QUIET}
+    away = [base / f"{name}.{side}" for name in "bc" for side in SIDES]
+    for path in away:
+        path.rename(path.with_name(f"away-{path.name}"))
+    assert score_pairs(base / "clean", shard="1/2", **options).left == 3, "rows 0..20 are of the first input"
+    for path in away:
+        path.with_name(f"away-{path.name}").rename(path)
+    done = score_pairs(base / "clean", shard="2/2", **options)
+    assert (done.pairs, done.left) == (45, 0)
+    (base / "a.en").unlink()
+    with pytest.raises(CatpruneError, match=r"a\.en is missing since cleaning"):
+        score_pairs(base / "clean", scorer=lengths, out=base / "other", **QUIET)
 
 
 SLOW = """

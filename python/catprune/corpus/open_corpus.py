@@ -15,7 +15,7 @@ from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.workspace.common_options import two_names, two_numbers
 from catprune.workspace.files import resolve_place, whole_file
-from catprune.workspace.manifest import read_manifest
+from catprune.workspace.manifest import read_manifest, verify_shards
 from catprune.workspace.resources import choose_threads
 from catprune.workspace.spool import Spool
 
@@ -180,6 +180,35 @@ def open_corpus(
     kept: Any = request["kept"]
     shards: Any = kept["selection"]["clean"] if behind else kept["clean"] if cleaned else None
     return OpenCorpus({**request, "text": text, "reasons": shards if rows == "all" else None}, files)
+
+
+def open_rows(clean: Path, first: int, end: int) -> OpenCorpus:
+    """Open the clean pairs of a clean folder whose rows are in [first, end), and some before and after them.
+
+    Only the inputs that have such rows are read.
+
+    Raises:
+        CatpruneError: the folder is unfinished, or a file that is read changed.
+    """
+    manifest = read_manifest(clean, step="clean")
+    here = {
+        name: [entry for entry in manifest[name] if entry["first"] < end and first < entry["end"]]
+        for name in ("inputs", "shards")
+    }
+    part = {**manifest, **here, "fingerprints": [], "duplicates": [], "files": {}}
+    verify_shards(clean, part)
+    files = cleaned_files(clean, part)
+    check_unchanged(files, cache=clean / "log" / "digests.json")
+    return OpenCorpus(
+        {
+            "corpus": {**resolve(clean, part), "first_row": here["inputs"][0]["first"]},
+            "files": files,
+            "kept": {"clean": [str(clean / shard["file"]) for shard in here["shards"]]},
+            "threads": choose_threads(None),
+            "text": "utf8",
+            "reasons": None,
+        }
+    )
 
 
 def read_corpus(

@@ -78,8 +78,8 @@ def check_unchanged(files: Sequence[FileRead], *, cache: Path, verify: bool = Fa
                 "restore the file, or clean again with force = true"
             )
         looks[path] = now
-    if looks != known:
-        _write_cache(cache, looks)
+    if known | looks != known:
+        _write_cache(cache, known | looks)
 
 
 def _read_cache(cache: Path) -> dict[str, Any]:

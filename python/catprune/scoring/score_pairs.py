@@ -13,7 +13,7 @@ import numpy as np
 
 from catprune._core import write_columns
 from catprune.corpus.inputs import is_monolingual
-from catprune.corpus.open_corpus import open_corpus
+from catprune.corpus.open_corpus import open_rows
 from catprune.errors import UsageError
 from catprune.scoring.column_shards import (
     Block,
@@ -83,7 +83,7 @@ def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
         if folder.manifest is not None:
             return _scored(folder, new=0, left=0)
         blocks = list(blocks_of(manifest))
-        own_blocks = blocks[share.number :: share.count]
+        own_blocks = _blocks_of_process(folder, blocks, share)
         new = _score_blocks(
             folder, source, own_blocks, opened, total=_expected_pairs(manifest, own_blocks), quiet=options.quiet
         )
@@ -97,6 +97,14 @@ def _scored(folder: StepFolder, *, new: int, left: int) -> ScoredPairs:
     manifest = folder.manifest or {}
     pairs = manifest["counts"]["pairs"] if manifest else 0
     return ScoredPairs(folder.path, pairs, new, left, manifest, is_new=not folder.finished_before)
+
+
+def _blocks_of_process(folder: StepFolder, blocks: Sequence[Block], share: Shard) -> Sequence[Block]:
+    """Return consecutive blocks: a process reads only the inputs that they belong to."""
+    finished = {shard["file"] for shard in (folder.before or {"shards": []})["shards"]}
+    new = [block for block in blocks if block.file not in finished]
+    first, end = (len(new) * number // share.count for number in (share.number, share.number + 1))
+    return new[first:end]
 
 
 def _expected_pairs(cleaned: Mapping[str, Any], blocks: Sequence[Block]) -> int:
@@ -167,7 +175,7 @@ def _read_blocks(clean: Path, todo: Sequence[Block]) -> Iterator[tuple[Block, ND
         rows, sources, targets = [], [], []
         return pairs
 
-    for batch in open_corpus(clean):
+    for batch in open_rows(clean, todo[0].first, todo[-1].end):
         numbers = cast("NDArray[np.int64]", batch.column("row").to_numpy())
         while waiting and len(numbers):
             first, end = np.searchsorted(numbers, [waiting[0].first, waiting[0].end]).tolist()

@@ -11,7 +11,7 @@ import numpy as np
 
 from catprune._core import BLOCK_ROWS, digest_bytes, digest_file
 from catprune.corpus.inputs import is_monolingual
-from catprune.corpus.open_corpus import open_corpus
+from catprune.corpus.open_corpus import open_rows
 from catprune.errors import CatpruneError
 from catprune.workspace.files import to_json, write_whole
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, reads_appended
@@ -181,7 +181,7 @@ def _blocks(
     clean: Path, ranges: list[tuple[int, int]]
 ) -> Iterator[tuple[int, int, NDArray[np.int64], list[list[str]]]]:
     """Yield for each block its row range, the clean rows, and the texts of both sides."""
-    batches = iter(open_corpus(clean))
+    batches = iter(open_rows(clean, ranges[0][0], ranges[-1][1]))
     batch: Any = None
     for first, end in ranges:
         rows: list[NDArray[np.int64]] = []

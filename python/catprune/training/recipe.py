@@ -30,7 +30,7 @@ class Recipe:
     """The options of an update; see `train`.
 
     Attributes:
-        batch_tokens: most tokens of an update on either side; up to 4,096 padding is included.
+        batch_tokens: most tokens of an update on either side; with padding, if at most 4,096.
         learning_rate: peak, reached after `warmup_steps` updates.
         label_smoothing: share of the target distribution that is spread over the vocabulary.
         dropout: after embeddings and sub-layers.

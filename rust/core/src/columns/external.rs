@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::statistics::Statistics;
 
 use crate::columns::float32::saturate;
-use crate::columns::shards::{ShardReader, guarded, places, wrong_type};
+use crate::columns::shards::{BATCH_ROWS, ShardReader, guarded, places, wrong_type};
 use crate::{Error, Result, Row};
 
 /// One row group of one file; its rows are `first..=last` or some of them.
@@ -25,6 +25,15 @@ struct Piece {
     group: usize,
     first: u64,
     last: u64,
+}
+
+impl Piece {
+    /// How many records at least come before `row`: there is a record for each row but for so many gaps.
+    fn records_before(&self, row: u64) -> u64 {
+        let records = self.footer.metadata().row_group(self.group).num_rows().max(0) as u64;
+        let gaps = (self.last - self.first + 1).saturating_sub(records);
+        row.saturating_sub(self.first).saturating_sub(gaps)
+    }
 }
 
 /// A column of one or several files. `row` is unique, and ascends in each row group.
@@ -114,7 +123,7 @@ fn bounds(path: &Path, footer: &ArrowReaderMetadata, group: usize) -> Result<Opt
         return Ok(known);
     }
     let (mut bounds, mut next, mut rows): (Option<(u64, u64)>, _, _) = (None, 0, Vec::new());
-    for columns in ShardReader::open_group(path, footer, group, &["row"])? {
+    for columns in ShardReader::open_group(path, footer, group, 0, &["row"])? {
         ascend(path, &columns?[0], &mut next, &mut rows)?;
         if let (Some(&first), Some(&last)) = (rows.first(), rows.last()) {
             bounds = Some((bounds.map_or(first, |(first, _)| first), last));
@@ -221,12 +230,17 @@ impl<'a> ExternalReading<'a> {
             }
             let Some((piece, rest)) = self.pieces.split_first() else { return Ok(false) };
             self.pieces = rest;
-            self.next = piece.first;
-            let names = [self.name, "row"];
-            let names = &names[..if self.rowless { 1 } else { 2 }];
-            let reader = ShardReader::open_group(&piece.path, &piece.footer, piece.group, names)?;
-            self.reader = Some((reader, piece));
+            self.open(piece, 0)?;
         }
+    }
+
+    fn open(&mut self, piece: &'a Piece, skip: usize) -> Result<()> {
+        let names = [self.name, "row"];
+        let names = &names[..if self.rowless { 1 } else { 2 }];
+        let reader = ShardReader::open_group(&piece.path, &piece.footer, piece.group, skip, names)?;
+        self.next = piece.first;
+        self.reader = Some((reader, piece));
+        Ok(())
     }
 
     /// The scores of these ascending rows, NaN for rows that the column lacks; other rows are skipped.
@@ -253,10 +267,33 @@ impl<'a> ExternalReading<'a> {
                 let passed = self.pieces.partition_point(|piece| piece.last < row);
                 self.pieces = &self.pieces[passed..];
             }
+            self.jump(row)?;
             if !self.batch()? {
                 return Ok(false);
             }
         }
+    }
+
+    /// Skips records below `row` without decoding them, if they are many: a thread that reads every so many rows must not
+    /// read all of the file.
+    fn jump(&mut self, row: u64) -> Result<()> {
+        let (piece, next) = match &self.reader {
+            Some((_, piece)) => (*piece, self.next),
+            None => match self.pieces.split_first() {
+                Some((piece, rest)) => {
+                    self.pieces = rest;
+                    self.open(piece, 0)?;
+                    (piece, piece.first)
+                }
+                None => return Ok(()),
+            },
+        };
+        let skip = piece.records_before(row);
+        // No more than so many records of the piece come before row `next`.
+        if skip > next - piece.first + BATCH_ROWS as u64 {
+            self.open(piece, skip as usize)?;
+        }
+        Ok(())
     }
 }
 

@@ -3,4 +3,5 @@
 pub mod external;
 pub mod float32;
 pub mod npy;
+pub mod parquet_file;
 pub mod shards;

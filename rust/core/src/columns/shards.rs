@@ -17,6 +17,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use crate::columns::parquet_file::ParquetFile;
 use crate::io::atomic_files::{Draft, Temporary};
 use crate::io::panics::catch;
 use crate::{Error, Result};
@@ -147,23 +148,28 @@ pub struct ShardReader {
 impl ShardReader {
     pub fn open(path: &Path, names: &[&str]) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
-        let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?;
+        let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(ParquetFile(file)))?;
         Self::build(path, builder, names)
     }
 
-    /// Reads one row group of a file whose footer was read before.
+    /// Reads one row group of a file whose footer was read before, without its first `skip` records.
     pub fn open_group(
         path: &Path,
         footer: &ArrowReaderMetadata,
         group: usize,
+        skip: usize,
         names: &[&str],
     ) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer.clone());
-        Self::build(path, builder.with_row_groups(vec![group]), names)
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(ParquetFile(file), footer.clone());
+        Self::build(path, builder.with_row_groups(vec![group]).with_offset(skip), names)
     }
 
-    fn build(path: &Path, builder: ParquetRecordBatchReaderBuilder<File>, names: &[&str]) -> Result<Self> {
+    fn build(
+        path: &Path,
+        builder: ParquetRecordBatchReaderBuilder<ParquetFile>,
+        names: &[&str],
+    ) -> Result<Self> {
         let wanted = places(path, builder.schema(), names)?;
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
         let mut sorted = wanted.clone();

@@ -15,6 +15,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::metadata::{FileMetaData, ParquetMetaData};
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
 
+use crate::columns::parquet_file::ParquetFile;
 use crate::columns::shards::guarded;
 use crate::corpus::fields::Fields;
 use crate::corpus::files_read::FileRead;
@@ -44,7 +45,7 @@ pub struct TableReader<'w> {
     returned: u64,
 }
 
-type Builder = ParquetRecordBatchReaderBuilder<File>;
+type Builder = ParquetRecordBatchReaderBuilder<ParquetFile>;
 
 impl<'w> TableReader<'w> {
     /// Opens a file; `whole` reads all columns, otherwise only those with the text.
@@ -185,7 +186,7 @@ fn builder(path: &Path) -> Result<(Builder, File)> {
     let metadata = Arc::new(ParquetMetaData::new(plain, metadata.row_groups().to_vec()));
     let footer = guarded(path, || ArrowReaderMetadata::try_new(metadata, options))?;
     let reader = file.try_clone().map_err(Error::io(path))?;
-    Ok((Builder::new_with_metadata(reader, footer), file))
+    Ok((Builder::new_with_metadata(ParquetFile(reader), footer), file))
 }
 
 fn footer(path: &Path) -> Result<(ArrowReaderMetadata, File)> {
