@@ -146,6 +146,20 @@ def test_processors_and_wide_numbers_take_padded_batches():
     assert not attention.has_packed("cuda", torch.float32)
 
 
+def test_gpus_and_kernels_too_old_take_padded_batches(monkeypatch):
+    def old(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, window_size=(-1, -1)): ...
+
+    capability = (8, 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert attention.has_packed("cuda", torch.bfloat16)
+    for kernel in (old, None):
+        with monkeypatch.context() as patch:
+            patch.setattr(attention, "varlen_attn", kernel)
+            assert not attention.has_packed("cuda", torch.bfloat16)
+    capability = (7, 5)
+    assert not attention.has_packed("cuda", torch.bfloat16)
+
+
 def test_no_position_sees_later_ones(model):
     source, inputs = torch.randint(3, 50, (1, 9)), torch.randint(3, 50, (1, 6))
     before = model(source, inputs)
