@@ -118,6 +118,9 @@ def test_early_checkpoints_are_scored_and_select(
     languages = (None, None)
     opened = [HuggingFace.open(path, languages=languages, prompt=settings.get("prompt")) for path in early.folders]
     assert [(checkpoint.step, checkpoint.epoch) for checkpoint in opened] == [(6, 2.0), (2, pytest.approx(2 / 3))]
+    early.folders[0].rename(tmp_path / "epoch-2")
+    with pytest.raises(UsageError, match=r"early holds several checkpoints: give one of them, like .*step-2"):
+        catprune.score(cleaned, checkpoints=tmp_path / "early", out=tmp_path / "no", quiet=True, **settings)
     selected = catprune.select(scored.folder, method="cat-diff", keep="50%", out=tmp_path / "kept", quiet=True)
     assert selected.kept == 3
     order = json.loads((tmp_path / "kept" / "manifest.json").read_text())
