@@ -123,5 +123,16 @@ def main() -> int:
     return int(failures > 0)
 
 
+def run() -> None:
+    """Run `main` until it ends or is interrupted, and exit."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # which would leave the parts running
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

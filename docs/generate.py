@@ -138,9 +138,10 @@ def presets() -> Iterator[str]:
     )
     yield ""
     yield from (
-        "- Tokens of an update are counted on either side. Up to 4,096, padding is included. A larger batch is",
-        "  computed in parts (`accumulate`), whose gradients are added up. With padding, it held 41% to 85% as many",
-        "  target tokens ([four corpora](../results/padding.tsv)); without, 95% to 99%.",
+        "- `batch_tokens` limits each side. If it is at most 4,096, padding counts. A larger batch is computed in",
+        "  parts (`accumulate`), whose gradients are added up, and its padding does not count. So a batch of 25,000",
+        "  has 95% to 99% as many target tokens; with padding it had 41% to 85%",
+        "  ([four corpora](../results/padding.tsv)).",
         "- The rate rises linearly during the warm-up, then falls with the inverse square root of the update. The",
         f"  warm-up of a preset takes at most {WARMUP_SHARE:.0%} of the planned updates. A given `warmup_steps` is not",
         "  shortened; `train` says if it is longer than the training.",

@@ -1,7 +1,7 @@
 """catprune: prune machine-translation bitext by how the loss of a model changes on each pair in early training.
 
-Every step is a function with the name of its command; `catprune.dynamic` is for your own training loop. Large packages
-are imported when a step needs them.
+Every step is a function with the name of its command; `catprune.dynamic` is for your own training loop, and
+`catprune.hugging_face` for trainers of transformers. Large packages are imported when a step needs them.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "dynamic":
-        return import_module("catprune.dynamic")
+    if name in ("dynamic", "hugging_face"):
+        return import_module(f"catprune.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module 'catprune' has no attribute {name!r}")
     return getattr(import_module(f"catprune.{_MODULES[name]}"), name)

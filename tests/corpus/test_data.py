@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from catprune import CatpruneError, UsageError
+from catprune import CatpruneError, MissingExtra, UsageError
 from catprune.selection.options import SelectOptions
 from catprune.workspace import spool as spools
 from support.cleaned import read
@@ -289,17 +290,42 @@ def test_open_corpus_can_be_pickled(tmp_path: Path) -> None:
     assert not Path(folder).exists()
 
 
-def batches_to_rows(corpus: catprune.OpenCorpus) -> Iterator[dict[str, Any]]:
-    for batch in corpus:
-        yield from batch.to_pylist()
-
-
 def test_data_sets_are_made_from_it(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
-    arguments = {"corpus": catprune.open_corpus(PAIRS)}
-    dataset = datasets.Dataset.from_generator(batches_to_rows, gen_kwargs=arguments, cache_dir=str(tmp_path))
-    assert dataset["target"][:] == TARGETS
-    assert catprune.stats(dataset.shuffle(seed=1), fields="source,target", **QUIET).total["all"]["rows"] == 300
+    pytest.importorskip("datasets")
+    catprune.clean(
+        [*PAIRS, ("", "nothing")], out=tmp_path / "clean", tags=[str(row % 3) for row in range(301)], **QUIET
+    )
+    for rows in ("kept", "all"):
+        corpus = catprune.open_corpus(tmp_path / "clean", rows=rows)
+        expected = pa.table(corpus).to_pydict()
+        dataset = corpus.to_dataset(tmp_path / "rows.arrow")
+        assert dataset.column_names == list(expected)
+        assert {name: dataset[name][:] for name in expected} == expected
+        assert dataset.cache_files == [{"filename": str(tmp_path / "rows.arrow")}]
+        shuffled = dataset.shuffle(seed=1, keep_in_memory=True)
+        assert catprune.stats(shuffled, fields="source,target", **QUIET).total["all"]["rows"] == len(expected["row"])
+    assert dataset[300]["reason"] and not dataset[300]["kept"]
+    bare = catprune.open_corpus([("a", "b")], text="bytes").to_dataset(tmp_path / "bytes.arrow")
+    assert bare[0] == {"row": 0, "source": b"a", "target": b"b"}
+
+
+def test_a_data_set_replaces_no_input_and_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "datasets", None)
+        with pytest.raises(MissingExtra, match="needs the package datasets: install catprune with its extra datasets"):
+            catprune.open_corpus(PAIRS).to_dataset(tmp_path / "a.arrow")
+    pytest.importorskip("datasets")
+    (tmp_path / "a.tsv").write_text("a\tb\n")
+    with pytest.raises(UsageError, match=r"a\.tsv is an input of the corpus: give another file"):
+        catprune.open_corpus(tmp_path / "a.tsv").to_dataset(tmp_path / "a.tsv")
+    assert (tmp_path / "a.tsv").read_text() == "a\tb\n"
+    (tmp_path / "a.arrow").write_text("before")
+    corpus = catprune.open_corpus(tmp_path / "a.tsv")
+    (tmp_path / "a.tsv").unlink()
+    (tmp_path / "a.tsv").mkdir()
+    with pytest.raises((CatpruneError, OSError)):
+        corpus.to_dataset(tmp_path / "a.arrow")
+    assert (tmp_path / "a.arrow").read_text() == "before" and not list(tmp_path.glob("*.tmp"))
 
 
 def test_results_are_shown_in_short(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,19 @@ def test_a_part_that_fails_does_not_stop_the_others(
         *((part, 1) for part in ("training", "resume", "batches")),
     ]
     assert capsys.readouterr().out.splitlines()[-1].startswith("3 failures")
+
+
+def test_a_stopped_run_stops_its_parts(tmp_path: Path) -> None:
+    code = "import json, os, time; print(json.dumps({'label': os.getpid()}), flush=True); time.sleep(60)"
+    (tmp_path / "parts.py").write_text(code)
+    # As the script runs, but with other parts.
+    start = f"import gpu, pathlib; gpu.SCRIPT = pathlib.Path({str(tmp_path / 'parts.py')!r}); gpu.run()"
+    command = [sys.executable, "-c", start, "--quick", "--scratch", str(tmp_path), "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, cwd=BENCHES, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        part = json.loads(process.stdout.readline())["label"]
+        process.terminate()
+        assert process.stderr.read() == "interrupted\n"
+    assert process.returncode == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(part, 0)

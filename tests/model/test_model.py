@@ -1,6 +1,7 @@
 """The model's attention, masks and operation counts, and the chunked output layer against torch's plain one."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -145,6 +146,20 @@ def test_processors_and_wide_numbers_take_padded_batches():
     assert not attention.has_packed("cuda", torch.float32)
 
 
+def test_gpus_and_kernels_too_old_take_padded_batches(monkeypatch):
+    def old(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, window_size=(-1, -1)): ...
+
+    capability = (8, 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert attention.has_packed("cuda", torch.bfloat16)
+    for kernel in (old, None):
+        with monkeypatch.context() as patch:
+            patch.setattr(attention, "varlen_attn", kernel)
+            assert not attention.has_packed("cuda", torch.bfloat16)
+    capability = (7, 5)
+    assert not attention.has_packed("cuda", torch.bfloat16)
+
+
 def test_no_position_sees_later_ones(model):
     source, inputs = torch.randint(3, 50, (1, 9)), torch.randint(3, 50, (1, 6))
     before = model(source, inputs)
@@ -262,3 +277,24 @@ def test_auto_is_bfloat16_on_cpus_that_gain_from_it(cpuinfo: str, expected: str,
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device.Device.choose("auto").precision == expected
     assert device.Device.choose("bfloat16").precision == "bfloat16"
+
+
+@pytest.mark.parametrize("has_triton", [True, False])
+def test_gpus_without_triton_score_in_tiles(monkeypatch, has_triton):
+    class FusedError(Exception):
+        pass
+
+    def fused(*_, **__):
+        raise FusedError
+
+    monkeypatch.setattr(output_layer, "find_spec", lambda _: object() if has_triton else None)
+    monkeypatch.setattr(output_layer, "fused_statistics", fused)
+    output_layer._has_kernel.cache_clear()
+    try:
+        with FakeTensorMode(), torch.device("cuda"):
+            hidden, matrix, targets = torch.ones(3, 8), torch.ones(20, 8), torch.zeros(3, dtype=torch.int64)
+            with pytest.raises(FusedError) if has_triton else nullcontext():
+                nll = output_layer.token_statistics(hidden, matrix, targets).nll
+                assert (nll.shape, nll.device.type) == ((3,), "cuda")
+    finally:
+        output_layer._has_kernel.cache_clear()

@@ -23,9 +23,11 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tokens(tmp_path_factory.mktemp("tensorboard") / "tokens")
 
 
+@pytest.mark.parametrize("step", [8, 19])
 def test_the_events_are_the_metrics_even_after_a_kill(
-    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
+    """Also before the first saved state, which comes after update 10."""
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     monkeypatch.setattr(loop, "METRICS_EVERY", 3)
     plain = train(tokens, out=tmp_path / "plain", **FAST)
@@ -33,7 +35,7 @@ def test_the_events_are_the_metrics_even_after_a_kill(
         update = loop.Training._update
 
         def dying(training: loop.Training, made: Any) -> None:
-            if training.at.step == 19:
+            if training.at.step == step:
                 raise OSError("gone")
             update(training, made)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +13,12 @@ import numpy as np
 from catprune._core import digest_bytes, digest_file
 from catprune.errors import CatpruneError, UsageError
 from catprune.tokens.blocks import Tokenizer, Tokens
-from catprune.workspace.files import copy_whole, read_json, sync_folder, to_json, write_whole
+from catprune.workspace.files import copy_whole, read_json, to_json, whole_folder, write_whole
 from catprune.workspace.manifest import digest_manifest, formers
 from catprune.workspace.sealed import read_sealed, seal
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -201,7 +199,7 @@ def write_checkpoint(
     """
     described = {"size": asdict(size), "tokenizer": asdict(tokens.tokenizer), **training}
     config = {"architecture": ARCHITECTURE, "format": FORMAT, **described}
-    with _whole_folder(folder) as temporary:
+    with whole_folder(folder) as temporary:
         save_tensors(temporary / "model.safetensors", model.state_dict())
         if moments is not None:
             save_tensors(temporary / "moments.safetensors", moments)
@@ -215,22 +213,6 @@ def _write_config(folder: Path, config: dict[str, Any]) -> None:
     """Write config.json with the digests of the files that are there."""
     files = {path.name: digest_file(str(path)) for path in sorted(folder.iterdir())}
     write_whole(folder / "config.json", seal({**config, "files": files}))
-
-
-@contextlib.contextmanager
-def _whole_folder(folder: Path) -> Generator[Path]:
-    """Yield a temporary folder, and rename it to `folder` at the end; a folder of that name is replaced."""
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_folder(folder.parent)
 
 
 def average_checkpoints(checkpoints: Sequence[str | Path], out: str | Path) -> Path:
@@ -269,7 +251,7 @@ def average_checkpoints(checkpoints: Sequence[str | Path], out: str | Path) -> P
         for name, tensor in load_tensors(checkpoint.weights)[0].items():
             sums[name] = tensor.double() + sums.get(name, 0)
     config = {**read_sealed(last.path / "config.json"), "averaged": sorted(checkpoint.step for checkpoint in read)}
-    with _whole_folder(target) as temporary:
+    with whole_folder(target) as temporary:
         save_tensors(temporary / "model.safetensors", {name: (sums[name] / len(read)).float() for name in sums})
         for path in (last.path / "tokenizer.json", last.seen_file):
             if path is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,9 @@ from catprune.corpus.data import TemporaryFiles, Text, are_names, spool_corpus, 
 from catprune.corpus.inputs import input_paths, parse_inputs, resolve
 from catprune.corpus.kept_rows import kept_rows
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at
-from catprune.errors import CatpruneError, UsageError
+from catprune.errors import CatpruneError, UsageError, require
 from catprune.workspace.common_options import two_names, two_numbers
-from catprune.workspace.files import resolve_place
+from catprune.workspace.files import resolve_place, whole_file
 from catprune.workspace.manifest import read_manifest, verify_shards
 from catprune.workspace.resources import choose_threads
 from catprune.workspace.spool import Spool
@@ -67,14 +68,49 @@ class OpenCorpus:
         import pyarrow as arrow
 
         with arrow.RecordBatchReader.from_stream(self) as reader:
-            while True:
-                try:
-                    batch = reader.read_next_batch()
-                except StopIteration:
-                    return
-                except (arrow.ArrowException, OSError) as error:
-                    raise CatpruneError(str(error).removeprefix("External error: ")) from None
-                yield batch
+            yield from _batches(reader)
+
+    def to_dataset(self, path: str | Path) -> Any:
+        """Write the corpus to an Arrow file and return it as a `datasets.Dataset`, which maps the file into memory.
+
+        The data set has the columns of the batches; `reason` becomes a string. The file is written whole or not at all,
+        batch by batch, and must stay as long as the data set is used. A file of that name is replaced.
+
+        Raises:
+            MissingExtra: datasets is not installed.
+            UsageError: the file is an input of the corpus.
+            CatpruneError: as in iteration.
+            OSError: the file cannot be written.
+        """
+        require("datasets", "datasets")
+        import pyarrow as arrow
+
+        file = Path(path)
+        inputs = [part for entry in self._request["corpus"]["inputs"] for part in input_paths(entry)]
+        if file.exists() and any(file.samefile(part) for part in inputs):
+            raise UsageError(f"{file} is an input of the corpus: give another file")
+        with arrow.RecordBatchReader.from_stream(self) as reader, whole_file(file) as stream:
+            schema = arrow.schema(
+                [field.with_type(getattr(field.type, "value_type", field.type)) for field in reader.schema]
+            )
+            with arrow.ipc.new_stream(stream, schema) as writer:
+                for batch in _batches(reader):
+                    writer.write_batch(batch.cast(schema))
+        return import_module("datasets").Dataset.from_file(str(file))
+
+
+def _batches(reader: Any) -> Iterator[Any]:
+    """Yield the batches of a stream of the core, whose errors are those of this package."""
+    import pyarrow as arrow
+
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except (arrow.ArrowException, OSError) as error:
+            raise CatpruneError(str(error).removeprefix("External error: ")) from None
+        yield batch
 
 
 def open_corpus(

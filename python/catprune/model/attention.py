@@ -7,6 +7,7 @@ everything but `_flash`.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from dataclasses import dataclass
@@ -166,6 +167,8 @@ def attend_packed(query: Tensor, key: Tensor, value: Tensor, *, queries: Spans, 
 def has_packed(device: str, dtype: torch.dtype) -> bool:
     """Whether `_flash` can run: a GPU of compute capability 8 or more, 16-bit numbers, a torch with the kernel."""
     if device != "cuda" or varlen_attn is None or dtype not in (torch.float16, torch.bfloat16):
+        return False
+    if "num_splits" not in inspect.signature(varlen_attn).parameters:  # as in the first versions of the kernel
         return False
     return torch.cuda.get_device_capability()[0] >= 8
 

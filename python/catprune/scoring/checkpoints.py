@@ -53,7 +53,9 @@ def open_checkpoint(
 
     if is_hugging_face(path):
         return HuggingFace.open(path, languages=languages, prompt=prompt, monolingual=monolingual)
-    inside = sorted(entry.name for pattern in ("checkpoint-*", "epoch-*", "*.npz") for entry in path.glob(pattern))
+    inside = sorted(
+        entry.name for pattern in ("checkpoint-*", "epoch-*", "step-*", "*.npz") for entry in path.glob(pattern)
+    )
     if inside and not (path / "config.json").is_file():
         raise UsageError(f"{path} holds several checkpoints: give one of them, like {path / inside[0]}")
     if any(languages) or prompt is not None:

@@ -169,7 +169,7 @@ class Order:
     Attributes:
         tokens: the tokens folder.
         seed: seed of the sample and of the order.
-        batch_tokens: maximum tokens of a batch on either side; up to `PART_TOKENS` padding is included.
+        batch_tokens: most tokens of a batch on either side; with padding, if at most `PART_TOKENS`.
         filters: pairs that pass all of them are trained on.
         sample: number of those pairs to train on, drawn once; None: all. Sampling is proportional: each block
             contributes its share of the eligible pairs.

@@ -65,7 +65,7 @@ Sample = Annotated[
 BatchTokens = Annotated[
     int | None,
     option(
-        "Most tokens of an update on either side; padding counts up to 4,096.",
+        "Most tokens of an update on either side; with padding, if at most 4,096.",
         OPTIMIZATION,
         metavar="N",
         least=1,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from catprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _MOST = 10**12  # upper bound of counts: a larger number is a typing mistake
 #: Methods to prune while training, with the defaults of their options; `catprune.dynamic` uses the same.
@@ -30,7 +30,7 @@ class Recipe:
     """The options of an update; see `train`.
 
     Attributes:
-        batch_tokens: most tokens of an update on either side; up to 4,096 padding is included.
+        batch_tokens: most tokens of an update on either side; with padding, if at most 4,096.
         learning_rate: peak, reached after `warmup_steps` updates.
         label_smoothing: share of the target distribution that is spread over the vocabulary.
         dropout: after embeddings and sub-layers.
@@ -105,9 +105,33 @@ class Mark:
         """The checkpoint's folder: `epoch-1`, `epoch-0.5`, `step-2000`."""
         return f"{self.unit}-{self.amount:g}" if self.amount != int(self.amount) else f"{self.unit}-{self.amount:.0f}"
 
-    def reached(self, *, step: int, pairs: int, per_epoch: int) -> bool:
+    def reached(self, *, step: int, pairs: float, per_epoch: int) -> bool:
         """Whether the mark is reached after `step` updates on `pairs` pairs, counted over all epochs."""
         return step >= self.amount if self.unit == "step" else pairs >= self.amount * per_epoch - 1e-6
+
+
+def read_marks(checkpoints: object) -> set[Mark]:
+    """Parse points of a training, like "1,0.5" (epochs) or "500steps"; the type is checked, too.
+
+    Raises:
+        UsageError: they are invalid.
+    """
+    if not isinstance(checkpoints, str):
+        raise UsageError(f"checkpoints is {checkpoints!r}: give a string like '1,3,5'")
+    marks: set[Mark] = set()
+    for item in checkpoints.split(","):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(steps?)?", item.strip())
+        if match is None or not 0 < float(match[1]) < _MOST or (match[2] and "." in match[1]):
+            raise UsageError(f"checkpoint {item.strip()!r} is invalid: give epochs (1,0.5) or 500steps")
+        marks.add(Mark("step" if match[2] else "epoch", float(match[1])))
+    _check_names(marks)
+    return marks
+
+
+def _check_names(marks: Iterable[Mark]) -> None:
+    for mark, following in itertools.pairwise(sorted(marks, key=lambda mark: mark.name)):
+        if mark.name == following.name:
+            raise UsageError(f"two checkpoints would be named {mark.name}: give them with fewer digits")
 
 
 def plan_marks(epochs: float | None, steps: int | None, checkpoints: object) -> list[Mark]:
@@ -122,14 +146,7 @@ def plan_marks(epochs: float | None, steps: int | None, checkpoints: object) -> 
     """
     if epochs is not None and steps is not None:
         raise UsageError("both epochs and steps are given: give one of them")
-    if not isinstance(checkpoints, str | None):
-        raise UsageError(f"checkpoints is {checkpoints!r}: give a string like '1,3,5'")
-    planned: set[Mark] = set()
-    for item in checkpoints.split(",") if checkpoints is not None else ():
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(steps?)?", item.strip())
-        if match is None or not 0 < float(match[1]) < _MOST or (match[2] and "." in match[1]):
-            raise UsageError(f"checkpoint {item.strip()!r} is invalid: give epochs (1,0.5) or 500steps")
-        planned.add(Mark("step" if match[2] else "epoch", float(match[1])))
+    planned = read_marks(checkpoints) if checkpoints is not None else set[Mark]()
     latest = max(planned, key=lambda mark: mark.amount, default=Mark("epoch", 5))
     if epochs is None and steps is None:
         if len({mark.unit for mark in planned}) > 1:
@@ -141,9 +158,7 @@ def plan_marks(epochs: float | None, steps: int | None, checkpoints: object) -> 
         if mark.unit == end.unit and mark.amount > end.amount:
             raise UsageError(f"checkpoint {mark.name} is after the end of the training ({end.name}): train longer")
     marks = [*sorted(planned - {end}, key=lambda mark: (mark.unit, mark.amount)), end]
-    for mark, following in itertools.pairwise(sorted(marks, key=lambda mark: mark.name)):
-        if mark.name == following.name:
-            raise UsageError(f"two checkpoints would be named {mark.name}: give them with fewer digits")
+    _check_names(marks)
     return marks
 
 

@@ -23,7 +23,7 @@ class EventFiles:
     def __init__(self, folder: Path, *, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None, flush_secs=10)
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1, flush_secs=10)
 
     def __enter__(self) -> Self:
         return self

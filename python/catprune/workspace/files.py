@@ -45,6 +45,29 @@ def whole_file(path: Path, *, wait: bool = True) -> Generator[IO[bytes]]:
     sync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Generator[Path]:
+    """Yield a temporary folder for files, sync it, and rename it to `folder`; a folder of that name is replaced.
+
+    Raises:
+        OSError: with the name of the file or folder; the temporary folder is removed.
+    """
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for path in temporary.iterdir():
+            sync_folder(path)  # files are synced in the same way
+        sync_folder(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(folder.parent)
+
+
 def write_digested(folder: Path, name: str, suffix: str, write: Callable[[IO[bytes]], None]) -> tuple[Path, bool]:
     """Write a file `<name><digest><suffix>` whole or not at all; its name follows from its content.
 

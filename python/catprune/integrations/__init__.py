@@ -1,0 +1,1 @@
+"""catprune within other libraries' training loops."""
