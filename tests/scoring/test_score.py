@@ -17,6 +17,7 @@ from catprune.checkpoints.native import load_model, read_checkpoint
 from catprune.errors import CatpruneError, UsageError
 from catprune.model import attention
 from catprune.model.batches import pairs_of, plan_packed, plan_scoring
+from catprune.scoring import block_scoring
 from catprune.scoring.block_scoring import Scoring, importance_weights
 from catprune.scoring.column_shards import STATISTICS
 from catprune.scoring.score import Scored, score, summary
@@ -352,6 +353,7 @@ def test_launchers_tell_the_shard(monkeypatch):
     assert (Shard.parse("2/4").name, Shard.parse(None).is_whole) == ("2-of-4", True)
 
 
+@pytest.mark.parametrize("ahead", [0, 1])
 @pytest.mark.parametrize(
     "error",
     [
@@ -360,7 +362,8 @@ def test_launchers_tell_the_shard(monkeypatch):
         MemoryError(),
     ],
 )
-def test_batches_that_do_not_fit_are_halved_and_counted(trained, tmp_path, monkeypatch, error):
+def test_batches_that_do_not_fit_are_halved_and_counted(trained, tmp_path, monkeypatch, error, ahead):
+    monkeypatch.setitem(block_scoring.AHEAD, "cpu", ahead)  # as on a GPU
     options = {"checkpoints": trained / "warmup/step-30", "threads": 1, "precision": "float32", "quiet": True}
     whole = score(trained / "tokens", out=tmp_path / "whole", **options).manifests["step-30"]
     queue = Scoring._queue
