@@ -43,7 +43,12 @@ def guarded(command: Callable[..., None], *, spell: Callable[[str], str] = str) 
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            fail(spell("out of memory: use a smaller batch_tokens, a smaller preset or less memory"), 1)
+            fail(
+                spell(
+                    "out of memory: train in parts (accumulate = 2 or more), score with a smaller batch_tokens, or use a smaller preset or less memory"
+                ),
+                1,
+            )
 
     return run
 

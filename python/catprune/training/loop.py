@@ -201,6 +201,7 @@ class Training:
         tokens = at.target_tokens - before
         rates = {"seconds": round(seconds, 3), "tokens_per_second": round(tokens / seconds, 1)}
         used = {"threads": torch.get_num_threads(), "processes": self.processes.count}
+        used["part_tokens"] = self.updates.part_tokens
         if self.processes.leads:
             self.folder.log("trained", step=at.step, target_tokens=tokens, **used, **rates)
 

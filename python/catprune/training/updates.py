@@ -112,7 +112,7 @@ class Updates:
         processes: the processes that train together; the pairs of a batch are split round-robin across them.
         pruning: which pairs of each batch are skipped; None: none.
         accumulate: parts that a batch is computed in; None: as many as keep a part within `part_tokens`.
-        part_tokens: most tokens of a part on either side, padding included.
+        part_tokens: about the most tokens of a part on either side, padding included.
         is_packed: whether sequences are packed end to end, without padding.
         gpu: the number of the GPU; None on processors.
     """
