@@ -257,10 +257,8 @@ def test_out_of_memory_is_reported_in_one_line(capsys: pytest.CaptureFixture[str
         with pytest.raises(typer.Exit) as ended:
             command()
         assert ended.value.exit_code == 1
-        assert (
-            "out of memory: train in parts (accumulate = 2 or more), score with a smaller batch_tokens, or use a smaller preset or less memory"
-            in capsys.readouterr().err
-        )
+        shown = capsys.readouterr().err
+        assert "out of memory: train in parts" in shown and "smaller preset or less memory" in shown
     with pytest.raises(RuntimeError, match="something else"):
         command(RuntimeError("something else"))
 

@@ -43,12 +43,8 @@ def guarded(command: Callable[..., None], *, spell: Callable[[str], str] = str) 
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            fail(
-                spell(
-                    "out of memory: train in parts (accumulate = 2 or more), score with a smaller batch_tokens, or use a smaller preset or less memory"
-                ),
-                1,
-            )
+            advice = "train in parts (accumulate = 2 or more), score with a smaller batch_tokens"
+            fail(spell(f"out of memory: {advice}, or use a smaller preset or less memory"), 1)
 
     return run
 
