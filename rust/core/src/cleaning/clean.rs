@@ -30,7 +30,6 @@ pub fn clean(request: &CleanRequest, progress: &Progress) -> Result<Cleaned> {
         exact: Normaliser::new(request.duplicates_form),
         near: Normaliser::new(Form::NORMALISED),
     };
-    let layout = DecisionSink::layout(request);
     let best = match &request.prefer {
         Prefer::Column { path, column } => Some(ExternalColumn::open(std::slice::from_ref(path), column)?),
         Prefer::First | Prefer::Inputs(_) => None,
@@ -43,7 +42,7 @@ pub fn clean(request: &CleanRequest, progress: &Progress) -> Result<Cleaned> {
         corpus.from_row = state.end;
     }
     let from_row = corpus.from_row;
-    let mut sink = DecisionSink::new(request, &layout, &exclusion, best.as_ref(), looks, progress)?;
+    let mut sink = DecisionSink::new(request, &exclusion, best.as_ref(), looks, progress)?;
     if let Some(state) = state {
         sink.restore(state)?;
     }

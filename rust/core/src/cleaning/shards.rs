@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use arrow_array::builder::{FixedSizeBinaryBuilder, StringDictionaryBuilder};
 use arrow_array::cast::AsArray;
@@ -14,7 +15,8 @@ use arrow_schema::{DataType, Field};
 use crate::cleaning::reasons::{self, DUPLICATE, DUPLICATE_ELSEWHERE, REASONS};
 use crate::cleaning::request::LastShard;
 use crate::columns::shards::{
-    BATCH_ROWS, COLUMNS, PublishedShard, SHARD_ROWS, ShardReader, ShardWriter, field, shard_file, write_shard,
+    BATCH_ROWS, BackgroundShard, COLUMNS, PublishedShard, SHARD_ROWS, ShardReader, field, shard_file,
+    write_shard,
 };
 use crate::duplicates::fingerprints::Key;
 use crate::duplicates::first_rows::ELSEWHERE;
@@ -63,10 +65,10 @@ impl ShardLayout {
         fields
     }
 
-    fn decisions(&self, first: u64) -> Result<ShardWriter> {
+    fn decisions(&self, first: u64) -> Result<BackgroundShard> {
         let mut metadata = self.metadata();
         metadata.insert("reasons".to_owned(), REASONS.join(","));
-        ShardWriter::create(
+        BackgroundShard::create(
             &self.out.join(COLUMNS).join(format!("part-{first:012}")),
             self.columns(),
             &metadata,
@@ -78,7 +80,7 @@ impl ShardLayout {
             return Ok(None);
         }
         let path = self.out.join("fingerprints").join(format!("part-{first:012}"));
-        let writer = ShardWriter::create(&path, self.fingerprint_columns(), &self.metadata())?;
+        let writer = BackgroundShard::create(&path, self.fingerprint_columns(), &self.metadata())?;
         let parts = vec![Vec::new(); self.key.parts().len()];
         Ok(Some(FingerprintWriter { writer, rows: Vec::new(), parts, written: 0 }))
     }
@@ -90,11 +92,6 @@ pub struct Published {
     pub decisions: Mutex<BTreeMap<u64, PublishedShard>>,
     pub fingerprints: Mutex<BTreeMap<u64, PublishedShard>>,
     pub duplicates: Mutex<BTreeMap<u64, PublishedShard>>,
-}
-
-/// Shards in row order.
-pub fn in_order(shards: Mutex<BTreeMap<u64, PublishedShard>>) -> Vec<PublishedShard> {
-    shards.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
 fn note(shards: &Mutex<BTreeMap<u64, PublishedShard>>, shard: PublishedShard) {
@@ -140,11 +137,11 @@ pub struct RowDecision<'a> {
 }
 
 /// A shard that is being filled.
-pub struct OpenShard<'k> {
-    layout: &'k ShardLayout,
+pub struct OpenShard {
+    layout: Arc<ShardLayout>,
     first: u64,
     rows: u64,
-    decisions: ShardWriter,
+    decisions: BackgroundShard,
     batch: Batch,
     fingerprints: Option<FingerprintWriter>,
     duplicates: Vec<(u64, u64)>,
@@ -158,10 +155,10 @@ struct Batch {
     tags: StringDictionaryBuilder<Int32Type>,
 }
 
-impl<'k> OpenShard<'k> {
-    pub fn open(layout: &'k ShardLayout, first: u64) -> Result<Self> {
+impl OpenShard {
+    pub fn open(layout: &Arc<ShardLayout>, first: u64) -> Result<Self> {
         Ok(Self {
-            layout,
+            layout: Arc::clone(layout),
             first,
             rows: 0,
             decisions: layout.decisions(first)?,
@@ -172,7 +169,7 @@ impl<'k> OpenShard<'k> {
     }
 
     /// Begins a shard with the rows of a published one.
-    pub fn reopen(layout: &'k ShardLayout, last: &LastShard) -> Result<Self> {
+    pub fn reopen(layout: &Arc<ShardLayout>, last: &LastShard) -> Result<Self> {
         let mut shard = Self::open(layout, last.first)?;
         shard.copy_decisions(&last.decisions)?;
         if let Some(path) = &last.fingerprints {
@@ -208,7 +205,7 @@ impl<'k> OpenShard<'k> {
 
     fn copy_fingerprints(&mut self, path: &Path) -> Result<()> {
         let Some(writer) = &mut self.fingerprints else { return Err(other_shard(path)) };
-        for columns in FingerprintColumns::open(path, self.layout)? {
+        for columns in FingerprintColumns::open(path, &self.layout)? {
             let columns = columns?;
             for (index, &row) in columns.rows().iter().enumerate() {
                 writer.add(row, columns.parts(index))?;
@@ -233,8 +230,13 @@ impl<'k> OpenShard<'k> {
         (self.first / SHARD_ROWS + 1) * SHARD_ROWS
     }
 
+    /// The row after the last.
+    pub fn end(&self) -> u64 {
+        self.first + self.rows
+    }
+
     pub fn is_full(&self) -> bool {
-        self.first + self.rows >= self.limit()
+        self.end() >= self.limit()
     }
 
     pub fn add(&mut self, decision: &RowDecision<'_>) -> Result<()> {
@@ -288,11 +290,21 @@ impl<'k> OpenShard<'k> {
         self.decisions.write(columns)
     }
 
-    pub fn publish(mut self, published: &Published) -> Result<()> {
+    /// Encodes what is left and publishes the shard on another thread, then does `after` there.
+    pub fn publish(
+        mut self,
+        published: &Arc<Published>,
+        after: impl FnOnce(&Published) -> Result<()> + Send + 'static,
+    ) -> Result<Publishing> {
         self.write_decisions()?;
         let (first, end) = (self.first, self.first + self.rows);
-        let shard = ReadyShard { layout: self.layout, first, end };
-        shard.publish(self.decisions, self.fingerprints, &self.duplicates, published)
+        let published = Arc::clone(published);
+        let publish = move || {
+            let shard = ReadyShard { layout: &self.layout, first, end };
+            shard.publish(self.decisions, self.fingerprints, &self.duplicates, &published)?;
+            after(&published)
+        };
+        Ok(Publishing(Some(thread::spawn(publish))))
     }
 
     /// Sets the shard aside until all duplicates are known; duplicates that are already known are pushed to `known`.
@@ -302,7 +314,7 @@ impl<'k> OpenShard<'k> {
         Ok(WaitingShard {
             first: self.first,
             end: self.first + self.rows,
-            decisions: self.decisions.keep()?,
+            decisions: self.decisions.finish()?.keep()?,
             fingerprints: self.fingerprints.map(FingerprintWriter::keep).transpose()?,
             known: known.take(0)?,
         })
@@ -342,9 +354,33 @@ impl FingerprintColumns {
     }
 }
 
+/// A shard that a thread publishes.
+pub struct Publishing(Option<JoinHandle<Result<()>>>);
+
+impl Publishing {
+    pub fn join(mut self) -> Result<()> {
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let joined = self.0.take().map(JoinHandle::join);
+        let panicked = || Err(Error::input("a writer panicked: this is a bug of catprune"));
+        joined.and_then(std::result::Result::ok).unwrap_or_else(panicked)
+    }
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            // No file of the pass appears after its end.
+            let _ = self.wait();
+        }
+    }
+}
+
 /// Writes fingerprints in batches of one size, so that the bytes do not depend on the chunks that they come in.
 struct FingerprintWriter {
-    writer: ShardWriter,
+    writer: BackgroundShard,
     rows: Vec<i64>,
     parts: Vec<Vec<[u8; 16]>>,
     written: u64,
@@ -379,12 +415,12 @@ impl FingerprintWriter {
     /// Publishes the file; returns its digest and its number of rows.
     fn publish_as(mut self, path: &Path) -> Result<(String, u64)> {
         self.flush()?;
-        Ok((self.writer.publish_as(path)?, self.written))
+        Ok((self.writer.finish()?.publish_as(path)?, self.written))
     }
 
     fn keep(mut self) -> Result<Temporary> {
         self.flush()?;
-        self.writer.keep()
+        self.writer.finish()?.keep()
     }
 }
 
@@ -398,7 +434,7 @@ struct ReadyShard<'k> {
 impl ReadyShard<'_> {
     fn publish(
         &self,
-        decisions: ShardWriter,
+        decisions: BackgroundShard,
         fingerprints: Option<FingerprintWriter>,
         duplicates: &[(u64, u64)],
         published: &Published,
@@ -423,7 +459,7 @@ impl ReadyShard<'_> {
             note(&published.duplicates, shard(name, digest, duplicates.len() as u64));
         }
         let file = shard_file(COLUMNS, first, end);
-        let digest = decisions.publish_as(&layout.out.join(&file))?;
+        let digest = decisions.finish()?.publish_as(&layout.out.join(&file))?;
         note(&published.decisions, shard(file, digest, end - first));
         Ok(())
     }

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
@@ -14,8 +15,8 @@ use crate::cleaning::examples::{Examples, example};
 use crate::cleaning::reasons::{NEAR_DUPLICATE, OF_TWO_SIDES, REASONS, places};
 use crate::cleaning::request::{CleanRequest, Cleaned, Prefer, RowCounts};
 use crate::cleaning::shards::{
-    FingerprintColumns, LateDuplicate, OpenShard, Published, RowDecision, ShardLayout, WaitingShard,
-    in_order, reason,
+    FingerprintColumns, LateDuplicate, OpenShard, Published, Publishing, RowDecision, ShardLayout,
+    WaitingShard, reason,
 };
 use crate::cleaning::state::State;
 use crate::cleaning::test_sets::Exclusion;
@@ -52,7 +53,7 @@ const PUBLISH_BYTES: usize = 64 << 20;
 
 pub struct DecisionSink<'a> {
     request: &'a CleanRequest,
-    layout: &'a ShardLayout,
+    layout: Arc<ShardLayout>,
     progress: &'a Progress,
     /// Size, time and inode of every file when the cleaning started.
     looks: Vec<[i64; 3]>,
@@ -65,11 +66,13 @@ pub struct DecisionSink<'a> {
     near: Option<NearDuplicates>,
     /// The column that ranks duplicates, and the position where it is read.
     best: Option<(&'a ExternalColumn, ExternalReading<'a>)>,
-    shard: Option<OpenShard<'a>>,
+    shard: Option<OpenShard>,
+    /// The shard before, which a thread publishes.
+    publishing: Option<Publishing>,
     waiting: Vec<WaitingShard>,
     /// The duplicates of waiting shards that were known when these were set aside.
     known: Option<Spool>,
-    published: Published,
+    published: Arc<Published>,
     estimated: bool,
     /// Size of all files on disk, and the share of it that was read.
     total_bytes: u64,
@@ -86,7 +89,7 @@ pub struct DecisionSink<'a> {
 
 impl<'a> DecisionSink<'a> {
     /// The layout of the shards that a request asks for.
-    pub fn layout(request: &CleanRequest) -> ShardLayout {
+    fn layout(request: &CleanRequest) -> ShardLayout {
         let measures = match (request.rules.is_empty(), request.corpus.is_monolingual()) {
             (true, _) => [0, 0],
             (false, false) => [MEASURES.len(); 2],
@@ -103,7 +106,6 @@ impl<'a> DecisionSink<'a> {
 
     pub fn new(
         request: &'a CleanRequest,
-        layout: &'a ShardLayout,
         exclusion: &Exclusion,
         best: Option<&'a ExternalColumn>,
         looks: Vec<[i64; 3]>,
@@ -134,8 +136,9 @@ impl<'a> DecisionSink<'a> {
             add_elsewhere(&mut duplicates, path, request.duplicates, progress)?;
         }
         let best = best.map(|column| (column, column.read(0..column.len())));
+        let layout = Arc::new(Self::layout(request));
         let last = request.continued.as_ref().filter(|last| last.end % SHARD_ROWS > 0);
-        let shard = last.map(|last| OpenShard::reopen(layout, last)).transpose()?;
+        let shard = last.map(|last| OpenShard::reopen(&layout, last)).transpose()?;
         Ok(Self {
             request,
             layout,
@@ -147,9 +150,10 @@ impl<'a> DecisionSink<'a> {
             near,
             best,
             shard,
+            publishing: None,
             waiting: Vec::new(),
             known: None,
-            published: Published::default(),
+            published: Arc::default(),
             estimated: false,
             total_bytes: total_bytes(request)?.max(1),
             share_read: 0.0,
@@ -169,7 +173,7 @@ impl<'a> DecisionSink<'a> {
         while first < end {
             let mut shard = match self.shard.take() {
                 Some(shard) => shard,
-                None => OpenShard::open(self.layout, first)?,
+                None => OpenShard::open(&self.layout, first)?,
             };
             let rows = first..end.min(shard.limit());
             first = rows.end;
@@ -178,7 +182,6 @@ impl<'a> DecisionSink<'a> {
             self.shard = Some(shard);
             if is_full {
                 self.close_shard()?;
-                self.save(first)?;
             }
         }
         Ok(())
@@ -238,7 +241,7 @@ impl<'a> DecisionSink<'a> {
         decisions: &Decisions,
         duplicates: &[(u64, u64)],
         rows: Range<u64>,
-        shard: &mut OpenShard<'_>,
+        shard: &mut OpenShard,
     ) -> Result<()> {
         let Decisions { chunk, reasons, survivors, .. } = decisions;
         for &(row, of) in duplicates.iter().filter(|(row, _)| rows.contains(row)) {
@@ -254,7 +257,7 @@ impl<'a> DecisionSink<'a> {
         self.count(decisions, rows, shard)
     }
 
-    fn count(&mut self, decisions: &Decisions, rows: Range<u64>, shard: &mut OpenShard<'_>) -> Result<()> {
+    fn count(&mut self, decisions: &Decisions, rows: Range<u64>, shard: &mut OpenShard) -> Result<()> {
         let chunk = &decisions.chunk;
         let cleaned = &mut self.cleaned;
         for (_, set) in decisions.excluded.iter().filter(|(row, _)| rows.contains(row)) {
@@ -305,7 +308,15 @@ impl<'a> DecisionSink<'a> {
             self.waiting.push(shard.wait(known)?);
             return Ok(());
         }
-        shard.publish(&self.published)
+        // Shards are published one after the other.
+        self.publishing.take().map_or(Ok(()), Publishing::join)?;
+        let state = self.state(shard.end());
+        let publishing = shard.publish(&self.published, move |published| match state {
+            Some((path, state)) => State { shards: published.listed(), ..state }.write(&path),
+            None => Ok(()),
+        })?;
+        self.publishing = Some(publishing);
+        Ok(())
     }
 
     /// Whether all that is decided is published, so that a killed cleaning can go on. Fingerprints of dropped rows are
@@ -316,9 +327,9 @@ impl<'a> DecisionSink<'a> {
         is_decided && self.request.duplicates.parts().len() < 2
     }
 
-    /// Keeps the state after the shard that ends before row `end`.
-    fn save(&self, end: u64) -> Result<()> {
-        let Some(path) = self.request.state.as_ref().filter(|_| self.is_resumable()) else { return Ok(()) };
+    /// The state after the shard that ends before row `end`, but for its files, and where it is kept.
+    fn state(&self, end: u64) -> Option<(PathBuf, State)> {
+        let path = self.request.state.clone().filter(|_| self.is_resumable())?;
         let state = State {
             plan: self.request.plan.clone(),
             end,
@@ -330,9 +341,9 @@ impl<'a> DecisionSink<'a> {
             reasons: self.reasons.to_vec(),
             examples: self.examples.clone(),
             excluded: self.cleaned.excluded.iter().map(|set| set.pairs).collect(),
-            shards: self.published.listed(),
+            shards: Default::default(),
         };
-        state.write(path)
+        Some((path, state))
     }
 
     /// Goes on from the state of a killed cleaning.
@@ -355,7 +366,7 @@ impl<'a> DecisionSink<'a> {
         self.estimated = true;
         if let Some(duplicates) = &mut self.duplicates {
             for shard in &state.shards[1] {
-                add_own(duplicates, &self.request.out.join(&shard.file), self.layout, self.progress)?;
+                add_own(duplicates, &self.request.out.join(&shard.file), &self.layout, self.progress)?;
             }
         }
         self.published.restore(state.shards);
@@ -393,6 +404,7 @@ impl<'a> DecisionSink<'a> {
     /// Resolves late duplicates and publishes the remaining shards.
     pub fn finish(&mut self, read: CorpusRead) -> Result<()> {
         self.close_shard()?;
+        self.publishing.take().map_or(Ok(()), Publishing::join)?;
         if let Some((column, _)) = &self.best {
             column.check_end(self.cleaned.total.rows)?;
         }
@@ -442,7 +454,7 @@ impl<'a> DecisionSink<'a> {
                 let mut late: Vec<LateDuplicate> =
                     near_duplicates[number].iter().copied().chain(exact).collect();
                 late.sort_unstable_by_key(|late| late.row);
-                let tags = waiting.publish(self.layout, self.known.as_ref(), &late, &self.published)?;
+                let tags = waiting.publish(&self.layout, self.known.as_ref(), &late, &self.published)?;
                 Ok((late, tags))
             };
             let published = on_threads(threads, group.len(), || (), publish)?;
@@ -482,21 +494,23 @@ impl<'a> DecisionSink<'a> {
     }
 
     /// Removes the published shards.
-    pub fn discard(&self) -> Result<()> {
+    pub fn discard(&mut self) -> Result<()> {
+        self.publishing = None;
         self.published.discard(&self.request.out)
     }
 
     pub fn into_cleaned(self) -> Cleaned {
         let others = if self.request.corpus.is_monolingual() { OF_TWO_SIDES } else { 0 };
         let reasons = REASONS.into_iter().zip(self.reasons).enumerate();
+        let [shards, fingerprints, duplicates] = self.published.listed();
         let counts = reasons.filter(|(bit, _)| others & 1 << bit == 0).map(|(_, counted)| counted);
         Cleaned {
             reasons: counts.clone().map(|(reason, (rows, _))| (reason, rows)).collect(),
             only: counts.map(|(reason, (_, only))| (reason, only)).collect(),
             examples: self.examples.into_reasons(),
-            shards: in_order(self.published.decisions),
-            fingerprints: in_order(self.published.fingerprints),
-            duplicates: in_order(self.published.duplicates),
+            shards,
+            fingerprints,
+            duplicates,
             ..self.cleaned
         }
     }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
+use crossbeam_channel::{Sender, bounded};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -106,6 +108,55 @@ impl ShardWriter {
 
     fn into_draft(self) -> Result<Draft> {
         self.writer.into_inner().map_err(|error| Error::parquet(&self.path, error))
+    }
+}
+
+/// A shard that its own thread encodes, so that the thread that fills it goes on.
+pub struct BackgroundShard {
+    batches: Option<Sender<Vec<ArrayRef>>>,
+    writer: Option<JoinHandle<Result<ShardWriter>>>,
+}
+
+/// Batches that wait to be encoded.
+const WAITING_BATCHES: usize = 1;
+
+impl BackgroundShard {
+    /// Begins a draft, like `ShardWriter::create`.
+    pub fn create(path: &Path, fields: Vec<Field>, metadata: &BTreeMap<String, String>) -> Result<Self> {
+        let mut writer = ShardWriter::create(path, fields, metadata)?;
+        let (send, batches) = bounded(WAITING_BATCHES);
+        let encode = move || {
+            batches.iter().try_for_each(|columns| writer.write(columns))?;
+            Ok(writer)
+        };
+        Ok(Self { batches: Some(send), writer: Some(thread::spawn(encode)) })
+    }
+
+    pub fn write(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
+        let sent = self.batches.as_ref().is_some_and(|batches| batches.send(columns).is_ok());
+        // A thread that takes no more batches has failed.
+        if sent { Ok(()) } else { self.join().map(drop) }
+    }
+
+    /// The writer, when it has encoded all batches.
+    pub fn finish(mut self) -> Result<ShardWriter> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<ShardWriter> {
+        self.batches = None;
+        let joined = self.writer.take().map(JoinHandle::join);
+        let panicked = || Err(Error::input("a writer panicked: this is a bug of catprune"));
+        joined.and_then(std::result::Result::ok).unwrap_or_else(panicked)
+    }
+}
+
+impl Drop for BackgroundShard {
+    fn drop(&mut self) {
+        if self.writer.is_some() {
+            // The draft is gone when the writer is.
+            let _ = self.join();
+        }
     }
 }
 
