@@ -154,12 +154,13 @@ class Scoring:
 
         counts = self.tokens.manifest["counts"]
         counts = {**counts, "target_tokens": sum(self._predicted(entry) for entry in self.tokens.blocks)}
+        metadata = [metadata_of(self._path(entry)) for entry in self.tokens.blocks]
         return {
             "checkpoint": {**self.checkpoint.recorded(), "seen": self._exposure and self._exposure.describe()},
             "tokenizer": asdict(self.tokens.tokenizer),
             "counts": {key: counts[key] for key in ("pairs", "too_long", "target_tokens")},
-            "flops": sum((self._flops(self.tokens.read(entry)) for entry in self.tokens.blocks), 0.0),
-            "shards": [self._listed(entry) for entry in self.tokens.blocks],
+            "flops": sum((float(shard[b"flops"]) for shard in metadata), 0.0),
+            "shards": list(map(self._listed, self.tokens.blocks, metadata)),
             "torch": torch.__version__,
         }
 
@@ -173,9 +174,8 @@ class Scoring:
     def _path(self, entry: BlockEntry) -> Path:
         return _block_of(entry).path(self.folder.path)
 
-    def _listed(self, entry: BlockEntry) -> dict[str, Any]:
+    def _listed(self, entry: BlockEntry, metadata: dict[bytes, bytes]) -> dict[str, Any]:
         block = _block_of(entry)
-        metadata = metadata_of(block.path(self.folder.path))
         digest = digest_file(str(block.path(self.folder.path)))
         listed = {"file": block.file, "first": entry.first, "end": entry.end, "digest": digest}
         counts = {"pairs": entry.pairs, "too_long": entry.too_long}
@@ -186,19 +186,15 @@ class Scoring:
 
         return (plan_packed if self.packed else plan_scoring)(pairs, batch_tokens=self.batch_tokens)
 
-    def _flops(self, block: Block) -> float:
+    def _flops(self, pairs: Pairs, chosen: NDArray[np.int64]) -> float:
+        """Count the operations of a batch, as it was planned."""
         import numpy as np
 
-        from catprune.model.batches import pairs_of
-
-        pairs, flops = pairs_of(block, reverse=self.reverse), 0.0
-        for chosen in self._batches(pairs):
-            source, target = pairs.source.lengths[chosen], pairs.target.lengths[chosen]
-            outputs = int(target.sum())
-            if not self.packed:
-                target = np.full_like(target, target.max())
-            flops += self.model.flops(source=source, target=target, outputs=outputs)
-        return flops
+        source, target = pairs.source.lengths[chosen], pairs.target.lengths[chosen]
+        outputs = int(target.sum())
+        if not self.packed:
+            target = np.full_like(target, target.max())
+        return self.model.flops(source=source, target=target, outputs=outputs)
 
     def _queue_block(self, entry: BlockEntry, weights: NDArray[np.float64], bar: Progress, done: int) -> _QueuedBlock:
         """Read a block, and give its batches to the device."""
@@ -211,7 +207,9 @@ class Scoring:
         pairs = pairs_of(block, reverse=self.reverse)
         sums = np.zeros((len(STATISTICS), len(pairs.rows)))
         batches: list[_Queued] = []
+        flops = 0.0
         for chosen in self._batches(pairs):
+            flops += self._flops(pairs, chosen)
             batches += self._queue_in_memory(pairs, chosen)
             if not AHEAD[self.device.name]:  # so the statistics need not wait in memory
                 self._collect(pairs, batches, weights, sums)
@@ -219,7 +217,7 @@ class Scoring:
             done += int(pairs.target.lengths[chosen].sum())
             bar.to(done)
         fetched, arrival = _fetch(batches)
-        return _QueuedBlock(entry, block, pairs, fetched, sums, arrival, self.halved)
+        return _QueuedBlock(entry, block, pairs, fetched, sums, arrival, self.halved, flops)
 
     def _finish(self, queued: _QueuedBlock, weights: NDArray[np.float64]) -> None:
         """Wait for the statistics of a block, and write its columns."""
@@ -230,7 +228,7 @@ class Scoring:
         columns, valid = self._columns(block, queued.pairs, queued.sums)
         if self._exposure is not None:
             columns["seen"] = _exposure_of(block, self._exposure.times(entry, block.rows))
-        metadata = {"plan": self.folder.digest, "halved": str(queued.halved)}
+        metadata = {"plan": self.folder.digest, "halved": str(queued.halved), "flops": repr(queued.flops)}
         digest = write_columns(str(self._path(entry)), columns, valid=valid, metadata=metadata)
         self.folder.note_file(_block_of(entry).file, digest)
         if queued.halved:
@@ -332,6 +330,7 @@ class _QueuedBlock(NamedTuple):
         sums: see `Scoring._collect`.
         arrival: the event after which the statistics are there; None: now.
         halved: number of batches that were halved.
+        flops: floating-point operations, counted from shapes.
     """
 
     entry: BlockEntry
@@ -341,6 +340,7 @@ class _QueuedBlock(NamedTuple):
     sums: NDArray[np.float64]
     arrival: torch.Event | None
     halved: int
+    flops: float
 
 
 def _fetch(batches: list[_Queued]) -> tuple[list[_Queued], torch.Event | None]:

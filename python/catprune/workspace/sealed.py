@@ -20,7 +20,7 @@ RESULTS = {
     "clean": 2,
     "tokenize": 2,
     "train": 2,
-    "score": 1,
+    "score": 2,
     "score --scorer": 1,
     "select": 1,
     "write": 1,
