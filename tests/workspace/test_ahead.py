@@ -61,6 +61,7 @@ def test_the_thread_ends_with_a_loop_that_ends_early() -> None:
 
 def test_an_interrupt_while_the_loop_waits_is_raised_there() -> None:
     def make(item: int) -> int:
+        time.sleep(0.3)  # until the main thread waits: an interrupt while it starts this thread is another case
         signal.raise_signal(signal.SIGINT)  # Python runs the handler in the main thread
         time.sleep(0.2)
         return item
