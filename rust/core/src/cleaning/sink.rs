@@ -6,34 +6,32 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
-
 use crate::cleaning::decisions::Decisions;
 use crate::cleaning::disk_estimate::{Need, total_bytes};
 use crate::cleaning::examples::{Examples, example};
+use crate::cleaning::fingerprint_shards::FingerprintColumns;
+use crate::cleaning::open_shard::{OpenShard, RowDecision};
 use crate::cleaning::reasons::{NEAR_DUPLICATE, OF_TWO_SIDES, REASONS, places};
 use crate::cleaning::request::{CleanRequest, Cleaned, Prefer, RowCounts};
-use crate::cleaning::shards::{
-    FingerprintColumns, LateDuplicate, OpenShard, Published, Publishing, RowDecision, ShardLayout,
-    WaitingShard, reason,
-};
+use crate::cleaning::shards::{Published, ShardLayout, reason};
 use crate::cleaning::state::State;
 use crate::cleaning::test_sets::Exclusion;
+use crate::cleaning::waiting_shard::{LateDuplicate, WaitingShard};
 use crate::columns::external::{ExternalColumn, ExternalReading};
 use crate::columns::float32::order;
-use crate::columns::shards::{SHARD_ROWS, ShardReader};
+use crate::columns::shards::SHARD_ROWS;
 use crate::corpus::files_read::{CorpusRead, InputRead};
 use crate::corpus::read_pairs::{ReadPairsRequest, read_pairs};
 use crate::duplicates::candidates::Layout;
 use crate::duplicates::exact::{Duplicates, Keyed, Survivors};
 use crate::duplicates::fingerprints::Key;
+use crate::duplicates::first_rows::ELSEWHERE;
 use crate::duplicates::late::LateDuplicates;
 use crate::duplicates::near::buckets::NearDuplicates;
 use crate::duplicates::near::components::Labels;
 use crate::io::disk;
 use crate::io::spool::Spool;
-use crate::io::threads::on_threads;
+use crate::io::threads::{Background, on_threads};
 use crate::text::side::{MEASURES, MONOLINGUAL_MEASURES, Measures};
 use crate::{Error, Progress, Result};
 
@@ -68,7 +66,7 @@ pub struct DecisionSink<'a> {
     best: Option<(&'a ExternalColumn, ExternalReading<'a>)>,
     shard: Option<OpenShard>,
     /// The shard before, which a thread publishes.
-    publishing: Option<Publishing>,
+    publishing: Option<Background<()>>,
     waiting: Vec<WaitingShard>,
     /// The duplicates of waiting shards that were known when these were set aside.
     known: Option<Spool>,
@@ -133,7 +131,7 @@ impl<'a> DecisionSink<'a> {
         };
         let mut duplicates = Duplicates::new(keys, candidates, memory, &request.tmp)?;
         for path in &request.against {
-            add_elsewhere(&mut duplicates, path, request.duplicates, progress)?;
+            add_fingerprints(&mut duplicates, path, request.duplicates, false, progress)?;
         }
         let best = best.map(|column| (column, column.read(0..column.len())));
         let layout = Arc::new(Self::layout(request));
@@ -309,7 +307,7 @@ impl<'a> DecisionSink<'a> {
             return Ok(());
         }
         // Shards are published one after the other.
-        self.publishing.take().map_or(Ok(()), Publishing::join)?;
+        self.publishing.take().map_or(Ok(()), Background::join)?;
         let state = self.state(shard.end());
         let publishing = shard.publish(&self.published, move |published| match state {
             Some((path, state)) => State { shards: published.listed(), ..state }.write(&path),
@@ -366,7 +364,8 @@ impl<'a> DecisionSink<'a> {
         self.estimated = true;
         if let Some(duplicates) = &mut self.duplicates {
             for shard in &state.shards[1] {
-                add_own(duplicates, &self.request.out.join(&shard.file), &self.layout, self.progress)?;
+                let path = self.request.out.join(&shard.file);
+                add_fingerprints(duplicates, &path, self.layout.key, true, self.progress)?;
             }
         }
         self.published.restore(state.shards);
@@ -404,7 +403,7 @@ impl<'a> DecisionSink<'a> {
     /// Resolves late duplicates and publishes the remaining shards.
     pub fn finish(&mut self, read: CorpusRead) -> Result<()> {
         self.close_shard()?;
-        self.publishing.take().map_or(Ok(()), Publishing::join)?;
+        self.publishing.take().map_or(Ok(()), Background::join)?;
         if let Some((column, _)) = &self.best {
             column.check_end(self.cleaned.total.rows)?;
         }
@@ -541,43 +540,22 @@ fn exact_memory(request: &CleanRequest, exclusion: &Exclusion) -> usize {
     if request.near_duplicates.is_some() { memory / 2 } else { memory }
 }
 
-/// Reads the fingerprints of the rows that an earlier cleaning of this corpus kept.
-fn add_own(
+/// Adds the fingerprints of a shard: of rows of this corpus, which an earlier cleaning kept, or of another corpus.
+fn add_fingerprints(
     duplicates: &mut Duplicates,
     path: &Path,
-    layout: &ShardLayout,
+    key: Key,
+    is_own: bool,
     progress: &Progress,
 ) -> Result<()> {
-    let parts = layout.key.parts().len();
-    for columns in FingerprintColumns::open(path, layout)? {
+    for columns in FingerprintColumns::open(path, key)? {
         progress.check()?;
-        let columns = columns?;
-        let rows = columns.rows().iter().map(|&row| row as u64).collect();
-        let mut survivors = Survivors { rows, keys: vec![Keyed::default(); parts] };
-        for index in 0..survivors.rows.len() {
-            for (keyed, fingerprint) in survivors.keys.iter_mut().zip(columns.parts(index)) {
-                keyed.fingerprints.push(u128::from_be_bytes(fingerprint));
-            }
+        let FingerprintColumns { mut rows, parts } = columns?;
+        if !is_own {
+            rows.fill(ELSEWHERE);
         }
-        duplicates.add(&survivors, |_| 0, |_, _| {})?;
-    }
-    Ok(())
-}
-
-/// Reads the fingerprints of another corpus.
-fn add_elsewhere(duplicates: &mut Duplicates, path: &Path, key: Key, progress: &Progress) -> Result<()> {
-    let names: Vec<&str> = key.parts().iter().map(|part| part.name()).collect();
-    let wrong = || Error::input(format!("{}: not a shard of fingerprints", path.display()));
-    for columns in ShardReader::open(path, &names)? {
-        progress.check()?;
-        let mut parts = Vec::with_capacity(names.len());
-        for column in columns? {
-            let column = column.as_fixed_size_binary_opt().filter(|column| column.null_count() == 0);
-            let values = column.ok_or_else(wrong)?.iter().flatten();
-            let numbers = values.map(|value| value.try_into().map(u128::from_be_bytes));
-            parts.push(numbers.collect::<std::result::Result<Vec<_>, _>>().map_err(|_| wrong())?);
-        }
-        duplicates.add_elsewhere(&parts)?;
+        let keys = parts.into_iter().map(|fingerprints| Keyed { fingerprints, ..Keyed::default() }).collect();
+        duplicates.add(&Survivors { rows, keys }, |_| 0, |_, _| {})?;
     }
     Ok(())
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
@@ -22,6 +21,7 @@ use parquet::schema::types::ColumnPath;
 use crate::columns::parquet_file::ParquetFile;
 use crate::io::atomic_files::{Draft, Temporary};
 use crate::io::panics::catch;
+use crate::io::threads::Background;
 use crate::{Error, Result};
 
 /// The folder in a step's folder that holds the shards of its columns and nothing else, so that other tools read it whole.
@@ -113,8 +113,9 @@ impl ShardWriter {
 
 /// A shard that its own thread encodes, so that the thread that fills it goes on.
 pub struct BackgroundShard {
+    /// Dropped before the writer, which waits for its end.
     batches: Option<Sender<Vec<ArrayRef>>>,
-    writer: Option<JoinHandle<Result<ShardWriter>>>,
+    writer: Background<ShardWriter>,
 }
 
 /// Batches that wait to be encoded.
@@ -125,38 +126,23 @@ impl BackgroundShard {
     pub fn create(path: &Path, fields: Vec<Field>, metadata: &BTreeMap<String, String>) -> Result<Self> {
         let mut writer = ShardWriter::create(path, fields, metadata)?;
         let (send, batches) = bounded(WAITING_BATCHES);
-        let encode = move || {
+        let writer = Background::spawn(move || {
             batches.iter().try_for_each(|columns| writer.write(columns))?;
             Ok(writer)
-        };
-        Ok(Self { batches: Some(send), writer: Some(thread::spawn(encode)) })
+        });
+        Ok(Self { batches: Some(send), writer })
     }
 
     pub fn write(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
         let sent = self.batches.as_ref().is_some_and(|batches| batches.send(columns).is_ok());
         // A thread that takes no more batches has failed.
-        if sent { Ok(()) } else { self.join().map(drop) }
+        if sent { Ok(()) } else { self.writer.wait().map(drop) }
     }
 
     /// The writer, when it has encoded all batches.
     pub fn finish(mut self) -> Result<ShardWriter> {
-        self.join()
-    }
-
-    fn join(&mut self) -> Result<ShardWriter> {
         self.batches = None;
-        let joined = self.writer.take().map(JoinHandle::join);
-        let panicked = || Err(Error::input("a writer panicked: this is a bug of catprune"));
-        joined.and_then(std::result::Result::ok).unwrap_or_else(panicked)
-    }
-}
-
-impl Drop for BackgroundShard {
-    fn drop(&mut self) {
-        if self.writer.is_some() {
-            // The draft is gone when the writer is.
-            let _ = self.join();
-        }
+        self.writer.join()
     }
 }
 

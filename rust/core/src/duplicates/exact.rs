@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::duplicates::candidates::{Candidate, Layout};
-use crate::duplicates::first_rows::{ELSEWHERE, FirstRows, slot};
+use crate::duplicates::first_rows::{FirstRows, slot};
 use crate::duplicates::late::{LateCollector, LateDuplicates};
 use crate::duplicates::partitions::Partitions;
 use crate::{Progress, Result};
@@ -64,17 +64,6 @@ impl Duplicates {
     /// Whether decisions wait for `resolve`.
     pub fn are_deferred(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Files(_)))
-    }
-
-    /// Adds the fingerprints of another corpus, one list for each part of the key.
-    pub fn add_elsewhere(&mut self, fingerprints: &[Vec<u128>]) -> Result<()> {
-        let keyed =
-            |fingerprints: &Vec<u128>| Keyed { fingerprints: fingerprints.clone(), ..Keyed::default() };
-        let survivors = Survivors {
-            rows: vec![ELSEWHERE; fingerprints.first().map_or(0, Vec::len)],
-            keys: fingerprints.iter().map(keyed).collect(),
-        };
-        self.add(&survivors, |_| 0, |_, _| {})
     }
 
     /// Adds the rows of a chunk. While the tables fit, calls `earlier` for each duplicate, with its index among the

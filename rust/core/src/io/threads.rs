@@ -1,9 +1,9 @@
-//! Runs independent pieces of work on several threads.
+//! Runs independent pieces of work on several threads, and one on a thread of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crate::{Error, Result};
 
@@ -45,4 +45,35 @@ pub fn on_threads<S, T: Send>(
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     done.sort_unstable_by_key(|&(number, _)| number);
     Ok(done.into_iter().map(|(_, result)| result).collect())
+}
+
+/// Work on a thread of its own. It is waited for, also if nobody asks for its result: no file of a pass appears after its
+/// end.
+pub struct Background<T>(Option<JoinHandle<Result<T>>>);
+
+impl<T: Send + 'static> Background<T> {
+    pub fn spawn(work: impl FnOnce() -> Result<T> + Send + 'static) -> Self {
+        Self(Some(thread::spawn(work)))
+    }
+}
+
+impl<T> Background<T> {
+    pub fn join(mut self) -> Result<T> {
+        self.wait()
+    }
+
+    /// Waits for the result, which is given once.
+    pub fn wait(&mut self) -> Result<T> {
+        let joined = self.0.take().map(JoinHandle::join);
+        let panicked = || Err(Error::input("a writer panicked: this is a bug of catprune"));
+        joined.and_then(std::result::Result::ok).unwrap_or_else(panicked)
+    }
+}
+
+impl<T> Drop for Background<T> {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            let _ = self.wait();
+        }
+    }
 }
