@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from catprune._core import BLOCK_ROWS, digest_file
 from catprune.errors import CatpruneError
+from catprune.tokens.blocks import block_ranges
 from catprune.workspace.manifest import COLUMNS
 
 if TYPE_CHECKING:
@@ -38,10 +40,8 @@ class Block:
 
 
 def blocks_of(cleaned: Mapping[str, Any]) -> Iterator[Block]:
-    """Yield the blocks of a clean folder, the same as in `tokenize`."""
-    rows = cleaned["counts"]["rows"]
-    for first in range(0, rows, BLOCK_ROWS):
-        yield Block(first, min(first + BLOCK_ROWS, rows))
+    """Return the blocks of a clean folder, the same as in `tokenize`."""
+    return itertools.starmap(Block, block_ranges(cleaned["counts"]["rows"], BLOCK_ROWS))
 
 
 def metadata_of(path: Path) -> dict[bytes, bytes]:

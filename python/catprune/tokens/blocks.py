@@ -82,6 +82,11 @@ def map_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]
     return tensors, metadata
 
 
+def block_ranges(rows: int, size: int) -> list[tuple[int, int]]:
+    """Return the rows [first, end) of the blocks of a corpus: each but the last has `size` rows."""
+    return [(first, min(first + size, rows)) for first in range(0, rows, size)]
+
+
 class Tokens:
     """A finished tokens folder.
 

@@ -13,6 +13,7 @@ from catprune._core import BLOCK_ROWS, digest_bytes, digest_file
 from catprune.corpus.inputs import is_monolingual
 from catprune.corpus.open_corpus import open_rows
 from catprune.errors import CatpruneError
+from catprune.tokens.blocks import block_ranges
 from catprune.workspace.files import to_json, write_whole
 from catprune.workspace.manifest import describe_folder, digest_manifest, read_manifest, reads_appended
 from catprune.workspace.progress import Progress
@@ -123,7 +124,7 @@ class _Writer:
         shards: list[dict[str, Any]] = [
             shard for shard in (before or {"shards": []})["shards"] if shard["end"] % BLOCK_ROWS == 0
         ]
-        ranges = [block for block in _block_ranges(cleaned) if block[1] > rows]
+        ranges = [block for block in block_ranges(cleaned["counts"]["rows"], BLOCK_ROWS) if block[1] > rows]
         done = sum(shard["pairs"] + shard["too_long"] for shard in shards)
         with Progress("tokenize", total=cleaned["counts"]["kept"], unit="pairs", quiet=quiet, done=done) as bar:
             for block in _blocks(clean, ranges):
@@ -169,12 +170,6 @@ class _Writer:
         counts = {"pairs": int(fits.sum()), "too_long": int((~fits).sum())}
         counts |= {f"{side}_tokens": len(tensors[f"{side}_ids"]) for side in ("source", "target")}
         return {"file": file, "first": first, "end": end, "digest": digest_file(str(path)), **counts}
-
-
-def _block_ranges(cleaned: dict[str, Any]) -> list[tuple[int, int]]:
-    """Return the row ranges of all blocks."""
-    rows = int(cleaned["counts"]["rows"])
-    return [(first, min(first + BLOCK_ROWS, rows)) for first in range(0, rows, BLOCK_ROWS)]
 
 
 def _blocks(

@@ -186,7 +186,7 @@ def relative_place(file: str | Path, folder: Path) -> str:
 
 
 class Places:
-    """The places of many files, as `relative_place` and `resolve_place` return them.
+    """The places of many files, as `relative_place` (of a file, not of a folder) and `resolve_place` return them.
 
     Links are followed once for each folder of files, and names are joined as text: `Path` takes a hundred times as
     long.
@@ -211,8 +211,8 @@ class Places:
 
 
 def resolve_place(folder: Path, place: str) -> str:
-    """Return the absolute path of a place that a plan or manifest in `folder` names."""
-    return os.path.normpath(Path(os.path.realpath(folder)) / place)
+    """Return the absolute path of a place that a plan or manifest in `folder` names; for many see `Places`."""
+    return Places(folder).resolve(place)
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:
