@@ -208,9 +208,7 @@ def test_a_port_that_is_taken_is_an_error(monkeypatch):
         taken.listen()
         monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
         monkeypatch.setenv("MASTER_PORT", str(taken.getsockname()[1]))
-        with pytest.raises(
-            CatpruneError, match=r"MASTER_PORT\): address already in use: give the launcher another"
-        ):
+        with pytest.raises(CatpruneError, match=r"MASTER_PORT\): address already in use: give the launcher another"):
             Rendezvous.meet(Shard(0, 2))
     monkeypatch.setenv("MASTER_PORT", "none")
     with pytest.raises(UsageError, match="MASTER_PORT is not set to a number"):
