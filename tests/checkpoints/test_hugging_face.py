@@ -429,7 +429,7 @@ def test_a_model_larger_than_a_gpu_is_spread(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(HuggingFace, "_fits_one_gpu", lambda *_, **__: False)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "accelerate", None)
-        with pytest.raises(MissingExtra, match="needs the package accelerate: install catprune with its extra gpus"):
+        with pytest.raises(MissingExtra, match="needs the package accelerate: install catprune with its extra tran"):
             checkpoint.load(device="cuda")
     pytest.importorskip("accelerate")
     with pytest.raises(CatpruneError, match="does not fit into the memory of all GPUs"):

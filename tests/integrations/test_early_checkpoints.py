@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -101,30 +102,30 @@ def new_trainer(
 def test_early_checkpoints_are_scored_and_select(
     kind: str, models: dict[str, Path], cleaned: Path, tmp_path: Path
 ) -> None:
-    early, weights = EarlyCheckpoints(tmp_path / "early", "2steps,2"), Weights(2, 6)
+    early, weights = EarlyCheckpoints(tmp_path / "early", "2,0.5"), Weights(2, 6)
     trainer = new_trainer(kind, models[kind], tmp_path / "a", [early, weights])
     trainer.train()
     plain = new_trainer(kind, models[kind], tmp_path / "b", [])
     plain.train()
     assert are_equal(copy_of(trainer.model), copy_of(plain.model))
-    assert [path.name for path in early.folders] == ["epoch-2", "step-2"]
+    assert [path.name for path in early.folders] == ["epoch-0.5", "epoch-2"], "in the order of training"
     assert sorted((tmp_path / "early").iterdir()) == early.folders
     library = type(trainer.model)
-    for folder, step in zip(early.folders, (6, 2), strict=True):
+    for folder, step in zip(early.folders, (2, 6), strict=True):
         assert are_equal(copy_of(library.from_pretrained(folder)), weights.copies[step])
         assert not list(folder.glob("*optimizer*")) and not list(folder.glob("*.tmp"))
     settings = KINDS[kind].settings
     scored = catprune.score(cleaned, checkpoints=early.folders, out=tmp_path / "scores", quiet=True, **settings)
     languages = (None, None)
     opened = [HuggingFace.open(path, languages=languages, prompt=settings.get("prompt")) for path in early.folders]
-    assert [(checkpoint.step, checkpoint.epoch) for checkpoint in opened] == [(6, 2.0), (2, pytest.approx(2 / 3))]
-    early.folders[0].rename(tmp_path / "epoch-2")
-    with pytest.raises(UsageError, match=r"early holds several checkpoints: give one of them, like .*step-2"):
+    assert [(checkpoint.step, checkpoint.epoch) for checkpoint in opened] == [(2, pytest.approx(2 / 3)), (6, 2.0)]
+    early.folders[1].rename(tmp_path / "epoch-2")
+    with pytest.raises(UsageError, match=r"early holds several checkpoints: give one of them, like .*epoch-0.5"):
         catprune.score(cleaned, checkpoints=tmp_path / "early", out=tmp_path / "no", quiet=True, **settings)
     selected = catprune.select(scored.folder, method="cat-diff", keep="50%", out=tmp_path / "kept", quiet=True)
     assert selected.kept == 3
     order = json.loads((tmp_path / "kept" / "manifest.json").read_text())
-    assert "step-2" in str(order) and "epoch-2" in str(order)
+    assert "epoch-0.5" in str(order) and "epoch-2" in str(order)
 
 
 def test_a_resumed_training_keeps_its_checkpoints(models: dict[str, Path], tmp_path: Path) -> None:
@@ -207,11 +208,19 @@ def test_a_checkpoint_is_written_whole_by_the_first_process(
 
 
 def test_what_cannot_be_saved_is_refused_before_the_training(models: dict[str, Path], tmp_path: Path) -> None:
-    for checkpoints, message in (
-        ("8steps", r"checkpoint step-8 is after the end of the training \(step 7\): train longer"),
-        ("4", r"checkpoint epoch-4 is after the end of the training \(epoch 3\): train longer"),
+    for checkpoints, message, options in (
+        ("8steps", r"checkpoint step-8 is after the end of the training \(step 7\): train longer", {}),
+        ("4", r"checkpoint epoch-4 is after the end of the training \(epoch 2.33333\): train longer", {}),
+        ("2.5", r"checkpoint epoch-2.5 is after the end of the training \(epoch 2.33333\)", {}),
+        ("1", r"checkpoint epoch-1 is after the end of the training \(epoch 0.666667\)", {"max_steps": 2}),
+        (
+            "1",
+            r"checkpoint epoch-1 is after the end of the training \(epoch 0.666667\)",
+            {"max_steps": 1, "gradient_accumulation_steps": 2},
+        ),
     ):
-        trainer = new_trainer("marian", models["marian"], tmp_path, [EarlyCheckpoints(tmp_path / "e", checkpoints)])
+        early = EarlyCheckpoints(tmp_path / "e", checkpoints)
+        trainer = new_trainer("marian", models["marian"], tmp_path, [early], **options)
         with pytest.raises(UsageError, match=message):
             trainer.train()
         assert trainer.state.global_step == 0
@@ -232,10 +241,51 @@ def test_what_cannot_be_saved_is_refused_before_the_training(models: dict[str, P
         values = {**values_of(trainer), "model": model}
         with pytest.raises(UsageError, match=message):
             early.on_train_begin(trainer.args, state, transformers.TrainerControl(), **values)
-    for checkpoints in ("", "1.5steps", "0", ["1"]):
+    for checkpoints in ("", "1.5steps", "0", ["1"], "1,2steps"):
         with pytest.raises(UsageError, match="checkpoint"):
             EarlyCheckpoints(tmp_path / "e", checkpoints)  # pyright: ignore[reportArgumentType]
     assert not (tmp_path / "e").exists()
+
+
+class Stops(transformers.TrainerCallback):
+    def on_step_end(self, args: Any, state: Any, control: Any, **values: Any) -> None:
+        del args, values
+        control.should_training_stop = state.global_step == 2
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self) -> Any:
+        return iter(PAIRS)
+
+
+@pytest.mark.parametrize("length", [{"max_steps": 7}, {"num_train_epochs": 7 / 3, "max_steps": -1}])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_checkpoint_at_the_end_of_the_training_is_saved(
+    models: dict[str, Path], tmp_path: Path, length: dict[str, Any], accumulate: int
+) -> None:
+    """Three batches an epoch: with two per update, the second update of an epoch has one batch."""
+    length = length | {"gradient_accumulation_steps": accumulate}
+    end = 7 / 3 if accumulate == 1 else 3 + 2 / 3 if length["max_steps"] == 7 else 2 + 2 / 3
+    early = EarlyCheckpoints(tmp_path / "early", f"{end:.6f}"[:-1])
+    new_trainer("marian", models["marian"], tmp_path / "a", [early], **length).train()
+    assert early.folders[0].is_dir()
+
+
+def test_a_training_that_ends_before_a_checkpoint_is_an_error(models: dict[str, Path], tmp_path: Path) -> None:
+    for checkpoints, names in (("1steps,3steps,5steps", "step-3, step-5"), ("1", "epoch-1")):
+        early = EarlyCheckpoints(tmp_path / "early", checkpoints)
+        trainer = new_trainer("marian", models["marian"], tmp_path / "a", [early, Stops()])
+        with pytest.raises(UsageError, match=rf"ended at step 2 \(epoch 0.666667\), before {names}: train longer"):
+            trainer.train()
+    trainer = new_trainer("marian", models["marian"], tmp_path / "b", [EarlyCheckpoints(tmp_path / "e", "0.5")])
+    trainer.train_dataset = Stream()
+    with pytest.raises(UsageError, match=r"has no length, so it has no epochs: give checkpoints in steps"):
+        trainer.train()
+    early = EarlyCheckpoints(tmp_path / "e", "2steps")
+    trainer = new_trainer("marian", models["marian"], tmp_path / "b", [early])
+    trainer.train_dataset = Stream()
+    trainer.train()
+    assert early.folders[0].is_dir()
 
 
 def test_transformers_is_imported_only_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +304,11 @@ def test_the_loop_of_the_documentation_runs(
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     program = next(block for block in blocks if "stop=True" in block)
     assert len(program.splitlines()) <= 40
-    for name, number in (("100steps,500steps", "2steps,4steps"), ("max_steps=5000", "max_steps=8, report_to=[]")):
+    for name, number in (
+        ("100steps,500steps", "2steps,4steps"),
+        ("checkpoint-500", "checkpoint-4"),
+        ("max_steps=5000", "max_steps=8, report_to=[]"),
+    ):
         assert name in program
         program = program.replace(name, number)
     (tmp_path / "my-model").symlink_to(models["marian"])
@@ -262,6 +316,21 @@ def test_the_loop_of_the_documentation_runs(
         lines = [f"{pair[side]} {'a' * number}\n" for number in range(1, 9) for pair in PAIRS[:4]]
         (tmp_path / f"train.{language}").write_text("".join(lines))
     monkeypatch.chdir(tmp_path)
+    save_state = transformers.TrainerState.save_to_json
+
+    def killed(state: Any, path: str) -> None:
+        if "checkpoint-4" in path:
+            raise KeyboardInterrupt
+        save_state(state, path)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(transformers.TrainerState, "save_to_json", killed)
+        exec(compile(program, str(PAGE), "exec"), {"__name__": "loop"})
+    assert (tmp_path / "run" / "early" / "step-4").is_dir(), "the checkpoints are there, the trainer's state is not"
+    with pytest.raises(UsageError, match="is of another training"):
+        exec(compile(program, str(PAGE), "exec"), {"__name__": "loop"})
+    for name in ("early", "trainer"):
+        shutil.rmtree(tmp_path / "run" / name)
     for times in range(2):
         values: dict[str, Any] = {"__name__": "loop"}
         exec(compile(program, str(PAGE), "exec"), values)

@@ -11,7 +11,10 @@ import textwrap
 import pytest
 import torch
 from catprune.checkpoints.native import load_tensors
+from catprune.errors import CatpruneError, UsageError
+from catprune.training.rendezvous import Rendezvous
 from catprune.training.train import train
+from catprune.workspace.shards import Shard
 from support.synthetic import contents, write_tokens
 
 OPTIONS = {
@@ -115,11 +118,118 @@ def test_two_processes_that_are_stopped_go_on_to_the_same_bytes(tokens):
     assert contents(broken) == contents(whole)
 
 
+@pytest.fixture
+def alone(tokens):
+    """Start one process of two by the command line; `before` runs in it first."""
+    started = []
+
+    def start(number, before=""):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        arguments = ["train", str(tokens), "--out", str(tokens.parent / "alone"), "--steps", "12", "--threads", "1"]
+        script = f"import sys\n{textwrap.dedent(before)}\nfrom catprune.__main__ import main\nmain()\n"
+        variables = {"RANK": str(number), "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": port}
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **variables, "MASTER_ADDR": "127.0.0.1"},
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+IMPATIENT = """
+    import datetime
+    from catprune.training import rendezvous
+    rendezvous.NOTICE, rendezvous.HUNG = 0.2, datetime.timedelta(seconds={seconds})
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "whom"),
+    [(0, "the other processes (1 of 2 is here; missing: rank 1)"), (1, "the first process, at 127.0.0.1:")],
+)
+def test_a_process_whose_peers_do_not_come_says_so_and_ends(alone, number, whom):
+    process = alone(number, IMPATIENT.format(seconds=2))
+    _, text = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"train: waiting for {whom}" in text and "for at most 2 seconds" in text
+    assert f"waited 2 seconds for {whom}" in text and "start all of them with one torchrun command" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_process_that_waits_for_its_peers_can_be_stopped(alone, number, name):
+    process = alone(number, IMPATIENT.format(seconds=120))
+    assert "waiting for" in process.stderr.readline()
+    process.send_signal(getattr(signal, name))
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + getattr(signal, name)
+
+
+def test_processes_that_wait_for_the_first_can_be_stopped_and_hear_of_its_end(tokens):
+    """The first process does something long (it reads the corpus); the other gets a signal, or the first fails."""
+    disturbs = """
+        import time
+        from catprune.errors import UsageError
+        from catprune.training import loop
+        def disturbed(out):
+            {first}
+        loop.verify_unfinished = disturbed
+        if os.environ["RANK"] == "1":
+            from catprune.training.rendezvous import Rendezvous
+            hear = Rendezvous.hear
+            def hears(*arguments, **options):
+                {other}
+                return hear(*arguments, **options)
+            Rendezvous.hear = hears
+    """
+    alarm = "signal.signal(signal.SIGALRM, signal.default_int_handler); signal.alarm(1)"
+    before = disturbs.format(first="time.sleep(4)", other=alarm)
+    codes, wrote = train_in_two(tokens, tokens.parent / "stopped", before=before, **OPTIONS)
+    assert all(codes) and "KeyboardInterrupt" in wrote[1][1]
+    before = disturbs.format(first="time.sleep(2); raise UsageError('refused')", other="pass")
+    codes, wrote = train_in_two(tokens, tokens.parent / "failed", before=before, **OPTIONS)
+    assert all(codes) and "refused" in wrote[0][1]
+    assert "another process of this training ended" in wrote[1][1]
+
+
+def test_a_port_that_is_taken_is_an_error(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+        monkeypatch.setenv("MASTER_PORT", str(taken.getsockname()[1]))
+        with pytest.raises(CatpruneError, match=r"MASTER_PORT\): address already in use: give the launcher another"):
+            Rendezvous.meet(Shard(0, 2))
+    monkeypatch.setenv("MASTER_PORT", "none")
+    with pytest.raises(UsageError, match="MASTER_PORT is not set to a number"):
+        Rendezvous.meet(Shard(0, 2))
+
+
+def test_a_script_may_train_twice(tokens):
+    twice = f"""
+        from catprune.training.train import train
+        train({str(tokens)!r}, out={str(tokens.parent / "first")!r}, **{OPTIONS!r})
+    """
+    codes, wrote = train_in_two(tokens, tokens.parent / "second", before=twice, **OPTIONS)
+    assert codes == [0, 0], wrote
+    assert contents(tokens.parent / "first") == contents(tokens.parent / "second")
+
+
 def test_a_process_that_hangs_is_an_error(tokens):
     hangs = """
         import datetime, time
-        from catprune.training import loop, processes
-        processes.HUNG = datetime.timedelta(seconds=3)
+        from catprune.training import loop, rendezvous
+        rendezvous.HUNG = datetime.timedelta(seconds=3)
         update = loop.Training._update
         def disturbed(training, *batch):
             if training.at.step == 2 and os.environ["RANK"] == "1":

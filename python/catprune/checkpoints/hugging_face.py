@@ -224,7 +224,7 @@ class HuggingFace:
 
         is_spread = device == "cuda" and not self._fits_one_gpu(own_dtype=own_dtype)
         if is_spread:
-            require("gpus", "accelerate")
+            require("transformers", "accelerate")
         kind = transformers.AutoModelForCausalLM if self.is_decoder_only else transformers.AutoModelForSeq2SeqLM
         with _quiet():
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,9 @@ from catprune.errors import UsageError, require
 from catprune.training.recipe import read_marks
 from catprune.workspace.files import whole_folder
 
-require("transformers", "transformers")
+require("transformers", "transformers", "accelerate")
 from transformers import TrainerCallback  # noqa: E402
+from transformers.trainer_utils import has_length  # noqa: E402
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -27,37 +29,41 @@ class EarlyCheckpoints(TrainerCallback):
 
     Args:
         out: the folder for the checkpoints.
-        checkpoints: where to save checkpoints: epochs or updates, like "0.5,1" or "100steps,500steps".
+        checkpoints: where to save checkpoints: epochs or updates, like "0.5,1" or "100steps,500steps"; not both.
         stop: after the last of them, also save the state of the trainer in its own folder, and stop. Another trainer
             can then continue on selected pairs, with `resume_from_checkpoint` and `ignore_data_skip`.
 
     Raises:
         UsageError: `checkpoints` is invalid. When the training starts: a checkpoint is after its end, or is there from
-            another training; or the trainer has no tokenizer, or no whole model (adapters, FSDP, DeepSpeed ZeRO-3).
-        MissingExtra: on import, if transformers is not installed.
+            another training; epochs are given, but the data has no length; or the trainer has no tokenizer, or no whole
+            model (adapters, FSDP, DeepSpeed ZeRO-3). When it ends: it ended before a checkpoint.
+        MissingExtra: on import, if transformers or accelerate is not installed.
     """
 
     def __init__(self, out: str | Path, checkpoints: str, *, stop: bool = False) -> None:
         self.out, self.stop = Path(out), stop
         self._marks = sorted(read_marks(checkpoints), key=lambda mark: (mark.unit, mark.amount))
+        if self._marks[0].unit != self._marks[-1].unit:
+            raise UsageError(f"checkpoints {checkpoints!r} are epochs and steps: give all of them in one unit")
         self._left: list[Mark] = []
 
     @property
     def folders(self) -> list[Path]:
-        """The folders of the checkpoints, for `score`; a checkpoint is there once the training has reached it."""
+        """The checkpoints in the order of training, for `score`; one is there once the training has reached it."""
         return [self.out / mark.name for mark in self._marks]
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **values: Any
     ) -> None:
         """Check that the checkpoints can be saved in this training."""
-        del args, control
+        del control
         self._left = [mark for mark in self._marks if not _is_reached(mark, state)]
+        unit = self._marks[0].unit
+        end = state.max_steps if unit == "step" else _epochs(args, state, values.get("train_dataloader"))
         for mark in self._left:
-            end = state.max_steps if mark.unit == "step" else state.num_train_epochs
-            if mark.amount > end:
+            if not mark.reached(step=state.max_steps, pairs=end, per_epoch=1):
                 raise UsageError(
-                    f"checkpoint {mark.name} is after the end of the training ({mark.unit} {end}): train longer"
+                    f"checkpoint {mark.name} is after the end of the training ({unit} {end:.6g}): train longer"
                 )
         _check_model(values["model"])
         if values.get("processing_class") is None:
@@ -82,6 +88,30 @@ class EarlyCheckpoints(TrainerCallback):
                 _save(self.out / mark.name, values["model"], values["processing_class"], state)
         if self.stop and not self._left:
             control.should_save = control.should_training_stop = True
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **values: Any
+    ) -> None:
+        """Check that all checkpoints were saved."""
+        del args, control, values
+        if self._left:
+            names = ", ".join(mark.name for mark in self._left)
+            raise UsageError(
+                f"the training ended at step {state.global_step} (epoch {state.epoch or 0:.6g}), before {names}: "
+                "train longer, or give earlier checkpoints"
+            )
+
+
+def _epochs(args: TrainingArguments, state: TrainerState, data: Any) -> float:
+    """Return the epochs at which a training ends; the trainer's own number is rounded up.
+
+    Raises:
+        UsageError: the data has no length.
+    """
+    if not has_length(data):
+        raise UsageError("the training data has no length, so it has no epochs: give checkpoints in steps (500steps)")
+    epochs, rest = divmod(state.max_steps, max(math.ceil(len(data) / args.gradient_accumulation_steps), 1))
+    return epochs + min(rest * args.gradient_accumulation_steps / max(len(data), 1), 1)
 
 
 def _is_reached(mark: Mark, state: TrainerState) -> bool:

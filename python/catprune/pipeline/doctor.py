@@ -13,8 +13,7 @@ from catprune.workspace.resources import available_memory, available_processors
 #: Extra → its packages.
 EXTRAS = {
     "torch": ("torch", "safetensors"),
-    "transformers": ("transformers", "sentencepiece"),
-    "gpus": ("accelerate",),
+    "transformers": ("transformers", "sentencepiece", "accelerate"),
     "marian": ("pyyaml", "sentencepiece"),
     "evaluate": ("ctranslate2", "sacrebleu", "scipy"),
     "report": ("jinja2",),

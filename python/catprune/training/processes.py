@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import inspect
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
+from catprune.training import rendezvous
+from catprune.training.rendezvous import Rendezvous
 from catprune.workspace.shards import Shard, is_launched
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from torch import Tensor
-    from torch.distributed import ProcessGroup
     from torch.nn import Module
 
 _GONE = ("gloo", "nccl", "connection", "remote worker")
-#: How long a process waits for another: rank 0 reads whole corpora before the others may start.
-PATIENCE = datetime.timedelta(days=7)
-#: How long a process waits for another within an update. Rank 0 also writes checkpoints in that time.
-HUNG = datetime.timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +30,13 @@ class Processes:
         number: the rank, from 0.
         count: the number of processes.
         local: the local rank, from 0; None for a single process.
-        group: the process group of the updates, which does not wait for a process that hangs.
+        meeting: where the processes wait for rank 0, as long as it takes; None for a single process.
     """
 
     number: int = 0
     count: int = 1
     local: int | None = None
-    group: ProcessGroup | None = None
+    meeting: Rendezvous | None = None
 
     @classmethod
     @contextlib.contextmanager
@@ -49,7 +45,7 @@ class Processes:
 
         Raises:
             UsageError: the launcher's variables are incomplete.
-            CatpruneError: another process ended, or hangs.
+            CatpruneError: another process does not come, ended, or hangs.
         """
         import torch
         from torch import distributed
@@ -65,10 +61,18 @@ class Processes:
             return
         # GPU tensors go over NCCL. Flags between two updates go over gloo, so that no GPU has to wait for them.
         kind = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(kind, timeout=PATIENCE)
+        meeting, is_done = Rendezvous.meet(launched), False
         try:
-            group = cast("ProcessGroup", distributed.new_group(timeout=HUNG))
-            yield cls(launched.number, launched.count, launched.local, group)
+            distributed.init_process_group(
+                kind,
+                store=meeting.store,
+                rank=launched.number,
+                world_size=launched.count,
+                timeout=rendezvous.HUNG,
+            )
+            yield cls(launched.number, launched.count, launched.local, meeting)
+            meeting.leave()
+            is_done = True
         except RuntimeError as error:
             # torch has no class for errors from processes that ended: its messages name one of these words.
             if is_out_of_memory(error) or not any(word in str(error).lower() for word in _GONE):
@@ -77,7 +81,11 @@ class Processes:
                 f"another process of this training ended or hangs ({error}): see the output of that process"
             ) from error
         finally:
-            distributed.destroy_process_group()
+            if not is_done:
+                with contextlib.suppress(RuntimeError):  # the process that holds the values ended first
+                    meeting.fail()
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
 
     @property
     def leads(self) -> bool:
@@ -85,29 +93,26 @@ class Processes:
         return self.number == 0
 
     def hear(self, *, stop: bool = False) -> bool:
-        """Return the flag `stop` of rank 0; all processes wait here."""
-        return self._reduce(stop and self.leads, None)
+        """Return the flag `stop` of rank 0; the others wait here until rank 0 calls this, as long as it takes."""
+        return stop if self.meeting is None else self.meeting.hear(stop=stop)
 
     def any(self, *, flag: bool) -> bool:
         """Return whether any process passed True; all processes wait here."""
-        return self._reduce(flag, self.group)
-
-    def _reduce(self, value: bool, group: ProcessGroup | None) -> bool:  # noqa: FBT001
         import torch
         from torch import distributed
 
         if self.count == 1:
-            return value
-        flag = torch.tensor([float(value)])
-        distributed.all_reduce(flag, op=distributed.ReduceOp.MAX, group=group)
-        return bool(flag.item())
+            return flag
+        flags = torch.tensor([float(flag)])
+        distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)
+        return bool(flags.item())
 
     def add(self, values: Tensor) -> None:
         """Replace values by their sums over all processes."""
         from torch import distributed
 
         if self.count > 1:
-            distributed.all_reduce(values, group=self.group)
+            distributed.all_reduce(values)
 
     def apart(self, wrapped: Module) -> contextlib.AbstractContextManager[None]:
         """Return a context in which the gradients of a wrapped module are added up, but not yet averaged."""
@@ -120,4 +125,4 @@ class Processes:
         known = inspect.signature(DistributedDataParallel).parameters
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # torch < 2.15
         buffers: dict[str, Any] = {name: False}
-        return DistributedDataParallel(module, process_group=self.group, gradient_as_bucket_view=True, **buffers)
+        return DistributedDataParallel(module, gradient_as_bucket_view=True, **buffers)

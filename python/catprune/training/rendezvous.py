@@ -1,0 +1,173 @@
+"""Where the processes of one training meet and wait for each other; a waiting process listens to signals."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import itertools
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from catprune.errors import CatpruneError, UsageError
+from catprune.workspace.progress import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
+
+    from catprune.workspace.shards import Shard
+
+#: How long a process waits for another at the start, and within an update. Rank 0 also writes checkpoints in that time.
+HUNG = datetime.timedelta(minutes=10)
+#: Seconds after which a process says whom it waits for.
+NOTICE = 5.0
+#: The longest pause between two looks, in seconds.
+_PAUSE = 0.1
+_meetings = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Rendezvous:
+    """Small values that all processes of a training see.
+
+    Attributes:
+        store: the values.
+        number: the rank, from 0.
+        count: the number of processes.
+    """
+
+    store: Store
+    number: int
+    count: int
+    _messages: Iterator[int] = field(default_factory=itertools.count)
+
+    @classmethod
+    def meet(cls, launched: Shard) -> Rendezvous:
+        """Wait until all processes of a training are here.
+
+        Raises:
+            UsageError: the launcher's variables are incomplete.
+            CatpruneError: a process did not come in time, or the port of the first is taken.
+        """
+        from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+
+        # A launcher's store outlives a training: it may start the processes again, and a script may train twice.
+        attempt = f"catprune/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_meetings)}"
+        meeting = cls(PrefixStore(attempt, _open_store(is_first=launched.number == 0)), launched.number, launched.count)
+        meeting.store.set(meeting._here(meeting.number), "")
+        everyone = [meeting._here(number) for number in range(meeting.count)]
+        _wait(lambda: meeting.store.check(everyone), meeting._who_is_here if meeting.number == 0 else lambda: "")
+        return meeting
+
+    def hear(self, *, stop: bool) -> bool:
+        """Return the flag of rank 0, as soon as it has called this, too; rank 0 does not wait.
+
+        Raises:
+            CatpruneError: another process ended with an error.
+        """
+        name = f"message/{next(self._messages)}"
+        if self.number == 0:
+            self.store.set(name, "1" if stop else "0")
+            return stop
+        for _ in _looks():
+            if self.store.check([name]):
+                return self.store.get(name) == b"1"
+            if self.store.check(["failed"]):
+                raise CatpruneError("another process of this training ended with an error: see its output")
+        raise AssertionError("unreachable")
+
+    def leave(self) -> None:
+        """Say that this process is done; rank 0, which may hold the values, waits until the others are."""
+        self.store.set(f"left/{self.number}", "")
+        if self.number == 0:
+            everyone = [f"left/{number}" for number in range(self.count)]
+            end = time.monotonic() + HUNG.total_seconds()
+            for _ in _looks():
+                if self.store.check(everyone) or self.store.check(["failed"]) or time.monotonic() > end:
+                    return
+
+    def fail(self) -> None:
+        """Say that this process ends with an error."""
+        self.store.set("failed", "")
+
+    @staticmethod
+    def _here(number: int) -> str:
+        return f"here/{number}"
+
+    def _who_is_here(self) -> str:
+        missing = [number for number in range(self.count) if not self.store.check([self._here(number)])]
+        names = ", ".join(map(str, missing[:8])) + (" …" if len(missing) > 8 else "")
+        here = self.count - len(missing)
+        verb = "is" if here == 1 else "are"
+        return f"the other processes ({here} of {self.count} {verb} here; missing: rank {names})"
+
+
+@functools.cache
+def _open_store(*, is_first: bool) -> Store:
+    """Return the store of the launcher, or of the first process; it lives as long as this process."""
+    from torch.distributed import DistNetworkError, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+    host, port = os.environ["MASTER_ADDR"], _port()
+    # torchrun's own process holds the store then.
+    is_server = is_first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    if not is_server:
+        _wait(lambda: _answers(host, port), lambda: f"the first process, at {host}:{port}")
+    try:
+        return TCPStore(host, port, is_master=is_server, timeout=HUNG, wait_for_workers=False, multi_tenant=True)
+    except DistNetworkError as error:
+        if not is_server:
+            raise
+        reason = str(error).split("message: ")[-1]
+        raise CatpruneError(f"port {port} (MASTER_PORT): {reason}: give the launcher another port") from error
+
+
+def _port() -> int:
+    try:
+        return int(os.environ["MASTER_PORT"])
+    except (KeyError, ValueError):
+        raise UsageError("MASTER_PORT is not set to a number: start the processes with torchrun") from None
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _wait(is_done: Callable[[], bool], whom: Callable[[], str]) -> None:
+    """Wait at most HUNG; say whom this process waits for, if it takes long.
+
+    Raises:
+        CatpruneError: the time is over.
+    """
+    start, limit, said = time.monotonic(), HUNG.total_seconds(), False
+    within = f"{limit / 60:g} minutes" if limit >= 60 else f"{limit:g} seconds"
+    for _ in _looks():
+        if is_done():
+            return
+        waited = time.monotonic() - start
+        if waited >= limit:
+            text = whom() or "the other processes"
+            raise CatpruneError(
+                f"waited {within} for {text}: see the output of the processes that are missing, and start all of them "
+                "with one torchrun command per machine, with the same --nnodes and --rdzv-endpoint"
+            )
+        if waited >= NOTICE and not said:
+            said = True
+            if text := whom():
+                say(f"train: waiting for {text}, for at most {within}", quiet=False)
+
+
+def _looks() -> Generator[None]:
+    """Yield without end, after pauses that grow."""
+    pause = 0.001
+    while True:
+        yield
+        time.sleep(pause)
+        pause = min(2 * pause, _PAUSE)
