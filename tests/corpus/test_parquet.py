@@ -259,7 +259,8 @@ def test_long_rows_among_many_short_ones_fit_into_memory(tmp_path: Path) -> None
 
 def test_damaged_page_headers_are_errors_or_no_matter(tmp_path: Path) -> None:
     rows = 3000
-    table = pa.table({"en": [f"hello {row % 50}" for row in range(rows)], "de": [f"hallo {row}" for row in range(rows)]})
+    english, german = [f"hello {row % 50}" for row in range(rows)], [f"hallo {row}" for row in range(rows)]
+    table = pa.table({"en": english, "de": german})
     path, random = tmp_path / "a.parquet", Random(1)
     for codec, version in (("snappy", "1.0"), ("gzip", "2.0"), ("zstd", "1.0"), ("none", "2.0")):
         parquet.write_table(
