@@ -75,14 +75,20 @@ def main() -> None:
     """Measure, and write a run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=2_000_000)
+    parser.add_argument("--source", type=Path, help="plain text to measure instead of generated pairs")
+    parser.add_argument("--target", type=Path, help="its translations")
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 8, 64])
     parser.add_argument("--scratch", type=Path, default=Path("/var/tmp/catprune-scaling"))
     parser.add_argument("--out", type=Path, default=ROOT / "benches" / "runs")
     options = parser.parse_args()
     options.scratch.mkdir(parents=True, exist_ok=True)
-    for made, name in zip(corpus.make(options.scratch, options.pairs), ("a.en", "a.de"), strict=True):
+    generated = None if options.source else corpus.make(options.scratch, options.pairs)
+    sides = generated or (options.source, options.target)
+    for side, name in zip(sides, ("a.en", "a.de"), strict=True):
         (options.scratch / name).unlink(missing_ok=True)
-        (options.scratch / name).symlink_to(made.name)
+        (options.scratch / name).symlink_to(side.resolve())
+    with sides[0].open("rb") as lines:
+        pairs = sum(1 for _ in lines)
     train_tokenizer(options.scratch)
     rows: list[dict[str, Any]] = []
     for threads in options.threads:
@@ -93,7 +99,11 @@ def main() -> None:
             print(shown.format(**rows[-1]), flush=True)
     clear(options.scratch)
     started = datetime.now(UTC)
-    record = {"started": started.isoformat(timespec="seconds"), "pairs": options.pairs, "rows": rows}
+    record: dict[str, Any] = {
+        "started": started.isoformat(timespec="seconds"),
+        "text": "generated" if generated else sides[0].name,
+    }
+    record |= {"pairs": pairs, "bytes": sum(side.stat().st_size for side in sides), "rows": rows}
     record["machine"] = describe(options.scratch, {})
     (options.out / f"{started:%Y-%m-%d-%H%M}-scaling.json").write_text(json.dumps(record, indent=1) + "\n")
 

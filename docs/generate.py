@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation: the command line, the run file and its schema, the presets.
+"""Writes the generated parts of the documentation: command line, run file and its schema, presets, plan on paper.
 
 uv run docs/generate.py          # make docs does it; a test fails where a page is out of date
 """
@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 from catprune.cli.commands import app_group
 from catprune.model.sizes import PRESETS
+from catprune.pipeline import rates
+from catprune.pipeline.plan import CorpusSize, bytes_text, plan_costs
 from catprune.pipeline.run_file import RunFile, json_schema
 from catprune.training.recipe import RECIPES, SOURCES, WARMUP_SHARE
 from catprune.workspace.options import Declared
+from catprune.workspace.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +32,7 @@ def pages() -> dict[Path, bytes]:
         "reference/command-line.md": command_line(),
         "reference/run-file.md": run_file(),
         "reference/presets.md": presets(),
+        "explanation/plan-on-paper.md": plan_on_paper(),
     }
     files = {DOCS / name: ("\n".join([NOTE, "", *lines]).rstrip() + "\n").encode() for name, lines in texts.items()}
     return {**files, DOCS / "run-file.schema.json": json_schema()}
@@ -175,6 +179,97 @@ def presets() -> Iterator[str]:
         "With seed 2, 1,024 gave 3.66 and 2,048 gave 3.88 (dropout 0.1), 4,096 gave 4.43. `prune` therefore trains its",
         "warm-up model in batches of 1,024 tokens if there are fewer than 10,000 clean pairs. 512 is better still, but",
         "was not compared on other corpora.",
+    )
+
+
+#: The run of `plan_on_paper`, and the machines that it is planned for.
+PLANNED: dict[str, Any] = {
+    "out": "run",
+    "clean": {"inputs": ["corpus.en.zst", "corpus.de.zst"]},
+    "tokenize": {"vocab_size": 32_000},
+    "train": {"preset": "small", "sample": 5_000_000, "checkpoints": "1,5"},
+    "select": [{"name": "half", "keep": "50%"}],
+    "write": {"selection": "half", "outputs": ["pruned.en.zst", "pruned.de.zst"]},
+}
+CORES, GPUS, MACHINES, MEMORY, PAIR = 64, 8, 16, 128 << 30, 250
+
+
+def plan_on_paper() -> Iterator[str]:
+    """What runs over large corpora need, from measured rates."""
+    settings = RunFile.model_validate(PLANNED)
+    yield "# Plan on paper"
+    yield ""
+    yield from (
+        "What a run over a large corpus needs. `catprune run run.toml --plan` prints the same for your run file,",
+        "from the sizes of its inputs. It does nothing else, and all numbers are upper bounds: as if cleaning",
+        "dropped no pair.",
+        "",
+        f"The corpora here have {PAIR} bytes of text per pair, in one zstd file for each side. The warm-up model is",
+        "`small` with a vocabulary of 32,000. It is trained on 5,000,000 pairs for five epochs, and two checkpoints",
+        f"are scored. A machine has {CORES} cores, {GPUS} GPUs and {MEMORY >> 29} GiB of memory, half of which",
+        "catprune may use (the default).",
+    )
+    for records in (1e8, 1e9, 1e10):
+        yield from ("", f"## {records / 1e6:,.0f} million pairs, {bytes_text(records * PAIR)} of text", "")
+        costs = list(plan_costs(settings, CorpusSize(records, records * PAIR), memory=MEMORY))
+        times = (
+            "core hours",
+            "one machine",
+            f"{MACHINES} machines",
+            "GPU hours",
+            "with its GPUs",
+            f"with GPUs of {MACHINES}",
+        )
+        rows: list[tuple[str, ...]] = [("step", *times, "disk", "temporary", "files")]
+        for cost in costs:
+            spread = MACHINES if cost.is_shared else 1
+            gpus = (GPUS, GPUS * spread)
+            fast = [duration(cost.gpu_seconds(number)) for number in gpus] if cost.flops else ["", ""]
+            rows.append(
+                (
+                    cost.step,
+                    f"{cost.core_seconds / 3600:,.1f}",
+                    *(duration(cost.seconds(CORES, machines=machines)) for machines in (1, MACHINES)),
+                    f"{cost.gpu_seconds() / 3600:,.1f}" if cost.flops else "",
+                    *fast,
+                    bytes_text(cost.disk),
+                    bytes_text(cost.temporary) if cost.temporary else "",
+                    f"{cost.files:,}",
+                )
+            )
+        yield from table(*rows)
+    table_bytes = rates.TABLE_MEMORY * 1e10
+    yield from (
+        "",
+        "## Where the rates come from",
+        "",
+        "- Passes over text: processor time per byte on 629,849 dirty pairs of real text",
+        "  (`benches/runs/2026-11-30-2314-scaling.json`). Real text of long sentences, and generated text, take less.",
+        "- How many cores a pass can use: the share of its busiest thread with 64 threads",
+        "  ([what bounds more cores](cost.md#what-bounds-more-cores)). Nothing was measured on 64 cores.",
+        f"- Models on cores: FLOPs, at {rates.CORE_FLOPS:.1e} a second and core, measured with `base` in bfloat16. A",
+        "  training on one machine may not use all of its cores so well.",
+        f"- Models on GPUs: FLOPs, at {rates.GPU_SHARE:.0%} of the {rates.GPU_FLOPS:.2g} a second of an H100's data",
+        "  sheet. That share is an assumption: nothing has run on a GPU.",
+        "- Disk: bytes in the folders of the same real text.",
+        "",
+        "## Memory",
+        "",
+        "Each pass over text stays within `--memory`, whatever the size of the corpus. In `clean`, a table of",
+        f"fingerprints takes up to {rates.TABLE_MEMORY} bytes per pair: {bytes_text(table_bytes)} for 10,000 million.",
+        f"Beyond `--memory` it goes to disk, {rates.FINGERPRINT_DISK} bytes per pair. Scoring holds one block of",
+        "65,536 rows, the training a window of blocks.",
+        "",
+        "## The next limits",
+        "",
+        "- **Scoring** takes most of the time. Its blocks can be shared by any number of machines (`--shard`).",
+        "- **Training** runs on one machine or under torchrun on several. Its cost does not grow with the corpus,",
+        "  because it is trained on a sample.",
+        "- **clean**, **select** and **write** run on one machine. Beyond some ten cores they do not become faster.",
+        "- **One stream per side**: two compressed files are decompressed by two threads. Many files do not help yet,",
+        "  because they are opened one after the other.",
+        "- **Files**: there is a file of tokens, and one of scores per checkpoint, for every 65,536 rows. A folder has",
+        "  more than 10,000 files from 655 million pairs on, which some file systems handle slowly.",
     )
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from catprune.model import attention, output_layer
 from catprune.model.attention import Packed, Padded, Spans, attend
 from catprune.model.processor_layout import LaidOutEntries, has_layout, lay_out
-from catprune.model.sizes import PRESETS, Size
-from catprune.model.transformer import Transformer, count_parameters, forward_flops
+from catprune.model.sizes import PRESETS, Size, forward_flops
+from catprune.model.transformer import Transformer, count_parameters
 from catprune.training.recipe import Recipe
 from catprune.workspace import device
 from torch._subclasses.fake_tensor import FakeTensorMode

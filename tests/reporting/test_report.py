@@ -26,6 +26,7 @@ from catprune.reporting.overview import Kept, choosing_table
 from catprune.reporting.report import report
 from catprune.reporting.run_columns import Reader, find_steps
 from catprune.reporting.wording import selection_label, shorten, visible
+from catprune.selection.select import select
 from catprune.workspace.manifest import digest_manifest, read_manifest
 from catprune.workspace.step_folder import StepFolder
 from catprune.workspace.wording import duration
@@ -153,6 +154,16 @@ def make_page(run: Path, out: Path) -> Page:
 def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
     path = report(run, out=tmp_path_factory.mktemp("page") / "report.html")
     return Page(path.read_text(encoding="utf-8"))
+
+
+def test_a_corpus_cleaned_without_filters(tmp_path: Path) -> None:
+    """Cleaning measured no lengths: the report leaves them out."""
+    for name in ("a.en", "a.de"):
+        (tmp_path / name).write_text("".join(f"line {row} of {name}\n" for row in range(50)))
+    clean([tmp_path / "a.en", tmp_path / "a.de"], out=tmp_path / "run/clean", rules=False, quiet=True)
+    select(tmp_path / "run/clean", out=tmp_path / "run/selection/random", method="random")
+    page = report(tmp_path / "run").read_text()
+    assert "random keeps 25 of 50" in page and 'id="lengths"' not in page
 
 
 def test_equal_runs_give_equal_bytes(run: Path, tmp_path: Path) -> None:

@@ -241,6 +241,24 @@ def test_lengths_in_characters(tmp_path: Path) -> None:
         select(tmp_path / "x.parquet", column="x", within="length", out=tmp_path / "t", **QUIET)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "length"},
+        {"method": "random", "within": "length"},
+        {"method": "random", "where": "target_words>3"},
+        {"merge": "target_characters + random"},
+    ],
+)
+def test_without_filters_no_lengths_are_known(tmp_path: Path, options: dict[str, Any]) -> None:
+    for name in ("a.en", "a.de"):
+        (tmp_path / name).write_text("one\ntwo words\nthree words here\n")
+    clean([tmp_path / "a.en", tmp_path / "a.de"], out=tmp_path / "clean", rules=False, quiet=True)
+    with pytest.raises(CatpruneError, match="cleaned with rules = false, which measures nothing"):
+        select(tmp_path / "clean", out=tmp_path / "out", **options)
+    assert select(tmp_path / "clean", out=tmp_path / "out", method="random").kept == 1
+
+
 def test_samples_are_the_highest_draws(tmp_path: Path) -> None:
     rows = list(range(0, 4000, 2))
     weights = [[1.0, 3.0, 0.0, None][i % 4] for i in range(len(rows))]

@@ -1,4 +1,4 @@
-"""The translation model: an encoder-decoder transformer, and its number of operations.
+"""The translation model: an encoder-decoder transformer.
 
 Pre-norm layers without biases, ReLU, sinusoidal absolute positions, one embedding for source, target and output
 (Vaswani et al. 2017, arXiv 1706.03762; pre-norm: Xiong et al. 2020, arXiv 2002.04745). CTranslate2 supports this model.
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from catprune.model.attention import Padded
+from catprune.model.sizes import forward_flops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,24 +184,3 @@ class Transformer(nn.Module):
 def count_parameters(model: nn.Module) -> int:
     """Count the parameters; the shared embedding counts once."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def forward_flops(
-    size: Size, *, vocab_size: int, source: NDArray[np.int64], target: NDArray[np.int64], outputs: int
-) -> float:
-    """Count the FLOPs of one forward pass from shapes: matrix products only, two per multiply-add.
-
-    A backward pass takes twice as many. Causal attention is counted in full because it is computed in full.
-
-    Args:
-        size: the model's shape.
-        vocab_size: vocabulary size.
-        source: source positions of each pair, with padding, int64 [pairs].
-        target: target positions of each pair, with padding, int64 [pairs].
-        outputs: number of target positions at which the output matrix is applied.
-    """
-    d, ffn = size.d_model, size.ffn
-    encoder = source * (8 * d * d + 4 * d * ffn) + 4 * source * source * d
-    decoder = target * (12 * d * d + 4 * d * ffn) + source * 4 * d * d + 4 * target * (target + source) * d
-    layers = size.encoder_layers * encoder + size.decoder_layers * decoder
-    return float(layers.sum() + 2 * d * vocab_size * outputs)

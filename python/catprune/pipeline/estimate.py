@@ -15,13 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: Seconds of one CPU core: cleaning per byte of text, tokenizing per pair, selecting and writing per
-#: pair. They are rough estimates.
-CLEAN, TOKENIZE, WRITE = 1.2e-7, 4e-5, 2e-6
+#: Seconds of one CPU core to select and write a pair, roughly.
+WRITE = 2e-6
 #: Scoring is a forward pass, a third of the work of training on the same tokens.
 FORWARD_SHARE = 1 / 3
-#: Bytes of text in a byte of a compressed file, typical of gzip and Zstandard.
-EXPANDED = 3
 #: Updates of a speed measurement on random tokens, and target tokens per batch of any measurement.
 UPDATES, BATCH_TOKENS = 3, 2048
 

@@ -58,6 +58,13 @@ class RunOptions:
     _: KW_ONLY
     until: Annotated[Step, option("Last step to run.", STEPS)] = "report"
     set: Changes = ()
+    plan: Annotated[
+        bool,
+        option(
+            "Show what each step needs at most in time, disk and files, from the sizes of the inputs; do nothing.",
+            OUTPUT,
+        ),
+    ] = False
     verify_inputs: VerifyInputs = False
     memory: Memory = None
     tmp_dir: TemporaryFolder = None

@@ -16,19 +16,17 @@ from catprune.corpus.appended import has_appended_rows, has_new_inputs, replacin
 from catprune.corpus.data import FOLDER, spool_options, temporary_spool
 from catprune.corpus.inputs import input_paths, inputs_of, relative_inputs
 from catprune.corpus.moved import has_bytes_of
-from catprune.corpus.names import COMPRESSED
 from catprune.errors import CatpruneError, UsageError, require
 from catprune.pipeline.doctor import EXTRAS
 from catprune.pipeline.estimate import (
-    CLEAN,
-    EXPANDED,
-    TOKENIZE,
     expected,
     guess_training,
     measure_training,
     target_tokens,
 )
 from catprune.pipeline.options import PruneOptions
+from catprune.pipeline.plan import measure_corpus
+from catprune.pipeline.rates import CLEAN, TOKENIZE
 from catprune.pipeline.run import Ran, run, silent
 from catprune.pipeline.run_file import SCHEMA, check_values, json_schema, read_run_file
 from catprune.pipeline.written_run_file import SELECTION, WrittenRunFile
@@ -261,12 +259,9 @@ class _Pruning:
         return cleaned
 
     def _say_size(self, inputs: list[Input]) -> None:
-        paths = [Path(path) for entry in inputs for path in input_paths(entry)]
-        sizes = [path.stat().st_size * (1 if path.suffix.lower() not in COMPRESSED else EXPANDED) for path in paths]
-        seconds = sum(sizes) * CLEAN / choose_threads(self.options.threads)
-        self.say(
-            f"clean     {sum(path.stat().st_size for path in paths) / 1e6:,.1f} MB, about {duration(max(1, seconds))}"
-        )
+        size = measure_corpus(inputs)
+        seconds = size.text * CLEAN / choose_threads(self.options.threads)
+        self.say(f"clean     {size.stored / 1e6:,.1f} MB, about {duration(max(1, seconds))}")
 
     def _cleaning(self) -> dict[str, Any]:
         options = self.options
@@ -326,8 +321,9 @@ class _Pruning:
             self.say(f"note: keep = {rows} is a number of {self.unit}; for a share give keep = {rows}%")
 
     def _say_tokenizing(self, pairs: int) -> None:
-        seconds = max(1, pairs * TOKENIZE / choose_threads(self.options.threads))
-        self.say(f"tokenize  {pairs:,} {self.unit}, about {duration(seconds)}")
+        size = measure_corpus(self.inputs)
+        seconds = pairs * size.text / max(1, size.records) * TOKENIZE / choose_threads(self.options.threads)
+        self.say(f"tokenize  {pairs:,} {self.unit}, about {duration(max(1, seconds))}")
 
     def tokenize_and_estimate(self, model: dict[str, Any]) -> bool:
         """Tokenize, and report how long training and scoring will take; return whether anything was done."""

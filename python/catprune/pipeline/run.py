@@ -22,6 +22,7 @@ from catprune.corpus.inputs import input_paths, inputs_of
 from catprune.errors import CatpruneError, OtherPlan, UsageError, require
 from catprune.evaluation.results import Evaluated, TestSet, open_evaluation, render
 from catprune.pipeline.options import EvaluateFileOptions, RunOptions, Step
+from catprune.pipeline.plan import Plan, plan_run
 from catprune.pipeline.run_file import RunFile, read_run_file
 from catprune.pipeline.section_checks import column_of
 from catprune.pipeline.sections import DevSection
@@ -56,6 +57,7 @@ class Ran:
         outputs: the pruned text, if the run file asks for it.
         report: the HTML file, if the run file asks for it.
         is_new: whether this call did anything; False if all steps were finished before.
+        plan: what the run will need, if that was asked for; then nothing was done.
     """
 
     folder: Path
@@ -63,6 +65,7 @@ class Ran:
     outputs: tuple[Path, ...]
     report: Path | None
     is_new: bool = field(default=True, compare=False)
+    plan: Plan | None = None
 
 
 @takes(RunOptions)
@@ -78,7 +81,10 @@ def run(options: RunOptions) -> Ran:
         CatpruneError: a step failed; running the file again continues there.
     """
     settings, until = read_run_file(options.file, options.set), options.until
-    choose_memory(options.memory)
+    memory = choose_memory(settings.memory if options.memory is None else options.memory)
+    if options.plan:
+        plan = plan_run(settings, memory=memory, threads=options.threads or settings.threads)
+        return Ran(Path(settings.out), {}, (), None, plan=plan)
     _check_files(settings, until=until, force=options.force)
     running = _Running(settings, options)
     with lock_folder(running.folder):
@@ -504,6 +510,8 @@ def evaluate_file(options: EvaluateFileOptions) -> Evaluated:
 
 
 def summary(done: Ran) -> list[str]:
-    """Return the tables of the evaluation, if the run has one."""
+    """Return the plan, if it was asked for; otherwise the tables of the evaluation, if the run has one."""
+    if done.plan is not None:
+        return done.plan.lines()
     folder = done.folder / "evaluate"
     return [render(open_evaluation(folder))] if (folder / "manifest.json").is_file() else []

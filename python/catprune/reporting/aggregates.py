@@ -103,7 +103,8 @@ class Survey:
     """Counts of the second pass over S selections and G groups.
 
     Attributes:
-        lengths: "input", "cleaned" and the name of each selection → int64 [LENGTHS], pairs by words of the target.
+        lengths: "input", "cleaned" and the name of each selection → int64 [LENGTHS], pairs by words of the target;
+            empty if cleaning measured no lengths.
         group_rows, group_survived: int64 [G], pairs read and clean pairs of each group.
         group_kept: int64 [S, G], pairs that each selection keeps.
         overlap: int64 [S, S], pairs that both selections keep.
@@ -129,7 +130,7 @@ def take_survey(reader: Reader, sample: Sample, *, seed: int, shown: int = 5) ->
 
     The sample must come from the same reader: only after a pass does the reader know all groups.
     """
-    survey = _empty_survey(list(reader.steps.selections), len(reader.groups), sample)
+    survey = _empty_survey(list(reader.steps.selections), len(reader.groups), sample, measured=reader.measured)
     for window in reader.windows():
         _count(survey, window, list(reader.steps.selections))
         _count_seen(survey.seen, window, list(reader.steps.scores))
@@ -139,12 +140,12 @@ def take_survey(reader: Reader, sample: Sample, *, seed: int, shown: int = 5) ->
     return survey
 
 
-def _empty_survey(names: Sequence[str], groups: int, sample: Sample) -> Survey:
+def _empty_survey(names: Sequence[str], groups: int, sample: Sample, *, measured: bool) -> Survey:
     import numpy as np
 
     edges = [_edges(score) for score in sample.score]
     return Survey(
-        lengths={name: np.zeros(LENGTHS, dtype=np.int64) for name in ("input", "cleaned", *names)},
+        lengths={name: np.zeros(LENGTHS, dtype=np.int64) for name in ("input", "cleaned", *names) if measured},
         group_rows=np.zeros(groups, dtype=np.int64),
         group_survived=np.zeros(groups, dtype=np.int64),
         group_kept=np.zeros((len(names), groups), dtype=np.int64),
@@ -174,9 +175,10 @@ def _count(survey: Survey, window: Window, names: Sequence[str]) -> None:
     import numpy as np
 
     clean_pairs, groups = window.reasons == 0, len(survey.group_rows)
-    words = np.minimum(window.words, LENGTHS - 1)
-    for name, mask in (("input", slice(None)), ("cleaned", clean_pairs), *zip(names, window.kept, strict=True)):
-        survey.lengths[name][:] += np.bincount(words[mask], minlength=LENGTHS)
+    if window.words is not None:
+        words = np.minimum(window.words, LENGTHS - 1)
+        for name, mask in (("input", slice(None)), ("cleaned", clean_pairs), *zip(names, window.kept, strict=True)):
+            survey.lengths[name][:] += np.bincount(words[mask], minlength=LENGTHS)
     survey.group_rows[:] += np.bincount(window.group, minlength=groups)
     survey.group_survived[:] += np.bincount(window.group[clean_pairs], minlength=groups)
     kept_as_numbers = window.kept.astype(np.float64)

@@ -87,7 +87,7 @@ def _measure(
         length, clean_length = tokens / max(1, counts["kept"]), clean_tokens / max(1, counts["scored"])
     else:
         unit = "words"
-        if survey is not None:
+        if survey is not None and survey.lengths:
             length, clean_length = mean_words(survey, name), mean_words(survey, "cleaned")
     label = selection_label(name, part.manifest["options"])
     kept = int(counts["kept"])

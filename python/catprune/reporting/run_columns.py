@@ -129,7 +129,7 @@ class Window:
     Attributes:
         rows: int64 [n].
         reasons: uint32 [n], 0 for clean pairs.
-        words: int64 [n], words of the target.
+        words: int64 [n], words of the target; None if cleaning measured no lengths.
         group: int64 [n], an index into the groups of the reader.
         nll: float64 [checkpoints, n], loss in nats per target token.
         seen: float64 [checkpoints, n], how often the checkpoint had been trained on the row.
@@ -139,7 +139,7 @@ class Window:
 
     rows: NDArray[np.int64]
     reasons: NDArray[np.uint32]
-    words: NDArray[np.int64]
+    words: NDArray[np.int64] | None
     group: NDArray[np.int64]
     nll: NDArray[np.float64]
     seen: NDArray[np.float64]
@@ -153,6 +153,7 @@ class Reader:
     Attributes:
         groups: names of the tags if the corpus has tags, otherwise of the inputs; complete after one pass.
         tagged: whether the groups are tags.
+        measured: whether cleaning measured lengths: without filters it does not.
 
     Raises:
         CatpruneError: a file of a column is missing or was changed.
@@ -169,6 +170,7 @@ class Reader:
         shards = clean.manifest["shards"]
         names = parquet.read_schema(clean.folder / shards[0]["file"]).names if shards else []
         self.tagged = "tag" in names
+        self.measured = "target_words" in names
         self.groups: list[str] = [] if self.tagged else [_input_name(entry) for entry in inputs]
         self._starts = [int(entry["first"]) for entry in inputs]
         self._codes: dict[str, int] = {}
@@ -202,7 +204,7 @@ class Reader:
         return Window(
             rows=table.column("row").to_numpy(),
             reasons=table.column("reasons").to_numpy(),
-            words=table.column("target_words").to_numpy().astype(np.int64),
+            words=table.column("target_words").to_numpy().astype(np.int64) if self.measured else None,
             group=self._groups(table),
             nll=nll,
             seen=seen,

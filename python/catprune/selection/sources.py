@@ -137,8 +137,32 @@ def open_source(
         source = _files(sources, out, ranking, clean)
     else:
         source = _scores(sources, out, ranking, checkpoints, reference, clean)
+    _require_measures(source, ranking, within, join)
     _join_names(source, sources, ranking.names, join, out)
     return source
+
+
+def _require_measures(source: Source, ranking: Ranking, within: str | None, join: Sequence[Path]) -> None:
+    """Refuse lengths of a corpus that was cleaned without filters: then `clean` measures nothing.
+
+    Raises:
+        UsageError: the ranking, a condition or the groups need such a column.
+    """
+    reads_text = source.request["source"]["kind"] != "scores"  # scores count tokens
+    joined = {name for path in join for name in external_columns(path)}
+    needed = {name: name for name in ranking.names if is_of_cleaning(name) and name not in joined}
+    if reads_text and (within == "length" or "length" in ranking.names):
+        needed["length"] = "target_characters"
+    shards = shards_of(source.clean) if needed and source.clean is not None else []
+    if shards:
+        import pyarrow.parquet as parquet
+
+        present = parquet.read_schema(shards[0]["path"]).names
+        if unknown := [name for name, column in needed.items() if column not in present]:
+            raise UsageError(
+                f"{unknown[0]} is not known: {source.clean} was cleaned with rules = false, which measures nothing; "
+                "clean with filters, or select by something else"
+            )
 
 
 def _step_of(folder: Path) -> Any:

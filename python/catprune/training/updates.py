@@ -10,7 +10,7 @@ import torch
 
 from catprune.model.attention import Packed, Padded, Spans, has_packed
 from catprune.model.batches import PART_TOKENS, token_places
-from catprune.model.transformer import forward_flops
+from catprune.model.sizes import forward_flops
 from catprune.workspace.device import send
 
 if TYPE_CHECKING:

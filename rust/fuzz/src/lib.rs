@@ -122,10 +122,14 @@ pub fn expected_lines(bytes: &[u8], record: impl Fn(&[u8]) -> ReadRecord) -> Opt
     Some(lines.into_iter().enumerate().map(to_record).collect())
 }
 
-/// Two members of a codec must read as one text; any bytes after the magic bytes must give a text or an error.
+/// Any bytes after the magic bytes must give a text or an error. Two members of a codec must read as one text; packing
+/// costs most of an execution, so only one length in eight is packed.
 pub fn codec(suffix: &str, magic: &[u8], bytes: &[u8]) {
     let damaged = file(suffix, &[magic, bytes].concat());
     let _ = read(tsv(damaged));
+    if !bytes.len().is_multiple_of(8) {
+        return;
+    }
     let (first, second) = bytes.split_at(bytes.len() / 2);
     let name = PathBuf::from(format!("a.{suffix}"));
     let packed = [first, second].map(|part| compress(part.to_vec(), &name).unwrap()).concat();
