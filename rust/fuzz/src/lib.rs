@@ -123,11 +123,11 @@ pub fn expected_lines(bytes: &[u8], record: impl Fn(&[u8]) -> ReadRecord) -> Opt
 }
 
 /// Any bytes after the magic bytes must give a text or an error. Two members of a codec must read as one text; packing
-/// costs most of an execution, so only one length in eight is packed.
-pub fn codec(suffix: &str, magic: &[u8], bytes: &[u8]) {
+/// costs most of an execution, so only one length in `every` is packed.
+pub fn codec(suffix: &str, magic: &[u8], bytes: &[u8], every: usize) {
     let damaged = file(suffix, &[magic, bytes].concat());
     let _ = read(tsv(damaged));
-    if !bytes.len().is_multiple_of(8) {
+    if !bytes.len().is_multiple_of(every) {
         return;
     }
     let (first, second) = bytes.split_at(bytes.len() / 2);
