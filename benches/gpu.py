@@ -23,9 +23,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from machine import ROOT, describe
+from machine import ROOT, describe, gpu
 
-#: The parts, most important first, and the seconds after which each is stopped.
+#: The parts, most important first, and the seconds after which each is stopped. The limits are for parts that hang:
+#: together they are longer than the whole may take, and the last parts are dropped then.
 PARTS = {"agreement": 180, "scoring": 200, "kernels": 90, "training": 90, "resume": 60, "batches": 60}
 SCRIPT = ROOT / "benches" / "gpu_parts.py"
 PACKAGES = ("torch", "transformers", "ctranslate2", "numpy")
@@ -36,7 +37,9 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="on the processor, with tiny sizes")
     parser.add_argument("--parts", default=",".join(PARTS), help="all by default")
-    parser.add_argument("--limit", type=float, default=480, help="seconds after which everything ends")
+    parser.add_argument(
+        "--limit", type=float, default=480, help="seconds after which everything ends, also parts within their limits"
+    )
     parser.add_argument("--scratch", type=Path, default=Path("/var/tmp/catprune-gpu"))
     parser.add_argument("--out", type=Path, default=ROOT / "benches" / "runs")
     options = parser.parse_args()
@@ -83,6 +86,9 @@ def lines_of(command: list[str], environment: dict[str, str], deadline: float) -
 def main() -> int:
     """Measure part by part, and write after each line."""
     options = read_options()
+    if not options.quick and gpu() is None:
+        print("no GPU here: give --quick", file=sys.stderr)
+        return 2
     scratch, started, before = options.scratch.absolute(), datetime.now(UTC), time.monotonic()
     scratch.mkdir(parents=True, exist_ok=True)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -93,13 +99,17 @@ def main() -> int:
         "lines": [],
     }
     path = options.out / f"{started:%Y-%m-%d-%H%M}-gpu{'-quick' if options.quick else ''}.json"
-    if record["machine"]["gpu"] is None and not options.quick:
-        print("no GPU here: give --quick", file=sys.stderr)
-        return 2
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     if options.quick:
         environment |= {"CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1", "TOKENIZERS_PARALLELISM": "false"}
     left, failures = list(options.parts), 0
+
+    def report(part: str, line: dict[str, Any]) -> None:
+        result = {"part": part, **line, "at": round(time.monotonic() - before, 1)}
+        record["lines"].append(result)
+        path.write_text(json.dumps(record, indent=1) + "\n")
+        print(json.dumps(result), flush=True)
+
     # A GPU error spoils its process, so a new one measures the parts after a failure.
     while left:
         command = [sys.executable, str(SCRIPT), str(scratch), "quick" if options.quick else "whole", *left]
@@ -109,14 +119,13 @@ def main() -> int:
                 part = line["begins"]
                 left.remove(part)
                 continue
-            result = {"part": part, **line, "at": round(time.monotonic() - before, 1)}
             failures += "failed" in line
-            record["lines"].append(result)
-            path.write_text(json.dumps(record, indent=1) + "\n")
-            print(json.dumps(result), flush=True)
+            report(part, line)
         if part in left:  # the process failed before it began
             left.remove(part)
         if time.monotonic() - before >= options.limit:
+            for name in left:
+                report(name, {"failed": "not run: the time is over"})
             failures += len(left)
             break
     print(f"{failures} failures; {time.monotonic() - before:.0f} s; {path}", flush=True)

@@ -22,6 +22,7 @@ import catprune
 import numpy as np
 import scorers
 import torch
+from catprune.model.fused_loss import take_gradients
 from catprune.model.output_layer import fused_statistics, smoothed_loss, token_statistics
 from catprune.model.sizes import PRESETS, Size
 from catprune.workspace.device import require_torch
@@ -175,6 +176,8 @@ def _kernels(bench: Bench, tokens: int, width: int, entries: int) -> None:
     targets = torch.randint(entries, (tokens,), device=bench.device)
     narrow, shape = matrix.bfloat16(), f"{tokens} tokens, width {width}, {entries} entries"
     _check_kernel(hidden, narrow, targets, shape)
+    for kind in (torch.float32, torch.bfloat16):
+        _check_loss(hidden[:256], narrow, targets[:256], kind, shape)
     plain = SimpleNamespace(
         dtype=torch.bfloat16, entries=8192, multiply=lambda x, low, m=narrow: x @ m[low : low + 8192].T
     )
@@ -230,6 +233,30 @@ def _check_kernel(hidden: torch.Tensor, matrix: torch.Tensor, targets: torch.Ten
         return result
 
     attempt(f"fused kernel against float64, {shape}", compare)
+
+
+def _check_loss(
+    hidden: torch.Tensor, matrix: torch.Tensor, targets: torch.Tensor, kind: torch.dtype, shape: str
+) -> None:
+    """Compare the loss kernel, which replaces logits by their gradients, with torch in float64."""
+
+    def compare() -> dict[str, Any]:
+        logits = (hidden @ matrix.float().T).to(kind)
+        exact = logits.double().requires_grad_()
+        loss = torch.nn.functional.cross_entropy(exact, targets, label_smoothing=0.1, reduction="none")
+        loss.sum().backward()
+        again = logits.clone()
+        smoothed, _ = take_gradients(logits, targets, None, smoothing=0.1)
+        repeated, _ = take_gradients(again, targets, None, smoothing=0.1)
+        worst = float((smoothed.double() - loss).abs().max())
+        gradients = float((logits.double() - exact.grad).norm() / exact.grad.norm())
+        result = {"worst_error_of_loss": worst, "relative_error_of_gradients": gradients}
+        result["same_bits_twice"] = torch.equal(smoothed, repeated) and torch.equal(logits, again)
+        if worst > 1e-3 or gradients > (1e-4 if kind == torch.float32 else 1e-2) or not result["same_bits_twice"]:
+            raise RuntimeError(f"the loss kernel is wrong: {result}")
+        return result
+
+    attempt(f"loss kernel against float64, {kind}, {shape}".replace("torch.", ""), compare)
 
 
 def _rate(bench: Bench, run: Callable[[], Any], flops: float) -> dict[str, Any]:

@@ -22,6 +22,11 @@ def first_line(*command: str | Path) -> str | None:
     return next(iter((done.stdout or done.stderr).splitlines()), "").strip()
 
 
+def gpu() -> str | None:
+    """Return the name, memory and driver of the first GPU; None if there is none."""
+    return first_line("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+
+
 #: Processor features for matrix products, with Linux's names.
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 
@@ -41,7 +46,7 @@ def describe(scratch: Path, homes: Mapping[str, Path | str], *, packages: Sequen
     return {
         "processor": processor[0].partition(":")[2].strip() if processor else platform.machine(),
         "features": [feature for feature in FEATURES if feature in information.split()],
-        "gpu": first_line("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"),
+        "gpu": gpu(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory / 2**30, 1),
         "kernel": platform.release(),

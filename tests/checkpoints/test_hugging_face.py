@@ -240,8 +240,10 @@ def test_invalid_checkpoints_are_refused(tmp_path: Path, cleaned: Path) -> None:
     with pytest.raises(CatpruneError, match=r"config\.json cannot be read .*; code in the folder is not run"):
         score(cleaned, checkpoints=llama_folder, prompt=PROMPT, **options)
     assert not (tmp_path / "harmed").exists()
-    with pytest.raises(CatpruneError, match=r"holds several checkpoints: give one of them, like .*/checkpoint-9"):
-        score(cleaned, checkpoints=build("gpt2", tmp_path / "training/checkpoint-9").parent, prompt=PROMPT, **options)
+    for number in (9, 10):
+        build("gpt2", tmp_path / f"training/checkpoint-{number}")
+    with pytest.raises(CatpruneError, match=r"several checkpoints: give those to score: \S+int-9, \S+/checkpoint-10$"):
+        score(cleaned, checkpoints=tmp_path / "training", prompt=PROMPT, **options)
     marian_folder = build("marian", tmp_path / "marian")
     with pytest.raises(CatpruneError, match=r"marian is not a clean folder: run `catprune clean`"):
         score(marian_folder, checkpoints=marian_folder, **options)

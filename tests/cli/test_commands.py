@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import MISSING
 from importlib import import_module
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import typer
@@ -308,13 +308,24 @@ def test_a_command_that_is_like_none_gets_no_guess(run_command: Any, words: list
     assert code == 2 and error.splitlines()[-1] == "Error: there is no command zzzz"
 
 
+@pytest.mark.parametrize("name", NEEDED)
+def test_messages_of_libraries_do_not_show(run_command: Any, name: str) -> None:
+    """A wrong value of every option that takes a number or has choices."""
+    for parameter in command(name).params:
+        kind = parameter.type_descriptor.annotation
+        if kind in (int, float) or get_origin(kind) is Literal:
+            _, text, error = run_command(name, *NEEDED[name].split(), parameter.opts[0], "x,")
+            assert "Invalid value for" in error
+            assert not re.search(r"[Vv]alue error|pydantic|type=|Input should|Traceback", text + error), error
+
+
 @pytest.mark.parametrize(
     ("words", "end"),
     [
         ("score tokens --checkpoint a --out b", "No such option: --checkpoint (Possible options: --checkpoints)"),
         ("clean a.en a.de --no-judge", "No such option: --no-judge (Possible options: --no-rules)"),
         ("select scores --out a --seen-apart", "No such option: --seen-apart"),
-        ("select scores --out a --on loss", "'loss' is not one of 'ppl', 'nll'."),
+        ("select scores --out a --on loss", "--on': 'loss' is not one of 'ppl', 'nll'."),
         ("select scores", "Missing option '--out' / '-o'."),
         ("select --out a", "Missing argument '<SOURCE>...'."),
         ("select scores --out a --bins 0", "--bins 0: give a whole number, at least 1 and at most 1000"),

@@ -15,8 +15,10 @@ from catprune.cleaning.clean import clean
 from catprune.cleaning.summary import summary
 from catprune.errors import CatpruneError
 from catprune.scoring.score import score
+from catprune.scoring.score import summary as score_summary
 from catprune.selection.select import select
 from catprune.tokens.blocks import Tokens
+from catprune.tokens.tokenize import summary as tokenize_summary
 from catprune.tokens.tokenize import tokenize
 from catprune.training.train import train
 from catprune.workspace.manifest import read_manifest
@@ -174,9 +176,21 @@ def test_appending_continues_after_a_kill(corpus, step):
 def test_invalid_appended_inputs_are_refused(corpus, tmp_path):
     run = shutil.copytree(corpus / "run", corpus / "refused")
     before = contents(run)
-    for other in (inputs(corpus, "b", "a"), inputs(corpus, "b"), inputs(corpus, "b", "a", "c")):
-        with pytest.raises(CatpruneError, match=r"other inputs \("):
+    rule = r".* To append inputs, give all old inputs in the old order, and new ones after them .* force = true"
+    with pytest.raises(CatpruneError, match=r"other inputs \("):
+        clean(inputs(corpus, "b"), out=run / "clean", **QUIET)
+    for other in (inputs(corpus, "b", "a"), inputs(corpus, "b", "a", "c")):
+        with pytest.raises(CatpruneError, match=rf"in another order: .*a\.en .*a\.de comes first\.{rule}"):
             clean(other, out=run / "clean", **QUIET)
+    clean(inputs(corpus, "a", "c"), out=run / "two", **QUIET)
+    for other, fault in (
+        (inputs(corpus, "a", "b", "c"), r"in another order: .*c\.en .*c\.de comes right after .*a\.en .*a\.de\."),
+        (inputs(corpus, "c", "b"), r"without .*a\.en .*a\.de\."),
+        (inputs(corpus, "a"), r"without .*c\.en .*c\.de\."),
+    ):
+        with pytest.raises(CatpruneError, match=rf"two has cleaned some of these .*{fault}{rule}"):
+            clean(other, out=run / "two", **QUIET)
+    shutil.rmtree(run / "two")
     with pytest.raises(CatpruneError, match=r"duplicates was "):
         clean(inputs(corpus, "a", "b"), out=run / "clean", duplicates="source", **QUIET)
     assert contents(run) == before
@@ -203,6 +217,19 @@ def test_invalid_appended_inputs_are_refused(corpus, tmp_path):
     cleaned = clean(inputs(corpus, "a", "b"), out=run / "clean", force=True, **QUIET)
     assert cleaned.reasons["duplicate_elsewhere"] == 0 and "extends" not in cleaned.manifest
     assert read_checkpoint(run / "warmup/epoch-1").seen["end"] == 150
+
+
+def test_steps_say_that_appended_inputs_add_no_pair(corpus):
+    run = shutil.copytree(corpus / "run", corpus / "nothing-new")
+    for language in ("en", "de"):
+        (corpus / f"again.{language}").write_bytes((corpus / f"a.{language}").read_bytes())
+    clean([*inputs(corpus, "a"), *inputs(corpus, "again")], out=run / "clean", **QUIET)
+    for new in (True, False):
+        tokens = tokenize(run / "clean", out=run / "tokens", vocab_size=320, **QUIET)
+        scored = score(run / "tokens", checkpoints=checkpoints(run), out=run / "scores", precision="float32", **QUIET)
+        assert (tokens.is_new, tokens.new, scored.is_new, scored.new) == (new, 0, new, 0)
+        assert (", of them 0 new, " in tokenize_summary(tokens)[0]) is new
+        assert (", of them 0 new; in " in score_summary(scored)[0]) is new
 
 
 def test_force_recomputes_an_appended_corpus(corpus):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import catprune
@@ -180,6 +182,108 @@ def test_a_dictionary_of_large_values_is_not_unpacked(tmp_path: Path) -> None:
     counted, kept, grown = map(int, output.split())
     assert (counted, kept) == (rows, 1)
     assert grown < 200, f"{grown} MiB"
+
+
+#: Reads a file under 128 MiB and prints by how many MiB memory grew, then the error or the rows.
+READS = """
+import resource, sys
+import catprune
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+try:
+    text = catprune.clean([sys.argv[1]], out=sys.argv[2], fields=("en", "de"), rules=False, duplicates="none",
+                          memory="128M", threads=1, quiet=True).rows
+except catprune.CatpruneError as error:
+    text = error
+print((peak() - before) // 1024, text)
+"""
+
+
+def read_in_128_mib(path: Path, out: Path) -> tuple[int, str]:
+    command = [sys.executable, "-c", READS, str(path), str(out)]
+    grown, text = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split(maxsplit=1)
+    return int(grown), text
+
+
+def write_large_page(path: Path, *, dictionary: bool, codec: str) -> None:
+    """Write a few KB of Parquet with a page of 140 MiB."""
+    table = pa.table({"en": ["a" * (140 << 20)], "de": ["b"]})
+    parquet.write_table(table, path, compression=codec, use_dictionary=dictionary, write_statistics=False)
+    assert path.stat().st_size < 200_000
+
+
+def set_page_size(path: Path, size: int) -> None:
+    """Store another size in the header of the first page, which holds it in five bytes."""
+    content = bytearray(path.read_bytes())
+    content[4:5], content[6:7] = b"\x15", b"\x15"
+    assert all(byte >= 128 for byte in content[7:11])
+    number = 2 * size
+    content[7:12] = bytes(number >> 7 * at & 127 | 128 * (at < 4) for at in range(5))
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+@pytest.mark.parametrize(("codec", "size"), [("zstd", 140 << 20), ("zstd", 1 << 30), ("gzip", 1 << 30)])
+def test_pages_over_the_memory_are_refused(tmp_path: Path, codec: str, size: int, dictionary: bool) -> None:
+    path = tmp_path / "a.parquet"
+    write_large_page(path, dictionary=dictionary, codec=codec)
+    set_page_size(path, size)
+    grown, text = read_in_128_mib(path, tmp_path / "clean")
+    assert re.search(r"a\.parquet: pages of row group 0 .* need \d+ MiB.* column en,.*give memory of \d+ MiB", text)
+    assert grown < 50, grown
+
+
+@pytest.mark.parametrize("codec", ["gzip", "brotli", "lz4"])
+def test_a_page_that_inflates_to_more_than_its_header_says_is_damaged(tmp_path: Path, codec: str) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"en": ["a" * (140 << 20)], "de": ["b"]})
+    parquet.write_table(table, path, compression=codec, use_dictionary=False, write_statistics=False)
+    set_page_size(path, 1000)
+    grown, text = read_in_128_mib(path, tmp_path / "clean")
+    assert re.search(r"a\.parquet is damaged", text), text
+    assert grown < 60, grown
+
+
+def test_long_rows_among_many_short_ones_fit_into_memory(tmp_path: Path) -> None:
+    """The mean length says nothing of a batch: 300 rows have a MiB each, and a million have a few bytes."""
+    long, short = 300, 1_000_000
+    table = pa.table({"en": ["a" * (1 << 20)] * long + ["b"] * short, "de": ["c"] * (long + short)})
+    options = {"compression": "zstd", "use_dictionary": False, "write_batch_size": 8}
+    parquet.write_table(table, tmp_path / "a.parquet", **options)
+    del table
+    grown, text = read_in_128_mib(tmp_path / "a.parquet", tmp_path / "clean")
+    assert int(text) == long + short
+    assert grown < 250, grown
+
+
+def test_damaged_page_headers_are_errors_or_no_matter(tmp_path: Path) -> None:
+    rows = 3000
+    english, german = [f"hello {row % 50}" for row in range(rows)], [f"hallo {row}" for row in range(rows)]
+    table = pa.table({"en": english, "de": german})
+    path, random = tmp_path / "a.parquet", Random(1)
+    for codec, version in (("snappy", "1.0"), ("gzip", "2.0"), ("zstd", "1.0"), ("none", "2.0")):
+        parquet.write_table(
+            table, path, compression=codec, data_page_version=version, data_page_size=4096, row_group_size=1500
+        )
+        inputs = parse_inputs([path], fields=("en", "de"))
+        content = path.read_bytes()
+        metadata = parquet.ParquetFile(path).metadata
+        chunks = [metadata.row_group(group).column(column) for group in range(2) for column in range(2)]
+        starts = [chunk.dictionary_page_offset or chunk.data_page_offset for chunk in chunks]
+        starts += [chunk.data_page_offset for chunk in chunks]
+        refused = 0
+        for _ in range(150):
+            damaged = bytearray(content)
+            at = random.choice(starts) + random.randrange(24)
+            damaged[at] = random.choice([damaged[at] ^ 1 << random.randrange(8), 0x80, 0xFF, 0])
+            path.write_bytes(damaged)
+            try:
+                read_records(inputs[0], rows)
+            except CatpruneError as error:
+                assert "a.parquet" in str(error)
+                refused += 1
+        assert refused > 50
 
 
 def test_text_that_is_not_utf_8_costs_its_record(tmp_path: Path) -> None:

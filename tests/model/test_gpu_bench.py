@@ -41,6 +41,8 @@ def test_the_quick_run_measures_every_part(tmp_path: Path) -> None:
     assert {line["label"] for line in lines if "skipped" in line} <= {
         line["label"] for line in parts["kernels"] if "Liger" in line["label"] or "compile" in line["label"]
     }
+    checked = [line for line in parts["kernels"] if "loss kernel against float64" in line["label"]]
+    assert len(checked) == 2 and all(line["same_bits_twice"] for line in checked)
     assert len(parts["scoring"]) == 5 and all(line["tokens_per_second"] > 0 for line in parts["scoring"])
     assert all(line["same_bytes"] for line in parts["resume"])
 
@@ -66,6 +68,32 @@ def test_a_part_that_fails_does_not_stop_the_others(
         *((part, 1) for part in ("training", "resume", "batches")),
     ]
     assert capsys.readouterr().out.splitlines()[-1].startswith("3 failures")
+
+
+def test_without_a_gpu_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHES))
+    import gpu
+
+    monkeypatch.setattr(gpu, "gpu", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--scratch", str(tmp_path / "scratch"), "--out", str(tmp_path / "out")])
+    assert gpu.main() == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_parts_without_time_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHES))
+    import gpu
+
+    (tmp_path / "parts.py").write_text(PARTS)
+    monkeypatch.setattr(gpu, "SCRIPT", tmp_path / "parts.py")
+    arguments = ["--quick", "--limit", "2", "--parts", "kernels,training,resume"]
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *arguments, "--scratch", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert gpu.main() == 1
+    (file,) = (tmp_path / "out").glob("*.json")
+    assert [(line["part"], line["failed"]) for line in json.loads(file.read_bytes())["lines"]] == [
+        ("kernels", "stopped, because it took too long"),
+        *((part, "not run: the time is over") for part in ("training", "resume")),
+    ]
 
 
 def test_a_stopped_run_stops_its_parts(tmp_path: Path) -> None:

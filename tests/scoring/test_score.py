@@ -21,6 +21,7 @@ from catprune.scoring import block_scoring
 from catprune.scoring.block_scoring import Scoring, importance_weights
 from catprune.scoring.column_shards import STATISTICS
 from catprune.scoring.score import Scored, score, summary
+from catprune.selection.select import select
 from catprune.tokens.blocks import Tokens
 from catprune.training.train import train
 from catprune.workspace.locks import lock_folder
@@ -267,9 +268,22 @@ def test_a_shard_reports_blocks_left_to_others(trained, tmp_path, capsys):
     scored = score(trained / "tokens", out=tmp_path, shard="2/3", **options)
     assert (scored.left, scored.manifests, scored.pairs) == ({"step-5": 2}, {}, 294)
     assert len(list(tmp_path.glob("step-5/columns/part-*"))) == 1
+    assert summary(scored) == ["step-5: 2 blocks are left to other shards"]
+    unfinished = "scores of step-5 are unfinished: repeat `catprune score` with --out"
+    with pytest.raises(CatpruneError, match=rf"has 0 \(none\): {unfinished}"):
+        select(tmp_path, method="ppl", keep="50%", out=tmp_path / "kept", quiet=True)
+    with pytest.raises(CatpruneError, match=rf"holds no finished scores: {unfinished}"):
+        select(tmp_path, method="random", keep="50%tokens", out=tmp_path / "kept", quiet=True)
+    left = score(trained / "tokens", out=tmp_path, shard="1/3", **options)
+    assert summary(left) == ["step-5: 1 block is left to other shards"]
+    next(tmp_path.glob("step-5/columns/part-*")).unlink()
+    left = score(trained / "tokens", out=tmp_path, shard="5/5", **options | {"quiet": False})
+    assert left.left == {"step-5": 2}
+    assert capsys.readouterr().err == "score: shard 5/5 has no work: the corpus has 3 blocks for 5 processes\n"
     scored = score(trained / "tokens", out=tmp_path, **options | {"quiet": False})
     assert (scored.left, scored.is_new) == ({}, True)
     assert capsys.readouterr().err == "score step-5: continuing: 1 of 3 blocks is done\n"
+    assert summary(scored)[0].startswith("294 pairs have scores of step-5; in ")
     assert not score(trained / "tokens", out=tmp_path, **options).is_new
 
 
@@ -310,12 +324,21 @@ def test_invalid_shards_are_refused(shard):
         Shard.parse(shard)
 
 
+def _parsed(monkeypatch, environment):
+    with monkeypatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        return Shard.parse("auto")
+
+
 def test_launchers_tell_the_shard(monkeypatch):
     for names in (*LAUNCHERS.values(), ARRAY, ARRAY_RANGE):
         for name in names:
             monkeypatch.delenv(name, raising=False)
     with pytest.raises(UsageError, match="neither torchrun nor Slurm"):
         Shard.parse("auto")
+    for name in ("SLURM_NTASKS", "SLURM_NPROCS"):
+        monkeypatch.delenv(name, raising=False)
     array = {
         "SLURM_ARRAY_TASK_ID": "7",
         "SLURM_ARRAY_TASK_MIN": "5",
@@ -330,12 +353,14 @@ def test_launchers_tell_the_shard(monkeypatch):
         "SLURM_ARRAY_TASK_COUNT": "5",
     }
     torchrun = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
-    srun = {"SLURM_PROCID": "1", "SLURM_NTASKS": "3", "SLURM_LOCALID": "0"}
+    srun = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "3", "SLURM_LOCALID": "0", "SLURM_NTASKS": "3"}
     for environment, expected in (
         (array, Shard(2, 4)),
         (stepped, Shard(3, 5)),
         (torchrun, Shard(5, 8, 1)),
         (srun, Shard(1, 3, 0)),
+        (array | srun, Shard(7, 12, 0)),  # the second of three tasks of the third of four array tasks
+        (array | {"SLURM_NTASKS": "1"}, Shard(2, 4)),
     ):
         with monkeypatch.context() as patched:
             for name, value in environment.items():
@@ -350,6 +375,18 @@ def test_launchers_tell_the_shard(monkeypatch):
             patched.setenv(name, value)
         with pytest.raises(UsageError, match="have gaps"):
             Shard.parse("auto")
+    for job in (array, {"SLURM_PROCID": "0"}):  # the script of a job runs once, for all its tasks
+        with monkeypatch.context() as patched:
+            for name, value in {**job, "SLURM_NTASKS": "3"}.items():
+                patched.setenv(name, value)
+            with pytest.raises(UsageError, match="the Slurm job has 3 tasks, but srun did not start this process"):
+                Shard.parse("auto")
+    everyone = [
+        _parsed(monkeypatch, array | srun | {"SLURM_ARRAY_TASK_ID": str(5 + job), "SLURM_PROCID": str(task)})
+        for job in range(4)
+        for task in range(3)
+    ]
+    assert everyone == [Shard(number, 12, 0) for number in range(12)]
     assert (Shard.parse("2/4").name, Shard.parse(None).is_whole) == ("2-of-4", True)
 
 

@@ -150,13 +150,19 @@ def test_new_inputs_are_scored_alone(corpus: tuple[Path, list[tuple[str, str]]])
     assert read(fresh.folder) == read(done.folder)
 
 
-def test_several_processes_share_blocks(corpus: tuple[Path, list[tuple[str, str]]]) -> None:
+def test_several_processes_share_blocks(
+    corpus: tuple[Path, list[tuple[str, str]]], capsys: pytest.CaptureFixture[str]
+) -> None:
     base, _ = corpus
     options: dict[str, Any] = {"scorer": lengths, "out": base / "scores", **QUIET}
     first = score_pairs(base / "clean", shard="1/2", **options)
     assert (first.new, first.left) == (19, 2)
     second = score_pairs(base / "clean", shard="2/2", **options)
     assert (second.new, second.left, second.pairs) == (16, 0, 35)
+    capsys.readouterr()
+    idle = score_pairs(base / "clean", scorer=lengths, out=base / "idle", shard="1/9", threads=1)
+    assert (idle.new, idle.left) == (0, 4)
+    assert capsys.readouterr().err == "score: shard 1/9 has no work: the corpus has 4 blocks for 9 processes\n"
     alone = score_pairs(base / "clean", scorer=lengths, out=base / "alone", **QUIET)
     assert alone.manifest["shards"] == second.manifest["shards"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,16 +16,17 @@ from catprune.corpus.data import FOLDER, temporary_spool
 from catprune.corpus.inputs import input_paths, relative_inputs
 from catprune.corpus.moved import find_moved
 from catprune.corpus.unchanged import check_unchanged, cleaned_files, file_at, look, remember
-from catprune.errors import CatpruneError, UsageError
+from catprune.errors import CatpruneError, OtherPlan, UsageError
 from catprune.workspace.files import Places
 from catprune.workspace.manifest import verify_shards
 from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, bytes_progress
 from catprune.workspace.spool import Spool
 from catprune.workspace.step_folder import StepFolder, finish_once
+from catprune.workspace.wording import some
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from catprune.boundary import CleanResult, FileRead, Input
 
@@ -90,15 +92,18 @@ def clean(options: CleanOptions) -> Cleaned:
 def _clean(cleaning: Cleaning) -> Cleaned:
     """Clean the inputs that the folder has not finished."""
     folder = cleaning.folder
-    with StepFolder(
-        folder,
-        step="clean",
-        reads=cleaning.reads(),
-        options=cleaning.plan(),
-        force=cleaning.options.force,
-        extends=_is_appended,
-        moved=find_moved(folder),
-    ) as step:
+    with (
+        _append_rule(),
+        StepFolder(
+            folder,
+            step="clean",
+            reads=cleaning.reads(),
+            options=cleaning.plan(),
+            force=cleaning.options.force,
+            extends=_is_appended,
+            moved=find_moved(folder),
+        ) as step,
+    ):
         _check_finished(cleaning, step)
         manifest = finish_once(step, lambda: _work(cleaning, step))
         (folder / STATE).unlink(missing_ok=True)
@@ -158,6 +163,33 @@ def _run(cleaning: Cleaning, into: Path, plan: str, *, before: Mapping[str, Any]
         }
         manifest |= {"examples": examples, "monolingual": True}
     return manifest if before is None else _join(before, manifest)
+
+
+@contextlib.contextmanager
+def _append_rule() -> Generator[None]:
+    """Say how to append inputs, where a folder has cleaned some of the inputs, but not as the first of them."""
+    try:
+        yield
+    except OtherPlan as other:
+        old, new = (plan["reads"]["inputs"] for plan in (other.old, other.new))
+        same = [{**plan, "reads": {**plan["reads"], "inputs": []}} for plan in (other.old, other.new)]
+        for plan in same:
+            plan["options"] = {**plan["options"], "input_rules": {}}
+        if same[0] != same[1] or new[: len(old)] == old or not any(entry in new for entry in old):
+            raise
+        names = {str(entry): " ".join(Places(other.base).resolve(path) for path in input_paths(entry)) for entry in old}
+        missing = [names[str(entry)] for entry in old if entry not in new]
+        fault = f"without {some(missing)}"
+        if not missing:
+            number = next(number for number, entry in enumerate(old) if new[number] != entry)
+            place = "first" if number == 0 else f"right after {names[str(old[number - 1])]}"
+            fault = f"in another order: {names[str(old[number])]} comes {place}"
+        message = (
+            f"{other.base} has cleaned some of these inputs, but they are given {fault}. To append inputs, give all "
+            "old inputs in the old order, and new ones after them (list files by name if a wildcard sorts new ones "
+            "between them); or give another folder, or force = true to clean all inputs again"
+        )
+        raise OtherPlan(message, base=other.base, old=other.old, new=other.new) from None
 
 
 #: Examples of each reason, as the pass gives them.

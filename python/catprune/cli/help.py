@@ -84,6 +84,14 @@ class Commands(TyperGroup):
                 formatter.write_dl(rows)
 
 
+def _reword(message: str) -> str:
+    """Return a message of the library that checks values, in the words of ours."""
+    for kind, words in (("integer", "a whole number"), ("number", "a number")):
+        if message.startswith(f"Input should be a valid {kind}"):
+            return f"give {words}"
+    return message.removeprefix("Value error, ")
+
+
 @contextlib.contextmanager
 def _usage_errors() -> Generator[None]:
     """Print the errors of the command line's library without characters that control a terminal."""
@@ -93,6 +101,8 @@ def _usage_errors() -> Generator[None]:
         show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
         if show is None or code is None:
             raise
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = _reword(message)  # pyright: ignore[reportAttributeAccessIssue]
         text = io.StringIO()
         show(file=text)
         print_line(text.getvalue().rstrip("\n"), error=True)

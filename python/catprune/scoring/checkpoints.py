@@ -9,6 +9,7 @@ from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, UsageError
 from catprune.tokens.blocks import Tokens
 from catprune.workspace.sealed import read_sealed
+from catprune.workspace.wording import some
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,11 +54,10 @@ def open_checkpoint(
 
     if is_hugging_face(path):
         return HuggingFace.open(path, languages=languages, prompt=prompt, monolingual=monolingual)
-    inside = sorted(
-        entry.name for pattern in ("checkpoint-*", "epoch-*", "step-*", "*.npz") for entry in path.glob(pattern)
-    )
+    patterns = ("checkpoint-*", "epoch-*", "step-*", "*.npz")
+    inside = sorted((entry for pattern in patterns for entry in path.glob(pattern)), key=_in_training)
     if inside and not (path / "config.json").is_file():
-        raise UsageError(f"{path} holds several checkpoints: give one of them, like {path / inside[0]}")
+        raise UsageError(f"{path} holds several checkpoints: give those to score: {some(list(map(str, inside)))}")
     if any(languages) or prompt is not None:
         raise UsageError(f"{path}: languages and prompts are only for checkpoints of transformers: leave them out")
     if not is_marian(path):
@@ -65,6 +65,15 @@ def open_checkpoint(
     if monolingual:
         raise UsageError(f"{path} translates, and a monolingual corpus has no source: give a decoder-only model")
     return Marian.open(path)
+
+
+def _in_training(checkpoint: Path) -> tuple[str, float, str]:
+    """Return the sort key of a checkpoint in a folder: by unit, then by number."""
+    unit, _, number = checkpoint.name.rpartition("-")
+    try:
+        return unit, float(number), ""
+    except ValueError:
+        return checkpoint.name, 0, number
 
 
 def note_weights(named: dict[str, AnyCheckpoint]) -> dict[str, str]:

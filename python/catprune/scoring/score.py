@@ -15,9 +15,10 @@ from catprune.workspace.device import Device, own_state, require_torch, use_thre
 from catprune.workspace.files import relative_place
 from catprune.workspace.manifest import describe_folder, reads_appended
 from catprune.workspace.options import takes
+from catprune.workspace.progress import say
 from catprune.workspace.shards import Shard
 from catprune.workspace.step_folder import StepFolder
-from catprune.workspace.wording import new_text
+from catprune.workspace.wording import left_text, new_text
 
 if TYPE_CHECKING:
     from catprune.scoring.checkpoints import AnyCheckpoint
@@ -112,6 +113,9 @@ def score(options: ScoreOptions) -> Scored:
     }
     for name, checkpoint in named.items():
         require_tokenizer(checkpoint, blocks[name])
+    block_count = len(next(iter(blocks.values())).blocks)
+    if share.number >= block_count:
+        say(f"score: {share.idle_text(block_count)}", quiet=quiet)
     manifests: dict[str, dict[str, Any]] = {}
     left: dict[str, int] = {}
     new, is_new = 0, False
@@ -183,9 +187,11 @@ def _plan(
 
 def summary(done: Scored) -> list[str]:
     """Summarize the scores, in lines."""
-    left = [f"{name}: {blocks} blocks are left to other shards" for name, blocks in done.left.items()]
+    left = [f"{name}: {left_text(blocks)}" for name, blocks in done.left.items()]
     names = ", ".join(done.folders)
-    scored = f"{done.pairs:,} pairs have scores of {names}{new_text(done.new, done.pairs)}; in {done.folder}"
+    was_extended = done.is_new and any("extends" in manifest for manifest in done.manifests.values())
+    new = new_text(done.new, done.pairs, was_extended=was_extended)
+    scored = f"{done.pairs:,} pairs have scores of {names}{new}; in {done.folder}"
     pairs = {name: manifest["counts"]["pairs"] for name, manifest in done.manifests.items()}
     if len({*pairs.values()}) > 1:  # other tokenizers find other pairs too long
         scored = (

@@ -33,7 +33,7 @@ from catprune.workspace.options import takes
 from catprune.workspace.progress import Progress, say
 from catprune.workspace.shards import Shard
 from catprune.workspace.step_folder import StepFolder
-from catprune.workspace.wording import continuing
+from catprune.workspace.wording import continuing, left_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,6 +84,8 @@ def score_pairs(options: ScorePairsOptions) -> ScoredPairs:
             return _scored(folder, new=0, left=0)
         blocks = list(blocks_of(manifest))
         own_blocks = _blocks_of_process(folder, blocks, share)
+        if not own_blocks and share.count > len(blocks):
+            say(f"score: {share.idle_text(len(blocks))}", quiet=options.quiet)
         new = _score_blocks(
             folder, source, own_blocks, opened, total=_expected_pairs(manifest, own_blocks), quiet=options.quiet
         )
@@ -197,6 +199,5 @@ def _read_blocks(clean: Path, todo: Sequence[Block]) -> Iterator[tuple[Block, ND
 def summary(done: ScoredPairs) -> list[str]:
     """Summarize what was scored, in lines."""
     if done.left:
-        blocks = "block is" if done.left == 1 else "blocks are"
-        return [f"{done.new:,} pairs scored; {done.left:,} {blocks} left to other shards"]
+        return [f"{done.new:,} pairs scored; {left_text(done.left)}"]
     return [f"{done.pairs:,} pairs have a score, {done.new:,} of them new; in {done.folder}"]

@@ -67,9 +67,27 @@ def _in_training(step: int | None, name: str) -> tuple[int, str]:
 
 
 def needed_checkpoints(
-    method: Method, sets: Mapping[str, Sequence[Path]], backward: Sequence[str], reference: str | None, *, where: str
+    method: Method,
+    sets: Mapping[str, Sequence[Path]],
+    backward: Sequence[str],
+    reference: str | None,
+    *,
+    where: str,
+    remedy: str,
 ) -> list[str]:
-    """Return the checkpoints that a method reads, in the order of its formula."""
+    """Return the checkpoints that a method reads, in the order of its formula.
+
+    Args:
+        method: the method.
+        sets: the finished scores by checkpoint, in training order.
+        backward: the checkpoints that predict the source.
+        reference: the checkpoint of the reference model.
+        where: the folders, for messages.
+        remedy: how to get more scores, for messages.
+
+    Raises:
+        CatpruneError: scores are missing.
+    """
     others = [name for name in sets if name != reference]
     forward = [name for name in others if name not in backward]
     if method.reads == "directions":
@@ -84,17 +102,30 @@ def needed_checkpoints(
         shown = some(usable) or "none"
         raise CatpruneError(
             f"{method.name} needs scores of {method.needs} checkpoint{'s'[: method.needs != 1]}, "
-            f"{where} has {len(usable)} ({shown}): run `catprune score` for more"
+            f"{where} has {len(usable)} ({shown}): {remedy}"
         )
     if method.reads == "reference":
         if reference is None or reference not in sets:
-            raise CatpruneError(f"{where} holds no scores of the reference {reference}: run `catprune score` for it")
+            raise CatpruneError(f"{where} holds no scores of the reference {reference}: {remedy}")
         if (reference in backward) != (usable[0] in backward):
             raise CatpruneError(
                 f"{reference} and {usable[0]} predict different sides: rho needs models that predict the same side"
             )
         return [usable[0], reference]
     return {"ends": [*usable[:1], *usable[-1:]], "last": usable[-1:]}.get(method.reads, usable)
+
+
+def how_to_score(sources: Sequence[Path]) -> str:
+    """Say how to get the scores that are missing: by finishing those that `score` started, if there are any."""
+    plans = [plan for source in sources for plan in sorted(source.glob("*/plan.json"))]
+    started = [plan.parent for plan in plans if not (plan.parent / "manifest.json").is_file()]
+    unfinished = [folder for folder in started if read_sealed(folder / "plan.json").get("step") == "score"]
+    if not unfinished:
+        return "run `catprune score` for more"
+    places = dict.fromkeys(str(folder.parent) for folder in unfinished)
+    commands = some([f"`catprune score` with --out {place}" for place in places], separator=" and ")
+    names = some([folder.name for folder in unfinished])
+    return f"scores of {names} are unfinished: repeat {commands} (all shards) to finish them"
 
 
 def check_one_training(folders: Sequence[Path]) -> None:

@@ -23,6 +23,7 @@ from catprune.selection.score_sets import (
     check_common_weights,
     check_one_training,
     gather_scores,
+    how_to_score,
     is_backward,
     needed_checkpoints,
     times_seen,
@@ -298,8 +299,9 @@ def _scores(
     backward = [name for name, folders in sets.items() if is_backward(folders[0])]
     where = some([str(source) for source in sources], separator=" and ")
     where += " (named checkpoints)" if checkpoints is not None else ""
+    remedy = how_to_score(sources)
     needed = {
-        method.name: needed_checkpoints(method, sets, backward, reference, where=where)
+        method.name: needed_checkpoints(method, sets, backward, reference, where=where, remedy=remedy)
         for method in ranking.methods
         if method.reads != "scorer"
     }
@@ -307,7 +309,7 @@ def _scores(
         lacking = (
             "token budgets need scores of checkpoints, which count target tokens: " if ranking.counts_tokens else ""
         )
-        raise CatpruneError(f"{lacking}{where} holds no finished scores: run `catprune score` into it first")
+        raise CatpruneError(f"{lacking}{where} holds no finished scores: {remedy}")
     if checkpoints is None and any(method.needs for method in ranking.methods):
         for names in (backward, [name for name in sets if name not in (*backward, reference)]):
             check_one_training([folder for name in names for folder in sets[name]])

@@ -171,7 +171,8 @@ def summary(done: Tokenized) -> list[str]:
     unit = "texts" if monolingual else "pairs"
     source = "" if monolingual else f"{done.source_tokens:,} source and "
     tokens = f"{source}{done.target_tokens:,} {'' if monolingual else 'target '}tokens"
-    lines = [f"{done.pairs:,} {unit}{new_text(done.new, done.pairs)}, {tokens}, vocabulary size {done.vocab_size:,}"]
+    new = new_text(done.new, done.pairs, was_extended=done.is_new and "extends" in done.manifest)
+    lines = [f"{done.pairs:,} {unit}{new}, {tokens}, vocabulary size {done.vocab_size:,}"]
     if done.too_long:
         lines.append(f"{done.too_long:,} {unit} are longer than max_tokens and get no tokens")
     return lines

@@ -208,8 +208,9 @@ class Training:
     def _open_events(self) -> contextlib.AbstractContextManager[EventFiles | None]:
         if not self._writes_events:
             return contextlib.nullcontext()
-        # A folder for each plan: another training in the same folder is another run of TensorBoard.
-        return EventFiles(self.folder.path / "log" / "tensorboard" / self.folder.digest, step=self.at.step)
+        # A run for each plan: another training in the same folder is another run of TensorBoard.
+        name = f"{self.folder.path.absolute().name}-{self.folder.digest[:8]}"
+        return EventFiles(self.folder.path / "log" / "tensorboard" / name, step=self.at.step)
 
     def _run_window(self, windows: list[list[BlockEntry]], bar: Progress) -> None:
         at = self.at
@@ -234,6 +235,8 @@ class Training:
         self.marks = [mark for mark in self.marks if mark not in reached]
         if at.step % METRICS_EVERY == 0 or not self.marks:
             self._write_metrics(bar)
+        elif at.step == 1 and at.tokens and self._events is not None:
+            self._events.write(1, self._metrics())  # so that curves begin where the training does
         stop = self._is_stopped()
         if self.processes.leads:
             for mark in reached:
@@ -330,13 +333,22 @@ class Training:
         self._read_losses()
         if not at.tokens:  # all pairs of these batches were pruned
             return
-        loss, nll = self._sums.tolist()
+        line = self._metrics()
         self._sums.zero_()
-        if not math.isfinite(loss):
+        if not math.isfinite(line["loss"]):
             raise CatpruneError(
                 f"{self.folder.path}: the loss is not a number at step {at.step}: "
                 "train again with a lower learning_rate and force = true"
             )
+        if self.processes.leads:
+            append_line(self._metrics_file, {"step": at.step, **line})
+        if self._events is not None:
+            self._events.write(at.step, line)
+        self._show(bar, loss=f"{line['loss']:.3f}")
+        at.tokens = 0
+
+    def _metrics(self) -> dict[str, float]:
+        at, (loss, nll) = self.at, self._sums.tolist()
         line: dict[str, float] = {
             "epoch": self._epoch(),
             "loss": loss / at.tokens,
@@ -345,12 +357,7 @@ class Training:
         }
         if self.pruning is not None:
             line |= {"pruned_pairs": at.pruned_pairs, "pruned_tokens": at.pruned_tokens}
-        if self.processes.leads:
-            append_line(self._metrics_file, {"step": at.step, **line})
-        if self._events is not None:
-            self._events.write(at.step, line)
-        self._show(bar, loss=f"{line['loss']:.3f}")
-        at.tokens = 0
+        return line
 
     def _show(self, bar: Progress, **shown: str) -> None:
         at = self.at

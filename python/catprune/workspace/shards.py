@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: The variables in which launchers give a process its rank (from 0), the number of processes, and its local rank.
 LAUNCHERS = {
     "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
-    "srun": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+    "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
 }
 #: The variables of a Slurm array: the task, the first and the number of tasks; the last task and the step, if given.
 ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_COUNT")
@@ -38,7 +38,8 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str | None) -> Shard:
-        """Parse `i/n`, with i from 1 to n, or `auto`: as torchrun, srun or a Slurm array set it. None: all the work.
+        """Parse `i/n`, with i from 1 to n, or `auto`: as torchrun, srun or a Slurm array set it,
+        or an array whose tasks run srun. None: all the work.
 
         Raises:
             UsageError: the text is neither, or no launcher started this process.
@@ -56,10 +57,16 @@ class Shard:
     @classmethod
     def _from_launcher(cls, environment: Mapping[str, str]) -> Shard:
         try:
-            for names in LAUNCHERS.values():
-                if names[0] in environment and (names[0] != "SLURM_PROCID" or ARRAY[0] not in environment):
-                    number, count, local = (int(environment[name]) for name in names)
-                    return cls(number, count, local)._checked()
+            if "RANK" in environment:
+                return cls(*(int(environment[name]) for name in LAUNCHERS["torchrun"]))._checked()
+            task = cls(0, 1)
+            if "SLURM_STEP_NUM_TASKS" in environment:
+                task = cls(*(int(environment[name]) for name in LAUNCHERS["srun"]))._checked()
+            elif (tasks := int(environment.get("SLURM_NTASKS", 1))) > 1:
+                raise UsageError(
+                    f"shard auto: the Slurm job has {tasks} tasks, but srun did not start this process: start it with "
+                    "srun, or give i/n"
+                )
             if ARRAY[0] in environment:
                 place, first, count = (int(environment[name]) for name in ARRAY)
                 last, step = (
@@ -67,7 +74,10 @@ class Shard:
                 )
                 if last and last - first != (count - 1) * step:
                     raise UsageError("shard auto: the numbers of the Slurm array have gaps: give a range, like 0-15")
-                return cls((place - first) // step, count)._checked()
+                array = cls((place - first) // step, count)._checked()
+                return cls(array.number * task.count + task.number, array.count * task.count, task.local)
+            if "SLURM_PROCID" in environment:
+                return task
         except (KeyError, ValueError) as error:
             raise UsageError(f"shard auto: the launcher's variables are incomplete ({error}): give i/n") from None
         raise UsageError("shard auto: neither torchrun nor Slurm started this process: give i/n")
@@ -81,6 +91,11 @@ class Shard:
     def name(self) -> str:
         """`2-of-4`: the second of four."""
         return f"{self.number + 1}-of-{self.count}"
+
+    def idle_text(self, blocks: int) -> str:
+        """Say that a process has nothing to do because there are more processes than blocks."""
+        counted = "1 block" if blocks == 1 else f"{blocks:,} blocks"
+        return f"shard {self.number + 1}/{self.count} has no work: the corpus has {counted} for {self.count} processes"
 
     @property
     def is_whole(self) -> bool:

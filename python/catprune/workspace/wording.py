@@ -25,9 +25,20 @@ def continuing(done: int, blocks: int) -> str:
     return f"continuing: {done:,} of {blocks:,} blocks {'is' if done == 1 else 'are'} done"
 
 
-def new_text(new: int, whole: int) -> str:
-    """Say how many items are new, if others were done before: ", of them 12 new"."""
-    return f", of them {new:,} new" if 0 < new < whole else ""
+def new_text(new: int, whole: int, *, was_extended: bool = False) -> str:
+    """Say how many items are new, if others were done before: ", of them 12 new".
+
+    Args:
+        new: the new items.
+        whole: all items.
+        was_extended: whether this call extended earlier work, so that 0 is worth saying.
+    """
+    return f", of them {new:,} new" if 0 < new < whole or (was_extended and not new) else ""
+
+
+def left_text(blocks: int) -> str:
+    """Say how many blocks other processes score."""
+    return f"{blocks:,} {'block is' if blocks == 1 else 'blocks are'} left to other shards"
 
 
 def some(names: Sequence[str], *, separator: str = ", ", most: int = 6) -> str:

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crossbeam_channel::{Sender, bounded};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::basic::{Compression, Encoding};
 use parquet::file::metadata::KeyValue;
@@ -19,6 +20,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::columns::parquet_file::ParquetFile;
+use crate::columns::parquet_pages::PagesRead;
 use crate::io::atomic_files::{Draft, Temporary};
 use crate::io::panics::catch;
 use crate::io::threads::Background;
@@ -32,6 +34,8 @@ pub const BATCH_ROWS: usize = 65_536;
 
 /// Rows of a shard: a range of rows of the whole corpus that begins at a multiple of this.
 pub const SHARD_ROWS: u64 = 1 << 20;
+/// Bytes of memory for which the pages of a column file must be small enough, whatever the pass.
+const MEMORY_BYTES: usize = 1 << 30;
 /// Rows whose encoded columns a writer holds in memory.
 const ROW_GROUP_ROWS: usize = 1 << 18;
 
@@ -185,8 +189,9 @@ pub struct ShardReader {
 impl ShardReader {
     pub fn open(path: &Path, names: &[&str]) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
-        let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(ParquetFile(file)))?;
-        Self::build(path, builder, names)
+        let footer = guarded(path, || ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()))?;
+        let groups = 0..footer.metadata().num_row_groups();
+        Self::build(path, file, &footer, groups, 0, names)
     }
 
     /// Reads one row group of a file whose footer was read before, without its first `skip` records.
@@ -198,22 +203,36 @@ impl ShardReader {
         names: &[&str],
     ) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(ParquetFile(file), footer.clone());
-        Self::build(path, builder.with_row_groups(vec![group]).with_offset(skip), names)
+        Self::build(path, file, footer, group..group + 1, skip, names)
     }
 
     fn build(
         path: &Path,
-        builder: ParquetRecordBatchReaderBuilder<ParquetFile>,
+        file: File,
+        footer: &ArrowReaderMetadata,
+        groups: Range<usize>,
+        skip: usize,
         names: &[&str],
     ) -> Result<Self> {
-        let wanted = places(path, builder.schema(), names)?;
-        let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
+        let wanted = places(path, footer.schema(), names)?;
+        let schema = footer.metadata().file_metadata().schema_descr();
+        let leaves: Vec<usize> = (0..schema.num_columns())
+            .filter(|&leaf| wanted.contains(&schema.get_column_root_idx(leaf)))
+            .collect();
+        let (metadata, memory) = (footer.metadata().as_ref(), MEMORY_BYTES);
+        let pages =
+            PagesRead { path, file: &file, metadata, groups: groups.clone(), leaves: &leaves, memory };
+        pages.batch_rows(BATCH_ROWS..=BATCH_ROWS)?;
+        let mask = ProjectionMask::roots(schema, wanted.iter().copied());
         let mut sorted = wanted.clone();
         sorted.sort_unstable();
         // The reader returns columns in file order; `order` restores the requested order.
         let order = wanted.iter().map(|index| sorted.partition_point(|other| other < index)).collect();
-        let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(ParquetFile(file), footer.clone())
+            .with_row_groups(groups.collect())
+            .with_offset(skip)
+            .with_projection(mask)
+            .with_batch_size(BATCH_ROWS);
         let batches = guarded(path, || builder.build())?;
         Ok(Self { path: path.to_owned(), order, batches })
     }

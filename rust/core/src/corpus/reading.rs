@@ -119,7 +119,7 @@ fn read_input(
         }
         Input::Parquet { path, fields, whole } => {
             let shared = Arc::new(fields.clone());
-            let open = move || TableReader::open(path, fields, *whole, progress);
+            let open = move || TableReader::open(path, fields, *whole, corpus.memory, progress);
             let text = |(batch, bytes)| ChunkText::Parquet { batch, bytes, fields: Arc::clone(&shared) };
             read_file(scope, path, open, |rows| emit(text(rows)))
         }

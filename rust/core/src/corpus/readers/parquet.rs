@@ -16,6 +16,7 @@ use parquet::file::metadata::{FileMetaData, ParquetMetaData};
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
 
 use crate::columns::parquet_file::ParquetFile;
+use crate::columns::parquet_pages::PagesRead;
 use crate::columns::shards::guarded;
 use crate::corpus::fields::Fields;
 use crate::corpus::files_read::FileRead;
@@ -31,7 +32,14 @@ const CHUNK_BYTES: usize = 16 << 20;
 pub struct TableReader<'w> {
     path: PathBuf,
     progress: &'w Progress,
-    batches: ParquetRecordBatchReader,
+    footer: ArrowReaderMetadata,
+    /// The columns that are read.
+    leaves: Vec<usize>,
+    /// Bytes of the pass.
+    memory: usize,
+    /// The reader of some row groups, and the first row group after them.
+    batches: Option<ParquetRecordBatchReader>,
+    next_group: usize,
     /// Rows that were read and not returned yet.
     ahead: Option<RecordBatch>,
     /// The open file, hashed at the end, and its size and time when it was opened.
@@ -45,39 +53,52 @@ pub struct TableReader<'w> {
     returned: u64,
 }
 
-type Builder = ParquetRecordBatchReaderBuilder<ParquetFile>;
-
 impl<'w> TableReader<'w> {
-    /// Opens a file; `whole` reads all columns, otherwise only those with the text.
-    pub fn open(path: &Path, fields: &Fields, whole: bool, progress: &'w Progress) -> Result<Self> {
-        let (builder, file) = builder(path)?;
+    /// Opens a file; `whole` reads all columns, otherwise only those with the text. Pages that need more than a share of
+    /// `memory` end with an error.
+    pub fn open(
+        path: &Path,
+        fields: &Fields,
+        whole: bool,
+        memory: usize,
+        progress: &'w Progress,
+    ) -> Result<Self> {
+        let (footer, file) = text_footer(path)?;
         let look = Look::of(path, &file)?;
+        let metadata = footer.metadata();
+        let columns = metadata.file_metadata().schema_descr().columns();
         let mut leaves = Vec::new();
-        for names in paths(builder.schema().fields(), fields)? {
-            let column = &names[..check_column(path, builder.schema().fields(), &names)?];
+        for names in paths(footer.schema().fields(), fields)? {
+            let column = &names[..check_column(path, footer.schema().fields(), &names)?];
             let leads = |parts: &[String]| {
                 parts.len() >= column.len() && parts.iter().zip(column).all(|(a, b)| a == b)
             };
-            let columns = builder.parquet_schema().columns().iter().enumerate();
-            leaves.extend(columns.filter(|(_, leaf)| leads(leaf.path().parts())).map(|(at, _)| at));
+            let text = columns.iter().enumerate().filter(|(_, leaf)| leads(leaf.path().parts()));
+            leaves.extend(text.map(|(at, _)| at));
         }
         if whole {
-            leaves = (0..builder.parquet_schema().num_columns()).collect();
+            leaves = (0..columns.len()).collect();
         }
-        let groups = builder.metadata().row_groups();
-        let rows = groups.iter().map(|group| group.num_rows().max(0) as u64).sum::<u64>();
-        let sizes =
-            groups.iter().flat_map(|group| leaves.iter().map(|&leaf| group.column(leaf).uncompressed_size()));
-        let size = sizes.map(|size| size.max(0) as u64).sum::<u64>();
-        let most = (CHUNK_BYTES as u64 / (size / rows.max(1)).max(1)).clamp(1, CHUNK_LINES as u64);
-        let writer = builder.metadata().file_metadata().created_by();
+        let rows = metadata.row_groups().iter().map(|group| group.num_rows().max(0) as u64).sum();
+        let writer = metadata.file_metadata().created_by();
         let old_writer = writer.filter(|writer| is_old(writer)).map(str::to_owned);
-        let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
-        // A power of two divides `CHUNK_LINES`, so that chunks end where those of other formats do.
-        let builder = builder.with_projection(mask).with_batch_size(1 << most.ilog2());
-        let batches = guarded(path, || builder.build())?;
         let path = path.to_owned();
-        Ok(Self { path, progress, batches, ahead: None, file, look, old_writer, rows, returned: 0 })
+        let (batches, next_group, ahead, returned) = (None, 0, None, 0);
+        Ok(Self {
+            path,
+            progress,
+            footer,
+            leaves,
+            memory,
+            batches,
+            next_group,
+            ahead,
+            file,
+            look,
+            old_writer,
+            rows,
+            returned,
+        })
     }
 
     /// The next rows, and the bytes of their text; None after the last. No chunk crosses a multiple of `CHUNK_LINES`
@@ -112,14 +133,57 @@ impl<'w> TableReader<'w> {
     }
 
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        let batch = guarded(&self.path, || self.batches.next().transpose().map_err(Into::into));
-        match (batch, &self.old_writer) {
-            (Err(Error::Input(message)), Some(writer)) => Err(Error::input(format!(
-                "{message}; if other programs read the file, its writer ({writer}) is too old for this version: \
-                 write it again with a newer one, such as pyarrow"
-            ))),
-            (batch, _) => batch,
+        loop {
+            let Some(batches) = &mut self.batches else {
+                if !self.open_groups()? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let batch = guarded(&self.path, || batches.next().transpose().map_err(Into::into));
+            match (batch, &self.old_writer) {
+                (Ok(None), _) => self.batches = None,
+                (Err(Error::Input(message)), Some(writer)) => {
+                    return Err(Error::input(format!(
+                        "{message}; if other programs read the file, its writer ({writer}) is too old for this \
+                         version: write it again with a newer one, such as pyarrow"
+                    )));
+                }
+                (batch, _) => return batch,
+            }
         }
+    }
+
+    /// Opens the next row groups: as many as a chunk has rows, or one. False after the last.
+    fn open_groups(&mut self) -> Result<bool> {
+        let groups = self.footer.metadata().row_groups();
+        let (first, mut end) = (self.next_group, self.next_group);
+        let (mut rows, mut size) = (0, 0);
+        while end < groups.len() && rows < CHUNK_LINES as u64 {
+            rows = rows.saturating_add(groups[end].num_rows().max(0) as u64);
+            let sizes = self.leaves.iter().filter_map(|&leaf| groups[end].columns().get(leaf));
+            size += sizes.map(|column| column.uncompressed_size().max(0) as u128).sum::<u128>();
+            end += 1;
+        }
+        if first == end {
+            return Ok(false);
+        }
+        let most =
+            (CHUNK_BYTES as u128 / (size / u128::from(rows.max(1))).max(1)).clamp(1, CHUNK_LINES as u128);
+        let metadata = self.footer.metadata().as_ref();
+        let (path, file, leaves) = (&self.path, &self.file, &self.leaves[..]);
+        let pages = PagesRead { path, file, metadata, groups: first..end, leaves, memory: self.memory };
+        // A power of two divides `CHUNK_LINES`, so that chunks end where those of other formats do.
+        let batch_rows = pages.batch_rows(1..=1 << most.ilog2())?;
+        let mask = ProjectionMask::leaves(metadata.file_metadata().schema_descr(), leaves.iter().copied());
+        let reader = ParquetFile(file.try_clone().map_err(Error::io(path))?);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(reader, self.footer.clone())
+            .with_row_groups((first..end).collect())
+            .with_projection(mask)
+            .with_batch_size(batch_rows);
+        self.batches = Some(guarded(path, || builder.build())?);
+        self.next_group = end;
+        Ok(true)
     }
 
     fn end(&self) -> Result<Option<(RecordBatch, usize)>> {
@@ -168,9 +232,8 @@ impl Look {
     }
 }
 
-/// The reader of a file, which reads text as views, and the file for its digest. Both share one position, so the file is
-/// used after the reader.
-fn builder(path: &Path) -> Result<(Builder, File)> {
+/// The footer of a file whose text is read as views of bytes, and the file.
+fn text_footer(path: &Path) -> Result<(ArrowReaderMetadata, File)> {
     let (footer, file) = footer(path)?;
     let options = ArrowReaderOptions::new().with_schema(as_bytes(footer.schema()));
     let metadata = footer.metadata();
@@ -184,9 +247,7 @@ fn builder(path: &Path) -> Result<(Builder, File)> {
         described.column_orders().cloned(),
     );
     let metadata = Arc::new(ParquetMetaData::new(plain, metadata.row_groups().to_vec()));
-    let footer = guarded(path, || ArrowReaderMetadata::try_new(metadata, options))?;
-    let reader = file.try_clone().map_err(Error::io(path))?;
-    Ok((Builder::new_with_metadata(ParquetFile(reader), footer), file))
+    Ok((guarded(path, || ArrowReaderMetadata::try_new(metadata, options))?, file))
 }
 
 fn footer(path: &Path) -> Result<(ArrowReaderMetadata, File)> {
