@@ -3,7 +3,7 @@
 `progress` is called as `progress(bytes, rows)`, the numbers done so far.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Final
 
@@ -39,6 +39,7 @@ __all__ = [
     "default_rules",
     "digest_bytes",
     "digest_file",
+    "digest_files",
     "encode",
     "open_corpus",
     "rare_words",
@@ -59,6 +60,7 @@ __version__: Final[str]
 
 def digest_bytes(data: bytes) -> str: ...
 def digest_file(path: str | PathLike[str], progress: Callable[[int, int], None] | None = None) -> str: ...
+def digest_files(paths: Sequence[str | PathLike[str]], *, threads: int) -> list[str]: ...
 def open_corpus(request: OpenCorpusRequest) -> object: ...  # a PyCapsule: an Arrow C stream
 def write_columns(
     path: str | PathLike[str],

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catprune._core import digest_file
 from catprune.errors import CatpruneError
 from catprune.workspace.files import Places, read_json, to_json, write_whole
+from catprune.workspace.resources import digest_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,12 +72,15 @@ def check_unchanged(files: Sequence[FileRead], *, cache: Path, verify: bool = Fa
                 f"{path} is missing since cleaning: restore the file; if it was moved, give its new path to "
                 "`catprune clean`, or change it in the run file: equal files are not cleaned again"
             ) from None
-        if known.get(path) != now and digest_file(path) != file["digest"]:
+        looks[path] = now
+    unknown = [file for file in files if known.get(file["path"]) != looks[file["path"]]]
+    for file, digest in zip(unknown, digest_all([file["path"] for file in unknown]), strict=True):
+        path = file["path"]
+        if digest != file["digest"]:
             raise CatpruneError(
-                f"{path} changed since it was cleaned ({file['bytes']} bytes then, {now[0]} now): "
+                f"{path} changed since it was cleaned ({file['bytes']} bytes then, {looks[path][0]} now): "
                 "restore the file, or clean again with force = true"
             )
-        looks[path] = now
     if known | looks != known:
         _write_cache(cache, known | looks)
 

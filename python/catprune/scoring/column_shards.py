@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catprune._core import BLOCK_ROWS, digest_file
+from catprune._core import BLOCK_ROWS
 from catprune.errors import CatpruneError
 from catprune.tokens.blocks import block_ranges
 from catprune.workspace.manifest import COLUMNS
+from catprune.workspace.resources import digest_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -58,13 +59,15 @@ def unfinished(folder: StepFolder, blocks: Iterable[Block]) -> list[Block]:
     """Return the blocks that have no shard with the digest it was written with, of the plan or one that it extends."""
     digests, plans = folder.shard_digests(), {plan.encode() for plan in folder.digests}
 
-    def is_finished(block: Block) -> bool:
-        path = block.path(folder.path)
-        if not path.is_file() or digests.get(block.file) != digest_file(str(path)):
-            return False
-        return metadata_of(path).get(b"plan") in plans
-
-    return [block for block in blocks if not is_finished(block)]
+    blocks = list(blocks)
+    present = [block for block in blocks if digests.get(block.file) and block.path(folder.path).is_file()]
+    now = digest_all([block.path(folder.path) for block in present])
+    finished = {
+        block.file
+        for block, digest in zip(present, now, strict=True)
+        if digest == digests[block.file] and metadata_of(block.path(folder.path)).get(b"plan") in plans
+    }
+    return [block for block in blocks if block.file not in finished]
 
 
 def count_pairs(shard: Path) -> int:
@@ -76,11 +79,11 @@ def count_pairs(shard: Path) -> int:
 
 def describe_shards(folder: StepFolder, blocks: Sequence[Block]) -> dict[str, Any]:
     """Describe shards and counts for the manifest."""
-    shards: list[dict[str, Any]] = []
-    for block in blocks:
-        path = block.path(folder.path)
-        listed = {"file": block.file, "first": block.first, "end": block.end, "digest": digest_file(str(path))}
-        shards.append({**listed, "pairs": count_pairs(path)})
+    paths = [block.path(folder.path) for block in blocks]
+    shards: list[dict[str, Any]] = [
+        {"file": block.file, "first": block.first, "end": block.end, "digest": digest, "pairs": count_pairs(path)}
+        for block, path, digest in zip(blocks, paths, digest_all(paths), strict=True)
+    ]
     return {"counts": {"pairs": sum(shard["pairs"] for shard in shards)}, "shards": shards}
 
 

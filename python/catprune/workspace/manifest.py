@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from catprune._core import digest_file
 from catprune.errors import CatpruneError
 from catprune.workspace.files import resolve_place
+from catprune.workspace.resources import digest_all
 from catprune.workspace.sealed import digest_work, read_sealed
 
 if TYPE_CHECKING:
@@ -129,8 +130,14 @@ def verify_shards(folder: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         CatpruneError: a file is missing or was changed.
     """
-    for name, digest in _digests(manifest).items():
-        _verify(folder / name, digest, manifest)
+    listed = _digests(manifest)
+    for name in listed:
+        if not (folder / name).is_file():
+            raise _unlike(folder / name, manifest)
+    digests = digest_all([folder / name for name in listed])
+    for (name, digest), now in zip(listed.items(), digests, strict=True):
+        if now != digest:
+            raise _unlike(folder / name, manifest)
 
 
 def verify_file(folder: Path, manifest: Mapping[str, Any], name: str) -> None:
@@ -139,13 +146,15 @@ def verify_file(folder: Path, manifest: Mapping[str, Any], name: str) -> None:
     Raises:
         CatpruneError: the file is missing or was changed.
     """
-    _verify(folder / name, _digests(manifest).get(name), manifest)
+    path = folder / name
+    if not path.is_file() or digest_file(str(path)) != _digests(manifest).get(name):
+        raise _unlike(path, manifest)
 
 
-def _verify(path: Path, digest: str | None, manifest: Mapping[str, Any]) -> None:
-    if not path.is_file() or digest_file(str(path)) != digest:
-        state = "was changed since it was written" if path.is_file() else "is missing"
-        raise CatpruneError(f"{path} {state}: run `catprune {manifest['step']}` again with force = true")
+def _unlike(path: Path, manifest: Mapping[str, Any]) -> CatpruneError:
+    """The error of a file that is not what its manifest lists."""
+    state = "was changed since it was written" if path.is_file() else "is missing"
+    return CatpruneError(f"{path} {state}: run `catprune {manifest['step']}` again with force = true")
 
 
 def _digests(manifest: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Resources of the machine that a pass may use: threads and memory, parsed from options."""
+"""Resources of the machine that a pass may use: threads and memory, parsed from options; hashing on several threads."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from catprune._core import digest_files
 from catprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 #: Most threads that can be asked for.
 MOST_THREADS = 2**16
+#: Threads that hash files.
+MOST_HASHING_THREADS = 8
 #: Where Linux shows the control groups of this process, and their limits.
 _GROUPS, _LIMITS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
@@ -32,6 +35,15 @@ def choose_threads(threads: int | None) -> int:
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"threads = {threads!r}: give a whole number, at least 1 and at most {MOST_THREADS}")
     return threads
+
+
+def digest_all(paths: Sequence[Path | str]) -> list[str]:
+    """Return the digests of files, in their order: on all processors, but on at most 8 threads, as disks need no more.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return digest_files(paths, threads=min(MOST_HASHING_THREADS, available_processors()))
 
 
 def available_processors() -> int:

@@ -28,6 +28,13 @@ pub fn digest_file(py: Python<'_>, path: PathBuf, progress: Option<&Bound<'_, Py
     boundary::run(py, progress, |progress| digests::digest_file(&path, progress))
 }
 
+/// The digests of files, in their order, computed on several threads.
+#[pyfunction]
+#[pyo3(signature = (paths, *, threads))]
+pub fn digest_files(py: Python<'_>, paths: Vec<PathBuf>, threads: usize) -> PyResult<Vec<String>> {
+    boundary::run(py, None, |progress| digests::digest_files(&paths, threads, progress))
+}
+
 /// Writes one Parquet shard from arrays of equal length, and returns its digest. Where `valid` is False, all columns
 /// except `row` are null.
 #[pyfunction]

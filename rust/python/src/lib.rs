@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::columns::{digest_bytes, digest_file, write_columns};
+    use super::columns::{digest_bytes, digest_file, digest_files, write_columns};
     #[pymodule_export]
     use super::open_corpus::open_corpus;
     #[pymodule_export]

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::io::plain_file::open_plain;
+use crate::io::threads::on_threads;
 use crate::{Error, Progress, Result};
 
 /// A reader or writer that hashes and counts the bytes that pass.
@@ -59,6 +60,11 @@ pub fn digest_file(path: &Path, progress: &Progress) -> Result<String> {
     digest_open(open_plain(path)?, path, progress, |read| progress.add(read, 0))
 }
 
+/// The digests of files, on several threads.
+pub fn digest_files(paths: &[PathBuf], threads: usize, progress: &Progress) -> Result<Vec<String>> {
+    on_threads(threads, paths.len(), || (), |(), number| digest_file(&paths[number], progress))
+}
+
 /// xxh3-128 of an open file from its position on, 32 hexadecimal digits. The file is hashed even if its name now has
 /// another file. Calls `count` with the number of bytes of each read.
 pub fn digest_open(file: File, path: &Path, progress: &Progress, count: impl Fn(u64)) -> Result<String> {
@@ -71,5 +77,33 @@ pub fn digest_open(file: File, path: &Path, progress: &Progress, count: impl Fn(
             return Ok(file.digest());
         }
         count(read as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_come_in_the_order_of_the_files() -> Result<()> {
+        let folder = std::env::temp_dir().join(format!("catprune-digests-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        let texts: Vec<String> = (0..50).map(|number| "x".repeat(number * 1000)).collect();
+        let paths: Vec<PathBuf> = (0..50).map(|number| folder.join(number.to_string())).collect();
+        for (path, text) in paths.iter().zip(&texts) {
+            std::fs::write(path, text).map_err(Error::io(path))?;
+        }
+        let expected: Vec<String> = texts.iter().map(|text| digest_bytes(text.as_bytes())).collect();
+        for threads in [1, 2, 8] {
+            assert_eq!(digest_files(&paths, threads, &Progress::default())?, expected);
+        }
+        std::fs::remove_file(&paths[7]).map_err(Error::io(&paths[7]))?;
+        let missing = digest_files(&paths, 4, &Progress::default());
+        assert!(matches!(missing, Err(Error::Io { path, .. }) if path == paths[7]));
+        let stopped = Progress::default();
+        stopped.stop();
+        assert!(matches!(digest_files(&paths[..5], 2, &stopped), Err(Error::Interrupted)));
+        let _ = std::fs::remove_dir_all(&folder);
+        Ok(())
     }
 }

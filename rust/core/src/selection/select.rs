@@ -261,7 +261,8 @@ fn write_shards(
     request: &SelectRequest,
     progress: &Progress,
 ) -> Result<Vec<SelectionShard>> {
-    let mut writer = Writer::new(&request.out, &request.plan, ranking.records.shards());
+    let mut writer =
+        Writer::new(&request.out, &request.plan, ranking.records.shards(), request.measure.threads);
     ranking.decide(cuts, false, progress, &mut |batch, kept| writer.add(&batch.rows, kept, &batch.scores))?;
     writer.finish()
 }
