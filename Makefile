@@ -1,5 +1,5 @@
 # The names that people and CI call. uv makes the environment and builds the extension.
-.PHONY: setup build lint test test-environments bench bench-check bench-baseline docs torture
+.PHONY: setup build lint test test-environments bench bench-check bench-baseline docs torture wheel
 
 setup:
 	uv sync
@@ -41,3 +41,12 @@ bench-baseline:
 # The site, into site/. Broken links, broken anchors and pages without a nav entry fail.
 docs:
 	NO_MKDOCS_2_WARNING=1 uv run --only-group docs mkdocs build --strict
+
+# The wheel of this machine, from the source distribution, checked and used without a compiler or extras.
+wheel:
+	rm -rf dist
+	uvx maturin sdist --out dist
+	uv build --wheel dist/*.tar.gz --out-dir dist
+	uvx twine check --strict dist/*
+	uvx abi3audit --strict dist/*.whl
+	uv run --no-project python tests/try_wheel.py dist

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from catprune.corpus.inputs import TEXT
+from catprune.corpus.remote import bring, is_address, is_archive
 from catprune.errors import CatpruneError, UsageError
 from catprune.workspace.spool import Spool
 from catprune.workspace.tables import ROWS, TABLES, is_table, open_table
@@ -93,7 +94,7 @@ def spool_options(options: Options, spool: Spool) -> Options:
     """The options of a step with the data among its inputs, and its tags, spooled to files and named by them."""
     values: Any = options
     text = Text(values.fields, (values.source_lang, values.target_lang), values.monolingual)
-    names, fields = spool_corpus(values.inputs, text, spool)
+    names, fields = spool_corpus(values.inputs, text, spool, quiet=values.quiet)
     changed: dict[str, Any] = {"inputs": names, "fields": fields}
     if hasattr(values, "tags"):
         changed["tags"] = spool_tags(values.tags, spool)
@@ -111,8 +112,10 @@ def spool_tags(tags: Any, spool: Spool) -> str | Path | None:
     return spool.lines(tags, item="tag", name="tags-")
 
 
-def spool_corpus(inputs: Any, text: Text, spool: Spool) -> tuple[list[str | Path], tuple[str, str] | str | None]:
-    """The inputs of a corpus as file names, and the fields of its files; data is spooled.
+def spool_corpus(
+    inputs: Any, text: Text, spool: Spool, *, quiet: bool = True
+) -> tuple[list[str | Path], tuple[str, str] | str | None]:
+    """The inputs of a corpus as file names, and the fields of its files; data, URLs and archives are spooled.
 
     A name is one input, and so is a table. Of lists and tuples, those of names and tables are several inputs; those of
     two-element lists and tuples of str are pairs. Whatever else can be iterated gives pairs; texts if `monolingual`.
@@ -121,7 +124,7 @@ def spool_corpus(inputs: Any, text: Text, spool: Spool) -> tuple[list[str | Path
         UsageError: an input is none of these, or the columns with its text cannot be detected.
     """
     if isinstance(inputs, str | Path):
-        return [inputs], text.fields
+        return bring([inputs], text.languages, spool.folder, quiet=quiet), text.fields
     parts = _inputs(inputs)
     if parts is None:
         if text.fields is not None:
@@ -136,13 +139,14 @@ def spool_corpus(inputs: Any, text: Text, spool: Spool) -> tuple[list[str | Path
         if len(sides) > 1:
             raise UsageError(f"the tables have their text in other columns ({sides}): rename columns, or give fields")
         fields = next(iter(sides))
-    return [spool.text(*opened[place]) if place in opened else part for place, part in enumerate(parts)], fields
+    names = [spool.text(*opened[place]) if place in opened else part for place, part in enumerate(parts)]
+    return bring(names, text.languages, spool.folder, quiet=quiet), fields
 
 
 def are_names(inputs: Any) -> bool:
-    """Whether all inputs are names of files or folders."""
+    """Whether all inputs are names of files or folders of this machine, which are read where they are."""
     parts = inputs if isinstance(inputs, list | tuple) else [inputs]
-    return all(isinstance(part, str | Path) for part in parts)
+    return all(isinstance(part, str | Path) and not (is_address(part) or is_archive(part)) for part in parts)
 
 
 def find_fields(schema: Any, text: Text) -> tuple[str, str] | str:

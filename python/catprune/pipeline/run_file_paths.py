@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from catprune.corpus.remote import is_address
 from catprune.pipeline.sections import DevSection, ScorerSection, TestSection, models_within
 from catprune.workspace.options import Declared
 
@@ -19,7 +20,7 @@ def resolve_paths(values: Mapping[str, Any], section: Any, base: Path) -> dict[s
     def join(value: Any) -> Any:
         if isinstance(value, list):
             return [join(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-        return os.path.normpath(base / value) if isinstance(value, str) else value
+        return os.path.normpath(base / value) if isinstance(value, str) and not is_address(value) else value
 
     resolved: dict[str, Any] = {}
     known: dict[str, Any] = getattr(section, "model_fields")  # noqa: B009

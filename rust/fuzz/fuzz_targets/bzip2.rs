@@ -4,4 +4,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| catprune_fuzz::codec("bz2", b"BZh11AY", bytes));
+fuzz_target!(|bytes: &[u8]| catprune_fuzz::codec("bz2", b"BZh11AY", bytes, 32));

@@ -3,4 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| catprune_fuzz::codec("gz", &[0x1f, 0x8b, 8], bytes));
+fuzz_target!(|bytes: &[u8]| catprune_fuzz::codec("gz", &[0x1f, 0x8b, 8], bytes, 8));

@@ -3,4 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| catprune_fuzz::codec("xz", b"\xfd7zXZ\0", bytes));
+fuzz_target!(|bytes: &[u8]| catprune_fuzz::codec("xz", b"\xfd7zXZ\0", bytes, 8));

@@ -14,6 +14,9 @@ use catprune_core::{Error, Result, Progress};
 
 pub const MAX_LINE_BYTES: usize = 64;
 
+/// A few bytes of a compressed file can be millions of empty lines: no more than these are read, and a chunk.
+const MOST_RECORDS: usize = 10_000;
+
 /// The two sides of a record, or the name of its fault.
 pub type ReadRecord = std::result::Result<(Vec<u8>, Vec<u8>), &'static str>;
 
@@ -40,7 +43,7 @@ pub fn ignore_panics_of_libraries() {
     });
 }
 
-/// All records of an input. An error of the input is a valid result, but a caught panic is a bug.
+/// The records of an input. An error of the input is a valid result, but a caught panic is a bug.
 pub fn read(input: Input) -> Result<Vec<ReadRecord>> {
     let corpus = Corpus {
         inputs: vec![input],
@@ -66,12 +69,12 @@ pub fn read(input: Input) -> Result<Vec<ReadRecord>> {
         },
         |records| {
             all.extend(records);
-            Ok(true)
+            Ok(all.len() < MOST_RECORDS)
         },
     );
     match read {
         Ok(read) => {
-            assert_eq!(read.inputs[0].end, all.len() as u64);
+            assert!(all.len() >= MOST_RECORDS || read.inputs[0].end == all.len() as u64);
             Ok(all)
         }
         Err(Error::Input(message)) if message.contains("bug of catprune") => panic!("{message}"),
@@ -123,11 +126,11 @@ pub fn expected_lines(bytes: &[u8], record: impl Fn(&[u8]) -> ReadRecord) -> Opt
 }
 
 /// Any bytes after the magic bytes must give a text or an error. Two members of a codec must read as one text; packing
-/// costs most of an execution, so only one length in eight is packed.
-pub fn codec(suffix: &str, magic: &[u8], bytes: &[u8]) {
+/// costs most of an execution, so only one length in `every` is packed.
+pub fn codec(suffix: &str, magic: &[u8], bytes: &[u8], every: usize) {
     let damaged = file(suffix, &[magic, bytes].concat());
     let _ = read(tsv(damaged));
-    if !bytes.len().is_multiple_of(8) {
+    if !bytes.len().is_multiple_of(every) {
         return;
     }
     let (first, second) = bytes.split_at(bytes.len() / 2);

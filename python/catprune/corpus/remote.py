@@ -1,0 +1,204 @@
+"""Inputs that are not plain files of this machine: URLs are copied, zip archives of a Moses pair unpacked, once."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from catprune._core import digest_bytes, digest_file
+from catprune.errors import CatpruneError, UsageError, require
+from catprune.workspace.files import to_json, whole_file, write_whole
+from catprune.workspace.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: The protocols that are read, and the package that reads each through fsspec.
+PROTOCOLS = {"https": "aiohttp", "http": "aiohttp", "s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub"}
+#: The Moses archives of OPUS (https://opus.nlpl.eu): opus://CORPUS/VERSION/en-de.
+_OPUS = "https://object.pouta.csc.fi/OPUS-{corpus}/{version}/moses/{pair}.txt.zip"
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://.+", re.DOTALL)
+#: Bytes that are copied at a time, and bytes of the disk that stay free.
+_PIECE, _FREE = 1 << 22, 1 << 28
+
+
+def is_address(name: object) -> bool:
+    """Whether a name is a URL, not a file of this machine."""
+    return isinstance(name, str) and _ADDRESS.fullmatch(name) is not None
+
+
+def is_archive(name: object) -> bool:
+    """Whether a name is that of a zip archive."""
+    return isinstance(name, str | Path) and str(name).lower().endswith(".zip")
+
+
+def fetch(address: str, folder: Path, *, quiet: bool = True) -> Path:
+    """Copy what is at a URL to a folder, whole or not at all; a copy that is there is not made again.
+
+    Credentials come from the environment, as the packages of fsspec read them. Next to the copy, a JSON file has the
+    URL without its query, the size and the digest.
+
+    Raises:
+        UsageError: the protocol is unknown, or the URL has a password, a wildcard or no name of a file.
+        MissingExtra: the package of the protocol is not installed.
+        CatpruneError: the server refuses, the copy is not of the size announced, or the disk is too small.
+    """
+    shown = _shown(address)
+    copy = folder / _name_of(address)
+    if copy.is_file():
+        return copy
+    url = _opus(address) if address.startswith("opus://") else address
+    protocol = url.partition("://")[0]
+    require("remote", "fsspec", PROTOCOLS[protocol])
+    import fsspec
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # The packages raise errors of many types, and some have the whole URL in their text.
+    try:
+        with fsspec.open(url, mode="rb", compression=None) as stream:
+            size = getattr(stream, "size", None)
+            with whole_file(copy) as file, Progress(f"copy {shown}", total=size, unit="B", quiet=quiet) as bar:
+                _copy(stream, file, size=size, shown=shown, folder=folder, bar=bar)
+    except CatpruneError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename == str(copy):
+            raise  # of the disk
+        raise CatpruneError(f"{shown} cannot be read ({_reason(error)}): check the URL and the credentials") from None
+    about = {"url": shown, "bytes": copy.stat().st_size, "xxh3_128": digest_file(copy)}
+    write_whole(copy.with_name(f"{copy.name}.json"), to_json(about))
+    return copy
+
+
+def _copy(stream: Any, file: Any, *, size: int | None, shown: str, folder: Path, bar: Progress) -> None:
+    """Copy a stream, as long as it has the size announced and the disk has room."""
+    done = 0
+    if size is not None and size > shutil.disk_usage(folder).free - _FREE:
+        raise CatpruneError(f"{shown} has {size:,} bytes, and the disk of {folder} has no room: use another folder")
+    while piece := stream.read(_PIECE):
+        done += len(piece)
+        if size is not None and done > size:
+            raise CatpruneError(f"{shown} has more than the {size:,} bytes announced: run the same command again")
+        if shutil.disk_usage(folder).free < _FREE:
+            raise CatpruneError(f"the disk of {folder} is full after {done:,} bytes of {shown}: use another folder")
+        file.write(piece)
+        bar.to(done)
+    if size is not None and done < size:
+        raise CatpruneError(f"{shown} ended after {done:,} of {size:,} bytes: run the same command again")
+
+
+def _shown(address: str) -> str:
+    """Return a URL as it may be shown and written: without query, which may be a signature.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    protocol = address.partition("://")[0]
+    if protocol not in (*PROTOCOLS, "opus") or "::" in address:
+        raise UsageError(
+            f"{protocol}:// is not supported: give a file, or a URL with {', '.join((*PROTOCOLS, 'opus'))}"
+        )
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        raise UsageError("a URL among the inputs cannot be read: check it") from None
+    if "@" in parts.netloc and protocol != "hf":
+        raise UsageError(
+            f"a {protocol} URL has a user name or password: leave it out, and give credentials in the environment"
+        )
+    shown = f"{protocol}://{parts.netloc}{parts.path}"
+    if any(wildcard in parts.path for wildcard in "*[{"):
+        raise UsageError(f"{shown} has a wildcard: give each URL")
+    return shown
+
+
+def _name_of(address: str) -> str:
+    """Return the name of a copy: a digest of the URL, then the name of the file, which has its language and format."""
+    url = _opus(address) if address.startswith("opus://") else address
+    name = PurePosixPath(urlsplit(url).path).name
+    if not name or name in (".", ".."):
+        raise UsageError(f"{_shown(address)} has no name of a file: give the URL of a file")
+    return f"{digest_bytes(url.encode())[:16]}-{re.sub(r'[^A-Za-z0-9._-]', '_', name)}"
+
+
+def _opus(address: str) -> str:
+    """Return the URL of the Moses archive of an OPUS corpus."""
+    match = re.fullmatch(r"opus://([\w.-]+)/([\w.-]+)/([a-zA-Z_]+-[a-zA-Z_]+)", address)
+    if match is None:
+        raise UsageError(
+            f"{address} cannot be read: give opus://CORPUS/VERSION/PAIR, like opus://Tatoeba/v2023-04-12/de-en"
+        )
+    return _OPUS.format(corpus=match[1], version=match[2], pair=match[3])
+
+
+def _reason(error: Exception) -> str:
+    """Return why a URL cannot be read, without the text of the error, which may have a signature in it."""
+    code = getattr(error, "status", None) or getattr(error, "errno", None)
+    return f"{type(error).__name__}{f' {code}' if code else ''}"
+
+
+def unpack(archive: Path, languages: tuple[str | None, str | None], folder: Path) -> str:
+    """Unpack the Moses pair of a zip archive to a folder; a pair that is there is not unpacked again.
+
+    Returns:
+        The template of the pair, like `folder/NAME.{en,de}`.
+
+    Raises:
+        UsageError: the languages are not given.
+        CatpruneError: the archive is damaged, or does not hold one file of each language.
+    """
+    source, target = languages
+    if not source or not target:
+        raise UsageError(f"{archive} is a zip archive: give source_lang and target_lang, which name its files")
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = [_member(opened, language, archive) for language in (source, target)]
+            if members[0].filename.rpartition(".")[0] != members[1].filename.rpartition(".")[0]:
+                names = " and ".join(member.filename for member in members)
+                raise CatpruneError(f"{archive}: {names} are not a pair: unpack it, and give the two files")
+            stem = f"{digest_bytes(str(archive.absolute()).encode())[:8]}-{_base(members[0])}"
+            folder.mkdir(parents=True, exist_ok=True)
+            for member, language in zip(members, (source, target), strict=True):
+                _unpack_member(opened, member, folder / f"{stem}.{language}")
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise CatpruneError(f"{archive} cannot be unpacked ({error}): fetch it again") from None
+    return str(folder / f"{stem}.{{{source},{target}}}")
+
+
+def _member(opened: zipfile.ZipFile, language: str, archive: Path) -> zipfile.ZipInfo:
+    found = [member for member in opened.infolist() if member.filename.endswith(f".{language}") and not member.is_dir()]
+    if len(found) != 1:
+        names = ", ".join(member.filename for member in opened.infolist()[:6])
+        raise CatpruneError(
+            f"{archive} has {len(found) or 'no'} files that end in .{language} ({names}): check the languages"
+        )
+    return found[0]
+
+
+def _base(member: zipfile.ZipInfo) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(member.filename).name.rpartition(".")[0]) or "text"
+
+
+def _unpack_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
+    """Unpack a member to a path of our choice; zipfile compares its size and checksum."""
+    if path.is_file() and path.stat().st_size == member.file_size:
+        return
+    if member.file_size > shutil.disk_usage(path.parent).free - _FREE:
+        raise CatpruneError(
+            f"{member.filename} has {member.file_size:,} bytes, and the disk of {path.parent} has no room: use another "
+            "folder"
+        )
+    with opened.open(member) as stream, whole_file(path) as file:
+        shutil.copyfileobj(stream, file, _PIECE)
+
+
+def bring(
+    names: Iterable[str | Path], languages: tuple[str | None, str | None], folder: Path, *, quiet: bool
+) -> list[str | Path]:
+    """Return the names of inputs with URLs replaced by their copies, and zip archives by templates of their pairs."""
+    local = [fetch(str(name), folder, quiet=quiet) if is_address(name) else name for name in names]
+    return [unpack(Path(name), languages, folder) if is_archive(name) else name for name in local]
