@@ -1,7 +1,7 @@
 //! The `clean` pass: applies the rules to every record, finds duplicates among the remaining records, and writes
 //! decisions and measures as columns. It reads the text once.
 
-use crate::cleaning::decisions::Decisions;
+use crate::cleaning::decisions::{Decisions, add_measures};
 use crate::cleaning::reasons::EXCLUDED;
 use crate::cleaning::request::{CleanRequest, Cleaned, Prefer};
 use crate::cleaning::rules::{RuleFilter, check_structure};
@@ -91,8 +91,10 @@ impl Workers<'_> {
         let mut decisions = Decisions::new(chunk, parts.len());
         let skipped = from.saturating_sub(decisions.chunk.first).min(decisions.chunk.len() as u64) as usize;
         decisions.reasons.resize(skipped, 0);
+        let sides = |source, target| [Some(source).filter(|_| !monolingual), Some(target)];
         if filter.is_some() {
-            decisions.measures.resize(skipped, [Measures::default(); 2]);
+            let none = sides(Measures::default(), Measures::default());
+            (0..skipped).for_each(|_| add_measures(&mut decisions.measures, none));
         }
         for index in skipped..decisions.chunk.len() {
             let row = decisions.chunk.first + index as u64;
@@ -101,7 +103,7 @@ impl Workers<'_> {
                 Some(filter) => {
                     let decision =
                         if monolingual { filter.decide_target(record) } else { filter.decide(record) };
-                    decisions.measures.push([decision.source, decision.target]);
+                    add_measures(&mut decisions.measures, sides(decision.source, decision.target));
                     (decision.reasons, decision.text)
                 }
                 None => check_structure(record),

@@ -10,6 +10,7 @@ use arrow_array::types::{Int32Type, Int64Type, UInt32Type};
 use arrow_array::{ArrayRef, Int64Array, UInt32Array};
 use arrow_schema::{DataType, Field};
 
+use crate::cleaning::decisions::MeasureColumns;
 use crate::cleaning::fingerprint_shards::{FingerprintColumns, FingerprintWriter};
 use crate::cleaning::ready_shard::ReadyShard;
 use crate::cleaning::request::LastShard;
@@ -20,14 +21,16 @@ use crate::duplicates::first_rows::ELSEWHERE;
 use crate::duplicates::late;
 use crate::io::spool::Spool;
 use crate::io::threads::Background;
-use crate::text::side::{MEASURES, Measures};
 use crate::{Error, Result};
 
-/// A row's decision and measures.
-pub struct RowDecision<'a> {
-    pub reasons: u32,
-    pub measures: [Measures; 2],
-    pub tag: Option<&'a str>,
+/// Rows of a chunk, with their decisions and measures.
+pub struct DecidedRows<'a> {
+    pub reasons: &'a [u32],
+    /// Of the whole chunk, in which the rows begin at `first`.
+    pub measures: &'a MeasureColumns,
+    pub first: usize,
+    /// Empty without tags.
+    pub tags: &'a [&'a str],
 }
 
 /// A shard that is being filled.
@@ -45,7 +48,7 @@ pub struct OpenShard {
 #[derive(Default)]
 struct Batch {
     reasons: Vec<u32>,
-    measures: [[Vec<u32>; MEASURES.len()]; 2],
+    measures: MeasureColumns,
     tags: StringDictionaryBuilder<Int32Type>,
 }
 
@@ -91,7 +94,8 @@ impl OpenShard {
                 let measures = self.batch.measures.iter_mut().zip(self.layout.measures);
                 let copied = measures.flat_map(|(columns, count)| &mut columns[..count]);
                 copied.zip(&values[1..]).for_each(|(column, values)| column.push(values[index]));
-                self.end_row()?;
+                self.rows += 1;
+                self.end_rows()?;
             }
         }
         Ok(())
@@ -133,22 +137,28 @@ impl OpenShard {
         self.end() >= self.limit()
     }
 
-    pub fn add(&mut self, decision: &RowDecision<'_>) -> Result<()> {
-        self.batch.reasons.push(decision.reasons);
-        let sides = self.batch.measures.iter_mut().zip(&decision.measures);
-        for ((columns, measures), count) in sides.zip(self.layout.measures) {
-            for (column, value) in columns[..count].iter_mut().zip(measures.values()) {
-                column.push(value);
+    pub fn add(&mut self, rows: &DecidedRows<'_>) -> Result<()> {
+        let (mut at, count) = (0, rows.reasons.len());
+        while at < count {
+            let end = count.min(at + BATCH_ROWS - self.batch.reasons.len());
+            self.batch.reasons.extend_from_slice(&rows.reasons[at..end]);
+            let sides = self.batch.measures.iter_mut().zip(rows.measures).zip(self.layout.measures);
+            for ((columns, measures), measured) in sides {
+                for (column, values) in columns[..measured].iter_mut().zip(measures) {
+                    column.extend_from_slice(&values[rows.first + at..rows.first + end]);
+                }
             }
+            for tag in rows.tags.iter().take(end).skip(at) {
+                self.batch.tags.append_value(tag);
+            }
+            self.rows += (end - at) as u64;
+            self.end_rows()?;
+            at = end;
         }
-        if let Some(tag) = decision.tag {
-            self.batch.tags.append_value(tag);
-        }
-        self.end_row()
+        Ok(())
     }
 
-    fn end_row(&mut self) -> Result<()> {
-        self.rows += 1;
+    fn end_rows(&mut self) -> Result<()> {
         if self.batch.reasons.len() == BATCH_ROWS { self.write_decisions() } else { Ok(()) }
     }
 

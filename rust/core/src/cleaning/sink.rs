@@ -10,7 +10,7 @@ use crate::cleaning::decisions::Decisions;
 use crate::cleaning::disk_estimate::{Need, total_bytes};
 use crate::cleaning::examples::{Examples, example};
 use crate::cleaning::fingerprint_shards::FingerprintColumns;
-use crate::cleaning::open_shard::{OpenShard, RowDecision};
+use crate::cleaning::open_shard::{DecidedRows, OpenShard};
 use crate::cleaning::reasons::{NEAR_DUPLICATE, OF_TWO_SIDES, REASONS, places};
 use crate::cleaning::request::{CleanRequest, Cleaned, Prefer, RowCounts};
 use crate::cleaning::shards::{Published, ShardLayout, reason};
@@ -32,7 +32,7 @@ use crate::duplicates::near::components::Labels;
 use crate::io::disk;
 use crate::io::spool::Spool;
 use crate::io::threads::{Background, on_threads};
-use crate::text::side::{MEASURES, MONOLINGUAL_MEASURES, Measures};
+use crate::text::side::{MEASURES, MONOLINGUAL_MEASURES};
 use crate::{Error, Progress, Result};
 
 /// Rows after which the needed disk space is estimated.
@@ -261,37 +261,40 @@ impl<'a> DecisionSink<'a> {
         for (_, set) in decisions.excluded.iter().filter(|(row, _)| rows.contains(row)) {
             cleaned.excluded[*set as usize].pairs += 1;
         }
-        for row in rows {
-            let index = (row - chunk.first) as usize;
-            let reasons = decisions.reasons[index];
-            let kept = u64::from(reasons == 0);
-            for counts in [&mut cleaned.total, &mut cleaned.inputs[chunk.input]] {
-                counts.rows += 1;
-                counts.kept += kept;
-            }
-            let tag = match &chunk.tags {
-                Some(_) => Some(chunk.tag(&self.request.corpus, index)?),
-                None => None,
-            };
-            if let Some(tag) = tag {
+        let places = (rows.start - chunk.first) as usize..(rows.end - chunk.first) as usize;
+        let decided = &decisions.reasons[places.clone()];
+        let kept = decided.iter().filter(|&&reasons| reasons == 0).count() as u64;
+        for counts in [&mut cleaned.total, &mut cleaned.inputs[chunk.input]] {
+            counts.rows += decided.len() as u64;
+            counts.kept += kept;
+        }
+        let mut tags = Vec::new();
+        if chunk.tags.is_some() {
+            for (place, &reasons) in places.clone().zip(decided) {
+                let tag = chunk.tag(&self.request.corpus, place)?;
                 if !cleaned.tags.contains_key(tag) {
                     self.tag_bytes += tag.len();
                     if cleaned.tags.len() == MOST_TAGS || self.tag_bytes > TAG_BYTES {
-                        return Err(too_many_tags(self.request, row));
+                        return Err(too_many_tags(self.request, chunk.first + place as u64));
                     }
                     cleaned.tags.insert(tag.to_owned(), RowCounts::default());
                 }
                 if let Some(counts) = cleaned.tags.get_mut(tag) {
                     counts.rows += 1;
-                    counts.kept += kept;
+                    counts.kept += u64::from(reasons == 0);
                 }
+                tags.push(tag);
             }
-            let measures = decisions.measures.get(index).copied().unwrap_or([Measures::default(); 2]);
-            shard.add(&RowDecision { reasons, measures, tag })?;
-            if reasons != 0 {
-                add_reasons(&mut self.reasons, reasons);
-                self.examples.offer(reasons, row, || example(chunk, index));
-            }
+        }
+        shard.add(&DecidedRows {
+            reasons: decided,
+            measures: &decisions.measures,
+            first: places.start,
+            tags: &tags,
+        })?;
+        for (place, &reasons) in places.zip(decided).filter(|&(_, &reasons)| reasons != 0) {
+            add_reasons(&mut self.reasons, reasons);
+            self.examples.offer(reasons, chunk.first + place as u64, || example(chunk, place));
         }
         Ok(())
     }
