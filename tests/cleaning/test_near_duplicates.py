@@ -90,7 +90,7 @@ def test_threads_and_memory_do_not_show(tmp_path: Path) -> None:
     tags = tmp_path / "tags"
     tags.write_text("".join(f"{row % 3}\n" for row in range(9000)))
     near = {"threshold": 0.6}
-    for name, threads, memory in (("one", 1, 2**30), ("two", 2, 2**30), ("tight", 3, 48_200_000)):
+    for name, threads, memory in (("one", 1, 2**30), ("two", 2, 2**30), ("eight", 8, 2**30), ("tight", 3, 48_200_000)):
         out = tmp_path / name
         options = {"tags": tags, "near_duplicates": "pair", "near": near, "duplicates": "none"}
         done = catprune.clean(paths, out=out, threads=threads, memory=memory, **options)

@@ -583,33 +583,48 @@ def test_killed_and_run_again_gives_the_same_bytes(tokens, undisturbed, at):
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(child)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert (broken / "state.safetensors").exists() and not (broken / "manifest.json").exists()
-    assert len(list((broken / "pruned-rows").glob("losses-*.npy"))) <= 4
-    for path in (broken / "pruned-rows").glob("losses-*.npy"):
+    files = list((broken / "pruned-rows").glob("*.npy"))
+    assert len(files) <= 8
+    for path in files:
         np.load(path)
     train(tokens, out=broken, **options)
     assert contents(broken) == whole
 
 
-def test_files_that_are_gone_are_named(tokens, tmp_path, monkeypatch):
+def test_losses_of_a_saved_state_that_are_gone_or_changed_are_refused(tokens, monkeypatch, undisturbed):
+    """Each file that a state needs; what an update wrote after the state does not count."""
     from catprune.training.loop import Training
 
-    options, saved = KILLED | WAYS["infobatch"], Training._save_state
+    (whole, options, _, name), saves = undisturbed, []
+    out = tokens.parent / f"{name}-damaged"
+    saved, update = Training._save_state, Training._update
 
-    def stopping(training):
-        saved(training)
-        raise KeyboardInterrupt
+    def stopping(training, *batch):
+        update(training, *batch)
+        if len(saves) == 2:
+            raise OSError("gone")
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Training, "_save_state", stopping)
-        train(tokens, out=tmp_path / "w", **options)
-    path = tmp_path / "w/pruned-rows/losses-0.npy"
-    path.unlink()
-    with pytest.raises(
-        CatpruneError, match=r"losses-0\.npy is missing or damaged .*: remove .*state\.safetensors to start"
-    ):
-        train(tokens, out=tmp_path / "w", **options)
-    train(tokens, out=tmp_path / "w", force=True, **options | {"seed": 2})
-    assert not path.parent.exists()
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="gone"):
+        patch.setattr(Training, "_save_state", lambda training: (saved(training), saves.append(training.at.step)))
+        patch.setattr(Training, "_update", stopping)
+        train(tokens, out=out, **options)
+    files = {path.name: path for path in (out / "pruned-rows").glob("*.npy")}
+    needed = {name for name in files if name != "observed.npy"}
+    assert f"observed-{saves[-1]}.npy" in needed and {"losses-0.npy", "times-0.npy"} <= needed
+    assert ("spans.npy" in needed) is ("prune_span" in options)
+    for file in sorted(needed):
+        content = files[file].read_bytes()
+        flipped = bytearray(content)
+        flipped[-3] ^= 1
+        for damaged, fault in ((bytes(flipped), "was changed since it was written"), (None, "is missing")):
+            files[file].unlink() if damaged is None else files[file].write_bytes(damaged)
+            with pytest.raises(CatpruneError, match=rf"{file} {fault}: train again with force = true"):
+                train(tokens, out=out, **options)
+        files[file].write_bytes(content)
+    files["observed.npy"].write_bytes(b"damaged")
+    train(tokens, out=out, **options)
+    assert not (out / "pruned-rows").exists()
+    assert contents(out) == whole
 
 
 def test_an_empty_batch_makes_no_update(tokens, tmp_path):

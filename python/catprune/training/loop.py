@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from catprune._core import digest_bytes
+from catprune._core import digest_bytes, digest_file
 from catprune.checkpoints.native import (
     exposure_of,
     fit,
@@ -35,7 +35,7 @@ from catprune.workspace.ahead import ahead
 from catprune.workspace.files import append_line, write_whole
 from catprune.workspace.manifest import digest_manifest
 from catprune.workspace.signals import Interrupts
-from catprune.workspace.step_folder import STATE
+from catprune.workspace.step_folder import PRUNED_ROWS, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -407,7 +407,7 @@ class Training:
         """Replace the saved state: weights, moments, loss sums and position in one file, renamed into place."""
         self._read_losses()
         if self.pruning is not None:
-            self.pruning.flush()
+            self.at.pruning_files = self.pruning.save(self.at.step)
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors["sums"] = self._sums
         tensors |= self._moments()
@@ -416,7 +416,7 @@ class Training:
         save_tensors(self._state_file, tensors, metadata={"position": json.dumps(asdict(self.at))})
         self._saved = time.monotonic()
         if self.pruning is not None:
-            self.pruning.forget(self.at.epoch)
+            self.pruning.forget(self.at.epoch, self.at.pruning_files)
 
     def _moments(self) -> dict[str, Tensor]:
         """Return the moments of all parameters by name."""
@@ -443,13 +443,16 @@ class Training:
         fit(self.model, weights, name=self._state_file)
         self._set_moments(tensors)
         self.at = Position(**json.loads(metadata["position"]))
+        if self.pruning is not None:
+            self.pruning.restore(self.at.pruning_files)
 
 
 def verify_unfinished(folder: Path) -> None:
     """Check the files of an unfinished training that a resumed one goes on with.
 
     Raises:
-        CatpruneError: the saved state, the metrics up to it or a checkpoint before it was changed, or is missing.
+        CatpruneError: the saved state, the metrics up to it, a file of losses or a checkpoint before it was changed, or
+            is missing.
     """
     if not (folder / STATE).is_file():
         return
@@ -458,6 +461,11 @@ def verify_unfinished(folder: Path) -> None:
     if not metrics.is_file() or digest_bytes(metrics.read_bytes()[: at.metrics]) != at.metrics_digest:
         state = "was changed since it was written" if metrics.is_file() else "is missing"
         raise CatpruneError(f"{metrics} {state}: train again with force = true")
+    for name, digest in at.pruning_files.items():
+        path = folder / PRUNED_ROWS / name
+        if not path.is_file() or digest_file(str(path)) != digest:
+            state = "was changed since it was written" if path.is_file() else "is missing"
+            raise CatpruneError(f"{path} {state}: train again with force = true")
     for pattern in ("epoch-*", "step-*"):
         for path in sorted(folder.glob(f"{pattern}/config.json")):
             checkpoint = read_checkpoint(path.parent)

@@ -26,4 +26,5 @@ class Position:
     pruned_batches: int = 0  # batches whose pairs were all pruned
     metrics: int = 0  # bytes of metrics.jsonl when the state was saved
     metrics_digest: str = ""
+    pruning_files: dict[str, str] = field(default_factory=dict[str, str])  # digests by name, where training prunes
     dev_nll: dict[str, float] = field(default_factory=dict[str, float])  # by checkpoint, where training may stop early

@@ -2,9 +2,9 @@
 
 Losses are those of units: rows, or spans of long targets, whose numbers `spans.npy` holds.
 Files are numbered by cycle, the epochs for which the same losses decide. `losses-2.npy` holds the losses at the start
-of cycle 2 and does not change during the cycle. Losses observed in cycle 2 go into `losses-3.npy`, a copy at first.
-`times-2.npy` says how often each row had been trained on before cycle 2. So a run that was killed repeats its decisions
-and its writes. Files that no saved state needs are removed.
+of cycle 2 and does not change. `times-2.npy` says how often each row had been trained on before cycle 2.
+`observed.npy` holds the last observed losses and changes with every update: a saved state keeps a copy of it, like
+`observed-500.npy` after update 500, and the digests of all files that it needs. Other files are removed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from catprune._core import digest_file
 from catprune.errors import CatpruneError
 from catprune.training.dynamic import SLICE
 from catprune.training.spans import Units
@@ -20,7 +21,7 @@ from catprune.workspace.files import whole_file
 from catprune.workspace.step_folder import STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from catprune.training.spans import Spans
 
     Part = Callable[[int, int], NDArray[Any]]
+
+#: The file of the last observed losses.
+OBSERVED = "observed"
 
 
 class PrunedRows:
@@ -47,6 +51,8 @@ class PrunedRows:
         self.folder, self.pruning, self.processes = folder, pruning, processes
         self.rows, self.spans = rows, spans
         self._times: NDArray[np.uint32] | None = None
+        self._restored: str | None = None  # the copy of a saved state with which this process continues
+        self._digests: dict[str, str] = {}  # of files that do not change
 
     def begin(self, epoch: int, *, resumed: bool) -> None:
         """Start an epoch, or continue within it.
@@ -57,11 +63,14 @@ class PrunedRows:
         cycle = epoch // self.pruning.cycle
         if self.processes.leads and not resumed and epoch % self.pruning.cycle == 0:
             self._start_cycle(cycle)
+        elif self.processes.leads and self._restored is not None:
+            self._write(OBSERVED, np.float32, self.pruning.pairs, self._copied(self._restored))
+        self._restored = None
         self.processes.hear()  # wait for the files
         self._times = self._map(f"times-{cycle}")
         if self.spans is not None:
             self.spans.firsts = self._map("spans")
-        losses = self._map(f"losses-{cycle + 1}", mode="r+") if self.processes.leads else None
+        losses = self._map(OBSERVED, mode="r+") if self.processes.leads else None
         self.pruning.resume(epoch, before=self._map(f"losses-{cycle}"), losses=losses)
 
     def units(self, rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> Units:
@@ -91,19 +100,30 @@ class PrunedRows:
         kept[owners[self.pruning.keeps(numbers)]] = True
         return kept
 
-    def flush(self) -> None:
-        """Write observed losses to the disk; call this before a state is saved that continues from them."""
-        if isinstance(self.pruning.losses, np.memmap):
-            self.pruning.losses.flush()
+    def save(self, step: int) -> dict[str, str]:
+        """Write what a state after `step` updates needs, besides what is there; return the digests of all its files."""
+        copy = f"{OBSERVED}-{step}"
+        self._write(copy, np.float32, self.pruning.pairs, self._copied(OBSERVED))
+        cycle = self.pruning.epoch // self.pruning.cycle
+        names = [f"times-{cycle}", f"losses-{cycle}", *(["spans"] if self.spans is not None else [])]
+        self._digests = {name: self._digests.get(name) or self._digest(name) for name in names}
+        files = {**self._digests, copy: self._digest(copy)}
+        return {f"{name}.npy": digest for name, digest in files.items()}
 
-    def forget(self, epoch: int) -> None:
-        """Remove the files that only states from before this epoch need."""
+    def restore(self, files: Mapping[str, str]) -> None:
+        """Continue with the files of a saved state, as `save` returned them."""
+        self._restored = next(name.removesuffix(".npy") for name in files if name.startswith(OBSERVED))
+
+    def forget(self, epoch: int, files: Mapping[str, str]) -> None:
+        """Remove what only states before this epoch, or other ones of it than that of `files`, need."""
         for path in self.folder.glob("*-*.npy"):
-            if int(path.stem.partition("-")[2]) < epoch // self.pruning.cycle:
+            kind, _, number = path.stem.rpartition("-")
+            is_old = path.name not in files if kind == OBSERVED else int(number) < epoch // self.pruning.cycle
+            if is_old:
                 path.unlink(missing_ok=True)
 
     def _start_cycle(self, cycle: int) -> None:
-        """Write the files of a cycle: the observed losses decide, and the next file of losses starts as their copy."""
+        """Write the files of a cycle, in which the losses that were observed before decide."""
         self.folder.mkdir(exist_ok=True)
         units = self.pruning.pairs
         if cycle == 0:
@@ -111,12 +131,17 @@ class PrunedRows:
                 self._write("spans", np.int64, self.rows + 1, self.spans.parts())
             self._write("times-0", np.uint32, self.rows, _parts(self.rows, lambda first, end: np.zeros(end - first)))
             unknown = _parts(units, lambda first, end: np.full(end - first, np.nan))
-            self._write("losses-0", np.float32, units, unknown)
+            self._write(OBSERVED, np.float32, units, unknown)
         else:
-            self.flush()
             self._write(f"times-{cycle}", np.uint32, self.rows, _parts(self.rows, self._after))
-        before = self._map(f"losses-{cycle}")
-        self._write(f"losses-{cycle + 1}", np.float32, units, _parts(units, lambda first, end: before[first:end]))
+        self._write(f"losses-{cycle}", np.float32, units, self._copied(OBSERVED))
+
+    def _copied(self, name: str) -> Iterator[NDArray[np.float32]]:
+        losses = self._map(name)
+        return _parts(len(losses), lambda first, end: losses[first:end])
+
+    def _digest(self, name: str) -> str:
+        return digest_file(str(self.folder / f"{name}.npy"))
 
     def _after(self, first: int, end: int) -> NDArray[np.int64]:
         """Count how often rows `first` to `end` were trained on at the end of the last epoch of a cycle."""

@@ -80,7 +80,7 @@ fn rows_that_are_left_out_link_no_others() {
     let pair = options(Key::Pair, 128, 16, Unit::Characters, 5);
     let texts =
         ["a house by the lake, in the woods", "a house by the lake in the woods", "another text altogether"];
-    let find = |left_out: &[u64]| {
+    let find = |left_out: &[u64], threads: usize| {
         let mut near = NearDuplicates::new(&pair, &std::env::temp_dir(), 1 << 20).unwrap();
         let normaliser = Normaliser::new(Form::NORMALISED);
         let mut signatures = Signatures::new(&pair, &normaliser);
@@ -92,10 +92,12 @@ fn rows_that_are_left_out_link_no_others() {
         for &row in left_out {
             near.leave_out(row);
         }
-        near.resolve(&Progress::default()).unwrap().collect::<Result<BTreeMap<_, _>, _>>().unwrap()
+        near.resolve(threads, &Progress::default()).unwrap().collect::<Result<BTreeMap<_, _>, _>>().unwrap()
     };
-    assert_eq!(find(&[]), BTreeMap::from([(10, 0), (30, 0), (40, 0), (60, 0), (50, 20)]));
-    assert_eq!(find(&[0, 20, 40]), BTreeMap::from([(30, 10), (60, 10)]));
+    for threads in [1, 2, 8] {
+        assert_eq!(find(&[], threads), BTreeMap::from([(10, 0), (30, 0), (40, 0), (60, 0), (50, 20)]));
+        assert_eq!(find(&[0, 20, 40], threads), BTreeMap::from([(30, 10), (60, 10)]));
+    }
 }
 
 #[test]

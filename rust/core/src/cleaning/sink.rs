@@ -416,7 +416,7 @@ impl<'a> DecisionSink<'a> {
         let near = match self.near.take() {
             Some(mut near) => {
                 late_exact.see(self.progress, |row| near.leave_out(row))?;
-                Some(near.resolve(self.progress)?)
+                Some(near.resolve(self.request.threads, self.progress)?)
             }
             None => None,
         };

@@ -1,15 +1,17 @@
 //! Near duplicates in row order: the bands of all pairs are spilled to partitions on disk. Buckets of equal bands are
-//! resolved in memory, one partition at a time, and the linked rows are joined to clusters.
+//! resolved in memory, partition by partition, and the linked rows are joined to clusters.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::duplicates::near::components::{Components, Labels};
 use crate::duplicates::near::signature::NearOptions;
 use crate::io::disk;
 use crate::io::spool::Spool;
+use crate::io::threads::on_threads;
 use crate::text::mix::GOLDEN;
 use crate::{Error, Progress, Result, Row};
 
@@ -131,68 +133,74 @@ impl NearDuplicates {
         self.left_out.get((row / 64) as usize).is_some_and(|word| word >> (row % 64) & 1 == 1)
     }
 
-    /// The rows that are not the first of their cluster, ascending, each with that first row.
-    pub fn resolve(mut self, progress: &Progress) -> Result<Labels> {
-        let mut clusters = Components::new(self.rows, &self.folder, self.memory / 3)?;
-        let mut buckets = Buckets::default();
-        for partition in 0..PARTITIONS {
-            self.resolve_partition(partition, &mut buckets, &mut clusters, progress)?;
-        }
-        drop((self, buckets));
-        clusters.finish(progress)
+    /// The rows that are not the first of their cluster, ascending, each with that first row. Several partitions are
+    /// resolved at a time, if their buckets fit into memory together.
+    pub fn resolve(mut self, threads: usize, progress: &Progress) -> Result<Labels> {
+        self.bands.flush()?;
+        let clusters = Mutex::new(Components::new(self.rows, &self.folder, self.memory / 3)?);
+        let memory = self.memory / 3;
+        let largest = (0..PARTITIONS).map(|partition| self.bucket_bytes(partition)).max().unwrap_or(0);
+        // Fewer threads are better than reading a partition twice.
+        let workers = threads.min(memory / largest.max(1)).max(1);
+        on_threads(workers, PARTITIONS, Buckets::default, |buckets, partition| {
+            self.resolve_partition(partition, memory / workers, buckets, &clusters, progress)
+        })?;
+        drop(self);
+        clusters.into_inner().unwrap_or_else(PoisonError::into_inner).finish(progress)
+    }
+
+    /// Memory for all buckets of a partition, at most.
+    fn bucket_bytes(&self, partition: usize) -> usize {
+        self.bands.bytes(partition) / RECORD * BUCKET_BYTES
     }
 
     /// Resolves a partition, in several passes over parts of the hashes if its buckets do not fit into memory.
     fn resolve_partition(
-        &mut self,
+        &self,
         partition: usize,
+        memory: usize,
         buckets: &mut Buckets,
-        clusters: &mut Components,
+        clusters: &Mutex<Components>,
         progress: &Progress,
     ) -> Result<()> {
-        let records = self.bands.bytes(partition) / RECORD;
-        let passes = (records * BUCKET_BYTES).div_ceil((self.memory / 3).max(1)).max(1) as u128;
-        let blocks = self.bands.take(partition)?;
-        let mut buffer = Vec::new();
+        let passes = self.bucket_bytes(partition).div_ceil(memory.max(1)).max(1) as u128;
+        let (mut buffer, mut links) = (Vec::new(), Vec::new());
         for pass in 0..passes {
             buckets.clear();
-            let mut blocks = blocks;
+            let mut blocks = self.bands.blocks(partition);
             while let Some(records) = self.bands.read(&mut blocks, &mut buffer)? {
                 progress.check()?;
                 for record in records.as_chunks().0 {
                     let (hash, row, sketch) = parse(record);
                     if (u128::from(hash) * passes) >> 56 == pass && !self.is_left_out(row) {
-                        self.meet(buckets.entry(hash), (row, sketch), clusters)?;
+                        self.meet(buckets.entry(hash), (row, sketch), &mut links);
                     }
                 }
+                // Clusters do not depend on the order of the links.
+                let mut clusters = clusters.lock().unwrap_or_else(PoisonError::into_inner);
+                links.drain(..).try_for_each(|(row, earlier)| clusters.link(row, earlier))?;
             }
         }
         Ok(())
     }
 
     /// Puts a row into its bucket and links it with the rows that it is compared with there.
-    fn meet(
-        &self,
-        bucket: Entry<'_, u64, Bucket>,
-        new: (u64, u128),
-        clusters: &mut Components,
-    ) -> Result<()> {
+    fn meet(&self, bucket: Entry<'_, u64, Bucket>, new: (u64, u128), links: &mut Vec<(u64, u64)>) {
         let bucket = match bucket {
             Entry::Vacant(vacant) => {
                 vacant.insert(Bucket { first: new, latest: new });
-                return Ok(());
+                return;
             }
             Entry::Occupied(occupied) => occupied.into_mut(),
         };
         let similar = |(_, sketch): (u64, u128)| (sketch ^ new.1).count_ones() <= self.most_differing;
         if similar(bucket.first) {
-            clusters.link(new.0, bucket.first.0)?;
+            links.push((new.0, bucket.first.0));
         }
         if bucket.latest.0 != bucket.first.0 && similar(bucket.latest) {
-            clusters.link(new.0, bucket.latest.0)?;
+            links.push((new.0, bucket.latest.0));
         }
         bucket.latest = new;
-        Ok(())
     }
 }
 
