@@ -165,3 +165,12 @@ def test_invalid_streams_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="source is or holds a float: give paths, an Arrow table"):
         catprune.select([1.0], column="quality", out=tmp_path / "out")  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").rglob("*.parquet"))
+
+
+def test_a_data_set_without_a_pair(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    for name in ("a.en", "a.de"):
+        (tmp_path / name).write_text("the same\n")
+    catprune.clean([tmp_path / "a.en", tmp_path / "a.de"], out=tmp_path / "clean", quiet=True)
+    empty = catprune.open_corpus(tmp_path / "clean").to_dataset(tmp_path / "a.arrow")
+    assert len(empty) == 0 and set(empty.column_names) >= {"row", "source", "target"}

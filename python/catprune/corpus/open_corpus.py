@@ -94,6 +94,8 @@ class OpenCorpus:
                 [field.with_type(getattr(field.type, "value_type", field.type)) for field in reader.schema]
             )
             with arrow.ipc.new_stream(stream, schema) as writer:
+                # `datasets` cannot read a file without a batch.
+                writer.write_batch(arrow.RecordBatch.from_pylist([], schema=schema))
                 for batch in _batches(reader):
                     writer.write_batch(batch.cast(schema))
         return import_module("datasets").Dataset.from_file(str(file))
