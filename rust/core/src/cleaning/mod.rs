@@ -15,3 +15,4 @@ pub mod sink;
 pub mod state;
 pub mod test_sets;
 pub mod waiting_shard;
+pub mod waiting_shards;

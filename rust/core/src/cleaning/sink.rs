@@ -11,12 +11,13 @@ use crate::cleaning::disk_estimate::{Need, total_bytes};
 use crate::cleaning::examples::{Examples, example};
 use crate::cleaning::fingerprint_shards::FingerprintColumns;
 use crate::cleaning::open_shard::{DecidedRows, OpenShard};
-use crate::cleaning::reasons::{NEAR_DUPLICATE, OF_TWO_SIDES, REASONS, places};
+use crate::cleaning::reasons::{OF_TWO_SIDES, REASONS, places};
 use crate::cleaning::request::{CleanRequest, Cleaned, Prefer, RowCounts};
 use crate::cleaning::shards::{Published, ShardLayout, reason};
 use crate::cleaning::state::State;
 use crate::cleaning::test_sets::Exclusion;
-use crate::cleaning::waiting_shard::{LateDuplicate, WaitingShard};
+use crate::cleaning::waiting_shard::LateDuplicate;
+use crate::cleaning::waiting_shards::{Publishing, WaitingShards};
 use crate::columns::external::{ExternalColumn, ExternalReading};
 use crate::columns::float32::order;
 use crate::columns::shards::SHARD_ROWS;
@@ -26,12 +27,9 @@ use crate::duplicates::candidates::Layout;
 use crate::duplicates::exact::{Duplicates, Keyed, Survivors};
 use crate::duplicates::fingerprints::Key;
 use crate::duplicates::first_rows::ELSEWHERE;
-use crate::duplicates::late::LateDuplicates;
 use crate::duplicates::near::buckets::NearDuplicates;
-use crate::duplicates::near::components::Labels;
 use crate::io::disk;
-use crate::io::spool::Spool;
-use crate::io::threads::{Background, on_threads};
+use crate::io::threads::Background;
 use crate::text::side::{MEASURES, MONOLINGUAL_MEASURES};
 use crate::{Error, Progress, Result};
 
@@ -43,11 +41,6 @@ const FIXED_BYTES: usize = 40 << 20;
 /// The most different tags, and bytes of their names: their counts are in memory and in the manifest.
 const MOST_TAGS: usize = 1 << 16;
 const TAG_BYTES: usize = 16 << 20;
-
-/// Buffer for the known duplicates of waiting shards.
-const KNOWN_BYTES: usize = 1 << 16;
-/// Memory for publishing a waiting shard: its duplicates, and the buffers of reading and writing.
-const PUBLISH_BYTES: usize = 64 << 20;
 
 pub struct DecisionSink<'a> {
     request: &'a CleanRequest,
@@ -67,9 +60,7 @@ pub struct DecisionSink<'a> {
     shard: Option<OpenShard>,
     /// The shard before, which a thread publishes.
     publishing: Option<Background<()>>,
-    waiting: Vec<WaitingShard>,
-    /// The duplicates of waiting shards that were known when these were set aside.
-    known: Option<Spool>,
+    waiting: WaitingShards,
     published: Arc<Published>,
     estimated: bool,
     /// Size of all files on disk, and the share of it that was read.
@@ -149,8 +140,7 @@ impl<'a> DecisionSink<'a> {
             best,
             shard,
             publishing: None,
-            waiting: Vec::new(),
-            known: None,
+            waiting: WaitingShards::default(),
             published: Arc::default(),
             estimated: false,
             total_bytes: total_bytes(request)?.max(1),
@@ -302,12 +292,7 @@ impl<'a> DecisionSink<'a> {
     fn close_shard(&mut self) -> Result<()> {
         let Some(shard) = self.shard.take() else { return Ok(()) };
         if self.near.is_some() || self.duplicates.as_ref().is_some_and(Duplicates::are_deferred) {
-            let known = match &mut self.known {
-                Some(known) => known,
-                none => none.insert(Spool::new(&self.request.tmp, 1, KNOWN_BYTES)?),
-            };
-            self.waiting.push(shard.wait(known)?);
-            return Ok(());
+            return self.waiting.add(shard, &self.request.tmp);
         }
         // Shards are published one after the other.
         self.publishing.take().map_or(Ok(()), Background::join)?;
@@ -414,56 +399,18 @@ impl<'a> DecisionSink<'a> {
         let Some(duplicates) = self.duplicates.take().filter(|_| !self.waiting.is_empty()) else {
             return Ok(());
         };
-        let ends = self.waiting.iter().map(|waiting| waiting.end).collect();
-        let late_exact = duplicates.resolve(ends, self.request.threads, self.progress)?;
-        let near = match self.near.take() {
-            Some(mut near) => {
-                late_exact.see(self.progress, |row| near.leave_out(row))?;
-                Some(near.resolve(self.request.threads, self.progress)?)
-            }
-            None => None,
+        let (waiting, near) = (std::mem::take(&mut self.waiting), self.near.take());
+        let late = waiting.resolve(duplicates, near, self.request.threads, self.progress)?;
+        let (layout, published) = (Arc::clone(&self.layout), Arc::clone(&self.published));
+        let publishing = Publishing {
+            layout: &layout,
+            published: &published,
+            threads: self.request.threads,
+            memory: self.memory,
+            progress: self.progress,
         };
-        self.publish_waiting(&late_exact, near)?;
+        waiting.publish(late, &publishing, |late, tags| self.uncount(late, tags))?;
         self.complete_examples()
-    }
-
-    /// Publishes the waiting shards, several at a time.
-    fn publish_waiting(&mut self, late_exact: &LateDuplicates, near: Option<Labels>) -> Result<()> {
-        let mut near = near.into_iter().flatten().peekable();
-        let threads = self.request.threads.min(self.memory / PUBLISH_BYTES).max(1);
-        let mut shards = std::mem::take(&mut self.waiting).into_iter().enumerate();
-        loop {
-            self.progress.check()?;
-            let group: Vec<_> = shards.by_ref().take(threads).collect();
-            if group.is_empty() {
-                return Ok(());
-            }
-            let mut near_duplicates = Vec::with_capacity(group.len());
-            for (_, waiting) in &group {
-                let mut of_shard = Vec::new();
-                let is_here =
-                    |next: &Result<(u64, u64)>| next.as_ref().map_or(true, |&(row, _)| row < waiting.end);
-                while let Some(next) = near.next_if(is_here) {
-                    let (row, of) = next?;
-                    of_shard.push(LateDuplicate { row, of, reason: NEAR_DUPLICATE });
-                }
-                near_duplicates.push(of_shard);
-            }
-            let publish = |(): &mut (), number: usize| {
-                let (shard, waiting) = &group[number];
-                let exact = late_exact.of_shard(*shard)?.into_iter();
-                let exact = exact.map(|(row, of)| LateDuplicate { row, of, reason: reason(of) });
-                let mut late: Vec<LateDuplicate> =
-                    near_duplicates[number].iter().copied().chain(exact).collect();
-                late.sort_unstable_by_key(|late| late.row);
-                let tags = waiting.publish(&self.layout, self.known.as_ref(), &late, &self.published)?;
-                Ok((late, tags))
-            };
-            let published = on_threads(threads, group.len(), || (), publish)?;
-            for (late, tags) in published {
-                self.uncount(&late, tags);
-            }
-        }
     }
 
     /// Corrects the counts for rows that were counted as kept but are late duplicates.
