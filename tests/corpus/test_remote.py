@@ -209,7 +209,7 @@ def test_a_zip_archive_of_opus(tmp_path: Path) -> None:
     assert done.rows == 300
     assert not catprune.clean(archive, out=tmp_path / "run/clean", **options).is_new
     assert sorted(path.suffix for path in (tmp_path / "run/inputs").iterdir()) == [".de", ".en"]
-    with pytest.raises(UsageError, match="give source_lang and target_lang"):
+    with pytest.raises(UsageError, match="unpack it, or give source_lang and target_lang"):
         catprune.clean(archive, out=tmp_path / "other/clean", quiet=True)
 
 

@@ -153,7 +153,10 @@ def unpack(archive: Path, languages: tuple[str | None, str | None], folder: Path
     """
     source, target = languages
     if not source or not target:
-        raise UsageError(f"{archive} is a zip archive: give source_lang and target_lang, which name its files")
+        raise UsageError(
+            f"{archive} is a zip archive, which is not read: unpack it, or give source_lang and target_lang, which "
+            "name its two files"
+        )
     try:
         with zipfile.ZipFile(archive) as opened:
             members = [_member(opened, language, archive) for language in (source, target)]
@@ -201,4 +204,12 @@ def bring(
 ) -> list[str | Path]:
     """Return the names of inputs with URLs replaced by their copies, and zip archives by templates of their pairs."""
     local = [fetch(str(name), folder, quiet=quiet) if is_address(name) else name for name in names]
-    return [unpack(Path(name), languages, folder) if is_archive(name) else name for name in local]
+    return [unpack(Path(name), languages, folder) if _begins_like_zip(name) else name for name in local]
+
+
+def _begins_like_zip(name: str | Path) -> bool:
+    """Whether a name and the first bytes are those of a zip archive; other files are refused where they are read."""
+    if not is_archive(name) or not Path(name).is_file():
+        return False
+    with Path(name).open("rb") as file:
+        return file.read(2) == b"PK"
