@@ -67,7 +67,7 @@ impl<'a> ScoredRecords<'a> {
             By::Z => Basis::Standard(Moments::of(self, merge, progress)?),
             By::Rank => Basis::Ranks({
                 let (tmp, scored) = (&self.measure.tmp, scored.iter().sum());
-                Ranks::of(self, merge, tmp, records, scored, progress)?
+                Ranks::of(self, merge, tmp, records, scored, self.measure.threads, progress)?
             }),
         });
         Ok(())

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::columns::float32::order;
 use crate::io::disk::{self, Scratch};
+use crate::io::threads::on_threads;
 use crate::selection::request::Merge;
 use crate::selection::scan::Scan;
 use crate::{Error, Progress, Result};
@@ -21,6 +22,10 @@ const SPILLS: usize = 512;
 const BUFFER: usize = 1 << 14;
 /// Bytes that are rewritten at a time.
 const CHUNK: usize = 1 << 20;
+/// Memory for the tables of the spills that are ranked at a time, if there are several.
+const TABLE_BYTES: usize = 256 << 20;
+/// Values of a spill whose ranks fit into the place of its keys; a leading digit with more has a spill of its own.
+const MOST_NARROW: u64 = if cfg!(test) { 100 } else { i32::MAX as u64 };
 
 fn open_file(scratch: &Scratch, name: &str) -> Result<(PathBuf, File)> {
     let path = scratch.path().join(name);
@@ -45,6 +50,7 @@ impl Ranks {
         tmp: &Path,
         records: u64,
         scored: u64,
+        threads: usize,
         progress: &Progress,
     ) -> Result<Self> {
         let scratch = Scratch::create(tmp)?;
@@ -56,9 +62,7 @@ impl Ranks {
         let (path, sums) = open_file(&scratch, "sums.tmp")?;
         for (number, &(column, weight)) in merge.terms.iter().enumerate() {
             let spills = Spills::of(scan, column, &scratch, progress)?;
-            for spill in &spills.spills {
-                spill.rank(&spills.slots, progress)?;
-            }
+            let spills = spills.rank(threads, progress)?;
             spills.add(scan, column, weight, scored, (&path, &sums, number == 0), progress)?;
             for spill in spills.spills {
                 fs::remove_file(&spill.path).map_err(Error::io(&spill.path))?;
@@ -86,6 +90,9 @@ struct Spill {
     /// How many leading digits occur in the spill, and how many values are below it.
     digits: usize,
     before: u64,
+    values: u64,
+    /// For a spill whose ranks do not fit into the place of its keys: the rank of each key, by its low digit.
+    wide: Option<Vec<u64>>,
 }
 
 /// A column's keys, spilled; by leading digit, the number of its spill and its place among the digits there.
@@ -102,14 +109,16 @@ impl Spills {
         let mut found = Self { spills: Vec::new(), slots: vec![(0, 0); counts.len()] };
         let mut before = 0;
         for (digit, &count) in counts.iter().enumerate().filter(|&(_, &count)| count > 0) {
-            if found.spills.last().is_none_or(|spill| spill.digits == most) {
+            let is_full = |spill: &Spill| spill.digits == most || spill.values + count > MOST_NARROW;
+            if found.spills.last().is_none_or(is_full) {
                 let (path, file) = open_file(scratch, &format!("ranks-{}.tmp", found.spills.len()))?;
-                found.spills.push(Spill { path, file, digits: 0, before });
+                found.spills.push(Spill { path, file, digits: 0, before, values: 0, wide: None });
             }
             let number = found.spills.len() as u16 - 1;
             if let Some(spill) = found.spills.last_mut() {
                 found.slots[digit] = (number, spill.digits as u16);
                 spill.digits += 1;
+                spill.values += count;
             }
             before += count;
         }
@@ -135,6 +144,18 @@ impl Spills {
             writer.flush().map_err(Error::io(&spill.path))?;
         }
         Ok(())
+    }
+
+    /// Ranks the spills, several at a time if their tables fit into memory together.
+    fn rank(mut self, threads: usize, progress: &Progress) -> Result<Self> {
+        let digits = self.spills.iter().map(|spill| spill.digits).max().unwrap_or(1);
+        let workers = threads.min(TABLE_BYTES / (digits << 16) / size_of::<u64>()).max(1);
+        let rank = |(): &mut (), number: usize| self.spills[number].rank(&self.slots, progress);
+        let tables = on_threads(workers, self.spills.len(), || (), rank)?;
+        for (spill, wide) in self.spills.iter_mut().zip(tables) {
+            spill.wide = wide;
+        }
+        Ok(self)
     }
 
     /// Adds the weighted ranks of a column to the sums; the first column begins them.
@@ -166,11 +187,17 @@ impl Spills {
                     *sum = f64::NAN;
                     continue;
                 }
-                let number = usize::from(self.slots[(order(value) >> 16) as usize].0);
+                let key = order(value);
+                let number = usize::from(self.slots[(key >> 16) as usize].0);
                 let spill = &self.spills[number];
-                let mut place = [0; 4];
-                readers[number].read_exact(&mut place).map_err(Error::io(&spill.path))?;
-                let doubled = 2 * spill.before + u64::from(u32::from_le_bytes(place));
+                let place = if let Some(ranks) = &spill.wide {
+                    ranks[(key & 0xffff) as usize]
+                } else {
+                    let mut place = [0; 4];
+                    readers[number].read_exact(&mut place).map_err(Error::io(&spill.path))?;
+                    u64::from(u32::from_le_bytes(place))
+                };
+                let doubled = 2 * spill.before + place;
                 *sum += weight * (doubled as f64 / (2 * scored) as f64);
             }
             bytes.clear();
@@ -201,13 +228,14 @@ fn count(scan: &impl Scan, column: usize, progress: &Progress) -> Result<Vec<u64
 }
 
 impl Spill {
-    /// Replaces every key by 2b + c: b values of this spill are lower, c are equal.
-    fn rank(&self, slots: &[(u16, u16)], progress: &Progress) -> Result<()> {
+    /// Replaces every key by 2b + c: b values of this spill are lower, c are equal. Where this does not fit into the place
+    /// of the keys, they stay, and the numbers are returned.
+    fn rank(&self, slots: &[(u16, u16)], progress: &Progress) -> Result<Option<Vec<u64>>> {
         let place = |key: u32| usize::from(slots[(key >> 16) as usize].1) << 16 | (key & 0xffff) as usize;
         let mut table = vec![0u64; self.digits << 16];
         self.rewrite(progress, false, |key| {
             table[place(key)] += 1;
-            Ok(key)
+            key
         })?;
         let mut before = 0;
         for entry in &mut table {
@@ -215,20 +243,15 @@ impl Spill {
             *entry = 2 * before + count;
             before += count;
         }
-        self.rewrite(progress, true, |key| {
-            u32::try_from(table[place(key)]).map_err(|_| {
-                Error::input("more than 2^31 values are too close together to be ranked: give merge_by = z")
-            })
-        })
+        if self.values > MOST_NARROW {
+            return Ok(Some(table));
+        }
+        self.rewrite(progress, true, |key| table[place(key)] as u32)?;
+        Ok(None)
     }
 
     /// Calls `change` for every number in the file, and replaces the number by the result if `keep`.
-    fn rewrite(
-        &self,
-        progress: &Progress,
-        keep: bool,
-        mut change: impl FnMut(u32) -> Result<u32>,
-    ) -> Result<()> {
+    fn rewrite(&self, progress: &Progress, keep: bool, mut change: impl FnMut(u32) -> u32) -> Result<()> {
         let failed = || Error::io(&self.path);
         let size = self.file.metadata().map_err(failed())?.len();
         let mut buffer = vec![0; CHUNK.min(size as usize)];
@@ -238,12 +261,75 @@ impl Spill {
             let chunk = &mut buffer[..CHUNK.min((size - at) as usize)];
             self.file.read_exact_at(chunk, at).map_err(failed())?;
             for bytes in chunk.as_chunks_mut().0 {
-                *bytes = change(u32::from_le_bytes(*bytes))?.to_le_bytes();
+                *bytes = change(u32::from_le_bytes(*bytes)).to_le_bytes();
             }
             if keep {
                 self.file.write_all_at(chunk, at).map_err(failed())?;
             }
             at += chunk.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selection::batch::Batch;
+    use crate::selection::request::By;
+
+    /// One column in batches of 64 rows.
+    struct Values(Vec<f32>);
+
+    impl Scan for Values {
+        fn fold<A: Send>(
+            &self,
+            rowless: bool,
+            progress: &Progress,
+            start: impl Fn() -> A + Sync,
+            visit: impl Fn(&mut A, &Batch) -> Result<()> + Sync,
+        ) -> Result<Vec<A>> {
+            let mut state = start();
+            self.all(rowless, progress, &mut |batch| visit(&mut state, batch))?;
+            Ok(vec![state])
+        }
+
+        fn all(
+            &self,
+            _rowless: bool,
+            _progress: &Progress,
+            visit: &mut dyn FnMut(&Batch) -> Result<()>,
+        ) -> Result<()> {
+            for (number, values) in self.0.chunks(64).enumerate() {
+                let rows = (0..values.len()).map(|row| (number * 64 + row) as u64).collect();
+                let (columns, scores) = (vec![values.to_vec()], values.to_vec());
+                visit(&Batch { rows, columns, scores, ..Batch::default() })?;
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn values_beyond_the_narrow_ranks_are_ranked_like_others() -> Result<()> {
+        // Of 3,000 values 1,500 are 1.0, and others share its leading digit; the rest are spread.
+        let value = |row: usize| match row % 6 {
+            0..3 => 1.0,
+            3 => 1.0 + (row % 40) as f32 * 1e-5,
+            4 => (row * 7919 % 500) as f32 - 250.0,
+            _ => 2.0 + (row % 7) as f32 * 1e-4,
+        };
+        let values: Vec<f32> = (0..3000).map(value).collect();
+        let below = |value: f32| values.iter().filter(|&&other| other < value).count();
+        let up_to = |value: f32| values.iter().filter(|&&other| other <= value).count();
+        // 2b + c: b values are lower, b + c are at most equal.
+        let expected: Vec<f64> =
+            values.iter().map(|&value| (below(value) + up_to(value)) as f64 / 6000.0).collect();
+        let merge = Merge { by: By::Rank, terms: vec![(0, 1.0)] };
+        for threads in [1, 2, 8] {
+            let tmp = std::env::temp_dir().join(format!("catprune-ranks-{}-{threads}", std::process::id()));
+            let scan = Values(values.clone());
+            let ranks = Ranks::of(&scan, &merge, &tmp, 3000, 3000, threads, &Progress::default())?;
+            assert_eq!(ranks.read(0, 3000)?.collect::<Vec<_>>(), expected);
         }
         Ok(())
     }
