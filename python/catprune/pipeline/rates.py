@@ -11,13 +11,13 @@ TOKENIZE, WRITE, WRITE_COMPRESSED = 1.6e-7, 2.5e-9, 9e-9
 #: Processor seconds per record of a selection, by the same run.
 SELECT = 2.5e-7
 #: How many times faster than on one core a pass becomes at most on one machine: what its busiest thread allows
-#: (benches/runs/2026-11-30-2154-scaling.json, 64 threads).
+#: (benches/runs/2026-12-01-0020-scaling.json, 64 threads).
 MOST_CORES = {
-    "clean": 6.9,
-    "clean, near": 7.8,
-    "tokenize": 36.7,
-    "select": 5.1,
-    "write": 5.2,
+    "clean": 8.3,
+    "clean, near": 12.0,
+    "tokenize": 38.3,
+    "select": 4.9,
+    "write": 5.0,
     "write, compressed": 21.8,
 }
 #: FLOPs per second of one core with bfloat16 (`base`, scored: benches/runs/2026-11-28-1206-models-2500.md).
