@@ -4,7 +4,7 @@ import io
 import os
 import sys
 
-from catprune.workspace.signals import exit_code, handle_stopping
+from catprune.workspace.signals import exit_code, handle_stopping, stop_handling
 
 
 def main() -> None:
@@ -26,6 +26,8 @@ def main() -> None:
         if isinstance(cause, KeyboardInterrupt):
             sys.exit(exit_code(cause))
         raise
+    finally:
+        stop_handling()
 
 
 def _open_standard_streams() -> None:

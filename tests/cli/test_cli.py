@@ -16,6 +16,7 @@ import catprune
 import pytest
 import typer
 from catprune import CatpruneError, _core
+from catprune.workspace.signals import STOPPING
 
 CATPRUNE = [sys.executable, "-m", "catprune"]
 
@@ -240,9 +241,24 @@ def test_a_signal_outside_of_a_command_has_its_exit_code(monkeypatch: Any, numbe
 
     monkeypatch.setattr(import_module("catprune.cli.help").Commands, "invoke", invoke)
     monkeypatch.setattr(sys, "argv", ["catprune", "version"])
-    with pytest.raises(SystemExit) as ended:
-        import_module("catprune.__main__").main()
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    try:
+        with pytest.raises(SystemExit) as ended:
+            import_module("catprune.__main__").main()
+    finally:
+        for stopping, handler in before.items():
+            signal.signal(stopping, handler)
     assert ended.value.code == code
+
+
+def test_a_second_signal_while_the_process_exits_changes_nothing() -> None:
+    """Launchers send SIGTERM twice."""
+    script = (
+        "import atexit, os, signal, sys; from catprune.__main__ import main; sys.argv = ['catprune', 'version']; "
+        "atexit.register(os.kill, os.getpid(), signal.SIGTERM); main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_out_of_memory_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

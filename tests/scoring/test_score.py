@@ -270,7 +270,7 @@ def test_a_shard_reports_blocks_left_to_others(trained, tmp_path, capsys):
     assert len(list(tmp_path.glob("step-5/columns/part-*"))) == 1
     assert summary(scored) == ["step-5: 2 blocks are left to other shards"]
     unfinished = "scores of step-5 are unfinished: repeat `catprune score` with --out"
-    with pytest.raises(CatpruneError, match=rf"has 0 \(none\): {unfinished}"):
+    with pytest.raises(CatpruneError, match=rf"has no finished ones: {unfinished}"):
         select(tmp_path, method="ppl", keep="50%", out=tmp_path / "kept", quiet=True)
     with pytest.raises(CatpruneError, match=rf"holds no finished scores: {unfinished}"):
         select(tmp_path, method="random", keep="50%tokens", out=tmp_path / "kept", quiet=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import zipfile
@@ -49,29 +50,38 @@ def fetch(address: str, folder: Path, *, quiet: bool = True) -> Path:
     """
     shown = _shown(address)
     copy = folder / _name_of(address)
-    if copy.is_file():
-        return copy
-    url = _opus(address) if address.startswith("opus://") else address
-    protocol = url.partition("://")[0]
-    require("remote", "fsspec", PROTOCOLS[protocol])
+    about = copy.with_name(f"{copy.name}.json")
+    if not copy.is_file():
+        try:
+            _fetch(_opus(address) if address.startswith("opus://") else address, copy, shown=shown, quiet=quiet)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # nothing else is in it
+            raise
+    if not about.is_file():
+        values = {"url": shown, "bytes": copy.stat().st_size, "xxh3_128": digest_file(copy)}
+        write_whole(about, to_json(values))
+    return copy
+
+
+def _fetch(url: str, copy: Path, *, shown: str, quiet: bool) -> None:
+    """Copy what is at a URL to a file."""
+    require("remote", "fsspec", PROTOCOLS[url.partition("://")[0]])
     import fsspec
 
-    folder.mkdir(parents=True, exist_ok=True)
+    copy.parent.mkdir(parents=True, exist_ok=True)
     # The packages raise errors of many types, and some have the whole URL in their text.
     try:
         with fsspec.open(url, mode="rb", compression=None) as stream:
             size = getattr(stream, "size", None)
             with whole_file(copy) as file, Progress(f"copy {shown}", total=size, unit="B", quiet=quiet) as bar:
-                _copy(stream, file, size=size, shown=shown, folder=folder, bar=bar)
+                _copy(stream, file, size=size, shown=shown, folder=copy.parent, bar=bar)
     except CatpruneError:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.filename == str(copy):
             raise  # of the disk
         raise CatpruneError(f"{shown} cannot be read ({_reason(error)}): check the URL and the credentials") from None
-    about = {"url": shown, "bytes": copy.stat().st_size, "xxh3_128": digest_file(copy)}
-    write_whole(copy.with_name(f"{copy.name}.json"), to_json(about))
-    return copy
 
 
 def _copy(stream: Any, file: Any, *, size: int | None, shown: str, folder: Path, bar: Progress) -> None:
@@ -137,6 +147,8 @@ def _opus(address: str) -> str:
 
 def _reason(error: Exception) -> str:
     """Return why a URL cannot be read, without the text of the error, which may have a signature in it."""
+    if isinstance(error, FileNotFoundError):
+        return "not found, or the server cannot be reached"  # fsspec does not tell these apart
     code = getattr(error, "status", None) or getattr(error, "errno", None)
     return f"{type(error).__name__}{f' {code}' if code else ''}"
 

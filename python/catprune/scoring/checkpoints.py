@@ -57,7 +57,7 @@ def open_checkpoint(
     patterns = ("checkpoint-*", "epoch-*", "step-*", "*.npz")
     inside = sorted((entry for pattern in patterns for entry in path.glob(pattern)), key=_in_training)
     if inside and not (path / "config.json").is_file():
-        raise UsageError(f"{path} holds several checkpoints: give those to score: {some(list(map(str, inside)))}")
+        raise UsageError(f"{path} holds checkpoints: give those to score: {some(list(map(str, inside)))}")
     if any(languages) or prompt is not None:
         raise UsageError(f"{path}: languages and prompts are only for checkpoints of transformers: leave them out")
     if not is_marian(path):

@@ -99,10 +99,10 @@ def needed_checkpoints(
         return [forward[-1], next(name for name in reversed(others) if name in backward)]
     usable = forward or others
     if len(usable) < method.needs:
-        shown = some(usable) or "none"
+        finished = f"has {len(usable)} ({some(usable)})" if usable else "has no finished ones"
         raise CatpruneError(
-            f"{method.name} needs scores of {method.needs} checkpoint{'s'[: method.needs != 1]}, "
-            f"{where} has {len(usable)} ({shown}): {remedy}"
+            f"{method.name} needs scores of {method.needs} checkpoint{'s'[: method.needs != 1]}, {where} {finished}: "
+            f"{remedy}"
         )
     if method.reads == "reference":
         if reference is None or reference not in sets:

@@ -22,6 +22,13 @@ def handle_stopping() -> None:
             signal.signal(number, raise_interrupt)
 
 
+def stop_handling() -> None:
+    """While the process exits, ignore SIGTERM and SIGHUP, which launchers send twice; Ctrl-C ends it at once."""
+    for number in STOPPING:
+        if signal.getsignal(number) in (raise_interrupt, signal.default_int_handler):
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGINT else signal.SIG_IGN)
+
+
 def exit_code(error: KeyboardInterrupt) -> int:
     """Return the exit code of an interrupted process, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
     return 128 + (error.args[0] if error.args else int(signal.SIGINT))
