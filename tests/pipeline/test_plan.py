@@ -100,6 +100,42 @@ def test_a_sample_and_a_number_of_updates_bound_the_training(tmp_path: Path) -> 
         assert costs[0].flops == pytest.approx(costs[1].flops)
 
 
+def test_every_model_of_an_evaluation_counts(tmp_path: Path) -> None:
+    """Two selections, two of a sweep and `full`, three seeds; a number of updates does not grow with the corpus."""
+    for name in ("t.en", "t.de"):
+        (tmp_path / name).write_text("one line\n")
+    evaluate = {
+        "preset": "small",
+        "seeds": 3,
+        "warmup_seeds": False,
+        "tests": [{"name": "t", "source": str(tmp_path / "t.en"), "target": str(tmp_path / "t.de")}],
+        "sweep": [{"methods": ["half"], "keep": ["30%", "70%"]}],
+    }
+    select = [{"name": "half"}, {"name": "random", "method": "random", "tokens_of": "half"}]
+    flops = {}
+    for name, length in (("steps", 2_000), ("epochs", 2.0)):
+        run = settings(
+            tmp_path, train={"preset": "tiny", "checkpoints": "1,2"}, select=select, evaluate={**evaluate, name: length}
+        )
+        models = 3 * len(run.compared)
+        flops[name] = [
+            {cost.step: cost for cost in plan_costs(run, CorpusSize(n, 200 * n), memory=1 << 40)}["evaluate"]
+            for n in (1e6, 1e7)
+        ]
+        assert all(cost.files == 4 * models for cost in flops[name])
+    assert flops["steps"][0].flops == pytest.approx(flops["steps"][1].flops)
+    assert flops["epochs"][1].flops == pytest.approx(10 * flops["epochs"][0].flops)
+    run = settings(
+        tmp_path,
+        train={"preset": "tiny", "checkpoints": "1,2"},
+        select=select,
+        evaluate={**evaluate, "steps": 2_000, "warmup_seeds": True},
+    )
+    costs = {cost.step: cost for cost in plan_costs(run, CorpusSize(1e6, 2e8), memory=1 << 40)}
+    warmups = 2 * (costs["train"].flops + costs["score"].flops)  # the first seed has the run's own
+    assert costs["evaluate"].flops == pytest.approx(flops["steps"][0].flops + warmups)
+
+
 def test_fingerprints_beyond_memory_need_disk(tmp_path: Path) -> None:
     """So do near duplicates, always."""
     size, run = CorpusSize(1e8, 2e10), settings(tmp_path)

@@ -12,6 +12,7 @@ from catprune._core import BLOCK_ROWS, read_start
 from catprune.corpus.inputs import input_paths, inputs_of
 from catprune.corpus.names import COMPRESSED
 from catprune.errors import CatpruneError
+from catprune.evaluation.evaluate import EPOCHS
 from catprune.model.sizes import PRESETS, Size, forward_flops
 from catprune.pipeline import rates
 from catprune.pipeline.section_checks import column_of
@@ -32,8 +33,9 @@ _START, _SAMPLED = 1 << 20, 20
 _SHARD_ROWS, _CLEAN_FILES = 1 << 20, 3
 #: What ends a record, in text of each format.
 _ENDS = {"moses": b"\n", "text": b"\n", "tsv": b"\n", "jsonl": b"\n", "tmx": b"</tu>"}
-#: Bytes for each parameter: of a checkpoint, and of a training's saved state (weights, two moments, an average).
-_CHECKPOINT, _STATE = 4, 16
+#: Bytes for each parameter: of a checkpoint, of a training's saved state (weights, two moments, an average), and of a
+#: model that is compared, as measured for `tiny`.
+_CHECKPOINT, _STATE, _TRIAL = 4, 16, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +196,23 @@ def plan_costs(settings: RunFile, size: CorpusSize, *, memory: int) -> Iterator[
         files = len(settings.write.outputs)
         yield StepCost("write", rate * size.text, most, disk=size.text * share, files=files)
     if settings.evaluate is not None:
-        section = settings.evaluate.checked()
-        seeds = section.seeds if isinstance(section.seeds, int) else len(section.seeds)
-        models = len(settings.compared) * seeds
-        per_token = _flops_per_token(PRESETS[section.preset], _vocabulary(settings), size, tokens)
-        trained = _tokens_trained(section.steps, section.epochs or 10, section, tokens)
-        flops = 3 * per_token * trained * models
-        yield StepCost("evaluate", flops / rates.CORE_FLOPS, flops=flops, files=4 * models)
+        yield _evaluation(settings, size, tokens, blocks)
+
+
+def _evaluation(settings: RunFile, size: CorpusSize, tokens: float, blocks: int) -> StepCost:
+    """Return the cost of training the models that are compared, and of a warm-up model for each further seed."""
+    section = cast("Any", settings.evaluate)
+    seeds = section.seeds if isinstance(section.seeds, int) else len(section.seeds)
+    models, vocabulary, shape = len(settings.compared) * seeds, _vocabulary(settings), PRESETS[section.preset]
+    trained = _tokens_trained(section.steps, section.epochs or EPOCHS, section, tokens)
+    flops = 3 * _flops_per_token(shape, vocabulary, size, tokens) * trained * models
+    disk, files = _TRIAL * _parameters(shape, vocabulary) * models, 4 * models
+    if section.warmup_seeds and settings.train is not None:
+        warmup = list(_warmup(settings, size, tokens, blocks))
+        flops += (seeds - 1) * sum(cost.flops for cost in warmup)
+        disk += (seeds - 1) * sum(cost.disk for cost in warmup)
+        files += (seeds - 1) * sum(cost.files for cost in warmup)
+    return StepCost("evaluate", flops / rates.CORE_FLOPS, flops=flops, disk=disk, files=files)
 
 
 def _warmup(settings: RunFile, size: CorpusSize, tokens: float, blocks: int) -> Iterator[StepCost]:
