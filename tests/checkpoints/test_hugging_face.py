@@ -242,7 +242,7 @@ def test_invalid_checkpoints_are_refused(tmp_path: Path, cleaned: Path) -> None:
     assert not (tmp_path / "harmed").exists()
     for number in (9, 10):
         build("gpt2", tmp_path / f"training/checkpoint-{number}")
-    with pytest.raises(CatpruneError, match=r"several checkpoints: give those to score: \S+int-9, \S+/checkpoint-10$"):
+    with pytest.raises(CatpruneError, match=r"holds checkpoints: give those to score: \S+int-9, \S+/checkpoint-10$"):
         score(cleaned, checkpoints=tmp_path / "training", prompt=PROMPT, **options)
     marian_folder = build("marian", tmp_path / "marian")
     with pytest.raises(CatpruneError, match=r"marian is not a clean folder: run `catprune clean`"):
