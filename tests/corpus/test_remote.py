@@ -46,6 +46,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"half of it\n")
             self.close_connection = True
+        elif name in ("/403/a.en", "/500/a.en"):
+            self.send_error(int(name[1:4]))
         elif name == "/secret/a.en":
             self.send_error(403, "no", "token=SECRET")
         else:
@@ -115,22 +117,25 @@ def test_a_run_file_names_urls(tmp_path: Path, server: tuple[str, list[str]]) ->
     address, asked = server
     file = tmp_path / "run.toml"
     file.write_text(
-        f'out = "run"\nreport = ""\n[clean]\ninputs = ["{address}/a.en", "{address}/a.de"]\n'
+        f'out = "run"\nreport = ""\n[clean]\ninputs = ["{address}/a.en?sig=SECRET", "{address}/a.de?sig=SECRET"]\n'
         '[[select]]\nname = "half"\nmethod = "random"\n[write]\nselection = "half"\noutputs = ["k.en", "k.de"]\n'
     )
-    with pytest.raises(UsageError, match="plan needs the sizes"):
+    with pytest.raises(UsageError, match="plan needs files") as caught:
         catprune.run(file, plan=True)
-    assert not asked
+    assert not asked and "SECRET" not in str(caught.value)
     assert catprune.run(file, quiet=True).is_new
-    assert asked == ["/a.en", "/a.de"]
+    assert asked == ["/a.en?sig=SECRET", "/a.de?sig=SECRET"]
     assert not catprune.run(file, quiet=True).is_new
-    assert asked == ["/a.en", "/a.de"]
+    assert asked == ["/a.en?sig=SECRET", "/a.de?sig=SECRET"]
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
         ("missing/a.en", "cannot be read"),
+        ("403/a.en", "the server answered 403"),
+        ("500/a.en", "the server answered 500"),
+        ("served/", "no name of a file"),
         ("short/a.en", "ended after|cannot be read"),
         ("out/a.en", "cannot be read"),
         ("secret/a.en?token=SECRET", "cannot be read"),
@@ -150,6 +155,17 @@ def test_what_cannot_be_copied_leaves_nothing(
 
 def test_redirects_are_followed(tmp_path: Path, server: tuple[str, list[str]]) -> None:
     assert fetch(f"{server[0]}/moved/a.en", tmp_path / "inputs").read_text() == LINES["en"]
+
+
+def test_a_copy_that_was_removed_is_made_again(tmp_path: Path, server: tuple[str, list[str]]) -> None:
+    """The file beside it is that of the new copy."""
+    address, _ = server
+    copy = fetch(f"{address}/a.en", tmp_path / "inputs")
+    (tmp_path / "served/a.en").write_text("another text\n")
+    copy.unlink()
+    assert fetch(f"{address}/a.en".replace("http", "HTTP"), tmp_path / "other").read_text() == "another text\n"
+    assert fetch(f"{address}/a.en", tmp_path / "inputs").read_text() == "another text\n"
+    assert json.loads(copy.with_name(f"{copy.name}.json").read_text())["bytes"] == 13
 
 
 @pytest.mark.parametrize(
@@ -227,6 +243,7 @@ def test_archives_cannot_leave_the_folder(tmp_path: Path) -> None:
         ({"a.en": "x\n"}, "no files that end in .de"),
         ({"a.en": "x\n", "b.en": "x\n", "a.de": "y\n"}, "2 files that end in .en"),
         ({"a.en": "x\n", "b.de": "y\n"}, "not a pair"),
+        ({}, r"no files that end in \.en: check"),
     ],
 )
 def test_archives_that_hold_no_pair(tmp_path: Path, members: dict[str, str], message: str) -> None:
@@ -235,11 +252,37 @@ def test_archives_that_hold_no_pair(tmp_path: Path, members: dict[str, str], mes
         unpack(archive, ("en", "de"), tmp_path / "inputs")
 
 
+def test_an_archive_with_other_text_of_the_same_size(tmp_path: Path) -> None:
+    """It is not taken for the one before."""
+    options: dict[str, Any] = {"source_lang": "en", "target_lang": "de", "quiet": True, "rules": False}
+    for text in ("old", "new"):
+        write_archive(tmp_path / "a.zip", **{"a.en": f"{text} cat\n", "a.de": f"{text} Tier\n"})
+        catprune.clean(tmp_path / "a.zip", out=tmp_path / f"{text}/clean", **options)
+        template = unpack(tmp_path / "a.zip", ("en", "de"), tmp_path / "inputs")
+        assert Path(template.replace("{en,de}", "en")).read_text() == f"{text} cat\n"
+    catprune.clean(tmp_path / "a.zip", out=tmp_path / "old/clean", force=True, **options)
+    corpus = catprune.open_corpus(tmp_path / "old/clean")
+    assert [text for batch in corpus for text in batch["source"].to_pylist()] == ["new cat"]
+
+
+def test_a_run_file_names_an_archive(tmp_path: Path) -> None:
+    members = {f"Corpus.{language}": text for language, text in LINES.items()}
+    write_archive(tmp_path / "a.zip", **members, **{"__MACOSX/._Corpus.en": "x", "__MACOSX/._Corpus.de": "x"})
+    (tmp_path / "run.toml").write_text(
+        'out = "run"\nreport = ""\n[clean]\ninputs = ["a.zip"]\nsource_lang = "en"\ntarget_lang = "de"\n'
+    )
+    assert catprune.run(tmp_path / "run.toml", quiet=True).is_new
+    assert not catprune.run(tmp_path / "run.toml", quiet=True).is_new
+
+
 def test_damaged_archives(tmp_path: Path) -> None:
     """A flipped byte, a cut and another format are errors, and nothing has a final name."""
     archive = write_archive(tmp_path / "a.zip", **{f"a.{language}": text for language, text in LINES.items()})
     data = archive.read_bytes()
-    for damaged in (data[:200] + bytes([data[200] ^ 1]) + data[201:], data[: len(data) // 2], b"not a zip"):
+    flipped = [data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :] for place in range(34, 400, 7)]
+    central = data.index(b"PK\x01\x02") + 8  # the flags of the first member
+    encrypted = data[:central] + b"\x01" + data[central + 1 :]
+    for damaged in (*flipped, encrypted, data[: len(data) // 2], b"not a zip"):
         archive.write_bytes(damaged)
         with pytest.raises(CatpruneError, match=r"a\.zip"):
             unpack(archive, ("en", "de"), tmp_path / "inputs")

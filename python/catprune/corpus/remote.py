@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import re
 import shutil
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -49,11 +51,12 @@ def fetch(address: str, folder: Path, *, quiet: bool = True) -> Path:
         CatpruneError: the server refuses, the copy is not of the size announced, or the disk is too small.
     """
     shown = _shown(address)
-    copy = folder / _name_of(address)
+    copy = folder / copy_name(address)
     about = copy.with_name(f"{copy.name}.json")
     if not copy.is_file():
+        about.unlink(missing_ok=True)  # of an earlier copy
         try:
-            _fetch(_opus(address) if address.startswith("opus://") else address, copy, shown=shown, quiet=quiet)
+            _fetch(_url_of(address), copy, shown=shown, quiet=quiet)
         except BaseException:
             with contextlib.suppress(OSError):
                 folder.rmdir()  # nothing else is in it
@@ -107,7 +110,7 @@ def _shown(address: str) -> str:
     Raises:
         UsageError: it cannot be read.
     """
-    protocol = address.partition("://")[0]
+    protocol = address.partition("://")[0].lower()
     if protocol not in (*PROTOCOLS, "opus") or "::" in address:
         raise UsageError(
             f"{protocol}:// is not supported: give a file, or a URL with {', '.join((*PROTOCOLS, 'opus'))}"
@@ -126,13 +129,21 @@ def _shown(address: str) -> str:
     return shown
 
 
-def _name_of(address: str) -> str:
+def copy_name(address: str) -> str:
     """Return the name of a copy: a digest of the URL, then the name of the file, which has its language and format."""
-    url = _opus(address) if address.startswith("opus://") else address
-    name = PurePosixPath(urlsplit(url).path).name
-    if not name or name in (".", ".."):
+    url = _url_of(address)
+    path = urlsplit(url).path
+    name = PurePosixPath(path).name
+    if path.endswith("/") or not name or name in (".", ".."):
         raise UsageError(f"{_shown(address)} has no name of a file: give the URL of a file")
     return f"{digest_bytes(url.encode())[:16]}-{re.sub(r'[^A-Za-z0-9._-]', '_', name)}"
+
+
+def _url_of(address: str) -> str:
+    """Return the URL that is read: with the protocol in lower case, and of an archive for a corpus of OPUS."""
+    protocol, _, place = address.partition("://")
+    url = f"{protocol.lower()}://{place}"
+    return _opus(url) if url.startswith("opus://") else url
 
 
 def _opus(address: str) -> str:
@@ -147,10 +158,13 @@ def _opus(address: str) -> str:
 
 def _reason(error: Exception) -> str:
     """Return why a URL cannot be read, without the text of the error, which may have a signature in it."""
+    causes = [error, *filter(None, (error.__cause__, error.__context__))]  # fsspec hides the causes of some
+    status = next((code for cause in causes if isinstance(code := getattr(cause, "status", None), int)), None)
+    if status is not None:
+        return f"the server answered {status}"
     if isinstance(error, FileNotFoundError):
-        return "not found, or the server cannot be reached"  # fsspec does not tell these apart
-    code = getattr(error, "status", None) or getattr(error, "errno", None)
-    return f"{type(error).__name__}{f' {code}' if code else ''}"
+        return "not found, or the server cannot be reached"
+    return f"{type(error).__name__}{f' {error.errno}' if isinstance(error, OSError) and error.errno else ''}"
 
 
 def unpack(archive: Path, languages: tuple[str | None, str | None], folder: Path) -> str:
@@ -175,22 +189,31 @@ def unpack(archive: Path, languages: tuple[str | None, str | None], folder: Path
             if members[0].filename.rpartition(".")[0] != members[1].filename.rpartition(".")[0]:
                 names = " and ".join(member.filename for member in members)
                 raise CatpruneError(f"{archive}: {names} are not a pair: unpack it, and give the two files")
-            stem = f"{digest_bytes(str(archive.absolute()).encode())[:8]}-{_base(members[0])}"
+            # Other text makes other names: files that are there are those of this text.
+            content = [(member.CRC, member.file_size) for member in members]
+            stem = f"{digest_bytes(str(content).encode())[:16]}-{_base(members[0])}"
             folder.mkdir(parents=True, exist_ok=True)
             for member, language in zip(members, (source, target), strict=True):
                 _unpack_member(opened, member, folder / f"{stem}.{language}")
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise CatpruneError(f"{archive} cannot be unpacked ({error}): fetch it again") from None
+    # zipfile raises NotImplementedError for compressions that it does not know.
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
+        raise CatpruneError(
+            f"{archive} cannot be unpacked ({error}): fetch it again (if it is a copy of a URL, remove the copy first)"
+        ) from None
     return str(folder / f"{stem}.{{{source},{target}}}")
 
 
 def _member(opened: zipfile.ZipFile, language: str, archive: Path) -> zipfile.ZipInfo:
-    found = [member for member in opened.infolist() if member.filename.endswith(f".{language}") and not member.is_dir()]
+    # macOS adds files of its own to archives.
+    files = [member for member in opened.infolist() if not (member.is_dir() or member.filename.startswith("__MACOSX/"))]
+    found = [member for member in files if member.filename.endswith(f".{language}")]
     if len(found) != 1:
-        names = ", ".join(member.filename for member in opened.infolist()[:6])
+        names = f" ({', '.join(member.filename for member in files[:6])})" if files else ""
         raise CatpruneError(
-            f"{archive} has {len(found) or 'no'} files that end in .{language} ({names}): check the languages"
+            f"{archive} has {len(found) or 'no'} files that end in .{language}{names}: check the languages"
         )
+    if found[0].flag_bits & 1:
+        raise CatpruneError(f"{archive} is encrypted: unpack it, and give the two files")
     return found[0]
 
 
@@ -212,11 +235,23 @@ def _unpack_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path)
 
 
 def bring(
-    names: Iterable[str | Path], languages: tuple[str | None, str | None], folder: Path, *, quiet: bool
+    names: Iterable[str | Path],
+    languages: tuple[str | None, str | None],
+    folder: Path,
+    *,
+    quiet: bool,
 ) -> list[str | Path]:
     """Return the names of inputs with URLs replaced by their copies, and zip archives by templates of their pairs."""
     local = [fetch(str(name), folder, quiet=quiet) if is_address(name) else name for name in names]
     return [unpack(Path(name), languages, folder) if _begins_like_zip(name) else name for name in local]
+
+
+def stand_in(name: str | Path, languages: tuple[str | None, str | None]) -> str | Path:
+    """Return a name of the form that `bring` will return for a URL or an archive; other names stay."""
+    local = copy_name(str(name)) if is_address(name) else name
+    if is_archive(local) and all(languages):
+        return f"{local}.{{{languages[0]},{languages[1]}}}"
+    return local
 
 
 def _begins_like_zip(name: str | Path) -> bool:

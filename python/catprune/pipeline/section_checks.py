@@ -15,6 +15,7 @@ from catprune.cleaning.rule_options import (
     parse_prefer,
 )
 from catprune.corpus.inputs import check_fields, inputs_of
+from catprune.corpus.remote import stand_in
 from catprune.selection.request import check_column, check_options
 from catprune.writing.outputs import check_added, describe_output, name_sides, output_paths
 
@@ -33,7 +34,8 @@ def check_cleaning(clean: Any) -> None:
     options = clean.checked()
     if options.fields and not options.monolingual:
         check_fields(options.fields)
-    inputs = inputs_of(clean)
+    languages = options.source_lang, options.target_lang
+    inputs = inputs_of(clean, [stand_in(name, languages) for name in clean.inputs])
     parse_prefer(options.prefer, inputs)
     for own in ({}, *choose_input_rules(options.input_rules, inputs=inputs).values()):
         choose_rules(options, own)
