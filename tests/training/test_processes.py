@@ -12,6 +12,7 @@ import pytest
 import torch
 from catprune.checkpoints.native import load_tensors
 from catprune.errors import CatpruneError, UsageError
+from catprune.training.processes import Processes
 from catprune.training.rendezvous import Rendezvous
 from catprune.training.train import train
 from catprune.workspace.shards import Shard
@@ -274,3 +275,46 @@ def test_all_hear_that_the_work_is_done_or_refused(tokens):
     assert codes == [0, 0] and [text.split() for text, _ in wrote] == [["12"], ["12"]]
     codes, wrote = train_in_two(tokens, out, **OPTIONS | {"steps": 13})
     assert all(codes) and "epochs or steps was step-12, is now step-13" in wrote[0][1]
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}, "RANK or MASTER_ADDR is not set"),
+        ({"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}, "RANK or MASTER_ADDR is not set"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "99999"},
+            "a number from 1 to 65535",
+        ),
+    ],
+)
+def test_one_of_several_processes_does_not_train_alone(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=message), Processes.join():
+        pass
+
+
+def test_a_first_process_whose_address_is_unknown_waits_like_others() -> None:
+    """It needs no other machine to hold the values, so it hears signals and its time ends."""
+    script = (
+        "import datetime, catprune.training.rendezvous as meeting; meeting.HUNG = datetime.timedelta(seconds=2); "
+        "from catprune.training.processes import Processes; Processes.join().__enter__()"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    variables = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "no.such.host.invalid"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **variables, "MASTER_PORT": port},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "waited 2 seconds for the other processes (1 of 2 is here; missing: rank 1)" in done.stderr

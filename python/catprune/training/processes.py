@@ -51,6 +51,11 @@ class Processes:
         from torch import distributed
 
         if not is_launched():
+            if os.environ.get("WORLD_SIZE", "1") != "1":
+                raise UsageError(
+                    f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but RANK or MASTER_ADDR is not set: start the "
+                    "processes with torchrun, or unset WORLD_SIZE to train in one process"
+                )
             yield cls()
             return
         if "LOCAL_RANK" not in os.environ:

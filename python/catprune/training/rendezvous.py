@@ -116,6 +116,9 @@ def _open_store(*, is_first: bool) -> Store:
     is_server = is_first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     if not is_server:
         _wait(lambda: _answers(host, port), lambda: f"the first process, at {host}:{port}")
+    # The one that holds the values reaches them on its own machine: torch would try another address without hearing
+    # signals.
+    host = "127.0.0.1" if is_server else host
     try:
         return TCPStore(host, port, is_master=is_server, timeout=HUNG, wait_for_workers=False, multi_tenant=True)
     except DistNetworkError as error:
@@ -126,10 +129,10 @@ def _open_store(*, is_first: bool) -> Store:
 
 
 def _port() -> int:
-    try:
-        return int(os.environ["MASTER_PORT"])
-    except (KeyError, ValueError):
-        raise UsageError("MASTER_PORT is not set to a number: start the processes with torchrun") from None
+    text = os.environ.get("MASTER_PORT", "")
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**16):
+        raise UsageError("MASTER_PORT is not set to a number from 1 to 65535: start the processes with torchrun")
+    return int(text)
 
 
 def _answers(host: str, port: int) -> bool:
