@@ -201,8 +201,9 @@ def plan_on_paper() -> Iterator[str]:
     yield ""
     yield from (
         "What a run over a large corpus needs. `catprune run run.toml --plan` prints the same for your run file,",
-        "from the sizes of its inputs. It does nothing else, and all numbers are upper bounds: as if cleaning",
-        "dropped no pair.",
+        "from the sizes of its inputs, and does nothing else. All numbers are estimates, as if cleaning dropped no",
+        "pair. Logs, manifests and the start of each step are not counted: a run over a few thousand pairs takes",
+        "more. Tokens are counted as with a vocabulary of 16,000; a smaller one makes more tokens.",
         "",
         f"The corpora here have {PAIR} bytes of text per pair, in one zstd file for each side. The warm-up model is",
         "`small` with a vocabulary of 32,000. It is trained on 5,000,000 pairs for five epochs, and two checkpoints",

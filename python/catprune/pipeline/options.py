@@ -61,7 +61,7 @@ class RunOptions:
     plan: Annotated[
         bool,
         option(
-            "Show what each step needs at most in time, disk and files, from the sizes of the inputs; do nothing.",
+            "Estimate what each step needs in time, disk and files, from the sizes of the inputs; do nothing.",
             OUTPUT,
         ),
     ] = False

@@ -55,7 +55,7 @@ class CorpusSize:
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """What a step needs at most.
+    """What a step needs, estimated.
 
     Attributes:
         step: name of the step.
@@ -88,7 +88,7 @@ class StepCost:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will need at most.
+    """What a run will need, estimated.
 
     Attributes:
         inputs: number of inputs.
@@ -110,8 +110,8 @@ class Plan:
             f"{self.inputs:,} input{'s' if self.inputs != 1 else ''}, {bytes_text(self.size.stored)}: about "
             f"{round_text(self.size.records)} records, {bytes_text(self.size.text)} of text",
             *plan_table(self.costs, self.cores),
-            "These are upper bounds: as if cleaning dropped nothing. Rates were measured on another machine; for an "
-            f"H100, {rates.GPU_SHARE:.0%} of its peak are assumed.",
+            "These are estimates, as if cleaning dropped nothing, without logs and the start of each step. Rates were "
+            f"measured on another machine; for an H100, {rates.GPU_SHARE:.0%} of its peak are assumed.",
         ]
         if self.scorers:
             lines.append(f"Not counted: {', '.join(self.scorers)}. The speed of a scorer depends on its model.")
@@ -161,7 +161,7 @@ def _look(entry: Mapping[str, Any], sizes: Sequence[int]) -> CorpusSize:
 
 
 def plan_costs(settings: RunFile, size: CorpusSize, *, memory: int) -> Iterator[StepCost]:
-    """Yield what each step of a run needs at most, as if cleaning dropped no pair, within bytes of `memory`."""
+    """Yield what each step of a run needs, as if cleaning dropped no pair, within bytes of `memory`."""
     near = settings.clean.checked().near_duplicates != "none"
     shards, blocks = (math.ceil(size.records / rows) for rows in (_SHARD_ROWS, BLOCK_ROWS))
     temporary = rates.NEAR_DISK * size.records if near else 0

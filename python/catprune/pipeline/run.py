@@ -86,7 +86,7 @@ def run(options: RunOptions) -> Ran:
     memory = choose_memory(settings.memory if options.memory is None else options.memory)
     if options.plan:
         if not are_names(settings.clean.inputs):
-            raise UsageError("plan needs the sizes of files: copy URLs and unpack archives first, with until = clean")
+            raise UsageError("plan needs files of this machine: URLs and archives have no size before they are read")
         plan = plan_run(settings, memory=memory, threads=options.threads or settings.threads)
         return Ran(Path(settings.out), {}, (), None, plan=plan)
     settings = _with_local_inputs(settings, quiet=options.quiet)
