@@ -29,7 +29,8 @@ def repaired(texts: list[str], names: list[str], folder: Path) -> list[str]:
     """The texts of a corpus of targets, as later passes read them."""
     table = pyarrow.table({"text": texts})
     shutil.rmtree(folder, ignore_errors=True)
-    catprune.clean(table, out=folder / "clean", monolingual=True, **{**ALL, "repair": ",".join(names)})
+    options: dict[str, Any] = {**ALL, "repair": ",".join(names)}
+    catprune.clean(table, out=folder / "clean", monolingual=True, **options)
     batches = pyarrow.table(catprune.open_corpus(folder / "clean"))
     return batches.column("target").to_pylist()
 
@@ -121,7 +122,9 @@ def test_outputs_have_repaired_sides(tmp_path: Path, format: str, threads: int) 
     plain = {**ALL, "repair": ""}
     catprune.clean(inputs, out=tmp_path / "clean", threads=threads, **ALL, **options)
     outputs = [tmp_path / "k.en", tmp_path / "k.de"] if format == "moses" else [tmp_path / name]
-    fields = {} if format not in ("jsonl", "parquet", "map") else {"fields": ("translation.en", "translation.de")}
+    fields: dict[str, Any] = (
+        {} if format not in ("jsonl", "parquet", "map") else {"fields": ("translation.en", "translation.de")}
+    )
     written = catprune.write(tmp_path / "clean", outputs, threads=threads, quiet=True, **fields)
     assert (written.pairs, written.unwritable) == (3, 0)
     read = pyarrow.table(catprune.open_corpus(tmp_path / "clean")).to_pylist()

@@ -16,19 +16,19 @@ pub struct Repaired {
 impl Repaired {
     /// Repairs records; None if that changes none of them. A side that is not UTF-8 stays as it is.
     pub fn new<'a>(records: impl Iterator<Item = Record<'a>>, repairer: &Repairer) -> Option<Self> {
-        let mut repaired = Self { pairs: Pairs::default(), changes: Vec::new() };
+        let mut result = Self { pairs: Pairs::default(), changes: Vec::new() };
         for record in records {
             let Record::Pair { source, target } = record else {
-                repaired.changes.push(0);
-                repaired.pairs.push(record);
+                result.changes.push(0);
+                result.pairs.push(record);
                 continue;
             };
             let ((source, of_source), (target, of_target)) =
                 (repair(source, repairer), repair(target, repairer));
-            repaired.changes.push(of_source | of_target);
-            repaired.pairs.push(Record::Pair { source: &source, target: &target });
+            result.changes.push(of_source | of_target);
+            result.pairs.push(Record::Pair { source: &source, target: &target });
         }
-        repaired.changes.iter().any(|&changes| changes != 0).then_some(repaired)
+        result.changes.iter().any(|&changes| changes != 0).then_some(result)
     }
 
     /// The two sides of a record that was changed.
