@@ -148,7 +148,7 @@ def test_a_resumed_training_keeps_its_checkpoints(models: dict[str, Path], tmp_p
     last.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-4"))
     assert last.state.global_step == 7
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "early").rglob("*")} == before
-    with pytest.raises(UsageError, match=r"step-2 is of another training: give another folder, resume"):
+    with pytest.raises(UsageError, match=r"step-2 is there from an earlier start: resume"):
         new_trainer("marian", models["marian"], tmp_path / "b", [early]).train()
 
 
@@ -327,7 +327,7 @@ def test_the_loop_of_the_documentation_runs(
         patched.setattr(transformers.TrainerState, "save_to_json", killed)
         exec(compile(program, str(PAGE), "exec"), {"__name__": "loop"})
     assert (tmp_path / "run" / "early" / "step-4").is_dir(), "the checkpoints are there, the trainer's state is not"
-    with pytest.raises(UsageError, match="is of another training"):
+    with pytest.raises(UsageError, match="is there from an earlier start"):
         exec(compile(program, str(PAGE), "exec"), {"__name__": "loop"})
     for name in ("early", "trainer"):
         shutil.rmtree(tmp_path / "run" / name)

@@ -491,6 +491,8 @@ def test_equal_scores_are_shown_in_row_order() -> None:
 def test_bad_folders_and_files(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CatpruneError, match="holds no finished step"):
         report(tmp_path, out=tmp_path / "report.html")
+    with pytest.raises(CatpruneError, match="is the folder of one step: give the folder of the run"):
+        report(run / "clean", out=tmp_path / "report.html")
     (tmp_path / "thesis.html").write_text("<!doctype html><p>mine</p>")
     with pytest.raises(CatpruneError, match="is not a page of report"):
         report(run, out=tmp_path / "thesis.html")

@@ -368,7 +368,7 @@ def test_launchers_tell_the_shard(monkeypatch):
             assert Shard.parse("auto") == expected
             name = next(iter(environment))
             patched.setenv(name, "99")
-            with pytest.raises(UsageError, match="the launcher's variables are incomplete"):
+            with pytest.raises(UsageError, match=r"variables are incomplete|are no process of a training"):
                 Shard.parse("auto")
     with monkeypatch.context() as patched:
         for name, value in {**stepped, "SLURM_ARRAY_TASK_MAX": "12"}.items():  # --array=2,4,6,8,12

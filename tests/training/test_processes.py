@@ -286,6 +286,12 @@ def test_all_hear_that_the_work_is_done_or_refused(tokens):
             {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "99999"},
             "a number from 1 to 65535",
         ),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1"}, "RANK is set, but LOCAL_RANK not"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "5", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"},
+            "RANK=5, WORLD_SIZE=2, LOCAL_RANK=0 are no process",
+        ),
+        ({"WORLD_SIZE": "2", "RANK": "x", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}, "RANK=x, .* are no process"),
     ],
 )
 def test_one_of_several_processes_does_not_train_alone(

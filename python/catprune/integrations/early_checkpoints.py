@@ -35,7 +35,7 @@ class EarlyCheckpoints(TrainerCallback):
 
     Raises:
         UsageError: `checkpoints` is invalid. When the training starts: a checkpoint is after its end, or is there from
-            another training; epochs are given, but the data has no length; or the trainer has no tokenizer, or no whole
+            an earlier start; epochs are given, but the data has no length; or the trainer has no tokenizer, or no whole
             model (adapters, FSDP, DeepSpeed ZeRO-3). When it ends: it ended before a checkpoint.
         MissingExtra: on import, if transformers or accelerate is not installed.
     """
@@ -72,8 +72,8 @@ class EarlyCheckpoints(TrainerCallback):
             for folder in self.folders:
                 if folder.exists():
                     raise UsageError(
-                        f"{folder} is of another training: give another folder, resume that training "
-                        "(resume_from_checkpoint), or remove the folder"
+                        f"{folder} is there from an earlier start: resume that training (resume_from_checkpoint), "
+                        "give another folder, or remove it"
                     )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **values: Any) -> None:

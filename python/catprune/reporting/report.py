@@ -78,6 +78,8 @@ def report(options: ReportOptions) -> Path:
 
     steps = find_steps(run)
     if not steps.named():
+        if (run / "manifest.json").is_file():
+            raise CatpruneError(f"{run} is the folder of one step: give the folder of the run, which holds it")
         raise CatpruneError(f"{run} holds no finished step: give the folder that holds clean/, scores/ and so on")
     costs = overview.measure_costs(steps)
     made_from = _made_from(run, steps, costs, seed=seed)

@@ -58,9 +58,7 @@ class Processes:
                 )
             yield cls()
             return
-        if "LOCAL_RANK" not in os.environ:
-            raise UsageError("RANK is set, but LOCAL_RANK is not: start the processes with torchrun")
-        launched = Shard.parse("auto")
+        launched = Shard.of_torchrun(os.environ)
         if launched.is_whole:
             yield cls()
             return

@@ -55,10 +55,26 @@ class Shard:
         return cls(number - 1, count)
 
     @classmethod
+    def of_torchrun(cls, environment: Mapping[str, str]) -> Shard:
+        """Return the shard of a process that torchrun started, from its variables.
+
+        Raises:
+            UsageError: they are incomplete, or no numbers of a process.
+        """
+        names = LAUNCHERS["torchrun"]
+        if missing := [name for name in names if name not in environment]:
+            raise UsageError(f"RANK is set, but {' and '.join(missing)} not: start the processes with torchrun")
+        try:
+            return cls(*(int(environment[name]) for name in names))._checked()
+        except ValueError:
+            values = ", ".join(f"{name}={environment[name]}" for name in names)
+            raise UsageError(f"{values} are no process of a training: start the processes with torchrun") from None
+
+    @classmethod
     def _from_launcher(cls, environment: Mapping[str, str]) -> Shard:
         try:
             if "RANK" in environment:
-                return cls(*(int(environment[name]) for name in LAUNCHERS["torchrun"]))._checked()
+                return cls.of_torchrun(environment)
             task = cls(0, 1)
             if "SLURM_STEP_NUM_TASKS" in environment:
                 task = cls(*(int(environment[name]) for name in LAUNCHERS["srun"]))._checked()
