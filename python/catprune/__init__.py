@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from catprune.evaluation.evaluate import Evaluated, Hypothesis, TestSet, evaluate
     from catprune.pipeline.prune import prune
     from catprune.pipeline.run import Ran, run
+    from catprune.reporting.explore import explore
     from catprune.reporting.report import report
     from catprune.scoring.column_shards import ScoredPairs
     from catprune.scoring.score import Scored, score
@@ -55,6 +56,7 @@ _MODULES = {
     "clean": "cleaning.clean",
     "demo": "demonstration.demo",
     "evaluate": "evaluation.evaluate",
+    "explore": "reporting.explore",
     "open_corpus": "corpus.open_corpus",
     "prune": "pipeline.prune",
     "report": "reporting.report",
@@ -92,6 +94,7 @@ __all__ = [
     "clean",
     "demo",
     "evaluate",
+    "explore",
     "open_corpus",
     "prune",
     "report",

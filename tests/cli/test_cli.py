@@ -57,6 +57,7 @@ def test_every_step_is_a_function_of_its_name() -> None:
         "write",
         "evaluate",
         "report",
+        "explore",
         "run",
         "prune",
         "demo",

@@ -18,7 +18,7 @@ from catprune.cli.parameters import parameters, values_of
 from catprune.demonstration.options import DemoOptions
 from catprune.errors import UsageError
 from catprune.pipeline.options import EvaluateFileOptions, PruneOptions, RunOptions
-from catprune.reporting.options import ReportOptions
+from catprune.reporting.options import ExploreOptions, ReportOptions
 from catprune.scoring.options import ScoreOptions, ScorePairsOptions
 from catprune.selection.options import SelectOptions
 from catprune.tokens.options import TokenizeOptions
@@ -38,6 +38,7 @@ MODELS: dict[str, tuple[Any, ...]] = {
     "write": (WriteOptions,),
     "evaluate": (EvaluateFileOptions,),
     "report": (ReportOptions,),
+    "explore": (ExploreOptions,),
     "stats": (StatsOptions,),
 }
 OTHERS = ("methods", "doctor", "help", "version")
@@ -53,6 +54,7 @@ NEEDED = {
     "write": "clean a.en a.de",
     "evaluate": "run.toml",
     "report": "run",
+    "explore": "run",
     "stats": "a.en a.de",
 }
 #: Words for options with a special syntax.

@@ -494,7 +494,7 @@ def test_bad_folders_and_files(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CatpruneError, match="is the folder of one step: give the folder of the run"):
         report(run / "clean", out=tmp_path / "report.html")
     (tmp_path / "thesis.html").write_text("<!doctype html><p>mine</p>")
-    with pytest.raises(CatpruneError, match="is not a report"):
+    with pytest.raises(CatpruneError, match="is not a page of report"):
         report(run, out=tmp_path / "thesis.html")
     assert report(run, out=tmp_path / "thesis.html", force=True).stat().st_size > 50_000
     assert not list(tmp_path.glob("*.tmp"))

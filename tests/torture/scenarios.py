@@ -60,7 +60,7 @@ def pipes(case: Case, step: Step) -> str:
         os.close(reader)
         os.close(writer)
 
-    arguments = (*step.arguments, *(("--json",) if stream == 1 and step.name != "report" else ()))
+    arguments = (*step.arguments, *(("--json",) if stream == 1 and step.name not in ("report", "explore") else ()))
     program = (sys.executable, "-m", "catprune", *arguments) if case.random.random() < 0.3 else None
     command = Command(arguments, case.folder, before=connect, program=program)
     os.close(writer)

@@ -101,6 +101,7 @@ STEPS = (
         ("pruned",),
         torch=True,
     ),
+    Step("explore", ("explore", ".", "--out=explore.html"), (*_SCORES, "select"), ("explore.html",), torch=True),
     Step("report", ("report", ".", "--out=report.html"), (*_SCORES, "select"), ("report.html",), torch=True),
     # A corpus that is appended: `append` begins with the folder that `first` made.
     Step("first", ("clean", *_INPUTS, "--out=many", *_CLEAN), (), ("many",), ALL_TEXTS),

@@ -17,7 +17,7 @@ from catprune.cleaning.options import CleanOptions, Filters, NearDuplicates, Sta
 from catprune.demonstration.options import DemoOptions
 from catprune.evaluation.options import EvaluateOptions
 from catprune.pipeline.options import EvaluateFileOptions, PruneOptions, RunOptions
-from catprune.reporting.options import ReportOptions
+from catprune.reporting.options import ExploreOptions, ReportOptions
 from catprune.scoring.options import ScoreOptions, ScorePairsOptions
 from catprune.selection.options import SelectOptions
 from catprune.selection.request import DEFAULT_METHOD
@@ -52,6 +52,7 @@ STEPS: dict[str, Any] = {
     "write": WriteOptions,
     "evaluate": EvaluateOptions,
     "report": ReportOptions,
+    "explore": ExploreOptions,
     "run": RunOptions,
     "prune": PruneOptions,
     "demo": DemoOptions,

@@ -16,7 +16,7 @@ from catprune.cli.parameters import parameters, spelling, values_of, with_signat
 from catprune.demonstration.options import DemoOptions
 from catprune.errors import UsageError
 from catprune.pipeline.options import EvaluateFileOptions, PruneOptions, RunOptions
-from catprune.reporting.options import ReportOptions
+from catprune.reporting.options import ExploreOptions, ReportOptions
 from catprune.scoring.options import ScoreOptions, ScorePairsOptions
 from catprune.selection.options import SelectOptions
 from catprune.tokens.options import TokenizeOptions
@@ -223,6 +223,13 @@ LATER = (
         ReportOptions,
         INSPECT,
         ("catprune report run", "catprune report run --out evidence.html"),
+    ),
+    Command(
+        "explore",
+        "catprune.reporting.explore",
+        ExploreOptions,
+        INSPECT,
+        ("catprune explore run", "catprune explore run --out thresholds.html --seed 2"),
     ),
     Command(
         "stats",

