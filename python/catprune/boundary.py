@@ -82,12 +82,16 @@ class TmxInput(TypedDict):
 Input: TypeAlias = MosesInput | TextInput | TsvInput | JsonlInput | ParquetInput | TmxInput
 
 
+Repair: TypeAlias = Literal["entities", "mojibake", "controls", "spaces", "punctuation", "nfc"]
+
+
 class Corpus(TypedDict):
     """The records that a pass reads, in row order."""
 
     inputs: Sequence[Input]
     tags: NotRequired[str | None]  # a file with one tag per record over all inputs
     max_line_bytes: NotRequired[int]  # bytes; longer lines are not held; 16,384 by default
+    repair: NotRequired[Sequence[Repair]]  # applied to the text where it is read
     scores: NotRequired[Sequence[str]]  # shards of a selection, whose scores are read too
     first_row: NotRequired[int]  # row of the first record; 0 by default
 
@@ -323,6 +327,20 @@ class Excluded(TypedDict):
     pairs: int
 
 
+class RepairExample(Example):
+    """A repaired record, and how it was stored."""
+
+    stored_source: str
+    stored_target: str
+
+
+class RepairCounts(TypedDict):
+    """The records that a repair changed; a record may be changed by several."""
+
+    records: int
+    examples: list[RepairExample]
+
+
 class CleanResult(TypedDict):
     """The result of `clean`; `only` counts the rows that have this reason and no other."""
 
@@ -333,6 +351,7 @@ class CleanResult(TypedDict):
     reasons: dict[str, int]  # rows by reason; a row may have several reasons
     only: dict[str, int]
     examples: dict[str, list[Example]]
+    repairs: dict[Repair, RepairCounts]  # of the repairs that were asked for
     excluded: list[Excluded]
     shards: list[PublishedShard]
     fingerprints: list[PublishedShard]

@@ -25,7 +25,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, (size, first) in enumerate(zip(SIZES, np.cumsum([0, *SIZES[:-1]]).tolist(), strict=True)):
         here = numbers[first : first + size]
         (folder / f"{number}.en").write_text("".join(f"house number {n}\n" if n % 9 else "\n" for n in here))
-        (folder / f"{number}.de").write_text("".join(f"haus nummer {n}\n" for n in here))
+        (folder / f"{number}.de").write_text("".join(f"haus{'  ' if n % 7 else ' '}nummer {n}\n" for n in here))
     (folder / "tags").write_text("".join(f"{'ab'[n % 2]}\n" for n in numbers))
     (folder / "test.en").write_text("".join(f"house number {n}\n" for n in range(2_000_000, 2_000_100)))
     catprune.clean(**call(folder, "whole"))
@@ -40,6 +40,7 @@ def call(folder: Path, out: str, **options: Any) -> dict[str, Any]:
         "tags": str(folder / "tags"),
         "exclude": [str(folder / "test.en")],
         "duplicates": "pair",
+        "repair": "spaces",
         "quiet": True,
         **options,
     }

@@ -232,6 +232,13 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     for reason in {**before["examples"], **results["examples"]}:
         earlier, shown = before["examples"].get(reason, []), results["examples"].get(reason, [])
         examples[reason] = (earlier + shown)[:_EXAMPLES]
+    repairs = {
+        name: {
+            "records": earlier["records"] + results["repairs"][name]["records"],
+            "examples": (earlier["examples"] + results["repairs"][name]["examples"])[:_EXAMPLES],
+        }
+        for name, earlier in before["repairs"].items()
+    }
     excluded = [
         {**counts, "pairs": counts["pairs"] + earlier["pairs"]}
         for counts, earlier in zip(results["excluded"], before["excluded"], strict=True)
@@ -245,6 +252,7 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
         "notes": [*results["notes"], new],
         "counts": {**more, **added},
         "examples": examples,
+        "repairs": repairs,
         "excluded": excluded,
         "inputs": before["inputs"] + results["inputs"],
         **appended,
@@ -281,6 +289,7 @@ def _to_results(result: CleanResult, parsed: Sequence[Input], folder: Path, note
         "tags": relative(result["read"]["tags"]) if result["read"]["tags"] else None,
         "counts": {**result["total"], "reasons": result["reasons"], "only": result["only"], "tags": result["tags"]},
         "examples": result["examples"],
+        "repairs": result["repairs"],
         "notes": notes,
         "excluded": [
             {**test_set, "files": [relative(file) for file in test_set["files"]]} for test_set in result["excluded"]

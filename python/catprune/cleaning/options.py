@@ -223,6 +223,16 @@ Monolingual = Annotated[
         details="Filters that compare two sides do not apply. Duplicates of a pair are duplicates of the target.",
     ),
 ]
+Repair = Annotated[
+    str,
+    option(
+        "Repair text where it is read: all, or some of entities,mojibake,controls,spaces,punctuation,nfc.",
+        INPUT,
+        metavar="NAMES",
+        default="none",
+        details="Filters, duplicates, models and outputs see the repaired text; the inputs stay as they are.",
+    ),
+]
 DuplicatesForm = Annotated[
     str,
     option(
@@ -310,6 +320,7 @@ class CleanOptions:
         ),
     ] = None
     max_line_bytes: MaxLineBytes = 16_384
+    repair: Repair = ""
     verify_inputs: VerifyInputs = False
     rules: Rules = None
     input_rules: Annotated[

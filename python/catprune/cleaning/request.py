@@ -17,6 +17,7 @@ from catprune.cleaning.rule_options import (
     choose_rules,
     language_rules,
     parse_prefer,
+    parse_repair,
     read_against,
 )
 from catprune.cleaning.test_sets import digest_test_sets, parse_test_sets
@@ -101,6 +102,7 @@ class Cleaning:
         """
         key = choose_key(options.duplicates, monolingual=options.monolingual)
         form = choose_duplicates(options)
+        parse_repair(options.repair)  # checked before the inputs
         resources = {
             "threads": choose_threads(options.threads),
             "memory": choose_memory(options.memory, least=LEAST_MEMORY),
@@ -167,6 +169,7 @@ class Cleaning:
             "rules": rules,
             "input_rules": {str(number): thresholds for number, thresholds in sorted(self.rules_of.items())},
             "max_line_bytes": options.max_line_bytes,
+            "repair": parse_repair(options.repair),
             "unicode": _core.unicode_version(),
         }
 
@@ -180,6 +183,7 @@ class Cleaning:
                 "inputs": self.inputs[old:],
                 "tags": str(Path(options.tags).absolute()) if options.tags else None,
                 "max_line_bytes": options.max_line_bytes,
+                "repair": parse_repair(options.repair),
                 "first_row": 0 if before is None else before["counts"]["rows"],
             },
             "rules": self._rules()[old:],

@@ -18,12 +18,15 @@ from catprune.workspace.options import changed_values, defaults_of, make
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from catprune.boundary import Form, Key, Prefer
+    from catprune.boundary import Form, Key, Prefer, Repair
     from catprune.cleaning.options import CleanOptions
 
 #: Normalizations before texts are compared, and the default ones.
 FORM = ("nfkc", "case", "white_space", "punctuation", "digits")
 NORMALISED = ("nfkc", "case", "white_space", "punctuation")
+
+#: Repairs of text, in the order in which they are applied.
+REPAIRS: tuple[Repair, ...] = ("entities", "mojibake", "controls", "spaces", "punctuation", "nfc")
 
 #: Rules that compare two sides.
 PAIR_RULES = (
@@ -142,6 +145,18 @@ def parse_form(text: str) -> Form:
         )
     equal = {*chosen, *(NORMALISED if "normalised" in chosen else ())}
     return cast("Form", {name: name in equal for name in FORM})
+
+
+def parse_repair(text: str) -> list[Repair]:
+    """Read "all", or a list like "mojibake,entities", in the order in which the repairs are applied.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    chosen = [name.strip() for name in text.split(",")] if text else []
+    if unknown := [name for name in chosen if name not in ("all", *REPAIRS)]:
+        raise UsageError(f"repair {text!r}: {unknown[0]!r} is none of {', '.join(REPAIRS)}; all for all of them")
+    return [name for name in REPAIRS if "all" in chosen or name in chosen]
 
 
 def parse_prefer(prefer: Sequence[str], parsed: Sequence[Mapping[str, Any]]) -> Prefer:

@@ -36,6 +36,7 @@ def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
         *(_warning(reason, count, done) for reason, count in suspicious if reason in OPTION_OF_REASON),
     ]
     lines += [note for note in done.manifest["notes"] if note not in warnings]
+    lines += _repaired(done, unit, examples)
     if done.kept < done.rows:
         counted = "; rows count from 0" if examples else ""
         lines.append(f"reasons to drop (a record may have several; in brackets: the only reason{counted}):")
@@ -57,6 +58,21 @@ def summary(done: Cleaned, *, examples: int = 3) -> list[str]:
         names = _names(test_set)
         short = f", {test_set['too_short']:,} of them too short to match" if test_set["too_short"] else ""
         lines.append(f"{test_set['pairs']:,} {unit} are in {names} ({test_set['lines']:,} lines{short})")
+    return lines
+
+
+def _repaired(done: Cleaned, unit: str, examples: int) -> list[str]:
+    """What each repair changed, with a few examples: the stored and the repaired sides."""
+    repairs = done.manifest["repairs"]
+    lines = [f"repairs ({unit} that each changed; several may change one):"] if repairs else []
+    for name, counts in repairs.items():
+        lines.append(f"  {name:24} {share_text(counts['records'], done.rows):>20}")
+        for example in counts["examples"][:examples]:
+            for side in ("source", "target"):
+                stored, repaired = example[f"stored_{side}"], example[side]
+                if stored != repaired:
+                    change = _example({"source": stored, "target": repaired}, " → ")
+                    lines.append(f"    row {example['row']}: {change}")
     return lines
 
 
@@ -86,14 +102,14 @@ def _warning(reason: str, count: int, done: Cleaned) -> str:
     return f"warning: {reason} drops {share_text(count, done.rows)}: if the text is good, change {option}{threshold}"
 
 
-def _example(example: Mapping[str, Any]) -> str:
+def _example(example: Mapping[str, Any], between: str = " ||| ") -> str:
     """The sides of an example; where long sides begin alike, the part around their first difference."""
     sides = [printable(example[side]).replace("\n", "\\n") for side in ("source", "target") if side in example]
     begin = 0
     if len(sides) == 2 and sides[0] != sides[1]:
         alike = next((at for at, (a, b) in enumerate(zip(*sides, strict=False)) if a != b), min(map(len, sides)))
         begin = alike - _BEFORE if alike >= _SHOWN - _BEFORE else 0
-    return " ||| ".join(_window(side, begin) for side in sides)
+    return between.join(_window(side, begin) for side in sides)
 
 
 def _window(text: str, begin: int) -> str:

@@ -301,7 +301,8 @@ def resolve(clean: Path, manifest: dict[str, Any]) -> Corpus:
     """Return the corpus of a finished clean folder, in the form that passes over text take."""
     places = Places(clean)
     inputs = [with_paths(entry, [places.resolve(path) for path in input_paths(entry)]) for entry in manifest["inputs"]]
-    return {"inputs": inputs, "max_line_bytes": manifest["options"]["max_line_bytes"]}
+    options = manifest["options"]
+    return {"inputs": inputs, "max_line_bytes": options["max_line_bytes"], "repair": options["repair"]}
 
 
 def read_rows(clean: Path, manifest: dict[str, Any], rows: Sequence[int]) -> list[tuple[str, str]]:

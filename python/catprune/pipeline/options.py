@@ -13,6 +13,7 @@ from catprune.cleaning.options import (
     Format,
     Header,
     Monolingual,
+    Repair,
     Rules,
     SourceLanguage,
     TargetLanguage,
@@ -117,6 +118,7 @@ class PruneOptions:
     header: Header = False
     monolingual: Monolingual = False
     exclude: Exclude = ()
+    repair: Repair = ""
     rules: Rules = None
     method: Method = None
     on: On = None

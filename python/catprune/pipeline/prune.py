@@ -274,6 +274,7 @@ class _Pruning:
             "header",
             "monolingual",
             "exclude",
+            "repair",
             "rules",
             "memory",
         )
@@ -396,6 +397,8 @@ class _Pruning:
         }
         if options.rules is not None:
             cleaning["rules"] = options.rules and changed_values(options.rules)
+        if options.repair:
+            cleaning["repair"] = options.repair
         if options.exclude:
             cleaning["exclude"] = self._relative(several(options.exclude))
         sections: dict[str, Any] = {

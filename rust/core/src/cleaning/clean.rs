@@ -22,8 +22,7 @@ use crate::{Error, Progress, Result};
 const TEXT_SHARE: usize = 8;
 
 pub fn clean(request: &CleanRequest, progress: &Progress) -> Result<Cleaned> {
-    let exclusion =
-        Exclusion::read(&request.exclude, request.corpus.max_line_bytes, request.memory, progress)?;
+    let exclusion = Exclusion::read(&request.exclude, &request.corpus, request.memory, progress)?;
     let workers = Workers {
         request,
         exclusion: &exclusion,

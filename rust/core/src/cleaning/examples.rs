@@ -11,7 +11,7 @@ use crate::corpus::chunk::Chunk;
 use crate::corpus::record::Record;
 
 /// Examples for each reason, and characters of a side that they show.
-const EXAMPLES: usize = 3;
+pub const EXAMPLES: usize = 3;
 const EXAMPLE_CHARACTERS: usize = 200;
 /// Survivors whose text is kept in case they turn out to be duplicates. This suffices unless fewer than about one in
 /// fifty does.
@@ -102,7 +102,8 @@ impl Examples {
     }
 }
 
-fn order(row: u64) -> u64 {
+/// A hash of a row: the lowest are shown.
+pub fn order(row: u64) -> u64 {
     xxh3_64(&row.to_le_bytes())
 }
 
@@ -112,14 +113,15 @@ pub fn example(chunk: &Chunk, index: usize) -> Example {
     match chunk.record(index) {
         Record::Pair { source, target } => shorten(row, source, target),
         Record::Malformed | Record::Columns if chunk.monolingual => {
-            shorten(row, b"", chunk.whole(index).unwrap_or_default())
+            shorten(row, b"", &chunk.whole(index).unwrap_or_default())
         }
-        Record::Malformed | Record::Columns => shorten(row, chunk.whole(index).unwrap_or_default(), b""),
+        Record::Malformed | Record::Columns => shorten(row, &chunk.whole(index).unwrap_or_default(), b""),
         Record::TooLong | Record::MissingSide => shorten(row, b"", b""),
     }
 }
 
-fn shorten(row: u64, source: &[u8], target: &[u8]) -> Example {
+/// An example with the first characters of its sides.
+pub fn shorten(row: u64, source: &[u8], target: &[u8]) -> Example {
     let shown = |side: &[u8]| {
         let text = String::from_utf8_lossy(side);
         let mut shown: String = text.chars().take(EXAMPLE_CHARACTERS).collect();

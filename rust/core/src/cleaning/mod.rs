@@ -8,6 +8,7 @@ pub mod fingerprint_shards;
 pub mod open_shard;
 pub mod ready_shard;
 pub mod reasons;
+pub mod repairs;
 pub mod request;
 pub mod rules;
 pub mod shards;

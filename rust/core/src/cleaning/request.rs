@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cleaning::examples::Example;
+use crate::cleaning::repairs::Repairs;
 use crate::cleaning::rules::Rules;
 use crate::cleaning::test_sets::Excluded;
 use crate::columns::shards::PublishedShard;
@@ -102,6 +103,8 @@ pub struct Cleaned {
     /// Rows that have this reason and no other.
     pub only: BTreeMap<&'static str, u64>,
     pub examples: BTreeMap<&'static str, Vec<Example>>,
+    /// The records that each repair of the corpus changed.
+    pub repairs: Repairs,
     /// For each test set, in the order of the request.
     pub excluded: Vec<Excluded>,
     pub shards: Vec<PublishedShard>,

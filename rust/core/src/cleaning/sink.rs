@@ -12,6 +12,7 @@ use crate::cleaning::examples::{Examples, example};
 use crate::cleaning::fingerprint_shards::FingerprintColumns;
 use crate::cleaning::open_shard::{DecidedRows, OpenShard};
 use crate::cleaning::reasons::{OF_TWO_SIDES, REASONS, places};
+use crate::cleaning::repairs::Repairs;
 use crate::cleaning::request::{CleanRequest, Cleaned, Prefer, RowCounts};
 use crate::cleaning::shards::{Published, ShardLayout, reason};
 use crate::cleaning::state::State;
@@ -108,6 +109,7 @@ impl<'a> DecisionSink<'a> {
             reasons: BTreeMap::new(),
             only: BTreeMap::new(),
             examples: BTreeMap::new(),
+            repairs: Repairs::new(&request.corpus.repair),
             excluded: exclusion.sets.clone(),
             shards: Vec::new(),
             fingerprints: Vec::new(),
@@ -252,6 +254,7 @@ impl<'a> DecisionSink<'a> {
             cleaned.excluded[*set as usize].pairs += 1;
         }
         let places = (rows.start - chunk.first) as usize..(rows.end - chunk.first) as usize;
+        cleaned.repairs.add(chunk, places.clone());
         let decided = &decisions.reasons[places.clone()];
         let kept = decided.iter().filter(|&&reasons| reasons == 0).count() as u64;
         for counts in [&mut cleaned.total, &mut cleaned.inputs[chunk.input]] {
@@ -326,6 +329,7 @@ impl<'a> DecisionSink<'a> {
             tags: self.cleaned.tags.clone(),
             reasons: self.reasons.to_vec(),
             examples: self.examples.clone(),
+            repairs: self.cleaned.repairs.clone(),
             excluded: self.cleaned.excluded.iter().map(|set| set.pairs).collect(),
             shards: Default::default(),
         };
@@ -346,6 +350,7 @@ impl<'a> DecisionSink<'a> {
             *counts = earlier;
         }
         self.examples = state.examples;
+        self.cleaned.repairs = state.repairs;
         for (set, pairs) in self.cleaned.excluded.iter_mut().zip(state.excluded) {
             set.pairs = pairs;
         }

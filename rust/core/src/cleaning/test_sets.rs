@@ -7,8 +7,10 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::corpus::files_read::FileRead;
+use crate::corpus::request::Corpus;
 use crate::corpus::segments::{TestSet, read_segments};
 use crate::text::normal_form::{Form, Normaliser};
+use crate::text::repair::Repairer;
 use crate::{Error, Progress, Result};
 
 /// Test segments with fewer normalised characters are ignored: they occur in many corpora without having leaked.
@@ -35,6 +37,8 @@ pub struct Excluded {
 /// The segments of all test sets, by xxh3-128 of their normalised form. The probability that any two of n different
 /// segments collide is n² / 2^129.
 pub struct Exclusion {
+    /// Segments are repaired like the corpus.
+    repairer: Repairer,
     normaliser: Normaliser,
     /// Numbers of the test sets that have a segment, for sources and for targets.
     segments: [HashMap<u128, Vec<u32>>; 2],
@@ -45,15 +49,19 @@ pub struct Exclusion {
 
 impl Exclusion {
     /// Reads the test sets; fails if they need more than half of `memory`.
-    pub fn read(sets: &[TestSet], max_line_bytes: usize, memory: usize, progress: &Progress) -> Result<Self> {
-        let normaliser = Normaliser::new(Form::NORMALISED);
-        let mut exclusion =
-            Self { normaliser, segments: Default::default(), normal: String::new(), sets: Vec::new() };
+    pub fn read(sets: &[TestSet], corpus: &Corpus, memory: usize, progress: &Progress) -> Result<Self> {
+        let mut exclusion = Self {
+            repairer: Repairer::new(&corpus.repair),
+            normaliser: Normaliser::new(Form::NORMALISED),
+            segments: Default::default(),
+            normal: String::new(),
+            sets: Vec::new(),
+        };
         for (number, set) in sets.iter().enumerate() {
             exclusion.sets.push(Excluded::default());
             let mut take = |path: &Path, sides: &[usize]| {
                 let (lines, file) =
-                    read_segments(path, set.format, max_line_bytes, memory, progress, |segment| {
+                    read_segments(path, set.format, corpus.max_line_bytes, memory, progress, |segment| {
                         let named = segment.side.map(|side| [side]);
                         exclusion.add(segment.text, named.as_ref().map_or(sides, |side| side), number);
                         exclusion.check_memory(path, memory)
@@ -89,7 +97,7 @@ impl Exclusion {
             trimmed.starts_with('<') && trimmed.ends_with('>')
                 || trimmed.starts_with('{') && trimmed.ends_with('}'),
         );
-        self.normaliser.normalise_text(text, &mut self.normal);
+        self.normaliser.normalise_text(&self.repairer.repair(text).0, &mut self.normal);
         if is_short(&self.normal) {
             set.too_short += 1;
             return;

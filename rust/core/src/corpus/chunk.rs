@@ -1,5 +1,6 @@
 //! A chunk: consecutive records of one input, in any format, with their rows and tags.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,9 +13,11 @@ use crate::corpus::readers::jsonl::{self, Tree};
 use crate::corpus::readers::lines::Lines;
 use crate::corpus::readers::parquet_text;
 use crate::corpus::readers::tmx;
-use crate::corpus::readers::tsv::columns;
+use crate::corpus::readers::tsv;
 use crate::corpus::record::{Pairs, Record};
+use crate::corpus::repaired::Repaired;
 use crate::corpus::request::Corpus;
+use crate::text::repair::Repairer;
 use crate::{Error, Result};
 
 /// The records of a chunk, as their format stores them.
@@ -64,6 +67,8 @@ pub struct Chunk {
     pub(super) text: ChunkText,
     /// The decoded pairs of JSON lines and Parquet; empty before `decode`.
     pub(super) pairs: Pairs,
+    /// The repaired records; None before `decode`, and if no repair changed any.
+    pub(super) repaired: Option<Repaired>,
     pub(super) max_line_bytes: usize,
 }
 
@@ -77,15 +82,21 @@ impl Chunk {
         }
     }
 
-    /// Decodes the pairs of formats whose sides are not slices of the file; must run before `record`. Workers call it,
-    /// so that decoding runs in parallel.
-    pub fn decode(&mut self) -> Result<()> {
+    /// Decodes the pairs of formats whose sides are not slices of the file, and repairs all pairs; must run before
+    /// `record`. Workers call it, so that decoding runs in parallel.
+    pub fn decode(&mut self, repairer: &Repairer) -> Result<()> {
         match &self.text {
             ChunkText::Moses { .. } | ChunkText::Lines(_) | ChunkText::Tsv { .. } | ChunkText::Tmx(_) => {}
             ChunkText::Jsonl { records, tree } => self.pairs = jsonl::decode(records, tree),
             ChunkText::Parquet { batch, fields, .. } => {
                 self.pairs = parquet_text::decode(batch, fields, self.max_line_bytes)?;
             }
+        }
+        if !repairer.is_off() {
+            self.repaired = Repaired::new((0..self.len()).map(|index| self.stored(index)), repairer);
+        }
+        if let (Some(repaired), ChunkText::Parquet { batch, fields, .. }) = (&self.repaired, &mut self.text) {
+            *batch = parquet_text::replace(batch, fields, |row| repaired.changed(row))?;
         }
         Ok(())
     }
@@ -99,6 +110,19 @@ impl Chunk {
     }
 
     pub fn record(&self, index: usize) -> Record<'_> {
+        match &self.repaired {
+            Some(repaired) => repaired.pairs.record(index),
+            None => self.stored(index),
+        }
+    }
+
+    /// A bit for each repair that changed a record.
+    pub fn changes(&self, index: usize) -> u8 {
+        self.repaired.as_ref().map_or(0, |repaired| repaired.changes[index])
+    }
+
+    /// A record without repairs.
+    pub fn stored(&self, index: usize) -> Record<'_> {
         match &self.text {
             ChunkText::Moses { source, target } => {
                 if source.is_too_long(index) || target.is_too_long(index) {
@@ -112,7 +136,7 @@ impl Chunk {
                 if records.is_too_long(index) {
                     return Record::TooLong;
                 }
-                let columns = columns(records.line(index), *source_column, *target_column);
+                let columns = tsv::columns(records.line(index), *source_column, *target_column);
                 match (columns.source, columns.target) {
                     _ if count.is_some_and(|count| count != columns.count) => Record::Columns,
                     (Some(source), Some(target)) => Record::Pair { source, target },
@@ -124,12 +148,22 @@ impl Chunk {
         }
     }
 
-    /// The whole record as it is in its file: a line, or a TMX unit that was read whole.
-    pub fn whole(&self, index: usize) -> Option<&[u8]> {
-        match &self.text {
-            ChunkText::Tsv { records, .. } | ChunkText::Jsonl { records, .. } => Some(records.line(index)),
-            ChunkText::Tmx(records) => records.whole(index),
-            ChunkText::Moses { .. } | ChunkText::Lines(_) | ChunkText::Parquet { .. } => None,
+    /// The whole record, a line or a TMX unit that was read whole: as it is in its file, but with repaired sides.
+    pub fn whole(&self, index: usize) -> Option<Cow<'_, [u8]>> {
+        let sides = self.repaired.as_ref().and_then(|repaired| repaired.changed(index));
+        match (&self.text, sides) {
+            (ChunkText::Tsv { records, .. } | ChunkText::Jsonl { records, .. }, None) => {
+                Some(Cow::Borrowed(records.line(index)))
+            }
+            (ChunkText::Tsv { records, source_column, target_column, .. }, Some(sides)) => {
+                Some(Cow::Owned(tsv::replace(records.line(index), *source_column, *target_column, sides)))
+            }
+            (ChunkText::Jsonl { records, tree }, Some(sides)) => {
+                Some(jsonl::replace(records.line(index), tree, sides))
+            }
+            (ChunkText::Tmx(records), None) => records.whole(index).map(Cow::Borrowed),
+            (ChunkText::Tmx(records), Some(sides)) => records.replace(index, sides).map(Cow::Owned),
+            (ChunkText::Moses { .. } | ChunkText::Lines(_) | ChunkText::Parquet { .. }, _) => None,
         }
     }
 
@@ -137,6 +171,7 @@ impl Chunk {
     /// is empty.
     pub fn run(&self, records: Range<usize>) -> Option<[&[u8]; 2]> {
         match &self.text {
+            _ if self.repaired.is_some() => None,
             ChunkText::Moses { source, target } => Some([source.run(records.clone())?, target.run(records)?]),
             ChunkText::Lines(lines) => Some([&[], lines.run(records)?]),
             _ => None,

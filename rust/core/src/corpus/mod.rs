@@ -9,6 +9,7 @@ pub mod read_pairs;
 pub mod readers;
 pub mod reading;
 pub mod record;
+pub mod repaired;
 pub mod request;
 pub mod row_filter;
 pub mod segments;

@@ -14,6 +14,7 @@ use crate::corpus::files_read::CorpusRead;
 use crate::corpus::reading::read;
 use crate::corpus::request::Corpus;
 use crate::corpus::row_filter::{RowFilter, WantedRows};
+use crate::text::repair::Repairer;
 use crate::{Error, Progress, Result};
 
 /// Default limit of text in flight in bytes, for corpora with long lines; a single larger chunk may pass.
@@ -78,9 +79,16 @@ pub struct InFlightLimit {
     pub record_bytes: usize,
 }
 
-impl InFlightLimit {
-    fn weight(self, chunk: &Chunk) -> usize {
-        chunk.bytes() + chunk.len() * self.record_bytes
+/// What happens to every chunk before `work`, and what it weighs while it is in flight.
+struct Preparing {
+    limit: InFlightLimit,
+    repairer: Repairer,
+}
+
+impl Preparing {
+    fn weight(&self, chunk: &Chunk) -> usize {
+        let copies = if self.repairer.is_off() { 1 } else { 2 };
+        copies * chunk.bytes() + chunk.len() * self.limit.record_bytes
     }
 }
 
@@ -93,8 +101,9 @@ fn read_here<T>(
     mut sink: impl FnMut(T) -> Result<bool>,
 ) -> Result<CorpusRead> {
     let mut ended = Ok(true);
+    let repairer = Repairer::new(&corpus.repair);
     let files = read(corpus, &mut RowFilter::open(wanted_rows), progress, |mut chunk| {
-        ended = chunk.decode().and_then(|()| sink(work(chunk)?));
+        ended = chunk.decode(&repairer).and_then(|()| sink(work(chunk)?));
         matches!(ended, Ok(true))
     });
     ended.and(files)
@@ -136,6 +145,8 @@ pub fn stream_within<T: Send>(
     }
     let threads = threads.max(1);
     let chunks_in_flight = 4 * threads;
+    let preparing = Preparing { limit, repairer: Repairer::new(&corpus.repair) };
+    let preparing = &preparing;
     thread::scope(|scope| {
         let (chunk_in, chunk_out) = bounded(chunks_in_flight);
         let (done_in, done_out) = bounded(chunks_in_flight);
@@ -144,14 +155,15 @@ pub fn stream_within<T: Send>(
         let reader = scope.spawn(move || {
             let mut number = 0;
             read(corpus, &mut RowFilter::open(wanted_rows), progress, |chunk| {
-                let sent = in_flight.enter(limit.weight(&chunk)) && chunk_in.send((number, chunk)).is_ok();
+                let sent =
+                    in_flight.enter(preparing.weight(&chunk)) && chunk_in.send((number, chunk)).is_ok();
                 number += 1;
                 sent
             })
         });
         for _ in 0..threads {
             let (chunk_out, done_in, work) = (chunk_out.clone(), done_in.clone(), &work);
-            scope.spawn(move || process(&chunk_out, &done_in, limit, work));
+            scope.spawn(move || process(&chunk_out, &done_in, preparing, work));
         }
         drop((chunk_out, done_in));
         if !pass_on(&done_out, &close_on_drop.0, progress, sink)? {
@@ -168,14 +180,14 @@ type Done<T> = (u64, usize, Result<T>);
 fn process<T>(
     chunks: &Receiver<(u64, Chunk)>,
     done: &Sender<Done<T>>,
-    limit: InFlightLimit,
+    preparing: &Preparing,
     work: &impl Fn(Chunk) -> Result<T>,
 ) {
     for (number, mut chunk) in chunks {
-        let bytes = limit.weight(&chunk);
+        let bytes = preparing.weight(&chunk);
         // After a panic that is not caught, the sink would wait for this chunk for ever.
         let result = catch_unwind(AssertUnwindSafe(|| {
-            chunk.decode()?;
+            chunk.decode(&preparing.repairer)?;
             work(chunk)
         }))
         .unwrap_or_else(|_| Err(Error::input("a worker panicked: this is a bug of catprune")));

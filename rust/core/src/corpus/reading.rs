@@ -54,6 +54,7 @@ pub fn read(
                 monolingual: input.is_monolingual(),
                 text,
                 pairs: Pairs::default(),
+                repaired: None,
                 max_line_bytes: corpus.max_line_bytes,
             };
             if let Some(tags) = &mut tags {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::fields::Fields;
 use crate::corpus::files_read::InputRead;
+use crate::text::repair::Repair;
 
 /// Default limit of a line in bytes; a longer line is dropped with a reason and never held whole.
 pub const MAX_LINE_BYTES: usize = 16_384;
@@ -89,6 +90,9 @@ pub struct Corpus {
     pub scores: Vec<PathBuf>,
     #[serde(default = "max_line_bytes")]
     pub max_line_bytes: usize,
+    /// Text is repaired where it is read.
+    #[serde(default)]
+    pub repair: Vec<Repair>,
     /// The row of the first record: appended inputs continue the rows of the earlier ones.
     #[serde(default)]
     pub first_row: u64,

@@ -7,6 +7,7 @@ pub mod mix;
 pub mod normal_form;
 pub mod pair_checks;
 pub mod pattern;
+pub mod repair;
 pub mod side;
 pub mod words;
 pub mod xml;

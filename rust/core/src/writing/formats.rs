@@ -264,7 +264,7 @@ impl<'a> Format<'a> {
             let done = match chunk.record(index) {
                 Record::Pair { source, target } => {
                     invalid.get(index) != Some(&true)
-                        && self.push(&mut text, whole, source, target)
+                        && self.push(&mut text, whole.as_deref(), source, target)
                         && self.push_added(&mut text[0], end, chunk, corpus, index)?
                 }
                 Record::TooLong | Record::Malformed | Record::Columns | Record::MissingSide => false,

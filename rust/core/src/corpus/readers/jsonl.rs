@@ -1,10 +1,13 @@
 //! JSON lines: one object per line, in which one or two fields are the record; other fields are skipped undecoded.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::result::Result as StdResult;
 
+use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Deserializer;
+use serde_json::value::RawValue;
 
 use crate::Result;
 use crate::corpus::fields::Fields;
@@ -105,7 +108,7 @@ fn is_strict(line: &[u8]) -> bool {
     line.iter().all(|&byte| byte >= b' ') || serde_json::from_slice::<IgnoredAny>(line).is_ok()
 }
 
-/// The line with zeros instead of the constants `NaN`, `Infinity` and `-Infinity` outside its strings.
+/// The line with zeros instead of the constants `NaN`, `Infinity` and `-Infinity` outside its strings, as long as before.
 fn without_constants(line: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(line.len());
     let (mut rest, mut inside) = (line, false);
@@ -115,6 +118,7 @@ fn without_constants(line: &[u8]) -> Vec<u8> {
             .find(|constant| !inside && rest.starts_with(constant));
         if let Some(constant) = constant {
             plain.push(b'0');
+            plain.resize(plain.len() + constant.len() - 1, b' ');
             rest = &rest[constant.len()..];
             continue;
         }
@@ -125,6 +129,61 @@ fn without_constants(line: &[u8]) -> Vec<u8> {
         rest = &rest[length..];
     }
     plain
+}
+
+/// The line with other texts in the fields of the sides. A line that is not UTF-8 stays as it is.
+pub fn replace<'a>(line: &'a [u8], tree: &Tree, sides: [&[u8]; 2]) -> Cow<'a, [u8]> {
+    let plain = without_constants(line);
+    let mut found = [None; 2];
+    let is_found = std::str::from_utf8(&plain).is_ok_and(|plain| find(plain, tree, &mut found).is_ok());
+    if !is_found {
+        return Cow::Borrowed(line);
+    }
+    let mut fields: Vec<(&str, &[u8])> =
+        found.iter().zip(sides).filter_map(|(value, side)| Some(((*value)?, side))).collect();
+    fields.sort_unstable_by_key(|(value, _)| value.as_ptr());
+    let (mut replaced, mut end) = (Vec::with_capacity(line.len()), 0);
+    for (value, side) in fields {
+        let start = value.as_ptr() as usize - plain.as_ptr() as usize;
+        replaced.extend_from_slice(&line[end..start]);
+        replaced
+            .extend_from_slice(serde_json::Value::from(String::from_utf8_lossy(side)).to_string().as_bytes());
+        end = start + value.len();
+    }
+    replaced.extend_from_slice(&line[end..]);
+    Cow::Owned(replaced)
+}
+
+/// Finds the values of the sides, as JSON, in an object.
+fn find<'a>(object: &'a str, tree: &Tree, found: &mut [Option<&'a str>; 2]) -> serde_json::Result<()> {
+    Deserializer::from_str(object).deserialize_map(Members { tree, found })
+}
+
+struct Members<'a, 't, 'f> {
+    tree: &'t Tree,
+    found: &'f mut [Option<&'a str>; 2],
+}
+
+impl<'a> Visitor<'a> for Members<'a, '_, '_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> StdResult<(), M::Error> {
+        while let Some(child) = map.next_key_seed(Name(self.tree))? {
+            let value = map.next_value::<&RawValue>()?.get();
+            let Some(child) = child else { continue };
+            (0..2).filter(|&side| child.holds(side)).for_each(|side| self.found[side] = None);
+            if let Some(side) = child.side.filter(|_| value.starts_with('"')) {
+                self.found[side] = Some(value);
+            } else if value.starts_with('{') {
+                find(value, child, self.found).map_err(M::Error::custom)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads the value at one node of the tree.

@@ -2,11 +2,12 @@
 //! bytes: they do not repeat the values of a dictionary, and text that is not UTF-8 is a matter of its record.
 
 use std::path::Path;
+use std::result::Result as StdResult;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, MapArray, OffsetSizeTrait, RecordBatch};
-use arrow_schema::{DataType, Field, FieldRef, Fields as Columns, Schema, SchemaRef};
+use arrow_array::{Array, ArrayRef, BinaryViewArray, MapArray, OffsetSizeTrait, RecordBatch, StructArray};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields as Columns, Schema, SchemaRef};
 
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::schema::types::{BasicTypeInfo, Type, TypePtr};
@@ -301,4 +302,65 @@ fn value(array: &ArrayRef, at: usize) -> Option<&[u8]> {
         return None;
     }
     array.as_binary_view_opt().map(|array| array.value(at))
+}
+
+/// The batch with other texts in the rows for which `sides` gives them.
+pub fn replace<'a>(
+    batch: &RecordBatch,
+    fields: &Fields,
+    sides: impl Fn(usize) -> Option<[&'a [u8]; 2]>,
+) -> Result<RecordBatch> {
+    let failed = |error| Error::input(format!("repaired text cannot be put into its column ({error})"));
+    let mut replaced = batch.clone();
+    let paths = paths(batch.schema_ref().fields(), fields)?;
+    let first = 2 - paths.len();
+    for (side, names) in (first..).zip(paths) {
+        let mut columns = replaced.columns().to_vec();
+        if let Some((at, _)) = batch.schema_ref().fields().find(names[0]) {
+            let text = |row: usize| sides(row).map(|sides| sides[side]);
+            columns[at] = replace_in(&columns[at], &names[1..], &text).map_err(failed)?;
+        }
+        replaced = RecordBatch::try_new(replaced.schema(), columns).map_err(failed)?;
+    }
+    Ok(replaced)
+}
+
+/// The array with other texts at a path inside it.
+fn replace_in<'a>(
+    array: &ArrayRef,
+    names: &[&str],
+    text: &dyn Fn(usize) -> Option<&'a [u8]>,
+) -> StdResult<ArrayRef, ArrowError> {
+    if let (Some(map), [key]) = (array.as_map_opt(), names) {
+        let mut texts: Vec<Option<&[u8]>> = vec![None; map.values().len()];
+        for row in 0..map.len() {
+            let (first, end) = (map.offsets()[row] as usize, map.offsets()[row + 1] as usize);
+            let of_key = |&entry: &usize| value(map.keys(), entry) == Some(key.as_bytes());
+            if let (Some(text), Some(entry)) = (text(row), (first..end).rev().find(of_key)) {
+                texts[entry] = Some(text);
+            }
+        }
+        let values = replace_in(map.values(), &[], &|entry| texts[entry])?;
+        let DataType::Map(field, sorted) = map.data_type() else { return Ok(Arc::clone(array)) };
+        let entries = map.entries();
+        let columns = vec![Arc::clone(map.keys()), values];
+        let entries = StructArray::try_new(entries.fields().clone(), columns, entries.nulls().cloned())?;
+        let nulls = map.nulls().cloned();
+        return Ok(Arc::new(MapArray::try_new(
+            Arc::clone(field),
+            map.offsets().clone(),
+            entries,
+            nulls,
+            *sorted,
+        )?));
+    }
+    if let (Some(outer), [name, names @ ..]) = (array.as_struct_opt(), names) {
+        let mut columns = outer.columns().to_vec();
+        if let Some((at, _)) = outer.fields().find(name) {
+            columns[at] = replace_in(&columns[at], names, text)?;
+        }
+        return Ok(Arc::new(StructArray::try_new(outer.fields().clone(), columns, outer.nulls().cloned())?));
+    }
+    let texts = (0..array.len()).map(|row| text(row).or_else(|| value(array, row)));
+    Ok(Arc::new(texts.collect::<BinaryViewArray>()))
 }

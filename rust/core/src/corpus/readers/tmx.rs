@@ -1,10 +1,11 @@
 //! Streams the translation units of a TMX file: every pair of a source and a target variant of a unit is a record.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use quick_xml::Reader;
-use quick_xml::escape::resolve_xml_entity;
+use quick_xml::escape::{partial_escape, resolve_xml_entity};
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
 use crate::corpus::files_read::FileRead;
@@ -46,11 +47,18 @@ enum Inline {
     Text,
 }
 
+/// The XML of a unit, and where the content of its segments is: source and target, the last of each.
+#[derive(Default, Clone)]
+struct Whole {
+    xml: Vec<u8>,
+    segments: [Range<usize>; 2],
+}
+
 /// Records, and the whole units of those whose unit gives one record, if units are copied.
 #[derive(Default)]
 pub struct Records {
     pub pairs: Pairs,
-    units: Vec<Vec<u8>>,
+    units: Vec<Whole>,
     unit_bytes: usize,
 }
 
@@ -60,8 +68,8 @@ struct Unit {
     segments: [Vec<Segment>; 2],
     /// Bytes of the segments, and of their text.
     bytes: usize,
-    /// The XML of the unit, if units are copied and this one can be.
-    whole: Vec<u8>,
+    /// Its XML is empty if units are not copied, or this one cannot be.
+    whole: Whole,
     returned: usize,
     ended: bool,
 }
@@ -248,6 +256,9 @@ impl<'w> TmxReader<'w> {
             "seg" if self.variant_depth > 0 && self.segment_depth == 0 => {
                 self.segment_depth = self.depth;
                 self.segment = self.side.map(|_| Segment::Text(Vec::new()));
+                if let (Some(side), Some(copy)) = (self.side, &self.xml.get_ref().copy) {
+                    self.unit.whole.segments[side] = copy.len()..copy.len();
+                }
             }
             "bpt" | "ept" | "ph" | "it" | "ut" if self.segment_depth > 0 => {
                 self.inline.push((self.depth, Inline::Code));
@@ -273,6 +284,11 @@ impl<'w> TmxReader<'w> {
         self.inline.pop_if(|(depth, _)| *depth == self.depth);
         if self.segment_depth == self.depth {
             self.segment_depth = 0;
+            if let (Some(side), Some(copy)) = (self.side, &self.xml.get_ref().copy) {
+                let segment = &mut self.unit.whole.segments[side];
+                // Where its end tag begins; an empty element has none.
+                segment.end = memchr::memmem::rfind(copy, b"</").unwrap_or(0).max(segment.start);
+            }
             if let (Some(side), Some(segment)) = (self.side, self.segment.take()) {
                 self.unit.bytes += SEGMENT_BYTES + segment.bytes();
                 self.unit.segments[side].push(segment.finish());
@@ -290,7 +306,7 @@ impl<'w> TmxReader<'w> {
             self.unit_depth = 0;
             self.unit.ended = true;
             if let Some(copy) = self.xml.get_mut().copy.as_mut().filter(|_| self.sound) {
-                self.unit.whole = std::mem::take(copy);
+                self.unit.whole.xml = std::mem::take(copy);
             }
         }
         self.depth = self.depth.saturating_sub(1);
@@ -409,17 +425,33 @@ impl Unit {
 
 impl Records {
     /// Appends the whole unit of the next record.
-    fn push_unit(&mut self, unit: Vec<u8>) {
-        if !unit.is_empty() {
-            self.unit_bytes += unit.len();
-            self.units.resize(self.pairs.len(), Vec::new());
+    fn push_unit(&mut self, unit: Whole) {
+        if !unit.xml.is_empty() {
+            self.unit_bytes += unit.xml.len();
+            self.units.resize(self.pairs.len(), Whole::default());
             self.units.push(unit);
         }
     }
 
     /// The XML of the unit of a record, if the unit was copied.
     pub fn whole(&self, index: usize) -> Option<&[u8]> {
-        self.units.get(index).map(Vec::as_slice).filter(|unit| !unit.is_empty())
+        self.units.get(index).map(|unit| &unit.xml[..]).filter(|unit| !unit.is_empty())
+    }
+
+    /// The same with other text in its segments. Elements inside them do not stay.
+    pub fn replace(&self, index: usize, sides: [&[u8]; 2]) -> Option<Vec<u8>> {
+        let unit = self.units.get(index).filter(|unit| !unit.xml.is_empty())?;
+        let mut segments: Vec<_> = unit.segments.iter().zip(sides).collect();
+        segments.sort_unstable_by_key(|(segment, _)| segment.start);
+        let (mut xml, mut end) = (Vec::with_capacity(unit.xml.len()), 0);
+        for (segment, side) in segments {
+            let side = String::from_utf8_lossy(side);
+            xml.extend_from_slice(unit.xml.get(end..segment.start)?);
+            xml.extend_from_slice(partial_escape(&*side).as_bytes());
+            end = segment.end;
+        }
+        xml.extend_from_slice(unit.xml.get(end..)?);
+        Some(xml)
     }
 
     pub fn bytes(&self) -> usize {

@@ -1,0 +1,72 @@
+//! Counts the records that each repair changed, with a few of them as examples.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cleaning::examples::{EXAMPLES, Example, order, shorten};
+use crate::corpus::chunk::Chunk;
+use crate::corpus::record::Record;
+use crate::text::repair::{REPAIRS, Repair};
+
+/// The records that a repair changed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RepairCounts {
+    pub records: u64,
+    /// Those with the lowest hashes of their rows, by hash.
+    pub examples: Vec<RepairExample>,
+}
+
+/// A record before and after all repairs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RepairExample {
+    #[serde(flatten)]
+    pub repaired: Example,
+    pub stored_source: String,
+    pub stored_target: String,
+}
+
+/// The counts of each repair of a cleaning, by its name.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Repairs(BTreeMap<String, RepairCounts>);
+
+impl Repairs {
+    pub fn new(repairs: &[Repair]) -> Self {
+        let asked = REPAIRS.iter().filter(|(repair, _)| repairs.contains(repair));
+        Self(asked.map(|(_, name)| ((*name).to_owned(), RepairCounts::default())).collect())
+    }
+
+    /// Counts records of a chunk.
+    pub fn add(&mut self, chunk: &Chunk, places: Range<usize>) {
+        for (bit, (_, name)) in REPAIRS.iter().enumerate() {
+            let Some(counts) = self.0.get_mut(*name) else { continue };
+            for place in places.clone().filter(|&place| chunk.changes(place) & 1 << bit != 0) {
+                counts.records += 1;
+                counts.offer(chunk, place);
+            }
+        }
+    }
+}
+
+impl RepairCounts {
+    fn offer(&mut self, chunk: &Chunk, place: usize) {
+        let row = chunk.first + place as u64;
+        let before = |example: &RepairExample| order(example.repaired.row) < order(row);
+        let at = self.examples.iter().rposition(before).map_or(0, |at| at + 1);
+        let records = (chunk.stored(place), chunk.record(place));
+        if let (
+            true,
+            (Record::Pair { source, target }, Record::Pair { source: new_source, target: new_target }),
+        ) = (at < EXAMPLES, records)
+        {
+            let stored = shorten(row, source, target);
+            let repaired = shorten(row, new_source, new_target);
+            let example =
+                RepairExample { repaired, stored_source: stored.source, stored_target: stored.target };
+            self.examples.insert(at, example);
+            self.examples.truncate(EXAMPLES);
+        }
+    }
+}
