@@ -313,6 +313,10 @@ def test_other_corpora(tmp_path: Path, options: dict[str, Any]) -> None:
     names = [entry["name"] for entry in page.data["filters"]]
     assert bool(names) is ("monolingual" in options) and "max_word_ratio" not in names
     assert not page.data["selections"] and not page.data["conditions"]
+    reasons = np.array(page.data["reasons"])
+    for entry in page.data["filters"]:
+        decided = reasons >> page.data["reasonNames"].index(entry["reason"].replace("_", " ")) & 1
+        assert (measure(page.data, entry) == decided).all(), entry["name"]
 
 
 def test_bad_folders_and_files(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -461,7 +465,7 @@ def test_a_run_file_takes_the_exported_thresholds(view: Any, tmp_path: Path) -> 
 
 def test_search_and_hostile_text_in_the_browser(view: Any) -> None:
     view.fill("#query", "ALERT(1)")
-    assert view.inner_text("#found") == "1 pairs"
+    assert view.inner_text("#found") == "1 pair"
     assert HOSTILE.split("\u2028")[0].strip() in view.inner_text("#results bdi >> nth=0")
     assert view.locator("#results script, #results img").count() == 0
     view.fill("#query", "")
@@ -481,8 +485,10 @@ def test_back_to_the_run_and_no_selection(view: Any) -> None:
     view.click("#reset")
     settled(view)
     assert view.input_value("#toml") == start and shown(view, "#changed-count") == 0
+    set_number(view, "filter-min_words", 4)
     view.select_option("#ranking", "")
     settled(view)
+    assert exported(view)["clean"]["rules"]["min_words"] == 4, "filters stay as they are"
     assert "select" not in exported(view) and not view.is_visible("#keep")
 
 

@@ -7,7 +7,7 @@ const element = id => document.getElementById(id);
 const every = (length, value) => Array.from({ length }, (_, place) => value(place));
 const bitOf = reason => 2 ** data.reasonNames.indexOf(reason.replaceAll("_", " ")); // no bit if the name is unknown
 const unmeasured = data.unmeasured.reduce((mask, reason) => mask | bitOf(reason), 0);
-const measured = pair => filters.length > 0 && !(data.reasons[pair] & unmeasured);
+const measured = pair => data.filters.length > 0 && !(data.reasons[pair] & unmeasured);
 const text = number => number.toLocaleString("en");
 const percent = (part, whole) => whole ? `${(100 * part / whole).toFixed(1)}%` : "–";
 const short = number => Number.isInteger(number) && Math.abs(number) < 1e9 ? text(number) : String(+number.toPrecision(4));
@@ -16,33 +16,28 @@ const short = number => Number.isInteger(number) && Math.abs(number) < 1e9 ? tex
 // applies(pair, of) → whether the pair reaches the threshold at all, and hits: what it drops, as 0 and 1.
 
 function filterOf(entry) {
-  const column = (name, side) => data.measures[`${side}_${name}`];
-  const tops = data.sides.map(side => column(entry.top, side));
-  const bottoms = entry.bottom ? data.sides.map(side => column(entry.bottom, side)) : null;
-  const most = (columns, pair) => Math.max(...columns.map(values => values[pair]));
-  const least = (columns, pair) => Math.min(...columns.map(values => values[pair]));
-  const below = entry.bound === "min";
-  const sides = pair => tops.map((top, side) => bottoms ? top[pair] / bottoms[side][pair] : top[pair]);
-  const measures = {
-    each: sides,
-    product: sides,
-    ratio: pair => [most(tops, pair) / least(tops, pair)],
-    most: pair => [most(tops, pair) / most(bottoms, pair)],
-  };
-  const breaks = {
-    each: (pair, value) => sides(pair).some(share => below ? share < value : share > value),
-    product: (pair, value) => tops.some((top, side) => top[pair] < value * bottoms[side][pair]),
-    ratio: (pair, value) => most(tops, pair) / least(tops, pair) > value,
-    most: (pair, value) => most(tops, pair) > value * most(bottoms, pair),
-  };
+  const columns = name => name ? data.sides.map(side => data.measures[`${side}_${name}`]) : null;
+  const tops = columns(entry.top), bottoms = columns(entry.bottom), below = entry.bound === "min";
+  const most = (values, pair) => Math.max(...values.map(side => side[pair]));
+  const least = (values, pair) => Math.min(...values.map(side => side[pair]));
+  // What is measured, as shares [top, bottom] of which one that breaks the rule is enough.
+  const shares = {
+    ratio: pair => [[most(tops, pair), least(tops, pair)]],
+    most: pair => [[most(tops, pair), most(bottoms, pair)]],
+  }[entry.kind] ?? (pair => tops.map((top, side) => [top[pair], bottoms ? bottoms[side][pair] : 1]));
+  const all = every(count, pair => measured(pair) ? shares(pair).filter(([top, bottom]) => top || bottom) : []);
+  const measures = Float64Array.from(all, known => known.length
+    ? (below ? Math.min : Math.max)(...known.map(([top, bottom]) => top / bottom)) : NaN);
+  const product = entry.kind === "product" || entry.kind === "most";
+  const breaks = product
+    ? (pair, value) => all[pair].some(([top, bottom]) => below ? top < value * bottom : top > value * bottom)
+    : (pair, value) => below ? measures[pair] < value : measures[pair] > value;
+  const hasOwn = Object.keys(entry.own).length > 0;
   return {
     name: entry.name, reason: entry.reason.replaceAll("_", " "), below, start: entry.value, value: entry.value,
     whole: entry.whole, least: entry.least, most: entry.most, own: entry.own, box: element(`filter-${entry.name}`),
-    at: pair => {
-      const known = measured(pair) ? measures[entry.kind](pair).filter(share => !Number.isNaN(share)) : [];
-      return known.length ? (below ? Math.min : Math.max)(...known) : NaN;
-    },
-    drops: (pair, value) => measured(pair) && breaks[entry.kind](pair, entry.own[data.inputs[pair]] ?? value),
+    at: pair => measures[pair],
+    drops: (pair, value) => breaks(pair, hasOwn ? entry.own[data.inputs[pair]] ?? value : value),
     hits: new Uint8Array(count),
   };
 }
@@ -52,7 +47,7 @@ const valuesOf = entry => Float32Array.from(data.values[entry.values], value => 
 function conditionsOf(entry, place) {
   const values = valuesOf(entry);
   const bound = (id, below) => ({
-    name: `${entry.name}${below ? ">=" : "<="}`, column: entry.name, op: below ? ">=" : "<=", below, start: null,
+    name: `${entry.name} ${below ? ">=" : "<="}`, column: entry.name, op: below ? ">=" : "<=", below, start: null,
     value: null, whole: false, least: null, most: null, box: element(`${id}-${place}`), usable: true,
     at: pair => values[pair],
     // A pair without the value does not pass; values are compared in single precision, as `where` does.
@@ -140,7 +135,6 @@ function showCounts() {
     element("kept-count").textContent = ranking ? text(chosen) : "–";
     element("kept-share").textContent = ranking ? `${percent(chosen, count)} of the sample${unscored ? `; ${text(unscored)} clean pairs have no score` : ""}` : "";
   }
-  baseline ??= kept.slice();
   const gone = countWhere(pair => baseline[pair] && !kept[pair]), back = countWhere(pair => !baseline[pair] && kept[pair]);
   element("changed-count").textContent = text(gone + back);
   element("changed-more").textContent = `${text(back)} come back, ${text(gone)} go`;
@@ -153,8 +147,9 @@ function showCounts() {
     slider.box.classList.toggle("changed", slider.value !== slider.start);
   }
   for (const entry of switches) {
-    const dropped = countWhere(pair => data.reasons[pair] & entry.bit);
-    entry.box.querySelector("output").textContent = `${entry.on ? "drops" : "would drop"} ${text(dropped)} (${percent(dropped, count)})`;
+    const has = pair => data.reasons[pair] & entry.bit;
+    const dropped = countWhere(has), alone = countWhere(pair => has(pair) && drops[pair] === (entry.on ? 1 : 0));
+    entry.box.querySelector("output").textContent = `${entry.on ? "drops" : "would drop"} ${text(dropped)} (${percent(dropped, count)}), alone ${text(alone)}`;
   }
 }
 
@@ -279,13 +274,14 @@ function cell(row, content, head) {
   td.append(Object.assign(document.createElement("bdi"), { textContent: content }));
 }
 
-function tableOf(pairs, valueOf) {
+function tableOf(pairs, name, valueOf) {
   const table = element("pair-table").content.firstElementChild.cloneNode(true);
+  table.tHead.rows[0].cells[1].textContent = name;
   for (const pair of pairs) {
     const row = table.tBodies[0].insertRow();
     row.className = "explained";
     cell(row, text(data.rows[pair]), "row");
-    cell(row, valueOf(pair), "value");
+    cell(row, valueOf(pair), name);
     for (const side of data.sides) cell(row, data.texts[side][pair] ?? "");
     const why = table.tBodies[0].insertRow();
     why.className = "why";
@@ -317,7 +313,7 @@ function showNear() {
   for (const [title, hit] of [["Just dropped", 1], ["Just kept", 0]]) {
     const nearest = pairs.filter(pair => active.hits[pair] === hit)
       .sort((a, b) => Math.abs(measure(a) - aim) - Math.abs(measure(b) - aim) || a - b).slice(0, NEAR);
-    if (nearest.length) shown.push(heading("h3", title), tableOf(nearest, valueOf));
+    if (nearest.length) shown.push(heading("h3", title), tableOf(nearest, active === keep ? "score" : "value", valueOf));
   }
   if (!shown.length) shown.push(heading("p", aim === null ? "Not a condition yet: move it to see pairs at it." : "No pair depends on this threshold alone."));
   element("at-threshold").replaceChildren(...shown);
@@ -358,7 +354,7 @@ function search() {
     if (wanted && (wanted === "kept") !== !!kept[pair]) continue;
     if (!query || data.sides.some(side => (data.texts[side][pair] ?? "").toLocaleLowerCase().includes(query))) results.push(pair);
   }
-  element("found").textContent = `${text(results.length)} pairs`;
+  element("found").textContent = `${text(results.length)} ${results.length === 1 ? "pair" : "pairs"}`;
   resultsShown = 0;
   element("results").replaceChildren();
   showMore();
@@ -367,7 +363,7 @@ function search() {
 function showMore() {
   const next = results.slice(resultsShown, resultsShown += 20);
   const valueOf = pair => ranking && !Number.isNaN(ranking.scores[pair]) ? short(ranking.scores[pair]) : "–";
-  if (next.length) element("results").append(tableOf(next, valueOf));
+  if (next.length) element("results").append(tableOf(next, "score", valueOf));
   element("more").hidden = resultsShown >= results.length;
 }
 
@@ -388,7 +384,7 @@ function exported() {
   if (rules.length) lines.push("", "[clean.rules]", ...(own ? ["# Inputs with thresholds of their own keep them."] : []), ...rules.map(([name]) => `${name} = ${values[name]}`));
   if (ranking) {
     const where = [...ranking.where.filter(guard => !guard.shown).map(guard => `${guard.name}${guard.op}${guard.value}`),
-      ...conditions.filter(condition => condition.usable && condition.value !== null).map(condition => `${condition.name}${condition.value}`)];
+      ...conditions.filter(condition => condition.usable && condition.value !== null).map(condition => `${condition.column}${condition.op}${condition.value}`)];
     lines.push("", "[[select]]", ...ranking.toml, `keep = "${keep.value}%"`);
     if (where.length) lines.push(`where = [${where.map(condition => `"${condition}"`).join(", ")}]`);
   }
@@ -476,7 +472,20 @@ function chooseRanking() {
     keep.start = keep.value = ranking.keep;
     showValue(keep);
   }
-  baseline = null;
+  if (!keep) return decideOfRun();
+  const shown = ranking?.where.filter(guard => !guard.shown).map(guard => `${guard.name}${guard.op}${guard.value}`) ?? [];
+  element("fixed").textContent = shown.length ? `Also required: ${shown.join(", ")}.` : "";
+  decideOfRun();
+}
+
+function decideOfRun() {
+  const now = sliders.map(slider => slider.value), on = switches.map(entry => entry.on);
+  for (const slider of sliders) slider.value = slider.start;
+  for (const entry of switches) entry.on = true;
+  decide();
+  baseline = kept.slice();
+  sliders.forEach((slider, place) => { slider.value = now[place]; });
+  switches.forEach((entry, place) => { entry.on = on[place]; });
 }
 
 function reset() {
@@ -490,10 +499,7 @@ narrow.addEventListener("change", () => { placePanel(); update(); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update);
 sliders.forEach(connect);
 for (const entry of switches) entry.box.querySelector("input").addEventListener("change", event => { entry.on = event.target.checked; update(); });
-element("ranking")?.addEventListener("change", () => {
-  for (const slider of filters) { slider.value = slider.start; showValue(slider); }
-  chooseRanking(); placePanel(); update();
-});
+element("ranking")?.addEventListener("change", () => { chooseRanking(); placePanel(); update(); });
 element("query").addEventListener("input", search);
 element("decision").addEventListener("change", search);
 element("more").addEventListener("click", showMore);
