@@ -36,10 +36,9 @@ class EarlyCheckpoints(TrainerCallback):
 
     Raises:
         UsageError: `checkpoints` is invalid. When the training starts: a checkpoint is after its end, or is there from
-            an earlier start; epochs are given, but the data has no length; a resumed training has passed a checkpoint that
-            is not there; `stop` with `save_only_model`; the trainer has no
-            tokenizer, or no whole model (adapters, FSDP, DeepSpeed ZeRO-3). When it ends: it ended before a
-            checkpoint.
+            an earlier start; epochs are given, but the data has no length; a resumed training has passed a checkpoint
+            that is not there; `stop` with `save_only_model`; the trainer has no tokenizer, or no whole model (adapters,
+            FSDP, DeepSpeed ZeRO-3). When it ends: it ended before a checkpoint.
         MissingExtra: on import, if transformers or accelerate is not installed.
     """
 
