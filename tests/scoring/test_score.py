@@ -361,6 +361,7 @@ def test_launchers_tell_the_shard(monkeypatch):
         (srun, Shard(1, 3, 0)),
         (array | srun, Shard(7, 12, 0)),  # the second of three tasks of the third of four array tasks
         (array | {"SLURM_NTASKS": "1"}, Shard(2, 4)),
+        (array | {"SLURM_NTASKS": "2"} | torchrun, Shard(21, 32, 1)),  # the sixth of eight of the third array task
     ):
         with monkeypatch.context() as patched:
             for name, value in environment.items():
@@ -368,7 +369,7 @@ def test_launchers_tell_the_shard(monkeypatch):
             assert Shard.parse("auto") == expected
             name = next(iter(environment))
             patched.setenv(name, "99")
-            with pytest.raises(UsageError, match=r"variables are incomplete|are no process of a training"):
+            with pytest.raises(UsageError, match=r"there is no process 99|the Slurm array has no task 99"):
                 Shard.parse("auto")
     with monkeypatch.context() as patched:
         for name, value in {**stepped, "SLURM_ARRAY_TASK_MAX": "12"}.items():  # --array=2,4,6,8,12

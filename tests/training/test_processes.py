@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from catprune.training.rendezvous import Rendezvous
 from catprune.training.train import train
 from catprune.workspace.shards import Shard
 from support.synthetic import contents, write_tokens
+from torch.distributed import TCPStore
 
 OPTIONS = {
     "steps": 12,
@@ -155,7 +158,7 @@ IMPATIENT = """
 
 @pytest.mark.parametrize(
     ("number", "whom"),
-    [(0, "the other processes (1 of 2 is here; missing: rank 1)"), (1, "the first process, at 127.0.0.1:")],
+    [(0, "the other processes (1 of 2 is here; missing: rank 1)"), (1, "rank 0, at 127.0.0.1:")],
 )
 def test_a_process_whose_peers_do_not_come_says_so_and_ends(alone, number, whom):
     process = alone(number, IMPATIENT.format(seconds=2))
@@ -187,11 +190,11 @@ def test_processes_that_wait_for_the_first_can_be_stopped_and_hear_of_its_end(to
         loop.verify_unfinished = disturbed
         if os.environ["RANK"] == "1":
             from catprune.training.rendezvous import Rendezvous
-            hear = Rendezvous.hear
-            def hears(*arguments, **options):
+            broadcast = Rendezvous.broadcast
+            def late(*arguments, **options):
                 {other}
-                return hear(*arguments, **options)
-            Rendezvous.hear = hears
+                return broadcast(*arguments, **options)
+            Rendezvous.broadcast = late
     """
     alarm = "signal.signal(signal.SIGALRM, signal.default_int_handler); signal.alarm(1)"
     before = disturbs.format(first="time.sleep(4)", other=alarm)
@@ -210,10 +213,48 @@ def test_a_port_that_is_taken_is_an_error(monkeypatch):
         monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
         monkeypatch.setenv("MASTER_PORT", str(taken.getsockname()[1]))
         with pytest.raises(CatpruneError, match=r"MASTER_PORT\): address already in use: give the launcher another"):
-            Rendezvous.meet(Shard(0, 2))
+            Rendezvous.join(Shard(0, 2))
     monkeypatch.setenv("MASTER_PORT", "none")
     with pytest.raises(UsageError, match="MASTER_PORT is not set to a number"):
-        Rendezvous.meet(Shard(0, 2))
+        Rendezvous.join(Shard(0, 2))
+
+
+def test_processes_that_are_started_again_do_not_see_the_values_before(monkeypatch):
+    """The store of a launcher outlives them: the new rank 1 comes first, and finds what the old rank 0 left."""
+    host = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(host.port))
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    with ThreadPoolExecutor() as pool:
+        for attempt in range(3):
+            second = pool.submit(Rendezvous.join, Shard(1, 2))
+            time.sleep(0.3)
+            assert not second.done()
+            first, second = Rendezvous.join(Shard(0, 2)), second.result()
+            heard = pool.submit(second.broadcast, stop=False)
+            time.sleep(0.3)
+            assert not heard.done()
+            first.broadcast(stop=attempt == 1)
+            assert heard.result() == (attempt == 1)
+            first.fail()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_processes_with_other_options_do_not_train(tokens, number):
+    out = tokens.parent / f"unlike-{number}"
+    other = f"""
+        from catprune.training.request import Request
+        plan = Request.plan
+        if os.environ["RANK"] == "{number}":
+            Request.plan = lambda *arguments: plan(*arguments) | {{"seed": 7}}
+    """
+    codes, wrote = train_in_two(tokens, out, before=other, **OPTIONS)
+    values = ("7", "1") if number == 0 else ("1", "7")
+    message = (
+        f"rank 1 has other options (seed was {values[0]}, is now {values[1]}); the first values are those of rank 0"
+    )
+    assert all(codes) and all(message in err for _, err in wrote), wrote
+    assert not (out / "plan.json").exists()
 
 
 def test_a_script_may_train_twice(tokens):
@@ -286,12 +327,18 @@ def test_all_hear_that_the_work_is_done_or_refused(tokens):
             {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "99999"},
             "a number from 1 to 65535",
         ),
-        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1"}, "RANK is set, but LOCAL_RANK not"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1"},
+            "RANK=0, WORLD_SIZE=2 are set, but LOCAL_RANK is not: start the processes with torchrun",
+        ),
         (
             {"WORLD_SIZE": "2", "RANK": "5", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"},
-            "RANK=5, WORLD_SIZE=2, LOCAL_RANK=0 are no process",
+            "RANK=5, WORLD_SIZE=2, LOCAL_RANK=0: there is no process 5 of 2",
         ),
-        ({"WORLD_SIZE": "2", "RANK": "x", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}, "RANK=x, .* are no process"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "x", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"},
+            "RANK=x, .*: these must be numbers",
+        ),
     ],
 )
 def test_one_of_several_processes_does_not_train_alone(
@@ -308,7 +355,7 @@ def test_one_of_several_processes_does_not_train_alone(
 def test_a_first_process_whose_address_is_unknown_waits_like_others() -> None:
     """It needs no other machine to hold the values, so it hears signals and its time ends."""
     script = (
-        "import datetime, catprune.training.rendezvous as meeting; meeting.HUNG = datetime.timedelta(seconds=2); "
+        "import datetime, catprune.training.rendezvous as rendezvous; rendezvous.HUNG = datetime.timedelta(seconds=2); "
         "from catprune.training.processes import Processes; Processes.join().__enter__()"
     )
     with socket.socket() as free:

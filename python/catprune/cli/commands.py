@@ -180,7 +180,7 @@ COMMANDS = (
             "catprune train run/tokens --out run/warmup --epochs 5 --checkpoints 1,3,5",
             "catprune train run/tokens --out model --selection run/selection --preset small --steps 20000",
             "catprune train run/tokens --out tuned --init model/epoch-5 --selection run/selection --learning-rate 5e-4",
-            "torchrun --nproc-per-node 8 --no-python catprune train run/tokens --out run/warmup",
+            "torchrun --nproc-per-node 8 --no-python -- catprune train run/tokens --out run/warmup",
         ),
     ),
 )

@@ -263,7 +263,7 @@ class Training:
             losses |= {mark.name: stopping.nll(self.folder.path / mark.name) for mark in reached}
             if self._events is not None:
                 self._events.write(self.at.step, {"dev_nll": losses[reached[-1].name]})
-        return self.processes.hear(stop=self.processes.leads and stopping.is_over([*losses.values()]))
+        return self.processes.broadcast(stop=self.processes.leads and stopping.is_over([*losses.values()]))
 
     def _is_save_due(self) -> bool:
         return self.at.step % self.save_every == 0 or time.monotonic() - self._saved >= SAVE_SECONDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from catprune.errors import CatpruneError, UsageError, is_out_of_memory
 from catprune.training import rendezvous
 from catprune.training.rendezvous import Rendezvous
+from catprune.workspace.plan_differences import describe_differences
 from catprune.workspace.shards import Shard, is_launched
 
 if TYPE_CHECKING:
@@ -30,13 +32,13 @@ class Processes:
         number: the rank, from 0.
         count: the number of processes.
         local: the local rank, from 0; None for a single process.
-        meeting: where the processes wait for rank 0, as long as it takes; None for a single process.
+        rendezvous: where the processes wait for rank 0, as long as it takes; None for a single process.
     """
 
     number: int = 0
     count: int = 1
     local: int | None = None
-    meeting: Rendezvous | None = None
+    rendezvous: Rendezvous | None = None
 
     @classmethod
     @contextlib.contextmanager
@@ -51,30 +53,30 @@ class Processes:
         from torch import distributed
 
         if not is_launched():
-            if os.environ.get("WORLD_SIZE", "1") != "1":
+            if os.environ.get("WORLD_SIZE", "") not in ("", "1"):
                 raise UsageError(
                     f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but RANK or MASTER_ADDR is not set: start the "
                     "processes with torchrun, or unset WORLD_SIZE to train in one process"
                 )
             yield cls()
             return
-        launched = Shard.of_torchrun(os.environ)
+        launched = Shard.of_launcher("torchrun", os.environ)
         if launched.is_whole:
             yield cls()
             return
         # GPU tensors go over NCCL. Flags between two updates go over gloo, so that no GPU has to wait for them.
         kind = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        meeting, is_done = Rendezvous.meet(launched), False
+        joined, is_done = Rendezvous.join(launched), False
         try:
             distributed.init_process_group(
                 kind,
-                store=meeting.store,
+                store=joined.store,
                 rank=launched.number,
                 world_size=launched.count,
                 timeout=rendezvous.HUNG,
             )
-            yield cls(launched.number, launched.count, launched.local, meeting)
-            meeting.leave()
+            yield cls(launched.number, launched.count, launched.local, joined)
+            joined.leave()
             is_done = True
         except RuntimeError as error:
             # torch has no class for errors from processes that ended: its messages name one of these words.
@@ -85,8 +87,8 @@ class Processes:
             ) from error
         finally:
             if not is_done:
-                with contextlib.suppress(RuntimeError):  # the process that holds the values ended first
-                    meeting.fail()
+                with contextlib.suppress(RuntimeError):  # the process that hosts the store ended first
+                    joined.fail()
             if distributed.is_initialized():
                 distributed.destroy_process_group()
 
@@ -95,9 +97,26 @@ class Processes:
         """Whether this process is rank 0, which writes the files."""
         return self.number == 0
 
-    def hear(self, *, stop: bool = False) -> bool:
+    def broadcast(self, *, stop: bool = False) -> bool:
         """Return the flag `stop` of rank 0; the others wait here until rank 0 calls this, as long as it takes."""
-        return stop if self.meeting is None else self.meeting.hear(stop=stop)
+        return stop if self.rendezvous is None else self.rendezvous.broadcast(stop=stop)
+
+    def check_plans(self, plan: dict[str, Any]) -> None:
+        """Check that all processes were started for the same work.
+
+        Raises:
+            UsageError: the plan of a process is another one than that of rank 0.
+        """
+        if self.rendezvous is None:
+            return
+        first, *others = map(json.loads, self.rendezvous.gather("plan", json.dumps(plan)))
+        plans = dict(enumerate(others, start=1)) if self.leads else {self.number: plan}
+        for number, other in plans.items():
+            if other != first:
+                raise UsageError(
+                    f"rank {number} has {describe_differences(first, other)}; the first values are those of rank 0: "
+                    "start all ranks with the same options and inputs"
+                )
 
     def any(self, *, flag: bool) -> bool:
         """Return whether any process passed True; all processes wait here."""

@@ -66,7 +66,7 @@ class PrunedRows:
         elif self.processes.leads and self._restored is not None:
             self._write(OBSERVED, np.float32, self.pruning.pairs, self._copied(self._restored))
         self._restored = None
-        self.processes.hear()  # wait for the files
+        self.processes.broadcast()  # wait for the files
         self._times = self._map(f"times-{cycle}")
         if self.spans is not None:
             self.spans.firsts = self._map("spans")

@@ -8,6 +8,7 @@ import itertools
 import os
 import socket
 import time
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
 HUNG = datetime.timedelta(minutes=10)
 #: Seconds after which a process says whom it waits for.
 NOTICE = 5.0
-#: The longest pause between two looks, in seconds.
+#: The longest pause between two looks at the store, in seconds.
 _PAUSE = 0.1
-_meetings = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +46,42 @@ class Rendezvous:
     _messages: Iterator[int] = field(default_factory=itertools.count)
 
     @classmethod
-    def meet(cls, launched: Shard) -> Rendezvous:
+    def join(cls, launched: Shard) -> Rendezvous:
         """Wait until all processes of a training are here.
 
         Raises:
             UsageError: the launcher's variables are incomplete.
-            CatpruneError: a process did not come in time, or the port of the first is taken.
+            CatpruneError: a process did not come in time, or the port of rank 0 is taken.
         """
         from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
 
-        # A launcher's store outlives a training: it may start the processes again, and a script may train twice.
-        attempt = f"catprune/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_meetings)}"
-        meeting = cls(PrefixStore(attempt, _open_store(is_first=launched.number == 0)), launched.number, launched.count)
-        meeting.store.set(meeting._here(meeting.number), "")
-        everyone = [meeting._here(number) for number in range(meeting.count)]
-        _wait(lambda: meeting.store.check(everyone), meeting._who_is_here if meeting.number == 0 else lambda: "")
-        return meeting
+        is_server = launched.number == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        store = PrefixStore("catprune", _open_store(os.environ["MASTER_ADDR"], _port(), is_server=is_server))
+        # A store outlives a training: its launcher may start the processes again, and a script may train twice. So
+        # rank 0 gives each training a name, and confirms the mark of each process that has found it.
+        mark = uuid.uuid4().hex
+        if launched.number == 0:
+            joined = cls(PrefixStore(mark, store), 0, launched.count)
+            store.set("training", mark)
+            others = [_here(number) for number in range(1, joined.count)]
+            _wait(lambda: joined.store.check(others), joined._missing_ranks)
+            joined.store.set("confirmed", " ".join(joined.store.get(name).decode() for name in others))
+            return joined
+        found: list[Rendezvous] = []
 
-    def hear(self, *, stop: bool) -> bool:
+        def is_confirmed() -> bool:
+            if not store.check(["training"]):
+                return False
+            joined = cls(PrefixStore(store.get("training").decode(), store), launched.number, launched.count)
+            joined.store.set(_here(joined.number), mark)
+            if joined.store.check(["confirmed"]) and mark in joined.store.get("confirmed").decode().split():
+                found.append(joined)
+            return bool(found)
+
+        _wait(is_confirmed, lambda: "")
+        return found[0]
+
+    def broadcast(self, *, stop: bool) -> bool:
         """Return the flag of rank 0, as soon as it has called this, too; rank 0 does not wait.
 
         Raises:
@@ -73,20 +91,36 @@ class Rendezvous:
         if self.number == 0:
             self.store.set(name, "1" if stop else "0")
             return stop
-        for _ in _looks():
-            if self.store.check([name]):
-                return self.store.get(name) == b"1"
-            if self.store.check(["failed"]):
-                raise CatpruneError("another process of this training ended with an error: see its output")
-        raise AssertionError("unreachable")
+        for _ in _poll():
+            if self._are_there([name]):
+                break
+        return self.store.get(name) == b"1"
+
+    def gather(self, name: str, value: str) -> list[str]:
+        """Give rank 0 the values of all processes, by rank, and the others the value of rank 0.
+
+        Raises:
+            CatpruneError: another process ended with an error, or hangs.
+        """
+        self.store.set(f"{name}/{self.number}", value)
+        names = [f"{name}/{number}" for number in range(self.count if self.number == 0 else 1)]
+        _wait(lambda: self._are_there(names), lambda: "")
+        return [self.store.get(name).decode() for name in names]
+
+    def _are_there(self, names: list[str]) -> bool:
+        has_failed = self.store.check(["failed"])  # first: the values may come right before an error
+        are_there = self.store.check(names)
+        if has_failed and not are_there:
+            raise CatpruneError("another process of this training ended with an error: see its output")
+        return are_there
 
     def leave(self) -> None:
-        """Say that this process is done; rank 0, which may hold the values, waits until the others are."""
+        """Say that this process is done; rank 0, which may host the store, waits until the others are."""
         self.store.set(f"left/{self.number}", "")
         if self.number == 0:
             everyone = [f"left/{number}" for number in range(self.count)]
             end = time.monotonic() + HUNG.total_seconds()
-            for _ in _looks():
+            for _ in _poll():
                 if self.store.check(everyone) or self.store.check(["failed"]) or time.monotonic() > end:
                     return
 
@@ -94,30 +128,26 @@ class Rendezvous:
         """Say that this process ends with an error."""
         self.store.set("failed", "")
 
-    @staticmethod
-    def _here(number: int) -> str:
-        return f"here/{number}"
-
-    def _who_is_here(self) -> str:
-        missing = [number for number in range(self.count) if not self.store.check([self._here(number)])]
+    def _missing_ranks(self) -> str:
+        missing = [number for number in range(1, self.count) if not self.store.check([_here(number)])]
         names = ", ".join(map(str, missing[:8])) + (" …" if len(missing) > 8 else "")
         here = self.count - len(missing)
         verb = "is" if here == 1 else "are"
         return f"the other processes ({here} of {self.count} {verb} here; missing: rank {names})"
 
 
+def _here(number: int) -> str:
+    return f"here/{number}"
+
+
 @functools.cache
-def _open_store(*, is_first: bool) -> Store:
-    """Return the store of the launcher, or of the first process; it lives as long as this process."""
+def _open_store(host: str, port: int, *, is_server: bool) -> Store:
+    """Return the store, which this process hosts or finds at the address; it lives as long as this process."""
     from torch.distributed import DistNetworkError, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-    host, port = os.environ["MASTER_ADDR"], _port()
-    # torchrun's own process holds the store then.
-    is_server = is_first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     if not is_server:
-        _wait(lambda: _answers(host, port), lambda: f"the first process, at {host}:{port}")
-    # The one that holds the values reaches them on its own machine: torch would try another address without hearing
-    # signals.
+        _wait(lambda: _answers(host, port), lambda: f"rank 0, at {host}:{port}{_unknown(host)}")
+    # The host reaches its store on its own machine: torch would try another address without hearing signals.
     host = "127.0.0.1" if is_server else host
     try:
         return TCPStore(host, port, is_master=is_server, timeout=HUNG, wait_for_workers=False, multi_tenant=True)
@@ -126,6 +156,14 @@ def _open_store(*, is_first: bool) -> Store:
             raise
         reason = str(error).split("message: ")[-1]
         raise CatpruneError(f"port {port} (MASTER_PORT): {reason}: give the launcher another port") from error
+
+
+def _unknown(host: str) -> str:
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return ", whose address is unknown here"
+    return ""
 
 
 def _port() -> int:
@@ -151,7 +189,7 @@ def _wait(is_done: Callable[[], bool], whom: Callable[[], str]) -> None:
     """
     start, limit, said = time.monotonic(), HUNG.total_seconds(), False
     within = f"{limit / 60:g} minutes" if limit >= 60 else f"{limit:g} seconds"
-    for _ in _looks():
+    for _ in _poll():
         if is_done():
             return
         waited = time.monotonic() - start
@@ -167,7 +205,7 @@ def _wait(is_done: Callable[[], bool], whom: Callable[[], str]) -> None:
                 say(f"train: waiting for {text}, for at most {within}", quiet=False)
 
 
-def _looks() -> Generator[None]:
+def _poll() -> Generator[None]:
     """Yield without end, after pauses that grow."""
     pause = 0.001
     while True:

@@ -94,8 +94,9 @@ def _train(options: TrainOptions, spool: Spool) -> Trained:
     request = Request.read(options, spool)
     with Processes.join() as processes, own_state(options.threads):
         running = _Running.start(request, processes)
+        processes.check_plans(running.folder.plan)
         is_new = running.lead() if processes.leads else running.follow()
-        processes.hear()  # wait until rank 0 has written the manifest
+        processes.broadcast()  # wait until rank 0 has written the manifest
     return _trained(request.out, read_manifest(request.out, step="train"), is_new=is_new)
 
 
@@ -130,7 +131,7 @@ class _Running:
         with self.folder as folder:
             use_threads(folder.threads)
             if folder.manifest is not None:
-                self.processes.hear(stop=False)
+                self.processes.broadcast(stop=False)
             finish_once(folder, self._train)
             # Only now: a process that ended before this line continues from these files.
             (self.request.out / STATE).unlink(missing_ok=True)
@@ -139,7 +140,7 @@ class _Running:
 
     def follow(self) -> bool:
         """Train along with rank 0, if it trains; return whether it did."""
-        is_new = self.processes.hear()
+        is_new = self.processes.broadcast()
         if is_new:
             _run(self._open(), self.request.marks, quiet=True)
         return is_new
@@ -158,7 +159,7 @@ class _Running:
             if not request.options.force:
                 raise
             self.folder.start_over()
-        self.processes.hear(stop=True)
+        self.processes.broadcast(stop=True)
         training = self._open()
         _run(training, request.marks, quiet=request.options.quiet)
         return _describe(training, request.marks)

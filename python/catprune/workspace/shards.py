@@ -55,53 +55,68 @@ class Shard:
         return cls(number - 1, count)
 
     @classmethod
-    def of_torchrun(cls, environment: Mapping[str, str]) -> Shard:
-        """Return the shard of a process that torchrun started, from its variables.
+    def of_launcher(cls, launcher: str, environment: Mapping[str, str], *, otherwise: str = "") -> Shard:
+        """Return the shard of a process that a launcher started, from its variables.
+
+        Args:
+            launcher: "torchrun" or "srun".
+            environment: the variables.
+            otherwise: what the user can do instead, for the error.
 
         Raises:
-            UsageError: they are incomplete, or no numbers of a process.
+            UsageError: variables are missing, or not the numbers of a process.
         """
-        names = LAUNCHERS["torchrun"]
-        if missing := [name for name in names if name not in environment]:
-            raise UsageError(f"RANK is set, but {' and '.join(missing)} not: start the processes with torchrun")
-        try:
-            return cls(*(int(environment[name]) for name in names))._checked()
-        except ValueError:
-            values = ", ".join(f"{name}={environment[name]}" for name in names)
-            raise UsageError(f"{values} are no process of a training: start the processes with torchrun") from None
+        names = LAUNCHERS[launcher]
+        values = {name: environment.get(name, "") for name in names}
+        given = ", ".join(f"{name}={value}" for name, value in values.items() if value)
+        start = f"start the processes with {launcher}{otherwise}"
+        if missing := [name for name, value in values.items() if not value]:
+            verb = "is" if len(missing) == 1 else "are"
+            raise UsageError(
+                f"{given} {'is' if ',' not in given else 'are'} set, but {' and '.join(missing)} {verb} not: {start}"
+            )
+        if not all(value.isascii() and value.isdigit() for value in values.values()):
+            raise UsageError(f"{given}: these must be numbers: {start}")
+        shard = cls(*map(int, values.values()))
+        if shard.number >= shard.count:
+            raise UsageError(f"{given}: there is no process {shard.number} of {shard.count}, from 0: {start}")
+        return shard
 
     @classmethod
     def _from_launcher(cls, environment: Mapping[str, str]) -> Shard:
-        try:
-            if "RANK" in environment:
-                return cls.of_torchrun(environment)
-            task = cls(0, 1)
-            if "SLURM_STEP_NUM_TASKS" in environment:
-                task = cls(*(int(environment[name]) for name in LAUNCHERS["srun"]))._checked()
-            elif (tasks := int(environment.get("SLURM_NTASKS", 1))) > 1:
-                raise UsageError(
-                    f"shard auto: the Slurm job has {tasks} tasks, but srun did not start this process: start it with "
-                    "srun, or give i/n"
-                )
-            if ARRAY[0] in environment:
-                place, first, count = (int(environment[name]) for name in ARRAY)
-                last, step = (
-                    int(environment.get(name, default)) for name, default in zip(ARRAY_RANGE, (0, 1), strict=True)
-                )
-                if last and last - first != (count - 1) * step:
-                    raise UsageError("shard auto: the numbers of the Slurm array have gaps: give a range, like 0-15")
-                array = cls((place - first) // step, count)._checked()
-                return cls(array.number * task.count + task.number, array.count * task.count, task.local)
-            if "SLURM_PROCID" in environment:
-                return task
-        except (KeyError, ValueError) as error:
-            raise UsageError(f"shard auto: the launcher's variables are incomplete ({error}): give i/n") from None
+        otherwise = ", or give shard i/n"
+        task = cls(0, 1)
+        if environment.get("RANK"):
+            task = cls.of_launcher("torchrun", environment, otherwise=otherwise)
+        elif "SLURM_STEP_NUM_TASKS" in environment:
+            task = cls.of_launcher("srun", environment, otherwise=otherwise)
+        elif (tasks := environment.get("SLURM_NTASKS", "1")) != "1":
+            raise UsageError(
+                f"shard auto: the Slurm job has {tasks} tasks, but srun did not start this process: start it with "
+                "srun, or give i/n"
+            )
+        if ARRAY[0] in environment:
+            array = cls._of_array(environment)
+            return cls(array.number * task.count + task.number, array.count * task.count, task.local)
+        if environment.get("RANK") or "SLURM_PROCID" in environment:
+            return task
         raise UsageError("shard auto: neither torchrun nor Slurm started this process: give i/n")
 
-    def _checked(self) -> Shard:
-        if not 0 <= self.number < self.count:
-            raise ValueError(f"number {self.number} of {self.count}")
-        return self
+    @classmethod
+    def _of_array(cls, environment: Mapping[str, str]) -> Shard:
+        try:
+            place, first, count = (int(environment[name]) for name in ARRAY)
+            last, step = (
+                int(environment.get(name, default)) for name, default in zip(ARRAY_RANGE, (0, 1), strict=True)
+            )
+        except (KeyError, ValueError):
+            raise UsageError("shard auto: the variables of the Slurm array are incomplete: give i/n") from None
+        if last and last - first != (count - 1) * step:
+            raise UsageError("shard auto: the numbers of the Slurm array have gaps: give a range, like 0-15")
+        number = (place - first) // step
+        if not 0 <= number < count:
+            raise UsageError(f"shard auto: the Slurm array has no task {place}: give i/n")
+        return cls(number, count)
 
     @property
     def name(self) -> str:
@@ -121,7 +136,7 @@ class Shard:
 
 def is_launched() -> bool:
     """Whether this process is one of several that train together."""
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
+    return all(os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
 
 
 def is_first_process() -> bool:
