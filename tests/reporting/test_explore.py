@@ -22,8 +22,8 @@ from catprune.cleaning.clean import clean
 from catprune.errors import CatpruneError, MissingExtra
 from catprune.pipeline.run_file import read_run_file
 from catprune.reporting import run_columns
+from catprune.reporting.exploration.pair_sample import draw_rows, sample_pairs
 from catprune.reporting.explore import explore
-from catprune.reporting.pair_sample import draw_rows, sample_pairs
 from catprune.reporting.run_columns import find_scorers, find_steps
 from catprune.scoring.score_pairs import score_pairs
 from catprune.selection.select import select
@@ -31,6 +31,7 @@ from catprune.workspace.manifest import digest_manifest
 from support.scores import put, put_scores
 
 ROWS = 700
+TAGS = ["news", "</script><b>\u202e"]
 HOSTILE = "</script><script>alert(1)</script><!--<script> {{ 7 * 7 }} &amp; & \u2028 <img src=x onerror=alert(2)>"
 REORDERED = "ein \u202e Zeichen \u2066 das umkehrt \x9b"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -91,6 +92,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         input_rules=own,
         source_lang="en",
         target_lang="de",
+        tags=[TAGS[row % 2] for row in range(ROWS)],
         threads=1,
         quiet=True,
     )
@@ -245,10 +247,10 @@ def test_equal_runs_give_equal_bytes(run: Path, tmp_path: Path, monkeypatch: pyt
     first = explore(run, out=tmp_path / "a.html", quiet=True)
     written = first.stat().st_mtime_ns
     assert explore(run, out=first, quiet=True).stat().st_mtime_ns == written, "nothing to do"
-    monkeypatch.setattr("catprune.reporting.pair_sample.WINDOW", 64)
+    monkeypatch.setattr("catprune.reporting.exploration.pair_sample.WINDOW", 64)
     monkeypatch.setattr(run_columns, "WINDOW", 64)
     assert explore(run, out=tmp_path / "b.html", quiet=True).read_bytes() == first.read_bytes()
-    monkeypatch.setattr("catprune.reporting.pair_sample.PAIRS", 100)
+    monkeypatch.setattr("catprune.reporting.exploration.pair_sample.PAIRS", 100)
     other = explore(run, out=tmp_path / "c.html", seed=2, quiet=True)
     assert other.read_bytes() != first.read_bytes()
 
@@ -260,7 +262,8 @@ def test_the_sample_is_drawn_by_row(run: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (draw_rows(300_000, seed=2, size=1_000) != drawn).any()
     assert draw_rows(5, seed=1).tolist() == [0, 1, 2, 3, 4] and draw_rows(0, seed=1).tolist() == []
     monkeypatch.setattr(
-        "catprune.reporting.pair_sample.draw_rows", lambda rows, *, seed: draw_rows(rows, seed=seed, size=50)
+        "catprune.reporting.exploration.pair_sample.draw_rows",
+        lambda rows, *, seed: draw_rows(rows, seed=seed, size=50),
     )
     steps = find_steps(run)
     assert steps.clean is not None
@@ -275,6 +278,7 @@ def test_hostile_text_stays_text(page: Page) -> None:
     assert page.data["texts"]["source"][12] == HOSTILE.replace("\u2028", "\u2028")
     target = page.data["texts"]["target"][12]
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x80-\x9f]", page.source) and target.count("\ufffd") == 3
+    assert page.data["tags"][:2] == ["news", "</script><b>\ufffd"]
     raw = page.source.partition('id="data">')[2].partition("</script>")[0]
     assert "<" not in raw and ">" not in raw and "&" not in raw
 
@@ -467,6 +471,8 @@ def test_search_and_hostile_text_in_the_browser(view: Any) -> None:
     view.fill("#query", "ALERT(1)")
     assert view.inner_text("#found") == "1 pair"
     assert HOSTILE.split("\u2028")[0].strip() in view.inner_text("#results bdi >> nth=0")
+    details = view.inner_text("#results .why >> nth=0")
+    assert "first.en · news" in details
     assert view.locator("#results script, #results img").count() == 0
     view.fill("#query", "")
     view.select_option("#decision", "kept")

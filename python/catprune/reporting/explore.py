@@ -23,15 +23,16 @@ from catprune.workspace.manifest import digest_manifest
 from catprune.workspace.options import takes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from catprune.reporting.pair_sample import PairSample
+    from catprune.reporting.exploration.pair_sample import PairSample
+    from catprune.reporting.exploration.thresholds import Thresholds
     from catprune.reporting.run_columns import Part, Steps
-    from catprune.reporting.thresholds import Thresholds
 
 _LONGEST = 1_000  # characters of a side that the page holds
+_LONGEST_TAG = 80
 
 
 @takes(ExploreOptions)
@@ -63,7 +64,9 @@ def explore(options: ExploreOptions) -> Path:
         return out
     context = _context(run, steps, steps.clean, scorers, seed=seed)
     # Without text the page is written again by the next call: the text may come back.
-    write_page(out, render("explore.html.j2", context | {"made_from": "" if context["no_text"] else made_from}))
+    write_page(
+        out, render("exploration/page.html.j2", context | {"made_from": "" if context["no_text"] else made_from})
+    )
     return out
 
 
@@ -80,8 +83,8 @@ def _context(run: Path, steps: Steps, clean: Part, scorers: Mapping[str, Part], 
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    from catprune.reporting.pair_sample import sample_pairs
-    from catprune.reporting.thresholds import find_thresholds
+    from catprune.reporting.exploration.pair_sample import sample_pairs
+    from catprune.reporting.exploration.thresholds import find_thresholds
 
     sample = sample_pairs(steps, clean, scorers, seed=seed)
     thresholds = find_thresholds(steps, clean, scorers, sample)
@@ -92,13 +95,14 @@ def _context(run: Path, steps: Steps, clean: Part, scorers: Mapping[str, Part], 
         f"# catprune {_core.__version__}, explore, {len(sample.rows)} sampled pairs of {visible(title)}, seed {seed}"
     )
     data = {
-        **_sample_data(sample, monolingual=monolingual),
+        **_sample_data(sample, clean.manifest["inputs"], monolingual=monolingual),
         **_threshold_data(thresholds),
         **_text_data(sample, {} if isinstance(texts, str) else texts, monolingual=monolingual),
         "total": int(clean.manifest["counts"]["rows"]),
         "header": header,
     }
-    script = (Path(__file__).parent / "explore.js").read_text()
+    folder = Path(__file__).parent / "exploration"
+    script = "\n".join((folder / f"{name}.js").read_text() for name in ("decisions", "charts", "page"))
     scripts = {"script": Markup(script), "plotly": Markup(get_plotlyjs())}
     return {
         "title": title,
@@ -128,20 +132,24 @@ def _always_dropped(thresholds: Thresholds, sample: PairSample) -> list[dict[str
     ]
 
 
-def _sample_data(sample: PairSample, *, monolingual: bool) -> dict[str, Any]:
+def _sample_data(sample: PairSample, inputs: Sequence[Mapping[str, Any]], *, monolingual: bool) -> dict[str, Any]:
+    from catprune.reporting.run_columns import input_name
+
     return {
         "sides": ["target"] if monolingual else ["source", "target"],
         "rows": sample.rows.tolist(),
         "reasons": sample.reasons.tolist(),
         "reasonNames": [name.replace("_", " ") for name in sample.names],
         "inputs": sample.inputs.tolist(),
+        "inputNames": [visible(input_name(entry)) for entry in inputs],
+        "tags": [shorten(tag, longest=_LONGEST_TAG) for tag in sample.tags],
         "measures": {name: _numbers(values) for name, values in sample.measures.items()},
     }
 
 
 def _threshold_data(thresholds: Thresholds) -> dict[str, Any]:
     """Return the thresholds as the script reads them."""
-    from catprune.reporting.thresholds import UNMEASURED
+    from catprune.reporting.exploration.filters import UNMEASURED
 
     return {
         "filters": [asdict(entry) for entry in thresholds.filters],

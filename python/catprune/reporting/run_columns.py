@@ -181,7 +181,7 @@ class Reader:
         names = parquet.read_schema(clean.folder / shards[0]["file"]).names if shards else []
         self.tagged = "tag" in names
         self.measured = "target_words" in names
-        self.groups: list[str] = [] if self.tagged else [_input_name(entry) for entry in inputs]
+        self.groups: list[str] = [] if self.tagged else [input_name(entry) for entry in inputs]
         self._starts = [int(entry["first"]) for entry in inputs]
         self._codes: dict[str, int] = {}
 
@@ -238,7 +238,7 @@ class Reader:
         return codes[tags.indices.to_numpy(zero_copy_only=False).astype(np.int64)]
 
 
-def _input_name(entry: Mapping[str, Any]) -> str:
+def input_name(entry: Mapping[str, Any]) -> str:
     """Return the name of the (source) file of an input, without its folder."""
     return str(entry.get("source") or entry.get("path")).rpartition("/")[2]
 

@@ -134,7 +134,8 @@ class Field:
         type: its type, without the declaration.
         default: its default; `MISSING` where it must be given.
         help: its first sentences.
-        bounds: the bounds of a number in words, like "at least 1".
+        least, most: the inclusive bounds of a number; None where there is none.
+        bounds: all bounds of a number in words, like "at least 1".
         declared: the rest of its declaration.
         positional: whether it may be given without its name.
     """
@@ -143,6 +144,8 @@ class Field:
     type: Any
     default: Any
     help: str
+    least: float | None
+    most: float | None
     bounds: str
     declared: Declared
     positional: bool
@@ -210,6 +213,8 @@ def read_field(name: str, info: FieldInfo, *, positional: bool = False) -> Field
         info.annotation,
         default,
         info.description or "",
+        next((item.ge for item in info.metadata if hasattr(item, "ge")), None),
+        next((item.le for item in info.metadata if hasattr(item, "le")), None),
         _describe_bounds(info.metadata),
         extra,
         positional,

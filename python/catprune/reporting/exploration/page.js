@@ -1,129 +1,4 @@
-// The page of `explore`: decides about every sampled pair as the core does, and shows what each threshold changes.
-"use strict";
-(() => {
-const data = JSON.parse(document.getElementById("data").textContent);
-const count = data.rows.length;
-const element = id => document.getElementById(id);
-const every = (length, value) => Array.from({ length }, (_, place) => value(place));
-const bitOf = reason => 2 ** data.reasonNames.indexOf(reason.replaceAll("_", " ")); // no bit if the name is unknown
-const unmeasured = data.unmeasured.reduce((mask, reason) => mask | bitOf(reason), 0);
-const measured = pair => data.filters.length > 0 && !(data.reasons[pair] & unmeasured);
-const text = number => number.toLocaleString("en");
-const percent = (part, whole) => whole ? `${(100 * part / whole).toFixed(1)}%` : "–";
-const short = number => Number.isInteger(number) && Math.abs(number) < 1e9 ? text(number) : String(+number.toPrecision(4));
-
-// A threshold has: value (null is none), start (the value of the run), at(pair) → measure or NaN, drops(pair, value),
-// applies(pair, of) → whether the pair reaches the threshold at all, and hits: what it drops, as 0 and 1.
-
-function filterOf(entry) {
-  const columns = name => name ? data.sides.map(side => data.measures[`${side}_${name}`]) : null;
-  const tops = columns(entry.top), bottoms = columns(entry.bottom), below = entry.bound === "min";
-  const most = (values, pair) => Math.max(...values.map(side => side[pair]));
-  const least = (values, pair) => Math.min(...values.map(side => side[pair]));
-  // What is measured, as shares [top, bottom] of which one that breaks the rule is enough.
-  const shares = {
-    ratio: pair => [[most(tops, pair), least(tops, pair)]],
-    most: pair => [[most(tops, pair), most(bottoms, pair)]],
-  }[entry.kind] ?? (pair => tops.map((top, side) => [top[pair], bottoms ? bottoms[side][pair] : 1]));
-  const all = every(count, pair => measured(pair) ? shares(pair).filter(([top, bottom]) => top || bottom) : []);
-  const measures = Float64Array.from(all, known => known.length
-    ? (below ? Math.min : Math.max)(...known.map(([top, bottom]) => top / bottom)) : NaN);
-  const product = entry.kind === "product" || entry.kind === "most";
-  const breaks = product
-    ? (pair, value) => all[pair].some(([top, bottom]) => below ? top < value * bottom : top > value * bottom)
-    : (pair, value) => below ? measures[pair] < value : measures[pair] > value;
-  const hasOwn = Object.keys(entry.own).length > 0;
-  return {
-    name: entry.name, reason: entry.reason.replaceAll("_", " "), below, start: entry.value, value: entry.value,
-    whole: entry.whole, least: entry.least, most: entry.most, own: entry.own, box: element(`filter-${entry.name}`),
-    at: pair => measures[pair],
-    drops: (pair, value) => breaks(pair, hasOwn ? entry.own[data.inputs[pair]] ?? value : value),
-    hits: new Uint8Array(count),
-  };
-}
-
-const valuesOf = entry => Float32Array.from(data.values[entry.values], value => value ?? NaN);
-
-function conditionsOf(entry, place) {
-  const values = valuesOf(entry);
-  const bound = (id, below) => ({
-    name: `${entry.name} ${below ? ">=" : "<="}`, column: entry.name, op: below ? ">=" : "<=", below, start: null,
-    value: null, whole: false, least: null, most: null, box: element(`${id}-${place}`), usable: true,
-    at: pair => values[pair],
-    // A pair without the value does not pass; values are compared in single precision, as `where` does.
-    drops: (pair, value) => value !== null && !(below ? values[pair] >= Math.fround(value) : values[pair] <= Math.fround(value)),
-    hits: new Uint8Array(count),
-  });
-  return [bound("least", true), bound("most", false)];
-}
-
-const filters = data.filters.map(filterOf);
-const switches = data.switches.map(entry => ({
-  ...entry, name: entry.reason.replaceAll("_", " "), bit: bitOf(entry.reason), box: element(`switch-${entry.reason}`), on: true,
-}));
-const conditions = data.conditions.flatMap(conditionsOf);
-const selections = data.selections.map(entry => ({
-  ...entry, scores: valuesOf(entry),
-}));
-const keep = selections.length
-  ? { name: "keep", whole: false, least: 0, most: 100, start: 50, value: 50, box: element("keep"), hits: new Uint8Array(count) }
-  : null;
-const sliders = [...filters, ...(keep ? [keep, ...conditions] : [])];
-const changeable = [...filters.map(filter => bitOf(filter.reason)), ...switches.map(entry => entry.bit)].reduce((a, b) => a | b, 0);
-
-const drops = new Uint8Array(count); // how many reasons of cleaning a pair has
-const fails = new Uint8Array(count); // how many conditions a clean pair does not meet
-const kept = new Uint8Array(count);
-const rank = new Float64Array(count); // share of its group that ranks before the pair; NaN if it is not ranked
-let ranking = null, active = null, baseline = null;
-
-function decide() {
-  drops.fill(0); fails.fill(0); kept.fill(0); rank.fill(NaN);
-  for (let pair = 0; pair < count; pair++) {
-    if (data.reasons[pair] & ~changeable) drops[pair]++;
-    for (const entry of switches) if (entry.on && data.reasons[pair] & entry.bit) drops[pair]++;
-  }
-  for (const filter of filters) for (let pair = 0; pair < count; pair++) {
-    drops[pair] += filter.hits[pair] = filter.drops(pair, filter.value) ? 1 : 0;
-  }
-  if (!ranking) {
-    for (let pair = 0; pair < count; pair++) kept[pair] = drops[pair] ? 0 : 1;
-    return;
-  }
-  for (const condition of conditions) for (let pair = 0; pair < count; pair++) {
-    fails[pair] += condition.hits[pair] = condition.usable && !drops[pair] && condition.drops(pair, condition.value) ? 1 : 0;
-  }
-  rankPairs();
-}
-
-const isEligible = pair => !drops[pair] && !fails[pair] && !Number.isNaN(ranking.scores[pair]);
-
-function rankPairs() {
-  const groups = new Map();
-  for (let pair = 0; pair < count; pair++) {
-    keep.hits[pair] = 0;
-    if (!isEligible(pair)) continue;
-    if (!groups.has(ranking.groups[pair])) groups.set(ranking.groups[pair], []);
-    groups.get(ranking.groups[pair]).push(pair);
-  }
-  const sign = ranking.direction === "bottom" ? 1 : -1;
-  for (const pairs of groups.values()) {
-    pairs.sort((a, b) => sign * (ranking.scores[a] - ranking.scores[b]) || a - b);
-    const wanted = Math.floor(pairs.length * keep.value / 100 + 1e-9);
-    const first = ranking.direction === "middle" ? Math.floor((pairs.length - wanted) / 2) : 0;
-    pairs.forEach((pair, place) => {
-      const middle = Math.abs(2 * (place + 0.5) / pairs.length - 1);
-      rank[pair] = ranking.direction === "middle" ? middle : (place + 0.5) / pairs.length;
-      kept[pair] = place >= first && place < first + wanted ? 1 : 0;
-      keep.hits[pair] = 1 - kept[pair];
-    });
-  }
-}
-
-const sum = values => values.reduce((total, value) => total + value, 0);
-const countWhere = test => { let found = 0; for (let pair = 0; pair < count; pair++) if (test(pair)) found++; return found; };
-const isAlone = slider => slider === keep ? pair => !!keep.hits[pair]
-  : slider.column ? pair => fails[pair] === 1 && slider.hits[pair] === 1 : pair => drops[pair] === 1 && slider.hits[pair] === 1;
+// The page of `explore`: counts, tables of pairs, search, the piece of run file, and the events.
 
 function showCounts() {
   const clean = countWhere(pair => !drops[pair]);
@@ -153,94 +28,6 @@ function showCounts() {
   }
 }
 
-// Charts: the share of pairs that each value of the threshold would drop.
-
-function rangeOf(slider) {
-  if (slider === keep) return [0, 100];
-  const values = every(count, slider.at).filter(Number.isFinite).sort((a, b) => a - b);
-  const end = share => values.length ? values[Math.min(values.length - 1, Math.floor(share * values.length))] : 0;
-  if (slider.most === 1) return [0, 1];
-  const outer = slider.column ? [end(0.005), end(0.995)] : [slider.least, Math.max(end(0.995), slider.start)];
-  const [low, high] = outer;
-  if (slider.whole) return [low, Math.max(low + 10, Math.ceil(high * 1.1))];
-  const step = stepOf(slider, [low, high]);
-  return [Math.floor(low / step) * step, Math.max(low + step, Math.ceil(high / step) * step)].map(value => +value.toPrecision(12));
-}
-
-function stepOf(slider, [low, high]) {
-  if (slider === keep || slider.whole) return 1;
-  if (slider.most === 1) return 0.01;
-  const rough = (high - low || 1) / 200, power = 10 ** Math.floor(Math.log10(rough));
-  return +([1, 2, 5, 10].find(factor => factor * power >= rough * 0.999) * power).toPrecision(6);
-}
-
-function curveOf(slider) {
-  const [low, high] = slider.range;
-  const steps = slider.whole ? Math.min(120, high - low) : 100;
-  const values = [...new Set(every(steps + 1, place => {
-    const value = low + (high - low) * place / steps;
-    return slider.whole ? Math.round(value) : +value.toPrecision(6);
-  }))];
-  const reasons = slider.column ? fails : drops;
-  const reached = slider.column ? pair => !drops[pair] : () => true;
-  const others = every(count, pair => reached(pair) && reasons[pair] === slider.hits[pair]);
-  const of = countWhere(reached) || 1;
-  const curves = values.map(value => {
-    let all = 0, alone = 0;
-    for (let pair = 0; pair < count; pair++) if (reached(pair) && slider.drops(pair, value)) { all++; if (others[pair]) alone++; }
-    return [100 * all / of, 100 * alone / of];
-  });
-  return { x: values, all: curves.map(curve => curve[0]), alone: curves.map(curve => curve[1]) };
-}
-
-function colours() {
-  const style = getComputedStyle(document.documentElement);
-  return name => style.getPropertyValue(`--${name}`).trim();
-}
-
-function line(x, dash, colour) {
-  return { type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: colour, width: 1.5, dash } };
-}
-
-function layoutOf(xTitle, yTitle, shapes) {
-  const colour = colours();
-  const axis = title => ({ title: { text: title, font: { size: 12 } }, gridcolor: colour("line"), zeroline: false, fixedrange: true, automargin: true });
-  return {
-    xaxis: axis(xTitle), yaxis: { ...axis(yTitle), rangemode: "tozero" }, shapes, margin: { l: 48, r: 10, t: 8, b: 40 },
-    paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: colour("soft"), size: 12, family: "system-ui, sans-serif" },
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, hovermode: "x", barmode: "stack", bargap: 0,
-    hoverlabel: { bgcolor: colour("tint"), bordercolor: colour("line"), font: { color: colour("ink") } },
-  };
-}
-
-function drawThreshold(slider) {
-  const colour = colours(), curve = curveOf(slider);
-  const trace = (name, y, shown, dash) => ({
-    type: "scatter", mode: "lines", name, x: curve.x, y, line: { color: shown, width: 2, dash }, hovertemplate: "%{y:.1f}%",
-  });
-  const shapes = slider.value === null ? [] : [line(slider.value, "solid", colour("ink"))];
-  if (slider.start !== null && slider.start !== slider.value) shapes.push(line(slider.start, "dot", colour("soft")));
-  const of = slider.column ? "clean pairs" : "pairs";
-  element("chart-text").textContent = `Share of the ${of} that a threshold drops. ${shapes.length > 1 ? "Solid: the threshold; dotted: that of the run." : ""}`;
-  return [[trace("dropped", curve.all, colour("kept"), "solid"), trace("by nothing else", curve.alone, colour("c1"), "dash")],
-    { ...layoutOf(slider.name, `% of ${of}`, shapes), xaxis: { ...layoutOf(slider.name, "", []).xaxis, range: slider.range } }];
-}
-
-function drawScores() {
-  const colour = colours(), [low, high] = ranking.range;
-  const bins = 60, width = (high - low) / bins || 1;
-  const heights = [new Array(bins).fill(0), new Array(bins).fill(0)];
-  for (let pair = 0; pair < count; pair++) if (isEligible(pair)) {
-    const bin = Math.min(bins - 1, Math.max(0, Math.floor((ranking.scores[pair] - low) / width)));
-    heights[kept[pair]][bin]++;
-  }
-  const x = every(bins, bin => low + (bin + 0.5) * width);
-  const bars = (name, y, shown) => ({ type: "bar", name, x, y, marker: { color: shown, line: { width: 0 } }, hovertemplate: "%{y}" });
-  element("chart-text").textContent = "Scores of the ranked pairs; the outer bars hold the pairs beyond.";
-  return [[bars("kept", heights[1], colour("kept")), bars("dropped", heights[0], colour("dropped"))],
-    layoutOf(`score of ${ranking.name}`, "pairs", [])];
-}
-
 // Tables of pairs.
 
 function decisionOf(pair) {
@@ -259,7 +46,8 @@ function decisionOf(pair) {
 
 function detailsOf(pair) {
   const known = Object.entries(data.values).filter(([, column]) => column[pair] !== null);
-  return [decisionOf(pair), ...known.map(([name, column]) => `${name} ${short(column[pair])}`)].join(" · ");
+  const place = [data.inputNames.length > 1 ? data.inputNames[data.inputs[pair]] : "", data.tags[pair] ?? ""].filter(Boolean);
+  return [decisionOf(pair), ...place, ...known.map(([name, column]) => `${name} ${short(column[pair])}`)].join(" · ");
 }
 
 function measuresOf(pair) {
@@ -513,4 +301,3 @@ chooseRanking();
 decide(); showCounts(); showExport(); search();
 // The charts' library comes after this script, so that counts are there before it is read.
 document.addEventListener("DOMContentLoaded", showPanel);
-})();
