@@ -7,8 +7,11 @@ import functools
 import gzip
 import http.server
 import json
+import socket
+import struct
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,8 @@ from catprune.corpus.remote import fetch, unpack
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: The size of a file whose server ends the connection after the first range that it is asked for.
+RESET_BYTES = 30_000_000
 LINES = {language: "".join(f"line {row} in {language}\n" for row in range(300)) for language in ("en", "de")}
 
 
@@ -28,6 +33,15 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves a folder; some paths misbehave. `asked` counts the requests for content."""
 
     asked: list[str]
+
+    def do_HEAD(self) -> None:
+        if self.path == "/reset/a.en":
+            self.send_response(200)
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Content-Length", str(RESET_BYTES))
+            self.end_headers()
+        else:
+            super().do_HEAD()
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
@@ -46,6 +60,17 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"half of it\n")
             self.close_connection = True
+        elif name == "/reset/a.en":
+            first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+            if first > 0:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{last}/{RESET_BYTES}")
+            self.send_header("Content-Length", str(last + 1 - first))
+            self.end_headers()
+            self.wfile.write(b"x" * (last + 1 - first))
         elif name in ("/403/a.en", "/500/a.en"):
             self.send_error(int(name[1:4]))
         elif name == "/secret/a.en":
@@ -95,13 +120,15 @@ def test_a_corpus_is_read_from_urls(tmp_path: Path, server: tuple[str, list[str]
     )
     assert (done.kept, done.reasons) == (local.kept, local.reasons)
     copies = sorted(path.name for path in (tmp_path / "run/inputs").iterdir())
-    assert [name.partition("-")[2] for name in copies if name.endswith(".gz")].sort() == ["b.de.gz", "b.en.gz"].sort()
+    assert sorted(name.partition("-")[2] for name in copies if name.endswith(".gz")) == ["b.de.gz", "b.en.gz"]
     about = json.loads(next((tmp_path / "run/inputs").glob("*b.en.gz.json")).read_text())
     assert about["url"] == f"{address}/b.en.gz" and about["bytes"] == (tmp_path / "served/b.en.gz").stat().st_size
     assert b"SECRET" not in files(tmp_path / "run")
 
 
-def test_prune_and_open_corpus_read_urls(tmp_path: Path, server: tuple[str, list[str]]) -> None:
+def test_prune_and_open_corpus_read_urls(
+    tmp_path: Path, server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`prune` writes the copies into its run file; `open_corpus` and `stats` remove them afterwards."""
     address, _ = server
     urls = [f"{address}/a.en", f"{address}/a.de"]
@@ -109,7 +136,14 @@ def test_prune_and_open_corpus_read_urls(tmp_path: Path, server: tuple[str, list
     catprune.prune(urls, outputs, out=tmp_path / "run", method="random", source_lang="en", target_lang="de", quiet=True)
     assert outputs[0].read_text().startswith("line")
     assert "inputs/" in (tmp_path / "run/run.toml").read_text()
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
     assert catprune.stats(urls, quiet=True).total["all"]["rows"] == 300
+    opened = catprune.open_corpus(urls)
+    assert list(tmp_path.glob("catprune-*/*a.en")), "the disk of the working folder has room"
+    assert sum(batch.num_rows for batch in opened) == 300
+    del opened
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_run_file_names_urls(tmp_path: Path, server: tuple[str, list[str]]) -> None:
@@ -120,13 +154,14 @@ def test_a_run_file_names_urls(tmp_path: Path, server: tuple[str, list[str]]) ->
         f'out = "run"\nreport = ""\n[clean]\ninputs = ["{address}/a.en?sig=SECRET", "{address}/a.de?sig=SECRET"]\n'
         '[[select]]\nname = "half"\nmethod = "random"\n[write]\nselection = "half"\noutputs = ["k.en", "k.de"]\n'
     )
-    with pytest.raises(UsageError, match="plan needs files") as caught:
+    with pytest.raises(UsageError, match="plan reads the sizes of local, unpacked files") as caught:
         catprune.run(file, plan=True)
     assert not asked and "SECRET" not in str(caught.value)
     assert catprune.run(file, quiet=True).is_new
     assert asked == ["/a.en?sig=SECRET", "/a.de?sig=SECRET"]
     assert not catprune.run(file, quiet=True).is_new
     assert asked == ["/a.en?sig=SECRET", "/a.de?sig=SECRET"]
+    assert b"SECRET" not in files(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +171,8 @@ def test_a_run_file_names_urls(tmp_path: Path, server: tuple[str, list[str]]) ->
         ("403/a.en", "the server answered 403"),
         ("500/a.en", "the server answered 500"),
         ("served/", "no name of a file"),
-        ("short/a.en", "ended after|cannot be read"),
+        ("short/a.en", r"short/a\.en cannot be read"),
+        ("reset/a.en", r"reset/a\.en cannot be read .*: check the URL"),
         ("out/a.en", "cannot be read"),
         ("secret/a.en?token=SECRET", "cannot be read"),
         ("", "no name of a file"),
@@ -151,6 +187,65 @@ def test_what_cannot_be_copied_leaves_nothing(
         fetch(f"{server[0]}/{path}", tmp_path / "inputs")
     assert "SECRET" not in str(caught.value)
     assert not (tmp_path / "inputs").exists()
+
+
+def test_two_processes_copy_a_url_once(tmp_path: Path, server: tuple[str, list[str]]) -> None:
+    """The second waits, and finds the copy of the first."""
+    address, asked = server
+    with ThreadPoolExecutor(4) as pool:
+        copies = set(pool.map(lambda _: fetch(f"{address}/a.en", tmp_path / "inputs"), range(4)))
+    assert len(copies) == 1 and copies.pop().read_text() == LINES["en"]
+    assert asked == ["/a.en"]
+
+
+def test_rules_and_preferences_name_urls_and_archives(tmp_path: Path, server: tuple[str, list[str]]) -> None:
+    """Like the inputs, in a call and in a run file."""
+    archive = write_archive(tmp_path / "b.zip", **{"b.en": LINES["en"], "b.de": LINES["de"]})
+    urls = [f"{server[0]}/c.tsv", str(archive)]
+    (tmp_path / "served/c.tsv").write_text(
+        "line 1 in en\tline 1 in de\nthe longest of all the lines\tdie lange Zeile\n"
+    )
+    options: dict[str, Any] = {
+        "source_lang": "en",
+        "target_lang": "de",
+        "input_rules": [{"input": urls[0], "max_words": 5}, {"input": urls[1], "max_words": 4}],
+        "prefer": [urls[1]],
+        "keep_identical": True,
+    }
+    options["rules"] = {"keep_identical": options.pop("keep_identical"), "max_common_word_share": 1}
+    done = catprune.clean(urls, out=tmp_path / "clean", quiet=True, **options)
+    assert (done.rows, done.reasons["too_many_words"], done.reasons["duplicate"]) == (302, 1, 1)
+    assert done.manifest["inputs"][0]["kept"] == 0
+    file = tmp_path / "run.toml"
+    tables = "".join(
+        f'[[clean.input_rules]]\ninput = "{url}"\nmax_words = {most}\n' for url, most in zip(urls, (5, 4), strict=True)
+    )
+    file.write_text(
+        f'out = "run"\nreport = ""\n[clean]\ninputs = {json.dumps(urls)}\nsource_lang = "en"\ntarget_lang = "de"\n'
+        f"prefer = {json.dumps(urls[1:])}\nrules = {{keep_identical = true, max_common_word_share = 1}}\n{tables}"
+    )
+    catprune.run(file, until="clean", quiet=True)
+    again = json.loads((tmp_path / "run/clean/manifest.json").read_text())
+    assert again["counts"] == done.manifest["counts"]
+
+
+def test_what_needs_no_input_is_checked_before_a_url_is_copied(tmp_path: Path, server: tuple[str, list[str]]) -> None:
+    """Outputs that exist, for example."""
+    address, asked = server
+    urls = [f"{address}/a.en", f"{address}/a.de"]
+    outputs = [tmp_path / "k.en", tmp_path / "k.de"]
+    for path in outputs:
+        path.write_text("mine\n")
+    with pytest.raises(CatpruneError, match=r"k\.en"):
+        catprune.prune(urls, outputs, out=tmp_path / "run", method="random", quiet=True)
+    file = tmp_path / "run.toml"
+    file.write_text(
+        f'out = "run"\n[clean]\ninputs = {json.dumps(urls)}\n[[select]]\nname = "half"\nmethod = "random"\n'
+        '[write]\nselection = "half"\noutputs = ["k.en", "k.de"]\n'
+    )
+    with pytest.raises(CatpruneError, match=r"k\.en"):
+        catprune.run(file, quiet=True)
+    assert not asked and not (tmp_path / "run").exists()
 
 
 def test_redirects_are_followed(tmp_path: Path, server: tuple[str, list[str]]) -> None:
@@ -225,7 +320,7 @@ def test_a_zip_archive_of_opus(tmp_path: Path) -> None:
     assert done.rows == 300
     assert not catprune.clean(archive, out=tmp_path / "run/clean", **options).is_new
     assert sorted(path.suffix for path in (tmp_path / "run/inputs").iterdir()) == [".de", ".en"]
-    with pytest.raises(UsageError, match="unpack it, or give source_lang and target_lang"):
+    with pytest.raises(UsageError, match="give source_lang and target_lang, which name its two files, or unpack it"):
         catprune.clean(archive, out=tmp_path / "other/clean", quiet=True)
 
 

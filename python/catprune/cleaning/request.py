@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +16,7 @@ from catprune.cleaning.rule_options import (
     choose_key,
     choose_rules,
     language_rules,
+    name_as_read,
     parse_prefer,
     parse_repair,
     read_against,
@@ -111,7 +112,8 @@ class Cleaning:
         folder = Path(options.out or ".")
         rules = choose_rules(options, {})
         languages, notes = language_rules(options)
-        options = spool_options(options, spool)
+        given, options = options, spool_options(options, spool)
+        options = replace(options, **name_as_read(given, options.inputs))
         inputs = _read_inputs(options)
         rules_of = choose_input_rules(options.input_rules, inputs=inputs)
         for thresholds in rules_of.values():

@@ -90,6 +90,30 @@ def choose_rules(options: CleanOptions, own: Mapping[str, Any]) -> dict[str, flo
     return {**defaults_of(Filters), **ratios, **values}
 
 
+def name_as_read(options: Any, names: Sequence[str | Path]) -> dict[str, Any]:
+    """The options that name inputs, with the names of the files that are read in place of URLs and archives.
+
+    Args:
+        options: of `clean`, or the section of a run file, as they were given.
+        names: what is read for each of `options.inputs`.
+    """
+    given: Any = [options.inputs] if isinstance(options.inputs, str | Path) else options.inputs
+    if not isinstance(given, list | tuple) or len(given) != len(names):
+        return {}
+    changed = {str(name): str(read) for name, read in zip(given, names, strict=True) if isinstance(name, str | Path)}
+    rules, prefer = options.input_rules, options.prefer
+    tables = read_input_rules(rules) if isinstance(rules, str | Path) else rules
+    return {
+        "input_rules": [
+            {**table, "input": changed[str(table["input"])]}
+            if isinstance(table, Mapping) and str(table.get("input")) in changed
+            else table
+            for table in tables
+        ],
+        "prefer": prefer if isinstance(prefer, str) else [changed.get(name, name) for name in prefer],
+    }
+
+
 def choose_input_rules(
     sections: Sequence[Mapping[str, Any]] | str | Path, *, inputs: Sequence[Mapping[str, Any]]
 ) -> dict[int, dict[str, Any]]:

@@ -62,7 +62,9 @@ def scratch_parent() -> Path | None:
 
 
 class TemporaryFiles:
-    """A folder that is removed with the last object that reads its files, in the process that made it.
+    """A folder where `scratch_parent` says, that is removed with the last object that reads its files.
+
+    The process that made it removes it.
 
     Args:
         folder: an existing folder that is already removed by another object, maybe of another process; None: a new one.
@@ -71,7 +73,7 @@ class TemporaryFiles:
     _known: ClassVar[weakref.WeakValueDictionary[str, TemporaryFiles]] = weakref.WeakValueDictionary()
 
     def __init__(self, folder: str | None = None) -> None:
-        self.folder = tempfile.mkdtemp(prefix="catprune-") if folder is None else folder
+        self.folder = tempfile.mkdtemp(prefix="catprune-", dir=scratch_parent()) if folder is None else folder
         if folder is None:
             self._known[self.folder] = self
             weakref.finalize(self, _remove, self.folder, os.getpid())

@@ -18,7 +18,7 @@ from catprune.workspace.files import to_json, whole_file, write_whole
 from catprune.workspace.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
 
 #: The protocols that are read, and the package that reads each through fsspec.
 PROTOCOLS = {"https": "aiohttp", "http": "aiohttp", "s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub"}
@@ -73,17 +73,23 @@ def _fetch(url: str, copy: Path, *, shown: str, quiet: bool) -> None:
     import fsspec
 
     copy.parent.mkdir(parents=True, exist_ok=True)
-    # The packages raise errors of many types, and some have the whole URL in their text.
+    with contextlib.suppress(FileExistsError), whole_file(copy) as file:
+        if copy.is_file():
+            raise FileExistsError(copy)  # another process copied it, while this one waited
+        with _reading(shown):
+            opened: Any = fsspec.open(url, mode="rb", compression=None)
+            stream = opened.open()
+        size = getattr(stream, "size", None)
+        with contextlib.closing(stream), Progress(f"copy {shown}", total=size, unit="B", quiet=quiet) as bar:
+            _copy(stream, file, size=size, shown=shown, folder=copy.parent, bar=bar)
+
+
+@contextlib.contextmanager
+def _reading(shown: str) -> Generator[None]:
+    """Explain errors of a server; the packages raise many types, and some have the whole URL in their text."""
     try:
-        with fsspec.open(url, mode="rb", compression=None) as stream:
-            size = getattr(stream, "size", None)
-            with whole_file(copy) as file, Progress(f"copy {shown}", total=size, unit="B", quiet=quiet) as bar:
-                _copy(stream, file, size=size, shown=shown, folder=copy.parent, bar=bar)
-    except CatpruneError:
-        raise
+        yield
     except Exception as error:
-        if isinstance(error, OSError) and error.filename == str(copy):
-            raise  # of the disk
         raise CatpruneError(f"{shown} cannot be read ({_reason(error)}): check the URL and the credentials") from None
 
 
@@ -92,7 +98,11 @@ def _copy(stream: Any, file: Any, *, size: int | None, shown: str, folder: Path,
     done = 0
     if size is not None and size > shutil.disk_usage(folder).free - _FREE:
         raise CatpruneError(f"{shown} has {size:,} bytes, and the disk of {folder} has no room: use another folder")
-    while piece := stream.read(_PIECE):
+    while True:
+        with _reading(shown):
+            piece = stream.read(_PIECE)
+        if not piece:
+            break
         done += len(piece)
         if size is not None and done > size:
             raise CatpruneError(f"{shown} has more than the {size:,} bytes announced: run the same command again")
@@ -180,8 +190,7 @@ def unpack(archive: Path, languages: tuple[str | None, str | None], folder: Path
     source, target = languages
     if not source or not target:
         raise UsageError(
-            f"{archive} is a zip archive, which is not read: unpack it, or give source_lang and target_lang, which "
-            "name its two files"
+            f"{archive} is a zip archive: give source_lang and target_lang, which name its two files, or unpack it"
         )
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -198,7 +207,8 @@ def unpack(archive: Path, languages: tuple[str | None, str | None], folder: Path
     # zipfile raises NotImplementedError for compressions that it does not know.
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise CatpruneError(
-            f"{archive} cannot be unpacked ({error}): fetch it again (if it is a copy of a URL, remove the copy first)"
+            f"{archive} cannot be unpacked ({error}): fetch it again; if it is a copy of a URL, remove it and run the "
+            "same command again"
         ) from None
     return str(folder / f"{stem}.{{{source},{target}}}")
 

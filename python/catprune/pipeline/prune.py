@@ -123,18 +123,13 @@ class _Pruning:
     @classmethod
     def read(cls, options: PruneOptions, spool: Spool) -> _Pruning:
         """Check all that can be checked before the corpus is read; write in-memory inputs to the spool."""
-        options = spool_options(options, spool)
-        inputs = inputs_of(options)
-        files = [Path(path) for entry in inputs for path in input_paths(entry)]
-        for path in files:
-            path.stat()  # report a missing file before a folder is made
         ranking, _ = check_options(make(SelectOptions, {"source": "scores", "out": "out", **_selection(options)}))
         scorers = [method.name for method in METHODS if method.name == options.method and method.reads == "scorer"]
         folder = Path(options.out)
         check_folder(folder)
         choose_memory(options.memory, least=LEAST_MEMORY)
         file, say = folder / "run.toml", options.say or silent
-        pruning = cls(options, folder, file, inputs, ranking, scorers, WrittenRunFile.read(file), say)
+        pruning = cls(options, folder, file, [], ranking, scorers, WrittenRunFile.read(file), say)
         if pruning.needs_model:
             require_torch()
             pruning._check_checkpoints()
@@ -151,9 +146,15 @@ class _Pruning:
             sides = str(outputs[0]), str(outputs[1])
             if swapped := describe_swapped(*sides, (options.source_lang, options.target_lang)):
                 raise UsageError(swapped)
-        refuse_outputs(outputs, files, force=options.force)
         if not options.force:
             refuse_outputs_of_others(outputs, folder, SELECTION)
+        refuse_outputs(outputs, [], force=options.force)
+        options = spool_options(options, spool)
+        pruning = replace(pruning, options=options, inputs=inputs_of(options))
+        files = [Path(path) for entry in pruning.inputs for path in input_paths(entry)]
+        for path in files:
+            path.stat()  # report a missing file before a folder is made
+        refuse_outputs(outputs, files, force=options.force)
         pruning._check_run_file()
         return pruning
 

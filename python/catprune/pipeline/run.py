@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from catprune.cleaning.rule_options import name_as_read
 from catprune.cleaning.test_sets import parse_test_sets, test_set_paths
 from catprune.corpus.appended import (
     has_appended_rows,
@@ -20,7 +21,7 @@ from catprune.corpus.appended import (
 )
 from catprune.corpus.data import FOLDER, are_names
 from catprune.corpus.inputs import input_paths, inputs_of
-from catprune.corpus.remote import bring
+from catprune.corpus.remote import bring, stand_in
 from catprune.errors import CatpruneError, OtherPlan, UsageError, require
 from catprune.evaluation.results import Evaluated, TestSet, open_evaluation, render
 from catprune.pipeline.options import RUN_STEPS, EvaluateFileOptions, RunOptions
@@ -86,8 +87,8 @@ def run(options: RunOptions) -> Ran:
             raise UsageError("plan reads the sizes of local, unpacked files: copy URLs and unpack archives first")
         plan = plan_run(settings, until=until, memory=memory, threads=options.threads or settings.threads)
         return Ran(Path(settings.out), {}, (), None, is_new=False, plan=plan)
-    settings = _with_local_inputs(settings, quiet=options.quiet)
     _check_files(settings, until=until, force=options.force)
+    settings = _with_local_inputs(settings, quiet=options.quiet)
     running = _Running(settings, options)
     with lock_folder(running.folder):
         running.keep_appended_rows()
@@ -101,7 +102,8 @@ def _with_local_inputs(settings: RunFile, *, quiet: bool) -> RunFile:
     clean = settings.clean
     languages = clean.checked().source_lang, clean.checked().target_lang
     names = bring(clean.inputs, languages, Path(settings.out) / FOLDER, quiet=quiet)
-    return settings.model_copy(update={"clean": clean.model_copy(update={"inputs": list(map(str, names))})})
+    changed = {**name_as_read(clean, names), "inputs": list(map(str, names))}
+    return settings.model_copy(update={"clean": clean.model_copy(update=changed)})
 
 
 def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
@@ -168,8 +170,10 @@ def _check_columns(settings: RunFile) -> None:
 def _files_read(settings: RunFile) -> list[str]:
     """Return the files that the run reads but does not write."""
     tests = [*settings.evaluate.tests, settings.evaluate.dev] if settings.evaluate else []
+    clean = settings.clean
+    names = [stand_in(name, (clean.source_lang, clean.target_lang)) for name in clean.inputs]  # before they are copied
     return [
-        *(path for entry in inputs_of(settings.clean) for path in input_paths(entry)),
+        *(path for entry in inputs_of(clean, names) for path in input_paths(entry)),
         *filter(None, (settings.clean.tags, settings.tokenize.tokenizer)),
         *(name.rpartition(":")[0] for name in settings.clean.prefer if ".parquet:" in name),
         *(path for section in settings.selections for path in section.join),

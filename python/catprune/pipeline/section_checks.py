@@ -12,6 +12,7 @@ from catprune.cleaning.rule_options import (
     choose_key,
     choose_rules,
     language_rules,
+    name_as_read,
     parse_prefer,
 )
 from catprune.corpus.inputs import check_fields, inputs_of
@@ -35,9 +36,10 @@ def check_cleaning(clean: Any) -> None:
     if options.fields and not options.monolingual:
         check_fields(options.fields)
     languages = options.source_lang, options.target_lang
-    inputs = inputs_of(clean, [stand_in(name, languages) for name in clean.inputs])
-    parse_prefer(options.prefer, inputs)
-    for own in ({}, *choose_input_rules(options.input_rules, inputs=inputs).values()):
+    names = [stand_in(name, languages) for name in clean.inputs]
+    inputs, named = inputs_of(clean, names), name_as_read(options, names)
+    parse_prefer(named["prefer"], inputs)
+    for own in ({}, *choose_input_rules(named["input_rules"], inputs=inputs).values()):
         choose_rules(options, own)
     choose_duplicates(options)
     for key in (options.duplicates, options.near_duplicates):
