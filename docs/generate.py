@@ -264,9 +264,12 @@ def plan_on_paper() -> Iterator[str]:
         "## The next limits",
         "",
         "- **Scoring** takes most of the time. Its blocks can be shared by any number of machines (`--shard`).",
-        "- **Training** runs on one machine or under torchrun on several. Its cost does not grow with the corpus,",
-        "  because it is trained on a sample.",
-        "- **clean**, **select** and **write** run on one machine. Beyond some ten cores they do not become faster.",
+        "- **Training** is counted on one machine; torchrun can spread it over several. Its cost does not grow with",
+        "  the corpus, because it is trained on a sample.",
+        "- **clean**, **select** and **write** run on one machine. More cores make them faster up to "
+        f"{rates.MOST_CORES['clean']:g} times",
+        f"  ({rates.MOST_CORES['clean, near']:g} with near duplicates), {rates.MOST_CORES['select']:g} times and "
+        f"{rates.MOST_CORES['write, compressed']:g} times (plain text: {rates.MOST_CORES['write']:g}).",
         "- **One stream per side**: two compressed files are decompressed by two threads. Many files do not help yet,",
         "  because they are opened one after the other.",
         "- **Files**: there is a file of tokens, and one of scores per checkpoint, for every 65,536 rows. A folder has",

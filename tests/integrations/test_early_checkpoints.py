@@ -128,7 +128,9 @@ def test_early_checkpoints_are_scored_and_select(
     assert "epoch-0.5" in str(order) and "epoch-2" in str(order)
 
 
-def test_a_resumed_training_keeps_its_checkpoints(models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_resumed_training_keeps_its_checkpoints(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It stops after the last checkpoint with a state, and goes on from it to the end."""
     marks = "2steps,4steps"
     early = EarlyCheckpoints(tmp_path / "early", marks, stop=True)
@@ -147,7 +149,12 @@ def test_a_resumed_training_keeps_its_checkpoints(models: dict[str, Path], tmp_p
     last = new_trainer("marian", models["marian"], tmp_path / "a", [early])
     last.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-4"))
     assert last.state.global_step == 7
+    assert "step-4 is there, so the training goes on to its end" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "early").rglob("*")} == before
+    (tmp_path / "early" / "step-2").rename(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"goes on after step-2, which is not in .*early: give later checkpoints"):
+        last.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-4"))
+    (tmp_path / "elsewhere").rename(tmp_path / "early" / "step-2")
     with pytest.raises(UsageError, match=r"step-2 is there from an earlier start: resume"):
         new_trainer("marian", models["marian"], tmp_path / "b", [early]).train()
 
@@ -224,6 +231,12 @@ def test_what_cannot_be_saved_is_refused_before_the_training(models: dict[str, P
         with pytest.raises(UsageError, match=message):
             trainer.train()
         assert trainer.state.global_step == 0
+    early = EarlyCheckpoints(tmp_path / "e", "1steps", stop=True)
+    with pytest.raises(UsageError, match="needs the whole state of the trainer: leave save_only_model out"):
+        new_trainer("marian", models["marian"], tmp_path, [early], save_only_model=True).train()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file is not a folder"):
+        new_trainer("marian", models["marian"], tmp_path, [EarlyCheckpoints(tmp_path / "file", "1steps")]).train()
     early = EarlyCheckpoints(tmp_path / "e", "1steps")
     with pytest.raises(UsageError, match="no tokenizer to save: give it processing_class=tokenizer"):
         new_trainer("marian", models["marian"], tmp_path, [early], has_tokenizer=False).train()

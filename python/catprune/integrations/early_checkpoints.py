@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from catprune.errors import UsageError, require
 from catprune.training.recipe import read_marks
 from catprune.workspace.files import whole_folder
+from catprune.workspace.progress import say
 
 require("transformers", "transformers", "accelerate")
 from transformers import TrainerCallback  # noqa: E402
@@ -35,8 +36,9 @@ class EarlyCheckpoints(TrainerCallback):
 
     Raises:
         UsageError: `checkpoints` is invalid. When the training starts: a checkpoint is after its end, or is there from
-            an earlier start; epochs are given, but the data has no length; or the trainer has no tokenizer, or no whole
-            model (adapters, FSDP, DeepSpeed ZeRO-3). When it ends: it ended before a checkpoint.
+            an earlier start; epochs are given, but the data has no length; a resumed training has passed a checkpoint
+            that is not there; `stop` with `save_only_model`; the trainer has no tokenizer, or no whole model (adapters,
+            FSDP, DeepSpeed ZeRO-3). When it ends: it ended before a checkpoint.
         MissingExtra: on import, if transformers or accelerate is not installed.
     """
 
@@ -65,6 +67,18 @@ class EarlyCheckpoints(TrainerCallback):
                 raise UsageError(
                     f"checkpoint {mark.name} is after the end of the training ({unit} {end:.6g}): train longer"
                 )
+        passed = [mark.name for mark in self._marks if mark not in self._left]
+        if missing := [name for name in passed if not (self.out / name).is_dir()]:
+            raise UsageError(
+                f"the training goes on after {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not in "
+                f"{self.out}: give later checkpoints, or train from the beginning"
+            )
+        if self.stop and not self._left:
+            say(f"EarlyCheckpoints: {passed[-1]} is there, so the training goes on to its end", quiet=False)
+        if self.stop and args.save_only_model:
+            raise UsageError("stop = True needs the whole state of the trainer: leave save_only_model out")
+        if self.out.exists() and not self.out.is_dir():
+            raise UsageError(f"{self.out} is not a folder: give another name")
         _check_model(values["model"])
         if values.get("processing_class") is None:
             raise UsageError("the trainer has no tokenizer to save: give it processing_class=tokenizer")

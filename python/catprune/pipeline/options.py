@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from catprune.cleaning.options import (
     Columns,
@@ -33,8 +33,9 @@ from catprune.workspace.common_options import (
 )
 from catprune.workspace.options import CHECKPOINTS, DATA, INPUT, OUTPUT, STEPS, AnyPath, option, options
 
-#: The steps of a run, in order.
 Step = Literal["clean", "tokenize", "train", "score", "select", "write", "evaluate", "report"]
+#: The steps of a run, in order.
+RUN_STEPS: tuple[str, ...] = get_args(Step)
 
 Say = Annotated[
     Callable[[str], None] | None,

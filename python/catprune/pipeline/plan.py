@@ -15,6 +15,7 @@ from catprune.errors import CatpruneError
 from catprune.evaluation.evaluate import EPOCHS
 from catprune.model.sizes import PRESETS, Size, forward_flops
 from catprune.pipeline import rates
+from catprune.pipeline.options import RUN_STEPS
 from catprune.pipeline.section_checks import column_of
 from catprune.selection.budget import parse_keeps
 from catprune.tokens.tokenize import VOCAB_SIZE
@@ -27,15 +28,15 @@ if TYPE_CHECKING:
 
     from catprune.pipeline.run_file import RunFile
 
-#: Bytes of text that are read of an input, and how many inputs are looked into.
+#: Bytes of text that are read of an input, and how many inputs are looked into at most.
 _START, _SAMPLED = 1 << 20, 20
 #: Rows of a shard of cleaning or of a selection (`SHARD_ROWS` of the core), and files that cleaning writes for each.
 _SHARD_ROWS, _CLEAN_FILES = 1 << 20, 3
 #: What ends a record, in text of each format.
 _ENDS = {"moses": b"\n", "text": b"\n", "tsv": b"\n", "jsonl": b"\n", "tmx": b"</tu>"}
-#: Bytes for each parameter: of a checkpoint, of a training's saved state (weights, two moments, an average), and of a
-#: model that is compared, as measured for `tiny`.
-_CHECKPOINT, _STATE, _TRIAL = 4, 16, 10
+#: Bytes for each parameter: of a checkpoint, of a training's saved state (weights and two moments, and as much again
+#: while it is replaced), and of a model that is compared, as measured for `tiny`.
+_CHECKPOINT, _STATE, _TRIAL = 4, 24, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +96,14 @@ class Plan:
         size: estimated size of the corpus.
         cores: number of cores that times are given for.
         costs: what each step needs.
-        scorers: columns of scorers; they are not in `costs`, because their speed depends on the model.
+        uncounted: what is not in `costs`, because its speed depends on a model of others.
     """
 
     inputs: int
     size: CorpusSize
     cores: int
     costs: tuple[StepCost, ...]
-    scorers: tuple[str, ...]
+    uncounted: tuple[str, ...]
 
     def lines(self) -> list[str]:
         """Return the plan as lines."""
@@ -113,8 +114,8 @@ class Plan:
             "These are estimates, as if cleaning dropped nothing, without logs and the start of each step. Rates were "
             f"measured on another machine; for an H100, {rates.GPU_SHARE:.0%} of its peak are assumed.",
         ]
-        if self.scorers:
-            lines.append(f"Not counted: {', '.join(self.scorers)}. The speed of a scorer depends on its model.")
+        if self.uncounted:
+            lines.append(f"Not counted, because it was not measured: {', '.join(self.uncounted)}.")
         return lines
 
 
@@ -126,7 +127,7 @@ def measure_corpus(inputs: Sequence[Mapping[str, Any]]) -> CorpusSize:
     """
     sizes = [[_size_of(Path(path)) for path in input_paths(entry)] for entry in inputs]
     stored = sum(map(sum, sizes))
-    chosen = range(0, len(inputs), max(1, len(inputs) // _SAMPLED))
+    chosen = range(0, len(inputs), max(1, math.ceil(len(inputs) / _SAMPLED)))
     looked = [_look(inputs[index], sizes[index]) for index in chosen]
     share = stored / max(1, sum(size.stored for size in looked))
     return CorpusSize(sum(size.records for size in looked) * share, sum(size.text for size in looked) * share, stored)
@@ -145,8 +146,12 @@ def _look(entry: Mapping[str, Any], sizes: Sequence[int]) -> CorpusSize:
         import pyarrow.parquet as parquet
 
         footer = parquet.read_metadata(paths[0])
-        groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
-        return CorpusSize(footer.num_rows, sum(group.total_byte_size for group in groups), sizes[0])
+        fields = [entry[name] for name in ("source_field", "target_field") if entry.get(name)]
+        text = 0
+        for group in map(footer.row_group, range(footer.num_row_groups)):
+            columns = map(group.column, range(group.num_columns))
+            text += sum(column.total_uncompressed_size for column in columns if _is_text(column.path_in_schema, fields))
+        return CorpusSize(footer.num_rows, text, sizes[0])
     records = text = 0.0
     for path, size in zip(paths, sizes, strict=True):
         start = read_start(path, _START)
@@ -160,27 +165,46 @@ def _look(entry: Mapping[str, Any], sizes: Sequence[int]) -> CorpusSize:
     return CorpusSize(records, text, sum(sizes))
 
 
-def plan_costs(settings: RunFile, size: CorpusSize, *, memory: int) -> Iterator[StepCost]:
-    """Yield what each step of a run needs, as if cleaning dropped no pair, within bytes of `memory`."""
-    near = settings.clean.checked().near_duplicates != "none"
-    shards, blocks = (math.ceil(size.records / rows) for rows in (_SHARD_ROWS, BLOCK_ROWS))
+def _is_text(column: str, fields: Sequence[str]) -> bool:
+    """Whether a column of Parquet has the text of a field: the field itself, or the values of a map with it as key."""
+    return any(column == field or column == f"{field.rpartition('.')[0]}.key_value.value" for field in fields)
+
+
+def clean_cost(size: CorpusSize, *, memory: int, near: bool = False, exact: bool = True) -> StepCost:
+    """Return what cleaning needs, with near duplicates and with exact ones."""
     temporary = rates.NEAR_DISK * size.records if near else 0
-    if rates.TABLE_MEMORY * size.records > memory:
+    if exact and rates.TABLE_MEMORY * size.records > memory:
         temporary += rates.FINGERPRINT_DISK * size.records
-    yield StepCost(
+    return StepCost(
         "clean",
         size.text * (rates.CLEAN_NEAR if near else rates.CLEAN),
         rates.MOST_CORES["clean, near" if near else "clean"],
         disk=rates.CLEAN_DISK * size.records,
         temporary=temporary,
-        files=_CLEAN_FILES * shards,
+        files=_CLEAN_FILES * math.ceil(size.records / _SHARD_ROWS),
     )
+
+
+def tokenize_cost(size: CorpusSize) -> StepCost:
+    """Return what tokenizing clean pairs needs."""
+    return StepCost(
+        "tokenize",
+        rates.TOKENIZE * size.text,
+        rates.MOST_CORES["tokenize"],
+        is_shared=True,
+        disk=rates.TOKENIZE_DISK * size.records + rates.TOKEN_DISK * size.text / rates.BYTES_PER_TOKEN,
+        files=math.ceil(size.records / BLOCK_ROWS),
+    )
+
+
+def plan_costs(settings: RunFile, size: CorpusSize, *, memory: int) -> Iterator[StepCost]:
+    """Yield what each step of a run needs, as if cleaning dropped no pair, within bytes of `memory`."""
+    clean = settings.clean.checked()
+    shards, blocks = (math.ceil(size.records / rows) for rows in (_SHARD_ROWS, BLOCK_ROWS))
+    yield clean_cost(size, memory=memory, near=clean.near_duplicates != "none", exact=clean.duplicates != "none")
     tokens = size.text / rates.BYTES_PER_TOKEN
-    model = settings.train is not None or settings.evaluate is not None
-    if model:
-        disk = rates.TOKENIZE_DISK * size.records + rates.TOKEN_DISK * tokens
-        cost = rates.TOKENIZE * size.text
-        yield StepCost("tokenize", cost, rates.MOST_CORES["tokenize"], is_shared=True, disk=disk, files=blocks)
+    if settings.train is not None or settings.evaluate is not None:
+        yield tokenize_cost(size)
     if settings.train is not None:
         yield from _warmup(settings, size, tokens, blocks)
     if settings.selections:
@@ -266,6 +290,8 @@ def _kept_share(settings: RunFile, size: CorpusSize) -> float:
     """Return the share of the pairs that is written; shares of inputs and tags do not count."""
     named = {section.name: section for section in settings.selections}
     section = named.get(cast("Any", settings.write).selection)
+    while section is not None and section.tokens_of is not None:
+        section = named.get(section.tokens_of)
     if section is None:
         return 1.0
     budget = parse_keeps(section.keep)[0]
@@ -277,11 +303,12 @@ def _kept_share(settings: RunFile, size: CorpusSize) -> float:
     return numerator / denominator
 
 
-def plan_run(settings: RunFile, *, memory: int, threads: int | None) -> Plan:
+def plan_run(settings: RunFile, *, until: str, memory: int, threads: int | None) -> Plan:
     """Return the plan of a run.
 
     Args:
         settings: the run file.
+        until: the last step.
         memory: bytes of the memory budget.
         threads: number of threads; None: all cores.
 
@@ -290,8 +317,21 @@ def plan_run(settings: RunFile, *, memory: int, threads: int | None) -> Plan:
     """
     inputs = inputs_of(settings.clean)
     size = measure_corpus(inputs)
-    costs = tuple(plan_costs(settings, size, memory=memory))
-    return Plan(len(inputs), size, choose_threads(threads), costs, tuple(column_of(each) for each in settings.scorer))
+    steps = RUN_STEPS[: RUN_STEPS.index(until) + 1]
+    costs = tuple(cost for cost in plan_costs(settings, size, memory=memory) if cost.step in steps)
+    return Plan(len(inputs), size, choose_threads(threads), costs, tuple(_uncounted(settings, steps)))
+
+
+def _uncounted(settings: RunFile, steps: Sequence[str]) -> Iterator[str]:
+    """Name what a run does that is not in its costs."""
+    if settings.clean.checked().identify_language:
+        yield "identify_language"
+    if "score" in steps:
+        yield from map(column_of, settings.scorer)
+    if settings.evaluate is not None and "evaluate" in steps:
+        yield "translation of the test sets"
+        if settings.evaluate.comet:
+            yield "comet"
 
 
 def plan_table(costs: Sequence[StepCost], cores: int) -> list[str]:

@@ -25,8 +25,7 @@ from catprune.pipeline.estimate import (
     target_tokens,
 )
 from catprune.pipeline.options import PruneOptions
-from catprune.pipeline.plan import measure_corpus
-from catprune.pipeline.rates import CLEAN, TOKENIZE
+from catprune.pipeline.plan import CorpusSize, clean_cost, measure_corpus, tokenize_cost
 from catprune.pipeline.run import Ran, run, silent
 from catprune.pipeline.run_file import SCHEMA, check_values, json_schema, read_run_file
 from catprune.pipeline.written_run_file import SELECTION, WrittenRunFile
@@ -260,7 +259,8 @@ class _Pruning:
 
     def _say_size(self, inputs: list[Input]) -> None:
         size = measure_corpus(inputs)
-        seconds = size.text * CLEAN / choose_threads(self.options.threads)
+        cost = clean_cost(size, memory=choose_memory(self.options.memory))
+        seconds = cost.seconds(choose_threads(self.options.threads))
         self.say(f"clean     {size.stored / 1e6:,.1f} MB, about {duration(max(1, seconds))}")
 
     def _cleaning(self) -> dict[str, Any]:
@@ -323,7 +323,8 @@ class _Pruning:
 
     def _say_tokenizing(self, pairs: int) -> None:
         size = measure_corpus(self.inputs)
-        seconds = pairs * size.text / max(1, size.records) * TOKENIZE / choose_threads(self.options.threads)
+        kept = CorpusSize(pairs, pairs * size.text / max(1, size.records))
+        seconds = tokenize_cost(kept).seconds(choose_threads(self.options.threads))
         self.say(f"tokenize  {pairs:,} {self.unit}, about {duration(max(1, seconds))}")
 
     def tokenize_and_estimate(self, model: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from catprune.cleaning.test_sets import parse_test_sets, test_set_paths
 from catprune.corpus.appended import (
@@ -23,7 +23,7 @@ from catprune.corpus.inputs import input_paths, inputs_of
 from catprune.corpus.remote import bring
 from catprune.errors import CatpruneError, OtherPlan, UsageError, require
 from catprune.evaluation.results import Evaluated, TestSet, open_evaluation, render
-from catprune.pipeline.options import EvaluateFileOptions, RunOptions, Step
+from catprune.pipeline.options import RUN_STEPS, EvaluateFileOptions, RunOptions
 from catprune.pipeline.plan import Plan, plan_run
 from catprune.pipeline.run_file import RunFile, read_run_file
 from catprune.pipeline.section_checks import column_of
@@ -44,9 +44,6 @@ from catprune.writing.outputs import output_paths, refuse_outputs, refuse_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-#: The steps of a run, in order.
-STEPS: tuple[str, ...] = get_args(Step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +83,15 @@ def run(options: RunOptions) -> Ran:
     memory = choose_memory(settings.memory if options.memory is None else options.memory)
     if options.plan:
         if not are_names(settings.clean.inputs):
-            raise UsageError("plan needs files of this machine: URLs and archives have no size before they are read")
-        plan = plan_run(settings, memory=memory, threads=options.threads or settings.threads)
-        return Ran(Path(settings.out), {}, (), None, plan=plan)
+            raise UsageError("plan reads the sizes of local, unpacked files: copy URLs and unpack archives first")
+        plan = plan_run(settings, until=until, memory=memory, threads=options.threads or settings.threads)
+        return Ran(Path(settings.out), {}, (), None, is_new=False, plan=plan)
     settings = _with_local_inputs(settings, quiet=options.quiet)
     _check_files(settings, until=until, force=options.force)
     running = _Running(settings, options)
     with lock_folder(running.folder):
         running.keep_appended_rows()
-        for step in STEPS[: STEPS.index(until) + 1]:
+        for step in RUN_STEPS[: RUN_STEPS.index(until) + 1]:
             running.do(step)
     return running.result()
 
@@ -109,7 +106,7 @@ def _with_local_inputs(settings: RunFile, *, quiet: bool) -> RunFile:
 
 def _check_files(settings: RunFile, *, until: str, force: bool) -> None:
     """Check for mistakes that would only show after hours of training: outputs in use, missing test sets."""
-    done = STEPS[: STEPS.index(until) + 1]
+    done = RUN_STEPS[: RUN_STEPS.index(until) + 1]
     if (settings.train and "train" in done) or (settings.evaluate and "evaluate" in done):
         require_torch()
     if settings.report and "report" in done:
