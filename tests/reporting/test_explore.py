@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html.parser
 import json
@@ -304,7 +305,12 @@ def test_missing_text_is_said_and_comes_back(run: Path, tmp_path: Path) -> None:
     assert "cannot be shown" not in page.text and len(page.data["texts"]["target"]) == ROWS
 
 
-@pytest.mark.parametrize("options", [{"rules": False}, {"monolingual": True}], ids=["unmeasured", "monolingual"])
+OTHERS = pytest.mark.parametrize(
+    "options", [{"rules": False}, {"monolingual": True}], ids=["unmeasured", "monolingual"]
+)
+
+
+@OTHERS
 def test_other_corpora(tmp_path: Path, options: dict[str, Any]) -> None:
     inputs = write_corpus(tmp_path / "text")
     clean(
@@ -350,19 +356,24 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture
-def view(run: Path, browser: Any, tmp_path: Path) -> Iterator[Any]:
-    """The page in a browser; nothing may go wrong in it, and it may ask for nothing."""
-    out = explore(run, out=tmp_path / "explore.html", quiet=True)
-    shown = browser.new_page()
+@contextlib.contextmanager
+def opened(browser: Any, path: Path, **options: Any) -> Iterator[Any]:
+    """A page in a browser; nothing may go wrong in it, and it may ask for nothing."""
+    shown = browser.new_page(**options)
     faults: list[str] = []
     shown.on("pageerror", lambda error: faults.append(str(error)))
     shown.on("console", lambda message: faults.append(message.text))
-    shown.on("request", lambda request: faults.append(request.url) if request.url != out.as_uri() else None)
-    shown.goto(out.as_uri())
+    shown.on("request", lambda request: faults.append(request.url) if request.url != path.as_uri() else None)
+    shown.goto(path.as_uri())
     yield shown
     assert faults == []
     shown.close()
+
+
+@pytest.fixture
+def view(run: Path, browser: Any, tmp_path: Path) -> Iterator[Any]:
+    with opened(browser, explore(run, out=tmp_path / "explore.html", quiet=True)) as shown:
+        yield shown
 
 
 def settled(view: Any) -> None:
@@ -472,7 +483,7 @@ def test_search_and_hostile_text_in_the_browser(view: Any) -> None:
     assert view.inner_text("#found") == "1 pair"
     assert HOSTILE.split("\u2028")[0].strip() in view.inner_text("#results bdi >> nth=0")
     details = view.inner_text("#results .why >> nth=0")
-    assert "first.en · news" in details
+    assert "input first.en · tag news" in details
     assert view.locator("#results script, #results img").count() == 0
     view.fill("#query", "")
     view.select_option("#decision", "kept")
@@ -500,11 +511,25 @@ def test_back_to_the_run_and_no_selection(view: Any) -> None:
 
 def test_a_phone_in_the_dark(run: Path, browser: Any, tmp_path: Path) -> None:
     out = explore(run, out=tmp_path / "explore.html", quiet=True)
-    shown = browser.new_page(viewport={"width": 360, "height": 740}, color_scheme="dark")
-    shown.goto(out.as_uri())
-    shown.click("#filter-max_words .open")
-    settled(shown)
-    assert shown.evaluate("document.documentElement.scrollWidth") <= 360, "nothing is cut off at the side"
-    assert shown.evaluate("document.querySelector('#filter-max_words').nextElementSibling.id") == "panel"
-    assert shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
-    shown.close()
+    with opened(browser, out, viewport={"width": 360, "height": 740}, color_scheme="dark") as shown:
+        shown.click("#filter-max_words .open")
+        settled(shown)
+        assert shown.evaluate("document.documentElement.scrollWidth") <= 360, "nothing is cut off at the side"
+        assert shown.evaluate("document.querySelector('#filter-max_words').nextElementSibling.id") == "panel"
+        assert shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
+
+
+@OTHERS
+def test_other_corpora_in_the_browser(tmp_path: Path, browser: Any, options: dict[str, Any]) -> None:
+    inputs = write_corpus(tmp_path / "text")
+    data = str(tmp_path / "text/first.de") if "monolingual" in options else inputs
+    kept = clean(data, out=tmp_path / "run/clean", quiet=True, **options).kept
+    with opened(browser, explore(tmp_path / "run", quiet=True)) as view:
+        assert shown(view, "#clean-count") == kept
+        if view.locator("#filter-max_words").count():
+            set_number(view, "filter-max_words", 4)
+            assert exported(view)["clean"]["rules"]["max_words"] == 4 and shown(view, "#changed-count")
+        view.uncheck("#switch-duplicate input")
+        settled(view)
+        assert exported(view)["clean"]["duplicates"] == "none"
+        assert view.locator("#results .explained").count() == 20

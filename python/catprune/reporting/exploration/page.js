@@ -46,7 +46,9 @@ function decisionOf(pair) {
 
 function detailsOf(pair) {
   const known = Object.entries(data.values).filter(([, column]) => column[pair] !== null);
-  const place = [data.inputNames.length > 1 ? data.inputNames[data.inputs[pair]] : "", data.tags[pair] ?? ""].filter(Boolean);
+  const place = [];
+  if (data.inputNames.length > 1) place.push(`input ${data.inputNames[data.inputs[pair]]}`);
+  if (data.tags[pair]) place.push(`tag ${data.tags[pair]}`);
   return [decisionOf(pair), ...place, ...known.map(([name, column]) => `${name} ${short(column[pair])}`)].join(" · ");
 }
 
