@@ -12,6 +12,9 @@ RUN /tools/bin/maturin build --release --out /dist
 
 FROM python:3.13-slim-bookworm
 ARG EXTRAS=torch,evaluate,report
+# On x86_64, the default torch brings the CUDA libraries, several GB. Give the index of its builds for processors to
+# leave them out: docker build --build-arg PIP_EXTRA_INDEX_URL=...
+ARG PIP_EXTRA_INDEX_URL
 COPY --from=build /dist /dist
 RUN pip install --no-cache-dir "$(echo /dist/*.whl)[${EXTRAS}]" && rm -r /dist
 # The folder of the run and its temporary files are on the mounted disk.

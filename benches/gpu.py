@@ -53,7 +53,7 @@ def read_options() -> argparse.Namespace:
 def lines_of(command: list[str], environment: dict[str, str], deadline: float) -> Any:
     """Yield the lines that a process prints; after the deadline of the part it is in, the process is killed.
 
-    The deadline is that of everything, or earlier by the limit of the part, which starts at a line `{"part": …}`.
+    The deadline is that of everything, or earlier by the limit of the part, which starts at a line `{"begins": …}`.
     """
     # A group of its own, so that its children end with it.
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)

@@ -2,7 +2,8 @@
 
     python fine_tune.py facebook/nllb-200-distilled-600M train.en train.de eng_Latn deu_Latn
 
-Run it again if it was killed: finished steps are skipped.
+Run it again if it was killed: finished steps are skipped. If that was before the first training ended, remove
+`run/early` and `run/trainer` first: it starts from the beginning.
 """
 
 import sys

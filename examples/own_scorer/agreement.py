@@ -1,16 +1,21 @@
-"""A scorer: the share of words with digits, capitals or foreign letters that both sides have in common."""
+"""A scorer: how many of the numbers and acronyms of a pair both sides have: 24, COVID-19, iPhone."""
 
 
-def shared_names(sources, targets):
-    """Return one number per pair; each call gets the pairs of a block."""
+def shared_numbers(sources, targets):
+    """Return one share per pair, 1 if there is nothing to share; each call gets the pairs of a block."""
     return [_share(source, target) for source, target in zip(sources, targets, strict=True)]
 
 
 def _share(source, target):
-    sides = [set(filter(_is_name, text.split())) for text in (source, target)]
+    sides = [{word for word in _words(text) if _is_number_or_acronym(word)} for text in (source, target)]
     either = sides[0] | sides[1]
     return len(sides[0] & sides[1]) / len(either) if either else 1.0
 
 
-def _is_name(word):
-    return any(letter.isdigit() or letter.isupper() for letter in word[1:])
+def _words(text):
+    return (word.strip(".,;:!?()\"'") for word in text.split())
+
+
+def _is_number_or_acronym(word):
+    """Whether a word has a digit, or a capital after its first letter, with which sentences and German nouns begin."""
+    return any(letter.isdigit() for letter in word) or any(letter.isupper() for letter in word[1:])

@@ -2,7 +2,8 @@
 
     python fine_tune.py Qwen/Qwen3-0.6B train.en train.de
 
-The loss covers the translation and its end, not the prompt, in training and in scoring.
+The loss covers the translation and its end, not the prompt, in training and in scoring. Run it again if it was
+killed; if that was before the first training ended, remove `run/early` and `run/trainer` first.
 """
 
 import sys
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingA
 
 model_name, source, target = sys.argv[1:4]
 early_steps, last_early, steps = sys.argv[4:] or ("500steps,2000steps", "2000", "20000")
+LONGEST = 512  # tokens of a prompt and its translation
 PROMPT = "English: {source}\nGerman: "
 tokenizer = AutoTokenizer.from_pretrained(model_name)
 model = AutoModelForCausalLM.from_pretrained(model_name)
@@ -34,13 +36,14 @@ arguments = TrainingArguments(
 def collate(pairs):
     prompts = [PROMPT.format(source=pair["source"]) for pair in pairs]
     texts = [prompt + pair["target"] for prompt, pair in zip(prompts, pairs, strict=True)]
-    options = {"truncation": True, "max_length": 512, "add_special_tokens": True}
+    options = {"truncation": True, "max_length": LONGEST, "add_special_tokens": True}
     batch = tokenizer(texts, padding=False, return_offsets_mapping=True, **options)
     rows, labels = [], []
     for ids, offsets, prompt in zip(batch["input_ids"], batch["offset_mapping"], prompts, strict=True):
-        row = [*ids, tokenizer.eos_token_id] if ids[-1] != tokenizer.eos_token_id else ids
+        text = ids[:-1] if ids[-1] == tokenizer.eos_token_id else ids
+        row = [*text, tokenizer.eos_token_id] if len(ids) < LONGEST else text  # what was cut has no end
         # A token belongs to the translation if it ends behind the prompt.
-        own = [end > len(prompt) for _, end in offsets] + [True] * (len(row) - len(offsets))
+        own = [end > len(prompt) for _, end in offsets[: len(text)]] + [True] * (len(row) - len(text))
         rows.append(torch.tensor(row))
         labels.append(torch.tensor([label if counts else -100 for label, counts in zip(row, own, strict=True)]))
     pad = torch.nn.utils.rnn.pad_sequence

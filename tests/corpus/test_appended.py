@@ -176,7 +176,7 @@ def test_appending_continues_after_a_kill(corpus, step):
 def test_invalid_appended_inputs_are_refused(corpus, tmp_path):
     run = shutil.copytree(corpus / "run", corpus / "refused")
     before = contents(run)
-    rule = r".* To append inputs, give all old inputs in the old order, and new ones after them .* force = true"
+    rule = r".* To append inputs, give all old inputs in the old order, then the new ones; .* force = true"
     with pytest.raises(CatpruneError, match=r"other inputs \("):
         clean(inputs(corpus, "b"), out=run / "clean", **QUIET)
     for other in (inputs(corpus, "b", "a"), inputs(corpus, "b", "a", "c")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,10 @@ def test_analyse_scores(folder: Path) -> None:
 
 def test_own_scorer(folder: Path) -> None:
     copy("own_scorer", folder)
+    functions = runpy.run_path(str(folder / "agreement.py"))
+    sources = ["Berlin has 24 (COVID-19).", "the iPhone", "The End", "a 5"]
+    targets = ["Berlin hat 24: COVID-19!", "ein Telefon", "Das Ende", "eine 5 und 6"]
+    assert functions["shared_numbers"](sources, targets) == [1.0, 0.0, 1.0, 0.5]
     catprune.run(folder / "run.toml", set=SMALL, quiet=True)
     assert 0 < lines(folder / "pruned.en") == lines(folder / "pruned.de")
 

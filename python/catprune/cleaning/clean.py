@@ -186,8 +186,8 @@ def _append_rule() -> Generator[None]:
             fault = f"in another order: {names[str(old[number])]} comes {place}"
         message = (
             f"{other.base} has cleaned some of these inputs, but they are given {fault}. To append inputs, give all "
-            "old inputs in the old order, and new ones after them (list files by name if a wildcard sorts new ones "
-            "between them); or give another folder, or force = true to clean all inputs again"
+            "old inputs in the old order, then the new ones; name the files if a wildcard sorts new ones between them. "
+            "Otherwise give another folder, or force = true to clean all inputs again"
         )
         raise OtherPlan(message, base=other.base, old=other.old, new=other.new) from None
 
