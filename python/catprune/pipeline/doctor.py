@@ -8,6 +8,7 @@ import platform
 import shutil
 
 from catprune.errors import EXTRA
+from catprune.model.sizes import PRESETS
 from catprune.workspace.resources import available_memory, available_processors
 
 #: Extra → its packages.
@@ -53,6 +54,9 @@ def examine() -> dict[str, str]:
     if importlib.util.find_spec("torch") is not None:
         from catprune.workspace.device import Device
 
-        chosen = Device.choose("auto")
-        states["precision"] = f"{chosen.precision} on {chosen.name}"
+        chosen, narrow = Device.choose("auto"), Device.choose("auto", trained_width=PRESETS["tiny"].d_model)
+        device = "cpu: torch finds no GPU" if chosen.name == "cpu" else chosen.name
+        states["precision"] = f"{chosen.precision} on {device}" + (
+            f"; {narrow.precision} to train tiny" if narrow != chosen else ""
+        )
     return states
