@@ -329,6 +329,23 @@ def test_other_corpora(tmp_path: Path, options: dict[str, Any]) -> None:
         assert (measure(page.data, entry) == decided).all(), entry["name"]
 
 
+def test_repaired_pairs_are_shown_beside_their_stored_text(tmp_path: Path) -> None:
+    """The characters that differ are marked; text stays text."""
+    long = "a house of many words " * 30
+    sides = [["good", f"{long}<b>\u201cx\u201d", "fine"], ["gut", "\u201e<script>\u201c \u2014 ja", "fein"]]
+    for name, lines in zip(("a.en", "a.de"), sides, strict=True):
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines * 30))
+    inputs = [tmp_path / "a.en", tmp_path / "a.de"]
+    clean(inputs, out=tmp_path / "run/clean", repair="punctuation,spaces", rules=False, duplicates="none", quiet=True)
+    source = explore(tmp_path / "run").read_text()
+    assert "changed 30 of the 90 pairs" in source and "(the first" not in source
+    assert source.count("<td><bdi>…") == 60 and source.count("<del>\u201c</del>x<del>\u201d</del>") == 30
+    assert source.count("<del>\u201e</del>&lt;script&gt;<del>\u201c</del> <del>\u2014</del> ja") == 30
+    assert source.count("<ins>&#34;</ins>&lt;script&gt;<ins>&#34;</ins> <ins>-</ins> ja") == 30
+    clean(inputs, out=tmp_path / "plain/clean", rules=False, duplicates="none", quiet=True)
+    assert "Repaired pairs" not in explore(tmp_path / "plain").read_text()
+
+
 def test_bad_folders_and_files(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CatpruneError, match="holds no clean folder with pairs"):
         explore(tmp_path)

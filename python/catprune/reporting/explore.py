@@ -84,6 +84,7 @@ def _context(run: Path, steps: Steps, clean: Part, scorers: Mapping[str, Part], 
     from plotly.offline import get_plotlyjs
 
     from catprune.reporting.exploration.pair_sample import sample_pairs
+    from catprune.reporting.exploration.repaired_pairs import find_repaired
     from catprune.reporting.exploration.thresholds import find_thresholds
 
     sample = sample_pairs(steps, clean, scorers, seed=seed)
@@ -108,6 +109,7 @@ def _context(run: Path, steps: Steps, clean: Part, scorers: Mapping[str, Part], 
         "title": title,
         "generator": f"catprune {_core.__version__}",
         "inputs": input_names(clean.manifest["inputs"]),
+        "repaired": find_repaired(clean, sample.rows.tolist(), {} if isinstance(texts, str) else texts),
         "no_text": texts if isinstance(texts, str) else "",
         "monolingual": monolingual,
         "seed": seed,
