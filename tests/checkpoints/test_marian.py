@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from catprune.checkpoints.marian import CONFIGURATION, Marian
+from catprune.checkpoints.marian_vocabulary import open_vocabulary
 from catprune.errors import CatpruneError, UsageError
 from catprune.scoring.score import score
 from support.marian_models import PAIRS, WIDTH, pieces, save, train_vocabularies, write_model
@@ -93,6 +94,58 @@ def test_scores_are_those_of_ctranslate2(tmp_path: Path, vocabularies: Path, cle
     scores = [row["nll_sum"] for row in rows]
     settings = yaml.safe_load((tmp_path / "model.npz.yml").read_text())
     assert scores == pytest.approx(reference_scores(weights, settings, vocabularies, tmp_path), rel=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".yml", ".json", ".txt"])
+def test_a_segmented_corpus_with_a_list_of_words(tmp_path: Path, vocabularies: Path, suffix: str) -> None:
+    """Words that are the pieces of a SentencePiece model have its ids, so scores are the same."""
+    model = tmp_path / "model.npz"
+    write_model(model, vocabularies)
+    options: dict[str, Any] = {"precision": "float32", "threads": 1, "quiet": True}
+    loose = {"rules": False, "duplicates": "none", "quiet": True}
+    scores: list[list[float]] = []
+    for kind in ("spm", "words"):
+        for place, language in enumerate(("en", "de")):
+            lines = [pair[place] for pair in (*PAIRS, ("a zebra", "hund yes \u00a0 1.0"))]
+            if kind == "words":
+                spm = pieces(vocabularies, language)
+                lines = [f" {'  '.join(spm.encode(line, out_type=str))} " for line in lines]
+                entries = [spm.id_to_piece(id) for id in range(spm.get_piece_size())]
+                text = {
+                    ".txt": "".join(f"{piece}\n" for piece in entries),
+                    ".json": json.dumps({piece: id for id, piece in enumerate(entries)}),
+                    ".yml": "".join(f"{json.dumps(piece)}: {id}\n" for id, piece in enumerate(entries)),
+                }[suffix]
+                (tmp_path / f"{language}{suffix}").write_text(text)
+            (tmp_path / f"{kind}.{language}").write_text("".join(f"{line}\n" for line in lines))
+        if kind == "words":
+            settings = model.with_name("model.npz.yml")
+            settings.write_text(settings.read_text().replace(".spm", suffix))
+        catprune.clean(tmp_path / f"{kind}.{{en,de}}", out=tmp_path / kind, **loose)
+        score(tmp_path / kind, checkpoints=f"early={model}", out=tmp_path / f"scores-{kind}", **options)
+        scores.append([row["nll_sum"] for row in rows_of(tmp_path / f"scores-{kind}/early")])
+    assert scores[0] == scores[1] and len(scores[0]) == 5
+    with pytest.raises(CatpruneError, match=r"words of a block are not in .*: segment the corpus"):
+        score(tmp_path / "spm", checkpoints=f"early={model}", out=tmp_path / "unsegmented", **options)
+
+
+def test_words_are_split_at_spaces_and_never_special(tmp_path: Path) -> None:
+    """A word may look like another type of YAML; `</s>` in a text is not the end of the sentence."""
+    words = ["</s>", "<unk>", "yes", "1.0", "~", "a\u00a0b", "\u3000", "#", "nan"]
+    path = tmp_path / "v.yml"
+    path.write_text("".join(f"{json.dumps(word, ensure_ascii=False)}: {id}\n" for id, word in enumerate(words)))
+    vocabulary = open_vocabulary(path)
+    assert (vocabulary.size, vocabulary.end) == (9, 0)
+    text = " yes 1.0  ~ a\u00a0b \u3000 # nan </s> "
+    assert vocabulary.encode([text, "yes", ""]) == [[2, 3, 4, 5, 6, 7, 8, 1, 0], [2, 0], [0]]
+    path.write_text("yes: 3\n~: 2\n</s>: 0\n<unk>: 1\n1.0: 4\n")
+    assert open_vocabulary(path).encode(["1.0 ~ yes"]) == [[4, 2, 3, 0]]
+    for broken in ("yes: 3\n", "- a\n", "a: b\n", "a: [1\n", "", "</s>: 0\n<unk>: 0\n", "</s>: 0\n<unk>: -1\n"):
+        path.write_text(broken)
+        with pytest.raises(CatpruneError, match="give a vocabulary of Marian"):
+            open_vocabulary(path)
+    with pytest.raises(UsageError, match="no factored vocabularies"):
+        open_vocabulary(tmp_path / "v.fsv")
 
 
 def test_raw_weights_are_preferred_to_smoothed_ones(tmp_path: Path, vocabularies: Path) -> None:

@@ -1,4 +1,4 @@
-"""External checkpoints of Marian-NMT: an .npz with weights and configuration, and SentencePiece vocabularies."""
+"""External checkpoints of Marian-NMT: an .npz with weights and configuration, and vocabularies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catprune._core import digest_bytes, digest_file
-from catprune.errors import CatpruneError, UsageError, require
+from catprune.checkpoints.marian_vocabulary import Vocabulary, open_vocabulary
+from catprune.errors import CatpruneError, require
 from catprune.tokens.blocks import Tokenizer
 from catprune.workspace.files import to_json
 
@@ -43,6 +44,7 @@ class Marian:
         described: all that determines the ids: digests of the vocabularies, special ids.
         tokenizer: vocabulary size, special ids and the digest of `described`. The decoder starts with a zero vector,
             whose id follows the last one of the vocabulary.
+        vocabularies: of sources and targets.
     """
 
     path: Path
@@ -51,7 +53,7 @@ class Marian:
     step: int | None
     described: dict[str, Any]
     tokenizer: Tokenizer
-    _pieces: tuple[Any, Any] = field(repr=False, compare=False)
+    vocabularies: tuple[Vocabulary, Vocabulary] = field(repr=False, compare=False)
 
     is_decoder_only = False
     longest = LONGEST
@@ -65,8 +67,6 @@ class Marian:
             MissingExtra: sentencepiece or PyYAML is not installed.
         """
         require("marian", "sentencepiece", "yaml")
-        import sentencepiece
-
         original = named.with_name(f"{named.name}.orig.npz")
         path = original if original.is_file() else named
         model = named.with_name(named.name.removesuffix(".orig.npz"))
@@ -86,16 +86,13 @@ class Marian:
         smoothed = bool(smoothings[0]) if smoothings else None
         if path.name.endswith(".orig.npz"):
             smoothed = False
-        pieces = [sentencepiece.SentencePieceProcessor(model_file=str(name)) for name in names]
-        sizes = [vocabulary.get_piece_size() for vocabulary in pieces]
-        ends = [vocabulary.eos_id() for vocabulary in pieces]
-        if min(ends) < 0:
-            raise CatpruneError(f"{names[ends.index(-1)]} has no end-of-sentence symbol: give a vocabulary of Marian")
-        ids = {"vocab_size": max(sizes) + 1, "bos_id": max(sizes), "eos_id": ends[1], "pad_id": max(sizes)}
+        source, target = map(open_vocabulary, names)
+        last = max(source.size, target.size)
+        ids = {"vocab_size": last + 1, "bos_id": last, "eos_id": target.end, "pad_id": last}
         files = {f"{side} {name.name}": digest_file(str(name)) for side, name in zip(SIDES, names, strict=True)}
-        described = {"files": files, "sentencepiece": sentencepiece.__version__, **ids}
+        described = {"files": files, "libraries": sorted({source.version, target.version}), **ids}
         tokenizer = Tokenizer(digest_bytes(to_json(described)), **ids)
-        return cls(path, options, smoothed, _step(model), described, tokenizer, (pieces[0], pieces[1]))
+        return cls(path, options, smoothed, _step(model), described, tokenizer, (source, target))
 
     def reads(self) -> dict[str, Any]:
         """Return the digest of the file that is read."""
@@ -107,9 +104,13 @@ class Marian:
         return {"step": self.step, **unknown, "reverse": False, "smoothed": self.smoothed}
 
     def encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
-        """Encode pairs, end-of-sentence included."""
-        source, target = self._pieces
-        return source.encode(list(sources), add_eos=True), target.encode(list(targets), add_eos=True)
+        """Encode pairs, end-of-sentence included.
+
+        Raises:
+            CatpruneError: the text is not segmented as the vocabularies need it.
+        """
+        source, target = self.vocabularies
+        return source.encode(sources), target.encode(targets)
 
     def load(self, *, device: str) -> MarianModel:
         """Load the model in eval mode, float32.
@@ -127,7 +128,7 @@ class Marian:
             }
         for side, place in (("encoder", 0), ("decoder", 1)):
             matrix = weights.get(f"{side}_Wemb", weights.get("Wemb"))
-            vocab_size = self._pieces[place].get_piece_size()
+            vocab_size = self.vocabularies[place].size
             if matrix is not None and len(matrix) < vocab_size:
                 sizes = (
                     f"{len(matrix)} embeddings on the {SIDES[place]} side, but {vocab_size} entries in its vocabulary"
@@ -198,7 +199,7 @@ def _configuration_files(model: Path) -> list[Path]:
 
 
 def _vocabularies(model: Path, configurations: list[dict[str, Any]]) -> tuple[Path, Path]:
-    """Find the SentencePiece models of both sides, from the first configuration that names them."""
+    """Find the vocabularies of both sides, from the first configuration that names them."""
     listed = [[Path(str(name)) for name in options.get("vocabs") or ()] for options in configurations]
     names = next((vocabs for vocabs in listed if len(vocabs) == 2), [])
     if not names:
@@ -212,11 +213,6 @@ def _vocabularies(model: Path, configurations: list[dict[str, Any]]) -> tuple[Pa
         if place is None:
             raise CatpruneError(
                 f"{model}: the vocabulary {name} does not exist, nor does {places[-1]}: copy it next to the model"
-            )
-        if place.suffix != ".spm":
-            raise UsageError(
-                f"{place}: only SentencePiece vocabularies (.spm) are supported, not text segmented by other tools or "
-                "factored vocabularies"
             )
         vocabularies.append(place)
     return vocabularies[0], vocabularies[1]
