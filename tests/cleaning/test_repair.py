@@ -25,11 +25,11 @@ BROKEN = "The caf\u00c3\u00a9 &amp; the\u00a0\u201cbar\u201d \u2014 e\u0301te\u0
 WHOLE = 'The caf\u00e9 & the "bar" - \u00e9t\u00e9 - <b> end'
 
 
-def repaired(texts: list[str], names: list[str], folder: Path) -> list[str]:
+def repaired(texts: list[str], names: list[str], folder: Path, **more: Any) -> list[str]:
     """The texts of a corpus of targets, as later passes read them."""
     table = pyarrow.table({"text": texts})
     shutil.rmtree(folder, ignore_errors=True)
-    options: dict[str, Any] = {**ALL, "repair": ",".join(names)}
+    options: dict[str, Any] = {**ALL, "repair": ",".join(names), **more}
     catprune.clean(table, out=folder / "clean", monolingual=True, **options)
     batches = pyarrow.table(catprune.open_corpus(folder / "clean"))
     return batches.column("target").to_pylist()
@@ -51,6 +51,20 @@ def test_repairs_are_the_oracles(tmp_path: Path, texts: list[str], names: set[st
     chosen = [name for name in NAMES if name in names]
     found = repaired(texts, chosen, tmp_path)
     assert found == [oracles_repair.repair(text, chosen) for text in texts]
+
+
+def test_signs_of_newer_rules_and_very_long_words(tmp_path: Path) -> None:
+    """Letters that plsfix alone does not repair; a word on which its patterns give up; and text that is right."""
+    letters = "\u00dc\u0102\u0104\u010b\u0111\u0113\u0121\u0129\u0130\u0142\u0144\u0151\u0153\u0161\u017e"
+    right = [f"das {letter}bel {letter.upper()}B" for letter in letters]
+    broken = [text.encode().decode("cp1252", "replace") for text in right]
+    whole = [place for place, text in enumerate(broken) if "\ufffd" not in text]
+    assert len(whole) > 8
+    found = repaired([broken[place] for place in whole], ["mojibake"], tmp_path / "letters")
+    assert found == [right[place] for place in whole]
+    texts = ["Ã© \u2603 \u044f " + "a" * 250_000, "Ã©a " * 100_000, "\u00c5 \u201chos\u201d \u0130st \u00c4\u00e4"]
+    found = repaired(texts, ["mojibake"], tmp_path / "long", max_line_bytes=2**20 - 1)
+    assert found == ["\u00e9 \u2603 \u044f " + "a" * 250_000, "\u00e9a " * 100_000, texts[2]]
 
 
 def test_no_random_text_stops_a_pass(tmp_path: Path) -> None:
@@ -119,7 +133,7 @@ def write_inputs(folder: Path) -> dict[str, tuple[list[Path], dict[str, Any], st
 def test_outputs_have_repaired_sides(tmp_path: Path, format: str, threads: int) -> None:
     """Whole records keep everything but the two sides; the other records stay byte for byte."""
     inputs, options, name = write_inputs(tmp_path / "in")[format]
-    plain = {**ALL, "repair": ""}
+    plain = {**ALL, "repair": "none"}
     catprune.clean(inputs, out=tmp_path / "clean", threads=threads, **ALL, **options)
     outputs = [tmp_path / "k.en", tmp_path / "k.de"] if format == "moses" else [tmp_path / name]
     fields: dict[str, Any] = (
@@ -200,9 +214,9 @@ def test_appended_inputs_are_counted_with_the_others(tmp_path: Path) -> None:
     assert [shown["row"] for shown in appended.manifest["repairs"]["entities"]["examples"]] == [0, 2]
 
 
-@pytest.mark.parametrize("repair", ["none", "mojibake,typos", "all;", ","])
+@pytest.mark.parametrize("repair", ["", "mojibake,typos", "all,nfc", ","])
 def test_unknown_repairs(tmp_path: Path, repair: str) -> None:
     (tmp_path / "a.tsv").write_text("a\tb\n")
-    with pytest.raises(UsageError, match="is none of entities, mojibake, controls"):
+    with pytest.raises(UsageError, match="is unknown: give all, none, or some of entities, mojibake"):
         catprune.clean([tmp_path / "a.tsv"], out=tmp_path / "clean", repair=repair)
     assert not (tmp_path / "clean").exists()

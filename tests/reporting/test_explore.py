@@ -332,16 +332,21 @@ def test_other_corpora(tmp_path: Path, options: dict[str, Any]) -> None:
 def test_repaired_pairs_are_shown_beside_their_stored_text(tmp_path: Path) -> None:
     """The characters that differ are marked; text stays text."""
     long = "a house of many words " * 30
-    sides = [["good", f"{long}<b>\u201cx\u201d", "fine"], ["gut", "\u201e<script>\u201c \u2014 ja", "fein"]]
+    sides = [
+        ["good\u200b", f"{long}<b>\u201cx\u201d", f"{'x' * 500}  "],
+        ["gut", "\u201e<script>\u201c \u2014 ja", "fein"],
+    ]
     for name, lines in zip(("a.en", "a.de"), sides, strict=True):
         (tmp_path / name).write_text("".join(f"{line}\n" for line in lines * 30))
     inputs = [tmp_path / "a.en", tmp_path / "a.de"]
     clean(inputs, out=tmp_path / "run/clean", repair="punctuation,spaces", rules=False, duplicates="none", quiet=True)
     source = explore(tmp_path / "run").read_text()
-    assert "changed 30 of the 90 pairs" in source and "(the first" not in source
-    assert source.count("<td><bdi>…") == 60 and source.count("<del>\u201c</del>x<del>\u201d</del>") == 30
-    assert source.count("<del>\u201e</del>&lt;script&gt;<del>\u201c</del> <del>\u2014</del> ja") == 30
-    assert source.count("<ins>&#34;</ins>&lt;script&gt;<ins>&#34;</ins> <ins>-</ins> ja") == 30
+    assert "changed 90 of the 90 pairs" in source and "(the first 50)" in source
+    assert "<td><bdi>good<del>&lt;U+200B&gt;</del></bdi></td><td><bdi>good</bdi></td>" in source
+    assert "x<del>  </del></bdi></td>" in source
+    assert source.count("<del>\u201c</del>x<del>\u201d</del>") == 17
+    assert source.count("<del>\u201e</del>&lt;script&gt;<del>\u201c</del> <del>\u2014</del> ja") == 17
+    assert source.count("<ins>&#34;</ins>&lt;script&gt;<ins>&#34;</ins> <ins>-</ins> ja") == 17
     clean(inputs, out=tmp_path / "plain/clean", rules=False, duplicates="none", quiet=True)
     assert "Repaired pairs" not in explore(tmp_path / "plain").read_text()
 
@@ -480,6 +485,27 @@ def _kept() -> Any:
     import pyarrow.compute as compute
 
     return compute.field("kept")
+
+
+def test_conditions_of_the_run_can_only_be_made_stricter(view: Any) -> None:
+    """Pairs that do not meet them have no scores; a share that was not moved is exported as the run has it."""
+    view.select_option("#ranking", label="progress")
+    settled(view)
+    before = shown(view, "#kept-count")
+    for looser in (0.0, 0.1, ""):
+        set_number(view, "least-0", looser)
+        assert exported(view)["select"][0]["where"] == ["quality>=0.2"] and shown(view, "#kept-count") == before
+    view.focus("#least-0 input[type=range]")
+    view.keyboard.press("Home")
+    settled(view)
+    assert exported(view)["select"][0]["where"] == ["quality>=0.2"] and shown(view, "#kept-count") == before
+    set_number(view, "least-0", 0.6)
+    assert exported(view)["select"][0]["where"] == ["quality>=0.6"] and shown(view, "#kept-count") < before
+    view.select_option("#ranking", label="by-input")
+    settled(view)
+    assert exported(view)["select"][0]["keep"] == "60"
+    set_number(view, "keep", 30)
+    assert exported(view)["select"][0]["keep"] == "30%"
 
 
 def test_a_run_file_takes_the_exported_thresholds(view: Any, tmp_path: Path) -> None:

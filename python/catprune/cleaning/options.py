@@ -226,10 +226,9 @@ Monolingual = Annotated[
 Repair = Annotated[
     str,
     option(
-        "Repair text where it is read: all, or some of entities,mojibake,controls,spaces,punctuation,nfc.",
+        "Repair text where it is read: all, none, or some of entities,mojibake,controls,spaces,punctuation,nfc.",
         INPUT,
         metavar="NAMES",
-        default="none",
         details="Filters, duplicates, models and outputs see the repaired text; the inputs stay as they are.",
     ),
 ]
@@ -320,7 +319,7 @@ class CleanOptions:
         ),
     ] = None
     max_line_bytes: MaxLineBytes = 16_384
-    repair: Repair = ""
+    repair: Repair = "none"
     verify_inputs: VerifyInputs = False
     rules: Rules = None
     input_rules: Annotated[

@@ -91,7 +91,7 @@ def choose_rules(options: CleanOptions, own: Mapping[str, Any]) -> dict[str, flo
 
 
 def name_as_read(options: Any, names: Sequence[str | Path]) -> dict[str, Any]:
-    """The options that name inputs, with the names of the files that are read in place of URLs and archives.
+    """The options that name inputs, with the names of the files that are read instead of URLs and archives.
 
     Args:
         options: of `clean`, or the section of a run file, as they were given.
@@ -172,15 +172,17 @@ def parse_form(text: str) -> Form:
 
 
 def parse_repair(text: str) -> list[Repair]:
-    """Read "all", or a list like "mojibake,entities", in the order in which the repairs are applied.
+    """Read "all", "none" or a list like "mojibake,entities", in the order in which the repairs are applied.
 
     Raises:
         UsageError: a name is unknown.
     """
-    chosen = [name.strip() for name in text.split(",")] if text else []
-    if unknown := [name for name in chosen if name not in ("all", *REPAIRS)]:
-        raise UsageError(f"repair {text!r}: {unknown[0]!r} is none of {', '.join(REPAIRS)}; all for all of them")
-    return [name for name in REPAIRS if "all" in chosen or name in chosen]
+    chosen = [name.strip() for name in text.split(",")]
+    if chosen in (["none"], ["all"]):
+        return [] if chosen == ["none"] else list(REPAIRS)
+    if unknown := [name for name in chosen if name not in REPAIRS]:
+        raise UsageError(f"repair {text!r}: {unknown[0]!r} is unknown: give all, none, or some of {', '.join(REPAIRS)}")
+    return [name for name in REPAIRS if name in chosen]
 
 
 def parse_prefer(prefer: Sequence[str], parsed: Sequence[Mapping[str, Any]]) -> Prefer:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from catprune.cleaning.rule_options import OPTION_OF_REASON
 from catprune.corpus.inputs import is_monolingual
 from catprune.workspace.terminal import printable
-from catprune.workspace.wording import new_text, share_text
+from catprune.workspace.wording import first_difference, new_text, share_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +107,7 @@ def _example(example: Mapping[str, Any], between: str = " ||| ") -> str:
     sides = [printable(example[side]).replace("\n", "\\n") for side in ("source", "target") if side in example]
     begin = 0
     if len(sides) == 2 and sides[0] != sides[1]:
-        alike = next((at for at, (a, b) in enumerate(zip(*sides, strict=False)) if a != b), min(map(len, sides)))
+        alike = first_difference(*sides)
         begin = alike - _BEFORE if alike >= _SHOWN - _BEFORE else 0
     return between.join(_window(side, begin) for side in sides)
 

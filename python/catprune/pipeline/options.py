@@ -119,7 +119,7 @@ class PruneOptions:
     header: Header = False
     monolingual: Monolingual = False
     exclude: Exclude = ()
-    repair: Repair = ""
+    repair: Repair = "none"
     rules: Rules = None
     method: Method = None
     on: On = None

@@ -399,7 +399,7 @@ class _Pruning:
         }
         if options.rules is not None:
             cleaning["rules"] = options.rules and changed_values(options.rules)
-        if options.repair:
+        if options.repair != "none":
             cleaning["repair"] = options.repair
         if options.exclude:
             cleaning["exclude"] = self._relative(several(options.exclude))

@@ -109,8 +109,9 @@ class Processes:
         """
         if self.rendezvous is None:
             return
-        first, *others = map(json.loads, self.rendezvous.gather("plan", json.dumps(plan)))
-        plans = dict(enumerate(others, start=1)) if self.leads else {self.number: plan}
+        own = json.dumps(plan)
+        first, *others = map(json.loads, self.rendezvous.gather("plan", own))
+        plans = dict(enumerate(others, start=1)) if self.leads else {self.number: json.loads(own)}
         for number, other in plans.items():
             if other != first:
                 raise UsageError(

@@ -78,7 +78,7 @@ class Rendezvous:
                 found.append(joined)
             return bool(found)
 
-        _wait(is_confirmed, lambda: "")
+        _wait(is_confirmed, lambda: "rank 0 and the other ranks")
         return found[0]
 
     def broadcast(self, *, stop: bool) -> bool:

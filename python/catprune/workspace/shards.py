@@ -38,8 +38,9 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str | None) -> Shard:
-        """Parse `i/n`, with i from 1 to n, or `auto`: as torchrun, srun or a Slurm array set it,
-        or an array whose tasks run srun. None: all the work.
+        """Parse `i/n` (i from 1 to n), or `auto`: the rank that torchrun, srun or a Slurm array gives.
+
+        In an array whose tasks run srun or torchrun, both count. None: all the work.
 
         Raises:
             UsageError: the text is neither, or no launcher started this process.

@@ -46,3 +46,9 @@ def some(names: Sequence[str], *, separator: str = ", ", most: int = 6) -> str:
     if len(names) <= most:
         return separator.join(names)
     return f"{separator.join(names[: most - 1])} and {len(names) - most + 1:,} more"
+
+
+def first_difference(one: str, other: str) -> int:
+    """Return the place of the first character that differs; the shorter length if there is none."""
+    places = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in places if a != b), min(len(one), len(other)))

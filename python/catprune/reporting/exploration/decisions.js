@@ -12,7 +12,7 @@ const percent = (part, whole) => whole ? `${(100 * part / whole).toFixed(1)}%` :
 const short = number => Number.isInteger(number) && Math.abs(number) < 1e9 ? text(number) : String(+number.toPrecision(4));
 
 // A threshold has: value (null is none), start (the value of the run), at(pair) → measure or NaN, drops(pair, value),
-// applies(pair, of) → whether the pair reaches the threshold at all, and hits: what it drops, as 0 and 1.
+// and hits: what it drops, as 0 and 1.
 
 function filterOf(entry) {
   const columns = name => name ? data.sides.map(side => data.measures[`${side}_${name}`]) : null;
@@ -61,9 +61,7 @@ const switches = data.switches.map(entry => ({
   ...entry, name: entry.reason.replaceAll("_", " "), bit: bitOf(entry.reason), box: element(`switch-${entry.reason}`), on: true,
 }));
 const conditions = data.conditions.flatMap(conditionsOf);
-const selections = data.selections.map(entry => ({
-  ...entry, scores: valuesOf(entry),
-}));
+const selections = data.selections.map(entry => ({ ...entry, scores: valuesOf(entry) }));
 const keep = selections.length
   ? { name: "keep", whole: false, least: 0.01, most: 100, start: 50, value: 50, box: element("keep"), hits: new Uint8Array(count) }
   : null;

@@ -175,7 +175,7 @@ function exported() {
   if (ranking) {
     const where = [...ranking.where.filter(guard => !guard.shown).map(guard => `${guard.name}${guard.op}${guard.value}`),
       ...conditions.filter(condition => condition.usable && condition.value !== null).map(condition => `${condition.column}${condition.op}${condition.value}`)];
-    lines.push("", "[[select]]", ...ranking.toml, `keep = "${keep.value}%"`);
+    lines.push("", "[[select]]", ...ranking.toml, `keep = "${keep.value === keep.start ? ranking.share : `${keep.value}%`}"`);
     if (where.length) lines.push(`where = [${where.map(condition => `"${condition}"`).join(", ")}]`);
   }
   return lines.join("\n") + "\n";
@@ -233,10 +233,10 @@ function connect(slider) {
   };
   range.addEventListener("input", () => {
     const atEnd = slider.column && range.value === (slider.below ? range.min : range.max);
-    set(atEnd ? null : Number(range.value), range);
+    set(atEnd ? slider.start : Number(range.value), range);
   });
   field.addEventListener("input", () => {
-    if (field.value === "" && slider.column) { if (!field.validity.badInput) set(null, field); return; }
+    if (field.value === "" && slider.column) { if (!field.validity.badInput) set(slider.start, field); return; }
     if (field.value !== "" && field.checkValidity()) set(Number(field.value), field);
   });
   field.addEventListener("change", () => showValue(slider));
@@ -253,6 +253,11 @@ function chooseRanking() {
     const guard = ranking?.where.find(entry => condition.usable && entry.name === condition.column && entry.op === condition.op);
     if (guard) guard.shown = true;
     condition.start = condition.value = guard ? guard.value : null;
+    // Pairs beyond a condition of the run have no score, so it can only be made stricter.
+    const [range, field] = condition.box.querySelectorAll("input");
+    const end = condition.below ? "min" : "max";
+    range[end] = guard ? guard.value : condition.range[condition.below ? 0 : 1];
+    field[end] = guard ? guard.value : "";
     showValue(condition);
   }
   if (!ranking) { if (active === keep || active?.column) active = null; }

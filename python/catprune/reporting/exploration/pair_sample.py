@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from catprune.reporting.run_columns import Steps
 
-PAIRS = 5_000  # enough for shares to half a percentage point, and a page of a few megabytes
+PAIRS = 5_000  # enough for shares to 1.4 percentage points (95% interval), and a page of a few megabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,6 @@ class PairSample:
         tokens: float64 [n], target tokens.
         seen: checkpoint → float64 [n], how often it had been trained on the pair.
         scores: selection → float32 [n].
-        kept: selection → bool [n].
         columns: name of a score column of a scorer or function, as `where` spells it → float32 [n].
     """
 
@@ -51,7 +50,6 @@ class PairSample:
     tokens: NDArray[np.float64]
     seen: dict[str, NDArray[np.float64]]
     scores: dict[str, NDArray[np.float32]]
-    kept: dict[str, NDArray[np.bool_]]
     columns: dict[str, NDArray[np.float32]]
 
 
@@ -87,7 +85,7 @@ def sample_pairs(steps: Steps, clean: Part, scorers: Mapping[str, Part], *, seed
     cleaned = take(clean, ["reasons", *measures], rows)
     tags = take_tags(clean, rows) if "tag" in present else ()
     scored = {name: take(part, ["tokens", "nll_sum", "seen"], rows) for name, part in steps.scores.items()}
-    selected = {name: take(part, ["kept", "score"], rows) for name, part in steps.selections.items()}
+    selected = {name: take(part, ["score"], rows) for name, part in steps.selections.items()}
     starts = [int(entry["first"]) for entry in clean.manifest["inputs"]]
     missing = np.full(len(rows), np.nan)
     return PairSample(
@@ -101,7 +99,6 @@ def sample_pairs(steps: Steps, clean: Part, scorers: Mapping[str, Part], *, seed
         tokens=next((part["tokens"] for part in scored.values()), missing),
         seen={name: part["seen"] for name, part in scored.items()},
         scores={name: part["score"].astype(np.float32) for name, part in selected.items()},
-        kept={name: part["kept"] == 1 for name, part in selected.items()},
         columns=dict(_scorer_columns(clean, scorers, rows)),
     )
 

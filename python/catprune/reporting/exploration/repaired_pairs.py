@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from catprune.reporting.pairs import read_texts
 from catprune.reporting.wording import shorten
+from catprune.workspace.wording import first_difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 #: The most pairs that are shown; characters of a side, and how many of them are before the first difference.
 _SHOWN, _LONGEST, _BEFORE = 50, 400, 60
+_CODES = (0xA0, 0xAD, 0x1680, 0x180E, *range(0x2000, 0x2010), 0x2028, 0x2029, 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF)
+#: Characters that look like a space or like nothing, with their numbers.
+_INVISIBLE = {code: f"<U+{code:04X}>" for code in _CODES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,9 @@ def find_repaired(clean: Part, rows: Sequence[int], texts: Texts) -> RepairedPai
 
 def _pieces(text: str, other: str) -> Iterator[tuple[bool, str]]:
     """Yield a text in pieces, each with whether the other text lacks it."""
-    alike = next((at for at, (one, two) in enumerate(zip(text, other, strict=False)) if one != two), 0)
-    begin = max(0, alike - _BEFORE)
-    shown, compared = (shorten(("…" if begin else "") + side[begin:], longest=_LONGEST) for side in (text, other))
+    begin = max(0, first_difference(text, other) - _BEFORE)
+    parts = (("…" if begin else "") + side[begin:] for side in (text, other))
+    shown, compared = (shorten(part.translate(_INVISIBLE), longest=_LONGEST) for part in parts)
     for kind, start, end, _, _ in difflib.SequenceMatcher(None, shown, compared, autojunk=False).get_opcodes():
         if start < end:
             yield kind != "equal", shown[start:end]

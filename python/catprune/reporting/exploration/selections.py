@@ -53,6 +53,7 @@ class Ranked:
         toml: its lines in a run file, without `keep` and `where`.
         direction: the end that is kept.
         keep: the share that the run keeps, in percent.
+        share: the same as the run file has it: a percentage or a number of pairs.
         where: its conditions.
         conditions: names of the columns that its `where` can compare, as they are here.
         groups: int64 [n], number of the group in which a pair is ranked.
@@ -63,6 +64,7 @@ class Ranked:
     toml: list[str]
     direction: str
     keep: float
+    share: str
     where: list[dict[str, Any]]
     conditions: list[str]
     groups: NDArray[np.int64]
@@ -134,6 +136,7 @@ def read_ranked(name: str, part: Part, steps: Steps, sample: PairSample, conditi
         toml=_lines(name, part, steps),
         direction=options["direction"],
         keep=round(100 * kept / max(1, of), 4),
+        share=str(options["keep"]["rows"]) if "rows" in options["keep"] else f"{100 * kept / max(1, of):.10g}%",
         where=[{"name": guard.name, "op": guard.op, "value": guard.value} for guard in guards],
         conditions=[
             entry.name

@@ -120,15 +120,16 @@ pub fn example(chunk: &Chunk, index: usize) -> Example {
     }
 }
 
-/// An example with the first characters of its sides.
-pub fn shorten(row: u64, source: &[u8], target: &[u8]) -> Example {
-    let shown = |side: &[u8]| {
-        let text = String::from_utf8_lossy(side);
-        let mut shown: String = text.chars().take(EXAMPLE_CHARACTERS).collect();
-        if shown.len() < text.len() {
-            shown.push('…');
-        }
-        shown
-    };
+fn shorten(row: u64, source: &[u8], target: &[u8]) -> Example {
     Example { row, source: shown(source), target: shown(target) }
+}
+
+/// The first characters of a side.
+pub fn shown(side: &[u8]) -> String {
+    let text = String::from_utf8_lossy(side);
+    let mut shown: String = text.chars().take(EXAMPLE_CHARACTERS).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
 }

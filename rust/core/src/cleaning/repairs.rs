@@ -5,10 +5,13 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cleaning::examples::{EXAMPLES, Example, order, shorten};
+use crate::cleaning::examples::{EXAMPLES, Example, order, shown};
 use crate::corpus::chunk::Chunk;
 use crate::corpus::record::Record;
 use crate::text::repair::{REPAIRS, Repair};
+
+/// Characters of an example before the first that was repaired.
+const CHARACTERS_BEFORE: usize = 40;
 
 /// The records that a repair changed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -55,18 +58,31 @@ impl RepairCounts {
         let row = chunk.first + place as u64;
         let before = |example: &RepairExample| order(example.repaired.row) < order(row);
         let at = self.examples.iter().rposition(before).map_or(0, |at| at + 1);
-        let records = (chunk.stored(place), chunk.record(place));
-        if let (
-            true,
-            (Record::Pair { source, target }, Record::Pair { source: new_source, target: new_target }),
-        ) = (at < EXAMPLES, records)
-        {
-            let stored = shorten(row, source, target);
-            let repaired = shorten(row, new_source, new_target);
-            let example =
-                RepairExample { repaired, stored_source: stored.source, stored_target: stored.target };
-            self.examples.insert(at, example);
-            self.examples.truncate(EXAMPLES);
+        if at == EXAMPLES {
+            return;
         }
+        let [(stored_source, source), (stored_target, target)] =
+            match (chunk.stored(place), chunk.record(place)) {
+                (
+                    Record::Pair { source: stored_source, target: stored_target },
+                    Record::Pair { source, target },
+                ) => [around(stored_source, source), around(stored_target, target)],
+                _ => return,
+            };
+        let repaired = Example { row, source, target };
+        self.examples.insert(at, RepairExample { repaired, stored_source, stored_target });
+        self.examples.truncate(EXAMPLES);
     }
+}
+
+/// A stored and a repaired side, shortened to what is around their first difference.
+fn around(stored: &[u8], repaired: &[u8]) -> (String, String) {
+    let [stored, repaired] = [stored, repaired].map(String::from_utf8_lossy);
+    let alike = stored.chars().zip(repaired.chars()).take_while(|(one, other)| one == other).count();
+    let begin = alike.saturating_sub(CHARACTERS_BEFORE);
+    let part = |text: &str| {
+        let rest: String = text.chars().skip(begin).collect();
+        shown(if begin > 0 { format!("…{rest}") } else { rest }.as_bytes())
+    };
+    (part(&stored), part(&repaired))
 }

@@ -95,9 +95,6 @@ impl Chunk {
         if !repairer.is_off() {
             self.repaired = Repaired::new((0..self.len()).map(|index| self.stored(index)), repairer);
         }
-        if let (Some(repaired), ChunkText::Parquet { batch, fields, .. }) = (&self.repaired, &mut self.text) {
-            *batch = parquet_text::replace(batch, fields, |row| repaired.changed(row))?;
-        }
         Ok(())
     }
 
@@ -178,11 +175,12 @@ impl Chunk {
         }
     }
 
-    /// The rows of a Parquet file, with all their columns if the input asks for them.
-    pub fn batch(&self) -> Option<&RecordBatch> {
-        match &self.text {
-            ChunkText::Parquet { batch, .. } => Some(batch),
-            _ => None,
+    /// The rows of a Parquet file with repaired sides, and with all their columns if the input asks for them.
+    pub fn batch(&self) -> Result<Option<RecordBatch>> {
+        let ChunkText::Parquet { batch, fields, .. } = &self.text else { return Ok(None) };
+        match &self.repaired {
+            Some(repaired) => parquet_text::replace(batch, fields, |row| repaired.changed(row)).map(Some),
+            None => Ok(Some(batch.clone())),
         }
     }
 

@@ -1,10 +1,14 @@
 //! Repairs a text: each repair replaces what is wrong in it, and leaves the rest as it is.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use plsfix::TextFixerConfig;
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+
+use crate::text::pattern::pattern;
 
 /// A repair. Repairs are applied in this order, again and again until none of them changes the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +18,7 @@ pub enum Repair {
     Entities,
     /// Text that was decoded in a wrong encoding, perhaps twice, is decoded in the right one (the rules of ftfy).
     Mojibake,
-    /// Control characters and terminal escapes are removed; those that part lines or words become a space.
+    /// Control characters and terminal escapes are removed; those that separate lines or words become a space.
     Controls,
     /// A run of white space becomes one space; white space at the ends, characters without a width and soft hyphens
     /// are removed.
@@ -35,10 +39,21 @@ pub const REPAIRS: [(Repair, &str); 6] = [
     (Repair::Nfc, "nfc"),
 ];
 
-/// A text that changes more often than this is left as it is then: no real text does.
+/// A text that changes more often than this stays partly repaired: no real text does.
 const MOST_ROUNDS: usize = 16;
-/// Stands after an ampersand while mojibake is repaired, so that plsfix sees no entities.
+/// Inserted after an ampersand while mojibake is repaired, so that plsfix sees no entities.
 const GUARD: &str = "\u{1}";
+/// Longer texts are repaired in pieces of at most so many bytes: the patterns of plsfix give up on very long words.
+const PIECE_BYTES: usize = 1 << 15;
+/// Signs of mojibake in ftfy 6.3 (`badness.py`) that plsfix, which follows an older version, does not know.
+static SIGNS: LazyLock<Regex> = LazyLock::new(|| {
+    let upper = "À-ÑØÜÝĂĀĄĆČĎĐĘĚĒĖĞĢİĪĶĹĽŁĻŃŇŅŒŘŚŞŠŢŤŮŰŸŹŻŽҐ";
+    let lower = "ßà-ñăąāćčďđęěēėğģįīķĺľłļœŕśşšťüźžżґﬁﬂ";
+    let opening = "¡«¿©΄΅‘‚“„•‹";
+    pattern(&format!("[{upper}{lower}][{opening}]\\w|[{upper}][¶§°]|[ÂÃÎÐ][œŠ]|вЂ|ā€"))
+});
+/// Mojibake that plsfix always repairs, and what it becomes.
+const MARK: (&str, char) = ("â€™", '’');
 
 /// Applies some of the repairs.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +71,8 @@ impl Repairer {
         self.repairs.is_empty()
     }
 
-    /// The repaired text, and a bit for each repair that changed it. Repairing it again would change nothing.
+    /// The repaired text, and a bit for each repair that changed it. Repairing it again changes nothing, unless it took
+    /// `MOST_ROUNDS`.
     pub fn repair<'a>(&self, text: &'a str) -> (Cow<'a, str>, u8) {
         let mut repaired = Cow::Borrowed(text);
         let mut changes = 0;
@@ -120,7 +136,7 @@ fn entities(text: &str) -> Option<String> {
     Some(decoded)
 }
 
-/// The characters of an entity, which is `&`, a name or number, and `;`. What would part lines or columns is a space.
+/// The characters of an entity, which is `&`, a name or number, and `;`. What would separate lines or columns is a space.
 fn character_of(entity: &str) -> Option<Cow<'_, str>> {
     let decoded = html_escape::decode_html_entities(entity);
     if decoded == entity {
@@ -149,6 +165,27 @@ fn mojibake(text: &str) -> Option<String> {
         return None;
     }
     let guarded = if has_ampersand { Cow::Owned(text.replace('&', "&\u{1}")) } else { Cow::Borrowed(text) };
+    let mut repaired = String::with_capacity(guarded.len());
+    let mut rest = &*guarded;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(piece_bytes(rest));
+        repaired.push_str(&decoded(piece));
+        rest = after;
+    }
+    Some(if has_ampersand { repaired.replace(GUARD, "") } else { repaired })
+}
+
+/// The length of the first piece of a text, which ends after a space where it has one.
+fn piece_bytes(text: &str) -> usize {
+    if text.len() <= PIECE_BYTES {
+        return text.len();
+    }
+    let most = (0..=PIECE_BYTES).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(text.len());
+    text[..most].rfind(' ').map_or(most, |space| space + 1)
+}
+
+/// The text with mojibake decoded.
+fn decoded(text: &str) -> String {
     let rules = TextFixerConfig {
         unescape_html: Some(false),
         remove_terminal_escapes: false,
@@ -161,8 +198,12 @@ fn mojibake(text: &str) -> Option<String> {
         max_decode_length: i32::MAX,
         ..TextFixerConfig::default()
     };
-    let repaired = plsfix::fix_text(&guarded, Some(&rules));
-    Some(if has_ampersand { repaired.replace(GUARD, "") } else { repaired })
+    let repaired = plsfix::fix_text(text, Some(&rules));
+    if repaired == text && SIGNS.is_match(text) {
+        let marked = plsfix::fix_text(&format!("{text}{}", MARK.0), Some(&rules));
+        return marked.strip_suffix(MARK.1).map_or(repaired, str::to_owned);
+    }
+    repaired
 }
 
 fn controls(text: &str) -> Option<String> {
@@ -236,7 +277,7 @@ fn punctuation(text: &str) -> Option<String> {
             '\u{2bc}' | '\u{2018}'..='\u{201b}' => repaired.push('\''),
             '\u{201c}'..='\u{201f}' => repaired.push('"'),
             '\u{2010}'..='\u{2013}' | '\u{2212}' => repaired.push('-'),
-            // A dash that parts phrases must not become a hyphen that joins words.
+            // A dash that separates phrases must not become a hyphen that joins words.
             '\u{2014}' | '\u{2015}' => {
                 if repaired.chars().next_back().is_some_and(|before| !before.is_whitespace()) {
                     repaired.push(' ');

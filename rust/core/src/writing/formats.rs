@@ -254,7 +254,8 @@ impl<'a> Format<'a> {
             formatted.pieces = self.pack(text)?;
             return Ok(formatted);
         }
-        let invalid = match (chunk.batch().filter(|_| self.whole), &self.table) {
+        let copied = if self.whole { chunk.batch()? } else { None };
+        let invalid = match (&copied, &self.table) {
             (Some(batch), Some(table)) => invalid_rows(batch, &table.text),
             _ => Vec::new(),
         };
@@ -276,7 +277,7 @@ impl<'a> Format<'a> {
             }
         }
         formatted.pieces = if let Some(table) = &self.table {
-            vec![Piece::Rows(self.rows(chunk, corpus, &formatted.written, &table.rows)?)]
+            vec![Piece::Rows(self.rows(copied.as_ref(), chunk, corpus, &formatted.written, &table.rows)?)]
         } else {
             self.pack(text)?
         };
@@ -383,8 +384,10 @@ impl<'a> Format<'a> {
         Ok(true)
     }
 
+    /// The rows that are written: of the batch `copied`, or of the two sides.
     fn rows(
         &self,
+        copied: Option<&RecordBatch>,
         chunk: &Chunk,
         corpus: &Corpus,
         written: &[usize],
@@ -393,7 +396,7 @@ impl<'a> Format<'a> {
         let failed = |error: arrow_schema::ArrowError| {
             Error::input(format!("Parquet rows cannot be copied ({error})"))
         };
-        if let Some(batch) = chunk.batch().filter(|_| self.whole) {
+        if let Some(batch) = copied {
             let mut mask = vec![false; chunk.len()];
             for &index in written {
                 mask[index] = true;

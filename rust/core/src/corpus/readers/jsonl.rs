@@ -131,7 +131,7 @@ fn without_constants(line: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// The line with other texts in the fields of the sides. A line that is not UTF-8 stays as it is.
+/// The line with other texts in the fields of the sides. A line that is not UTF-8 stays as it is: it is never written.
 pub fn replace<'a>(line: &'a [u8], tree: &Tree, sides: [&[u8]; 2]) -> Cow<'a, [u8]> {
     let plain = without_constants(line);
     let mut found = [None; 2];
