@@ -34,6 +34,7 @@ PARTS = {"CheckedCorpus", "GroupsRequest", "KeptCorpus", "OutputsRequest", "Rank
 ENUMS: dict[Any, str] = {
     boundary.Added: "Added",
     boundary.Direction: "Direction",
+    boundary.Repair: "Repair",
     boundary.Input: "Input",
     boundary.Keep: "Keep",
     boundary.Key: "Key",

@@ -140,7 +140,7 @@ def _stats(options: StatsOptions, form: Any) -> Stats:
             "duplicates_form": options.duplicates_form,
             "identify_language": options.identify_language,
             "max_line_bytes": request["corpus"].get("max_line_bytes"),
-            "repair": list(request["corpus"].get("repair", ())),
+            **({"repair": list(repair)} if (repair := request["corpus"].get("repair")) else {}),
         },
     )
 

@@ -30,25 +30,19 @@ pub struct RepairExample {
     pub stored_target: String,
 }
 
-/// The counts of each repair of a cleaning, by its name.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Repairs(BTreeMap<String, RepairCounts>);
+/// No counts yet of each repair, by its name.
+pub fn no_counts(repairs: &[Repair]) -> BTreeMap<String, RepairCounts> {
+    let asked = REPAIRS.iter().filter(|(repair, _)| repairs.contains(repair));
+    asked.map(|(_, name)| ((*name).to_owned(), RepairCounts::default())).collect()
+}
 
-impl Repairs {
-    pub fn new(repairs: &[Repair]) -> Self {
-        let asked = REPAIRS.iter().filter(|(repair, _)| repairs.contains(repair));
-        Self(asked.map(|(_, name)| ((*name).to_owned(), RepairCounts::default())).collect())
-    }
-
-    /// Counts records of a chunk.
-    pub fn add(&mut self, chunk: &Chunk, places: Range<usize>) {
-        for (bit, (_, name)) in REPAIRS.iter().enumerate() {
-            let Some(counts) = self.0.get_mut(*name) else { continue };
-            for place in places.clone().filter(|&place| chunk.changes(place) & 1 << bit != 0) {
-                counts.records += 1;
-                counts.offer(chunk, place);
-            }
+/// Counts records of a chunk.
+pub fn add(repairs: &mut BTreeMap<String, RepairCounts>, chunk: &Chunk, places: &Range<usize>) {
+    for (bit, (_, name)) in REPAIRS.iter().enumerate() {
+        let Some(counts) = repairs.get_mut(*name) else { continue };
+        for place in places.clone().filter(|&place| chunk.changes(place) & 1 << bit != 0) {
+            counts.records += 1;
+            counts.offer(chunk, place);
         }
     }
 }

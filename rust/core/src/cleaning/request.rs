@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cleaning::examples::Example;
-use crate::cleaning::repairs::Repairs;
+use crate::cleaning::repairs::RepairCounts;
 use crate::cleaning::rules::Rules;
 use crate::cleaning::test_sets::Excluded;
 use crate::columns::shards::PublishedShard;
@@ -104,7 +104,7 @@ pub struct Cleaned {
     pub only: BTreeMap<&'static str, u64>,
     pub examples: BTreeMap<&'static str, Vec<Example>>,
     /// The records that each repair of the corpus changed.
-    pub repairs: Repairs,
+    pub repairs: BTreeMap<String, RepairCounts>,
     /// For each test set, in the order of the request.
     pub excluded: Vec<Excluded>,
     pub shards: Vec<PublishedShard>,

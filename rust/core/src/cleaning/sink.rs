@@ -12,7 +12,7 @@ use crate::cleaning::examples::{Examples, example};
 use crate::cleaning::fingerprint_shards::FingerprintColumns;
 use crate::cleaning::open_shard::{DecidedRows, OpenShard};
 use crate::cleaning::reasons::{OF_TWO_SIDES, REASONS, places};
-use crate::cleaning::repairs::Repairs;
+use crate::cleaning::repairs;
 use crate::cleaning::request::{CleanRequest, Cleaned, Prefer, RowCounts};
 use crate::cleaning::shards::{Published, ShardLayout, reason};
 use crate::cleaning::state::State;
@@ -109,7 +109,7 @@ impl<'a> DecisionSink<'a> {
             reasons: BTreeMap::new(),
             only: BTreeMap::new(),
             examples: BTreeMap::new(),
-            repairs: Repairs::new(&request.corpus.repair),
+            repairs: repairs::no_counts(&request.corpus.repair),
             excluded: exclusion.sets.clone(),
             shards: Vec::new(),
             fingerprints: Vec::new(),
@@ -254,7 +254,7 @@ impl<'a> DecisionSink<'a> {
             cleaned.excluded[*set as usize].pairs += 1;
         }
         let places = (rows.start - chunk.first) as usize..(rows.end - chunk.first) as usize;
-        cleaned.repairs.add(chunk, places.clone());
+        repairs::add(&mut cleaned.repairs, chunk, &places);
         let decided = &decisions.reasons[places.clone()];
         let kept = decided.iter().filter(|&&reasons| reasons == 0).count() as u64;
         for counts in [&mut cleaned.total, &mut cleaned.inputs[chunk.input]] {

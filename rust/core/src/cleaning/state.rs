@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::cleaning::examples::Examples;
-use crate::cleaning::repairs::Repairs;
+use crate::cleaning::repairs::RepairCounts;
 use crate::cleaning::request::{CleanRequest, RowCounts};
 use crate::columns::shards::PublishedShard;
 use crate::corpus::files_read::InputRead;
@@ -35,7 +35,7 @@ pub struct State {
     /// Rows of each reason, and those that have no other.
     pub reasons: Vec<(u64, u64)>,
     pub examples: Examples,
-    pub repairs: Repairs,
+    pub repairs: BTreeMap<String, RepairCounts>,
     /// Pairs with a side in each test set.
     pub excluded: Vec<u64>,
     /// The published shards of decisions, fingerprints and duplicates.
