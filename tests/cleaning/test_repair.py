@@ -175,6 +175,21 @@ def test_outputs_have_repaired_sides(tmp_path: Path, format: str, threads: int) 
         assert '<seg >The caf\u00e9 &amp; the "bar"' in units[1]
 
 
+def test_a_side_that_was_right_stays_byte_for_byte(tmp_path: Path) -> None:
+    """With the elements inside its segment, and with the escapes of its field."""
+    unit = '<tu><tuv xml:lang="en"><seg>a <ph x="1">{{1}}</ph>b</seg></tuv><tuv xml:lang="de"><seg>{}</seg></tuv></tu>'
+    body = '<?xml version="1.0"?><tmx version="1.4"><header/><body>\n{}\n</body></tmx>\n'
+    (tmp_path / "a.tmx").write_text(body.format(unit.format("c <ph>x</ph>&amp;amp; d")))
+    languages = {"source_lang": "en", "target_lang": "de"}
+    catprune.clean([tmp_path / "a.tmx"], out=tmp_path / "tmx", **ALL, **languages)
+    catprune.write(tmp_path / "tmx", [tmp_path / "k.tmx"], quiet=True)
+    assert unit.format("c &amp; d") in (tmp_path / "k.tmx").read_text()
+    (tmp_path / "a.jsonl").write_text('{"en": "\\u00e9\\/", "de": "a &amp; b", "x": 1}\n')
+    catprune.clean([tmp_path / "a.jsonl"], out=tmp_path / "jsonl", fields=("en", "de"), **ALL)
+    catprune.write(tmp_path / "jsonl", [tmp_path / "k.jsonl"], fields=("en", "de"), quiet=True)
+    assert (tmp_path / "k.jsonl").read_text() == '{"en": "\\u00e9\\/", "de": "a & b", "x": 1}\n'
+
+
 def test_every_pass_reads_repaired_text(tmp_path: Path) -> None:
     """Rules, test sets, duplicates, statistics and tokens see what is written."""
     inputs = [tmp_path / "a.en", tmp_path / "a.de"]

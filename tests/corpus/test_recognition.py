@@ -122,7 +122,7 @@ def tar_of(data: bytes) -> bytes:
 
 
 FOREIGN: dict[str, tuple[bytes, str]] = {
-    "zip": (zip_of(b"a house\n"), "a zip archive: give source_lang and target_lang"),
+    "zip": (zip_of(b"a house\n"), "a zip archive(: give source_lang|, which is not read: unpack)"),
     "tar": (tar_of(b"a house\n"), "a tar archive, which is not read: unpack"),
     "tar.gz": (gzip.compress(tar_of(b"a house\n")), "a tar archive, which is not read: unpack"),
     "zip.zst": (pyarrow.compress(zip_of(b"a"), codec="zstd", asbytes=True), "a zip archive, which is not read: unpack"),

@@ -109,6 +109,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, options in (
         ("progress", {"method": "progress", "keep": "40%", "where": ["quality>=0.2"]}),
         ("by-input", {"method": "cat-diff", "on": "nll", "within": "input", "direction": "bottom", "keep": 60}),
+        ("by-length", {"method": "cat-diff", "on": "nll", "within": "length", "keep": "37%"}),
         ("tokens", {"method": "ppl", "keep": "50%tokens"}),
     ):
         select(run / "scores", out=run / "selection" / name, quiet=True, threads=1, **options)
@@ -184,7 +185,7 @@ def test_every_filter_has_a_threshold_or_a_switch(page: Page) -> None:
     assert reasons == {"control_characters", "identical_sides", "repeated_ngrams", "near_copy", "duplicate"}
     assert {f"switch-{reason}" for reason in reasons} <= ids
     assert "tokens (has a budget of tokens)" in page.text
-    assert [entry["name"] for entry in page.data["selections"]] == ["by-input", "progress"]
+    assert [entry["name"] for entry in page.data["selections"]] == ["by-input", "by-length", "progress"]
     assert [entry["name"] for entry in page.data["conditions"]] == ["quality", "ppl", "cat-diff"]
     progress = page.data["selections"][1]
     assert progress["conditions"] == ["quality", "ppl"], "cat-diff of the other selection is computed on nll"
@@ -240,7 +241,7 @@ def test_columns_are_those_of_the_run(run: Path, page: Page) -> None:
     assert read_back == [np.float32(value) for value in expected if value is not None]
     assert set(data["values"]) == {
         "loss at epoch-1", "loss at epoch-5", "quality", "ppl",
-        "score of by-input", "score of progress", "score of tokens",
+        "score of by-input", "score of by-length", "score of progress", "score of tokens",
     }  # fmt: skip
 
 
@@ -485,6 +486,15 @@ def _kept() -> Any:
     import pyarrow.compute as compute
 
     return compute.field("kept")
+
+
+@pytest.mark.parametrize("name", ["progress", "by-input", "by-length"])
+def test_groups_share_what_is_kept_as_in_the_run(view: Any, run: Path, name: str) -> None:
+    """By largest remainder: a group is not rounded down by itself."""
+    view.select_option("#ranking", label=name)
+    settled(view)
+    assert shown(view, "#kept-count") == len(parquet.read_table(run / "selection" / name / "columns").filter(_kept()))
+    assert shown(view, "#changed-count") == 0
 
 
 def test_conditions_of_the_run_can_only_be_made_stricter(view: Any) -> None:

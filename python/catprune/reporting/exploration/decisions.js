@@ -95,6 +95,18 @@ function decide() {
 
 const isEligible = pair => !drops[pair] && !fails[pair] && !Number.isNaN(ranking.scores[pair]);
 
+// How many pairs of each group are kept: the share of all of them, divided in proportion by largest remainder.
+function shareOut(names, groups) {
+  const all = names.reduce((total, name) => total + groups.get(name).length, 0);
+  const total = Math.floor(all * keep.value / 100 + 1e-9);
+  const exact = names.map(name => total * groups.get(name).length / (all || 1));
+  const wanted = exact.map(number => Math.floor(number + 1e-9));
+  const left = total - wanted.reduce((sum, number) => sum + number, 0);
+  names.map((_, place) => place).sort((a, b) => (exact[b] - wanted[b]) - (exact[a] - wanted[a]) || a - b)
+    .slice(0, left).forEach(place => { wanted[place]++; });
+  return new Map(names.map((name, place) => [name, wanted[place]]));
+}
+
 function rankPairs() {
   const groups = new Map();
   for (let pair = 0; pair < count; pair++) {
@@ -104,9 +116,10 @@ function rankPairs() {
     groups.get(ranking.groups[pair]).push(pair);
   }
   const sign = ranking.direction === "bottom" ? 1 : -1;
-  for (const pairs of groups.values()) {
+  const wantedOf = shareOut([...groups.keys()].sort((a, b) => a - b), groups);
+  for (const [group, pairs] of groups) {
     pairs.sort((a, b) => sign * (ranking.scores[a] - ranking.scores[b]) || a - b);
-    const wanted = Math.floor(pairs.length * keep.value / 100 + 1e-9);
+    const wanted = wantedOf.get(group);
     const first = ranking.direction === "middle" ? Math.floor((pairs.length - wanted) / 2) : 0;
     pairs.forEach((pair, place) => {
       const middle = Math.abs(2 * (place + 0.5) / pairs.length - 1);

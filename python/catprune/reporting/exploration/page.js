@@ -41,7 +41,7 @@ function decisionOf(pair) {
   const failed = conditions.filter(condition => condition.hits[pair]);
   if (failed.length) return `dropped: not ${failed.map(condition => `${condition.column} ${condition.op} ${condition.value}`).join(", ")}`;
   if (Number.isNaN(ranking.scores[pair])) return "dropped: no score";
-  return kept[pair] ? "kept" : `dropped: not in the ${keep.value}%`;
+  return kept[pair] ? "kept" : `dropped: not in the ${short(keep.value)}%`;
 }
 
 function detailsOf(pair) {
@@ -213,7 +213,7 @@ function setRange(slider) {
 function showValue(slider) {
   const [range, field] = slider.box.querySelectorAll("input");
   range.value = slider.value ?? (slider.below ? slider.range[0] : slider.range[1]);
-  field.value = slider.value ?? "";
+  field.value = slider.value === null ? "" : Number(slider.value.toFixed(4));
 }
 
 function choose(slider) {

@@ -135,7 +135,7 @@ def read_ranked(name: str, part: Part, steps: Steps, sample: PairSample, conditi
         name=name,
         toml=_lines(name, part, steps),
         direction=options["direction"],
-        keep=round(100 * kept / max(1, of), 4),
+        keep=100 * kept / max(1, of),
         share=str(options["keep"]["rows"]) if "rows" in options["keep"] else f"{100 * kept / max(1, of):.10g}%",
         where=[{"name": guard.name, "op": guard.op, "value": guard.value} for guard in guards],
         conditions=[

@@ -115,7 +115,7 @@ impl Chunk {
 
     /// A bit for each repair that changed a record.
     pub fn changes(&self, index: usize) -> u8 {
-        self.repaired.as_ref().map_or(0, |repaired| repaired.changes[index])
+        self.repaired.as_ref().map_or(0, |repaired| repaired.changes(index))
     }
 
     /// A record without repairs.

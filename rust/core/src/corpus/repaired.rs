@@ -7,10 +7,10 @@ use simdutf8::basic::from_utf8;
 use crate::corpus::record::{Pairs, Record};
 use crate::text::repair::Repairer;
 
-/// Repaired records, and for each of them a bit for each repair that changed it.
+/// Repaired records, and for each side of each of them a bit for each repair that changed it.
 pub struct Repaired {
     pub pairs: Pairs,
-    pub changes: Vec<u8>,
+    changes: Vec<[u8; 2]>,
 }
 
 impl Repaired {
@@ -19,22 +19,30 @@ impl Repaired {
         let mut result = Self { pairs: Pairs::default(), changes: Vec::new() };
         for record in records {
             let Record::Pair { source, target } = record else {
-                result.changes.push(0);
+                result.changes.push([0, 0]);
                 result.pairs.push(record);
                 continue;
             };
             let ((source, of_source), (target, of_target)) =
                 (repair(source, repairer), repair(target, repairer));
-            result.changes.push(of_source | of_target);
+            result.changes.push([of_source, of_target]);
             result.pairs.push(Record::Pair { source: &source, target: &target });
         }
-        result.changes.iter().any(|&changes| changes != 0).then_some(result)
+        result.changes.iter().any(|&changes| changes != [0, 0]).then_some(result)
     }
 
-    /// The two sides of a record that was changed.
-    pub fn changed(&self, index: usize) -> Option<[&[u8]; 2]> {
+    /// A bit for each repair that changed a record.
+    pub fn changes(&self, index: usize) -> u8 {
+        self.changes[index][0] | self.changes[index][1]
+    }
+
+    /// The sides of a record that were changed; None if none was.
+    pub fn changed(&self, index: usize) -> Option<[Option<&[u8]>; 2]> {
+        let is_changed = self.changes[index].map(|changes| changes != 0);
         match self.pairs.record(index) {
-            Record::Pair { source, target } if self.changes[index] != 0 => Some([source, target]),
+            Record::Pair { source, target } if is_changed != [false, false] => {
+                Some([Some(source).filter(|_| is_changed[0]), Some(target).filter(|_| is_changed[1])])
+            }
             _ => None,
         }
     }

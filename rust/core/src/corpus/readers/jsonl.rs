@@ -131,8 +131,8 @@ fn without_constants(line: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// The line with other texts in the fields of the sides. A line that is not UTF-8 stays as it is: it is never written.
-pub fn replace<'a>(line: &'a [u8], tree: &Tree, sides: [&[u8]; 2]) -> Cow<'a, [u8]> {
+/// The line with other texts in the fields of the sides; None stays. A line that is not UTF-8 stays as it is: it is never written.
+pub fn replace<'a>(line: &'a [u8], tree: &Tree, sides: [Option<&[u8]>; 2]) -> Cow<'a, [u8]> {
     let plain = without_constants(line);
     let mut found = [None; 2];
     let is_found = std::str::from_utf8(&plain).is_ok_and(|plain| find(plain, tree, &mut found).is_ok());
@@ -140,7 +140,7 @@ pub fn replace<'a>(line: &'a [u8], tree: &Tree, sides: [&[u8]; 2]) -> Cow<'a, [u
         return Cow::Borrowed(line);
     }
     let mut fields: Vec<(&str, &[u8])> =
-        found.iter().zip(sides).filter_map(|(value, side)| Some(((*value)?, side))).collect();
+        found.iter().zip(sides).filter_map(|(value, side)| Some(((*value)?, side?))).collect();
     fields.sort_unstable_by_key(|(value, _)| value.as_ptr());
     let (mut replaced, mut end) = (Vec::with_capacity(line.len()), 0);
     for (value, side) in fields {

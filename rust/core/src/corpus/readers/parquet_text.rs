@@ -304,11 +304,11 @@ fn value(array: &ArrayRef, at: usize) -> Option<&[u8]> {
     array.as_binary_view_opt().map(|array| array.value(at))
 }
 
-/// The batch with other texts in the rows for which `sides` gives them.
+/// The batch with other texts in the rows and sides for which `sides` gives them.
 pub fn replace<'a>(
     batch: &RecordBatch,
     fields: &Fields,
-    sides: impl Fn(usize) -> Option<[&'a [u8]; 2]>,
+    sides: impl Fn(usize) -> Option<[Option<&'a [u8]>; 2]>,
 ) -> Result<RecordBatch> {
     let failed = |error| Error::input(format!("repaired text cannot be put into its column ({error})"));
     let mut replaced = batch.clone();
@@ -317,7 +317,7 @@ pub fn replace<'a>(
     for (side, names) in (first..).zip(paths) {
         let mut columns = replaced.columns().to_vec();
         if let Some((at, _)) = batch.schema_ref().fields().find(names[0]) {
-            let text = |row: usize| sides(row).map(|sides| sides[side]);
+            let text = |row: usize| sides(row).and_then(|sides| sides[side]);
             columns[at] = replace_in(&columns[at], &names[1..], &text).map_err(failed)?;
         }
         replaced = RecordBatch::try_new(replaced.schema(), columns).map_err(failed)?;

@@ -438,14 +438,14 @@ impl Records {
         self.units.get(index).map(|unit| &unit.xml[..]).filter(|unit| !unit.is_empty())
     }
 
-    /// The same with other text in its segments. Elements inside them do not stay.
-    pub fn replace(&self, index: usize, sides: [&[u8]; 2]) -> Option<Vec<u8>> {
+    /// The same with other text in its segments; None stays. Elements inside a replaced segment do not stay.
+    pub fn replace(&self, index: usize, sides: [Option<&[u8]>; 2]) -> Option<Vec<u8>> {
         let unit = self.units.get(index).filter(|unit| !unit.xml.is_empty())?;
         let mut segments: Vec<_> = unit.segments.iter().zip(sides).collect();
         segments.sort_unstable_by_key(|(segment, _)| segment.start);
         let (mut xml, mut end) = (Vec::with_capacity(unit.xml.len()), 0);
         for (segment, side) in segments {
-            let side = String::from_utf8_lossy(side);
+            let Some(side) = side.map(String::from_utf8_lossy) else { continue };
             xml.extend_from_slice(unit.xml.get(end..segment.start)?);
             xml.extend_from_slice(partial_escape(&*side).as_bytes());
             end = segment.end;

@@ -26,11 +26,11 @@ pub fn columns(line: &[u8], source: Option<usize>, target: usize) -> Columns<'_>
     columns
 }
 
-/// The line with other sides.
-pub fn replace(line: &[u8], source: Option<usize>, target: usize, sides: [&[u8]; 2]) -> Vec<u8> {
+/// The line with other sides; None stays.
+pub fn replace(line: &[u8], source: Option<usize>, target: usize, sides: [Option<&[u8]>; 2]) -> Vec<u8> {
     let columns = line.split(|&byte| byte == b'\t').enumerate().map(|(index, column)| match index + 1 {
-        number if Some(number) == source => sides[0],
-        number if number == target => sides[1],
+        number if Some(number) == source => sides[0].unwrap_or(column),
+        number if number == target => sides[1].unwrap_or(column),
         _ => column,
     });
     columns.collect::<Vec<_>>().join(&b'\t')
