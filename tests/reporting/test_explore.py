@@ -187,7 +187,7 @@ def test_every_filter_has_a_threshold_or_a_switch(page: Page) -> None:
     assert "tokens (has a budget of tokens)" in page.text
     assert [entry["name"] for entry in page.data["selections"]] == ["by-input", "by-length", "progress"]
     assert [entry["name"] for entry in page.data["conditions"]] == ["quality", "ppl", "cat-diff"]
-    progress = page.data["selections"][1]
+    progress = page.data["selections"][2]
     assert progress["conditions"] == ["quality", "ppl"], "cat-diff of the other selection is computed on nll"
     assert "Always dropped: empty (1)" in page.text
 
