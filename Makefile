@@ -26,7 +26,7 @@ torture: setup
 
 # COMET and LASER, in environments of their own: several gigabytes, and minutes, the first time.
 test-environments: setup
-	CATPRUNE_TEST_ENVIRONMENTS=1 uv run pytest tests/scoring/test_scorers_libraries.py
+	CATPRUNE_TEST_ENVIRONMENTS=1 uv run pytest tests/scoring/test_scorers_libraries.py tests/checkpoints/test_fairseq.py
 
 bench: setup
 	cargo bench --package catprune-core

@@ -142,7 +142,7 @@ def test_words_are_split_at_spaces_and_never_special(tmp_path: Path) -> None:
     assert open_vocabulary(path).encode(["1.0 ~ yes"]) == [[4, 2, 3, 0]]
     for broken in ("yes: 3\n", "- a\n", "a: b\n", "a: [1\n", "", "</s>: 0\n<unk>: 0\n", "</s>: 0\n<unk>: -1\n"):
         path.write_text(broken)
-        with pytest.raises(CatpruneError, match="give a vocabulary of Marian"):
+        with pytest.raises(CatpruneError, match="give the vocabulary of the model"):
             open_vocabulary(path)
     with pytest.raises(UsageError, match="no factored vocabularies"):
         open_vocabulary(tmp_path / "v.fsv")

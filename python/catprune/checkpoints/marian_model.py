@@ -1,8 +1,9 @@
-"""The transformer of Marian-NMT, built from its configuration and its weights."""
+"""The transformer of Marian-NMT, built from its configuration and its weights; fairseq's differs in few conventions."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +14,7 @@ from catprune.model.attention import Padded
 from catprune.model.transformer import sinusoids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -27,13 +28,26 @@ def _gelu(x: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F.silu, "gelu": _gelu}
-#: Added to a variance before the square root, as in Marian.
-EPSILON = 1e-9
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What tools with the same architecture compute differently; the defaults are Marian's.
+
+    Attributes:
+        epsilon: added to a variance before the square root.
+        activations: functions that are not those of Marian, by name.
+        positions: float32 [positions, d_model] of sources and of targets; None: sinusoids from 0.
+    """
+
+    epsilon: float = 1e-9
+    activations: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    positions: tuple[Tensor, Tensor] | None = None
 
 
 def _embedding(matrix: Tensor, start: int) -> nn.Embedding:
-    """Build an embedding with additional rows of zeros for start symbol and padding."""
-    return nn.Embedding.from_pretrained(F.pad(matrix, (0, 0, 0, start + 1 - len(matrix))))
+    """Build an embedding, with additional rows of zeros if start symbol and padding have none."""
+    return nn.Embedding.from_pretrained(F.pad(matrix, (0, 0, 0, max(0, start + 1 - len(matrix)))))
 
 
 def _suffix(kind: str) -> str:
@@ -55,17 +69,26 @@ class MarianModel(nn.Module):
         vocab_sizes: vocabulary sizes of source and target.
     """
 
-    positions: Tensor
+    encoder_positions: Tensor
+    decoder_positions: Tensor
     output_bias: Tensor
     vocab_sizes: tuple[int, int]
 
-    def __init__(self, weights: dict[str, NDArray[np.float32]], options: dict[str, Any], *, start: int) -> None:
+    def __init__(
+        self,
+        weights: dict[str, NDArray[np.float32]],
+        options: dict[str, Any],
+        *,
+        start: int,
+        conventions: Conventions | None = None,
+    ) -> None:
         """Build the model from its weights.
 
         Args:
             weights: the weights by Marian's names.
             options: the configuration.
-            start: id of the decoder's start symbol, whose embedding is zero.
+            start: id of the decoder's start symbol; its embedding is zero if the weights have none.
+            conventions: of the tool that trained the model; None: Marian's.
 
         Raises:
             KeyError: a weight is missing.
@@ -73,6 +96,8 @@ class MarianModel(nn.Module):
         """
         super().__init__()
         self._used: set[str] = set()
+        own, is_marian = conventions or Conventions(), conventions is None
+        self.epsilon = own.epsilon
         self._given = {name: torch.from_numpy(value) for name, value in weights.items()}
         self.heads = int(options["transformer-heads"])
         self.depths = {"encoder": int(options["enc-depth"]), "decoder": int(options["dec-depth"])}
@@ -82,7 +107,7 @@ class MarianModel(nn.Module):
             raise ValueError(f"{self.steps}: only the operations d, a and n are supported")
         if "a" in self.steps["postprocess-emb"] + self.steps["postprocess-top"]:
             raise ValueError("transformer-postprocess-emb and transformer-postprocess-top with a are not supported")
-        if "n" in self.steps["preprocess"] and _version(options) < (1, 10):
+        if is_marian and "n" in self.steps["preprocess"] and _version(options) < (1, 10):
             raise ValueError("transformer-preprocess with n is only supported from Marian 1.10 on")
         activation = str(options.get("transformer-ffn-activation", "swish"))
         if (
@@ -92,9 +117,9 @@ class MarianModel(nn.Module):
             raise ValueError(
                 f"activation {activation}, decoder {options.get('transformer-decoder-autoreg')}: not supported"
             )
-        if activation == "gelu" and not (1, 0, 0) <= _version(options) <= (1, 12, 0):
+        if is_marian and activation == "gelu" and not (1, 0, 0) <= _version(options) <= (1, 12, 0):
             raise ValueError("gelu is only supported up to Marian 1.12.0; later versions compute it differently")
-        self.activation = ACTIVATIONS[activation]
+        self.activation = {**ACTIVATIONS, **own.activations}[activation]
         self.weights = nn.ParameterDict()
         for side, depth in self.depths.items():
             self._take_side(side, depth)
@@ -105,7 +130,9 @@ class MarianModel(nn.Module):
         self.vocab_sizes = (len(source), len(matrix))
         self.output_matrix = nn.Parameter(matrix, requires_grad=False)
         self.register_buffer("output_bias", self._take("decoder_ff_logit_out_b").flatten().clone(), persistent=False)
-        self.register_buffer("positions", sinusoids(512, source.shape[1]), persistent=False)
+        positions = own.positions or (sinusoids(512, source.shape[1]),) * 2
+        for side, table in zip(self.depths, positions, strict=True):
+            self.register_buffer(f"{side}_positions", table, persistent=False)
         if unknown := sorted(set(self._given) - self._used):
             raise ValueError(f"the weights {', '.join(unknown[:4])} belong to unsupported parts")
         del self._given
@@ -151,7 +178,7 @@ class MarianModel(nn.Module):
             elif step == "n":
                 end = _suffix(kind)
                 scale, bias = (self.weights[f"{prefix}_ln_{part}{end}"].flatten() for part in ("scale", "bias"))
-                x = F.layer_norm(x, scale.shape, scale, bias, EPSILON)
+                x = F.layer_norm(x, scale.shape, scale, bias, self.epsilon)
         return x
 
     def _attend(self, prefix: str, x: Tensor, memory: Tensor | None = None, *, causal: bool = False) -> Tensor:
@@ -174,7 +201,8 @@ class MarianModel(nn.Module):
 
     def _side(self, side: str, embedding: nn.Embedding, ids: Tensor, memory: Tensor | None = None) -> Tensor:
         length, width = ids.shape[1], embedding.embedding_dim
-        x = self._wrap("postprocess-emb", f"{side}_emb", embedding(ids) * width**0.5 + self.positions[:length])
+        positions = self.get_buffer(f"{side}_positions")[:length]
+        x = self._wrap("postprocess-emb", f"{side}_emb", embedding(ids) * width**0.5 + positions)
         for layer in range(1, self.depths[side] + 1):
             x = self._attend(f"{side}_l{layer}_self", x, causal=side == "decoder")
             if memory is not None:

@@ -1,4 +1,4 @@
-"""Vocabularies of Marian-NMT: SentencePiece models, and lists of words of a corpus that was segmented before."""
+"""Vocabularies of Marian-NMT and fairseq: SentencePiece models, and lists of words for a corpus that is segmented."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 #: The file names of vocabularies that are lists of words.
 _LISTS = (".yml", ".yaml", ".json", ".txt")
 _END, _UNKNOWN = "</s>", "<unk>"
+#: The first entries of every dictionary of fairseq.
+SPECIAL_OF_FAIRSEQ = ("<s>", "<pad>", _END, _UNKNOWN)
 #: A larger share of unknown words means that the text is not segmented like that of the training.
 _MOST_UNKNOWN = 0.5
 
@@ -46,7 +48,7 @@ def open_vocabulary(path: Path) -> Vocabulary:
     if path.suffix == ".spm":
         return SentencePieces(path)
     if path.suffix in _LISTS:
-        return Words(path)
+        return Words(_read_text(path) if path.suffix == ".txt" else _read_yaml(path), path)
     raise UsageError(
         f"{path}: only SentencePiece models (.spm) and lists of words ({', '.join(_LISTS)}) are supported, no factored "
         "vocabularies"
@@ -63,7 +65,7 @@ class SentencePieces(Vocabulary):
         self.size, self.end = self._model.get_piece_size(), self._model.eos_id()
         self.version = f"sentencepiece {sentencepiece.__version__}"
         if self.end < 0:
-            raise CatpruneError(f"{path} has no end-of-sentence symbol: give a vocabulary of Marian")
+            raise CatpruneError(f"{path} has no end-of-sentence symbol: give the vocabulary of the model")
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode texts, end-of-sentence included."""
@@ -71,23 +73,34 @@ class SentencePieces(Vocabulary):
 
 
 class Words(Vocabulary):
-    """A list of words: text is split at spaces, as Marian does; unknown words are `<unk>`.
+    """A list of words: text is split at spaces; unknown words are `<unk>`.
 
-    The corpus must be segmented as it was for the training, by BPE for example. `</s>` in a text is an unknown word.
+    The corpus must be segmented as it was for the training, by BPE for example. Special words in a text are unknown
+    words.
+
+    Args:
+        ids: the words.
+        path: their file, for messages.
+        special: words that text never has; the end of a sentence is `</s>`.
+        any_space: whether text is split at any white space, as fairseq does, and not only at U+0020, as Marian does.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, ids: dict[str, int], path: Path, *, special: Sequence[str] = (_END,), any_space: bool = False
+    ) -> None:
         import tokenizers
         from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-        ids = _read_text(path) if path.suffix == ".txt" else _read_yaml(path)
         if missing := [name for name in (_END, _UNKNOWN) if name not in ids]:
-            raise CatpruneError(f"{path} has no {' and no '.join(missing)}: give a vocabulary of Marian")
-        self.size, self.end, self._path = max(ids.values()) + 1, ids.pop(_END), path
+            raise CatpruneError(f"{path} has no {' and no '.join(missing)}: give the vocabulary of the model")
+        self.size, self.end, self._path = max(ids.values()) + 1, ids[_END], path
         self._unknown = ids[_UNKNOWN]
         self.version = f"tokenizers {tokenizers.__version__}"
-        self._words = Tokenizer(models.WordLevel(ids, _UNKNOWN))
-        self._words.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
+        self._words = Tokenizer(
+            models.WordLevel({word: id for word, id in ids.items() if word not in special}, _UNKNOWN)
+        )
+        split = pre_tokenizers.WhitespaceSplit() if any_space else pre_tokenizers.Split(" ", "removed")
+        self._words.pre_tokenizer = split
         self._words.post_processor = processors.TemplateProcessing(
             single=f"$A {_END}", special_tokens=[(_END, self.end)]
         )
@@ -114,7 +127,7 @@ def _read_text(path: Path) -> dict[str, int]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise CatpruneError(f"{path} is not UTF-8 ({error}): give a vocabulary of Marian") from None
+        raise CatpruneError(f"{path} is not UTF-8 ({error}): give the vocabulary of the model") from None
     return {word.removesuffix("\r"): id for id, word in enumerate(lines if lines[-1] else lines[:-1])}
 
 
@@ -130,7 +143,29 @@ def _read_yaml(path: Path) -> dict[str, int]:
             values: Any = yaml.load(stream, loader)
         ids = {str(word): int(id) for word, id in values.items()}
     except (ValueError, TypeError, AttributeError, yaml.YAMLError):
-        raise CatpruneError(f"{path} does not map words to ids: give a vocabulary of Marian") from None
+        raise CatpruneError(f"{path} does not map words to ids: give the vocabulary of the model") from None
     if min(ids.values(), default=-1) < 0 or len(set(ids.values())) < len(ids):
-        raise CatpruneError(f"{path} has ids that are negative or of two words: give a vocabulary of Marian")
+        raise CatpruneError(f"{path} has ids that are negative or of two words: give the vocabulary of the model")
+    return ids
+
+
+def read_dictionary(path: Path) -> dict[str, int]:
+    """Read a dictionary of fairseq: one word and its count in each line, whose ids follow those of special words."""
+    ids = {word: id for id, word in enumerate(SPECIAL_OF_FAIRSEQ)}
+    fault = ""
+    try:
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except UnicodeDecodeError as error:
+        lines, fault = [], str(error)
+    for number, line in enumerate(lines, 1):
+        word, space, count = line.rstrip().removesuffix(" #fairseq:overwrite").rpartition(" ")
+        if not space or not count.isdigit():
+            fault = f"line {number} is not a word and its count"
+        elif word in ids and not line.rstrip().endswith(" #fairseq:overwrite"):
+            fault = f"line {number} has a word that an earlier line has"
+        if fault:
+            break
+        ids[word] = len(SPECIAL_OF_FAIRSEQ) + number - 1
+    if fault or not lines:
+        raise CatpruneError(f"{path} is not a dictionary of fairseq ({fault or 'it is empty'}): copy it again")
     return ids

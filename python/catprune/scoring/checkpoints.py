@@ -14,11 +14,12 @@ from catprune.workspace.wording import some
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from catprune.checkpoints.fairseq import Fairseq
     from catprune.checkpoints.hugging_face import HuggingFace
     from catprune.checkpoints.marian import Marian
     from catprune.checkpoints.native import Checkpoint
 
-    AnyCheckpoint: TypeAlias = Checkpoint | HuggingFace | Marian
+    AnyCheckpoint: TypeAlias = Checkpoint | Fairseq | HuggingFace | Marian
 
 
 def name_checkpoints(checkpoints: str | Path | Sequence[str | Path]) -> dict[str, Path]:
@@ -48,23 +49,27 @@ def open_checkpoint(
     path: Path, *, languages: tuple[str | None, str | None], prompt: str | None, monolingual: bool
 ) -> AnyCheckpoint:
     """Open a native or an external checkpoint."""
+    from catprune.checkpoints.fairseq import Fairseq, is_fairseq
     from catprune.checkpoints.hugging_face import HuggingFace, is_hugging_face
     from catprune.checkpoints.marian import Marian, is_marian
     from catprune.checkpoints.native import read_checkpoint
 
     if is_hugging_face(path):
         return HuggingFace.open(path, languages=languages, prompt=prompt, monolingual=monolingual)
-    patterns = ("checkpoint-*", "epoch-*", "step-*", "*.npz")
+    patterns = ("checkpoint-*", "epoch-*", "step-*", "*.npz", "checkpoint*.pt")
     inside = sorted((entry for pattern in patterns for entry in path.glob(pattern)), key=_in_training)
     if inside and not (path / "config.json").is_file():
         raise UsageError(f"{path} holds checkpoints: give those to score: {some(list(map(str, inside)))}")
-    if any(languages) or prompt is not None:
-        raise UsageError(f"{path}: languages and prompts are only for checkpoints of transformers: leave them out")
-    if not is_marian(path):
+    if prompt is not None or (any(languages) and not is_fairseq(path)):
+        raise UsageError(
+            f"{path}: prompts are only for checkpoints of transformers, languages also for those of fairseq: leave "
+            "them out"
+        )
+    if not is_marian(path) and not is_fairseq(path):
         return read_checkpoint(path)
     if monolingual:
         raise UsageError(f"{path} translates, and a monolingual corpus has no source: give a decoder-only model")
-    return Marian.open(path)
+    return Fairseq.open(path, languages=languages) if is_fairseq(path) else Marian.open(path)
 
 
 def _in_training(checkpoint: Path) -> tuple[str, float, str]:

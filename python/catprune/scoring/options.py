@@ -44,8 +44,8 @@ class ScoreOptions:
             metavar="DIR",
             path=True,
             run_file=False,
-            details="Native checkpoints; folders of the transformers library; .npz models of Marian-NMT. The name "
-            "defaults to the folder's name.",
+            details="Native checkpoints; folders of the transformers library; .npz models of Marian-NMT; .pt files of "
+            "fairseq. The name defaults to the folder's name.",
         ),
     ]
     out: OutFolder
