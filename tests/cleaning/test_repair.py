@@ -13,6 +13,7 @@ import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 from catprune import UsageError
+from catprune.cleaning.summary import summary
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.cleaned import SIDE
@@ -212,6 +213,9 @@ def test_every_pass_reads_repaired_text(tmp_path: Path) -> None:
     counted = catprune.stats([tmp_path / "clean"], quiet=True)
     assert counted.signature["repair"] == NAMES
     counts = done.manifest["repairs"]
+    assert done.repairs == dict.fromkeys(NAMES, 1)
+    shown = [line.split()[0] for line in summary(done, examples=0) if line.startswith("  ")]
+    assert shown[: len(NAMES)] == NAMES, "in the order in which they are applied"
     assert {name: value["records"] for name, value in counts.items()} == dict.fromkeys(NAMES, 1)
     shown = counts["mojibake"]["examples"][0]
     assert shown["row"] == 0 and shown["stored_source"].startswith("The caf\u00c3") and "caf\u00e9" in shown["source"]

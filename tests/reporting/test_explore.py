@@ -293,14 +293,15 @@ def test_hostile_names_stay_text(run: Path, tmp_path: Path) -> None:
     assert page.data["header"].endswith("pairs of <script>&run, seed 1")
 
 
-def test_missing_text_is_said_and_comes_back(run: Path, tmp_path: Path) -> None:
+def test_missing_text_is_said_and_comes_back(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = run.parent / "text" / "first.en"
     before = source.read_bytes()
     source.write_bytes(before.replace(b"house", b"mouse"))
     try:
-        page = Page(explore(run, out=tmp_path / "explore.html", quiet=True).read_text())
+        page = Page(explore(run, out=tmp_path / "explore.html").read_text())
     finally:
         source.write_bytes(before)
+    assert "explore: The text of the pairs cannot be shown" in capsys.readouterr().err
     assert "The text of the pairs cannot be shown" in page.text and page.data["texts"]["target"] == []
     page = Page(explore(run, out=tmp_path / "explore.html", quiet=True).read_text())
     assert "cannot be shown" not in page.text and len(page.data["texts"]["target"]) == ROWS

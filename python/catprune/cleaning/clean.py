@@ -41,6 +41,7 @@ class Cleaned:
         kept: records without a reason to drop them.
         reasons: number of records per reason; a record may have several reasons.
         only: number of records that have this reason and no other.
+        repairs: number of records that each repair changed; a record may be changed by several.
         new: appended records that this call cleaned; 0 if it cleaned all records, or none.
         manifest: the content of the folder's `manifest.json`.
         is_new: whether this call cleaned; False if the work was finished before.
@@ -51,6 +52,7 @@ class Cleaned:
     kept: int
     reasons: Mapping[str, int] = field(repr=False)
     only: Mapping[str, int] = field(repr=False)
+    repairs: Mapping[str, int] = field(repr=False)
     new: int
     manifest: Mapping[str, Any] = field(repr=False)
     is_new: bool = field(default=True, compare=False)
@@ -261,7 +263,9 @@ def _join(before: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
 
 def _cleaned(folder: Path | None, manifest: Mapping[str, Any], *, new: int = 0, is_new: bool = True) -> Cleaned:
     counts = manifest["counts"]
-    return Cleaned(folder, counts["rows"], counts["kept"], counts["reasons"], counts["only"], new, manifest, is_new)
+    repairs = {name: counted["records"] for name, counted in manifest["repairs"].items()}
+    reasons, only = counts["reasons"], counts["only"]
+    return Cleaned(folder, counts["rows"], counts["kept"], reasons, only, repairs, new, manifest, is_new)
 
 
 def _to_results(result: CleanResult, parsed: Sequence[Input], folder: Path, notes: list[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from catprune.cleaning.rule_options import OPTION_OF_REASON
+from catprune.cleaning.rule_options import OPTION_OF_REASON, REPAIRS
 from catprune.corpus.inputs import is_monolingual
 from catprune.workspace.terminal import printable
 from catprune.workspace.wording import first_difference, new_text, share_text
@@ -65,7 +65,8 @@ def _repaired(done: Cleaned, unit: str, examples: int) -> list[str]:
     """What each repair changed, with a few examples: the stored and the repaired sides."""
     repairs = done.manifest["repairs"]
     lines = [f"repairs ({unit} that each changed; several may change one):"] if repairs else []
-    for name, counts in repairs.items():
+    for name in (name for name in REPAIRS if name in repairs):
+        counts = repairs[name]
         lines.append(f"  {name:24} {share_text(counts['records'], done.rows):>20}")
         for example in counts["examples"][:examples]:
             for side in ("source", "target"):

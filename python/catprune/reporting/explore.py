@@ -21,6 +21,7 @@ from catprune.reporting.wording import shorten, visible
 from catprune.workspace.files import to_json
 from catprune.workspace.manifest import digest_manifest
 from catprune.workspace.options import takes
+from catprune.workspace.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,6 +64,8 @@ def explore(options: ExploreOptions) -> Path:
     if not force and is_page(out, "explore", made_from=made_from):
         return out
     context = _context(run, steps, steps.clean, scorers, seed=seed)
+    if context["no_text"]:
+        say(f"explore: {context['no_text']}", quiet=options.quiet)
     # Without text the page is written again by the next call: the text may come back.
     write_page(
         out, render("exploration/page.html.j2", context | {"made_from": "" if context["no_text"] else made_from})
