@@ -8,12 +8,14 @@ from typing import Annotated
 from catprune.workspace.common_options import Force, Quiet
 from catprune.workspace.options import INPUT, OUTPUT, AnyPath, option, options
 
+RunFolder = Annotated[AnyPath, option("Folder of the run.", INPUT, metavar="RUN", path=True)]
+
 
 @options
 class ReportOptions:
     """Show a run in one HTML file that opens offline."""
 
-    run: Annotated[AnyPath, option("Folder of the run.", INPUT, metavar="RUN", path=True)]
+    run: RunFolder
     _: KW_ONLY
     out: Annotated[
         AnyPath | None,
@@ -28,7 +30,7 @@ class ReportOptions:
 class ExploreOptions:
     """Look at a sample of a run's pairs in one HTML file, and try thresholds; it opens offline."""
 
-    run: Annotated[AnyPath, option("Folder of the run.", INPUT, metavar="RUN", path=True)]
+    run: RunFolder
     _: KW_ONLY
     out: Annotated[
         AnyPath | None,
